@@ -185,7 +185,7 @@ def test_release_version_is_pinned_upgraded_and_never_downgraded(on, shop, accou
     assert reconcile_and_list_writes(on, account, "old") == []
     on.api.patch(*key_of(old)[:3], {"spec": {"releaseVersion": OLD_RELEASE}})
     found = on.await_condition(old, "Stalled", "True", timeout=20)
-    assert "never taken back" in conditions(found)["Stalled"]["message"]
+    assert "never downgraded" in conditions(found)["Stalled"]["message"]
     assert described(account, "old")["releaseVersion"] == NEW_RELEASE
     on.delete(old)
 

@@ -181,7 +181,7 @@ def test_blocking_resource_is_named_and_not_deleted(on, blocked, name):
     # It is normal that resources are in use for half a minute during a deletion.
     message = until(one.message, 120, f"DeletionBlocked of {name}")
     assert re.search(one.pattern, message), message
-    assert "delete what is not Keelson's by hand" in message
+    assert "delete what Keelson does not own by hand" in message
     touched = [call for call in on.writes() if call["resource"] == one.id and call["action"].startswith(("Delete", "Detach", "Terminate"))]
     assert actions(touched) == [], "it is not owned by Keelson"
 

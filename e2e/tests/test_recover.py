@@ -115,7 +115,7 @@ def test_object_applied_again_reports_recover_command_and_takes_over_by_tags_onl
     restore.from_git(on, *recoverable.items)
     with recoverable.operator():
         message = wait_for_recover_message(on, recoverable.cluster, old[0])
-        assert f"default/{recoverable.name}" in message and "no object of that UID exists" in message
+        assert f"default/{recoverable.name}" in message and "no object with that UID exists" in message
         rests(on, recoverable.account, 3)
         assert actions(recoverable.writes(since)) == []
 
@@ -178,7 +178,7 @@ def test_recovery_from_git_alone_requires_the_installation_id(on, recoverable):
         message = wait_for_recover_message(on, recoverable.cluster, old[0])
         assert f"--installation-id {installation}" in message and "recover=" not in message
         restore.annotate(on, recoverable.cluster, old[0])
-        until(lambda: "carries the tag of installation" in on.condition(recoverable.cluster)["message"], 20, "the rejection")
+        until(lambda: "carry the tag of installation" in on.condition(recoverable.cluster)["message"], 20, "the rejection")
         assert actions(recoverable.writes(since)) == []
     restore.forget_config(on)
     with recoverable.operator(f"--installation-id={installation}"):
@@ -217,7 +217,7 @@ def test_etcd_restored_from_before_cluster_creation_reports_recover_command_and_
     set_status(on, recoverable.cluster, empty_status)
     with recoverable.operator():
         message = wait_for_recover_message(on, recoverable.cluster, uid)
-        assert "not on record" in message
+        assert "not recorded" in message
         rests(on, recoverable.account, 2)
         run_command(on, message)
         on.ready(*recoverable.items)

@@ -70,9 +70,9 @@ def clusters(setup: AwsSetup) -> list[Mistake]:
     net = existing(*setup.subnets[:2])["existing"]
     entry = {"kubernetesGroups": ["viewers"]}
     return [
-        mistake("role", ("spec.roleArn", setup.arn("role/missing"), "no IAM role"), roleArn=setup.arn("role/missing")),
+        mistake("role", ("spec.roleArn", setup.arn("role/missing"), "IAM role"), roleArn=setup.arn("role/missing")),
         mistake("role of others", ("spec.roleArn", "trust policy", "eks.amazonaws.com"), roleArn=setup.arn("role/pods")),
-        mistake("role without path", ("principalArn", setup.arn("role/deep"), "its path is another"), access={"entries": [{"principalArn": setup.arn("role/deep"), **entry}]}),
+        mistake("role without path", ("principalArn", setup.arn("role/deep"), "its path differs"), access={"entries": [{"principalArn": setup.arn("role/deep"), **entry}]}),
         mistake("user", ("spec.access.entries", setup.arn("user/nobody")), access={"entries": [{"principalArn": setup.arn("user/nobody"), **entry}]}),
         mistake("add-on", ("spec.addons[vpc-cnj]", "no add-on vpc-cnj in eu-west-1"), addons=[{"name": "vpc-cnj"}]),
         mistake("add-on version", ("spec.addons[vpc-cni]", "v0.0.1-eksbuild.1", "for Kubernetes 1.34", "the newest are v1."), addons=[{"name": "vpc-cni", "version": "v0.0.1-eksbuild.1"}]),
@@ -99,7 +99,7 @@ def groups(setup: AwsSetup, of: str) -> list[Mistake]:
         mistake("arm", ("spec.instanceTypes", "m7g.large is arm64", "AL2023_x86_64_STANDARD"), instanceTypes=["m7g.large"]),
         mistake("gpu", ("spec.instanceTypes", "m7i.large", "AL2023_x86_64_NVIDIA"), amiType="AL2023_x86_64_NVIDIA"),
         mistake("ami", ("spec.amiType", "AL2023_x86_64", "AL2023_x86_64_STANDARD, "), amiType="AL2023_x86_64"),
-        mistake("al2", ("spec.amiType", "AL2_x86_64", "Kubernetes 1.34", "its last is 1.32"), amiType="AL2_x86_64"),
+        mistake("al2", ("spec.amiType", "AL2_x86_64", "Kubernetes 1.34", "the last supported version is 1.32"), amiType="AL2_x86_64"),
         mistake("own-role", ("spec.roleArn", setup.arn("role/missing")), roleArn=setup.arn("role/missing")),
         mistake("own-trust", ("spec.roleArn", "ec2.amazonaws.com"), roleArn=setup.arn("role/pods")),
         mistake("policy", ("spec.additionalRolePolicies", setup.arn("policy/missing")), additionalRolePolicies=[setup.arn("policy/missing")]),

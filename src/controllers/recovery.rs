@@ -25,7 +25,7 @@ use crate::aws::tags::{INSTALLATION, Tags};
 use crate::engine::{Class, Failure, HoldReason, Key, Memory, Report};
 use crate::resources::adoption::Existing;
 use crate::resources::cloud::Owner;
-use crate::resources::recovery::{Item, Selection, named};
+use crate::resources::recovery::{Item, Selection, parse_uid};
 use crate::resources::retag;
 
 /// Longest text of the annotation that is kept.
@@ -61,7 +61,7 @@ pub struct RecoveryRequest {
 /// The word on an object, unless it was acted upon already.
 pub fn word<K: Kind>(object: &K, used: Option<&RecoveryStatus>) -> Option<RecoveryRequest> {
     let text = bounded(object.annotations().get(RECOVER_ANNOTATION)?, LONGEST);
-    let uid = named(&text).to_owned();
+    let uid = parse_uid(&text).to_owned();
     (!uid.is_empty() && used.is_none_or(|used| used.annotation != text)).then_some(RecoveryRequest {
         text,
         uid,

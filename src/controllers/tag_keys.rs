@@ -12,7 +12,7 @@ use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};
 use crate::resources::cloud::tag_key;
-use crate::resources::prune::is_never_made;
+use crate::resources::prune::is_never_created;
 
 /// A status that holds the keys.
 pub trait WithTagKeys: Clone + Serialize {
@@ -93,7 +93,7 @@ pub fn still_needed(
     let looked_at = |item: &Item| {
         // What only cleans away carries no tags, and is hardly ever looked at.
         let observed_at = memory.get(&item.key).and_then(|entry| entry.observed_at);
-        is_never_made(&item.key) || observed_at.is_some_and(|seen| seen >= shows_by)
+        is_never_created(&item.key) || observed_at.is_some_and(|seen| seen >= shows_by)
     };
     let removed = plan.settled() && plan.items.iter().all(looked_at);
     let left = |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));

@@ -1,4 +1,4 @@
-//! An access entry with its policy associations: who may use the cluster's API, and as what.
+//! An access entry and its policy associations: which principal may use the cluster's API, with which rights.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html>.
 
@@ -27,7 +27,7 @@ pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPla
     })
     .after_nodes();
 
-/// An entry that the spec lists. In a cluster of ours, an entry that is listed is ours to keep as listed.
+/// An access entry from the spec. In a cluster owned by the object, Keelson manages every listed entry.
 pub struct AccessEntry {
     cluster: String,
     wanted: Wanted,
@@ -35,41 +35,42 @@ pub struct AccessEntry {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of an access entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     groups: BTreeSet<String>,
-    /// Scope by policy ARN, as a person would write it.
+    /// Scope by policy ARN, formatted for messages.
     policies: BTreeMap<String, String>,
     tags: Tags,
-    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    /// The entry has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     untagged: bool,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(principal: &str) -> Key {
     KIND.named(principal)
 }
 
 impl AccessEntry {
-    /// An entry of the cluster.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
-        let tags = making.tags(&key(&wanted.principal_arn));
-        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
+    /// Creates the resource for an entry of the cluster.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+        let tags = context.tags(&key(&wanted.principal_arn));
+        Self { cluster: context.cluster_name.into(), wanted: wanted.clone(), tags, intervals: context.intervals }
     }
 
     fn policies(&self) -> impl Iterator<Item = (&str, &WantedScope)> {
         self.wanted.policies.iter().flatten().map(|policy| (policy.policy_arn.as_str(), &policy.scope))
     }
 
-    /// Policies that the entry has and the spec does not list: where it lists any (or `[]`), it lists all.
-    fn not_wanted<'s>(&self, seen: &'s Detail) -> Vec<(&'s str, &'s str)> {
+    /// Policies that the entry has but the spec does not list. If the spec sets `policies` (even to `[]`), the list is
+    /// complete.
+    fn extra_policies<'s>(&self, observed: &'s Detail) -> Vec<(&'s str, &'s str)> {
         let Some(listed) = &self.wanted.policies else { return Vec::new() };
-        let there = seen.policies.iter().map(|(arn, scope)| (arn.as_str(), scope.as_str()));
-        there.filter(|(arn, _)| listed.iter().all(|policy| policy.policy_arn != *arn)).collect()
+        let current = observed.policies.iter().map(|(arn, scope)| (arn.as_str(), scope.as_str()));
+        current.filter(|(arn, _)| listed.iter().all(|policy| policy.policy_arn != *arn)).collect()
     }
 
-    async fn associated(&self, cloud: &Cloud) -> Result<BTreeMap<String, String>, Failure> {
+    async fn list_policies(&self, cloud: &Cloud) -> Result<BTreeMap<String, String>, Failure> {
         let principal = &self.wanted.principal_arn;
         let mut policies = BTreeMap::new();
         let mut next = None;
@@ -84,7 +85,7 @@ impl AccessEntry {
             let answer =
                 cloud.aws.call(Service::Eks, "ListAssociatedAccessPolicies", principal, request.send()).await?;
             for policy in answer.associated_access_policies() {
-                let scope = policy.access_scope().map(told).unwrap_or_default();
+                let scope = policy.access_scope().map(format_scope).unwrap_or_default();
                 policies.insert(policy.policy_arn().unwrap_or_default().to_owned(), scope);
             }
             next = answer.next_token;
@@ -99,7 +100,7 @@ fn policy_field(arn: &str) -> String {
     format!("policies[{arn}]")
 }
 
-fn told(scope: &AccessScope) -> String {
+fn format_scope(scope: &AccessScope) -> String {
     match scope.r#type() {
         Some(AccessScopeType::Namespace) => {
             let sorted: BTreeSet<_> = scope.namespaces().iter().cloned().collect();
@@ -143,7 +144,9 @@ impl Resource for AccessEntry {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let policies: Vec<_> = self
             .policies()
-            .map(|(arn, wanted)| format!("{} ({})", arn.rsplit('/').next().unwrap_or(arn), told(&scope(wanted))))
+            .map(|(arn, wanted)| {
+                format!("{} ({})", arn.rsplit('/').next().unwrap_or(arn), format_scope(&scope(wanted)))
+            })
             .collect();
         let mut facts = Vec::new();
         if !policies.is_empty() {
@@ -159,22 +162,22 @@ impl Resource for AccessEntry {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &observed.detail.tags, observed.detail.untagged);
         for (arn, wanted) in self.policies() {
-            let (wanted, there) = (told(&scope(wanted)), seen.detail.policies.get(arn));
-            if there != Some(&wanted) {
-                changes.push(Change::in_place(policy_field(arn), there.cloned().unwrap_or_default(), wanted));
+            let (wanted, current) = (format_scope(&scope(wanted)), observed.detail.policies.get(arn));
+            if current != Some(&wanted) {
+                changes.push(Change::in_place(policy_field(arn), current.cloned().unwrap_or_default(), wanted));
             }
         }
-        for (arn, there) in self.not_wanted(&seen.detail) {
-            changes.push(Change::in_place(policy_field(arn), there, ""));
+        for (arn, current) in self.extra_policies(&observed.detail) {
+            changes.push(Change::in_place(policy_field(arn), current, ""));
         }
         if let Some(groups) = &self.wanted.kubernetes_groups {
             let wanted: BTreeSet<_> = groups.iter().cloned().collect();
-            if wanted != seen.detail.groups {
+            if wanted != observed.detail.groups {
                 let text = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
-                changes.push(Change::in_place("kubernetesGroups", text(&seen.detail.groups), text(&wanted)));
+                changes.push(Change::in_place("kubernetesGroups", text(&observed.detail.groups), text(&wanted)));
             }
         }
         changes
@@ -199,14 +202,14 @@ impl Resource for AccessEntry {
         let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
         let detail = Detail {
             groups: entry.kubernetes_groups().iter().cloned().collect(),
-            policies: self.associated(cloud).await?,
+            policies: self.list_policies(cloud).await?,
             untagged: untagged(cloud, entry.tags()),
             tags: Tags::from_eks(entry.tags()),
         };
         let arn = entry.access_entry_arn().unwrap_or_default();
         let tags = detail.tags.clone();
-        let seen = Observation::ready(principal, "available", detail).output("arn", arn);
-        Ok(ownership::presence_of_listed(cloud, &tags, seen, || {
+        let observed = Observation::ready(principal, "available", detail).output("arn", arn);
+        Ok(ownership::presence_of_listed(cloud, &tags, observed, || {
             format!("access entry {principal} of cluster {}", self.cluster)
         }))
     }
@@ -230,7 +233,8 @@ impl Resource for AccessEntry {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
         let answer = match answer {
-            // There already, by hand or by EKS for the cluster's creator: the next look takes it up.
+            // The entry exists already, created by hand or by EKS for the cluster's creator: the next observation picks
+            // it up.
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
@@ -250,13 +254,13 @@ impl Resource for AccessEntry {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
         let principal = &self.wanted.principal_arn;
-        let mut detail = seen.detail.clone();
-        // First the tags: the operator's policy lets it change only what carries them.
-        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
+        let mut detail = observed.detail.clone();
+        // Tags first: the operator's IAM policy allows changes only to tagged entries.
+        cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "kubernetesGroups")
             && let Some(groups) = &self.wanted.kubernetes_groups
         {
@@ -284,10 +288,10 @@ impl Resource for AccessEntry {
                 .policy_arn(arn)
                 .access_scope(scope(wanted));
             cloud.aws.call(Service::Eks, "AssociateAccessPolicy", principal, request.send()).await?;
-            detail.policies.insert(arn.to_owned(), told(&scope(wanted)));
+            detail.policies.insert(arn.to_owned(), format_scope(&scope(wanted)));
         }
-        // Last, so that the principal is never without what it keeps.
-        for (arn, _) in self.not_wanted(&seen.detail) {
+        // Last, so that the principal never loses a policy that it keeps.
+        for (arn, _) in self.extra_policies(&observed.detail) {
             let request = cloud
                 .aws
                 .eks
@@ -298,7 +302,7 @@ impl Resource for AccessEntry {
             cloud.aws.call(Service::Eks, "DisassociateAccessPolicy", principal, request.send()).await?;
             detail.policies.remove(arn);
         }
-        Ok(Observation { detail, ..seen.clone() })
+        Ok(Observation { detail, ..observed.clone() })
     }
 
     async fn delete(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
@@ -308,15 +312,15 @@ impl Resource for AccessEntry {
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }
 
@@ -332,10 +336,10 @@ mod tests {
     const VIEW: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";
     const EDIT: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy";
 
-    /// What changes between what is there and what is listed, as "field: from -> to".
-    fn changes(there: Value, groups: &[&str], listed: Value) -> Vec<String> {
+    /// The changes between the current policies and the listed ones, as "field: from -> to".
+    fn changes(current: Value, groups: &[&str], listed: Value) -> Vec<String> {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = ResourceContext {
+        let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: Map::new(),
@@ -344,23 +348,23 @@ mod tests {
         };
         let mut wanted = json!({"principalArn": "arn:aws:iam::123456789012:role/r"});
         wanted.as_object_mut().unwrap().extend(listed.as_object().unwrap().clone());
-        let entry = AccessEntry::new(&making, &serde_json::from_value(wanted).unwrap());
+        let entry = AccessEntry::new(&context, &serde_json::from_value(wanted).unwrap());
         let detail = Detail {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            policies: serde_json::from_value(there).unwrap(),
+            policies: serde_json::from_value(current).unwrap(),
             tags: entry.tags.clone(),
             untagged: false,
         };
-        let told = |change: &Change| format!("{}: {} -> {}", change.field, change.from, change.to);
-        let seen = Observation::ready("arn", "available", detail);
-        entry.diff(&seen, &Refs::default()).iter().map(told).collect()
+        let format_change = |change: &Change| format!("{}: {} -> {}", change.field, change.from, change.to);
+        let observed = Observation::ready("arn", "available", detail);
+        entry.diff(&observed, &Refs::default()).iter().map(format_change).collect()
     }
 
     #[test]
-    fn policies_that_are_listed_are_all_there_are_and_what_is_not_listed_is_not_managed() {
+    fn listed_policies_are_complete_and_an_unset_list_is_not_managed() {
         let view = json!({"policyArn": VIEW});
         let shop = json!({"policyArn": VIEW, "scope": {"type": "Namespace", "namespaces": ["shop"]}});
-        for (there, groups, listed, expected) in [
+        for (current, groups, listed, expected) in [
             (json!({VIEW: "Cluster"}), vec!["a"], json!({}), vec![]),
             (json!({VIEW: "Cluster"}), vec!["a"], json!({"policies": [view]}), vec![]),
             (json!({}), vec![], json!({"policies": [view]}), vec![format!("policies[{VIEW}]:  -> Cluster")]),
@@ -374,7 +378,7 @@ mod tests {
             (json!({}), vec!["b", "a"], json!({"kubernetesGroups": ["a", "b"]}), vec![]),
             (json!({}), vec!["a"], json!({"kubernetesGroups": []}), vec!["kubernetesGroups: a -> ".to_owned()]),
         ] {
-            assert_eq!(changes(there, &groups, listed.clone()), expected, "{listed}");
+            assert_eq!(changes(current, &groups, listed.clone()), expected, "{listed}");
         }
     }
 }

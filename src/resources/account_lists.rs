@@ -1,8 +1,8 @@
-//! What EC2 and IAM list of an account and region, of all the kinds that carry an owner's tag. I/O: shared reads.
+//! All resources of an account and region that can carry an owner tag, as EC2 and IAM list them. I/O: shared reads.
 
 use std::sync::Arc;
 
-use super::proof::PlacedAddress;
+use super::proof::LocatedAddress;
 use crate::aws::snapshots::network::NatGatewayState;
 use crate::aws::snapshots::{InternetGateway, NatGateway, Role, RouteTable, SecurityGroup, Subnet, Vpc, VpcEndpoint};
 use crate::aws::{AwsError, MaxStaleness, Session};
@@ -12,9 +12,9 @@ pub struct AccountLists {
     pub vpcs: Arc<Vec<Vpc>>,
     pub subnets: Arc<Vec<Subnet>>,
     pub internet_gateways: Arc<Vec<InternetGateway>>,
-    /// Each with the VPC of the gateway that has it.
-    pub addresses: Vec<PlacedAddress>,
-    /// Without those that are only a record of one that is gone.
+    /// Each with the VPC of the gateway that uses it.
+    pub addresses: Vec<LocatedAddress>,
+    /// Without deleted and failed ones.
     pub nat_gateways: Vec<NatGateway>,
     pub route_tables: Arc<Vec<RouteTable>>,
     pub vpc_endpoints: Arc<Vec<VpcEndpoint>>,
@@ -23,27 +23,28 @@ pub struct AccountLists {
 }
 
 impl AccountLists {
-    /// Reads them.
+    /// Reads all lists.
     ///
     /// # Errors
-    /// Of the first read that fails: a part proves nothing.
-    pub async fn read(aws: &Session, fresh: MaxStaleness) -> Result<Self, AwsError> {
+    /// The error of the first read that fails: a partial list proves nothing.
+    pub async fn read(aws: &Session, staleness: MaxStaleness) -> Result<Self, AwsError> {
         let reads = &aws.snapshots;
         let (vpcs, subnets, internet_gateways, addresses, nats, route_tables, vpc_endpoints, security_groups, roles) =
             futures::try_join!(
-                reads.vpcs(fresh),
-                reads.subnets(fresh),
-                reads.internet_gateways(fresh),
-                reads.addresses(fresh),
-                reads.nat_gateways(fresh),
-                reads.route_tables(fresh),
-                reads.vpc_endpoints(fresh),
-                reads.security_groups(fresh),
-                reads.roles(fresh),
+                reads.vpcs(staleness),
+                reads.subnets(staleness),
+                reads.internet_gateways(staleness),
+                reads.addresses(staleness),
+                reads.nat_gateways(staleness),
+                reads.route_tables(staleness),
+                reads.vpc_endpoints(staleness),
+                reads.security_groups(staleness),
+                reads.roles(staleness),
             )?;
-        let over = |nat: &&NatGateway| matches!(nat.state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
-        let nat_gateways: Vec<_> = nats.iter().filter(|nat| !over(nat)).cloned().collect();
-        let addresses = PlacedAddress::all(&addresses, &nat_gateways);
+        let has_ended =
+            |nat: &&NatGateway| matches!(nat.state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
+        let nat_gateways: Vec<_> = nats.iter().filter(|nat| !has_ended(nat)).cloned().collect();
+        let addresses = LocatedAddress::all(&addresses, &nat_gateways);
         Ok(Self {
             vpcs,
             subnets,

@@ -1,5 +1,5 @@
-//! An EKS add-on. Those that nodes need to join come before compute; the others wait for nodes, as they stay DEGRADED
-//! without (CoreDNS and whatever else runs as a Deployment).
+//! An EKS add-on. Add-ons that nodes need to join are created before compute. The others (CoreDNS and everything else
+//! that runs as a Deployment) wait for nodes, because they stay DEGRADED without them.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/eks-add-ons.html>.
 
@@ -16,7 +16,7 @@ use super::cluster;
 use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
 use super::prune;
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
@@ -33,30 +33,30 @@ pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons).in_cluster(InC
     pruning: Some(("CreateAddon", &prune::ADDONS)),
 });
 
-/// Add-ons that run on the nodes' own network or only as DaemonSets: ACTIVE without a node, and needed by the first one.
+/// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
 
-/// The versions of add-ons that EKS offers change a few times a month.
-const CATALOGUE_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+/// How long the list of add-on versions is cached: EKS changes it a few times a month.
+const CATALOGUE_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
-/// An add-on that the spec lists.
+/// An add-on from the spec.
 pub struct Addon {
     cluster: String,
     pub(super) wanted: Wanted,
-    /// The version it is to have now.
+    /// The version to install now.
     pub(super) target: Option<String>,
     pub(super) tags: Tags,
-    /// The Fargate profile that it runs on, where it needs no nodes.
+    /// The Fargate profile that it runs on, if it needs no nodes.
     fargate: Option<Key>,
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(name: &str) -> Key {
     KIND.named(name)
 }
 
-/// The gate that opens when there are nodes to run on.
+/// The gate that opens when nodes exist.
 pub fn nodes_gate() -> Key {
     Key::single("nodes")
 }
@@ -67,21 +67,21 @@ pub fn needs_nodes(name: &str) -> bool {
 }
 
 impl Addon {
-    /// An add-on of the cluster. `target` is the version it is to have now; `None`: the one it has, or the one that the spec
-    /// asks for where it has to be made.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
-        let tags = making.tags(&key(&wanted.name));
-        let (cluster, wanted, intervals) = (making.cluster_name.into(), wanted.clone(), making.intervals);
+    /// Creates the resource for an add-on of the cluster. `target` is the version to install now. `None` keeps the
+    /// current version; a new add-on gets the version of the spec.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
+        let tags = context.tags(&key(&wanted.name));
+        let (cluster, wanted, intervals) = (context.cluster_name.into(), wanted.clone(), context.intervals);
         Self { cluster, wanted, target, tags, fargate: None, intervals }
     }
 
-    /// The same where it runs on a Fargate profile, if on one.
+    /// Sets the Fargate profile that the add-on runs on.
     pub fn on_fargate(self, profile: Option<Key>) -> Self {
         Self { fargate: profile, ..self }
     }
 
-    fn updated(&self) -> Updated<'_> {
-        Updated::Addon(&self.cluster, &self.wanted.name)
+    fn update_target(&self) -> UpdateTarget<'_> {
+        UpdateTarget::Addon(&self.cluster, &self.wanted.name)
     }
 
     fn conflicts(&self) -> ResolveConflicts {
@@ -97,15 +97,15 @@ impl Addon {
         if let Some(target) = &self.target {
             return Ok(target.clone());
         }
-        let fresh = MaxStaleness::within(CATALOGUE_BELIEVED);
-        let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, fresh).await?;
+        let staleness = MaxStaleness::within(CATALOGUE_MAX_AGE);
+        let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, staleness).await?;
         let offered: Vec<_> = offered.iter().map(offer).collect();
         choose(&self.wanted.version().into(), &offered).map_err(|why| {
             Failure::invalid(format!("add-on {name} for Kubernetes {kubernetes} in {}: {why}", cloud.aws.region))
         })
     }
 
-    /// The service account that is to get the role: the add-on itself says which.
+    /// The service accounts that get the role, as the add-on's own configuration lists them.
     async fn pod_identity(
         &self,
         cloud: &Cloud,
@@ -131,7 +131,7 @@ impl Addon {
 }
 
 impl Addon {
-    /// The roles that an add-on has by pod identity: it tells only the associations.
+    /// The roles that the add-on uses through pod identity: DescribeAddon returns only the association ids.
     async fn pod_identity_roles(
         &self,
         cloud: &Cloud,
@@ -162,7 +162,7 @@ fn offer(offered: &snapshots::AddonVersion) -> Offer {
     Offer { version: offered.version.clone(), default: offered.default }
 }
 
-fn observed(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
+fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
     let status = addon.status().map_or("CREATING", AddonStatus::as_str);
     let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
     let issues: Vec<String> = addon
@@ -182,7 +182,8 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
             Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), class: Class::Unknown, recreate: false }
         }
-        // It often passes by itself (no node yet); the issues say what it is. It was made long ago.
+        // Often resolves by itself (no node yet); the issues say why. The add-on was created long ago, so it has no
+        // start time.
         Some(AddonStatus::Degraded) => busy(Action::Create, None),
         _ => busy(Action::Create, since),
     };
@@ -215,7 +216,7 @@ impl Resource for Addon {
         [cluster::key()].into_iter().chain(nodes).collect()
     }
 
-    /// Whatever nodes it runs on.
+    /// Adoption does not depend on nodes.
     fn adopted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
@@ -232,7 +233,7 @@ impl Resource for Addon {
         vec![("version", self.wanted.version.clone())]
     }
 
-    /// 8 to 56 s, as measured by others.
+    /// 8 to 56 s according to published measurements.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(30)
     }
@@ -241,8 +242,8 @@ impl Resource for Addon {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail)
     }
 
     async fn observe(
@@ -259,12 +260,14 @@ impl Resource for Addon {
             other => other?,
         };
         let Some(addon) = answer.addon else { return Ok(Presence::Absent) };
-        let mut seen = observed(&addon);
-        seen.detail.untagged = untagged(cloud, addon.tags());
-        seen.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
-        let seen = updates::follow(cloud, self.updated(), self.changeable(seen), options, last).await?;
-        let tags = seen.detail.tags.clone();
-        Ok(ownership::presence_of_listed(cloud, &tags, seen, || format!("add-on {name} of cluster {}", self.cluster)))
+        let mut observed = to_observation(&addon);
+        observed.detail.untagged = untagged(cloud, addon.tags());
+        observed.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
+        let observed = updates::follow(cloud, self.update_target(), self.changeable(observed), options, last).await?;
+        let tags = observed.detail.tags.clone();
+        Ok(ownership::presence_of_listed(cloud, &tags, observed, || {
+            format!("add-on {name} of cluster {}", self.cluster)
+        }))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -287,32 +290,32 @@ impl Resource for Addon {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
         let addon = answer.addon.unwrap_or_else(|| aws_sdk_eks::types::Addon::builder().addon_name(name).build());
-        Ok(observed(&addon))
+        Ok(to_observation(&addon))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
         let changed = |field| changes_field(changes, field);
         let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn"];
         if !fields.into_iter().any(changed) {
-            return Ok(seen);
+            return Ok(observed);
         }
-        let (name, there) = (&self.wanted.name, &seen.detail);
-        let version = self.target.as_ref().unwrap_or(&there.version);
+        let (name, current) = (&self.wanted.name, &observed.detail);
+        let version = self.target.as_ref().unwrap_or(&current.version);
         let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
-        // Without it EKS takes the role away, so it is sent whatever changes.
-        let role = self.wanted.service_account_role_arn.as_ref().or(there.service_account_role_arn.as_ref());
+        // EKS removes the role if the request omits it, so it is always sent.
+        let role = self.wanted.service_account_role_arn.as_ref().or(current.service_account_role_arn.as_ref());
         let configuration = self.configuration().filter(|_| changed("configuration"));
-        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
-        let token = updates::token(cloud, &seen, &format!("addon {name} {}", told.join(", ")));
+        let descriptions: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &observed, &format!("addon {name} {}", descriptions.join(", ")));
         let request = cloud
             .aws
             .eks
@@ -326,25 +329,25 @@ impl Resource for Addon {
             .set_configuration_values(configuration.map(|values| values.to_string()))
             .client_request_token(token);
         let update = cloud.aws.call(Service::Eks, "UpdateAddon", name, request.send()).await?.update;
-        Ok(updates::begun(seen, self.updated(), update))
+        Ok(updates::record_start(observed, self.update_target(), update))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name);
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(seen.clone().phase(phase)))
+        Ok(Presence::Ours(observed.clone().phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }

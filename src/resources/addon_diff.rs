@@ -1,4 +1,4 @@
-//! How an add-on differs from what is asked for. Pure.
+//! How an add-on differs from the spec. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,62 +7,63 @@ use super::ownership;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Observation, Phase};
 
-/// What is seen of it.
+/// What Keelson observes of an add-on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     pub(super) version: String,
     pub(super) configuration: Option<serde_json::Value>,
     pub(super) service_account_role_arn: Option<String>,
-    /// Roles that it gets by pod identity: looked at only where the spec asks for one.
+    /// Roles through pod identity; read only if the spec sets one.
     pub(super) pod_identity_roles: BTreeSet<String>,
     pub(super) tags: Tags,
-    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    /// The add-on has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     pub(super) untagged: bool,
 }
 
 impl Addon {
-    /// The settings that the spec names.
+    /// The settings in the spec.
     pub(super) fn configuration(&self) -> Option<serde_json::Value> {
         self.wanted.configuration.clone().map(serde_json::Value::Object)
     }
 
-    /// Every field that differs.
-    pub(super) fn differences(&self, there: &Detail) -> Vec<Change> {
-        let mut changes = ownership::tag_changes_of_listed(&self.tags, &there.tags, there.untagged);
+    /// All fields that differ.
+    pub(super) fn differences(&self, current: &Detail) -> Vec<Change> {
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &current.tags, current.untagged);
         if let Some(target) = &self.target
-            && there.version != *target
+            && current.version != *target
         {
-            changes.push(Change::in_place("version", &there.version, target));
+            changes.push(Change::in_place("version", &current.version, target));
         }
         if let Some(wanted) = self.configuration()
-            && there.configuration.as_ref() != Some(&wanted)
+            && current.configuration.as_ref() != Some(&wanted)
         {
-            let there = there.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
-            changes.push(Change::in_place("configuration", there, wanted));
+            let current = current.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
+            changes.push(Change::in_place("configuration", current, wanted));
         }
         if let Some(wanted) = &self.wanted.service_account_role_arn
-            && there.service_account_role_arn.as_ref() != Some(wanted)
+            && current.service_account_role_arn.as_ref() != Some(wanted)
         {
-            let there = there.service_account_role_arn.clone().unwrap_or_default();
-            changes.push(Change::in_place("serviceAccountRoleArn", there, wanted));
+            let current = current.service_account_role_arn.clone().unwrap_or_default();
+            changes.push(Change::in_place("serviceAccountRoleArn", current, wanted));
         }
         if let Some(wanted) = &self.wanted.pod_identity_role_arn
-            && there.pod_identity_roles.iter().ne([wanted])
+            && current.pod_identity_roles.iter().ne([wanted])
         {
-            let there = there.pod_identity_roles.iter().cloned().collect::<Vec<_>>().join(", ");
-            changes.push(Change::in_place("podIdentityRoleArn", there, wanted));
+            let current = current.pod_identity_roles.iter().cloned().collect::<Vec<_>>().join(", ");
+            changes.push(Change::in_place("podIdentityRoleArn", current, wanted));
         }
         changes
     }
 
-    /// An add-on that is not well, and of which the spec asks for something else, is changed: that may be the cure.
-    pub(super) fn changeable(&self, seen: Observation<Detail>) -> Observation<Detail> {
-        let unwell = matches!(seen.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
-        if unwell && !self.differences(&seen.detail).is_empty() { seen.phase(Phase::Ready) } else { seen }
+    /// Treats a failed or degraded add-on as ready if the spec differs from it, so that it is updated: the update may
+    /// repair it.
+    pub(super) fn changeable(&self, observed: Observation<Detail>) -> Observation<Detail> {
+        let unwell = matches!(observed.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
+        if unwell && !self.differences(&observed.detail).is_empty() { observed.phase(Phase::Ready) } else { observed }
     }
 }
 
-/// Whoever set it may have written YAML.
+/// Parses configuration values, which may be JSON or YAML.
 pub(super) fn configuration(text: &str) -> Option<serde_json::Value> {
     serde_json::from_str(text).ok().or_else(|| serde_saphyr::from_str(text).ok())
 }
@@ -81,7 +82,7 @@ mod tests {
 
     fn addon(more: Value, target: Option<&str>) -> Addon {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = ResourceContext {
+        let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -90,10 +91,10 @@ mod tests {
         };
         let mut wanted = json!({"name": "vpc-cni"});
         wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Addon::new(&making, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))
+        Addon::new(&context, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))
     }
 
-    fn there(of: &Addon) -> Detail {
+    fn current(of: &Addon) -> Detail {
         Detail {
             version: "v1".into(),
             configuration: Some(json!({"env": {"A": "1", "B": "2"}})),
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_spec_names_is_changed() {
+    fn only_fields_of_the_spec_are_compared() {
         for (more, target, expected) in [
             (json!({}), None, vec![]),
             (json!({"version": "Latest"}), None, vec![]),
@@ -118,13 +119,13 @@ mod tests {
             (json!({"podIdentityRoleArn": ROLE}), Some("v2"), vec!["version", "podIdentityRoleArn"]),
         ] {
             let addon = addon(more.clone(), target);
-            let fields: Vec<_> = addon.differences(&there(&addon)).into_iter().map(|change| change.field).collect();
+            let fields: Vec<_> = addon.differences(&current(&addon)).into_iter().map(|change| change.field).collect();
             assert_eq!(fields, expected, "{more} {target:?}");
         }
     }
 
     #[test]
-    fn an_addon_that_is_not_well_is_changed_when_there_is_something_to_change() {
+    fn unhealthy_addon_is_updated_if_it_differs_from_the_spec() {
         for (state, target, changed) in [
             ("UPDATE_FAILED", Some("v2"), true),
             ("UPDATE_FAILED", None, false),
@@ -134,13 +135,13 @@ mod tests {
         ] {
             let addon = addon(json!({}), target);
             let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
-            let seen = Observation::ready("vpc-cni", state, there(&addon)).phase(busy);
-            assert_eq!(addon.changeable(seen).phase == Phase::Ready, changed, "{state} {target:?}");
+            let observed = Observation::ready("vpc-cni", state, current(&addon)).phase(busy);
+            assert_eq!(addon.changeable(observed).phase == Phase::Ready, changed, "{state} {target:?}");
         }
     }
 
     #[test]
-    fn a_configuration_is_read_as_json_and_as_yaml() {
+    fn configuration_is_parsed_as_json_and_yaml() {
         let expected = Some(json!({"env": {"A": "1"}}));
         assert_eq!(configuration(r#"{"env": {"A": "1"}}"#), expected);
         assert_eq!(configuration("env:\n  A: \"1\"\n"), expected);

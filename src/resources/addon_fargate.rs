@@ -1,7 +1,8 @@
-//! Whether an add-on can run without nodes, on Fargate. Pure.
+//! Whether an add-on can run on Fargate, without nodes. Pure.
 //!
-//! EKS annotates the Pods of CoreDNS for EC2, unless its configuration says `computeType: Fargate`; then a profile that chooses them
-//! by namespace and labels is enough. See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-getting-started.html>.
+//! EKS annotates CoreDNS Pods for EC2 unless the configuration sets `computeType: Fargate`. With that, a profile that
+//! selects the Pods by namespace and labels is enough. See
+//! <https://docs.aws.amazon.com/eks/latest/userguide/fargate-getting-started.html>.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +11,17 @@ use crate::api::EksClusterSpec;
 use crate::api::addons::{Addon, FargateSelector};
 use crate::engine::Key;
 
-/// The add-on that can.
+/// The only add-on that supports it.
 const COREDNS: &str = "coredns";
-/// Its namespace, and the labels of its Pods.
+/// The namespace and the labels of its Pods.
 const NAMESPACE: &str = "kube-system";
 const LABELS: [(&str, &str); 2] = [("k8s-app", "kube-dns"), ("eks.amazonaws.com/component", COREDNS)];
 
-/// What a person does for CoreDNS to run without nodes.
-pub const ADVICE: &str = "to run CoreDNS on Fargate, set configuration: {computeType: Fargate} of the add-on coredns, and list a Fargate \
-                          profile whose selectors choose namespace kube-system";
+/// How to run CoreDNS without nodes.
+pub const ADVICE: &str = "to run CoreDNS on Fargate, set configuration: {computeType: Fargate} of the add-on \
+                          coredns, and list a Fargate profile whose selectors choose namespace kube-system";
 
-/// The profile that the add-on runs on; `None`: it needs nodes.
+/// The profile that the add-on runs on; `None` if it needs nodes.
 pub fn profile(spec: &EksClusterSpec, addon: &Addon) -> Option<Key> {
     let compute_type = addon.configuration.as_ref()?.get("computeType")?.as_str()?;
     if addon.name != COREDNS || !compute_type.eq_ignore_ascii_case("fargate") {
@@ -35,7 +36,7 @@ fn has_labels(wanted: &BTreeMap<String, String>) -> bool {
     wanted.iter().all(|(key, value)| LABELS.iter().any(|(has, is)| has == key && is_like(value, is)))
 }
 
-/// Whether `text` is like `pattern`, in which `*` stands for any characters and `?` for one.
+/// Whether `text` matches `pattern`, in which `*` stands for any characters and `?` for one.
 fn is_like(pattern: &str, text: &str) -> bool {
     match pattern.chars().next() {
         None => text.is_empty(),
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn coredns_runs_on_fargate_when_its_configuration_says_so_and_a_profile_chooses_it() {
+    fn coredns_runs_on_fargate_with_compute_type_and_matching_profile() {
         let coredns = json!({"name": "coredns", "configuration": {"computeType": "Fargate"}});
         let system = Some("system".to_owned());
         for selectors in [
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn without_that_configuration_it_needs_nodes_and_so_do_all_others() {
+    fn other_addons_and_coredns_without_compute_type_need_nodes() {
         let all = json!([{"namespace": "*"}]);
         for addon in [
             json!({"name": "coredns"}),

@@ -1,4 +1,4 @@
-//! What an object may adopt of what it did not create, and what people read where it may not. Pure.
+//! Which existing resources an object may adopt, and the message if it may not. Pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use super::cloud::Owner;
 use super::recovery;
 use crate::aws::tags::{CLUSTER, OWNERSHIP, Ownership, Tags};
 
-/// What may be adopted: what the spec asks for and the AwsAccount allows.
+/// What may be adopted, according to the spec and the AwsAccount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Adoption {
     /// Nothing.
     #[default]
     Forbidden,
-    /// What nobody owns, but for what another namespace retained.
+    /// Resources without an owner, except those that another namespace retained.
     Allowed,
-    /// What nobody owns, whoever retained it.
+    /// Resources without an owner, whoever retained them.
     AllowedWithRetained,
 }
 
 impl Adoption {
-    /// Whether an object of `owner` may adopt what carries `tags`. What is retained keeps the tag that names the EksCluster it
-    /// belonged to.
+    /// Whether an object of `owner` may adopt a resource with `tags`. A retained resource keeps the tag that names its
+    /// former EksCluster.
     pub fn allows(self, owner: &Owner, tags: &Tags) -> bool {
         let retained_by_another = tags.get(CLUSTER).is_some_and(|cluster| namespace_of(cluster) != owner.namespace());
         match self {
@@ -33,22 +33,23 @@ impl Adoption {
     }
 }
 
-/// The namespace in the value of the tag [`CLUSTER`].
+/// The namespace in a value of the tag [`CLUSTER`].
 pub(super) fn namespace_of(cluster: &str) -> &str {
     cluster.split_once('/').map_or(cluster, |(namespace, _)| namespace)
 }
 
-/// Which objects exist in this management cluster, by UID. One that cannot be read exists; where nobody knows, all do.
+/// The objects that exist in this management cluster, by UID. An object that cannot be read counts as existing; without
+/// access to the API, all do.
 #[derive(Clone)]
 pub struct Existing(Arc<dyn Fn(&str) -> bool + Send + Sync>);
 
 impl Existing {
-    /// Those for which `exists` is true.
+    /// The objects for which `exists` returns true.
     pub fn new(exists: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(exists))
     }
 
-    /// Whether there is an object of that UID.
+    /// Whether an object with that UID exists.
     pub fn has(&self, uid: &str) -> bool {
         (self.0)(uid)
     }
@@ -66,8 +67,8 @@ impl fmt::Debug for Existing {
     }
 }
 
-/// What a person does about something that exists and may not be adopted. It says nothing of what that is, nor whose, unless
-/// it belongs to an object of the same namespace.
+/// Says what to do about an existing resource that may not be adopted. It reveals nothing about the resource or its
+/// owner, unless the owner is an object of the same namespace.
 pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner, existing: &Existing) -> String {
     if let Ownership::Other { owner: uid, cluster: Some(cluster) } = Ownership::of(tags, &owner.uid)
         && namespace_of(&cluster) == owner.namespace()
@@ -78,15 +79,15 @@ pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner, existing: &Exist
             return format!("{what} carries the tags of {cluster} with UID {uid}{how}");
         }
         return format!(
-            "{what} belongs to {cluster} (UID {uid}): delete that object with deletionPolicy: Retain, which releases it, or, \
-             where that object does not exist any more, remove the tags {} by hand",
+            "{what} belongs to {cluster} (UID {uid}): delete that object with deletionPolicy: Retain, which releases \
+             it, or, where that object no longer exists, remove the tags {} by hand",
             OWNERSHIP.join(", ")
         );
     }
     format!(
         "{what} already exists and does not belong to this object: create an object with another name instead of \
-         this one, or, to adopt it as it is, set adoptionPolicy: Adopt on the EksCluster; its AwsAccount has to allow that \
-         (spec.adoption), which whoever owns the AWS account decides"
+         this one, or, to adopt it as it is, set adoptionPolicy: Adopt on the EksCluster; its AwsAccount has to allow \
+         that (spec.adoption), which whoever owns the AWS account decides"
     )
 }
 
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_namespace_retained_is_adopted_only_where_that_is_allowed() {
+    fn resource_retained_by_another_namespace_needs_explicit_permission() {
         let nobodys = Tags::new();
         let own = Tags::new().with(CLUSTER, "team/before");
         let others = Tags::new().with(CLUSTER, "other/demo");
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_object_owns_is_never_adopted() {
+    fn owned_resource_is_never_adopted() {
         for cluster in ["team/demo", "other/demo"] {
             let owned = Tags::new().with(OWNER, "uid-2").with(CLUSTER, cluster);
             assert!(!Adoption::AllowedWithRetained.allows(&owner(), &owned));
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_what_belongs_to_another_namespace() {
+    fn message_reveals_nothing_about_other_namespaces() {
         let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "vault/secret-name").with("team", "secret-team");
         let nobodys = Tags::new().with("team", "secret-team");
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_an_object_of_this_name_had_that_is_no_more_the_command_is_told_that_takes_it_over() {
+    fn message_has_the_recover_command_if_the_previous_object_is_gone() {
         use crate::aws::tags::INSTALLATION;
         let tags = Tags::new().with(OWNER, "uid-0").with(CLUSTER, "team/demo");
         let gone = Existing::new(|uid| uid != "uid-0");
@@ -143,7 +144,7 @@ mod tests {
             text.contains("kubectl annotate ekscluster/demo -n team --overwrite keelson.dev/recover=uid-0"),
             "{text}"
         );
-        // One that exists is no such case, nor is one of another installation, which is said.
+        // Not if the owner exists, nor if it belongs to another installation, which the message names.
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         assert!(!text.contains("recover="), "{text}");
         let elsewhere = tags.with(INSTALLATION, "there");
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_the_same_namespace_is_named_with_what_to_do() {
+    fn message_names_an_owner_in_the_same_namespace() {
         let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/other");
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         for part in ["team/other (UID uid-2)", "deletionPolicy: Retain", "keelson.dev/owner, keelson.dev/cluster"] {

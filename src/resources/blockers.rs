@@ -1,7 +1,8 @@
-//! Who holds up a deletion: EC2 only says that something depends on it, so we look what. I/O: reads of EC2, and only once a
+//! Finds what blocks a deletion: EC2 only reports that some resource depends on it. I/O: reads of EC2, and only after a
 //! deletion was refused.
 //!
-//! What is named here is somebody else's, or made by AWS for something that is: it is never touched.
+//! The resources listed here are not owned by Keelson, or AWS created them for such a resource: Keelson never changes
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,10 @@ use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Class, Failure};
 
-/// Most blockers named; the rest are counted.
-const MOST_NAMED: usize = 5;
+/// Most blockers in one message; the rest are counted.
+const MAX_NAMED: usize = 5;
 
-/// What is being deleted.
+/// The resource being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
     /// The VPC.
@@ -25,45 +26,45 @@ pub enum Part<'a> {
     Subnet(&'a str),
     /// A security group.
     SecurityGroup(&'a str),
-    /// The way to the internet, which public addresses hold.
+    /// The internet gateway, which public addresses block.
     InternetGateway,
 }
 
-/// Something in the way, as a person can find it.
+/// A blocking resource, described so that a user can find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Blocker {
     id: String,
-    told: String,
+    description: String,
 }
 
 impl Blocker {
-    /// `kind` is AWS's own word; `about` says more: its type, whose it is, how it is called.
+    /// `kind` is AWS's name for it; `about` adds details: type, owner, name.
     fn new<'a>(kind: &str, id: &str, about: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let about: Vec<_> = about.into_iter().flatten().filter(|text| !text.is_empty()).collect();
         let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
-        Self { id: id.to_owned(), told: format!("{kind} {id}{about}") }
+        Self { id: id.to_owned(), description: format!("{kind} {id}{about}") }
     }
 }
 
-/// Adds to a refusal by dependency what it is that depends, with type, owner and description.
-pub async fn named(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Failure) -> Failure {
+/// Adds the dependent resources to a dependency error, with type, owner and description.
+pub async fn with_blockers(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Failure) -> Failure {
     if failure.class != Class::Busy {
         return failure;
     }
-    let mut held = services(cloud, vpc, part).await;
-    // What cannot be looked at is not named; the refusal stands as it is.
+    let mut blockers = services(cloud, vpc, part).await;
+    // What cannot be read is not listed; the error stays as it is.
     if let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await {
-        held.extend(interfaces.iter().filter(|one| holds(one, part)).map(interface));
+        blockers.extend(interfaces.iter().filter(|one| uses(one, part)).map(interface));
     }
     if let Part::Vpc | Part::SecurityGroup(_) = part
         && let Ok(groups) = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await
     {
-        held.extend(groups.iter().filter(|group| group_holds(group, part, &cloud.owner.uid)).map(security_group));
+        blockers.extend(groups.iter().filter(|group| group_uses(group, part, &cloud.owner.uid)).map(security_group));
     }
-    tell(failure, &without_their_own(held))
+    add_blockers(failure, &without_named_interfaces(blockers))
 }
 
-/// What services and people put into the VPC, beside interfaces and groups.
+/// Dependent resources of services and users, other than interfaces and groups.
 async fn services(cloud: &Cloud, vpc: &str, part: Part<'_>) -> Vec<Blocker> {
     let in_subnet = |subnet: &str| match part {
         Part::Subnet(id) => subnet == id,
@@ -73,102 +74,102 @@ async fn services(cloud: &Cloud, vpc: &str, part: Part<'_>) -> Vec<Blocker> {
         Part::Vpc | Part::Subnet(_) => futures::join!(vpc_endpoints(cloud, vpc), nat_gateways(cloud, vpc)),
         Part::SecurityGroup(_) | Part::InternetGateway => (Ok(Vec::new()), Ok(Vec::new())),
     };
-    let mut held = Vec::new();
-    let theirs = |tags: &[Tag]| !Tags::from_ec2(tags).is_owned_by(&cloud.owner.uid);
-    let endpoints = endpoints.unwrap_or_default().into_iter().filter(|one| theirs(one.tags()));
+    let mut blockers = Vec::new();
+    let foreign = |tags: &[Tag]| !Tags::from_ec2(tags).is_owned_by(&cloud.owner.uid);
+    let endpoints = endpoints.unwrap_or_default().into_iter().filter(|one| foreign(one.tags()));
     let endpoints = endpoints.filter(|one| part == Part::Vpc || one.subnet_ids().iter().any(|id| in_subnet(id)));
-    held.extend(endpoints.map(|one| vpc_endpoint(&one)));
-    let nats = nats.unwrap_or_default().into_iter().filter(|one| theirs(one.tags()));
-    held.extend(nats.filter(|one| in_subnet(one.subnet_id().unwrap_or_default())).map(|one| nat_gateway(&one)));
+    blockers.extend(endpoints.map(|one| vpc_endpoint(&one)));
+    let nats = nats.unwrap_or_default().into_iter().filter(|one| foreign(one.tags()));
+    blockers.extend(nats.filter(|one| in_subnet(one.subnet_id().unwrap_or_default())).map(|one| nat_gateway(&one)));
     if part == Part::Vpc {
         let (peerings, gateways, rest) =
             futures::join!(peering_connections(cloud, vpc), vpn_gateways(cloud, vpc), subnets_and_tables(cloud, vpc));
-        held.extend(peerings.unwrap_or_default().iter().map(|one| peering_connection(one, vpc)));
-        held.extend(gateways.unwrap_or_default().iter().map(vpn_gateway));
-        held.extend(rest.unwrap_or_default());
+        blockers.extend(peerings.unwrap_or_default().iter().map(|one| peering_connection(one, vpc)));
+        blockers.extend(gateways.unwrap_or_default().iter().map(vpn_gateway));
+        blockers.extend(rest.unwrap_or_default());
     }
-    held
+    blockers
 }
 
-fn by(name: &str, values: &[&str]) -> Filter {
+fn filter_by(name: &str, values: &[&str]) -> Filter {
     Filter::builder().name(name).set_values(Some(values.iter().map(|value| (*value).to_owned()).collect())).build()
 }
 
 async fn vpc_endpoints(cloud: &Cloud, vpc: &str) -> Result<Vec<VpcEndpoint>, AwsError> {
-    let request = cloud.aws.ec2.describe_vpc_endpoints().filters(by("vpc-id", &[vpc]));
+    let request = cloud.aws.ec2.describe_vpc_endpoints().filters(filter_by("vpc-id", &[vpc]));
     let answer = cloud.aws.call(Service::Ec2, "DescribeVpcEndpoints", vpc, request.send()).await?;
     Ok(answer.vpc_endpoints.unwrap_or_default())
 }
 
 async fn nat_gateways(cloud: &Cloud, vpc: &str) -> Result<Vec<NatGateway>, AwsError> {
-    let there = by("state", &["pending", "available", "deleting"]);
-    let request = cloud.aws.ec2.describe_nat_gateways().filter(by("vpc-id", &[vpc])).filter(there);
+    let active = filter_by("state", &["pending", "available", "deleting"]);
+    let request = cloud.aws.ec2.describe_nat_gateways().filter(filter_by("vpc-id", &[vpc])).filter(active);
     let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", vpc, request.send()).await?;
     Ok(answer.nat_gateways.unwrap_or_default())
 }
 
-/// Of either side: filters are joined by "and", so each side is asked for by itself.
+/// Of both sides. Filters are combined with "and", so each side needs its own request.
 async fn peering_connections(cloud: &Cloud, vpc: &str) -> Result<Vec<VpcPeeringConnection>, AwsError> {
     let side = async |side: &'static str| {
-        let there = by("status-code", &["initiating-request", "pending-acceptance", "provisioning", "active"]);
-        let request = cloud.aws.ec2.describe_vpc_peering_connections().filters(by(side, &[vpc])).filters(there);
+        let active = filter_by("status-code", &["initiating-request", "pending-acceptance", "provisioning", "active"]);
+        let request = cloud.aws.ec2.describe_vpc_peering_connections().filters(filter_by(side, &[vpc])).filters(active);
         cloud.aws.call(Service::Ec2, "DescribeVpcPeeringConnections", vpc, request.send()).await
     };
-    let (ours, theirs) = futures::try_join!(side("requester-vpc-info.vpc-id"), side("accepter-vpc-info.vpc-id"))?;
-    let [ours, theirs] = [ours, theirs].map(|answer| answer.vpc_peering_connections.unwrap_or_default());
-    Ok([ours, theirs].concat())
+    let (ours, foreign) = futures::try_join!(side("requester-vpc-info.vpc-id"), side("accepter-vpc-info.vpc-id"))?;
+    let [ours, foreign] = [ours, foreign].map(|answer| answer.vpc_peering_connections.unwrap_or_default());
+    Ok([ours, foreign].concat())
 }
 
 async fn vpn_gateways(cloud: &Cloud, vpc: &str) -> Result<Vec<VpnGateway>, AwsError> {
-    let request = cloud.aws.ec2.describe_vpn_gateways().filters(by("attachment.vpc-id", &[vpc]));
+    let request = cloud.aws.ec2.describe_vpn_gateways().filters(filter_by("attachment.vpc-id", &[vpc]));
     let answer = cloud.aws.call(Service::Ec2, "DescribeVpnGateways", vpc, request.send()).await?;
     Ok(answer.vpn_gateways.unwrap_or_default())
 }
 
-/// Those that are not ours.
+/// Those that the object does not own.
 async fn subnets_and_tables(cloud: &Cloud, vpc: &str) -> Result<Vec<Blocker>, AwsError> {
-    let subnets = cloud.aws.ec2.describe_subnets().filters(by("vpc-id", &[vpc]));
-    let tables = cloud.aws.ec2.describe_route_tables().filters(by("vpc-id", &[vpc]));
+    let subnets = cloud.aws.ec2.describe_subnets().filters(filter_by("vpc-id", &[vpc]));
+    let tables = cloud.aws.ec2.describe_route_tables().filters(filter_by("vpc-id", &[vpc]));
     let (subnets, tables) = futures::try_join!(
         cloud.aws.call(Service::Ec2, "DescribeSubnets", vpc, subnets.send()),
         cloud.aws.call(Service::Ec2, "DescribeRouteTables", vpc, tables.send()),
     )?;
-    let theirs = |tags: &[Tag]| !Tags::from_ec2(tags).is_owned_by(&cloud.owner.uid);
-    let subnets = subnets.subnets().iter().filter(|subnet| theirs(subnet.tags())).map(|subnet| {
-        let (owner, name) = (owned_by(subnet.owner_id()), called(subnet.tags()));
+    let foreign = |tags: &[Tag]| !Tags::from_ec2(tags).is_owned_by(&cloud.owner.uid);
+    let subnets = subnets.subnets().iter().filter(|subnet| foreign(subnet.tags())).map(|subnet| {
+        let (owner, name) = (owned_filter_by(subnet.owner_id()), name_tag(subnet.tags()));
         let about = [subnet.cidr_block(), Some(owner.as_str()), name.as_deref()];
         Blocker::new("subnet", subnet.subnet_id().unwrap_or_default(), about)
     });
     let tables = tables.route_tables().iter().filter(|table| {
         let main = table.associations().iter().any(|one| one.main().unwrap_or_default());
-        !main && theirs(table.tags())
+        !main && foreign(table.tags())
     });
     let tables = tables.map(|table| {
-        let (owner, name) = (owned_by(table.owner_id()), called(table.tags()));
+        let (owner, name) = (owned_filter_by(table.owner_id()), name_tag(table.tags()));
         let about = [Some(owner.as_str()), name.as_deref()];
         Blocker::new("route table", table.route_table_id().unwrap_or_default(), about)
     });
     Ok(subnets.chain(tables).collect())
 }
 
-fn owned_by(owner: Option<&str>) -> String {
+fn owned_filter_by(owner: Option<&str>) -> String {
     format!("owner {}", owner.unwrap_or("unknown"))
 }
 
-/// As people call it.
-fn called(tags: &[Tag]) -> Option<String> {
+/// The value of the tag `Name`.
+fn name_tag(tags: &[Tag]) -> Option<String> {
     Tags::from_ec2(tags).get("Name").map(|name| format!("{name:?}"))
 }
 
 fn vpc_endpoint(endpoint: &VpcEndpoint) -> Blocker {
-    let (owner, name) = (owned_by(endpoint.owner_id()), called(endpoint.tags()));
+    let (owner, name) = (owned_filter_by(endpoint.owner_id()), name_tag(endpoint.tags()));
     let kind = endpoint.vpc_endpoint_type().map(|kind| kind.as_str());
     let about = [kind, endpoint.service_name(), Some(owner.as_str()), name.as_deref()];
     Blocker::new("VPC endpoint", endpoint.vpc_endpoint_id().unwrap_or_default(), about)
 }
 
 fn nat_gateway(gateway: &NatGateway) -> Blocker {
-    let (state, name) = (gateway.state().map(|state| state.as_str()), called(gateway.tags()));
+    let (state, name) = (gateway.state().map(|state| state.as_str()), name_tag(gateway.tags()));
     let subnet = gateway.subnet_id().map(|subnet| format!("in {subnet}"));
     let about = [state, subnet.as_deref(), name.as_deref()];
     Blocker::new("NAT gateway", gateway.nat_gateway_id().unwrap_or_default(), about)
@@ -181,19 +182,19 @@ fn peering_connection(connection: &VpcPeeringConnection, vpc: &str) -> Blocker {
         let (id, owner) = (side.vpc_id().unwrap_or("a VPC"), side.owner_id().unwrap_or("unknown"));
         format!("with {id} of account {owner}")
     });
-    let owner = owned_by(connection.requester_vpc_info().and_then(|side| side.owner_id()));
+    let owner = owned_filter_by(connection.requester_vpc_info().and_then(|side| side.owner_id()));
     let status = connection.status().and_then(|status| status.code()).map(|code| code.as_str());
-    let name = called(connection.tags());
+    let name = name_tag(connection.tags());
     let about = [status, with.as_deref(), Some(owner.as_str()), name.as_deref()];
     Blocker::new("VPC peering connection", connection.vpc_peering_connection_id().unwrap_or_default(), about)
 }
 
 fn vpn_gateway(gateway: &VpnGateway) -> Blocker {
-    let (kind, name) = (gateway.r#type().map(|kind| kind.as_str()), called(gateway.tags()));
+    let (kind, name) = (gateway.r#type().map(|kind| kind.as_str()), name_tag(gateway.tags()));
     Blocker::new("virtual private gateway", gateway.vpn_gateway_id().unwrap_or_default(), [kind, name.as_deref()])
 }
 
-fn holds(interface: &NetworkInterface, part: Part<'_>) -> bool {
+fn uses(interface: &NetworkInterface, part: Part<'_>) -> bool {
     match part {
         Part::Vpc => true,
         Part::Subnet(id) => interface.subnet_id == id,
@@ -205,26 +206,27 @@ fn holds(interface: &NetworkInterface, part: Part<'_>) -> bool {
 fn interface(interface: &NetworkInterface) -> Blocker {
     let kind = interface.kind.as_deref().unwrap_or("interface");
     let instance = interface.instance_id.as_ref().map(|id| format!("of instance {id}"));
-    // Who made it for somebody is a service; else it is the principal that happened to call.
+    // If a service created the interface, the requester is that service; otherwise it is only the principal that made
+    // the call.
     let service = interface.requester_id.as_deref().filter(|_| interface.requester_managed);
-    let owner = owned_by(service.or(interface.owner_id.as_deref()));
+    let owner = owned_filter_by(service.or(interface.owner_id.as_deref()));
     let address = interface.public_ip.as_ref().map(|address| format!("public address {address}"));
     let description = format!("{:?}", interface.description);
     let about = [Some(kind), instance.as_deref(), address.as_deref(), Some(owner.as_str()), Some(description.as_str())];
     Blocker::new("network interface", &interface.id, about)
 }
 
-/// A security group as a person can find it.
+/// Describes a security group so that a user can find it.
 pub fn describe_group(group: &SecurityGroup) -> String {
-    security_group(group).told
+    security_group(group).description
 }
 
-/// A network interface as a person can find it.
+/// Describes a network interface so that a user can find it.
 pub fn describe_interface(one: &NetworkInterface) -> String {
-    interface(one).told
+    interface(one).description
 }
 
-fn group_holds(group: &SecurityGroup, part: Part<'_>, owner: &str) -> bool {
+fn group_uses(group: &SecurityGroup, part: Part<'_>, owner: &str) -> bool {
     match part {
         Part::Vpc => group.name != "default" && !group.tags.is_owned_by(owner),
         Part::SecurityGroup(id) => group.id != id && group.refers_to(id),
@@ -233,25 +235,27 @@ fn group_holds(group: &SecurityGroup, part: Part<'_>, owner: &str) -> bool {
 }
 
 fn security_group(group: &SecurityGroup) -> Blocker {
-    let owner = owned_by(group.owner_id.as_deref());
+    let owner = owned_filter_by(group.owner_id.as_deref());
     let (name, description) = (format!("{:?}", group.name), format!("{:?}", group.description));
     Blocker::new("security group", &group.id, [Some(name.as_str()), Some(owner.as_str()), Some(description.as_str())])
 }
 
-/// An interface whose description names what it belongs to says nothing new beside that.
-fn without_their_own(held: Vec<Blocker>) -> Vec<String> {
-    let ids: BTreeSet<String> = held.iter().map(|one| one.id.clone()).filter(|id| !id.starts_with("eni-")).collect();
-    let said = |one: &Blocker| one.id.starts_with("eni-") && ids.iter().any(|id| one.told.contains(id.as_str()));
-    held.iter().filter(|one| !said(one)).map(|one| one.told.clone()).collect()
+/// Omits an interface whose description names another blocker.
+fn without_named_interfaces(blockers: Vec<Blocker>) -> Vec<String> {
+    let ids: BTreeSet<String> =
+        blockers.iter().map(|one| one.id.clone()).filter(|id| !id.starts_with("eni-")).collect();
+    let is_named =
+        |one: &Blocker| one.id.starts_with("eni-") && ids.iter().any(|id| one.description.contains(id.as_str()));
+    blockers.iter().filter(|one| !is_named(one)).map(|one| one.description.clone()).collect()
 }
 
-fn tell(mut failure: Failure, held: &[String]) -> Failure {
-    if !held.is_empty() {
-        let named = held.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join("; ");
-        let more = held.len().saturating_sub(MOST_NAMED);
+fn add_blockers(mut failure: Failure, blockers: &[String]) -> Failure {
+    if !blockers.is_empty() {
+        let named = blockers.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join("; ");
+        let more = blockers.len().saturating_sub(MAX_NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         failure.message =
-            format!("{} Held up by {named}{more}: delete what is not Keelson's by hand.", failure.message);
+            format!("{} Blocked by {named}{more}: delete what Keelson does not own by hand.", failure.message);
     }
     failure
 }

@@ -1,20 +1,20 @@
-//! How blockers are told.
+//! Tests of the descriptions of blockers.
 
 use aws_sdk_ec2::types::{VpcEndpointType, VpcPeeringConnectionVpcInfo};
 
 use super::*;
 
 #[test]
-fn a_few_are_named_and_the_rest_counted() {
+fn message_lists_a_few_blockers_and_counts_the_rest() {
     let busy = Failure::new(Class::Busy, "ec2:DeleteVpc: DependencyViolation.");
-    let held: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
-    let told = tell(busy.clone(), &held).message;
-    assert!(told.contains("Held up by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{told}");
-    assert_eq!(tell(busy.clone(), &[]), busy);
+    let blockers: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
+    let text = add_blockers(busy.clone(), &blockers).message;
+    assert!(text.contains("Blocked by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{text}");
+    assert_eq!(add_blockers(busy.clone(), &[]), busy);
 }
 
 #[test]
-fn each_is_told_with_its_id_type_owner_and_description() {
+fn description_has_id_type_owner_and_name() {
     let name = Tag::builder().key("Name").value("to the data centre").build();
     let endpoint = VpcEndpoint::builder()
         .vpc_endpoint_id("vpce-1")
@@ -22,8 +22,8 @@ fn each_is_told_with_its_id_type_owner_and_description() {
         .service_name("com.amazonaws.eu-west-1.ec2")
         .owner_id("111122223333")
         .build();
-    let told = "VPC endpoint vpce-1 (Interface, com.amazonaws.eu-west-1.ec2, owner 111122223333)";
-    assert_eq!(vpc_endpoint(&endpoint).told, told);
+    let text = "VPC endpoint vpce-1 (Interface, com.amazonaws.eu-west-1.ec2, owner 111122223333)";
+    assert_eq!(vpc_endpoint(&endpoint).description, text);
     let side = |vpc: &str, owner: &str| VpcPeeringConnectionVpcInfo::builder().vpc_id(vpc).owner_id(owner).build();
     let peering = VpcPeeringConnection::builder()
         .vpc_peering_connection_id("pcx-1")
@@ -31,22 +31,22 @@ fn each_is_told_with_its_id_type_owner_and_description() {
         .accepter_vpc_info(side("vpc-1", "111122223333"))
         .tags(name.clone())
         .build();
-    let told =
+    let text =
         "VPC peering connection pcx-1 (with vpc-2 of account 444455556666, owner 444455556666, \"to the data centre\")";
-    assert_eq!(peering_connection(&peering, "vpc-1").told, told);
+    assert_eq!(peering_connection(&peering, "vpc-1").description, text);
     let gateway = VpnGateway::builder().vpn_gateway_id("vgw-1").tags(name).build();
-    assert_eq!(vpn_gateway(&gateway).told, "virtual private gateway vgw-1 (\"to the data centre\")");
+    assert_eq!(vpn_gateway(&gateway).description, "virtual private gateway vgw-1 (\"to the data centre\")");
     let bare = NatGateway::builder().nat_gateway_id("nat-1").build();
-    assert_eq!(nat_gateway(&bare).told, "NAT gateway nat-1");
+    assert_eq!(nat_gateway(&bare).description, "NAT gateway nat-1");
 }
 
 #[test]
-fn an_interface_of_something_that_is_named_is_not_named_beside_it() {
-    let held = vec![
+fn interface_of_a_listed_blocker_is_omitted() {
+    let blockers = vec![
         Blocker::new("VPC endpoint", "vpce-1", [Some("Interface")]),
         Blocker::new("network interface", "eni-1", [Some("\"VPC Endpoint Interface vpce-1\"")]),
         Blocker::new("network interface", "eni-2", [Some("\"ELB net/web\"")]),
     ];
-    let told = without_their_own(held);
-    assert_eq!(told, ["VPC endpoint vpce-1 (Interface)", "network interface eni-2 (\"ELB net/web\")"]);
+    let text = without_named_interfaces(blockers);
+    assert_eq!(text, ["VPC endpoint vpce-1 (Interface)", "network interface eni-2 (\"ELB net/web\")"]);
 }

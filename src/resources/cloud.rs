@@ -1,4 +1,4 @@
-//! What every kind of resource works with: the session, whose resources they are, and how they are told apart by tags.
+//! What all kinds of resources share: the session, the owner and the tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
 use crate::aws::{AwsError, MaxStaleness, Service, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence};
 
-/// The object that resources belong to.
+/// The object that owns resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Its UID.
     pub uid: String,
     /// `namespace/name` of the EksCluster.
     pub cluster: String,
-    /// The object as kubectl takes it, e.g. `nodegroup/demo-default`.
+    /// The object in kubectl's notation, e.g. `nodegroup/demo-default`.
     pub object: String,
-    /// The installation of Keelson that it is an object of; `None`: nobody gave it an id.
+    /// The installation of Keelson that the object belongs to; `None` if it has no id.
     pub installation: Option<String>,
-    /// Names of its roles as they are on record: those that were made for another UID keep their names.
+    /// Recorded names of its roles: roles created for another UID keep their names.
     pub roles: BTreeMap<Key, String>,
 }
 
@@ -30,7 +30,8 @@ impl Owner {
         namespace_of(&self.cluster)
     }
 
-    /// The name of one of its roles, by the record, which holds that or the ARN. A role that the spec names is none of these.
+    /// The recorded name of one of its roles; the record holds the name or the ARN. `None` for a role that the spec
+    /// names.
     pub fn role_name(&self, key: &Key) -> Option<String> {
         let id = self.roles.get(key)?;
         let name = id.rsplit('/').next().unwrap_or(id);
@@ -39,57 +40,59 @@ impl Owner {
     }
 }
 
-/// What the account adds to everything made in it.
+/// Settings of the account that apply to every resource created in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountSettings {
-    /// Tags, below those of the object.
+    /// Tags; those of the object take precedence.
     pub tags: BTreeMap<String, String>,
-    /// Put on every role we make.
+    /// The boundary of every role that Keelson creates.
     pub permissions_boundary: Option<String>,
-    /// Path of every role we make; `None`: `/`.
+    /// The path of every role that Keelson creates; `None`: `/`.
     pub role_path: Option<String>,
-    /// Tags, above those of the object.
+    /// Tags that take precedence over those of the object.
     pub enforced_tags: BTreeMap<String, String>,
 }
 
 impl AccountSettings {
-    /// The tags of what an object makes in the account: the account's below those of the object, and its enforced ones above.
+    /// The tags of an object's resources in the account: the account's, overridden by the object's, overridden by the
+    /// enforced ones.
     pub fn tags_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut tags = self.tags.clone();
         tags.extend(own.clone());
-        // IAM takes keys that differ in upper and lower case only for the same, and refuses both.
+        // IAM treats keys that differ only in case as duplicates and rejects both.
         tags.retain(|key, _| !self.enforced_tags.keys().any(|enforced| enforced.eq_ignore_ascii_case(key)));
         tags.extend(self.enforced_tags.clone());
         tags
     }
 }
 
-/// The handle of all I/O of one object's resources.
+/// Access to AWS for the resources of one object.
 #[derive(Clone, Debug)]
 pub struct Cloud {
     /// The account and region.
     pub aws: Session,
-    /// The object they belong to.
+    /// The object that owns them.
     pub owner: Owner,
-    /// How long what was seen is believed.
+    /// How long observations stay valid.
     pub intervals: Intervals,
-    /// Changes whenever a person asks for something: a part of the token of every update, so that what failed before is
-    /// another update, and what was sent before a crash is the same.
+    /// Changes whenever a user requests an action. It is part of the client token of every update, so that a retry
+    /// after a failure is a new update, and a request repeated after a crash is the same one.
     pub client_token_seed: String,
-    /// What may be adopted of what nobody owns and has a name of ours.
+    /// Which resources without an owner may be adopted if they have the expected name.
     pub adoption: Adoption,
-    /// Tags are believed without a record: for whoever only reads, and has no record at hand.
+    /// Trusts ownership tags without a record: for read-only commands, which have no record.
     pub trusts_tags: bool,
     /// Which objects exist, by UID.
     pub existing: Existing,
 }
 
-/// How often a resource at rest is looked at.
+/// How often a steady resource is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {
-    /// Drift of what matters most: network, cluster, node groups.
+    /// Interval for the most important resources: network, cluster, node groups.
     pub drift: Duration,
-    /// EKS has no batch describe: what hangs off a cluster (add-ons, access entries) is looked at every so many of those.
+    /// EKS has no batch describe: what belongs to a cluster (add-ons, access entries) is observed once every this many
+    /// intervals.
     pub slow_factor: u32,
 }
 
@@ -100,28 +103,29 @@ impl Default for Intervals {
 }
 
 impl Intervals {
-    /// For what is read for all clusters of an account at once: twice an interval, content with a read half as old.
+    /// For resources that one read returns for all clusters of an account: twice per interval, with a cache age of up
+    /// to half an interval.
     pub fn shared(self) -> PollPolicy {
         PollPolicy { interval: self.drift / 2, max_cache_age: self.drift / 2 }
     }
 
-    /// For what is read one by one.
+    /// For resources that are read one by one.
     pub fn single(self) -> PollPolicy {
         PollPolicy { interval: self.drift, max_cache_age: Duration::ZERO }
     }
 
-    /// For what changes a few times a month.
-    pub fn seldom(self) -> Duration {
+    /// For data that changes a few times a month.
+    pub fn rare(self) -> Duration {
         self.drift * self.slow_factor * self.slow_factor
     }
 
-    /// For what is read one by one and matters less.
+    /// For less important resources that are read one by one.
     pub fn slow(self) -> PollPolicy {
         PollPolicy { interval: self.drift * self.slow_factor, max_cache_age: Duration::ZERO }
     }
 }
 
-/// What all resources of an object share when a graph is expanded.
+/// What all resources of an object share when its graph is expanded.
 #[derive(Clone, Debug)]
 pub struct ResourceContext<'a> {
     /// The object.
@@ -130,9 +134,9 @@ pub struct ResourceContext<'a> {
     pub cluster_name: &'a str,
     /// Tags of the account and of the object.
     pub user_tags: BTreeMap<String, String>,
-    /// Keys of tags that these asked for before: they are taken away, unless they are asked for still.
+    /// Tag keys that account and object requested before: they are removed unless still requested.
     pub former_tags: BTreeSet<String>,
-    /// How long what was seen is believed.
+    /// How long observations stay valid.
     pub intervals: Intervals,
 }
 
@@ -147,8 +151,8 @@ impl ResourceContext<'_> {
     }
 }
 
-/// How old a shared read may be.
-pub fn fresh(options: &ObserveOptions) -> MaxStaleness {
+/// The maximum age of a shared read.
+pub fn max_staleness(options: &ObserveOptions) -> MaxStaleness {
     MaxStaleness::within(options.max_age)
 }
 
@@ -158,7 +162,7 @@ impl From<AwsError> for Failure {
     }
 }
 
-/// Something that carries tags.
+/// A resource that carries tags.
 pub trait Tagged {
     /// Its id.
     fn id(&self) -> &str;
@@ -191,70 +195,71 @@ tagged!(
     Role by name,
 );
 
-/// The tags that are missing or differ, and those that were asked for before and are still there. Tags of others are left alone,
-/// and so is `Name` once it was made: it is ours to choose (people name none, see the rules of `tags`), and nothing goes by it.
-/// Whose a thing is are differences only of what is ours already: to take something over is a step of its own.
-pub fn tag_changes(wanted: &Tags, seen: &Tags) -> Vec<Change> {
-    let ours = seen.owner().is_some();
-    let mut changes = changes_of_tags(wanted, seen, |name| name != NAME && (ours || !tags::is_ownership(name)));
-    let there = wanted.removed().filter(|name| ours && *name != NAME).filter_map(|name| Some((name, seen.get(name)?)));
-    changes.extend(there.map(|(name, value)| Change::in_place(format!("{TAG_FIELD}{name}"), value, NO_TAG)));
+/// The tags that are missing or differ, and the formerly requested ones that still exist. Tags of others are left
+/// alone, and so is `Name` after creation: users cannot set it (see the rules of `tags`), and nothing depends on it.
+/// Ownership tags count only on resources that the object owns: adoption is a separate step.
+pub fn tag_changes(wanted: &Tags, observed: &Tags) -> Vec<Change> {
+    let ours = observed.owner().is_some();
+    let mut changes = changes_of_tags(wanted, observed, |name| name != NAME && (ours || !tags::is_ownership(name)));
+    let current =
+        wanted.removed().filter(|name| ours && *name != NAME).filter_map(|name| Some((name, observed.get(name)?)));
+    changes.extend(current.map(|(name, value)| Change::in_place(format!("{TAG_FIELD}{name}"), value, NO_TAG)));
     changes
 }
 
-/// The same of what is ours though it carries no owner tag: that is a difference, too.
-pub fn tag_changes_of_untagged(wanted: &Tags, seen: &Tags) -> Vec<Change> {
-    changes_of_tags(wanted, seen, |name| name != NAME)
+/// The same for an owned resource without an owner tag: the missing ownership tags are a difference, too.
+pub fn tag_changes_of_untagged(wanted: &Tags, observed: &Tags) -> Vec<Change> {
+    changes_of_tags(wanted, observed, |name| name != NAME)
 }
 
-fn changes_of_tags(wanted: &Tags, seen: &Tags, counts: impl Fn(&str) -> bool) -> Vec<Change> {
+fn changes_of_tags(wanted: &Tags, observed: &Tags, is_compared: impl Fn(&str) -> bool) -> Vec<Change> {
     let change = |(name, value): (&str, &str)| {
-        Change::in_place(format!("{TAG_FIELD}{name}"), seen.get(name).unwrap_or_default(), value)
+        Change::in_place(format!("{TAG_FIELD}{name}"), observed.get(name).unwrap_or_default(), value)
     };
-    // What an older Keelson made has no installation, and gets none by an upgrade.
-    let counts = |name: &str| name != INSTALLATION && counts(name);
-    wanted.missing_from(seen).iter().filter(|(name, _)| counts(name)).map(change).collect()
+    // Resources that an older Keelson created have no installation tag; an upgrade does not add one.
+    let is_compared = |name: &str| name != INSTALLATION && is_compared(name);
+    wanted.missing_from(observed).iter().filter(|(name, _)| is_compared(name)).map(change).collect()
 }
 
 const TAG_FIELD: &str = "tags.";
-/// In place of the value of a tag that is to be taken away. AWS takes no parentheses in values, so no tag can ask for it.
+/// Replaces the value of a tag to remove. AWS allows no parentheses in values, so no tag can have this value.
 const NO_TAG: &str = "(none)";
 
-/// The tag of a change of one.
+/// The tag key of a change of a tag.
 pub fn tag_key(change_field: &str) -> Option<&str> {
     change_field.strip_prefix(TAG_FIELD)
 }
 
-/// True when one of `changes` is of the field.
+/// Whether one of `changes` is of the field.
 pub fn changes_field(changes: &[Change], field: &str) -> bool {
     changes.iter().any(|change| change.field == field)
 }
 
-/// True when the change is of a tag.
+/// Whether the change is of a tag.
 pub fn is_tag(change: &Change) -> bool {
     change.field.starts_with(TAG_FIELD)
 }
 
-/// The tags that `changes` ask for, and those that they take away.
+/// The tags that `changes` set and remove.
 pub fn changed_tags(changes: &[Change]) -> Tags {
     let of_tags = changes.iter().filter_map(|change| Some((tag_key(&change.field)?, change.to.as_str())));
     let (removed, set): (Vec<_>, Vec<_>) = of_tags.partition(|(_, value)| *value == NO_TAG);
     set.into_iter().collect::<Tags>().without(removed.into_iter().map(|(key, _)| key.to_owned()))
 }
 
-/// The ARN of what was seen, where AWS tells one.
-pub fn arn<T>(seen: &Observation<T>) -> &str {
-    seen.outputs.get("arn").map_or("", String::as_str)
+/// The observed ARN; empty if AWS returns none.
+pub fn arn<T>(observed: &Observation<T>) -> &str {
+    observed.outputs.get("arn").map_or("", String::as_str)
 }
 
-/// `Ours` when found, else `Absent`.
+/// `Ours` if found, otherwise `Absent`.
 pub fn ours_or_absent<T>(found: Option<Observation<T>>) -> Presence<T> {
     found.map_or(Presence::Absent, Presence::Ours)
 }
 
 impl Cloud {
-    /// Brings the tags of an EC2 resource that has `seen` to what `tags` ask for, and `seen` with it.
-    pub async fn tag_ec2(&self, id: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    /// Applies `tags` to an EC2 resource, and updates `observed`, its tags so far.
+    pub async fn tag_ec2(&self, id: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
         let removed = tags.removed_from_ec2();
         if !removed.is_empty() {
             let request = self.aws.ec2.delete_tags().resources(id).set_tags(Some(removed));
@@ -264,12 +269,12 @@ impl Cloud {
             let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(tags.to_ec2()));
             self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
         }
-        seen.apply(tags);
+        observed.apply(tags);
         Ok(())
     }
 
-    /// Brings the tags of an EKS resource that has `seen` to what `tags` ask for, and `seen` with it.
-    pub async fn tag_eks(&self, arn: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    /// Applies `tags` to an EKS resource, and updates `observed`, its tags so far.
+    pub async fn tag_eks(&self, arn: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
         let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
         if !removed.is_empty() {
             let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
@@ -279,7 +284,7 @@ impl Cloud {
             let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
             self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
         }
-        seen.apply(tags);
+        observed.apply(tags);
         Ok(())
     }
 }
@@ -299,38 +304,38 @@ mod tests {
     }
 
     #[test]
-    fn whose_a_thing_is_differs_only_of_what_is_ours_and_its_name_never() {
+    fn ownership_tags_are_compared_only_on_owned_resources_and_name_never() {
         let ours = Tags::new().with(OWNER, "uid-1").with(NAME, "by hand");
-        let whose = ["tags.keelson.dev/cluster", "tags.keelson.dev/resource", "tags.team"];
-        assert_eq!(fields(&tag_changes(&wanted(), &ours)), whose);
-        let nobodys = Tags::new().with(NAME, "by hand").with(CLUSTER, "default/other").with(RESOURCE, "subnet/x");
-        assert_eq!(fields(&tag_changes(&wanted(), &nobodys)), ["tags.team"]);
+        let ownership_fields = ["tags.keelson.dev/cluster", "tags.keelson.dev/resource", "tags.team"];
+        assert_eq!(fields(&tag_changes(&wanted(), &ours)), ownership_fields);
+        let unowned = Tags::new().with(NAME, "by hand").with(CLUSTER, "default/other").with(RESOURCE, "subnet/x");
+        assert_eq!(fields(&tag_changes(&wanted(), &unowned)), ["tags.team"]);
         let with_owner = fields(&tag_changes_of_untagged(&wanted(), &Tags::new())).len();
         assert_eq!(with_owner, 4);
     }
 
     #[test]
-    fn what_was_asked_for_before_is_taken_away_and_nothing_of_others() {
-        let before = ["team", "env", "aws:x", "keelson.dev/owner", "Keelson.dev/Owner", NAME].map(str::to_owned);
-        let wanted = wanted().without(before);
-        let of_others = [("karpenter.sh/discovery", "demo"), ("kubernetes.io/cluster/demo", "owned"), ("aws:x", "y")];
-        let mut seen: Tags = wanted.iter().chain(of_others).chain([("env", "prod"), (NAME, "by hand")]).collect();
-        let changes = tag_changes(&wanted, &seen);
-        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
-        assert_eq!(told, ["tags.env prod -> (none)"], "team is asked for still");
-        let asked = changed_tags(&changes);
-        assert!(asked.is_empty() && !asked.changes_nothing());
-        assert_eq!(asked.removed().collect::<Vec<_>>(), ["env"]);
-        seen.apply(asked);
-        assert_eq!(tag_changes(&wanted, &seen), []);
-        assert_eq!(seen.get("karpenter.sh/discovery"), Some("demo"));
-        // Of what is nobody's nothing is taken away before it is ours.
-        let nobodys = Tags::new().with("env", "prod").with("team", "a");
-        assert_eq!(tag_changes(&wanted, &nobodys), []);
+    fn former_tags_are_removed_and_foreign_tags_are_kept() {
+        let former = ["team", "env", "aws:x", "keelson.dev/owner", "Keelson.dev/Owner", NAME].map(str::to_owned);
+        let wanted = wanted().without(former);
+        let foreign = [("karpenter.sh/discovery", "demo"), ("kubernetes.io/cluster/demo", "owned"), ("aws:x", "y")];
+        let mut observed: Tags = wanted.iter().chain(foreign).chain([("env", "prod"), (NAME, "by hand")]).collect();
+        let changes = tag_changes(&wanted, &observed);
+        let text: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        assert_eq!(text, ["tags.env prod -> (none)"], "team is still requested");
+        let requested = changed_tags(&changes);
+        assert!(requested.is_empty() && !requested.changes_nothing());
+        assert_eq!(requested.removed().collect::<Vec<_>>(), ["env"]);
+        observed.apply(requested);
+        assert_eq!(tag_changes(&wanted, &observed), []);
+        assert_eq!(observed.get("karpenter.sh/discovery"), Some("demo"));
+        // From a resource without an owner, no tag is removed before adoption.
+        let unowned = Tags::new().with("env", "prod").with("team", "a");
+        assert_eq!(tag_changes(&wanted, &unowned), []);
     }
 
     #[test]
-    fn enforced_tags_win_over_an_objects_and_its_win_over_the_accounts() {
+    fn enforced_tags_override_object_tags_which_override_account_tags() {
         let tags = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
@@ -344,12 +349,12 @@ mod tests {
     }
 
     #[test]
-    fn no_tag_is_written_that_is_not_named_in_the_changes() {
-        let seen = Tags::new().with(OWNER, "uid-1").with("theirs", "x");
+    fn only_tags_in_the_changes_are_written() {
+        let observed = Tags::new().with(OWNER, "uid-1").with("theirs", "x");
         let changes = [Change::in_place("version", "1", "2"), Change::in_place("tags.team", "", "a")];
         assert_eq!(changed_tags(&changes), Tags::new().with("team", "a"));
         assert!(changed_tags(&changes[..1]).is_empty());
-        let mut after = seen;
+        let mut after = observed;
         after.apply(changed_tags(&changes));
         assert_eq!((after.get("theirs"), after.get("team"), after.len()), (Some("x"), Some("a"), 3));
     }

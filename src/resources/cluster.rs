@@ -1,7 +1,7 @@
 //! The EKS control plane.
 //!
-//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html>. Made without EKS's self-managed
-//! add-ons: ours are EKS add-ons, and the two would be in each other's way.
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html>. Created without EKS's
+//! self-managed add-ons, which would conflict with the EKS add-ons.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::cluster_request::{self as request, logging};
 use super::kind::{Area, Kind};
 use super::role::{self, Purpose};
 use super::survey;
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use super::{ownership, proof};
 use crate::api::cluster::EksClusterSpec;
 use crate::aws::tags::Tags;
@@ -33,59 +33,59 @@ pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane)
 pub struct Cluster {
     pub(super) name: String,
     pub(super) spec: Box<EksClusterSpec>,
-    /// The version to be at now; `None`: the one it has.
+    /// The version to be at now; `None` keeps the current one.
     pub(super) version: Option<String>,
-    /// What says in which subnets it is: subnets of ours, or the existing network.
+    /// The resources that provide the subnets: own subnets, or the existing network.
     network: Vec<Key>,
     pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.key()
 }
 
-/// The name of the output that lists subnets of an existing network.
+/// The output that lists subnets of an existing network.
 pub const SUBNET_IDS: &str = "subnetIds";
 
-/// The name of the output that holds the id of the security group that EKS made for it.
+/// The output with the id of the security group that EKS created for the cluster.
 const SECURITY_GROUP: &str = "securityGroupId";
 
-/// The name of the output that holds the authentication mode, as EKS writes it.
+/// The output with the authentication mode, in EKS's notation.
 const AUTHENTICATION: &str = "authenticationMode";
 
-/// Whether the cluster, as it is, has no access entries: EKS refuses even to be asked for one.
+/// Whether the cluster's current mode supports no access entries: EKS then refuses even to describe one.
 pub fn has_no_access_entries(refs: &Refs) -> bool {
     refs.output(&key(), AUTHENTICATION) == Some(cluster_diff::CONFIG_MAP)
 }
 
 impl Cluster {
-    /// The control plane that `spec` asks for, in the subnets that `network` names. `version`: that it is to be at now, on its
-    /// way to the spec's; `None`: the one it has.
+    /// The control plane of `spec`, in the subnets that `network` provides. `version` is the version to be at now, a
+    /// step towards the spec's; `None` keeps the current one.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         spec: &EksClusterSpec,
         network: Vec<Key>,
         version: Option<String>,
     ) -> Self {
         let spec = EksClusterSpec { gitops: None, addons: Vec::new(), ..spec.clone() };
         Self {
-            name: making.cluster_name.into(),
+            name: context.cluster_name.into(),
             spec: Box::new(spec),
             network,
             version,
-            tags: making.tags(&key()),
-            intervals: making.intervals,
+            tags: context.tags(&key()),
+            intervals: context.intervals,
         }
     }
 
     pub(super) fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
         let mut ids = Vec::new();
-        for place in &self.network {
-            match refs.output(place, SUBNET_IDS) {
+        for key in &self.network {
+            match refs.output(key, SUBNET_IDS) {
                 Some(several) => ids.extend(several.split(',').map(str::to_owned)),
-                None => ids.push(refs.id(place)?.to_owned()),
+                None => ids.push(refs.id(key)?.to_owned()),
             }
         }
         Ok(ids)
@@ -95,18 +95,18 @@ impl Cluster {
         self.spec.network.existing.as_ref().and_then(|existing| existing.security_group_ids.clone())
     }
 
-    /// Whether EKS Auto Mode makes nodes of its own, which need a role.
-    pub(super) fn makes_nodes(&self) -> bool {
-        makes_nodes(&self.spec)
+    /// Whether EKS Auto Mode creates nodes, which need a role.
+    pub(super) fn creates_nodes(&self) -> bool {
+        creates_nodes(&self.spec)
     }
 
-    fn observed(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
+    fn to_observation(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
         let status = cluster.status().map_or("CREATING", ClusterStatus::as_str);
         let since = cluster.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
         let phase = match cluster.status() {
             Some(ClusterStatus::Active) => Phase::Ready,
-            // The endpoint stays usable, but EKS takes no other change meanwhile.
+            // The endpoint stays usable, but EKS accepts no other update meanwhile.
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
             Some(ClusterStatus::Failed) => {
@@ -115,7 +115,7 @@ impl Cluster {
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();
-        let mut seen = Observation::ready(&self.name, status, cluster_diff::seen(cluster)).phase(phase);
+        let mut observed = Observation::ready(&self.name, status, cluster_diff::to_detail(cluster)).phase(phase);
         let outputs = [
             ("arn", cluster.arn()),
             ("endpoint", cluster.endpoint()),
@@ -129,31 +129,31 @@ impl Cluster {
         ];
         for (name, value) in outputs {
             if let Some(value) = value {
-                seen = seen.output(name, value);
+                observed = observed.output(name, value);
             }
         }
         if let Some(since) = since {
-            seen = seen.output("createdAt", since.to_string());
+            observed = observed.output("createdAt", since.to_string());
         }
-        seen
+        observed
     }
 }
 
-/// Whether EKS Auto Mode is to make nodes of its own.
-pub fn makes_nodes(spec: &EksClusterSpec) -> bool {
+/// Whether EKS Auto Mode is to create nodes.
+pub fn creates_nodes(spec: &EksClusterSpec) -> bool {
     spec.auto_mode.as_ref().is_some_and(|auto| !auto.node_pools.is_empty())
 }
 
 fn health(cluster: &aws_sdk_eks::types::Cluster) -> String {
     let issues = cluster.health().map_or(&[][..], |health| health.issues());
-    let told: Vec<_> = issues
+    let messages: Vec<_> = issues
         .iter()
         .map(|issue| {
             let code = issue.code().map_or("", |code| code.as_str());
             format!("{code}: {}", issue.message().unwrap_or_default())
         })
         .collect();
-    if told.is_empty() { "EKS gives no reason".into() } else { told.join("; ") }
+    if messages.is_empty() { "EKS gives no reason".into() } else { messages.join("; ") }
 }
 
 #[async_trait]
@@ -166,7 +166,7 @@ impl Resource for Cluster {
     }
 
     fn after(&self) -> Vec<Key> {
-        let auto_node = self.makes_nodes().then(|| role::key(Purpose::AutoNode));
+        let auto_node = self.creates_nodes().then(|| role::key(Purpose::AutoNode));
         self.network.iter().cloned().chain([role::key(Purpose::Cluster)]).chain(auto_node).collect()
     }
 
@@ -183,7 +183,7 @@ impl Resource for Cluster {
         vec![("version", self.spec.version.clone()), ("endpoint", access.into())]
     }
 
-    /// 8 to 13 min to create, as measured by others.
+    /// 8 to 13 min to create, according to published measurements.
     fn expected(&self, action: Action) -> Duration {
         Duration::from_secs(match action {
             Action::Create => 560,
@@ -193,7 +193,7 @@ impl Resource for Cluster {
         })
     }
 
-    /// As measured by others; those that change the API servers roll them one by one.
+    /// According to published measurements. Updates that change the API servers replace them one by one.
     fn expected_operation(&self, kind: &str) -> Duration {
         Duration::from_secs(match kind {
             "VersionUpdate" | "VersionRollback" => 510,
@@ -207,7 +207,7 @@ impl Resource for Cluster {
         self.intervals.single()
     }
 
-    /// Its name is anybody's, and its tags prove nothing.
+    /// Anybody can choose its name, and its tags prove nothing.
     fn records_create(&self) -> bool {
         true
     }
@@ -218,17 +218,17 @@ impl Resource for Cluster {
 
     fn irreplaceable(&self) -> Option<String> {
         Some(format!(
-            "cluster {} was deleted outside Keelson, with everything that ran in it, and is not made again by itself: \
-             delete this EksCluster to clear away what is left, and apply it again",
+            "cluster {} was deleted outside Keelson, with everything that ran in it, and is not recreated \
+             automatically: delete this EksCluster to remove what is left, and apply it again",
             self.name
         ))
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail, refs)
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail, refs)
     }
 
-    /// Tags at once; then one type of change, as EKS takes no two together.
+    /// Tags together with one type of change: EKS accepts only one update at a time.
     fn batch(&self, changes: &[Change]) -> Vec<Change> {
         Part::batch(changes)
     }
@@ -244,30 +244,32 @@ impl Resource for Cluster {
         let answer = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.name, request.send()).await {
             Err(error) if error.class() == Class::NotFound => {
                 if options.goal == Goal::Present {
-                    // Before the network is made that it would go into.
-                    survey::offered(cloud, &self.spec.version).await?;
+                    // Checked before the network is created for it.
+                    survey::check_offered(cloud, &self.spec.version).await?;
                 }
                 return Ok(Presence::Absent);
             }
             other => other?,
         };
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };
-        let seen = self.observed(&cluster);
+        let observed = self.to_observation(&cluster);
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
         let proven = options.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
-        if !proven && seen.detail.tags.is_owned_by(&cloud.owner.uid) {
-            return Ok(Presence::Foreign(proof::unproven(&cloud.owner, &self.name)));
+        if !proven && observed.detail.tags.is_owned_by(&cloud.owner.uid) {
+            return Ok(Presence::Foreign(proof::describe_unproven(&cloud.owner, &self.name)));
         }
-        match ownership::presence(cloud, &seen.detail.tags.clone(), seen, what) {
-            Presence::Ours(seen) => {
-                Ok(Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
-            }
-            Presence::Unowned(seen) => {
+        match ownership::presence(cloud, &observed.detail.tags.clone(), observed, what) {
+            Presence::Ours(observed) => Ok(Presence::Ours(
+                updates::follow(cloud, UpdateTarget::Cluster(&self.name), observed, options, last).await?,
+            )),
+            Presence::Unowned(observed) => {
                 if options.goal == Goal::Present {
-                    // Before anything is made that it would not be in.
-                    self.fits(cloud, options, &seen).await?;
+                    // Checked before anything is created that the cluster cannot use.
+                    self.check_adoptable(cloud, options, &observed).await?;
                 }
-                Ok(Presence::Unowned(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
+                Ok(Presence::Unowned(
+                    updates::follow(cloud, UpdateTarget::Cluster(&self.name), observed, options, last).await?,
+                ))
             }
             other => Ok(other),
         }
@@ -277,14 +279,14 @@ impl Resource for Cluster {
         let spec = &self.spec;
         let access = CreateAccessConfigRequest::builder()
             .authentication_mode(cluster_diff::mode(spec.access.authentication_mode).into())
-            // The operator's own way in, to bootstrap the GitOps agent.
+            // The operator's own access, to bootstrap the GitOps agent.
             .bootstrap_cluster_creator_admin_permissions(true)
             .build();
         let support = spec.support_type.map(|support| cluster_diff::support(support).into());
         let auto = self.auto_mode(refs, None)?;
         let role = refs.need(&role::key(Purpose::Cluster), "arn")?;
         let subnets = self.subnet_ids(refs)?.join(",");
-        // An edit between two tries is another request: EKS refuses a token with other parameters.
+        // An edit between two attempts is another request: EKS rejects a token with other parameters.
         let step = format!("cluster {spec:?} {role} {subnets}");
         let request = cloud
             .aws
@@ -311,45 +313,46 @@ impl Resource for Cluster {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateCluster", &self.name, request.send()).await?;
         let cluster = answer.cluster.unwrap_or_else(|| aws_sdk_eks::types::Cluster::builder().build());
-        Ok(self.observed(&cluster))
+        Ok(self.to_observation(&cluster))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        self.change(cloud, refs, seen, changes).await
+        self.change(cloud, refs, observed, changes).await
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        if seen.detail.deletion_protection {
-            // The object is being deleted, and its deletionPolicy says that the cluster goes: lift EKS's own guard first.
-            return self.lift_protection(cloud, seen).await.map(Presence::Ours);
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        if observed.detail.deletion_protection {
+            // The object is being deleted, and its deletionPolicy deletes the cluster: lift EKS's deletion protection
+            // first.
+            return self.lift_protection(cloud, observed).await.map(Presence::Ours);
         }
         let request = cloud.aws.eks.delete_cluster().name(&self.name);
         cloud.aws.call(Service::Eks, "DeleteCluster", &self.name, request.send()).await?;
-        let deleting = Observation { state: "DELETING".into(), ..seen.clone() };
+        let deleting = Observation { state: "DELETING".into(), ..observed.clone() };
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(deleting.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        // First the security group that EKS made: it has the tags that the cluster was made with.
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        // First the security group that EKS created: it has the cluster's tags.
         let groups = cloud.aws.snapshots.security_groups(MaxStaleness::now()).await?;
-        let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == seen.outputs.get(SECURITY_GROUP);
+        let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == observed.outputs.get(SECURITY_GROUP);
         if let Some(group) = groups.iter().find(made_by_eks).filter(|group| group.tags.is_owned_by(&cloud.owner.uid)) {
             cloud.release_ec2(&group.id).await?;
         }
-        cloud.release_eks(seen).await
+        cloud.release_eks(observed).await
     }
 }

@@ -1,58 +1,58 @@
-//! Whether the control plane that is there can be taken over as the spec is written. I/O: reads of EC2 and IAM.
+//! Whether an existing control plane can be adopted with this spec. I/O: reads of EC2 and IAM.
 //!
-//! A cluster keeps its network and its role for life. Where the spec asks for ones of its own, they would be made and never
-//! used, so nothing is made at all.
+//! A cluster keeps its network and its role for life. If the spec asks for its own, they would be created and never
+//! used, so nothing is created.
 
-use super::cloud::{Cloud, fresh};
+use super::cloud::{Cloud, max_staleness};
 use super::cluster::Cluster;
 use super::cluster_diff::Detail;
 use crate::engine::{Failure, Observation, ObserveOptions};
 
 impl Cluster {
     /// # Errors
-    /// What to write into the spec.
-    pub(super) async fn fits(
+    /// What to set in the spec.
+    pub(super) async fn check_adoptable(
         &self,
         cloud: &Cloud,
         options: &ObserveOptions,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
     ) -> Result<(), Failure> {
-        let mut to_write = Vec::new();
+        let mut missing_fields = Vec::new();
         if self.spec.network.existing.is_none() {
-            let vpc = seen.outputs.get("vpcId").map_or("", String::as_str);
-            let ours = cloud.aws.snapshots.vpcs(fresh(options)).await?;
+            let vpc = observed.outputs.get("vpcId").map_or("", String::as_str);
+            let ours = cloud.aws.snapshots.vpcs(max_staleness(options)).await?;
             let ours = ours.iter().any(|one| one.id == vpc && one.tags.is_owned_by(&cloud.owner.uid));
             if !ours {
-                to_write.push(network(&seen.detail));
+                missing_fields.push(network(&observed.detail));
             }
         }
         if self.spec.role_arn.is_none() {
-            let roles = cloud.aws.snapshots.roles(fresh(options)).await?;
-            let role = &seen.detail.role_arn;
+            let roles = cloud.aws.snapshots.roles(max_staleness(options)).await?;
+            let role = &observed.detail.role_arn;
             let ours = roles.iter().any(|one| one.arn == *role && one.tags.is_owned_by(&cloud.owner.uid));
             if !ours {
-                to_write.push(format!("roleArn: {role}"));
+                missing_fields.push(format!("roleArn: {role}"));
             }
         }
-        if to_write.is_empty() {
+        if missing_fields.is_empty() {
             return Ok(());
         }
         Err(Failure::invalid(format!(
-            "cluster {} is there and keeps its network and its role, so it cannot be taken over with others, and these fields of an \
-             object cannot change: delete this EksCluster, which owns nothing yet, and apply it again with {} (keelson import \
-             writes it all)",
+            "cluster {} exists and keeps its network and its role, so it cannot be adopted with others, and these \
+             fields of an object cannot change: delete this EksCluster, which owns nothing yet, and apply it again \
+             with {} (keelson import writes the complete spec)",
             self.name,
-            to_write.join(", ")
+            missing_fields.join(", ")
         )))
     }
 }
 
-/// As the spec has it.
-fn network(there: &Detail) -> String {
+/// In the notation of the spec.
+fn network(current: &Detail) -> String {
     let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
-    let mut existing = format!("subnetIds: [{}]", list(&there.subnets));
-    if !there.security_groups.is_empty() {
-        existing.push_str(&format!(", securityGroupIds: [{}]", list(&there.security_groups)));
+    let mut existing = format!("subnetIds: [{}]", list(&current.subnets));
+    if !current.security_groups.is_empty() {
+        existing.push_str(&format!(", securityGroupIds: [{}]", list(&current.security_groups)));
     }
     format!("network: {{existing: {{{existing}}}}}")
 }
@@ -62,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_network_that_is_there_is_told_as_the_spec_has_it() {
+    fn existing_network_is_formatted_like_the_spec() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
-        let mut seen = Detail { subnets: set(&["subnet-2", "subnet-1"]), ..Detail::default() };
-        assert_eq!(network(&seen), "network: {existing: {subnetIds: [subnet-1, subnet-2]}}");
-        seen.security_groups = set(&["sg-1"]);
+        let mut observed = Detail { subnets: set(&["subnet-2", "subnet-1"]), ..Detail::default() };
+        assert_eq!(network(&observed), "network: {existing: {subnetIds: [subnet-1, subnet-2]}}");
+        observed.security_groups = set(&["sg-1"]);
         let with_groups = "network: {existing: {subnetIds: [subnet-1, subnet-2], securityGroupIds: [sg-1]}}";
-        assert_eq!(network(&seen), with_groups);
+        assert_eq!(network(&observed), with_groups);
     }
 }

@@ -1,6 +1,7 @@
-//! How a control plane differs from what is asked for, and which differences EKS settles in one update. Pure.
+//! How a control plane differs from the spec, and which differences one EKS update resolves. Pure.
 //!
-//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>: one type of change at a time.
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>: one type of change at a
+//! time.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +15,11 @@ use crate::api::network::IpFamily;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 
-/// What to do about a value that neither EKS nor admission lets anybody change.
-const ANEW: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it again with the value that is \
-                    there";
+/// What to do about a value that neither EKS nor admission allows to change.
+const RECREATE: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it \
+                        again with the actual value";
 
-/// What is seen of a control plane.
+/// What Keelson observes of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     pub(super) version: String,
@@ -37,14 +38,14 @@ pub struct Detail {
     pub(super) service_cidr: Option<String>,
     pub(super) zonal_shift: bool,
     pub(super) tier: String,
-    /// The node pools of Auto Mode, where it is on.
+    /// The node pools of Auto Mode, if it is on.
     pub(super) auto_mode: Option<BTreeSet<String>>,
     pub(super) auto_mode_role: Option<String>,
     pub(super) tags: Tags,
 }
 
-/// What EKS changes in one update, in the order in which we ask for it: first what guards the cluster, last the version,
-/// which the others may be in the way of.
+/// What EKS changes in one update, in the order in which Keelson requests it: cluster protection first, the version
+/// last because the other changes may block it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     DeletionProtection,
@@ -78,30 +79,30 @@ const PARTS: [(&str, Part); 14] = [
 ];
 
 impl Part {
-    /// The part that a change belongs to; `None`: it is of tags.
+    /// The part that a change belongs to; `None` for a tag.
     fn of(change: &Change) -> Option<Self> {
         PARTS.iter().find(|(field, _)| *field == change.field).map(|(_, part)| *part)
     }
 
-    /// What is settled at once: tags, and the first part that is to change.
+    /// The changes to apply in one step: tags, and the first part that changes.
     pub(super) fn batch(changes: &[Change]) -> Vec<Change> {
         let first = changes.iter().filter_map(Self::of).min();
         let at_once = |change: &&Change| Self::of(change).is_none() || Self::of(change) == first;
         changes.iter().filter(at_once).cloned().collect()
     }
 
-    /// The first part that is to change, with its changes.
+    /// The first part that changes, with its changes.
     pub(super) fn first(changes: &[Change]) -> Option<(Self, Vec<&Change>)> {
         let part = changes.iter().filter_map(Self::of).min()?;
         Some((part, changes.iter().filter(|change| Self::of(change) == Some(part)).collect()))
     }
 }
 
-/// The authentication mode of clusters that have no access entries.
+/// The authentication mode without access entries.
 pub(super) const CONFIG_MAP: &str = "CONFIG_MAP";
 const BOTH: &str = "API_AND_CONFIG_MAP";
 
-/// As EKS writes it.
+/// In EKS's notation.
 pub(super) fn mode(mode: AuthenticationMode) -> &'static str {
     match mode {
         AuthenticationMode::Api => "API",
@@ -110,7 +111,7 @@ pub(super) fn mode(mode: AuthenticationMode) -> &'static str {
     }
 }
 
-/// As EKS writes it.
+/// In EKS's notation.
 pub(super) fn ip_family(family: IpFamily) -> &'static str {
     match family {
         IpFamily::IPv4 => "ipv4",
@@ -118,7 +119,7 @@ pub(super) fn ip_family(family: IpFamily) -> &'static str {
     }
 }
 
-/// As EKS writes it.
+/// In EKS's notation.
 pub(super) fn support(support: SupportType) -> &'static str {
     match support {
         SupportType::Standard => "STANDARD",
@@ -126,9 +127,9 @@ pub(super) fn support(support: SupportType) -> &'static str {
     }
 }
 
-/// The next authentication mode on the way to the wanted one: EKS goes from CONFIG_MAP to API by way of both.
-fn next_mode<'a>(there: &str, wanted: &'a str) -> &'a str {
-    if there == CONFIG_MAP && wanted != CONFIG_MAP { BOTH } else { wanted }
+/// The next authentication mode towards the wanted one: EKS goes from CONFIG_MAP to API through API_AND_CONFIG_MAP.
+fn next_mode<'a>(current: &str, wanted: &'a str) -> &'a str {
+    if current == CONFIG_MAP && wanted != CONFIG_MAP { BOTH } else { wanted }
 }
 
 fn list(set: &BTreeSet<String>) -> String {
@@ -144,145 +145,143 @@ fn set(list: &[String]) -> BTreeSet<String> {
 struct Differences(Vec<Change>);
 
 impl Differences {
-    fn read_after_write_window(&mut self, field: &str, from: impl ToString, to: impl ToString) {
+    fn compare(&mut self, field: &str, from: impl ToString, to: impl ToString) {
         let (from, to) = (from.to_string(), to.to_string());
         if from != to {
             self.0.push(Change::in_place(field, from, to));
         }
     }
 
-    fn refuse(&mut self, field: &str, from: &str, to: &str, what_to_do: &str) {
+    fn forbid(&mut self, field: &str, from: &str, to: &str, advice: &str) {
         if from != to {
-            self.0.push(Change::forbidden(field, from, to, what_to_do));
+            self.0.push(Change::forbidden(field, from, to, advice));
         }
     }
 }
 
 impl Cluster {
-    /// Every field that differs.
-    pub(super) fn differences(&self, there: &Detail, refs: &Refs) -> Vec<Change> {
-        let mut all = Differences(tag_changes(&self.tags, &there.tags));
-        self.fixed(&mut all, there, refs);
+    /// All fields that differ.
+    pub(super) fn differences(&self, current: &Detail, refs: &Refs) -> Vec<Change> {
+        let mut all = Differences(tag_changes(&self.tags, &current.tags));
+        self.compare_immutable(&mut all, current, refs);
         let spec = &self.spec;
         if let Some(wanted) = spec.deletion_protection {
-            all.read_after_write_window("deletionProtection", there.deletion_protection, wanted);
+            all.compare("deletionProtection", current.deletion_protection, wanted);
         }
-        self.authentication(&mut all, there);
-        self.encryption(&mut all, there);
-        self.placement(&mut all, there, refs);
+        self.compare_authentication(&mut all, current);
+        self.compare_encryption(&mut all, current);
+        self.compare_placement(&mut all, current, refs);
         let access = &spec.endpoint_access;
-        all.read_after_write_window("endpointAccess.public", there.public, access.public);
-        all.read_after_write_window("endpointAccess.private", there.private, access.private);
+        all.compare("endpointAccess.public", current.public, access.public);
+        all.compare("endpointAccess.private", current.private, access.private);
         if access.public {
-            all.read_after_write_window(
-                "endpointAccess.publicCidrs",
-                list(&there.public_cidrs),
-                list(&set(&access.public_cidrs)),
-            );
+            all.compare("endpointAccess.publicCidrs", list(&current.public_cidrs), list(&set(&access.public_cidrs)));
         }
         if let Some(logging) = &spec.logging {
-            all.read_after_write_window("logging", list(&there.logging), list(&set(logging)));
+            all.compare("logging", list(&current.logging), list(&set(logging)));
         }
         if let Some(wanted) = spec.support_type {
-            all.read_after_write_window("supportType", &there.support, support(wanted));
+            all.compare("supportType", &current.support, support(wanted));
         }
         if let Some(wanted) = &spec.control_plane_scaling {
-            all.read_after_write_window("controlPlaneScaling.tier", &there.tier, &wanted.tier);
+            all.compare("controlPlaneScaling.tier", &current.tier, &wanted.tier);
         }
         if let Some(wanted) = spec.zonal_shift {
-            all.read_after_write_window("zonalShift", there.zonal_shift, wanted);
+            all.compare("zonalShift", current.zonal_shift, wanted);
         }
         if let Some(wanted) = &spec.auto_mode {
-            let told = |pools: &BTreeSet<String>| if pools.is_empty() { "on".to_owned() } else { list(pools) };
-            let from = there.auto_mode.as_ref().map_or("off".to_owned(), told);
-            all.read_after_write_window("autoMode.nodePools", from, told(&set(&wanted.node_pools)));
+            let format_pools = |pools: &BTreeSet<String>| if pools.is_empty() { "on".to_owned() } else { list(pools) };
+            let from = current.auto_mode.as_ref().map_or("off".to_owned(), format_pools);
+            all.compare("autoMode.nodePools", from, format_pools(&set(&wanted.node_pools)));
         }
-        self.version_step(&mut all, there);
+        self.compare_version(&mut all, current);
         all.0
     }
 
-    /// What EKS never changes. Admission refuses such an edit too; this is for what was made or changed by others.
-    fn fixed(&self, all: &mut Differences, there: &Detail, refs: &Refs) {
+    /// What EKS never changes. Admission rejects such an edit, too; this covers clusters created or changed by others.
+    fn compare_immutable(&self, all: &mut Differences, current: &Detail, refs: &Refs) {
         let family = ip_family(self.spec.kubernetes_network.ip_family);
-        let why = format!("EKS never changes the address family: {ANEW}");
-        all.refuse("kubernetesNetwork.ipFamily", &there.ip_family, family, &why);
-        if let (Some(wanted), Some(there)) = (&self.spec.kubernetes_network.service_cidr, &there.service_cidr) {
-            let why = format!("EKS never changes the range of Services: {ANEW}");
-            all.refuse("kubernetesNetwork.serviceCidr", there, wanted, &why);
+        let why = format!("EKS cannot change the address family: {RECREATE}");
+        all.forbid("kubernetesNetwork.ipFamily", &current.ip_family, family, &why);
+        if let (Some(wanted), Some(current)) = (&self.spec.kubernetes_network.service_cidr, &current.service_cidr) {
+            let why = format!("EKS cannot change the Service CIDR: {RECREATE}");
+            all.forbid("kubernetesNetwork.serviceCidr", current, wanted, &why);
         }
         if let Some(arn) = refs.output(&role::key(Purpose::Cluster), "arn") {
-            let why = format!("EKS never changes the role of a cluster: {ANEW}");
-            all.refuse("roleArn", &there.role_arn, arn, &why);
+            let why = format!("EKS cannot change the role of a cluster: {RECREATE}");
+            all.forbid("roleArn", &current.role_arn, arn, &why);
         }
     }
 
-    fn authentication(&self, all: &mut Differences, there: &Detail) {
+    fn compare_authentication(&self, all: &mut Differences, current: &Detail) {
         let (field, wanted) = ("access.authenticationMode", mode(self.spec.access.authentication_mode));
-        let back = there.authentication == "API" || there.authentication == BOTH && wanted == CONFIG_MAP;
-        if back {
-            let why = "EKS goes from ConfigMap to ApiAndConfigMap to Api and never back: set the authenticationMode that is there";
-            all.refuse(field, &there.authentication, wanted, why);
+        let is_downgrade = current.authentication == "API" || current.authentication == BOTH && wanted == CONFIG_MAP;
+        if is_downgrade {
+            let why = "EKS changes the mode only from ConfigMap to ApiAndConfigMap to Api: set authenticationMode to \
+                       the actual value";
+            all.forbid(field, &current.authentication, wanted, why);
         } else {
-            all.read_after_write_window(field, &there.authentication, next_mode(&there.authentication, wanted));
+            all.compare(field, &current.authentication, next_mode(&current.authentication, wanted));
         }
     }
 
-    fn encryption(&self, all: &mut Differences, there: &Detail) {
+    fn compare_encryption(&self, all: &mut Differences, current: &Detail) {
         let Some(wanted) = &self.spec.secrets_encryption else { return };
         let field = "secretsEncryption.kmsKeyArn";
-        match &there.kms_key {
-            None => all.read_after_write_window(field, "", &wanted.kms_key_arn),
+        match &current.kms_key {
+            None => all.compare(field, "", &wanted.kms_key_arn),
             Some(key) => {
-                let why = format!("EKS can add the encryption of Secrets, but never change its key: {ANEW}");
-                all.refuse(field, key, &wanted.kms_key_arn, &why);
+                let why = format!("EKS can add encryption of Secrets, but cannot change its key: {RECREATE}");
+                all.forbid(field, key, &wanted.kms_key_arn, &why);
             }
         }
     }
 
-    /// Compared only when all subnets are known.
-    fn placement(&self, all: &mut Differences, there: &Detail, refs: &Refs) {
+    /// Compared only if all subnets are known.
+    fn compare_placement(&self, all: &mut Differences, current: &Detail, refs: &Refs) {
         if let Ok(ids) = self.subnet_ids(refs) {
-            all.read_after_write_window("network.subnetIds", list(&there.subnets), list(&set(&ids)));
+            all.compare("network.subnetIds", list(&current.subnets), list(&set(&ids)));
         }
         if let Some(groups) = self.security_groups() {
-            all.read_after_write_window("network.securityGroupIds", list(&there.security_groups), list(&set(&groups)));
+            all.compare("network.securityGroupIds", list(&current.security_groups), list(&set(&groups)));
         }
     }
 
-    /// One minor up or down: whatever else is asked for has to wait for the steps before it.
+    /// One minor version up or down; a later version waits for the steps before it.
     ///
-    /// Down only where a person asks for it: a version that was decided on an older look, while an update by somebody else or by
-    /// a process that is no more came to its end, is lower too, and must not become a rollback.
-    fn version_step(&self, all: &mut Differences, there: &Detail) {
+    /// Down only if the user asks for it. A version that was chosen from an older observation, while an update by
+    /// somebody else or by a previous process ended, is lower as well and must not become a rollback.
+    fn compare_version(&self, all: &mut Differences, current: &Detail) {
         let Some(wanted) = &self.version else { return };
-        let (Ok(from), Ok(to)) = (there.version.parse::<KubernetesVersion>(), wanted.parse::<KubernetesVersion>())
+        let (Ok(from), Ok(to)) = (current.version.parse::<KubernetesVersion>(), wanted.parse::<KubernetesVersion>())
         else {
             return;
         };
         match to.minors_ahead_of(from) {
             Some(0) => {}
-            Some(..0) if !self.goes_back(from) => {}
-            Some(1 | -1) => all.read_after_write_window("version", from, to),
+            Some(..0) if !self.is_rollback(from) => {}
+            Some(1 | -1) => all.compare("version", from, to),
             Some(2..) => {
-                let why = "EKS goes a minor at a time: the steps before it come first";
-                all.refuse("version", &there.version, wanted, why);
+                let why = "EKS upgrades one minor version at a time: the earlier versions come first";
+                all.forbid("version", &current.version, wanted, why);
             }
             _ => {
-                let why = "EKS only goes back by one minor, soon after an upgrade: set version to what is there";
-                all.refuse("version", &there.version, wanted, why);
+                let why =
+                    "EKS rolls back only one minor version, soon after an upgrade: set version to the actual value";
+                all.forbid("version", &current.version, wanted, why);
             }
         }
     }
 
-    /// Whether the spec wants a lower version than the one that is there, and says that this is meant.
-    fn goes_back(&self, from: KubernetesVersion) -> bool {
+    /// Whether the spec asks for a lower version than the current one and allows a rollback.
+    fn is_rollback(&self, from: KubernetesVersion) -> bool {
         let goal = self.spec.version.parse::<KubernetesVersion>();
         self.spec.upgrade.allow_rollback && goal.is_ok_and(|goal| goal < from)
     }
 }
 
-/// What of a description counts.
-pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
+/// Extracts the fields that Keelson compares.
+pub(super) fn to_detail(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
     let vpc = cluster.resources_vpc_config();
     let network = cluster.kubernetes_network_config();
     let on = cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
@@ -310,7 +309,7 @@ pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
         ip_family: network.and_then(|n| n.ip_family()).map_or("ipv4", |family| family.as_str()).to_owned(),
         service_cidr: network.and_then(|n| n.service_ipv4_cidr()).map(str::to_owned),
         zonal_shift: cluster.zonal_shift_config().and_then(|shift| shift.enabled()).unwrap_or(false),
-        // Clusters from before there were tiers tell none.
+        // Clusters older than the tiers report none.
         tier: tier.map_or("standard", |tier| tier.as_str()).to_owned(),
         auto_mode: auto.map(|compute| set(compute.node_pools())),
         auto_mode_role: auto.and_then(|compute| compute.node_role_arn()).map(str::to_owned),

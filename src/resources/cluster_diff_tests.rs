@@ -1,4 +1,4 @@
-//! What of an edit becomes which change, and which of them go together.
+//! Which edit becomes which change, and which changes are applied together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1";
 
 fn cluster(more: Value, target: Option<&str>) -> Cluster {
     let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-    let making = ResourceContext {
+    let context = ResourceContext {
         owner: &owner,
         cluster_name: "demo",
         user_tags: BTreeMap::new(),
@@ -23,11 +23,11 @@ fn cluster(more: Value, target: Option<&str>) -> Cluster {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let network = vec![Key::named("subnet", "private/a")];
-    Cluster::new(&making, &serde_json::from_value(spec).unwrap(), network, target.map(str::to_owned))
+    Cluster::new(&context, &serde_json::from_value(spec).unwrap(), network, target.map(str::to_owned))
 }
 
-/// As EKS makes it of `{}`.
-fn there() -> Detail {
+/// What EKS creates from `{}`.
+fn current() -> Detail {
     Detail {
         version: "1.34".into(),
         role_arn: "arn:aws:iam::123456789012:role/cluster".into(),
@@ -52,15 +52,15 @@ fn refs() -> Refs {
     refs
 }
 
-/// "field: from -> to", with an exclamation mark where it cannot be settled.
-fn told(cluster: &Cluster, there: &Detail) -> Vec<String> {
+/// "field: from -> to", with an exclamation mark if it cannot be changed.
+fn format_changes(cluster: &Cluster, current: &Detail) -> Vec<String> {
     let mark = |how: &How| if *how == How::InPlace { "" } else { "!" };
-    let all = cluster.differences(there, &refs());
+    let all = cluster.differences(current, &refs());
     all.iter().map(|c| format!("{}{}: {} -> {}", mark(&c.how), c.field, c.from, c.to)).collect()
 }
 
 #[test]
-fn each_field_of_the_spec_becomes_its_change() {
+fn each_spec_field_maps_to_its_change() {
     let view = |pools: &[&str]| json!({"autoMode": {"nodePools": pools}});
     for (more, expected) in [
         (json!({}), vec![]),
@@ -87,88 +87,93 @@ fn each_field_of_the_spec_becomes_its_change() {
             json!({"access": {"authenticationMode": "ApiAndConfigMap"}}),
             vec!["!access.authenticationMode: API -> API_AND_CONFIG_MAP"],
         ),
-        // Whether it may begin is decided elsewhere.
+        // The upgrade decides when it may start.
         (json!({"version": "1.35"}), vec![]),
     ] {
-        assert_eq!(told(&cluster(more.clone(), None), &there()), expected, "{more}");
+        assert_eq!(format_changes(&cluster(more.clone(), None), &current()), expected, "{more}");
     }
 }
 
 #[test]
-fn the_version_that_was_decided_counts_and_not_the_goal() {
+fn target_version_counts_and_not_the_spec() {
     for (target, expected) in
         [("1.34", vec![]), ("1.35", vec!["version: 1.34 -> 1.35"]), ("1.36", vec!["!version: 1.34 -> 1.36"])]
     {
-        assert_eq!(told(&cluster(json!({"version": "1.36"}), Some(target)), &there()), expected, "{target}");
+        assert_eq!(
+            format_changes(&cluster(json!({"version": "1.36"}), Some(target)), &current()),
+            expected,
+            "{target}"
+        );
     }
 }
 
 #[test]
-fn what_was_decided_before_an_update_ended_is_no_rollback() {
-    let back = |goal: &str, allowed: bool, target: &str| {
+fn outdated_target_version_causes_no_rollback() {
+    let after = |goal: &str, allowed: bool, target: &str| {
         let spec = json!({"version": goal, "upgrade": {"allowRollback": allowed}});
-        told(&cluster(spec, Some(target)), &there())
+        format_changes(&cluster(spec, Some(target)), &current())
     };
-    assert_eq!(back("1.36", false, "1.33"), [""; 0]);
-    assert_eq!(back("1.36", true, "1.33"), [""; 0], "a person allows it, and does not ask for it");
-    assert_eq!(back("1.34", true, "1.33"), [""; 0]);
-    assert_eq!(back("1.33", false, "1.33"), [""; 0]);
-    assert_eq!(back("1.33", true, "1.33"), ["version: 1.34 -> 1.33"]);
-    assert_eq!(back("1.32", true, "1.32"), ["!version: 1.34 -> 1.32"]);
+    assert_eq!(after("1.36", false, "1.33"), [""; 0]);
+    assert_eq!(after("1.36", true, "1.33"), [""; 0], "a rollback is allowed, but not requested");
+    assert_eq!(after("1.34", true, "1.33"), [""; 0]);
+    assert_eq!(after("1.33", false, "1.33"), [""; 0]);
+    assert_eq!(after("1.33", true, "1.33"), ["version: 1.34 -> 1.33"]);
+    assert_eq!(after("1.32", true, "1.32"), ["!version: 1.34 -> 1.32"]);
 }
 
 #[test]
-fn what_others_changed_is_put_back_or_named() {
-    let back = |change: &dyn Fn(&mut Detail), more| {
-        let mut seen = there();
-        change(&mut seen);
-        told(&cluster(more, None), &seen)
+fn external_changes_are_reverted_or_reported() {
+    let after = |change: &dyn Fn(&mut Detail), more| {
+        let mut observed = current();
+        change(&mut observed);
+        format_changes(&cluster(more, None), &observed)
     };
-    let moved = back(&|seen| seen.subnets = ["subnet-b".to_owned()].into(), json!({}));
+    let moved = after(&|observed| observed.subnets = ["subnet-b".to_owned()].into(), json!({}));
     assert_eq!(moved, ["network.subnetIds: subnet-b -> subnet-a"]);
-    let key = back(&|seen| seen.kms_key = Some("other".into()), json!({"secretsEncryption": {"kmsKeyArn": KEY}}));
+    let key =
+        after(&|observed| observed.kms_key = Some("other".into()), json!({"secretsEncryption": {"kmsKeyArn": KEY}}));
     assert_eq!(key, [format!("!secretsEncryption.kmsKeyArn: other -> {KEY}")]);
-    let map = back(&|seen| seen.authentication = "CONFIG_MAP".into(), json!({}));
-    assert_eq!(map, ["access.authenticationMode: CONFIG_MAP -> API_AND_CONFIG_MAP"], "by way of both");
-    let both = back(&|seen| seen.authentication = "API_AND_CONFIG_MAP".into(), json!({}));
+    let map = after(&|observed| observed.authentication = "CONFIG_MAP".into(), json!({}));
+    assert_eq!(map, ["access.authenticationMode: CONFIG_MAP -> API_AND_CONFIG_MAP"], "through both");
+    let both = after(&|observed| observed.authentication = "API_AND_CONFIG_MAP".into(), json!({}));
     assert_eq!(both, ["access.authenticationMode: API_AND_CONFIG_MAP -> API"]);
     let config_map = || json!({"access": {"authenticationMode": "ConfigMap"}});
-    assert_eq!(back(&|seen| seen.authentication = "CONFIG_MAP".into(), config_map()), [""; 0]);
-    let never_back = back(&|seen| seen.authentication = "API_AND_CONFIG_MAP".into(), config_map());
-    assert_eq!(never_back, ["!access.authenticationMode: API_AND_CONFIG_MAP -> CONFIG_MAP"]);
-    let family = back(&|seen| seen.ip_family = "ipv6".into(), json!({}));
+    assert_eq!(after(&|observed| observed.authentication = "CONFIG_MAP".into(), config_map()), [""; 0]);
+    let downgrade = after(&|observed| observed.authentication = "API_AND_CONFIG_MAP".into(), config_map());
+    assert_eq!(downgrade, ["!access.authenticationMode: API_AND_CONFIG_MAP -> CONFIG_MAP"]);
+    let family = after(&|observed| observed.ip_family = "ipv6".into(), json!({}));
     assert_eq!(family, ["!kubernetesNetwork.ipFamily: ipv6 -> ipv4"]);
-    // Switched off, the endpoint's ranges are of no account.
+    // With the public endpoint off, its CIDRs do not matter.
     let closed = json!({"endpointAccess": {"public": false}});
-    assert_eq!(back(&|seen| (seen.public, seen.public_cidrs) = (false, BTreeSet::new()), closed), [""; 0]);
-    let role = back(&|seen| seen.role_arn = "arn:aws:iam::123456789012:role/other".into(), json!({}));
+    assert_eq!(after(&|observed| (observed.public, observed.public_cidrs) = (false, BTreeSet::new()), closed), [""; 0]);
+    let role = after(&|observed| observed.role_arn = "arn:aws:iam::123456789012:role/other".into(), json!({}));
     assert!(role[0].starts_with("!roleArn"), "{role:?}");
 }
 
 #[test]
-fn one_type_of_change_goes_at_a_time_and_the_version_last() {
+fn one_type_of_change_per_update_and_the_version_last() {
     let spec = json!({
         "version": "1.35", "zonalShift": true, "logging": ["api"], "deletionProtection": true,
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]},
     });
     let wanted = cluster(spec, Some("1.35"));
-    let mut seen = Detail { tags: Tags::new().with(OWNER, "of an earlier object"), ..there() };
+    let mut observed = Detail { tags: Tags::new().with(OWNER, "of an earlier object"), ..current() };
     let mut rounds = Vec::new();
     loop {
-        let mut left = wanted.differences(&seen, &refs());
-        // What an update settled before is not there any more.
-        let done: Vec<String> = rounds.concat();
-        left.retain(|change| !done.contains(&change.field));
-        let batch = Part::batch(&left);
+        let mut remaining = wanted.differences(&observed, &refs());
+        // Drops what an earlier update resolved.
+        let applied: Vec<String> = rounds.concat();
+        remaining.retain(|change| !applied.contains(&change.field));
+        let batch = Part::batch(&remaining);
         if batch.is_empty() {
             break;
         }
-        seen.tags = wanted.tags.clone();
+        observed.tags = wanted.tags.clone();
         rounds.push(batch.into_iter().map(|change| change.field).collect::<Vec<_>>());
     }
     let tags = ["keelson.dev/cluster", "keelson.dev/owner", "keelson.dev/resource"];
     let first: Vec<_> = tags.iter().map(|tag| format!("tags.{tag}")).chain(["deletionProtection".into()]).collect();
-    assert_eq!(rounds[0], first, "tags are no update and go along");
+    assert_eq!(rounds[0], first, "tags are no update and are applied together with one");
     assert_eq!(
         rounds[1..],
         [
@@ -181,17 +186,17 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
 }
 
 #[test]
-fn every_field_that_can_differ_belongs_to_a_part() {
+fn every_comparable_field_belongs_to_a_part() {
     let all = json!({
         "version": "1.35", "zonalShift": true, "logging": ["api"], "deletionProtection": true, "supportType": "Standard",
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]}, "autoMode": {},
         "controlPlaneScaling": {"tier": "tier-xl"}, "secretsEncryption": {"kmsKeyArn": KEY},
         "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "securityGroupIds": ["sg-1"]}},
     });
-    let seen =
-        Detail { authentication: "API_AND_CONFIG_MAP".into(), subnets: BTreeSet::new(), public: false, ..there() };
+    let observed =
+        Detail { authentication: "API_AND_CONFIG_MAP".into(), subnets: BTreeSet::new(), public: false, ..current() };
     let fields: BTreeSet<_> =
-        cluster(all, Some("1.35")).differences(&seen, &refs()).into_iter().map(|change| change.field).collect();
+        cluster(all, Some("1.35")).differences(&observed, &refs()).into_iter().map(|change| change.field).collect();
     let known: BTreeSet<_> = PARTS.iter().map(|(field, _)| (*field).to_owned()).collect();
     assert_eq!(fields, known);
 }

@@ -1,4 +1,4 @@
-//! The parts of a request that makes or changes a control plane, and the calls that change one. I/O: EKS.
+//! The parts of a request that creates or updates a control plane, and the calls that update one. I/O: EKS.
 //!
 //! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>.
 
@@ -13,14 +13,14 @@ use super::cloud::{Cloud, arn, changed_tags};
 use super::cluster::Cluster;
 use super::cluster_diff::{self, Detail, Part};
 use super::role::{self, Purpose};
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
 use crate::api::network::{IpFamily, KubernetesNetwork};
 use crate::api::upgrade::InsightsPolicy;
 use crate::aws::Service;
 use crate::engine::{Change, Failure, Observation, Refs};
 
-/// Those of `on` are to be sent, those of `off` no longer.
+/// Enables the log types `on` and disables `off`.
 pub(super) fn logging(on: &[String], off: &[String]) -> Logging {
     let setup = |types: &[String], enabled| {
         let types: Vec<_> = types.iter().map(|log| LogType::from(log.as_str())).collect();
@@ -33,7 +33,7 @@ pub(super) fn logging(on: &[String], off: &[String]) -> Logging {
 /// Encryption of Secrets with a key.
 pub(super) fn encryption(wanted: &SecretsEncryption) -> Vec<EncryptionConfig> {
     let provider = Provider::builder().key_arn(&wanted.kms_key_arn).build();
-    // EKS encrypts all of the API's data by now and ignores the value, but still takes it; older regions ask for it.
+    // EKS encrypts all API data by now and ignores the value, but still accepts it; older regions require it.
     #[allow(deprecated)]
     let config = EncryptionConfig::builder().resources("secrets").provider(provider).build();
     vec![config]
@@ -44,7 +44,7 @@ pub(super) fn scaling(wanted: &ControlPlaneScaling) -> ControlPlaneScalingConfig
     ControlPlaneScalingConfig::builder().tier(wanted.tier.as_str().into()).build()
 }
 
-/// Auto Mode's volumes. EKS takes its three switches only together.
+/// Auto Mode's volumes. EKS accepts its three switches only together.
 pub(super) fn block_storage() -> StorageConfigRequest {
     StorageConfigRequest::builder().block_storage(BlockStorage::builder().enabled(true).build()).build()
 }
@@ -54,7 +54,7 @@ fn load_balancing() -> ElasticLoadBalancing {
 }
 
 impl Cluster {
-    /// Where a new cluster lies, and from where it can be reached.
+    /// The subnets and the endpoint access of a new cluster.
     pub(super) fn vpc_config(&self, refs: &Refs) -> Result<VpcConfigRequest, Failure> {
         let access = &self.spec.endpoint_access;
         Ok(VpcConfigRequest::builder()
@@ -66,22 +66,26 @@ impl Cluster {
             .build())
     }
 
-    /// Addresses inside a new cluster, and whether Auto Mode makes its load balancers.
+    /// The addresses inside a new cluster, and whether Auto Mode creates its load balancers.
     pub(super) fn network_config(&self, auto_mode: bool) -> Option<KubernetesNetworkConfigRequest> {
         let KubernetesNetwork { ip_family, service_cidr } = self.spec.kubernetes_network.clone();
         let family = (ip_family != IpFamily::default()).then(|| cluster_diff::ip_family(ip_family).into());
-        let asked = service_cidr.is_some() || family.is_some() || auto_mode;
+        let needed = service_cidr.is_some() || family.is_some() || auto_mode;
         let config =
             KubernetesNetworkConfigRequest::builder().set_ip_family(family).set_service_ipv4_cidr(service_cidr);
-        asked.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
+        needed.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
     }
 
-    /// The nodes that Auto Mode makes. `there` is the role that they have: EKS never changes it.
-    pub(super) fn auto_mode(&self, refs: &Refs, there: Option<&str>) -> Result<Option<ComputeConfigRequest>, Failure> {
+    /// The nodes of Auto Mode. `current` is their current role, which EKS cannot change.
+    pub(super) fn auto_mode(
+        &self,
+        refs: &Refs,
+        current: Option<&str>,
+    ) -> Result<Option<ComputeConfigRequest>, Failure> {
         let Some(wanted) = &self.spec.auto_mode else { return Ok(None) };
-        let role = match there {
+        let role = match current {
             Some(role) => Some(role),
-            None if self.makes_nodes() => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
+            None if self.creates_nodes() => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
             None => None,
         };
         let compute = ComputeConfigRequest::builder()
@@ -91,25 +95,25 @@ impl Cluster {
         Ok(Some(compute.build()))
     }
 
-    /// Settles one part of the differences.
+    /// Applies one part of the differences.
     pub(super) async fn change(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
-        let Some((part, changes)) = Part::first(changes) else { return Ok(seen) };
-        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
-        let token = updates::token(cloud, &seen, &format!("cluster {}", told.join(", ")));
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
+        let Some((part, changes)) = Part::first(changes) else { return Ok(observed) };
+        let descriptions: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &observed, &format!("cluster {}", descriptions.join(", ")));
         let (eks, name) = (&cloud.aws.eks, &self.name);
         let update = match part {
             Part::Version => {
                 let to = changes.first().map(|change| change.to.clone()).unwrap_or_default();
-                // EKS itself refuses the step for an insight of status ERROR, unless it is told that they were looked at.
+                // EKS itself rejects the step for an insight of status ERROR, unless it is forced.
                 let force = (self.spec.upgrade.insights != InsightsPolicy::Block).then_some(true);
                 let request = eks.update_cluster_version().name(name).version(to).set_force(force);
                 let request = request.client_request_token(token);
@@ -123,23 +127,23 @@ impl Cluster {
             }
             _ => {
                 let request = eks.update_cluster_config().name(name).client_request_token(token);
-                let request = self.config(part, &changes, request, refs, &seen.detail)?;
+                let request = self.config(part, &changes, request, refs, &observed.detail)?;
                 self.update_config(cloud, request).await?
             }
         };
-        Ok(updates::begun(seen, Updated::Cluster(name), update))
+        Ok(updates::record_start(observed, UpdateTarget::Cluster(name), update))
     }
 
-    /// Lifts EKS's own guard against deletion.
+    /// Disables EKS's deletion protection.
     pub(super) async fn lift_protection(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
     ) -> Result<Observation<Detail>, Failure> {
-        let token = updates::token(cloud, seen, "cluster deletionProtection true -> false to delete it");
+        let token = updates::token(cloud, observed, "cluster deletionProtection true -> false to delete it");
         let request = cloud.aws.eks.update_cluster_config().name(&self.name).deletion_protection(false);
         let update = self.update_config(cloud, request.client_request_token(token)).await?;
-        Ok(updates::begun(seen.clone(), Updated::Cluster(&self.name), update))
+        Ok(updates::record_start(observed.clone(), UpdateTarget::Cluster(&self.name), update))
     }
 
     async fn update_config(&self, cloud: &Cloud, request: UpdateConfig) -> Result<Option<Update>, Failure> {
@@ -153,15 +157,15 @@ impl Cluster {
         changes: &[&Change],
         request: UpdateConfig,
         refs: &Refs,
-        there: &Detail,
+        current: &Detail,
     ) -> Result<UpdateConfig, Failure> {
         let spec = &self.spec;
         Ok(match part {
-            // These two have calls of their own.
+            // These two have their own calls.
             Part::Version | Part::Encryption => request,
             Part::DeletionProtection => request.set_deletion_protection(spec.deletion_protection),
             Part::AuthenticationMode => {
-                // Not always the wanted one: there may be one on the way.
+                // May be an intermediate mode.
                 let mode = changes.first().map_or("", |change| change.to.as_str());
                 let config = UpdateAccessConfigRequest::builder().authentication_mode(mode.into());
                 request.access_config(config.build())
@@ -182,7 +186,7 @@ impl Cluster {
             }
             Part::Logging => {
                 let on = spec.logging.clone().unwrap_or_default();
-                let off: Vec<_> = there.logging.iter().filter(|log| !on.contains(log)).cloned().collect();
+                let off: Vec<_> = current.logging.iter().filter(|log| !on.contains(log)).cloned().collect();
                 request.logging(logging(&on, &off))
             }
             Part::SupportType => {
@@ -199,7 +203,7 @@ impl Cluster {
             Part::AutoMode => {
                 let network = KubernetesNetworkConfigRequest::builder().elastic_load_balancing(load_balancing());
                 request
-                    .set_compute_config(self.auto_mode(refs, there.auto_mode_role.as_deref())?)
+                    .set_compute_config(self.auto_mode(refs, current.auto_mode_role.as_deref())?)
                     .kubernetes_network_config(network.build())
                     .storage_config(block_storage())
             }

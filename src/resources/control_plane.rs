@@ -1,4 +1,5 @@
-//! Where the Kubernetes API of a cluster of ours is, asked of EKS directly: for what must be done before its graph is at work.
+//! Finds the Kubernetes API of an owned cluster by asking EKS directly, for work that comes before the reconcile of its
+//! graph.
 
 use aws_sdk_eks::types::ClusterStatus;
 
@@ -7,10 +8,10 @@ use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
 use crate::engine::{Class, Failure};
 
-/// What it takes to reach it.
+/// What a client needs to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
-    /// The cluster's ARN, as EKS answered.
+    /// The cluster's ARN, from EKS.
     pub arn: String,
     /// Its URL.
     pub endpoint: String,
@@ -18,11 +19,11 @@ pub struct Api {
     pub certificate_authority: String,
 }
 
-/// The API of the cluster called `name`; `None` when there is none to talk to: no cluster, one that is not ours, one that
-/// never was ready or is being deleted.
+/// The API of the cluster `name`; `None` if it cannot be used: the cluster does not exist, is not owned by the object,
+/// was never ready or is being deleted.
 ///
 /// # Errors
-/// When EKS could not be asked.
+/// EKS could not be read.
 pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
     let request = cloud.aws.eks.describe_cluster().name(name);
     let cluster = match cloud.aws.call(Service::Eks, "DescribeCluster", name, request.send()).await {
@@ -31,8 +32,8 @@ pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
     };
     Ok(cluster.and_then(|cluster| {
         let ours = Ownership::of(&Tags::from_eks(cluster.tags()), &cloud.owner.uid) == Ownership::Ours;
-        let there = matches!(cluster.status(), Some(ClusterStatus::Active | ClusterStatus::Updating));
-        let endpoint = cluster.endpoint().filter(|_| ours && there)?.to_owned();
+        let usable = matches!(cluster.status(), Some(ClusterStatus::Active | ClusterStatus::Updating));
+        let endpoint = cluster.endpoint().filter(|_| ours && usable)?.to_owned();
         let certificate_authority = cluster.certificate_authority().and_then(|ca| ca.data())?.to_owned();
         Some(Api { arn: cluster.arn()?.to_owned(), endpoint, certificate_authority })
     }))

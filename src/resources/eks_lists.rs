@@ -1,10 +1,10 @@
-//! Reads of EKS's lists: all pages, and the details of each item, which may go in between.
+//! Reads EKS lists: all pages, and the details of each item, which may be deleted in between.
 
 use crate::aws::AwsError;
 use crate::engine::Class;
 
-/// Reads all pages of a list of EKS's: session, resource for messages, action, request without a token, field of the answer. Returns
-/// from the function around it with the first error.
+/// Reads all pages of an EKS list. Arguments: session, resource name for messages, action, request without a token,
+/// field of the response. Returns the first error from the enclosing function.
 macro_rules! all_pages {
     ($aws:expr, $name:expr, $action:literal, $request:expr, $items:ident) => {{
         let (mut all, mut next) = (Vec::new(), None);
@@ -21,8 +21,8 @@ macro_rules! all_pages {
 }
 pub(super) use all_pages;
 
-/// The answer about one item of a list; `None`: the item went after the list was read.
-pub(super) fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+/// The details of a listed item; `None` if it was deleted after the list was read.
+pub(super) fn if_exists<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     match answer {
         Err(error) if error.class() == Class::NotFound => Ok(None),
         other => other.map(Some),

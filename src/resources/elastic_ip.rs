@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, PlacedAddress, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{LocatedAddress, SearchResult, find};
 use super::{internet_gateway, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -13,7 +13,7 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
-    Kind::new("elasticIp", "elastic IP", Area::Network).in_ec2(|lists| as_placed(&lists.addresses)).removable();
+    Kind::new("elasticIp", "elastic IP", Area::Network).in_ec2(|lists| as_located(&lists.addresses)).removable();
 
 /// An Elastic IP address.
 pub struct ElasticIp {
@@ -22,18 +22,18 @@ pub struct ElasticIp {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
+/// Only its tags can differ.
 pub type Detail = Tags;
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(zone: &str) -> Key {
     KIND.named(zone)
 }
 
 impl ElasticIp {
     /// The address of the NAT gateway in `zone`.
-    pub fn new(making: &ResourceContext<'_>, zone: &str) -> Self {
-        Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
+        Self { zone: zone.into(), tags: context.tags(&key(zone)), intervals: context.intervals }
     }
 }
 
@@ -46,12 +46,12 @@ impl Resource for ElasticIp {
         key(&self.zone)
     }
 
-    /// Nothing to make it, but while it is mapped the gateway cannot be detached.
+    /// Creation does not need it, but EC2 cannot detach the gateway while an address is mapped.
     fn holds(&self) -> Vec<Key> {
         vec![internet_gateway::key()]
     }
 
-    /// What a gateway in our VPC has is ours by that.
+    /// An address used by a gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -68,8 +68,8 @@ impl Resource for ElasticIp {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &observed.detail)
     }
 
     async fn observe(
@@ -81,15 +81,15 @@ impl Resource for ElasticIp {
     ) -> Result<Presence<Detail>, Failure> {
         let reads = &cloud.aws.snapshots;
         let (addresses, gateways) =
-            futures::try_join!(reads.addresses(fresh(options)), reads.nat_gateways(fresh(options)))?;
-        let placed = PlacedAddress::all(&addresses, &gateways);
-        let address = match find(cloud, &placed, &key(&self.zone), options, refs) {
-            Claim::Ours(found) => &found.address,
+            futures::try_join!(reads.addresses(max_staleness(options)), reads.nat_gateways(max_staleness(options)))?;
+        let located = LocatedAddress::all(&addresses, &gateways);
+        let address = match find(cloud, &located, &key(&self.zone), options, refs) {
+            SearchResult::Ours(found) => &found.address,
             other => return Ok(other.not_ours()),
         };
         let state = if address.association_id.is_some() { "associated" } else { "allocated" };
-        let seen = Observation::ready(&address.allocation_id, state, address.tags.clone());
-        Ok(Presence::Ours(seen.output("publicIp", &address.public_ip)))
+        let observed = Observation::ready(&address.allocation_id, state, address.tags.clone());
+        Ok(Presence::Ours(observed.output("publicIp", &address.public_ip)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -97,29 +97,29 @@ impl Resource for ElasticIp {
         let request = cloud.aws.ec2.allocate_address().domain(DomainType::Vpc).tag_specifications(specification);
         let name = key(&self.zone).to_string();
         let answer = cloud.aws.call(Service::Ec2, "AllocateAddress", &name, request.send()).await?;
-        let seen = Observation::ready(answer.allocation_id.unwrap_or_default(), "allocated", self.tags.clone());
-        Ok(seen.output("publicIp", answer.public_ip.unwrap_or_default()))
+        let observed = Observation::ready(answer.allocation_id.unwrap_or_default(), "allocated", self.tags.clone());
+        Ok(observed.output("publicIp", answer.public_ip.unwrap_or_default()))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
-        Ok(seen)
+        let mut observed = observed.clone();
+        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        Ok(observed)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.release_address().allocation_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "ReleaseAddress", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.release_address().allocation_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "ReleaseAddress", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

@@ -1,12 +1,12 @@
-//! A network that the user brings: nothing is made in it; its subnets are found and checked.
+//! A network that the user provides: Keelson creates nothing in it, but finds and checks its subnets.
 //!
-//! What EKS asks of subnets: <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
+//! Requirements of EKS: <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use super::cluster::{self, SUBNET_IDS};
 use super::kind::{Area, Kind};
 use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
@@ -18,47 +18,48 @@ use crate::engine::{
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("existingNetwork", "existing network", Area::Network);
 
-/// EKS takes no subnet with fewer free addresses.
+/// EKS rejects a subnet with fewer free addresses.
 const FREE_ADDRESSES: i32 = 5;
 
-/// Subnets that exist.
+/// The existing subnets of a cluster.
 pub struct ExistingNetwork {
     wanted: Wanted,
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.key()
 }
 
 impl ExistingNetwork {
-    /// The subnets that `wanted` names or selects.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
-        Self { wanted: wanted.clone(), intervals: making.intervals }
+    /// The subnets that `wanted` lists or selects.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+        Self { wanted: wanted.clone(), intervals: context.intervals }
     }
 }
 
-/// Why the subnets will not do, if so. Free addresses matter before the cluster is made, not after: it has taken its own.
-fn refusal(subnets: &[Subnet], asked: &[String], cluster_exists: bool) -> Option<String> {
+/// Why the subnets cannot be used, if so. Free addresses matter only before the cluster exists: afterwards it has taken
+/// its own.
+fn find_problem(subnets: &[Subnet], requested: &[String], cluster_exists: bool) -> Option<String> {
     let found: BTreeSet<_> = subnets.iter().map(|subnet| subnet.id.as_str()).collect();
-    let missing: Vec<_> = asked.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
+    let missing: Vec<_> = requested.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
     if !missing.is_empty() {
-        return Some(format!("there is no subnet {} in this account and region", missing.join(", ")));
+        return Some(format!("subnet {} does not exist in this account and region", missing.join(", ")));
     }
     if subnets.is_empty() {
-        return Some("no subnet carries the tags of subnetSelector".into());
+        return Some("no subnet matches the tags of subnetSelector".into());
     }
     let vpcs: BTreeSet<_> = subnets.iter().map(|subnet| subnet.vpc_id.as_str()).collect();
     if vpcs.len() > 1 {
         let vpcs: Vec<_> = vpcs.into_iter().collect();
-        return Some(format!("the subnets lie in several VPCs ({}): EKS takes one", vpcs.join(", ")));
+        return Some(format!("the subnets are in several VPCs ({}): EKS needs a single VPC", vpcs.join(", ")));
     }
     let zones: BTreeSet<_> = subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
     if zones.len() < 2 {
         let zones: Vec<_> = zones.into_iter().collect();
         return Some(format!(
-            "the subnets lie in one availability zone ({}): EKS needs subnets in at least two",
+            "the subnets are in one availability zone ({}): EKS needs subnets in at least two",
             zones.join(", ")
         ));
     }
@@ -73,10 +74,10 @@ fn refusal(subnets: &[Subnet], asked: &[String], cluster_exists: bool) -> Option
     None
 }
 
-fn observed(mut subnets: Vec<Subnet>) -> Observation<()> {
+fn to_observation(mut subnets: Vec<Subnet>) -> Observation<()> {
     subnets.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
     let ids: Vec<_> = subnets.iter().map(|subnet| subnet.id.clone()).collect();
-    let listed: Vec<_> = subnets
+    let subnets_json: Vec<_> = subnets
         .iter()
         .map(|subnet| {
             let tier = if subnet.map_public_ip_on_launch { "Public" } else { "Private" };
@@ -87,7 +88,7 @@ fn observed(mut subnets: Vec<Subnet>) -> Observation<()> {
     Observation::ready(&vpc, "given", ())
         .output("vpcId", vpc)
         .output(SUBNET_IDS, ids.join(","))
-        .output("subnets", serde_json::Value::from(listed).to_string())
+        .output("subnets", serde_json::Value::from(subnets_json).to_string())
 }
 
 #[async_trait]
@@ -99,7 +100,7 @@ impl Resource for ExistingNetwork {
         key()
     }
 
-    /// Once the cluster is there its own addresses count as taken.
+    /// Once the cluster exists, its own addresses count as used.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
     }
@@ -113,7 +114,7 @@ impl Resource for ExistingNetwork {
             Ok(ExistingSubnets::Ids(ids)) => vec![("subnets", ids.join(", "))],
             Ok(ExistingSubnets::Tagged { vpc_id, tags }) => {
                 let tags: Vec<_> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                vec![("subnets", format!("those of {vpc_id} with {}", tags.join(", ")))]
+                vec![("subnets", format!("subnets of {vpc_id} with {}", tags.join(", ")))]
             }
             Err(_) => Vec::new(),
         }
@@ -135,14 +136,14 @@ impl Resource for ExistingNetwork {
         _: Option<&Observation<()>>,
     ) -> Result<Presence<()>, Failure> {
         let kind = self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))?;
-        // Whoever made it may have taken it away, or changed it: that keeps nobody from deleting a cluster.
-        let goes = options.goal == Goal::Deleted;
-        let (subnets, asked): (Vec<Subnet>, &[String]) = match kind {
+        // The network's owner may have deleted or changed it: that must not block the deletion of a cluster.
+        let deleting = options.goal == Goal::Deleted;
+        let (subnets, requested): (Vec<Subnet>, &[String]) = match kind {
             ExistingSubnets::Ids(ids) => {
-                let answer = cloud.aws.snapshots.subnets_by_id(ids, fresh(options)).await;
+                let answer = cloud.aws.snapshots.subnets_by_id(ids, max_staleness(options)).await;
                 let all = match answer {
-                    Err(error) if error.class() == Class::NotFound && goes => return Ok(Presence::Absent),
-                    // EC2 refuses the whole question for one unknown id.
+                    Err(error) if error.class() == Class::NotFound && deleting => return Ok(Presence::Absent),
+                    // EC2 rejects the whole request for one unknown id.
                     Err(error) if error.class() == Class::NotFound => {
                         return Err(Failure::invalid(format!("network.existing.subnetIds: {error}")));
                     }
@@ -151,20 +152,20 @@ impl Resource for ExistingNetwork {
                 (all.iter().filter(|subnet| ids.contains(&subnet.id)).cloned().collect(), ids)
             }
             ExistingSubnets::Tagged { vpc_id, tags } => {
-                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, fresh(options)).await?.to_vec(), &[])
+                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, max_staleness(options)).await?.to_vec(), &[])
             }
         };
-        if goes && subnets.is_empty() {
+        if deleting && subnets.is_empty() {
             return Ok(Presence::Absent);
         }
-        if !goes && let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some()) {
+        if !deleting && let Some(why) = find_problem(&subnets, requested, refs.get(&cluster::key()).is_some()) {
             return Err(Failure::invalid(format!("network.existing: {why}")));
         }
-        Ok(Presence::External(observed(subnets)))
+        Ok(Presence::External(to_observation(subnets)))
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
-        Err(Failure::invalid("an existing network is never made"))
+        Err(Failure::invalid("an existing network is never created"))
     }
 
     async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
@@ -197,20 +198,20 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_do_is_refused_with_the_reason() {
+    fn unsuitable_subnets_are_rejected_with_the_reason() {
         let (a, b) = (subnet("s-a", "v", "z1", 100), subnet("s-b", "v", "z2", 100));
-        let asked = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        assert_eq!(refusal(&[a.clone(), b.clone()], &asked(&["s-a", "s-b"]), false), None);
-        for (subnets, ids, says) in [
-            (vec![a.clone()], vec!["s-a", "s-x"], "no subnet s-x"),
+        let requested = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        assert_eq!(find_problem(&[a.clone(), b.clone()], &requested(&["s-a", "s-b"]), false), None);
+        for (subnets, ids, expected) in [
+            (vec![a.clone()], vec!["s-a", "s-x"], "subnet s-x does not exist"),
             (vec![], vec![], "subnetSelector"),
             (vec![a.clone(), subnet("s-c", "w", "z2", 100)], vec![], "several VPCs (v, w)"),
             (vec![a.clone(), subnet("s-c", "v", "z1", 100)], vec![], "one availability zone (z1)"),
             (vec![a.clone(), subnet("s-c", "v", "z2", 3)], vec![], "s-c has 3"),
         ] {
-            let why = refusal(&subnets, &asked(&ids), false).unwrap_or_default();
-            assert!(why.contains(says), "{why}");
+            let why = find_problem(&subnets, &requested(&ids), false).unwrap_or_default();
+            assert!(why.contains(expected), "{why}");
         }
-        assert_eq!(refusal(&[a, subnet("s-c", "v", "z2", 3)], &[], true), None);
+        assert_eq!(find_problem(&[a, subnet("s-c", "v", "z2", 3)], &[], true), None);
     }
 }

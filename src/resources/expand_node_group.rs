@@ -1,4 +1,4 @@
-//! From the spec of a NodeGroup to the graph of what must exist. Pure.
+//! Expands the spec of a NodeGroup to the graph of resources that must exist. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
 use crate::api::{NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph};
 
-/// What a node group is to know of its cluster.
+/// What a node group needs to know about its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterView {
-    /// Its name in EKS.
+    /// The name in EKS.
     pub cluster_name: String,
     /// The Kubernetes version of its control plane.
     pub version: Option<String>,
     /// Its subnets.
     pub subnets: Vec<SubnetView>,
-    /// The role of nodes that name none of their own.
+    /// The role of nodes without their own.
     pub node_role_arn: Option<String>,
-    /// Why it cannot take nodes yet, if so.
+    /// Why the cluster cannot take nodes yet, if so.
     pub not_ready: Option<String>,
     /// The cluster's tags.
     pub tags: BTreeMap<String, String>,
@@ -38,28 +38,28 @@ pub struct SubnetView {
     pub tier: SubnetTier,
 }
 
-/// What a node group's graph is expanded from.
+/// The input for a node group's graph.
 #[derive(Clone, Debug)]
 pub struct NodeGroupInput<'a> {
-    /// What is asked for.
+    /// The spec.
     pub spec: &'a NodeGroupSpec,
-    /// Its name in EKS.
+    /// The name in EKS.
     pub node_group_name: &'a str,
     /// The NodeGroup.
     pub owner: &'a Owner,
-    /// What the account adds.
+    /// The settings of the account.
     pub account: &'a AccountSettings,
     /// Its cluster.
     pub cluster: &'a ClusterView,
-    /// What its nodes may become now.
+    /// The versions its nodes may be updated to now.
     pub target: Target,
-    /// Keys of tags that were asked for so far, as status keeps them.
+    /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
-    /// How long what was seen is believed.
+    /// How long observations stay valid.
     pub intervals: Intervals,
 }
 
-/// The tags that a node group is to have beside those of the operator: its own over those of its cluster, as the account has it.
+/// The user tags of a node group: its own take precedence over its cluster's, within the account's settings.
 pub fn node_group_tags(
     spec: &NodeGroupSpec,
     cluster: &ClusterView,
@@ -70,12 +70,12 @@ pub fn node_group_tags(
     account.tags_with(&own)
 }
 
-/// The graph of a node group.
+/// Builds the graph of a node group.
 pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let NodeGroupInput { spec, owner, account, cluster, .. } = input;
     let user_tags = node_group_tags(spec, cluster, account);
     let former_tags = input.tag_keys.iter().cloned().collect();
-    let making = ResourceContext {
+    let context = ResourceContext {
         owner,
         cluster_name: &cluster.cluster_name,
         user_tags,
@@ -86,7 +86,7 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     let subnets = node_subnets(spec, cluster)?;
     let not_ready = match (&cluster.not_ready, &role) {
         (Some(why), _) => Some(why.clone()),
-        (None, None) => Some("the node role is not there yet".into()),
+        (None, None) => Some("the node role does not exist yet".into()),
         (None, Some(_)) => None,
     };
     let gate = Gate {
@@ -96,11 +96,11 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         holds: Vec::new(),
     };
     let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
-    let group = NodeGroup::new(&making, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
+    let group = NodeGroup::new(&context, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
     graph(vec![Arc::new(group)], vec![gate])
 }
 
-/// The subnets of a node group. Those it selects are checked once the cluster's are known.
+/// The subnets of a node group. Selected subnets are checked once the cluster's subnets are known.
 pub(super) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<String>, SpecError> {
     let refuse = |field, why: String| Err(SpecError::new(field, why));
     match spec.subnets.kind()? {
@@ -114,16 +114,16 @@ pub(super) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Resul
             let Some(zones) = zones else {
                 return Ok(of_tier.iter().map(|subnet| subnet.id.clone()).collect());
             };
-            let without: Vec<_> =
+            let missing: Vec<_> =
                 zones.iter().filter(|zone| of_tier.iter().all(|subnet| subnet.zone != **zone)).cloned().collect();
-            if !without.is_empty() {
-                let there: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
+            if !missing.is_empty() {
+                let available: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
                 return refuse(
                     "spec.subnets.zones",
                     format!(
                         "the cluster has no {tier:?} subnet in {}; it has them in {}",
-                        without.join(", "),
-                        there.join(", ")
+                        missing.join(", "),
+                        available.join(", ")
                     ),
                 );
             }

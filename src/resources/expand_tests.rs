@@ -1,4 +1,5 @@
-//! Every shape of a spec expands to a graph that can be made and can be deleted, in the order that EKS asks for.
+//! Every valid combination of network settings expands to a graph that can be created and deleted, in the order that
+//! EKS requires.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -26,14 +27,14 @@ fn owner() -> Owner {
     Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into(), ..Owner::default() }
 }
 
-fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
-    expanded_with(spec, &NodeRole::default(), left, owned)
+fn expanded(spec: &EksClusterSpec, remaining: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
+    expanded_with(spec, &NodeRole::default(), remaining, owned)
 }
 
 fn expanded_with(
     spec: &EksClusterSpec,
     node_role: &NodeRole,
-    left: &[String],
+    remaining: &[String],
     owned: &[Key],
 ) -> Result<Graph<Cloud>, SpecError> {
     let zones: Vec<String> = ["a", "b", "c"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
@@ -46,7 +47,7 @@ fn expanded_with(
         zones: &zones,
         node_role,
         nodes: Nodes::Ready,
-        node_groups_left: left,
+        node_groups_left: remaining,
         owned,
         tag_keys: &[],
         used_roles: &[],
@@ -56,29 +57,30 @@ fn expanded_with(
     })
 }
 
-fn there() -> AnyObservation {
+fn current() -> AnyObservation {
     Observation::ready("id", "there", Arc::new(()) as Arc<dyn Any + Send + Sync>)
 }
 
-/// Follows the plan of the real planner, held by the real checker, and returns what was done at the same time.
+/// Follows the plans of the real planner and checker, and returns the steps that run concurrently, wave by wave.
 fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let now = Timestamp::UNIX_EPOCH;
     let mut memory = Memory::new(now, Duration::ZERO, []);
-    // Where none is listed, none is there.
+    // If no profile is listed, none exists.
+    let profile_pruning = PrunedKind::FargateProfiles.key();
     let no_profiles = graph.nodes().iter().all(|node| !fargate_profile::KIND.is_of(&node.key()));
     for node in graph.nodes() {
         assert!(kind::find(node.key().kind()).is_some(), "{} is not in kind::ALL", node.key());
-        let borrowed = node.key() == existing_network::key() || prune::is_never_made(&node.key());
+        let external = node.key() == existing_network::key() || prune::is_never_created(&node.key());
         memory.record_observation(
             &node.key(),
             if goal == Goal::Deleted {
-                if node.key() == existing_network::key() || no_profiles && node.key() == Kind::FargateProfiles.key() {
-                    Presence::External(there())
+                if node.key() == existing_network::key() || no_profiles && node.key() == profile_pruning {
+                    Presence::External(current())
                 } else {
-                    Presence::Ours(there())
+                    Presence::Ours(current())
                 }
-            } else if borrowed {
-                Presence::External(there())
+            } else if external {
+                Presence::External(current())
             } else {
                 Presence::Absent
             },
@@ -95,25 +97,25 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
             return waves;
         }
         for key in &ready {
-            let presence = if goal == Goal::Deleted { Presence::Absent } else { Presence::Ours(there()) };
+            let presence = if goal == Goal::Deleted { Presence::Absent } else { Presence::Ours(current()) };
             memory.record_observation(key, presence, now);
-            for along in
+            for deleted_along in
                 graph.nodes().iter().filter(|n| goal == Goal::Deleted && n.deleted_with().as_ref() == Some(key))
             {
-                memory.record_observation(&along.key(), Presence::Absent, now);
+                memory.record_observation(&deleted_along.key(), Presence::Absent, now);
             }
         }
         waves.push(ready.iter().map(ToString::to_string).collect());
     }
 }
 
-fn place(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
+fn positions(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
     let each = waves.iter().enumerate();
     each.flat_map(|(n, wave)| wave.iter().map(move |key| (key.clone(), n))).collect()
 }
 
 #[test]
-fn every_shape_of_a_network_can_be_made_and_deleted() {
+fn every_network_configuration_can_be_created_and_deleted() {
     let mut shapes = 0;
     for nat in ["Single", "PerZone", "None"] {
         for public in [true, false] {
@@ -122,18 +124,18 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
                     let network = json!({"vpc": {"nat": nat, "publicSubnets": public, "endpoints": endpoints}});
                     let spec = spec(json!({"network": network, "oidcProvider": oidc}));
                     let Ok(graph) = expanded(&spec, &[], &[]) else {
-                        assert!(nat != "None" && !public, "{network} was refused");
+                        assert!(nat != "None" && !public, "{network} was rejected");
                         continue;
                     };
                     shapes += 1;
-                    let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
-                    let never = graph.nodes().iter().filter(|node| prune::is_never_made(&node.key())).count();
-                    assert_eq!(made, graph.nodes().len() - never, "all but what is only cleaned away: {network}");
-                    let deleted = place(&follow(&graph, Goal::Deleted));
-                    let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
-                    // No Fargate profile is there to be cleaned away.
-                    assert_eq!(deleted.len(), graph.nodes().len() - along - 1, "{network}");
-                    assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC goes last: {network}");
+                    let created: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
+                    let deleted_only = graph.nodes().iter().filter(|n| prune::is_never_created(&n.key())).count();
+                    assert_eq!(created, graph.nodes().len() - deleted_only, "all that can be created: {network}");
+                    let deleted = positions(&follow(&graph, Goal::Deleted));
+                    let deleted_along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
+                    // No Fargate profile exists to be pruned.
+                    assert_eq!(deleted.len(), graph.nodes().len() - deleted_along - 1, "{network}");
+                    assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC is deleted last: {network}");
                     let before_the_cluster: Vec<_> =
                         deleted.iter().filter(|(_, wave)| **wave < deleted["cluster"]).collect();
                     assert!(before_the_cluster.is_empty() || before_the_cluster == [(&"role/node".to_owned(), &0)]);
@@ -145,23 +147,23 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
 }
 
 #[test]
-fn the_orders_of_the_minimal_cluster() {
+fn creation_and_deletion_order_of_the_minimal_cluster() {
     let graph = expanded(&spec(json!({})), &[], &[]).unwrap();
-    let show = |waves: Vec<Vec<String>>| {
+    let format_waves = |waves: Vec<Vec<String>>| {
         waves.iter().map(|wave| wave.join("\n    ")).collect::<Vec<_>>().join("\n  then\n    ")
     };
-    insta::assert_snapshot!("created", show(follow(&graph, Goal::Present)));
-    insta::assert_snapshot!("deleted", show(follow(&graph, Goal::Deleted)));
+    insta::assert_snapshot!("created", format_waves(follow(&graph, Goal::Present)));
+    insta::assert_snapshot!("deleted", format_waves(follow(&graph, Goal::Deleted)));
 }
 
 #[test]
-fn a_cluster_is_not_deleted_under_its_node_groups() {
+fn cluster_is_not_deleted_while_node_groups_exist() {
     let graph = expanded(&spec(json!({})), &["spot".into()], &[]).unwrap();
     assert!(follow(&graph, Goal::Deleted).is_empty());
 }
 
 #[test]
-fn nothing_is_made_or_deleted_in_an_existing_network() {
+fn existing_network_is_never_changed() {
     let spec = spec(json!({"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}));
     let graph = expanded(&spec, &[], &[]).unwrap();
     let all = [follow(&graph, Goal::Present), follow(&graph, Goal::Deleted)].concat().concat();
@@ -172,7 +174,7 @@ fn nothing_is_made_or_deleted_in_an_existing_network() {
 }
 
 #[test]
-fn what_the_spec_no_longer_names_goes_with_the_rest() {
+fn resources_of_earlier_specs_are_deleted_with_the_cluster() {
     let owned = [
         vpc_endpoint::key("sqs"),
         super::super::security_group::key(),
@@ -180,22 +182,22 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
         super::super::elastic_ip::key("eu-west-1c"),
     ];
     let graph = expanded(&spec(json!({})), &[], &owned).unwrap();
-    let deleted = place(&follow(&graph, Goal::Deleted));
+    let deleted = positions(&follow(&graph, Goal::Deleted));
     for key in owned {
         assert!(deleted.contains_key(&key.to_string()), "{key} would be left behind");
     }
 }
 
 #[test]
-fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays() {
+fn resources_of_earlier_specs_are_removed_while_the_cluster_stays() {
     let zones: Vec<String> = ["a", "b"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
     let key = super::super::nat_gateway::key;
-    let made: Vec<_> =
+    let created: Vec<_> =
         [key("eu-west-1a"), key("eu-west-1b"), vpc_endpoint::key("sqs"), super::super::oidc_provider::key()]
             .into_iter()
             .map(|key| (key, "id".to_owned()))
             .collect();
-    let owned: Vec<_> = made.iter().map(|(key, _)| key.clone()).collect();
+    let owned: Vec<_> = created.iter().map(|(key, _)| key.clone()).collect();
     let graph = |more: Value, removes: Option<&[Owned]>| {
         cluster(&ClusterInput {
             spec: &spec(more),
@@ -216,29 +218,29 @@ fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays
         })
         .unwrap()
     };
-    let has = |graph: &Graph<Cloud>, key: &Key| graph.node(key).is_some();
+    let contains = |graph: &Graph<Cloud>, key: &Key| graph.node(key).is_some();
     let removals = super::super::removals::key();
     let less = || json!({"network": {"vpc": {"zoneCount": 2, "nat": "Single"}}, "oidcProvider": false});
-    let present = graph(less(), Some(&made));
-    assert!(has(&present, &removals) && has(&present, &owned[0]));
-    assert!(owned[1..].iter().all(|key| !has(&present, key)));
+    let present = graph(less(), Some(&created));
+    assert!(contains(&present, &removals) && contains(&present, &owned[0]));
+    assert!(owned[1..].iter().all(|key| !contains(&present, key)));
     let deleted = graph(less(), None);
-    assert!(!has(&deleted, &removals) && owned.iter().all(|key| has(&deleted, key)));
+    assert!(!contains(&deleted, &removals) && owned.iter().all(|key| contains(&deleted, key)));
     let all = json!({"network": {"vpc": {"zoneCount": 2, "nat": "PerZone", "endpoints": ["sqs"]}}});
-    assert!(!has(&graph(all, Some(&made)), &removals));
+    assert!(!contains(&graph(all, Some(&created)), &removals));
 }
 
 #[test]
-fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_cluster() {
+fn fargate_profiles_are_created_and_deleted_one_at_a_time() {
     let profile = |name: &str| json!({"name": name, "selectors": [{"namespace": name}]});
     let three = json!({"fargateProfiles": [profile("a"), profile("b"), profile("c")]});
     let graph = expanded(&spec(three), &[], &[]).unwrap();
-    let made = place(&follow(&graph, Goal::Present));
-    let deleted = place(&follow(&graph, Goal::Deleted));
+    let created = positions(&follow(&graph, Goal::Present));
+    let deleted = positions(&follow(&graph, Goal::Deleted));
     let at = |waves: &BTreeMap<String, usize>, keys: &[&str]| keys.iter().map(|key| waves[*key]).collect::<Vec<_>>();
-    let order = at(&made, &["cluster", "fargateProfile/a", "fargateProfile/b", "fargateProfile/c"]);
+    let order = at(&created, &["cluster", "fargateProfile/a", "fargateProfile/b", "fargateProfile/c"]);
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
-    assert!(made["role/fargate"] < made["fargateProfile/a"]);
+    assert!(created["role/fargate"] < created["fargateProfile/a"]);
     let keys = ["fargateProfile/a", "fargateProfile/b", "fargateProfile/c", "fargateProfilePruning", "cluster"];
     let order = at(&deleted, &keys);
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
@@ -246,47 +248,47 @@ fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_clus
 }
 
 #[test]
-fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_more() {
+fn unused_fargate_role_is_deleted_with_the_cluster() {
     let fargate = role::key(Purpose::Fargate);
     let without = expanded(&spec(json!({})), &[], &[]).unwrap();
     assert!(without.node(&fargate).is_none());
     let graph = expanded(&spec(json!({})), &[], std::slice::from_ref(&fargate)).unwrap();
-    assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&fargate.to_string()));
+    assert!(positions(&follow(&graph, Goal::Deleted)).contains_key(&fargate.to_string()));
 }
 
 #[test]
-fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
+fn ecr_source_gets_an_identity_unless_the_spec_lists_one() {
     let oci = |provider: &str| {
         let source = json!({"oci": {"url": "oci://r/fleet", "ref": {"tag": "prod"}, "provider": provider}});
         json!({"flux": {"source": source, "path": "."}})
     };
     let (role, association) = (role::key(Purpose::Source), source_identity::key());
-    let has = |more: Value, owned: &[Key]| {
+    let contains = |more: Value, owned: &[Key]| {
         let graph = expanded(&spec(more), &[], owned).unwrap();
         (graph.node(&role).is_some(), graph.node(&association).is_some())
     };
-    assert_eq!(has(json!({"gitops": oci("generic")}), &[]), (false, false));
-    assert_eq!(has(json!({"gitops": oci("aws")}), &[]), (true, true));
-    assert_eq!(has(json!({"gitops": oci("generic")}), std::slice::from_ref(&role)), (true, false));
+    assert_eq!(contains(json!({"gitops": oci("generic")}), &[]), (false, false));
+    assert_eq!(contains(json!({"gitops": oci("aws")}), &[]), (true, true));
+    assert_eq!(contains(json!({"gitops": oci("generic")}), std::slice::from_ref(&role)), (true, false));
     let own = json!({
         "namespace": "flux-system",
         "serviceAccount": "source-controller",
         "roleArn": "arn:aws:iam::123456789012:role/own",
     });
-    assert_eq!(has(json!({"gitops": oci("aws"), "podIdentities": [own]}), &[]), (false, true));
+    assert_eq!(contains(json!({"gitops": oci("aws"), "podIdentities": [own]}), &[]), (false, true));
 
     let graph = expanded(&spec(json!({"gitops": oci("aws")})), &[], &[]).unwrap();
-    let made = place(&follow(&graph, Goal::Present));
-    let at = |key: &Key| made[&key.to_string()];
-    assert!(at(&role) < at(&association), "EKS associates no role that is not there");
-    assert!(made["cluster"] < at(&association));
-    // The association goes with the cluster.
-    assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&role.to_string()));
+    let created = positions(&follow(&graph, Goal::Present));
+    let at = |key: &Key| created[&key.to_string()];
+    assert!(at(&role) < at(&association), "EKS rejects an association with a missing role");
+    assert!(created["cluster"] < at(&association));
+    // The association is deleted with the cluster.
+    assert!(positions(&follow(&graph, Goal::Deleted)).contains_key(&role.to_string()));
 }
 
 #[test]
-fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pruned() {
-    let unlisted = |more| {
+fn pruning_runs_for_owned_kinds_and_on_request_for_others() {
+    let pruning_keys = |more| {
         let graph = expanded(&spec(more), &[], &[]).unwrap();
         let keys = graph.nodes().iter().map(|node| node.key().to_string());
         let mut keys: Vec<_> = keys.filter(|key| key.ends_with("Pruning")).collect();
@@ -294,13 +296,13 @@ fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pr
         keys
     };
     let ours = ["fargateProfilePruning", "podIdentityPruning"];
-    assert_eq!(unlisted(json!({})), ours);
-    let pruned = unlisted(json!({"access": {"prune": true}, "pruneAddons": true}));
+    assert_eq!(pruning_keys(json!({})), ours);
+    let pruned = pruning_keys(json!({"access": {"prune": true}, "pruneAddons": true}));
     assert_eq!(pruned, ["accessEntryPruning", "addonPruning", ours[0], ours[1]]);
 }
 
 #[test]
-fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
+fn only_addons_that_need_nodes_wait_for_them() {
     let spec = spec(json!({}));
     let owner = owner();
     let graph = cluster(&ClusterInput {
@@ -320,8 +322,8 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
-    let made = place(&follow(&graph.unwrap(), Goal::Present));
-    let addons: Vec<_> = made.keys().filter(|key| key.starts_with("addon/")).cloned().collect();
+    let created = positions(&follow(&graph.unwrap(), Goal::Present));
+    let addons: Vec<_> = created.keys().filter(|key| key.starts_with("addon/")).cloned().collect();
     assert_eq!(addons, ["addon/eks-pod-identity-agent", "addon/kube-proxy", "addon/vpc-cni"]);
 }
 
@@ -347,7 +349,7 @@ fn node_spec(subnets: Value) -> NodeGroupSpec {
 }
 
 #[test]
-fn subnets_of_a_node_group_are_chosen_by_tier_zone_or_id() {
+fn node_group_subnets_are_selected_by_tier_zone_or_id() {
     for (subnets, chosen) in [
         (json!({}), vec!["subnet-1", "subnet-2"]),
         (json!({"tier": "Public"}), vec!["subnet-3"]),
@@ -361,7 +363,7 @@ fn subnets_of_a_node_group_are_chosen_by_tier_zone_or_id() {
 }
 
 #[test]
-fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
+fn node_role_is_created_for_current_and_future_node_groups() {
     let group = |more: Value| -> NodeGroupSpec {
         let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -369,13 +371,13 @@ fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
     };
     let own = || group(json!({"roleArn": "arn:aws:iam::123456789012:role/own"}));
     let node = role::key(Purpose::Node);
-    let is_made = |policy: &str, groups: &[NodeGroupSpec], owned: &[Key]| {
+    let is_created = |policy: &str, groups: &[NodeGroupSpec], owned: &[Key]| {
         let spec = spec(json!({"adoptionPolicy": policy}));
         let node_role = NodeRole::of(groups);
         let graph = expanded_with(&spec, &node_role, &[], owned).unwrap();
         graph.node(&node).is_some()
     };
-    for (policy, groups, owned, made) in [
+    for (policy, groups, owned, created) in [
         ("Refuse", vec![], vec![], true),
         ("Refuse", vec![own()], vec![], false),
         ("Refuse", vec![own(), group(json!({}))], vec![], true),
@@ -385,9 +387,9 @@ fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
         ("Adopt", vec![group(json!({}))], vec![], true),
         ("Adopt", vec![], vec![node.clone()], true),
     ] {
-        assert_eq!(is_made(policy, &groups, &owned), made, "{policy} {} {owned:?}", groups.len());
+        assert_eq!(is_created(policy, &groups, &owned), created, "{policy} {} {owned:?}", groups.len());
     }
     let policies = |arns: &[&str]| group(json!({"additionalRolePolicies": arns}));
     let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
-    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
+    assert_eq!(both, NodeRole { in_use: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }

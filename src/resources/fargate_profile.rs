@@ -1,8 +1,8 @@
 //! A Fargate profile: which Pods run on Fargate, in the cluster's private subnets.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS makes and deletes one profile of a
-//! cluster at a time, so each waits for the one before it in the list. What the spec no longer lists is deleted by
-//! [`super::prune`].
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS creates and deletes one profile of
+//! a cluster at a time, so each waits for the previous one in the list. [`super::prune`] deletes profiles that the spec
+//! no longer lists.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 
-/// Its row in the table of kinds.
+/// The row in the table of kinds.
 pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::ControlPlane)
     .in_cluster(InCluster {
         parameter: Some("fargateProfileName"),
@@ -34,58 +34,58 @@ pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::Cont
     })
     .after_nodes();
 
-/// A profile that the spec lists.
+/// A profile from the spec.
 pub struct FargateProfile {
     cluster: String,
     wanted: Wanted,
-    /// What says which subnets are private: subnets of ours, or the existing network.
+    /// The resources that provide the private subnets: own subnets, or the existing network.
     network: Vec<Key>,
-    /// The one before it in the list.
-    before: Option<Key>,
+    /// The previous profile in the list.
+    previous: Option<Key>,
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     selectors: Vec<FargateSelector>,
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(name: &str) -> Key {
     KIND.named(name)
 }
 
-/// The subnets of an existing network, as it lists them.
+/// A subnet in the output of an existing network.
 #[derive(Deserialize)]
-struct Lent {
+struct ExistingSubnet {
     id: String,
     tier: String,
 }
 
 impl FargateProfile {
-    /// A profile of the cluster whose private subnets are those of `network`. `before` is made, and deleted, first.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, network: Vec<Key>, before: Option<Key>) -> Self {
-        let tags = making.tags(&key(&wanted.name));
-        let (cluster, intervals) = (making.cluster_name.into(), making.intervals);
-        Self { cluster, wanted: wanted.clone(), network, before, tags, intervals }
+    /// A profile of the cluster in the private subnets of `network`. `previous` is created, and deleted, first.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, network: Vec<Key>, previous: Option<Key>) -> Self {
+        let tags = context.tags(&key(&wanted.name));
+        let (cluster, intervals) = (context.cluster_name.into(), context.intervals);
+        Self { cluster, wanted: wanted.clone(), network, previous, tags, intervals }
     }
 
     fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
         let mut ids = Vec::new();
-        for place in &self.network {
-            match refs.output(place, "subnets") {
-                Some(several) => ids.extend(private(several)),
-                None => ids.push(refs.id(place)?.to_owned()),
+        for key in &self.network {
+            match refs.output(key, "subnets") {
+                Some(several) => ids.extend(private_subnet_ids(several)),
+                None => ids.push(refs.id(key)?.to_owned()),
             }
         }
         if ids.is_empty() {
             let name = &self.wanted.name;
             return Err(Failure::invalid(format!(
-                "Fargate profile {name} needs a private subnet, and network.existing has none (a subnet that gives its \
-                 instances public addresses is not private): add one, or remove the profile"
+                "Fargate profile {name} needs a private subnet, and network.existing has none (a subnet that gives \
+                 its instances public addresses is not private): add one, or remove the profile"
             )));
         }
         Ok(ids)
@@ -100,23 +100,23 @@ impl FargateProfile {
     }
 }
 
-/// Ids of the private ones.
-fn private(listed: &str) -> Vec<String> {
-    let all: Vec<Lent> = serde_json::from_str(listed).unwrap_or_default();
+/// Ids of the private subnets.
+fn private_subnet_ids(listed: &str) -> Vec<String> {
+    let all: Vec<ExistingSubnet> = serde_json::from_str(listed).unwrap_or_default();
     all.into_iter().filter(|subnet| subnet.tier == "Private").map(|subnet| subnet.id).collect()
 }
 
-/// What EKS says is wrong with it.
+/// The health issues that EKS reports.
 pub fn health(profile: &Profile) -> String {
     let issues = profile.health().map_or(&[][..], |health| health.issues());
-    let told = issues.iter().map(|issue| {
+    let messages = issues.iter().map(|issue| {
         let code = issue.code().map_or("", |code| code.as_str());
         format!("{code}: {}", issue.message().unwrap_or_default())
     });
-    told.collect::<Vec<_>>().join("; ")
+    messages.collect::<Vec<_>>().join("; ")
 }
 
-fn observed(profile: &Profile) -> Observation<Detail> {
+fn to_observation(profile: &Profile) -> Observation<Detail> {
     let name = profile.fargate_profile_name().unwrap_or_default();
     let status = profile.status().map_or("CREATING", FargateProfileStatus::as_str);
     let since = profile.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
@@ -126,8 +126,8 @@ fn observed(profile: &Profile) -> Observation<Detail> {
         Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
         Some(FargateProfileStatus::CreateFailed) => Phase::Failed {
             reason: format!(
-                "{status}: {note}; when the cause is mended, delete the profile (aws eks delete-fargate-profile) and it is \
-                 made again"
+                "{status}: {note}; fix the cause and delete the profile (aws eks delete-fargate-profile); Keelson \
+                 then recreates it"
             ),
             class: Class::Unknown,
             recreate: false,
@@ -148,8 +148,8 @@ fn observed(profile: &Profile) -> Observation<Detail> {
         .output("arn", profile.fargate_profile_arn().unwrap_or_default())
 }
 
-/// "batch {fargate=true}, jobs-*", whatever the order.
-fn told(selectors: &[FargateSelector]) -> String {
+/// "batch {fargate=true}, jobs-*", sorted.
+fn format_selectors(selectors: &[FargateSelector]) -> String {
     let selector = |FargateSelector { namespace, labels }: &FargateSelector| {
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if labels.is_empty() { namespace.clone() } else { format!("{namespace} {{{}}}", labels.join(", ")) }
@@ -170,20 +170,20 @@ impl Resource for FargateProfile {
 
     fn after(&self) -> Vec<Key> {
         let network = self.network.iter().cloned();
-        network.chain([cluster::key(), role::key(Purpose::Fargate)]).chain(self.before.clone()).collect()
+        network.chain([cluster::key(), role::key(Purpose::Fargate)]).chain(self.previous.clone()).collect()
     }
 
     fn inside(&self) -> Option<Key> {
         Some(cluster::key())
     }
 
-    /// EKS deletes no cluster that has profiles.
+    /// EKS does not delete a cluster that has profiles.
     fn holds(&self) -> Vec<Key> {
         vec![cluster::key(), role::key(Purpose::Fargate)]
     }
 
     fn deleted_after(&self) -> Vec<Key> {
-        self.before.iter().cloned().collect()
+        self.previous.iter().cloned().collect()
     }
 
     fn deletable_while(&self, _: Action) -> bool {
@@ -191,10 +191,10 @@ impl Resource for FargateProfile {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("selectors", told(&self.wanted.selectors))]
+        vec![("selectors", format_selectors(&self.wanted.selectors))]
     }
 
-    /// About a minute or two, as others saw it.
+    /// One to two minutes according to published measurements.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(90)
     }
@@ -203,12 +203,14 @@ impl Resource for FargateProfile {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        let (there, wanted) = (told(&seen.detail.selectors), told(&self.wanted.selectors));
-        if there != wanted {
-            let why = "the selectors of a Fargate profile cannot change: list a profile under a new name, and remove this one";
-            changes.push(Change::forbidden("selectors", there, wanted, why));
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        let (current, wanted) =
+            (format_selectors(&observed.detail.selectors), format_selectors(&self.wanted.selectors));
+        if current != wanted {
+            let why =
+                "the selectors of a Fargate profile are immutable: add a profile with a new name, and remove this one";
+            changes.push(Change::forbidden("selectors", current, wanted, why));
         }
         changes
     }
@@ -229,7 +231,7 @@ impl Resource for FargateProfile {
         let Some(profile) = answer.fargate_profile else { return Ok(Presence::Absent) };
         let tags = Tags::from_eks(profile.tags());
         let what = || format!("Fargate profile {name} of cluster {}", self.cluster);
-        Ok(ownership::presence(cloud, &tags, observed(&profile), what))
+        Ok(ownership::presence(cloud, &tags, to_observation(&profile), what))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -250,38 +252,38 @@ impl Resource for FargateProfile {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateFargateProfile", name, request.send()).await?;
         let profile = answer.fargate_profile.unwrap_or_else(|| Profile::builder().fargate_profile_name(name).build());
-        Ok(observed(&profile))
+        Ok(to_observation(&profile))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
-        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
-        Ok(Observation { detail, ..seen.clone() })
+        let mut detail = observed.detail.clone();
+        cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
+        Ok(Observation { detail, ..observed.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.delete_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
         cloud.aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..observed.clone() }.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }
 
@@ -295,17 +297,20 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_selectors_is_no_difference() {
+    fn order_of_selectors_does_not_matter() {
         let (batch, jobs) = (selector("batch", &[("b", "2"), ("a", "1")]), selector("jobs-*", &[]));
-        assert_eq!(told(&[batch.clone(), jobs.clone()]), told(&[jobs.clone(), batch.clone()]));
-        assert_eq!(told(&[batch, jobs.clone()]), "batch {a=1, b=2}, jobs-*");
-        assert_ne!(told(std::slice::from_ref(&jobs)), told(&[selector("jobs-*", &[("a", "1")])]));
+        assert_eq!(format_selectors(&[batch.clone(), jobs.clone()]), format_selectors(&[jobs.clone(), batch.clone()]));
+        assert_eq!(format_selectors(&[batch, jobs.clone()]), "batch {a=1, b=2}, jobs-*");
+        assert_ne!(
+            format_selectors(std::slice::from_ref(&jobs)),
+            format_selectors(&[selector("jobs-*", &[("a", "1")])])
+        );
     }
 
     #[test]
-    fn only_private_subnets_of_an_existing_network_are_taken() {
+    fn only_private_subnets_of_an_existing_network_are_used() {
         let listed = r#"[{"id":"subnet-1","zone":"a","tier":"Public","cidr":"x"},{"id":"subnet-2","zone":"b","tier":"Private"}]"#;
-        assert_eq!(private(listed), ["subnet-2"]);
-        assert!(private("nonsense").is_empty());
+        assert_eq!(private_subnet_ids(listed), ["subnet-2"]);
+        assert!(private_subnet_ids("nonsense").is_empty());
     }
 }

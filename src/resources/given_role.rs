@@ -1,4 +1,4 @@
-//! A role that the spec names: looked up, never changed.
+//! A role that the spec names: used, never changed.
 
 use async_trait::async_trait;
 
@@ -6,22 +6,22 @@ use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::role::{Purpose, key};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// A role that the user names: used as it is.
-pub struct GivenRole {
+/// A role that the user manages.
+pub struct ExternalRole {
     purpose: Purpose,
     arn: String,
     intervals: Intervals,
 }
 
-impl GivenRole {
-    /// A role named in the spec.
-    pub fn new(making: &ResourceContext<'_>, purpose: Purpose, arn: &str) -> Self {
-        Self { purpose, arn: arn.into(), intervals: making.intervals }
+impl ExternalRole {
+    /// Creates the resource for a role named in the spec.
+    pub fn new(context: &ResourceContext<'_>, purpose: Purpose, arn: &str) -> Self {
+        Self { purpose, arn: arn.into(), intervals: context.intervals }
     }
 }
 
 #[async_trait]
-impl Resource for GivenRole {
+impl Resource for ExternalRole {
     type Cloud = Cloud;
     type Detail = ();
 
@@ -41,7 +41,7 @@ impl Resource for GivenRole {
         Vec::new()
     }
 
-    /// Taken at the user's word: the operator may not be allowed to look at it, and EKS checks it.
+    /// Not read: the operator may lack the permission, and EKS validates the role.
     async fn observe(
         &self,
         _: &Cloud,
@@ -54,18 +54,18 @@ impl Resource for GivenRole {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
-        Err(never(&self.arn))
+        Err(read_only_error(&self.arn))
     }
 
     async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
-        Err(never(&self.arn))
+        Err(read_only_error(&self.arn))
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<()>) -> Result<Presence<()>, Failure> {
-        Err(never(&self.arn))
+        Err(read_only_error(&self.arn))
     }
 }
 
-fn never(what: &str) -> Failure {
-    Failure::invalid(format!("{what} is not ours to change"))
+fn read_only_error(what: &str) -> Failure {
+    Failure::invalid(format!("{what} is not managed by Keelson"))
 }

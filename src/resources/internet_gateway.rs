@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{SearchResult, find};
 use super::{cluster, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -14,35 +14,35 @@ use crate::engine::{
 };
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("internetGateway", "internet gateway", Area::Network).in_ec2(|lists| as_placed(&lists.internet_gateways));
+pub const KIND: Kind = Kind::new("internetGateway", "internet gateway", Area::Network)
+    .in_ec2(|lists| as_located(&lists.internet_gateways));
 
-/// The VPC's way to and from the internet.
+/// The VPC's connection to the internet.
 pub struct InternetGateway {
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     attached_to: Option<String>,
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.key()
 }
 
 impl InternetGateway {
-    /// An internet gateway for the VPC.
-    pub fn new(making: &ResourceContext<'_>) -> Self {
-        Self { tags: making.tags(&key()), intervals: making.intervals }
+    /// Creates the resource for the VPC's internet gateway.
+    pub fn new(context: &ResourceContext<'_>) -> Self {
+        Self { tags: context.tags(&key()), intervals: context.intervals }
     }
 }
 
-fn observed(id: &str, detail: Detail) -> Observation<Detail> {
+fn to_observation(id: &str, detail: Detail) -> Observation<Detail> {
     let (state, phase) = match detail.attached_to {
         Some(_) => ("attached", Phase::Ready),
         None => ("detached", Phase::Incomplete),
@@ -63,12 +63,12 @@ impl Resource for InternetGateway {
         vec![vpc::key()]
     }
 
-    /// As with NAT gateways: the network stays until the cluster is gone.
+    /// As with NAT gateways: the network stays until the cluster is deleted.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -85,12 +85,12 @@ impl Resource for InternetGateway {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        match (&seen.detail.attached_to, refs.get(&vpc::key())) {
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        match (&observed.detail.attached_to, refs.get(&vpc::key())) {
             (None, vpc) => changes.push(Change::in_place("attachment", "", vpc.unwrap_or("the VPC"))),
-            (Some(there), Some(vpc)) if there != vpc => {
-                changes.push(Change::forbidden("attachment", there, vpc, "detach it by hand"));
+            (Some(current), Some(vpc)) if current != vpc => {
+                changes.push(Change::forbidden("attachment", current, vpc, "detach it by hand"));
             }
             _ => {}
         }
@@ -104,13 +104,13 @@ impl Resource for InternetGateway {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let gateways = cloud.aws.snapshots.internet_gateways(fresh(options)).await?;
+        let gateways = cloud.aws.snapshots.internet_gateways(max_staleness(options)).await?;
         let gateway = match find(cloud, &gateways, &key(), options, refs) {
-            Claim::Ours(gateway) => gateway,
+            SearchResult::Ours(gateway) => gateway,
             other => return Ok(other.not_ours()),
         };
         let detail = Detail { attached_to: gateway.vpc_id.clone(), tags: gateway.tags.clone() };
-        Ok(Presence::Ours(observed(&gateway.id, detail)))
+        Ok(Presence::Ours(to_observation(&gateway.id, detail)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -119,44 +119,44 @@ impl Resource for InternetGateway {
         let answer =
             cloud.aws.call(Service::Ec2, "CreateInternetGateway", &cloud.owner.cluster, request.send()).await?;
         let id = answer.internet_gateway.and_then(|gateway| gateway.internet_gateway_id).unwrap_or_default();
-        Ok(observed(&id, Detail { attached_to: None, tags: self.tags.clone() }))
+        Ok(to_observation(&id, Detail { attached_to: None, tags: self.tags.clone() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         if changes_field(changes, "attachment") {
             let vpc = refs.id(&vpc::key())?;
-            let request = cloud.aws.ec2.attach_internet_gateway().internet_gateway_id(&seen.id).vpc_id(vpc);
-            cloud.aws.call(Service::Ec2, "AttachInternetGateway", &seen.id, request.send()).await?;
+            let request = cloud.aws.ec2.attach_internet_gateway().internet_gateway_id(&observed.id).vpc_id(vpc);
+            cloud.aws.call(Service::Ec2, "AttachInternetGateway", &observed.id, request.send()).await?;
             detail.attached_to = Some(vpc.to_owned());
         }
-        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(observed(&seen.id, detail))
+        cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(to_observation(&observed.id, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        if let Some(vpc) = &seen.detail.attached_to {
-            let request = cloud.aws.ec2.detach_internet_gateway().internet_gateway_id(&seen.id).vpc_id(vpc);
-            let answer = cloud.aws.call(Service::Ec2, "DetachInternetGateway", &seen.id, request.send()).await;
-            // Detached by an earlier try whose answer was lost.
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        if let Some(vpc) = &observed.detail.attached_to {
+            let request = cloud.aws.ec2.detach_internet_gateway().internet_gateway_id(&observed.id).vpc_id(vpc);
+            let answer = cloud.aws.call(Service::Ec2, "DetachInternetGateway", &observed.id, request.send()).await;
+            // Detached by an earlier attempt whose response was lost.
             if let Err(error) = answer.map(drop)
                 && error.class() != Class::NotFound
             {
                 return Err(error.into());
             }
         }
-        let request = cloud.aws.ec2.delete_internet_gateway().internet_gateway_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteInternetGateway", &seen.id, request.send()).await?;
+        let request = cloud.aws.ec2.delete_internet_gateway().internet_gateway_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteInternetGateway", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

@@ -4,7 +4,7 @@
 //! A kind defines its row as `KIND` in its own file and has one line in [`ALL`]. Tests expand graphs and reject a kind that is not in it.
 
 use super::account_lists::AccountLists;
-use super::proof::Placed;
+use super::proof::Located;
 use super::{
     access_entry, addon, cluster, elastic_ip, existing_network, fargate_profile, internet_gateway, leftovers,
     nat_gateway, node_group, oidc_provider, pod_identity_association, prune, removals, role, route, route_table,
@@ -48,7 +48,7 @@ pub enum Listing {
     /// With the resource that contains it: it has no tags of its own.
     WithParent,
     /// In EC2's list of the account, by tags.
-    Ec2(fn(&AccountLists) -> Vec<&dyn Placed>),
+    Ec2(fn(&AccountLists) -> Vec<&dyn Located>),
     /// In IAM, by tags and name.
     Iam,
     /// In EKS's list for its cluster.
@@ -108,7 +108,7 @@ impl Kind {
     }
 
     /// The same, listed by EC2.
-    pub const fn in_ec2(self, list: fn(&AccountLists) -> Vec<&dyn Placed>) -> Self {
+    pub const fn in_ec2(self, list: fn(&AccountLists) -> Vec<&dyn Located>) -> Self {
         Self { listing: Listing::Ec2(list), ..self }
     }
 
@@ -156,7 +156,7 @@ impl Kind {
     }
 
     /// Those that EC2 lists in the account.
-    pub fn listed<'l>(&self, lists: &'l AccountLists) -> Vec<&'l dyn Placed> {
+    pub fn listed<'l>(&self, lists: &'l AccountLists) -> Vec<&'l dyn Located> {
         match self.listing {
             Listing::Ec2(list) => list(lists),
             Listing::WithParent | Listing::Iam | Listing::InCluster(_) => Vec::new(),
@@ -165,8 +165,8 @@ impl Kind {
 }
 
 /// A list as the trait objects that [`Listing::Ec2`] holds.
-pub fn as_placed<T: Placed>(all: &[T]) -> Vec<&dyn Placed> {
-    all.iter().map(|one| one as &dyn Placed).collect()
+pub fn as_located<T: Located>(all: &[T]) -> Vec<&dyn Located> {
+    all.iter().map(|one| one as &dyn Located).collect()
 }
 
 #[cfg(test)]
@@ -191,8 +191,7 @@ mod tests {
                 files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                count +=
-                    text.lines().filter(|line| line.starts_with("pub const ") && line.contains("Kind =")).count();
+                count += text.lines().filter(|line| line.starts_with("pub const ") && line.contains("Kind =")).count();
             }
         }
         assert_eq!(count, ALL.len(), "a row that is not in ALL, or is there twice");

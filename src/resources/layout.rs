@@ -1,20 +1,21 @@
-//! Where subnets lie in the VPC's address range. Pure.
+//! The address ranges of the subnets in the VPC. Pure.
 //!
-//! The range is cut into eight blocks. The first six are the private subnets of up to six zones, so that most addresses go to
-//! where nodes and pods live; the seventh is left free for the team; the last is cut in eight again for the public
-//! subnets, which hold load balancers and NAT gateways. A zone's place depends on its position only, so it never moves.
+//! The VPC's range is split into eight blocks. The first six are the private subnets of up to six zones, so that nodes
+//! and pods get most addresses; the seventh stays free for the team; the last is split into eight again for the public
+//! subnets, which hold load balancers and NAT gateways. A zone's blocks depend only on its position, so they never
+//! move.
 
 use ipnet::Ipv4Net;
 
 use crate::api::SpecError;
 
-/// Most zones a layout has room for.
-pub const MOST_ZONES: usize = 6;
-/// EC2 makes no subnet smaller than /28 and no VPC larger than /16.
+/// The maximum number of zones.
+pub const MAX_ZONES: usize = 6;
+/// EC2's limits: no subnet smaller than /28, no VPC larger than /16.
 const SMALLEST_SUBNET: u8 = 28;
 const LARGEST_VPC: u8 = 16;
 
-/// The address range of one zone's subnets.
+/// The address ranges of one zone's subnets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneLayout {
     /// For nodes and pods.
@@ -23,38 +24,38 @@ pub struct ZoneLayout {
     pub public: Option<Ipv4Net>,
 }
 
-/// Lays out `zones` zones in `cidr`.
+/// Assigns ranges in `cidr` to `zones` zones.
 pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>, SpecError> {
     let refuse = |why: String| SpecError::new("spec.network.vpc.cidr", why);
     let range = parse(cidr).map_err(&refuse)?;
-    let deepest = if public { 6 } else { 3 };
+    let extra_bits = if public { 6 } else { 3 };
     if range.prefix_len() < LARGEST_VPC {
         return Err(refuse(format!("{cidr} is too large: a VPC has at most a /{LARGEST_VPC}")));
     }
-    if range.prefix_len() + deepest > SMALLEST_SUBNET {
+    if range.prefix_len() + extra_bits > SMALLEST_SUBNET {
         return Err(refuse(format!(
             "{cidr} is too small: {} needs at least a /{}",
             if public { "a VPC with public subnets" } else { "a VPC" },
-            SMALLEST_SUBNET - deepest
+            SMALLEST_SUBNET - extra_bits
         )));
     }
-    if !(2..=MOST_ZONES).contains(&zones) {
+    if !(2..=MAX_ZONES).contains(&zones) {
         return Err(SpecError::new(
             "spec.network.vpc.zoneCount",
-            format!("{zones} zones asked for: EKS needs at least 2, and there is room for {MOST_ZONES}"),
+            format!("{zones} zones requested: EKS needs at least 2, and the layout supports at most {MAX_ZONES}"),
         ));
     }
     let too_small = |_| refuse(format!("{cidr} is too small"));
     let blocks: Vec<_> = range.subnets(range.prefix_len() + 3).map_err(too_small)?.collect();
     let last = blocks[blocks.len() - 1];
-    let in_last: Vec<_> =
+    let public_blocks: Vec<_> =
         if public { last.subnets(last.prefix_len() + 3).map_err(too_small)?.collect() } else { Vec::new() };
-    let zone = |n: usize| ZoneLayout { private: blocks[n], public: in_last.get(n).copied() };
+    let zone = |n: usize| ZoneLayout { private: blocks[n], public: public_blocks.get(n).copied() };
     Ok((0..zones).map(zone).collect())
 }
 
-/// Refuses a service range that the VPC's overlaps: pods could not tell one from the other.
-pub fn apart(vpc: &str, service: &str) -> Result<(), SpecError> {
+/// Rejects a Service CIDR that overlaps the VPC's: traffic could not be routed unambiguously.
+pub fn check_no_overlap(vpc: &str, service: &str) -> Result<(), SpecError> {
     let refuse = |field, why: String| SpecError::new(field, why);
     let vpc_range = parse(vpc).map_err(|why| refuse("spec.network.vpc.cidr", why))?;
     let service_range = parse(service).map_err(|why| refuse("spec.kubernetesNetwork.serviceCidr", why))?;
@@ -68,9 +69,9 @@ pub fn apart(vpc: &str, service: &str) -> Result<(), SpecError> {
 }
 
 fn parse(cidr: &str) -> Result<Ipv4Net, String> {
-    let range: Ipv4Net = cidr.parse().map_err(|_| format!("{cidr:?} is no IPv4 range like 10.0.0.0/16"))?;
+    let range: Ipv4Net = cidr.parse().map_err(|_| format!("{cidr:?} is not an IPv4 CIDR like 10.0.0.0/16"))?;
     if range.trunc() != range {
-        return Err(format!("{cidr} has bits set behind its prefix: write {}", range.trunc()));
+        return Err(format!("{cidr} has host bits set: write {}", range.trunc()));
     }
     Ok(range)
 }
@@ -81,39 +82,39 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_default_vpc_gives_large_private_and_small_public_subnets() {
+    fn default_vpc_has_large_private_and_small_public_subnets() {
         let zones = layout("10.0.0.0/16", 3, true).unwrap();
         let text: Vec<_> = zones.iter().map(|z| format!("{} {}", z.private, z.public.unwrap())).collect();
         assert_eq!(text, ["10.0.0.0/19 10.0.224.0/22", "10.0.32.0/19 10.0.228.0/22", "10.0.64.0/19 10.0.232.0/22"]);
     }
 
     #[test]
-    fn bad_ranges_are_refused_with_the_field() {
-        for (cidr, zones, says) in [
+    fn invalid_ranges_are_rejected_with_the_field() {
+        for (cidr, zones, expected) in [
             ("10.0.0.0/24", 3, "too small"),
             ("10.0.0.0/8", 3, "too large"),
             ("10.0.0.1/16", 3, "write 10.0.0.0/16"),
-            ("10.0.0/16", 3, "no IPv4 range"),
+            ("10.0.0/16", 3, "not an IPv4 CIDR"),
             ("10.0.0.0/16", 1, "at least 2"),
-            ("10.0.0.0/16", 7, "room for 6"),
+            ("10.0.0.0/16", 7, "at most 6"),
         ] {
             let error = layout(cidr, zones, true).unwrap_err();
-            assert!(error.to_string().contains(says), "{cidr}: {error}");
+            assert!(error.to_string().contains(expected), "{cidr}: {error}");
             assert!(error.field.starts_with("spec.network.vpc."));
         }
     }
 
     #[test]
-    fn overlapping_service_ranges_are_refused() {
-        assert!(apart("10.0.0.0/16", "172.20.0.0/16").is_ok());
+    fn overlapping_service_cidrs_are_rejected() {
+        assert!(check_no_overlap("10.0.0.0/16", "172.20.0.0/16").is_ok());
         for service in ["10.0.128.0/20", "10.0.0.0/12", "10.0.0.0/16"] {
-            assert!(apart("10.0.0.0/16", service).is_err(), "{service}");
+            assert!(check_no_overlap("10.0.0.0/16", service).is_err(), "{service}");
         }
     }
 
     proptest! {
         #[test]
-        fn subnets_lie_in_the_vpc_and_never_overlap(prefix in 16u8..=22, zones in 2usize..=6, public: bool) {
+        fn subnets_are_inside_the_vpc_and_never_overlap(prefix in 16u8..=22, zones in 2usize..=6, public: bool) {
             let cidr = format!("10.64.0.0/{prefix}");
             let vpc: Ipv4Net = cidr.parse().unwrap();
             let all: Vec<Ipv4Net> = layout(&cidr, zones, public)

@@ -1,9 +1,10 @@
-//! What a cluster leaves behind in its VPC: network interfaces of its nodes, security groups of its load balancers.
+//! What a cluster leaves behind in its VPC: network interfaces of its nodes, and security groups of its load balancers.
 //!
-//! There is nothing of it to make; when the cluster is gone, what [`super::marks`] recognises as its own is swept
-//! (amazon-vpc-cni-k8s#608). In a network of others that is only what appeared after the cluster: what carried its name before
-//! is written down when the network is first seen, as the [`Baseline`] in `status.resources`. A baseline that is taken late, or
-//! was lost, excludes more and never less. What is not swept there is named, and keeps nobody from deleting.
+//! Keelson creates none of it. When the cluster is deleted, what [`super::marks`] recognises as the cluster's is swept
+//! (amazon-vpc-cni-k8s#608). In an existing network, only what appeared after the cluster is swept: what had the
+//! cluster's name before is recorded when the network is first observed, as the [`Baseline`] in `status.resources`. A
+//! late or lost baseline excludes more, never less. What is not swept there is reported and does not block the
+//! deletion.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::kind::{Area, Kind};
 use super::marks::{self, Found, Network, Search};
+use super::role::ignore_not_found;
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
 use crate::aws::snapshots::network::Permission;
@@ -31,40 +33,40 @@ use crate::engine::{
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network);
 
-/// What the cluster may have left in a VPC.
+/// What the cluster may have left behind in a VPC.
 pub struct Leftovers {
     cluster: String,
     owner: String,
-    /// What knows the VPC: the VPC of ours, or the existing network.
+    /// The resource that provides the VPC: our VPC, or the existing network.
     network: Key,
-    /// Groups of others that the spec names.
+    /// External security groups that the spec names.
     spared: Vec<String>,
-    /// What cannot go before they are swept.
+    /// Resources that can only be deleted after the sweep.
     holds: Vec<Key>,
     intervals: Intervals,
 }
 
-/// The VPC they are in, and what was in it before the cluster.
+/// The VPC to sweep, and what it contained before the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     vpc: String,
     baseline: Option<Baseline>,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.key()
 }
 
-/// Whether a baseline was taken in that VPC: its id stands among what was there.
-fn is_of(baseline: &Baseline, vpc: &str) -> bool {
+/// Whether a baseline belongs to that VPC: its ids include the VPC's.
+fn is_for_vpc(baseline: &Baseline, vpc: &str) -> bool {
     baseline.before.as_ref().is_none_or(|before| before.contains(vpc))
 }
 
 impl Leftovers {
-    /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`. `spared`: groups of others.
+    /// Creates the resource for the VPC of `network`, with its `subnets`. `spared` lists external security groups.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         network: Key,
         subnets: &[(SubnetTier, String)],
         spared: &[String],
@@ -72,33 +74,33 @@ impl Leftovers {
         let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
         let ours = network == super::vpc::key();
         let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
-        let (cluster, owner) = (making.cluster_name.into(), making.owner.uid.clone());
-        Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: making.intervals }
+        let (cluster, owner) = (context.cluster_name.into(), context.owner.uid.clone());
+        Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: context.intervals }
     }
 
-    fn whose(&self) -> Network {
-        if self.network == super::vpc::key() { Network::Ours } else { Network::Theirs }
+    fn network_kind(&self) -> Network {
+        if self.network == super::vpc::key() { Network::Own } else { Network::External }
     }
 
-    /// Whether the name is that of a cluster of somebody else's, so that what carries it is theirs.
-    async fn is_of_another(&self, cloud: &Cloud) -> Result<bool, Failure> {
+    /// Whether the cluster with this name belongs to another owner, so that resources with its name are not ours.
+    async fn is_of_another_owner(&self, cloud: &Cloud) -> Result<bool, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
-        let there = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
+        let current = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
             Err(error) if error.class() == Class::NotFound => return Ok(false),
             other => other?.cluster,
         };
-        let tags = there.as_ref().and_then(|cluster| cluster.tags());
-        let going = there.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
+        let tags = current.as_ref().and_then(|cluster| cluster.tags());
+        let deleting = current.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
         match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
-            // Tagged as ours, and not on record as ours: else it would be on its way out.
-            Ownership::Ours if self.whose() == Network::Theirs && !going => Ok(true),
-            Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not gone yet", self.cluster))),
+            // Tagged as ours but not recorded as ours; a recorded one would be deleting.
+            Ownership::Ours if self.network_kind() == Network::External && !deleting => Ok(true),
+            Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not deleted yet", self.cluster))),
             Ownership::Nobody | Ownership::Other { .. } => Ok(true),
         }
     }
 
-    /// What carries the cluster's name in a network of others before there is such a cluster.
-    async fn baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
+    /// What carries the cluster's name in an existing network before the cluster exists.
+    async fn take_baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
         let now = Timestamp::now();
         let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let named = groups.iter().filter(|group| marks::names_cluster(&group.tags, &self.cluster));
@@ -107,18 +109,18 @@ impl Leftovers {
     }
 
     fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {
-        let proof = match self.whose() {
-            Network::Ours => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
-            Network::Theirs => Proof::Appeared { mark, at },
+        let proof = match self.network_kind() {
+            Network::Own => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
+            Network::External => Proof::Appeared { mark, at },
         };
         Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
     }
 
-    /// The targets, in the order in which they can go.
+    /// The targets, in the order of deletion.
     fn targets(&self, vpc: &str, found: &Found<'_>, groups: &[snapshots::SecurityGroup]) -> Vec<Target> {
         let interfaces = found.interfaces.iter().map(|(interface, mark)| {
             let what = format!("network interface {}", interface.id);
-            self.target(vpc, &interface.id, what, mark.clone(), marks::created(interface))
+            self.target(vpc, &interface.id, what, mark.clone(), marks::created_at(interface))
         });
         let of_groups = found.groups.iter().map(|(group, mark)| {
             let referring = groups.iter().filter(|other| other.id != group.id && other.refers_to(&group.id));
@@ -180,8 +182,7 @@ impl Resource for Leftovers {
         Vec::new()
     }
 
-    /// While the cluster is to stay there is nothing to look for but what was there before it; when it goes, whatever it left is
-    /// there until swept.
+    /// Until deletion, only the baseline is read. On deletion, leftovers count as existing until swept.
     async fn observe(
         &self,
         cloud: &Cloud,
@@ -190,25 +191,25 @@ impl Resource for Leftovers {
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
-        // Of another VPC, after an edit, it says nothing of what was in this one.
+        // After an edit, the record of another VPC does not apply to this one.
         let recorded = options.recorded_id.as_deref().and_then(Baseline::parse);
-        let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_of(baseline, vpc)));
+        let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_for_vpc(baseline, vpc)));
         let known = |vpc: &str, baseline: Baseline| {
             let id = baseline.to_string();
             Presence::Ours(Observation::ready(id, "", Detail { vpc: vpc.to_owned(), baseline: Some(baseline) }))
         };
-        Ok(match (options.goal, vpc, self.whose()) {
-            (Goal::Deleted, Some(vpc), Network::Ours) => {
-                let seen = Detail { vpc: vpc.to_owned(), baseline: None };
-                Presence::Ours(Observation::ready(vpc, "to be swept", seen))
+        Ok(match (options.goal, vpc, self.network_kind()) {
+            (Goal::Deleted, Some(vpc), Network::Own) => {
+                let observed = Detail { vpc: vpc.to_owned(), baseline: None };
+                Presence::Ours(Observation::ready(vpc, "to be swept", observed))
             }
-            (Goal::Deleted, Some(vpc), Network::Theirs) => {
+            (Goal::Deleted, Some(vpc), Network::External) => {
                 known(vpc, recorded.unwrap_or_else(|| Baseline::unknown(Timestamp::now())))
             }
             (Goal::Deleted, None, _) => Presence::Absent,
-            (Goal::Present, Some(vpc), Network::Theirs) => match recorded {
+            (Goal::Present, Some(vpc), Network::External) => match recorded {
                 Some(baseline) => known(vpc, baseline),
-                None => known(vpc, self.baseline(cloud, vpc).await?),
+                None => known(vpc, self.take_baseline(cloud, vpc).await?),
             },
             (Goal::Present | Goal::Retained, ..) => {
                 Presence::External(Observation::ready("", "none", Detail::default()))
@@ -217,7 +218,7 @@ impl Resource for Leftovers {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid("leftovers are never made"))
+        Err(Failure::invalid("leftovers are never created"))
     }
 
     async fn update(
@@ -231,62 +232,61 @@ impl Resource for Leftovers {
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        Err(Failure::invalid("leftovers are swept"))
+        Err(Failure::invalid("leftovers are deleted by a sweep"))
     }
 
-    async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
-        if self.is_of_another(cloud).await? {
+    async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Sweep, Failure> {
+        if self.is_of_another_owner(cloud).await? {
             return Ok(Sweep::default());
         }
-        let Detail { vpc, baseline } = &seen.detail;
+        let Detail { vpc, baseline } = &observed.detail;
         let reads = &cloud.aws.snapshots;
         let interfaces = reads.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
         let groups = reads.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let nodes: BTreeSet<&str> = interfaces.iter().filter_map(marks::instance).collect();
         let search = Search {
             cluster: &self.cluster,
-            network: self.whose(),
+            network: self.network_kind(),
             account: &cloud.aws.account_id,
             spared: &self.spared,
-            living: &living(cloud, &nodes).await?,
+            live_instances: &live_instances(cloud, &nodes).await?,
             baseline: baseline.as_ref(),
         };
-        let found = search.sort(&interfaces, &groups);
-        let going: Vec<_> = found.going.iter().map(|interface| interface.id.clone()).collect();
-        let pending = (!going.is_empty()).then(|| format!("network interfaces still in use: {}", going.join(", ")));
+        let found = search.classify(&interfaces, &groups);
+        let in_use: Vec<_> = found.releasing.iter().map(|interface| interface.id.clone()).collect();
+        let pending = (!in_use.is_empty()).then(|| format!("network interfaces still in use: {}", in_use.join(", ")));
         let targets = self.targets(vpc, &found, &groups);
-        Ok(match self.whose() {
-            // The VPC cannot go before them.
-            Network::Ours => {
-                let blocked = match found.held.first().filter(|_| pending.is_none()) {
-                    Some(group) => Some(held(cloud, vpc, &group.id).await),
+        Ok(match self.network_kind() {
+            // They block the deletion of the VPC.
+            Network::Own => {
+                let blocked = match found.blocked.first().filter(|_| pending.is_none()) {
+                    Some(group) => Some(blocked_failure(cloud, vpc, &group.id).await),
                     None => None,
                 };
                 Sweep { targets, pending, blocked, left: Vec::new() }
             }
-            Network::Theirs => {
+            Network::External => {
+                let groups = found.blocked.iter().chain(&found.unproven_groups);
                 let groups =
-                    found.held.iter().chain(&found.unproven_groups).filter(|one| !self.spared.contains(&one.id));
-                let groups = groups.map(|group| blockers::describe_group(group));
-                let interfaces =
-                    found.unproven_interfaces.iter().map(|interface| blockers::describe_interface(interface));
-                // While something is on its way out, what it holds is no news.
+                    groups.filter(|one| !self.spared.contains(&one.id)).map(|one| blockers::describe_group(one));
+                let interfaces = found.unproven_interfaces.iter().map(|one| blockers::describe_interface(one));
+                // While interfaces are being released, the groups that they use are not reported yet.
                 let left = if pending.is_some() { Vec::new() } else { groups.chain(interfaces).collect() };
                 Sweep { targets, pending, blocked: None, left }
             }
         })
     }
 
-    /// Interfaces first: they use the groups. Groups whose rules name each other would hold each other for ever, so such rules go
-    /// before any group.
+    /// Interfaces first: they use the groups. Rules that reference other swept groups are revoked before any group is
+    /// deleted: groups that reference each other would block each other forever.
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         _: Action,
         swept: &Swept,
     ) -> Result<Presence<Detail>, Failure> {
-        let vpc = &seen.detail.vpc;
+        let vpc = &observed.detail.vpc;
         let (groups, interfaces): (Vec<_>, Vec<_>) =
             swept.allowed.iter().partition(|allowed| allowed.id().starts_with("sg-"));
         let mut failed = None;
@@ -295,13 +295,14 @@ impl Resource for Leftovers {
         }
         let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::any()).await?;
         for group in &groups {
-            if let Some(there) = all.iter().find(|one| one.id == group.id()) {
-                failed = failed.or(revoke_rules_among(cloud, group, there, &groups).await.err());
+            if let Some(current) = all.iter().find(|one| one.id == group.id()) {
+                failed = failed.or(revoke_rules_among(cloud, group, current, &groups).await.err());
             }
         }
         for group in &groups {
             if let Err(failure) = delete_group(cloud, group).await {
-                failed = failed.or(Some(blockers::named(cloud, vpc, Part::SecurityGroup(group.id()), failure).await));
+                let part = Part::SecurityGroup(group.id());
+                failed = failed.or(Some(blockers::with_blockers(cloud, vpc, part, failure).await));
             }
         }
         if let Some(failure) = failed.or_else(|| swept.blocked.clone()) {
@@ -314,79 +315,76 @@ impl Resource for Leftovers {
     }
 }
 
-/// Of the instances those that are there and not on their way out.
-async fn living(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
-    /// EC2 takes this many values in a filter.
-    const MOST: usize = 200;
-    let mut living = BTreeSet::new();
+/// The instances that exist and are not terminating.
+async fn live_instances(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
+    const MAX_FILTER_VALUES: usize = 200;
+    let mut live = BTreeSet::new();
     let ids: Vec<&str> = ids.iter().copied().collect();
-    for some in ids.chunks(MOST) {
-        let by = |name: &str, values: &[&str]| {
-            let values = values.iter().map(|value| (*value).to_owned()).collect();
-            Filter::builder().name(name).set_values(Some(values)).build()
+    for chunk in ids.chunks(MAX_FILTER_VALUES) {
+        let filter_by = |name: &str, values: &[&str]| {
+            Filter::builder().name(name).set_values(Some(values.iter().map(|id| (*id).to_owned()).collect())).build()
         };
-        // A filter, unlike ids, does not make EC2 refuse the question for one that is gone.
-        let states = by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
+        // With a filter instead of ids, EC2 does not reject the request for one terminated instance.
+        let states = filter_by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
         let mut next = None;
         loop {
-            let request = cloud.aws.ec2.describe_instances().filters(by("instance-id", some)).filters(states.clone());
-            let request = request.set_next_token(next);
+            let request = cloud.aws.ec2.describe_instances().filters(filter_by("instance-id", chunk));
+            let request = request.filters(states.clone()).set_next_token(next);
             let answer = cloud.aws.call(Service::Ec2, "DescribeInstances", "nodes", request.send()).await?;
             let instances = answer.reservations().iter().flat_map(|reservation| reservation.instances());
-            living.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
+            live.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 break;
             }
         }
     }
-    Ok(living)
+    Ok(live)
 }
 
-/// What holds a group that cannot go.
-async fn held(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
+async fn blocked_failure(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
     let message = format!("security group {group} cannot be deleted: it has dependents.");
-    blockers::named(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
+    blockers::with_blockers(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
 }
 
 async fn delete_interface(cloud: &Cloud, interface: &Allowed) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_network_interface().network_interface_id(interface.id());
-    gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
+    ignore_not_found(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
 }
 
 async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_security_group().group_id(group.id());
-    gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
+    ignore_not_found(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
 }
 
-/// Takes the rules out of a group that name others of `groups`: all of them go.
+/// Revokes the rules of a group that reference others of `groups`: all of them are deleted.
 async fn revoke_rules_among(
     cloud: &Cloud,
     group: &Allowed,
-    there: &snapshots::SecurityGroup,
+    current: &snapshots::SecurityGroup,
     groups: &[&Allowed],
 ) -> Result<(), Failure> {
     let ids: Vec<&str> = groups.iter().map(|group| group.id()).collect();
-    let [ingress, egress] = [&there.ingress, &there.egress].map(|rules| naming(rules, group.id(), &ids));
+    let [ingress, egress] = [&current.ingress, &current.egress].map(|rules| rules_between(rules, group.id(), &ids));
     if !ingress.is_empty() {
         let request =
             cloud.aws.ec2.revoke_security_group_ingress().group_id(group.id()).set_ip_permissions(Some(ingress));
         let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupIngress", group.id(), request.send()).await;
-        gone_is_fine(answer)?;
+        ignore_not_found(answer)?;
     }
     if !egress.is_empty() {
         let request =
             cloud.aws.ec2.revoke_security_group_egress().group_id(group.id()).set_ip_permissions(Some(egress));
         let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupEgress", group.id(), request.send()).await;
-        gone_is_fine(answer)?;
+        ignore_not_found(answer)?;
     }
     Ok(())
 }
 
-/// Of `rules`, the parts that name others of `doomed` than `own`.
-fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission> {
+/// The parts of `rules` that reference groups of `swept_ids` other than `own`.
+fn rules_between(rules: &[Permission], own: &str, swept_ids: &[&str]) -> Vec<IpPermission> {
     let part = |rule: &Permission| {
-        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && doomed.contains(&id.as_str()));
+        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && swept_ids.contains(&id.as_str()));
         let pairs: Vec<_> = named.map(|id| UserIdGroupPair::builder().group_id(id).build()).collect();
         (!pairs.is_empty()).then(|| {
             IpPermission::builder()
@@ -398,13 +396,6 @@ fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission>
         })
     };
     rules.iter().filter_map(part).collect()
-}
-
-fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
-    match answer {
-        Err(error) if error.class() != Class::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

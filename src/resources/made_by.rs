@@ -1,4 +1,5 @@
-//! What certain objects made in an account and region, by their owner tags: who names something of theirs names nothing foreign.
+//! What certain objects created in an account and region, by owner tags: a reference to their resources is not a
+//! reference to foreign ones.
 //!
 //! I/O: reads of EC2 and IAM, shared with all clusters there.
 
@@ -8,9 +9,9 @@ use super::cloud::Tagged;
 use crate::aws::{MaxStaleness, Session};
 use crate::engine::Failure;
 
-/// What objects made that others may name, and where certain subnets lie.
+/// Resources of objects that other objects may reference, and the VPCs of certain subnets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MadeBy {
+pub struct OwnedResources {
     /// Ids of VPCs.
     pub vpcs: BTreeSet<String>,
     /// Ids of subnets.
@@ -19,44 +20,44 @@ pub struct MadeBy {
     pub security_groups: BTreeSet<String>,
     /// ARNs of roles.
     pub roles: BTreeSet<String>,
-    /// The VPC of each subnet that was asked about, whoever made it.
+    /// The VPC of each requested subnet, whoever created it.
     pub vpc_of_subnet: BTreeMap<String, String>,
 }
 
-/// Looks for what the objects with these UIDs made, and in which VPC each of `subnets` lies.
+/// Finds what the objects with these UIDs created, and the VPC of each of `subnets`.
 ///
 /// # Errors
-/// As the reads.
-pub async fn made_by(
+/// The errors of the reads.
+pub async fn find_owned_resources(
     aws: &Session,
     uids: &BTreeSet<String>,
     subnets: &[String],
-    fresh: MaxStaleness,
-) -> Result<MadeBy, Failure> {
+    staleness: MaxStaleness,
+) -> Result<OwnedResources, Failure> {
     let reads = &aws.snapshots;
-    let where_they_lie = async {
-        // Nothing foreign is looked at when nobody asks.
-        if subnets.is_empty() { Ok(None) } else { reads.subnets_by_id(subnets, fresh).await.map(Some) }
+    let subnet_locations = async {
+        // Foreign subnets are read only on request.
+        if subnets.is_empty() { Ok(None) } else { reads.subnets_by_id(subnets, staleness).await.map(Some) }
     };
-    let (vpcs, tagged, groups, roles, asked) = futures::try_join!(
-        reads.vpcs(fresh),
-        reads.subnets(fresh),
-        reads.security_groups(fresh),
-        reads.roles(fresh),
-        where_they_lie,
+    let (vpcs, tagged, groups, roles, requested) = futures::try_join!(
+        reads.vpcs(staleness),
+        reads.subnets(staleness),
+        reads.security_groups(staleness),
+        reads.roles(staleness),
+        subnet_locations,
     )?;
-    let asked = asked.iter().flat_map(|all| all.iter()).filter(|subnet| subnets.contains(&subnet.id));
-    let theirs = |owner: Option<&str>| owner.is_some_and(|uid| uids.contains(uid));
-    Ok(MadeBy {
+    let requested = requested.iter().flat_map(|all| all.iter()).filter(|subnet| subnets.contains(&subnet.id));
+    let is_owned = |owner: Option<&str>| owner.is_some_and(|uid| uids.contains(uid));
+    Ok(OwnedResources {
         vpcs: ids(&vpcs, uids),
         subnets: ids(&tagged, uids),
         security_groups: ids(&groups, uids),
-        roles: roles.iter().filter(|role| theirs(role.tags.owner())).map(|role| role.arn.clone()).collect(),
-        vpc_of_subnet: asked.map(|subnet| (subnet.id.clone(), subnet.vpc_id.clone())).collect(),
+        roles: roles.iter().filter(|role| is_owned(role.tags.owner())).map(|role| role.arn.clone()).collect(),
+        vpc_of_subnet: requested.map(|subnet| (subnet.id.clone(), subnet.vpc_id.clone())).collect(),
     })
 }
 
 fn ids<T: Tagged>(all: &[T], uids: &BTreeSet<String>) -> BTreeSet<String> {
-    let theirs = all.iter().filter(|item| item.tags().owner().is_some_and(|uid| uids.contains(uid)));
-    theirs.map(|item| item.id().to_owned()).collect()
+    let is_owned = all.iter().filter(|item| item.tags().owner().is_some_and(|uid| uids.contains(uid)));
+    is_owned.map(|item| item.id().to_owned()).collect()
 }

@@ -36,9 +36,9 @@ fn refers(group: SecurityGroup, to: &str) -> SecurityGroup {
     SecurityGroup { ingress: vec![rule], ..group }
 }
 
-const OWNED: (&str, &str) = ("kubernetes.io/cluster/prod", "owned");
-const OF_EKS: (&str, &str) = ("aws:eks:cluster-name", "prod");
-const OF_LOAD_BALANCERS: [(&str, &str); 2] =
+const OWNED_TAG: (&str, &str) = ("kubernetes.io/cluster/prod", "owned");
+const EKS_TAG: (&str, &str) = ("aws:eks:cluster-name", "prod");
+const LOAD_BALANCER_TAGS: [(&str, &str); 2] =
     [("elbv2.k8s.aws/cluster", "prod"), ("ingress.k8s.aws/resource", "ManagedLBSecurityGroup")];
 
 fn interface(id: &str, instance: &str, pairs: &[(&str, &str)]) -> NetworkInterface {
@@ -71,41 +71,41 @@ fn of_node(id: &str, instance: &str, created: &str) -> NetworkInterface {
 const LATER: &str = "2026-11-28T21:00:00Z";
 const EARLIER: &str = "2026-11-28T19:00:00Z";
 
-/// Ids that go, that are held, and that are left alone.
-fn sorted(network: Network, interfaces: &[NetworkInterface], groups: &[SecurityGroup]) -> [Vec<String>; 3] {
-    let living = BTreeSet::from(["i-living".to_owned()]);
+/// Ids that are swept, that are blocked, and that are left alone.
+fn classify(network: Network, interfaces: &[NetworkInterface], groups: &[SecurityGroup]) -> [Vec<String>; 3] {
+    let live = BTreeSet::from(["i-living".to_owned()]);
     let baseline = Baseline::parse("2026-11-28T20:00:00Z sg-before");
     let search = Search {
         cluster: CLUSTER,
         network,
         account: ACCOUNT,
         spared: &["sg-spec".to_owned()],
-        living: &living,
+        live_instances: &live,
         baseline: baseline.as_ref(),
     };
-    let found = search.sort(interfaces, groups);
+    let found = search.classify(interfaces, groups);
     let ids = |groups: &[&SecurityGroup]| groups.iter().map(|group| group.id.clone()).collect::<Vec<_>>();
-    let goes = found.interfaces.iter().map(|(one, _)| one.id.clone());
-    let goes = goes.chain(found.groups.iter().map(|(group, _)| group.id.clone())).collect();
-    let left = found.unproven_interfaces.iter().map(|one| one.id.clone());
-    let left = left.chain(ids(&found.unproven_groups)).collect();
-    [goes, ids(&found.held), left]
+    let swept = found.interfaces.iter().map(|(one, _)| one.id.clone());
+    let swept = swept.chain(found.groups.iter().map(|(group, _)| group.id.clone())).collect();
+    let left_alone = found.unproven_interfaces.iter().map(|one| one.id.clone());
+    let left_alone = left_alone.chain(ids(&found.unproven_groups)).collect();
+    [swept, ids(&found.blocked), left_alone]
 }
 
 #[test]
-fn in_a_network_of_others_only_what_controllers_marked_after_the_cluster_was_made_goes() {
+fn existing_network_sweeps_only_what_controllers_marked_after_cluster_creation() {
     let groups = [
-        group("sg-terraform", &[OWNED]),
-        group("sg-spec", &[OF_EKS, OWNED]),
-        group("sg-before", &OF_LOAD_BALANCERS),
-        group("sg-load-balancer", &OF_LOAD_BALANCERS),
-        group("sg-tag-only", &OF_LOAD_BALANCERS[..1]),
-        SecurityGroup { description: "by hand".into(), ..group("sg-described", &OF_LOAD_BALANCERS) },
-        SecurityGroup { name: "k8s-elb-1".into(), ..group("sg-provider", &[OWNED]) },
-        SecurityGroup { owner_id: Some("210987654321".into()), ..group("sg-shared", &OF_LOAD_BALANCERS) },
-        group("sg-eks", &[OF_EKS, OWNED]),
+        group("sg-terraform", &[OWNED_TAG]),
+        group("sg-spec", &[EKS_TAG, OWNED_TAG]),
+        group("sg-before", &LOAD_BALANCER_TAGS),
+        group("sg-load-balancer", &LOAD_BALANCER_TAGS),
+        group("sg-tag-only", &LOAD_BALANCER_TAGS[..1]),
+        SecurityGroup { description: "by hand".into(), ..group("sg-described", &LOAD_BALANCER_TAGS) },
+        SecurityGroup { name: "k8s-elb-1".into(), ..group("sg-provider", &[OWNED_TAG]) },
+        SecurityGroup { owner_id: Some("210987654321".into()), ..group("sg-shared", &LOAD_BALANCER_TAGS) },
+        group("sg-eks", &[EKS_TAG, OWNED_TAG]),
         group("sg-other", &[("elbv2.k8s.aws/cluster", "other"), ("elbv2.k8s.aws/resource", "backend-sg")]),
-        SecurityGroup { name: "default".into(), ..group("sg-default", &[OF_EKS]) },
+        SecurityGroup { name: "default".into(), ..group("sg-default", &[EKS_TAG]) },
     ];
     let interfaces = [
         of_node("eni-new", "i-gone", LATER),
@@ -114,41 +114,41 @@ fn in_a_network_of_others_only_what_controllers_marked_after_the_cluster_was_mad
         of_node("eni-undated", "i-gone", ""),
         NetworkInterface { description: "mine".into(), ..of_node("eni-described", "i-gone", LATER) },
         NetworkInterface { owner_id: Some("210987654321".into()), ..of_node("eni-shared", "i-gone", LATER) },
-        interface("eni-team", "", &[OWNED]),
+        interface("eni-team", "", &[OWNED_TAG]),
         interface("eni-unnamed", "i-gone", &[(CREATED, LATER)]),
         interface("eni-plain", "", &[]),
     ];
-    let [goes, held, left] = sorted(Network::Theirs, &interfaces, &groups);
-    assert_eq!(goes, ["eni-new", "sg-load-balancer", "sg-eks"]);
-    assert!(held.is_empty());
-    let stays = ["eni-before", "eni-living", "eni-undated", "eni-described", "eni-shared", "eni-team"];
+    let [swept, blocked, left_alone] = classify(Network::External, &interfaces, &groups);
+    assert_eq!(swept, ["eni-new", "sg-load-balancer", "sg-eks"]);
+    assert!(blocked.is_empty());
+    let kept = ["eni-before", "eni-living", "eni-undated", "eni-described", "eni-shared", "eni-team"];
     let of_groups = ["sg-terraform", "sg-spec", "sg-before", "sg-tag-only", "sg-described", "sg-provider", "sg-shared"];
-    assert_eq!(left, [&stays[..], &of_groups[..]].concat());
+    assert_eq!(left_alone, [&kept[..], &of_groups[..]].concat());
 }
 
 #[test]
-fn in_our_own_network_what_came_with_the_cluster_goes_whatever_its_age() {
+fn own_network_sweeps_all_marked_resources_regardless_of_age() {
     let groups = [
-        SecurityGroup { name: "k8s-elb-1".into(), ..group("sg-provider", &[OWNED]) },
-        group("sg-tag-only", &OF_LOAD_BALANCERS[..1]),
-        group("sg-before", &OF_LOAD_BALANCERS),
-        group("sg-terraform", &[OWNED]),
+        SecurityGroup { name: "k8s-elb-1".into(), ..group("sg-provider", &[OWNED_TAG]) },
+        group("sg-tag-only", &LOAD_BALANCER_TAGS[..1]),
+        group("sg-before", &LOAD_BALANCER_TAGS),
+        group("sg-terraform", &[OWNED_TAG]),
     ];
     let interfaces = [
         of_node("eni-before", "i-gone", EARLIER),
         interface("eni-unnamed", "i-gone", &[]),
         of_node("eni-living", "i-living", LATER),
         interface("eni-other", "i-gone", &[(CNI_CLUSTER, "other")]),
-        interface("eni-team", "", &[OWNED]),
+        interface("eni-team", "", &[OWNED_TAG]),
     ];
-    let [goes, _, left] = sorted(Network::Ours, &interfaces, &groups);
-    assert_eq!(goes, ["eni-before", "eni-unnamed", "sg-provider", "sg-tag-only", "sg-before"]);
-    assert_eq!(left, ["eni-living", "eni-team", "sg-terraform"]);
+    let [swept, _, left_alone] = classify(Network::Own, &interfaces, &groups);
+    assert_eq!(swept, ["eni-before", "eni-unnamed", "sg-provider", "sg-tag-only", "sg-before"]);
+    assert_eq!(left_alone, ["eni-living", "eni-team", "sg-terraform"]);
 }
 
 #[test]
-fn a_group_that_is_used_or_named_by_what_stays_is_held_with_all_that_hangs_on_it() {
-    let load_balancer = |id| group(id, &OF_LOAD_BALANCERS);
+fn used_or_referenced_group_is_blocked_with_its_dependencies() {
+    let load_balancer = |id| group(id, &LOAD_BALANCER_TAGS);
     let used = NetworkInterface {
         status: Some(NetworkInterfaceStatus::InUse),
         security_group_ids: vec!["sg-used".into()],
@@ -163,32 +163,32 @@ fn a_group_that_is_used_or_named_by_what_stays_is_held_with_all_that_hangs_on_it
         load_balancer("sg-named"),
         refers(group("sg-nodes", &[]), "sg-named"),
     ];
-    let [goes, held, _] = sorted(Network::Theirs, &[used], &groups);
-    assert_eq!(goes, ["sg-free", "sg-1", "sg-2"]);
-    assert_eq!(held, ["sg-used", "sg-named", "sg-hanging"]);
+    let [swept, blocked, _] = classify(Network::External, &[used], &groups);
+    assert_eq!(swept, ["sg-free", "sg-1", "sg-2"]);
+    assert_eq!(blocked, ["sg-used", "sg-named", "sg-hanging"]);
 }
 
 #[test]
-fn a_group_goes_with_the_interface_that_uses_it() {
+fn group_is_swept_with_the_interface_that_uses_it() {
     let leaked = NetworkInterface { security_group_ids: vec!["sg-eks".into()], ..of_node("eni-1", "i-gone", LATER) };
-    let [goes, held, _] = sorted(Network::Theirs, &[leaked], &[group("sg-eks", &[OF_EKS])]);
-    assert_eq!((goes, held), (vec!["eni-1".to_owned(), "sg-eks".to_owned()], vec![]));
+    let [swept, blocked, _] = classify(Network::External, &[leaked], &[group("sg-eks", &[EKS_TAG])]);
+    assert_eq!((swept, blocked), (vec!["eni-1".to_owned(), "sg-eks".to_owned()], vec![]));
 }
 
 #[test]
-fn an_interface_that_is_in_use_is_waited_for_only_when_its_node_is_gone() {
+fn interface_in_use_is_awaited_only_if_its_node_is_gone() {
     let in_use = |one: NetworkInterface| NetworkInterface { status: Some(NetworkInterfaceStatus::InUse), ..one };
     let interfaces = [in_use(of_node("eni-1", "i-gone", LATER)), in_use(of_node("eni-2", "i-living", LATER))];
     let baseline = Baseline::parse("2026-11-28T20:00:00Z");
     let search = Search {
         cluster: CLUSTER,
-        network: Network::Theirs,
+        network: Network::External,
         account: ACCOUNT,
         spared: &[],
-        living: &BTreeSet::from(["i-living".to_owned()]),
+        live_instances: &BTreeSet::from(["i-living".to_owned()]),
         baseline: baseline.as_ref(),
     };
-    let found = search.sort(&interfaces, &[]);
-    assert_eq!(found.going.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["eni-1"]);
+    let found = search.classify(&interfaces, &[]);
+    assert_eq!(found.releasing.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["eni-1"]);
     assert!(found.interfaces.is_empty());
 }

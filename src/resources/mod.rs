@@ -1,9 +1,11 @@
-//! One file per kind of AWS resource: what is wanted, what is seen, how they differ, how it is made, changed and deleted.
+//! One file per kind of AWS resource: the desired state, the observed state, their diff, and how to create, update and
+//! delete it.
 //!
 //! May not enter: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
-//! [`beforehand`] says what of a spec cannot be; [`expand`] turns a spec into the graph of what must exist; [`layout`] says where
-//! subnets lie. To add a kind: a file here, and a line in [`expand`].
+//! [`beforehand`] checks a spec against AWS before the first write; [`expand`] turns a spec into the graph of resources
+//! that must exist; [`layout`] assigns the subnets' address ranges. To add a kind: a file here, and a line in
+//! [`expand`].
 
 pub mod access_entry;
 mod account_lists;

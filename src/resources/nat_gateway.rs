@@ -1,4 +1,4 @@
-//! A NAT gateway: the way out for private subnets.
+//! A NAT gateway: internet access for private subnets.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{SearchResult, find};
 use super::{cluster, elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
@@ -20,7 +20,7 @@ use crate::engine::{
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
-    Kind::new("natGateway", "NAT gateway", Area::Network).in_ec2(|lists| as_placed(&lists.nat_gateways)).removable();
+    Kind::new("natGateway", "NAT gateway", Area::Network).in_ec2(|lists| as_located(&lists.nat_gateways)).removable();
 
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {
@@ -29,22 +29,22 @@ pub struct NatGateway {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
+/// Only its tags can differ.
 pub type Detail = Tags;
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(zone: &str) -> Key {
     KIND.named(zone)
 }
 
 impl NatGateway {
     /// The NAT gateway in `zone`.
-    pub fn new(making: &ResourceContext<'_>, zone: &str) -> Self {
-        Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
+        Self { zone: zone.into(), tags: context.tags(&key(zone)), intervals: context.intervals }
     }
 }
 
-fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
+fn to_observation(gateway: &snapshots::NatGateway) -> Observation<Detail> {
     let since = gateway.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let state = gateway.state.as_ref().map_or("pending", |state| state.as_str());
     let phase = match &gateway.state {
@@ -53,7 +53,7 @@ fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
             reason: format!(
                 "{}: {}",
                 gateway.failure_code.as_deref().unwrap_or("unknown"),
-                gateway.failure_message.as_deref().unwrap_or("AWS says no more")
+                gateway.failure_message.as_deref().unwrap_or("no message from AWS")
             ),
             class: Class::Unknown,
             recreate: true,
@@ -64,9 +64,9 @@ fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
     Observation::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
 }
 
-/// How many there have been of that name. A failed or deleted one stays visible for an hour, and its client token would
-/// be answered with it: each attempt takes a token of its own.
-async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
+/// How many gateways with that name have existed. A failed or deleted one stays visible for an hour, and its client
+/// token would return it: each attempt uses its own token.
+async fn count_attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
     let filter = |name: String, value: &str| aws_sdk_ec2::types::Filter::builder().name(name).values(value).build();
     let request = cloud
         .aws
@@ -77,10 +77,10 @@ async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<sn
         .filter(filter(format!("tag:{RESOURCE}"), &key.to_string()));
     let name = key.to_string();
     let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", &name, request.send()).await?;
-    let (over, living): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
+    let (ended, live): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
         matches!(gateway.state, Some(NatGatewayState::Failed | NatGatewayState::Deleted | NatGatewayState::Deleting))
     });
-    Ok((over.len() as u64, living.first().map(|gateway| snapshots::NatGateway::from(*gateway))))
+    Ok((ended.len() as u64, live.first().map(|gateway| snapshots::NatGateway::from(*gateway))))
 }
 
 #[async_trait]
@@ -96,12 +96,12 @@ impl Resource for NatGateway {
         vec![elastic_ip::key(&self.zone), subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()]
     }
 
-    /// Until the cluster is gone it may need its network: a deletion that is held up must not be an outage before its time.
+    /// The cluster may need its network until it is deleted: a blocked deletion must not cause an outage.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -110,7 +110,7 @@ impl Resource for NatGateway {
         vec![("zone", self.zone.clone())]
     }
 
-    /// 85 to 125 s, as measured by others.
+    /// 85 to 125 s according to published measurements.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(100)
     }
@@ -119,8 +119,8 @@ impl Resource for NatGateway {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &observed.detail)
     }
 
     async fn observe(
@@ -130,20 +130,20 @@ impl Resource for NatGateway {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let gateways = cloud.aws.snapshots.nat_gateways(fresh(options)).await?;
+        let gateways = cloud.aws.snapshots.nat_gateways(max_staleness(options)).await?;
         Ok(match find(cloud, &gateways, &key(&self.zone), options, refs) {
-            Claim::Ours(gateway) => Presence::Ours(observed(gateway)),
+            SearchResult::Ours(gateway) => Presence::Ours(to_observation(gateway)),
             other => other.not_ours(),
         })
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let key = key(&self.zone);
-        let (attempt, living) = attempts(cloud, &key, refs.id(&vpc::key())?).await?;
-        if let Some(living) = living {
-            return Ok(observed(&living));
+        let (attempt, live) = count_attempts(cloud, &key, refs.id(&vpc::key())?).await?;
+        if let Some(live) = live {
+            return Ok(to_observation(&live));
         }
-        // One that was taken away with its address and is asked for again has another address, and so a token of its own.
+        // A gateway that was removed with its address and is requested again has another address, and so another token.
         let address = refs.id(&elastic_ip::key(&self.zone))?;
         let token = client_token(&cloud.owner.uid, attempt, &format!("{key} {address}"));
         let request = cloud
@@ -157,33 +157,33 @@ impl Resource for NatGateway {
         let name = key.to_string();
         let answer = cloud.aws.call(Service::Ec2, "CreateNatGateway", &name, request.send()).await?;
         let gateway = answer.nat_gateway.unwrap_or_else(|| aws_sdk_ec2::types::NatGateway::builder().build());
-        Ok(observed(&snapshots::NatGateway::from(&gateway)))
+        Ok(to_observation(&snapshots::NatGateway::from(&gateway)))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
-        Ok(seen)
+        let mut observed = observed.clone();
+        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        Ok(observed)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteNatGateway", &seen.id, request.send()).await?;
-        if matches!(seen.phase, Phase::Failed { .. }) {
-            // A failed one is only a record, and holds nothing.
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteNatGateway", &observed.id, request.send()).await?;
+        if matches!(observed.phase, Phase::Failed { .. }) {
+            // A failed gateway is only a record and blocks nothing.
             return Ok(Presence::Absent);
         }
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
+        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..observed.clone() }))
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

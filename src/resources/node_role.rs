@@ -1,36 +1,36 @@
-//! Whether a cluster needs a node role of its own, and what its NodeGroups want of it. Pure.
+//! Whether a cluster needs its own node role, and what its NodeGroups require of it. Pure.
 
 use std::collections::BTreeSet;
 
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
-/// What the NodeGroups of a cluster want of the node role that is made for it.
+/// What the NodeGroups of a cluster require of the cluster's node role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeRole {
-    /// Whether any NodeGroup takes it; `None`: there are no NodeGroups.
-    pub taken: Option<bool>,
-    /// Policies that they want on it, sorted.
+    /// Whether any NodeGroup uses it; `None`: there are no NodeGroups.
+    pub in_use: Option<bool>,
+    /// Policies that they require, sorted.
     pub policies: Vec<String>,
-    /// Policies that they want on it and that the account does not allow: they are neither attached nor detached.
+    /// Policies that they require but the account does not allow: neither attached nor detached.
     pub refused_policies: Vec<String>,
-    /// Names that their node groups have in EKS.
+    /// The names of their node groups in EKS.
     pub node_groups: Vec<String>,
 }
 
 impl NodeRole {
-    /// What those NodeGroups want. One that names a role of its own wants nothing.
+    /// The requirements of these NodeGroups. One with its own role requires nothing.
     pub fn of<'g>(groups: impl IntoIterator<Item = &'g NodeGroupSpec>) -> Self {
-        let (mut taken, mut policies) = (None, BTreeSet::new());
+        let (mut in_use, mut policies) = (None, BTreeSet::new());
         for group in groups {
-            let takes = group.role_arn.is_none();
-            *taken.get_or_insert(false) |= takes;
-            policies.extend(group.additional_role_policies.iter().filter(|_| takes).cloned());
+            let uses_it = group.role_arn.is_none();
+            *in_use.get_or_insert(false) |= uses_it;
+            policies.extend(group.additional_role_policies.iter().filter(|_| uses_it).cloned());
         }
-        Self { taken, policies: policies.into_iter().collect(), ..Self::default() }
+        Self { in_use, policies: policies.into_iter().collect(), ..Self::default() }
     }
 
-    /// The same with those policies only that `allowed` lets through.
+    /// Keeps only the policies that `allowed` accepts.
     #[must_use]
     pub fn with_only(mut self, allowed: impl Fn(&str) -> bool) -> Self {
         let (policies, refused) = self.policies.into_iter().partition(|policy| allowed(policy));
@@ -38,9 +38,9 @@ impl NodeRole {
         self
     }
 
-    /// Whether there is to be one: for nodes to come, it is made along with the control plane. A cluster that is taken over has
-    /// its nodes and their role already, as far as anybody knows.
-    pub(super) fn is_made(&self, spec: &EksClusterSpec) -> bool {
-        self.taken.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
+    /// Whether the role must exist. It is created together with the control plane, for future nodes. An adopted cluster
+    /// is assumed to have its nodes and their role already.
+    pub(super) fn is_required(&self, spec: &EksClusterSpec) -> bool {
+        self.in_use.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
     }
 }

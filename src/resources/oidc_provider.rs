@@ -1,4 +1,4 @@
-//! The IAM OIDC provider of the cluster's issuer, for IAM roles for service accounts.
+//! The IAM OIDC provider for the cluster's issuer, for IAM roles for service accounts.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/enable-iam-roles-for-service-accounts.html>.
 
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use super::cluster;
 use super::kind::{Area, Kind};
 use super::ownership;
@@ -20,38 +20,39 @@ use crate::engine::{
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("oidcProvider", "OIDC provider", Area::ControlPlane).removable().after_nodes();
 
-/// Who may ask for credentials with the provider's tokens.
+/// The audience of the provider's tokens.
 const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// The provider of the cluster's issuer.
+/// The provider for the cluster's issuer.
 pub struct OidcProvider {
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it. Thumbprints are not: AWS goes by its own list of authorities for EKS's issuers.
+/// What Keelson observes of a provider. Thumbprints are not compared: AWS uses its own list of authorities for EKS's
+/// issuers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     audiences: BTreeSet<String>,
     tags: Tags,
-    /// It costs a call for each provider, so it is believed for a while.
+    /// When it was read. Each provider costs a call, so the result is cached for a while.
     read: Instant,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.key()
 }
 
 impl OidcProvider {
-    /// The provider of the cluster's issuer.
-    pub fn new(making: &ResourceContext<'_>) -> Self {
-        Self { tags: making.tags(&key()), intervals: making.intervals }
+    /// Creates the resource for the cluster's issuer.
+    pub fn new(context: &ResourceContext<'_>) -> Self {
+        Self { tags: context.tags(&key()), intervals: context.intervals }
     }
 }
 
-fn observed(arn: &str, seen: Detail) -> Observation<Detail> {
-    Observation::ready(arn, "available", seen).output("arn", arn)
+fn to_observation(arn: &str, observed: Detail) -> Observation<Detail> {
+    Observation::ready(arn, "available", observed).output("arn", arn)
 }
 
 /// The ARN that IAM gives the provider of an issuer.
@@ -59,7 +60,7 @@ pub(super) fn arn(aws: &Session, issuer: &str) -> String {
     aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
 }
 
-/// `None`: it is gone.
+/// `None` if it does not exist.
 async fn describe(aws: &Session, arn: &str) -> Result<Option<Detail>, Failure> {
     let read = Instant::now();
     let request = aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
@@ -73,38 +74,38 @@ async fn describe(aws: &Session, arn: &str) -> Result<Option<Detail>, Failure> {
     }
 }
 
-/// Tags of a provider; `None`: it is gone.
+/// Tags of a provider; `None` if it does not exist.
 pub(super) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Failure> {
-    Ok(describe(aws, arn).await?.map(|seen| seen.tags))
+    Ok(describe(aws, arn).await?.map(|observed| observed.tags))
 }
 
-async fn tag(cloud: &Cloud, seen: &Observation<Detail>, tags: Tags) -> Result<Observation<Detail>, Failure> {
-    let mut detail = seen.detail.clone();
+async fn tag(cloud: &Cloud, observed: &Observation<Detail>, tags: Tags) -> Result<Observation<Detail>, Failure> {
+    let mut detail = observed.detail.clone();
     let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
     if !removed.is_empty() {
-        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
+        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
         let request = request.set_tag_keys(Some(removed));
-        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &seen.id, request.send()).await?;
+        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &observed.id, request.send()).await?;
     }
     if !tags.is_empty() {
         let request = cloud
             .aws
             .iam
             .tag_open_id_connect_provider()
-            .open_id_connect_provider_arn(&seen.id)
+            .open_id_connect_provider_arn(&observed.id)
             .set_tags(Some(tags.to_iam()));
-        cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &seen.id, request.send()).await?;
+        cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &observed.id, request.send()).await?;
     }
     detail.tags.apply(tags);
-    Ok(observed(&seen.id, detail))
+    Ok(to_observation(&observed.id, detail))
 }
 
-/// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name. The list is older than
-/// the answers: what is gone meanwhile is somebody else's.
+/// The one of `arns` that carries our tag: after the cluster is deleted, no issuer leads to its name. A provider
+/// deleted since the list was read was not ours.
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
     let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
     for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
-        if describe(&cloud.aws, arn).await?.is_some_and(|seen| seen.tags.is_owned_by(&cloud.owner.uid)) {
+        if describe(&cloud.aws, arn).await?.is_some_and(|observed| observed.tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Some(arn.clone()));
         }
     }
@@ -124,12 +125,12 @@ impl Resource for OidcProvider {
         vec![cluster::key()]
     }
 
-    /// The cluster's issuer is its name.
+    /// The cluster's issuer identifies the provider.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
     }
 
-    /// What runs in the cluster may need it to clean up after itself.
+    /// Workloads in the cluster may need it until they are deleted.
     fn holds(&self) -> Vec<Key> {
         Vec::new()
     }
@@ -146,23 +147,23 @@ impl Resource for OidcProvider {
         self.intervals.shared()
     }
 
-    /// Once the cluster is gone, the record leads to it.
+    /// After the cluster is deleted, the record identifies it.
     fn records_create(&self) -> bool {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        let audiences = &seen.detail.audiences;
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        let audiences = &observed.detail.audiences;
         if !audiences.contains(AUDIENCE) {
-            let there = audiences.iter().cloned().collect::<Vec<_>>().join(", ");
-            // Not a right of the operator's: with it, a stolen credential could open roles to tokens that are meant for others.
+            let current = audiences.iter().cloned().collect::<Vec<_>>().join(", ");
+            // Not a permission of the operator: a stolen credential could then open roles to tokens meant for others.
             let why = format!(
-                "somebody took it away, and IAM roles for service accounts need it: aws iam \
+                "the audience was removed, and IAM roles for service accounts need it: aws iam \
                  add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {AUDIENCE}",
-                seen.id
+                observed.id
             );
-            changes.push(Change::forbidden("audiences", there, AUDIENCE, why));
+            changes.push(Change::forbidden("audiences", current, AUDIENCE, why));
         }
         changes
     }
@@ -176,32 +177,34 @@ impl Resource for OidcProvider {
     ) -> Result<Presence<Detail>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
         let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| options.recorded_id.clone());
-        // Without an issuer and a record there is no proof: a tag alone is anybody's.
+        // Without an issuer and a record there is no proof: anybody can write a tag.
         if wanted.is_none() && (options.goal == Goal::Present || !options.recorded) {
             return Ok(Presence::Absent);
         }
-        let all = cloud.aws.snapshots.oidc_providers(fresh(options)).await?;
+        let all = cloud.aws.snapshots.oidc_providers(max_staleness(options)).await?;
         let found = match wanted {
             Some(arn) => all.contains(&arn).then_some(arn),
             None => search(cloud, &all).await?,
         };
         let Some(arn) = found else { return Ok(Presence::Absent) };
-        let believed =
+        let is_cached =
             |last: &&Observation<Detail>| last.id == arn && last.detail.read.elapsed() < self.intervals.slow().interval;
-        let seen = match last.filter(believed) {
+        let observed = match last.filter(is_cached) {
             Some(last) => last.detail.clone(),
             None => match describe(&cloud.aws, &arn).await? {
-                Some(seen) => seen,
+                Some(observed) => observed,
                 None => return Ok(Presence::Absent),
             },
         };
-        let tags = seen.tags.clone();
+        let tags = observed.tags.clone();
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
-            Ownership::Ours => Presence::Ours(observed(&arn, seen)),
-            // It came with the cluster that is taken over.
-            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unowned(observed(&arn, seen)),
-            // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
-            Ownership::Nobody | Ownership::Other { .. } => Presence::External(observed(&arn, seen)),
+            Ownership::Ours => Presence::Ours(to_observation(&arn, observed)),
+            // It belongs to the cluster that is adopted.
+            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => {
+                Presence::Unowned(to_observation(&arn, observed))
+            }
+            // Created by others for our cluster's issuer: usable, but not ours to delete.
+            Ownership::Nobody | Ownership::Other { .. } => Presence::External(to_observation(&arn, observed)),
         })
     }
 
@@ -221,35 +224,35 @@ impl Resource for OidcProvider {
             }
             other => other?,
         };
-        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(&cloud.aws, issuer));
+        let arn = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(&cloud.aws, issuer));
         let audiences = BTreeSet::from([AUDIENCE.to_owned()]);
-        Ok(observed(&made, Detail { audiences, tags: self.tags.clone(), read: Instant::now() }))
+        Ok(to_observation(&arn, Detail { audiences, tags: self.tags.clone(), read: Instant::now() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        tag(cloud, seen, changed_tags(changes)).await
+        tag(cloud, observed, changed_tags(changes)).await
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
-        cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
+        cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        tag(cloud, seen, self.tags.ownership()).await
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        tag(cloud, observed, self.tags.ownership()).await
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
         let request = request.set_tag_keys(Some(ownership::released_keys()));
-        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &seen.id, request.send()).await?;
+        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &observed.id, request.send()).await?;
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! Whose something is that is found by its name, and how it becomes ours or nobody's. I/O: tags of EC2 and EKS.
+//! Who owns a resource that is found by name, and how it is adopted or released. I/O: tags of EC2 and EKS.
 //!
-//! Ours is what carries our object's UID. What carries another's is never touched. What carries none is adopted only where
-//! `adoptionPolicy: Adopt` and the AwsAccount say so ([`super::adoption`]); what says whose it is is written last. What is
-//! released keeps the tag that names the object it belonged to, and loses the others.
+//! A resource with our object's UID is ours. A resource of another owner is never changed. A resource without an owner
+//! is adopted only if `adoptionPolicy: Adopt` and the AwsAccount allow it ([`super::adoption`]); the owner tag is
+//! written last. A released resource keeps the tag that names its former object and loses the others.
 
 use std::collections::HashMap;
 
@@ -12,50 +12,50 @@ use crate::aws::Service;
 use crate::aws::tags::{REMOVED_ON_RELEASE, Tags};
 use crate::engine::{Change, Failure, Observation, Presence};
 
-/// Whose something is that is found by its name. `what` names it for people.
-pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observation<T>, what: impl FnOnce() -> String) -> Presence<T> {
+/// Who owns a resource found by name. `what` describes it in messages.
+pub fn presence<T>(cloud: &Cloud, tags: &Tags, observed: Observation<T>, what: impl FnOnce() -> String) -> Presence<T> {
     if tags.is_owned_by(&cloud.owner.uid) {
-        Presence::Ours(seen)
+        Presence::Ours(observed)
     } else if cloud.adoption.allows(&cloud.owner, tags) {
-        Presence::Unowned(seen)
+        Presence::Unowned(observed)
     } else {
         Presence::Foreign(describe_foreign(&what(), tags, &cloud.owner, &cloud.existing))
     }
 }
 
-/// The same of what the spec lists and is found in the cluster. In a cluster of ours, what is listed is ours to keep as listed,
-/// whoever made it.
+/// The same for a resource that the spec lists, inside the cluster. In a cluster that this object owns, it manages all
+/// listed resources, whoever created them.
 pub fn presence_of_listed<T>(
     cloud: &Cloud,
     tags: &Tags,
-    seen: Observation<T>,
+    observed: Observation<T>,
     what: impl FnOnce() -> String,
 ) -> Presence<T> {
     if tags.owner().is_none() && cloud.adoption == Adoption::Forbidden {
-        Presence::Ours(seen)
+        Presence::Ours(observed)
     } else {
-        presence(cloud, tags, seen, what)
+        presence(cloud, tags, observed, what)
     }
 }
 
-/// Whether something that the spec lists is ours though it carries no owner tag: then it gets our tags before all else, as the
-/// operator's policy lets it change only what carries them.
+/// Whether a listed resource is ours although it carries no owner tag. It then gets our tags first, because the
+/// operator's IAM policy allows changes only to tagged resources.
 pub fn untagged(cloud: &Cloud, tags: Option<&HashMap<String, String>>) -> bool {
     cloud.adoption == Adoption::Forbidden && Tags::from_eks(tags).owner().is_none()
 }
 
-/// The tags that differ of what the spec lists. `untagged`: whose it is counts, too.
-pub fn tag_changes_of_listed(wanted: &Tags, seen: &Tags, untagged: bool) -> Vec<Change> {
-    if untagged { tag_changes_of_untagged(wanted, seen) } else { tag_changes(wanted, seen) }
+/// The tag differences of a listed resource. `untagged`: ownership tags count, too.
+pub fn tag_changes_of_listed(wanted: &Tags, observed: &Tags, untagged: bool) -> Vec<Change> {
+    if untagged { tag_changes_of_untagged(wanted, observed) } else { tag_changes(wanted, observed) }
 }
 
 impl Cloud {
-    /// Writes whose it is to an EKS resource that has `seen`, and to `seen`.
-    pub async fn adopt_eks(&self, arn: &str, seen: &mut Tags, wanted: &Tags) -> Result<(), Failure> {
-        self.tag_eks(arn, seen, wanted.ownership()).await
+    /// Writes the ownership tags to an EKS resource, and to `observed`, its tags so far.
+    pub async fn adopt_eks(&self, arn: &str, observed: &mut Tags, wanted: &Tags) -> Result<(), Failure> {
+        self.tag_eks(arn, observed, wanted.ownership()).await
     }
 
-    /// Removes what says that an EC2 resource is ours.
+    /// Removes the ownership tags from an EC2 resource.
     pub async fn release_ec2(&self, id: &str) -> Result<(), Failure> {
         let keys = REMOVED_ON_RELEASE.map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build());
         let request = self.aws.ec2.delete_tags().resources(id).set_tags(Some(keys.into()));
@@ -63,9 +63,9 @@ impl Cloud {
         Ok(())
     }
 
-    /// Removes what says that an EKS resource is ours.
-    pub async fn release_eks<T: Sync>(&self, seen: &Observation<T>) -> Result<(), Failure> {
-        let arn = arn(seen);
+    /// Removes the ownership tags from an EKS resource.
+    pub async fn release_eks<T: Sync>(&self, observed: &Observation<T>) -> Result<(), Failure> {
+        let arn = arn(observed);
         let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(released_keys()));
         self.aws.call(Service::Eks, "UntagResource", arn, request.send()).await?;
         Ok(())

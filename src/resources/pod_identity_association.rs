@@ -1,7 +1,7 @@
-//! A pod identity association: the IAM role that the Pods of a service account get.
+//! A pod identity association: the IAM role for the Pods of a service account.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html>. What the spec no longer lists is deleted by
-//! [`super::prune`].
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html>. [`super::prune`] deletes associations
+//! that the spec no longer lists.
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::PodIdentityAssociation as Association;
@@ -18,7 +18,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// Its row in the table of kinds.
+/// The row in the table of kinds.
 pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPlane)
     .in_cluster(InCluster {
         parameter: None,
@@ -27,8 +27,8 @@ pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPla
     })
     .after_nodes();
 
-/// An association that the spec lists, or that something else in the spec needs. In a cluster of ours, what is listed is ours to
-/// keep as listed.
+/// An association that the spec lists, or that something else in the spec needs. In a cluster that this object owns, it
+/// manages all listed associations.
 pub struct PodIdentityAssociation {
     cluster: String,
     namespace: String,
@@ -38,53 +38,53 @@ pub struct PodIdentityAssociation {
     intervals: Intervals,
 }
 
-/// The role that the Pods get.
+/// The role for the Pods.
 enum PodRole {
-    /// The user's, by its ARN.
+    /// The user's role, by ARN.
     Existing(String),
-    /// One that we make.
-    Made(Purpose),
+    /// A role that Keelson creates.
+    Created(Purpose),
 }
 
-/// What is seen of it.
+/// What Keelson observes of an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     role_arn: String,
     tags: Tags,
-    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    /// The association has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     untagged: bool,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(namespace: &str, service_account: &str) -> Key {
     KIND.named(format!("{namespace}/{service_account}"))
 }
 
 impl PodIdentityAssociation {
-    /// An association that the spec lists.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+    /// Creates the resource for an association from the spec.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         let role = PodRole::Existing(wanted.role_arn.clone());
-        Self::of(making, &wanted.namespace, &wanted.service_account, role)
+        Self::of(context, &wanted.namespace, &wanted.service_account, role)
     }
 
-    /// The association of a service account with a role that we make.
+    /// Creates the resource for a service account with a role that Keelson creates.
     pub fn with_role_of(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         namespace: &str,
         service_account: &str,
         purpose: Purpose,
     ) -> Self {
-        Self::of(making, namespace, service_account, PodRole::Made(purpose))
+        Self::of(context, namespace, service_account, PodRole::Created(purpose))
     }
 
-    fn of(making: &ResourceContext<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
+    fn of(context: &ResourceContext<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
         Self {
-            cluster: making.cluster_name.into(),
+            cluster: context.cluster_name.into(),
             namespace: namespace.into(),
             service_account: service_account.into(),
             role,
-            tags: making.tags(&key(namespace, service_account)),
-            intervals: making.intervals,
+            tags: context.tags(&key(namespace, service_account)),
+            intervals: context.intervals,
         }
     }
 
@@ -95,11 +95,11 @@ impl PodIdentityAssociation {
     fn role_arn<'a>(&'a self, refs: &'a Refs) -> Result<&'a str, Failure> {
         match &self.role {
             PodRole::Existing(arn) => Ok(arn),
-            PodRole::Made(purpose) => refs.need(&role::key(*purpose), "arn"),
+            PodRole::Created(purpose) => refs.need(&role::key(*purpose), "arn"),
         }
     }
 
-    /// EKS knows it by an id of its own; there is at most one of a service account.
+    /// Finds the EKS id. A service account has at most one association.
     async fn find(&self, cloud: &Cloud) -> Result<Option<String>, Failure> {
         let request = cloud
             .aws
@@ -121,7 +121,7 @@ impl PodIdentityAssociation {
     }
 }
 
-fn observed(association: &Association, untagged: bool) -> Observation<Detail> {
+fn to_observation(association: &Association, untagged: bool) -> Observation<Detail> {
     let role_arn = association.role_arn().unwrap_or_default().into();
     let detail = Detail { role_arn, tags: Tags::from_eks(association.tags()), untagged };
     let id = association.association_id().unwrap_or_default();
@@ -140,7 +140,7 @@ impl Resource for PodIdentityAssociation {
     fn after(&self) -> Vec<Key> {
         match &self.role {
             PodRole::Existing(_) => vec![cluster::key()],
-            PodRole::Made(purpose) => vec![cluster::key(), role::key(*purpose)],
+            PodRole::Created(purpose) => vec![cluster::key(), role::key(*purpose)],
         }
     }
 
@@ -155,7 +155,7 @@ impl Resource for PodIdentityAssociation {
     fn facts(&self) -> Vec<(&'static str, String)> {
         match &self.role {
             PodRole::Existing(arn) => vec![("roleArn", arn.clone())],
-            PodRole::Made(purpose) => vec![("role", role::key(*purpose).to_string())],
+            PodRole::Created(purpose) => vec![("role", role::key(*purpose).to_string())],
         }
     }
 
@@ -163,13 +163,13 @@ impl Resource for PodIdentityAssociation {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
-        let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
-        // A role of ours that is not there is made first.
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &observed.detail.tags, observed.detail.untagged);
+        // If our role does not exist yet, it is created first.
         if let Ok(wanted) = self.role_arn(refs)
-            && seen.detail.role_arn != wanted
+            && observed.detail.role_arn != wanted
         {
-            changes.push(Change::in_place("roleArn", &seen.detail.role_arn, wanted));
+            changes.push(Change::in_place("roleArn", &observed.detail.role_arn, wanted));
         }
         changes
     }
@@ -199,9 +199,9 @@ impl Resource for PodIdentityAssociation {
                 self.name()
             )),
             None => {
-                let seen = observed(&association, untagged(cloud, association.tags()));
+                let observed = to_observation(&association, untagged(cloud, association.tags()));
                 let what = || format!("the pod identity association of service account {}", self.name());
-                ownership::presence_of_listed(cloud, &Tags::from_eks(association.tags()), seen, what)
+                ownership::presence_of_listed(cloud, &Tags::from_eks(association.tags()), observed, what)
             }
         })
     }
@@ -221,57 +221,59 @@ impl Resource for PodIdentityAssociation {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreatePodIdentityAssociation", &self.name(), request.send()).await;
         let answer = match answer {
-            // There already, by a try whose answer was lost or by hand: the next look takes it up.
+            // The association exists already, created by an attempt whose response was lost or by hand: the next
+            // observation picks it up.
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
             other => other?,
         };
         let association = answer.association.unwrap_or_else(|| Association::builder().build());
-        Ok(observed(&association, false))
+        Ok(to_observation(&association, false))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
-        // First the tags: the operator's policy lets it change only what carries them.
-        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
+        let mut detail = observed.detail.clone();
+        // Tags first: the operator's IAM policy allows changes only to tagged associations.
+        cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "roleArn") {
             let role_arn = self.role_arn(refs)?;
-            // No token of ours: done twice it is the same, and a token would make the way back and forth again a repetition.
+            // Without a client token: the update is idempotent, and with a token a change back and forth would count as
+            // a repetition.
             let request = cloud
                 .aws
                 .eks
                 .update_pod_identity_association()
                 .cluster_name(&self.cluster)
-                .association_id(&seen.id)
+                .association_id(&observed.id)
                 .role_arn(role_arn);
             cloud.aws.call(Service::Eks, "UpdatePodIdentityAssociation", &self.name(), request.send()).await?;
             detail.role_arn = role_arn.into();
         }
-        Ok(Observation { detail, ..seen.clone() })
+        Ok(Observation { detail, ..observed.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request =
-            cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&seen.id);
+            cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&observed.id);
         cloud.aws.call(Service::Eks, "DeletePodIdentityAssociation", &self.name(), request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }

@@ -1,17 +1,17 @@
-//! Whether two IAM policy documents say the same, whatever their order and spelling. Pure.
+//! Whether two IAM policy documents are equivalent, regardless of order and notation. Pure.
 //!
-//! IAM keeps a document as it was written, so one that differs by a space or by a list of one is the same all the same. See
-//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
+//! IAM stores a document as written, so a document that differs only in whitespace or in single-element lists is
+//! equivalent. See <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 
 use serde_json::{Map, Value};
 
-/// Names without effect.
-const REMARKS: [&str; 2] = ["Id", "Sid"];
-/// Names whose values are written in any case.
-const ACTIONS: [&str; 2] = ["Action", "NotAction"];
+/// Fields without effect.
+const IGNORED_FIELDS: [&str; 2] = ["Id", "Sid"];
+/// Fields with case-insensitive values.
+const CASE_INSENSITIVE_FIELDS: [&str; 2] = ["Action", "NotAction"];
 
-/// Whether both say the same. What is no JSON is compared as text.
-pub fn same(one: &str, other: &str) -> bool {
+/// Whether both are equivalent. Text that is not JSON is compared literally.
+pub fn is_equivalent(one: &str, other: &str) -> bool {
     let parsed = |text: &str| serde_json::from_str(text).ok().map(canonical);
     match (parsed(one), parsed(other)) {
         (Some(one), Some(other)) => one == other,
@@ -19,20 +19,20 @@ pub fn same(one: &str, other: &str) -> bool {
     }
 }
 
-/// The document on one line, for people.
+/// The document on one line, for messages.
 pub fn compact(text: &str) -> String {
     serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |value| value.to_string())
 }
 
-/// The one form of all that say the same.
+/// The canonical form of equivalent documents.
 fn canonical(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(name, _)| !REMARKS.contains(&name.as_str()));
+            let kept = fields.into_iter().filter(|(name, _)| !IGNORED_FIELDS.contains(&name.as_str()));
             Value::Object(kept.map(field).collect::<Map<_, _>>())
         }
         Value::Array(items) => set(items.into_iter().map(canonical)),
-        // Conditions take "true" and true alike.
+        // Conditions treat "true" and true alike.
         Value::Bool(_) | Value::Number(_) => Value::String(value.to_string()),
         Value::Null | Value::String(_) => value,
     }
@@ -44,7 +44,7 @@ fn field((name, value): (String, Value)) -> (String, Value) {
         other => other,
     };
     let value = canonical(value);
-    let value = if ACTIONS.contains(&name.as_str()) { lower_case(value) } else { value };
+    let value = if CASE_INSENSITIVE_FIELDS.contains(&name.as_str()) { lower_case(value) } else { value };
     (name, value)
 }
 
@@ -56,7 +56,7 @@ fn lower_case(value: Value) -> Value {
     }
 }
 
-/// Every list of a policy is a set, and one of one is what is in it.
+/// Every list of a policy is a set, and a single-element list equals its element.
 fn set(items: impl Iterator<Item = Value>) -> Value {
     let mut items: Vec<Value> = items.collect();
     items.sort_by_key(Value::to_string);
@@ -72,27 +72,27 @@ mod tests {
         "Action":["sts:AssumeRole","sts:TagSession"]}]}"#;
 
     #[test]
-    fn order_lists_of_one_and_remarks_make_no_difference() {
-        for there in [
+    fn order_single_element_lists_and_ids_do_not_matter() {
+        for other in [
             r#"{"Statement":{"Action":["sts:TagSession","sts:assumerole"],"Effect":"Allow","Sid":"Nodes",
                 "Principal":{"Service":["ec2.amazonaws.com"]}},"Version":"2012-10-17","Id":"x"}"#,
             r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},
                 "Action":["sts:AssumeRole","sts:TagSession","sts:AssumeRole"]}]}"#,
         ] {
-            assert!(same(OURS, there), "{there}");
+            assert!(is_equivalent(OURS, other), "{other}");
         }
         let condition =
             |value: &str| format!(r#"{{"Statement":{{"Condition":{{"Bool":{{"aws:SecureTransport":{value}}}}}}}}}"#);
-        assert!(same(&condition("true"), &condition(r#"["true"]"#)));
-        assert!(same(r#"{"Principal":"*"}"#, r#"{"Principal":{"AWS":["*"]}}"#));
+        assert!(is_equivalent(&condition("true"), &condition(r#"["true"]"#)));
+        assert!(is_equivalent(r#"{"Principal":"*"}"#, r#"{"Principal":{"AWS":["*"]}}"#));
     }
 
     #[test]
-    fn whoever_else_may_take_on_the_role_is_a_difference() {
-        for there in [
+    fn other_principals_and_actions_are_differences() {
+        for other in [
             OURS.replace("ec2.amazonaws.com", "lambda.amazonaws.com"),
             OURS.replace(r#""ec2.amazonaws.com""#, r#"["ec2.amazonaws.com","ssm.amazonaws.com"]"#),
-            // What IAM makes of a principal that was deleted.
+            // What IAM substitutes for a deleted principal.
             OURS.replace(
                 r#"{"Service":"ec2.amazonaws.com"}"#,
                 r#"{"Service":"ec2.amazonaws.com","AWS":"AROAEXAMPLE"}"#,
@@ -105,7 +105,7 @@ mod tests {
             "not JSON".to_owned(),
             String::new(),
         ] {
-            assert!(!same(OURS, &there), "{there}");
+            assert!(!is_equivalent(OURS, &other), "{other}");
         }
         assert_eq!(compact("{ \"a\" :1}"), r#"{"a":1}"#);
         assert_eq!(compact("not JSON"), "not JSON");

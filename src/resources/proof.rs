@@ -1,8 +1,8 @@
-//! By what something that carries our tags is ours indeed. Pure.
+//! Proof that a resource with our tags is ours. Pure.
 //!
-//! Anybody who may tag can write our tags on anything, so tags alone prove nothing. Ours is what carries them *and* is on
-//! record in `status.resources`, or lies in a VPC that is. While a create is on record whose answer is not known, its tags do.
-//! What only claims to be ours is never changed or deleted.
+//! Anybody with tagging permissions can write our tags to any resource, so tags alone prove nothing. A resource is ours
+//! if it carries the tags *and* is recorded in `status.resources`, or is in a recorded VPC. While a create is recorded
+//! whose result is unknown, the tags are sufficient. A resource without proof is never changed or deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,24 +12,24 @@ use crate::aws::snapshots;
 use crate::aws::tags::OWNER;
 use crate::engine::{Goal, Key, Memory, ObserveOptions, Presence, Refs};
 
-/// What was found of a resource.
+/// The result of a search for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim<'a, T> {
-    /// Nothing carries its tags, or only what is not ours does while ours is on record.
+pub enum SearchResult<'a, T> {
+    /// Nothing carries its tags, or only unproven resources do while ours is recorded.
     Nothing,
-    /// It is ours.
+    /// The resource is ours.
     Ours(&'a T),
-    /// Only something without proof carries its tags, and nothing is on record. Holds what a person does.
+    /// Only an unproven resource carries its tags, and nothing is recorded. Contains what to do.
     Unproven(String),
 }
 
-/// The place of ours that something lies in.
-pub trait Placed: Tagged {
-    /// The VPC that it is in, if it is in one.
+/// A resource with a location that may prove ownership.
+pub trait Located: Tagged {
+    /// The VPC that it is in, if any.
     fn vpc(&self) -> Option<&str>;
 }
 
-impl Tagged for &dyn Placed {
+impl Tagged for &dyn Located {
     fn id(&self) -> &str {
         (**self).id()
     }
@@ -38,15 +38,15 @@ impl Tagged for &dyn Placed {
     }
 }
 
-impl Placed for &dyn Placed {
+impl Located for &dyn Located {
     fn vpc(&self) -> Option<&str> {
         (**self).vpc()
     }
 }
 
-macro_rules! placed {
+macro_rules! located {
     ($($kind:ident),* $(,)?) => {$(
-        impl Placed for snapshots::$kind {
+        impl Located for snapshots::$kind {
             fn vpc(&self) -> Option<&str> {
                 Some(&self.vpc_id)
             }
@@ -54,32 +54,32 @@ macro_rules! placed {
     )*};
 }
 
-placed!(Subnet, NatGateway, RouteTable, VpcEndpoint, SecurityGroup);
+located!(Subnet, NatGateway, RouteTable, VpcEndpoint, SecurityGroup);
 
-impl Placed for snapshots::Vpc {
-    /// Nothing of ours holds it: its own id must be on record.
+impl Located for snapshots::Vpc {
+    /// A VPC has no location: its own id must be recorded.
     fn vpc(&self) -> Option<&str> {
         None
     }
 }
 
-impl Placed for snapshots::InternetGateway {
+impl Located for snapshots::InternetGateway {
     fn vpc(&self) -> Option<&str> {
         self.vpc_id.as_deref()
     }
 }
 
-/// An address, and the VPC of the NAT gateway that has it.
+/// An address, and the VPC of the NAT gateway that uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedAddress {
+pub struct LocatedAddress {
     /// The address.
     pub address: snapshots::Address,
-    /// Where it is used.
+    /// The VPC where it is used.
     pub vpc: Option<String>,
 }
 
-impl PlacedAddress {
-    /// Addresses with the VPCs of the gateways that have them.
+impl LocatedAddress {
+    /// Combines addresses with the VPCs of the gateways that use them.
     pub fn all(addresses: &[snapshots::Address], gateways: &[snapshots::NatGateway]) -> Vec<Self> {
         let vpc = |address: &snapshots::Address| {
             let has = |gateway: &&snapshots::NatGateway| gateway.allocation_ids.contains(&address.allocation_id);
@@ -89,7 +89,7 @@ impl PlacedAddress {
     }
 }
 
-impl Tagged for PlacedAddress {
+impl Tagged for LocatedAddress {
     fn id(&self) -> &str {
         self.address.id()
     }
@@ -98,120 +98,126 @@ impl Tagged for PlacedAddress {
     }
 }
 
-impl Placed for PlacedAddress {
+impl Located for LocatedAddress {
     fn vpc(&self) -> Option<&str> {
         self.vpc.as_deref()
     }
 }
 
-/// Finds the object's resource `key` among what carries its tags. Should there be two with proof, the one on record, else the
-/// first by id.
-pub fn find<'a, T: Placed>(
+/// Finds the object's resource `key` among the resources with its tags. If two have proof, the recorded one wins,
+/// otherwise the first by id.
+pub fn find<'a, T: Located>(
     cloud: &Cloud,
     all: &'a [T],
     key: &Key,
     options: &ObserveOptions,
     refs: &Refs,
-) -> Claim<'a, T> {
-    claim(&cloud.owner, cloud.trusts_tags, all, key, options, refs)
+) -> SearchResult<'a, T> {
+    search(&cloud.owner, cloud.trusts_tags, all, key, options, refs)
 }
 
-fn claim<'a, T: Placed>(
+fn search<'a, T: Located>(
     owner: &Owner,
     trusts_tags: bool,
     all: &'a [T],
     key: &Key,
     options: &ObserveOptions,
     refs: &Refs,
-) -> Claim<'a, T> {
+) -> SearchResult<'a, T> {
     let name = key.to_string();
-    let place = refs.get(&super::vpc::key());
+    let vpc = refs.get(&super::vpc::key());
     let tagged = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
     let is_recorded = |item: &T| options.recorded_id.as_deref() == Some(item.id());
-    let intended = options.recorded && options.recorded_id.is_none();
-    let proven = |item: &&T| trusts_tags || is_recorded(item) || intended || place.is_some() && item.vpc() == place;
+    let create_pending = options.recorded && options.recorded_id.is_none();
+    let proven = |item: &&T| trusts_tags || is_recorded(item) || create_pending || vpc.is_some() && item.vpc() == vpc;
     let ours = all.iter().filter(tagged).filter(proven).min_by_key(|item| (!is_recorded(item), item.id().to_owned()));
     if let Some(ours) = ours {
-        return Claim::Ours(ours);
+        return SearchResult::Ours(ours);
     }
-    let claims: Vec<_> = all.iter().filter(tagged).map(Tagged::id).collect();
-    if claims.is_empty() || options.recorded || options.goal != Goal::Present {
-        return Claim::Nothing;
+    let candidates: Vec<_> = all.iter().filter(tagged).map(Tagged::id).collect();
+    if candidates.is_empty() || options.recorded || options.goal != Goal::Present {
+        return SearchResult::Nothing;
     }
-    Claim::Unproven(unproven(owner, &claims.join(", ")))
+    SearchResult::Unproven(describe_unproven(owner, &candidates.join(", ")))
 }
 
-impl<T> Claim<'_, T> {
-    /// What is there of the resource when none of it is ours: nothing to use or delete, or something in the way of a create that
-    /// might make a second one.
+impl<T> SearchResult<'_, T> {
+    /// The presence if none of the resources is ours: nothing to use or delete, or a conflict that blocks a create,
+    /// which might make a duplicate.
     pub fn not_ours<S>(self) -> Presence<S> {
         match self {
-            Claim::Unproven(why) => Presence::Foreign(why),
-            Claim::Nothing | Claim::Ours(_) => Presence::Absent,
+            SearchResult::Unproven(why) => Presence::Foreign(why),
+            SearchResult::Nothing | SearchResult::Ours(_) => Presence::Absent,
         }
     }
 }
 
-/// What a person does about something that only claims to be ours.
-pub fn unproven(owner: &Owner, ids: &str) -> String {
+/// What to do about an unproven resource.
+pub fn describe_unproven(owner: &Owner, ids: &str) -> String {
     format!(
-        "{ids} carries this object's UID in the tag {OWNER} but is not on record in status.resources as made by it. If somebody \
-         else wrote the tag, remove it from {ids}. If the status was lost, as in a restore, put on record what carries the UID: {}",
+        "{ids} carries this object's UID in the tag {OWNER}, but is not recorded in status.resources. If somebody \
+         else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources \
+         with this UID: {}",
         recovery::command(owner, &owner.uid)
     )
 }
 
-/// What is on record as ours, beside memory: for what is found by tags before there is a graph.
+/// What is recorded as ours, separate from memory: for searches by tag before a graph exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
-    lines: BTreeMap<Key, Option<String>>,
+    entries: BTreeMap<Key, Option<String>>,
 }
 
 impl Records {
-    /// Of one object.
+    /// The records of one object.
     pub fn of(memory: &Memory) -> Self {
-        let line = |(key, entry): (&Key, &crate::engine::memory::Entry)| {
+        let entry_of = |(key, entry): (&Key, &crate::engine::memory::Entry)| {
             Some((key.clone(), entry.recorded.as_ref()?.id.clone()))
         };
-        Self { lines: memory.iter().filter_map(line).collect() }
+        Self { entries: memory.iter().filter_map(entry_of).collect() }
     }
 
-    /// Keys and ids of all that is on record.
+    /// Keys and ids of all recorded resources.
     pub fn ids(&self) -> impl Iterator<Item = Owned> {
-        self.lines.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
+        self.entries.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
     }
 
-    /// Whether `id` is on record as `key`, or a create of `key` whose answer is not known.
-    pub fn prove(&self, key: &Key, id: &str) -> bool {
-        self.lines.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))
+    /// Whether `id` is recorded as `key`, or a create of `key` is recorded whose result is unknown.
+    pub fn proves(&self, key: &Key, id: &str) -> bool {
+        self.entries.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))
     }
 
-    /// Those of `all` that are proven, by key and id; and those that only claim to be the object's.
-    pub fn sort<T: Placed>(&self, cloud: &Cloud, all: &[T], places: &BTreeSet<String>) -> (Vec<Owned>, Vec<Owned>) {
-        self.split(&cloud.owner.uid, cloud.trusts_tags, all, places)
+    /// The proven resources of `all`, by key and id, and the unproven ones.
+    pub fn classify<T: Located>(
+        &self,
+        cloud: &Cloud,
+        all: &[T],
+        owned_vpcs: &BTreeSet<String>,
+    ) -> (Vec<Owned>, Vec<Owned>) {
+        self.split(&cloud.owner.uid, cloud.trusts_tags, all, owned_vpcs)
     }
 
-    fn split<T: Placed>(
+    fn split<T: Located>(
         &self,
         uid: &str,
         trusts_tags: bool,
         all: &[T],
-        places: &BTreeSet<String>,
+        owned_vpcs: &BTreeSet<String>,
     ) -> (Vec<Owned>, Vec<Owned>) {
         let tagged = all.iter().filter(|item| item.tags().is_owned_by(uid));
         let owned = tagged.filter_map(|item| {
             let key = Key::parse(item.tags().resource()?);
-            let placed = item.vpc().is_some_and(|vpc| places.contains(vpc));
-            let proven = trusts_tags || placed || self.prove(&key, item.id());
+            let located = item.vpc().is_some_and(|vpc| owned_vpcs.contains(vpc));
+            let proven = trusts_tags || located || self.proves(&key, item.id());
             Some((proven, (key, item.id().to_owned())))
         });
-        let (proven, claimed): (Vec<_>, Vec<_>) = owned.partition(|(proven, _)| *proven);
-        let plain = |all: Vec<(bool, Owned)>| all.into_iter().map(|(_, owned)| owned).collect();
-        (plain(proven), plain(claimed))
+        let (proven, unproven): (Vec<_>, Vec<_>) = owned.partition(|(proven, _)| *proven);
+        let without_flag = |all: Vec<(bool, Owned)>| all.into_iter().map(|(_, owned)| owned).collect();
+        (without_flag(proven), without_flag(unproven))
     }
 }
 
-/// A resource's key, and its id.
+/// A resource's key and id.
 pub type Owned = (Key, String);
 
 #[cfg(test)]

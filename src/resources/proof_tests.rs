@@ -1,4 +1,4 @@
-//! What proves that something is ours.
+//! What proves that a resource is ours.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn key() -> Key {
     Key::named("routeTable", "public")
 }
 
-/// `recorded`: `None`: not on record; `Some("")`: a create without an answer.
+/// `recorded`: `None`: not recorded; `Some("")`: a create without a known result.
 fn options(recorded: Option<&str>, goal: Goal) -> ObserveOptions {
     ObserveOptions {
         max_age: Duration::ZERO,
@@ -56,10 +56,10 @@ fn refs(vpc: Option<&str>) -> Refs {
 
 /// The id that is found, `none`, or `unproven`.
 fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Goal) -> String {
-    match claim(&owner(), false, all, &key(), &options(recorded, goal), &refs(vpc)) {
-        Claim::Ours(table) => table.id.clone(),
-        Claim::Nothing => "none".into(),
-        Claim::Unproven(why) => {
+    match search(&owner(), false, all, &key(), &options(recorded, goal), &refs(vpc)) {
+        SearchResult::Ours(table) => table.id.clone(),
+        SearchResult::Nothing => "none".into(),
+        SearchResult::Unproven(why) => {
             assert!(
                 why.contains("kubectl annotate ekscluster/demo -n default --overwrite keelson.dev/recover=uid-1"),
                 "{why}"
@@ -70,7 +70,7 @@ fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Go
 }
 
 #[test]
-fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
+fn tags_prove_ownership_only_with_a_record_or_an_owned_vpc() {
     let (ours, elsewhere) = (table("rtb-2", "vpc-1"), table("rtb-1", "vpc-9"));
     let both = [elsewhere.clone(), ours.clone()];
     let present = Goal::Present;
@@ -78,12 +78,12 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
         (&both[..], Some("rtb-2"), None, present, "rtb-2"),
         (&both[..], None, Some("vpc-1"), present, "rtb-2"),
         (&both[..], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "rtb-2"),
-        // A create without an answer: whatever carries the tags is what it made.
+        // A create without a known result: it made what carries the tags.
         (&both[..1], Some(""), None, present, "rtb-1"),
-        // Ours is on record and gone: the other does not take its place.
+        // Ours is recorded and deleted: the other one does not replace it.
         (&both[..1], Some("rtb-2"), Some("vpc-1"), present, "none"),
         (&both[..1], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "none"),
-        // Nothing is on record: making one might double it, deleting it might hit somebody else.
+        // Nothing is recorded: a create might make a duplicate, a delete might hit somebody else's resource.
         (&both[..1], None, Some("vpc-1"), present, "unproven"),
         (&both[..1], None, Some("vpc-1"), Goal::Deleted, "none"),
         (&both[..1], None, Some("vpc-1"), Goal::Retained, "none"),
@@ -94,12 +94,12 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
     let others =
         RouteTable { tags: Tags::owned("uid-2", "a/b", "routeTable/public", "x", &Default::default()), ..ours };
     assert_eq!(found(&[others], None, Some("vpc-1"), present), "none");
-    let trusted = claim(&owner(), true, &both[..1], &key(), &options(None, present), &refs(None));
-    assert!(matches!(trusted, Claim::Ours(_)), "who only reads has no record");
+    let trusted = search(&owner(), true, &both[..1], &key(), &options(None, present), &refs(None));
+    assert!(matches!(trusted, SearchResult::Ours(_)), "read-only commands have no record");
 }
 
 #[test]
-fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
+fn address_belongs_to_the_vpc_of_its_gateway() {
     let address = |id: &str| Address {
         allocation_id: id.into(),
         public_ip: String::new(),
@@ -118,25 +118,25 @@ fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
         failure_message: None,
         tags: tags("natGateway/a"),
     };
-    let placed = PlacedAddress::all(&[address("eipalloc-1"), address("eipalloc-2")], &[gateway]);
-    assert_eq!(placed.iter().map(Placed::vpc).collect::<Vec<_>>(), [Some("vpc-1"), None]);
+    let located = LocatedAddress::all(&[address("eipalloc-1"), address("eipalloc-2")], &[gateway]);
+    assert_eq!(located.iter().map(Located::vpc).collect::<Vec<_>>(), [Some("vpc-1"), None]);
 }
 
 #[test]
-fn what_only_claims_to_be_the_objects_is_told_apart() {
+fn unproven_resources_are_separated() {
     let recorded = |id: Option<&str>| Recorded {
         id: id.map(str::to_owned),
         operation: None,
         operations: 0,
         at: Timestamp::UNIX_EPOCH,
     };
-    let lines = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
-    let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, lines));
-    assert!(records.prove(&key(), "rtb-1") && !records.prove(&key(), "rtb-2"));
-    assert!(records.prove(&Key::single("internetGateway"), "igw-1"), "its create has no answer yet");
-    assert!(!records.prove(&Key::single("vpc"), "vpc-1"));
+    let entries = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
+    let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, entries));
+    assert!(records.proves(&key(), "rtb-1") && !records.proves(&key(), "rtb-2"));
+    assert!(records.proves(&Key::single("internetGateway"), "igw-1"), "the result of its create is unknown");
+    assert!(!records.proves(&Key::single("vpc"), "vpc-1"));
     let all = [table("rtb-1", "vpc-9"), table("rtb-2", "vpc-1"), table("rtb-3", "vpc-9")];
-    let (ours, claims) = records.split(UID, false, &all, &BTreeSet::from(["vpc-1".to_owned()]));
+    let (ours, unproven) = records.split(UID, false, &all, &BTreeSet::from(["vpc-1".to_owned()]));
     let ids = |owned: Vec<Owned>| owned.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
-    assert_eq!((ids(ours), ids(claims)), (vec!["rtb-1".into(), "rtb-2".into()], vec!["rtb-3".to_owned()]));
+    assert_eq!((ids(ours), ids(unproven)), (vec!["rtb-1".into(), "rtb-2".into()], vec!["rtb-3".to_owned()]));
 }

@@ -1,8 +1,8 @@
-//! What is in a cluster and the spec does not list: found by EKS's own lists, and deleted where that is asked for.
+//! Pruning: finds resources in a cluster that the spec does not list, and deletes them if the spec asks for it.
 //!
-//! Access entries and add-ons are anybody's, so they are deleted only with `access.prune` and `pruneAddons`. Pod identity
-//! associations and Fargate profiles have no such switch: of them only those go that carry our tag, which were made
-//! because the spec listed them. All others stay as they are.
+//! Access entries and add-ons may belong to anybody, so they are deleted only with `access.prune` and `pruneAddons`.
+//! Pod identity associations and Fargate profiles have no such switch: only those with our tag are deleted, which
+//! Keelson created when the spec listed them. All others stay.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,183 +31,180 @@ pub const POD_IDENTITIES: kind::Kind =
 pub const FARGATE_PROFILES: kind::Kind =
     kind::Kind::new("fargateProfilePruning", "Fargate profiles that are not listed", Area::ControlPlane);
 
-/// What can be in a cluster beside what is listed.
+/// The kinds of resources that can be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// With `access.prune`.
+pub enum PrunedKind {
+    /// If `access.prune` is set.
     AccessEntries,
-    /// With `pruneAddons`.
+    /// If `pruneAddons` is set.
     Addons,
-    /// Those of ours.
+    /// Those with our tag.
     PodIdentities,
-    /// Those of ours.
+    /// Those with our tag.
     FargateProfiles,
 }
 
-impl Kind {
-    const ALL: [Kind; 4] = [Kind::AccessEntries, Kind::Addons, Kind::PodIdentities, Kind::FargateProfiles];
+impl PrunedKind {
+    const ALL: [Self; 4] = [Self::AccessEntries, Self::Addons, Self::PodIdentities, Self::FargateProfiles];
 
     fn row(self) -> &'static kind::Kind {
         match self {
-            Kind::AccessEntries => &ACCESS_ENTRIES,
-            Kind::Addons => &ADDONS,
-            Kind::PodIdentities => &POD_IDENTITIES,
-            Kind::FargateProfiles => &FARGATE_PROFILES,
+            Self::AccessEntries => &ACCESS_ENTRIES,
+            Self::Addons => &ADDONS,
+            Self::PodIdentities => &POD_IDENTITIES,
+            Self::FargateProfiles => &FARGATE_PROFILES,
         }
     }
 
-    /// Its name in the graph.
+    /// The key in the graph.
     pub fn key(self) -> Key {
         self.row().key()
     }
 
-    /// The kind, in the graph, of one that is listed.
+    /// The graph kind of the listed resources.
     fn listed(self) -> &'static str {
         match self {
-            Kind::AccessEntries => access_entry::KIND.name,
-            Kind::Addons => addon::KIND.name,
-            Kind::PodIdentities => pod_identity_association::KIND.name,
-            Kind::FargateProfiles => fargate_profile::KIND.name,
+            Self::AccessEntries => access_entry::KIND.name,
+            Self::Addons => addon::KIND.name,
+            Self::PodIdentities => pod_identity_association::KIND.name,
+            Self::FargateProfiles => fargate_profile::KIND.name,
         }
     }
 
     /// The list in the spec.
     fn field(self) -> &'static str {
         match self {
-            Kind::AccessEntries => "access.entries",
-            Kind::Addons => "addons",
-            Kind::PodIdentities => "podIdentities",
-            Kind::FargateProfiles => "fargateProfiles",
+            Self::AccessEntries => "access.entries",
+            Self::Addons => "addons",
+            Self::PodIdentities => "podIdentities",
+            Self::FargateProfiles => "fargateProfiles",
         }
     }
 
-    /// EKS takes its time to delete it.
-    fn takes_time(self) -> bool {
-        matches!(self, Kind::Addons | Kind::FargateProfiles)
+    /// Whether EKS deletes it asynchronously.
+    fn is_deleted_asynchronously(self) -> bool {
+        matches!(self, Self::Addons | Self::FargateProfiles)
     }
 }
 
-/// One kind of them in one cluster.
-pub struct Unlisted {
+/// Prunes one kind of resource in one cluster.
+pub struct Pruning {
     pub(super) cluster: String,
-    pub(super) kind: Kind,
-    /// Names of those that are listed.
+    pub(super) kind: PrunedKind,
     listed: BTreeSet<String>,
-    /// Put on what is not ours before it is deleted.
+    /// Tags for unowned resources, written before their deletion.
     pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// One that is to go.
+/// A resource to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// As the spec would list it.
+    /// The name as in the spec.
     pub name: String,
-    /// As EKS knows it.
+    /// The id in EKS.
     pub id: String,
-    /// For its tags.
+    /// The ARN, for tagging.
     pub arn: String,
-    /// Its tags.
+    /// The tags.
     pub tags: Tags,
-    /// What a person is to know of it.
+    /// Details for messages.
     pub what: String,
-    /// It is going already.
+    /// Whether the deletion is in progress.
     pub deleting: bool,
 }
 
-/// What is seen of them.
+/// What Keelson observes of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     found: Vec<Found>,
-    /// Ids of those that stay: they are not described again.
-    stay: BTreeSet<String>,
+    /// Ids of those to keep: they are not described again.
+    kept: BTreeSet<String>,
 }
 
-/// What becomes of one that is not listed.
-pub(super) enum Judged {
-    /// It is to go.
-    Goes(Found),
-    /// It is not ours to delete.
-    Stays,
-    /// It is gone.
+/// The decision about a resource that the spec does not list.
+pub(super) enum Decision {
+    Delete(Found),
+    /// Keep it: it is not ours to delete.
+    Keep,
     Gone,
 }
 
-impl Unlisted {
-    /// All of a kind but those called `listed`.
-    pub fn new(making: &ResourceContext<'_>, kind: Kind, listed: impl IntoIterator<Item = String>) -> Self {
+impl Pruning {
+    /// Creates the resource that prunes everything of a kind except `listed`.
+    pub fn new(context: &ResourceContext<'_>, kind: PrunedKind, listed: impl IntoIterator<Item = String>) -> Self {
         Self {
-            cluster: making.cluster_name.into(),
+            cluster: context.cluster_name.into(),
             kind,
             listed: listed.into_iter().collect(),
-            tags: making.tags(&kind.key()),
-            intervals: making.intervals,
+            tags: context.tags(&kind.key()),
+            intervals: context.intervals,
         }
     }
 
     async fn find(&self, cloud: &Cloud, last: Option<&Observation<Detail>>) -> Result<Detail, Failure> {
-        let mut seen = Detail::default();
+        let mut detail = Detail::default();
         for (name, id) in self.list(cloud).await? {
             if self.listed.contains(&name) {
                 continue;
             }
-            if last.is_some_and(|last| last.detail.stay.contains(&id)) {
-                seen.stay.insert(id);
+            if last.is_some_and(|last| last.detail.kept.contains(&id)) {
+                detail.kept.insert(id);
                 continue;
             }
-            match self.judge(cloud, &name, &id).await? {
-                Judged::Goes(found) => seen.found.push(found),
-                Judged::Stays => drop(seen.stay.insert(id)),
-                Judged::Gone => {}
+            match self.decide(cloud, &name, &id).await? {
+                Decision::Delete(found) => detail.found.push(found),
+                Decision::Keep => drop(detail.kept.insert(id)),
+                Decision::Gone => {}
             }
         }
-        Ok(seen)
+        Ok(detail)
     }
 
-    /// Those that go now: of Fargate profiles one, as EKS deletes one at a time.
-    fn goes_now<'s>(&self, seen: &'s Detail) -> impl Iterator<Item = &'s Found> {
-        let most = if self.kind == Kind::FargateProfiles { 1 } else { usize::MAX };
-        seen.found.iter().filter(|found| !found.deleting).take(most)
+    /// The resources to delete now. EKS deletes one Fargate profile at a time.
+    fn to_delete_now<'s>(&self, observed: &'s Detail) -> impl Iterator<Item = &'s Found> {
+        let limit = if self.kind == PrunedKind::FargateProfiles { 1 } else { usize::MAX };
+        observed.found.iter().filter(|found| !found.deleting).take(limit)
     }
 
-    /// Deletes what the checker let pass.
-    async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
-        let mut left = Detail { found: Vec::new(), stay: seen.stay.clone() };
-        for found in &seen.found {
-            let goes_now = allowed.iter().find(|allowed| allowed.id() == found.id);
-            if let Some(allowed) = goes_now {
+    async fn remove(&self, cloud: &Cloud, observed: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+        let mut left = Detail { found: Vec::new(), kept: observed.kept.clone() };
+        for found in &observed.found {
+            let allowed = allowed.iter().find(|allowed| allowed.id() == found.id);
+            if let Some(allowed) = allowed {
                 match self.delete_one(cloud, found, allowed).await {
                     Err(failure) if failure.class == Class::NotFound => continue,
                     other => other?,
                 }
             }
-            if self.kind.takes_time() || goes_now.is_none() {
-                left.found.push(Found { deleting: found.deleting || goes_now.is_some(), ..found.clone() });
+            if self.kind.is_deleted_asynchronously() || allowed.is_none() {
+                left.found.push(Found { deleting: found.deleting || allowed.is_some(), ..found.clone() });
             }
         }
         Ok(left)
     }
 }
 
-/// Where they stand: nothing more is begun while one is going.
-fn observed(seen: Detail, action: Action) -> Observation<Detail> {
-    let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
-    let state = if seen.found.is_empty() { "none" } else { "found" };
-    let all = Observation::ready("list", state, seen);
-    if going.is_empty() {
+/// Builds the observation; it is busy while a deletion is in progress.
+fn to_observation(detail: Detail, action: Action) -> Observation<Detail> {
+    let deleting: Vec<_> = detail.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
+    let state = if detail.found.is_empty() { "none" } else { "found" };
+    let all = Observation::ready("list", state, detail);
+    if deleting.is_empty() {
         return all;
     }
-    all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", going.join(", ")) })
+    all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", deleting.join(", ")) })
 }
 
-/// Whether a key of the graph is of what is only ever cleaned away, and never made.
-pub fn is_never_made(key: &Key) -> bool {
-    *key == super::leftovers::key() || *key == super::removals::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
+/// Whether resources with this key are only ever deleted, never created.
+pub fn is_never_created(key: &Key) -> bool {
+    [super::leftovers::key(), super::removals::key()].contains(key)
+        || PrunedKind::ALL.map(PrunedKind::key).contains(key)
 }
 
-/// What was listed when it was seen last and is not any more is looked for now, and its own line is forgotten.
-pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
-    for kind in Kind::ALL {
+/// Schedules pruning now for resources that were removed from the spec, and drops their own entries.
+pub fn schedule_pruning(memory: &mut Memory, graph: &Graph<Cloud>) {
+    for kind in PrunedKind::ALL {
         let of_kind = memory.iter().map(|(key, _)| key).filter(|key| key.kind() == kind.listed());
         let dropped: Vec<Key> = of_kind.filter(|key| graph.node(key).is_none()).cloned().collect();
         for key in &dropped {
@@ -220,7 +217,7 @@ pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
 }
 
 #[async_trait]
-impl Resource for Unlisted {
+impl Resource for Pruning {
     type Cloud = Cloud;
     type Detail = Detail;
 
@@ -232,27 +229,27 @@ impl Resource for Unlisted {
         vec![cluster::key()]
     }
 
-    /// Not `inside` it: what was absent with the cluster would have to be made.
+    /// Not `inside` the cluster: an absent resource would then have to be created.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
     }
 
     fn deleted_with(&self) -> Option<Key> {
-        (self.kind != Kind::FargateProfiles).then(cluster::key)
+        (self.kind != PrunedKind::FargateProfiles).then(cluster::key)
     }
 
-    /// EKS deletes no cluster that has Fargate profiles.
+    /// EKS does not delete a cluster that has Fargate profiles.
     fn holds(&self) -> Vec<Key> {
         match self.kind {
-            Kind::FargateProfiles => vec![cluster::key(), role::key(Purpose::Fargate)],
+            PrunedKind::FargateProfiles => vec![cluster::key(), role::key(Purpose::Fargate)],
             _ => Vec::new(),
         }
     }
 
-    /// One at a time, and those that are listed first.
+    /// One at a time, after the listed ones.
     fn deleted_after(&self) -> Vec<Key> {
         match self.kind {
-            Kind::FargateProfiles => self.listed.iter().map(|name| fargate_profile::key(name)).collect(),
+            PrunedKind::FargateProfiles => self.listed.iter().map(|name| fargate_profile::key(name)).collect(),
             _ => Vec::new(),
         }
     }
@@ -263,9 +260,9 @@ impl Resource for Unlisted {
 
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(match self.kind {
-            Kind::FargateProfiles => 90,
-            Kind::Addons => 30,
-            Kind::AccessEntries | Kind::PodIdentities => 1,
+            PrunedKind::FargateProfiles => 90,
+            PrunedKind::Addons => 30,
+            PrunedKind::AccessEntries | PrunedKind::PodIdentities => 1,
         })
     }
 
@@ -275,13 +272,13 @@ impl Resource for Unlisted {
 
     fn sweeps(&self) -> Option<Scope> {
         let owner = self.tags.owner().unwrap_or_default().to_owned();
-        let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
+        let prunes = matches!(self.kind, PrunedKind::AccessEntries | PrunedKind::Addons);
         Some(Scope { subject: cluster::key(), name: self.cluster.clone(), owner, prunes })
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let to_go = seen.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
-        to_go.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let due = observed.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
+        due.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
     }
 
     async fn observe(
@@ -291,26 +288,26 @@ impl Resource for Unlisted {
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let nothing = |seen| Ok(Presence::External(observed(seen, Action::Update)));
-        let (may_be_there, action) = match options.goal {
+        let external = |detail| Ok(Presence::External(to_observation(detail, Action::Update)));
+        let (may_exist, action) = match options.goal {
             Goal::Present => (true, Action::Update),
-            // What is not listed is nobody's to let go of.
+            // Unlisted resources are not released.
             Goal::Retained => (false, Action::Release),
-            // All others go with the cluster.
-            Goal::Deleted => (self.kind == Kind::FargateProfiles, Action::Delete),
+            // All others are deleted with the cluster.
+            Goal::Deleted => (self.kind == PrunedKind::FargateProfiles, Action::Delete),
         };
-        if !may_be_there || refs.get(&cluster::key()).is_none() {
-            return nothing(Detail::default());
+        if !may_exist || refs.get(&cluster::key()).is_none() {
+            return external(Detail::default());
         }
-        let seen = match self.find(cloud, last).await {
+        let detail = match self.find(cloud, last).await {
             Err(failure) if failure.class == Class::NotFound => Detail::default(),
             other => other?,
         };
-        if seen.found.is_empty() { nothing(seen) } else { Ok(Presence::Ours(observed(seen, action))) }
+        if detail.found.is_empty() { external(detail) } else { Ok(Presence::Ours(to_observation(detail, action))) }
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid(format!("{} are never made", self.kind.key())))
+        Err(Failure::invalid(format!("{} resources are never created", self.kind.key())))
     }
 
     async fn update(
@@ -320,14 +317,14 @@ impl Resource for Unlisted {
         _: &Observation<Detail>,
         _: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid(format!("{} are swept", self.kind.key())))
+        Err(Failure::invalid(format!("{} resources are deleted by a sweep", self.kind.key())))
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        Err(Failure::invalid(format!("{} are swept", self.kind.key())))
+        Err(Failure::invalid(format!("{} resources are deleted by a sweep", self.kind.key())))
     }
 
-    async fn list_sweep(&self, _: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
+    async fn list_sweep(&self, _: &Cloud, observed: &Observation<Detail>) -> Result<Sweep, Failure> {
         let target = |found: &Found| {
             let part_of = cluster::key();
             let proof = match found.tags.owner() {
@@ -337,19 +334,19 @@ impl Resource for Unlisted {
             let what = format!("{}[{}]", self.kind.field(), found.name);
             Target { id: found.id.clone(), what, proof, in_use: false, referred_to_by: Vec::new() }
         };
-        Ok(Sweep { targets: self.goes_now(&seen.detail).map(target).collect(), ..Sweep::default() })
+        Ok(Sweep { targets: self.to_delete_now(&observed.detail).map(target).collect(), ..Sweep::default() })
     }
 
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         action: Action,
         swept: &Swept,
     ) -> Result<Presence<Detail>, Failure> {
-        let left = self.remove(cloud, &seen.detail, &swept.allowed).await?;
+        let left = self.remove(cloud, &observed.detail, &swept.allowed).await?;
         let gone = action == Action::Delete && left.found.is_empty();
-        Ok(if gone { Presence::Absent } else { Presence::Ours(observed(left, action)) })
+        Ok(if gone { Presence::Absent } else { Presence::Ours(to_observation(left, action)) })
     }
 }
 
@@ -364,16 +361,16 @@ mod tests {
     use crate::engine::Gate;
     use crate::resources::cloud::Owner;
 
-    fn profiles(listed: &[&str]) -> Unlisted {
+    fn profiles(listed: &[&str]) -> Pruning {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = ResourceContext {
+        let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
             former_tags: BTreeSet::new(),
             intervals: Intervals::default(),
         };
-        Unlisted::new(&making, Kind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
+        Pruning::new(&context, PrunedKind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
     }
 
     fn found(name: &str, deleting: bool) -> Found {
@@ -382,37 +379,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_and_not_listed_is_to_go_one_at_a_time() {
-        let seen = Detail { found: vec![found("a", false), found("b", false)], stay: BTreeSet::new() };
-        let fields = |of: &Unlisted, seen: &Observation<Detail>| {
-            of.diff(seen, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
+    fn unlisted_profiles_are_deleted_one_at_a_time() {
+        let detail = Detail { found: vec![found("a", false), found("b", false)], kept: BTreeSet::new() };
+        let fields = |of: &Pruning, observed: &Observation<Detail>| {
+            of.diff(observed, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
         };
-        let all = observed(seen.clone(), Action::Update);
+        let all = to_observation(detail.clone(), Action::Update);
         assert_eq!(all.phase, Phase::Ready);
         assert_eq!(fields(&profiles(&[]), &all), ["fargateProfiles[a]", "fargateProfiles[b]"]);
-        // Listed again since it was seen.
+        // Listed again since the observation.
         assert_eq!(fields(&profiles(&["a"]), &all), ["fargateProfiles[b]"]);
-        let going = observed(Detail { found: vec![found("a", true), found("b", false)], ..seen }, Action::Update);
-        assert!(matches!(&going.phase, Phase::Busy { note, .. } if note == "deleting a"));
+        let busy =
+            to_observation(Detail { found: vec![found("a", true), found("b", false)], ..detail }, Action::Update);
+        assert!(matches!(&busy.phase, Phase::Busy { note, .. } if note == "deleting a"));
     }
 
     #[test]
-    fn what_is_dropped_from_the_list_is_looked_for_at_once() {
+    fn removed_list_entry_schedules_pruning_immediately() {
         let now = Timestamp::UNIX_EPOCH;
-        let unlisted = Kind::FargateProfiles.key();
-        // A gate stands for the cluster.
+        let pruning = PrunedKind::FargateProfiles.key();
+        // A gate stands in for the cluster.
         let cluster = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
         let graph = Graph::<Cloud>::new(vec![Arc::new(profiles(&[])) as _], vec![cluster]).unwrap();
         let mut memory = Memory::new(now, Duration::ZERO, []);
-        let there = || Observation::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
-        memory.record_observation(&unlisted, Presence::External(there()), now);
-        memory.entry(&unlisted).due = Some(Timestamp::MAX);
-        notice(&mut memory, &graph);
-        assert_eq!(memory.entry(&unlisted).due, Some(Timestamp::MAX), "nothing was dropped");
+        let observation = || Observation::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
+        memory.record_observation(&pruning, Presence::External(observation()), now);
+        memory.entry(&pruning).due = Some(Timestamp::MAX);
+        schedule_pruning(&mut memory, &graph);
+        assert_eq!(memory.entry(&pruning).due, Some(Timestamp::MAX), "nothing was dropped");
         let dropped = fargate_profile::key("a");
-        memory.record_observation(&dropped, Presence::Ours(there()), now);
-        notice(&mut memory, &graph);
-        assert_eq!(memory.entry(&unlisted).due, None);
-        assert!(memory.get(&dropped).is_none(), "its line in status goes");
+        memory.record_observation(&dropped, Presence::Ours(observation()), now);
+        schedule_pruning(&mut memory, &graph);
+        assert_eq!(memory.entry(&pruning).due, None);
+        assert!(memory.get(&dropped).is_none(), "its status entry is removed");
     }
 }

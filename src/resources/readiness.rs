@@ -1,5 +1,5 @@
-//! What AWS says before a version changes: the versions and add-ons it offers, its insights, free addresses. I/O: reads
-//! through [`crate::aws`], shared by all clusters of the region where AWS answers for the region.
+//! Data from AWS for an upgrade: versions and add-ons on offer, insights, free addresses. I/O: reads through
+//! [`crate::aws`], shared by all clusters of the region where the data is regional.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::upgrade::addons::Offer;
 use crate::upgrade::preflight::{Insight, InsightStatus};
 use crate::upgrade::support::SupportDates;
 
-/// Versions of Kubernetes and of add-ons come a few times a month.
-const OFFERS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+/// How long offers are cached: versions appear a few times a month.
+const OFFERS_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
-/// The Kubernetes versions that EKS offers in the region, and until when it supports them. A read may be as old as
-/// `age`, and never older than such things are believed.
+/// The Kubernetes versions that EKS offers in the region, with the end of their support. `age` limits how old the data
+/// may be.
 pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
+    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_MAX_AGE.min(age))).await?;
     let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
     let dates = offered.iter().filter_map(|one| {
         let dates = SupportDates { standard: day(one.standard_ends), extended: day(one.extended_ends) };
@@ -30,23 +30,23 @@ pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<Kubernete
     Ok(dates.collect())
 }
 
-/// The versions of an add-on that EKS offers, by the Kubernetes version they run on. `age` is as of [`versions`].
+/// The versions of an add-on that EKS offers, by Kubernetes version. For `age` see [`versions`].
 pub async fn addon_offers(
     cloud: &Cloud,
     addon: &str,
     on: &[KubernetesVersion],
     age: Duration,
 ) -> Result<BTreeMap<KubernetesVersion, Vec<Offer>>, Failure> {
-    let offers = cloud.aws.snapshots.addon_offers(addon, MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
+    let offers = cloud.aws.snapshots.addon_offers(addon, MaxStaleness::within(OFFERS_MAX_AGE.min(age))).await?;
     let of = |kubernetes: &KubernetesVersion| {
         let name = kubernetes.to_string();
-        let there = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
-        there.map(|offer| Offer { version: offer.version, default: offer.default }).collect()
+        let available = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
+        available.map(|offer| Offer { version: offer.version, default: offer.default }).collect()
     };
     Ok(on.iter().map(|kubernetes| (*kubernetes, of(kubernetes))).collect())
 }
 
-/// What EKS says of the cluster's readiness for an upgrade; of what is an error, with the resources it names.
+/// EKS's upgrade insights for the cluster; errors include the affected resources.
 pub async fn insights(cloud: &Cloud, cluster: &str) -> Result<Vec<Insight>, Failure> {
     let mut all = Vec::new();
     let mut next = None;
@@ -59,9 +59,9 @@ pub async fn insights(cloud: &Cloud, cluster: &str) -> Result<Vec<Insight>, Fail
             if insight.status == InsightStatus::Error
                 && let Some(id) = one.id()
             {
-                let named = named(cloud, cluster, id).await?;
-                if !named.is_empty() {
-                    insight.reason = format!("{} ({})", insight.reason, named.join(", "));
+                let resources_named = affected_resources(cloud, cluster, id).await?;
+                if !resources_named.is_empty() {
+                    insight.reason = format!("{} ({})", insight.reason, resources_named.join(", "));
                 }
             }
             all.push(insight);
@@ -88,23 +88,23 @@ fn insight(one: &InsightSummary) -> Insight {
     }
 }
 
-/// Some of the resources that an insight speaks of: what there is to put right.
-async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
-    const MOST: usize = 5;
+/// Some of the resources that an insight lists.
+async fn affected_resources(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
+    const MAX_NAMED: usize = 5;
     let request = cloud.aws.eks.describe_insight().cluster_name(cluster).id(id);
     let insight = match cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await {
-        // It went after the list was read.
+        // The insight was removed after the list was read.
         Err(error) if error.class() == Class::NotFound => return Ok(Vec::new()),
         other => other?.insight,
     };
     let resources = insight.as_ref().map_or(&[][..], |insight| insight.resources());
-    let named = resources.iter().filter_map(|one| one.kubernetes_resource_uri().or(one.arn()));
-    Ok(named.take(MOST).map(str::to_owned).collect())
+    let resources_named = resources.iter().filter_map(|one| one.kubernetes_resource_uri().or(one.arn()));
+    Ok(resources_named.take(MAX_NAMED).map(str::to_owned).collect())
 }
 
 /// Free addresses of subnets, by id.
 pub async fn free_addresses(cloud: &Cloud, subnets: &[String]) -> Result<Vec<(String, i32)>, Failure> {
-    let seen = cloud.aws.snapshots.subnets_by_id(subnets, MaxStaleness::now()).await?;
-    let ours = seen.iter().filter(|subnet| subnets.contains(&subnet.id));
+    let observed = cloud.aws.snapshots.subnets_by_id(subnets, MaxStaleness::now()).await?;
+    let ours = observed.iter().filter(|subnet| subnets.contains(&subnet.id));
     Ok(ours.map(|subnet| (subnet.id.clone(), subnet.free_addresses)).collect())
 }

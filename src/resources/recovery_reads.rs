@@ -1,64 +1,66 @@
-//! What carries owners' tags in an account and region, and in a cluster: what a recovery chooses from. I/O: reads of EC2, IAM, EKS.
+//! Reads everything with an owner tag in an account, region and cluster, from which a recovery selects. I/O: reads of
+//! EC2, IAM, EKS.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_eks::types::Cluster;
 
 use super::account_lists::AccountLists;
-use super::eks_lists::{all_pages, still_there};
-use super::proof::Placed;
-use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
+use super::eks_lists::{all_pages, if_exists};
+use super::proof::Located;
+use super::recovery::{ControlPlane, Handle, Inventory, Location, TaggedResource};
 use super::{kind, oidc_provider, role, vpc};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
 
-fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
-    all.iter().map(|one| Found {
+fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
+    all.iter().map(|one| TaggedResource {
         id: one.id().to_owned(),
         handle: Handle::Ec2,
         tags: one.tags().clone(),
-        place: one.vpc().map_or(Place::Unused, |vpc| Place::Vpc(vpc.to_owned())),
+        location: one.vpc().map_or(Location::Unused, |vpc| Location::Vpc(vpc.to_owned())),
     })
 }
 
-/// Everything in EC2, and every role, that carries an owner's tag.
+/// Everything in EC2, and every role, that carries an owner tag.
 ///
 /// # Errors
-/// Of the first read that fails: a part is no inventory.
-pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>, Failure> {
-    let all = AccountLists::read(aws, fresh).await?;
+/// The error of the first read that fails: a partial inventory is useless.
+pub async fn in_account(aws: &Session, staleness: MaxStaleness) -> Result<Vec<TaggedResource>, Failure> {
+    let all = AccountLists::read(aws, staleness).await?;
     let in_use = |id: &str| {
         all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
     };
     let found = kind::ALL.iter().flat_map(|kind| {
         let is_vpc = kind.name == vpc::KIND.name;
-        placed(&kind.listed(&all)).map(move |one| (is_vpc, one)).collect::<Vec<_>>()
+        located(&kind.listed(&all)).map(move |one| (is_vpc, one)).collect::<Vec<_>>()
     });
-    let mut found: Vec<Found> = found
-        .map(|(is_vpc, one)| match one.place {
-            _ if is_vpc => Found { place: Place::Itself, ..one },
-            Place::Unused if in_use(&one.id) => Found { place: Place::Itself, ..one },
+    let mut found: Vec<TaggedResource> = found
+        .map(|(is_vpc, one)| match one.location {
+            _ if is_vpc => TaggedResource { location: Location::Itself, ..one },
+            Location::Unused if in_use(&one.id) => TaggedResource { location: Location::Itself, ..one },
             _ => one,
         })
         .collect();
-    found.extend(all.roles.iter().map(|role| Found {
-        // As the role itself is recorded: a name is not enough for where there is a path.
+    found.extend(all.roles.iter().map(|role| TaggedResource {
+        // As the role resource records it: for a role with a path, the name alone is ambiguous.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },
         handle: Handle::Role(role.name.clone()),
         tags: role.tags.clone(),
-        place: Place::Itself,
+        location: Location::Itself,
     }));
     Ok(found)
 }
 
-/// The cluster of that name with what carries an owner's tag in it but its node groups; `None`: there is none.
+/// The cluster with that name and everything in it that carries an owner tag, except node groups; `None` if it does not
+/// exist.
 ///
 /// # Errors
-/// Of the first read that fails.
-pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<Found>)>, Failure> {
+/// The error of the first read that fails.
+pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<TaggedResource>)>, Failure> {
     let request = aws.eks.describe_cluster().name(name);
-    let answer = still_there(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
+    let answer = if_exists(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
     let Some(cluster) = answer.and_then(|answer| answer.cluster) else { return Ok(None) };
     let reader = Reader { aws, name };
     let mut found = vec![reader.found(name, cluster.arn(), Tags::from_eks(cluster.tags()))];
@@ -79,10 +81,10 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     Ok(Some((control_plane, found)))
 }
 
-/// What an EksCluster can take over from, read anew.
+/// Everything that an EksCluster can select from for a takeover, freshly read.
 ///
 /// # Errors
-/// Of the first read that fails.
+/// The error of the first read that fails.
 pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, Failure> {
     let (mut found, in_eks) = futures::try_join!(in_account(aws, MaxStaleness::now()), in_cluster(aws, cluster_name))?;
     let control_plane = match in_eks {
@@ -101,11 +103,11 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, 
     Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found, role_descriptions })
 }
 
-/// What those of the roles say of themselves that have a name as Keelson gives them to roles of the cluster.
+/// The descriptions of the roles whose names match those that Keelson gives to the cluster's roles.
 async fn role_descriptions(
     aws: &Session,
     cluster_name: &str,
-    found: &[Found],
+    found: &[TaggedResource],
 ) -> Result<BTreeMap<String, String>, Failure> {
     let prefix = role::name_prefix(cluster_name);
     let mut all = BTreeMap::new();
@@ -120,19 +122,19 @@ async fn role_descriptions(
     Ok(all)
 }
 
-/// What the role says of itself, if it has a name as Keelson gives them.
+/// The description of the role, if its name matches Keelson's scheme.
 async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<String>, Failure> {
     let name = arn.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
     let Some(name) = name.filter(|name| name.starts_with(role::NAME_PREFIX)) else { return Ok(None) };
     let request = aws.iam.get_role().role_name(name);
-    let answer = still_there(aws.call(Service::Iam, "GetRole", name, request.send()).await)?;
+    let answer = if_exists(aws.call(Service::Iam, "GetRole", name, request.send()).await)?;
     Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
 }
 
-/// What a NodeGroup can take over: the node group of its name.
+/// What a NodeGroup can take over: the node group with its name.
 ///
 /// # Errors
-/// Of the read.
+/// The error of the read.
 pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
     let found = Reader { aws, name: cluster_name }.node_group(name).await?;
     let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
@@ -140,25 +142,26 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
     Ok(Inventory { cluster_name: cluster_name.to_owned(), found, ..Inventory::default() })
 }
 
-/// The node groups of a cluster that carry an owner's tag: for whoever may list them.
+/// The node groups of a cluster that carry an owner tag; requires permission to list them.
 ///
 /// # Errors
-/// Of the first read that fails.
-pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>, Failure> {
+/// The error of the first read that fails.
+pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
     let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
     let mut found = Vec::new();
     for name in all_pages!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
         found.extend(Reader { aws, name: cluster_name }.node_group(&name).await?);
     }
-    found.retain(|one: &Found| one.tags.owner().is_some());
+    found.retain(|one: &TaggedResource| one.tags.owner().is_some());
     Ok(found)
 }
 
-/// The providers of EKS in the region that carry an owner's tag: of a cluster that is gone there is no issuer to tell the name.
+/// EKS's providers in the region that carry an owner tag: after a cluster is deleted, no issuer leads to the provider's
+/// name.
 ///
 /// # Errors
-/// Of the first read that fails.
-pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
+/// The error of the first read that fails.
+pub async fn oidc_providers(aws: &Session) -> Result<Vec<TaggedResource>, Failure> {
     let of_region = format!("oidc-provider/oidc.eks.{}.", aws.region);
     let mut found = Vec::new();
     for arn in aws.snapshots.oidc_providers(MaxStaleness::now()).await?.iter().filter(|arn| arn.contains(&of_region)) {
@@ -167,41 +170,41 @@ pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
     Ok(found)
 }
 
-async fn provider(aws: &Session, arn: &str) -> Result<Option<Found>, Failure> {
+async fn provider(aws: &Session, arn: &str) -> Result<Option<TaggedResource>, Failure> {
     let tags = oidc_provider::tags_of(aws, arn).await?.filter(|tags| tags.owner().is_some());
-    Ok(tags.map(|tags| Found {
+    Ok(tags.map(|tags| TaggedResource {
         id: arn.to_owned(),
         handle: Handle::OidcProvider(arn.to_owned()),
         tags,
-        place: Place::Itself,
+        location: Location::Itself,
     }))
 }
 
 struct Reader<'a> {
     aws: &'a Session,
-    /// Of the cluster.
+    /// The cluster's name.
     name: &'a str,
 }
 
 impl Reader<'_> {
-    fn found(&self, id: &str, arn: Option<&str>, tags: Tags) -> Found {
+    fn found(&self, id: &str, arn: Option<&str>, tags: Tags) -> TaggedResource {
         let handle = Handle::Eks(arn.unwrap_or_default().to_owned());
-        Found { id: id.to_owned(), handle, tags, place: Place::Cluster(self.name.to_owned()) }
+        TaggedResource { id: id.to_owned(), handle, tags, location: Location::Cluster(self.name.to_owned()) }
     }
 
-    async fn addons(&self) -> Result<Vec<Found>, AwsError> {
+    async fn addons(&self) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let mut found = Vec::new();
         for name in all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
             let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
             found.push(self.found(&name, addon.addon_arn(), Tags::from_eks(addon.tags())));
         }
         Ok(found)
     }
 
-    async fn access_entries(&self, of: &Cluster) -> Result<Vec<Found>, AwsError> {
+    async fn access_entries(&self, of: &Cluster) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let mode = of.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
         if mode == Some(super::cluster_diff::CONFIG_MAP) {
@@ -211,43 +214,42 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
             let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
-            let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
             let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
             found.push(self.found(&principal, entry.access_entry_arn(), Tags::from_eks(entry.tags())));
         }
         Ok(found)
     }
 
-    async fn pod_identities(&self) -> Result<Vec<Found>, AwsError> {
+    async fn pod_identities(&self) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
         let mut found = Vec::new();
         for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
-            // An add-on's are its own.
+            // Associations with an owner belong to an add-on.
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
-            let answer =
-                still_there(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
             let Some(one) = answer.and_then(|answer| answer.association) else { continue };
             found.push(self.found(id, one.association_arn(), Tags::from_eks(one.tags())));
         }
         Ok(found)
     }
 
-    async fn fargate_profiles(&self) -> Result<Vec<Found>, AwsError> {
+    async fn fargate_profiles(&self) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
         let mut found = Vec::new();
         for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
             let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
             let Some(profile) = answer.and_then(|answer| answer.fargate_profile) else { continue };
             found.push(self.found(&name, profile.fargate_profile_arn(), Tags::from_eks(profile.tags())));
         }
         Ok(found)
     }
 
-    async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<Found>, Failure> {
+    async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<TaggedResource>, Failure> {
         let issuer = cluster.identity().and_then(|identity| identity.oidc()).and_then(|oidc| oidc.issuer());
         match issuer.filter(|issuer| !issuer.is_empty()) {
             Some(issuer) => provider(self.aws, &oidc_provider::arn(self.aws, issuer)).await,
@@ -255,9 +257,9 @@ impl Reader<'_> {
         }
     }
 
-    async fn node_group(&self, name: &str) -> Result<Option<Found>, AwsError> {
+    async fn node_group(&self, name: &str) -> Result<Option<TaggedResource>, AwsError> {
         let request = self.aws.eks.describe_nodegroup().cluster_name(self.name).nodegroup_name(name);
-        let answer = still_there(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
+        let answer = if_exists(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
         let group = answer.and_then(|answer| answer.nodegroup);
         Ok(group.map(|group| self.found(name, group.nodegroup_arn(), Tags::from_eks(group.tags()))))
     }

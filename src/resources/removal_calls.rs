@@ -1,4 +1,4 @@
-//! How what [`super::removals`] is about is found and deleted. I/O: EC2 and IAM.
+//! Finds and deletes the resources of [`super::removals`]. I/O: EC2 and IAM.
 
 use super::cloud::{Cloud, Tagged};
 use super::removals::{Detail, Found, Removals, route_key};
@@ -12,46 +12,46 @@ use crate::engine::{Allowed, Class, Failure, Key};
 /// Destination of the routes to NAT gateways.
 const ANYWHERE: &str = "0.0.0.0/0";
 
-/// Which NAT gateways still hold an address or answer a route.
-fn lives(gateway: &NatGateway) -> bool {
+/// Whether a NAT gateway still uses an address or serves a route.
+fn is_active(gateway: &NatGateway) -> bool {
     !matches!(gateway.state, Some(NatGatewayState::Deleted | NatGatewayState::Failed))
 }
 
 impl Removals {
-    /// What is there of them.
-    pub(super) async fn find(&self, cloud: &Cloud, fresh: MaxStaleness) -> Result<Detail, Failure> {
+    /// The resources that still exist.
+    pub(super) async fn find(&self, cloud: &Cloud, staleness: MaxStaleness) -> Result<Detail, Failure> {
         let reads = &cloud.aws.snapshots;
         let (gateways, addresses, endpoints, groups) = futures::try_join!(
-            reads.nat_gateways(fresh),
-            reads.addresses(fresh),
-            reads.vpc_endpoints(fresh),
-            reads.security_groups(fresh),
+            reads.nat_gateways(staleness),
+            reads.addresses(staleness),
+            reads.vpc_endpoints(staleness),
+            reads.security_groups(staleness),
         )?;
-        let going: Vec<(&Key, &NatGateway)> = self
+        let to_delete: Vec<(&Key, &NatGateway)> = self
             .ids_of("natGateway")
-            .filter_map(|(key, id)| Some((key, gateways.iter().find(|one| self.is(*one, id) && lives(one))?)))
+            .filter_map(|(key, id)| Some((key, gateways.iter().find(|one| self.matches(*one, id) && is_active(one))?)))
             .collect();
-        let tables = self.tables(cloud, &going).await?;
-        let mut found = self.routes(&tables, &going);
-        for (key, gateway) in &going {
-            let (used_by, held_by) = self.users(gateway, &tables);
+        let tables = self.tables(cloud, &to_delete).await?;
+        let mut found = self.routes(&tables, &to_delete);
+        for (key, gateway) in &to_delete {
+            let (used_by, blocked_by) = self.route_users(gateway, &tables);
             let deleting = gateway.state == Some(NatGatewayState::Deleting);
             let one = self.found(key, &gateway.id, gateway.tags().owner(), Some(&gateway.vpc_id));
-            found.push(Found { deleting, used_by, held_by, ..one });
+            found.push(Found { deleting, used_by, blocked_by, ..one });
         }
         for (key, id) in self.ids_of("elasticIp") {
-            let Some(address) = addresses.iter().find(|one| self.is(*one, id)) else { continue };
-            let has = |gateway: &&NatGateway| lives(gateway) && gateway.allocation_ids.contains(id);
+            let Some(address) = addresses.iter().find(|one| self.matches(*one, id)) else { continue };
+            let has = |gateway: &&NatGateway| is_active(gateway) && gateway.allocation_ids.contains(id);
             let gateway = gateways.iter().find(has);
             let one = self.found(key, id, address.tags().owner(), gateway.map(|gateway| &gateway.vpc_id));
-            let held_by = used_by_others(address, gateway);
-            found.push(Found { used_by: gateway.iter().map(|one| one.id.clone()).collect(), held_by, ..one });
+            let blocked_by = foreign_user(address, gateway);
+            found.push(Found { used_by: gateway.iter().map(|one| one.id.clone()).collect(), blocked_by, ..one });
         }
-        let of_ours: Vec<_> = self
+        let owned: Vec<_> = self
             .ids_of("vpcEndpoint")
-            .filter_map(|(key, id)| Some((key, endpoints.iter().find(|one| self.is(*one, id))?)))
+            .filter_map(|(key, id)| Some((key, endpoints.iter().find(|one| self.matches(*one, id))?)))
             .collect();
-        for (key, endpoint) in &of_ours {
+        for (key, endpoint) in &owned {
             let state = endpoint.state.as_ref().map_or("", |state| state.as_str()).to_lowercase();
             if state == "deleted" {
                 continue;
@@ -60,27 +60,27 @@ impl Removals {
             found.push(Found { deleting: state == "deleting", ..one });
         }
         for (key, id) in self.ids_of("securityGroup") {
-            let Some(group) = groups.iter().find(|one| self.is(*one, id)) else { continue };
-            // Gateway endpoints have none, but that they go first costs nothing.
+            let Some(group) = groups.iter().find(|one| self.matches(*one, id)) else { continue };
+            // Gateway endpoints use no group, but deleting them first does no harm.
             let used_by =
                 found.iter().filter(|one| one.key.kind() == "vpcEndpoint").map(|one| one.id.clone()).collect();
             found.push(Found { used_by, ..self.found(key, id, group.tags().owner(), Some(&group.vpc_id)) });
         }
         for (key, arn) in self.ids_of("oidcProvider") {
-            if reads.oidc_providers(fresh).await?.contains(arn)
+            if reads.oidc_providers(staleness).await?.contains(arn)
                 && let Some(tags) = oidc_provider::tags_of(&cloud.aws, arn).await?
                 && tags.is_owned_by(&self.owner)
             {
                 found.push(self.found(key, arn, tags.owner(), None));
             }
         }
-        let is_there = |key: &Key| found.iter().any(|one| one.key == *key);
-        let gone = self.things.iter().map(|(key, _)| key).filter(|key| !is_there(key)).cloned().collect();
-        Ok(Detail { found, gone })
+        let exists = |key: &Key| found.iter().any(|one| one.key == *key);
+        let deleted = self.resources.iter().map(|(key, _)| key).filter(|key| !exists(key)).cloned().collect();
+        Ok(Detail { found, deleted })
     }
 
-    /// Whether it is that one, and still carries our tag: without it, somebody keeps it.
-    fn is<T: Tagged>(&self, one: &T, id: &str) -> bool {
+    /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else keeps it.
+    fn matches<T: Tagged>(&self, one: &T, id: &str) -> bool {
         one.id() == id && one.tags().is_owned_by(&self.owner)
     }
 
@@ -92,13 +92,14 @@ impl Removals {
             place: vpc_id.map(|id| (vpc::key(), id.clone())),
             deleting: false,
             used_by: Vec::new(),
-            held_by: None,
+            blocked_by: None,
         }
     }
 
-    /// All route tables of the VPCs of those gateways, whoever made them: what leads to a gateway that goes leads nowhere.
-    async fn tables(&self, cloud: &Cloud, going: &[(&Key, &NatGateway)]) -> Result<Vec<RouteTable>, Failure> {
-        let Some((_, gateway)) = going.first() else { return Ok(Vec::new()) };
+    /// All route tables in the VPCs of those gateways, whoever created them: a route to a deleted gateway leads
+    /// nowhere.
+    async fn tables(&self, cloud: &Cloud, to_delete: &[(&Key, &NatGateway)]) -> Result<Vec<RouteTable>, Failure> {
+        let Some((_, gateway)) = to_delete.first() else { return Ok(Vec::new()) };
         let filter = aws_sdk_ec2::types::Filter::builder().name("vpc-id").values(&gateway.vpc_id).build();
         let mut all = Vec::new();
         let mut next = None;
@@ -113,20 +114,21 @@ impl Removals {
         }
     }
 
-    /// Our routes to those gateways, or to gateways that are gone, which no node of the graph moves elsewhere.
-    fn routes(&self, tables: &[RouteTable], going: &[(&Key, &NatGateway)]) -> Vec<Found> {
+    /// Our routes to those gateways or to deleted gateways, except those that a resource of the graph moves to another
+    /// target.
+    fn routes(&self, tables: &[RouteTable], to_delete: &[(&Key, &NatGateway)]) -> Vec<Found> {
         let mut found = Vec::new();
         for table in tables.iter().filter(|table| table.tags.is_owned_by(&self.owner)) {
             let Some((key, table_key)) = keys_of(table).filter(|(key, _)| !self.wanted_routes.contains(key)) else {
                 continue;
             };
-            let leads_there = table.routes.iter().any(|route| match &route.target {
+            let uses_deleted_gateway = table.routes.iter().any(|route| match &route.target {
                 RouteTarget::NatGateway(id) if route.destination == ANYWHERE => {
-                    route.state == Some(RouteState::Blackhole) || going.iter().any(|(_, gateway)| gateway.id == *id)
+                    route.state == Some(RouteState::Blackhole) || to_delete.iter().any(|(_, gateway)| gateway.id == *id)
                 }
                 _ => false,
             });
-            if leads_there {
+            if uses_deleted_gateway {
                 let one = self.found(&key, &format!("{}:{ANYWHERE}", table.id), table.tags.owner(), None);
                 found.push(Found { place: Some((table_key, table.id.clone())), ..one });
             }
@@ -134,51 +136,58 @@ impl Removals {
         found
     }
 
-    /// Routes that lead to a gateway: ours, which go or are moved first; and one that is not ours.
-    fn users(&self, gateway: &NatGateway, tables: &[RouteTable]) -> (Vec<String>, Option<String>) {
-        let leads = |target: &RouteTarget| matches!(target, RouteTarget::NatGateway(id) if *id == gateway.id);
-        let (mut ours, mut held) = (Vec::new(), None);
+    /// The routes to a gateway: ours, which are removed or moved first, and one that is not ours.
+    fn route_users(&self, gateway: &NatGateway, tables: &[RouteTable]) -> (Vec<String>, Option<String>) {
+        let is_to_gateway = |target: &RouteTarget| matches!(target, RouteTarget::NatGateway(id) if *id == gateway.id);
+        let (mut ours, mut blocked_by) = (Vec::new(), None);
         for table in tables {
-            for route in table.routes.iter().filter(|route| leads(&route.target)) {
+            for route in table.routes.iter().filter(|route| is_to_gateway(&route.target)) {
                 let is_ours =
                     table.tags.is_owned_by(&self.owner) && keys_of(table).is_some() && route.destination == ANYWHERE;
                 if is_ours {
                     ours.push(format!("{}:{ANYWHERE}", table.id));
                 } else {
-                    held.get_or_insert(format!(
-                        "the route to {} in route table {}, which Keelson did not make, leads to it: remove that route",
+                    blocked_by.get_or_insert(format!(
+                        "the route to {} in route table {}, which Keelson did not create, uses it: remove that route",
                         route.destination, table.id
                     ));
                 }
             }
         }
-        (ours, held)
+        (ours, blocked_by)
     }
 
-    /// Deletes what the checker let pass, routes before gateways. Returns what is left.
-    pub(super) async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+    /// Deletes what the checker allowed, routes before gateways. Returns what is left.
+    pub(super) async fn remove(
+        &self,
+        cloud: &Cloud,
+        observed: &Detail,
+        allowed: &[Allowed],
+    ) -> Result<Detail, Failure> {
         let mut failed = None;
-        let mut left = seen.clone();
+        let mut left = observed.clone();
         for one in allowed {
             match delete(cloud, one.id()).await {
                 Err(error) if error.class() != Class::NotFound => {
                     failed.get_or_insert(Failure::from(error));
-                    // What it leads to is not taken from under it.
+                    // If a route cannot be deleted, its gateway stays.
                     if one.id().starts_with("rtb-") {
                         break;
                     }
                 }
                 answer => {
-                    let takes_time = answer.is_ok() && (one.id().starts_with("nat-") || one.id().starts_with("vpce-"));
-                    if takes_time {
+                    let is_deleted_asynchronously =
+                        answer.is_ok() && (one.id().starts_with("nat-") || one.id().starts_with("vpce-"));
+                    if is_deleted_asynchronously {
                         left.found
                             .iter_mut()
                             .filter(|found| found.id == one.id())
                             .for_each(|found| found.deleting = true);
                     } else {
-                        let is_it = |found: &Found| found.id == one.id();
-                        left.gone.extend(left.found.iter().filter(|found| is_it(found)).map(|found| found.key.clone()));
-                        left.found.retain(|found| !is_it(found));
+                        let is_deleted = |found: &Found| found.id == one.id();
+                        left.deleted
+                            .extend(left.found.iter().filter(|found| is_deleted(found)).map(|found| found.key.clone()));
+                        left.found.retain(|found| !is_deleted(found));
                     }
                 }
             }
@@ -187,21 +196,21 @@ impl Removals {
     }
 }
 
-/// The route of a table of ours, and the table.
+/// The key of a route in a table of ours, and the table's key.
 fn keys_of(table: &RouteTable) -> Option<(Key, Key)> {
     let table_key = Key::parse(table.tags.resource()?);
     Some((route_key(table_key.name())?, table_key))
 }
 
-/// What uses an address that is not a NAT gateway of ours.
-fn used_by_others(address: &Address, gateway: Option<&NatGateway>) -> Option<String> {
+/// What uses an address, other than our NAT gateway.
+fn foreign_user(address: &Address, gateway: Option<&NatGateway>) -> Option<String> {
     address.association_id.as_ref().filter(|_| gateway.is_none()).map(|_| {
         let by = address.network_interface_id.as_deref().unwrap_or("something");
         format!("it is associated with {by}: disassociate it")
     })
 }
 
-/// Deletes one, whose id says what it is.
+/// Deletes one resource; its kind follows from the id.
 async fn delete(cloud: &Cloud, id: &str) -> Result<(), AwsError> {
     let aws = &cloud.aws;
     match id.split_once(['-', ':']).map(|(kind, _)| kind) {

@@ -1,8 +1,9 @@
-//! What an earlier spec asked for, and this one does not any more: NAT gateways with their addresses and routes, VPC endpoints
-//! with their security group, the OIDC provider. It is taken away, in the order in which nothing loses what it still uses.
+//! Resources that an earlier spec requested and the current one does not: NAT gateways with their addresses and routes,
+//! VPC endpoints with their security group, the OIDC provider. They are deleted so that nothing loses what it still
+//! uses.
 //!
-//! What it is about stands in the survey: it carries our tags, and is on record or lies in our VPC. The checker holds each against
-//! the record once more ([`Proof::Made`]). The calls are in [`super::removal_calls`].
+//! The survey provides them: they carry our tags, and are recorded or in our VPC. The checker compares each with the
+//! record again ([`Proof::Made`]). The calls are in [`super::removal_calls`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,53 +26,53 @@ use crate::engine::{
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("removals", "what is no longer asked for", Area::Cleanup);
 
-/// What is asked for no more.
+/// The resources that the spec no longer requests.
 pub struct Removals {
     cluster: String,
     pub(super) owner: String,
     /// Key and id of each.
-    pub(super) things: Vec<Owned>,
-    /// Routes that the spec asks for: they are moved, not taken away.
+    pub(super) resources: Vec<Owned>,
+    /// Routes of the current spec: they are moved, not removed.
     pub(super) wanted_routes: BTreeSet<Key>,
-    /// What comes instead, and must be there first.
+    /// Replacements, which must exist first.
     after: Vec<Key>,
     intervals: Intervals,
 }
 
-/// One that is to go.
+/// A resource to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its name in the graph, when it was in it.
+    /// Its former key in the graph.
     pub key: Key,
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its owner, as its tag (of a route: that of its table) has it.
+    /// The owner from the tag (for a route: from its table).
     pub owner: String,
-    /// The place of ours that it lies in.
+    /// The owned resource that contains it.
     pub place: Option<(Key, String)>,
-    /// AWS is deleting it.
+    /// Whether AWS is deleting it.
     pub deleting: bool,
-    /// What still uses it, and goes first.
+    /// What still uses it and is removed first.
     pub used_by: Vec<String>,
-    /// What uses it and is not ours to take away, for people.
-    pub held_by: Option<String>,
+    /// What uses it and is not ours to remove, as a message.
+    pub blocked_by: Option<String>,
 }
 
-/// What is seen of them.
+/// What Keelson observes of the resources to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
-    /// What is still there.
+    /// What still exists.
     pub found: Vec<Found>,
-    /// What was to go and is gone.
-    pub gone: Vec<Key>,
+    /// What is already deleted.
+    pub deleted: Vec<Key>,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.key()
 }
 
-/// The field that asked for it.
+/// The field of the spec that requested it.
 fn field(key: &Key) -> String {
     match key.kind() {
         "vpcEndpoint" => format!("network.vpc.endpoints[{}]", key.name()),
@@ -82,53 +83,53 @@ fn field(key: &Key) -> String {
 }
 
 impl Removals {
-    /// Of `made`, what none of `nodes` (keys of the graph) stands for; `None` when that is nothing.
-    pub fn new(making: &ResourceContext<'_>, made: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
+    /// The resources of `existing` that no resource of the graph (`nodes`) represents; `None` if there are none.
+    pub fn new(context: &ResourceContext<'_>, existing: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
         let dropped = |(key, _): &&Owned| is_of_removable_kind(key) && !nodes.contains(key);
-        let things: Vec<Owned> = made.iter().filter(dropped).cloned().collect();
-        let instead = |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route");
-        (!things.is_empty()).then(|| Self {
-            cluster: making.cluster_name.into(),
-            owner: making.owner.uid.clone(),
-            things,
+        let resources: Vec<Owned> = existing.iter().filter(dropped).cloned().collect();
+        let is_replacement = |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route");
+        (!resources.is_empty()).then(|| Self {
+            cluster: context.cluster_name.into(),
+            owner: context.owner.uid.clone(),
+            resources,
             wanted_routes: nodes.iter().filter(|key| key.kind() == "route").cloned().collect(),
-            after: nodes.iter().filter(instead).cloned().collect(),
-            intervals: making.intervals,
+            after: nodes.iter().filter(is_replacement).cloned().collect(),
+            intervals: context.intervals,
         })
     }
 
     pub(super) fn ids_of(&self, kind: &str) -> impl Iterator<Item = &Owned> {
-        self.things.iter().filter(move |(key, _)| key.kind() == kind)
+        self.resources.iter().filter(move |(key, _)| key.kind() == kind)
     }
 }
 
-/// Where they stand: nothing more is begun while one is going.
-fn observed(seen: Detail) -> Observation<Detail> {
-    let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.id.clone()).collect();
-    let state = if seen.found.is_empty() { "none" } else { "found" };
-    let all = Observation::ready("list", state, seen);
-    if going.is_empty() {
+/// Builds the observation; it is busy while a deletion is in progress.
+fn to_observation(observed: Detail) -> Observation<Detail> {
+    let deleting: Vec<_> = observed.found.iter().filter(|found| found.deleting).map(|found| found.id.clone()).collect();
+    let state = if observed.found.is_empty() { "none" } else { "found" };
+    let all = Observation::ready("list", state, observed);
+    if deleting.is_empty() {
         return all;
     }
-    all.phase(Phase::Busy { action: Action::Update, since: None, note: format!("deleting {}", going.join(", ")) })
+    all.phase(Phase::Busy { action: Action::Update, since: None, note: format!("deleting {}", deleting.join(", ")) })
 }
 
-/// Those that can go now, those that wait for others of them, and what keeps one from going at all.
-fn list(found: &[Found]) -> Sweep {
+/// What can be deleted now, what waits for others, and what blocks a deletion.
+fn plan_sweep(found: &[Found]) -> Sweep {
     let mut sweep = Sweep::default();
-    let going_now: BTreeSet<&str> =
+    let deletable_now: BTreeSet<&str> =
         found.iter().filter(|one| one.used_by.is_empty() && !one.deleting).map(|one| one.id.as_str()).collect();
     let mut pending = Vec::new();
     for one in found.iter().filter(|one| !one.deleting) {
-        // A route goes in the same sweep, before its gateway.
+        // A route is deleted in the same sweep, before its gateway.
         let waits: Vec<_> = one
             .used_by
             .iter()
-            .filter(|id| !(one.key.kind() == "natGateway" && going_now.contains(id.as_str())))
+            .filter(|id| !(one.key.kind() == "natGateway" && deletable_now.contains(id.as_str())))
             .cloned()
             .collect();
-        if let Some(holder) = &one.held_by {
-            let message = format!("{} {} is no longer asked for and cannot go: {holder}", one.key, one.id);
+        if let Some(blocker) = &one.blocked_by {
+            let message = format!("{} {} is no longer requested and cannot be deleted: {blocker}", one.key, one.id);
             sweep.blocked.get_or_insert(Failure::new(Class::Conflict, message));
         } else if !waits.is_empty() {
             pending.push(format!("{} is used by {}", one.id, waits.join(", ")));
@@ -146,18 +147,18 @@ fn is_of_removable_kind(key: &Key) -> bool {
     kind::find(key.kind()).is_some_and(|kind| kind.is_removable)
 }
 
-/// Whether something of that kind is taken away by itself, and not only with the cluster.
+/// Whether resources of that kind are removed separately, not only with the cluster.
 pub fn is_removable(key: &Key) -> bool {
     is_of_removable_kind(key) && key.kind() != "route"
 }
 
-/// What is in the graph no more is known by its record only: should it be asked for again, it is looked at by reads that begin then.
-/// What was looked for last is looked for anew when there is more of it.
-pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
+/// Reduces entries that left the graph to their records: if requested again, they are observed by new reads. If more
+/// resources left the graph since the last observation of removals, it is dropped.
+pub fn invalidate_dropped(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
     let dropped = memory.iter().map(|(key, _)| key).filter(|key| is_of_removable_kind(key));
     let dropped: Vec<Key> = dropped.filter(|key| graph.node(key).is_none()).cloned().collect();
-    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Detail>()).cloned();
-    let found = seen.unwrap_or_default().found;
+    let observed = memory.observed(&key()).and_then(|observed| observed.detail.downcast_ref::<Detail>()).cloned();
+    let found = observed.unwrap_or_default().found;
     let mut is_new = false;
     for dropped in dropped {
         let recorded = memory.entry(&dropped).recorded.take();
@@ -170,31 +171,34 @@ pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
     }
 }
 
-/// Lines of what went are dropped; of what was made a moment ago not before a look that cannot have missed it. A create whose
-/// answer was lost is found by its tags in a survey, which may be as old as `survey_age`.
-pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Duration, now: Timestamp) {
+/// Drops the records of deleted resources; for a recently created one, not before an observation that cannot have
+/// missed it. A create with a lost response is found by its tags in a survey, which may be as old as `survey_age`.
+pub fn forget_deleted(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Duration, now: Timestamp) {
     if graph.node(&key()).is_none() {
         memory.forget(&key());
     }
-    let looked_at = memory.get(&key()).and_then(|entry| entry.observed_at);
-    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Detail>()).cloned();
-    let seen = seen.unwrap_or_default();
+    let observed_at = memory.get(&key()).and_then(|entry| entry.observed_at);
+    let observed = memory.observed(&key()).and_then(|observed| observed.detail.downcast_ref::<Detail>()).cloned();
+    let observed = observed.unwrap_or_default();
     let (since, read_after_write_window) = (memory.since, memory.read_after_write_window);
-    let is_over = |key: &Key, entry: &Entry| {
+    let is_obsolete = |key: &Key, entry: &Entry| {
         let Some(recorded) = &entry.recorded else { return true };
         let after = |pause: Duration| recorded.at.max(since).saturating_add(span(pause)).unwrap_or(Timestamp::MAX);
-        let is_known = seen.found.iter().any(|found| found.key == *key);
+        let is_known = observed.found.iter().any(|found| found.key == *key);
         match (key.kind(), &recorded.id) {
-            // It is found in its table, with or without a record.
+            // A route is found in its table, with or without a record.
             ("route", _) => !is_known,
-            (_, Some(_)) => seen.gone.contains(key) && looked_at.is_some_and(|at| at >= after(read_after_write_window)),
+            (_, Some(_)) => {
+                observed.deleted.contains(key) && observed_at.is_some_and(|at| at >= after(read_after_write_window))
+            }
             (_, None) => !is_known && now >= after(read_after_write_window + survey_age),
         }
     };
     let dropped = memory.iter().filter(|(key, _)| is_of_removable_kind(key) && graph.node(key).is_none());
-    let over: Vec<Key> = dropped.filter(|(key, entry)| is_over(key, entry)).map(|(key, _)| key.clone()).collect();
-    for key in over {
-        // Lists that were read before it went do not count should it be made again.
+    let obsolete: Vec<Key> =
+        dropped.filter(|(key, entry)| is_obsolete(key, entry)).map(|(key, _)| key.clone()).collect();
+    for key in obsolete {
+        // If it is created again, lists from before its deletion must not count.
         *memory.entry(&key) = Entry { written_at: Some(now), ..Entry::default() };
     }
 }
@@ -212,7 +216,7 @@ impl Resource for Removals {
         self.after.clone()
     }
 
-    /// It is in no graph of a deletion: there, each of them is a node of its own.
+    /// Not part of a deletion's graph: there, each resource has its own node.
     fn holds(&self) -> Vec<Key> {
         Vec::new()
     }
@@ -221,7 +225,7 @@ impl Resource for Removals {
         Vec::new()
     }
 
-    /// A NAT gateway takes about a minute to go.
+    /// A NAT gateway takes about a minute to delete.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(60)
     }
@@ -235,9 +239,9 @@ impl Resource for Removals {
         Some(Scope { subject: super::cluster::key(), name, owner, prunes: false })
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let to_go = seen.detail.found.iter().filter(|found| !found.deleting);
-        to_go.map(|found| Change::in_place(field(&found.key), &found.id, "")).collect()
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let to_delete = observed.detail.found.iter().filter(|found| !found.deleting);
+        to_delete.map(|found| Change::in_place(field(&found.key), &found.id, "")).collect()
     }
 
     async fn observe(
@@ -247,15 +251,16 @@ impl Resource for Removals {
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        // What others read before the edit may not show what was made just before it.
-        let fresh = if last.is_none() { crate::aws::MaxStaleness::now() } else { super::cloud::fresh(options) };
-        let seen = self.find(cloud, fresh).await?;
-        let is_there = !seen.found.is_empty();
-        Ok(if is_there { Presence::Ours(observed(seen)) } else { Presence::External(observed(seen)) })
+        // A read from before the edit may miss what was created just before it.
+        let staleness =
+            if last.is_none() { crate::aws::MaxStaleness::now() } else { super::cloud::max_staleness(options) };
+        let observed = self.find(cloud, staleness).await?;
+        let exists = !observed.found.is_empty();
+        Ok(if exists { Presence::Ours(to_observation(observed)) } else { Presence::External(to_observation(observed)) })
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid("removals are never made"))
+        Err(Failure::invalid("removals are never created"))
     }
 
     async fn update(
@@ -265,24 +270,25 @@ impl Resource for Removals {
         _: &Observation<Detail>,
         _: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid("removals are swept"))
+        Err(Failure::invalid("removals are deleted by a sweep"))
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        Err(Failure::invalid("removals are swept"))
+        Err(Failure::invalid("removals are deleted by a sweep"))
     }
 
-    /// What is there may have changed since it was seen; what was not seen then stood in no plan that anybody could approve.
-    async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
+    /// The resources may have changed since the observation; what was not observed then was in no plan that could be
+    /// approved.
+    async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Sweep, Failure> {
         let mut found = self.find(cloud, crate::aws::MaxStaleness::now()).await?.found;
-        found.retain(|one| seen.detail.found.iter().any(|shown| shown.id == one.id && shown.key == one.key));
-        Ok(list(&found))
+        found.retain(|one| observed.detail.found.iter().any(|planned| planned.id == one.id && planned.key == one.key));
+        Ok(plan_sweep(&found))
     }
 
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         _: Action,
         swept: &Swept,
     ) -> Result<Presence<Detail>, Failure> {
@@ -291,17 +297,17 @@ impl Resource for Removals {
             let pending = || swept.pending.clone().map(|note| Failure::new(Class::Busy, note));
             return match blocked.or_else(pending) {
                 Some(failure) => Err(failure),
-                None => Ok(Presence::Ours(seen.clone())),
+                None => Ok(Presence::Ours(observed.clone())),
             };
         }
-        let left = self.remove(cloud, &seen.detail, &swept.allowed).await?;
-        Ok(Presence::Ours(observed(left)))
+        let left = self.remove(cloud, &observed.detail, &swept.allowed).await?;
+        Ok(Presence::Ours(to_observation(left)))
     }
 }
 
-/// The key of a thing by its kind and name; `None`: of a kind that is not taken away.
+/// The key of the route in a table with that name; `None` if the name is not valid.
 pub(super) fn route_key(table: &str) -> Option<Key> {
-    Some(route::key(&Table::named(table)?))
+    Some(route::key(&Table::parse(table)?))
 }
 
 #[cfg(test)]

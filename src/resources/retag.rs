@@ -1,7 +1,7 @@
-//! A resource that is taken over as it is: its tags say whose it is, and nothing else of it is written. I/O: tags of EC2, IAM, EKS.
+//! A resource that is taken over unchanged: only its ownership tags are written. I/O: tags of EC2, IAM, EKS.
 //!
-//! It stands in a graph of its own for as long as a recovery takes, under the key and with the id of the real thing, so that what
-//! is taken over comes to stand in the inventory.
+//! During a recovery it is part of a separate graph, with the key and id of the actual resource, so that resources
+//! taken over appear in the status.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use crate::engine::{Change, Failure, Graph, Key, Observation, ObserveOptions, Po
 struct Retag {
     item: Item,
     wanted: Tags,
-    /// What is written before it, so that a recovery that is cut off leaves the object without its cluster.
+    /// Resources to retag first, so that an interrupted recovery leaves the object without its cluster.
     adopted_after: Vec<Key>,
     intervals: Intervals,
 }
 
-/// The graph of what is taken over, or handed over: each is to have the tags that are `wanted` of it.
+/// The graph of the resources to take over or hand over, each with the tags from `wanted`.
 ///
 /// # Errors
-/// None that the choice of `items` lets come about.
+/// None for a valid selection of `items`.
 pub fn graph(items: &[Item], cloud: &Cloud, wanted: impl Fn(&Item) -> Tags) -> Result<Graph<Cloud>, SpecError> {
     let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
     let nodes = items.iter().map(|item| -> Arc<dyn crate::engine::erased::Node<Cloud>> {
@@ -39,24 +39,24 @@ pub fn graph(items: &[Item], cloud: &Cloud, wanted: impl Fn(&Item) -> Tags) -> R
     Graph::new(nodes.collect(), Vec::new()).map_err(|error| SpecError::new("spec", error.to_string()))
 }
 
-/// Digest of what is done with which resources: an approval of it is of that.
+/// Digest of an action on these resources: an approval applies to exactly that.
 pub fn digest(items: &[Item], what: &str) -> String {
     let text = items.iter().fold(what.to_owned(), |text, item| format!("{text}\n{} {}", item.key, item.found.id));
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Retag {
-    fn observed(&self, tags: &Tags) -> Observation<Tags> {
+    fn to_observation(&self, tags: &Tags) -> Observation<Tags> {
         Observation::ready(&self.item.found.id, "", tags.clone())
     }
 
     fn presence(&self, tags: &Tags) -> Presence<Tags> {
-        let seen = self.observed(tags);
-        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(seen) } else { Presence::Unowned(seen) }
+        let observed = self.to_observation(tags);
+        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(observed) } else { Presence::Unowned(observed) }
     }
 
-    fn refused<T>(&self) -> Result<T, Failure> {
-        Err(Failure::invalid(format!("{} {} is taken over as it is", self.item.key, self.item.found.id)))
+    fn refuse<T>(&self) -> Result<T, Failure> {
+        Err(Failure::invalid(format!("{} {} is taken over unchanged", self.item.key, self.item.found.id)))
     }
 }
 
@@ -85,7 +85,7 @@ impl Resource for Retag {
         Vec::new()
     }
 
-    /// As it was when what is taken over was chosen: a moment ago.
+    /// The tags as of the selection, a moment ago.
     async fn observe(
         &self,
         _: &Cloud,
@@ -93,13 +93,13 @@ impl Resource for Retag {
         _: &ObserveOptions,
         last: Option<&Observation<Tags>>,
     ) -> Result<Presence<Tags>, Failure> {
-        // What this process wrote may not show in reads yet.
+        // Reads may not show yet what this process wrote.
         let written = last.filter(|last| self.wanted.missing_from(&last.detail).is_empty());
         Ok(self.presence(written.map_or(&self.item.found.tags, |last| &last.detail)))
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Tags>, Failure> {
-        self.refused()
+        self.refuse()
     }
 
     async fn update(
@@ -109,22 +109,22 @@ impl Resource for Retag {
         _: &Observation<Tags>,
         _: &[Change],
     ) -> Result<Observation<Tags>, Failure> {
-        self.refused()
+        self.refuse()
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Tags>) -> Result<Presence<Tags>, Failure> {
-        self.refused()
+        self.refuse()
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Tags>) -> Result<Observation<Tags>, Failure> {
-        let missing = self.wanted.missing_from(&seen.detail);
-        for id in &self.item.along {
-            // Of the security group that EKS made with the cluster's tags.
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Tags>) -> Result<Observation<Tags>, Failure> {
+        let missing = self.wanted.missing_from(&observed.detail);
+        for id in &self.item.extra_ids {
+            // The security group that EKS created with the cluster's tags.
             cloud.tag_ec2(id, &mut Tags::new(), self.wanted.clone()).await?;
         }
-        let mut tags = seen.detail.clone();
+        let mut tags = observed.detail.clone();
         match &self.item.found.handle {
-            Handle::Ec2 => cloud.tag_ec2(&seen.id, &mut tags, missing).await?,
+            Handle::Ec2 => cloud.tag_ec2(&observed.id, &mut tags, missing).await?,
             Handle::Eks(arn) => cloud.tag_eks(arn, &mut tags, missing).await?,
             Handle::Role(name) => {
                 let request = cloud.aws.iam.tag_role().role_name(name).set_tags(Some(missing.to_iam()));
@@ -138,6 +138,6 @@ impl Resource for Retag {
                 tags.apply(missing);
             }
         }
-        Ok(self.observed(&tags))
+        Ok(self.to_observation(&tags))
     }
 }

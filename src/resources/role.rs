@@ -1,14 +1,14 @@
-//! The roles of the cluster, of its nodes, of its Fargate Pods and of Flux, with their policies; or a role that the user names.
+//! The roles of the cluster, its nodes, its Fargate Pods and Flux, with their policies.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html>, and `create-node-role.html`,
-//! `auto-create-node-role.html` and `pod-execution-role.html` beside it.
+//! `auto-create-node-role.html` and `pod-execution-role.html` in the same guide.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, fresh};
+use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, max_staleness};
 use super::eks_lists::all_pages;
 use super::kind::{Area, Kind};
 use super::ownership;
@@ -22,22 +22,22 @@ use crate::engine::{
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
 
-/// Who takes on the role.
+/// Who assumes the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The control plane.
     Cluster,
-    /// Nodes of all node groups that name no role of their own.
+    /// Nodes of all node groups without their own role.
     Node,
-    /// Nodes that EKS Auto Mode makes.
+    /// Nodes of EKS Auto Mode.
     AutoNode,
-    /// What runs Pods on Fargate: it pulls their images.
+    /// The Fargate Pod execution role: it pulls images.
     Fargate,
-    /// Flux's source-controller: it pulls what the cluster follows from ECR.
+    /// Flux's source-controller: it pulls the cluster's source from ECR.
     Source,
 }
 
-/// What EKS Auto Mode asks of the cluster's role beside what every cluster's has: it makes nodes, volumes, load balancers.
+/// Policies of the cluster role that EKS Auto Mode requires in addition: it creates nodes, volumes and load balancers.
 pub(super) const AUTO_MODE: [&str; 4] = [
     "AmazonEKSComputePolicy",
     "AmazonEKSBlockStoragePolicy",
@@ -65,7 +65,7 @@ impl Purpose {
         }
     }
 
-    /// Names of AWS's own policies that every role of the purpose has.
+    /// Names of the AWS managed policies that every role of the purpose has.
     pub fn policies(self) -> &'static [&'static str] {
         match self {
             Purpose::Cluster => &["AmazonEKSClusterPolicy"],
@@ -79,133 +79,136 @@ impl Purpose {
     }
 }
 
-/// A role that we make.
+/// A role that Keelson creates.
 pub struct Role {
     pub(super) purpose: Purpose,
     pub(super) name: String,
     auto_mode: bool,
-    more_policies: Vec<String>,
-    /// Attached or not, they stay so.
-    pub(super) left_policies: Vec<String>,
+    additional_policies: Vec<String>,
+    /// Policies that stay as they are, attached or not.
+    pub(super) kept_policies: Vec<String>,
     cluster_name: String,
-    /// Of a role of nodes: names of the node groups that a NodeGroup stands for.
+    /// For a node role: names of the node groups that have a NodeGroup.
     node_groups: Option<BTreeSet<String>>,
     pub(super) permissions_boundary: Option<String>,
-    /// Of a new one: IAM never changes it.
+    /// The path of a new role: IAM cannot change it.
     path: Option<String>,
     pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// The output that holds when it was made: one that is made anew under its name is another to whatever refers to it.
+/// The output with the creation time: a role that is recreated with the same name is a different role for everything
+/// that refers to it.
 pub const CREATED_AT: &str = "createdAt";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(purpose: Purpose) -> Key {
     KIND.named(purpose.as_str())
 }
 
-/// What the names of all roles begin with that Keelson makes.
+/// The prefix of the names of all roles that Keelson creates.
 pub const NAME_PREFIX: &str = "keelson-";
-/// What stands for an object in the names of its roles.
+/// The part of a role name that identifies the object.
 fn name_hash(uid: &str) -> String {
     Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a role says of itself, for good: what may only tag cannot change it.
+/// The permanent description of a role: tagging permissions cannot change it.
 pub fn description(purpose: &str, cluster: &str) -> String {
     format!("EKS {purpose} role of {cluster}, made by Keelson")
 }
 
-/// Whether a role has a name that only the object with that UID gives.
+/// Whether only the object with that UID gives a role this name.
 pub fn is_named_for(name: &str, uid: &str) -> bool {
     let hash = name_hash(uid);
     name.starts_with(NAME_PREFIX)
         && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
 }
 
-/// What the names of a cluster's roles begin with. Those of another cluster whose name begins the same do, too.
+/// The prefix of the names of a cluster's roles. It also matches roles of clusters whose names start with this one's.
 pub(super) fn name_prefix(cluster: &str) -> String {
     let cluster: String = cluster.chars().take(38).collect();
     format!("{NAME_PREFIX}{cluster}-")
 }
 
-/// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.
+/// A name unique to the object: IAM is global, so the cluster's name alone is ambiguous. At most 64 characters.
 fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
     format!("{}{}-{}", name_prefix(cluster), name_hash(uid), purpose.as_str())
 }
 
 impl Role {
-    /// A role of the cluster, with policies beside those that EKS asks for.
+    /// A role of the cluster, with policies in addition to those that EKS requires.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         purpose: Purpose,
-        more_policies: &[String],
+        additional_policies: &[String],
         account: &AccountSettings,
     ) -> Self {
         Self {
             purpose,
-            name: making
+            name: context
                 .owner
                 .role_name(&key(purpose))
-                .unwrap_or_else(|| name(making.cluster_name, &making.owner.uid, purpose)),
+                .unwrap_or_else(|| name(context.cluster_name, &context.owner.uid, purpose)),
             auto_mode: false,
-            more_policies: more_policies.to_vec(),
-            left_policies: Vec::new(),
-            cluster_name: making.cluster_name.to_owned(),
+            additional_policies: additional_policies.to_vec(),
+            kept_policies: Vec::new(),
+            cluster_name: context.cluster_name.to_owned(),
             node_groups: None,
             permissions_boundary: account.permissions_boundary.clone(),
             path: account.role_path.clone(),
-            tags: making.tags(&key(purpose)),
-            intervals: making.intervals,
+            tags: context.tags(&key(purpose)),
+            intervals: context.intervals,
         }
     }
 
-    /// The same for a cluster in Auto Mode.
+    /// Adds what Auto Mode requires.
     pub fn for_auto_mode(self) -> Self {
         Self { auto_mode: true, ..self }
     }
 
-    /// The same, leaving these policies as they are: attached or not.
+    /// Leaves these policies as they are, attached or not.
     #[must_use]
-    pub fn leaving(self, policies: &[String]) -> Self {
-        Self { left_policies: policies.to_vec(), ..self }
+    pub fn with_kept_policies(self, policies: &[String]) -> Self {
+        Self { kept_policies: policies.to_vec(), ..self }
     }
 
-    /// The same of the nodes' role of a cluster, all of whose NodeGroups are those: EKS's names of their node groups.
+    /// For a node role: sets the EKS names of the node groups of all NodeGroups of the cluster.
     #[must_use]
-    pub fn of_node_groups(self, node_groups: &[String]) -> Self {
+    pub fn with_node_groups(self, node_groups: &[String]) -> Self {
         Self { node_groups: Some(node_groups.iter().cloned().collect()), ..self }
     }
 
-    /// Node groups of the cluster that no NodeGroup stands for, and that may run with the role: an object that was not restored yet,
-    /// or is not moved yet, or was let go of. Asked only where something would be taken from the role.
-    async fn node_groups_of_nobody(&self, cloud: &Cloud, there: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
-        let Some(known) = self.node_groups.as_ref().filter(|_| self.takes_away(there, partition_of(arn))) else {
+    /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
+    /// yet, or was deleted with Retain. Read only if something would be removed from the role.
+    async fn unmanaged_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
+        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, partition_of(arn)))
+        else {
             return Ok(Vec::new());
         };
         match node_groups(&cloud.aws, &self.cluster_name).await {
             Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
-            // A policy of an older Keelson: what cannot be known takes nothing away.
+            // The IAM policy of an older Keelson: without this knowledge, nothing is removed.
             Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
             all => Ok(all?.into_iter().filter(|name| !known.contains(name)).collect()),
         }
     }
 
-    /// Names of AWS's own policies.
+    /// Names of AWS managed policies.
     fn aws_policies(&self) -> impl Iterator<Item = &'static str> {
         let more: &[&str] = if self.auto_mode { &AUTO_MODE } else { &[] };
         self.purpose.policies().iter().chain(more).copied()
     }
 
-    /// ARNs of all policies, for the partition the account is in.
+    /// ARNs of all policies, in the account's partition.
     pub(super) fn policies(&self, partition: &str) -> Vec<String> {
         let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
-        ours.chain(self.more_policies.iter().cloned()).collect()
+        ours.chain(self.additional_policies.iter().cloned()).collect()
     }
 
     pub(super) fn trust(&self) -> String {
-        // TagSession is what Auto Mode needs of the cluster's role, and pod identity of every role; it does no harm to the others.
+        // Auto Mode requires TagSession for the cluster role, and pod identity for every role; it does no harm to the
+        // others.
         serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -217,7 +220,7 @@ impl Role {
         .to_string()
     }
 
-    pub(super) async fn tag(&self, cloud: &Cloud, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    pub(super) async fn tag(&self, cloud: &Cloud, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
         let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
         if !removed.is_empty() {
             let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(removed));
@@ -227,25 +230,25 @@ impl Role {
             let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
             cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
         }
-        seen.apply(tags);
+        observed.apply(tags);
         Ok(())
     }
 
-    fn observed(&self, arn: &str, detail: Detail) -> Observation<Detail> {
+    fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
-        // Whoever has only the id makes the ARN of it, which a name is not enough for where there is a path.
+        // Users of the id build the ARN from it, which a name alone does not allow for a role with a path.
         let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
         let id = if in_root { &self.name } else { arn };
         Observation::ready(id, "available", detail).phase(phase).output("arn", arn)
     }
 
-    fn seen(&self, role: &snapshots::Role) -> Observation<Detail> {
-        let seen = self.observed(&role.arn, Detail::from(role));
+    fn observation_of(&self, role: &snapshots::Role) -> Observation<Detail> {
+        let observed = self.to_observation(&role.arn, Detail::from(role));
         match role.created {
-            Some(created) => seen.output(CREATED_AT, created.to_string()),
-            None => seen,
+            Some(created) => observed.output(CREATED_AT, created.to_string()),
+            None => observed,
         }
     }
 }
@@ -260,7 +263,7 @@ impl Resource for Role {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let more = self.more_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
+        let more = self.additional_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
         let policies: Vec<_> = self.aws_policies().map(str::to_owned).chain(more).collect();
         vec![("name", self.name.clone()), ("policies", policies.join(", "))]
     }
@@ -269,8 +272,8 @@ impl Resource for Role {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail, partition_of(seen.outputs.get("arn").map_or("", String::as_str)))
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail, partition_of(observed.outputs.get("arn").map_or("", String::as_str)))
     }
 
     async fn observe(
@@ -280,11 +283,11 @@ impl Resource for Role {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let roles = cloud.aws.snapshots.roles(fresh(options)).await?;
+        let roles = cloud.aws.snapshots.roles(max_staleness(options)).await?;
         let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
-        let mut seen = self.seen(role);
-        seen.detail.node_groups_of_nobody = self.node_groups_of_nobody(cloud, &seen.detail, &role.arn).await?;
-        Ok(ownership::presence(cloud, &role.tags, seen, || format!("role {}", role.arn)))
+        let mut observed = self.observation_of(role);
+        observed.detail.unmanaged_groups = self.unmanaged_groups(cloud, &observed.detail, &role.arn).await?;
+        Ok(ownership::presence(cloud, &role.tags, observed, || format!("role {}", role.arn)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -299,7 +302,7 @@ impl Resource for Role {
             .set_permissions_boundary(self.permissions_boundary.clone())
             .set_tags(Some(self.tags.to_iam()));
         let answer = cloud.aws.call(Service::Iam, "CreateRole", &self.name, request.send()).await;
-        // Made by a try whose answer was lost: whose it is shows the next look.
+        // Created by an attempt whose response was lost: the next observation shows the owner.
         let answer = match answer {
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
@@ -313,48 +316,50 @@ impl Resource for Role {
             tags: self.tags.clone(),
             ..Detail::default()
         };
-        Ok(self.observed(&arn, detail))
+        Ok(self.to_observation(&arn, detail))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         self.change(cloud, &mut detail, changes).await?;
-        let changed = self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail);
-        Ok(Observation { outputs: seen.outputs.clone(), ..changed })
+        let changed = self.to_observation(observed.outputs.get("arn").map_or("", String::as_str), detail);
+        Ok(Observation { outputs: observed.outputs.clone(), ..changed })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        // What somebody attached to our role goes with it: IAM keeps no role with policies.
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        // Policies that others attached to our role are removed with it: IAM deletes no role with policies.
         let (iam, name) = (&cloud.aws.iam, &self.name);
-        for policy in &seen.detail.attached {
+        for policy in &observed.detail.attached {
             let request = iam.detach_role_policy().role_name(name).policy_arn(policy);
-            gone_is_fine(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
+            ignore_not_found(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
         }
         let request = iam.list_role_policies().role_name(name);
         let inline = cloud.aws.call(Service::Iam, "ListRolePolicies", name, request.send()).await?;
         for policy in inline.policy_names() {
             let request = iam.delete_role_policy().role_name(name).policy_name(policy);
-            gone_is_fine(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
+            ignore_not_found(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
         }
-        for profile in &seen.detail.instance_profiles {
+        for profile in &observed.detail.instance_profiles {
             let request = iam.remove_role_from_instance_profile().role_name(name).instance_profile_name(profile);
-            gone_is_fine(cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await)?;
+            ignore_not_found(
+                cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await,
+            )?;
         }
         let request = iam.delete_role().role_name(name);
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        self.tag(cloud, &mut seen.detail.tags, self.tags.ownership()).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        self.tag(cloud, &mut observed.detail.tags, self.tags.ownership()).await?;
+        Ok(observed)
     }
 
     async fn release(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<(), Failure> {
@@ -373,7 +378,7 @@ fn partition_of(arn: &str) -> &str {
     arn.split(':').nth(1).unwrap_or("aws")
 }
 
-pub(super) fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+pub(super) fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
         Err(error) if error.class() != Class::NotFound => Err(error.into()),
         _ => Ok(()),
@@ -385,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_iam_and_are_one_objects_alone() {
+    fn role_names_fit_iam_and_are_unique_per_object() {
         let long = "c".repeat(100);
         for purpose in [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate, Purpose::Source] {
             assert!(name(&long, "uid", purpose).len() <= 64);

@@ -1,31 +1,31 @@
-//! How a role of ours differs from what is asked for, and the calls that put it right. The difference is pure.
+//! How a role that Keelson created differs from the spec, and the calls that correct it. The diff is pure.
 //!
-//! A role that we made is ours whole: a policy that nobody listed is a difference as much as one that is missing, as it changes
-//! what every node, or the control plane, may do. A boundary is compared where the account names one: where it names none, a
-//! person may have set one, and it only takes away.
+//! Keelson manages its roles completely: an unlisted policy is as much a difference as a missing one, because it
+//! changes the rights of every node or of the control plane. A boundary is compared only if the account sets one:
+//! otherwise a user may have set one, and it only restricts.
 
 use std::collections::BTreeMap;
 
 use super::cloud::{Cloud, changed_tags, changes_field, tag_changes};
 use super::policy_document;
-use super::role::{AUTO_MODE, Purpose, Role, gone_is_fine};
+use super::role::{AUTO_MODE, Purpose, Role, ignore_not_found};
 use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{Change, Failure};
 
-/// What is seen of it.
+/// What Keelson observes of a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     /// JSON.
     pub(super) trust: String,
     pub(super) attached: Vec<String>,
-    /// Policies inside the role, by name: JSON.
+    /// Inline policies by name, as JSON.
     pub(super) inline: BTreeMap<String, String>,
     pub(super) permissions_boundary: Option<String>,
     pub(super) instance_profiles: Vec<String>,
     pub(super) tags: Tags,
-    /// Node groups of the cluster that run, and no NodeGroup here says what they need.
-    pub(super) node_groups_of_nobody: Vec<String>,
+    /// Running node groups of the cluster whose requirements are unknown, because no NodeGroup here describes them.
+    pub(super) unmanaged_groups: Vec<String>,
 }
 
 impl From<&snapshots::Role> for Detail {
@@ -37,14 +37,14 @@ impl From<&snapshots::Role> for Detail {
             permissions_boundary: role.permissions_boundary.clone(),
             instance_profiles: role.instance_profiles.clone(),
             tags: role.tags.clone(),
-            node_groups_of_nobody: Vec::new(),
+            unmanaged_groups: Vec::new(),
         }
     }
 }
 
 const TRUST: &str = "trustPolicy";
 const BOUNDARY: &str = "permissionsBoundary";
-/// Of policies that are missing.
+/// The field of missing policies.
 const POLICIES: &str = "policies";
 
 fn attached_field(arn: &str) -> String {
@@ -56,10 +56,10 @@ fn inline_field(name: &str) -> String {
 }
 
 impl Role {
-    /// Every field that differs.
-    pub(super) fn differences(&self, there: &Detail, partition: &str) -> Vec<Change> {
-        let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, node_groups_of_nobody } =
-            there;
+    /// All fields that differ.
+    pub(super) fn differences(&self, current: &Detail, partition: &str) -> Vec<Change> {
+        let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, unmanaged_groups } =
+            current;
         let mut changes = Vec::new();
         if let Some(wanted) = &self.permissions_boundary
             && permissions_boundary.as_ref() != Some(wanted)
@@ -67,15 +67,15 @@ impl Role {
             changes.push(Change::in_place(BOUNDARY, permissions_boundary.as_deref().unwrap_or_default(), wanted));
         }
         let wanted = self.trust();
-        if !policy_document::same(trust, &wanted) {
+        if !policy_document::is_equivalent(trust, &wanted) {
             changes.push(Change::in_place(TRUST, policy_document::compact(trust), wanted));
         }
         let wanted = self.policies(partition);
         let missing = wanted.iter().filter(|policy| !attached.contains(policy));
         changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
-        // What runs may need what its NodeGroup, once it is here, asks for.
-        if node_groups_of_nobody.is_empty() {
-            for policy in attached.iter().filter(|policy| !self.keeps(policy, &wanted)) {
+        // Running nodes may need policies that their NodeGroup requests once it is here.
+        if unmanaged_groups.is_empty() {
+            for policy in attached.iter().filter(|policy| !self.is_wanted_or_kept(policy, &wanted)) {
                 changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
             }
             for (name, document) in inline {
@@ -86,28 +86,28 @@ impl Role {
         changes
     }
 
-    fn keeps(&self, policy: &String, wanted: &[String]) -> bool {
-        wanted.contains(policy) || self.leaves(policy)
+    fn is_wanted_or_kept(&self, policy: &String, wanted: &[String]) -> bool {
+        wanted.contains(policy) || self.is_kept(policy)
     }
 
-    /// Whether a policy is attached or written into it that is to go.
-    pub(super) fn takes_away(&self, there: &Detail, partition: &str) -> bool {
+    /// Whether an attached or inline policy would be removed.
+    pub(super) fn has_extra_policies(&self, current: &Detail, partition: &str) -> bool {
         let wanted = self.policies(partition);
-        !there.inline.is_empty() || there.attached.iter().any(|policy| !self.keeps(policy, &wanted))
+        !current.inline.is_empty() || current.attached.iter().any(|policy| !self.is_wanted_or_kept(policy, &wanted))
     }
 
-    /// Whether a policy that is attached stays, though it is not wanted: NodeGroups ask for it and the account does not allow it (any
-    /// more), or it is what Auto Mode needs, which stays on where the spec no longer names it.
-    fn leaves(&self, policy: &str) -> bool {
+    /// Whether an attached policy stays although it is not wanted: NodeGroups request it but the account does not allow
+    /// it (any more), or Auto Mode needs it, which stays on after the spec no longer sets it.
+    fn is_kept(&self, policy: &str) -> bool {
         let name = policy.rsplit('/').next().unwrap_or_default();
         let auto_mode = self.purpose == Purpose::Cluster && policy.contains(":iam::aws:") && AUTO_MODE.contains(&name);
-        auto_mode || self.left_policies.iter().any(|left| left == policy)
+        auto_mode || self.kept_policies.iter().any(|kept| kept == policy)
     }
 
-    /// Makes the changes, and `detail` as it is then.
+    /// Applies the changes, and updates `detail`.
     pub(super) async fn change(&self, cloud: &Cloud, detail: &mut Detail, changes: &[Change]) -> Result<(), Failure> {
         let (iam, name) = (&cloud.aws.iam, &self.name);
-        // First what takes rights away.
+        // Changes that restrict rights come first.
         if let Some(boundary) = self.permissions_boundary.as_ref().filter(|_| changes_field(changes, BOUNDARY)) {
             let request = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary);
             cloud.aws.call(Service::Iam, "PutRolePermissionsBoundary", name, request.send()).await?;
@@ -121,14 +121,14 @@ impl Role {
         for policy in detail.attached.clone() {
             if changes_field(changes, &attached_field(&policy)) {
                 let request = iam.detach_role_policy().role_name(name).policy_arn(&policy);
-                gone_is_fine(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
+                ignore_not_found(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
                 detail.attached.retain(|attached| *attached != policy);
             }
         }
         for policy in detail.inline.keys().cloned().collect::<Vec<_>>() {
             if changes_field(changes, &inline_field(&policy)) {
                 let request = iam.delete_role_policy().role_name(name).policy_name(&policy);
-                gone_is_fine(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
+                ignore_not_found(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
                 detail.inline.remove(&policy);
             }
         }
@@ -155,7 +155,7 @@ mod tests {
 
     fn role(purpose: Purpose, boundary: Option<&str>) -> Role {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = ResourceContext {
+        let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -165,10 +165,10 @@ mod tests {
         let account =
             AccountSettings { permissions_boundary: boundary.map(str::to_owned), ..AccountSettings::default() };
         let more = if purpose == Purpose::Node { vec![MORE.to_owned()] } else { Vec::new() };
-        Role::new(&making, purpose, &more, &account)
+        Role::new(&context, purpose, &more, &account)
     }
 
-    fn as_asked(role: &Role) -> Detail {
+    fn as_specified(role: &Role) -> Detail {
         Detail {
             trust: role.trust(),
             attached: role.policies("aws"),
@@ -178,24 +178,24 @@ mod tests {
         }
     }
 
-    fn told(role: &Role, change: impl FnOnce(&mut Detail)) -> Vec<String> {
-        let mut there = as_asked(role);
-        change(&mut there);
-        let told = |Change { field, from, to, .. }: Change| format!("{field}: {from} -> {to}");
-        role.differences(&there, "aws").into_iter().map(told).collect()
+    fn changes_after(role: &Role, change: impl FnOnce(&mut Detail)) -> Vec<String> {
+        let mut current = as_specified(role);
+        change(&mut current);
+        let format_change = |Change { field, from, to, .. }: Change| format!("{field}: {from} -> {to}");
+        role.differences(&current, "aws").into_iter().map(format_change).collect()
     }
 
     #[test]
-    fn all_of_a_role_that_we_made_is_compared() {
+    fn every_part_of_an_owned_role_is_compared() {
         let node = role(Purpose::Node, Some(BOUNDARY_ARN));
-        assert_eq!(told(&node, |_| ()), Vec::<String>::new());
+        assert_eq!(changes_after(&node, |_| ()), Vec::<String>::new());
         let admin = aws("AdministratorAccess");
-        let differs = told(&node, |there| {
-            there.attached.push(admin.clone());
-            there.attached.retain(|policy| policy != MORE);
-            there.inline.insert("by-hand".into(), "{ \"Statement\": [] }".into());
-            there.permissions_boundary = None;
-            there.tags.apply(Tags::new().with("env", "prod").with("theirs", "x"));
+        let changes = changes_after(&node, |current| {
+            current.attached.push(admin.clone());
+            current.attached.retain(|policy| policy != MORE);
+            current.inline.insert("by-hand".into(), "{ \"Statement\": [] }".into());
+            current.permissions_boundary = None;
+            current.tags.apply(Tags::new().with("env", "prod").with("theirs", "x"));
         });
         let expected = [
             format!("permissionsBoundary:  -> {BOUNDARY_ARN}"),
@@ -204,42 +204,43 @@ mod tests {
             "inlinePolicies[by-hand]: {\"Statement\":[]} -> ".to_owned(),
             "tags.env: prod -> (none)".to_owned(),
         ];
-        assert_eq!(differs, expected);
-        let differs =
-            told(&node, |there| there.trust = there.trust.replace("ec2.amazonaws.com", "lambda.amazonaws.com"));
-        assert!(differs[0].starts_with("trustPolicy: ") && differs[0].contains("lambda") && differs.len() == 1);
+        assert_eq!(changes, expected);
+        let changes = changes_after(&node, |current| {
+            current.trust = current.trust.replace("ec2.amazonaws.com", "lambda.amazonaws.com")
+        });
+        assert!(changes[0].starts_with("trustPolicy: ") && changes[0].contains("lambda") && changes.len() == 1);
     }
 
     #[test]
-    fn a_boundary_is_compared_where_the_account_names_one() {
-        let other = |there: &mut Detail| there.permissions_boundary = Some(aws("PowerUserAccess"));
-        assert_eq!(told(&role(Purpose::Node, None), other), Vec::<String>::new());
-        let differs = told(&role(Purpose::Node, Some(BOUNDARY_ARN)), other);
-        assert_eq!(differs, [format!("permissionsBoundary: {} -> {BOUNDARY_ARN}", aws("PowerUserAccess"))]);
+    fn boundary_is_compared_only_if_the_account_sets_one() {
+        let other = |current: &mut Detail| current.permissions_boundary = Some(aws("PowerUserAccess"));
+        assert_eq!(changes_after(&role(Purpose::Node, None), other), Vec::<String>::new());
+        let changes = changes_after(&role(Purpose::Node, Some(BOUNDARY_ARN)), other);
+        assert_eq!(changes, [format!("permissionsBoundary: {} -> {BOUNDARY_ARN}", aws("PowerUserAccess"))]);
     }
 
     #[test]
-    fn what_auto_mode_needs_stays_and_so_does_what_node_groups_ask_for_and_may_not_have() {
-        let attach = |policy: String| move |there: &mut Detail| there.attached.push(policy);
+    fn auto_mode_policies_and_disallowed_requested_policies_are_kept() {
+        let attach = |policy: String| move |current: &mut Detail| current.attached.push(policy);
         let compute = aws("AmazonEKSComputePolicy");
         let cluster = role(Purpose::Cluster, None);
-        assert_eq!(told(&cluster, attach(compute.clone())), Vec::<String>::new());
-        let of_that_name = "arn:aws:iam::123456789012:policy/AmazonEKSComputePolicy".to_owned();
-        assert_eq!(told(&cluster, attach(of_that_name)).len(), 1);
-        assert_eq!(told(&role(Purpose::Node, None), attach(compute)).len(), 1, "of nodes it is none");
-        let theirs = "arn:aws:iam::123456789012:policy/theirs".to_owned();
-        let node = role(Purpose::Node, None).leaving(std::slice::from_ref(&theirs));
-        assert_eq!(told(&node, attach(theirs)), Vec::<String>::new());
+        assert_eq!(changes_after(&cluster, attach(compute.clone())), Vec::<String>::new());
+        let same_name = "arn:aws:iam::123456789012:policy/AmazonEKSComputePolicy".to_owned();
+        assert_eq!(changes_after(&cluster, attach(same_name)).len(), 1);
+        assert_eq!(changes_after(&role(Purpose::Node, None), attach(compute)).len(), 1, "not for node roles");
+        let foreign = "arn:aws:iam::123456789012:policy/theirs".to_owned();
+        let node = role(Purpose::Node, None).with_kept_policies(std::slice::from_ref(&foreign));
+        assert_eq!(changes_after(&node, attach(foreign)), Vec::<String>::new());
     }
 
     #[test]
-    fn nothing_is_taken_from_the_role_while_nodes_run_that_no_node_group_stands_for() {
+    fn no_policy_is_removed_while_unmanaged_groups_exist() {
         let role = role(Purpose::Node, None);
-        let mut there = as_asked(&role);
-        there.attached.push("arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore".to_owned());
-        there.inline.insert("more".to_owned(), "{}".to_owned());
-        assert_eq!(role.differences(&there, "aws").len(), 2);
-        there.node_groups_of_nobody.push("restored-later".to_owned());
-        assert_eq!(role.differences(&there, "aws"), []);
+        let mut current = as_specified(&role);
+        current.attached.push("arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore".to_owned());
+        current.inline.insert("more".to_owned(), "{}".to_owned());
+        assert_eq!(role.differences(&current, "aws").len(), 2);
+        current.unmanaged_groups.push("restored-later".to_owned());
+        assert_eq!(role.differences(&current, "aws"), []);
     }
 }

@@ -1,9 +1,9 @@
-//! The default route of a route table: to the internet gateway, or to a NAT gateway.
+//! The default route of a route table: to the internet gateway or to a NAT gateway.
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::RouteState;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use super::kind::{Area, Kind};
 use super::route_table::Table;
 use super::{internet_gateway, nat_gateway};
@@ -14,38 +14,38 @@ use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, Po
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("route", "route", Area::Network).removable();
 
-/// Everything that is not in the VPC.
+/// All destinations outside the VPC.
 const ANYWHERE: &str = "0.0.0.0/0";
 
 /// The default route of a table.
 pub struct Route {
     table: Table,
-    /// The zone whose NAT gateway it leads to; `None`: to the internet gateway.
+    /// The zone of its NAT gateway; `None`: to the internet gateway.
     nat: Option<String>,
     intervals: Intervals,
 }
 
-/// Where it leads.
+/// The target of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     target: RouteTarget,
     blackhole: bool,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(table: &Table) -> Key {
     KIND.named(table.name())
 }
 
 impl Route {
     /// The public subnets' route to the internet.
-    pub fn to_internet(making: &ResourceContext<'_>) -> Self {
-        Self { table: Table::Public, nat: None, intervals: making.intervals }
+    pub fn to_internet(context: &ResourceContext<'_>) -> Self {
+        Self { table: Table::Public, nat: None, intervals: context.intervals }
     }
 
     /// A private subnet's route to the NAT gateway in `nat_zone`.
-    pub fn to_nat(making: &ResourceContext<'_>, table: Table, nat_zone: &str) -> Self {
-        Self { table, nat: Some(nat_zone.into()), intervals: making.intervals }
+    pub fn to_nat(context: &ResourceContext<'_>, table: Table, nat_zone: &str) -> Self {
+        Self { table, nat: Some(nat_zone.into()), intervals: context.intervals }
     }
 
     fn target(&self) -> Key {
@@ -60,7 +60,7 @@ impl Route {
     }
 }
 
-fn observed(table: &str, detail: Detail) -> Observation<Detail> {
+fn to_observation(table: &str, detail: Detail) -> Observation<Detail> {
     let state = if detail.blackhole { "blackhole" } else { "active" };
     Observation::ready(format!("{table}:{ANYWHERE}"), state, detail).output("routeTable", table)
 }
@@ -94,12 +94,12 @@ impl Resource for Route {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let Some(id) = refs.get(&self.target()) else { return Vec::new() };
-        if seen.detail.target == self.wanted(id) {
+        if observed.detail.target == self.wanted(id) {
             return Vec::new();
         }
-        vec![Change::in_place("target", format!("{:?}", seen.detail.target), id)]
+        vec![Change::in_place("target", format!("{:?}", observed.detail.target), id)]
     }
 
     async fn observe(
@@ -109,7 +109,7 @@ impl Resource for Route {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
+        let tables = cloud.aws.snapshots.route_tables(max_staleness(options)).await?;
         let table = refs.get(&self.table.key());
         let Some(table) = tables.iter().find(|one| Some(one.id.as_str()) == table) else {
             return Ok(Presence::Absent);
@@ -118,7 +118,7 @@ impl Resource for Route {
             return Ok(Presence::Absent);
         };
         let blackhole = route.state == Some(RouteState::Blackhole);
-        Ok(Presence::Ours(observed(&table.id, Detail { target: route.target.clone(), blackhole })))
+        Ok(Presence::Ours(to_observation(&table.id, Detail { target: route.target.clone(), blackhole })))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -129,14 +129,14 @@ impl Resource for Route {
             None => request.gateway_id(target),
         };
         let answer = cloud.aws.call(Service::Ec2, "CreateRoute", table, request.send()).await;
-        // RouteAlreadyExists: made by a try whose answer was lost. Whether it leads to the right place shows the next look.
+        // RouteAlreadyExists: created by an attempt whose response was lost. The next observation checks its target.
         match answer.map(drop) {
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
             other => other?,
         }
-        Ok(observed(table, Detail { target: self.wanted(target), blackhole: false }))
+        Ok(to_observation(table, Detail { target: self.wanted(target), blackhole: false }))
     }
 
     async fn update(
@@ -153,11 +153,11 @@ impl Resource for Route {
             None => request.gateway_id(target),
         };
         cloud.aws.call(Service::Ec2, "ReplaceRoute", table, request.send()).await?;
-        Ok(observed(table, Detail { target: self.wanted(target), blackhole: false }))
+        Ok(to_observation(table, Detail { target: self.wanted(target), blackhole: false }))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let table = seen.outputs.get("routeTable").cloned().unwrap_or_default();
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let table = observed.outputs.get("routeTable").cloned().unwrap_or_default();
         let request = cloud.aws.ec2.delete_route().route_table_id(&table).destination_cidr_block(ANYWHERE);
         cloud.aws.call(Service::Ec2, "DeleteRoute", &table, request.send()).await?;
         Ok(Presence::Absent)

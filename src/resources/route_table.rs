@@ -1,12 +1,12 @@
 //! A route table: one for all public subnets, one for the private subnet of each zone. Its routes and associations are
-//! resources of their own, and go with it and with the subnets.
+//! separate resources, deleted with the table and with the subnets.
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{SearchResult, find};
 use super::vpc;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -15,19 +15,19 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
-    Kind::new("routeTable", "route table", Area::Network).in_ec2(|lists| as_placed(&lists.route_tables));
+    Kind::new("routeTable", "route table", Area::Network).in_ec2(|lists| as_located(&lists.route_tables));
 
 /// Which route table: all public subnets share one, each private subnet has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// Of the public subnets.
+    /// For the public subnets.
     Public,
-    /// Of the private subnet of a zone.
+    /// For the private subnet of a zone.
     Private(String),
 }
 
 impl Table {
-    /// The table of a subnet.
+    /// The table for a subnet.
     pub fn of(tier: SubnetTier, zone: &str) -> Self {
         match tier {
             SubnetTier::Public => Table::Public,
@@ -35,7 +35,7 @@ impl Table {
         }
     }
 
-    /// The name behind the kind in keys.
+    /// The name part of keys.
     pub fn name(&self) -> String {
         match self {
             Table::Public => "public".into(),
@@ -43,13 +43,13 @@ impl Table {
         }
     }
 
-    /// Its name in the graph.
+    /// The key in the graph.
     pub fn key(&self) -> Key {
         KIND.named(self.name())
     }
 
-    /// The table that a key of a table, route or association names.
-    pub fn named(name: &str) -> Option<Self> {
+    /// Parses the name part of a key of a table, route or association.
+    pub fn parse(name: &str) -> Option<Self> {
         match name.split_once('/') {
             None if name == "public" => Some(Table::Public),
             Some(("private", zone)) => Some(Table::Private(zone.into())),
@@ -65,13 +65,13 @@ pub struct RouteTable {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
+/// Only its tags can differ.
 pub type Detail = Tags;
 
 impl RouteTable {
-    /// A route table.
-    pub fn new(making: &ResourceContext<'_>, table: Table) -> Self {
-        Self { tags: making.tags(&table.key()), table, intervals: making.intervals }
+    /// Creates the resource for a route table.
+    pub fn new(context: &ResourceContext<'_>, table: Table) -> Self {
+        Self { tags: context.tags(&table.key()), table, intervals: context.intervals }
     }
 }
 
@@ -88,7 +88,7 @@ impl Resource for RouteTable {
         vec![vpc::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A table in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -105,8 +105,8 @@ impl Resource for RouteTable {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &observed.detail)
     }
 
     async fn observe(
@@ -116,9 +116,9 @@ impl Resource for RouteTable {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
+        let tables = cloud.aws.snapshots.route_tables(max_staleness(options)).await?;
         Ok(match find(cloud, &tables, &self.table.key(), options, refs) {
-            Claim::Ours(table) => Presence::Ours(Observation::ready(&table.id, "available", table.tags.clone())),
+            SearchResult::Ours(table) => Presence::Ours(Observation::ready(&table.id, "available", table.tags.clone())),
             other => other.not_ours(),
         })
     }
@@ -140,21 +140,21 @@ impl Resource for RouteTable {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
-        Ok(seen)
+        let mut observed = observed.clone();
+        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        Ok(observed)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_route_table().route_table_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteRouteTable", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_route_table().route_table_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteRouteTable", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

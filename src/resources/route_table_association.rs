@@ -1,8 +1,8 @@
-//! Which route table a subnet uses.
+//! The route table that a subnet uses.
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use super::kind::{Area, Kind};
 use super::route_table::Table;
 use super::subnet;
@@ -13,25 +13,25 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("routeTableAssociation", "route table association", Area::Network);
 
-/// A subnet's tie to its route table.
+/// A subnet's association with its route table.
 pub struct RouteTableAssociation {
     tier: SubnetTier,
     zone: String,
     intervals: Intervals,
 }
 
-/// The table it leads to.
+/// The id of the table.
 pub type Detail = String;
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
     KIND.named(subnet::key(tier, zone).name())
 }
 
 impl RouteTableAssociation {
-    /// The tie of a zone's subnet.
-    pub fn new(making: &ResourceContext<'_>, tier: SubnetTier, zone: &str) -> Self {
-        Self { tier, zone: zone.into(), intervals: making.intervals }
+    /// The association of a zone's subnet.
+    pub fn new(context: &ResourceContext<'_>, tier: SubnetTier, zone: &str) -> Self {
+        Self { tier, zone: zone.into(), intervals: context.intervals }
     }
 
     fn table(&self) -> Key {
@@ -43,7 +43,7 @@ impl RouteTableAssociation {
     }
 }
 
-fn observed(id: &str, table: &str) -> Observation<Detail> {
+fn to_observation(id: &str, table: &str) -> Observation<Detail> {
     Observation::ready(id, "associated", table.to_owned())
 }
 
@@ -68,7 +68,7 @@ impl Resource for RouteTableAssociation {
         Some(self.subnet())
     }
 
-    /// A table cannot go while a subnet uses it.
+    /// EC2 does not delete a table that a subnet uses.
     fn holds(&self) -> Vec<Key> {
         vec![self.table()]
     }
@@ -81,9 +81,9 @@ impl Resource for RouteTableAssociation {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         match refs.get(&self.table()) {
-            Some(table) if table != seen.detail => vec![Change::in_place("routeTable", &seen.detail, table)],
+            Some(table) if table != observed.detail => vec![Change::in_place("routeTable", &observed.detail, table)],
             _ => Vec::new(),
         }
     }
@@ -95,37 +95,39 @@ impl Resource for RouteTableAssociation {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
+        let tables = cloud.aws.snapshots.route_tables(max_staleness(options)).await?;
         let Some(subnet) = refs.get(&self.subnet()) else { return Ok(Presence::Absent) };
         let ours = tables.iter().filter(|table| table.tags.is_owned_by(&cloud.owner.uid));
         let mut all = ours.flat_map(|table| table.associations.iter().map(move |one| (&table.id, one)));
         let found = all.find(|(_, association)| association.subnet_id.as_deref() == Some(subnet));
-        Ok(found.map_or(Presence::Absent, |(table, association)| Presence::Ours(observed(&association.id, table))))
+        Ok(found
+            .map_or(Presence::Absent, |(table, association)| Presence::Ours(to_observation(&association.id, table))))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let (subnet, table) = (refs.id(&self.subnet())?, refs.id(&self.table())?);
         let request = cloud.aws.ec2.associate_route_table().subnet_id(subnet).route_table_id(table);
         let answer = cloud.aws.call(Service::Ec2, "AssociateRouteTable", subnet, request.send()).await?;
-        Ok(observed(&answer.association_id.unwrap_or_default(), table))
+        Ok(to_observation(&answer.association_id.unwrap_or_default(), table))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         _: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
         let table = refs.id(&self.table())?;
-        let request = cloud.aws.ec2.replace_route_table_association().association_id(&seen.id).route_table_id(table);
-        let answer = cloud.aws.call(Service::Ec2, "ReplaceRouteTableAssociation", &seen.id, request.send()).await?;
-        Ok(observed(&answer.new_association_id.unwrap_or_default(), table))
+        let request =
+            cloud.aws.ec2.replace_route_table_association().association_id(&observed.id).route_table_id(table);
+        let answer = cloud.aws.call(Service::Ec2, "ReplaceRouteTableAssociation", &observed.id, request.send()).await?;
+        Ok(to_observation(&answer.new_association_id.unwrap_or_default(), table))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.disassociate_route_table().association_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DisassociateRouteTable", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.disassociate_route_table().association_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DisassociateRouteTable", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 }

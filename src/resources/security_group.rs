@@ -1,11 +1,11 @@
-//! The security group of interface endpoints: HTTPS from the VPC. (The cluster's own security group is made by EKS.)
+//! The security group of interface endpoints: HTTPS from the VPC. (EKS creates the cluster's own security group.)
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{SearchResult, find};
 use super::vpc;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -13,7 +13,7 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, Po
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("securityGroup", "security group", Area::Network)
-    .in_ec2(|lists| as_placed(&lists.security_groups))
+    .in_ec2(|lists| as_located(&lists.security_groups))
     .removable();
 
 const HTTPS: i32 = 443;
@@ -26,28 +26,28 @@ pub struct SecurityGroup {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
-    lets_https_in: bool,
+    allows_https: bool,
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     KIND.named("endpoints")
 }
 
 impl SecurityGroup {
-    /// A group that lets HTTPS in from the VPC.
-    pub fn new(making: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
-        let name = format!("keelson-{}-endpoints", making.cluster_name);
-        Self { name, vpc_cidr: vpc_cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
+    /// A group that allows HTTPS from the VPC.
+    pub fn new(context: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
+        let name = format!("keelson-{}-endpoints", context.cluster_name);
+        Self { name, vpc_cidr: vpc_cidr.into(), tags: context.tags(&key()), intervals: context.intervals }
     }
 }
 
-fn observed(id: &str, detail: Detail) -> Observation<Detail> {
-    let phase = if detail.lets_https_in { Phase::Ready } else { Phase::Incomplete };
+fn to_observation(id: &str, detail: Detail) -> Observation<Detail> {
+    let phase = if detail.allows_https { Phase::Ready } else { Phase::Incomplete };
     Observation::ready(id, "available", detail).phase(phase)
 }
 
@@ -64,7 +64,7 @@ impl Resource for SecurityGroup {
         vec![vpc::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A group in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -77,14 +77,14 @@ impl Resource for SecurityGroup {
         self.intervals.shared()
     }
 
-    /// Its name is taken once in a VPC, but the refusal does not tell the id.
+    /// Its name is unique in a VPC, but the error on a duplicate does not contain the id.
     fn records_intent(&self) -> bool {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        if !seen.detail.lets_https_in {
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        if !observed.detail.allows_https {
             changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", self.vpc_cidr)));
         }
         changes
@@ -97,16 +97,16 @@ impl Resource for SecurityGroup {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let groups = cloud.aws.snapshots.security_groups(fresh(options)).await?;
+        let groups = cloud.aws.snapshots.security_groups(max_staleness(options)).await?;
         let group = match find(cloud, &groups, &key(), options, refs) {
-            Claim::Ours(group) => group,
+            SearchResult::Ours(group) => group,
             other => return Ok(other.not_ours()),
         };
-        let lets_https_in = group
+        let allows_https = group
             .ingress
             .iter()
             .any(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS) && rule.cidrs.contains(&self.vpc_cidr));
-        Ok(Presence::Ours(observed(&group.id, Detail { lets_https_in, tags: group.tags.clone() })))
+        Ok(Presence::Ours(to_observation(&group.id, Detail { allows_https, tags: group.tags.clone() })))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -120,36 +120,36 @@ impl Resource for SecurityGroup {
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::SecurityGroup));
         let answer = cloud.aws.call(Service::Ec2, "CreateSecurityGroup", &self.name, request.send()).await?;
         let id = answer.group_id.unwrap_or_default();
-        Ok(observed(&id, Detail { lets_https_in: false, tags: self.tags.clone() }))
+        Ok(to_observation(&id, Detail { allows_https: false, tags: self.tags.clone() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         if changes_field(changes, "ingress") {
             let range = IpRange::builder().cidr_ip(&self.vpc_cidr).description("the VPC").build();
             let rule = IpPermission::builder().ip_protocol("tcp").from_port(HTTPS).to_port(HTTPS).ip_ranges(range);
             let request =
-                cloud.aws.ec2.authorize_security_group_ingress().group_id(&seen.id).ip_permissions(rule.build());
-            cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &seen.id, request.send()).await?;
-            detail.lets_https_in = true;
+                cloud.aws.ec2.authorize_security_group_ingress().group_id(&observed.id).ip_permissions(rule.build());
+            cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &observed.id, request.send()).await?;
+            detail.allows_https = true;
         }
-        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(observed(&seen.id, detail))
+        cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(to_observation(&observed.id, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_security_group().group_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_security_group().group_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

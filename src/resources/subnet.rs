@@ -1,6 +1,6 @@
 //! A subnet: private for nodes and pods, public for load balancers and NAT gateways.
 //!
-//! The tags tell load balancer controllers where to put what:
+//! The tags tell load balancer controllers which subnets to use:
 //! <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
 
 use async_trait::async_trait;
@@ -8,9 +8,9 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{SearchResult, find};
 use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -18,7 +18,7 @@ use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_placed(&lists.subnets));
+pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_located(&lists.subnets));
 
 /// A subnet of the cluster's own VPC.
 pub struct Subnet {
@@ -29,7 +29,7 @@ pub struct Subnet {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of a subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     vpc: String,
@@ -39,12 +39,12 @@ pub struct Detail {
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
     KIND.named(format!("{}/{zone}", tier_name(tier)))
 }
 
-/// As in keys.
+/// The tier's name in keys.
 pub fn tier_name(tier: SubnetTier) -> &'static str {
     match tier {
         SubnetTier::Private => "private",
@@ -52,7 +52,7 @@ pub fn tier_name(tier: SubnetTier) -> &'static str {
     }
 }
 
-/// The zone a subnet's key names.
+/// The tier and zone in a subnet's key.
 pub fn zone_of(key: &Key) -> Option<(SubnetTier, &str)> {
     let (tier, zone) = key.name().split_once('/')?;
     match (key.kind(), tier) {
@@ -64,17 +64,17 @@ pub fn zone_of(key: &Key) -> Option<(SubnetTier, &str)> {
 
 impl Subnet {
     /// A subnet of a zone.
-    pub fn new(making: &ResourceContext<'_>, tier: SubnetTier, zone: &str, cidr: Ipv4Net) -> Self {
+    pub fn new(context: &ResourceContext<'_>, tier: SubnetTier, zone: &str, cidr: Ipv4Net) -> Self {
         let role = match tier {
             SubnetTier::Private => "kubernetes.io/role/internal-elb",
             SubnetTier::Public => "kubernetes.io/role/elb",
         };
-        let cluster = format!("kubernetes.io/cluster/{}", making.cluster_name);
-        let tags = making.tags(&key(tier, zone)).with(role, "1").with(cluster, "shared");
-        Self { tier, zone: zone.into(), cidr, tags, intervals: making.intervals }
+        let cluster = format!("kubernetes.io/cluster/{}", context.cluster_name);
+        let tags = context.tags(&key(tier, zone)).with(role, "1").with(cluster, "shared");
+        Self { tier, zone: zone.into(), cidr, tags, intervals: context.intervals }
     }
 
-    fn observed(&self, id: &str, state: &str, detail: Detail) -> Observation<Detail> {
+    fn to_observation(&self, id: &str, state: &str, detail: Detail) -> Observation<Detail> {
         let tier = match self.tier {
             SubnetTier::Private => "Private",
             SubnetTier::Public => "Public",
@@ -103,12 +103,12 @@ impl Resource for Subnet {
         vec![vpc::key()]
     }
 
-    /// As with NAT gateways: the network stays until the cluster is gone.
+    /// As with NAT gateways: the network stays until the cluster is deleted.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A subnet in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -125,17 +125,18 @@ impl Resource for Subnet {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let Detail { vpc: _, zone, cidr, public_addresses, tags } = &seen.detail;
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let Detail { vpc: _, zone, cidr, public_addresses, tags } = &observed.detail;
         let mut changes = tag_changes(&self.tags, tags);
-        let why = "a subnet keeps its place: make a new cluster in a new VPC";
+        let why = "a subnet cannot be moved: create a new cluster in a new VPC";
         if cidr != &self.cidr.to_string() {
             changes.push(Change::forbidden("cidr", cidr, self.cidr, why));
         }
         if zone != &self.zone {
             changes.push(Change::forbidden("zone", zone, &self.zone, why));
         }
-        // A private subnet that somebody made give public addresses is put right; that is what makes it private.
+        // A private subnet that others switched to public addresses is corrected: private means without public
+        // addresses.
         if *public_addresses != self.wants_public_addresses() {
             changes.push(Change::in_place("mapPublicIpOnLaunch", public_addresses, self.wants_public_addresses()));
         }
@@ -149,9 +150,9 @@ impl Resource for Subnet {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let subnets = cloud.aws.snapshots.subnets(fresh(options)).await?;
+        let subnets = cloud.aws.snapshots.subnets(max_staleness(options)).await?;
         let subnet = match find(cloud, &subnets, &Resource::key(self), options, refs) {
-            Claim::Ours(subnet) => subnet,
+            SearchResult::Ours(subnet) => subnet,
             other => return Ok(other.not_ours()),
         };
         let detail = Detail {
@@ -162,7 +163,7 @@ impl Resource for Subnet {
             tags: subnet.tags.clone(),
         };
         let state = subnet.state.as_ref().map_or("available", |state| state.as_str());
-        Ok(Presence::Ours(self.observed(&subnet.id, state, detail)))
+        Ok(Presence::Ours(self.to_observation(&subnet.id, state, detail)))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -184,36 +185,40 @@ impl Resource for Subnet {
             public_addresses: false,
             tags: self.tags.clone(),
         };
-        Ok(self.observed(&id, "available", detail))
+        Ok(self.to_observation(&id, "available", detail))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         if changes_field(changes, "mapPublicIpOnLaunch") {
             let value = AttributeBooleanValue::builder().value(self.wants_public_addresses()).build();
-            let request = cloud.aws.ec2.modify_subnet_attribute().subnet_id(&seen.id).map_public_ip_on_launch(value);
-            cloud.aws.call(Service::Ec2, "ModifySubnetAttribute", &seen.id, request.send()).await?;
+            let request =
+                cloud.aws.ec2.modify_subnet_attribute().subnet_id(&observed.id).map_public_ip_on_launch(value);
+            cloud.aws.call(Service::Ec2, "ModifySubnetAttribute", &observed.id, request.send()).await?;
             detail.public_addresses = self.wants_public_addresses();
         }
-        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(self.observed(&seen.id, &seen.state, detail))
+        cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(self.to_observation(&observed.id, &observed.state, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_subnet().subnet_id(&seen.id);
-        match cloud.aws.call(Service::Ec2, "DeleteSubnet", &seen.id, request.send()).await {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_subnet().subnet_id(&observed.id);
+        match cloud.aws.call(Service::Ec2, "DeleteSubnet", &observed.id, request.send()).await {
             Ok(_) => Ok(Presence::Absent),
-            Err(error) => Err(blockers::named(cloud, &seen.detail.vpc, Part::Subnet(&seen.id), error.into()).await),
+            Err(error) => {
+                Err(blockers::with_blockers(cloud, &observed.detail.vpc, Part::Subnet(&observed.id), error.into())
+                    .await)
+            }
         }
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

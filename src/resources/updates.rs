@@ -1,9 +1,10 @@
-//! EKS carries out most changes by itself once they were begun, as *updates* with an id: of a cluster, of a node group, of an
-//! add-on. Only DescribeUpdate says how one ended: a cluster is ACTIVE again after one that failed, and its status shows late
-//! that one began. I/O: EKS.
+//! Most EKS changes run asynchronously as *updates* with an id: of a cluster, a node group or an add-on. Only
+//! DescribeUpdate reports the result: a cluster is ACTIVE again after a failed update, and its status shows late that
+//! one started. I/O: EKS.
 //!
-//! A kind that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns [`begun`]
-//! from `update`. Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
+//! A resource that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns
+//! [`record_start`] from `update`. Follows
+//! <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
 
 use aws_sdk_eks::types::{ErrorDetail, Update, UpdateStatus};
 use jiff::Timestamp;
@@ -14,9 +15,9 @@ use crate::aws::Service;
 use crate::aws::tokens::client_token;
 use crate::engine::{Action, Class, FailedOperation, Failure, Observation, ObserveOptions, Operation, Phase};
 
-/// What is updated. EKS finds the updates of node groups and add-ons only by their names.
+/// What is updated. EKS finds the updates of node groups and add-ons only by name.
 #[derive(Clone, Copy, Debug)]
-pub enum Updated<'a> {
+pub enum UpdateTarget<'a> {
     /// The cluster itself.
     Cluster(&'a str),
     /// A node group of the cluster.
@@ -25,44 +26,46 @@ pub enum Updated<'a> {
     Addon(&'a str, &'a str),
 }
 
-/// Updates of unknown end that are described to find the one that is under way.
-const MOST_DESCRIBED: usize = 20;
+/// Most updates to describe when looking for the one in progress.
+const MAX_DESCRIBED: usize = 20;
 
-/// The output that holds the id of the last update that is over.
+/// The output with the id of the last finished update.
 const LAST: &str = "lastUpdate";
-/// The output that says that the update under way was looked for in vain.
-const SOUGHT: &str = "soughtUpdate";
+/// The output that marks an unsuccessful search for the update in progress.
+const SEARCHED: &str = "soughtUpdate";
 
-impl<'a> Updated<'a> {
+impl<'a> UpdateTarget<'a> {
     fn cluster(self) -> &'a str {
         match self {
-            Updated::Cluster(cluster) | Updated::NodeGroup(cluster, _) | Updated::Addon(cluster, _) => cluster,
+            UpdateTarget::Cluster(cluster) | UpdateTarget::NodeGroup(cluster, _) | UpdateTarget::Addon(cluster, _) => {
+                cluster
+            }
         }
     }
 
     fn node_group(self) -> Option<String> {
         match self {
-            Updated::NodeGroup(_, name) => Some(name.to_owned()),
-            Updated::Cluster(_) | Updated::Addon(..) => None,
+            UpdateTarget::NodeGroup(_, name) => Some(name.to_owned()),
+            UpdateTarget::Cluster(_) | UpdateTarget::Addon(..) => None,
         }
     }
 
     fn addon(self) -> Option<String> {
         match self {
-            Updated::Addon(_, name) => Some(name.to_owned()),
-            Updated::Cluster(_) | Updated::NodeGroup(..) => None,
+            UpdateTarget::Addon(_, name) => Some(name.to_owned()),
+            UpdateTarget::Cluster(_) | UpdateTarget::NodeGroup(..) => None,
         }
     }
 
-    fn told(self) -> String {
+    fn label(self) -> String {
         match self {
-            Updated::Cluster(name) => format!("cluster {name}"),
-            Updated::NodeGroup(cluster, name) => format!("node group {name} of cluster {cluster}"),
-            Updated::Addon(cluster, name) => format!("add-on {name} of cluster {cluster}"),
+            UpdateTarget::Cluster(name) => format!("cluster {name}"),
+            UpdateTarget::NodeGroup(cluster, name) => format!("node group {name} of cluster {cluster}"),
+            UpdateTarget::Addon(cluster, name) => format!("add-on {name} of cluster {cluster}"),
         }
     }
 
-    /// `None`: EKS knows no such update (any more).
+    /// `None` if EKS does not know the update (any more).
     async fn describe(self, cloud: &Cloud, id: &str) -> Result<Option<Update>, Failure> {
         let request = cloud
             .aws
@@ -78,7 +81,8 @@ impl<'a> Updated<'a> {
         }
     }
 
-    /// The update that is under way, when its id is not known: begun by somebody else, or by a call whose answer was lost.
+    /// Finds the update in progress if its id is not known: started by somebody else, or by a call whose response was
+    /// lost.
     async fn find_running(self, cloud: &Cloud) -> Result<Option<Update>, Failure> {
         let (mut next, mut described) = (None, 0);
         loop {
@@ -92,7 +96,7 @@ impl<'a> Updated<'a> {
                 .set_next_token(next);
             let answer = cloud.aws.call(Service::Eks, "ListUpdates", self.cluster(), request.send()).await?;
             for id in answer.update_ids() {
-                if described == MOST_DESCRIBED {
+                if described == MAX_DESCRIBED {
                     return Ok(None);
                 }
                 described += 1;
@@ -109,73 +113,74 @@ impl<'a> Updated<'a> {
     }
 }
 
-/// Adds to what was seen of `updated` the update that is under way, or how the last one ended. `last` is what the last look saw.
+/// Adds to the observation the update in progress or the result of the last one. `last` is the previous observation.
 pub async fn follow<T>(
     cloud: &Cloud,
-    updated: Updated<'_>,
-    seen: Observation<T>,
+    target: UpdateTarget<'_>,
+    observed: Observation<T>,
     options: &ObserveOptions,
     last: Option<&Observation<T>>,
 ) -> Result<Observation<T>, Failure> {
-    let busy = matches!(seen.phase, Phase::Busy { action: Action::Update, .. });
-    let over = last.and_then(|last| last.outputs.get(LAST)).cloned();
+    let busy = matches!(observed.phase, Phase::Busy { action: Action::Update, .. });
+    let finished = last.and_then(|last| last.outputs.get(LAST)).cloned();
     let known_failed = last.and_then(|last| last.failed_operation.clone());
     let known = match last.and_then(|last| last.operation.as_ref()) {
         Some(operation) => Some(&operation.id),
         None => options.recorded_operation.as_ref(),
     };
-    // How it ended is known already, and does not change.
-    let known = known.filter(|id| over.as_ref() != Some(id));
-    let mut seen = Observation { failed_operation: known_failed, ..seen };
-    if let Some(over) = over {
-        seen = seen.output(LAST, over);
+    // The result of a finished update is known and does not change.
+    let known = known.filter(|id| finished.as_ref() != Some(id));
+    let mut observed = Observation { failed_operation: known_failed, ..observed };
+    if let Some(finished) = finished {
+        observed = observed.output(LAST, finished);
     }
     if let Some(id) = known
-        && let Some(update) = updated.describe(cloud, id).await?
+        && let Some(update) = target.describe(cloud, id).await?
     {
-        seen = noted(seen, updated, &update);
+        observed = record_update(observed, target, &update);
     }
-    // The status of what was just over shows late; and where EKS lists none, none is found by asking every few seconds.
-    let sought = last.is_some_and(|last| last.outputs.contains_key(SOUGHT));
-    let watched = last.is_some_and(|last| last.operation.is_some());
-    if !busy || seen.operation.is_some() || watched {
-        return Ok(seen);
+    // The status of a finished update shows late; and if EKS lists no update, a search every few seconds finds none
+    // either.
+    let searched = last.is_some_and(|last| last.outputs.contains_key(SEARCHED));
+    let was_running = last.is_some_and(|last| last.operation.is_some());
+    if !busy || observed.operation.is_some() || was_running {
+        return Ok(observed);
     }
-    let found = if sought { None } else { updated.find_running(cloud).await? };
-    let Some(update) = found else { return Ok(seen.output(SOUGHT, "")) };
-    let told = format!("update {} ({})", id(&update), kind(&update));
-    seen = noted(seen, updated, &update);
-    if let Phase::Busy { note, .. } = &mut seen.phase {
-        *note = told;
+    let found = if searched { None } else { target.find_running(cloud).await? };
+    let Some(update) = found else { return Ok(observed.output(SEARCHED, "")) };
+    let note_text = format!("update {} ({})", id(&update), kind(&update));
+    observed = record_update(observed, target, &update);
+    if let Phase::Busy { note, .. } = &mut observed.phase {
+        *note = note_text;
     }
-    Ok(seen)
+    Ok(observed)
 }
 
-/// What is seen right after an update was begun: EKS tells what has become of it where the same call was sent before.
-pub fn begun<T>(seen: Observation<T>, updated: Updated<'_>, update: Option<Update>) -> Observation<T> {
+/// The observation right after the start of an update. For a repeated call, EKS returns the state of the first one.
+pub fn record_start<T>(observed: Observation<T>, target: UpdateTarget<'_>, update: Option<Update>) -> Observation<T> {
     match update {
-        Some(update) => noted(seen, updated, &update),
-        None => seen.phase(Phase::Busy { action: Action::Update, since: None, note: String::new() }),
+        Some(update) => record_update(observed, target, &update),
+        None => observed.phase(Phase::Busy { action: Action::Update, since: None, note: String::new() }),
     }
 }
 
-/// The client token of an update: the same when the call is repeated after a crash or a lost answer, another once an update
-/// before it is over or a person has changed something. `step` names what is changed from what to what.
-pub fn token<T>(cloud: &Cloud, seen: &Observation<T>, step: &str) -> String {
-    let after = seen.outputs.get(LAST).map_or("", String::as_str);
+/// The client token of an update: the same when the call is repeated after a crash or a lost response, another one
+/// after the previous update finished or the user requested an action. `step` describes the changes.
+pub fn token<T>(cloud: &Cloud, observed: &Observation<T>, step: &str) -> String {
+    let after = observed.outputs.get(LAST).map_or("", String::as_str);
     client_token(&cloud.owner.uid, 0, &format!("{step}, {}, after {after}", cloud.client_token_seed))
 }
 
-fn noted<T>(seen: Observation<T>, updated: Updated<'_>, update: &Update) -> Observation<T> {
+fn record_update<T>(observed: Observation<T>, target: UpdateTarget<'_>, update: &Update) -> Observation<T> {
     match update.status() {
-        Some(UpdateStatus::Successful) => Observation { failed_operation: None, ..seen }.output(LAST, id(update)),
+        Some(UpdateStatus::Successful) => Observation { failed_operation: None, ..observed }.output(LAST, id(update)),
         Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
-            let failed = Some(failed(updated, update));
-            Observation { failed_operation: failed, ..seen }.output(LAST, id(update))
+            let failed = Some(to_failed_operation(target, update));
+            Observation { failed_operation: failed, ..observed }.output(LAST, id(update))
         }
         _ => {
             let since = update.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-            seen.running(Operation { id: id(update), kind: kind(update), since })
+            observed.running(Operation { id: id(update), kind: kind(update), since })
         }
     }
 }
@@ -188,24 +193,24 @@ fn kind(update: &Update) -> String {
     update.r#type().map_or("Update", |kind| kind.as_str()).to_owned()
 }
 
-fn failed(updated: Updated<'_>, update: &Update) -> FailedOperation {
-    let evicting = update.errors().iter().any(|error| code(error) == "PodEvictionFailure");
-    let class = if evicting { Class::EvictionBlocked } else { Class::OperationFailed };
-    let ended = update.status().map_or("ended", |status| match status {
+fn to_failed_operation(target: UpdateTarget<'_>, update: &Update) -> FailedOperation {
+    let eviction_failed = update.errors().iter().any(|error| code(error) == "PodEvictionFailure");
+    let class = if eviction_failed { Class::EvictionBlocked } else { Class::OperationFailed };
+    let result = update.status().map_or("ended", |status| match status {
         UpdateStatus::Cancelled => "was cancelled",
         _ => "failed",
     });
-    let mut message = format!("EKS update {} ({}) of {} {ended}", id(update), kind(update), updated.told());
+    let mut message = format!("EKS update {} ({}) of {} {result}", id(update), kind(update), target.label());
     let cancelled = update.cancellation().and_then(|cancellation| cancellation.reason()).map(str::to_owned);
-    let why: Vec<_> = update.errors().iter().map(told).chain(cancelled).collect();
+    let why: Vec<_> = update.errors().iter().map(format_error).chain(cancelled).collect();
     if !why.is_empty() {
         message.push_str(&format!(": {}", why.join("; ")));
     }
     message.push('.');
-    if evicting {
+    if eviction_failed {
         message.push_str(&format!(
-            " Let the pods be evicted (their PodDisruptionBudgets say which may not), then set the annotation \
-             {RECONCILE_AT_ANNOTATION} to a new value to try again"
+            " Allow the pods to be evicted (see their PodDisruptionBudgets), then set the annotation \
+             {RECONCILE_AT_ANNOTATION} to a new value to retry"
         ));
     }
     FailedOperation { id: id(update), kind: kind(update), failure: Failure::new(class, message) }
@@ -216,7 +221,7 @@ fn code(error: &ErrorDetail) -> &str {
 }
 
 /// "PodEvictionFailure: Reached max retries (ip-10-0-1-2, ip-10-0-1-3)".
-fn told(error: &ErrorDetail) -> String {
+fn format_error(error: &ErrorDetail) -> String {
     let mut text = code(error).to_owned();
     if let Some(message) = error.error_message().filter(|message| !message.is_empty()) {
         text.push_str(&format!(": {}", message.trim_end_matches('.')));
@@ -235,54 +240,54 @@ mod tests {
 
     fn update(status: UpdateStatus, error: Option<ErrorDetail>) -> Update {
         let errors = error.into_iter().collect();
-        let of = Update::builder().id("u-1").r#type(UpdateType::VersionUpdate);
-        of.status(status).set_errors(Some(errors)).build()
+        let builder = Update::builder().id("u-1").r#type(UpdateType::VersionUpdate);
+        builder.status(status).set_errors(Some(errors)).build()
     }
 
-    fn noted_on(update: &Update) -> Observation<()> {
-        noted(Observation::ready("demo", "ACTIVE", ()), Updated::NodeGroup("demo", "spot"), update)
+    fn recorded(update: &Update) -> Observation<()> {
+        record_update(Observation::ready("demo", "ACTIVE", ()), UpdateTarget::NodeGroup("demo", "spot"), update)
     }
 
     #[test]
-    fn an_update_under_way_keeps_the_resource_busy_though_its_status_does_not_show_it_yet() {
-        let seen = noted_on(&update(UpdateStatus::InProgress, None));
+    fn update_in_progress_keeps_the_resource_busy_before_its_status_shows_it() {
+        let observed = recorded(&update(UpdateStatus::InProgress, None));
         let operation = Operation { id: "u-1".into(), kind: "VersionUpdate".into(), since: None };
-        assert_eq!(seen.operation, Some(operation));
-        assert!(matches!(seen.phase, Phase::Busy { action: Action::Update, .. }));
+        assert_eq!(observed.operation, Some(operation));
+        assert!(matches!(observed.phase, Phase::Busy { action: Action::Update, .. }));
     }
 
     #[test]
-    fn an_update_that_failed_is_told_with_all_that_eks_says() {
+    fn failed_update_is_reported_with_all_details() {
         let error = ErrorDetail::builder()
             .error_code(ErrorCode::NodeCreationFailure)
             .error_message("Couldn't proceed with upgrade process.")
             .resource_ids("i-1")
             .resource_ids("i-2")
             .build();
-        let seen = noted_on(&update(UpdateStatus::Failed, Some(error)));
-        let failed = seen.failed_operation.unwrap();
+        let observed = recorded(&update(UpdateStatus::Failed, Some(error)));
+        let failed = observed.failed_operation.unwrap();
         assert_eq!(failed.failure.class, Class::OperationFailed);
         assert_eq!(
             failed.failure.message,
-            "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't proceed \
-             with upgrade process (i-1, i-2)."
+            "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't \
+             proceed with upgrade process (i-1, i-2)."
         );
-        assert_eq!(seen.phase, Phase::Ready);
+        assert_eq!(observed.phase, Phase::Ready);
     }
 
     #[test]
-    fn pods_that_may_not_be_evicted_are_for_people_to_move() {
+    fn blocked_eviction_requires_user_action() {
         let error = ErrorDetail::builder().error_code(ErrorCode::PodEvictionFailure).build();
-        let failed = noted_on(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
+        let failed = recorded(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
         assert_eq!(failed.failure.class, Class::EvictionBlocked);
         assert!(failed.failure.message.contains("keelson.dev/reconcile-at"), "{}", failed.failure);
     }
 
     #[test]
-    fn a_success_wipes_out_the_failure_before_it() {
-        let before = noted_on(&update(UpdateStatus::Cancelled, None));
+    fn successful_update_clears_the_previous_failure() {
+        let before = recorded(&update(UpdateStatus::Cancelled, None));
         assert!(before.failed_operation.as_ref().is_some_and(|f| f.failure.message.ends_with("was cancelled.")));
-        let after = noted(before, Updated::Cluster("demo"), &update(UpdateStatus::Successful, None));
+        let after = record_update(before, UpdateTarget::Cluster("demo"), &update(UpdateStatus::Successful, None));
         assert_eq!((after.failed_operation, after.operation, after.phase), (None, None, Phase::Ready));
         assert_eq!(after.outputs.get(LAST).map(String::as_str), Some("u-1"));
     }

@@ -1,8 +1,7 @@
-//! A VPC endpoint: a way to an AWS service that does not pass the NAT gateway.
+//! A VPC endpoint: access to an AWS service without the NAT gateway.
 //!
-//! S3 and DynamoDB have gateway endpoints, which cost nothing and stand in route tables; all others are interface
-//! endpoints with addresses in the private subnets. See
-//! <https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html>.
+//! S3 and DynamoDB have gateway endpoints, which are free and use route tables; all others are interface endpoints with
+//! addresses in the private subnets. See <https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html>.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{ResourceType, UnsuccessfulItem, VpcEndpointType};
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
-use super::kind::{Area, Kind, as_placed};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes};
+use super::kind::{Area, Kind, as_located};
+use super::proof::{SearchResult, find};
 use super::route_table::Table;
 use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
@@ -25,14 +24,15 @@ use crate::engine::{
 };
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("vpcEndpoint", "VPC endpoint", Area::Network).in_ec2(|lists| as_placed(&lists.vpc_endpoints)).removable();
+pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
+    .in_ec2(|lists| as_located(&lists.vpc_endpoints))
+    .removable();
 
-/// How EC2 names an endpoint that is not there.
-const GONE: &str = "InvalidVpcEndpointId.NotFound";
-const OTHER: &str = "IdempotentParameterMismatch";
-/// How often one endpoint may have been deleted by others and made again within the life of a token.
-const MOST_ATTEMPTS: u64 = 20;
+/// EC2's error code for a missing endpoint.
+const NOT_FOUND_CODE: &str = "InvalidVpcEndpointId.NotFound";
+const MISMATCH_CODE: &str = "IdempotentParameterMismatch";
+/// How often an endpoint may be deleted by others and recreated within the lifetime of a token.
+const MAX_ATTEMPTS: u64 = 20;
 
 /// An endpoint of the VPC.
 pub struct VpcEndpoint {
@@ -42,39 +42,39 @@ pub struct VpcEndpoint {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     /// Route tables of a gateway endpoint, subnets of an interface endpoint.
-    places: BTreeSet<String>,
+    attachments: BTreeSet<String>,
     security_groups: BTreeSet<String>,
-    /// Whether the service's usual name leads to it.
+    /// Whether the service's default DNS name resolves to it.
     private_dns: bool,
     tags: Tags,
 }
 
-const PLACES: &str = "places";
+const ATTACHMENTS: &str = "places";
 const SECURITY_GROUP: &str = "securityGroup";
 const PRIVATE_DNS: &str = "privateDnsEnabled";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(service: &str) -> Key {
     KIND.named(service)
 }
 
-/// Whether a service has a gateway endpoint, and so needs neither addresses nor a security group.
+/// Whether a service has a gateway endpoint, which needs neither addresses nor a security group.
 pub fn is_gateway(service: &str) -> bool {
     matches!(service, "s3" | "dynamodb")
 }
 
 impl VpcEndpoint {
     /// An endpoint of a service, by its short name, e.g. `s3` or `ecr.api`.
-    pub fn new(making: &ResourceContext<'_>, service: &str, zones: &[String]) -> Self {
-        let tags = making.tags(&key(service));
-        Self { service: service.into(), zones: zones.to_vec(), tags, intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, service: &str, zones: &[String]) -> Self {
+        let tags = context.tags(&key(service));
+        Self { service: service.into(), zones: zones.to_vec(), tags, intervals: context.intervals }
     }
 
-    fn places(&self) -> Vec<Key> {
+    fn attachments(&self) -> Vec<Key> {
         let zones = self.zones.iter();
         if is_gateway(&self.service) {
             zones.map(|zone| Table::Private(zone.clone()).key()).collect()
@@ -84,22 +84,22 @@ impl VpcEndpoint {
     }
 }
 
-fn observed(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
+fn to_observation(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
     let state = endpoint.state.as_ref().map_or("pending", |state| state.as_str()).to_owned();
     let busy = |action| Phase::Busy { action, since: None, note: String::new() };
-    // EC2 writes these states in both cases.
+    // EC2 returns these states in upper or lower case.
     let phase = match state.to_lowercase().as_str() {
         "available" => Phase::Ready,
         "deleting" => busy(Action::Delete),
         "failed" | "rejected" | "expired" | "partial" => Phase::Failed {
-            reason: endpoint.failure.clone().unwrap_or_else(|| format!("AWS says {state}")),
+            reason: endpoint.failure.clone().unwrap_or_else(|| format!("state {state}")),
             class: Class::Unknown,
             recreate: false,
         },
         _ => busy(Action::Create),
     };
     let detail = Detail {
-        places: endpoint.route_table_ids.iter().chain(&endpoint.subnet_ids).cloned().collect(),
+        attachments: endpoint.route_table_ids.iter().chain(&endpoint.subnet_ids).cloned().collect(),
         security_groups: endpoint.security_group_ids.iter().cloned().collect(),
         private_dns: endpoint.private_dns,
         tags: endpoint.tags.clone(),
@@ -107,9 +107,9 @@ fn observed(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
     Observation::ready(&endpoint.id, state, detail).phase(phase)
 }
 
-/// Whether the token stands for another endpoint.
-fn is_used_up(error: &AwsError) -> bool {
-    [GONE, OTHER].map(Some).contains(&error.code.as_deref())
+/// Whether the token belongs to another endpoint.
+fn is_token_used(error: &AwsError) -> bool {
+    [NOT_FOUND_CODE, MISMATCH_CODE].map(Some).contains(&error.code.as_deref())
 }
 
 #[async_trait]
@@ -123,15 +123,15 @@ impl Resource for VpcEndpoint {
 
     fn after(&self) -> Vec<Key> {
         let group = (!is_gateway(&self.service)).then(security_group::key);
-        self.places().into_iter().chain(group).chain([vpc::key()]).collect()
+        self.attachments().into_iter().chain(group).chain([vpc::key()]).collect()
     }
 
-    /// As with NAT gateways: the network stays until the cluster is gone.
+    /// As with NAT gateways: the network stays until the cluster is deleted.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// An endpoint in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -149,23 +149,23 @@ impl Resource for VpcEndpoint {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        let wanted: Vec<_> = self.places().iter().filter_map(|place| refs.get(place).map(str::to_owned)).collect();
-        let missing: Vec<_> = wanted.iter().filter(|id| !seen.detail.places.contains(*id)).cloned().collect();
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        let wanted: Vec<_> = self.attachments().iter().filter_map(|key| refs.get(key).map(str::to_owned)).collect();
+        let missing: Vec<_> = wanted.iter().filter(|id| !observed.detail.attachments.contains(*id)).cloned().collect();
         if !missing.is_empty() {
-            changes.push(Change::in_place(PLACES, "", missing.join(" ")));
+            changes.push(Change::in_place(ATTACHMENTS, "", missing.join(" ")));
         }
         if is_gateway(&self.service) {
             return changes;
         }
-        // Nodes call the service by its usual name, and their calls must be let in.
+        // Nodes call the service by its default name, and the group must allow their calls.
         if let Some(group) =
-            refs.get(&security_group::key()).filter(|group| !seen.detail.security_groups.contains(*group))
+            refs.get(&security_group::key()).filter(|group| !observed.detail.security_groups.contains(*group))
         {
             changes.push(Change::in_place(SECURITY_GROUP, "", group));
         }
-        if !seen.detail.private_dns {
+        if !observed.detail.private_dns {
             changes.push(Change::in_place(PRIVATE_DNS, false, true));
         }
         changes
@@ -178,17 +178,17 @@ impl Resource for VpcEndpoint {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let endpoints = cloud.aws.snapshots.vpc_endpoints(fresh(options)).await?;
+        let endpoints = cloud.aws.snapshots.vpc_endpoints(max_staleness(options)).await?;
         Ok(match find(cloud, &endpoints, &key(&self.service), options, refs) {
-            Claim::Ours(endpoint) => Presence::Ours(observed(endpoint)),
+            SearchResult::Ours(endpoint) => Presence::Ours(to_observation(endpoint)),
             other => other.not_ours(),
         })
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let name = key(&self.service).to_string();
-        let places =
-            self.places().iter().map(|place| refs.id(place).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+        let attachments =
+            self.attachments().iter().map(|key| refs.id(key).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
         let request = cloud
             .aws
             .ec2
@@ -197,74 +197,75 @@ impl Resource for VpcEndpoint {
             .service_name(format!("com.amazonaws.{}.{}", cloud.aws.region, self.service))
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::VpcEndpoint));
         let request = if is_gateway(&self.service) {
-            request.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(Some(places))
+            request.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(Some(attachments))
         } else {
             request
                 .vpc_endpoint_type(VpcEndpointType::Interface)
                 .private_dns_enabled(true)
-                .set_subnet_ids(Some(places))
+                .set_subnet_ids(Some(attachments))
                 .security_group_ids(refs.id(&security_group::key())?)
         };
         let mut attempt = 0;
         let answer = loop {
             let request = request.clone().client_token(client_token(&cloud.owner.uid, attempt, &name));
             match cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await {
-                // The token stands for one that was made and is gone, or that was made of other subnets and groups, as one that was
-                // no longer asked for and was taken away: the next has a token of its own. One that is there was found by its tags.
-                Err(error) if is_used_up(&error) && attempt < MOST_ATTEMPTS => attempt += 1,
+                // The token belongs to an endpoint that was deleted, or that had other subnets and groups and was
+                // removed when the spec no longer requested it: the next attempt has its own token. An existing
+                // endpoint would have been found by its tags.
+                Err(error) if is_token_used(&error) && attempt < MAX_ATTEMPTS => attempt += 1,
                 answer => break answer?,
             }
         };
         let endpoint = answer.vpc_endpoint.unwrap_or_else(|| aws_sdk_ec2::types::VpcEndpoint::builder().build());
-        Ok(observed(&snapshots::VpcEndpoint::from(&endpoint)))
+        Ok(to_observation(&snapshots::VpcEndpoint::from(&endpoint)))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
-        let request = || cloud.aws.ec2.modify_vpc_endpoint().vpc_endpoint_id(&seen.id);
+        let mut detail = observed.detail.clone();
+        let request = || cloud.aws.ec2.modify_vpc_endpoint().vpc_endpoint_id(&observed.id);
         if changes_field(changes, SECURITY_GROUP) {
             let group = refs.id(&security_group::key())?;
             let request = request().add_security_group_ids(group);
-            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
+            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &observed.id, request.send()).await?;
             detail.security_groups.insert(group.to_owned());
         }
         if changes_field(changes, PRIVATE_DNS) {
             let request = request().private_dns_enabled(true);
-            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
+            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &observed.id, request.send()).await?;
             detail.private_dns = true;
         }
-        if changes_field(changes, PLACES) {
+        if changes_field(changes, ATTACHMENTS) {
             let wanted =
-                self.places().iter().map(|place| refs.id(place).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
-            let missing: Vec<_> = wanted.into_iter().filter(|id| !detail.places.contains(id)).collect();
+                self.attachments().iter().map(|key| refs.id(key).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+            let missing: Vec<_> = wanted.into_iter().filter(|id| !detail.attachments.contains(id)).collect();
             let request = request();
             let request = if is_gateway(&self.service) {
                 request.set_add_route_table_ids(Some(missing.clone()))
             } else {
                 request.set_add_subnet_ids(Some(missing.clone()))
             };
-            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
-            detail.places.extend(missing);
+            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &observed.id, request.send()).await?;
+            detail.attachments.extend(missing);
         }
-        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(Observation { detail, ..seen.clone() })
+        cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(Observation { detail, ..observed.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        delete_endpoint(&cloud.aws, &seen.id).await?;
-        // Its addresses go some time after the answer.
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        delete_endpoint(&cloud.aws, &observed.id).await?;
+        // Its addresses are released some time after the response.
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
+        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..observed.clone() }))
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }
 /// Deletes one endpoint. EC2 answers 200 for a deletion that it refuses, and says so in the answer.

@@ -136,7 +136,7 @@ def test_foreign_cluster_tagged_for_a_tenant_is_not_deleted(on, account, operato
     mark = on.mark()
     assert shop.apply_error(shop.object("EksCluster", "mine", spec)) is None
     on.await_condition(item, "Stalled", reason="NotOwned")
-    assert "not on record" in on.condition(item)["message"]
+    assert "not recorded" in on.condition(item)["message"]
     on.delete(item)
     assert [call for call in on.writes(mark, account.id) if call["service"] in ("eks", "ec2")] == []
     assert account.eks.describe_cluster(name="legacy")["cluster"]["status"] == "ACTIVE"

@@ -110,7 +110,7 @@ def test_forged_tags_on_a_foreign_cluster_do_not_allow_recovery(on, account, sho
     account.eks.tag_resource(resourceArn=described()["arn"], tags=tags)
     item["metadata"]["annotations"] = {restore.RECOVER: uid}
     item["spec"]["suspend"] = False
-    assert_refused(on, account, shop, item, "only tags say", "spec.adoption of the AwsAccount")
+    assert_refused(on, account, shop, item, "only tags indicate", "spec.adoption of the AwsAccount")
     assert (described()["status"], described()["tags"]) == ("ACTIVE", tags)
 
 
@@ -131,6 +131,6 @@ def test_rewritten_tags_of_another_namespaces_cluster_do_not_allow_recovery(on, 
         account.iam.tag_role(RoleName=role, Tags=pairs)
     account.eks.tag_resource(resourceArn=arn, tags=tags)
     item = tenant_cluster(shop, "moved", "uid-of-no-object", network={"vpc": {"zoneCount": 2}}, oidcProvider=False)
-    assert_refused(on, account, shop, item, "only tags say")
+    assert_refused(on, account, shop, item, "only tags indicate")
     assert account.eks.describe_cluster(name="moved")["cluster"]["status"] == "ACTIVE"
     assert set(ids) <= set(account.tagged())

@@ -84,7 +84,7 @@ fn manifest(
         spec["accountRef"] = json!({"name": account});
     }
     let mut objects = vec![object("EksCluster", &name, placing, spec)];
-    for group in node_group::all(of, &name) {
+    for group in node_group::convert_all(of, &name) {
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
         let object_name = free(names::node_group_name(&name, &group.name), "NodeGroup", taken);

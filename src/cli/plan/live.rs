@@ -32,10 +32,10 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     // It never writes, and has no status at hand.
     let existing = Existing::default();
     let mut cloud = Cloud { aws, owner: unknown, intervals, client_token_seed, adoption, trusts_tags: true, existing };
-    let owner_uid = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
+    let owner_uid = survey::find_owner(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
     let stage = if owner_uid.is_some() { Stage::Edited } else { Stage::New };
     if let Some(uid) = owner_uid {
-        cloud.owner.roles = survey::roles_of(&cloud.aws, &uid).await?;
+        cloud.owner.roles = survey::find_roles(&cloud.aws, &uid).await?;
         cloud.owner.uid = uid;
     }
     let boundary = grant.settings.permissions_boundary.as_deref();
@@ -49,7 +49,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
         let name = group.node_group_name();
-        let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
+        let uid = survey::find_node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
         let stage = Stage::of_node_group(uid.is_some(), &cluster.spec);
         let claims = beforehand::of_node_group(&group.spec, stage, &cluster.spec, &view);
         beforehand::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;

@@ -150,7 +150,7 @@ fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
 fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
-    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), made: Vec::new() };
+    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), owned_ids: Vec::new() };
     let owner = owner(cluster, "not-there-yet");
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = with_agent(plan_from_nothing(&graph, spec.role_arn.is_some()), spec);
@@ -223,7 +223,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         owned: &survey.owned,
         tag_keys: &[],
         used_roles: &[],
-        removes: Some(&survey.made),
+        removes: Some(&survey.owned_ids),
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
@@ -276,7 +276,7 @@ fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
     for node in graph.nodes() {
         let key = node.key();
         let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
-        let presence = if lent || prune::is_never_made(&key) {
+        let presence = if lent || prune::is_never_created(&key) {
             Presence::External(Observation::ready("given", "given", Arc::new(()) as _))
         } else {
             Presence::Absent

@@ -35,8 +35,11 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
     let mut rows = vec![heading()];
     let mut settled = 0;
-    let mut items: Vec<&Item> =
-        plan.items.iter().filter(|item| !prune::is_never_made(&item.key) || item.verdict != Verdict::Settled).collect();
+    let mut items: Vec<&Item> = plan
+        .items
+        .iter()
+        .filter(|item| !prune::is_never_created(&item.key) || item.verdict != Verdict::Settled)
+        .collect();
     items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
     for item in items {
         if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {

@@ -19,7 +19,7 @@ use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
 use crate::aws::{Identity, MaxStaleness};
 use crate::controllers::account::{self, Request};
 use crate::controllers::installation;
-use crate::resources::recovery::Found;
+use crate::resources::recovery::TaggedResource;
 use crate::resources::{inventory, recovery_reads};
 use verdicts::{Line, Object};
 
@@ -156,7 +156,7 @@ fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
 }
 
 /// Everything in an account and region that carries an owner's tag, and the account's id.
-async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec<Found>)> {
+async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec<TaggedResource>)> {
     let aws = &reading::session(identity, region).await?;
     let mut found = recovery_reads::in_account(aws, MaxStaleness::now()).await?;
     for name in inventory::clusters(aws).await? {

@@ -9,7 +9,7 @@ use crate::api::status::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::tags::CLUSTER;
 use crate::engine::Key;
-use crate::resources::recovery::Found;
+use crate::resources::recovery::TaggedResource;
 
 /// An object, as far as it is about what it owns.
 #[derive(Clone, Debug)]
@@ -122,9 +122,9 @@ pub struct Line {
 }
 
 /// Judges what was found in a place.
-pub fn lines(place: &str, found: &[Found], objects: &[Object], installation: Option<&str>) -> Vec<Line> {
+pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installation: Option<&str>) -> Vec<Line> {
     let exists: BTreeSet<&str> = objects.iter().map(|object| object.uid.as_str()).collect();
-    let line = |one: &Found| {
+    let line = |one: &TaggedResource| {
         let (key, owner) = (one.key()?, one.tags.owner()?.to_owned());
         let cluster = one.tags.get(CLUSTER).unwrap_or_default().to_owned();
         let named = objects.iter().position(|object| object.is_of(&cluster, &key));
@@ -164,7 +164,7 @@ pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
 pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
     let used = object.recovery.as_ref().map(|recovery| recovery.annotation.as_str());
     let stands = object.annotation.as_deref().filter(|text| used != Some(*text));
-    if stands.is_some_and(|text| crate::resources::recovery::named(text) == uid) {
+    if stands.is_some_and(|text| crate::resources::recovery::parse_uid(text) == uid) {
         return None;
     }
     Some(if used == Some(uid) { format!("{uid}/{now}") } else { uid.to_owned() })
@@ -191,7 +191,7 @@ pub fn table(lines: &[Line]) -> String {
 mod tests {
     use super::*;
     use crate::aws::tags::{INSTALLATION, OWNER, RESOURCE, Tags};
-    use crate::resources::recovery::{Handle, Place};
+    use crate::resources::recovery::{Handle, Location};
 
     fn object(name: &str, uid: &str, node_group: Option<&str>) -> Object {
         Object {
@@ -206,10 +206,10 @@ mod tests {
         }
     }
 
-    fn found(key: &str, cluster: &str, owner: &str, installation: Option<&str>) -> Found {
+    fn found(key: &str, cluster: &str, owner: &str, installation: Option<&str>) -> TaggedResource {
         let tags = Tags::new().with(OWNER, owner).with(CLUSTER, cluster).with(RESOURCE, key);
         let tags = installation.map_or(tags.clone(), |id| tags.with(INSTALLATION, id));
-        Found { id: format!("id-of-{key}"), handle: Handle::Ec2, tags, place: Place::Itself }
+        TaggedResource { id: format!("id-of-{key}"), handle: Handle::Ec2, tags, location: Location::Itself }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
-use crate::resources::recovery::named;
+use crate::resources::recovery::parse_uid;
 
 /// Annotation that keeps whether the object was suspended before it was moved.
 pub const SUSPENDED_BEFORE: &str = "keelson.dev/suspended-before-move";
@@ -85,7 +85,7 @@ pub fn anew<K: ResourceExt>(mut copy: K) -> K {
 
 /// Whether the object there names that UID as the one whose resources it takes over.
 pub fn names<K: ResourceExt>(there: &K, uid: &str) -> bool {
-    there.annotations().get(RECOVER_ANNOTATION).is_some_and(|text| named(text) == uid)
+    there.annotations().get(RECOVER_ANNOTATION).is_some_and(|text| parse_uid(text) == uid)
 }
 
 fn suspended_before<K: ResourceExt>(object: &K, now: bool) -> bool {

@@ -6,7 +6,7 @@
 use super::Refusal;
 use super::named::{Kind, Named};
 use crate::api::{AwsAccountSpec, Reason};
-use crate::resources::made_by::MadeBy;
+use crate::resources::made_by::OwnedResources;
 use crate::resources::role::{NAME_PREFIX, Purpose};
 
 /// What the objects of one namespace may name in an account that they did not make.
@@ -65,7 +65,7 @@ impl Allowlists {
     ///
     /// # Errors
     /// The first that is somebody else's. What is not there at all is refused in the same words: they tell nothing of it.
-    pub fn check_owned(&self, undecided: &[&Named], made: &MadeBy) -> Result<(), Refusal> {
+    pub fn check_owned(&self, undecided: &[&Named], made: &OwnedResources) -> Result<(), Refusal> {
         match undecided.iter().find(|one| !self.is_owned_or_listed(one, made)) {
             Some(foreign) => Err(self.refusal(foreign)),
             None => Ok(()),
@@ -103,7 +103,7 @@ impl Allowlists {
         }
     }
 
-    fn is_owned_or_listed(&self, one: &Named, made: &MadeBy) -> bool {
+    fn is_owned_or_listed(&self, one: &Named, made: &OwnedResources) -> bool {
         let value = &one.value;
         match one.kind {
             Kind::Role => made.roles.contains(value),

@@ -147,9 +147,9 @@ fn set(items: &[&str]) -> BTreeSet<String> {
 }
 
 /// What AWS shows to a tenant: what is its own, and where the subnets lie that it asked about.
-fn made(asked: &[String]) -> MadeBy {
+fn made(asked: &[String]) -> OwnedResources {
     let lies_in = |id: &String| (id.clone(), id.replace("subnet", "vpc"));
-    MadeBy {
+    OwnedResources {
         vpcs: set(&["vpc-a"]),
         subnets: set(&["subnet-a"]),
         security_groups: set(&["sg-a"]),

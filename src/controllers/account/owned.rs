@@ -13,7 +13,7 @@ use crate::api::EksCluster;
 use crate::aws::{MaxStaleness, Session};
 use crate::controllers::context::Context;
 use crate::engine::Failure;
-use crate::resources::made_by::made_by;
+use crate::resources::made_by::find_owned_resources;
 
 /// Why an object may not go on.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ async fn decide(
     fresh: MaxStaleness,
 ) -> Result<(), Denied> {
     let subnets = lists.subnets_to_look_up(undecided);
-    let mut made = made_by(aws, &own.uids, &subnets, fresh).await.map_err(Denied::Unseen)?;
+    let mut made = find_owned_resources(aws, &own.uids, &subnets, fresh).await.map_err(Denied::Unseen)?;
     made.security_groups.extend(own.security_groups.iter().cloned());
     lists.check_owned(undecided, &made).map_err(Denied::Refused)
 }

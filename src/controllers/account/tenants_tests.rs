@@ -14,7 +14,7 @@ use crate::api::{AwsAccountSpec, EksClusterSpec, NodeGroupSpec};
 use crate::controllers::account::Refusal;
 use crate::resources::cloud::{AccountSettings, Intervals, Owner};
 use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
-use crate::resources::made_by::MadeBy;
+use crate::resources::made_by::OwnedResources;
 
 /// Who made something: the tenant itself, the other one, or others beside Keelson.
 const WHO: [&str; 3] = ["a", "b", "f"];
@@ -101,9 +101,9 @@ fn account() -> impl Strategy<Value = Value> {
 }
 
 /// What AWS shows of the tenant `a`.
-fn made_by_a(asked: &[String]) -> MadeBy {
+fn made_by_a(asked: &[String]) -> OwnedResources {
     let all = |kind: Kind| -> BTreeSet<String> { (0..3).map(|number| id(kind, "a", number)).collect() };
-    MadeBy {
+    OwnedResources {
         vpcs: all(Kind::Vpc),
         subnets: all(Kind::Subnet),
         security_groups: all(Kind::SecurityGroup),

@@ -114,13 +114,15 @@ impl Reconcile<'_> {
         let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
-            None => survey::left(cloud, &self.records()).await.map(Some),
+            None => survey::list_remaining(cloud, &self.records()).await.map(Some),
         };
         let again = Next::after(LEFT_AGAIN, self.now);
         match left {
             // What only claims to be ours may be what was deleted a moment ago: it is looked at twice.
-            Ok(Some(left)) if left.ours.is_empty() && (left.claims.is_empty() || self.state.kind.left_at.is_some()) => {
-                let claims = left.claims.join(", ");
+            Ok(Some(left))
+                if left.ours.is_empty() && (left.unproven.is_empty() || self.state.kind.left_at.is_some()) =>
+            {
+                let claims = left.unproven.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
                         "{claims}: tagged as this object's and not on record as made by it, so left as it is; remove its \
@@ -141,7 +143,7 @@ impl Reconcile<'_> {
                 }
                 let message = match &left {
                     Some(left) if left.ours.is_empty() || goal == Goal::Retained => {
-                        format!("still tagged as ours: {}", [&left.ours[..], &left.claims[..]].concat().join(", "))
+                        format!("still tagged as ours: {}", [&left.ours[..], &left.unproven[..]].concat().join(", "))
                     }
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
                     None => "something is still in AWS; looking again".to_owned(),
@@ -305,7 +307,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
-            node_role: &NodeRole { taken: Some(true), ..NodeRole::default() },
+            node_role: &NodeRole { in_use: Some(true), ..NodeRole::default() },
             nodes: self.nodes(),
             node_groups_left: left,
             owned: &survey.owned,

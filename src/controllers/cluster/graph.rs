@@ -47,7 +47,7 @@ impl Reconcile<'_> {
             owned: &survey.owned,
             tag_keys: &previous.tag_keys,
             used_roles: &self.used_roles(),
-            removes: Some(&survey.made),
+            removes: Some(&survey.owned_ids),
             versions,
             intervals: self.ctx.settings.intervals,
         };

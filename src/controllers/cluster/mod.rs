@@ -237,15 +237,15 @@ impl Reconcile<'_> {
         // The graph of a recovery holds only what carries tags: what it lacks is not removed from the spec.
         let is_of_spec = policy.recovers.is_none();
         if is_of_spec {
-            prune::notice(&mut self.state.memory, graph);
+            prune::schedule_pruning(&mut self.state.memory, graph);
         }
         if is_of_spec && goal == Goal::Present {
-            removals::notice(&mut self.state.memory, graph, Timestamp::now());
+            removals::invalidate_dropped(&mut self.state.memory, graph, Timestamp::now());
         }
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         if is_of_spec && goal == Goal::Present {
-            removals::forget_gone(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
+            removals::forget_deleted(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
         }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
             tracing::warn!(%failure, "the inventory was not kept; it is tried again");

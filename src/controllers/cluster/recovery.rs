@@ -56,7 +56,7 @@ impl Reconcile<'_> {
         let by_tags = match word.to {
             None => grant.recovers_by_tags,
             // What is handed over must be ours: the record says so.
-            Some(_) => self.records().prove(&cluster::key(), &self.cluster.cluster_name()),
+            Some(_) => self.records().proves(&cluster::key(), &self.cluster.cluster_name()),
         };
         let selection = match select(&inventory, &cloud.owner, &word.uid, by_tags, word.to.as_deref()) {
             Ok(selection) => selection,

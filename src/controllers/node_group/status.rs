@@ -15,7 +15,7 @@ use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_syn
 use crate::controllers::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
-use crate::resources::node_group::{Held, Target, pending_release, waits_for_window};
+use crate::resources::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
 /// What status is made of.
 pub struct Input<'a> {
@@ -145,14 +145,14 @@ fn held(overall: Overall, input: &Input<'_>) -> Overall {
     if let (Overall::Ready(_), Some(other)) = (&overall, other_version(input).filter(|other| other.own)) {
         return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
     }
-    let reason = match (&overall, &input.target.held) {
-        (Overall::Ready(_), Some(Held::ControlPlane(_))) => Reason::WaitingForCluster,
-        (Overall::Ready(_), Some(Held::Window(_))) => Reason::OutsideMaintenanceWindow,
+    let reason = match (&overall, &input.target.on_hold) {
+        (Overall::Ready(_), Some(UpdateHold::ControlPlane(_))) => Reason::WaitingForCluster,
+        (Overall::Ready(_), Some(UpdateHold::Window(_))) => Reason::OutsideMaintenanceWindow,
         _ => return overall,
     };
     Overall::Reconciling(ConditionValue::false_(
         reason,
-        input.target.held.as_ref().map(ToString::to_string).unwrap_or_default(),
+        input.target.on_hold.as_ref().map(ToString::to_string).unwrap_or_default(),
     ))
 }
 
@@ -165,9 +165,9 @@ fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
             ConditionValue::true_(Reason::Upgrading, format!("{}; EKS update {}", says.message, operation.id))
         }
         (Overall::Stalled(says), _) if evictions_failed(memory, key) => says.clone(),
-        _ => match &target.held {
-            Some(Held::ControlPlane(why)) => ConditionValue::false_(Reason::WaitingForCluster, why),
-            Some(Held::Window(why)) => ConditionValue::false_(Reason::OutsideMaintenanceWindow, why),
+        _ => match &target.on_hold {
+            Some(UpdateHold::ControlPlane(why)) => ConditionValue::false_(Reason::WaitingForCluster, why),
+            Some(UpdateHold::Window(why)) => ConditionValue::false_(Reason::OutsideMaintenanceWindow, why),
             None => ConditionValue::false_(Reason::Available, "no node is being replaced"),
         },
     }
@@ -232,7 +232,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
                 sync = ConditionValue::false_(Reason::Drifted, other.message);
             }
             let waits = memory.observed(key).and_then(|seen| waits_for_window(spec, target, seen));
-            if let (true, Some(held)) = (sync.is_true(), &target.held) {
+            if let (true, Some(held)) = (sync.is_true(), &target.on_hold) {
                 sync = ConditionValue::false_(Reason::Upgrading, held.to_string());
             }
             let pending = memory.observed(key).and_then(pending_release);

@@ -132,7 +132,7 @@ fn what_a_person_reads_of_a_running_node_group() {
         (Case { verdict: waits, ..base }, Verdict::Blocked(Block::Failed(Class::EvictionBlocked, failure.message)))
     };
     let (pending, blocked) = stuck();
-    let held = |held| Target { replace: false, held: Some(held), ..Target::default() };
+    let held = |held| Target { replace: false, on_hold: Some(held), ..Target::default() };
     let newer = |mut case: Case| {
         case.seen.detail.newest_release = Some("1.33.7-20261106".into());
         case
@@ -165,11 +165,14 @@ fn what_a_person_reads_of_a_running_node_group() {
         ("pods stay: blocked", Case { verdict: blocked, ..stuck().0 }),
         (
             "version ahead of the control plane",
-            Case { target: held(Held::ControlPlane("version 1.35 waits for the control plane".into())), ..Case::new() },
+            Case {
+                target: held(UpdateHold::ControlPlane("version 1.35 waits for the control plane".into())),
+                ..Case::new()
+            },
         ),
         (
             "outside a window",
-            Case { target: held(Held::Window("version 1.34 waits for a window".into())), ..Case::new() },
+            Case { target: held(UpdateHold::Window("version 1.34 waits for a window".into())), ..Case::new() },
         ),
         ("newer release outside a window", newer(Case { target: Target::default(), ..Case::new() })),
         ("kubectl scale", Case { scaling: json!({"min": 2, "max": 5, "desired": 5}), ..Case::new() }),
@@ -195,7 +198,7 @@ fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_t
     // Nobody knows how far it is: all of it has its time.
     let unknown = Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") };
     assert_eq!(unknown.waits(), ["node group web: updating, update u-1 (Aws(900s))"]);
-    let target = Target { held: Some(Held::ControlPlane("1.35".into())), ..Target::default() };
+    let target = Target { on_hold: Some(UpdateHold::ControlPlane("1.35".into())), ..Target::default() };
     let ahead = Case { target, ..Case::new() };
     assert_eq!(ahead.waits(), ["waiting for a version of the control plane (ControlPlaneVersion)"]);
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
-use crate::resources::node_group::{Held, Target};
+use crate::resources::node_group::{Target, UpdateHold};
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{WindowState, Windows, node_group};
 
@@ -29,11 +29,11 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     };
     if let Some((wanted, control_plane)) = ahead {
         let why = format!("version {wanted} waits for the control plane, which is at {control_plane}");
-        target.held = Some(Held::ControlPlane(why));
+        target.on_hold = Some(UpdateHold::ControlPlane(why));
     } else if let (true, Some(opens), Some(wanted), Some(_)) = (moves, closed, wanted, has) {
         let opens =
             opens.map_or("none opens any more".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
-        target.held = Some(Held::Window(format!("version {wanted} waits for a maintenance window: {opens}")));
+        target.on_hold = Some(UpdateHold::Window(format!("version {wanted} waits for a maintenance window: {opens}")));
     } else {
         target.version = wanted.map(|wanted| wanted.to_string());
     }
@@ -105,12 +105,12 @@ mod tests {
             ("by hand", cluster(manual, "1.34"), group(None, "1.33")),
         ];
         let table = cases.map(|(name, cluster, group)| {
-            let (Target { version, replace, held, .. }, opens) = target(&group, &cluster, now);
+            let (Target { version, replace, on_hold, .. }, opens) = target(&group, &cluster, now);
             let version = version.as_deref().unwrap_or("-");
             let opens = opens.map_or("-".to_owned(), |opens| opens.to_string());
             format!(
                 "{name}: version {version}, replace {replace}, opens {opens}; {}",
-                held.map(|held| held.to_string()).unwrap_or_default()
+                on_hold.map(|hold| hold.to_string()).unwrap_or_default()
             )
         });
         insta::assert_snapshot!(table.join("\n"));

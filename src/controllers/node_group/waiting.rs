@@ -9,7 +9,7 @@ use crate::controllers::waiting_on;
 use crate::controllers::waits::{Kind, Wait};
 use crate::engine::Goal;
 use crate::gitops::nodes::Count;
-use crate::resources::node_group::Held;
+use crate::resources::node_group::UpdateHold;
 
 /// What is waited for, where the node group stands as `overall`.
 pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
@@ -26,7 +26,7 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     match overall {
         Overall::Ready(_) => waits.extend(joining(input)),
         Overall::Reconciling(says) if says.reason == Reason::WaitingForCluster => {
-            if let Some(Held::ControlPlane(why)) = &target.held {
+            if let Some(UpdateHold::ControlPlane(why)) = &target.on_hold {
                 waits.push(Wait {
                     on: "waiting for a version of the control plane".to_owned(),
                     kind: Kind::ControlPlaneVersion,

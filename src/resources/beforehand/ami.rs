@@ -1,32 +1,32 @@
-//! AMI types of EKS: what their names say, and which Kubernetes versions they end with. Pure.
+//! AMI types of EKS: what their names mean, and their last Kubernetes version. Pure.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/APIReference/API_Nodegroup.html> and, for the end of Amazon Linux 2,
-//! <https://docs.aws.amazon.com/eks/latest/userguide/eks-ami-deprecation-faqs.html>.
+//! See <https://docs.aws.amazon.com/eks/latest/APIReference/API_Nodegroup.html> and, for the end of support of Amazon
+//! Linux 2, <https://docs.aws.amazon.com/eks/latest/userguide/eks-ami-deprecation-faqs.html>.
 
 use aws_sdk_eks::types::AmiTypes;
 
 use crate::api::KubernetesVersion;
 
-/// What EKS takes where none is named, whatever the instance types are.
+/// The default of EKS, whatever the instance types are.
 pub const DEFAULT: &str = "AL2023_x86_64_STANDARD";
-/// An AMI of one's own: nothing is known of it.
+/// A custom AMI: its properties are unknown.
 pub const CUSTOM: &str = "CUSTOM";
-/// The last Kubernetes version that has AMIs of Amazon Linux 2.
-const LAST_OF_AL2: KubernetesVersion = KubernetesVersion { major: 1, minor: 32 };
+/// The last Kubernetes version with Amazon Linux 2 AMIs.
+const LAST_AL2_VERSION: KubernetesVersion = KubernetesVersion { major: 1, minor: 32 };
 
-/// Accelerators that an AMI is made for.
+/// Accelerators that an AMI supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
-    /// GPUs of NVIDIA.
+    /// NVIDIA GPUs.
     Nvidia,
-    /// AWS's own: Inferentia and Trainium.
+    /// AWS Inferentia and Trainium.
     Neuron,
     /// Either.
     NvidiaOrNeuron,
 }
 
 impl Accelerator {
-    /// Whether an instance with accelerators of those makers has it.
+    /// Whether an instance with accelerators of those manufacturers has this one.
     pub fn is_in(self, makers: &std::collections::BTreeSet<String>) -> bool {
         let (nvidia, neuron) =
             (makers.contains("NVIDIA"), makers.iter().any(|maker| maker == "AWS" || maker == "Amazon"));
@@ -38,20 +38,20 @@ impl Accelerator {
     }
 }
 
-/// What the name of an AMI type says.
+/// The properties that the name of an AMI type encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AmiType {
-    /// As EC2 writes it.
+    /// In EC2's notation.
     pub architecture: &'static str,
-    /// What its instances must have.
+    /// The accelerator that its instances must have.
     pub accelerator: Option<Accelerator>,
-    /// The last Kubernetes version with AMIs of it, where there is one.
+    /// The last Kubernetes version with such AMIs, if there is a last one.
     pub last: Option<KubernetesVersion>,
 }
 
 impl AmiType {
-    /// What a name says; `None`: that is no AMI type of EKS. A new year of Windows and the like is understood as well: EKS may know
-    /// more of them than this version of Keelson.
+    /// Parses a name; `None` if it is no AMI type of EKS. Future Windows releases parse too: EKS may offer more than
+    /// this version of Keelson knows.
     pub fn parse(name: &str) -> Option<Self> {
         let (family, rest, architecture) =
             [("_x86_64", "x86_64"), ("_ARM_64", "arm64")].into_iter().find_map(|(part, architecture)| {
@@ -76,12 +76,12 @@ impl AmiType {
             (_, "") if is_windows => None,
             _ => return None,
         };
-        Some(Self { architecture, accelerator, last: (family == "AL2").then_some(LAST_OF_AL2) })
+        Some(Self { architecture, accelerator, last: (family == "AL2").then_some(LAST_AL2_VERSION) })
     }
 }
 
-/// The AMI types that there are, for people.
-pub fn known() -> String {
+/// The known AMI types, for messages.
+pub fn known_types() -> String {
     AmiTypes::values().join(", ")
 }
 
@@ -90,12 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ami_type_of_eks_is_understood_and_nothing_else() {
+    fn all_ami_types_of_eks_parse_and_others_do_not() {
         for name in AmiTypes::values() {
             assert!(AmiType::parse(name).is_some() || *name == CUSTOM, "{name}");
         }
         assert!(AmiType::parse(DEFAULT).is_some());
-        assert!(AmiType::parse("WINDOWS_CORE_2028_x86_64").is_some(), "a year that is yet to come");
+        assert!(AmiType::parse("WINDOWS_CORE_2028_x86_64").is_some(), "a future year");
         for wrong in [
             "AL2023_x86_64",
             "AL2023_x86_64_STANDRD",
@@ -110,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_architecture_accelerator_and_end() {
+    fn name_encodes_architecture_accelerator_and_last_version() {
         let of = |name| AmiType::parse(name).unwrap();
         assert_eq!(of("AL2023_ARM_64_STANDARD").architecture, "arm64");
         assert_eq!(of("BOTTLEROCKET_x86_64_NVIDIA_FIPS").accelerator, Some(Accelerator::Nvidia));
-        assert_eq!((of("AL2_x86_64").last, of("AL2023_x86_64_STANDARD").last), (Some(LAST_OF_AL2), None));
+        assert_eq!((of("AL2_x86_64").last, of("AL2023_x86_64_STANDARD").last), (Some(LAST_AL2_VERSION), None));
     }
 }

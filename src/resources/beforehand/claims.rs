@@ -1,4 +1,4 @@
-//! What must hold in AWS for a spec to be carried out. Pure.
+//! What must be true in AWS before a spec can be applied. Pure.
 
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, AddonVersion};
@@ -8,60 +8,60 @@ use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::resources::expand::ClusterView;
 
-/// The service that takes on a cluster's role.
+/// The service that assumes a cluster's role.
 pub const EKS: &str = "eks.amazonaws.com";
-/// The service that takes on the role of nodes.
+/// The service that assumes the role of nodes.
 pub const EC2: &str = "ec2.amazonaws.com";
-/// The service that takes on roles for Pods.
+/// The service that assumes roles for Pods.
 pub const PODS: &str = "pods.eks.amazonaws.com";
 
-/// Something that must hold, and the field that says it.
+/// A requirement and the field that implies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct Requirement {
     /// Path of the field.
     pub field: String,
-    /// What must hold.
-    pub what: What,
+    /// What must be true.
+    pub kind: RequirementKind,
 }
 
-impl Claim {
-    fn new(field: impl Into<String>, what: What) -> Self {
-        Self { field: field.into(), what }
+impl Requirement {
+    fn new(field: impl Into<String>, kind: RequirementKind) -> Self {
+        Self { field: field.into(), kind }
     }
 }
 
-/// What must hold.
+/// What must be true.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum RequirementKind {
     /// EKS offers the Kubernetes version.
     Version(String),
-    /// There is the role.
+    /// The role exists.
     Role {
         /// Its ARN.
         arn: String,
-        /// A service that may take it on; `None`: that is not asked.
+        /// The service that must be allowed to assume it; `None` skips this check.
         service: Option<&'static str>,
     },
-    /// There is the user of that ARN.
+    /// The user with that ARN exists.
     User(String),
-    /// There is the IAM policy of that ARN.
+    /// The IAM policy with that ARN exists.
     Policy(String),
     /// EKS offers the add-on.
     Addon {
         /// Its name.
         name: String,
-        /// The exact version, where one is named.
+        /// The exact version, if the spec sets one.
         version: Option<String>,
-        /// Where it must run; `None`: on any Kubernetes version, as the upgrade decides the rest.
+        /// The Kubernetes version it must support; `None`: any, because the upgrade chooses the version.
         kubernetes: Option<String>,
     },
     /// The security groups are in the VPC of the subnets.
     SecurityGroups {
         /// Their ids.
         ids: Vec<String>,
-        /// The VPC, where it is named.
+        /// The VPC, if the spec sets it.
         vpc: Option<String>,
-        /// Ids of the subnets, where they are.
+        /// Ids of the subnets, if the spec sets them.
         subnets: Vec<String>,
     },
     /// The subnets are in the VPC.
@@ -71,40 +71,40 @@ pub enum What {
         /// Ids of the subnets.
         subnets: Vec<String>,
     },
-    /// There are the subnets.
+    /// The subnets exist.
     Subnets(Vec<String>),
-    /// There is that version of the launch template.
+    /// That version of the launch template exists.
     Template {
         /// Its id.
         id: String,
         /// A number, or `$Default`.
         version: String,
     },
-    /// The AMI type is one, and has AMIs for the Kubernetes version.
+    /// The AMI type exists and has AMIs for the Kubernetes version.
     AmiType {
         /// The AMI type.
         name: String,
         /// The Kubernetes version of the nodes.
         kubernetes: String,
     },
-    /// EC2 offers the instance types where the nodes are to be, and the AMI type runs on them.
+    /// EC2 offers the instance types where the nodes run, and the AMI type supports them.
     Instances {
         /// The instance types.
         types: Vec<String>,
-        /// The AMI type, where one is named.
+        /// The AMI type, if the spec sets one.
         ami_type: Option<String>,
-        /// Where the nodes are to be.
-        places: Places,
-        /// The launch template and its version, which may say AMI and instance type itself.
+        /// Where the nodes run.
+        locations: NodeLocations,
+        /// The launch template and its version, which may set AMI and instance type itself.
         template: Option<(String, String)>,
     },
 }
 
-/// Where nodes are to be.
+/// Where nodes run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Places {
+pub enum NodeLocations {
     /// Not known yet.
-    Anywhere,
+    Unknown,
     /// In these zones.
     Zones(Vec<String>),
     /// In these subnets.
@@ -112,149 +112,161 @@ pub enum Places {
 }
 
 impl Stage {
-    /// Of a node group: one that may be there already, to be taken over with its cluster, is as it is.
+    /// The stage of a node group. A group that may exist already and be adopted with its cluster counts as existing.
     pub fn of_node_group(exists: bool, cluster: &EksClusterSpec) -> Self {
         let may_exist = exists || cluster.adoption_policy == AdoptionPolicy::Adopt;
         if may_exist { Stage::Edited } else { Stage::New }
     }
 }
 
-/// How far an object is.
+/// Whether the object's resources exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing of it is there.
+    /// Nothing exists yet.
     New,
-    /// It is there, and was edited: what cannot be edited is what is there already.
+    /// It exists and was edited; fields that cannot change were checked before.
     Edited,
 }
 
-/// What an EksCluster claims.
-pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Option<&str>) -> Vec<Claim> {
-    let mut claims = Vec::new();
-    // Of one that is taken over, what it has is there already.
-    let made = stage == Stage::New && spec.adoption_policy == AdoptionPolicy::Refuse;
-    if made {
-        claims.push(Claim::new("spec.version", What::Version(spec.version.clone())));
+/// The requirements of an EksCluster.
+pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Option<&str>) -> Vec<Requirement> {
+    let mut requirements = Vec::new();
+    // For an adopted cluster, these exist already.
+    let is_new = stage == Stage::New && spec.adoption_policy == AdoptionPolicy::Refuse;
+    if is_new {
+        requirements.push(Requirement::new("spec.version", RequirementKind::Version(spec.version.clone())));
     }
     if stage == Stage::New {
-        claims.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EKS))));
-        // Every role that is made gets it.
-        let boundary = permissions_boundary.map(|arn| What::Policy(arn.to_owned()));
-        claims.extend(boundary.map(|what| Claim::new("permissionsBoundaryArn of the AwsAccount", what)));
+        requirements.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EKS))));
+        // Every role that Keelson creates uses it.
+        let boundary = permissions_boundary.map(|arn| RequirementKind::Policy(arn.to_owned()));
+        requirements.extend(boundary.map(|kind| Requirement::new("permissionsBoundaryArn of the AwsAccount", kind)));
     }
-    claims.extend(network(spec));
-    // What is there already may have add-ons of another version: the upgrade decides what they can become.
-    let kubernetes = made.then(|| spec.version.clone());
-    claims.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
-    claims.extend(spec.pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
+    requirements.extend(network(spec));
+    // An existing cluster may have add-ons of another version: the upgrade chooses their next version.
+    let kubernetes = is_new.then(|| spec.version.clone());
+    requirements.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
+    requirements.extend(spec.pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
         role(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), role_arn, Some(PODS))
     }));
-    if made {
-        // EKS keeps an entry whose principal is gone.
-        claims.extend(spec.access.entries.iter().map(|entry| {
+    if is_new {
+        // EKS keeps an entry whose principal was deleted.
+        requirements.extend(spec.access.entries.iter().map(|entry| {
             let arn = &entry.principal_arn;
             let field = "spec.access.entries[].principalArn";
-            if arn.contains(":user/") { Claim::new(field, What::User(arn.clone())) } else { role(field, arn, None) }
+            if arn.contains(":user/") {
+                Requirement::new(field, RequirementKind::User(arn.clone()))
+            } else {
+                role(field, arn, None)
+            }
         }));
     }
-    claims
+    requirements
 }
 
-fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Claim {
-    Claim::new(field, What::Role { arn: arn.to_owned(), service })
+fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Requirement {
+    Requirement::new(field, RequirementKind::Role { arn: arn.to_owned(), service })
 }
 
-/// That the subnets are there and fit is the existing network's own to say.
-fn network(spec: &EksClusterSpec) -> Vec<Claim> {
+/// Whether the subnets exist and fit is checked by [`crate::resources::existing_network`].
+fn network(spec: &EksClusterSpec) -> Vec<Requirement> {
     let Ok(NetworkKind::Existing(existing)) = spec.network.kind() else { return Vec::new() };
     let subnets = match existing.subnets() {
         Ok(ExistingSubnets::Ids(ids)) => ids.to_vec(),
         Ok(ExistingSubnets::Tagged { .. }) | Err(_) => Vec::new(),
     };
-    let vpc =
-        existing.vpc_id.iter().filter(|_| !subnets.is_empty()).map(|id| {
-            Claim::new("spec.network.existing.vpcId", What::Vpc { id: id.clone(), subnets: subnets.clone() })
-        });
+    let vpc = existing.vpc_id.iter().filter(|_| !subnets.is_empty()).map(|id| {
+        Requirement::new(
+            "spec.network.existing.vpcId",
+            RequirementKind::Vpc { id: id.clone(), subnets: subnets.clone() },
+        )
+    });
     let groups = existing.security_group_ids.iter().filter(|ids| !ids.is_empty()).map(|ids| {
-        let what = What::SecurityGroups { ids: ids.clone(), vpc: existing.vpc_id.clone(), subnets: subnets.clone() };
-        Claim::new("spec.network.existing.securityGroupIds", what)
+        let kind = RequirementKind::SecurityGroups {
+            ids: ids.clone(),
+            vpc: existing.vpc_id.clone(),
+            subnets: subnets.clone(),
+        };
+        Requirement::new("spec.network.existing.securityGroupIds", kind)
     });
     vpc.chain(groups).collect()
 }
 
-fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Claim> {
+fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Requirement> {
     let name = &addon.name;
     let version = match addon.version() {
         AddonVersion::Exact(exact) => Some(exact.to_owned()),
         AddonVersion::Default | AddonVersion::Latest => None,
     };
-    let what = What::Addon { name: name.clone(), version, kubernetes: kubernetes.cloned() };
+    let kind = RequirementKind::Addon { name: name.clone(), version, kubernetes: kubernetes.cloned() };
     let field = |member: &str| format!("spec.addons[{name}].{member}");
-    // Whom a role for IRSA trusts depends on the cluster's issuer.
+    // The trust policy for IRSA depends on the cluster's OIDC issuer, so it is not checked.
     let irsa = addon.service_account_role_arn.iter().map(|arn| role(field("serviceAccountRoleArn"), arn, None));
     let pods = addon.pod_identity_role_arn.iter().map(|arn| role(field("podIdentityRoleArn"), arn, Some(PODS)));
-    [Claim::new(format!("spec.addons[{name}]"), what)].into_iter().chain(irsa).chain(pods).collect()
+    [Requirement::new(format!("spec.addons[{name}]"), kind)].into_iter().chain(irsa).chain(pods).collect()
 }
 
-/// What a NodeGroup claims. `cluster`: what is known of its EksCluster, whose spec is `cluster_spec`.
+/// The requirements of a NodeGroup. `cluster` is what is known of its EksCluster, whose spec is `cluster_spec`.
 pub fn of_node_group(
     spec: &NodeGroupSpec,
     stage: Stage,
     cluster_spec: &EksClusterSpec,
     cluster: &ClusterView,
-) -> Vec<Claim> {
-    let mut claims = Vec::new();
+) -> Vec<Requirement> {
+    let mut requirements = Vec::new();
     let template = spec.launch_template.as_ref().map(|template| {
         let version = template.version.clone().unwrap_or_else(|| "$Default".to_owned());
         (template.id.clone(), version)
     });
     if let Some((id, version)) = &template {
-        let what = What::Template { id: id.clone(), version: version.clone() };
-        claims.push(Claim::new("spec.launchTemplate", what));
+        let kind = RequirementKind::Template { id: id.clone(), version: version.clone() };
+        requirements.push(Requirement::new("spec.launchTemplate", kind));
     }
     if spec.role_arn.is_none() {
         let policies = spec.additional_role_policies.iter();
-        claims.extend(policies.map(|arn| Claim::new("spec.additionalRolePolicies", What::Policy(arn.clone()))));
+        requirements.extend(
+            policies.map(|arn| Requirement::new("spec.additionalRolePolicies", RequirementKind::Policy(arn.clone()))),
+        );
     }
-    // Of one that follows its cluster, once it is there, the cluster's upgrade decides.
-    let follows = (stage == Stage::New).then(|| cluster.version.as_ref().unwrap_or(&cluster_spec.version));
-    let kubernetes = spec.version.as_ref().or(follows);
+    // For an existing group that follows its cluster, the cluster's upgrade chooses the version.
+    let cluster_version = (stage == Stage::New).then(|| cluster.version.as_ref().unwrap_or(&cluster_spec.version));
+    let kubernetes = spec.version.as_ref().or(cluster_version);
     if let (Some(name), Some(kubernetes)) = (&spec.ami_type, kubernetes) {
-        let what = What::AmiType { name: name.clone(), kubernetes: kubernetes.clone() };
-        claims.push(Claim::new("spec.amiType", what));
+        let kind = RequirementKind::AmiType { name: name.clone(), kubernetes: kubernetes.clone() };
+        requirements.push(Requirement::new("spec.amiType", kind));
     }
     if stage == Stage::Edited {
-        return claims;
+        return requirements;
     }
-    claims.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EC2))));
+    requirements.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EC2))));
     if let Some(ids) = &spec.subnets.ids {
-        claims.push(Claim::new("spec.subnets.ids", What::Subnets(ids.clone())));
+        requirements.push(Requirement::new("spec.subnets.ids", RequirementKind::Subnets(ids.clone())));
     }
-    let what = What::Instances {
+    let kind = RequirementKind::Instances {
         types: spec.instance_types.clone(),
         ami_type: spec.ami_type.clone(),
-        places: places(spec, cluster_spec, cluster),
+        locations: locations(spec, cluster_spec, cluster),
         template,
     };
-    claims.push(Claim::new("spec.instanceTypes", what));
-    claims
+    requirements.push(Requirement::new("spec.instanceTypes", kind));
+    requirements
 }
 
-fn places(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> Places {
+fn locations(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> NodeLocations {
     let (tier, zones) = match spec.subnets.kind() {
-        Ok(NodeSubnetsKind::Ids(ids)) => return Places::Subnets(ids.to_vec()),
+        Ok(NodeSubnetsKind::Ids(ids)) => return NodeLocations::Subnets(ids.to_vec()),
         Ok(NodeSubnetsKind::Tier { tier, zones }) => (tier, zones),
-        Err(_) => return Places::Anywhere,
+        Err(_) => return NodeLocations::Unknown,
     };
     if let Some(zones) = zones {
-        return Places::Zones(zones.to_vec());
+        return NodeLocations::Zones(zones.to_vec());
     }
     let of_tier: Vec<_> = cluster.subnets.iter().filter(|one| one.tier == tier).map(|one| one.zone.clone()).collect();
     if !of_tier.is_empty() {
-        return Places::Zones(of_tier);
+        return NodeLocations::Zones(of_tier);
     }
     match &cluster_spec.network.vpc {
-        Some(vpc) => vpc.zones.clone().map_or(Places::Anywhere, Places::Zones),
-        None => Places::Anywhere,
+        Some(vpc) => vpc.zones.clone().map_or(NodeLocations::Unknown, NodeLocations::Zones),
+        None => NodeLocations::Unknown,
     }
 }

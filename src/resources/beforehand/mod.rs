@@ -1,8 +1,9 @@
-//! What of a spec AWS can say beforehand, before the first write: whether there is what it names, and whether that fits together.
+//! Preflight checks, before the first write: whether the AWS resources that a spec names exist and fit together.
 //!
-//! [`claims`] derives from a spec what must hold, [`refusal`] decides by what was read; both are pure. This file reads. Reads are
-//! shared by all objects of the account and region and believed for hours; before something is refused it is read anew. What may
-//! not be read (`AccessDenied`) is not known, and so not refused: AWS itself says it later.
+//! [`claims`] derives the requirements from a spec, [`refusal`] evaluates them against what was read; both are pure.
+//! This file reads. Reads are shared by all objects of the account and region and cached for hours; before a spec is
+//! refused, the value is read again. If a read is denied (`AccessDenied`), the requirement counts as met and AWS
+//! reports the problem later.
 
 pub mod ami;
 pub mod claims;
@@ -18,38 +19,39 @@ use futures::StreamExt as _;
 use crate::aws::snapshots::named::Template;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::{Class, Failure};
-use claims::{Claim, Places, What};
+use claims::{NodeLocations, Requirement, RequirementKind};
 use refusal::Fact;
 
 pub use claims::{Stage, of_cluster, of_node_group};
 
-/// How long is believed what was there, or was offered.
-const BELIEVED: Duration = Duration::from_secs(6 * 3600);
-/// How long it is believed that something is not there: somebody may just be making it.
-const MISSING_BELIEVED: Duration = Duration::from_secs(10);
-/// Reads side by side.
-const AT_ONCE: usize = 8;
-/// A message names so many mistakes.
-const MOST_TOLD: usize = 5;
+/// How long a positive result is cached.
+const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
+/// How long a missing resource is cached: it may just be being created.
+const MISSING_MAX_AGE: Duration = Duration::from_secs(10);
+/// Concurrent reads.
+const CONCURRENCY: usize = 8;
+/// Most problems in one message.
+const MAX_PROBLEMS: usize = 5;
 
-/// Checks what `claims` say against AWS.
+/// Checks the requirements against AWS.
 ///
 /// # Errors
-/// Of class [`Class::Invalid`]: what is wrong, each with its field, its value and what is valid. Of another class: AWS could not be
-/// asked just now.
-pub async fn check(aws: &Session, claims: &[Claim]) -> Result<(), Failure> {
-    let (versions, others): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| matches!(claim.what, What::Version(_)));
-    // Of a version that there is not, nothing else can be right.
-    for some in [versions, others] {
-        let reads: Vec<_> = some.into_iter().map(|claim| refuse(aws, claim)).collect();
-        let answers: Vec<_> = futures::stream::iter(reads).buffered(AT_ONCE).collect().await;
+/// Class [`Class::Invalid`]: what is wrong, with field, value and valid values. Any other class: AWS could not be read;
+/// retry.
+pub async fn check(aws: &Session, requirements: &[Requirement]) -> Result<(), Failure> {
+    let (versions, others): (Vec<_>, Vec<_>) =
+        requirements.iter().partition(|requirement| matches!(requirement.kind, RequirementKind::Version(_)));
+    // If the version does not exist, no other check is meaningful.
+    for group in [versions, others] {
+        let reads: Vec<_> = group.into_iter().map(|requirement| check_requirement(aws, requirement)).collect();
+        let answers: Vec<_> = futures::stream::iter(reads).buffered(CONCURRENCY).collect().await;
         let mut wrong: Vec<String> = Vec::new();
         for answer in answers {
             wrong.extend(answer?);
         }
         if !wrong.is_empty() {
-            let more = wrong.len().saturating_sub(MOST_TOLD);
-            wrong.truncate(MOST_TOLD);
+            let more = wrong.len().saturating_sub(MAX_PROBLEMS);
+            wrong.truncate(MAX_PROBLEMS);
             let more = if more == 0 { String::new() } else { format!("; and {more} more") };
             return Err(Failure::invalid(format!("{}{more}", wrong.join("; "))));
         }
@@ -57,88 +59,90 @@ pub async fn check(aws: &Session, claims: &[Claim]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those of the policies that there are not, as far as can be known.
+/// The policies that do not exist, as far as the operator may read them.
 ///
 /// # Errors
-/// AWS could not be asked just now.
+/// AWS could not be read; retry.
 pub async fn missing_policies(aws: &Session, arns: &[String]) -> Result<BTreeSet<String>, Failure> {
     let mut missing = BTreeSet::new();
     for arn in arns {
-        let claim = Claim { field: String::new(), what: What::Policy(arn.clone()) };
-        if refuse(aws, &claim).await?.is_some() {
+        let requirement = Requirement { field: String::new(), kind: RequirementKind::Policy(arn.clone()) };
+        if check_requirement(aws, &requirement).await?.is_some() {
             missing.insert(arn.clone());
         }
     }
     Ok(missing)
 }
 
-/// What is wrong with one claim, if anything.
-async fn refuse(aws: &Session, claim: &Claim) -> Result<Option<String>, Failure> {
-    let mut told = None;
-    for age in [BELIEVED, MISSING_BELIEVED] {
-        let fact = match look_up(aws, &claim.what, MaxStaleness::within(age)).await {
+/// What is wrong with one requirement, if anything.
+async fn check_requirement(aws: &Session, requirement: &Requirement) -> Result<Option<String>, Failure> {
+    let mut problem = None;
+    for age in [MAX_AGE, MISSING_MAX_AGE] {
+        let fact = match look_up(aws, &requirement.kind, MaxStaleness::within(age)).await {
             Ok(fact) => fact,
-            Err(error) if passes(error.class()) => return Err(error.into()),
+            Err(error) if is_retriable(error.class()) => return Err(error.into()),
             Err(error) => {
-                tracing::debug!(field = claim.field, %error, "not checked beforehand");
+                tracing::debug!(field = requirement.field, %error, "preflight check skipped");
                 return Ok(None);
             }
         };
-        told = refusal::refusal(claim, &fact, &aws.region);
-        if told.is_none() {
+        problem = refusal::find_problem(requirement, &fact, &aws.region);
+        if problem.is_none() {
             break;
         }
     }
-    Ok(told)
+    Ok(problem)
 }
 
-/// Whether asking again in a moment may help.
-fn passes(class: Class) -> bool {
+/// Whether a retry may help.
+fn is_retriable(class: Class) -> bool {
     class.is_transient() || matches!(class, Class::CredentialsUnavailable | Class::WrongAccount)
 }
 
-async fn look_up(aws: &Session, what: &What, fresh: MaxStaleness) -> Result<Fact, AwsError> {
+async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness) -> Result<Fact, AwsError> {
     let reads = &aws.snapshots;
-    Ok(match what {
-        What::Version(_) => {
-            let offered = reads.cluster_versions(fresh).await?;
+    Ok(match kind {
+        RequirementKind::Version(_) => {
+            let offered = reads.cluster_versions(staleness).await?;
             Fact::Versions(offered.iter().map(|one| one.version.clone()).collect())
         }
-        What::Role { arn, .. } => match aws.own_iam_name(arn, "role/") {
-            Some(name) => Fact::Role((*reads.named_role(name, fresh).await?).clone()),
+        RequirementKind::Role { arn, .. } => match aws.own_iam_name(arn, "role/") {
+            Some(name) => Fact::Role((*reads.named_role(name, staleness).await?).clone()),
             None => Fact::Unknown,
         },
-        What::User(arn) => match aws.own_iam_name(arn, "user/") {
-            Some(name) => Fact::User((*reads.user(name, fresh).await?).clone()),
+        RequirementKind::User(arn) => match aws.own_iam_name(arn, "user/") {
+            Some(name) => Fact::User((*reads.user(name, staleness).await?).clone()),
             None => Fact::Unknown,
         },
-        What::Policy(arn) => Fact::Policy(reads.has_policy(arn, fresh).await?),
-        What::Addon { name, .. } => Fact::Addon(reads.addon_offers(name, fresh).await?),
-        What::SecurityGroups { subnets, vpc, .. } => {
+        RequirementKind::Policy(arn) => Fact::Policy(reads.has_policy(arn, staleness).await?),
+        RequirementKind::Addon { name, .. } => Fact::Addon(reads.addon_offers(name, staleness).await?),
+        RequirementKind::SecurityGroups { subnets, vpc, .. } => {
             let vpc = match vpc {
                 Some(vpc) => Some(vpc.clone()),
                 None => {
-                    let all = reads.subnets_by_id(subnets, fresh).await?;
+                    let all = reads.subnets_by_id(subnets, staleness).await?;
                     all.iter().find(|one| subnets.contains(&one.id)).map(|one| one.vpc_id.clone())
                 }
             };
             match vpc {
                 Some(vpc) => {
-                    let groups = reads.security_groups_of_vpc(&vpc, fresh).await?;
+                    let groups = reads.security_groups_of_vpc(&vpc, staleness).await?;
                     Fact::SecurityGroups { ids: groups.iter().map(|group| group.id.clone()).collect(), vpc }
                 }
                 None => Fact::Unknown,
             }
         }
-        What::Vpc { subnets, .. } | What::Subnets(subnets) => {
-            let all = reads.subnets_by_id(subnets, fresh).await?;
+        RequirementKind::Vpc { subnets, .. } | RequirementKind::Subnets(subnets) => {
+            let all = reads.subnets_by_id(subnets, staleness).await?;
             Fact::Subnets(all.iter().filter(|one| subnets.contains(&one.id)).cloned().collect())
         }
-        What::Template { id, version } => Fact::Template((*reads.launch_template(id, version, fresh).await?).clone()),
-        What::Instances { types, places, template, .. } => {
+        RequirementKind::Template { id, version } => {
+            Fact::Template((*reads.launch_template(id, version, staleness).await?).clone())
+        }
+        RequirementKind::Instances { types, locations, template, .. } => {
             let mut has_image = false;
             if let Some((id, version)) = template {
-                match &*reads.launch_template(id, version, fresh).await? {
+                match &*reads.launch_template(id, version, staleness).await? {
                     Template::Missing(_) | Template::Found { has_instance_type: true, .. } => return Ok(Fact::Unknown),
                     Template::Found { has_image: one, .. } => has_image = *one,
                 }
@@ -146,19 +150,19 @@ async fn look_up(aws: &Session, what: &What, fresh: MaxStaleness) -> Result<Fact
             let families: BTreeSet<&str> = types.iter().filter_map(|name| Some(name.split_once('.')?.0)).collect();
             let mut offered = Vec::new();
             for family in families {
-                offered.extend(reads.instance_types(family, fresh).await?.iter().cloned());
+                offered.extend(reads.instance_types(family, staleness).await?.iter().cloned());
             }
-            let zones = match places {
-                Places::Anywhere => BTreeSet::new(),
-                Places::Zones(zones) => zones.iter().cloned().collect(),
-                Places::Subnets(ids) => {
-                    let all = reads.subnets_by_id(ids, fresh).await?;
+            let zones = match locations {
+                NodeLocations::Unknown => BTreeSet::new(),
+                NodeLocations::Zones(zones) => zones.iter().cloned().collect(),
+                NodeLocations::Subnets(ids) => {
+                    let all = reads.subnets_by_id(ids, staleness).await?;
                     all.iter().filter(|one| ids.contains(&one.id)).map(|one| one.zone.clone()).collect()
                 }
             };
             Fact::Instances { offered, zones, has_image }
         }
-        // What it says of itself is all there is to ask.
-        What::AmiType { .. } => Fact::Unknown,
+        // Its name says everything.
+        RequirementKind::AmiType { .. } => Fact::Unknown,
     })
 }

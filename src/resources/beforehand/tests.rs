@@ -1,12 +1,12 @@
-//! Claims and what is refused, as tables. Pure.
+//! Tables of requirements and refusals. Pure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::claims::{Claim, EC2, EKS, Places, Stage, What, of_cluster, of_node_group};
-use super::refusal::{Fact, refusal};
+use super::claims::{EC2, EKS, NodeLocations, Requirement, RequirementKind, Stage, of_cluster, of_node_group};
+use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, AddonVersion};
@@ -24,15 +24,15 @@ fn group_spec(more: Value) -> NodeGroupSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-fn fields(claims: &[Claim]) -> Vec<&str> {
-    claims.iter().map(|claim| claim.field.as_str()).collect()
+fn fields(requirements: &[Requirement]) -> Vec<&str> {
+    requirements.iter().map(|requirement| requirement.field.as_str()).collect()
 }
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/own";
 const USER: &str = "arn:aws:iam::123456789012:user/ann";
 
 #[test]
-fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
+fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     let spec = cluster_spec(json!({
         "roleArn": ROLE,
         "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "vpcId": "vpc-a", "securityGroupIds": ["sg-a"]}},
@@ -47,7 +47,7 @@ fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
         "spec.addons[vpc-cni].serviceAccountRoleArn",
         "spec.podIdentities[shop/till].roleArn",
     ];
-    // EKS keeps the entry of a principal that is gone: what is there already is not asked for.
+    // EKS keeps the entry of a deleted principal, so an edited cluster does not check principals.
     let principals = ["spec.access.entries[].principalArn"; 2];
     assert_eq!(fields(&of_cluster(&spec, Stage::Edited, Some("arn"))), edited);
     let new = of_cluster(&spec, Stage::New, Some("arn:aws:iam::123456789012:policy/boundary"));
@@ -55,9 +55,9 @@ fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
     assert_eq!(fields(&new)[3..], [&edited[..], &principals].concat());
     let kubernetes = |stage, adoption: &str| {
         let spec = cluster_spec(json!({"adoptionPolicy": adoption, "addons": [{"name": "coredns"}]}));
-        let claims = of_cluster(&spec, stage, None);
-        claims.iter().find_map(|claim| match &claim.what {
-            What::Addon { kubernetes, .. } => kubernetes.clone(),
+        let requirements = of_cluster(&spec, stage, None);
+        requirements.iter().find_map(|requirement| match &requirement.kind {
+            RequirementKind::Addon { kubernetes, .. } => kubernetes.clone(),
             _ => None,
         })
     };
@@ -67,7 +67,7 @@ fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
 }
 
 #[test]
-fn a_new_node_group_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
+fn new_node_group_checks_all_references_and_edited_group_only_editable_ones() {
     let spec = group_spec(json!({
         "roleArn": ROLE, "amiType": "AL2_x86_64", "launchTemplate": {"id": "lt-1"}, "subnets": {"ids": ["subnet-a"]},
     }));
@@ -76,9 +76,10 @@ fn a_new_node_group_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
     let new = of_node_group(&spec, Stage::New, &cluster, &view);
     let all = ["spec.launchTemplate", "spec.amiType", "spec.roleArn", "spec.subnets.ids", "spec.instanceTypes"];
     assert_eq!(fields(&new), all);
-    assert!(matches!(&new[4].what, What::Instances { places: Places::Subnets(ids), .. } if ids == &["subnet-a"]));
+    let RequirementKind::Instances { locations, .. } = &new[4].kind else { panic!("{:?}", new[4]) };
+    assert_eq!(*locations, NodeLocations::Subnets(vec!["subnet-a".into()]));
     assert_eq!(fields(&of_node_group(&spec, Stage::Edited, &cluster, &view)), ["spec.launchTemplate"]);
-    // Its own version may be edited.
+    // Its own version is editable.
     let spec = group_spec(json!({"amiType": "AL2_x86_64", "version": "1.33", "additionalRolePolicies": ["arn:p"]}));
     let edited = of_node_group(&spec, Stage::Edited, &cluster, &view);
     assert_eq!(fields(&edited), ["spec.additionalRolePolicies", "spec.amiType"]);
@@ -94,9 +95,9 @@ fn instance(name: &str, architecture: &str, makers: &[&str], zones: &[&str]) -> 
     }
 }
 
-/// Types, AMI type, zones of the subnets; what the refusal says, or nothing.
+/// Types, AMI type, zones of the subnets, and the fragments of the refusal; none if accepted.
 #[test]
-fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
+fn unavailable_and_incompatible_instance_types_are_rejected() {
     let offered = vec![
         instance("m7i.large", "x86_64", &[], &["eu-west-1a", "eu-west-1b"]),
         instance("m7i.xlarge", "x86_64", &[], &["eu-west-1a", "eu-west-1b"]),
@@ -104,7 +105,7 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         instance("g5.xlarge", "x86_64", &["NVIDIA"], &["eu-west-1b"]),
         instance("inf2.xlarge", "x86_64", &["AWS"], &["eu-west-1b"]),
     ];
-    /// Instance types, AMI type, zones, and what the refusal says.
+    /// Instance types, AMI type, zones, and the fragments of the refusal.
     type Row<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str], &'a [&'a str]);
     let table: [Row<'_>; 15] = [
         (&["m7i.large"], None, &["eu-west-1a"], &[]),
@@ -120,39 +121,39 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         (&["inf2.xlarge"], Some("AL2023_x86_64_NEURON"), &[], &[]),
         (&["inf2.xlarge"], Some("AL2_x86_64_GPU"), &[], &[]),
         (&["g5.xlarge"], None, &["eu-west-1a"], &["does not offer g5.xlarge in eu-west-1a", "in eu-west-1b"]),
-        // One of them will do, somewhere.
+        // One offered type is enough.
         (&["g5.xlarge", "m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7g.large"], Some("CUSTOM"), &[], &[]),
     ];
-    for (types, ami_type, zones, says) in table {
+    for (types, ami_type, zones, expected) in table {
         let strings = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
         let (types, ami_type) = (strings(types), ami_type.map(str::to_owned));
-        let what = What::Instances { types, ami_type, places: Places::Anywhere, template: None };
-        let claim = Claim { field: "spec.instanceTypes".into(), what };
+        let kind = RequirementKind::Instances { types, ami_type, locations: NodeLocations::Unknown, template: None };
+        let requirement = Requirement { field: "spec.instanceTypes".into(), kind };
         let zones = strings(zones).into_iter().collect();
         let fact = Fact::Instances { offered: offered.clone(), zones, has_image: false };
-        check(&claim, &fact, says);
+        check(&requirement, &fact, expected);
     }
-    // The template says which AMI it is.
-    let what = What::Instances {
+    // The template sets the AMI.
+    let kind = RequirementKind::Instances {
         types: vec!["m7g.large".into()],
         ami_type: None,
-        places: Places::Anywhere,
+        locations: NodeLocations::Unknown,
         template: Some(("lt-1".into(), "1".into())),
     };
     let fact = Fact::Instances { offered, zones: BTreeSet::new(), has_image: true };
-    check(&Claim { field: "spec.instanceTypes".into(), what }, &fact, &[]);
+    check(&Requirement { field: "spec.instanceTypes".into(), kind }, &fact, &[]);
 }
 
 #[track_caller]
-fn check(claim: &Claim, fact: &Fact, says: &[&str]) {
-    match refusal(claim, fact, "eu-west-1") {
-        None => assert!(says.is_empty(), "{claim:?} is not refused"),
-        Some(told) => {
-            assert!(!says.is_empty(), "{claim:?}: {told}");
-            assert!(told.starts_with(&format!("{}: ", claim.field)), "{told}");
-            for words in says {
-                assert!(told.contains(words), "{words:?} is not in {told:?}");
+fn check(requirement: &Requirement, fact: &Fact, expected: &[&str]) {
+    match find_problem(requirement, fact, "eu-west-1") {
+        None => assert!(expected.is_empty(), "{requirement:?} is not refused"),
+        Some(message) => {
+            assert!(!expected.is_empty(), "{requirement:?}: {message}");
+            assert!(message.starts_with(&format!("{}: ", requirement.field)), "{message}");
+            for words in expected {
+                assert!(message.contains(words), "{words:?} is not in {message:?}");
             }
         }
     }
@@ -165,23 +166,24 @@ fn trusting(service: &str) -> NamedRole {
 }
 
 #[test]
-fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
-    let claim = |what| Claim { field: "spec.x".to_owned(), what };
-    let role = |service| claim(What::Role { arn: ROLE.into(), service });
+fn missing_resources_are_rejected_and_unknown_ones_are_not() {
+    let requirement = |kind| Requirement { field: "spec.x".to_owned(), kind };
+    let role = |service| requirement(RequirementKind::Role { arn: ROLE.into(), service });
     let moved = NamedRole { arn: ROLE.replace("role/own", "role/team/own"), ..trusting(EKS) };
     let unreadable = NamedRole { trust_policy: "?".into(), ..trusting(EKS) };
-    let user = claim(What::User(USER.into()));
-    let policy = claim(What::Policy("arn:aws:iam::aws:policy/X".into()));
-    let groups = claim(What::SecurityGroups { ids: vec!["sg-a".into()], vpc: None, subnets: Vec::new() });
+    let user = requirement(RequirementKind::User(USER.into()));
+    let policy = requirement(RequirementKind::Policy("arn:aws:iam::aws:policy/X".into()));
+    let groups =
+        requirement(RequirementKind::SecurityGroups { ids: vec!["sg-a".into()], vpc: None, subnets: Vec::new() });
     let in_vpc = |ids: &[&str]| Fact::SecurityGroups {
         vpc: "vpc-a".into(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
     };
-    let template = claim(What::Template { id: "lt-1".into(), version: "9".into() });
+    let template = requirement(RequirementKind::Template { id: "lt-1".into(), version: "9".into() });
     let found = Template::Found { has_image: false, has_instance_type: false };
-    let version = claim(What::Version("1.63".into()));
-    let table: [(&Claim, Fact, &[&str]); 19] = [
-        (&role(None), Fact::Role(None), &["no IAM role", ROLE]),
+    let version = requirement(RequirementKind::Version("1.63".into()));
+    let table: [(&Requirement, Fact, &[&str]); 19] = [
+        (&role(None), Fact::Role(None), &["IAM role", ROLE]),
         (&role(None), Fact::Role(Some(trusting(EC2))), &[]),
         (&role(Some(EKS)), Fact::Role(Some(trusting(EKS))), &[]),
         (&role(Some(EKS)), Fact::Role(Some(trusting("eks.amazonaws.com.cn"))), &[]),
@@ -190,24 +192,28 @@ fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
         (&role(Some(EKS)), Fact::Role(Some(moved)), &["role/team/own"]),
         (&role(Some(EC2)), Fact::Role(Some(unreadable)), &[]),
         (&role(Some(EC2)), Fact::Unknown, &[]),
-        (&user, Fact::User(None), &["no IAM user", USER]),
+        (&user, Fact::User(None), &["IAM user", USER]),
         (&user, Fact::User(Some(USER.into())), &[]),
-        (&policy, Fact::Policy(false), &["no IAM policy arn:aws:iam::aws:policy/X"]),
+        (&policy, Fact::Policy(false), &["IAM policy arn:aws:iam::aws:policy/X does not exist"]),
         (&policy, Fact::Policy(true), &[]),
-        (&groups, in_vpc(&[]), &["no security group sg-a in vpc-a"]),
+        (&groups, in_vpc(&[]), &["security group sg-a does not exist in vpc-a"]),
         (&groups, in_vpc(&["sg-a"]), &[]),
         (&template, Fact::Template(Template::Missing("EC2 says no".into())), &["version 9", "lt-1", "EC2 says no"]),
         (&template, Fact::Template(found), &[]),
-        (&version, Fact::Versions(vec!["1.35".into(), "1.34".into()]), &["no Kubernetes 1.63", "1.35, 1.34"]),
+        (
+            &version,
+            Fact::Versions(vec!["1.35".into(), "1.34".into()]),
+            &["does not offer Kubernetes 1.63", "1.35, 1.34"],
+        ),
         (&version, Fact::Versions(Vec::new()), &[]),
     ];
-    for (claim, fact, says) in table {
-        check(claim, &fact, says);
+    for (requirement, fact, expected) in table {
+        check(requirement, &fact, expected);
     }
 }
 
 #[test]
-fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
+fn addons_and_ami_types_must_support_the_kubernetes_version() {
     let offer = |version: &str, on: &str| AddonOffer {
         info: AddonVersion {
             version: version.into(),
@@ -219,9 +225,9 @@ fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
         runs_on: vec![(on.to_owned(), false)],
     };
     let offers = || Fact::Addon(Arc::new(vec![offer("v1.9", "1.33"), offer("v1.10", "1.34"), offer("v1.11", "1.34")]));
-    let addon = |version: Option<&str>, kubernetes: Option<&str>| Claim {
+    let addon = |version: Option<&str>, kubernetes: Option<&str>| Requirement {
         field: "spec.addons[vpc-cni]".into(),
-        what: What::Addon {
+        kind: RequirementKind::Addon {
             name: "vpc-cni".into(),
             version: version.map(str::to_owned),
             kubernetes: kubernetes.map(str::to_owned),
@@ -234,15 +240,15 @@ fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
     check(&addon(Some("v1.9"), Some("1.34")), &offers(), &["v1.9", "for Kubernetes 1.34", "v1.11, v1.10"]);
     check(&addon(Some("v1.9"), None), &offers(), &[]);
     check(&addon(Some("v9"), None), &offers(), &["no version v9", "v1.11, v1.10, v1.9"]);
-    let ami = |name: &str, kubernetes: &str| Claim {
+    let ami = |name: &str, kubernetes: &str| Requirement {
         field: "spec.amiType".into(),
-        what: What::AmiType { name: name.into(), kubernetes: kubernetes.into() },
+        kind: RequirementKind::AmiType { name: name.into(), kubernetes: kubernetes.into() },
     };
     check(&ami("AL2_x86_64", "1.32"), &Fact::Unknown, &[]);
     check(
         &ami("AL2_x86_64", "1.33"),
         &Fact::Unknown,
-        &["AL2_x86_64", "1.33", "its last is 1.32", "AL2023_x86_64_STANDARD"],
+        &["AL2_x86_64", "1.33", "the last supported version is 1.32", "AL2023_x86_64_STANDARD"],
     );
     check(&ami("AL2_ARM_64", "1.34"), &Fact::Unknown, &["AL2023_ARM_64_STANDARD"]);
     check(&ami("AL2023_x86_64", "1.34"), &Fact::Unknown, &["no AMI type AL2023_x86_64;", "BOTTLEROCKET_x86_64"]);

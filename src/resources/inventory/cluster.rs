@@ -1,4 +1,4 @@
-//! The spec of an EksCluster that changes nothing of the cluster that is there. Pure.
+//! Converts an existing cluster to an EksCluster spec that changes nothing of it. Pure.
 
 use std::collections::BTreeSet;
 
@@ -17,13 +17,13 @@ use crate::api::upgrade::Upgrade;
 use crate::resources::addon_diff::configuration;
 use crate::resources::prune_calls::is_service_role;
 
-/// EKS's own default, which it does not tell of older clusters.
+/// EKS's default, which it does not report for older clusters.
 const STANDARD_TIER: &str = "standard";
 
-/// The spec, and what it does not say.
-pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
-    let cluster = &of.cluster;
-    let mut notes = notes(of);
+/// The spec, and notes on what it does not cover.
+pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
+    let cluster = &inventory.cluster;
+    let mut notes = notes(inventory);
     let vpc = cluster.resources_vpc_config();
     let network = cluster.kubernetes_network_config();
     let ids = |ids: &[String]| Some(ids.to_vec()).filter(|ids| !ids.is_empty());
@@ -44,7 +44,7 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
         tags: Default::default(),
         change_policy: ChangePolicy::default(),
         drift_policy: DriftPolicy::default(),
-        // What somebody else made outlives the object, unless a person decides otherwise.
+        // A cluster that others created outlives the object, unless the user decides otherwise.
         deletion_policy: DeletionPolicy::Retain,
         adoption_policy: AdoptionPolicy::Adopt,
         suspend: false,
@@ -56,9 +56,9 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
             },
             service_cidr: network.and_then(|network| network.service_ipv4_cidr()).map(str::to_owned),
         },
-        endpoint_access: endpoint_access(of, &mut notes),
-        logging: logging(of),
-        secrets_encryption: encryption(of, &mut notes),
+        endpoint_access: endpoint_access(inventory, &mut notes),
+        logging: logging(inventory),
+        secrets_encryption: encryption(inventory, &mut notes),
         role_arn: cluster.role_arn().map(str::to_owned),
         support_type: match support {
             Some(Support::Standard) => Some(SupportType::Standard),
@@ -71,10 +71,10 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
         zonal_shift: shifts.then_some(true),
         deletion_protection: cluster.deletion_protection().filter(|on| *on),
         auto_mode: None,
-        access: access(of, &mut notes),
-        oidc_provider: of.oidc_provider,
-        pod_identities: of.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
-        addons: of.addons.iter().map(|found| addon(found, &mut notes)).collect(),
+        access: access(inventory, &mut notes),
+        oidc_provider: inventory.oidc_provider,
+        pod_identities: inventory.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
+        addons: inventory.addons.iter().map(|found| addon(found, &mut notes)).collect(),
         prune_addons: false,
         fargate_profiles: Vec::new(),
         upgrade: Upgrade::default(),
@@ -84,88 +84,89 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
     (spec, notes)
 }
 
-/// What the API has no field for, or none that would leave it as it is.
-fn notes(of: &Inventory) -> Vec<Note> {
-    let cluster = &of.cluster;
+/// What the API has no field for, or only a field that would change the cluster.
+fn notes(inventory: &Inventory) -> Vec<Note> {
+    let cluster = &inventory.cluster;
     let mut notes = Vec::new();
     let mut note = |what: String, why: &str| notes.push(Note::new(what, why));
-    if let Some(tags) = super::node_group::tags_told(cluster.tags()) {
+    if let Some(tags) = super::node_group::describe_tags(cluster.tags()) {
         note(
             format!("tags of the cluster ({tags})"),
-            "spec.tags are put on all that belongs to a cluster: list them there if they are to be",
+            "spec.tags apply to all resources of a cluster: list the tags there if you want that",
         );
     }
     if let Some(auto) = cluster.compute_config().filter(|compute| compute.enabled() == Some(true)) {
         let (pools, role) = (auto.node_pools().join(", "), auto.node_role_arn().unwrap_or("none"));
         note(
             format!("EKS Auto Mode (node pools {pools}; node role {role})"),
-            "its nodes keep their role, and autoMode makes one of its own",
+            "its nodes keep their role, and autoMode creates a role of its own",
         );
     }
-    for profile in &of.fargate_profiles {
+    for profile in &inventory.fargate_profiles {
         let name = profile.fargate_profile_name().unwrap_or_default();
         let role = profile.pod_execution_role_arn().unwrap_or_default();
         note(
             format!("Fargate profile {name}"),
-            &format!("it keeps its role {role}, and fargateProfiles makes one of its own"),
+            &format!("it keeps its role {role}, and fargateProfiles creates a role of its own"),
         );
     }
-    for provider in &of.identity_providers {
+    for provider in &inventory.identity_providers {
         note(format!("identity provider {provider}"), "Keelson has no field for it");
     }
     let vpc = cluster.resources_vpc_config();
     let unknown = [
         ("remote networks for hybrid nodes", cluster.remote_network_config().is_some()),
-        ("the Outpost it is on", cluster.outpost_config().is_some()),
-        ("the way out of the control plane", vpc.is_some_and(|vpc| vpc.control_plane_egress_mode().is_some())),
+        ("its Outpost", cluster.outpost_config().is_some()),
+        ("the egress mode of the control plane", vpc.is_some_and(|vpc| vpc.control_plane_egress_mode().is_some())),
         ("settings of the API server", cluster.kube_api_server_config().is_some()),
         ("settings of the scheduler", cluster.kube_scheduler_config().is_some()),
         ("settings of the controller manager", cluster.kube_controller_manager_config().is_some()),
     ];
-    for (what, _) in unknown.into_iter().filter(|(_, there)| *there) {
+    for (what, _) in unknown.into_iter().filter(|(_, is_set)| *is_set) {
         note(what.to_owned(), "Keelson has no field for it");
     }
-    if !of.subnets_gone.is_empty() {
+    if !inventory.subnets_gone.is_empty() {
         note(
-            format!("subnets {}", of.subnets_gone.join(", ")),
-            "EC2 does not know them any more: take them out of network.existing.subnetIds, which EKS is told then",
+            format!("subnets {}", inventory.subnets_gone.join(", ")),
+            "they no longer exist in EC2: remove them from network.existing.subnetIds, which then updates EKS",
         );
     }
-    if !of.other_instances.is_empty() {
-        let count = of.other_instances.len();
-        let some: Vec<_> = of.other_instances.iter().take(5).cloned().collect();
+    if !inventory.other_instances.is_empty() {
+        let count = inventory.other_instances.len();
+        let some: Vec<_> = inventory.other_instances.iter().take(5).cloned().collect();
         let more = if count > some.len() { format!(" and {} more", count - some.len()) } else { String::new() };
         note(
             format!("instances {}{more}", some.join(", ")),
-            "they are in no managed node group: whoever made them (a group of one's own, Karpenter) keeps them",
+            "they are in no managed node group: whatever created them (a self-managed group, Karpenter) keeps \
+             managing them",
         );
     }
     notes
 }
 
-fn endpoint_access(of: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
-    let Some(vpc) = of.cluster.resources_vpc_config() else { return EndpointAccess::default() };
+fn endpoint_access(inventory: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
+    let Some(vpc) = inventory.cluster.resources_vpc_config() else { return EndpointAccess::default() };
     let public = vpc.endpoint_public_access();
     let cidrs = vpc.public_access_cidrs();
     if public && cidrs.iter().any(|cidr| cidr.parse::<ipnet::IpNet>().is_ok_and(|net| net != net.trunc())) {
         let what = format!("endpointAccess.publicCidrs ({})", cidrs.join(", "));
-        notes.push(Note::new(what, "one has bits set behind its prefix, which Keelson refuses: write it without them"));
+        notes.push(Note::new(what, "one has host bits set, which Keelson rejects: write it without them"));
     }
     let public_cidrs =
         if public && !cidrs.is_empty() { cidrs.to_vec() } else { EndpointAccess::default().public_cidrs };
     EndpointAccess { public, public_cidrs, private: vpc.endpoint_private_access() }
 }
 
-/// Those that are on; absent when none is.
-fn logging(of: &Inventory) -> Option<Vec<String>> {
-    let setups = of.cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
+/// The enabled log types; `None` if there are none.
+fn logging(inventory: &Inventory) -> Option<Vec<String>> {
+    let setups = inventory.cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
     let on = setups.iter().filter(|setup| setup.enabled() == Some(true)).flat_map(|setup| setup.types());
     let on: BTreeSet<_> = on.map(|log| log.as_str().to_owned()).collect();
     (!on.is_empty()).then(|| on.into_iter().collect())
 }
 
-fn encryption(of: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption> {
-    let key = of.cluster.encryption_config().first()?.provider()?.key_arn()?;
+fn encryption(inventory: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption> {
+    let key = inventory.cluster.encryption_config().first()?.provider()?.key_arn()?;
     if key.contains(":key/") {
         return Some(SecretsEncryption { kms_key_arn: key.to_owned() });
     }
@@ -173,18 +174,18 @@ fn encryption(of: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption
     None
 }
 
-fn access(of: &Inventory, notes: &mut Vec<Note>) -> Access {
-    let mode = of.cluster.access_config().and_then(|access| access.authentication_mode());
+fn access(inventory: &Inventory, notes: &mut Vec<Note>) -> Access {
+    let mode = inventory.cluster.access_config().and_then(|access| access.authentication_mode());
     let authentication_mode = match mode {
         Some(Mode::ConfigMap) => AuthenticationMode::ConfigMap,
         Some(Mode::ApiAndConfigMap) => AuthenticationMode::ApiAndConfigMap,
         _ => AuthenticationMode::Api,
     };
-    let entries = of.access_entries.iter().filter_map(|found| entry(found, notes)).collect();
+    let entries = inventory.access_entries.iter().filter_map(|found| entry(found, notes)).collect();
     Access { authentication_mode, prune: false, entries }
 }
 
-/// What EKS calls the principal in Kubernetes where nobody says otherwise.
+/// The username that EKS gives the principal in Kubernetes by default.
 fn default_username(principal: &str) -> String {
     let mut parts = principal.split(':');
     let (partition, account) = (parts.nth(1).unwrap_or("aws"), parts.nth(2).unwrap_or_default());
@@ -203,18 +204,18 @@ fn entry(found: &FoundEntry, notes: &mut Vec<Note>) -> Option<AccessEntry> {
     let what = format!("access entry {principal}");
     let kind = entry.r#type().unwrap_or("STANDARD");
     if kind != "STANDARD" {
-        notes.push(Note::new(what, format!("its type is {kind}: EKS makes those of nodes by itself")));
+        notes.push(Note::new(what, format!("its type is {kind}: EKS creates entries for nodes itself")));
         return None;
     }
     if is_service_role(principal) {
-        notes.push(Note::new(what, "EKS made it for itself"));
+        notes.push(Note::new(what, "EKS created it for its own use"));
         return None;
     }
     let username = entry.username().unwrap_or_default();
     if !username.is_empty() && username != default_username(principal) {
         notes.push(Note::new(
             format!("username {username} of {what}"),
-            "Keelson has no field for it, and leaves it alone",
+            "Keelson has no field for it and does not change it",
         ));
     }
     let policy = |one: &aws_sdk_eks::types::AssociatedAccessPolicy| {
@@ -241,10 +242,10 @@ fn pod_identity(one: &PodIdentityAssociation, notes: &mut Vec<Note>) -> Option<P
     let more = [
         ("target role", one.target_role_arn().is_some()),
         ("session policy", one.policy().is_some()),
-        ("switched off session tags", one.disable_session_tags() == Some(true)),
+        ("disabled session tags", one.disable_session_tags() == Some(true)),
     ];
-    for (part, _) in more.into_iter().filter(|(_, there)| *there) {
-        notes.push(Note::new(format!("{part} of the {what}"), "Keelson has no field for it, and leaves it alone"));
+    for (part, _) in more.into_iter().filter(|(_, is_set)| *is_set) {
+        notes.push(Note::new(format!("{part} of the {what}"), "Keelson has no field for it and does not change it"));
     }
     Some(PodIdentity { namespace, service_account, role_arn: one.role_arn()?.to_owned() })
 }
@@ -267,14 +268,14 @@ fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
         [] => None,
         [one] if service_account_role_arn.is_none() => Some(one.clone()),
         several => {
-            let why =
-                "Keelson gives an add-on one role: by IRSA, or the same to all its service accounts by pod identity";
+            let why = "Keelson supports one role per add-on: through IRSA, or one for all its service accounts \
+                       through pod identity";
             note(format!("pod identity roles ({})", several.join(", ")), why);
             None
         }
     };
     if let Some(namespace) = addon.namespace_config().and_then(|config| config.namespace()) {
-        note(format!("the namespace {namespace}"), "Keelson has no field for it, and leaves it alone");
+        note(format!("the namespace {namespace}"), "Keelson has no field for it and does not change it");
     }
     let version = if *is_default { "Default" } else { addon.addon_version().unwrap_or("Default") };
     Addon {

@@ -1,4 +1,4 @@
-//! A cluster in which everything is odd.
+//! A cluster with every setting that import does not cover.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A cluster without anything odd.
+/// A cluster that import covers completely.
 pub fn plain() -> Inventory {
     let vpc = VpcConfigResponse::builder().subnet_ids("subnet-1").subnet_ids("subnet-2").vpc_id("vpc-1");
     let vpc = vpc.endpoint_public_access(true).public_access_cidrs("0.0.0.0/0").build();
@@ -112,7 +112,7 @@ fn node_group() -> Nodegroup {
         .build()
 }
 
-/// A cluster in which everything is odd.
+/// A cluster with every setting that import does not cover.
 pub fn odd() -> Inventory {
     let scope = AccessScope::builder().r#type(AccessScopeType::Namespace).namespaces("shop").build();
     let view = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";

@@ -1,7 +1,7 @@
-//! What EKS has of one cluster, as a whole, and the spec that changes nothing of it: for a manifest of a cluster that somebody
-//! else made. [`read`] does the I/O; [`cluster`] and [`node_group`] are pure.
+//! Everything that EKS knows of one cluster, and the spec that changes nothing of it: for the manifest of a cluster
+//! that others created. [`read`] does the I/O; [`cluster`] and [`node_group`] are pure.
 //!
-//! A person reads with credentials of their own: the operator never does this.
+//! Users run this with their own credentials; the operator never does.
 
 pub mod cluster;
 pub mod node_group;
@@ -13,7 +13,7 @@ use aws_sdk_eks::types::{
 
 pub use read::{clusters, read};
 
-/// A cluster with all that is in it.
+/// A cluster with everything in it.
 #[derive(Clone, Debug)]
 pub struct Inventory {
     pub(super) cluster: Cluster,
@@ -22,23 +22,23 @@ pub struct Inventory {
     pub(super) pod_identities: Vec<PodIdentityAssociation>,
     pub(super) fargate_profiles: Vec<FargateProfile>,
     pub(super) node_groups: Vec<Nodegroup>,
-    /// OIDC providers for people, as `type name`.
+    /// OIDC providers for user authentication, as `type name`.
     pub(super) identity_providers: Vec<String>,
-    /// There is an IAM OIDC provider of its issuer.
+    /// Whether an IAM OIDC provider for its issuer exists.
     pub(super) oidc_provider: bool,
-    /// Ids of those of its subnets that EC2 does not know any more.
+    /// Ids of its subnets that no longer exist in EC2.
     pub(super) subnets_gone: Vec<String>,
-    /// Ids of its instances that no node group, nor EKS, made.
+    /// Ids of its instances that belong to no managed node group or Auto Mode.
     pub(super) other_instances: Vec<String>,
 }
 
-/// An add-on with what it does not tell itself.
+/// An add-on with data that DescribeAddon does not return.
 #[derive(Clone, Debug)]
 pub(super) struct FoundAddon {
     pub addon: Addon,
-    /// It has the version that EKS installs by default.
+    /// Whether it has the version that EKS installs by default.
     pub is_default: bool,
-    /// The roles that it gets by pod identity.
+    /// Its roles through pod identity.
     pub pod_identity_roles: Vec<String>,
 }
 
@@ -49,12 +49,12 @@ pub(super) struct FoundEntry {
     pub policies: Vec<AssociatedAccessPolicy>,
 }
 
-/// Something that AWS has and that the spec does not say.
+/// A setting in AWS that the spec does not cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is.
+    /// The setting.
     pub what: String,
-    /// Why the spec does not say it.
+    /// Why the spec does not cover it.
     pub why: String,
 }
 
@@ -71,7 +71,7 @@ impl std::fmt::Display for Note {
 }
 
 impl Inventory {
-    /// Its name in EKS.
+    /// The name in EKS.
     pub fn name(&self) -> &str {
         self.cluster.name().unwrap_or_default()
     }
@@ -81,7 +81,7 @@ impl Inventory {
         self.cluster.arn().unwrap_or_default()
     }
 
-    /// The object of Keelson's that it belongs to already, if any.
+    /// The Keelson object that already owns it, if any.
     pub fn owner(&self) -> Option<String> {
         let tags = crate::aws::tags::Tags::from_eks(self.cluster.tags());
         let owner = tags.owner()?.to_owned();

@@ -1,4 +1,4 @@
-//! The spec of a NodeGroup that changes nothing of the node group that is there. Pure.
+//! Converts an existing node group to a NodeGroup spec that changes nothing of it. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,22 +13,22 @@ use crate::api::node_group::{
 use crate::api::policy::DeletionPolicy;
 use crate::api::reference::ClusterReference;
 
-/// What EKS does when nothing is said: one node at a time.
+/// EKS's default: one node at a time.
 const DEFAULT_MAX_UNAVAILABLE: i32 = 1;
 
-/// A node group's name in EKS, its spec where there can be one, and what that does not say.
+/// A node group's name in EKS, its spec if there can be one, and notes on what that does not cover.
 pub struct Found {
     pub name: String,
     pub spec: Option<NodeGroupSpec>,
     pub notes: Vec<Note>,
 }
 
-/// All of a cluster whose EksCluster is called `cluster`.
-pub fn all(of: &Inventory, cluster: &str) -> Vec<Found> {
-    of.node_groups.iter().map(|group| found(group, cluster, of.cluster.version())).collect()
+/// Converts all node groups of a cluster whose EksCluster is named `cluster`.
+pub fn convert_all(inventory: &Inventory, cluster: &str) -> Vec<Found> {
+    inventory.node_groups.iter().map(|group| convert(group, cluster, inventory.cluster.version())).collect()
 }
 
-fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found {
+fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found {
     let name = group.nodegroup_name().unwrap_or_default().to_owned();
     let mut notes = Vec::new();
     let mut note = |what: &str, why: &str| notes.push(Note::new(format!("{what} of node group {name}"), why));
@@ -41,10 +41,10 @@ fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found
         }
     };
     if group.remote_access().is_some() {
-        note("remote access", "Keelson has no field for it, and leaves it alone: a launch template can say it");
+        note("remote access", "Keelson has no field for it and does not change it: a launch template can set it");
     }
     if group.warm_pool_config().is_some() {
-        note("the warm pool", "Keelson has no field for it, and leaves it alone");
+        note("the warm pool", "Keelson has no field for it and does not change it");
     }
     let repair = group.node_repair_config();
     let more_repair = repair.is_some_and(|repair| {
@@ -61,7 +61,10 @@ fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found
     }
     let (tags, reserved) = tags(group.tags());
     if !reserved.is_empty() {
-        note(&format!("tags {}", told(&reserved)), "keys like these are Keelson's to set, and it leaves these alone");
+        note(
+            &format!("tags {}", format_tags(&reserved)),
+            "these keys are reserved for Keelson, which does not change existing ones",
+        );
     }
     let scaling = group.scaling_config();
     let (min, max) = (scaling.and_then(|s| s.min_size()).unwrap_or(0), scaling.and_then(|s| s.max_size()).unwrap_or(1));
@@ -74,9 +77,9 @@ fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found
         node_group_name: None,
         version: version.map(str::to_owned),
         release_version: "Pinned".to_owned(),
-        // An AMI of one's own stands in the launch template.
+        // The launch template sets a custom AMI.
         ami_type: group.ami_type().filter(|_| !custom).map(|ami_type| ami_type.as_str().to_owned()),
-        // None: the launch template says them, and what stands here is of no account.
+        // If the group has none, the launch template sets them and this value has no effect.
         instance_types: if types.is_empty() { default_instance_types() } else { types.to_vec() },
         capacity_type,
         disk_size_gib: group.disk_size(),
@@ -112,12 +115,14 @@ fn taint(taint: &aws_sdk_eks::types::Taint) -> Option<Taint> {
     Some(Taint { key: taint.key()?.to_owned(), value, effect })
 }
 
-/// Absent where it is what EKS does by itself.
+/// `None` if it equals EKS's default.
 fn update(group: &Nodegroup) -> Option<NodeUpdate> {
-    let there = group.update_config()?;
-    let percentage = there.max_unavailable_percentage();
-    let nodes = there.max_unavailable().filter(|nodes| percentage.is_none() && *nodes != DEFAULT_MAX_UNAVAILABLE);
-    let strategy = there.update_strategy().map(|strategy| strategy.as_str()).filter(|strategy| *strategy == "MINIMAL");
+    let update_config = group.update_config()?;
+    let percentage = update_config.max_unavailable_percentage();
+    let nodes =
+        update_config.max_unavailable().filter(|nodes| percentage.is_none() && *nodes != DEFAULT_MAX_UNAVAILABLE);
+    let strategy =
+        update_config.update_strategy().map(|strategy| strategy.as_str()).filter(|strategy| *strategy == "MINIMAL");
     let update = NodeUpdate {
         max_unavailable: nodes,
         max_unavailable_percentage: percentage,
@@ -127,20 +132,20 @@ fn update(group: &Nodegroup) -> Option<NodeUpdate> {
     (update != NodeUpdate::default()).then_some(update)
 }
 
-/// Those that the API takes, and those whose keys it refuses. AWS's own are neither.
+/// The tags that the API accepts, and those with reserved keys. AWS's own tags are in neither.
 fn tags(all: Option<&HashMap<String, String>>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let all = all.map(sorted).unwrap_or_default().into_iter().filter(|(key, _)| !key.starts_with("aws:"));
     let reserved = ["keelson.dev/", "kubernetes.io/cluster/", "kubernetes.io/role/"];
     all.partition(|(key, _)| key != "Name" && !reserved.iter().any(|prefix| key.starts_with(prefix)))
 }
 
-fn told(tags: &BTreeMap<String, String>) -> String {
+fn format_tags(tags: &BTreeMap<String, String>) -> String {
     tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
 }
 
-/// All but AWS's own, for people; `None` where there are none.
-pub(super) fn tags_told(all: Option<&HashMap<String, String>>) -> Option<String> {
+/// All tags except AWS's own, for messages; `None` if there are none.
+pub(super) fn describe_tags(all: Option<&HashMap<String, String>>) -> Option<String> {
     let (mut own, reserved) = tags(all);
     own.extend(reserved);
-    (!own.is_empty()).then(|| told(&own))
+    (!own.is_empty()).then(|| format_tags(&own))
 }

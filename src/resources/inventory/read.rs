@@ -7,25 +7,25 @@ use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::cluster_diff::CONFIG_MAP;
-use crate::resources::eks_lists::{all_pages, still_there};
+use crate::resources::eks_lists::{all_pages, if_exists};
 
 /// Names of the region's clusters.
 ///
 /// # Errors
-/// As of ListClusters.
+/// The errors of ListClusters.
 pub async fn clusters(aws: &Session) -> Result<Vec<String>, Failure> {
     Ok(all_pages!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
 }
 
-/// Reads a cluster with all that is in it.
+/// Reads a cluster with everything in it.
 ///
 /// # Errors
-/// Of the first read that fails: a part of a cluster is no inventory.
+/// The error of the first read that fails: an inventory is never partial.
 pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
     let request = aws.eks.describe_cluster().name(name);
     let answer = aws.call(Service::Eks, "DescribeCluster", name, request.send()).await?;
     let Some(cluster) = answer.cluster else {
-        return Err(Failure::new(Class::NotFound, format!("EKS tells nothing of cluster {name}")));
+        return Err(Failure::new(Class::NotFound, format!("EKS returned no data for cluster {name}")));
     };
     let reader = Reader { aws, name };
     let mode = cluster.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
@@ -56,7 +56,7 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in names {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
             let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
             let offers = aws.snapshots.addon_versions(&name, version, MaxStaleness::any()).await?;
             let is_default =
@@ -73,7 +73,7 @@ impl Reader<'_> {
             let id = arn.rsplit('/').next().unwrap_or(arn);
             let request = self.aws.eks.describe_pod_identity_association().cluster_name(self.name).association_id(id);
             let answer =
-                still_there(self.aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+                if_exists(self.aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
             roles.extend(answer.and_then(|answer| answer.association).and_then(|association| association.role_arn));
         }
         roles.sort();
@@ -87,7 +87,7 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
             let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
-            let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
             let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
             found.push(FoundEntry { entry, policies: self.policies(&principal).await? });
         }
@@ -100,7 +100,7 @@ impl Reader<'_> {
         Ok(all_pages!(aws, principal, "ListAssociatedAccessPolicies", list(), associated_access_policies))
     }
 
-    /// Those of people: an add-on's have an owner, and are told with it.
+    /// Associations without an owner; an add-on's are reported with the add-on.
     async fn pod_identities(&self) -> Result<Vec<aws_sdk_eks::types::PodIdentityAssociation>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
@@ -108,8 +108,7 @@ impl Reader<'_> {
         for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
-            let answer =
-                still_there(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
             found.extend(answer.and_then(|answer| answer.association));
         }
         Ok(found)
@@ -121,7 +120,7 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
             let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
             found.extend(answer.and_then(|answer| answer.fargate_profile));
         }
         Ok(found)
@@ -133,7 +132,7 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in all_pages!(aws, cluster, "ListNodegroups", list(), nodegroups) {
             let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await)?;
             found.extend(answer.and_then(|answer| answer.nodegroup));
         }
         Ok(found)
@@ -153,23 +152,23 @@ impl Reader<'_> {
         Ok(self.aws.snapshots.oidc_providers(MaxStaleness::any()).await?.contains(&arn))
     }
 
-    /// A filter, unlike ids, does not make EC2 refuse the question for one that is gone.
+    /// With a filter instead of ids, EC2 does not reject the request for one deleted subnet.
     async fn subnets_gone(&self, cluster: &Cluster) -> Result<Vec<String>, AwsError> {
-        let asked = cluster.resources_vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
-        let filter = Filter::builder().name("subnet-id").set_values(Some(asked.clone())).build();
+        let requested = cluster.resources_vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
+        let filter = Filter::builder().name("subnet-id").set_values(Some(requested.clone())).build();
         let request = self.aws.ec2.describe_subnets().filters(filter);
         let answer = self.aws.call(Service::Ec2, "DescribeSubnets", self.name, request.send()).await?;
-        let there: Vec<_> = answer.subnets().iter().filter_map(|subnet| subnet.subnet_id()).collect();
-        Ok(asked.into_iter().filter(|id| !there.contains(&id.as_str())).collect())
+        let existing: Vec<_> = answer.subnets().iter().filter_map(|subnet| subnet.subnet_id()).collect();
+        Ok(requested.into_iter().filter(|id| !existing.contains(&id.as_str())).collect())
     }
 
-    /// Instances that say they are the cluster's, and that neither a node group nor Auto Mode says are its own.
+    /// Instances tagged as the cluster's that neither a node group nor Auto Mode owns.
     async fn other_instances(&self) -> Result<Vec<String>, AwsError> {
         let owned = Filter::builder().name(format!("tag:kubernetes.io/cluster/{}", self.name)).values("owned").build();
-        let living = Filter::builder().name("instance-state-name").values("running").values("pending").build();
+        let running = Filter::builder().name("instance-state-name").values("running").values("pending").build();
         let (mut found, mut next) = (Vec::new(), None);
         loop {
-            let request = self.aws.ec2.describe_instances().filters(owned.clone()).filters(living.clone());
+            let request = self.aws.ec2.describe_instances().filters(owned.clone()).filters(running.clone());
             let request = request.set_next_token(next);
             let answer = self.aws.call(Service::Ec2, "DescribeInstances", self.name, request.send()).await?;
             for instance in answer.reservations().iter().flat_map(|reservation| reservation.instances()) {

@@ -1,5 +1,4 @@
-//! What AWS has, and what of it the spec says. What the whole comes to as people read it stands in the snapshot of
-//! `keelson import`.
+//! Which settings the spec covers and which become notes. The complete output is in the snapshot of `keelson import`.
 
 use aws_sdk_eks::types::{AccessConfigResponse, AuthenticationMode, CapacityTypes, Nodegroup};
 use serde_json::{Value, json};
@@ -7,15 +6,15 @@ use serde_json::{Value, json};
 use super::fixture::{addon, map, odd, plain, role};
 use super::*;
 
-/// The spec's value at a path of JSON, and the notes.
-fn said(of: &Inventory, path: &str) -> (Value, String) {
-    let (spec, notes) = cluster::spec(of, "eu-west-1");
+/// The spec's value at a JSON pointer, and the notes.
+fn convert(inventory: &Inventory, path: &str) -> (Value, String) {
+    let (spec, notes) = cluster::spec(inventory, "eu-west-1");
     let value = serde_json::to_value(spec).unwrap().pointer(path).cloned().unwrap_or_default();
     (value, notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
-fn a_plain_cluster_is_said_whole() {
+fn plain_cluster_is_converted_completely() {
     let (spec, notes) = cluster::spec(&plain(), "eu-west-1");
     assert_eq!(notes, []);
     let spec = serde_json::to_value(spec).unwrap();
@@ -39,8 +38,8 @@ fn a_plain_cluster_is_said_whole() {
 }
 
 #[test]
-fn every_oddity_is_said_or_named() {
-    let (_, notes) = said(&odd(), "");
+fn every_unsupported_setting_is_noted() {
+    let (_, notes) = convert(&odd(), "");
     for named in [
         "tags of the cluster (Name=odd, team=a)",
         "EKS Auto Mode (node pools system",
@@ -53,33 +52,33 @@ fn every_oddity_is_said_or_named() {
     ] {
         assert!(notes.contains(named), "{named}: {notes}");
     }
-    let groups = node_group::all(&odd(), "odd");
+    let groups = node_group::convert_all(&odd(), "odd");
     let notes: Vec<_> = groups[0].notes.iter().map(|note| note.what.as_str()).collect();
     let named = ["remote access", "limits of node repair", "tags kubernetes.io/cluster/x=owned"];
     assert_eq!(notes, named.map(|what| format!("{what} of node group Spot_Nodes")));
 }
 
 #[test]
-fn each_authentication_mode_has_its_name() {
+fn authentication_modes_are_converted() {
     for (mode, expected) in [
         (AuthenticationMode::Api, "Api"),
         (AuthenticationMode::ApiAndConfigMap, "ApiAndConfigMap"),
         (AuthenticationMode::ConfigMap, "ConfigMap"),
     ] {
         let access = AccessConfigResponse::builder().authentication_mode(mode).build();
-        let mut of = plain();
-        of.cluster.access_config = Some(access);
-        let (found, _) = said(&of, "/access/authenticationMode");
+        let mut inventory = plain();
+        inventory.cluster.access_config = Some(access);
+        let (found, _) = convert(&inventory, "/access/authenticationMode");
         assert_eq!(found, expected);
     }
 }
 
 #[test]
-fn an_addon_is_said_with_its_settings_and_one_role() {
+fn addon_is_converted_with_settings_and_one_role() {
     let found = |addon, is_default, roles: &[&str]| {
         let pod_identity_roles = roles.iter().map(|name| role(name)).collect();
         let addons = vec![FoundAddon { addon, is_default, pod_identity_roles }];
-        said(&Inventory { addons, ..plain() }, "/addons/0")
+        convert(&Inventory { addons, ..plain() }, "/addons/0")
     };
     let base = |version: &str| json!({"name": "a", "version": version, "conflicts": "Preserve"});
     let with = |version: &str, field: &str, value: Value| {
@@ -110,22 +109,26 @@ fn an_addon_is_said_with_its_settings_and_one_role() {
 }
 
 #[test]
-fn a_node_group_that_cannot_be_said_is_named() {
+fn unsupported_node_group_is_noted() {
     let group = |capacity| Nodegroup::builder().nodegroup_name("n").version("1.34").capacity_type(capacity).build();
     let found = |capacity| {
         let groups = vec![group(capacity)];
-        node_group::all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
+        node_group::convert_all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
     };
     let block = found(CapacityTypes::CapacityBlock);
     assert!(block.spec.is_none() && block.notes[0].why.contains("CAPACITY_BLOCK"));
     let usual = found(CapacityTypes::OnDemand).spec.unwrap();
-    assert_eq!((usual.version, usual.release_version.as_str()), (None, "Pinned"), "it follows the control plane");
+    assert_eq!(
+        (usual.version, usual.release_version.as_str()),
+        (None, "Pinned"),
+        "the version follows the control plane"
+    );
 }
 
 #[test]
-fn whose_a_cluster_is_already_is_told() {
-    let mut of = plain();
-    of.cluster.tags = Some(map(&[("keelson.dev/owner", "u"), ("keelson.dev/cluster", "a/b")]));
-    assert_eq!(of.owner().as_deref(), Some("a/b (UID u)"));
+fn owner_of_a_managed_cluster_is_reported() {
+    let mut inventory = plain();
+    inventory.cluster.tags = Some(map(&[("keelson.dev/owner", "u"), ("keelson.dev/cluster", "a/b")]));
+    assert_eq!(inventory.owner().as_deref(), Some("a/b (UID u)"));
     assert_eq!(plain().owner(), None);
 }

@@ -1,11 +1,11 @@
-//! Each field that can change: what differs, and what EKS is told.
+//! Each field that can change: the differences and the calls to EKS.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A node group that is as `spec(json!({}))` asks.
-fn there() -> Detail {
+/// A node group that matches `spec(json!({}))`.
+fn current() -> Detail {
     Detail {
         version: "1.33".into(),
         release: "1.33.7-20260923".into(),
@@ -34,23 +34,23 @@ fn spec(more: Value) -> NodeGroupSpec {
 
 fn now(version: Option<&str>) -> Target {
     let control_plane = Some("1.35".to_owned());
-    Target { version: version.map(str::to_owned), replace: true, control_plane, held: None }
+    Target { version: version.map(str::to_owned), replace: true, control_plane, on_hold: None }
 }
 
-fn closed() -> Target {
+fn outside_window() -> Target {
     Target { replace: false, ..now(None) }
 }
 
-/// What differs, and the calls that mend it, for people.
-fn told(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> String {
+/// The differences and the calls that resolve them, as text.
+fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for Change { field, from, to, how } in changes(spec, target, there) {
+    for Change { field, from, to, how } in changes(spec, target, current) {
         lines.push(match how {
             crate::engine::How::InPlace => format!("  {field}: {from} -> {to}"),
             crate::engine::How::Forbidden(why) => format!("  REFUSED {field}: {from} -> {to}: {why}"),
         });
     }
-    if let Some(Config { scaling, labels, taints, update, repair }) = config(spec, there) {
+    if let Some(Config { scaling, labels, taints, update, repair }) = config(spec, current) {
         lines.push("  UpdateNodegroupConfig".into());
         let mut part = |part: Option<String>| lines.extend(part.map(|part| format!("    {part}")));
         part(
@@ -72,90 +72,91 @@ fn told(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> String {
         }));
         part(repair.map(|repair| format!("repair {:?}", repair.enabled)));
     }
-    if let Some(Replacement { version, release, launch_template }) = replacement(spec, target, there) {
+    if let Some(Replacement { version, release, launch_template }) = replacement(spec, target, current) {
         let template = launch_template.map(|template| format!("{:?}/{:?}", template.id, template.version));
         lines.push(format!("  UpdateNodegroupVersion {version:?} {release:?} {template:?}"));
     }
-    lines.extend(waits_for_window(spec, target, there).map(|waits| format!("  {waits}")));
+    lines.extend(waits_for_window(spec, target, current).map(|waits| format!("  {waits}")));
     if lines.is_empty() { "  nothing".into() } else { lines.join("\n") }
 }
 
-/// A case: its name, the spec beyond the least one, the target, and how what is there differs from [`there`].
+/// A case: its name, the spec in addition to the minimal one, the target, and how the current state differs from
+/// [`current`].
 type Case = (&'static str, Value, Target, fn(&mut Detail));
 
 fn table(cases: Vec<Case>) -> String {
     let case = |(name, more, target, change): Case| {
-        let mut there = there();
-        change(&mut there);
-        format!("{name}\n{}", told(&spec(more), &target, &there))
+        let mut current = current();
+        change(&mut current);
+        format!("{name}\n{}", describe(&spec(more), &target, &current))
     };
     cases.into_iter().map(case).collect::<Vec<_>>().join("\n")
 }
 
-fn as_it_is(_: &mut Detail) {}
+fn unchanged(_: &mut Detail) {}
 
 #[test]
-fn settings_go_in_one_call_that_holds_only_what_differs() {
+fn settings_are_sent_in_one_call_with_only_the_differences() {
     let size = |min: i32, max: i32| json!({"scaling": {"min": min, "max": max}});
     let enforced =
         |desired: i32| json!({"scaling": {"min": 2, "max": 5, "desired": desired, "desiredPolicy": "Enforce"}});
     let label = |labels: Value| json!({"labels": labels});
     let taint = |taints: Value| json!({"taints": taints});
     let update = |update: Value| json!({"update": update});
-    let told = table(vec![
-        ("as asked", json!({}), now(None), as_it_is),
-        ("more at most", size(2, 8), now(None), as_it_is),
-        ("an autoscaler's size is left alone", size(1, 9), now(None), |t| t.desired = 5),
-        ("fewest above the size: it moves up to there", size(4, 8), now(None), as_it_is),
-        ("most below the size: it moves down to there", size(0, 2), now(None), as_it_is),
+    let output = table(vec![
+        ("as specified", json!({}), now(None), unchanged),
+        ("larger maximum", size(2, 8), now(None), unchanged),
+        ("an autoscaler's size is kept", size(1, 9), now(None), |t| t.desired = 5),
+        ("minimum above the size: it is raised to the minimum", size(4, 8), now(None), unchanged),
+        ("maximum below the size: it is lowered to the maximum", size(0, 2), now(None), unchanged),
         (
-            "kubectl scale does nothing to an autoscaler's size",
+            "kubectl scale does not change an autoscaler's size",
             json!({"scaling": {"min": 2, "max": 5, "desired": 5}}),
             now(None),
-            as_it_is,
+            unchanged,
         ),
-        ("enforced", enforced(4), now(None), as_it_is),
-        ("enforced and so", enforced(3), now(None), as_it_is),
-        ("labels that are not managed", json!({}), now(None), as_it_is),
-        ("labels", label(json!({"team": "bank", "tier": "web"})), now(None), as_it_is),
-        ("labels removed", label(json!({"tier": "web"})), now(None), as_it_is),
-        ("all labels removed", label(json!({})), now(None), as_it_is),
+        ("enforced", enforced(4), now(None), unchanged),
+        ("enforced and equal", enforced(3), now(None), unchanged),
+        ("labels that are not managed", json!({}), now(None), unchanged),
+        ("labels", label(json!({"team": "bank", "tier": "web"})), now(None), unchanged),
+        ("labels removed", label(json!({"tier": "web"})), now(None), unchanged),
+        ("all labels removed", label(json!({})), now(None), unchanged),
         (
             "taint with another value",
             taint(json!([{"key": "spot", "value": "no", "effect": "NoSchedule"}])),
             now(None),
-            as_it_is,
+            unchanged,
         ),
         (
             "taint with another effect",
             taint(json!([{"key": "spot", "value": "true", "effect": "NoExecute"}])),
             now(None),
-            as_it_is,
+            unchanged,
         ),
         ("taint without a value", taint(json!([{"key": "spot", "effect": "NoSchedule"}])), now(None), |t| {
             t.taints.values_mut().for_each(String::clear)
         }),
-        ("taints removed", taint(json!([])), now(None), as_it_is),
-        ("nodes at a time", update(json!({"maxUnavailable": 3})), now(None), as_it_is),
-        ("percentage at a time", update(json!({"maxUnavailablePercentage": 33})), now(None), as_it_is),
-        ("strategy, beside what is there", update(json!({"strategy": "Minimal"})), now(None), as_it_is),
-        ("the strategy that EKS does not name", update(json!({"strategy": "Default"})), now(None), as_it_is),
-        ("force alone", update(json!({"force": true})), now(None), as_it_is),
-        ("repair", json!({"repair": {"enabled": true}}), now(None), as_it_is),
-        ("no repair", json!({"repair": {"enabled": false}}), now(None), as_it_is),
+        ("taints removed", taint(json!([])), now(None), unchanged),
+        ("nodes at a time", update(json!({"maxUnavailable": 3})), now(None), unchanged),
+        ("percentage at a time", update(json!({"maxUnavailablePercentage": 33})), now(None), unchanged),
+        ("strategy, merged into the current settings", update(json!({"strategy": "Minimal"})), now(None), unchanged),
+        ("the default strategy, which EKS omits", update(json!({"strategy": "Default"})), now(None), unchanged),
+        ("force alone", update(json!({"force": true})), now(None), unchanged),
+        ("repair", json!({"repair": {"enabled": true}}), now(None), unchanged),
+        ("no repair", json!({"repair": {"enabled": false}}), now(None), unchanged),
         (
             "all at once",
             json!({"scaling": {"min": 4, "max": 8}, "labels": {"team": "shop", "a": "b"}, "taints": [],
                 "update": {"maxUnavailable": 2}, "repair": {"enabled": true}}),
             now(None),
-            as_it_is,
+            unchanged,
         ),
     ]);
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(output);
 }
 
 #[test]
-fn what_replaces_nodes_goes_in_another_and_never_back() {
+fn node_replacements_use_a_separate_call_and_never_downgrade() {
     let release = |release: &str| json!({"releaseVersion": release});
     let template = |version: &str| json!({"launchTemplate": {"id": "lt-1", "version": version}});
     let newer = |t: &mut Detail| t.newest_release = Some("1.33.7-20261106".into());
@@ -167,27 +168,27 @@ fn what_replaces_nodes_goes_in_another_and_never_back() {
         t.newest_release = None;
         t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "3".into() });
     };
-    let told = table(vec![
+    let output = table(vec![
         ("version: EKS takes its newest release", json!({}), now(Some("1.34")), newer),
-        ("two versions on", json!({}), now(Some("1.35")), as_it_is),
-        ("version beyond the control plane's", json!({"version": "1.36"}), now(Some("1.36")), as_it_is),
-        ("version behind", json!({}), now(Some("1.32")), as_it_is),
-        ("own version behind", json!({"version": "1.32"}), now(Some("1.32")), as_it_is),
+        ("two versions ahead", json!({}), now(Some("1.35")), unchanged),
+        ("version beyond the control plane's", json!({"version": "1.36"}), now(Some("1.36")), unchanged),
+        ("version behind", json!({}), now(Some("1.32")), unchanged),
+        ("own version behind", json!({"version": "1.32"}), now(Some("1.32")), unchanged),
         ("newer release", json!({}), now(None), newer),
-        ("newer release outside a window", json!({}), closed(), newer),
+        ("newer release outside a window", json!({}), outside_window(), newer),
         ("older release read before", json!({}), now(None), |t| t.newest_release = Some("1.33.6-20260801".into())),
         ("newest release not known", json!({}), now(None), |t| t.newest_release = None),
         ("pinned", release("Pinned"), now(None), newer),
-        ("pinned goes along with a version", release("Pinned"), now(Some("1.34")), newer),
-        ("exact", release("1.33.7-20261106"), now(None), as_it_is),
-        ("exact outside a window", release("1.33.7-20261106"), closed(), as_it_is),
-        ("exact and so", release("1.33.7-20260923"), now(None), newer),
-        ("exact and older", release("1.33.6-20260801"), now(None), as_it_is),
-        ("exact of the next version", release("1.34.4-20261106"), now(Some("1.34")), as_it_is),
-        ("exact of this version holds up the next", release("1.33.7-20260923"), now(Some("1.34")), as_it_is),
-        ("exact of another version", release("1.34.4-20261106"), now(None), as_it_is),
+        ("pinned with a new version", release("Pinned"), now(Some("1.34")), newer),
+        ("exact", release("1.33.7-20261106"), now(None), unchanged),
+        ("exact outside a window", release("1.33.7-20261106"), outside_window(), unchanged),
+        ("exact and equal", release("1.33.7-20260923"), now(None), newer),
+        ("exact and older", release("1.33.6-20260801"), now(None), unchanged),
+        ("exact of the next version", release("1.34.4-20261106"), now(Some("1.34")), unchanged),
+        ("exact of this version blocks the next", release("1.33.7-20260923"), now(Some("1.34")), unchanged),
+        ("exact of another version", release("1.34.4-20261106"), now(None), unchanged),
         ("version of the launch template", template("4"), now(None), with_template),
-        ("version of the launch template outside a window", template("4"), closed(), with_template),
+        ("version of the launch template outside a window", template("4"), outside_window(), with_template),
         ("version of the launch template with Kubernetes'", template("4"), now(Some("1.34")), with_template),
         (
             "version of the launch template not managed",
@@ -204,18 +205,18 @@ fn what_replaces_nodes_goes_in_another_and_never_back() {
             own_ami,
         ),
     ]);
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(output);
 }
 
 #[test]
-fn what_eks_cannot_change_is_refused_with_what_to_do() {
-    let told = table(vec![
-        ("instance types", json!({"instanceTypes": ["m7a.large"]}), now(None), as_it_is),
-        ("capacity", json!({"capacityType": "Spot"}), now(None), as_it_is),
-        ("AMI type", json!({"amiType": "BOTTLEROCKET_x86_64"}), now(None), as_it_is),
-        ("disk", json!({"diskSizeGiB": 50}), now(None), as_it_is),
-        ("role", json!({"roleArn": "arn:aws:iam::123456789012:role/other"}), now(None), as_it_is),
-        ("launch template added", json!({"launchTemplate": {"id": "lt-1"}}), now(None), as_it_is),
+fn immutable_fields_are_rejected_with_advice() {
+    let output = table(vec![
+        ("instance types", json!({"instanceTypes": ["m7a.large"]}), now(None), unchanged),
+        ("capacity", json!({"capacityType": "Spot"}), now(None), unchanged),
+        ("AMI type", json!({"amiType": "BOTTLEROCKET_x86_64"}), now(None), unchanged),
+        ("disk", json!({"diskSizeGiB": 50}), now(None), unchanged),
+        ("role", json!({"roleArn": "arn:aws:iam::123456789012:role/other"}), now(None), unchanged),
+        ("launch template added", json!({"launchTemplate": {"id": "lt-1"}}), now(None), unchanged),
         ("launch template removed", json!({}), now(None), |t| {
             t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "1".into() });
         }),
@@ -224,5 +225,5 @@ fn what_eks_cannot_change_is_refused_with_what_to_do() {
             t.instance_types.clear();
         }),
     ]);
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(output);
 }

@@ -1,7 +1,7 @@
 //! An EKS managed node group.
 //!
-//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. Its size belongs to whoever scales
-//! it: `desired` is only what it begins with.
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. An autoscaler or the user
+//! owns the size: `desired` is only the initial one.
 
 mod changes;
 mod newest;
@@ -20,7 +20,7 @@ use aws_sdk_eks::types::{
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, is_tag, tag_changes};
 use super::kind::{Area, InCluster, Kind};
 use super::ownership;
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -39,14 +39,14 @@ pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane).
 });
 pub use newest::pending_release;
 pub use observation::Detail;
-pub use target::{Held, Target};
+pub use target::{Target, UpdateHold};
 
-/// What else waits for a maintenance window, of a node group that was seen: for people.
-pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, seen: &AnyObservation) -> Option<String> {
-    changes::waits_for_window(spec, target, seen.detail.downcast_ref::<Detail>()?)
+/// What else waits for a maintenance window in an observed node group, as a message.
+pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, observed: &AnyObservation) -> Option<String> {
+    changes::waits_for_window(spec, target, observed.detail.downcast_ref::<Detail>()?)
 }
 
-/// A managed node group, with what its cluster says resolved.
+/// A managed node group, with everything from its cluster resolved.
 pub struct NodeGroup {
     cluster: String,
     name: String,
@@ -58,7 +58,7 @@ pub struct NodeGroup {
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(name: &str) -> Key {
     KIND.named(name)
 }
@@ -69,9 +69,9 @@ pub fn cluster_gate() -> Key {
 }
 
 impl NodeGroup {
-    /// A node group of the cluster, in `subnet_ids`, whose nodes take on `role_arn` and may become `target`.
+    /// A node group of the cluster in `subnet_ids`, whose nodes assume `role_arn` and may be updated to `target`.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         name: &str,
         spec: &NodeGroupSpec,
         target: Target,
@@ -79,19 +79,19 @@ impl NodeGroup {
         role_arn: String,
     ) -> Self {
         Self {
-            cluster: making.cluster_name.into(),
+            cluster: context.cluster_name.into(),
             name: name.into(),
             spec: Box::new(spec.clone()),
             target,
             subnet_ids,
             role_arn,
-            tags: making.tags(&key(name)),
-            intervals: making.intervals,
+            tags: context.tags(&key(name)),
+            intervals: context.intervals,
         }
     }
 
-    fn observed(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
-        observation::observed(&self.name, group, newest_release)
+    fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
+        observation::to_observation(&self.name, group, newest_release)
     }
 
     async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {
@@ -107,7 +107,7 @@ impl NodeGroup {
         Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
     }
 
-    /// What the launch template says itself: EKS refuses to be told it twice.
+    /// What the launch template sets itself: EKS rejects a request that sets it as well.
     async fn template(&self, cloud: &Cloud) -> Result<Template, Failure> {
         let Some(wanted) = &self.spec.launch_template else { return Ok(Template::default()) };
         let version = wanted.version.as_deref().unwrap_or("$Default");
@@ -115,7 +115,7 @@ impl NodeGroup {
             cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
         let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
         let answer = answer.await.map_err(|error| match error.class() {
-            // Of a create, this would be taken for something that is only not visible yet.
+            // In a create, NotFound would mean that a dependency is not visible yet.
             Class::NotFound => Failure::invalid(error.to_string()),
             _ => Failure::from(error),
         })?;
@@ -126,24 +126,28 @@ impl NodeGroup {
         })
     }
 
-    /// What is there now. The last look may be minutes old: meanwhile an autoscaler may have moved the size, and would lose
-    /// nodes by a write that goes by the old one.
-    async fn read_again(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Detail, Failure> {
+    /// Reads the current state. The last observation may be minutes old: an autoscaler may have changed the size since,
+    /// and a write based on the old size would remove nodes.
+    async fn read_current(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Detail, Failure> {
         let Some(group) = self.describe(cloud).await? else {
-            return Err(Failure::new(Class::NotFound, format!("node group {} is not there any more", self.name)));
+            return Err(Failure::new(Class::NotFound, format!("node group {} no longer exists", self.name)));
         };
         if group.status() == Some(&NodegroupStatus::Updating) {
             let message = format!("node group {} is being updated: its settings wait for that", self.name);
             return Err(Failure::new(Class::Busy, message));
         }
-        let Detail { newest_release, pending_release, .. } = seen.detail.clone();
+        let Detail { newest_release, pending_release, .. } = observed.detail.clone();
         Ok(Detail { newest_release, pending_release, ..Detail::from(&group) })
     }
 
     /// Sends all settings that differ in one call.
-    async fn configure(&self, cloud: &Cloud, mut seen: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        seen.detail = self.read_again(cloud, &seen).await?;
-        let Some(config) = changes::config(&self.spec, &seen.detail) else { return Ok(seen) };
+    async fn configure(
+        &self,
+        cloud: &Cloud,
+        mut observed: Observation<Detail>,
+    ) -> Result<Observation<Detail>, Failure> {
+        observed.detail = self.read_current(cloud, &observed).await?;
+        let Some(config) = changes::config(&self.spec, &observed.detail) else { return Ok(observed) };
         let changes::Config { scaling, labels, taints, update, repair } = config;
         let step = format!("config {scaling:?} {labels:?} {taints:?} {update:?} {repair:?}");
         let request = cloud
@@ -157,17 +161,17 @@ impl NodeGroup {
             .set_taints(taints)
             .set_update_config(update)
             .set_node_repair_config(repair)
-            .client_request_token(self.token(cloud, &seen, &step));
+            .client_request_token(self.token(cloud, &observed, &step));
         let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupConfig", &self.name, request.send()).await?;
-        Ok(updates::begun(seen, self.updated(), answer.update))
+        Ok(updates::record_start(observed, self.update_target(), answer.update))
     }
 
-    /// Lets EKS replace the nodes by others.
-    async fn replace(&self, cloud: &Cloud, seen: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let Some(nodes) = changes::replacement(&self.spec, &self.target, &seen.detail) else { return Ok(seen) };
+    /// Starts the replacement of the nodes.
+    async fn replace(&self, cloud: &Cloud, observed: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let Some(nodes) = changes::replacement(&self.spec, &self.target, &observed.detail) else { return Ok(observed) };
         let force = self.spec.update.as_ref().is_some_and(|update| update.force);
         let step = format!("version {nodes:?} {force}");
-        let newest = seen.detail.newest_release.clone().filter(|newest| nodes.release.as_ref() == Some(newest));
+        let newest = observed.detail.newest_release.clone().filter(|newest| nodes.release.as_ref() == Some(newest));
         let request = cloud
             .aws
             .eks
@@ -178,30 +182,34 @@ impl NodeGroup {
             .set_release_version(nodes.release)
             .set_launch_template(nodes.launch_template)
             .set_force(force.then_some(true))
-            .client_request_token(self.token(cloud, &seen, &step));
+            .client_request_token(self.token(cloud, &observed, &step));
         let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
-            Err(error) if newest.as_ref().is_some_and(|newest| release::is_refusal(&error.to_string(), newest)) => {
-                // Nobody named it: what runs is as asked, and the next look says what is pending.
-                let (ami_type, newest) = (&seen.detail.ami_type, newest.unwrap_or_default());
+            Err(error)
+                if newest.as_ref().is_some_and(|newest| release::is_release_rejected(&error.to_string(), newest)) =>
+            {
+                // The user did not choose this release: the nodes are as specified, and the next observation reports
+                // the pending release.
+                let (ami_type, newest) = (&observed.detail.ami_type, newest.unwrap_or_default());
                 cloud.aws.snapshots.refused_releases().note(ami_type, &newest, error.to_string());
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
             other => other?,
         };
-        Ok(updates::begun(seen, self.updated(), answer.update))
+        Ok(updates::record_start(observed, self.update_target(), answer.update))
     }
 
-    fn updated(&self) -> Updated<'_> {
-        Updated::NodeGroup(&self.cluster, &self.name)
+    fn update_target(&self) -> UpdateTarget<'_> {
+        UpdateTarget::NodeGroup(&self.cluster, &self.name)
     }
 
-    /// Of an update: another once anything has changed the node group, so that its size can be put back a second time.
-    fn token(&self, cloud: &Cloud, seen: &Observation<Detail>, step: &str) -> String {
-        updates::token(cloud, seen, &format!("nodeGroup/{} {step} {:?}", self.name, seen.detail.modified))
+    /// The token of an update: it changes with every modification of the node group, so that the same size can be
+    /// restored twice.
+    fn token(&self, cloud: &Cloud, observed: &Observation<Detail>, step: &str) -> String {
+        updates::token(cloud, observed, &format!("nodeGroup/{} {step} {:?}", self.name, observed.detail.modified))
     }
 }
 
-/// What a launch template says itself.
+/// What a launch template sets itself.
 #[derive(Default)]
 struct Template {
     has_image: bool,
@@ -221,7 +229,7 @@ impl Resource for NodeGroup {
         vec![cluster_gate()]
     }
 
-    /// The gate is about what may be made; what is there may go whenever it is to.
+    /// The gate blocks creation only, not deletion.
     fn holds(&self) -> Vec<Key> {
         Vec::new()
     }
@@ -235,11 +243,11 @@ impl Resource for NodeGroup {
         let scaling = &self.spec.scaling;
         vec![
             ("instanceTypes", self.spec.instance_types.join(", ")),
-            ("scaling", format!("{}..{}, begins with {}", scaling.min, scaling.max, scaling.initial())),
+            ("scaling", format!("{}..{}, initially {}", scaling.min, scaling.max, scaling.initial())),
         ]
     }
 
-    /// 88 to 201 s, as measured by others.
+    /// 88 to 201 s according to published measurements.
     fn expected(&self, action: Action) -> Duration {
         Duration::from_secs(match action {
             Action::Create => 130,
@@ -257,13 +265,13 @@ impl Resource for NodeGroup {
         self.intervals.single()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        changes.extend(changes::changes(&self.spec, &self.target, &seen.detail));
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        changes.extend(changes::changes(&self.spec, &self.target, &observed.detail));
         changes
     }
 
-    /// EKS takes one update of a node group at a time. The settings go first: they take seconds.
+    /// EKS accepts one update of a node group at a time. Settings go first: they take seconds.
     fn batch(&self, changes: &[Change]) -> Vec<Change> {
         let (nodes, settings): (Vec<_>, Vec<_>) = changes.iter().cloned().partition(changes::replaces);
         if settings.is_empty() { nodes } else { settings }
@@ -279,17 +287,17 @@ impl Resource for NodeGroup {
         let Some(group) = self.describe(cloud).await? else { return Ok(Presence::Absent) };
         let tags = Tags::from_eks(group.tags());
         let what = || format!("node group {} of cluster {}", self.name, self.cluster);
-        if let Presence::Foreign(whose) = ownership::presence(cloud, &tags, Observation::ready("", "", ()), what) {
-            return Ok(Presence::Foreign(whose));
+        if let Presence::Foreign(reason) = ownership::presence(cloud, &tags, Observation::ready("", "", ()), what) {
+            return Ok(Presence::Foreign(reason));
         }
         let newest = match options.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
             Goal::Deleted | Goal::Retained => Newest::default(),
         };
-        let mut seen = self.observed(&group, newest.offered);
-        seen.detail.pending_release = newest.pending;
-        let seen = updates::follow(cloud, self.updated(), seen, options, last).await?;
-        Ok(ownership::presence(cloud, &tags, seen, what))
+        let mut observed = self.to_observation(&group, newest.offered);
+        observed.detail.pending_release = newest.pending;
+        let observed = updates::follow(cloud, self.update_target(), observed, options, last).await?;
+        Ok(ownership::presence(cloud, &tags, observed, what))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -333,43 +341,43 @@ impl Resource for NodeGroup {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateNodegroup", &self.name, request.send()).await?;
         let group = answer.nodegroup.unwrap_or_else(|| Nodegroup::builder().build());
-        Ok(self.observed(&group, None))
+        Ok(self.to_observation(&group, None))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
         if changes.iter().any(changes::replaces) {
-            self.replace(cloud, seen).await
+            self.replace(cloud, observed).await
         } else if changes.iter().any(|change| !is_tag(change)) {
-            self.configure(cloud, seen).await
+            self.configure(cloud, observed).await
         } else {
-            Ok(seen)
+            Ok(observed)
         }
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.eks.delete_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
         cloud.aws.call(Service::Eks, "DeleteNodegroup", &self.name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..observed.clone() }.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }

@@ -1,4 +1,4 @@
-//! What is seen of a node group, from EKS's own description of it. Pure.
+//! The observed state of a node group, from EKS's description. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,41 +8,41 @@ use jiff::Timestamp;
 use crate::aws::tags::Tags;
 use crate::engine::{Action, Class, Observation, Phase};
 
-/// Key and effect: what tells one taint from another.
+/// Key and effect, which identify a taint.
 pub type TaintId = (String, String);
 
-/// What is seen of a node group. Words are AWS's.
+/// What Keelson observes of a node group, in AWS's notation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detail {
     pub version: String,
     pub release: String,
-    /// The newest AMI release of its version, as far as that is known.
+    /// The newest AMI release for its version, if known.
     pub newest_release: Option<String>,
-    /// A newer one that EKS refuses, with why.
+    /// A newer one that EKS rejects, with the reason.
     pub pending_release: Option<(String, String)>,
     pub min: i32,
     pub max: i32,
     pub desired: i32,
-    /// Empty when its launch template names the type.
+    /// Empty if the launch template sets the type.
     pub instance_types: Vec<String>,
     pub capacity: String,
     pub ami_type: String,
     pub disk_size: Option<i32>,
     pub role_arn: String,
     pub labels: BTreeMap<String, String>,
-    /// The values.
+    /// Values by taint.
     pub taints: BTreeMap<TaintId, String>,
     pub max_unavailable: Option<i32>,
     pub max_unavailable_percentage: Option<i32>,
     pub strategy: Option<String>,
     pub repair: bool,
     pub launch_template: Option<LaunchTemplate>,
-    /// When it was changed last: no update is the same as one before.
+    /// When it was last modified; part of the token of every update.
     pub modified: Option<Timestamp>,
     pub tags: Tags,
 }
 
-/// A launch template of the user's.
+/// A launch template of the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaunchTemplate {
     pub id: String,
@@ -91,20 +91,20 @@ impl From<&Nodegroup> for Detail {
     }
 }
 
-/// Where it stands, and what others are to know of it.
-pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
+/// Converts EKS's description to an observation.
+pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
     let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
     let issues = group.health().map_or(&[][..], |health| health.issues());
-    let told: Vec<String> = issues.iter().map(tell).collect();
-    let busy = |action, since| Phase::Busy { action, since, note: told.join("; ") };
+    let messages: Vec<String> = issues.iter().map(format_issue).collect();
+    let busy = |action, since| Phase::Busy { action, since, note: messages.join("; ") };
     let phase = match group.status() {
         Some(NodegroupStatus::Active | NodegroupStatus::Degraded) => Phase::Ready,
         Some(NodegroupStatus::Updating) => busy(Action::Update, None),
         Some(NodegroupStatus::Deleting) => busy(Action::Delete, None),
         Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
-            reason: format!("{status}: {}", told.join("; ")),
+            reason: format!("{status}: {}", messages.join("; ")),
             class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
-            // IAM refused by rate, not on the merits: the cure AWS names is to make it again.
+            // Throttled, not denied: AWS's documented fix is to recreate the group.
             recreate: issues.iter().any(throttled),
         },
         _ => busy(Action::Create, time(group.created_at())),
@@ -128,11 +128,11 @@ pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -
         .output("healthIssues", health_issues(issues))
 }
 
-fn tell(issue: &Issue) -> String {
+fn format_issue(issue: &Issue) -> String {
     format!("{}: {}", issue.code().map_or("", NodegroupIssueCode::as_str), issue.message().unwrap_or_default())
 }
 
-/// What kind of trouble the issue is, where a person's way out depends on it.
+/// The class of the issue, where the remedy depends on it.
 fn class(issue: &Issue) -> Class {
     match issue.code().map(NodegroupIssueCode::as_str) {
         Some("InsufficientInstanceCapacity" | "AsgInstanceLaunchFailures") => Class::Capacity,
@@ -146,7 +146,7 @@ fn throttled(issue: &Issue) -> bool {
     issue.code().is_some_and(|code| code.as_str() == "IamThrottling")
 }
 
-/// As a list of `{code, message, resourceIds}`.
+/// A JSON list of `{code, message, resourceIds}`.
 fn health_issues(issues: &[Issue]) -> String {
     let issue = |issue: &Issue| {
         serde_json::json!({

@@ -1,41 +1,43 @@
-//! AMI releases of node groups: which is newer, and of which Kubernetes version one is. Pure.
+//! AMI releases of node groups: their order and their Kubernetes version. Pure.
 //!
-//! `1.34.4-20261106` (Amazon Linux), `1.34-2026.11.12` (Windows), `1.51.0-47438798` (Bottlerocket: its own version and a commit).
+//! `1.34.4-20261106` (Amazon Linux), `1.34-2026.11.12` (Windows), `1.51.0-47438798` (Bottlerocket: its own version and
+//! a commit).
 
 use std::cmp::Ordering;
 
 use super::observation::Detail;
 use crate::api::KubernetesVersion;
 
-/// The node group's AMI is the user's own, out of its launch template: there are no releases of it.
+/// The AMI type of a custom AMI from the launch template: it has no releases.
 pub const CUSTOM: &str = "CUSTOM";
 
-/// Why nodes of the user's own AMI cannot get to the version `wanted`: EKS moves such to none, nor does anybody but their owner.
-pub fn own_ami_is_behind(wanted: Option<&str>, there: &Detail) -> Option<String> {
+/// Why nodes with a custom AMI cannot be updated to `wanted`: only their owner can change the AMI.
+pub fn own_ami_is_behind(wanted: Option<&str>, current: &Detail) -> Option<String> {
     let wanted: KubernetesVersion = wanted?.parse().ok()?;
-    let behind = there.ami_type == CUSTOM && there.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
+    let behind = current.ami_type == CUSTOM && current.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
     behind.then(|| {
         format!(
-            "its AMI comes from the launch template: make a version of that with an AMI of {wanted}, and set \
+            "its AMI comes from the launch template: create a template version with an AMI for {wanted}, and set \
              launchTemplate.version to it"
         )
     })
 }
 
-/// True when `release` came after `than`.
+/// Whether `release` is newer than `than`.
 pub fn is_newer(release: &str, than: &str) -> bool {
     compare(release, than) == Ordering::Greater
 }
 
-/// Whether EKS's answer says that it does not take the release: SSM names new ones some time before.
-pub fn is_refusal(answer: &str, release: &str) -> bool {
+/// Whether EKS's error says that it does not accept the release: SSM publishes new releases some time before EKS
+/// accepts them.
+pub fn is_release_rejected(answer: &str, release: &str) -> bool {
     answer.contains("release version") && answer.contains(release) && !answer.contains("lowered")
 }
 
 fn compare(left: &str, right: &str) -> Ordering {
     let parts = |release: &str| {
         let (head, tail) = release.split_once('-').unwrap_or((release, ""));
-        // A date counts. A commit does not.
+        // A date is comparable, a commit is not.
         let date = tail.split(['.', '-']).map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();
         (numbers(head), date.unwrap_or_default())
     };
@@ -46,7 +48,7 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split('.').filter_map(|part| part.parse().ok()).collect()
 }
 
-/// The Kubernetes version that a release is of, where its name tells. Bottlerocket's has a version of its own.
+/// The Kubernetes version of a release, if its name contains it. Bottlerocket has its own versions.
 pub fn kubernetes_version<'r>(release: &'r str, ami_type: &str) -> Option<&'r str> {
     if ami_type.starts_with("BOTTLEROCKET") || ami_type == CUSTOM {
         return None;
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newer_is_by_number_and_then_by_date() {
+    fn releases_compare_by_number_then_date() {
         for (newer, older) in [
             ("1.34.4-20261106", "1.34.4-20260923"),
             ("1.34.10-20261106", "1.34.9-20261106"),
@@ -76,33 +78,34 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_eks_does_not_take_is_told_from_what_else_it_refuses() {
+    fn rejected_release_is_distinguished_from_other_errors() {
         let newest = "1.34.5-20261201";
         for (answer, refusal) in [
             ("Requested release version 1.34.5-20261201 is not valid for kubernetes version 1.34.", true),
             (
-                "Requested Nodegroup release version 1.34.5-20261201 is invalid. Allowed release version is 1.34.4-20261106",
+                "Requested Nodegroup release version 1.34.5-20261201 is invalid. Allowed release version is \
+                 1.34.4-20261106",
                 true,
             ),
             ("Requested release version 1.34.6-20261215 is not valid for kubernetes version 1.34.", false),
             ("Nodegroup release version cannot be lowered from 1.34.6-20261215 to 1.34.5-20261201", false),
             ("Launch template version 7 does not exist in lt-1", false),
         ] {
-            assert_eq!(is_refusal(answer, newest), refusal, "{answer}");
+            assert_eq!(is_release_rejected(answer, newest), refusal, "{answer}");
         }
     }
 
     #[test]
-    fn an_ami_of_ones_own_is_moved_by_its_launch_template_only() {
-        let there = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
-        assert!(own_ami_is_behind(Some("1.34"), &there).unwrap().contains("launchTemplate.version"));
+    fn custom_ami_is_updated_only_through_its_launch_template() {
+        let current = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
+        assert!(own_ami_is_behind(Some("1.34"), &current).unwrap().contains("launchTemplate.version"));
         for (wanted, ami_type) in [(Some("1.33"), CUSTOM), (None, CUSTOM), (Some("1.34"), "AL2023_x86_64_STANDARD")] {
-            assert_eq!(own_ami_is_behind(wanted, &Detail { ami_type: ami_type.into(), ..there.clone() }), None);
+            assert_eq!(own_ami_is_behind(wanted, &Detail { ami_type: ami_type.into(), ..current.clone() }), None);
         }
     }
 
     #[test]
-    fn the_kubernetes_version_of_a_release_stands_in_its_name_but_for_bottlerocket() {
+    fn release_name_contains_the_kubernetes_version_except_for_bottlerocket() {
         let linux = "AL2023_x86_64_STANDARD";
         assert_eq!(kubernetes_version("1.34.4-20261106", linux), Some("1.34"));
         assert_eq!(kubernetes_version("1.34-2026.11.12", "WINDOWS_CORE_2022_x86_64"), Some("1.34"));

@@ -1,41 +1,42 @@
-//! What a node group's nodes may become now. What is held back is not in it: the caller knows of windows and of the cluster. Pure.
+//! The versions that a node group's nodes may be updated to now; the caller has applied maintenance windows and the
+//! cluster's version. Pure.
 
 use std::fmt;
 
 use crate::api::NodeGroupSpec;
 
-/// What they may become now.
+/// The versions to update to now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// The Kubernetes version to go to; `None`: the one they have.
+    /// The Kubernetes version to update to; `None`: the current one.
     pub version: Option<String>,
     /// Whether nodes may be replaced now for another AMI release or launch template version.
     pub replace: bool,
-    /// The version of the control plane: no node is newer.
+    /// The version of the control plane: nodes are never newer.
     pub control_plane: Option<String>,
-    /// Why a version is not gone to yet.
-    pub held: Option<Held>,
+    /// Why a version update is on hold.
+    pub on_hold: Option<UpdateHold>,
 }
 
 impl Target {
-    /// Whatever the spec asks for, at once.
+    /// Everything that the spec asks for, immediately.
     pub fn at_once(spec: &NodeGroupSpec) -> Self {
         Self { version: spec.version.clone(), replace: true, ..Self::default() }
     }
 }
 
-/// Why a version is not gone to yet, for people.
+/// Why a version update is on hold, as a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// The control plane does not have it yet.
+pub enum UpdateHold {
+    /// The control plane does not have that version yet.
     ControlPlane(String),
     /// No maintenance window is open.
     Window(String),
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for UpdateHold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Held::ControlPlane(why) | Held::Window(why)) = self;
+        let (UpdateHold::ControlPlane(why) | UpdateHold::Window(why)) = self;
         f.write_str(why)
     }
 }
