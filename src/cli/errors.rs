@@ -1,8 +1,8 @@
-//! Errors of the command line in words for people: what failed, why, what to do. Pure.
+//! Formats the command line's errors for users: what failed, why, what to do. Pure.
 
 use std::error::Error as _;
 
-/// The error with its causes, each told once: many say their cause themselves.
+/// The error with its causes, without repetition: many errors include their cause.
 pub fn told(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -16,7 +16,7 @@ pub fn told(error: &anyhow::Error) -> String {
         } else if !text.contains(&plain) {
             text = format!("{text}: {cause}");
         }
-        // It told of its own causes, which print as the structures that they are.
+        // A Kubernetes error formats its own causes, whose raw form prints as Rust structures.
         if of_kubernetes.is_some() {
             break;
         }
@@ -24,7 +24,7 @@ pub fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// What the Kubernetes API, or the way there, said.
+/// A Kubernetes API error, or an error on the way to the API.
 fn of_kubernetes_api(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => {
@@ -36,7 +36,7 @@ fn of_kubernetes_api(error: &kube::Error) -> String {
                 403 => format!(
                     "{message}: ask an administrator of the management cluster for that right (docs/install.md, People)"
                 ),
-                // Of an object the server says which; of a kind that is not served, that there is no such page.
+                // For a missing object the server names it; for a kind that is not served it reports a missing page.
                 404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
                     format!(
                         "{message}: are Keelson's CRDs installed in this cluster, and is KUBECONFIG's context the management cluster's?"
@@ -57,7 +57,7 @@ fn of_kubernetes_api(error: &kube::Error) -> String {
                 causes(error)
             )
         }
-        // The parser quotes what it stumbled over, which may be anything.
+        // The parser quotes its input, which may be anything.
         kube::Error::SerdeError(_) => {
             "the API server's answer cannot be read: is this keelson of the version of the CRDs?".to_owned()
         }
@@ -65,7 +65,7 @@ fn of_kubernetes_api(error: &kube::Error) -> String {
     }
 }
 
-/// What its causes say, without the names of types before it.
+/// The causes of an error, without type names.
 fn causes(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();

@@ -1,5 +1,5 @@
-//! `keelson approve`: shows the plans that wait, asks, and approves them by a PlanApproval or an annotation. I/O: the management
-//! cluster's API and the terminal.
+//! `keelson approve`: shows the plans that wait, asks for confirmation, and approves them by a PlanApproval or an
+//! annotation. I/O: the management cluster's API and the terminal.
 
 pub mod waiting;
 mod write;
@@ -19,24 +19,24 @@ const MOST_ATTEMPTS: usize = 20;
 /// Flags of `keelson approve`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The EksCluster, which stands for its NodeGroups too; or nodegroup/NAME for one alone.
+    /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
     name: Target,
     /// Namespace [default: that of KUBECONFIG's context].
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Approve the plan of this hash and no other, without asking.
+    /// Approve only the plan with this hash, without asking.
     #[arg(long)]
     hash: Option<String>,
-    /// Approve what is shown without asking.
+    /// Approve the plans that are shown, without asking.
     #[arg(short, long)]
     yes: bool,
-    /// Approve by an annotation on the object instead of a PlanApproval: for those who may write the object and may not
-    /// make PlanApprovals. An operator with --require-approval-objects does not take it.
+    /// Approve by an annotation on the object instead of a PlanApproval: for users who may write the object and may
+    /// not create PlanApprovals. An operator with --require-approval-objects ignores it.
     #[arg(long)]
     annotation: bool,
 }
 
-/// Shows, asks, approves.
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(approve(args))
@@ -96,7 +96,7 @@ fn told(object: &Planned) -> String {
     format!("{}, {what} {}", object.title(), object.hash())
 }
 
-/// What waits, and for which word.
+/// The plans that wait, each with the approval that it needs.
 fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, Word)>> {
     let mut waiting = Vec::new();
     for object in found {
@@ -138,7 +138,7 @@ fn show(waiting: &[(&Planned, Word)]) -> anyhow::Result<()> {
     super::print(&out)
 }
 
-/// Asks on a terminal. `again`: what was agreed to is not what waits any more.
+/// Asks for confirmation on a terminal. `again`: the plans changed after the user confirmed them.
 fn agree(args: &Args, again: bool) -> anyhow::Result<()> {
     let asks = !args.yes && args.hash.is_none();
     if again && !asks {

@@ -1,4 +1,4 @@
-//! Which plans wait for an approval, and what an approval says. Pure.
+//! Which plans wait for an approval, and what an approval contains. Pure.
 
 use std::fmt;
 
@@ -26,10 +26,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is to be approved, as people name it.
+/// The object to approve, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// A cluster stands for its node groups too.
+    /// A cluster includes its node groups.
     pub kind: Kind,
     pub name: String,
 }
@@ -51,16 +51,16 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// An object, as far as it is about its plan.
+/// An object's metadata, conditions and plan.
 #[derive(Clone, Debug)]
 pub struct Planned {
     pub kind: Kind,
     pub metadata: ObjectMeta,
     pub conditions: Vec<Condition>,
     pub plan: PlanStatus,
-    /// The word that releases its deletion, while that is held.
+    /// The value that releases its deletion while that is held.
     pub release: Option<String>,
-    /// Hashes of PlanApprovals that name it and are not decided yet.
+    /// Hashes of PlanApprovals for it that are not decided yet.
     pub approvals: Vec<String>,
 }
 
@@ -96,12 +96,12 @@ impl From<NodeGroup> for Planned {
     }
 }
 
-/// What a person gives: the hash of a plan, or the release of a deletion that is held.
+/// What the user writes: the hash of a plan, or the release of a held deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// The annotation that gives it.
+    /// The annotation to set.
     pub annotation: &'static str,
-    /// What the annotation holds.
+    /// Its value.
     pub text: String,
 }
 
@@ -111,16 +111,16 @@ impl Word {
     }
 }
 
-/// Where the approval of an object's plan stands.
+/// State of an object's approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApprovalState {
     /// It waits for this.
     Waits(Word),
-    /// It is approved, and the operator has not taken that up yet.
+    /// It is approved, and the operator has not processed that yet.
     Approved,
     /// The spec is newer than the plan.
     Outdated,
-    /// Nothing waits. Holds what the object says of itself.
+    /// Nothing waits. Holds the object's Ready condition.
     Nothing(String),
 }
 
@@ -131,12 +131,12 @@ impl Planned {
         format!("{} {}/{}", self.kind, part(&self.metadata.namespace), part(&self.metadata.name))
     }
 
-    /// True once somebody deletes it.
+    /// Whether the object is being deleted.
     pub fn is_deleted(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// Takes note of those of `all` that name it and are open.
+    /// Records the undecided approvals of `all` that refer to it.
     pub fn note_approvals(&mut self, all: &[PlanApproval]) {
         let name = self.metadata.name.as_deref();
         let named = |spec: &PlanApprovalSpec| match self.kind {
@@ -148,25 +148,25 @@ impl Planned {
         self.approvals = of.collect();
     }
 
-    /// What annotations say is left out, for whoever approves by an object: they may count for nothing, and an editor who wrote one
-    /// must not keep an approver from approving.
+    /// Ignores its approval annotations when approving by an object: the operator may not accept them, and an
+    /// editor's annotation must not keep an approver from approving.
     pub fn ignore_annotations(&mut self) {
         if let Some(all) = &mut self.metadata.annotations {
             all.retain(|key, _| ![APPROVE_ANNOTATION, RELEASE_ANNOTATION].contains(&key.as_str()));
         }
     }
 
-    /// Whether the operator takes an approval by annotation, as far as the object says.
+    /// Whether the operator accepts an approval by annotation, according to the object's conditions.
     pub fn takes_annotations(&self) -> bool {
         !self.conditions.iter().any(|one| one.message.contains(ONLY_OBJECTS))
     }
 
-    /// What an approval of it names.
+    /// The hash that an approval of it contains.
     pub fn hash(&self) -> &str {
         self.release.as_ref().unwrap_or(&self.plan.hash)
     }
 
-    /// Where it stands.
+    /// Its approval state.
     pub fn standing(&self) -> ApprovalState {
         let hash = &self.plan.hash;
         let annotated = |key: &str| self.metadata.annotations.as_ref().and_then(|all| all.get(key));
@@ -191,7 +191,7 @@ impl Planned {
         }
         match annotation {
             Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => ApprovalState::Approved,
-            // The same text counts once: the same plan approved again says so.
+            // The same text counts once: approving the same plan again needs a counter.
             Some(text) if named(text) == hash => {
                 ApprovalState::Waits(Word::approve(format!("{hash}/{}", times(text) + 1)))
             }
@@ -200,7 +200,7 @@ impl Planned {
     }
 }
 
-/// The hash that an annotation names.
+/// The hash in an annotation.
 fn named(annotation: &str) -> &str {
     annotation.split('/').next().unwrap_or_default().trim()
 }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
         assert_eq!(annotated("3f9a1c20", None), ApprovalState::Approved);
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20")), ApprovalState::Approved);
-        // It was approved before, and came again.
+        // It was approved before, and waits again.
         assert_eq!(annotated("3f9a1c20", Some("3f9a1c20")), waits("3f9a1c20/2"));
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20/2")), waits("3f9a1c20/3"));
     }

@@ -1,4 +1,4 @@
-//! Leaves out of an object what the API server puts in by itself, but for what people want to see. Pure.
+//! Removes from an object what the API server adds by default, except for the fields that users want to see. Pure.
 
 use anyhow::Context as _;
 use kube::CustomResourceExt;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::{EksCluster, NodeGroup};
 
-/// Fields that stand there whatever their default is: who reaches the cluster, and what is in it.
+/// Fields that are written even with their default: who can reach the cluster, and what it contains.
 const SHOWN: [&str; 10] = [
     "access",
     "endpointAccess",
@@ -20,7 +20,7 @@ const SHOWN: [&str; 10] = [
     "capacityType",
 ];
 
-/// Takes defaults out of an EksCluster or a NodeGroup.
+/// Removes defaults from an EksCluster or a NodeGroup.
 pub fn left_out(object: &mut Value) -> anyhow::Result<()> {
     let crd = match object["kind"].as_str() {
         Some("EksCluster") => EksCluster::crd(),
@@ -29,7 +29,7 @@ pub fn left_out(object: &mut Value) -> anyhow::Result<()> {
     let schema = serde_json::to_value(crd)?;
     let spec = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     without(spec, object.get_mut("spec").context("the object has no spec")?);
-    // Nobody is let in from anywhere, so it says nothing.
+    // Public access is disabled, so the list has no effect.
     if let Some(access) = object.pointer_mut("/spec/endpointAccess").and_then(Value::as_object_mut)
         && access.get("public") == Some(&Value::Bool(false))
     {

@@ -1,4 +1,4 @@
-//! `keelson import --name` and `--all`: the manifest of clusters that are there, whose plan is to take them over as they are.
+//! `keelson import --name` and `--all`: the manifest of existing clusters, whose plan is to adopt them unchanged.
 //! I/O: reads from AWS, with the credentials of the environment; standard output and standard error.
 
 use std::collections::BTreeSet;
@@ -11,15 +11,15 @@ use crate::aws::{Identity, Session};
 use crate::cli::reading;
 use crate::resources::inventory::{self, Inventory, Note, node_group};
 
-/// Which clusters.
+/// The clusters to import.
 pub enum Which<'a> {
-    /// The one of that name in EKS.
+    /// The cluster of that name in EKS.
     Named(&'a str),
-    /// Every one of the region.
+    /// Every cluster of the region.
     All,
 }
 
-/// Prints the manifest, and on standard error what it does not say.
+/// Prints the manifest, and on standard error what it leaves out.
 pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clusters = runtime.block_on(read(region, which))?;
@@ -67,7 +67,7 @@ async fn one(aws: &Session, name: &str) -> anyhow::Result<Inventory> {
     inventory::read(aws, name).await.with_context(|| format!("cluster {name} cannot be read"))
 }
 
-/// The documents of a cluster and its node groups. `taken`: names of objects that are in use already.
+/// The documents of a cluster and its node groups. `taken`: object names that are already in use.
 fn manifest(
     of: &Inventory,
     region: &str,
@@ -121,7 +121,7 @@ fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {
     json!({"apiVersion": "keelson.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
-/// The name, or one like it that is free: EKS tells `Demo` from `demo`, and Kubernetes takes only one of them.
+/// The name, or a similar free one: EKS distinguishes `Demo` from `demo`, and Kubernetes accepts only one of them.
 fn free(name: String, kind: &'static str, taken: &mut BTreeSet<(&'static str, String)>) -> String {
     let candidates = (2..).map(|number| format!("{name}-{number}"));
     let name = [name.clone()].into_iter().chain(candidates).find(|name| !taken.contains(&(kind, name.clone())));

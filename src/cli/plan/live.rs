@@ -1,4 +1,4 @@
-//! `keelson plan --live`: the same plan against what AWS shows, with no way to write. I/O: reads from AWS.
+//! `keelson plan --live`: the plan against the state of AWS, without the ability to write. I/O: reads from AWS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::resources::proof::Records;
 use crate::resources::{node_group, readiness, survey};
 use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, remaining_steps};
 
-/// The plans of a cluster and its node groups against AWS as it is.
+/// The plans of a cluster and its node groups against the state of AWS.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
     let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);
-    // It never writes, and has no status at hand.
+    // It never writes, and knows no status.
     let existing = Existing::default();
     let mut cloud = Cloud { aws, owner: unknown, intervals, client_token_seed, adoption, trusts_tags: true, existing };
     let owner_uid = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
@@ -68,14 +68,14 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     Ok(std::iter::once(planned).chain(of_groups).collect())
 }
 
-/// The node group with the version that AWS shows.
+/// The node group with its version in AWS.
 fn as_seen(group: &NodeGroup, memory: &Memory) -> NodeGroup {
     let version = Facts(memory).output(&node_group::key(&group.node_group_name()), "version");
     let status = NodeGroupStatus { version, ..NodeGroupStatus::default() };
     NodeGroup { status: Some(status), ..group.clone() }
 }
 
-/// The way to the versions that are asked for, as the operator would take them; windows and checks come on top.
+/// The operator's steps to the requested versions; windows and checks are not applied.
 async fn upgrade(
     cluster: &EksCluster,
     cloud: &Cloud,

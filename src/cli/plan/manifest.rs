@@ -1,4 +1,5 @@
-//! A manifest's documents as objects: what the API server's schema would refuse is refused here, with the document and field.
+//! Parses a manifest's documents as objects. What the API server's schema rejects is rejected here, with the document
+//! and field.
 
 use anyhow::{Context as _, bail};
 use kube::CustomResourceExt;
@@ -15,7 +16,7 @@ pub struct Manifest {
     pub clusters: Vec<EksCluster>,
     pub groups: Vec<NodeGroup>,
     pub accounts: Vec<AwsAccount>,
-    /// What was left out, for people.
+    /// What was left out, for the user.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Plans as people read them. Pure.
+//! Formats plans for users. Pure.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::controllers::progress::{ResourceProgress, label, standing};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
 use crate::resources::prune;
 
-/// Prints a cluster and its node groups. `live`: what is as asked is only counted.
+/// Prints a cluster and its node groups. `live`: resources that need no step are only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
     let timeline = Timeline::of(all);
     for planned in all {
@@ -44,7 +44,7 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
             continue;
         }
         let mut facts = graph.node(&item.key).map(|node| node.facts()).unwrap_or_default();
-        // A role's name holds the object's UID, and there is no object yet.
+        // A role's name includes the object's UID, and there is no object yet.
         facts.retain(|(name, _)| live || !(*name == "name" && item.key.kind() == "role"));
         let slot = timeline.slot(&item.key);
         rows.push([
@@ -161,7 +161,7 @@ fn closed_gate(wait: &WaitingOn) -> Option<String> {
     }
 }
 
-/// Columns as wide as they must be; those with nothing in them are left out.
+/// Columns are as wide as their contents; empty ones are left out.
 fn table(out: &mut String, rows: &[[String; 5]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let used = |column: usize| rows.iter().skip(1).any(|row| !row[column].is_empty());

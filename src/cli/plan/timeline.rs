@@ -1,4 +1,4 @@
-//! When each step would begin and end if everything takes the time that is expected, and what decides the end. Pure.
+//! When each step would start and end if everything takes its expected time, and which steps determine the end. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::Planned;
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
 
-/// What nodes do not wait for.
+/// Kinds that node groups do not wait for.
 const AFTER_THE_CLUSTER: [&str; 5] = ["role", "oidcProvider", "accessEntry", "podIdentity", "fargateProfile"];
 
-/// When a step begins, how long it takes, and what it waited for last.
+/// When a step starts, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     pub begins: Duration,
@@ -25,7 +25,7 @@ impl Slot {
     }
 }
 
-/// The steps of a cluster and its node groups in time.
+/// The timeline of a cluster and its node groups.
 pub struct Timeline {
     slots: BTreeMap<Key, Slot>,
 }
@@ -54,12 +54,12 @@ impl Timeline {
         self.slots.get(key)
     }
 
-    /// When all is done.
+    /// When everything is done.
     pub fn end(&self) -> Duration {
         self.slots.values().map(Slot::ends).max().unwrap_or_default()
     }
 
-    /// The steps that decide the end, in order.
+    /// The steps that determine the end, in order.
     pub fn critical_path(&self) -> Vec<(&Key, &Slot)> {
         let mut path = Vec::new();
         let mut next = self.slots.iter().max_by_key(|(_, slot)| slot.ends());
@@ -75,7 +75,7 @@ impl Timeline {
         for node in planned.graph.nodes().iter().filter(|node| of(&node.key())) {
             let key = node.key();
             let takes = match planned.plan.verdict(&key) {
-                // Tags are written at once; what a kind expects of an update is the longest that there is.
+                // Tags are written at once; a kind's expected time of an update is that of its longest.
                 Some(Verdict::Step(step) | Verdict::Pending(step, _)) if only_tags(step) => Duration::from_secs(1),
                 Some(Verdict::Step(step) | Verdict::Pending(step, _)) => node.expected(step.action),
                 Some(Verdict::Waiting { action, .. }) => node.expected(*action),
@@ -90,7 +90,7 @@ impl Timeline {
         }
     }
 
-    /// The agent runs on nodes, and comes to them as soon as they are there.
+    /// The agent runs on nodes, and is installed as soon as they exist.
     fn add_agent(&mut self, cluster: &Planned) {
         let key = steps::key();
         let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };

@@ -1,7 +1,7 @@
-//! `keelson move`: brings EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Nothing is written
-//! to AWS but tags, by the operators of both. I/O: the APIs of both management clusters.
+//! `keelson move`: moves EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster.
+//! Only tags are written to AWS, by the operators of both. I/O: the APIs of both management clusters.
 //!
-//! Each step looks first whether it is done, so that a move which was cut off anywhere is run again and ends the same.
+//! Each step checks first whether it is done, so that an interrupted move can be run again with the same result.
 
 mod copies;
 
@@ -25,7 +25,7 @@ use crate::controllers::apply::{self, Kind};
 use crate::controllers::installation;
 use copies::{Moved, SUSPENDED_BEFORE};
 
-/// How often what the operators do is looked at.
+/// Polling interval.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Flags of `keelson move`.
@@ -43,15 +43,15 @@ pub struct Args {
     /// Show what would be done.
     #[arg(long)]
     dry_run: bool,
-    /// Namespace of the operator, in both: its ConfigMap says which installation it is.
+    /// Namespace of the operator in both clusters: its ConfigMap holds the installation's id.
     #[arg(long, default_value = "keelson-system")]
     operator_namespace: String,
-    /// How many seconds to wait for an operator to do its part with one object.
+    /// How many seconds to wait for an operator to process one object.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
 }
 
-/// Moves.
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(relocate(args))
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 struct Move {
     from: Client,
     to: Client,
-    /// Id of the installation that it goes to.
+    /// Id of the target installation.
     installation: String,
     patience: Duration,
 }
@@ -125,7 +125,7 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 impl Move {
-    /// The AwsAccount, as it is here.
+    /// The AwsAccount here.
     async fn account(&self, name: &str, dry_run: bool) -> anyhow::Result<()> {
         let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
         let Some(here) = from.get_opt(name).await? else { return Ok(()) };
@@ -141,7 +141,7 @@ impl Move {
         Ok(())
     }
 
-    /// A cluster with its node groups: handed over here, taken over there, let go of here.
+    /// Moves a cluster with its node groups: hands over here, takes over there, removes the finalizers here.
     async fn cluster(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
         let namespace = cluster.namespace().unwrap_or_default();
         let all = ListParams::default();
@@ -162,7 +162,7 @@ impl Move {
         for name in secrets {
             self.secret(&namespace, &name).await?;
         }
-        // Suspended for good before anything is handed over, so that no two operators ever work on it.
+        // Suspended permanently before anything is handed over, so that two operators never work on it.
         let handed_over = self.hand_over(cluster, true).await?;
         for group in &groups {
             self.hand_over(group, false).await?;
@@ -186,13 +186,14 @@ impl Move {
         Ok(())
     }
 
-    /// A Secret that the spec names. One that is there stays as it is: it may be newer.
+    /// Copies a Secret that the spec references. An existing one stays as it is: it may be newer.
     async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         let at = |client: &Client| Api::<Secret>::namespaced(client.clone(), namespace);
         if at(&self.to).get_opt(name).await?.is_none()
             && let Some(secret) = at(&self.from).get_opt(name).await?
         {
-            // The operator takes no other up either, and whoever moves may read more than who wrote the spec.
+            // The operator reads no other Secret either, and the user who moves may have more permissions than the
+            // spec's author.
             if !secret.labels().contains_key(USE_LABEL) {
                 return say(&format!("Secret {namespace}/{name}: has no label {USE_LABEL}, so it is not copied"));
             }
@@ -201,7 +202,7 @@ impl Move {
         Ok(())
     }
 
-    /// Suspends it where it has a switch of its own for that, and waits until the operator here has handed over what it has.
+    /// Suspends it if its spec has a field for that, and waits until the operator here has handed over its resources.
     async fn hand_over<K: Movable>(&self, object: &K, suspends: bool) -> anyhow::Result<K> {
         let api = K::in_namespace(&self.from, object);
         let name = object.name_any();
@@ -215,17 +216,17 @@ impl Move {
         }
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         self.until(&api, &name, "the operator here to hand it over", |now: &K| {
-            // Without the finalizer it has nothing in AWS, or was moved before.
+            // Without the finalizer it owns nothing in AWS, or was moved before.
             !apply::has_finalizer(now) || now.handed_over_to() == Some(&self.installation)
         })
         .await
     }
 
-    /// Creates it there, and waits until the operator there has taken over what it has.
+    /// Creates it there, and waits until the operator there has taken over its resources.
     async fn take_over<K: Movable>(&self, here: &K, copy: K) -> anyhow::Result<()> {
         let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
         let uid = here.uid().unwrap_or_default();
-        // What has nothing in AWS has nothing to take over.
+        // An object without resources in AWS has nothing to take over.
         let copy = if apply::has_finalizer(here) { copy } else { copies::anew(copy) };
         match api.get_opt(&name).await? {
             None => drop(api.create(&PostParams::default(), &copy).await?),
@@ -241,7 +242,7 @@ impl Move {
         say(&format!("{} {}: taken over", K::NAME, name_of(here)))
     }
 
-    /// What has been taken over there is held here by nothing any more.
+    /// Removes the finalizer here once the resources are taken over there.
     async fn remove_finalizer<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
         apply::remove_finalizer(&self.from, object).await?;
         Ok(())

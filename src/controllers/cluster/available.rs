@@ -1,7 +1,7 @@
 //! The Available condition of an EksCluster: whether it can be used now. Pure.
 //!
-//! `Ready` is False during every change, as kstatus asks; this one is for alerts. It stays True while the control plane is upgraded and
-//! nodes are replaced, and after a failed sync: what was applied before still runs.
+//! `Ready` is False during every change, as kstatus requires; Available is for alerts. It stays True while the
+//! control plane is upgraded and nodes are replaced, and after a failed sync: what was applied before still runs.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::conditions::ConditionValue;
 
-/// How long the cluster may be silent: an API server is away for a moment when EKS replaces it.
+/// How long the cluster may be unreachable: an API server is briefly unavailable when EKS replaces it.
 const SILENT: SignedDuration = SignedDuration::from_mins(5);
 
-/// Whether the cluster can be used. `control_plane`: the state that EKS gives; `None`: there is none.
+/// Whether the cluster can be used. `control_plane`: the state that EKS reports; `None`: it does not exist.
 pub fn available(
     cluster: &EksCluster,
     status: &EksClusterStatus,
@@ -52,13 +52,13 @@ pub fn available(
     ConditionValue::true_(Reason::Available, "the control plane, nodes and what was applied are there")
 }
 
-/// Whether one of its nodes is ready: as counted, else as EKS says.
+/// Whether at least one of its nodes is ready: as counted, otherwise as EKS reports.
 fn has_nodes(group: &NodeGroup) -> bool {
     let counted = group.status.as_ref().and_then(|status| status.ready_nodes);
     counted.map_or_else(|| is_ready(group) || is_updated(group), |ready| ready > 0)
 }
 
-/// EKS replaces its nodes one after the other: the others are there.
+/// EKS replaces the nodes one after the other: the others keep running.
 fn is_updated(group: &NodeGroup) -> bool {
     use crate::api::conditions::{ConditionType, get};
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

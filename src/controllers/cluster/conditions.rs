@@ -1,4 +1,4 @@
-//! The conditions of an EksCluster, from its plan and what its agent says. Pure.
+//! The conditions of an EksCluster, from its plan and its agent's report. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -14,7 +14,7 @@ use crate::upgrade::Decision;
 const PARTS: [ConditionType; 3] =
     [ConditionType::NetworkReady, ConditionType::ControlPlaneReady, ConditionType::AddonsReady];
 
-/// The part that a kind of resource belongs to.
+/// The condition that covers a kind of resource.
 fn part_of(kind: &str) -> ConditionType {
     match kind {
         "vpc" | "subnet" | "internetGateway" | "elasticIp" | "natGateway" | "routeTable" | "route" => {
@@ -24,46 +24,46 @@ fn part_of(kind: &str) -> ConditionType {
             ConditionType::NetworkReady
         }
         "addon" | "addonPruning" => ConditionType::AddonsReady,
-        // Parts of the plan that are nothing in AWS; and what nothing waits for.
+        // Parts of the plan outside AWS, and parts that nothing waits for.
         "gitOpsAgent" | "changePolicy" | "removals" => ConditionType::GitOpsReady,
         _ => ConditionType::ControlPlaneReady,
     }
 }
 
-/// What the conditions are made of.
+/// Input of the conditions.
 pub struct Input<'a> {
-    /// Those of the last status.
+    /// The conditions of the last status.
     pub previous: &'a [Condition],
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: Option<i64>,
-    /// What is left to do.
+    /// The remaining plan.
     pub plan: &'a Plan,
-    /// Rules that it would break.
+    /// Rules that the plan would break.
     pub violations: &'a [Violation],
-    /// What was seen.
+    /// The observed resources.
     pub memory: &'a Memory,
-    /// What the GitOpsReady condition says; true when no agent is asked for.
+    /// Value of the GitOpsReady condition; true when no agent is requested.
     pub gitops: &'a ConditionValue,
-    /// Whether what is wrong with the agent needs a person.
+    /// Whether the agent's failure requires intervention.
     pub gitops_stalled: bool,
-    /// What Ready says when all is well.
+    /// Message of Ready when everything is ready.
     pub ready: &'a str,
-    /// The upgrade, where there is a control plane.
+    /// The upgrade, if the control plane exists.
     pub upgrade: Option<Upgrade<'a>>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What was decided of an upgrade.
+/// The decision about an upgrade.
 #[derive(Clone, Copy)]
 pub struct Upgrade<'a> {
     /// The decision.
     pub decision: &'a Decision,
-    /// The same for people.
+    /// Its message for the user.
     pub message: Option<&'a str>,
 }
 
-/// The conditions, and where the cluster stands as a whole.
+/// The conditions, and the overall state of the cluster.
 pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
     let mut all = Conditions::from(previous, generation, &now);
@@ -86,7 +86,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         Overall::Ready(_) if deleting => {
             Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "everything is deleted; looking once more"))
         }
-        // Left alone on purpose.
+        // Deliberately not touched.
         Overall::Ready(says) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
             Overall::Ready(says)
         }
@@ -113,14 +113,14 @@ fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timest
     }
 }
 
-/// The same conditions, where the cluster stands otherwise as a whole.
+/// The same conditions, with another overall state.
 pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
     let mut all = Conditions::from(&all, generation, &now);
     all.overall(overall);
     all.into_all()
 }
 
-/// The same conditions, where one of them says otherwise.
+/// Replaces one of the conditions.
 pub fn set(
     all: &mut Vec<Condition>,
     kind: ConditionType,
@@ -133,7 +133,7 @@ pub fn set(
     *all = changed.into_all();
 }
 
-/// The conditions of a cluster that was not looked at: `overall` says why.
+/// The conditions of a cluster that was not observed: `overall` has the reason.
 pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);
     let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");

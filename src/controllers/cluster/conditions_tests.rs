@@ -1,4 +1,4 @@
-//! The conditions of a cluster at every point of its life, as a person reads them.
+//! The conditions of a cluster at every stage of its life, as the user reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn failed(class: Class, message: &str) -> WaitingOn {
     WaitingOn::Retry(Failed::after(None, Failure::new(class, message), at(990), 0))
 }
 
-/// A plan of five resources, one of each part, with `verdicts` for some of them; the others are settled.
+/// A plan of five resources, one for each condition, with `verdicts` for some of them; the others are settled.
 fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
     let keys = ["vpc", "natGateway/eu-west-1a", "role/cluster", "cluster", "addon/coredns"];
     let items = keys.map(|key| {

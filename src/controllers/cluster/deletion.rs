@@ -1,4 +1,5 @@
-//! An EksCluster that is to go: its NodeGroups first, then what is in AWS, then a last look, and only then the finalizer.
+//! Deletes an EksCluster: first its NodeGroups, then its resources in AWS, then a final survey for leftovers, and
+//! only then the finalizer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +29,11 @@ use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::leftovers;
 use crate::resources::survey::{self, Survey};
 
-/// When what is left is looked for again.
+/// Interval between surveys for leftovers.
 const LEFT_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 impl Reconcile<'_> {
-    /// Takes everything away. `None`: nothing is left to say.
+    /// Deletes everything. `None`: there is nothing left to report.
     pub(super) async fn delete(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         if !self.has_finalizer() {
             return None;
@@ -108,7 +109,7 @@ impl Reconcile<'_> {
         Some(self.deleting(previous, &cloud, report, nothing_waits, None, next))
     }
 
-    /// Looks for everything that still carries our tag before letting go.
+    /// Surveys AWS for everything that still carries our tag before the finalizer is removed.
     async fn last_look(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
         let wait = self.state.kind.left_at.filter(|at| *at > self.now);
         let goal = report.plan.goal;
@@ -118,7 +119,7 @@ impl Reconcile<'_> {
         };
         let again = Next::after(LEFT_AGAIN, self.now);
         match left {
-            // What only claims to be ours may be what was deleted a moment ago: it is looked at twice.
+            // Resources that only claim to be ours may be ones deleted a moment ago: they are checked twice.
             Ok(Some(left)) if left.ours.is_empty() && (left.claims.is_empty() || self.state.kind.left_at.is_some()) => {
                 let claims = left.claims.join(", ");
                 if !claims.is_empty() {
@@ -135,7 +136,7 @@ impl Reconcile<'_> {
             }
             Ok(left) => {
                 if left.is_some() {
-                    // What the tag still shows and the graph does not: looked at anew, and named meanwhile.
+                    // Resources that carry the tag and are not in the graph: observe again, and name them meanwhile.
                     self.state.kind.left_at = self.now.checked_add(LEFT_AGAIN).ok();
                     self.state.memory.forget_observations(self.now);
                 }
@@ -208,7 +209,7 @@ impl Reconcile<'_> {
         Outcome { conditions: all, overall, seen: Some(seen), deletion: None, waits, recovery: None, next }
     }
 
-    /// Removes the finalizer: nothing of ours is left, or it is to stay.
+    /// Removes the finalizer: nothing of ours is left, or it is retained.
     async fn remove_finalizer(&mut self, previous: &EksClusterStatus, told: Option<EventMessage>) -> Option<Outcome> {
         if let Some(told) = told {
             self.ctx.events.publish(self.cluster, vec![told]);
@@ -229,7 +230,8 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Whether nothing in AWS is its own, as status and records say. No finalizer says so: whoever may write the object may write it.
+    /// Whether the object owns nothing in AWS, according to status and records. The finalizer proves nothing: whoever
+    /// may write the object may write it.
     pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
         previous.arn.is_none() && self.nothing_recorded()
     }
@@ -239,8 +241,8 @@ impl Reconcile<'_> {
         self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
     }
 
-    /// Its NodeGroups go with it: those that were there when it was deleted. One that is made again meanwhile makes nothing
-    /// in AWS, so it is in nobody's way.
+    /// Deletes its NodeGroups: those that existed when it was deleted. One that is created later creates nothing in
+    /// AWS, so it blocks nothing.
     async fn delete_node_groups(&self) {
         for group in self.node_groups_that_go() {
             if group.metadata.deletion_timestamp.is_none()
@@ -252,7 +254,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The NodeGroups that were there when the cluster was deleted.
+    /// The NodeGroups that existed when the cluster was deleted.
     pub(super) fn node_groups_that_go(&self) -> Vec<Arc<NodeGroup>> {
         let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
             return Vec::new();
@@ -262,7 +264,7 @@ impl Reconcile<'_> {
         groups
     }
 
-    /// Those that may still have something in AWS: their status says so, or our finalizer on them.
+    /// The NodeGroups that may still own something in AWS, by their status or our finalizer on them.
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
@@ -271,9 +273,9 @@ impl Reconcile<'_> {
         left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 
-    /// What may be there: what the spec names, and whatever else carries our tag. A spec that became invalid names nothing.
+    /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
     async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
-        // What a last look found is in the survey, too, when it is made anew.
+        // Leftovers that the final survey found must be in this one, too, so it is read again.
         let age = if self.state.kind.left_at.is_some() { Duration::ZERO } else { self.survey_age() };
         let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unseen)?;
         let spec = self.spec_to_delete(grant, cloud).await?;
@@ -318,7 +320,7 @@ impl Reconcile<'_> {
     }
 }
 
-/// A node group that holds the cluster, and what holds it.
+/// A node group that blocks the deletion, and why.
 fn told(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
@@ -341,7 +343,7 @@ pub(super) fn goes_along(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) 
     Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
 }
 
-/// The least spec whose graph holds what was found: for a spec that became invalid.
+/// The smallest spec whose graph holds what was found: for a spec that became invalid.
 fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
     let mut zones: Vec<String> = owned
         .iter()

@@ -1,6 +1,6 @@
-//! Whether a deletion may begin: not without an approval where the spec asks for one, nor when too many clusters are to go at
-//! once, nor when only the definition of the kind or the namespace is deleted. Until then nothing is touched, neither in AWS nor
-//! of its NodeGroups. I/O: the management cluster's API; reads from AWS.
+//! Whether a deletion may start. It waits for an approval where the spec requires one, when too many clusters are
+//! deleted at once, and when only the CRD or the namespace is deleted. Until then nothing is touched, neither in AWS
+//! nor any NodeGroup. I/O: the management cluster's API; reads from AWS.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -21,18 +21,18 @@ use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::{ExecutionPolicy, Goal, Graph};
 use crate::resources::cloud::Cloud;
 
-/// When it is asked again whether deletions can be counted.
-/// NodeGroups that status names; the API's limit.
+/// Most NodeGroups that status names: the API's limit.
 const MAX_RETAINED: usize = 500;
+/// Retry interval while deletions cannot be counted.
 const COUNT_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
-/// Whether the deletion that status tells of has begun.
+/// Whether the deletion in status has started.
 pub fn has_begun(status: &EksClusterStatus) -> bool {
     status.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some())
 }
 
 impl Reconcile<'_> {
-    /// Begins the deletion, or says what it waits for. It goes on once that stands in status.
+    /// Starts the deletion, or reports what it waits for. It continues once status records the start.
     pub(super) async fn begin(
         &mut self,
         previous: &EksClusterStatus,
@@ -41,7 +41,7 @@ impl Reconcile<'_> {
         goal: Goal,
     ) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
-        // What stays is no loss, nor is what never came about.
+        // Retained resources are no loss, nor are those that were never created.
         let counts = goal == Goal::Deleted && previous.arn.is_some();
         let loses = goal == Goal::Deleted && (counts || !self.nothing_recorded());
         let removal = match self.removal(&uid, loses).await {
@@ -108,10 +108,10 @@ impl Reconcile<'_> {
         Outcome { deletion: Some(DeletionStatus { release, ..DeletionStatus::default() }), ..outcome }
     }
 
-    /// A person agreed to it, by the approval of `approval_uid` or by an annotation.
+    /// Records that a user agreed to it, by the approval of `approval_uid` or by an annotation.
     async fn released(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
-        // What is retained is no deletion that counts, and none that was released.
+        // A retained cluster counts neither as a deletion nor as a released one.
         if goal == Goal::Deleted
             && previous.arn.is_some()
             && let Err(why) = self.ctx.deletions.approve(&uid, &name).await
@@ -121,7 +121,7 @@ impl Reconcile<'_> {
         self.begins(previous, goal, approval_uid)
     }
 
-    /// The word that releases this deletion where it is held, and whether it was given.
+    /// The annotation value that releases this deletion while it is held, and whether it is present.
     fn release(&self, removal: Option<&Removal>) -> Release {
         let deleted_at = self.cluster.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
         let annotation = self.cluster.annotations().get(RELEASE_ANNOTATION).map(String::as_str);

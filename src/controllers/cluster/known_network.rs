@@ -1,8 +1,8 @@
-//! The network of a cluster that is to go: the one that its spec names, unless that is somebody else's. I/O: as
+//! The network of a cluster that is deleted: the one its spec names, unless that is owned by others. I/O: as
 //! [`crate::controllers::account::owned`].
 //!
-//! A deletion looks for leftovers in the network of the cluster and sweeps them. An edit must not turn that on a network of others,
-//! and no allowlist may be in the way of a deletion: so the cluster goes from the network that it was last seen in.
+//! A deletion sweeps leftovers from the cluster's network. An edit must not direct that at a network of others, and
+//! no allowlist may block a deletion: so it uses the network that the cluster was last observed in.
 
 use super::Reconcile;
 use super::present::NoGraph;
@@ -35,8 +35,8 @@ impl Reconcile<'_> {
     }
 }
 
-/// The network of the last status, which is one that was allowed; where there is none, nothing was made in any. The security
-/// groups that the spec names are none of the cluster's own, allowed or not.
+/// The network of the last status, which was allowed; without one, nothing was created in any network. The security
+/// groups that the spec names are never the cluster's own, allowed or not.
 fn known(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
     let subnets = status.and_then(|status| status.network.as_ref()).map(|network| &network.subnets);
     let ids: Vec<_> = subnets.into_iter().flatten().map(|subnet| subnet.id.clone()).collect();

@@ -1,7 +1,8 @@
-//! The load balancers of a cluster that is to go: its workload is asked to let go of them first, for a time.
+//! The load balancers of a cluster that is deleted: before anything else, the workload cluster deletes them, within a
+//! timeout.
 //!
-//! What is decided is pure; the passes over the workload cluster run beside the reconcile, so that one that does not answer
-//! holds up nothing else. I/O: through [`crate::gitops`] and [`crate::resources`].
+//! The decision is pure. The passes over the workload cluster run in the background, so that an unreachable one
+//! delays nothing else. I/O: through [`crate::gitops`] and [`crate::resources`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,34 +26,34 @@ use crate::gitops::workload::{Access, Location};
 use crate::resources::cloud::Cloud;
 use crate::resources::control_plane;
 
-/// Between two passes: a load balancer takes a minute or so to go.
+/// Interval between passes: deleting a load balancer takes about a minute.
 const AGAIN: SignedDuration = SignedDuration::from_secs(2);
-/// What a NodeGroup waits beyond the time, for its cluster to go on.
+/// How long a NodeGroup waits beyond the timeout for its cluster to continue.
 const SLACK: SignedDuration = SignedDuration::from_secs(30);
 
-/// How far one cluster is.
+/// Progress of one cluster.
 #[derive(Clone, Debug, Default)]
 struct State {
     running: bool,
     /// When the last pass ended.
     passed: Option<Timestamp>,
-    /// What it came to.
+    /// Its result.
     seen: Option<Result<Left, String>>,
     done: bool,
 }
 
-/// What is to be done now.
+/// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
-    /// Nothing is in the way.
+    /// Nothing blocks the deletion.
     GoOn,
-    /// The time is up. Holds what was left.
+    /// The timeout has expired. Holds what was left.
     GiveUp(String),
-    /// Wait, and what for; and begin a pass.
+    /// Wait for what the message names; and start a pass.
     Wait { pass: bool, message: String },
 }
 
-/// `api`: whether there is one to talk to. `since`: when the deletion began.
+/// `api`: whether the Kubernetes API exists. `since`: when the deletion started.
 fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Timestamp) -> Decision {
     let timeout = span(timeout);
     if !api || timeout.is_zero() {
@@ -65,7 +66,7 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
         None => None,
     };
     if now.duration_since(since) >= timeout {
-        // Of a process that began when the time was up, another has tried.
+        // If this process started after the timeout, the previous one has tried.
         let tried = state.running || state.seen.is_some();
         let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
         return if tried { Decision::GiveUp(left) } else { Decision::GoOn };
@@ -78,11 +79,11 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     Decision::Wait { pass, message }
 }
 
-/// How far each cluster is, by UID: its NodeGroups ask, too.
+/// Progress of each cluster, by UID; its NodeGroups read it, too.
 #[derive(Debug, Default)]
 pub struct LoadBalancerCleanups(Mutex<HashMap<String, LoadBalancerCleanup>>);
 
-/// One cluster's. Clones share it.
+/// Progress of one cluster. Clones share it.
 #[derive(Clone, Debug, Default)]
 struct LoadBalancerCleanup(Arc<Mutex<State>>);
 
@@ -91,13 +92,13 @@ impl LoadBalancerCleanups {
         locked(&self.0).entry(uid.to_owned()).or_default().clone()
     }
 
-    /// Forgets a cluster that is gone.
+    /// Forgets a cluster that is deleted.
     pub fn forget(&self, uid: &str) {
         locked(&self.0).remove(uid);
     }
 
-    /// Whether the node groups of a cluster whose deletion began have to stay, as the controllers of its load balancers run
-    /// on them.
+    /// Whether the node groups of a cluster whose deletion has started must stay, because its load balancer
+    /// controllers run on them.
     pub fn hold_nodes(&self, cluster: &EksCluster, timeout: Duration, now: Timestamp) -> bool {
         let Some(since) = cluster.status.as_ref().and_then(began) else { return false };
         let goes = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
@@ -115,7 +116,7 @@ fn began(status: &EksClusterStatus) -> Option<Timestamp> {
 }
 
 impl Reconcile<'_> {
-    /// Asks the workload to let go of its load balancers. `None`: nothing of it is in the way.
+    /// Makes the workload cluster delete its load balancers. `None`: none of them blocks the deletion.
     pub(super) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         let uid = self.owner().uid;
         let clearing = self.ctx.clearings.of(&uid);
@@ -151,7 +152,7 @@ impl Reconcile<'_> {
                     }
                 }
                 let overall = self.reconciling(Reason::Deleting, message);
-                // It ends when the time is up.
+                // It ends at the timeout.
                 let waits = Some(vec![Wait::planned("the workload's load balancers")]);
                 Some(Outcome { waits, ..self.unseen(previous, overall, Next::after(AGAIN, self.now)) })
             }
@@ -160,7 +161,7 @@ impl Reconcile<'_> {
 }
 
 impl LoadBalancerCleanup {
-    /// Starts a pass beside this reconcile. At its end the cluster is reconciled again.
+    /// Starts a pass in the background. When it ends, the cluster is reconciled again.
     fn start(&self, ctx: &Arc<Context>, cluster: &EksCluster, access: Access) {
         locked(&self.0).running = true;
         let running = Running { clearing: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
@@ -184,7 +185,7 @@ impl State {
     }
 }
 
-/// A pass under way. However it ends, the cluster hears of it.
+/// A running pass. However it ends, the cluster is requeued.
 struct Running {
     clearing: LoadBalancerCleanup,
     ctx: Arc<Context>,

@@ -1,4 +1,4 @@
-//! What is decided about load balancers, at each point.
+//! Decisions about load balancers at each stage.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// What is decided at a time, of a deletion that began at zero.
+/// The decision at a time, for a deletion that started at zero.
 fn decided(state: &State, api: bool, timeout: Duration, now: Timestamp) -> Decision {
     decide(state, api, at(0), timeout, now)
 }

@@ -1,4 +1,4 @@
-//! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
+//! Reconciles an EksCluster that is not being deleted. Each step that can refuse comes before the first write.
 
 use super::agent::{self, steps};
 use super::conditions::{self, Input};
@@ -36,17 +36,17 @@ pub(super) enum NoGraph {
     Unseen(Failure),
 }
 
-/// What was done.
+/// The result of the rounds.
 struct Done {
     report: Report,
     upgrade: Option<Upgrade>,
     policy: ExecutionPolicy,
-    /// Digest of what is asked for.
+    /// Digest of the requested state.
     asked: String,
 }
 
 impl Reconcile<'_> {
-    /// Brings it to what the spec says.
+    /// Reconciles it to the spec.
     pub(super) async fn present(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         let spec = &self.cluster.spec;
         if spec.suspend {
@@ -65,7 +65,8 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
-        // What they ask of the cluster (policies of its node role, a version to wait for) would be taken away in their absence.
+        // Without them, what they require of the cluster (policies of its node role, a version to wait for) would be
+        // removed.
         let groups = self.ctx.unreadable.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         if let Some(group) = groups.first() {
             let refusal =
@@ -84,7 +85,7 @@ impl Reconcile<'_> {
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
         let word = recovery::word(self.cluster, previous.recovery.as_ref());
         if self.owns_nothing(previous) && word.is_none() {
-            // Nothing is there yet, so nothing waits while the Secret is missing.
+            // Nothing exists yet, so everything waits for the Secret.
             if let Secrets::Missing { says, stalled, .. } = secrets {
                 let gitops = says.clone();
                 let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
@@ -142,12 +143,12 @@ impl Reconcile<'_> {
         Some(self.reported(previous, &cloud, done, secrets).await)
     }
 
-    /// Whether no other EksCluster holds its name. What only observes needs none.
+    /// Whether no other EksCluster holds its name. One that only observes needs no name.
     fn name_is_free(&self, cloud: &Cloud, observes: bool) -> Result<(), Refusal> {
         if observes { Ok(()) } else { name_claims::of_cluster(self.ctx, self.cluster, &cloud.aws.account_id) }
     }
 
-    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    /// Adds our finalizer before the first write to AWS. `Some`: it was not added.
     pub(super) async fn finalizer(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         if self.has_finalizer() {
             return None;
@@ -164,7 +165,7 @@ impl Reconcile<'_> {
         None
     }
 
-    /// Does what may be done now, and decides anew what that is for as long as it changes.
+    /// Runs what may run now, and decides again for as long as that changes.
     async fn rounds(
         &mut self,
         previous: &EksClusterStatus,
@@ -173,7 +174,7 @@ impl Reconcile<'_> {
         mut graph: Graph<Cloud>,
         mut versions: Versions,
     ) -> Result<Done, NoGraph> {
-        /// What is left after as many waits for the next reconcile.
+        /// After this many rounds, the rest waits for the next reconcile.
         const MOST: usize = 4;
         let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
@@ -194,7 +195,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Why nothing is begun in its account. What owns something there already goes on.
+    /// Why nothing new may start in its account. An object that already owns something there continues.
     fn refused_account(&mut self, previous: &EksClusterStatus, grant: &Grant) -> Option<Refusal> {
         self.state.note_adoption(grant.adoption, self.now);
         let owns_nothing = self.owns_nothing(previous);
@@ -218,7 +219,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Keeps in status which tags are about to be written, where any are.
+    /// Records in status which tags are about to be written, if any.
     async fn keep_tag_keys(
         &mut self,
         previous: &EksClusterStatus,
@@ -238,7 +239,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Points the agent at Git once the API is there, and puts everything together.
+    /// Points the agent at Git once the API exists, and assembles the outcome.
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, policy, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
@@ -279,7 +280,7 @@ impl Reconcile<'_> {
             now: self.now,
         });
         let overall = match overall {
-            // As soon as it stands in status.
+            // As soon as status records it.
             _ if agreed.is_new => {
                 next = Next::at(self.now).or(failed);
                 self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
@@ -318,7 +319,7 @@ impl Reconcile<'_> {
         Outcome { conditions, overall, seen: Some(seen), deletion: None, waits: Some(waits), recovery: None, next }
     }
 
-    /// What is waited for: AWS, the upgrade, and the agent once all else is there.
+    /// What is waited for: AWS, the upgrade, and the agent once everything else exists.
     fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &ConditionValue) -> Vec<Wait> {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let mut waits = waiting_on::of_plan(in_aws, &self.state.memory, self.now);
@@ -329,7 +330,7 @@ impl Reconcile<'_> {
         waits
     }
 
-    /// Keys of tags that something may carry.
+    /// Keys of tags that resources may carry.
     fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
         let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
         let wanted = grant.settings.tags_with(&self.cluster.spec.tags);

@@ -1,5 +1,5 @@
-//! The agent's part in a reconcile: its Secrets, a pass when one is due, and what conditions, status, events and metrics tell of
-//! it. I/O: through [`super::agent`].
+//! The agent's part in a reconcile: its Secrets, a pass when one is due, and what conditions, status, events and
+//! metrics report of it. I/O: through [`super::agent`].
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
@@ -17,36 +17,36 @@ use crate::gitops::AgentInput;
 use crate::resources::cloud::Cloud;
 use crate::resources::source_identity;
 
-/// What the agent's Secrets came to.
+/// The result of reading the agent's Secrets.
 pub(super) enum Secrets {
     NotAsked,
     /// `changePolicy: Observe`.
     NotTouched,
     Read(Wanted),
-    /// For GitOpsReady, and whether a person has to act before anything goes on.
+    /// The GitOpsReady value, and whether it requires intervention.
     Missing {
         says: ConditionValue,
         stalled: bool,
-        /// The agent is there already and goes on with what it has.
+        /// The agent already exists and keeps its current input.
         last_good: Option<Wanted>,
     },
 }
 
-/// What the agent is to be.
+/// The agent's desired state.
 pub(super) struct Wanted {
     input: Box<AgentInput>,
     wants_facts: bool,
 }
 
-/// What there is to say of the agent.
+/// The agent's result.
 pub(super) struct GitOps {
-    /// For GitOpsReady.
+    /// Value of GitOpsReady.
     pub says: ConditionValue,
-    /// Whether a person has to act before anything goes on.
+    /// Whether it requires intervention.
     pub stalled: bool,
     pub status: Option<GitOpsStatus>,
     pub next: Next,
-    /// The agent is as the spec asks: a pass that wrote what it says found it there.
+    /// The agent matches the spec: a pass with this input found it applied.
     pub reached: bool,
 }
 
@@ -71,7 +71,7 @@ impl Reconcile<'_> {
                 Secrets::Missing { says, stalled: true, last_good: None }
             }
             Err(Missing::Unread(message)) => match agent.last_good() {
-                // It passes, and nothing is known to have changed.
+                // Transient, and nothing is known to have changed.
                 Some(input) => Secrets::Read(wanted(input)),
                 None => {
                     let says = ConditionValue::false_(Reason::Pending, message);
@@ -81,7 +81,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Points the agent at Git when that is due, and tells how it fares. `part`: what of its step may be done now.
+    /// Points the agent at Git when that is due, and returns its state. `part`: how much of its step may run now.
     pub(super) async fn gitops(
         &mut self,
         previous: &EksClusterStatus,
@@ -94,7 +94,7 @@ impl Reconcile<'_> {
         match secrets {
             Secrets::NotAsked => {
                 self.leave_agent();
-                // Forgotten only once that may be.
+                // Discarded only once that is allowed.
                 let status = previous.gitops.clone().filter(|_| waits);
                 left(ConditionValue::true_(Reason::NotRequested, "the spec asks for no agent"), status)
             }
@@ -122,14 +122,14 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The agent is looked at no more, and nothing is counted of it.
+    /// Stops observing the agent, and drops its metrics.
     pub(super) fn leave_agent(&self) {
         self.state.kind.agent.leave();
         self.ctx.watches.end(&self.cluster.uid().unwrap_or_default());
         self.ctx.metrics.gitops().forget(&self.namespace, &self.cluster.name_any());
     }
 
-    /// Events and metrics of it.
+    /// Publishes its events and metrics.
     fn told(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
         let GitOps { says, status, .. } = &gitops;
         let failing = status.as_ref().and_then(|status| status.objects.as_ref()).map_or(0, |objects| objects.failing);
@@ -139,7 +139,7 @@ impl Reconcile<'_> {
         gitops
     }
 
-    /// Starts a pass of the agent when it is due, and returns what it said last.
+    /// Starts a pass of the agent when it is due, and returns its last report.
     async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud, part: &AgentPart) -> GitOps {
         let Wanted { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent());
@@ -174,14 +174,15 @@ impl Reconcile<'_> {
         GitOps { says: instead.unwrap_or(word.says), stalled: false, status, next, reached }
     }
 
-    /// Starts a pass when one is due. True: one of this input found the agent there. An error says why it cannot.
+    /// Starts a pass when one is due. True: a pass with this input found the agent applied. An error says why none
+    /// can start.
     async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<bool, ConditionValue> {
         let memory = &self.state.memory;
         if !Facts(memory).has_api() || !Facts(memory).is_ours() || !self.ctx.gate.may_write() {
             return Ok(false);
         }
         if input.needs_identity() {
-            // Its Pods get the identity when they are made, so it must be there before them.
+            // Pods get the identity when they are created, so it must exist before them.
             let key = source_identity::key();
             let waits =
                 || ConditionValue::false_(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));

@@ -1,4 +1,4 @@
-//! What node groups see of their cluster, read from its status; and what changes of it concern them. Pure.
+//! What node groups see of their cluster, from its status; and which of its changes concern them. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -10,7 +10,7 @@ use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::watch::{DependentView, digest};
 use crate::resources::expand::{ClusterView, SubnetView};
 
-/// The view, as of the cluster's last status.
+/// The view, from the cluster's last status.
 pub fn view(cluster: &EksCluster) -> ClusterView {
     let status = cluster.status.clone().unwrap_or_default();
     let network = status.network.clone().unwrap_or_default();
@@ -40,7 +40,8 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
     Some(format!("arn:{partition}:iam::{account}:role/{id}"))
 }
 
-/// Nodes need a control plane that is ACTIVE and routes to it; else why not. A cluster that goes no further by itself says why.
+/// Why nodes cannot be created: they need an ACTIVE control plane and a route to it. A stalled cluster reports its
+/// own reason.
 fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     let stalled = stalled(&status.conditions);
     let stalled =
@@ -60,7 +61,7 @@ fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     None
 }
 
-/// Why an object goes no further without a person.
+/// Why an object requires intervention.
 #[derive(Hash)]
 struct Stalled<'a> {
     reason: &'a str,
@@ -72,7 +73,7 @@ fn stalled(all: &[Condition]) -> Option<Stalled<'_>> {
     Some(Stalled { reason: &found.reason, message: &found.message })
 }
 
-/// The node groups that a cluster's add-ons wait for, each with what a person must do for it.
+/// The node groups that a cluster's add-ons wait for, each with the required user action.
 pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> String {
     let describe = |group: &NodeGroup| {
         let (name, namespace) = (group.name_any(), group.namespace().unwrap_or_default());
@@ -88,7 +89,7 @@ pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> 
     groups.into_iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
-/// What node groups see of a cluster.
+/// Digest of what node groups see of a cluster.
 pub fn shown(cluster: &EksCluster) -> DependentView {
     let view = view(cluster);
     let subnets: Vec<_> = view.subnets.iter().map(|subnet| &subnet.id).collect();
@@ -110,8 +111,8 @@ pub fn shown(cluster: &EksCluster) -> DependentView {
     DependentView { digest, part_of: String::new() }
 }
 
-/// By what node groups go as to what may be done: their cluster's policies, what was approved there of theirs, and whether a
-/// deletion has begun.
+/// What decides what a node group may do: its cluster's policies, its steps approved there, and whether a deletion
+/// has started.
 fn policy(cluster: &EksCluster) -> String {
     let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
     let status = cluster.status.as_ref();
@@ -124,7 +125,7 @@ fn policy(cluster: &EksCluster) -> String {
     )
 }
 
-/// What a cluster sees of a node group.
+/// Digest of what a cluster sees of a node group.
 pub fn node_group_shown(group: &NodeGroup) -> DependentView {
     let status = group.status.as_ref();
     let ready = super::status::is_ready(group);

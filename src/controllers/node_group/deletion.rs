@@ -1,5 +1,5 @@
-//! A NodeGroup that is to go, by itself or with its cluster; or whose node group is to stay in AWS. I/O: the management
-//! cluster's API; AWS only through [`crate::resources`] and [`crate::engine`].
+//! Deletes a NodeGroup, alone or with its cluster, or retains its node group in AWS. I/O: the management cluster's
+//! API; AWS only through [`crate::resources`] and [`crate::engine`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Reconcile<'_> {
         }
         let known = match self.ctx.cluster(&self.namespace, name) {
             Some(cluster) => Ok(Some(cluster)),
-            // The store may not hold it yet: letting go on its word would leave the node group in AWS.
+            // The store may not have it yet: removing the finalizer on its answer would leave the node group in AWS.
             None => {
                 let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
                 answered("get EksCluster", api.get_opt(name)).await.map(|found| found.map(Arc::new))
@@ -54,7 +54,7 @@ impl Reconcile<'_> {
         let cluster = match known {
             Ok(Some(cluster)) => cluster,
             Ok(None) => {
-                // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
+                // Its cluster waits for it, unless the cluster was retained in AWS: then this is retained, too.
                 let what = previous
                     .arn
                     .as_deref()
@@ -78,7 +78,8 @@ impl Reconcile<'_> {
         self.delete_in_aws(previous, &cluster).await
     }
 
-    /// One commit that removes both may delete this first: whether its cluster may go decides for both.
+    /// One commit that removes both may delete this object first: whether its cluster may be deleted decides for
+    /// both.
     fn waits_for_cluster(&self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
         if cluster.metadata.deletion_timestamp.is_some() {
             let status = cluster.status.clone().unwrap_or_default();
@@ -92,7 +93,7 @@ impl Reconcile<'_> {
             return held.then(|| Outcome { next: again, ..waits(message) });
         }
         let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
-        // The API server cuts the time of a deletion to whole seconds.
+        // The API server truncates the time of a deletion to whole seconds.
         let read_after_write_window = self.ctx.settings.read_after_write_window + Duration::from_secs(1);
         let until = deleted.saturating_add(span(read_after_write_window)).ok().filter(|until| *until > self.now)?;
         previous.arn.as_ref()?;
@@ -102,10 +103,11 @@ impl Reconcile<'_> {
     }
 
     async fn delete_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
-        // Only a deletion that has begun was agreed to: whoever may write the object may take our finalizer off a cluster that waits.
+        // Only a deletion that has started was agreed to: whoever may write the object may remove our finalizer from
+        // a cluster that waits.
         let of_cluster = cluster.status.as_ref().and_then(|status| status.deletion.clone()).unwrap_or_default();
         let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some() && of_cluster.began.is_some();
-        // With a cluster that goes, a node group that is to stay would hold it for ever: the cluster names it.
+        // A retained node group would block the deletion of its cluster forever; the cluster names it.
         let retains = self.retains(previous)
             || goes_with_cluster
                 && (cluster.spec.deletion_policy == DeletionPolicy::Retain
@@ -141,7 +143,7 @@ impl Reconcile<'_> {
         };
         self.state.kind.at_rest = false;
         let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
-        // What was agreed to for the cluster holds for all that goes with it.
+        // What was agreed to for the cluster holds for everything that is deleted with it.
         let alone = !goes_with_cluster && !begun;
         let hold = if goal == Goal::Deleted && alone { self.hold(previous).await } else { Ok(None) };
         let hold = match hold {
@@ -178,19 +180,19 @@ impl Reconcile<'_> {
         })
     }
 
-    /// Whether the node group stays in AWS: as its policy says, or said when the deletion began.
+    /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
         let began = previous.deletion.clone().unwrap_or_default();
         began.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
-    /// What status keeps of a deletion that begins.
+    /// The status of a deletion that starts.
     pub(super) fn began(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
         let policy = Some(self.group.spec.deletion_policy);
         DeletionStatus { began: Some(at), approval_uid, policy, ..DeletionStatus::default() }
     }
 
-    /// Removes the finalizer. `note`: what stays, for an event.
+    /// Removes the finalizer. `note`: what is retained, for an event.
     async fn remove_finalizer(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
         if !note.is_empty() {
             self.ctx.events.publish(self.group, vec![EventMessage::normal("Retained", note)]);

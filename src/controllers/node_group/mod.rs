@@ -1,7 +1,7 @@
-//! Reconciles a NodeGroup: its cluster says where and when, the engine does it, status tells it.
+//! Reconciles a NodeGroup: its cluster decides where and when, the engine acts, status reports.
 //!
-//! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
-//! [`crate::resources`] and [`crate::engine`].
+//! This file wires; the decisions are pure and in files beside it. I/O: the management cluster's API; AWS only
+//! through [`crate::resources`] and [`crate::engine`].
 
 mod approval;
 mod beforehand;
@@ -48,23 +48,23 @@ use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
 
-/// What is remembered of a node group beside its resources.
+/// In-memory state of a node group besides its resources.
 #[derive(Default)]
 pub struct Remembered {
     finalizer: Option<Instant>,
     at_rest: bool,
     nodes: NodeReads,
-    /// The generation of the spec that AWS found nothing wrong with beforehand.
+    /// The generation of the spec that passed the checks against AWS.
     checked: Option<i64>,
-    /// The recovery that the memory of its resource is of.
+    /// The recovery that the memory of its resource belongs to.
     recovering: Option<RecoveryRequest>,
 }
 
-/// What a reconcile came to: for status.
+/// Outcome of a reconcile, for status.
 struct Outcome {
     status: NodeGroupStatus,
     overall: Overall,
-    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
     waits: Option<Vec<super::waits::Wait>>,
     next: Next,
 }
@@ -77,7 +77,7 @@ struct Reconcile<'a> {
     now: Timestamp,
 }
 
-/// Reconciles once, and says when to come again.
+/// Reconciles once, and returns when to requeue.
 pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     let (Some(uid), Some(namespace)) = (group.uid(), group.namespace()) else {
         return Next::change();
@@ -123,7 +123,7 @@ pub fn key(group: &NodeGroup) -> Key {
     Key::named("nodeGroup", group.node_group_name())
 }
 
-/// What status says was there.
+/// The resource that status records.
 pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
     group.status.as_ref()?.arn.as_ref()?;
     let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
@@ -132,7 +132,7 @@ pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
 }
 
 impl Reconcile<'_> {
-    /// What its cluster asks for is not known while that cannot be read: nothing is done meanwhile.
+    /// While its cluster cannot be read, what the cluster requests is unknown, so nothing is done.
     fn cluster_unreadable(&self, previous: &NodeGroupStatus) -> Option<Outcome> {
         let name = &self.group.spec.cluster_ref.name;
         let reason = self.ctx.unreadable.reason::<EksCluster>(Some(&self.namespace), name)?;
@@ -184,7 +184,7 @@ impl Reconcile<'_> {
         }
         let cloud = match (self.cloud(&grant, &cluster).await, waits) {
             (Ok(cloud), _) => cloud,
-            // Nothing is there yet, so its cluster says first what is wrong with the account.
+            // Nothing exists yet, so its cluster reports first what is wrong with the account.
             (Err(_), Some(why)) => return self.waiting(previous, Reason::WaitingForCluster, why.clone()),
             (Err(failure), None) => return self.failed(previous, failure),
         };
@@ -293,7 +293,7 @@ impl Reconcile<'_> {
             expectations: &expectations,
             clock: &clock,
         };
-        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
@@ -309,7 +309,7 @@ impl Reconcile<'_> {
         report
     }
 
-    /// What may be done: by the policies of its cluster, by what was approved, and by what is known of drift.
+    /// What may run: by its cluster's policies, the approvals, and known drift.
     fn policy(
         &self,
         previous: &NodeGroupStatus,
@@ -355,7 +355,7 @@ impl Reconcile<'_> {
         let agreed = execution_policy::agree(policy, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
         if agreed.is_new {
-            // As soon as it stands in status.
+            // As soon as status records it.
             next = Next::at(self.now);
         }
         let next = next.or(failed);

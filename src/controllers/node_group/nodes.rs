@@ -1,5 +1,5 @@
-//! The nodes of a node group as its cluster's API shows them. Read beside the reconcile, so that a cluster that does not
-//! answer holds up nothing in AWS. I/O: through [`crate::gitops`].
+//! The nodes of a node group as its cluster's API shows them. Read in the background, so that an unreachable cluster
+//! delays nothing in AWS. I/O: through [`crate::gitops`].
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -20,21 +20,22 @@ use crate::gitops::nodes::{self, Count};
 use crate::gitops::workload::Access;
 use crate::gitops::{GitOpsError, Workloads};
 
-/// While nodes are replaced.
+/// Interval while nodes are replaced.
 const WHILE_UPDATING: SignedDuration = SignedDuration::from_secs(5);
-/// While they are not as many as AWS wants, twice as long each time: it may be an autoscaler that wants another number by now.
+/// Interval while the number of nodes differs from AWS's desired size, doubled each time: an autoscaler may have
+/// changed that size since.
 const WHILE_MOVING: SignedDuration = SignedDuration::from_secs(5);
-/// While nobody knows where the cluster's API is, or it does not answer.
+/// Interval while the cluster's API is not located, or is unreachable.
 const UNLOCATED: SignedDuration = SignedDuration::from_secs(15);
-/// After a read that ended without a word (a panic).
+/// After a read that ended without a result (a panic).
 const LOST: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is seen of the nodes now.
+/// The observed nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodesObservation {
-    /// `None`: not known.
+    /// `None`: unknown.
     pub count: Option<Count>,
-    /// Pods that cannot be evicted, when that is what an update failed for.
+    /// Pods that cannot be evicted, when an update failed because of them.
     pub guarded: Vec<Guarded>,
 }
 
@@ -45,17 +46,17 @@ pub struct Interest {
     pub updating: bool,
     /// An update failed because pods could not be evicted.
     pub evictions: bool,
-    /// How many there are to be.
+    /// The desired number of nodes.
     pub desired: Option<i32>,
 }
 
 impl Interest {
-    /// Whether the nodes are those that there are to be.
+    /// Whether the nodes match the desired number.
     fn met(self, seen: &NodesObservation) -> bool {
         seen.count.as_ref().is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
     }
 
-    /// How long what was read is believed, when `unmet` reads in a row found another number of nodes.
+    /// How long a result stays valid, after `unmet` consecutive reads found another number of nodes.
     fn pause(self, unmet: u32, drift: Duration) -> SignedDuration {
         let drift = SignedDuration::try_from(drift).unwrap_or(SignedDuration::MAX);
         let pause = match (self.updating, unmet) {
@@ -67,7 +68,7 @@ impl Interest {
     }
 }
 
-/// What is remembered of a node group's nodes. The read that runs beside writes it.
+/// In-memory state of a node group's nodes, shared with the background read.
 #[derive(Clone, Default)]
 pub struct NodeReads(Arc<Mutex<Inner>>);
 
@@ -76,20 +77,20 @@ struct Inner {
     running: bool,
     /// When the last read ended, and what it was for.
     read: Option<(Timestamp, Interest)>,
-    /// Of a cluster that does not answer: not before.
+    /// Earliest next read after a failure.
     not_before: Option<Timestamp>,
-    /// So many reads in a row, for the same, found another number of nodes.
+    /// Consecutive reads, for the same interest, that found another number of nodes.
     unmet: u32,
     seen: NodesObservation,
 }
 
 impl NodeReads {
-    /// What was seen last.
+    /// The last observation.
     pub fn seen(&self) -> NodesObservation {
         locked(&self.0).seen.clone()
     }
 
-    /// Everything is to be looked at anew.
+    /// Discards what is known, so that everything is observed again.
     pub fn forget(&self) {
         let mut inner = locked(&self.0);
         (inner.read, inner.not_before) = (None, None);
@@ -121,7 +122,7 @@ impl NodeReads {
                 self.start(ctx, group, cluster.uid().unwrap_or_default(), access, interest);
                 None
             }
-            // Its cluster was not looked at yet by this process.
+            // This process has not observed its cluster yet.
             None => now.checked_add(UNLOCATED).ok(),
         }
     }
@@ -141,7 +142,7 @@ impl NodeReads {
         Some(inner.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 
-    /// Starts a read beside this reconcile.
+    /// Starts a read in the background.
     fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, interest: Interest) {
         locked(&self.0).running = true;
         let (this, name, object) = (self.clone(), group.node_group_name(), ObjectRef::from_obj(group));
@@ -197,7 +198,7 @@ async fn read(
         .await
 }
 
-/// A read under way. However it ends, the node group hears of it.
+/// A running read. However it ends, the node group is requeued.
 struct Running {
     reads: NodeReads,
     ctx: Arc<Context>,
@@ -211,7 +212,7 @@ impl Drop for Running {
     }
 }
 
-/// "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready". `version`: the Kubernetes version that they are to get.
+/// "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready". `version`: the Kubernetes version that they will run.
 pub fn progress(count: &Count, version: Option<&str>) -> String {
     let Count { total, ready, cordoned, kubelets } = count;
     let on = match version {
@@ -225,7 +226,7 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
     format!("{on}, {cordoned} cordoned, {} not ready", total - ready)
 }
 
-/// Pods in the way, for people: five of them by name.
+/// Pods that block an update, for the user: five of them by name.
 pub fn in_the_way(guarded: &[Guarded]) -> String {
     const NAMED: usize = 5;
     let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();

@@ -1,4 +1,5 @@
-//! Ends of a reconcile before AWS was looked at, and what status says of them. Pure, but for the memory of failures.
+//! Outcomes of a reconcile that ended before AWS was observed, and their status. Pure, except for the memory of
+//! failures.
 
 use jiff::SignedDuration;
 
@@ -26,7 +27,7 @@ impl Reconcile<'_> {
         self.unseen(previous, Overall::Reconciling(ConditionValue::false_(reason, message)), Next::change())
     }
 
-    /// What must stand in the management cluster first could not be written there.
+    /// A record that must exist in the management cluster first could not be written.
     pub(super) fn not_kept(&self, previous: &NodeGroupStatus, message: String) -> Outcome {
         let next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
         Outcome { next, ..self.waiting(previous, Reason::Pending, message) }

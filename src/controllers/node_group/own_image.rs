@@ -1,5 +1,5 @@
-//! Nodes that boot an AMI of the user's own run the kubelet that is in it: EKS is not to be told a version, and changes none. What
-//! they run is compared with what they are to run, and nobody but a person can change it. Pure.
+//! Nodes that boot a custom AMI run the kubelet of that AMI: EKS accepts no version for them, and changes none. Their
+//! version is compared with the desired one, and only the user can change it. Pure.
 
 use super::nodes::NodesObservation;
 use crate::api::{KubernetesVersion, NodeGroupSpec};
@@ -10,24 +10,24 @@ const CUSTOM: &str = "CUSTOM";
 
 /// What is known of a node group.
 pub struct Facts<'a> {
-    /// Its AMI type, as EKS has it.
+    /// Its AMI type in EKS.
     pub ami_type: Option<String>,
-    /// Its version, as EKS has it: believed only where the nodes cannot be read.
+    /// Its version in EKS: used only where the nodes cannot be read.
     pub version: Option<String>,
-    /// What its cluster's API says of its nodes.
+    /// Its nodes in its cluster's API.
     pub nodes: &'a NodesObservation,
 }
 
-/// Nodes that run another version than they are to.
+/// Nodes that run another version than desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherVersion {
-    /// The NodeGroup names the version itself; otherwise it follows its cluster.
+    /// The NodeGroup sets the version itself; otherwise it follows its cluster.
     pub own: bool,
     /// What differs, and what to do.
     pub message: String,
 }
 
-/// What of the nodes runs another version. `follows`: the version that they are to have where the spec names none.
+/// Which nodes run another version. `follows`: their desired version where the spec sets none.
 pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<'_>) -> Option<OtherVersion> {
     if there.ami_type.as_deref() != Some(CUSTOM) {
         return None;
@@ -49,7 +49,7 @@ pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<
     Some(OtherVersion { own: own.is_some(), message })
 }
 
-/// The kubelets of another minor, such as `v1.33.7-eks-ecaa3a6`.
+/// The kubelets of another minor version, such as `v1.33.7-eks-ecaa3a6`.
 fn others(count: &Count, wanted: KubernetesVersion) -> Option<String> {
     let prefix = format!("v{wanted}.");
     let others: Vec<_> = count.kubelets.keys().filter(|kubelet| !kubelet.starts_with(&prefix)).cloned().collect();

@@ -1,4 +1,5 @@
-//! Whether a NodeGroup has something in AWS, and the finalizer that is on it before it has. I/O: the management cluster's API.
+//! Whether a NodeGroup owns something in AWS, and the finalizer that is added before it does. I/O: the management
+//! cluster's API.
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::controllers::apply;
 
 impl Reconcile<'_> {
-    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    /// Adds our finalizer before the first write to AWS. `Some`: it was not added.
     pub(super) async fn finalizer(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
         if self.has_finalizer() {
             return None;
@@ -24,7 +25,7 @@ impl Reconcile<'_> {
         None
     }
 
-    /// Whether no node group in AWS is its own, as status and records say.
+    /// Whether the object owns no node group in AWS, according to status and records.
     pub(super) fn owns_nothing(&self, previous: &NodeGroupStatus) -> bool {
         previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
     }

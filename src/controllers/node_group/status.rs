@@ -1,4 +1,4 @@
-//! The status of a NodeGroup, conditions included, from its plan and what was seen. Pure.
+//! The status of a NodeGroup, conditions included, from its plan and what was observed. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -17,47 +17,47 @@ use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
 use crate::resources::node_group::{Held, Target, pending_release, waits_for_window};
 
-/// What status is made of.
+/// Input of the status.
 pub struct Input<'a> {
     /// The status written last.
     pub previous: &'a NodeGroupStatus,
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: Option<i64>,
     /// The node group's key.
     pub key: &'a Key,
-    /// What is left to do.
+    /// The remaining plan.
     pub plan: &'a Plan,
     /// The same, for status.
     pub shown: PlanStatus,
-    /// What differs and is left alone.
+    /// Drift that is left alone.
     pub drift: Vec<DriftStatus>,
-    /// What AWS matched last.
+    /// Digest of what AWS matched last.
     pub synced: Option<String>,
-    /// What a person reads while the plan waits for approval.
+    /// Message while the plan waits for approval.
     pub waits: &'a str,
     /// It was approved just now.
     pub approved: bool,
-    /// Rules that it would break.
+    /// Rules that the plan would break.
     pub violations: &'a [Violation],
-    /// What was seen.
+    /// The observed resources.
     pub memory: &'a Memory,
-    /// What is asked for.
+    /// The spec.
     pub spec: &'a NodeGroupSpec,
-    /// What its nodes may become now.
+    /// The versions that its nodes may change to now.
     pub target: &'a Target,
-    /// What the cluster's API says of its nodes.
+    /// Its nodes in the cluster's API.
     pub nodes: &'a NodesObservation,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// EKS's word for an update that replaces nodes.
+/// EKS's type of an update that replaces nodes.
 const VERSION_UPDATE: &str = "VersionUpdate";
 
-/// Health issues of EKS that say that AWS has no machines.
+/// EKS health issues that mean that AWS has no capacity.
 const NO_CAPACITY: [&str; 2] = ["InsufficientInstanceCapacity", "AsgInstanceLaunchFailures"];
 
-/// The whole status, and where the node group stands.
+/// The whole status, and the overall state of the node group.
 pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let Input { previous, generation, key, plan, shown, violations, memory, nodes: seen, now, .. } = input;
     let facts = Facts(memory);
@@ -108,7 +108,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     (status, overall)
 }
 
-/// While nodes are replaced: how far that is. When pods are in the way: which.
+/// While nodes are replaced: the progress. When pods block it: which ones.
 fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     let Input { key, plan, memory, nodes, .. } = input;
     let more = |mut says: ConditionValue, more: String| {
@@ -132,7 +132,7 @@ fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     }
 }
 
-/// What runs another version because its AMI is the user's own.
+/// The version that differs because the AMI is custom.
 fn other_version(input: &Input<'_>) -> Option<OtherVersion> {
     let output = |name: &str| Facts(input.memory).output(input.key, name);
     let (ami_type, version) = (output("amiType"), output("version"));
@@ -140,7 +140,7 @@ fn other_version(input: &Input<'_>) -> Option<OtherVersion> {
     own_image::other_version(input.spec, input.target.version.as_deref(), &there)
 }
 
-/// What is ready is not as asked as long as a version waits, or is one that only a person can bring about.
+/// A ready node group does not match the spec while a version waits, or while only the user can change it.
 fn held(overall: Overall, input: &Input<'_>) -> Overall {
     if let (Overall::Ready(_), Some(other)) = (&overall, other_version(input).filter(|other| other.own)) {
         return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
@@ -156,7 +156,7 @@ fn held(overall: Overall, input: &Input<'_>) -> Overall {
     ))
 }
 
-/// The Upgrading condition: whether nodes are replaced, and by which update of EKS.
+/// The Upgrading condition: whether nodes are replaced, and by which EKS update.
 fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
     let Input { key, memory, target, .. } = input;
     let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
@@ -173,19 +173,19 @@ fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
     }
 }
 
-/// True when EKS is replacing the nodes of the node group.
+/// Whether EKS is replacing the nodes of the node group.
 pub fn replaces_nodes(memory: &Memory, key: &Key) -> bool {
     let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
     operation.is_some_and(|operation| operation.kind == VERSION_UPDATE)
 }
 
-/// True when EKS gave up on replacing nodes because their pods could not be evicted.
+/// Whether EKS gave up on replacing nodes because their pods could not be evicted.
 pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
     let failed = memory.observed(key).and_then(|seen| seen.failed_operation.as_ref());
     failed.is_some_and(|failed| failed.failure.class == Class::EvictionBlocked)
 }
 
-/// What a size in the spec does not do, when an autoscaler owns it.
+/// Which size in the spec has no effect, because an autoscaler owns it.
 fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     let (wanted, there) = (scaling.desired?, there?);
     (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
@@ -196,7 +196,7 @@ fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     })
 }
 
-/// A node group that is there but unhealthy is not ready.
+/// A node group that exists but is unhealthy is not ready.
 fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
     let (Some(issue), Overall::Ready(_), Goal::Present) = (issues.first(), &overall, goal) else {
         return match (overall, goal) {
@@ -248,7 +248,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
     all.into_all()
 }
 
-/// The status of a node group that was not looked at: `overall` says why.
+/// The status of a node group that was not observed: `overall` has the reason.
 pub fn unseen(
     previous: &NodeGroupStatus,
     generation: Option<i64>,

@@ -1,4 +1,4 @@
-//! The conditions of a node group that runs, as a person reads them.
+//! The conditions of a running node group, as the user reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn key() -> Key {
     Key::named("nodeGroup", "web")
 }
 
-/// What a case is made of: three nodes at 1.33, all as asked.
+/// The input of a case: three nodes at 1.33, everything in sync.
 struct Case {
     verdict: Verdict,
     seen: Observation<resource::Detail>,
@@ -192,7 +192,7 @@ fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_t
     let replaced = Case { nodes: seen(4, 4, 1, 3), ..updating("VersionUpdate") };
     let on = "node group web: updating, update u-1: 1 on v1.33.7-eks-1, 3 on v1.34.4-eks-1 (Replacing)";
     assert_eq!(replaced.waits(), [on]);
-    // Nobody knows how far it is: all of it has its time.
+    // The progress is unknown: the deadline covers the whole group.
     let unknown = Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") };
     assert_eq!(unknown.waits(), ["node group web: updating, update u-1 (Aws(900s))"]);
     let target = Target { held: Some(Held::ControlPlane("1.35".into())), ..Target::default() };

@@ -1,4 +1,4 @@
-//! What the nodes of a group may become now: as the cluster's upgrade has come to them, and as its windows allow. Pure.
+//! The versions that the nodes of a group may change to now, by its cluster's upgrade and maintenance windows. Pure.
 
 use jiff::Timestamp;
 
@@ -8,14 +8,14 @@ use crate::resources::node_group::{Held, Target};
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{WindowState, Windows, node_group};
 
-/// What may be done now, and when to look again because a window opens.
+/// The target, and when to requeue because a window opens.
 pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Target, Option<Timestamp>) {
-    // A mistake in the windows stalls the cluster: until it is put right, nothing that waits for one begins.
+    // An invalid window stalls the cluster: until it is fixed, nothing that waits for a window starts.
     let window = Windows::parse(&cluster.spec.upgrade.windows)
         .map_or(WindowState::Closed { opens: None }, |windows| windows.state(now));
     let status = cluster.status.as_ref();
     let control_plane: Option<KubernetesVersion> = status.and_then(|status| status.version.as_deref()?.parse().ok());
-    // Where it goes back, nothing follows to where it does not stay.
+    // On a rollback, no node group follows to a version that the control plane leaves.
     let control_plane = control_plane.map(|at| cluster.spec.version().map_or(at, |goal| at.min(goal)));
     let has: Option<KubernetesVersion> =
         group.status.as_ref().and_then(|status| status.version.as_deref()?.parse().ok());
@@ -41,8 +41,8 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     (target, opens)
 }
 
-/// The version that the group is to have now: its own, or the one that the cluster's upgrade lets it go to; and one on the
-/// way to its own where the control plane could not go on without it.
+/// The version that the group must have now: its own, or the one that the cluster's upgrade allows it; or one on the
+/// way to its own where the control plane could not continue without it.
 fn wanted(
     group: &NodeGroup,
     cluster: &EksCluster,
@@ -55,7 +55,7 @@ fn wanted(
     let told: Option<KubernetesVersion> = told.and_then(|told| told.parse().ok());
     let there = has.zip(control_plane);
     let goes_to = there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, told));
-    // Told before the policy was changed.
+    // Allowed before the policy was changed.
     goes_to.or(own).or(told.filter(|_| policy == FollowPolicy::Follow))
 }
 

@@ -11,7 +11,7 @@ use crate::engine::Goal;
 use crate::gitops::nodes::Count;
 use crate::resources::node_group::Held;
 
-/// What is waited for, where the node group stands as `overall`.
+/// What is waited for, when the node group's state is `overall`.
 pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     let Input { key, plan, memory, nodes, target, now, .. } = input;
     let mut waits = waiting_on::of_plan(plan, memory, *now);
@@ -42,11 +42,11 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     waits
 }
 
-/// How long a node takes to be replaced, its Pods moved.
+/// How long replacing a node takes, including its Pods.
 const A_NODE: Duration = Duration::from_secs(300);
 
-/// A group of many nodes takes hours: it is stuck when no other node comes for long; where that cannot be seen, when all together take
-/// long.
+/// A group of many nodes takes hours: it is stuck when no further node is replaced for long or, where that cannot be
+/// observed, when all together take long.
 fn replacing(wait: &mut Wait, count: Option<&Count>, desired: i32) {
     let Kind::Aws(expected) = wait.kind else { return };
     match count.filter(|count| count.kubelets.len() > 1) {
@@ -71,7 +71,7 @@ fn desired(input: &Input<'_>) -> Option<i32> {
     input.memory.observed(input.key)?.outputs.get("desired")?.parse().ok()
 }
 
-/// Nodes that are to be Ready and are not.
+/// Nodes that should be Ready and are not.
 fn joining(input: &Input<'_>) -> Option<Wait> {
     let count = input.nodes.count.as_ref()?;
     let desired = desired(input)?;

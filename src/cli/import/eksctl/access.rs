@@ -1,4 +1,4 @@
-//! Who may use the cluster: `accessConfig`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
+//! Access to the cluster: `accessConfig`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
 
 use serde_json::{Value, json};
 
@@ -91,13 +91,13 @@ fn access_policy(mut policy: Section<'_>) -> Option<Value> {
     Some(json!({"policyArn": arn, "scope": wanted}))
 }
 
-/// A line of the ConfigMap aws-auth as an access entry, which does the same.
+/// A line of the ConfigMap aws-auth as an equivalent access entry.
 fn mapped(item: &mut Section<'_>) -> Option<Value> {
     for field in ["account", "serviceName", "namespace"] {
         let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the ConfigMap in Git";
         item.refuse(field, why);
     }
-    // Access entries have one entry for a principal in any case.
+    // A principal never has more than one access entry.
     item.flag("noDuplicateARNs");
     let arn = item.some_text("arn");
     let (groups, username) = (item.texts("groups").unwrap_or_default(), item.some_text("username"));
@@ -147,7 +147,7 @@ fn pod_identity(mut item: Section<'_>) -> Option<Value> {
     Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
 }
 
-/// What of a pod identity association has no counterpart, a role being named.
+/// Refuses the fields of a pod identity association that have no counterpart; its role is named.
 pub fn refuse_the_rest(item: &mut Section<'_>) {
     const WHY: &str = "says how eksctl makes a role, and a role is named already";
     for field in [

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::section::Section;
 
-/// Add-ons that eksctl makes unless told otherwise.
+/// Add-ons that eksctl creates by default.
 const ALWAYS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "metrics-server"];
 /// Those of them that a cluster in EKS Auto Mode gets too.
 const WITH_AUTO_MODE: [&str; 1] = ["metrics-server"];

@@ -1,4 +1,4 @@
-//! The whole file as an EksCluster and its NodeGroups. Pure.
+//! Converts the whole file to an EksCluster and its NodeGroups. Pure.
 
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
     all
 }
 
-/// Metadata of the EksCluster, its name still EKS's, and what of the spec stands there.
+/// Metadata of the EksCluster, still with its name in EKS, and the spec fields of eksctl's `metadata`.
 fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     let (mut metadata, mut spec) = (json!({}), json!({}));
     if !file.has("metadata") {

@@ -1,11 +1,11 @@
-//! `gitops.flux`: what `flux bootstrap` would be told, as `spec.gitops.flux`. Pure.
+//! `gitops.flux`: the flags of `flux bootstrap` as `spec.gitops.flux`. Pure.
 
 use serde_json::{Value, json};
 
 use super::section::Section;
 use crate::api::gitops::{FLUX_COMPONENTS, flux_components};
 
-/// `flux bootstrap`'s own, where the flags name none.
+/// Default of `flux bootstrap`.
 const DEFAULT_BRANCH: &str = "main";
 
 /// `spec.gitops`.
@@ -73,7 +73,7 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     Some(json!({"flux": agent}))
 }
 
-/// The controllers, where the flags name any; of those that Keelson has.
+/// The controllers that the flags name, if any, limited to those that Keelson supports.
 fn components(flags: &mut Section<'_>) -> Option<Vec<String>> {
     let listed = |text: String| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
     let (named, extra) = (flags.some_text("components").map(listed), flags.some_text("components-extra").map(listed));
@@ -82,7 +82,7 @@ fn components(flags: &mut Section<'_>) -> Option<Vec<String>> {
     }
     let of_flags =
         [("components", named.unwrap_or_else(flux_components)), ("components-extra", extra.unwrap_or_default())];
-    // Nothing could be followed without these two.
+    // Flux needs these two to follow any source.
     let mut components = vec!["source-controller".to_owned(), "kustomize-controller".to_owned()];
     for (field, names) in of_flags {
         for name in names {

@@ -1,5 +1,6 @@
-//! `keelson import --eksctl`: an eksctl ClusterConfig as EksCluster and NodeGroups, for making the same cluster anew. Each field
-//! is converted, or named with why it is not. I/O: the file, standard output and standard error.
+//! `keelson import --eksctl`: converts an eksctl ClusterConfig to an EksCluster and NodeGroups, to create the same
+//! cluster anew. Each field is converted, or reported with the reason why not. I/O: the file, standard output and
+//! standard error.
 
 mod access;
 mod addons;
@@ -38,7 +39,7 @@ pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
     crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
 }
 
-/// The objects, and what there is to say of them.
+/// The objects, and the remarks about them.
 struct Converted {
     objects: Vec<Value>,
     report: Report,
@@ -71,7 +72,7 @@ fn converted(document: Value, placing: &Placing) -> anyhow::Result<Converted> {
     Ok(Converted { objects, report })
 }
 
-/// What stands above the objects.
+/// The comments above the objects.
 fn comments(report: &Report) -> Vec<String> {
     let mut comments = vec![
         "From an eksctl ClusterConfig, by `keelson import --eksctl`, for making such a cluster anew.\n\

@@ -1,37 +1,37 @@
-//! `vpc`, `availabilityZones` and `privateCluster` as the cluster's network and endpoint access, and which subnets the nodes
-//! are in. Pure.
+//! `vpc`, `availabilityZones` and `privateCluster` as the cluster's network and endpoint access, and the subnets of
+//! the nodes. Pure.
 
 use serde_json::{Value, json};
 
 use super::section::Section;
 
-/// eksctl's own, where the file names none.
+/// eksctl's default.
 const DEFAULT_CIDR: &str = "192.168.0.0/16";
-/// What nodes without a way to the internet need, by eksctl's choice.
+/// The endpoints that eksctl creates for nodes without a route to the internet.
 const PRIVATE_ENDPOINTS: [&str; 5] = ["ec2", "ecr.api", "ecr.dkr", "s3", "sts"];
 
-/// A subnet that exists.
+/// An existing subnet.
 struct SubnetPlace {
-    /// Its key in the file: a zone, or a name of its own.
+    /// Its key in the file: a zone, or a custom name.
     key: String,
     id: String,
     zone: String,
 }
 
-/// Where nodes can be.
+/// The cluster's network.
 pub struct Network {
     /// `spec.network`.
     pub spec: Value,
     /// `spec.endpointAccess`.
     pub endpoint_access: Value,
-    /// Whether the subnets exist already.
+    /// Whether the subnets already exist.
     pub exists: bool,
     private: Vec<SubnetPlace>,
     public: Vec<SubnetPlace>,
     only_private: bool,
 }
 
-/// Reads the fields of the whole file that are about the network. `logs`: the control plane's go to CloudWatch.
+/// Takes the network fields of the whole file. `logs`: control plane logs go to CloudWatch.
 pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
     let mut vpc = file.section("vpc");
     let private_cluster = PrivateCluster::read(file, logs);
@@ -62,7 +62,7 @@ pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
     network
 }
 
-/// `privateCluster`, where it is switched on.
+/// `privateCluster`, if enabled.
 struct PrivateCluster {
     endpoints: Vec<String>,
     makes_endpoints: bool,
@@ -95,7 +95,7 @@ impl PrivateCluster {
     }
 }
 
-/// eksctl's defaults differ from Keelson's: written out.
+/// eksctl's defaults differ from Keelson's, so they are written out.
 fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     let mut cidrs = None;
     let (mut public, mut private) = (!only_private, only_private);
@@ -125,7 +125,7 @@ fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
         }
         let Some(mut subnet) = tier.section(&key) else { continue };
         let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
-        // With an id, zone and range only say once more which subnet it is.
+        // With an id, zone and range are redundant.
         subnet.text("cidr");
         match id {
             Some(id) => places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
@@ -135,7 +135,7 @@ fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
     places
 }
 
-/// A VPC that is made for the cluster.
+/// A VPC that is created for the cluster.
 fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluster: Option<PrivateCluster>) -> Value {
     let mut cidr = DEFAULT_CIDR.to_owned();
     let mut nat = "Single";
@@ -156,7 +156,7 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
                  additional ones go with network.existing",
             );
         }
-        // Keelson's control planes are in private subnets in any case.
+        // Keelson always puts control planes in private subnets.
         vpc.flag("controlPlaneOnPrivateSubnets");
     }
     let mut spec = json!({"cidr": cidr, "nat": nat});
@@ -189,7 +189,7 @@ fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
 
 const THERE_ALREADY: &str = "the network exists already, and Keelson makes nothing in it";
 
-/// What is about networks and has no counterpart.
+/// Refuses network fields that have no counterpart.
 fn refuse_the_rest(vpc: &mut Section<'_>) {
     const IPV6: &str =
         "Keelson gives a VPC that it makes no IPv6 range: name subnets that have one in network.existing";
@@ -209,7 +209,7 @@ fn refuse_the_rest(vpc: &mut Section<'_>) {
 }
 
 impl Network {
-    /// Subnets that exist.
+    /// Existing subnets.
     fn existing(
         &self,
         file: &mut Section<'_>,
@@ -228,7 +228,7 @@ impl Network {
             if let Some(id) = vpc.some_text("id") {
                 spec["vpcId"] = json!(id);
             }
-            // Only says once more which VPC it is.
+            // Redundant with the subnets.
             vpc.text("cidr");
             vpc.refuse("nat", THERE_ALREADY);
             only_private = vpc.flag("controlPlaneOnPrivateSubnets").unwrap_or_default();

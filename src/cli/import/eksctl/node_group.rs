@@ -1,4 +1,4 @@
-//! One of `managedNodeGroups` as a NodeGroup. Pure.
+//! Converts one of `managedNodeGroups` to a NodeGroup. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{node_role, tags};
 use crate::api::GROUP;
 use crate::cli::import::{Placing, names};
 
-/// eksctl's own, where the file names none.
+/// eksctl's default.
 const DEFAULT_TYPE: &str = "m5.large";
 const DEFAULT_FAMILY: &str = "AmazonLinux2023";
 const DEFAULT_NODES: i64 = 2;
@@ -21,13 +21,13 @@ const DEFAULT_VOLUME: i64 = 80;
 pub struct Cluster<'c> {
     pub name: &'c str,
     pub region: &'c str,
-    /// Of the EksCluster.
+    /// Name of the EksCluster.
     pub object: &'c str,
     pub network: &'c Network,
     pub placing: &'c Placing,
 }
 
-/// The NodeGroup; `None`: it is not converted, which is told.
+/// The NodeGroup; `None`: it is not converted, which is reported.
 pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
         item.wrong("name", "is missing");
@@ -64,7 +64,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
     Some(json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "NodeGroup", "metadata": metadata, "spec": spec}))
 }
 
-/// As eksctl fills in what is not there.
+/// With eksctl's defaults for absent fields.
 fn scaling(item: &mut Section<'_>) -> Value {
     let (desired, min, max) = (item.number("desiredCapacity"), item.number("minSize"), item.number("maxSize"));
     let least = min.or(desired).unwrap_or(DEFAULT_NODES);
@@ -105,7 +105,7 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
             item.left_out("instanceType", "instanceTypes names the types already");
         }
     }
-    // A launch template may say it itself.
+    // The launch template may set it.
     if types.is_empty() && !has_template {
         types.push(DEFAULT_TYPE.to_owned());
     }
@@ -159,7 +159,7 @@ fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
     }
 }
 
-/// What EKS and kubelets refuse: the rules of the API do, too.
+/// Labels that EKS and kubelets reject, as do the API's rules.
 fn is_reserved(key: &str) -> bool {
     let Some((domain, _)) = key.split_once('/') else { return false };
     let within = |of: &str| domain == of || domain.ends_with(&format!(".{of}"));
@@ -167,7 +167,7 @@ fn is_reserved(key: &str) -> bool {
         && !["node.kubernetes.io", "kubelet.kubernetes.io"].iter().any(|of| within(of))
 }
 
-/// A list of key, value and effect; or, as self-managed nodes have it, `key: value:effect`.
+/// A list of key, value and effect; or, in the form of self-managed nodes, `key: value:effect`.
 fn taints(item: &mut Section<'_>) -> Vec<Value> {
     if !item.is_list("taints") {
         let short = |(key, text): (String, String)| {
@@ -218,7 +218,7 @@ fn updates(item: &mut Section<'_>, spec: &mut Value) {
     }
 }
 
-/// What EKS takes from a launch template only.
+/// Refuses fields that EKS accepts only from a launch template.
 fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     let why = if has_template {
         "is for the launch template that is named"

@@ -1,20 +1,20 @@
-//! `iam` and `ssh` of a node group: its role, and what is attached to that. Pure.
+//! `iam` and `ssh` of a node group: its role, and the policies attached to it. Pure.
 
 use serde_json::{Value, json};
 
 use super::section::Section;
 
-/// What the role that Keelson makes for a cluster's nodes has in any case.
+/// Policies that the role created by Keelson for a cluster's nodes always has.
 const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"];
-/// What deploy/iam-policy-roles.json lets the operator attach besides.
+/// The additional policy that deploy/iam-policy-roles.json lets the operator attach.
 const MAY_ATTACH: &str = ":iam::aws:policy/AmazonSSMManagedInstanceCore";
-/// Policies of AWS that eksctl attaches by a switch.
+/// AWS policies that eksctl attaches by a switch.
 const SWITCHES: [(&str, &str); 3] = [
     ("imageBuilder", "AmazonEC2ContainerRegistryPowerUser"),
     ("cloudWatch", "CloudWatchAgentServerPolicy"),
     ("ebs", "service-role/AmazonEBSCSIDriverPolicy"),
 ];
-/// For those, eksctl writes policies into the role.
+/// Switches for which eksctl writes inline policies into the role.
 const INLINE_SWITCHES: [&str; 10] = [
     "autoScaler",
     "externalDNS",
@@ -30,7 +30,7 @@ const INLINE_SWITCHES: [&str; 10] = [
 const INLINE: &str = "Keelson writes no policies into roles: make a policy and list it in additionalRolePolicies, or better, give \
                       the workload a role of its own under podIdentities";
 
-/// AWS's own policy of that name. Regions of their own have partitions of their own.
+/// The AWS-managed policy of that name, in the partition of the region.
 fn of_aws(name: &str, region: &str) -> String {
     let partition = match region.split('-').next() {
         Some("cn") => "aws-cn",
@@ -42,7 +42,7 @@ fn of_aws(name: &str, region: &str) -> String {
 
 /// Sets `roleArn` or `additionalRolePolicies`.
 pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
-    // Each with the field that asks for it.
+    // Each with the field that requests it.
     let mut policies: Vec<(String, String)> = Vec::new();
     let mut role = None;
     ssh(item, &mut policies, region);
@@ -99,7 +99,7 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
     }
 }
 
-/// Keys cannot be given; a shell by SSM can.
+/// SSH keys are not supported; a shell through SSM is.
 fn ssh(item: &mut Section<'_>, policies: &mut Vec<(String, String)>, region: &str) {
     let Some(mut ssh) = item.section("ssh") else { return };
     const KEYS: &str = "Keelson gives no remote access by keys: use SSM (AmazonSSMManagedInstanceCore in additionalRolePolicies), \

@@ -1,11 +1,12 @@
-//! What becomes of each field, small file by small file, and of whole ones.
+//! How each field is converted, with one small file each, and whole files.
 
 use super::*;
 
 const BASE: &str = "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\n";
 const NAMED: &str = "metadata: {name: demo, region: eu-west-1, version: '1.34'}\n";
 
-/// The objects by their path, such as `/0/spec/version` (the cluster is 0), and what was told; what comes is valid.
+/// The objects by their path, such as `/0/spec/version` (the cluster is 0), and the report; asserts that the result
+/// is valid.
 fn good(fields: &str) -> (Value, Report) {
     let text = format!("{BASE}{NAMED}{fields}");
     let Converted { objects, report } =
@@ -32,7 +33,7 @@ fn each_field_becomes_what_keelson_calls_it() {
         ("", "/0/metadata/name", r#""demo""#),
         ("", "/0/spec/region", r#""eu-west-1""#),
         ("", "/0/spec/version", r#""1.34""#),
-        // eksctl's defaults, where they are not Keelson's.
+        // eksctl's defaults, where they differ from Keelson's.
         ("", "/0/spec/network/vpc", r#"{"cidr":"192.168.0.0/16","nat":"Single"}"#),
         ("", "/0/spec/endpointAccess", r#"{"private":false,"public":true}"#),
         ("", "/0/spec/access", r#"{"authenticationMode":"ApiAndConfigMap"}"#),

@@ -1,4 +1,4 @@
-//! Nothing is dropped in silence: every leaf of a file is read, which shows when it is taken away, or it is named.
+//! Nothing is dropped silently: every leaf of a file has an effect, which shows when it is removed, or is reported.
 
 use super::section::leaves_of;
 use super::*;
@@ -12,7 +12,7 @@ pub(super) const FILES: [(&str, &str); 4] = [
     ("auto_mode", include_str!("testdata/auto_mode.yaml")),
 ];
 
-/// These say once more what another field says, or ask for what comes anyway.
+/// These repeat another field, or request a default.
 const TWICE: [&str; 9] = [
     ".cidr",
     "metadata.tags.Name",
@@ -29,7 +29,7 @@ fn parsed(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-/// What comes of it, as text; `Err`: the mistakes.
+/// The result as text; `Err`: the mistakes.
 fn outcome(document: &Value) -> Result<(String, Report), String> {
     let converted = converted(document.clone(), &Placing::default()).map_err(|error| format!("{error:#}"))?;
     let Converted { objects, report } = converted;
@@ -107,7 +107,7 @@ fn what_is_not_known_is_named() {
         for (place, value) in all.iter().flat_map(|place| odd.iter().map(move |value| (place, value))) {
             let mut document = document.clone();
             document.pointer_mut(place).unwrap()["zzUnknown"] = value.clone();
-            // A mistake is told; a mapping of texts takes any name; a whole that is left out is named as that.
+            // Mistakes are reported; a mapping of texts takes any name; an omitted section is reported as a whole.
             let Ok((after, report)) = outcome(&document) else { continue };
             let whole = |path: &str| format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
             let names = |path: &str| path.contains("zzUnknown") || place.starts_with(&whole(path));

@@ -1,4 +1,5 @@
-//! How a workload cluster's API is reached, and what is known of the cluster for those who work in it. No I/O but for credentials.
+//! How to reach a workload cluster's API, and the cluster facts that are published to workloads. No I/O except for
+//! credentials.
 
 use kube::ResourceExt as _;
 
@@ -13,7 +14,7 @@ use crate::gitops::input::Facts;
 use crate::gitops::token::StsEndpoint;
 use crate::gitops::workload::{Access, Location};
 
-/// What manifests in Git may refer to.
+/// The facts that manifests in Git may refer to.
 pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
     let seen = Observation(memory);
     Facts {
@@ -32,13 +33,13 @@ pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
     }
 }
 
-/// How the API of a cluster is reached that its own reconcile has located.
+/// Access to the API of a cluster that its own reconcile has located.
 pub async fn access_of(ctx: &Context, cluster: &EksCluster, session: &Session) -> Option<Access> {
     let location = ctx.workloads.location(&cluster.uid()?)?;
     access_at(ctx, cluster, session, location).await
 }
 
-/// The same, of a cluster whose API is there.
+/// Access to the API at a known location.
 pub async fn access_at(
     ctx: &Context,
     cluster: &EksCluster,
@@ -53,7 +54,7 @@ pub async fn access_at(
     Some(Access { cluster_name, account_id, region, arn, endpoint, certificate_authority, sts, credentials })
 }
 
-/// Where the cluster's API is, for those who only read from it.
+/// Records where the cluster's API is, for readers outside the cluster's own reconcile.
 pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
     let seen = Observation(memory);
     if let (true, Some(uid), Some(location)) = (seen.has_api(), cluster.uid(), location(seen)) {
@@ -61,7 +62,7 @@ pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
     }
 }
 
-/// As this process's last DescribeCluster answered: never from status, which may be of another time.
+/// From this process's last DescribeCluster, never from status, which may be outdated.
 fn location(seen: Observation<'_>) -> Option<Location> {
     Some(Location {
         arn: seen.of_cluster("arn")?,
@@ -70,7 +71,7 @@ fn location(seen: Observation<'_>) -> Option<Location> {
     })
 }
 
-/// How the cluster's API is reached, once it is there.
+/// Access to the cluster's API, once the API exists.
 pub async fn access(
     memory: &Memory,
     cluster_name: &str,

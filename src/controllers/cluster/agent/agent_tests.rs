@@ -1,4 +1,4 @@
-//! When the next pass begins, and since when a cluster does not answer.
+//! When the next pass starts, and since when a cluster has been unreachable.
 
 use super::*;
 use crate::gitops::error::Unreachable;
@@ -43,11 +43,11 @@ fn a_change_during_a_pass_is_followed_by_another() {
     locked(&agent.0).running = true;
     assert_eq!(agent.options(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
-    // After a rest as long as the pass.
+    // After a pause as long as the pass.
     assert_eq!(due(&agent), 103);
     locked(&agent.0).running = false;
     assert_eq!(agent.options(at(102)), Some(at(103)));
-    // The next ones rest longer.
+    // The following passes pause longer.
     agent.record_result(well(), Duration::from_secs(2), at(105));
     assert_eq!(agent.options(at(105)), Some(at(109)));
 }

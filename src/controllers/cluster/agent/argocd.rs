@@ -1,4 +1,5 @@
-//! `spec.gitops.argocd`: checked before any call, and made the input of the agent with the Secrets it names. I/O: reads these Secrets.
+//! `spec.gitops.argocd`: validates it and builds the agent's input, including the Secrets it references. I/O: reads
+//! these Secrets.
 
 use std::time::Duration;
 
@@ -20,17 +21,17 @@ const SOURCE: &str = "spec.gitops.argocd.source";
 /// `spec.gitops.argocd`, parsed.
 #[derive(Clone, Debug)]
 pub struct ValidArgoCd {
-    /// Where it is installed.
+    /// The namespace it is installed in.
     pub namespace: String,
-    /// What is followed.
+    /// The source it follows.
     pub source: ValidSource,
-    /// How often it is asked.
+    /// The polling interval of the source.
     pub interval: Duration,
-    /// The cluster's path in it.
+    /// The cluster's path in the source.
     pub path: String,
 }
 
-/// Checks the spec. What of a source only Flux can do is refused.
+/// Validates the spec. Rejects source fields that only Flux supports.
 pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refusal> {
     let ArgoCd { version, namespace, source, path } = argocd;
     if let Some(version) = version.as_ref().filter(|version| *version != VERSION) {
@@ -52,7 +53,7 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refu
 const VERIFIES: &str =
     "Argo CD asks for signatures in its AppProjects (signatureKeys): set that in the repository, and leave it out here";
 
-/// Taken apart, so that a field cannot be forgotten.
+/// Destructured, so that no field can be forgotten.
 fn not_of_git(git: &GitSource) -> Option<(&'static str, &'static str)> {
     let GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify } = git;
     verify.is_some().then_some(("git.verify", VERIFIES))
@@ -77,7 +78,7 @@ fn not_of_oci(oci: &OciSource) -> Option<(&'static str, &'static str)> {
     verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: leave it out, or take Flux"))
 }
 
-/// All that is to be applied but the facts, with the Secrets it names in Argo CD's words.
+/// Everything to apply except the facts, with the referenced Secrets in Argo CD's format.
 pub async fn input(reader: &Reader<'_>, namespace: &str, argocd: &ValidArgoCd) -> Result<ArgoCdInput, Missing> {
     let ValidArgoCd { namespace: into, source, interval, path } = argocd;
     let (kind, url, revision, credentials) = match source {

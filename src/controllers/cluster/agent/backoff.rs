@@ -1,19 +1,19 @@
-//! How often a cluster's agent is looked at. Pure.
+//! How often a cluster's agent is observed. Pure.
 
 use std::time::Duration;
 
-/// While the agent is watched and all is well: for what no watch tells, such as a copy of a Secret that somebody edits.
+/// While the agent is watched and healthy: covers what no watch reports, such as a manual edit of a copied Secret.
 const STEADY: Duration = Duration::from_secs(300);
-/// Looks that are closer than this follow something that is under way.
+/// Passes at shorter intervals than this follow an operation in progress.
 const UNDER_WAY: Duration = Duration::from_secs(5);
-/// Between two passes, however much changes: at least, and at most.
+/// Minimum and maximum pause between two passes, however many changes there are.
 const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// At least after one that changed something itself.
+/// Minimum pause after a pass that itself made changes.
 const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
-/// Passes that are closer than this are in a row.
+/// Passes closer together than this are consecutive.
 pub const IN_A_ROW: Duration = Duration::from_secs(10);
 
-/// When the next pass is due though nothing is told. `requeue_after`: where nobody watches.
+/// When the next pass is due if no watch event arrives. `requeue_after`: the interval without a watch.
 pub fn pause(requeue_after: Duration, ready: bool, watched: bool) -> Duration {
     match ready {
         _ if !watched || requeue_after < UNDER_WAY => requeue_after,
@@ -22,8 +22,8 @@ pub fn pause(requeue_after: Duration, ready: bool, watched: bool) -> Duration {
     }
 }
 
-/// For how long changes wait after a pass that took so long and is the last of so many in a row: a commit is followed closely, and
-/// of a cluster in which something changes all the time, an eighth of the time is spent on looking at it.
+/// How long changes wait after a pass that took `took` and is the last of `in_a_row` consecutive ones. A commit is
+/// followed closely; a cluster that changes all the time is observed for an eighth of the time.
 pub fn rest(took: Duration, changed: bool, in_a_row: u32) -> Duration {
     let (least, most) = REST;
     let least = if changed { AFTER_A_CHANGE } else { least };

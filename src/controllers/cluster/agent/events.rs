@@ -1,4 +1,4 @@
-//! What is worth an event of how the agent fares: that something fails, and that it is over. Once each. Pure.
+//! Events about the agent: that something fails, and that it works again, once each. Pure.
 
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
@@ -6,27 +6,27 @@ use crate::api::status::{EksClusterStatus, FailingObject, GitOpsStatus};
 use crate::controllers::conditions::ConditionValue;
 use crate::controllers::events::EventMessage;
 
-/// Reasons of GitOpsReady that are no step on the way.
+/// Reasons of GitOpsReady that are failures, not stages of progress.
 const FAILURES: [Reason; 4] =
     [Reason::SyncFailed, Reason::AgentUnreachable, Reason::AccessDenied, Reason::CredentialsUnavailable];
 
-/// What was told last, so that it is told once.
+/// What was published last, so that each change is published once.
 #[derive(Debug, Default)]
 pub struct AgentEvents {
-    /// `None`: nothing was looked at by this process. Else what failed, if anything.
+    /// `None`: this process has not observed the agent yet. Otherwise the current failure, if any.
     told: Option<Option<String>>,
 }
 
-/// Something that fails.
+/// A failure.
 struct Trouble {
     reason: Reason,
-    /// The same for as long as it is the same trouble.
+    /// Identifies the failure: equal for as long as it is the same one.
     what: String,
     note: String,
 }
 
 impl AgentEvents {
-    /// What is new. `previous`: of whoever led before, as long as this process has told nothing.
+    /// The new events. `previous`: the last status, used until this process has published something.
     pub fn of(
         &mut self,
         previous: &EksClusterStatus,
@@ -40,7 +40,7 @@ impl AgentEvents {
             Some(now) if before.as_ref() == Some(&now.what) => (before, None),
             Some(Trouble { reason, what, note }) => (Some(what), Some(EventMessage::warning(reason, note))),
             None if before.is_some() && says.is_true() => (None, Some(EventMessage::normal("Synced", &says.message))),
-            // On its way: whether it is over shows when it is there.
+            // In progress: whether the failure is over is known once the agent is ready.
             None => (before, None),
         };
         self.told = Some(still);
@@ -56,7 +56,7 @@ fn of_status(status: &EksClusterStatus) -> Option<String> {
 
 fn trouble(ready: bool, reason: &str, message: &str, failing: &[FailingObject]) -> Option<Trouble> {
     if let Some(reason) = FAILURES.into_iter().find(|failure| !ready && failure.as_str() == reason) {
-        // Up to the first colon stands what fails; behind it why, and that may differ with each try.
+        // The text up to the first colon names what fails; the cause after it may differ with each try.
         let what = message.split(": ").next().unwrap_or_default();
         return Some(Trouble { reason, what: format!("{reason} {what}"), note: message.to_owned() });
     }
@@ -93,7 +93,7 @@ mod tests {
         ConditionValue::true_(Reason::Available, "applied main@sha1:1")
     }
 
-    /// `Reason note` of each that is told, in order.
+    /// `Reason note` of each published event, in order.
     fn told(says: &[(ConditionValue, GitOpsStatus)]) -> Vec<String> {
         let mut news = AgentEvents::default();
         let previous = EksClusterStatus::default();

@@ -1,6 +1,6 @@
-//! The cluster's agent: its Secrets are read here, and its passes run beside the reconcile, so that a workload cluster that
-//! does not answer never holds up AWS. A pass is due after a while, or when a watch tells that something changed.
-//! I/O: the management cluster's Secrets; the rest through [`crate::gitops`].
+//! The cluster's GitOps agent. Its Secrets are read here. Its passes run in the background, so that an unreachable
+//! workload cluster never delays work in AWS. A pass is due after an interval, or when a watch reports a change. I/O:
+//! the management cluster's Secrets; the rest through [`crate::gitops`].
 
 mod access;
 mod argocd;
@@ -45,7 +45,7 @@ use crate::gitops::validate::SourcePolicy;
 use crate::gitops::workload::Access;
 use crate::gitops::{AgentInput, GitOpsOutcome, Verdict};
 
-/// `spec.gitops`, checked.
+/// `spec.gitops`, validated.
 #[derive(Clone, Debug)]
 pub enum ValidAgent {
     Flux(Box<ValidFlux>),
@@ -53,7 +53,7 @@ pub enum ValidAgent {
 }
 
 impl ValidAgent {
-    /// Checks what is asked for.
+    /// Validates what the spec requests.
     pub fn of(asked: Asked<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
         match asked {
             Asked::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
@@ -61,7 +61,7 @@ impl ValidAgent {
         }
     }
 
-    /// Whether the facts of the cluster are to be kept in it.
+    /// Whether to write the cluster's facts to it.
     pub fn wants_facts(&self) -> bool {
         match self {
             Self::Flux(flux) => flux.spec.facts,
@@ -81,82 +81,82 @@ impl ValidAgent {
     }
 }
 
-/// Secrets are read again after this: not at each of the passes that follow each other while something is under way.
+/// How long read Secrets stay valid: consecutive passes during an operation do not read them again.
 const SECRETS_KEPT: Duration = Duration::from_secs(10);
-/// The same where a watch tells of changes.
+/// The same where a watch reports changes.
 const SECRETS_WATCHED: Duration = Duration::from_secs(600);
-/// A Secret that is missing is looked for again after this.
+/// Retry interval for a missing Secret.
 pub const SECRET_AGAIN: SignedDuration = SignedDuration::from_secs(15);
-/// Secrets that nobody tells of are looked at this often.
+/// Polling interval for Secrets that no watch covers.
 pub const SECRETS_UNWATCHED: SignedDuration = SignedDuration::from_secs(60);
-/// After a pass that ended without a word (a panic).
+/// After a pass that ended without a result (a panic).
 const LOST: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is remembered of a cluster's agent. The pass that runs beside writes it.
+/// In-memory state of a cluster's agent, shared with the background pass.
 #[derive(Clone, Default)]
 pub struct Agent(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     running: bool,
-    /// Something changed since the pass under way began.
+    /// Something changed after the running pass started.
     stale: bool,
-    /// It is something that cannot wait.
+    /// The change is urgent.
     urgent: bool,
-    /// When the next pass is to begin.
+    /// When the next pass starts.
     due: Option<Timestamp>,
-    /// None begins before, however much changes.
+    /// Earliest start of the next pass, however many changes there are.
     rests_until: Option<Timestamp>,
-    /// When the last pass ended, and how many there were close before.
+    /// When the last pass ended, and how many consecutive ones preceded it.
     last: Option<(Timestamp, u32)>,
-    /// The agent's objects are watched.
+    /// Whether the agent's objects are watched.
     watched: bool,
     /// Why the watch failed, until it works again.
     watch_error: Option<String>,
-    /// Of what was asked for in the last pass.
+    /// Hash of the input of the last pass.
     asked: u64,
     verdict: Option<Verdict>,
     status: Option<GitOpsStatus>,
-    /// When the cluster answered last.
+    /// When the cluster last answered.
     contact: Option<Timestamp>,
     unreachable_since: Option<Timestamp>,
     endpoint_in_doubt: bool,
     news: Vec<EventMessage>,
     secrets: Option<Read>,
-    /// What was asked for when the Secrets were last as they should be.
+    /// The input when the Secrets were last valid.
     last_good: Option<AgentInput>,
-    /// Of what was asked for in the last pass that found all of the agent there.
+    /// Hash of the input of the last pass that found the whole agent applied.
     reached: Option<u64>,
 }
 
-/// What reading the Secrets came to.
+/// A completed read of the Secrets.
 struct Read {
     at: Instant,
-    /// Of what was asked for.
+    /// Hash of the requested input.
     asked: u64,
-    /// How much had changed before it.
+    /// The Secrets' change counter before the read.
     changes: u64,
     result: Result<AgentInput, Refusal>,
 }
 
-/// What the agent says now.
+/// The agent's current state.
 pub struct AgentReport {
-    /// For GitOpsReady.
+    /// Value of GitOpsReady.
     pub says: ConditionValue,
-    /// For status.
+    /// Value of `status.gitops`.
     pub status: Option<GitOpsStatus>,
-    /// Since when the cluster does not answer.
+    /// Since when the cluster has been unreachable.
     pub unreachable_since: Option<Timestamp>,
-    /// When to come again.
+    /// When to requeue.
     pub due: Option<Timestamp>,
-    /// For events.
+    /// Events to publish.
     pub news: Vec<EventMessage>,
-    /// The endpoint or its CA may have changed: look at the control plane.
+    /// The endpoint or its CA may have changed: observe the control plane.
     pub endpoint_in_doubt: bool,
 }
 
 impl Agent {
-    /// All that is to be applied but the facts, with the Secrets it names.
+    /// Everything to apply except the facts, with the referenced Secrets.
     pub async fn input(&self, ctx: &Context, cluster: &EksCluster, valid: &ValidAgent) -> Result<AgentInput, Missing> {
         let (uid, namespace) = (cluster.uid().unwrap_or_default(), cluster.namespace().unwrap_or_default());
         let (asked, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
@@ -166,7 +166,7 @@ impl Agent {
                 let kept =
                     if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED } else { SECRETS_KEPT };
                 if read.changes != changes {
-                    // Rare, and somebody waits for it.
+                    // Rare, and a user waits for it.
                     inner.urgent = true;
                     inner.wake(Timestamp::now());
                 } else if read.asked == asked && read.at.elapsed() < kept {
@@ -187,25 +187,25 @@ impl Agent {
         result.map_err(Missing::Refused)
     }
 
-    /// What was asked for when its Secrets were last as they should be.
+    /// The input when its Secrets were last valid.
     pub fn last_good(&self) -> Option<AgentInput> {
         locked(&self.0).last_good.clone()
     }
 
-    /// Everything is to be looked at anew.
+    /// Discards what is known, so that everything is observed again.
     pub fn forget(&self) {
         let mut inner = locked(&self.0);
         inner.due = None;
         inner.secrets = None;
     }
 
-    /// It is left alone for now, and looked at when that is over.
+    /// Pauses the agent's passes; the next one is due when they resume.
     pub fn leave(&self) {
         let mut inner = locked(&self.0);
         (inner.due, inner.watched, inner.watch_error) = (None, false, None);
     }
 
-    /// What is known from before this process began.
+    /// Restores what the status says from before this process started.
     pub fn restore(&self, status: Option<&GitOpsStatus>) {
         let mut inner = locked(&self.0);
         if inner.verdict.is_none() {
@@ -213,27 +213,27 @@ impl Agent {
         }
     }
 
-    /// The agent's objects are watched.
+    /// Records that the agent's objects are watched.
     fn watched(&self, now: Timestamp) {
         let mut inner = locked(&self.0);
         (inner.watched, inner.watch_error) = (true, None);
         inner.contact = Some(now);
     }
 
-    /// They cannot be watched.
+    /// Records that they cannot be watched.
     fn watch_failed(&self, why: &str) {
         let mut inner = locked(&self.0);
         (inner.watched, inner.watch_error) = (false, Some(bounded(why, MESSAGE)));
     }
 
-    /// Something changed: a pass is due. Says when; `None`: the one under way is followed by another.
+    /// Records a change, which makes a pass due. Returns when; `None`: another pass follows the running one.
     fn options(&self, now: Timestamp) -> Option<Timestamp> {
         let mut inner = locked(&self.0);
         inner.wake(now);
         inner.due.filter(|_| !inner.running)
     }
 
-    /// What it said last; its news only once.
+    /// The last report; each event appears only once.
     pub fn word(&self) -> AgentReport {
         let mut inner = locked(&self.0);
         let says = match &inner.verdict {
@@ -256,8 +256,8 @@ impl Agent {
         }
     }
 
-    /// Starts a pass beside this reconcile, if one is due. At its end the cluster is reconciled again. True: a pass of this very
-    /// input found the agent there.
+    /// Starts a pass in the background if one is due. When it ends, the cluster is reconciled again. Returns true if
+    /// a pass with this exact input found the agent applied.
     pub fn start_sync(
         &self,
         ctx: &Arc<Context>,
@@ -357,7 +357,7 @@ impl Inner {
     }
 }
 
-/// As the API server keeps times.
+/// The API server's resolution of times.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -370,7 +370,7 @@ fn first_of(objects: &[ObjectId]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-/// A pass under way. However it ends, the cluster hears of it.
+/// A running pass. However it ends, the cluster is requeued.
 struct Running {
     agent: Agent,
     ctx: Arc<Context>,

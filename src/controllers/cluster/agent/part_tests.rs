@@ -1,4 +1,4 @@
-//! What of the agent's step may be done, by window, approval and what is on record.
+//! How much of the agent's step may run, by window, approval and record.
 
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -19,7 +19,7 @@ fn gitops(path: &str) -> GitOps {
     serde_json::from_value(json!({"flux": {"path": path, "source": source}})).unwrap()
 }
 
-/// An agent that an older Keelson brought to `version`, at clusters/demo.
+/// The status of an agent that an older Keelson brought to `version`, at clusters/demo.
 fn status(version: &str) -> EksClusterStatus {
     let mut applied = steps::wanted(Some(&gitops("clusters/demo")), None, false).fields;
     applied.insert("flux.version".into(), version.into());
@@ -98,7 +98,7 @@ fn in_a_window_it_begins_once_that_stands_in_status_and_is_finished_after_it() {
     let begun = kept(&first, &previous, false);
     let second = part("clusters/demo", &begun, &policy, &open, 101);
     assert_eq!(second.version.as_deref(), Some(Version::NEWEST.as_str()));
-    // The window closes, and some of it is there.
+    // The window closes after some of it is applied.
     let mut moved = begun.clone();
     moved.gitops.as_mut().unwrap().version = Some(Version::NEWEST.as_str().into());
     let late = part("clusters/demo", &moved, &policy, &closed(), 5000);
@@ -138,7 +138,7 @@ fn what_a_newer_keelson_brings_waits_for_approval_and_the_agent_is_kept_up_until
     let approved = nobody.ids(&steps::key(), held.step.as_ref().unwrap());
     let approved = approved.into_iter().map(|id| (steps::key(), id)).collect();
     let policy = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..nobody };
-    // Approved, it waits for its window all the same.
+    // Approved, it still waits for its window.
     let waiting = part("clusters/demo", &previous, &policy, &closed(), 100);
     assert!(matches!(verdict(&waiting), Verdict::Pending(..)));
     assert_eq!(waiting.version.as_deref(), Some(OLD));
@@ -163,7 +163,7 @@ fn an_approved_step_is_of_its_values() {
     let policy = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..none };
     assert_eq!(policy.holds(&steps::key(), &step("a")), None);
     assert_eq!(policy.holds(&steps::key(), &step("b")), Some(HoldReason::Approval));
-    // An edit that nobody approved is held as a whole: nothing is written to the cluster.
+    // An edit without approval is held as a whole: nothing is written to the cluster.
     let edited = part("clusters/other", &status(Version::NEWEST.as_str()), &policy, &WindowState::Always, 100);
     assert!(edited.waits && matches!(verdict(&edited), Verdict::Held(_, HoldReason::Approval)));
 }
@@ -191,6 +191,6 @@ fn another_agent_begins_with_a_version_of_its_own_though_git_has_adopted_the_one
     let previous = EksClusterStatus { gitops: Some(before), ..EksClusterStatus::default() };
     let switched = part("clusters/demo", &previous, &ExecutionPolicy::default(), &WindowState::Always, 100);
     assert_eq!((switched.version.as_deref(), switched.waits), (Some(Version::NEWEST.as_str()), false));
-    // Status shows the one before until the first pass of the new one is over.
+    // Status keeps the previous agent until the first pass of the new one ends.
     assert_eq!(version_on_record(&kept(&switched, &previous, true)), Version::NEWEST.as_str());
 }

@@ -1,5 +1,5 @@
-//! An upgrade in a reconcile: what it is decided from is read, [`crate::upgrade`] decides, and the next graph is expanded for
-//! what may be done now. What status tells is in [`status`], what was seen in [`seen`]; both are pure.
+//! An upgrade in a reconcile: reads the inputs, lets [`crate::upgrade`] decide, and expands the next graph for what
+//! may run now. [`status`] builds what status reports, [`observation`] what was observed; both are pure.
 //!
 //! I/O: AWS through [`crate::resources::readiness`], the workload cluster through [`crate::gitops`]; reads only.
 
@@ -35,10 +35,10 @@ use crate::upgrade::{
 use observation::Read;
 use workload::{Known, WorkloadReads};
 
-/// A step of the control plane begins on a look at it that is at most as old.
+/// Maximum age of the observation on which a control plane step starts.
 const FRESH: Duration = Duration::from_secs(20);
 
-/// What is remembered of upgrades between two reconciles. Lost without harm: it is read anew.
+/// State kept between two reconciles. It can be lost without harm: it is read again.
 #[derive(Default)]
 pub struct Remembered {
     preflight: Option<(Preflight, Timestamp)>,
@@ -46,14 +46,14 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// A person asks for a look: the checks are made anew, from what is read from now on.
+    /// On the user's request: repeats the checks, from data that is read from now on.
     pub fn forget(&mut self) {
         self.preflight = None;
         self.workload.forget();
     }
 }
 
-/// What was decided, and what of it is told.
+/// The decision, and its inputs for status.
 pub(super) struct Upgrade {
     pub decision: Decision,
     goal: Goal,
@@ -65,7 +65,7 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// What the wanted graph is to say now.
+    /// The versions that the desired graph has now.
     pub fn versions(&self) -> Versions {
         let targets = &self.decision.targets;
         Versions { control_plane: Some(targets.control_plane.to_string()), addons: targets.addons.clone() }
@@ -103,7 +103,7 @@ impl Upgrade {
 }
 
 impl Reconcile<'_> {
-    /// Decides what may be done now about versions. `None`: there is no control plane yet, or it has failed.
+    /// Decides which version changes may run now. `None`: there is no control plane yet, or it has failed.
     pub(super) async fn upgrade(&mut self, cloud: &Cloud, previous: &EksClusterStatus) -> Option<Upgrade> {
         let goal = Goal::of(&self.cluster.spec).ok()?;
         let windows = Windows::parse(&self.cluster.spec.upgrade.windows).ok()?;
@@ -150,7 +150,7 @@ impl Reconcile<'_> {
             made = None;
         }
         self.state.kind.upgrade.preflight.clone_from(&made);
-        // Another may have changed it since the last look: the next round decides on a fresh one.
+        // Another actor may have changed it since the last observation: the next round decides on a fresh one.
         if decision.targets.control_plane != at && !self.is_fresh() {
             self.state.memory.entry(&cluster_key()).due = None;
             decision.targets.control_plane = at;
@@ -164,12 +164,13 @@ impl Reconcile<'_> {
         observed_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
     }
 
-    /// How old a read for all clusters may be: not from before this process began, or a person asked for a look.
+    /// Maximum age of a read that is shared by all clusters: not from before this process started, or a user
+    /// requested an observation.
     fn read_age(&self) -> Duration {
         Timestamp::now().duration_since(self.state.memory.since).max(jiff::SignedDuration::ZERO).unsigned_abs()
     }
 
-    /// What EKS offers. What cannot be read now is left out: nothing is concluded of it.
+    /// What EKS offers. What cannot be read now is left out: nothing is concluded from it.
     async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
         let mut read = Read::default();
         let mut support = None;
@@ -203,7 +204,7 @@ impl Reconcile<'_> {
         Some(soak.advance(healthy, self.now))
     }
 
-    /// The version for which the checks are to be made now: they are not there, or too old to begin on.
+    /// The version for which the checks must run now: they are missing, or too old to start on.
     fn preflight_due(&self, decision: &Decision, made: Option<&(Preflight, Timestamp)>) -> Option<KubernetesVersion> {
         if let State::Holding { why: Hold::Preflight { to }, .. } = &decision.state {
             return Some(*to);
@@ -265,7 +266,7 @@ impl Reconcile<'_> {
         Preflight { to, checks }
     }
 
-    /// What the workload cluster said last. A read that is due begins beside this reconcile.
+    /// The workload cluster's last answer. Starts a read in the background if one is due.
     async fn workload_known(&self, cloud: &Cloud) -> Known {
         let reads = &self.state.kind.upgrade.workload;
         let drift = self.ctx.settings.intervals.drift;
@@ -275,7 +276,8 @@ impl Reconcile<'_> {
         reads.known(self.now)
     }
 
-    /// Tells that AWS's support of the version ends soon. Returns what is to be kept so that it is told once.
+    /// Warns that AWS's support of the version ends soon. Returns the marker to keep so that each warning is
+    /// published once.
     pub(super) fn warn_of_support(&self, upgrade: &Upgrade, told: Option<&str>) -> Option<String> {
         let before = told.and_then(|told| told.parse().ok());
         let today = self.now.to_zoned(TimeZone::UTC).date();
@@ -288,7 +290,7 @@ impl Reconcile<'_> {
     }
 }
 
-/// Why the agent counts as unhealthy: what it applies fails. That it cannot be reached says nothing of the cluster.
+/// Why the agent counts as unhealthy: what it applies fails. An unreachable agent says nothing about the cluster.
 fn agent_fails(previous: &EksClusterStatus) -> Option<&str> {
     use crate::api::conditions::{ConditionType, get};
     let condition = get(&previous.conditions, ConditionType::GitOpsReady)?;

@@ -1,4 +1,4 @@
-//! What an upgrade is decided from, out of what the engine remembers and what the NodeGroups say. Pure.
+//! The input of an upgrade decision, from the engine's memory and the NodeGroups' status. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, O
 /// Offers of an add-on by the Kubernetes version they run on.
 pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;
 
-/// What was read beside the engine's own looks.
+/// What was read besides the engine's own observations.
 #[derive(Clone, Debug, Default)]
 pub struct Read {
-    /// What EKS offers of each add-on.
+    /// The versions that EKS offers of each add-on.
     pub offers: BTreeMap<String, Offers>,
     /// The Kubernetes versions that EKS offers.
     pub offered: BTreeSet<KubernetesVersion>,
-    /// The nodes, where the cluster's API could be asked.
+    /// The nodes, if the cluster's API could be read.
     pub nodes: Option<Nodes>,
     /// Why not, where that matters.
     pub unread: Option<UnreadNodes>,
 }
 
-/// All that was seen. `None`: there is no control plane that could be upgraded.
+/// Everything observed. `None`: there is no control plane that could be upgraded.
 pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
     let facts = Facts(memory);
     let cluster = facts.cluster()?;
@@ -46,7 +46,7 @@ pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], r
     })
 }
 
-/// `None`: it is being made or deleted, or has failed.
+/// `None`: it is being created or deleted, or has failed.
 fn work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
     let is_version = |kind: &str| matches!(kind, "VersionUpdate" | "VersionRollback");
     match &cluster.phase {
@@ -78,7 +78,7 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAd
 
 fn addon_state(seen: &AnyObservation) -> AddonState {
     match &seen.phase {
-        // It may never clear, and would hold the upgrade up for ever.
+        // It may never clear, and would block the upgrade forever.
         _ if seen.state == "DEGRADED" && seen.operation.is_none() => AddonState::Settled,
         Phase::Ready | Phase::Incomplete => AddonState::Settled,
         Phase::Busy { .. } => AddonState::Busy,
@@ -101,13 +101,13 @@ fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<ObservedNodeGr
     })
 }
 
-/// Whether its AMI comes out of its launch template: EKS gives the AMI's id as its release then.
+/// Whether its AMI comes from its launch template: then EKS reports the AMI's id as its release.
 fn has_custom_ami(group: &NodeGroup) -> bool {
     let release = group.status.as_ref().and_then(|status| status.release_version.as_deref()).unwrap_or_default();
     group.spec.ami_type.as_deref() == Some("CUSTOM") || release.starts_with("ami-")
 }
 
-/// Whether EKS is at work on it, as far as its status tells.
+/// Whether EKS is working on it, according to its status.
 pub fn is_busy(group: &NodeGroup) -> bool {
     const AT_WORK: [Reason; 4] = [Reason::Creating, Reason::Updating, Reason::Upgrading, Reason::Deleting];
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -130,7 +130,7 @@ fn minor(kubelet: &str) -> Option<KubernetesVersion> {
     format!("{major}.{}", minor.trim_end_matches('+')).parse().ok()
 }
 
-/// How the node groups fare, by name.
+/// Health of the node groups, by name.
 pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
     let told = |issues: &[HealthIssue]| {
         let told = issues.iter().map(|issue| match &issue.message {
@@ -153,7 +153,7 @@ pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
     groups.iter().filter_map(|group| Some((group.node_group_name(), health(group)?))).collect()
 }
 
-/// Why the cluster is not in good health, if so: such time does not count as soaked.
+/// Why the cluster is unhealthy, if it is: such time does not count towards the soak.
 pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option<&str>) -> Option<String> {
     let facts = Facts(memory);
     let addon = memory.iter().filter(|(key, _)| key.kind() == "addon").find_map(|(key, _)| {

@@ -1,4 +1,4 @@
-//! What status, conditions and events tell of an upgrade. Pure.
+//! What status, conditions and events report of an upgrade. Pure.
 
 use std::time::Duration;
 
@@ -17,36 +17,36 @@ use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
 
-/// Longest text about an upgrade.
+/// Longest message about an upgrade.
 const LONGEST: usize = 1024;
 
-/// What status is made of.
+/// Input of the status.
 pub struct Input<'a> {
-    /// That of the last status.
+    /// `status.upgrade` of the last status.
     pub previous: Option<&'a UpgradeStatus>,
     /// Version of the control plane when status was last written.
     pub version_before: Option<&'a str>,
-    /// What was decided.
+    /// The decision.
     pub decision: &'a Decision,
-    /// The version to reach.
+    /// The target version.
     pub goal: KubernetesVersion,
-    /// The version that is there.
+    /// The current version.
     pub control_plane: KubernetesVersion,
-    /// What is left to do in AWS.
+    /// The remaining plan in AWS.
     pub plan: &'a Plan,
-    /// Operations that ended.
+    /// Finished operations.
     pub ended: &'a [FinishedOperation],
-    /// The checks made last.
+    /// The last checks.
     pub preflight: Option<&'a Preflight>,
-    /// Whether steps may begin.
+    /// Whether steps may start.
     pub window: &'a WindowState,
     /// The soak so far; `None`: the control plane has made no step.
     pub soak: Option<Soak>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What is under way in EKS for the step.
+/// The EKS operation in progress for the step.
 struct Under<'a> {
     update_id: Option<&'a str>,
     since: Timestamp,
@@ -73,7 +73,7 @@ fn whole_seconds(at: Timestamp) -> Time {
 }
 
 impl Input<'_> {
-    /// The version that this upgrade began from, and whether it is still the same one.
+    /// The version that this upgrade started from, and whether it is still the same upgrade.
     fn from(&self) -> KubernetesVersion {
         let goal = self.goal.to_string();
         let same = self.previous.filter(|previous| previous.to.as_ref() == Some(&goal));
@@ -81,7 +81,7 @@ impl Input<'_> {
         from.unwrap_or(self.control_plane)
     }
 
-    /// Which step of how many.
+    /// The number of the step, and of all steps.
     fn count(&self) -> Option<(usize, usize)> {
         let goal = self.goal.to_string();
         let same = self.previous.filter(|previous| previous.to.as_ref() == Some(&goal) && previous.step.is_some());
@@ -89,7 +89,7 @@ impl Input<'_> {
         self.decision.step(total)
     }
 
-    /// The step and what holds it, for people.
+    /// The step and what holds it, for the user.
     pub fn message(&self) -> Option<String> {
         let counted = |text: String| match self.count() {
             Some((step, of)) => format!("{text} (step {step} of {of})"),
@@ -162,7 +162,7 @@ impl Input<'_> {
         let of_cluster =
             self.ended.iter().find(|ended| ended.key == cluster_key() && is_version(&ended.operation.kind));
         let known = of_cluster.and_then(|ended| Some((ended.since, ended.result.as_ref().ok()?.as_secs())));
-        // It ended while nobody looked: then it is known by its beginning only.
+        // It ended unobserved: only its start is known.
         let (started, seconds) = known.unwrap_or_else(|| {
             let started = since.map_or(self.now, |since| since.0);
             (started, self.now.duration_since(started).unsigned_abs().as_secs())
@@ -197,7 +197,7 @@ pub fn upgrading(decision: &Decision, message: Option<&str>) -> ConditionValue {
     }
 }
 
-/// The same, with what is left to a person.
+/// The same, with what is left to the user.
 fn with_due(text: &str, decision: &Decision) -> String {
     if decision.due.is_empty() {
         return text.to_owned();
@@ -213,7 +213,7 @@ fn of_hold(why: &Hold) -> Reason {
     }
 }
 
-/// Where the cluster stands as a whole, the upgrade taken in. What a person must do comes first.
+/// The overall state of the cluster including the upgrade. What requires intervention comes first.
 pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Overall {
     let message = message.unwrap_or_default();
     match (base, &decision.state) {
@@ -227,7 +227,7 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
         (_, State::Holding { why, .. }) if decision.is_upgrade() => {
             Overall::Reconciling(ConditionValue::false_(of_hold(why), message))
         }
-        // Newer add-ons of the same Kubernetes version: nobody waits for them.
+        // Newer add-ons of the same Kubernetes version: nothing waits for them.
         (Overall::Ready(says), State::Holding { .. }) => Overall::Ready(ConditionValue {
             message: bounded(&format!("{}; due: {message}", says.message), LONGEST),
             ..says
@@ -236,7 +236,7 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
     }
 }
 
-/// InSync, the versions taken in that are not asked of AWS yet.
+/// InSync, including the versions that are not requested from AWS yet.
 pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
     if !base.is_true() || decision.way.is_empty() || !decision.is_upgrade() {
         return base;
@@ -250,7 +250,8 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
     ConditionValue::false_(reason, bounded(&steps.join("; "), LONGEST))
 }
 
-/// The steps of the way that are not in the engine's plan yet. `version_of`: that of a node group, by its name in EKS.
+/// The remaining steps that are not in the engine's plan yet. `version_of`: the version of a node group, by its name
+/// in EKS.
 pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
     let step = |key: Key, from: &str, to: &str| {
         let changes = vec![Change::in_place("version", from, to)];
@@ -277,7 +278,7 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
     let not_asked = |(n, one): (usize, &Step)| {
         let mut steps = of(one);
         match one {
-            // Add-ons move in turns: what waits for its turn is not in the engine's plan either.
+            // Add-ons are updated in turns: those that wait are not in the engine's plan either.
             Step::Addons { moves, .. } if running && n == 0 => {
                 let asked = |key: &Key| {
                     moves.iter().any(|one| {
@@ -295,7 +296,7 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
     Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
-/// How long until the decision may change by itself.
+/// When the decision may change by itself.
 pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
     let after = |pause: Duration| now.saturating_add(crate::engine::failure::span(pause)).ok();
     match &decision.state {

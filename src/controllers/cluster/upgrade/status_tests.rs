@@ -1,4 +1,4 @@
-//! What a person reads of an upgrade at each of its turns.
+//! What the user reads of an upgrade at each of its stages.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Observation {
     }
 }
 
-/// The cluster's part of a plan, while an update of the control plane runs or not.
+/// The cluster's part of a plan, with or without a running update of the control plane.
 fn plan(running: Option<&str>) -> Plan {
     let verdict = running.map_or(Verdict::Settled, |id| Verdict::Waiting {
         action: Action::Update,
@@ -56,7 +56,7 @@ fn plan(running: Option<&str>) -> Plan {
     }
 }
 
-/// Conditions and status as a person reads them.
+/// Conditions and status as the user reads them.
 fn told(
     spec: &EksClusterSpec,
     seen: &Observation,

@@ -1,5 +1,5 @@
-//! What an upgrade waits for: windows and soaks end at a known time, node groups are their NodeGroups' to bring about, and what EKS
-//! does stands in the plan. All else has a deadline. Pure.
+//! What an upgrade waits for. Windows and soaks end at a known time, NodeGroups upgrade their node groups, and EKS
+//! operations are in the plan. Everything else has a deadline. Pure.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::upgrade::{Decision, Hold, State, Step};
 /// What is waited for. `groups`: the cluster's NodeGroups.
 pub fn of_decision(decision: &Decision, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
     match &decision.state {
-        // Newer add-ons of the same Kubernetes version: nobody waits for them.
+        // Newer add-ons of the same Kubernetes version: nothing waits for them.
         State::Holding { .. } if !decision.is_upgrade() => Vec::new(),
         State::Holding { next, why } => of_hold(next, why, groups),
         State::Running(step @ Step::NodeGroups { names, .. }) => of_groups(step, names, groups),
@@ -46,7 +46,7 @@ fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
             why.clone(),
             "put right what is named: the soak goes on then",
         ),
-        // As long as its message is the same, so is what EKS is at work on.
+        // An unchanged message means that EKS still works on the same thing.
         Hold::Busy { what } => wait(
             Kind::Upgrade,
             format!("{next}: waiting for EKS to be done with {}", what.join(", ")),
@@ -63,7 +63,7 @@ fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
     }
 }
 
-/// Node groups that are to reach a version: each is its NodeGroup's, which says so where it is stuck.
+/// Node groups that must reach a version: each NodeGroup reports where it is stuck.
 fn of_groups(step: &Step, names: &[String], groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
     names
         .iter()

@@ -1,6 +1,6 @@
-//! What an upgrade needs to know of the workload cluster: its nodes, and the disruption budgets in it. Read beside the
-//! reconcile, so that a cluster that does not answer holds up nothing in AWS; what was read is remembered for a while, and so is
-//! that it could not be. I/O: through [`crate::gitops`], reads only.
+//! What an upgrade must know of the workload cluster: its nodes and disruption budgets. Read in the background, so
+//! that an unreachable cluster delays nothing in AWS; results and failures are kept for a while. I/O: through
+//! [`crate::gitops`], reads only.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -20,38 +20,39 @@ use crate::gitops::workload::Access;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
 
-/// Nodes come and go during an upgrade: what is older is read again.
+/// Nodes change during an upgrade: older results are read again.
 const REFRESHED: Duration = Duration::from_secs(20);
-/// Reads follow each other no closer, however often all else is compared.
+/// Minimum interval between reads, however short the drift interval is.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// What is older is not believed any more.
+/// Older results are not used any more.
 const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
-/// A cluster that could not be read is left alone for at least so long.
+/// Minimum pause after a read that failed.
 const FAILED_AGAIN: SignedDuration = SignedDuration::from_secs(15);
-/// A read of thousands of nodes takes seconds; one that takes longer than this is given up.
+/// Timeout of a read; thousands of nodes take seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What was read at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     pub nodes: Nodes,
-    /// Those that allow no disruption now; `None`: they could not be read.
+    /// The budgets that allow no disruption now; `None`: they could not be read.
     pub budgets: Option<Vec<Budget>>,
 }
 
 /// What is known of the workload cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// It is being read. Holds what it said before: too old to begin a step on, and good enough to say what is in its way.
+    /// A read is running. Holds the previous result: too old to start a step on, good enough to report what blocks
+    /// it.
     Reading(Option<Reading>),
-    /// It could not be read. Holds why.
+    /// The read failed. Holds why.
     Failed(String),
-    /// What it said.
+    /// The result.
     Read(Reading),
 }
 
 impl Known {
-    /// What it said, if it did.
+    /// The result, if there is one.
     pub fn reading(&self) -> Option<&Reading> {
         match self {
             Self::Read(reading) | Self::Reading(Some(reading)) => Some(reading),
@@ -60,7 +61,7 @@ impl Known {
     }
 }
 
-/// The reads of one cluster. The read that runs beside writes it.
+/// The reads of one cluster, shared with the background read.
 #[derive(Clone, Default)]
 pub struct WorkloadReads(Arc<Mutex<Inner>>);
 
@@ -68,9 +69,9 @@ pub struct WorkloadReads(Arc<Mutex<Inner>>);
 struct Inner {
     running: bool,
     last: Option<(Timestamp, Result<Reading, String>)>,
-    /// Of a cluster that could not be read: not before.
+    /// Earliest next read after a failure.
     not_before: Option<Timestamp>,
-    /// How often everything was forgotten: what was begun before does not count.
+    /// How often everything was discarded: the result of a read that started before does not count.
     forgotten: u64,
 }
 
@@ -85,7 +86,7 @@ impl WorkloadReads {
         }
     }
 
-    /// Whether a read is to begin. `drift`: how often all else is compared.
+    /// Whether a read is due. `drift`: the drift interval.
     pub fn is_due(&self, now: Timestamp, drift: Duration) -> bool {
         let inner = locked(&self.0);
         let fresh = match &inner.last {
@@ -95,14 +96,14 @@ impl WorkloadReads {
         !inner.running && !fresh && inner.not_before.is_none_or(|not_before| not_before <= now)
     }
 
-    /// Nothing is known any more, and the next read begins at once.
+    /// Discards what is known; the next read starts at once.
     pub fn forget(&self) {
         let mut inner = locked(&self.0);
         (inner.last, inner.not_before) = (None, None);
         inner.forgotten += 1;
     }
 
-    /// Begins a read beside this reconcile. At its end the cluster is reconciled again.
+    /// Starts a read in the background. When it ends, the cluster is reconciled again.
     pub async fn begin(
         &self,
         ctx: &Arc<Context>,
@@ -172,7 +173,7 @@ fn unanswered(access: &Access) -> String {
     format!("the cluster's API server {} did not answer within {} s", access.endpoint, DEADLINE.as_secs())
 }
 
-/// A read under way. However it ends, the cluster is reconciled.
+/// A running read. However it ends, the cluster is reconciled.
 struct Running {
     reads: WorkloadReads,
     ctx: Arc<Context>,
