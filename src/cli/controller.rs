@@ -163,8 +163,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
     } = args;
     let lease_timing = Timing { lease_duration, renew_deadline, retry_period };
     let event_queue_url = event_queue_url.filter(|url| !url.is_empty());
-    let at_rest = if event_queue_url.is_some() { WITH_EVENTS } else { Intervals::default().drift };
-    let drift = drift_interval.unwrap_or(at_rest);
+    let default_interval = if event_queue_url.is_some() { WITH_EVENTS } else { Intervals::default().drift };
+    let drift = drift_interval.unwrap_or(default_interval);
     let own = leader_election_namespace.or_else(own_namespace);
     let namespace = own.clone().unwrap_or_else(|| "default".to_owned());
     // In the Lease's namespace; a single process outside a cluster keeps none.

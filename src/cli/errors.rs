@@ -3,12 +3,12 @@
 use std::error::Error as _;
 
 /// The error with its causes, without repetition: many errors include their cause.
-pub fn told(error: &anyhow::Error) -> String {
+pub fn format_error(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let of_kubernetes = cause.downcast_ref::<kube::Error>();
         let (plain, cause) = match of_kubernetes {
-            Some(error) => (causes(error), of_kubernetes_api(error)),
+            Some(error) => (format_causes(error), format_kube_error(error)),
             None => (cause.to_string(), cause.to_string()),
         };
         if text.is_empty() {
@@ -25,7 +25,7 @@ pub fn told(error: &anyhow::Error) -> String {
 }
 
 /// A Kubernetes API error, or an error on the way to the API.
-fn of_kubernetes_api(error: &kube::Error) -> String {
+fn format_kube_error(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => {
             let message = status.message.trim_end_matches('.');
@@ -48,25 +48,25 @@ fn of_kubernetes_api(error: &kube::Error) -> String {
             }
         }
         kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
-            format!("{}: set KUBECONFIG to the file of the management cluster", causes(error))
+            format!("{}: set KUBECONFIG to the file of the management cluster", format_causes(error))
         }
-        kube::Error::Auth(_) => format!("{}: log in again", causes(error)),
+        kube::Error::Auth(_) => format!("{}: log in again", format_causes(error)),
         kube::Error::Service(_) | kube::Error::HyperError(_) => {
             format!(
                 "the API server cannot be reached: {}: check the network, and the server in KUBECONFIG",
-                causes(error)
+                format_causes(error)
             )
         }
         // The parser quotes its input, which may be anything.
         kube::Error::SerdeError(_) => {
             "the API server's answer cannot be read: is this keelson of the version of the CRDs?".to_owned()
         }
-        other => causes(other),
+        other => format_causes(other),
     }
 }
 
 /// The causes of an error, without type names.
-fn causes(error: &kube::Error) -> String {
+fn format_causes(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
     }
@@ -96,9 +96,9 @@ mod tests {
     fn a_cause_is_told_once() {
         let error = std::io::Error::other("no such host");
         let error = anyhow::Error::from(error).context("cannot reach AWS: no such host").context("plan --live");
-        assert_eq!(told(&error), "plan --live: cannot reach AWS: no such host");
+        assert_eq!(format_error(&error), "plan --live: cannot reach AWS: no such host");
         let plain: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a");
-        assert_eq!(told(&plain.unwrap_err()), "a: b");
+        assert_eq!(format_error(&plain.unwrap_err()), "a: b");
     }
 
     fn status(code: u16, message: &str, name: &str) -> kube::Error {
@@ -120,7 +120,7 @@ mod tests {
         ];
         for (code, message, name, advice) in table {
             let error = anyhow::Error::from(status(code, message, name)).context("EksCluster a in namespace default");
-            let text = told(&error);
+            let text = format_error(&error);
             assert!(text.starts_with(&format!("EksCluster a in namespace default: {message}")), "{text}");
             assert!(text.contains(advice), "{text}");
             assert!(!text.contains("Status {") && !text.contains("ApiError"), "{text}");
@@ -131,7 +131,7 @@ mod tests {
     fn an_api_server_that_is_away_is_told_with_why() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::from(kube::Error::Service(Box::new(refused)));
-        let text = told(&error);
+        let text = format_error(&error);
         assert!(text.contains("connection refused") && text.contains("KUBECONFIG"), "{text}");
         assert!(!text.contains("ServiceError"), "{text}");
     }

@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keelson: {}", errors::told(&error));
+            eprintln!("keelson: {}", errors::format_error(&error));
             ExitCode::FAILURE
         }
     }

@@ -10,11 +10,11 @@ use anyhow::{Context as _, bail};
 use kube::Client;
 
 use super::plan::print;
-use waiting::{ApprovalState, Planned, Target, Word};
+use waiting::{ApprovalAnnotation, ApprovalState, Planned, Target};
 use write::Objects;
 
 /// How often objects that change meanwhile are read again.
-const MOST_ATTEMPTS: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 /// Flags of `keelson approve`.
 #[derive(clap::Args, Debug)]
@@ -47,8 +47,8 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let objects = Objects { client, namespace };
     let approver = if args.annotation { None } else { Some(objects.approver().await) };
-    let mut agreed: Option<Vec<String>> = None;
-    for _ in 0..MOST_ATTEMPTS {
+    let mut confirmed: Option<Vec<String>> = None;
+    for _ in 0..MAX_ATTEMPTS {
         let mut found = objects.read(&args.name).await?;
         if approver.is_some() {
             found.iter_mut().for_each(Planned::ignore_annotations);
@@ -57,14 +57,14 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
         if waiting.is_empty() {
             return super::print(&nothing_waits(&found));
         }
-        let hashes: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
-        if agreed.as_ref() != Some(&hashes) {
+        let hashes: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
+        if confirmed.as_ref() != Some(&hashes) {
             show(&waiting)?;
-            agree(args, agreed.is_some())?;
-            agreed = Some(hashes);
+            confirm(args, confirmed.is_some())?;
+            confirmed = Some(hashes);
         }
         let mut changed = false;
-        for (object, word) in &waiting {
+        for (object, annotation) in &waiting {
             if approver.is_none() && !object.takes_annotations() {
                 bail!(
                     "{}: the operator takes no approval by annotation (--require-approval-objects): approve without --annotation, or ask \
@@ -74,11 +74,11 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
             }
             let written = match &approver {
                 Some(by) => objects.approve(object, by.as_deref()).await?,
-                None => objects.annotate(object, word).await?,
+                None => objects.annotate(object, annotation).await?,
             };
             if written {
                 let how = if approver.is_some() { "" } else { " (by annotation)" };
-                super::print(&format!("approved: {}{how}\n", told(object)))?;
+                super::print(&format!("approved: {}{how}\n", describe(object)))?;
             } else {
                 changed = true;
             }
@@ -91,17 +91,17 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
 }
 
 /// `EksCluster default/demo, plan 3f9a1c2098765432`.
-fn told(object: &Planned) -> String {
+fn describe(object: &Planned) -> String {
     let what = if object.release.is_some() { "release of its deletion" } else { "plan" };
     format!("{}, {what} {}", object.title(), object.hash())
 }
 
 /// The plans that wait, each with the approval that it needs.
-fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, Word)>> {
+fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, ApprovalAnnotation)>> {
     let mut waiting = Vec::new();
     for object in found {
         match object.standing() {
-            ApprovalState::Waits(word) => waiting.push((object, word)),
+            ApprovalState::Waits(annotation) => waiting.push((object, annotation)),
             ApprovalState::Outdated => {
                 bail!("{}: its spec is newer than its plan: wait until it is planned anew", object.title())
             }
@@ -111,7 +111,7 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
     if let Some(hash) = hash
         && !waiting.is_empty()
     {
-        let others: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
+        let others: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
         waiting.retain(|(object, _)| object.hash() == hash);
         if waiting.is_empty() {
             bail!("no plan {hash} waits; what does: {}", others.join("; "));
@@ -122,24 +122,26 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
 
 fn nothing_waits(found: &[Planned]) -> String {
     let line = |object: &Planned| match object.standing() {
-        ApprovalState::Approved => format!("{}: approved, and the operator is about to take it up\n", told(object)),
-        ApprovalState::Nothing(says) => format!("{}: nothing waits for approval; {says}\n", object.title()),
+        ApprovalState::Approved => format!("{}: approved, and the operator is about to take it up\n", describe(object)),
+        ApprovalState::Nothing(ready_message) => {
+            format!("{}: nothing waits for approval; {ready_message}\n", object.title())
+        }
         ApprovalState::Waits(_) | ApprovalState::Outdated => String::new(),
     };
     found.iter().map(line).collect()
 }
 
-fn show(waiting: &[(&Planned, Word)]) -> anyhow::Result<()> {
+fn show(waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
     let mut out = String::new();
     for (object, _) in waiting {
-        let title = if object.is_deleted() { format!("{}, to be deleted", told(object)) } else { told(object) };
+        let title = if object.is_deleted() { format!("{}, to be deleted", describe(object)) } else { describe(object) };
         print::status(&mut out, &title, &object.plan);
     }
     super::print(&out)
 }
 
 /// Asks for confirmation on a terminal. `again`: the plans changed after the user confirmed them.
-fn agree(args: &Args, again: bool) -> anyhow::Result<()> {
+fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
     let asks = !args.yes && args.hash.is_none();
     if again && !asks {
         bail!("a plan changed while it was approved: look at it, and approve again");

@@ -98,16 +98,16 @@ impl From<NodeGroup> for Planned {
 
 /// What the user writes: the hash of a plan, or the release of a held deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct ApprovalAnnotation {
     /// The annotation to set.
-    pub annotation: &'static str,
+    pub key: &'static str,
     /// Its value.
-    pub text: String,
+    pub value: String,
 }
 
-impl Word {
+impl ApprovalAnnotation {
     fn approve(text: impl Into<String>) -> Self {
-        Self { annotation: APPROVE_ANNOTATION, text: text.into() }
+        Self { key: APPROVE_ANNOTATION, value: text.into() }
     }
 }
 
@@ -115,7 +115,7 @@ impl Word {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApprovalState {
     /// It waits for this.
-    Waits(Word),
+    Waits(ApprovalAnnotation),
     /// It is approved, and the operator has not processed that yet.
     Approved,
     /// The spec is newer than the plan.
@@ -174,8 +174,10 @@ impl Planned {
         let waits = self.conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
         if !waits || hash.is_empty() {
             let ready = self.conditions.iter().find(|one| one.type_ == "Ready");
-            let says = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
-            return ApprovalState::Nothing(says.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()));
+            let ready_message = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
+            return ApprovalState::Nothing(
+                ready_message.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()),
+            );
         }
         if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
             return ApprovalState::Outdated;
@@ -183,19 +185,19 @@ impl Planned {
         if self.approvals.iter().any(|approved| approved == self.hash()) {
             return ApprovalState::Approved;
         }
-        if let Some(word) = &self.release {
+        if let Some(release) = &self.release {
             return match annotated(RELEASE_ANNOTATION) {
-                Some(text) if text == word => ApprovalState::Approved,
-                _ => ApprovalState::Waits(Word { annotation: RELEASE_ANNOTATION, text: word.clone() }),
+                Some(text) if text == release => ApprovalState::Approved,
+                _ => ApprovalState::Waits(ApprovalAnnotation { key: RELEASE_ANNOTATION, value: release.clone() }),
             };
         }
         match annotation {
             Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => ApprovalState::Approved,
             // The same text counts once: approving the same plan again needs a counter.
             Some(text) if named(text) == hash => {
-                ApprovalState::Waits(Word::approve(format!("{hash}/{}", times(text) + 1)))
+                ApprovalState::Waits(ApprovalAnnotation::approve(format!("{hash}/{}", times(text) + 1)))
             }
-            _ => ApprovalState::Waits(Word::approve(hash)),
+            _ => ApprovalState::Waits(ApprovalAnnotation::approve(hash)),
         }
     }
 }
@@ -241,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_plan_waits_until_its_own_hash_is_named() {
-        let waits = |text: &str| ApprovalState::Waits(Word::approve(text));
+        let waits = |text: &str| ApprovalState::Waits(ApprovalAnnotation::approve(text));
         assert_eq!(cluster(|_| ()).standing(), waits("3f9a1c20"));
         assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
         assert_eq!(annotated("3f9a1c20", None), ApprovalState::Approved);
@@ -283,12 +285,13 @@ mod tests {
             cluster(|object| object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: "3f9a1c20"}));
         assert_eq!(annotated.standing(), ApprovalState::Approved);
         annotated.ignore_annotations();
-        assert_eq!(annotated.standing(), ApprovalState::Waits(Word::approve("3f9a1c20")));
+        assert_eq!(annotated.standing(), ApprovalState::Waits(ApprovalAnnotation::approve("3f9a1c20")));
     }
 
     #[test]
     fn an_object_that_names_no_annotation_takes_none() {
-        let says = |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
+        let with_message =
+            |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
         let approvals =
             |only_objects| crate::controllers::execution_policy::Approvals { only_objects, ..Default::default() };
         let how = |only| {
@@ -300,23 +303,23 @@ mod tests {
                 &approvals,
             )
         };
-        assert!(says(&how(false)).takes_annotations());
-        assert!(!says(&how(true)).takes_annotations());
+        assert!(with_message(&how(false)).takes_annotations());
+        assert!(!with_message(&how(true)).takes_annotations());
     }
 
     #[test]
     fn a_held_deletion_waits_for_its_own_word() {
-        let held = |annotation: Option<&str>| {
+        let held_deletion = |annotation: Option<&str>| {
             cluster(|object| {
                 object["status"]["deletion"] = json!({"release": "9f86d081884c7d65"});
                 object["metadata"]["annotations"] =
                     json!({APPROVE_ANNOTATION: "3f9a1c20", RELEASE_ANNOTATION: annotation.unwrap_or_default()});
             })
         };
-        let word = Word { annotation: RELEASE_ANNOTATION, text: "9f86d081884c7d65".to_owned() };
-        assert_eq!(held(None).standing(), ApprovalState::Waits(word));
-        assert_eq!(held(None).hash(), "9f86d081884c7d65");
-        assert_eq!(held(Some("9f86d081884c7d65")).standing(), ApprovalState::Approved);
+        let annotation = ApprovalAnnotation { key: RELEASE_ANNOTATION, value: "9f86d081884c7d65".to_owned() };
+        assert_eq!(held_deletion(None).standing(), ApprovalState::Waits(annotation));
+        assert_eq!(held_deletion(None).hash(), "9f86d081884c7d65");
+        assert_eq!(held_deletion(Some("9f86d081884c7d65")).standing(), ApprovalState::Approved);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde_json::json;
 
-use super::waiting::{Kind, Planned, Target, Word};
+use super::waiting::{ApprovalAnnotation, Kind, Planned, Target};
 use crate::api::reference::{ClusterReference, NodeGroupReference};
 use crate::api::{EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec};
 
@@ -93,11 +93,11 @@ impl Objects {
     }
 
     /// Writes the annotation on the object that was shown; `false`: the object has changed.
-    pub async fn annotate(&self, object: &Planned, word: &Word) -> anyhow::Result<bool> {
+    pub async fn annotate(&self, object: &Planned, annotation: &ApprovalAnnotation) -> anyhow::Result<bool> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let metadata = json!({
             "resourceVersion": object.metadata.resource_version,
-            "annotations": {word.annotation: word.text},
+            "annotations": {annotation.key: annotation.value},
         });
         let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
         let written = match object.kind {

@@ -21,7 +21,7 @@ const SHOWN: [&str; 10] = [
 ];
 
 /// Removes defaults from an EksCluster or a NodeGroup.
-pub fn left_out(object: &mut Value) -> anyhow::Result<()> {
+pub fn remove_defaults(object: &mut Value) -> anyhow::Result<()> {
     let crd = match object["kind"].as_str() {
         Some("EksCluster") => EksCluster::crd(),
         _ => NodeGroup::crd(),
@@ -77,7 +77,7 @@ mod tests {
             "upgrade": {"insights": "Block", "soak": "0s", "nodeGroups": "Follow", "addons": "Follow", "unreadableNodes": "Block",
                 "allowRollback": false},
         }});
-        left_out(&mut object).unwrap();
+        remove_defaults(&mut object).unwrap();
         let expected = json!({
             "region": "eu-west-1", "version": "1.34", "adoptionPolicy": "Adopt",
             "network": {"existing": {"subnetIds": ["subnet-1"]}},
@@ -94,7 +94,7 @@ mod tests {
         let mut object = json!({"kind": "EksCluster", "spec": {
             "endpointAccess": {"public": false, "publicCidrs": ["0.0.0.0/0"], "private": true},
         }});
-        left_out(&mut object).unwrap();
+        remove_defaults(&mut object).unwrap();
         assert_eq!(object["spec"]["endpointAccess"], json!({"public": false, "private": true}));
     }
 }

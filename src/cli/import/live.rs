@@ -75,7 +75,7 @@ fn manifest(
     taken: &mut BTreeSet<(&'static str, String)>,
 ) -> anyhow::Result<String> {
     let (spec, mut notes) = inventory::cluster::spec(of, region);
-    let name = free(names::object_name(of.name()), "EksCluster", taken);
+    let name = free_name(names::object_name(of.name()), "EksCluster", taken);
     let mut spec = serde_json::to_value(spec)?;
     if name != of.name() {
         spec["clusterName"] = of.name().into();
@@ -87,7 +87,7 @@ fn manifest(
     for group in node_group::all(of, &name) {
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
-        let object_name = free(names::node_group_name(&name, &group.name), "NodeGroup", taken);
+        let object_name = free_name(names::node_group_name(&name, &group.name), "NodeGroup", taken);
         let mut spec = serde_json::to_value(spec)?;
         if object_name != group.name {
             spec["nodeGroupName"] = group.name.into();
@@ -95,7 +95,7 @@ fn manifest(
         objects.push(object("NodeGroup", &object_name, placing, spec));
     }
     for object in &mut objects {
-        defaults::left_out(object)?;
+        defaults::remove_defaults(object)?;
     }
     for note in &notes {
         eprintln!("{}: {note}", of.name());
@@ -122,7 +122,7 @@ fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {
 }
 
 /// The name, or a similar free one: EKS distinguishes `Demo` from `demo`, and Kubernetes accepts only one of them.
-fn free(name: String, kind: &'static str, taken: &mut BTreeSet<(&'static str, String)>) -> String {
+fn free_name(name: String, kind: &'static str, taken: &mut BTreeSet<(&'static str, String)>) -> String {
     let candidates = (2..).map(|number| format!("{name}-{number}"));
     let name = [name.clone()].into_iter().chain(candidates).find(|name| !taken.contains(&(kind, name.clone())));
     let name = name.unwrap_or_default();
@@ -137,9 +137,10 @@ mod tests {
     #[test]
     fn each_object_has_a_name_of_its_own() {
         let mut taken = BTreeSet::new();
-        let given: Vec<_> = ["demo", "demo", "demo-2"].map(|name| free(name.into(), "EksCluster", &mut taken)).into();
-        assert_eq!(given, ["demo", "demo-2", "demo-2-2"]);
-        assert_eq!(free("demo".into(), "NodeGroup", &mut taken), "demo");
+        let names: Vec<_> =
+            ["demo", "demo", "demo-2"].map(|name| free_name(name.into(), "EksCluster", &mut taken)).into();
+        assert_eq!(names, ["demo", "demo-2", "demo-2-2"]);
+        assert_eq!(free_name("demo".into(), "NodeGroup", &mut taken), "demo");
     }
 
     #[test]

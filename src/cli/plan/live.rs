@@ -46,7 +46,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let (plan, memory) = options(&graph, &cloud).await;
     let plan = with_agent(plan, &cluster.spec);
     let view = view(cluster, &memory);
-    let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
+    let (mut observed, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
         let name = group.node_group_name();
         let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
@@ -57,11 +57,11 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
-        seen.push(Arc::new(as_seen(group, &memory)));
+        observed.push(Arc::new(with_observed_version(group, &memory)));
         let (title, about) = (named("NodeGroup", *group), String::new());
         of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new() });
     }
-    let decision = upgrade(cluster, &cloud, &memory, &seen).await?;
+    let decision = upgrade(cluster, &cloud, &memory, &observed).await?;
     let upgrade = decision.iter().flat_map(|decision| &decision.way).map(ToString::to_string).collect();
     let (title, about) = (named("EksCluster", *cluster), about(cluster));
     let planned = Planned { title, about, graph, plan, upgrade };
@@ -69,7 +69,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
 }
 
 /// The node group with its version in AWS.
-fn as_seen(group: &NodeGroup, memory: &Memory) -> NodeGroup {
+fn with_observed_version(group: &NodeGroup, memory: &Memory) -> NodeGroup {
     let version = Facts(memory).output(&node_group::key(&group.node_group_name()), "version");
     let status = NodeGroupStatus { version, ..NodeGroupStatus::default() };
     NodeGroup { status: Some(status), ..group.clone() }
@@ -93,9 +93,9 @@ async fn upgrade(
         let offers = readiness::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
     }
-    let Some(seen) = observation::seen(memory, &cluster.spec, groups, &read) else { return Ok(None) };
+    let Some(observed) = observation::observe(memory, &cluster.spec, groups, &read) else { return Ok(None) };
     let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default() };
-    Ok(Some(decide(&goal, &seen, &clock, None)))
+    Ok(Some(decide(&goal, &observed, &clock, None)))
 }
 
 async fn options(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {

@@ -275,8 +275,8 @@ fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
     let mut memory = Memory::new(now, Duration::ZERO, []);
     for node in graph.nodes() {
         let key = node.key();
-        let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
-        let presence = if lent || prune::is_never_made(&key) {
+        let external = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
+        let presence = if external || prune::is_never_made(&key) {
             Presence::External(Observation::ready("given", "given", Arc::new(()) as _))
         } else {
             Presence::Absent

@@ -23,9 +23,9 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
         let path: Vec<String> = timeline
             .critical_path()
             .into_iter()
-            .map(|(key, slot)| format!("{} ({})", label(key), exact(slot.takes)))
+            .map(|(key, slot)| format!("{} ({})", label(key), format_duration(slot.takes)))
             .collect();
-        let _ = writeln!(out, "About {} in all. What decides it: {}.", exact(end), path.join(", then "));
+        let _ = writeln!(out, "About {} in all. What decides it: {}.", format_duration(end), path.join(", then "));
     }
 }
 
@@ -37,7 +37,7 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let mut settled = 0;
     let mut items: Vec<&Item> =
         plan.items.iter().filter(|item| !prune::is_never_made(&item.key) || item.verdict != Verdict::Settled).collect();
-    items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
+    items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.start));
     for item in items {
         if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {
             settled += 1;
@@ -50,8 +50,8 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
         rows.push([
             sign(item).to_owned(),
             label(&item.key),
-            slot.map_or_else(String::new, |slot| exact(slot.begins)),
-            slot.map_or_else(String::new, |slot| exact(slot.takes)),
+            slot.map_or_else(String::new, |slot| format_duration(slot.start)),
+            slot.map_or_else(String::new, |slot| format_duration(slot.takes)),
             details(item, &facts),
         ]);
     }
@@ -98,7 +98,7 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
             style::sign(action).to_owned(),
             label(&Key::parse(&step.resource)),
             String::new(),
-            takes.map_or_else(String::new, |seconds| exact(Duration::from_secs(seconds))),
+            takes.map_or_else(String::new, |seconds| format_duration(Duration::from_secs(seconds))),
             details.join("; "),
         ]);
     }
@@ -166,10 +166,10 @@ fn table(out: &mut String, rows: &[[String; 5]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let used = |column: usize| rows.iter().skip(1).any(|row| !row[column].is_empty());
     let [a, b, c, d] = [0, 1, 2, 3].map(width);
-    for [sign, resource, begins, takes, details] in rows {
+    for [sign, resource, start, takes, details] in rows {
         let mut line = format!("{sign:<a$} {resource:<b$}");
         if used(2) {
-            let _ = write!(line, "  {begins:>c$}");
+            let _ = write!(line, "  {start:>c$}");
         }
         if used(3) {
             let _ = write!(line, "  {takes:>d$}");
@@ -180,7 +180,7 @@ fn table(out: &mut String, rows: &[[String; 5]]) {
 }
 
 /// "9 min 20 s".
-fn exact(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..=59 => format!("{seconds} s"),
         seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),

@@ -13,15 +13,15 @@ const AFTER_THE_CLUSTER: [&str; 5] = ["role", "oidcProvider", "accessEntry", "po
 /// When a step starts, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    pub begins: Duration,
+    pub start: Duration,
     pub takes: Duration,
     pub after: Option<Key>,
 }
 
 impl Slot {
     /// When it ends.
-    pub fn ends(&self) -> Duration {
-        self.begins + self.takes
+    pub fn end(&self) -> Duration {
+        self.start + self.takes
     }
 }
 
@@ -56,13 +56,13 @@ impl Timeline {
 
     /// When everything is done.
     pub fn end(&self) -> Duration {
-        self.slots.values().map(Slot::ends).max().unwrap_or_default()
+        self.slots.values().map(Slot::end).max().unwrap_or_default()
     }
 
     /// The steps that determine the end, in order.
     pub fn critical_path(&self) -> Vec<(&Key, &Slot)> {
         let mut path = Vec::new();
-        let mut next = self.slots.iter().max_by_key(|(_, slot)| slot.ends());
+        let mut next = self.slots.iter().max_by_key(|(_, slot)| slot.end());
         while let Some((key, slot)) = next {
             path.push((key, slot));
             next = slot.after.as_ref().and_then(|after| self.slots.get_key_value(after));
@@ -84,9 +84,9 @@ impl Timeline {
             let needs = node.after().into_iter().chain(node.inside());
             let needs = needs.map(|need| gates.get(&need).cloned().unwrap_or(need));
             let last =
-                needs.filter_map(|need| Some((self.slots.get(&need)?.ends(), need))).max_by_key(|(ends, _)| *ends);
-            let (begins, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
-            self.slots.insert(key, Slot { begins, takes, after });
+                needs.filter_map(|need| Some((self.slots.get(&need)?.end(), need))).max_by_key(|(ends, _)| *ends);
+            let (start, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
+            self.slots.insert(key, Slot { start, takes, after });
         }
     }
 
@@ -96,13 +96,13 @@ impl Timeline {
         let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };
         let nodes = self.last(|key| key.kind() == "nodeGroup");
         let after = nodes.or_else(|| self.last(|key| !AFTER_THE_CLUSTER.contains(&key.kind())));
-        let begins = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::ends);
+        let start = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::end);
         let takes = steps::expected(step.action);
-        self.slots.insert(key, Slot { begins, takes, after });
+        self.slots.insert(key, Slot { start, takes, after });
     }
 
     fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {
-        let last = self.slots.iter().filter(|(key, _)| of(key)).max_by_key(|(_, slot)| slot.ends());
+        let last = self.slots.iter().filter(|(key, _)| of(key)).max_by_key(|(_, slot)| slot.end());
         last.map(|(key, _)| key.clone())
     }
 }

@@ -88,7 +88,7 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
             Err(error) => eprintln!("account {account}, {region} is left out: {error:#}"),
         }
     }
-    let chosen = chosen(args, &client, &objects, &lines)?;
+    let chosen = select(args, &client, &objects, &lines)?;
     super::print(&verdicts::table(&lines))?;
     if args.dry_run || chosen.is_empty() {
         return super::print(&hint(args, &lines));
@@ -173,7 +173,7 @@ async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec
 }
 
 /// The objects that take something over, each with the earlier UID.
-fn chosen<'o>(
+fn select<'o>(
     args: &Args,
     client: &Client,
     objects: &'o [Object],

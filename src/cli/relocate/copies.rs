@@ -33,7 +33,7 @@ pub trait Moved {
     /// The UID whose resources the operator took over.
     fn recovered_from(&self) -> Option<&String>;
     /// Its Ready condition.
-    fn says(&self) -> Option<String>;
+    fn ready_message(&self) -> Option<String>;
 }
 
 macro_rules! moved {
@@ -48,7 +48,7 @@ macro_rules! moved {
             fn recovered_from(&self) -> Option<&String> {
                 Some(&self.status.as_ref()?.recovery.as_ref()?.owner)
             }
-            fn says(&self) -> Option<String> {
+            fn ready_message(&self) -> Option<String> {
                 ready(&self.status.as_ref()?.conditions)
             }
         }
@@ -78,13 +78,13 @@ fn meta_of<K: ResourceExt>(object: &K, takes_over: bool) -> ObjectMeta {
 }
 
 /// The copy without the annotation that takes over.
-pub fn anew<K: ResourceExt>(mut copy: K) -> K {
+pub fn without_recovery<K: ResourceExt>(mut copy: K) -> K {
     copy.annotations_mut().remove(RECOVER_ANNOTATION);
     copy
 }
 
 /// Whether the object there takes over the resources of that UID.
-pub fn names<K: ResourceExt>(there: &K, uid: &str) -> bool {
+pub fn takes_over_from<K: ResourceExt>(there: &K, uid: &str) -> bool {
     there.annotations().get(RECOVER_ANNOTATION).is_some_and(|text| named(text) == uid)
 }
 

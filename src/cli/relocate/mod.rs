@@ -62,7 +62,7 @@ struct Move {
     to: Client,
     /// Id of the target installation.
     installation: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
 async fn relocate(args: &Args) -> anyhow::Result<()> {
@@ -83,8 +83,8 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
     if let Some(going) = clusters.iter().find(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
         bail!("EksCluster {} is being deleted: wait until it is gone", name_of(going));
     }
-    let patience = Duration::from_secs(args.timeout);
-    let the = Move { from, to, installation: there, patience };
+    let timeout = Duration::from_secs(args.timeout);
+    let the = Move { from, to, installation: there, timeout };
     let accounts: BTreeSet<String> = clusters.iter().map(|one| one.spec.account_name().to_owned()).collect();
     super::print(&format!("from installation {here} to installation {}\n", the.installation))?;
     for name in &accounts {
@@ -227,10 +227,10 @@ impl Move {
         let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
         let uid = here.uid().unwrap_or_default();
         // An object without resources in AWS has nothing to take over.
-        let copy = if apply::has_finalizer(here) { copy } else { copies::anew(copy) };
+        let copy = if apply::has_finalizer(here) { copy } else { copies::without_recovery(copy) };
         match api.get_opt(&name).await? {
             None => drop(api.create(&PostParams::default(), &copy).await?),
-            Some(there) if copies::names(&there, &uid) || there.recovered_from() == Some(&uid) => {}
+            Some(there) if copies::takes_over_from(&there, &uid) || there.recovered_from() == Some(&uid) => {}
             Some(_) if !apply::has_finalizer(here) => {}
             Some(_) => bail!("{} {} is there already, and is not what was moved", K::NAME, name_of(here)),
         }
@@ -255,15 +255,15 @@ impl Move {
         what: &str,
         holds: impl Fn(&K) -> bool,
     ) -> anyhow::Result<K> {
-        let began = std::time::Instant::now();
+        let started = std::time::Instant::now();
         loop {
             let now = api.get(name).await?;
             if holds(&now) {
                 return Ok(now);
             }
-            if began.elapsed() > self.patience {
-                let says = now.says().map(|says| format!("; it says: {says}")).unwrap_or_default();
-                bail!("waited {} s for {what}: {} {name}{says}. Run this again", self.patience.as_secs(), K::NAME);
+            if started.elapsed() > self.timeout {
+                let message = now.ready_message().map(|message| format!("; it says: {message}")).unwrap_or_default();
+                bail!("waited {} s for {what}: {} {name}{message}. Run this again", self.timeout.as_secs(), K::NAME);
             }
             tokio::time::sleep(POLL).await;
         }

@@ -13,7 +13,7 @@ use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::conditions::ConditionValue;
 
 /// How long the cluster may be unreachable: an API server is briefly unavailable when EKS replaces it.
-const SILENT: SignedDuration = SignedDuration::from_mins(5);
+const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether the cluster can be used. `control_plane`: the state that EKS reports; `None`: it does not exist.
 pub fn available(
@@ -32,7 +32,7 @@ pub fn available(
         None => return ConditionValue::false_(Reason::Creating, "there is no control plane yet"),
     }
     let silent_since = status.gitops.as_ref().and_then(|gitops| Some(gitops.unreachable_since.as_ref()?.0));
-    if let Some(since) = silent_since.filter(|since| now.duration_since(*since) >= SILENT) {
+    if let Some(since) = silent_since.filter(|since| now.duration_since(*since) >= MAX_SILENCE) {
         return ConditionValue::false_(
             Reason::AgentUnreachable,
             format!("the cluster's API has not answered since {since:.0}"),
@@ -44,9 +44,9 @@ pub fn available(
         let names: Vec<_> = groups.iter().map(|group| group.node_group_name()).collect();
         return ConditionValue::false_(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));
     }
-    let asked = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
+    let has_agent = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
     let applied = status.gitops.as_ref().is_some_and(|gitops| gitops.last_applied_revision.is_some());
-    if asked && !applied {
+    if has_agent && !applied {
         return ConditionValue::false_(Reason::WaitingForSync, "the GitOps agent has not applied a revision yet");
     }
     ConditionValue::true_(Reason::Available, "the control plane, nodes and what was applied are there")
@@ -118,8 +118,8 @@ mod tests {
         ];
         let lines = cases.map(|(name, spec, status, control_plane, groups)| {
             let status: EksClusterStatus = serde_json::from_value(status).unwrap();
-            let says = available(&cluster(spec), &status, control_plane, &groups, now);
-            format!("{name}: {} {}: {}", says.status.as_str(), says.reason, says.message)
+            let condition = available(&cluster(spec), &status, control_plane, &groups, now);
+            format!("{name}: {} {}: {}", condition.status.as_str(), condition.reason, condition.message)
         });
         insta::assert_snapshot!(lines.join("\n"), @r"
         nothing there: False Creating: there is no control plane yet

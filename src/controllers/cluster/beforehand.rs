@@ -14,14 +14,14 @@ use crate::resources::expand::NodeRole;
 
 /// Results kept between reconciles.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(super) struct SpecCheck {
     /// The generation of the spec that passed.
     generation: Option<i64>,
     /// Policies that node groups request and that do not exist.
     missing_policies: BTreeSet<String>,
 }
 
-impl Checked {
+impl SpecCheck {
     /// Discards the results, so that everything is checked again.
     pub(super) fn forget(&mut self) {
         *self = Self::default();

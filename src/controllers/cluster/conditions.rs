@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::upgrade::status as told;
+use super::upgrade::status as upgrade_status;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, part, part_says, whole};
@@ -77,9 +77,12 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     } else {
         all.set(ConditionType::GitOpsReady, gitops);
         let sync = in_sync(plan, memory);
-        all.set(ConditionType::InSync, &upgrade.map_or(sync.clone(), |upgrade| told::in_sync(sync, upgrade.decision)));
+        all.set(
+            ConditionType::InSync,
+            &upgrade.map_or(sync.clone(), |upgrade| upgrade_status::in_sync(sync, upgrade.decision)),
+        );
         if let Some(Upgrade { decision, message }) = upgrade {
-            all.set(ConditionType::Upgrading, &told::upgrading(decision, message));
+            all.set(ConditionType::Upgrading, &upgrade_status::upgrading(decision, message));
         }
     }
     let overall = match whole(plan, memory, violations, now, ready) {
@@ -87,15 +90,15 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
             Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "everything is deleted; looking once more"))
         }
         // Deliberately not touched.
-        Overall::Ready(says) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
-            Overall::Ready(says)
+        Overall::Ready(condition) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
+            Overall::Ready(condition)
         }
         Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
         Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
         other => other,
     };
     let overall = match upgrade {
-        Some(Upgrade { decision, message }) if !deleting => told::overall(overall, decision, message),
+        Some(Upgrade { decision, message }) if !deleting => upgrade_status::overall(overall, decision, message),
         _ => overall,
     };
     all.overall(&overall);
@@ -107,9 +110,11 @@ fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timest
     let of = |item: &Item| part_of(item.key.kind()) == kind;
     let (overall, count) = part(plan, memory, of, now, "as asked");
     match part_says(overall) {
-        says if says.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "gone"),
-        says if says.is_true() && count == 0 => ConditionValue::true_(Reason::NotRequested, "the spec asks for none"),
-        says => says,
+        condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "gone"),
+        condition if condition.is_true() && count == 0 => {
+            ConditionValue::true_(Reason::NotRequested, "the spec asks for none")
+        }
+        condition => condition,
     }
 }
 
@@ -125,16 +130,21 @@ pub fn set(
     all: &mut Vec<Condition>,
     kind: ConditionType,
     generation: Option<i64>,
-    says: &ConditionValue,
+    condition: &ConditionValue,
     now: Timestamp,
 ) {
     let mut changed = Conditions::from(all, generation, &now);
-    changed.set(kind, says);
+    changed.set(kind, condition);
     *all = changed.into_all();
 }
 
 /// The conditions of a cluster that was not observed: `overall` has the reason.
-pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
+pub fn unobserved(
+    previous: &[Condition],
+    generation: Option<i64>,
+    overall: &Overall,
+    now: Timestamp,
+) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);
     let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
     let others = [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Available];

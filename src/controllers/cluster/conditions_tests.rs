@@ -41,7 +41,7 @@ fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
     Plan { goal, items: items.into() }
 }
 
-fn told(plan: &Plan, gitops: ConditionValue, stalled: bool) -> String {
+fn format_conditions(plan: &Plan, gitops: ConditionValue, stalled: bool) -> String {
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
     memory.record_observation(
         &Key::single("vpc"),
@@ -161,7 +161,7 @@ fn every_point_of_a_clusters_life() {
     ];
     let table: Vec<String> = cases
         .into_iter()
-        .map(|(name, plan, gitops, stalled)| format!("# {name}\n{}", told(&plan, gitops, stalled)))
+        .map(|(name, plan, gitops, stalled)| format!("# {name}\n{}", format_conditions(&plan, gitops, stalled)))
         .collect();
     insta::assert_snapshot!(table.join("\n\n"));
 }
@@ -170,7 +170,7 @@ fn every_point_of_a_clusters_life() {
 fn ready_reconciling_and_stalled_never_hold_together() {
     let denied = create(vec![failed(Class::Denied, "denied")]);
     for verdicts in [vec![], vec![("cluster", create(vec![]))], vec![("cluster", denied)]] {
-        let text = told(&plan(Goal::Present, verdicts), no_agent(), false);
+        let text = format_conditions(&plan(Goal::Present, verdicts), no_agent(), false);
         let holds = |kind: &str| text.lines().any(|line| line.starts_with(&format!("{kind:<18}True")));
         let count = ["Ready", "Reconciling", "Stalled"].iter().filter(|kind| holds(kind)).count();
         assert_eq!(count, 1, "{text}");
@@ -179,12 +179,12 @@ fn ready_reconciling_and_stalled_never_hold_together() {
 
 #[test]
 fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_seen() {
-    let says = ConditionValue::false_(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
-    let fresh = unseen(&[], Some(1), &Overall::Stalled(says.clone()), at(1));
+    let condition = ConditionValue::false_(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
+    let fresh = unobserved(&[], Some(1), &Overall::Stalled(condition.clone()), at(1));
     let status = |all: &[Condition], kind: &str| all.iter().find(|c| c.type_ == kind).map(|c| c.status.clone());
     assert_eq!(status(&fresh, "NetworkReady").as_deref(), Some("Unknown"));
     assert_eq!(status(&fresh, "Stalled").as_deref(), Some("True"));
-    let (seen, _) = conditions(&Input {
+    let (observed, _) = conditions(&Input {
         previous: &[],
         generation: Some(1),
         plan: &plan(Goal::Present, vec![]),
@@ -196,7 +196,7 @@ fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_se
         upgrade: None,
         now: at(1),
     });
-    let suspended = unseen(&seen, Some(2), &Overall::Suspended("spec.suspend is true".into()), at(2));
+    let suspended = unobserved(&observed, Some(2), &Overall::Suspended("spec.suspend is true".into()), at(2));
     assert_eq!(status(&suspended, "NetworkReady").as_deref(), Some("True"));
     let ready = suspended.iter().find(|c| c.type_ == "Ready").unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Suspended"));
@@ -206,9 +206,9 @@ fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_se
 fn what_is_only_watched_is_not_stalled_and_what_waits_for_an_approval_is() {
     let step = || Step { action: Action::Create, changes: Vec::new(), reason: None };
     let waits = || create(vec![WaitingOn::Resource(Key::single("cluster"))]);
-    let of = |held| {
-        let verdicts = vec![("cluster", Verdict::Held(step(), held)), ("addon/coredns", waits())];
-        told(&plan(Goal::Present, verdicts), no_agent(), false)
+    let of = |reason| {
+        let verdicts = vec![("cluster", Verdict::Held(step(), reason)), ("addon/coredns", waits())];
+        format_conditions(&plan(Goal::Present, verdicts), no_agent(), false)
     };
     let lines = |text: &str| {
         let reads = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>().join(" ");

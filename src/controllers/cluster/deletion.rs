@@ -30,7 +30,7 @@ use crate::resources::leftovers;
 use crate::resources::survey::{self, Survey};
 
 /// Interval between surveys for leftovers.
-const LEFT_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
 impl Reconcile<'_> {
     /// Deletes everything. `None`: there is nothing left to report.
@@ -38,8 +38,8 @@ impl Reconcile<'_> {
         if !self.has_finalizer() {
             return None;
         }
-        self.leave_agent();
-        if !deletion_gate::has_begun(previous)
+        self.pause_agent();
+        if !deletion_gate::has_started(previous)
             && let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref())
         {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
@@ -47,14 +47,14 @@ impl Reconcile<'_> {
         let spec = &self.cluster.spec;
         if spec.suspend {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
-            return Some(self.unseen(previous, Overall::Suspended(message), Next::change()));
+            return Some(self.unobserved(previous, Overall::Suspended(message), Next::change()));
         }
         if self.change_policy() == ChangePolicy::Observe {
             let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
-        let began = previous.deletion.clone().unwrap_or_default();
-        let goal = match began.agreed(spec.deletion_policy) {
+        let deletion = previous.deletion.clone().unwrap_or_default();
+        let goal = match deletion.agreed(spec.deletion_policy) {
             DeletionPolicy::Delete => Goal::Deleted,
             DeletionPolicy::Retain => Goal::Retained,
         };
@@ -79,7 +79,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        if deletion_gate::has_begun(previous) {
+        if deletion_gate::has_started(previous) {
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {
@@ -90,19 +90,19 @@ impl Reconcile<'_> {
         let left = self.node_groups_left();
         let graph = match self.graph_to_delete(&grant, &cloud, &left).await {
             Ok(graph) => graph,
-            Err(NoGraph::Unseen(failure)) => return Some(self.failed(previous, failure)),
+            Err(NoGraph::Unobserved(failure)) => return Some(self.failed(previous, failure)),
             Err(NoGraph::Spec(error)) => {
                 let refusal = Refusal::new(Reason::DeletionBlocked, format!("the spec cannot be read: {error}"));
                 return Some(self.refused(previous, refusal, Next::change()));
             }
         };
-        self.state.kind.at_rest = false;
-        if !deletion_gate::has_begun(previous) {
-            return Some(self.begin(previous, &cloud, &graph, goal).await);
+        self.state.kind.steady = false;
+        if !deletion_gate::has_started(previous) {
+            return Some(self.start_deletion(previous, &cloud, &graph, goal).await);
         }
         let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;
         if report.plan.settled() && report.violations.is_empty() {
-            return self.last_look(previous, &cloud, report).await;
+            return self.check_leftovers(previous, &cloud, report).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
         let nothing_waits = (Agreed::default(), Ahead::default());
@@ -110,17 +110,20 @@ impl Reconcile<'_> {
     }
 
     /// Surveys AWS for everything that still carries our tag before the finalizer is removed.
-    async fn last_look(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
-        let wait = self.state.kind.left_at.filter(|at| *at > self.now);
+    async fn check_leftovers(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
+        let wait = self.state.kind.next_leftover_survey.filter(|at| *at > self.now);
         let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
             None => survey::left(cloud, &self.records()).await.map(Some),
         };
-        let again = Next::after(LEFT_AGAIN, self.now);
+        let again = Next::after(LEFTOVER_INTERVAL, self.now);
         match left {
             // Resources that only claim to be ours may be ones deleted a moment ago: they are checked twice.
-            Ok(Some(left)) if left.ours.is_empty() && (left.claims.is_empty() || self.state.kind.left_at.is_some()) => {
+            Ok(Some(left))
+                if left.ours.is_empty()
+                    && (left.claims.is_empty() || self.state.kind.next_leftover_survey.is_some()) =>
+            {
                 let claims = left.claims.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
@@ -131,13 +134,13 @@ impl Reconcile<'_> {
                 }
                 let note =
                     "deletionPolicy is Retain: everything in AWS stays as it is, and is not tagged as ours any more";
-                let told = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
-                self.remove_finalizer(previous, told).await
+                let event = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
+                self.remove_finalizer(previous, event).await
             }
             Ok(left) => {
                 if left.is_some() {
                     // Resources that carry the tag and are not in the graph: observe again, and name them meanwhile.
-                    self.state.kind.left_at = self.now.checked_add(LEFT_AGAIN).ok();
+                    self.state.kind.next_leftover_survey = self.now.checked_add(LEFTOVER_INTERVAL).ok();
                     self.state.memory.forget_observations(self.now);
                 }
                 let message = match &left {
@@ -147,8 +150,8 @@ impl Reconcile<'_> {
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
                     None => "something is still in AWS; looking again".to_owned(),
                 };
-                let says = ConditionValue::false_(Reason::DeletionBlocked, message);
-                let instead = Some(Overall::Reconciling(says));
+                let condition = ConditionValue::false_(Reason::DeletionBlocked, message);
+                let instead = Some(Overall::Reconciling(condition));
                 Some(self.deleting(previous, cloud, report, (Agreed::default(), Ahead::default()), instead, again))
             }
             Err(failure) => Some(self.failed(previous, failure)),
@@ -183,7 +186,7 @@ impl Reconcile<'_> {
         let mut waits = Some(waiting_on::of_plan(&plan, &self.state.memory, self.now));
         if let Some(instead) = instead {
             waits = None;
-            all = conditions::unseen(&all, generation, &instead, self.now);
+            all = conditions::unobserved(&all, generation, &instead, self.now);
             overall = instead;
         }
         let input = plan_status::Input {
@@ -196,7 +199,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        let seen = Observation {
+        let observed = Observation {
             account_id: cloud.aws.account_id.to_string(),
             plan,
             drift: Vec::new(),
@@ -206,13 +209,13 @@ impl Reconcile<'_> {
             upgrade: None,
             support: None,
         };
-        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, waits, recovery: None, next }
+        Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is retained.
-    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, told: Option<EventMessage>) -> Option<Outcome> {
-        if let Some(told) = told {
-            self.ctx.events.publish(self.cluster, vec![told]);
+    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, event: Option<EventMessage>) -> Option<Outcome> {
+        if let Some(event) = event {
+            self.ctx.events.publish(self.cluster, vec![event]);
         }
         match apply::remove_finalizer(&self.ctx.client, self.cluster).await {
             Ok(()) => {
@@ -225,7 +228,7 @@ impl Reconcile<'_> {
                 let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
                 let overall = self.reconciling(Reason::Deleting, message);
                 let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                Some(self.unseen(previous, overall, next))
+                Some(self.unobserved(previous, overall, next))
             }
         }
     }
@@ -233,10 +236,10 @@ impl Reconcile<'_> {
     /// Whether the object owns nothing in AWS, according to status and records. The finalizer proves nothing: whoever
     /// may write the object may write it.
     pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
-        previous.arn.is_none() && self.nothing_recorded()
+        previous.arn.is_none() && self.has_no_record()
     }
 
-    pub(super) fn nothing_recorded(&self) -> bool {
+    pub(super) fn has_no_record(&self) -> bool {
         let made = |key: &Key| *key != leftovers::key();
         self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
     }
@@ -244,7 +247,7 @@ impl Reconcile<'_> {
     /// Deletes its NodeGroups: those that existed when it was deleted. One that is created later creates nothing in
     /// AWS, so it blocks nothing.
     async fn delete_node_groups(&self) {
-        for group in self.node_groups_that_go() {
+        for group in self.deleted_node_groups() {
             if group.metadata.deletion_timestamp.is_none()
                 && let Err(error) = apply::delete(&self.ctx.client, &*group).await
             {
@@ -255,7 +258,7 @@ impl Reconcile<'_> {
     }
 
     /// The NodeGroups that existed when the cluster was deleted.
-    pub(super) fn node_groups_that_go(&self) -> Vec<Arc<NodeGroup>> {
+    pub(super) fn deleted_node_groups(&self) -> Vec<Arc<NodeGroup>> {
         let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
             return Vec::new();
         };
@@ -268,16 +271,18 @@ impl Reconcile<'_> {
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
-        let left =
-            groups.iter().filter(|group| apply::has_finalizer(&***group) || is_there(group)).map(|group| told(group));
+        let left = groups
+            .iter()
+            .filter(|group| apply::has_finalizer(&***group) || is_there(group))
+            .map(|group| describe_blocking_group(group));
         left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 
     /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
     async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
         // Leftovers that the final survey found must be in this one, too, so it is read again.
-        let age = if self.state.kind.left_at.is_some() { Duration::ZERO } else { self.survey_age() };
-        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unseen)?;
+        let age = if self.state.kind.next_leftover_survey.is_some() { Duration::ZERO } else { self.survey_age() };
+        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unobserved)?;
         let spec = self.spec_to_delete(grant, cloud).await?;
         let first = self.expand_to_delete(&spec, grant, &survey, left);
         first.or_else(|error| {
@@ -321,13 +326,13 @@ impl Reconcile<'_> {
 }
 
 /// A node group that blocks the deletion, and why.
-fn told(group: &NodeGroup) -> String {
+fn describe_blocking_group(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
 }
 
 /// The node groups that are deleted or retained with their cluster, as steps of its plan.
-pub(super) fn goes_along(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
+pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
     let step = |group: &Arc<NodeGroup>| {
         let status = group.status.as_ref();
         status.and_then(|status| status.arn.as_ref())?;

@@ -43,24 +43,24 @@ impl<'m> Facts<'m> {
 
     /// Whether the Kubernetes API exists: the control plane is ACTIVE, or UPDATING.
     pub fn has_api(self) -> bool {
-        self.cluster().is_some_and(|seen| matches!(seen.state.as_str(), "ACTIVE" | "UPDATING"))
+        self.cluster().is_some_and(|observed| matches!(observed.state.as_str(), "ACTIVE" | "UPDATING"))
             && self.of_cluster("endpoint").is_some()
             && self.of_cluster("certificateAuthority").is_some()
     }
 
     /// The VPC, our own or an external one.
     pub fn vpc_id(self) -> Option<String> {
-        let own = self.0.observed(&Key::single("vpc")).map(|seen| seen.id.clone());
+        let own = self.0.observed(&Key::single("vpc")).map(|observed| observed.id.clone());
         own.or_else(|| self.output(&Key::single("existingNetwork"), "vpcId")).or_else(|| self.of_cluster("vpcId"))
     }
 
     /// The subnets, our own or external ones.
     pub fn subnets(self) -> Vec<SubnetStatus> {
         let own = self.0.iter().filter(|(key, _)| key.kind() == "subnet").filter_map(|(key, _)| {
-            let seen = self.0.observed(key)?;
+            let observed = self.0.observed(key)?;
             let (tier, zone) = key.name().split_once('/')?;
             Some(SubnetStatus {
-                id: seen.id.clone(),
+                id: observed.id.clone(),
                 zone: self.output(key, "zone").unwrap_or_else(|| zone.to_owned()),
                 tier: tier_of(self.output(key, "tier").as_deref().unwrap_or(tier)),
                 cidr: self.output(key, "cidr"),
@@ -68,12 +68,12 @@ impl<'m> Facts<'m> {
         });
         let mut all: Vec<_> = own.collect();
         if all.is_empty()
-            && let Some(lent) = self.output(&Key::single("existingNetwork"), "subnets")
+            && let Some(external) = self.output(&Key::single("existingNetwork"), "subnets")
         {
-            let lent: Vec<LentSubnet> = serde_json::from_str(&lent).unwrap_or_default();
-            all = lent
+            let external: Vec<ExternalSubnet> = serde_json::from_str(&external).unwrap_or_default();
+            all = external
                 .into_iter()
-                .map(|LentSubnet { id, zone, tier, cidr }| SubnetStatus { id, zone, tier: tier_of(&tier), cidr })
+                .map(|ExternalSubnet { id, zone, tier, cidr }| SubnetStatus { id, zone, tier: tier_of(&tier), cidr })
                 .collect();
         }
         all.sort_by(|a, b| (a.tier, &a.zone, &a.id).cmp(&(b.tier, &b.zone, &b.id)));
@@ -92,7 +92,7 @@ impl<'m> Facts<'m> {
 }
 
 #[derive(Deserialize)]
-struct LentSubnet {
+struct ExternalSubnet {
     id: String,
     zone: String,
     tier: String,
@@ -107,7 +107,7 @@ fn tier_of(text: &str) -> SubnetTier {
 /// Health issues as resources report them: a JSON list of texts `CODE: message`, or of complete issues.
 pub fn issues(list: Option<String>) -> Vec<HealthIssue> {
     let all: Vec<NestedIssue> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
-    let issue = |told| match told {
+    let issue = |value| match value {
         NestedIssue::Text(text) => issue(&text),
         NestedIssue::Whole(mut issue) => {
             issue.resource_ids.truncate(MAX_ISSUES);

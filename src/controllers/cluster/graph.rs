@@ -29,7 +29,7 @@ impl Reconcile<'_> {
         versions: &Versions,
     ) -> Result<Graph<Cloud>, NoGraph> {
         let spec = &self.cluster.spec;
-        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unseen)?;
+        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unobserved)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
             NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
             NetworkKind::Existing(_) => Vec::new(),

@@ -27,9 +27,9 @@ impl Reconcile<'_> {
         };
         match allowed {
             Ok(()) => Ok(spec.clone()),
-            Err(Denied::Unseen(failure)) => Err(NoGraph::Unseen(failure)),
+            Err(Denied::Unseen(failure)) => Err(NoGraph::Unobserved(failure)),
             Err(Denied::Refused(_)) => {
-                Ok(EksClusterSpec { network: known(status.as_ref(), &spec.network), ..spec.clone() })
+                Ok(EksClusterSpec { network: last_network(status.as_ref(), &spec.network), ..spec.clone() })
             }
         }
     }
@@ -37,7 +37,7 @@ impl Reconcile<'_> {
 
 /// The network of the last status, which was allowed; without one, nothing was created in any network. The security
 /// groups that the spec names are never the cluster's own, allowed or not.
-fn known(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
+fn last_network(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
     let subnets = status.and_then(|status| status.network.as_ref()).map(|network| &network.subnets);
     let ids: Vec<_> = subnets.into_iter().flatten().map(|subnet| subnet.id.clone()).collect();
     if ids.is_empty() {
@@ -61,8 +61,11 @@ mod tests {
         let status = json!({"network": {"vpcId": "vpc-1", "subnets": [
             {"id": "subnet-1", "zone": "z-a", "tier": "Private"}, {"id": "subnet-2", "zone": "z-b", "tier": "Private"},
         ]}});
-        let network = known(Some(&serde_json::from_value(status).unwrap()), &Network::default());
+        let network = last_network(Some(&serde_json::from_value(status).unwrap()), &Network::default());
         assert_eq!(network.existing.unwrap().subnet_ids.unwrap(), ["subnet-1", "subnet-2"]);
-        assert!(known(None, &Network::default()).existing.is_none() && known(None, &Network::default()).vpc.is_some());
+        assert!(
+            last_network(None, &Network::default()).existing.is_none()
+                && last_network(None, &Network::default()).vpc.is_some()
+        );
     }
 }

@@ -27,7 +27,7 @@ use crate::resources::cloud::Cloud;
 use crate::resources::control_plane;
 
 /// Interval between passes: deleting a load balancer takes about a minute.
-const AGAIN: SignedDuration = SignedDuration::from_secs(2);
+const PASS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
 /// How long a NodeGroup waits beyond the timeout for its cluster to continue.
 const SLACK: SignedDuration = SignedDuration::from_secs(30);
 
@@ -36,9 +36,9 @@ const SLACK: SignedDuration = SignedDuration::from_secs(30);
 struct State {
     running: bool,
     /// When the last pass ended.
-    passed: Option<Timestamp>,
+    last_pass: Option<Timestamp>,
     /// Its result.
-    seen: Option<Result<Left, String>>,
+    result: Option<Result<Left, String>>,
     done: bool,
 }
 
@@ -59,7 +59,7 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     if !api || timeout.is_zero() {
         return Decision::GoOn;
     }
-    let left = match &state.seen {
+    let left = match &state.result {
         Some(Ok(left)) if left.is_empty() => return Decision::GoOn,
         Some(Ok(left)) => Some(format!("{left} to be gone")),
         Some(Err(error)) => Some(format!("the workload cluster's answer: {error}")),
@@ -67,11 +67,11 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     };
     if now.duration_since(since) >= timeout {
         // If this process started after the timeout, the previous one has tried.
-        let tried = state.running || state.seen.is_some();
+        let tried = state.running || state.result.is_some();
         let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
         return if tried { Decision::GiveUp(left) } else { Decision::GoOn };
     }
-    let pass = !state.running && state.passed.is_none_or(|at| now.duration_since(at) >= AGAIN);
+    let pass = !state.running && state.last_pass.is_none_or(|at| now.duration_since(at) >= PASS_INTERVAL);
     let until = since.saturating_add(timeout).unwrap_or(since);
     let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
@@ -100,10 +100,10 @@ impl LoadBalancerCleanups {
     /// Whether the node groups of a cluster whose deletion has started must stay, because its load balancer
     /// controllers run on them.
     pub fn hold_nodes(&self, cluster: &EksCluster, timeout: Duration, now: Timestamp) -> bool {
-        let Some(since) = cluster.status.as_ref().and_then(began) else { return false };
-        let goes = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
+        let Some(since) = cluster.status.as_ref().and_then(started_at) else { return false };
+        let is_deleted = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
         let in_time = now.duration_since(since) < span(timeout).saturating_add(SLACK);
-        goes && in_time && !timeout.is_zero() && cluster.uid().is_some_and(|uid| !locked(&self.of(&uid).0).done)
+        is_deleted && in_time && !timeout.is_zero() && cluster.uid().is_some_and(|uid| !locked(&self.of(&uid).0).done)
     }
 }
 
@@ -111,7 +111,7 @@ fn span(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-fn began(status: &EksClusterStatus) -> Option<Timestamp> {
+fn started_at(status: &EksClusterStatus) -> Option<Timestamp> {
     Some(status.deletion.as_ref()?.began.as_ref()?.0)
 }
 
@@ -119,8 +119,8 @@ impl Reconcile<'_> {
     /// Makes the workload cluster delete its load balancers. `None`: none of them blocks the deletion.
     pub(super) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         let uid = self.owner().uid;
-        let clearing = self.ctx.clearings.of(&uid);
-        if locked(&clearing.0).done {
+        let cleanup = self.ctx.clearings.of(&uid);
+        if locked(&cleanup.0).done {
             return None;
         }
         let api = match control_plane::api(cloud, &self.cluster.cluster_name()).await {
@@ -128,8 +128,8 @@ impl Reconcile<'_> {
             Err(failure) => return Some(self.failed(previous, failure)),
         };
         let decision = {
-            let mut state = locked(&clearing.0);
-            let since = began(previous).unwrap_or(self.now);
+            let mut state = locked(&cleanup.0);
+            let since = started_at(previous).unwrap_or(self.now);
             let decision = decide(&state, api.is_some(), since, self.ctx.settings.load_balancer_timeout, self.now);
             state.done = !matches!(decision, Decision::Wait { .. });
             decision
@@ -147,14 +147,14 @@ impl Reconcile<'_> {
                 if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| pass) {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
-                        Some(access) => clearing.start(self.ctx, self.cluster, access),
-                        None => locked(&clearing.0).record_result(Err("no credentials for it".to_owned()), self.now),
+                        Some(access) => cleanup.start(self.ctx, self.cluster, access),
+                        None => locked(&cleanup.0).record_result(Err("no credentials for it".to_owned()), self.now),
                     }
                 }
                 let overall = self.reconciling(Reason::Deleting, message);
                 // It ends at the timeout.
                 let waits = Some(vec![Wait::planned("the workload's load balancers")]);
-                Some(Outcome { waits, ..self.unseen(previous, overall, Next::after(AGAIN, self.now)) })
+                Some(Outcome { waits, ..self.unobserved(previous, overall, Next::after(PASS_INTERVAL, self.now)) })
             }
         }
     }
@@ -164,14 +164,14 @@ impl LoadBalancerCleanup {
     /// Starts a pass in the background. When it ends, the cluster is reconciled again.
     fn start(&self, ctx: &Arc<Context>, cluster: &EksCluster, access: Access) {
         locked(&self.0).running = true;
-        let running = Running { clearing: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
+        let running = Running { cleanup: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
             let workloads = running.ctx.workloads.clone();
             let pass = async |client| load_balancers::clear(&client).await;
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
-            locked(&running.clearing.0).record_result(result, Timestamp::now());
+            locked(&running.cleanup.0).record_result(result, Timestamp::now());
         };
         let over = ctx.over.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
@@ -180,21 +180,21 @@ impl LoadBalancerCleanup {
 
 impl State {
     fn record_result(&mut self, result: Result<Left, String>, now: Timestamp) {
-        self.seen = Some(result);
-        self.passed = Some(now);
+        self.result = Some(result);
+        self.last_pass = Some(now);
     }
 }
 
 /// A running pass. However it ends, the cluster is requeued.
 struct Running {
-    clearing: LoadBalancerCleanup,
+    cleanup: LoadBalancerCleanup,
     ctx: Arc<Context>,
     object: ObjectRef<EksCluster>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.clearing.0).running = false;
+        locked(&self.cleanup.0).running = false;
         self.ctx.queues.clusters.push(self.object.clone());
     }
 }

@@ -58,23 +58,23 @@ use crate::resources::{prune, removals};
 
 /// In-memory state of a cluster besides its resources.
 #[derive(Default)]
-pub struct Remembered {
+pub struct KindState {
     /// Its agent.
     agent: agent::Agent,
     /// The agent's events.
-    news: agent::AgentEvents,
+    agent_events: agent::AgentEvents,
     /// When our finalizer was added, until the store shows it.
     finalizer: Option<Instant>,
     /// Nothing was in progress at the last observation.
-    at_rest: bool,
+    steady: bool,
     /// When to survey again for what a deletion left.
-    left_at: Option<Timestamp>,
+    next_leftover_survey: Option<Timestamp>,
     /// What a sweep left alone and events have reported.
-    left: BTreeSet<String>,
+    reported_leftovers: BTreeSet<String>,
     /// Its upgrades.
-    upgrade: upgrade::Remembered,
+    upgrade: upgrade::UpgradeState,
     /// Results of the checks of the spec against AWS.
-    checked: beforehand::Checked,
+    checked: beforehand::SpecCheck,
     /// The recovery that the memory of its resources belongs to.
     recovering: Option<RecoveryRequest>,
 }
@@ -84,7 +84,7 @@ struct Outcome {
     conditions: Vec<Condition>,
     overall: Overall,
     /// What was observed; `None`: nothing was observed.
-    seen: Option<Observation>,
+    observed: Option<Observation>,
     /// A deletion that starts, or waits; `None`: as in the last status.
     deletion: Option<DeletionStatus>,
     /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
@@ -110,7 +110,7 @@ struct Reconcile<'a> {
     ctx: &'a Arc<Context>,
     cluster: &'a EksCluster,
     namespace: String,
-    state: &'a mut State<EksClusterStatus, Remembered>,
+    state: &'a mut State<EksClusterStatus, KindState>,
     now: Timestamp,
 }
 
@@ -156,16 +156,16 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
 
 impl Reconcile<'_> {
     /// The outcome of a reconcile that ended before AWS was observed.
-    fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
+    fn unobserved(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
-        let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
-        Outcome { conditions, overall, seen: None, deletion: None, waits: None, recovery: None, next }
+        let conditions = conditions::unobserved(&previous.conditions, generation, &overall, self.now);
+        Outcome { conditions, overall, observed: None, deletion: None, waits: None, recovery: None, next }
     }
 
     /// Refused: nothing continues until the user changes something.
     fn refused(&self, previous: &EksClusterStatus, refusal: Refusal, next: Next) -> Outcome {
-        let says = ConditionValue::false_(refusal.reason, refusal.message);
-        self.unseen(previous, Overall::Stalled(says), next.failed(report::REFUSED))
+        let condition = ConditionValue::false_(refusal.reason, refusal.message);
+        self.unobserved(previous, Overall::Stalled(condition), next.failed(report::REFUSED))
     }
 
     /// AWS could not be read.
@@ -177,7 +177,7 @@ impl Reconcile<'_> {
     fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
         let overall = conditions_of::before_the_engine(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
-        let mut outcome = self.unseen(previous, overall, next);
+        let mut outcome = self.unobserved(previous, overall, next);
         let generation = self.cluster.metadata.generation;
         conditions_of::not_asked(&mut outcome.conditions, generation, self.now, failed);
         outcome
@@ -195,7 +195,7 @@ impl Reconcile<'_> {
             account::check_same_account(previous.account_id.as_deref(), &session.account_id)?;
         }
         // Drift checks leave a part of every rate limit to operations in progress.
-        let aws = if self.state.kind.at_rest { session.background() } else { session };
+        let aws = if self.state.kind.steady { session.background() } else { session };
         let client_token_seed = report::client_token_seed(self.cluster);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, super::recovery::existing(self.ctx));
@@ -248,11 +248,12 @@ impl Reconcile<'_> {
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
-        let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
-        let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
-        told.extend(left.map(|left| EventMessage::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
-        ctx.events.publish(self.cluster, told);
+        let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
+        events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
+        let left = report.left.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
+        events
+            .extend(left.map(|left| EventMessage::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
+        ctx.events.publish(self.cluster, events);
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
@@ -265,13 +266,13 @@ impl Reconcile<'_> {
 
     /// Writes status, if it changed.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
-        let Outcome { conditions, overall, seen, deletion, waits, recovery, next } = outcome;
+        let Outcome { conditions, overall, observed, deletion, waits, recovery, next } = outcome;
         let in_force = self.change_policy();
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        let looked = seen.is_some();
-        let mut status = match seen {
-            None => status::unseen(&previous, generation, conditions),
+        let is_observed = observed.is_some();
+        let mut status = match observed {
+            None => status::unobserved(&previous, generation, conditions),
             Some(Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
                 status::status(status::Input {
                     previous: &previous,
@@ -305,13 +306,13 @@ impl Reconcile<'_> {
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
         }
-        agent::steps::keep_what_was_left(&mut status, &previous);
+        agent::steps::keep_legacy_agent(&mut status, &previous);
         // Set from the first status on: a status without it is an older Keelson's.
         status.change_policy = Some(in_force);
-        if looked {
-            let state = facts::Facts(&self.state.memory).cluster().map(|seen| seen.state.as_str());
-            let says = available::available(self.cluster, &status, state, &groups, self.now);
-            conditions::set(&mut status.conditions, ConditionType::Available, generation, &says, self.now);
+        if is_observed {
+            let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
+            let condition = available::available(self.cluster, &status, state, &groups, self.now);
+            conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, self.now);
         }
         let before = (&previous, &mut status);
         let (overall, next) = report::judge(self.ctx, before, generation, waits, (overall, next), self.now);

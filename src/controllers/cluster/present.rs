@@ -33,7 +33,7 @@ use crate::upgrade::Decision;
 /// Why there is no graph.
 pub(super) enum NoGraph {
     Spec(SpecError),
-    Unseen(Failure),
+    Unobserved(Failure),
 }
 
 /// The result of the rounds.
@@ -50,7 +50,7 @@ impl Reconcile<'_> {
     pub(super) async fn present(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         let spec = &self.cluster.spec;
         if spec.suspend {
-            self.leave_agent();
+            self.pause_agent();
             return Some(self.suspended(previous).await);
         }
         if let Some(why) = recovery::handed_over(self.cluster, previous.hand_over.as_ref()) {
@@ -82,14 +82,14 @@ impl Reconcile<'_> {
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
-        let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
-        let word = recovery::word(self.cluster, previous.recovery.as_ref());
-        if self.owns_nothing(previous) && word.is_none() {
+        let secrets = if observes { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
+        let request = recovery::word(self.cluster, previous.recovery.as_ref());
+        if self.owns_nothing(previous) && request.is_none() {
             // Nothing exists yet, so everything waits for the Secret.
-            if let Secrets::Missing { says, stalled, .. } = secrets {
-                let gitops = says.clone();
-                let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
-                let mut outcome = self.unseen(previous, overall, Next::after(agent::SECRET_AGAIN, self.now));
+            if let Secrets::Missing { condition, stalled, .. } = secrets {
+                let gitops = condition.clone();
+                let overall = if stalled { Overall::Stalled(condition) } else { Overall::Reconciling(condition) };
+                let mut outcome = self.unobserved(previous, overall, Next::after(agent::SECRET_RETRY, self.now));
                 let generation = self.cluster.metadata.generation;
                 let all = &mut outcome.conditions;
                 conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
@@ -103,7 +103,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        if word.is_none()
+        if request.is_none()
             && let Err(refusal) = self.name_is_free(&cloud, observes)
         {
             return Some(self.refused(previous, refusal, Next::after(name_claims::AGAIN, self.now)));
@@ -114,8 +114,8 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
-        if let Some(word) = word {
-            return Some(self.recover(previous, &grant, &cloud, word).await);
+        if let Some(request) = request {
+            return Some(self.recover(previous, &grant, &cloud, request).await);
         }
         self.end_recovery();
         if let Err(failure) = self.check_beforehand(&cloud.aws, &grant, previous).await {
@@ -138,7 +138,7 @@ impl Reconcile<'_> {
             Ok(done) => done,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        self.state.kind.at_rest = done.report.plan.settled();
+        self.state.kind.steady = done.report.plan.settled();
         agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
     }
@@ -159,7 +159,7 @@ impl Reconcile<'_> {
             tracing::warn!(cluster = self.owner().cluster, message);
             let overall = self.reconciling(Reason::Pending, message);
             let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-            return Some(self.unseen(previous, overall, next));
+            return Some(self.unobserved(previous, overall, next));
         }
         self.state.kind.finalizer = Some(std::time::Instant::now());
         None
@@ -175,7 +175,7 @@ impl Reconcile<'_> {
         mut versions: Versions,
     ) -> Result<Done, NoGraph> {
         /// After this many rounds, the rest waits for the next reconcile.
-        const MOST: usize = 4;
+        const MAX_ROUNDS: usize = 4;
         let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {
@@ -186,7 +186,7 @@ impl Reconcile<'_> {
             ended.append(&mut report.ended);
             let upgrade = self.upgrade(cloud, previous).await;
             let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
-            if next == versions || round == MOST {
+            if next == versions || round == MAX_ROUNDS {
                 let report = Report { steps, ended, ..report };
                 return Ok(Done { report, upgrade, policy, asked });
             }
@@ -215,7 +215,7 @@ impl Reconcile<'_> {
     fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {
         match no_graph {
             NoGraph::Spec(error) => self.refused(previous, Refusal::from(error), Next::change()),
-            NoGraph::Unseen(failure) => self.failed(previous, failure),
+            NoGraph::Unobserved(failure) => self.failed(previous, failure),
         }
     }
 
@@ -234,7 +234,7 @@ impl Reconcile<'_> {
             Err(message) => {
                 let overall = self.reconciling(Reason::Pending, message);
                 let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-                Err(Box::new(self.unseen(previous, overall, next)))
+                Err(Box::new(self.unobserved(previous, overall, next)))
             }
         }
     }
@@ -242,7 +242,7 @@ impl Reconcile<'_> {
     /// Points the agent at Git once the API exists, and assembles the outcome.
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, policy, asked } = done;
-        let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
+        let upgrade_report = upgrade.as_ref().map(|upgrade| upgrade.status_and_message(previous, &report, self.now));
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, mut expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
@@ -258,10 +258,10 @@ impl Reconcile<'_> {
         {
             next = next.or(Next::at(at));
         }
-        let GitOps { says, stalled, status: mut gitops, next: then, reached } =
+        let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
             self.gitops(previous, cloud, secrets, &agent).await;
         agent.keep(gitops.as_mut(), reached);
-        let says = agent.noting(says);
+        let condition = agent.with_upgrade_note(condition);
         next = next.or(then).or(agent.next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
@@ -270,12 +270,12 @@ impl Reconcile<'_> {
             plan: &judged,
             violations: &violations,
             memory: &self.state.memory,
-            gitops: &says,
+            gitops: &condition,
             gitops_stalled: stalled,
             ready: &ready,
             upgrade: upgrade.as_ref().map(|upgrade| conditions::Upgrade {
                 decision: &upgrade.decision,
-                message: told.as_ref().and_then(|(_, message)| message.as_deref()),
+                message: upgrade_report.as_ref().and_then(|(_, message)| message.as_deref()),
             }),
             now: self.now,
         });
@@ -285,13 +285,13 @@ impl Reconcile<'_> {
                 next = Next::at(self.now).or(failed);
                 self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
             }
-            Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
+            Overall::Stalled(condition) if condition.reason == Reason::WaitingForApproval => {
                 Overall::Stalled(self.waits(&agreed, &plan.summary()))
             }
             other => other,
         };
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
-        let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &says);
+        let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &condition);
         let drift = execution_policy::drift(&in_aws, &previous.drift, self.now);
         let synced = execution_policy::synced(&in_aws, &asked, previous.synced.as_deref());
         let tag_keys = self.tag_keys(previous, &in_aws);
@@ -306,17 +306,25 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        if let Some(given) = approvals::given_now(previous.plan.as_ref(), &plan) {
-            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
+        if let Some(approved_by) = approvals::given_now(previous.plan.as_ref(), &plan) {
+            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, approved_by).await;
         }
         let support = upgrade.as_ref().and_then(Upgrade::support);
-        let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {
+        let upgrade = upgrade.zip(upgrade_report).map(|(upgrade, (status, _))| {
             let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let seen = Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
-        Outcome { conditions, overall, seen: Some(seen), deletion: None, waits: Some(waits), recovery: None, next }
+        let observed = Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
+        Outcome {
+            conditions,
+            overall,
+            observed: Some(observed),
+            deletion: None,
+            waits: Some(waits),
+            recovery: None,
+            next,
+        }
     }
 
     /// What is waited for: AWS, the upgrade, and the agent once everything else exists.

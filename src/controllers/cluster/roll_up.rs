@@ -19,13 +19,13 @@ use crate::resources::source_identity;
 
 /// The result of reading the agent's Secrets.
 pub(super) enum Secrets {
-    NotAsked,
+    NotRequested,
     /// `changePolicy: Observe`.
-    NotTouched,
+    Skipped,
     Read(Wanted),
     /// The GitOpsReady value, and whether it requires intervention.
     Missing {
-        says: ConditionValue,
+        condition: ConditionValue,
         stalled: bool,
         /// The agent already exists and keeps its current input.
         last_good: Option<Wanted>,
@@ -41,7 +41,7 @@ pub(super) struct Wanted {
 /// The agent's result.
 pub(super) struct GitOps {
     /// Value of GitOpsReady.
-    pub says: ConditionValue,
+    pub condition: ConditionValue,
     /// Whether it requires intervention.
     pub stalled: bool,
     pub status: Option<GitOpsStatus>,
@@ -52,7 +52,7 @@ pub(super) struct GitOps {
 
 impl Reconcile<'_> {
     pub(super) async fn secrets(&self, previous: &EksClusterStatus, valid: Option<&ValidAgent>) -> Secrets {
-        let Some(valid) = valid else { return Secrets::NotAsked };
+        let Some(valid) = valid else { return Secrets::NotRequested };
         let agent = &self.state.kind.agent;
         let wanted = |input| Wanted { input: Box::new(input), wants_facts: valid.wants_facts() };
         let installed = previous.gitops.as_ref().is_some_and(|gitops| gitops.last_contact.is_some());
@@ -64,18 +64,22 @@ impl Reconcile<'_> {
                     refusal.message
                 );
                 let last_good = agent.last_good().map(wanted);
-                Secrets::Missing { says: ConditionValue::false_(refusal.reason, message), stalled: false, last_good }
+                Secrets::Missing {
+                    condition: ConditionValue::false_(refusal.reason, message),
+                    stalled: false,
+                    last_good,
+                }
             }
             Err(Missing::Refused(refusal)) => {
-                let says = ConditionValue::false_(refusal.reason, refusal.message);
-                Secrets::Missing { says, stalled: true, last_good: None }
+                let condition = ConditionValue::false_(refusal.reason, refusal.message);
+                Secrets::Missing { condition, stalled: true, last_good: None }
             }
             Err(Missing::Unread(message)) => match agent.last_good() {
                 // Transient, and nothing is known to have changed.
                 Some(input) => Secrets::Read(wanted(input)),
                 None => {
-                    let says = ConditionValue::false_(Reason::Pending, message);
-                    Secrets::Missing { says, stalled: false, last_good: None }
+                    let condition = ConditionValue::false_(Reason::Pending, message);
+                    Secrets::Missing { condition, stalled: false, last_good: None }
                 }
             },
         }
@@ -90,16 +94,17 @@ impl Reconcile<'_> {
         part: &AgentPart,
     ) -> GitOps {
         let waits = part.waits;
-        let left = |says, status| GitOps { says, stalled: false, status, next: Next::change(), reached: false };
+        let left =
+            |condition, status| GitOps { condition, stalled: false, status, next: Next::change(), reached: false };
         match secrets {
-            Secrets::NotAsked => {
-                self.leave_agent();
+            Secrets::NotRequested => {
+                self.pause_agent();
                 // Discarded only once that is allowed.
                 let status = previous.gitops.clone().filter(|_| waits);
                 left(ConditionValue::true_(Reason::NotRequested, "the spec asks for no agent"), status)
             }
-            Secrets::NotTouched => {
-                self.leave_agent();
+            Secrets::Skipped => {
+                self.pause_agent();
                 let message = "changePolicy is Observe: the workload cluster is not touched";
                 left(ConditionValue::unknown(Reason::Observed, message), previous.gitops.clone())
             }
@@ -109,33 +114,33 @@ impl Reconcile<'_> {
             }
             Secrets::Read(wanted) => {
                 let gitops = self.agent(previous, wanted, cloud, part).await;
-                self.told(previous, gitops)
+                self.publish_state(previous, gitops)
             }
-            Secrets::Missing { says, stalled, last_good } => {
+            Secrets::Missing { condition, stalled, last_good } => {
                 let status = match last_good.filter(|_| !waits) {
                     Some(wanted) => self.agent(previous, wanted, cloud, part).await,
-                    None => left(says.clone(), previous.gitops.clone()),
+                    None => left(condition.clone(), previous.gitops.clone()),
                 };
-                let next = status.next.or(Next::after(agent::SECRET_AGAIN, self.now));
-                self.told(previous, GitOps { says, stalled, next, ..status })
+                let next = status.next.or(Next::after(agent::SECRET_RETRY, self.now));
+                self.publish_state(previous, GitOps { condition, stalled, next, ..status })
             }
         }
     }
 
     /// Stops observing the agent, and drops its metrics.
-    pub(super) fn leave_agent(&self) {
-        self.state.kind.agent.leave();
+    pub(super) fn pause_agent(&self) {
+        self.state.kind.agent.pause();
         self.ctx.watches.end(&self.cluster.uid().unwrap_or_default());
         self.ctx.metrics.gitops().forget(&self.namespace, &self.cluster.name_any());
     }
 
     /// Publishes its events and metrics.
-    fn told(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
-        let GitOps { says, status, .. } = &gitops;
+    fn publish_state(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
+        let GitOps { condition, status, .. } = &gitops;
         let failing = status.as_ref().and_then(|status| status.objects.as_ref()).map_or(0, |objects| objects.failing);
-        self.ctx.metrics.gitops().fares(&self.namespace, &self.cluster.name_any(), says.is_true(), failing);
-        let news = self.state.kind.news.of(previous, says, status.as_ref());
-        self.ctx.events.publish(self.cluster, news.into_iter().collect());
+        self.ctx.metrics.gitops().fares(&self.namespace, &self.cluster.name_any(), condition.is_true(), failing);
+        let events = self.state.kind.agent_events.of(previous, condition, status.as_ref());
+        self.ctx.events.publish(self.cluster, events.into_iter().collect());
         gitops
     }
 
@@ -152,15 +157,15 @@ impl Reconcile<'_> {
         }
         let (reached, instead) = match self.pass(&agent, *input, cloud).await {
             Ok(reached) => (reached, None),
-            Err(says) => (false, Some(says)),
+            Err(condition) => (false, Some(condition)),
         };
-        let word = agent.word();
-        if word.endpoint_in_doubt {
+        let report = agent.report();
+        if report.endpoint_in_doubt {
             self.state.memory.entry(&super::facts::cluster_key()).due = None;
         }
-        self.ctx.events.publish(self.cluster, word.news);
-        let mut status = word.status.or_else(|| previous.gitops.clone());
-        if let Some(since) = word.unreachable_since {
+        self.ctx.events.publish(self.cluster, report.events);
+        let mut status = report.status.or_else(|| previous.gitops.clone());
+        if let Some(since) = report.unreachable_since {
             let known =
                 status.get_or_insert_with(|| GitOpsStatus { agent: Some(name.into()), ..GitOpsStatus::default() });
             known.unreachable_since = Some(Time(since));
@@ -168,10 +173,10 @@ impl Reconcile<'_> {
         let unwatched = if self.ctx.secrets.are_watched() {
             Next::change()
         } else {
-            Next::after(agent::SECRETS_UNWATCHED, self.now)
+            Next::after(agent::SECRETS_POLL_INTERVAL, self.now)
         };
-        let next = word.due.map_or(Next::change(), Next::at).or(unwatched);
-        GitOps { says: instead.unwrap_or(word.says), stalled: false, status, next, reached }
+        let next = report.due.map_or(Next::change(), Next::at).or(unwatched);
+        GitOps { condition: instead.unwrap_or(report.condition), stalled: false, status, next, reached }
     }
 
     /// Starts a pass when one is due. True: a pass with this input found the agent applied. An error says why none

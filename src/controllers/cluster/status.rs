@@ -15,7 +15,7 @@ use crate::api::status::{
 use crate::engine::Memory;
 
 /// How old `gitops.lastContact` may get in status: it changes with every observation, and is not worth a write.
-const CONTACT: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+const MAX_CONTACT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
 /// Input of the status.
 pub struct Input<'a> {
@@ -95,7 +95,11 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
 }
 
 /// The status with other conditions, when nothing was observed.
-pub fn unseen(previous: &EksClusterStatus, generation: Option<i64>, conditions: Vec<Condition>) -> EksClusterStatus {
+pub fn unobserved(
+    previous: &EksClusterStatus,
+    generation: Option<i64>,
+    conditions: Vec<Condition>,
+) -> EksClusterStatus {
     EksClusterStatus { observed_generation: generation, conditions, resources: Vec::new(), ..previous.clone() }
 }
 
@@ -111,7 +115,7 @@ pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
     let contact = |status: &GitOpsStatus| status.last_contact.as_ref().map(|time| time.0);
     let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
     if let (Some(now), Some(then)) = (contact(gitops), contact(before))
-        && since(then, now) < CONTACT
+        && since(then, now) < MAX_CONTACT_AGE
     {
         gitops.last_contact = before.last_contact.clone();
     }
@@ -128,16 +132,17 @@ fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
 
 fn addons(memory: &Memory) -> Vec<AddonStatus> {
     let facts = Facts(memory);
-    let seen = memory.iter().filter(|(key, _)| key.kind() == "addon");
-    seen.filter_map(|(key, _)| {
-        Some(AddonStatus {
-            name: key.name().to_owned(),
-            state: Some(memory.observed(key)?.state.clone()),
-            version: facts.output(key, "version"),
-            issues: issues(facts.output(key, "issues")),
+    let addons = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    addons
+        .filter_map(|(key, _)| {
+            Some(AddonStatus {
+                name: key.name().to_owned(),
+                state: Some(memory.observed(key)?.state.clone()),
+                version: facts.output(key, "version"),
+                issues: issues(facts.output(key, "issues")),
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Counts over the node groups that refer to the cluster.

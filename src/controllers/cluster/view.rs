@@ -46,15 +46,15 @@ fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     let stalled = stalled(&status.conditions);
     let stalled =
         || stalled.map(|Stalled { reason, message }| format!("EksCluster {name} is Stalled ({reason}): {message}"));
-    let says = |kind: ConditionType| conditions::get(&status.conditions, kind);
+    let condition_of = |kind: ConditionType| conditions::get(&status.conditions, kind);
     let message =
         |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
     if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
-        let waits = || format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady)));
+        let waits = || format!("waiting for the cluster: {}", message(condition_of(ConditionType::ControlPlaneReady)));
         return Some(stalled().unwrap_or_else(waits));
     }
-    let network = says(ConditionType::NetworkReady);
+    let network = condition_of(ConditionType::NetworkReady);
     if network.is_none_or(|condition| condition.status != "True") {
         return Some(stalled().unwrap_or_else(|| format!("waiting for the cluster's network: {}", message(network))));
     }
@@ -90,7 +90,7 @@ pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> 
 }
 
 /// Digest of what node groups see of a cluster.
-pub fn shown(cluster: &EksCluster) -> DependentView {
+pub fn dependent_view(cluster: &EksCluster) -> DependentView {
     let view = view(cluster);
     let subnets: Vec<_> = view.subnets.iter().map(|subnet| &subnet.id).collect();
     let status = cluster.status.as_ref();
@@ -116,17 +116,17 @@ pub fn shown(cluster: &EksCluster) -> DependentView {
 fn policy(cluster: &EksCluster) -> String {
     let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
     let status = cluster.status.as_ref();
-    let begun = status.is_some_and(deletion_gate::has_begun);
+    let has_started = status.is_some_and(deletion_gate::has_started);
     let approved = status.and_then(|status| status.plan.as_ref()).map(|plan| &plan.approved[..]).unwrap_or_default();
     let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
     let in_force = status.and_then(|status| status.change_policy);
     format!(
-        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {begun} {theirs:?}"
+        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {has_started} {theirs:?}"
     )
 }
 
 /// Digest of what a cluster sees of a node group.
-pub fn node_group_shown(group: &NodeGroup) -> DependentView {
+pub fn node_group_dependent_view(group: &NodeGroup) -> DependentView {
     let status = group.status.as_ref();
     let ready = super::status::is_ready(group);
     let digest = digest((
@@ -172,10 +172,10 @@ mod tests {
 
     #[test]
     fn nodes_may_come_when_control_plane_and_network_are_there() {
-        let seen = view(&cluster(|_| ()));
-        assert_eq!(seen.not_ready, None);
-        assert_eq!(seen.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
-        assert_eq!(seen.subnets[0].id, "subnet-1");
+        let observed = view(&cluster(|_| ()));
+        assert_eq!(observed.not_ready, None);
+        assert_eq!(observed.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
+        assert_eq!(observed.subnets[0].id, "subnet-1");
         let creating = view(&cluster(|c| c["status"]["resources"][0]["state"] = "CREATING".into()));
         assert!(creating.not_ready.unwrap().contains("waiting for the cluster"));
         let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
@@ -191,9 +191,13 @@ mod tests {
         };
         let why = view(&cluster(stalled)).not_ready.unwrap();
         assert_eq!(why, "EksCluster demo is Stalled (AccessDenied): AwsAccount \"prod\" may not be used");
-        let unseen = |c: &mut Value| c["status"] = json!({"conditions": []});
-        assert_eq!(view(&cluster(unseen)).not_ready.unwrap(), "waiting for the cluster: not looked at yet");
-        assert_ne!(shown(&cluster(stalled)).digest, shown(&cluster(unseen)).digest, "they hear of it");
+        let unobserved = |c: &mut Value| c["status"] = json!({"conditions": []});
+        assert_eq!(view(&cluster(unobserved)).not_ready.unwrap(), "waiting for the cluster: not looked at yet");
+        assert_ne!(
+            dependent_view(&cluster(stalled)).digest,
+            dependent_view(&cluster(unobserved)).digest,
+            "they hear of it"
+        );
     }
 
     #[test]
@@ -217,24 +221,27 @@ mod tests {
             "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), new"
         );
         assert_ne!(
-            node_group_shown(&web).digest,
-            node_group_shown(&group("web", None)).digest,
+            node_group_dependent_view(&web).digest,
+            node_group_dependent_view(&group("web", None)).digest,
             "the cluster hears of it"
         );
     }
 
     #[test]
     fn node_groups_hear_of_what_concerns_them_and_of_nothing_else() {
-        let now = shown(&cluster(|_| ())).digest;
-        assert_eq!(now, shown(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
-        assert_ne!(now, shown(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
-        assert_ne!(now, shown(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
-        assert_ne!(now, shown(&cluster(|c| c["spec"]["changePolicy"] = "Observe".into())).digest);
-        let begun = json!({"began": "2026-11-21T10:00:00Z"});
-        assert_ne!(now, shown(&cluster(|c| c["status"]["deletion"] = begun)).digest);
+        let now = dependent_view(&cluster(|_| ())).digest;
+        assert_eq!(now, dependent_view(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["spec"]["changePolicy"] = "Observe".into())).digest);
+        let has_started = json!({"began": "2026-11-21T10:00:00Z"});
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["deletion"] = has_started)).digest);
         let approved = |key: &str| json!({"approved": [{"resource": key, "id": "1"}]});
-        assert_eq!(now, shown(&cluster(|c| c["status"]["plan"] = approved("cluster"))).digest);
-        assert_ne!(now, shown(&cluster(|c| c["status"]["plan"] = approved("nodeGroup/a"))).digest);
-        assert_ne!(now, shown(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest);
+        assert_eq!(now, dependent_view(&cluster(|c| c["status"]["plan"] = approved("cluster"))).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["plan"] = approved("nodeGroup/a"))).digest);
+        assert_ne!(
+            now,
+            dependent_view(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest
+        );
     }
 }

@@ -32,8 +32,8 @@ impl Reconcile<'_> {
         if !self.has_finalizer() {
             return None;
         }
-        let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
-        if !begun && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
+        let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+        if !has_started && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
             return self.remove_finalizer(previous, &note).await;
         }
         if self.group.spec.suspend {
@@ -65,7 +65,7 @@ impl Reconcile<'_> {
                 let message = format!("EksCluster {name} cannot be read: {}", apply::describe_error(&error));
                 let overall = Overall::Reconciling(ConditionValue::false_(Reason::WaitingForCluster, message));
                 let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                return Some(self.unseen(previous, overall, next));
+                return Some(self.unobserved(previous, overall, next));
             }
         };
         if self.change_policy(&cluster) == ChangePolicy::Observe {
@@ -84,13 +84,13 @@ impl Reconcile<'_> {
         if cluster.metadata.deletion_timestamp.is_some() {
             let status = cluster.status.clone().unwrap_or_default();
             let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
-            if !deletion_gate::has_begun(&status) && apply::has_finalizer(cluster) {
+            if !deletion_gate::has_started(&status) && apply::has_finalizer(cluster) {
                 return Some(waits("waiting for the deletion of its EksCluster to begin"));
             }
-            let held = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
+            let must_wait = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
             let message = "the load balancers of its cluster's workload go first: their controllers run on these nodes";
             let again = Next::after(SignedDuration::from_secs(2), self.now);
-            return held.then(|| Outcome { next: again, ..waits(message) });
+            return must_wait.then(|| Outcome { next: again, ..waits(message) });
         }
         let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
         // The API server truncates the time of a deletion to whole seconds.
@@ -106,10 +106,10 @@ impl Reconcile<'_> {
         // Only a deletion that has started was agreed to: whoever may write the object may remove our finalizer from
         // a cluster that waits.
         let of_cluster = cluster.status.as_ref().and_then(|status| status.deletion.clone()).unwrap_or_default();
-        let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some() && of_cluster.began.is_some();
+        let deleted_with_cluster = cluster.metadata.deletion_timestamp.is_some() && of_cluster.began.is_some();
         // A retained node group would block the deletion of its cluster forever; the cluster names it.
         let retains = self.retains(previous)
-            || goes_with_cluster
+            || deleted_with_cluster
                 && (cluster.spec.deletion_policy == DeletionPolicy::Retain
                     || of_cluster.retains_node_group(&self.group.name_any()));
         let goal = if retains { Goal::Retained } else { Goal::Deleted };
@@ -141,10 +141,10 @@ impl Reconcile<'_> {
                 return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
             }
         };
-        self.state.kind.at_rest = false;
-        let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+        self.state.kind.steady = false;
+        let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for everything that is deleted with it.
-        let alone = !goes_with_cluster && !begun;
+        let alone = !deleted_with_cluster && !has_started;
         let hold = if goal == Goal::Deleted && alone { self.hold(previous).await } else { Ok(None) };
         let hold = match hold {
             Ok(hold) => hold,
@@ -171,23 +171,23 @@ impl Reconcile<'_> {
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new && hold.is_none() {
-            let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            outcome.status.deletion = Some(self.began(Time(began), agreed.approval_uid));
+            let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+            outcome.status.deletion = Some(self.started_deletion(Time(started), agreed.approval_uid));
         }
         Some(match hold {
-            Some(hold) => self.held(previous, outcome, hold, &summary),
+            Some(hold) => self.held_outcome(previous, outcome, hold, &summary),
             None => outcome,
         })
     }
 
     /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
-        let began = previous.deletion.clone().unwrap_or_default();
-        began.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
+        let deletion = previous.deletion.clone().unwrap_or_default();
+        deletion.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
     /// The status of a deletion that starts.
-    pub(super) fn began(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
+    pub(super) fn started_deletion(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
         let policy = Some(self.group.spec.deletion_policy);
         DeletionStatus { began: Some(at), approval_uid, policy, ..DeletionStatus::default() }
     }

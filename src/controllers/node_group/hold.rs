@@ -32,12 +32,18 @@ impl Reconcile<'_> {
     }
 
     /// The outcome of a deletion that is held, or was released just now. `summary`: what it would do.
-    pub(super) fn held(&self, previous: &NodeGroupStatus, outcome: Outcome, hold: Hold, summary: &str) -> Outcome {
+    pub(super) fn held_outcome(
+        &self,
+        previous: &NodeGroupStatus,
+        outcome: Outcome,
+        hold: Hold,
+        summary: &str,
+    ) -> Outcome {
         let Hold { removal, release } = hold;
         let mut outcome = outcome;
         if release.allowed {
-            let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            outcome.status.deletion = Some(self.began(Time(began), release.approval_uid));
+            let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+            outcome.status.deletion = Some(self.started_deletion(Time(started), release.approval_uid));
             // As soon as status records it.
             outcome.next = Next::at(self.now);
             outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion begins"));
@@ -50,7 +56,7 @@ impl Reconcile<'_> {
             outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
         let generation = self.group.metadata.generation;
-        outcome.status = status::unseen(&outcome.status, generation, &outcome.overall, self.now);
+        outcome.status = status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
         outcome
     }
 }

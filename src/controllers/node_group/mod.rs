@@ -50,9 +50,9 @@ use crate::resources::node_group::Target;
 
 /// In-memory state of a node group besides its resources.
 #[derive(Default)]
-pub struct Remembered {
+pub struct KindState {
     finalizer: Option<Instant>,
-    at_rest: bool,
+    steady: bool,
     nodes: NodeReads,
     /// The generation of the spec that passed the checks against AWS.
     checked: Option<i64>,
@@ -73,7 +73,7 @@ struct Reconcile<'a> {
     ctx: &'a Arc<Context>,
     group: &'a NodeGroup,
     namespace: String,
-    state: &'a mut State<NodeGroupStatus, Remembered>,
+    state: &'a mut State<NodeGroupStatus, KindState>,
     now: Timestamp,
 }
 
@@ -194,8 +194,8 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
         }
-        let word = word(self.group, previous.recovery.as_ref());
-        if word.is_none()
+        let request = word(self.group, previous.recovery.as_ref());
+        if request.is_none()
             && let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await
         {
             return self.failed(previous, failure);
@@ -203,8 +203,8 @@ impl Reconcile<'_> {
         if let Some(why) = waits {
             return self.waiting(previous, Reason::WaitingForCluster, why.clone());
         }
-        if let Some(word) = word {
-            return self.recover(previous, &cluster, &grant, &cloud, word).await;
+        if let Some(request) = request {
+            return self.recover(previous, &cluster, &grant, &cloud, request).await;
         }
         self.end_recovery();
         let (target, opens) = target::target(self.group, &cluster, self.now);
@@ -220,15 +220,15 @@ impl Reconcile<'_> {
         };
         let previous = match &kept {
             Ok(kept) => kept,
-            Err(message) => return self.not_kept(previous, message.clone()),
+            Err(message) => return self.record_not_written(previous, message.clone()),
         };
         if !observes && let Some(outcome) = self.finalizer(previous).await {
             return outcome;
         }
         let (policy, asked) = self.policy(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &policy).await;
-        self.state.kind.at_rest = report.plan.settled();
-        let due = self.state.kind.nodes.options(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
+        self.state.kind.steady = report.plan.settled();
+        let due = self.state.kind.nodes.poll(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
         outcome.status.tag_keys = tag_keys;
@@ -244,7 +244,7 @@ impl Reconcile<'_> {
         if let Some(status) = cluster.status.as_ref().filter(|status| status.arn.is_some()) {
             account::check_same_account(status.account_id.as_deref(), &session.account_id)?;
         }
-        let aws = if self.state.kind.at_rest { session.background() } else { session };
+        let aws = if self.state.kind.steady { session.background() } else { session };
         let client_token_seed = report::client_token_seed(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, existing(self.ctx));
@@ -296,13 +296,13 @@ impl Reconcile<'_> {
         // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
+        let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
+        events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
         }
-        self.ctx.events.publish(self.group, told);
+        self.ctx.events.publish(self.group, events);
         for violation in &report.violations {
             tracing::error!(%violation, "a plan was refused by the checker");
         }
@@ -386,7 +386,7 @@ impl Reconcile<'_> {
             memory: &self.state.memory,
             spec: &self.group.spec,
             target,
-            nodes: &self.state.kind.nodes.seen(),
+            nodes: &self.state.kind.nodes.last_observation(),
             now: self.now,
         };
         let (status, overall) = status::status(&input);

@@ -24,11 +24,11 @@ use crate::gitops::{GitOpsError, Workloads};
 const WHILE_UPDATING: SignedDuration = SignedDuration::from_secs(5);
 /// Interval while the number of nodes differs from AWS's desired size, doubled each time: an autoscaler may have
 /// changed that size since.
-const WHILE_MOVING: SignedDuration = SignedDuration::from_secs(5);
+const WHILE_SCALING: SignedDuration = SignedDuration::from_secs(5);
 /// Interval while the cluster's API is not located, or is unreachable.
 const UNLOCATED: SignedDuration = SignedDuration::from_secs(15);
 /// After a read that ended without a result (a panic).
-const LOST: SignedDuration = SignedDuration::from_secs(60);
+const PANIC_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 /// The observed nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +52,11 @@ pub struct Interest {
 
 impl Interest {
     /// Whether the nodes match the desired number.
-    fn met(self, seen: &NodesObservation) -> bool {
-        seen.count.as_ref().is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
+    fn is_met(self, observed: &NodesObservation) -> bool {
+        observed
+            .count
+            .as_ref()
+            .is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
     }
 
     /// How long a result stays valid, after `unmet` consecutive reads found another number of nodes.
@@ -62,7 +65,7 @@ impl Interest {
         let pause = match (self.updating, unmet) {
             (true, _) => WHILE_UPDATING,
             (false, 0) => drift,
-            (false, unmet) => WHILE_MOVING.saturating_mul(1 << (unmet - 1).min(10)),
+            (false, unmet) => WHILE_SCALING.saturating_mul(1 << (unmet - 1).min(10)),
         };
         pause.min(drift)
     }
@@ -81,13 +84,13 @@ struct Inner {
     not_before: Option<Timestamp>,
     /// Consecutive reads, for the same interest, that found another number of nodes.
     unmet: u32,
-    seen: NodesObservation,
+    observed: NodesObservation,
 }
 
 impl NodeReads {
     /// The last observation.
-    pub fn seen(&self) -> NodesObservation {
-        locked(&self.0).seen.clone()
+    pub fn last_observation(&self) -> NodesObservation {
+        locked(&self.0).observed.clone()
     }
 
     /// Discards what is known, so that everything is observed again.
@@ -97,7 +100,7 @@ impl NodeReads {
     }
 
     /// Starts a read when one is due, and returns when the next is.
-    pub async fn options(
+    pub async fn poll(
         &self,
         ctx: &Arc<Context>,
         group: &NodeGroup,
@@ -161,16 +164,16 @@ impl NodeReads {
         let same = inner.read.is_some_and(|(_, of)| of == interest);
         inner.read = Some((now, interest));
         match result {
-            Ok(seen) => {
+            Ok(observed) => {
                 let unmet = if same { inner.unmet.saturating_add(1) } else { 1 };
-                inner.unmet = if interest.met(&seen) { 0 } else { unmet };
-                inner.seen = seen;
+                inner.unmet = if interest.is_met(&observed) { 0 } else { unmet };
+                inner.observed = observed;
                 inner.not_before = None;
             }
             Err(error) => {
                 tracing::debug!(%error, "the nodes could not be read");
-                inner.seen = NodesObservation::default();
-                let pause = SignedDuration::try_from(error.requeue_after()).unwrap_or(LOST).max(UNLOCATED);
+                inner.observed = NodesObservation::default();
+                let pause = SignedDuration::try_from(error.requeue_after()).unwrap_or(PANIC_RETRY).max(UNLOCATED);
                 inner.not_before = now.checked_add(pause).ok();
             }
         }
@@ -227,7 +230,7 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
 }
 
 /// Pods that block an update, for the user: five of them by name.
-pub fn in_the_way(guarded: &[Guarded]) -> String {
+pub fn describe_guarded(guarded: &[Guarded]) -> String {
     const NAMED: usize = 5;
     let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
     let more = guarded.len().saturating_sub(NAMED);
@@ -255,7 +258,7 @@ mod tests {
         assert_eq!(progress(&count(5, 4), Some("1.3")), "0 of 5 nodes on v1.3, 1 cordoned, 1 not ready");
     }
 
-    fn at_rest(desired: i32) -> Interest {
+    fn steady(desired: i32) -> Interest {
         Interest { updating: false, evictions: false, desired: Some(desired) }
     }
 
@@ -263,12 +266,12 @@ mod tests {
     fn at_rest_nodes_are_read_no_more_often_than_drift_is_looked_for() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let after = |seconds| Some(now + SignedDuration::from_secs(seconds));
-        assert_eq!(reads.due(at_rest(3), DRIFT, now), Some(now), "never read");
-        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
-        assert_eq!(reads.due(at_rest(3), DRIFT, now), after(600));
-        assert_eq!(reads.due(at_rest(4), DRIFT, now), Some(now), "one is to join");
-        assert_eq!(reads.due(Interest { evictions: true, ..at_rest(3) }, DRIFT, now), Some(now), "another question");
-        let updating = Interest { updating: true, ..at_rest(3) };
+        assert_eq!(reads.due(steady(3), DRIFT, now), Some(now), "never read");
+        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), steady(3), now);
+        assert_eq!(reads.due(steady(3), DRIFT, now), after(600));
+        assert_eq!(reads.due(steady(4), DRIFT, now), Some(now), "one is to join");
+        assert_eq!(reads.due(Interest { evictions: true, ..steady(3) }, DRIFT, now), Some(now), "another question");
+        let updating = Interest { updating: true, ..steady(3) };
         reads.record_result(Ok(NodesObservation { count: Some(count(4, 3)), guarded: Vec::new() }), updating, now);
         assert_eq!(reads.due(updating, DRIFT, now), after(5));
     }
@@ -280,10 +283,10 @@ mod tests {
             .map(|_| {
                 reads.record_result(
                     Ok(NodesObservation { count: Some(count(5, 5)), guarded: Vec::new() }),
-                    at_rest(3),
+                    steady(3),
                     now,
                 );
-                reads.due(at_rest(3), DRIFT, now).unwrap().as_second()
+                reads.due(steady(3), DRIFT, now).unwrap().as_second()
             })
             .collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
@@ -292,10 +295,10 @@ mod tests {
     #[test]
     fn a_cluster_that_does_not_answer_is_unknown_and_left_alone_for_a_while() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
-        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
-        reads.record_result(Err(GitOpsError::Endpoint("none".into())), at_rest(3), now);
-        assert_eq!(reads.seen(), NodesObservation::default());
-        let updating = Interest { updating: true, ..at_rest(3) };
+        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), steady(3), now);
+        reads.record_result(Err(GitOpsError::Endpoint("none".into())), steady(3), now);
+        assert_eq!(reads.last_observation(), NodesObservation::default());
+        let updating = Interest { updating: true, ..steady(3) };
         assert_eq!(reads.due(updating, DRIFT, now), Some(now + SignedDuration::from_secs(60)));
     }
 }

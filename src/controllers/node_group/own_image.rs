@@ -20,7 +20,7 @@ pub struct Facts<'a> {
 
 /// Nodes that run another version than desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherVersion {
+pub struct VersionMismatch {
     /// The NodeGroup sets the version itself; otherwise it follows its cluster.
     pub own: bool,
     /// What differs, and what to do.
@@ -28,7 +28,7 @@ pub struct OtherVersion {
 }
 
 /// Which nodes run another version. `follows`: their desired version where the spec sets none.
-pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<'_>) -> Option<OtherVersion> {
+pub fn version_mismatch(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<'_>) -> Option<VersionMismatch> {
     if there.ami_type.as_deref() != Some(CUSTOM) {
         return None;
     }
@@ -38,15 +38,15 @@ pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<
         Some(count) if count.total > 0 => others(count, wanted)?,
         _ => there.version.clone().filter(|version| *version != wanted.to_string())?,
     };
-    let asked = match own {
+    let difference = match own {
         Some(_) => format!("version is {wanted}, and nodes run {runs}"),
         None => format!("nodes are to follow their cluster to {wanted}, and run {runs}"),
     };
     let message = format!(
-        "{asked}. Their AMI is the launch template's own, so EKS cannot change that: put an AMI of Kubernetes {wanted} into a new \
+        "{difference}. Their AMI is the launch template's own, so EKS cannot change that: put an AMI of Kubernetes {wanted} into a new \
          version of the launch template, and set launchTemplate.version to it"
     );
-    Some(OtherVersion { own: own.is_some(), message })
+    Some(VersionMismatch { own: own.is_some(), message })
 }
 
 /// The kubelets of another minor version, such as `v1.33.7-eks-ecaa3a6`.
@@ -93,7 +93,7 @@ mod tests {
             let spec = serde_json::from_value(spec).unwrap();
             let nodes = kubelets.as_deref().map(nodes).unwrap_or_default();
             let facts = Facts { ami_type: Some(ami_type.into()), version: Some(version.into()), nodes: &nodes };
-            let found = other_version(&spec, follows, &facts);
+            let found = version_mismatch(&spec, follows, &facts);
             let what = format!("{ami_type} {version} {kubelets:?} {own:?} {follows:?}: {found:?}");
             match expected {
                 None => assert_eq!(found, None, "{what}"),

@@ -19,7 +19,7 @@ impl Reconcile<'_> {
             let message =
                 format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
             tracing::warn!(node_group = self.group.name_any(), message);
-            return Some(self.not_kept(previous, message));
+            return Some(self.record_not_written(previous, message));
         }
         self.state.kind.finalizer = Some(Instant::now());
         None

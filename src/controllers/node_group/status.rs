@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::nodes::{NodesObservation, in_the_way, progress};
-use super::own_image::{self, OtherVersion};
+use super::nodes::{NodesObservation, describe_guarded, progress};
+use super::own_image::{self, VersionMismatch};
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
@@ -59,24 +59,24 @@ const NO_CAPACITY: [&str; 2] = ["InsufficientInstanceCapacity", "AsgInstanceLaun
 
 /// The whole status, and the overall state of the node group.
 pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
-    let Input { previous, generation, key, plan, shown, violations, memory, nodes: seen, now, .. } = input;
+    let Input { previous, generation, key, plan, shown, violations, memory, nodes: observed, now, .. } = input;
     let facts = Facts(memory);
     let output = |name: &str| facts.output(key, name);
     let health_issues = issues(output("healthIssues"));
     let desired = output("desired").and_then(|n| n.parse().ok());
-    let ready = match (&seen.count, desired) {
+    let ready = match (&observed.count, desired) {
         (Some(count), _) => format!("{} of {} nodes ready", count.ready, desired.unwrap_or(count.total)),
         (None, Some(desired)) => format!("{desired} nodes"),
         (None, None) => "the node group is there".to_owned(),
     };
     let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
     let nodes = with_nodes(overall, input);
-    let overall = match held(nodes.clone(), input) {
+    let overall = match with_held_version(nodes.clone(), input) {
         _ if input.approved => {
             Overall::Reconciling(ConditionValue::false_(Reason::Updating, format!("plan {} is approved", shown.hash)))
         }
-        Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
-            Overall::Stalled(ConditionValue { message: input.waits.to_owned(), ..says })
+        Overall::Stalled(condition) if condition.reason == Reason::WaitingForApproval => {
+            Overall::Stalled(ConditionValue { message: input.waits.to_owned(), ..condition })
         }
         other => other,
     };
@@ -89,7 +89,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         version: output("version"),
         release_version: output("releaseVersion"),
         replicas: desired,
-        ready_nodes: seen.count.as_ref().map(|count| count.ready),
+        ready_nodes: observed.count.as_ref().map(|count| count.ready),
         update_id: recorded.and_then(|recorded| recorded.operation.clone()),
         update_attempts: recorded.and_then(update_attempts),
         auto_scaling_groups: output("autoScalingGroups")
@@ -111,38 +111,38 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
 /// While nodes are replaced: the progress. When pods block it: which ones.
 fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     let Input { key, plan, memory, nodes, .. } = input;
-    let more = |mut says: ConditionValue, more: String| {
-        says.message = format!("{}; {more}", says.message);
-        says
+    let more = |mut condition: ConditionValue, more: String| {
+        condition.message = format!("{}; {more}", condition.message);
+        condition
     };
     match overall {
-        Overall::Reconciling(mut says) if replaces_nodes(memory, key) => {
-            says.reason = Reason::Upgrading;
+        Overall::Reconciling(mut condition) if replaces_nodes(memory, key) => {
+            condition.reason = Reason::Upgrading;
             let version = memory.get(key).and_then(|entry| entry.applied.as_ref()).and_then(|applied| {
                 let version = applied.changes.iter().find(|change| change.field == "version");
                 version.map(|change| change.to.as_str())
             });
-            let told = nodes.count.as_ref().map(|count| progress(count, version));
-            Overall::Reconciling(told.map_or(says.clone(), |told| more(says, told)))
+            let text = nodes.count.as_ref().map(|count| progress(count, version));
+            Overall::Reconciling(text.map_or(condition.clone(), |text| more(condition, text)))
         }
-        Overall::Stalled(says) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
-            Overall::Stalled(more(says, format!("in the way: {}", in_the_way(&nodes.guarded))))
+        Overall::Stalled(condition) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
+            Overall::Stalled(more(condition, format!("in the way: {}", describe_guarded(&nodes.guarded))))
         }
         other => other,
     }
 }
 
 /// The version that differs because the AMI is custom.
-fn other_version(input: &Input<'_>) -> Option<OtherVersion> {
+fn version_mismatch(input: &Input<'_>) -> Option<VersionMismatch> {
     let output = |name: &str| Facts(input.memory).output(input.key, name);
     let (ami_type, version) = (output("amiType"), output("version"));
     let there = own_image::Facts { ami_type, version, nodes: input.nodes };
-    own_image::other_version(input.spec, input.target.version.as_deref(), &there)
+    own_image::version_mismatch(input.spec, input.target.version.as_deref(), &there)
 }
 
 /// A ready node group does not match the spec while a version waits, or while only the user can change it.
-fn held(overall: Overall, input: &Input<'_>) -> Overall {
-    if let (Overall::Ready(_), Some(other)) = (&overall, other_version(input).filter(|other| other.own)) {
+fn with_held_version(overall: Overall, input: &Input<'_>) -> Overall {
+    if let (Overall::Ready(_), Some(other)) = (&overall, version_mismatch(input).filter(|other| other.own)) {
         return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
     }
     let reason = match (&overall, &input.target.held) {
@@ -159,12 +159,12 @@ fn held(overall: Overall, input: &Input<'_>) -> Overall {
 /// The Upgrading condition: whether nodes are replaced, and by which EKS update.
 fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
     let Input { key, memory, target, .. } = input;
-    let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
+    let operation = memory.observed(key).and_then(|observed| observed.operation.as_ref());
     match (nodes, operation) {
-        (Overall::Reconciling(says), Some(operation)) if says.reason == Reason::Upgrading => {
-            ConditionValue::true_(Reason::Upgrading, format!("{}; EKS update {}", says.message, operation.id))
+        (Overall::Reconciling(condition), Some(operation)) if condition.reason == Reason::Upgrading => {
+            ConditionValue::true_(Reason::Upgrading, format!("{}; EKS update {}", condition.message, operation.id))
         }
-        (Overall::Stalled(says), _) if evictions_failed(memory, key) => says.clone(),
+        (Overall::Stalled(condition), _) if evictions_failed(memory, key) => condition.clone(),
         _ => match &target.held {
             Some(Held::ControlPlane(why)) => ConditionValue::false_(Reason::WaitingForCluster, why),
             Some(Held::Window(why)) => ConditionValue::false_(Reason::OutsideMaintenanceWindow, why),
@@ -175,18 +175,18 @@ fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
 
 /// Whether EKS is replacing the nodes of the node group.
 pub fn replaces_nodes(memory: &Memory, key: &Key) -> bool {
-    let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
+    let operation = memory.observed(key).and_then(|observed| observed.operation.as_ref());
     operation.is_some_and(|operation| operation.kind == VERSION_UPDATE)
 }
 
 /// Whether EKS gave up on replacing nodes because their pods could not be evicted.
 pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
-    let failed = memory.observed(key).and_then(|seen| seen.failed_operation.as_ref());
+    let failed = memory.observed(key).and_then(|observed| observed.failed_operation.as_ref());
     failed.is_some_and(|failed| failed.failure.class == Class::EvictionBlocked)
 }
 
 /// Which size in the spec has no effect, because an autoscaler owns it.
-fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
+fn ignored_size(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     let (wanted, there) = (scaling.desired?, there?);
     (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
         format!(
@@ -218,9 +218,10 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
     let mut all = Conditions::from(&previous.conditions, *generation, now);
     all.set(ConditionType::Upgrading, &upgrading(input, nodes));
     let nodes = match nodes {
-        Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
-            says.clone()
-        }
+        Overall::Ready(condition)
+        | Overall::Reconciling(condition)
+        | Overall::Stalled(condition)
+        | Overall::Observed(condition) => condition.clone(),
         Overall::Suspended(message) => ConditionValue::unknown(Reason::Suspended, message),
     };
     all.set(ConditionType::NodesReady, &nodes);
@@ -228,15 +229,15 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
         Goal::Present => {
             let mut sync = in_sync(plan, memory);
             let desired = Facts(memory).output(key, "desired").and_then(|desired| desired.parse().ok());
-            if let (true, Some(other)) = (sync.is_true(), other_version(input)) {
+            if let (true, Some(other)) = (sync.is_true(), version_mismatch(input)) {
                 sync = ConditionValue::false_(Reason::Drifted, other.message);
             }
-            let waits = memory.observed(key).and_then(|seen| waits_for_window(spec, target, seen));
+            let waits = memory.observed(key).and_then(|observed| waits_for_window(spec, target, observed));
             if let (true, Some(held)) = (sync.is_true(), &target.held) {
                 sync = ConditionValue::false_(Reason::Upgrading, held.to_string());
             }
             let pending = memory.observed(key).and_then(pending_release);
-            for note in waits.into_iter().chain(pending).chain(scaled_in_vain(&spec.scaling, desired)) {
+            for note in waits.into_iter().chain(pending).chain(ignored_size(&spec.scaling, desired)) {
                 sync.message = format!("{}; {note}", sync.message);
             }
             sync
@@ -249,7 +250,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
 }
 
 /// The status of a node group that was not observed: `overall` has the reason.
-pub fn unseen(
+pub fn unobserved(
     previous: &NodeGroupStatus,
     generation: Option<i64>,
     overall: &Overall,

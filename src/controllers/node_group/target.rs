@@ -51,12 +51,13 @@ fn wanted(
 ) -> Option<KubernetesVersion> {
     let own = group.spec.version().ok().flatten();
     let policy = cluster.spec.upgrade.node_groups;
-    let told = cluster.status.as_ref().and_then(|status| status.upgrade.as_ref()?.node_group_version.as_deref());
-    let told: Option<KubernetesVersion> = told.and_then(|told| told.parse().ok());
+    let allowed = cluster.status.as_ref().and_then(|status| status.upgrade.as_ref()?.node_group_version.as_deref());
+    let allowed: Option<KubernetesVersion> = allowed.and_then(|allowed| allowed.parse().ok());
     let there = has.zip(control_plane);
-    let goes_to = there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, told));
+    let allowed_target =
+        there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, allowed));
     // Allowed before the policy was changed.
-    goes_to.or(own).or(told.filter(|_| policy == FollowPolicy::Follow))
+    allowed_target.or(own).or(allowed.filter(|_| policy == FollowPolicy::Follow))
 }
 
 #[cfg(test)]

@@ -17,21 +17,21 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     let mut waits = waiting_on::of_plan(plan, memory, *now);
     if replaces_nodes(memory, key) {
         for wait in &mut waits {
-            replacing(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
+            extend_replacement_wait(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
         }
     }
     if plan.goal != Goal::Present || !waits.is_empty() {
         return waits;
     }
     match overall {
-        Overall::Ready(_) => waits.extend(joining(input)),
-        Overall::Reconciling(says) if says.reason == Reason::WaitingForCluster => {
+        Overall::Ready(_) => waits.extend(joining_wait(input)),
+        Overall::Reconciling(condition) if condition.reason == Reason::WaitingForCluster => {
             if let Some(Held::ControlPlane(why)) = &target.held {
                 waits.push(Wait {
                     on: "waiting for a version of the control plane".to_owned(),
                     kind: Kind::ControlPlaneVersion,
                     since: None,
-                    reason: says.reason,
+                    reason: condition.reason,
                     says: why.clone(),
                     advice: "set spec.version of its EksCluster to that version, or lower its own".to_owned(),
                 });
@@ -43,11 +43,11 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
 }
 
 /// How long replacing a node takes, including its Pods.
-const A_NODE: Duration = Duration::from_secs(300);
+const PER_NODE: Duration = Duration::from_secs(300);
 
 /// A group of many nodes takes hours: it is stuck when no further node is replaced for long or, where that cannot be
 /// observed, when all together take long.
-fn replacing(wait: &mut Wait, count: Option<&Count>, desired: i32) {
+fn extend_replacement_wait(wait: &mut Wait, count: Option<&Count>, desired: i32) {
     let Kind::Aws(expected) = wait.kind else { return };
     match count.filter(|count| count.kubelets.len() > 1) {
         Some(count) => {
@@ -55,7 +55,7 @@ fn replacing(wait: &mut Wait, count: Option<&Count>, desired: i32) {
             (wait.kind, wait.since) = (Kind::Replacing, None);
         }
         None => {
-            let all = A_NODE.saturating_mul(u32::try_from(desired).unwrap_or_default());
+            let all = PER_NODE.saturating_mul(u32::try_from(desired).unwrap_or_default());
             wait.kind = Kind::Aws(expected.max(all));
         }
     }
@@ -72,7 +72,7 @@ fn desired(input: &Input<'_>) -> Option<i32> {
 }
 
 /// Nodes that should be Ready and are not.
-fn joining(input: &Input<'_>) -> Option<Wait> {
+fn joining_wait(input: &Input<'_>) -> Option<Wait> {
     let count = input.nodes.count.as_ref()?;
     let desired = desired(input)?;
     (count.ready < desired).then(|| Wait {

@@ -14,13 +14,13 @@ pub fn access(file: &mut Section<'_>) -> Value {
         match section.some_text("authenticationMode").as_deref() {
             Some("API") => mode = "Api",
             Some("API_AND_CONFIG_MAP") | None => {}
-            Some("CONFIG_MAP") => section.differs(
+            Some("CONFIG_MAP") => section.report_difference(
                 "authenticationMode",
                 "became ApiAndConfigMap, which takes the ConfigMap aws-auth and access entries: new clusters need them",
             ),
             Some(other) => {
                 let why = format!("{other:?} is none of API, API_AND_CONFIG_MAP, CONFIG_MAP");
-                section.wrong("authenticationMode", why);
+                section.report_mistake("authenticationMode", why);
             }
         }
         section.refuse_unless(
@@ -41,7 +41,7 @@ pub fn access(file: &mut Section<'_>) -> Value {
             if entries.iter().any(|other| other["principalArn"] == entry["principalArn"]) {
                 item.leave("the principal has an entry already");
             } else {
-                item.differs("arn", "became an access entry: the ConfigMap aws-auth is not written");
+                item.report_difference("arn", "became an access entry: the ConfigMap aws-auth is not written");
                 entries.push(entry);
             }
         }
@@ -55,7 +55,7 @@ pub fn access(file: &mut Section<'_>) -> Value {
 
 fn access_entry(item: &mut Section<'_>) -> Option<Value> {
     let Some(principal) = item.some_text("principalARN") else {
-        item.wrong("principalARN", "is missing");
+        item.report_mistake("principalARN", "is missing");
         return None;
     };
     let mut entry = json!({"principalArn": principal});
@@ -72,7 +72,7 @@ fn access_entry(item: &mut Section<'_>) -> Option<Value> {
 
 fn access_policy(mut policy: Section<'_>) -> Option<Value> {
     let Some(arn) = policy.some_text("policyARN") else {
-        policy.wrong("policyARN", "is missing");
+        policy.report_mistake("policyARN", "is missing");
         return None;
     };
     let Some(mut scope) = policy.section("accessScope") else { return Some(json!({"policyArn": arn})) };
@@ -80,7 +80,7 @@ fn access_policy(mut policy: Section<'_>) -> Option<Value> {
         Some("namespace") => "Namespace",
         Some("cluster") | None => "Cluster",
         Some(other) => {
-            scope.wrong("type", format!("{other:?} is neither cluster nor namespace"));
+            scope.report_mistake("type", format!("{other:?} is neither cluster nor namespace"));
             return None;
         }
     };
@@ -104,14 +104,14 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
     let arn = arn?;
     if let Some(username) = username {
         let why = format!("{username:?}: Keelson leaves the user name to EKS, which takes the principal's ARN");
-        item.left_out("username", why);
+        item.report_left_out("username", why);
     }
     let mut entry = json!({"principalArn": arn});
     let (masters, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group == "system:masters");
     let (system, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.starts_with("system:"));
     if !system.is_empty() {
         let why = format!("{}: EKS refuses system: groups in access entries", system.join(", "));
-        item.left_out("groups", why);
+        item.report_left_out("groups", why);
     }
     if !masters.is_empty() {
         let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
@@ -131,15 +131,15 @@ pub fn pod_identities(iam: &mut Section<'_>) -> Vec<Value> {
 fn pod_identity(mut item: Section<'_>) -> Option<Value> {
     let (namespace, account) = (item.some_text("namespace"), item.some_text("serviceAccountName"));
     let Some(role) = item.some_text("roleARN") else {
-        let whose = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
+        let service_account = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
         item.leave(&format!(
-            "{whose} has no roleARN, and Keelson makes no IAM roles for workloads: make the role, which must trust \
+            "{service_account} has no roleARN, and Keelson makes no IAM roles for workloads: make the role, which must trust \
              pods.eks.amazonaws.com, and list it under podIdentities"
         ));
         return None;
     };
     let (Some(namespace), Some(account)) = (namespace, account) else {
-        item.wrong("namespace", "namespace and serviceAccountName must both be set");
+        item.report_mistake("namespace", "namespace and serviceAccountName must both be set");
         return None;
     };
     item.refuse_unless("createServiceAccount", false, "Keelson makes no ServiceAccounts: keep it in Git");

@@ -38,7 +38,7 @@ pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Valu
 
 fn addon(mut item: Section<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
-        item.wrong("name", "is missing");
+        item.report_mistake("name", "is missing");
         return None;
     };
     let mut addon = json!({"name": name.to_lowercase()});
@@ -48,7 +48,7 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
         Some(exact) => {
             addon["version"] = json!(exact);
             if !exact.contains("-eksbuild.") || !exact.starts_with('v') {
-                item.differs(
+                item.report_difference(
                     "version",
                     format!(
                         "eksctl completes {exact:?}; Keelson takes a version as `aws eks describe-addon-versions` writes it"
@@ -62,12 +62,14 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
         Some("none") => addon["conflicts"] = json!("None"),
         Some("overwrite") => addon["conflicts"] = json!("Overwrite"),
         Some("preserve") => addon["conflicts"] = json!("Preserve"),
-        Some(other) => item.wrong("resolveConflicts", format!("{other:?} is none of none, overwrite, preserve")),
+        Some(other) => {
+            item.report_mistake("resolveConflicts", format!("{other:?} is none of none, overwrite, preserve"))
+        }
     }
     if let Some(text) = item.some_text("configurationValues") {
         match serde_saphyr::from_str::<Map<String, Value>>(&text) {
             Ok(values) => addon["configuration"] = Value::Object(values),
-            Err(_) => item.wrong("configurationValues", "is neither JSON nor YAML of a mapping"),
+            Err(_) => item.report_mistake("configurationValues", "is neither JSON nor YAML of a mapping"),
         }
     }
     if let Some(role) = item.some_text("serviceAccountRoleARN") {
@@ -112,7 +114,7 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
     let (namespace, account) = (only.some_text("namespace"), only.some_text("serviceAccountName"));
     if let Some(account) = account {
         let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        only.differs(
+        only.report_difference(
             "serviceAccountName",
             format!("Keelson gives the role to the service account that EKS names for the add-on, be it {namespace}{account} or not"),
         );
@@ -128,13 +130,13 @@ pub fn fargate_profiles(file: &mut Section<'_>) -> Vec<Value> {
 
 fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
-        item.wrong("name", "is missing");
+        item.report_mistake("name", "is missing");
         return None;
     };
     let mut selectors = Vec::new();
     for mut selector in item.sections("selectors") {
         let Some(namespace) = selector.some_text("namespace") else {
-            selector.wrong("namespace", "is missing");
+            selector.report_mistake("namespace", "is missing");
             continue;
         };
         let mut wanted = json!({"namespace": namespace});

@@ -71,16 +71,16 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
 fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     let (mut metadata, mut spec) = (json!({}), json!({}));
     if !file.has("metadata") {
-        file.wrong("metadata", "is missing");
+        file.report_mistake("metadata", "is missing");
     }
     let Some(mut section) = file.section("metadata") else { return (metadata, spec) };
     for field in ["name", "region"] {
         if !section.has(field) {
-            section.wrong(field, "is missing");
+            section.report_mistake(field, "is missing");
         }
     }
     if !section.has("version") {
-        section.wrong(
+        section.report_mistake(
             "version",
             "is missing, and Keelson does not choose one: write that of the cluster (`aws eks describe-cluster --name NAME \
              --query cluster.version`), or the one to make",
@@ -91,7 +91,7 @@ fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     match section.text("version").map(|version| version.parse::<KubernetesVersion>()) {
         None => {}
         Some(Ok(version)) => spec["version"] = json!(version.to_string()),
-        Some(Err(error)) => section.wrong("version", error.to_string()),
+        Some(Err(error)) => section.report_mistake("version", error.to_string()),
     }
     if let Some(annotations) = section.map("annotations").filter(|annotations| !annotations.is_empty()) {
         metadata["annotations"] = json!(annotations);
@@ -102,7 +102,7 @@ fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     }
     if section.flag("forceUpdateVersion") == Some(true) {
         spec["upgrade"] = json!({"insights": "Warn"});
-        section.differs("forceUpdateVersion", "became upgrade.insights: Warn, which holds for every upgrade");
+        section.report_difference("forceUpdateVersion", "became upgrade.insights: Warn, which holds for every upgrade");
     }
     section.refuse("rollbackConfig", "Keelson rolls back only when a person lowers version (upgrade.allowRollback)");
     section.refuse("accountID", "the account is named by an AwsAccount: --account-ref");
@@ -124,12 +124,12 @@ fn kubernetes_network(file: &mut Section<'_>, spec: &mut Value, exists: bool) {
     match section.some_text("ipFamily").map(|family| family.to_lowercase()).as_deref() {
         None | Some("ipv4") => {}
         Some("ipv6") if exists => kubernetes["ipFamily"] = json!("IPv6"),
-        Some("ipv6") => section.left_out(
+        Some("ipv6") => section.report_left_out(
             "ipFamily",
             "Keelson makes no VPC for IPv6: name subnets with an IPv6 range in network.existing, or this becomes an IPv4 cluster, \
              which cannot be changed later",
         ),
-        Some(other) => section.wrong("ipFamily", format!("{other:?} is neither IPv4 nor IPv6")),
+        Some(other) => section.report_mistake("ipFamily", format!("{other:?} is neither IPv4 nor IPv6")),
     }
     if let Some(range) = section.some_text("serviceIPv4CIDR") {
         kubernetes["serviceCidr"] = json!(range);
@@ -149,7 +149,7 @@ fn auto_mode(file: &mut Section<'_>, spec: &mut Value) -> bool {
     if enabled {
         spec["autoMode"] = json!({"nodePools": pools.unwrap_or_else(|| AUTO_MODE_POOLS.map(str::to_owned).to_vec())});
     } else if pools.is_some_and(|pools| !pools.is_empty()) {
-        section.left_out("nodePools", "autoModeConfig.enabled is not true");
+        section.report_left_out("nodePools", "autoModeConfig.enabled is not true");
     }
     enabled
 }
@@ -171,9 +171,9 @@ fn iam(file: &mut Section<'_>, spec: &mut Value) {
     for mut account in iam.sections("serviceAccounts") {
         let metadata = account.value("metadata").unwrap_or_default();
         let part = |field: &str| metadata[field].as_str().unwrap_or("default");
-        let whose = format!("{}/{}", part("namespace"), part("name"));
+        let service_account = format!("{}/{}", part("namespace"), part("name"));
         account.leave(&format!(
-            "{whose}: Keelson makes neither IAM roles of workloads nor ServiceAccounts: keep the ServiceAccount in Git, with its \
+            "{service_account}: Keelson makes neither IAM roles of workloads nor ServiceAccounts: keep the ServiceAccount in Git, with its \
              role as annotation (IRSA needs oidcProvider: true) or under podIdentities"
         ));
     }
@@ -194,7 +194,7 @@ fn control_plane(file: &mut Section<'_>, spec: &mut Value) {
             None => {}
             Some("STANDARD") => spec["supportType"] = json!("Standard"),
             Some("EXTENDED") => spec["supportType"] = json!("Extended"),
-            Some(other) => section.wrong("supportType", format!("{other:?} is neither STANDARD nor EXTENDED")),
+            Some(other) => section.report_mistake("supportType", format!("{other:?} is neither STANDARD nor EXTENDED")),
         }
     }
     if let Some(key) = file.section("secretsEncryption").and_then(|mut section| section.some_text("keyARN")) {

@@ -24,11 +24,11 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
         }
     };
     let Some(mut flags) = flux.section("flags") else {
-        flux.wrong("flags", "is missing: owner and repository say what is followed");
+        flux.report_mistake("flags", "is missing: owner and repository say what is followed");
         return None;
     };
     let (Some(owner), Some(repository)) = (flags.some_text("owner"), flags.some_text("repository")) else {
-        flags.wrong("owner", "owner and repository must both be set");
+        flags.report_mistake("owner", "owner and repository must both be set");
         return None;
     };
     let host = flags.some_text("hostname").unwrap_or_else(|| host.to_owned());
@@ -40,7 +40,7 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     }
     let private = flags.some_text("private").is_none_or(|private| private != "false");
     if private {
-        flags.differs(
+        flags.report_difference(
             "private",
             "bootstrap makes a deploy key by itself; Keelson has no write access to Git: for a private repository, name a Secret \
              with credentials in gitops.flux.source.git.secretRef",
@@ -50,7 +50,7 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     let path = path.trim_start_matches("./").trim_matches('/');
     let path = if path.is_empty() { "." } else { path };
     if flags.has("namespace") && flags.text("namespace").is_some_and(|namespace| namespace != "flux-system") {
-        flags.left_out("namespace", "Keelson installs Flux in flux-system");
+        flags.report_left_out("namespace", "Keelson installs Flux in flux-system");
     }
     let mut agent = json!({"source": {"git": source}, "path": path});
     if let Some(registry) = flags.some_text("registry") {
@@ -58,7 +58,10 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     }
     if let Some(secret) = flags.some_text("image-pull-secret") {
         agent["imagePullSecretRef"] = json!({"name": secret});
-        flags.differs("image-pull-secret", "is read from the EksCluster's own namespace, and copied to the cluster");
+        flags.report_difference(
+            "image-pull-secret",
+            "is read from the EksCluster's own namespace, and copied to the cluster",
+        );
     }
     if let Some(components) = components(&mut flags) {
         agent["components"] = json!(components);
@@ -87,7 +90,7 @@ fn components(flags: &mut Section<'_>) -> Option<Vec<String>> {
     for (field, names) in of_flags {
         for name in names {
             if !FLUX_COMPONENTS.contains(&name.as_str()) {
-                flags.left_out(field, format!("{name}: Keelson installs {} only", FLUX_COMPONENTS.join(", ")));
+                flags.report_left_out(field, format!("{name}: Keelson installs {} only", FLUX_COMPONENTS.join(", ")));
             } else if !components.contains(&name) {
                 components.push(name);
             }

@@ -81,14 +81,17 @@ fn comments(report: &Report) -> Vec<String> {
     ];
     let parts = [("Not converted:", &report.left_out), ("Converted, and not quite the same:", &report.differs)];
     comments.extend(
-        parts.iter().filter(|(_, told)| !told.is_empty()).map(|(title, told)| format!("{title}\n{}", lines(told))),
+        parts
+            .iter()
+            .filter(|(_, remarks)| !remarks.is_empty())
+            .map(|(title, remarks)| format!("{title}\n{}", lines(remarks))),
     );
     comments
 }
 
-fn lines(told: &[Remark]) -> String {
+fn lines(remarks: &[Remark]) -> String {
     let line = |Remark { path, what }: &Remark| format!("  {path}: {what}");
-    told.iter().map(line).collect::<Vec<_>>().join("\n")
+    remarks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Tags, without those that AWS and Keelson set themselves.
@@ -97,7 +100,7 @@ fn tags(section: &mut Section<'_>, field: &str) -> BTreeMap<String, String> {
     let mut tags = section.map(field).unwrap_or_default();
     let ours = |key: &String| key == "Name" || TAKEN.iter().any(|prefix| key.starts_with(prefix));
     for key in tags.keys().filter(|key| ours(key)) {
-        section.left_out(&format!("{field}.{key}"), "AWS or Keelson sets such tags");
+        section.report_left_out(&format!("{field}.{key}"), "AWS or Keelson sets such tags");
     }
     tags.retain(|key, _| !ours(key));
     tags

@@ -77,7 +77,7 @@ impl PrivateCluster {
         let more = section.texts("additionalEndpointServices").unwrap_or_default();
         if !enabled {
             if !more.is_empty() {
-                section.left_out("additionalEndpointServices", "privateCluster.enabled is not true");
+                section.report_left_out("additionalEndpointServices", "privateCluster.enabled is not true");
             }
             return None;
         }
@@ -87,7 +87,7 @@ impl PrivateCluster {
         }
         endpoints.sort();
         endpoints.dedup();
-        section.differs(
+        section.report_difference(
             "enabled",
             "the operator, and Git for Flux, must be reachable from inside the VPC: neither is made by Keelson",
         );
@@ -121,7 +121,7 @@ fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
     let mut places = Vec::new();
     for key in tier.names() {
         if !tier.has(&key) {
-            tier.wrong(&key, NO_ID);
+            tier.report_mistake(&key, NO_ID);
         }
         let Some(mut subnet) = tier.section(&key) else { continue };
         let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
@@ -129,7 +129,7 @@ fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
         subnet.text("cidr");
         match id {
             Some(id) => places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
-            None => subnet.wrong("id", NO_ID),
+            None => subnet.report_mistake("id", NO_ID),
         }
     }
     places
@@ -141,7 +141,7 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
     let mut nat = "Single";
     if let Some(vpc) = vpc.as_mut() {
         if vpc.some_text("id").is_some() {
-            vpc.wrong(
+            vpc.report_mistake(
                 "id",
                 "names a VPC, and vpc.subnets no subnet of it with an id: which of its subnets to use must be said, or a \
                  VPC would be made beside it",
@@ -181,7 +181,7 @@ fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
         "highlyavailable" => Some("PerZone"),
         "disable" => Some("None"),
         _ => {
-            section.wrong("gateway", format!("{gateway:?} is none of Single, HighlyAvailable, Disable"));
+            section.report_mistake("gateway", format!("{gateway:?} is none of Single, HighlyAvailable, Disable"));
             None
         }
     }
@@ -220,7 +220,7 @@ impl Network {
         file.refuse("availabilityZones", THERE_ALREADY);
         if private_cluster.is_some_and(|private| private.makes_endpoints) {
             let why = format!("{THERE_ALREADY}: the VPC endpoints that nodes need must be there");
-            file.left_out("privateCluster.skipEndpointCreation", why);
+            file.report_left_out("privateCluster.skipEndpointCreation", why);
         }
         let mut spec = json!({});
         let mut only_private = false;
@@ -252,7 +252,7 @@ impl Network {
         let named = group.texts("subnets").unwrap_or_default();
         if !named.is_empty() {
             if !zones.is_empty() {
-                group.left_out("availabilityZones", "subnets names the subnets already");
+                group.report_left_out("availabilityZones", "subnets names the subnets already");
             }
             let ids: Vec<_> = named.iter().filter_map(|name| self.id_of(group, name)).collect();
             return json!({"ids": ids});
@@ -263,15 +263,15 @@ impl Network {
                 |place: &&SubnetPlace| zones.is_empty() || zones.contains(&place.zone) || zones.contains(&place.key);
             let ids: Vec<_> = tier.iter().filter(inside).map(|place| place.id.clone()).collect();
             if ids.is_empty() {
-                group.wrong("availabilityZones", "no subnet in vpc.subnets is in one of these zones");
+                group.report_mistake("availabilityZones", "no subnet in vpc.subnets is in one of these zones");
             }
             return json!({"ids": ids});
         }
         if self.exists && !(self.private.is_empty() && self.public.is_empty()) {
-            let (asked, there) = if private { ("private", "public") } else { ("public", "private") };
+            let (required, existing) = if private { ("private", "public") } else { ("public", "private") };
             let is = if private { "true" } else { "false, which is eksctl's default," };
-            let why = format!("is {is} and so asks for {asked} subnets, but vpc.subnets has {there} ones only");
-            group.wrong("privateNetworking", why);
+            let why = format!("is {is} and so asks for {required} subnets, but vpc.subnets has {existing} ones only");
+            group.report_mistake("privateNetworking", why);
         }
         let mut subnets = json!({"tier": if private { "Private" } else { "Public" }});
         if !zones.is_empty() {
@@ -285,7 +285,7 @@ impl Network {
         let found = places().find(|place| place.key == name || place.id == name);
         let id = found.map(|place| place.id.clone()).or_else(|| name.starts_with("subnet-").then(|| name.to_owned()));
         if id.is_none() {
-            group.wrong("subnets", format!("{name:?} is neither a subnet's id nor a key of vpc.subnets"));
+            group.report_mistake("subnets", format!("{name:?} is neither a subnet's id nor a key of vpc.subnets"));
         }
         id
     }

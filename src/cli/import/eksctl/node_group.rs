@@ -30,7 +30,7 @@ pub struct Cluster<'c> {
 /// The NodeGroup; `None`: it is not converted, which is reported.
 pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
-        item.wrong("name", "is missing");
+        item.report_mistake("name", "is missing");
         return None;
     };
     if item.has("instanceSelector") && !item.has("instanceType") && !item.has("instanceTypes") {
@@ -79,7 +79,7 @@ fn scaling(item: &mut Section<'_>) -> Value {
 fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
     let Some(mut template) = item.section("launchTemplate") else { return false };
     let Some(id) = template.some_text("id") else {
-        template.wrong("id", "is missing");
+        template.report_mistake("id", "is missing");
         return true;
     };
     spec["launchTemplate"] = json!({"id": id});
@@ -90,7 +90,7 @@ fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
             let why = format!(
                 "{version:?} moves by itself: name the number of a version; without one, the default's is used"
             );
-            template.left_out("version", why);
+            template.report_left_out("version", why);
         }
     }
     true
@@ -102,7 +102,7 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
         if types.is_empty() {
             types.push(one);
         } else if !types.contains(&one) {
-            item.left_out("instanceType", "instanceTypes names the types already");
+            item.report_left_out("instanceType", "instanceTypes names the types already");
         }
     }
     // The launch template may set it.
@@ -117,7 +117,7 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
         let named = family.as_deref().unwrap_or(DEFAULT_FAMILY);
         match ami_type(named, &types) {
             Some(ami_type) => spec["amiType"] = json!(ami_type),
-            None => item.left_out(
+            None => item.report_left_out(
                 "amiFamily",
                 format!(
                     "EKS has no AMI type for {named}, and chooses one: such images need a launch template of yours"
@@ -126,7 +126,7 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
         }
     }
     if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
-        item.left_out(
+        item.report_left_out(
             "ami",
             "EKS chooses the image of the AMI type: one of your own needs a launch template (launchTemplate.id)",
         );
@@ -134,7 +134,7 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
     let volume = item.number("volumeSize");
     if has_template {
         if volume.is_some() {
-            item.left_out("volumeSize", "the launch template says it");
+            item.report_left_out("volumeSize", "the launch template says it");
         }
     } else {
         spec["diskSizeGiB"] = json!(volume.unwrap_or(DEFAULT_VOLUME));
@@ -147,7 +147,10 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
 fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
     let mut labels = item.map("labels").unwrap_or_default();
     for key in labels.keys().filter(|key| is_reserved(key)) {
-        item.left_out(&format!("labels.{key}"), "nodes cannot take such labels on themselves: set it in Kubernetes");
+        item.report_left_out(
+            &format!("labels.{key}"),
+            "nodes cannot take such labels on themselves: set it in Kubernetes",
+        );
     }
     labels.retain(|key, _| !is_reserved(key));
     if !labels.is_empty() {
@@ -181,7 +184,7 @@ fn taints(item: &mut Section<'_>) -> Vec<Value> {
         let (key, value) = (section.some_text("key"), section.text("value"));
         match (key, section.some_text("effect")) {
             (Some(key), Some(effect)) => taints.push(taint(&key, value, &effect)),
-            _ => section.wrong("key", "key and effect must both be set"),
+            _ => section.report_mistake("key", "key and effect must both be set"),
         }
     }
     taints

@@ -73,7 +73,7 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
     }
     if let Some(role) = role {
         for (path, arn) in policies {
-            item.left_out(
+            item.report_left_out(
                 &path,
                 format!("{arn}: the role in iam.instanceRoleARN is yours, and Keelson does not change it"),
             );
@@ -90,7 +90,7 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
         if !arn.ends_with(MAY_ATTACH) {
             let how = "every node of the cluster gets it, as its node groups share one role; and the operator may attach it once \
                        it is listed under iam:PolicyARN in the operator's IAM policy (deploy/iam-policy-roles.json)";
-            item.differs(&path, format!("{arn}: {how}"));
+            item.report_difference(&path, format!("{arn}: {how}"));
         }
         attached.push(arn);
     }

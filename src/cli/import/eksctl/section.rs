@@ -109,7 +109,7 @@ impl<'r> Section<'r> {
     pub fn flag(&mut self, field: &str) -> Option<bool> {
         let value = self.value(field)?;
         if value.as_bool().is_none() {
-            self.wrong(field, format!("{value} is neither true nor false"));
+            self.report_mistake(field, format!("{value} is neither true nor false"));
         }
         value.as_bool()
     }
@@ -118,7 +118,7 @@ impl<'r> Section<'r> {
     pub fn number(&mut self, field: &str) -> Option<i64> {
         let value = self.value(field)?;
         if value.as_i64().is_none() {
-            self.wrong(field, format!("{value} is not a whole number"));
+            self.report_mistake(field, format!("{value} is not a whole number"));
         }
         value.as_i64()
     }
@@ -163,7 +163,7 @@ impl<'r> Section<'r> {
         match self.value(field)? {
             Value::Object(fields) => Some(fields),
             other => {
-                self.wrong(field, format!("{other} is not a mapping"));
+                self.report_mistake(field, format!("{other} is not a mapping"));
                 None
             }
         }
@@ -173,7 +173,7 @@ impl<'r> Section<'r> {
         match self.value(field)? {
             Value::Array(items) => Some(items),
             other => {
-                self.wrong(field, format!("{other} is not a list"));
+                self.report_mistake(field, format!("{other} is not a list"));
                 None
             }
         }
@@ -193,7 +193,7 @@ impl<'r> Section<'r> {
     /// Takes the field and reports why it is not converted.
     pub fn refuse(&mut self, field: &str, why: &str) {
         if self.value(field).is_some() {
-            self.left_out(field, why);
+            self.report_left_out(field, why);
         }
     }
 
@@ -205,22 +205,22 @@ impl<'r> Section<'r> {
     /// [`Self::refuse`], unless the field holds the value that results anyway.
     pub fn refuse_unless(&mut self, field: &str, same: impl Into<Value>, why: &str) {
         if self.value(field).is_some_and(|value| value != same.into()) {
-            self.left_out(field, why);
+            self.report_left_out(field, why);
         }
     }
 
     /// Reports that the field is not converted.
-    pub fn left_out(&self, field: &str, why: impl Into<String>) {
+    pub fn report_left_out(&self, field: &str, why: impl Into<String>) {
         self.report.borrow_mut().left_out.push(Remark { path: self.at(field), what: why.into() });
     }
 
     /// Reports that the field is converted with a difference.
-    pub fn differs(&self, field: &str, how: impl Into<String>) {
+    pub fn report_difference(&self, field: &str, how: impl Into<String>) {
         self.report.borrow_mut().differs.push(Remark { path: self.at(field), what: how.into() });
     }
 
     /// Reports that the field is a mistake.
-    pub fn wrong(&self, field: &str, why: impl Into<String>) {
+    pub fn report_mistake(&self, field: &str, why: impl Into<String>) {
         self.wrong_at(self.at(field), why.into());
     }
 

@@ -207,8 +207,8 @@ fn what_is_not_converted_is_named_with_why() {
     ];
     for (fields, path, words) in table {
         let (_, report) = good(fields);
-        let told = report.left_out.iter().find(|told| told.path == path);
-        assert!(told.is_some_and(|told| told.what.contains(words)), "{fields}: {:?}", report.left_out);
+        let remark = report.left_out.iter().find(|remark| remark.path == path);
+        assert!(remark.is_some_and(|remark| remark.what.contains(words)), "{fields}: {:?}", report.left_out);
     }
 }
 

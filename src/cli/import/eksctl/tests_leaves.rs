@@ -60,7 +60,7 @@ fn every_leaf_matters() {
         for leaf in leaves.iter().filter(|leaf| !leaf.contains("example.com/")) {
             let silent = outcome(&without(&document, leaf)).is_ok_and(|(other, _)| other == whole);
             let (_, report) = outcome(&document).unwrap();
-            let named = report.left_out.iter().any(|told| leaf.starts_with(&told.path));
+            let named = report.left_out.iter().any(|remark| leaf.starts_with(&remark.path));
             let twice = TWICE.iter().any(|end| leaf.ends_with(end));
             assert!(!silent || named || twice, "{name}: nothing comes of {leaf}, and nothing is said of it");
         }
@@ -111,7 +111,7 @@ fn what_is_not_known_is_named() {
             let Ok((after, report)) = outcome(&document) else { continue };
             let whole = |path: &str| format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
             let names = |path: &str| path.contains("zzUnknown") || place.starts_with(&whole(path));
-            let named = report.left_out.iter().any(|told| names(&told.path));
+            let named = report.left_out.iter().any(|remark| names(&remark.path));
             assert!(named || after != before, "{name}: {value} in {place}");
         }
     }

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, Reason};
 use crate::aws::Session;
-use crate::controllers::cluster::facts::Facts as Observation;
+use crate::controllers::cluster::facts::Facts as ClusterFacts;
 use crate::controllers::context::Context;
 use crate::engine::{Key, Memory};
 use crate::gitops::Verdict;
@@ -16,20 +16,20 @@ use crate::gitops::workload::{Access, Location};
 
 /// The facts that manifests in Git may refer to.
 pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
-    let seen = Observation(memory);
+    let observed = ClusterFacts(memory);
     Facts {
         cluster_name: cluster_name.to_owned(),
         aws_region: session.region.to_string(),
         aws_account_id: session.account_id.to_string(),
-        vpc_id: seen.vpc_id(),
-        private_subnet_ids: seen.subnet_ids(SubnetTier::Private),
-        public_subnet_ids: seen.subnet_ids(SubnetTier::Public),
-        oidc_issuer: seen.of_cluster("oidcIssuer"),
-        oidc_provider_arn: seen.output(&Key::single("oidcProvider"), "arn"),
-        cluster_endpoint: seen.of_cluster("endpoint"),
-        cluster_security_group_id: seen.of_cluster("securityGroupId"),
-        node_role_arn: seen.node_role_arn(),
-        kubernetes_version: seen.of_cluster("version"),
+        vpc_id: observed.vpc_id(),
+        private_subnet_ids: observed.subnet_ids(SubnetTier::Private),
+        public_subnet_ids: observed.subnet_ids(SubnetTier::Public),
+        oidc_issuer: observed.of_cluster("oidcIssuer"),
+        oidc_provider_arn: observed.output(&Key::single("oidcProvider"), "arn"),
+        cluster_endpoint: observed.of_cluster("endpoint"),
+        cluster_security_group_id: observed.of_cluster("securityGroupId"),
+        node_role_arn: observed.node_role_arn(),
+        kubernetes_version: observed.of_cluster("version"),
     }
 }
 
@@ -56,18 +56,18 @@ pub async fn access_at(
 
 /// Records where the cluster's API is, for readers outside the cluster's own reconcile.
 pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
-    let seen = Observation(memory);
-    if let (true, Some(uid), Some(location)) = (seen.has_api(), cluster.uid(), location(seen)) {
+    let observed = ClusterFacts(memory);
+    if let (true, Some(uid), Some(location)) = (observed.has_api(), cluster.uid(), location(observed)) {
         ctx.workloads.locate(&uid, location);
     }
 }
 
 /// From this process's last DescribeCluster, never from status, which may be outdated.
-fn location(seen: Observation<'_>) -> Option<Location> {
+fn location(observed: ClusterFacts<'_>) -> Option<Location> {
     Some(Location {
-        arn: seen.of_cluster("arn")?,
-        endpoint: seen.of_cluster("endpoint")?,
-        certificate_authority: seen.of_cluster("certificateAuthority")?,
+        arn: observed.of_cluster("arn")?,
+        endpoint: observed.of_cluster("endpoint")?,
+        certificate_authority: observed.of_cluster("certificateAuthority")?,
     })
 }
 
@@ -78,7 +78,7 @@ pub async fn access(
     session: &Session,
     sts: Option<&str>,
 ) -> Result<Option<Access>, Verdict> {
-    let Some(Location { arn, endpoint, certificate_authority }) = location(Observation(memory)) else {
+    let Some(Location { arn, endpoint, certificate_authority }) = location(ClusterFacts(memory)) else {
         return Ok(None);
     };
     let region = session.region.to_string();

@@ -34,22 +34,22 @@ fn what_changes_is_looked_at_soon_and_otherwise_rarely_while_it_is_watched() {
     agent.watched(at(110));
     agent.record_result(well(), QUICK, at(160));
     assert_eq!(due(&agent), 460);
-    assert_eq!(agent.options(at(200)), Some(at(200)));
+    assert_eq!(agent.request_pass(at(200)), Some(at(200)));
 }
 
 #[test]
 fn a_change_during_a_pass_is_followed_by_another() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
-    assert_eq!(agent.options(at(100)), None);
+    assert_eq!(agent.request_pass(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
     // After a pause as long as the pass.
     assert_eq!(due(&agent), 103);
     locked(&agent.0).running = false;
-    assert_eq!(agent.options(at(102)), Some(at(103)));
+    assert_eq!(agent.request_pass(at(102)), Some(at(103)));
     // The following passes pause longer.
     agent.record_result(well(), Duration::from_secs(2), at(105));
-    assert_eq!(agent.options(at(105)), Some(at(109)));
+    assert_eq!(agent.request_pass(at(105)), Some(at(109)));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn who_was_left_alone_is_looked_at_when_that_is_over() {
     let agent = Agent::default();
     agent.watched(at(100));
     agent.record_result(well(), QUICK, at(100));
-    agent.leave();
+    agent.pause();
     assert_eq!(locked(&agent.0).due, None);
     agent.record_result(well(), QUICK, at(200));
     assert_eq!(due(&agent), 260, "it is not watched yet");
@@ -70,12 +70,12 @@ fn it_says_since_when_a_cluster_does_not_answer_though_the_process_is_new() {
     agent.restore(Some(&known));
     agent.record_result(unreachable(100), QUICK, at(100));
     agent.restore(None);
-    let word = agent.word();
-    assert_eq!(word.unreachable_since, Some(at(50)));
-    assert!(word.says.message.contains("since 1970-01-01T00:00:50Z"), "{}", word.says.message);
+    let report = agent.report();
+    assert_eq!(report.unreachable_since, Some(at(50)));
+    assert!(report.condition.message.contains("since 1970-01-01T00:00:50Z"), "{}", report.condition.message);
     agent.record_result(well(), QUICK, at(200));
-    let word = agent.word();
-    assert_eq!((word.unreachable_since, word.status.unwrap().last_contact), (None, Some(Time(at(200)))));
+    let report = agent.report();
+    assert_eq!((report.unreachable_since, report.status.unwrap().last_contact), (None, Some(Time(at(200)))));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_secret_that_changed_waits_for_no_rest() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
     locked(&agent.0).urgent = true;
-    assert_eq!(agent.options(at(100)), None);
+    assert_eq!(agent.request_pass(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
     assert_eq!(due(&agent), 101);
 }

@@ -41,8 +41,8 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refu
     validate::path(path).map_err(|why| invalid(&format!("{ARGOCD}.path"), why))?;
     let (source, interval) = source::valid(source, sources, SOURCE)?;
     let cannot = match &source {
-        ValidSource::Git { spec, .. } => not_of_git(spec),
-        ValidSource::Oci { spec, .. } => not_of_oci(spec),
+        ValidSource::Git { spec, .. } => unsupported_git_field(spec),
+        ValidSource::Oci { spec, .. } => unsupported_oci_field(spec),
     };
     match cannot {
         Some((field, why)) => Err(invalid(&format!("{SOURCE}.{field}"), why)),
@@ -54,12 +54,12 @@ const VERIFIES: &str =
     "Argo CD asks for signatures in its AppProjects (signatureKeys): set that in the repository, and leave it out here";
 
 /// Destructured, so that no field can be forgotten.
-fn not_of_git(git: &GitSource) -> Option<(&'static str, &'static str)> {
+fn unsupported_git_field(git: &GitSource) -> Option<(&'static str, &'static str)> {
     let GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify } = git;
     verify.is_some().then_some(("git.verify", VERIFIES))
 }
 
-fn not_of_oci(oci: &OciSource) -> Option<(&'static str, &'static str)> {
+fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)> {
     let OciSource {
         url: _,
         reference: _,
@@ -97,22 +97,21 @@ async fn git(reader: &Reader<'_>, namespace: &str, url: &SourceUrl, spec: &GitSo
     let field = format!("{SOURCE}.git.secretRef");
     let mut found =
         match (&spec.secret_ref, secrets::git(reader, namespace, spec.secret_ref.as_ref(), url, &field).await?) {
-            (Some(reference), Some(data)) => {
-                credentials::of_git(url, &data).map_err(|why| unusable(&field, namespace, &reference.name, why))?
-            }
+            (Some(reference), Some(data)) => credentials::of_git(url, &data)
+                .map_err(|why| unusable_secret(&field, namespace, &reference.name, why))?,
             _ => Credentials::default(),
         };
     let field = format!("{SOURCE}.git.proxySecretRef");
     if let Some(secret) = copy_with(reader, namespace, spec.proxy_secret_ref.as_ref(), &field, Keys::Proxy).await? {
         let proxy = credentials::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
-        found.keys.insert("proxy", proxy.map_err(|why| unusable(&field, namespace, &secret.name, why))?);
+        found.keys.insert("proxy", proxy.map_err(|why| unusable_secret(&field, namespace, &secret.name, why))?);
     }
     Ok(found)
 }
 
 async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSource) -> Result<Credentials, Missing> {
     let field = |name: &str| format!("{SOURCE}.oci.{name}");
-    let of = |at: String| move |secret: &SecretCopy, why| unusable(&at, namespace, &secret.name, why);
+    let of = |at: String| move |secret: &SecretCopy, why| unusable_secret(&at, namespace, &secret.name, why);
     let mut found = Credentials::default();
     let (at, refuse) = (field("secretRef"), of(field("secretRef")));
     if let Some(secret) = copy_with(reader, namespace, spec.secret_ref.as_ref(), &at, Keys::DockerConfig).await? {
@@ -130,8 +129,8 @@ async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSourc
     Ok(found)
 }
 
-fn unusable(field: &str, namespace: &str, name: &str, why: Unusable) -> Missing {
-    Missing::unfit(field, format!("Secret {namespace}/{name}: {why}"))
+fn unusable_secret(field: &str, namespace: &str, name: &str, why: Unusable) -> Missing {
+    Missing::invalid_secret(field, format!("Secret {namespace}/{name}: {why}"))
 }
 
 #[cfg(test)]

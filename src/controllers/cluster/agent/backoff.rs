@@ -5,29 +5,29 @@ use std::time::Duration;
 /// While the agent is watched and healthy: covers what no watch reports, such as a manual edit of a copied Secret.
 const STEADY: Duration = Duration::from_secs(300);
 /// Passes at shorter intervals than this follow an operation in progress.
-const UNDER_WAY: Duration = Duration::from_secs(5);
+const IN_PROGRESS: Duration = Duration::from_secs(5);
 /// Minimum and maximum pause between two passes, however many changes there are.
-const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+const PAUSE_LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// Minimum pause after a pass that itself made changes.
 const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
 /// Passes closer together than this are consecutive.
-pub const IN_A_ROW: Duration = Duration::from_secs(10);
+pub const CONSECUTIVE: Duration = Duration::from_secs(10);
 
 /// When the next pass is due if no watch event arrives. `requeue_after`: the interval without a watch.
 pub fn pause(requeue_after: Duration, ready: bool, watched: bool) -> Duration {
     match ready {
-        _ if !watched || requeue_after < UNDER_WAY => requeue_after,
+        _ if !watched || requeue_after < IN_PROGRESS => requeue_after,
         true => STEADY,
         false => requeue_after * 4,
     }
 }
 
-/// How long changes wait after a pass that took `took` and is the last of `in_a_row` consecutive ones. A commit is
+/// How long changes wait after a pass that took `took` and is the last of `consecutive` consecutive ones. A commit is
 /// followed closely; a cluster that changes all the time is observed for an eighth of the time.
-pub fn rest(took: Duration, changed: bool, in_a_row: u32) -> Duration {
-    let (least, most) = REST;
+pub fn min_pause(took: Duration, changed: bool, consecutive: u32) -> Duration {
+    let (least, most) = PAUSE_LIMITS;
     let least = if changed { AFTER_A_CHANGE } else { least };
-    (took * in_a_row.saturating_add(1).min(7)).max(least).min(most)
+    (took * consecutive.saturating_add(1).min(7)).max(least).min(most)
 }
 
 #[cfg(test)]
@@ -50,9 +50,9 @@ mod tests {
     #[test]
     fn a_cluster_that_never_rests_does_not_keep_the_operator_busy() {
         let short = Duration::from_millis(50);
-        assert_eq!(rest(short, false, 0), Duration::from_millis(500));
-        assert_eq!((rest(seconds(1), false, 0), rest(seconds(1), false, 100)), (seconds(1), seconds(7)));
-        assert_eq!(rest(seconds(60), false, 0), seconds(30));
-        assert_eq!((rest(short, true, 0), rest(short, true, 100)), (seconds(1), seconds(1)));
+        assert_eq!(min_pause(short, false, 0), Duration::from_millis(500));
+        assert_eq!((min_pause(seconds(1), false, 0), min_pause(seconds(1), false, 100)), (seconds(1), seconds(7)));
+        assert_eq!(min_pause(seconds(60), false, 0), seconds(30));
+        assert_eq!((min_pause(short, true, 0), min_pause(short, true, 100)), (seconds(1), seconds(1)));
     }
 }

@@ -31,7 +31,7 @@ use secrets::Reader;
 pub use source::ValidSource;
 pub use watches::Watches;
 
-use crate::api::gitops::Agent as Asked;
+use crate::api::gitops::Agent as Request;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
@@ -54,10 +54,10 @@ pub enum ValidAgent {
 
 impl ValidAgent {
     /// Validates what the spec requests.
-    pub fn of(asked: Asked<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
-        match asked {
-            Asked::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
-            Asked::ArgoCd(argocd) => argocd::valid(argocd, sources).map(|argocd| Self::ArgoCd(Box::new(argocd))),
+    pub fn of(request: Request<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
+        match request {
+            Request::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
+            Request::ArgoCd(argocd) => argocd::valid(argocd, sources).map(|argocd| Self::ArgoCd(Box::new(argocd))),
         }
     }
 
@@ -82,15 +82,15 @@ impl ValidAgent {
 }
 
 /// How long read Secrets stay valid: consecutive passes during an operation do not read them again.
-const SECRETS_KEPT: Duration = Duration::from_secs(10);
+const SECRETS_TTL: Duration = Duration::from_secs(10);
 /// The same where a watch reports changes.
-const SECRETS_WATCHED: Duration = Duration::from_secs(600);
+const SECRETS_WATCHED_TTL: Duration = Duration::from_secs(600);
 /// Retry interval for a missing Secret.
-pub const SECRET_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+pub const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
 /// Polling interval for Secrets that no watch covers.
-pub const SECRETS_UNWATCHED: SignedDuration = SignedDuration::from_secs(60);
+pub const SECRETS_POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 /// After a pass that ended without a result (a panic).
-const LOST: SignedDuration = SignedDuration::from_secs(60);
+const PANIC_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 /// In-memory state of a cluster's agent, shared with the background pass.
 #[derive(Clone, Default)]
@@ -106,7 +106,7 @@ struct Inner {
     /// When the next pass starts.
     due: Option<Timestamp>,
     /// Earliest start of the next pass, however many changes there are.
-    rests_until: Option<Timestamp>,
+    earliest_start: Option<Timestamp>,
     /// When the last pass ended, and how many consecutive ones preceded it.
     last: Option<(Timestamp, u32)>,
     /// Whether the agent's objects are watched.
@@ -114,14 +114,14 @@ struct Inner {
     /// Why the watch failed, until it works again.
     watch_error: Option<String>,
     /// Hash of the input of the last pass.
-    asked: u64,
+    input_hash: u64,
     verdict: Option<Verdict>,
     status: Option<GitOpsStatus>,
     /// When the cluster last answered.
     contact: Option<Timestamp>,
     unreachable_since: Option<Timestamp>,
     endpoint_in_doubt: bool,
-    news: Vec<EventMessage>,
+    events: Vec<EventMessage>,
     secrets: Option<Read>,
     /// The input when the Secrets were last valid.
     last_good: Option<AgentInput>,
@@ -133,7 +133,7 @@ struct Inner {
 struct Read {
     at: Instant,
     /// Hash of the requested input.
-    asked: u64,
+    input_hash: u64,
     /// The Secrets' change counter before the read.
     changes: u64,
     result: Result<AgentInput, Refusal>,
@@ -142,7 +142,7 @@ struct Read {
 /// The agent's current state.
 pub struct AgentReport {
     /// Value of GitOpsReady.
-    pub says: ConditionValue,
+    pub condition: ConditionValue,
     /// Value of `status.gitops`.
     pub status: Option<GitOpsStatus>,
     /// Since when the cluster has been unreachable.
@@ -150,7 +150,7 @@ pub struct AgentReport {
     /// When to requeue.
     pub due: Option<Timestamp>,
     /// Events to publish.
-    pub news: Vec<EventMessage>,
+    pub events: Vec<EventMessage>,
     /// The endpoint or its CA may have changed: observe the control plane.
     pub endpoint_in_doubt: bool,
 }
@@ -159,17 +159,17 @@ impl Agent {
     /// Everything to apply except the facts, with the referenced Secrets.
     pub async fn input(&self, ctx: &Context, cluster: &EksCluster, valid: &ValidAgent) -> Result<AgentInput, Missing> {
         let (uid, namespace) = (cluster.uid().unwrap_or_default(), cluster.namespace().unwrap_or_default());
-        let (asked, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
+        let (input_hash, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
         {
             let mut inner = locked(&self.0);
             if let Some(read) = &inner.secrets {
                 let kept =
-                    if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED } else { SECRETS_KEPT };
+                    if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED_TTL } else { SECRETS_TTL };
                 if read.changes != changes {
                     // Rare, and a user waits for it.
                     inner.urgent = true;
-                    inner.wake(Timestamp::now());
-                } else if read.asked == asked && read.at.elapsed() < kept {
+                    inner.schedule_pass(Timestamp::now());
+                } else if read.input_hash == input_hash && read.at.elapsed() < kept {
                     return read.result.clone().map_err(Missing::Refused);
                 }
             }
@@ -183,7 +183,7 @@ impl Agent {
         if let Ok(input) = &result {
             inner.last_good = Some(input.clone());
         }
-        inner.secrets = Some(Read { at: Instant::now(), asked, changes, result: result.clone() });
+        inner.secrets = Some(Read { at: Instant::now(), input_hash, changes, result: result.clone() });
         result.map_err(Missing::Refused)
     }
 
@@ -200,7 +200,7 @@ impl Agent {
     }
 
     /// Pauses the agent's passes; the next one is due when they resume.
-    pub fn leave(&self) {
+    pub fn pause(&self) {
         let mut inner = locked(&self.0);
         (inner.due, inner.watched, inner.watch_error) = (None, false, None);
     }
@@ -227,16 +227,16 @@ impl Agent {
     }
 
     /// Records a change, which makes a pass due. Returns when; `None`: another pass follows the running one.
-    fn options(&self, now: Timestamp) -> Option<Timestamp> {
+    fn request_pass(&self, now: Timestamp) -> Option<Timestamp> {
         let mut inner = locked(&self.0);
-        inner.wake(now);
+        inner.schedule_pass(now);
         inner.due.filter(|_| !inner.running)
     }
 
     /// The last report; each event appears only once.
-    pub fn word(&self) -> AgentReport {
+    pub fn report(&self) -> AgentReport {
         let mut inner = locked(&self.0);
-        let says = match &inner.verdict {
+        let condition = match &inner.verdict {
             None => ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there"),
             Some(Verdict { ready: true, reason, message }) => ConditionValue::true_(*reason, message),
             Some(Verdict { ready: false, reason, message }) => ConditionValue::false_(*reason, message),
@@ -247,11 +247,11 @@ impl Agent {
         let status = inner.status.clone();
         let status = status.map(|status| GitOpsStatus { last_contact: contact.map(Time), watch_error, ..status });
         AgentReport {
-            says,
+            condition,
             status,
             unreachable_since: inner.unreachable_since,
             due,
-            news: std::mem::take(&mut inner.news),
+            events: std::mem::take(&mut inner.events),
             endpoint_in_doubt: std::mem::take(&mut inner.endpoint_in_doubt),
         }
     }
@@ -266,58 +266,60 @@ impl Agent {
         access: Access,
         now: Timestamp,
     ) -> bool {
-        let asked = digest((format!("{input:?}"), &access.endpoint, &access.certificate_authority));
+        let input_hash = digest((format!("{input:?}"), &access.endpoint, &access.certificate_authority));
         {
             let mut inner = locked(&self.0);
-            let due = inner.due.is_none_or(|due| due <= now) || inner.asked != asked;
-            let reached = inner.reached == Some(asked);
+            let due = inner.due.is_none_or(|due| due <= now) || inner.input_hash != input_hash;
+            let reached = inner.reached == Some(input_hash);
             if inner.running || !due {
                 return reached;
             }
             inner.running = true;
             (inner.stale, inner.urgent) = (false, false);
-            inner.asked = asked;
-            inner.due = now.checked_add(LOST).ok();
+            inner.input_hash = input_hash;
+            inner.due = now.checked_add(PANIC_RETRY).ok();
         }
         let (this, tasks, ctx) = (self.clone(), ctx, ctx.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
-            let began = Instant::now();
+            let started = Instant::now();
             let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
             if let Ok(outcome) = &result {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().reached(namespace, &object.name, Instant::now());
                 if outcome.status.is_some() {
-                    ctx.watches.keep(&ctx, (&key, &object), &this, input.watched(), &access);
+                    ctx.watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
                 }
             }
-            this.record_result(result, began.elapsed(), Timestamp::now());
+            this.record_result(result, started.elapsed(), Timestamp::now());
         };
         let over = tasks.over.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
-        locked(&self.0).reached == Some(asked)
+        locked(&self.0).reached == Some(input_hash)
     }
 
     fn record_result(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
         let mut inner = locked(&self.0);
         let close =
-            inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::IN_A_ROW + took);
-        let in_a_row = close.map_or(0, |(_, count)| count.saturating_add(1));
-        inner.last = Some((now, in_a_row));
-        let (pause, rest) = match result {
+            inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::CONSECUTIVE + took);
+        let consecutive = close.map_or(0, |(_, count)| count.saturating_add(1));
+        inner.last = Some((now, consecutive));
+        let (pause, min_pause) = match result {
             Ok(GitOpsOutcome { status, complete, verdict, changed, released, requeue_after }) => {
                 if !changed.is_empty() {
-                    inner.news.push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
+                    inner
+                        .events
+                        .push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
                 }
                 if !released.is_empty() {
                     let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&released));
-                    inner.news.push(EventMessage::normal("HandedOver", message));
+                    inner.events.push(EventMessage::normal("HandedOver", message));
                 }
-                let rest = backoff::rest(took, !changed.is_empty(), in_a_row);
-                let pauses = (backoff::pause(requeue_after, verdict.ready, inner.watched), rest);
+                let min_pause = backoff::min_pause(took, !changed.is_empty(), consecutive);
+                let pauses = (backoff::pause(requeue_after, verdict.ready, inner.watched), min_pause);
                 if complete && status.is_some() {
-                    inner.reached = Some(inner.asked);
+                    inner.reached = Some(inner.input_hash);
                 }
                 inner.status = status.or(inner.status.take());
                 inner.verdict = Some(verdict);
@@ -333,27 +335,27 @@ impl Agent {
                 (error.requeue_after(), error.requeue_after())
             }
         };
-        let after = |pause| now.checked_add(SignedDuration::try_from(pause).unwrap_or(LOST)).ok();
-        inner.rests_until = after(rest);
+        let after = |pause| now.checked_add(SignedDuration::try_from(pause).unwrap_or(PANIC_RETRY)).ok();
+        inner.earliest_start = after(min_pause);
         inner.due = after(pause);
         if inner.stale {
-            inner.wake_rested(now);
+            inner.schedule_after_pause(now);
         }
     }
 }
 
 impl Inner {
-    fn wake(&mut self, now: Timestamp) {
+    fn schedule_pass(&mut self, now: Timestamp) {
         if self.running {
             self.stale = true;
         } else {
-            self.wake_rested(now);
+            self.schedule_after_pause(now);
         }
     }
 
-    fn wake_rested(&mut self, now: Timestamp) {
-        let rested = self.rests_until.filter(|_| !self.urgent).map_or(now, |until| until.max(now));
-        self.due = Some(self.due.map_or(rested, |due| due.min(rested)));
+    fn schedule_after_pause(&mut self, now: Timestamp) {
+        let start = self.earliest_start.filter(|_| !self.urgent).map_or(now, |until| until.max(now));
+        self.due = Some(self.due.map_or(start, |due| due.min(start)));
     }
 }
 

@@ -16,9 +16,9 @@ use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{AgentUpgrade, Hold, WindowState};
 
 /// Longest message about an upgrade.
-const LONGEST: usize = 1024;
+const MAX_LENGTH: usize = 1024;
 /// If an upgrade shows no effect this long after its recorded start, it has not started: the cluster was unreachable.
-const BEGINS_WITHIN: SignedDuration = SignedDuration::from_mins(5);
+const START_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
 /// Input of the decision.
 #[derive(Clone, Copy)]
@@ -90,14 +90,14 @@ impl AgentPart {
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
         let field = version.as_ref().map(|(field, _)| *field);
         let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
-        let held = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
-        let (rest_held, version_held) = (held(&split.rest), held(&split.version));
+        let hold_reason = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
+        let (rest_held, version_held) = (hold_reason(&split.rest), hold_reason(&split.version));
         let waits = rest_held.is_some();
-        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_under_way(upgrade, previous, now), window));
+        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_in_progress(upgrade, previous, now), window));
         let recorded = previous.gitops.as_ref().and_then(|gitops| gitops.upgrade.as_ref()?.started_at.clone());
         let may_go = !waits && version_held.is_none() && hold.is_none();
         // It starts once status records it: a write to the cluster before that could not be recognized later.
-        let goes = may_go && recorded.is_some();
+        let proceeds = may_go && recorded.is_some();
         let started_at = match hold {
             Some(_) => None,
             None if may_go && input.has_api => recorded.or_else(|| Some(Time(whole_seconds(now)))),
@@ -105,12 +105,12 @@ impl AgentPart {
         };
         let next = match &hold {
             Some(Hold::OutsideWindow { opens: Some(opens) }) => Some(opens.timestamp()),
-            _ => (started_at.is_some() && upgrade.is_some() && !goes && may_go).then_some(now),
+            _ => (started_at.is_some() && upgrade.is_some() && !proceeds && may_go).then_some(now),
         };
-        let pinned = upgrade.as_ref().filter(|_| !goes).map(|upgrade| upgrade.from.clone());
-        let mut at_present = fields;
+        let pinned = upgrade.as_ref().filter(|_| !proceeds).map(|upgrade| upgrade.from.clone());
+        let mut current = fields;
         if let (Some(field), Some(version)) = (field, &pinned) {
-            at_present.insert(field.to_owned(), version.clone());
+            current.insert(field.to_owned(), version.clone());
         }
         let item = step.clone().map(|step| {
             let only_version = split.rest.is_none();
@@ -118,14 +118,14 @@ impl AgentPart {
         });
         Self {
             waits,
-            version: field.and_then(|field| at_present.get(field).cloned()),
+            version: field.and_then(|field| current.get(field).cloned()),
             next,
-            now: at_present,
+            now: current,
             applied,
             field,
             bundled: version.map(|(_, versions)| versions.bundled),
             of_git,
-            upgrade: upgrade.map(|upgrade| told(&upgrade, version_held, hold.as_ref(), started_at)),
+            upgrade: upgrade.map(|upgrade| upgrade_status(&upgrade, version_held, hold.as_ref(), started_at)),
             step,
             item,
         }
@@ -148,28 +148,31 @@ impl AgentPart {
     }
 
     /// GitOpsReady, with a note about the upgrade that is held.
-    pub fn noting(&self, says: ConditionValue) -> ConditionValue {
+    pub fn with_upgrade_note(&self, condition: ConditionValue) -> ConditionValue {
         let waits = self.upgrade.as_ref().filter(|upgrade| upgrade.started_at.is_none());
-        let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return says };
-        ConditionValue { message: bounded(&format!("{}; upgrade {message}", says.message), LONGEST), ..says }
+        let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return condition };
+        ConditionValue {
+            message: bounded(&format!("{}; upgrade {message}", condition.message), MAX_LENGTH),
+            ..condition
+        }
     }
 }
 
 /// Whether to finish an upgrade though its window has closed: it started recently, or some of it is already applied.
-fn is_under_way(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timestamp) -> bool {
+fn is_in_progress(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timestamp) -> bool {
     let Some(gitops) = &previous.gitops else { return false };
-    let Some(began) = gitops.upgrade.as_ref().and_then(|upgrade| upgrade.started_at.as_ref()) else { return false };
+    let Some(started) = gitops.upgrade.as_ref().and_then(|upgrade| upgrade.started_at.as_ref()) else { return false };
     let has_moved = gitops.version.as_ref().is_some_and(|version| *version != upgrade.from);
-    has_moved || now.duration_since(began.0) < BEGINS_WITHIN
+    has_moved || now.duration_since(started.0) < START_TIMEOUT
 }
 
-fn told(
+fn upgrade_status(
     upgrade: &AgentUpgrade,
-    held: Option<HoldReason>,
+    hold_reason: Option<HoldReason>,
     hold: Option<&Hold>,
     started_at: Option<Time>,
 ) -> AgentUpgradeStatus {
-    let waits = match (held, hold) {
+    let waits = match (hold_reason, hold) {
         (Some(HoldReason::Observe), _) => "changePolicy is Observe".to_owned(),
         (Some(_), _) => "waits for approval".to_owned(),
         (None, Some(hold)) => hold.to_string(),
@@ -182,17 +185,17 @@ fn told(
     AgentUpgradeStatus {
         from: upgrade.from.clone(),
         to: upgrade.to.clone(),
-        message: Some(bounded(&format!("{upgrade}: {waits}"), LONGEST)),
+        message: Some(bounded(&format!("{upgrade}: {waits}"), MAX_LENGTH)),
         next_window,
         started_at,
     }
 }
 
 /// The step in the plan: held, waiting for the control plane or a window, or in progress.
-fn item(step: Step, held: Option<HoldReason>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
+fn item(step: Step, hold_reason: Option<HoldReason>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
     let key = steps::key();
-    let verdict = match (held, hold) {
-        (Some(held), _) => Verdict::Held(step, held),
+    let verdict = match (hold_reason, hold) {
+        (Some(hold_reason), _) => Verdict::Held(step, hold_reason),
         (None, _) if !input.has_api => Verdict::Pending(step, vec![WaitingOn::Resource(cluster_key())]),
         (None, Some(hold)) => {
             let step = Step { reason: Some(hold.to_string()), ..step };

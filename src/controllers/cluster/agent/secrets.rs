@@ -29,7 +29,7 @@ pub enum Missing {
 
 impl Missing {
     /// The operator has no permission to read Secrets in that namespace.
-    fn denied(field: &str, namespace: &str, name: &str, message: &str) -> Self {
+    fn permission_denied(field: &str, namespace: &str, name: &str, message: &str) -> Self {
         let why = format!(
             "{field}: Secret {namespace}/{name} may not be read by the operator: a cluster administrator runs {}",
             role_binding(namespace, message)
@@ -38,7 +38,7 @@ impl Missing {
     }
 
     /// A Secret that is missing or invalid. `why` names it, and the key.
-    pub fn unfit(field: &str, why: impl std::fmt::Display) -> Self {
+    pub fn invalid_secret(field: &str, why: impl std::fmt::Display) -> Self {
         Self::Refused(Refusal::new(Reason::SyncFailed, format!("{field}: {why}")))
     }
 }
@@ -71,7 +71,7 @@ pub async fn git(
     let found = read(reader, namespace, name, SecretUse::Git, field).await?;
     let data = found.map(|secret| secret.data.unwrap_or_default());
     let named = NamedSecret { namespace, name, data: data.as_ref() };
-    validate::secret(url, Some(named)).map_err(|why| Missing::unfit(field, why))?;
+    validate::secret(url, Some(named)).map_err(|why| Missing::invalid_secret(field, why))?;
     Ok(data.map(|data| SecretData(secret_keys::git_keys(url, data))))
 }
 
@@ -86,15 +86,15 @@ pub async fn copy_with(
     let Some(SecretReference { name }) = reference else { return Ok(None) };
     let Some(secret) = read(reader, namespace, name, expected.secret_use(), field).await? else {
         let why = format!("Secret {namespace}/{name} not found: create it, or name another one");
-        return Err(Missing::unfit(field, why));
+        return Err(Missing::invalid_secret(field, why));
     };
     let (kind, data) = (secret.type_.unwrap_or_else(|| "Opaque".to_owned()), secret.data.unwrap_or_default());
     if let Err(why) = secret_keys::keys(expected, (namespace, name), &data) {
-        return Err(Missing::unfit(field, why));
+        return Err(Missing::invalid_secret(field, why));
     }
     if expected == Keys::DockerConfig && kind != DOCKER_CONFIG {
         let why = format!("Secret {namespace}/{name} is of type {kind}; make it anew as one of type {DOCKER_CONFIG}");
-        return Err(Missing::unfit(field, why));
+        return Err(Missing::invalid_secret(field, why));
     }
     Ok(Some(SecretCopy { name: name.clone(), kind, data: SecretData(expected.of(data)) }))
 }
@@ -114,7 +114,7 @@ async fn read(
     let found = match answered("get Secret", api.get_opt(name)).await {
         Ok(found) => found,
         Err(kube::Error::Api(status)) if status.code == 403 => {
-            return Err(Missing::denied(field, namespace, name, &status.message));
+            return Err(Missing::permission_denied(field, namespace, name, &status.message));
         }
         Err(error) => {
             return Err(Missing::Unread(format!(
@@ -126,7 +126,7 @@ async fn read(
     let Some(secret) = found else { return Ok(None) };
     // Checked first: what a Secret lacks must not be disclosed to those who may not use it.
     let (labels, kind) = (secret.metadata.labels.as_ref(), secret.type_.as_deref());
-    secret_use::check((namespace, name), labels, kind, wanted).map_err(|why| Missing::unfit(field, why))?;
+    secret_use::check((namespace, name), labels, kind, wanted).map_err(|why| Missing::invalid_secret(field, why))?;
     Ok(Some(secret))
 }
 
@@ -147,7 +147,9 @@ mod tests {
     #[test]
     fn a_missing_role_binding_is_named_with_the_command_that_makes_it() {
         let message = r#"secrets "fleet" is forbidden: User "system:serviceaccount:platform:keelson-eu" cannot get resource "secrets" in API group "" in the namespace "shop""#;
-        let Missing::Refused(refusal) = Missing::denied("spec.x", "shop", "fleet", message) else { panic!() };
+        let Missing::Refused(refusal) = Missing::permission_denied("spec.x", "shop", "fleet", message) else {
+            panic!()
+        };
         assert_eq!(refusal.reason, Reason::AccessDenied);
         let command = "kubectl create rolebinding keelson-secrets --namespace=shop --clusterrole=keelson-secrets --serviceaccount=platform:keelson-eu";
         assert!(refusal.message.starts_with("spec.x: ") && refusal.message.ends_with(command), "{}", refusal.message);

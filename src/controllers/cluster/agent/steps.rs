@@ -14,7 +14,7 @@ use crate::gitops::{argocd, flux};
 use crate::upgrade::AgentVersions;
 
 /// Longest value that is kept verbatim; a longer one is kept as a prefix and a digest.
-const LONGEST: usize = 512;
+const MAX_LENGTH: usize = 512;
 /// The kind of the agent's step.
 pub const KIND: &str = "gitOpsAgent";
 /// The fields that hold a version.
@@ -79,10 +79,10 @@ fn flatten(at: &str, value: &Value, into: &mut Fields) {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= LONGEST {
+    if text.chars().count() <= MAX_LENGTH {
         return text.to_owned();
     }
-    let start: String = text.chars().take(LONGEST - 64).collect();
+    let start: String = text.chars().take(MAX_LENGTH - 64).collect();
     format!("{start}… (sha256 {})", digest(text, 16))
 }
 
@@ -100,7 +100,7 @@ pub fn applied(previous: &EksClusterStatus) -> Option<Fields> {
 }
 
 /// Keeps from the first status on what an older Keelson left: later statuses no longer show who wrote it.
-pub fn keep_what_was_left(status: &mut EksClusterStatus, previous: &EksClusterStatus) {
+pub fn keep_legacy_agent(status: &mut EksClusterStatus, previous: &EksClusterStatus) {
     if let Some(gitops) = status.gitops.as_mut().filter(|gitops| gitops.applied.is_empty()) {
         gitops.applied = applied(previous).as_ref().map(for_status).unwrap_or_default();
     }
@@ -223,7 +223,7 @@ mod tests {
         // It is kept although the next status shows who writes it.
         let mut status = EksClusterStatus { change_policy: Some(ChangePolicy::Automatic), ..previous.clone() };
         assert_eq!(applied(&status), None, "one that is being installed");
-        keep_what_was_left(&mut status, &previous);
+        keep_legacy_agent(&mut status, &previous);
         assert_eq!(applied(&status), Some(left));
         previous.gitops.as_mut().unwrap().applied = for_status(&all);
         assert_eq!(applied(&previous), Some(all));
@@ -242,6 +242,6 @@ mod tests {
     #[test]
     fn a_long_value_is_shortened_and_still_told_apart() {
         let long = |end: &str| shortened(&format!("{}{end}", "x".repeat(600)));
-        assert!(long("a").chars().count() <= LONGEST && long("a") != long("b"));
+        assert!(long("a").chars().count() <= MAX_LENGTH && long("a") != long("b"));
     }
 }

@@ -21,7 +21,7 @@ use crate::gitops::workload::Access;
 use crate::telemetry::gitops::Watching;
 
 /// Debounce: changes within this time lead to one pass.
-const QUIET: Duration = Duration::from_millis(250);
+const DEBOUNCE: Duration = Duration::from_millis(250);
 
 /// The open watches, by the UID of the cluster.
 pub struct Watches {
@@ -45,7 +45,7 @@ impl Watches {
     }
 
     /// Called when the cluster was reached by `access`: watches its agent from now on, if the limit allows one more.
-    pub fn keep(
+    pub fn ensure(
         &self,
         ctx: &Context,
         cluster: (&str, &ObjectRef<EksCluster>),
@@ -63,7 +63,7 @@ impl Watches {
             Entry::Vacant(vacant) => {
                 let Ok(place) = self.left.clone().try_acquire_owned() else { return };
                 let (sender, receiver) = watch::channel(access.clone());
-                let task = watching(ctx, object.clone(), agent.clone(), kinds.clone(), receiver);
+                let task = watch_agent(ctx, object.clone(), agent.clone(), kinds.clone(), receiver);
                 vacant.insert(Open {
                     kinds,
                     access: sender,
@@ -88,7 +88,7 @@ impl Watches {
 }
 
 /// Watches one cluster, and requests a pass when something changes there or the watch is lost.
-fn watching(
+fn watch_agent(
     ctx: &Context,
     object: ObjectRef<EksCluster>,
     agent: Agent,
@@ -96,26 +96,26 @@ fn watching(
     access: watch::Receiver<Access>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (metrics, queue) = (ctx.metrics.clone(), ctx.queues.clusters.clone());
-    let (tell, mut told) = unbounded_channel();
+    let (sender, mut receiver) = unbounded_channel();
     let following = ctx.workloads.follow(kinds, access, move |what| {
         // Closed only when the whole task ends.
-        let _ = tell.send(what);
+        let _ = sender.send(what);
     });
     let acting = async move {
         // Whether the last signal was `Alive`.
-        let mut seen = false;
+        let mut is_alive = false;
         let mut failing = false;
         let namespace = object.namespace.clone().unwrap_or_default();
         let object_name = object.name.as_str();
-        while let Some(mut what) = told.recv().await {
+        while let Some(mut what) = receiver.recv().await {
             if what != WatchSignal::Alive {
-                tokio::time::sleep(QUIET).await;
-                while let Ok(more) = told.try_recv() {
+                tokio::time::sleep(DEBOUNCE).await;
+                while let Ok(more) = receiver.try_recv() {
                     what = if more == WatchSignal::Alive { what } else { more };
                 }
             }
-            let (before, now) = (seen, Timestamp::now());
-            seen = !matches!(what, WatchSignal::Lost(..));
+            let (was_alive, now) = (is_alive, Timestamp::now());
+            is_alive = !matches!(what, WatchSignal::Lost(..));
             if let WatchSignal::Lost(why, pause) = &what {
                 // Each failure doubles the pause, up to one minute.
                 tracing::warn!(
@@ -131,14 +131,14 @@ fn watching(
                 agent.watched(now);
                 metrics.gitops().reached(&namespace, object_name, Instant::now());
             }
-            if seen && what == WatchSignal::Alive && std::mem::take(&mut failing) {
+            if is_alive && what == WatchSignal::Alive && std::mem::take(&mut failing) {
                 tracing::info!(namespace, object_name, "the cluster's GitOps agent is watched again");
             }
             // A lost watch requests one pass; further passes have an interval of their own.
-            if what == WatchSignal::Alive || (!seen && !before) {
+            if what == WatchSignal::Alive || (!is_alive && !was_alive) {
                 continue;
             }
-            let Some(due) = agent.options(now) else { continue };
+            let Some(due) = agent.request_pass(now) else { continue };
             tokio::time::sleep(due.duration_since(now).try_into().unwrap_or_default()).await;
             queue.push(object.clone());
         }

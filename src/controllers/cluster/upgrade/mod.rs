@@ -33,19 +33,19 @@ use crate::upgrade::{
     remaining_steps,
 };
 use observation::Read;
-use workload::{Known, WorkloadReads};
+use workload::{WorkloadReads, WorkloadState};
 
 /// Maximum age of the observation on which a control plane step starts.
-const FRESH: Duration = Duration::from_secs(20);
+const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(20);
 
 /// State kept between two reconciles. It can be lost without harm: it is read again.
 #[derive(Default)]
-pub struct Remembered {
+pub struct UpgradeState {
     preflight: Option<(Preflight, Timestamp)>,
     workload: WorkloadReads,
 }
 
-impl Remembered {
+impl UpgradeState {
     /// On the user's request: repeats the checks, from data that is read from now on.
     pub fn forget(&mut self) {
         self.preflight = None;
@@ -57,7 +57,7 @@ impl Remembered {
 pub(super) struct Upgrade {
     pub decision: Decision,
     goal: Goal,
-    seen: Observation,
+    observed: Observation,
     window: WindowState,
     soak: Option<Soak>,
     preflight: Option<Preflight>,
@@ -72,7 +72,7 @@ impl Upgrade {
     }
 
     /// `status.upgrade`, and the message of its conditions.
-    pub fn told(
+    pub fn status_and_message(
         &self,
         previous: &EksClusterStatus,
         report: &Report,
@@ -83,7 +83,7 @@ impl Upgrade {
             version_before: previous.version.as_deref(),
             decision: &self.decision,
             goal: self.goal.version,
-            control_plane: self.seen.control_plane,
+            control_plane: self.observed.control_plane,
             plan: &report.plan,
             ended: &report.ended,
             preflight: self.preflight.as_ref(),
@@ -124,27 +124,27 @@ impl Reconcile<'_> {
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
         let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &super::State<_, _>| {
-            let seen = observation::seen(&state.memory, &self.cluster.spec, &groups, read)?;
-            Some((decide(&goal, &seen, &clock, made.as_ref().map(|(preflight, _)| preflight)), seen))
+            let observed = observation::observe(&state.memory, &self.cluster.spec, &groups, read)?;
+            Some((decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight)), observed))
         };
-        let (mut decision, mut seen) = decided(&made, &read, self.state)?;
-        let mut known = Known::Reading(None);
+        let (mut decision, mut observed) = decided(&made, &read, self.state)?;
+        let mut known = WorkloadState::Reading(None);
         if decision.is_upgrade() {
-            known = self.workload_known(cloud).await;
+            known = self.workload_state(cloud).await;
             read.nodes = known.reading().map(|reading| reading.nodes.clone());
             read.unread = match &known {
-                Known::Read(_) => None,
-                Known::Reading(_) => Some(UnreadNodes::Reading),
-                Known::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
+                WorkloadState::Read(_) => None,
+                WorkloadState::Reading(_) => Some(UnreadNodes::Reading),
+                WorkloadState::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
                     .filter(|_| self.cluster.spec.upgrade.unreadable_nodes == UnreadableNodesPolicy::Block),
             };
-            (decision, seen) = decided(&made, &read, self.state)?;
+            (decision, observed) = decided(&made, &read, self.state)?;
         }
         if let Some(to) = self.preflight_due(&decision, made.as_ref())
-            && !matches!(known, Known::Reading(_))
+            && !matches!(known, WorkloadState::Reading(_))
         {
-            made = Some((self.preflight(cloud, &seen, &decision, (&groups, &known), to).await, self.now));
-            (decision, seen) = decided(&made, &read, self.state)?;
+            made = Some((self.preflight(cloud, &observed, &decision, (&groups, &known), to).await, self.now));
+            (decision, observed) = decided(&made, &read, self.state)?;
         }
         if decision.preflight_for().is_none() {
             made = None;
@@ -156,12 +156,12 @@ impl Reconcile<'_> {
             decision.targets.control_plane = at;
         }
         let preflight = made.map(|(preflight, _)| preflight);
-        Some(Upgrade { decision, goal, seen, window, soak, preflight, support })
+        Some(Upgrade { decision, goal, observed, window, soak, preflight, support })
     }
 
     fn is_fresh(&self) -> bool {
         let observed_at = self.state.memory.get(&cluster_key()).and_then(|entry| entry.observed_at);
-        observed_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
+        observed_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= MAX_OBSERVATION_AGE)
     }
 
     /// Maximum age of a read that is shared by all clusters: not from before this process started, or a user
@@ -221,15 +221,15 @@ impl Reconcile<'_> {
     }
 
     fn is_under_way(&self) -> bool {
-        Facts(&self.state.memory).cluster().is_some_and(|seen| seen.operation.is_some())
+        Facts(&self.state.memory).cluster().is_some_and(|observed| observed.operation.is_some())
     }
 
     async fn preflight(
         &self,
         cloud: &Cloud,
-        seen: &Observation,
+        observed: &Observation,
         decision: &Decision,
-        (groups, workload): (&[Arc<NodeGroup>], &Known),
+        (groups, workload): (&[Arc<NodeGroup>], &WorkloadState),
         to: KubernetesVersion,
     ) -> Preflight {
         let spec = &self.cluster.spec;
@@ -258,7 +258,7 @@ impl Reconcile<'_> {
         let checks = vec![
             preflight::insights(spec.upgrade.insights, to, insights.as_deref()),
             preflight::version_offered(to, versions.as_ref(), today),
-            preflight::addon_compatibility(&seen.addons, spec.upgrade.addons, seen.control_plane, to),
+            preflight::addon_compatibility(&observed.addons, spec.upgrade.addons, observed.control_plane, to),
             preflight::free_addresses(free.as_deref()),
             preflight::node_groups(&observation::health(groups)),
             preflight::disruption_budgets(budgets, replaced),
@@ -267,24 +267,24 @@ impl Reconcile<'_> {
     }
 
     /// The workload cluster's last answer. Starts a read in the background if one is due.
-    async fn workload_known(&self, cloud: &Cloud) -> Known {
+    async fn workload_state(&self, cloud: &Cloud) -> WorkloadState {
         let reads = &self.state.kind.upgrade.workload;
         let drift = self.ctx.settings.intervals.drift;
         if reads.is_due(self.now, drift) {
-            reads.begin(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
+            reads.start_read(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
         }
         reads.known(self.now)
     }
 
     /// Warns that AWS's support of the version ends soon. Returns the marker to keep so that each warning is
     /// published once.
-    pub(super) fn warn_of_support(&self, upgrade: &Upgrade, told: Option<&str>) -> Option<String> {
-        let before = told.and_then(|told| told.parse().ok());
+    pub(super) fn warn_of_support(&self, upgrade: &Upgrade, published: Option<&str>) -> Option<String> {
+        let before = published.and_then(|published| published.parse().ok());
         let today = self.now.to_zoned(TimeZone::UTC).date();
         let due = upgrade.support.and_then(|dates| {
-            support::warning(upgrade.seen.control_plane, dates, self.cluster.spec.support_type, today, before)
+            support::warning(upgrade.observed.control_plane, dates, self.cluster.spec.support_type, today, before)
         });
-        let Some(warning) = due else { return told.map(str::to_owned) };
+        let Some(warning) = due else { return published.map(str::to_owned) };
         self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::SupportEnding, warning.to_string())]);
         Some(warning.told.to_string())
     }

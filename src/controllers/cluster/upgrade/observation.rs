@@ -30,10 +30,10 @@ pub struct Read {
 }
 
 /// Everything observed. `None`: there is no control plane that could be upgraded.
-pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
+pub fn observe(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
     let facts = Facts(memory);
     let cluster = facts.cluster()?;
-    let control_plane_work = work(cluster)?;
+    let control_plane_work = control_plane_work(cluster)?;
     let others = read.nodes.as_ref().map(|nodes| &nodes.others);
     Some(Observation {
         control_plane: facts.of_cluster("version")?.parse().ok()?,
@@ -47,7 +47,7 @@ pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], r
 }
 
 /// `None`: it is being created or deleted, or has failed.
-fn work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
+fn control_plane_work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
     let is_version = |kind: &str| matches!(kind, "VersionUpdate" | "VersionRollback");
     match &cluster.phase {
         Phase::Ready | Phase::Incomplete => Some(ControlPlaneWork::Idle),
@@ -63,23 +63,23 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAd
     let there = memory.iter().filter(|(key, _)| key.kind() == "addon");
     there
         .filter_map(|(key, _)| {
-            let seen = memory.observed(key)?;
+            let observed = memory.observed(key)?;
             let listed = spec.addons.iter().find(|addon| addon.name == key.name());
             Some(ObservedAddon {
                 name: key.name().to_owned(),
-                installed: seen.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
+                installed: observed.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
                 wanted: listed.map(|addon| Wanted::from(addon.version())),
-                state: addon_state(seen),
+                state: addon_state(observed),
                 offered: read.offers.get(key.name()).cloned().unwrap_or_default(),
             })
         })
         .collect()
 }
 
-fn addon_state(seen: &AnyObservation) -> AddonState {
-    match &seen.phase {
+fn addon_state(observed: &AnyObservation) -> AddonState {
+    match &observed.phase {
         // It may never clear, and would block the upgrade forever.
-        _ if seen.state == "DEGRADED" && seen.operation.is_none() => AddonState::Settled,
+        _ if observed.state == "DEGRADED" && observed.operation.is_none() => AddonState::Settled,
         Phase::Ready | Phase::Incomplete => AddonState::Settled,
         Phase::Busy { .. } => AddonState::Busy,
         Phase::Failed { .. } => AddonState::Failed,
@@ -132,12 +132,12 @@ fn minor(kubelet: &str) -> Option<KubernetesVersion> {
 
 /// Health of the node groups, by name.
 pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
-    let told = |issues: &[HealthIssue]| {
-        let told = issues.iter().map(|issue| match &issue.message {
+    let describe = |issues: &[HealthIssue]| {
+        let texts = issues.iter().map(|issue| match &issue.message {
             Some(message) => format!("{}: {message}", issue.code),
             None => issue.code.clone(),
         });
-        told.collect::<Vec<_>>().join("; ")
+        texts.collect::<Vec<_>>().join("; ")
     };
     let health = |group: &Arc<NodeGroup>| {
         let status = group.status.as_ref()?;
@@ -147,7 +147,7 @@ pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
         } else if status.health_issues.is_empty() {
             NodeGroupHealth::Healthy
         } else {
-            NodeGroupHealth::Degraded(told(&status.health_issues))
+            NodeGroupHealth::Degraded(describe(&status.health_issues))
         })
     };
     groups.iter().filter_map(|group| Some((group.node_group_name(), health(group)?))).collect()
@@ -157,11 +157,11 @@ pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
 pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option<&str>) -> Option<String> {
     let facts = Facts(memory);
     let addon = memory.iter().filter(|(key, _)| key.kind() == "addon").find_map(|(key, _)| {
-        let seen = memory.observed(key)?;
-        (seen.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), seen.state))
+        let observed = memory.observed(key)?;
+        (observed.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), observed.state))
     });
-    let cluster = facts.cluster().filter(|seen| seen.state != "ACTIVE");
-    let cluster = cluster.map(|seen| format!("the control plane is {}", seen.state));
+    let cluster = facts.cluster().filter(|observed| observed.state != "ACTIVE");
+    let cluster = cluster.map(|observed| format!("the control plane is {}", observed.state));
     let group = groups.iter().find(|group| !group.spec.suspend && !super::super::status::is_ready(group));
     let group = group.map(|group| format!("node group {} is not ready", group.node_group_name()));
     cluster.or(addon).or(group).or(agent_fails.map(|why| format!("the GitOps agent: {why}")))

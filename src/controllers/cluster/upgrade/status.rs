@@ -18,7 +18,7 @@ use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
 
 /// Longest message about an upgrade.
-const LONGEST: usize = 1024;
+const MAX_LENGTH: usize = 1024;
 
 /// Input of the status.
 pub struct Input<'a> {
@@ -47,13 +47,13 @@ pub struct Input<'a> {
 }
 
 /// The EKS operation in progress for the step.
-struct Under<'a> {
+struct InProgress<'a> {
     update_id: Option<&'a str>,
     since: Timestamp,
     until: Timestamp,
 }
 
-fn under_way<'a>(plan: &'a Plan, step: &Step) -> Option<Under<'a>> {
+fn in_progress<'a>(plan: &'a Plan, step: &Step) -> Option<InProgress<'a>> {
     let keys: Vec<Key> = match step {
         Step::ControlPlane { .. } | Step::Rollback { .. } => vec![cluster_key()],
         Step::Addons { moves, .. } => moves.iter().map(|one| Key::named("addon", &one.name)).collect(),
@@ -62,7 +62,7 @@ fn under_way<'a>(plan: &'a Plan, step: &Step) -> Option<Under<'a>> {
     keys.iter().find_map(|key| match plan.verdict(key)? {
         Verdict::Waiting { since, until, operation, .. } => {
             let update_id = operation.as_ref().map(|operation| operation.id.as_str());
-            Some(Under { update_id, since: *since, until: *until })
+            Some(InProgress { update_id, since: *since, until: *until })
         }
         _ => None,
     })
@@ -99,7 +99,7 @@ impl Input<'_> {
             State::Settled => return None,
             State::Running(step) => {
                 let mut text = counted(step.to_string());
-                if let Some(Under { update_id, since, until }) = under_way(self.plan, step) {
+                if let Some(InProgress { update_id, since, until }) = in_progress(self.plan, step) {
                     let update = update_id.map(|id| format!(", update {id}")).unwrap_or_default();
                     text = format!("{text}{update}: {}", timed(crate::engine::Action::Update, since, until, self.now));
                 }
@@ -111,7 +111,7 @@ impl Input<'_> {
                 format!("{}: {}", counted(next.to_string()), why.join("; "))
             }
         };
-        Some(bounded(&text, LONGEST))
+        Some(bounded(&text, MAX_LENGTH))
     }
 
     /// The whole of `status.upgrade`.
@@ -122,26 +122,26 @@ impl Input<'_> {
         let path = remaining_steps::path(from, self.goal);
         let reached = path.iter().position(|version| *version == self.control_plane).map_or(0, |at| at + 1);
         let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-        let under = match &self.decision.state {
-            State::Running(step) => under_way(self.plan, step),
+        let running = match &self.decision.state {
+            State::Running(step) => in_progress(self.plan, step),
             _ => None,
         };
         let was = !previous.path.is_empty() && previous.to.as_deref() == Some(&self.goal.to_string());
-        let told = is_upgrade || was;
+        let is_shown = is_upgrade || was;
         let opens = match self.window {
             WindowState::Closed { opens } => opens.as_ref().map(rfc3339),
             WindowState::Always | WindowState::Open { .. } => None,
         };
         UpgradeStatus {
-            from: told.then(|| from.to_string()),
-            to: told.then(|| self.goal.to_string()),
-            path: if told { path.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            from: is_shown.then(|| from.to_string()),
+            to: is_shown.then(|| self.goal.to_string()),
+            path: if is_shown { path.iter().map(ToString::to_string).collect() } else { Vec::new() },
             step: is_upgrade.then(|| number((reached + 1).min(path.len()))),
             steps: self.count().filter(|_| is_upgrade).map(|(_, of)| number(of)),
-            update_id: under.as_ref().and_then(|under| under.update_id).map(str::to_owned),
+            update_id: running.as_ref().and_then(|running| running.update_id).map(str::to_owned),
             message: self.message(),
-            since: under.as_ref().map(|under| whole_seconds(under.since)),
-            expected_end: under.as_ref().map(|under| whole_seconds(under.until)),
+            since: running.as_ref().map(|running| whole_seconds(running.since)),
+            expected_end: running.as_ref().map(|running| whole_seconds(running.until)),
             node_group_version: self.decision.targets.node_groups.map(|version| version.to_string()),
             soak: self.soak.filter(|_| is_upgrade).map(|soak| SoakStatus {
                 seconds: i64::try_from(soak.counted).unwrap_or(i64::MAX),
@@ -203,7 +203,7 @@ fn with_due(text: &str, decision: &Decision) -> String {
         return text.to_owned();
     }
     let due: Vec<_> = decision.due.iter().map(ToString::to_string).collect();
-    bounded(&format!("{text}; left to you: {}", due.join("; ")), LONGEST)
+    bounded(&format!("{text}; left to you: {}", due.join("; ")), MAX_LENGTH)
 }
 
 fn of_hold(why: &Hold) -> Reason {
@@ -218,8 +218,8 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
     let message = message.unwrap_or_default();
     match (base, &decision.state) {
         (base @ (Overall::Stalled(_) | Overall::Observed(_) | Overall::Suspended(_)), _) => base,
-        (Overall::Ready(says), State::Settled) => {
-            Overall::Ready(ConditionValue { message: with_due(&says.message, decision), ..says })
+        (Overall::Ready(condition), State::Settled) => {
+            Overall::Ready(ConditionValue { message: with_due(&condition.message, decision), ..condition })
         }
         (base, State::Settled) => base,
         (_, State::Blocked { .. }) => Overall::Stalled(ConditionValue::false_(Reason::UpgradeBlocked, message)),
@@ -228,9 +228,9 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
             Overall::Reconciling(ConditionValue::false_(of_hold(why), message))
         }
         // Newer add-ons of the same Kubernetes version: nothing waits for them.
-        (Overall::Ready(says), State::Holding { .. }) => Overall::Ready(ConditionValue {
-            message: bounded(&format!("{}; due: {message}", says.message), LONGEST),
-            ..says
+        (Overall::Ready(condition), State::Holding { .. }) => Overall::Ready(ConditionValue {
+            message: bounded(&format!("{}; due: {message}", condition.message), MAX_LENGTH),
+            ..condition
         }),
         (base, State::Holding { .. }) => base,
     }
@@ -247,7 +247,7 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
         State::Blocked { .. } => Reason::UpgradeBlocked,
     };
     let steps: Vec<_> = decision.way.iter().map(ToString::to_string).collect();
-    ConditionValue::false_(reason, bounded(&steps.join("; "), LONGEST))
+    ConditionValue::false_(reason, bounded(&steps.join("; "), MAX_LENGTH))
 }
 
 /// The remaining steps that are not in the engine's plan yet. `version_of`: the version of a node group, by its name
@@ -275,24 +275,24 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
         }
     };
     let running = matches!(decision.state, State::Running(_));
-    let not_asked = |(n, one): (usize, &Step)| {
+    let remaining_steps_of = |(n, one): (usize, &Step)| {
         let mut steps = of(one);
         match one {
             // Add-ons are updated in turns: those that wait are not in the engine's plan either.
             Step::Addons { moves, .. } if running && n == 0 => {
-                let asked = |key: &Key| {
+                let is_requested = |key: &Key| {
                     moves.iter().any(|one| {
                         decision.targets.addons.contains_key(&one.name) && *key == Key::named("addon", &one.name)
                     })
                 };
-                steps.retain(|(key, _)| !asked(key));
+                steps.retain(|(key, _)| !is_requested(key));
             }
             _ if running && n == 0 => steps.clear(),
             _ => {}
         }
         steps
     };
-    let steps = decision.way.iter().enumerate().flat_map(not_asked).collect();
+    let steps = decision.way.iter().enumerate().flat_map(remaining_steps_of).collect();
     Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
