@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_take_durations_as_people_write_them() {
+    fn flags_accept_kubernetes_style_durations() {
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert!(duration("soon").is_err() && duration("-1s").is_err());
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_have_their_full_time_unless_a_test_shortens_them() {
+    fn deadlines_have_their_full_time_by_default() {
         assert_eq!(parsed(&[]).settings.wait_scale, 1.0);
         assert_eq!(parsed(&["--wait-deadline-scale=0.01"]).settings.wait_scale, 0.01);
         assert!(scale("0").is_err() && scale("-1").is_err() && scale("inf").is_err());
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_looked_for_less_often_with_an_event_queue_unless_it_is_said_how_often() {
+    fn an_event_queue_lengthens_the_default_drift_interval() {
         let drift = |flags: &[&str]| parsed(flags).settings.intervals.drift.as_secs();
         let queue = "--event-queue-url=https://sqs.eu-west-1.amazonaws.com/111122223333/keelson-events";
         assert_eq!(drift(&[]), 600);

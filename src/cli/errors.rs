@@ -34,15 +34,17 @@ fn format_kube_error(error: &kube::Error) -> String {
                     "{message}: the API server does not know you: log in again, or choose another context of KUBECONFIG"
                 ),
                 403 => format!(
-                    "{message}: ask an administrator of the management cluster for that right (docs/install.md, People)"
+                    "{message}: ask an administrator of the management cluster for that permission (docs/install.md, \
+                     People)"
                 ),
                 // For a missing object the server names it; for a kind that is not served it reports a missing page.
                 404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
                     format!(
-                        "{message}: are Keelson's CRDs installed in this cluster, and is KUBECONFIG's context the management cluster's?"
+                        "{message}: are Keelson's CRDs installed in this cluster, and is KUBECONFIG's context the \
+                         management cluster's?"
                     )
                 }
-                409 => format!("{message}: somebody changed it meanwhile: try again"),
+                409 => format!("{message}: it was changed meanwhile: try again"),
                 429 | 500..=599 => format!("{message}: the API server cannot answer now: try again"),
                 _ => message.to_owned(),
             }
@@ -59,7 +61,7 @@ fn format_kube_error(error: &kube::Error) -> String {
         }
         // The parser quotes its input, which may be anything.
         kube::Error::SerdeError(_) => {
-            "the API server's answer cannot be read: is this keelson of the version of the CRDs?".to_owned()
+            "the API server's answer cannot be read: does this keelson have the version of the CRDs?".to_owned()
         }
         other => format_causes(other),
     }
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_not_repeated() {
         let error = std::io::Error::other("no such host");
         let error = anyhow::Error::from(error).context("cannot reach AWS: no such host").context("plan --live");
         assert_eq!(format_error(&error), "plan --live: cannot reach AWS: no such host");
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_says_comes_with_what_to_do_and_without_its_structures() {
+    fn api_server_errors_include_advice_and_no_rust_structures() {
         let table = [
             (401, "Unauthorized", "", "log in again"),
             (403, "eksclusters.keelson.dev \"a\" is forbidden", "a", "ask an administrator"),
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_server_that_is_away_is_told_with_why() {
+    fn an_unreachable_api_server_is_reported_with_the_cause() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::from(kube::Error::Service(Box::new(refused)));
         let text = format_error(&error);

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn approve(args: &Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
+    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let objects = Objects { client, namespace };
     let approver = if args.annotation { None } else { Some(objects.approver().await) };
@@ -67,8 +67,8 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
         for (object, annotation) in &waiting {
             if approver.is_none() && !object.takes_annotations() {
                 bail!(
-                    "{}: the operator takes no approval by annotation (--require-approval-objects): approve without --annotation, or ask \
-                     somebody who has the ClusterRole keelson-approve",
+                    "{}: the operator accepts no approval by annotation (--require-approval-objects): approve without \
+                     --annotation, or ask a user with the ClusterRole keelson-approve",
                     object.title()
                 );
             }
@@ -103,7 +103,7 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
         match object.standing() {
             ApprovalState::Waits(annotation) => waiting.push((object, annotation)),
             ApprovalState::Outdated => {
-                bail!("{}: its spec is newer than its plan: wait until it is planned anew", object.title())
+                bail!("{}: its spec is newer than its plan: wait for the new plan", object.title())
             }
             ApprovalState::Approved | ApprovalState::Nothing(_) => {}
         }
@@ -114,7 +114,7 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
         let others: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
         waiting.retain(|(object, _)| object.hash() == hash);
         if waiting.is_empty() {
-            bail!("no plan {hash} waits; what does: {}", others.join("; "));
+            bail!("no plan {hash} waits for approval; waiting are: {}", others.join("; "));
         }
     }
     Ok(waiting)
@@ -122,7 +122,7 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
 
 fn nothing_waits(found: &[Planned]) -> String {
     let line = |object: &Planned| match object.standing() {
-        ApprovalState::Approved => format!("{}: approved, and the operator is about to take it up\n", describe(object)),
+        ApprovalState::Approved => format!("{}: approved, and not yet processed by the operator\n", describe(object)),
         ApprovalState::Nothing(ready_message) => {
             format!("{}: nothing waits for approval; {ready_message}\n", object.title())
         }
@@ -144,14 +144,15 @@ fn show(waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
 fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
     let asks = !args.yes && args.hash.is_none();
     if again && !asks {
-        bail!("a plan changed while it was approved: look at it, and approve again");
+        bail!("a plan changed during its approval: review it, and approve again");
     }
     if !asks {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
         bail!(
-            "there is no terminal to ask on: look at the plan, and approve it with --hash HASH, or whatever waits with --yes"
+            "there is no terminal to ask on: review the plan, and approve it with --hash HASH, or everything that \
+             waits with --yes"
         );
     }
     eprint!("{}Approve? [y/N] ", if again { "The plan changed. " } else { "" });

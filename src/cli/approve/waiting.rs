@@ -42,7 +42,7 @@ impl std::str::FromStr for Target {
         let kind = match kind.to_lowercase().as_str() {
             "ekscluster" | "eksclusters" | "ekc" => Kind::EksCluster,
             "nodegroup" | "nodegroups" | "ng" => Kind::NodeGroup,
-            _ => return Err(format!("{kind:?} has no plans; write NAME, ekscluster/NAME or nodegroup/NAME")),
+            _ => return Err(format!("{kind:?} has no plans; use NAME, ekscluster/NAME or nodegroup/NAME")),
         };
         if name.is_empty() {
             return Err("the name is missing".to_owned());
@@ -176,7 +176,7 @@ impl Planned {
             let ready = self.conditions.iter().find(|one| one.type_ == "Ready");
             let ready_message = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
             return ApprovalState::Nothing(
-                ready_message.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()),
+                ready_message.unwrap_or_else(|| "the operator has not observed it yet".to_owned()),
             );
         }
         if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_waits_until_its_own_hash_is_named() {
+    fn a_plan_waits_until_its_hash_is_approved() {
         let waits = |text: &str| ApprovalState::Waits(ApprovalAnnotation::approve(text));
         assert_eq!(cluster(|_| ()).standing(), waits("3f9a1c20"));
         assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_approval_object_that_is_not_decided_is_not_given_again() {
+    fn an_undecided_plan_approval_is_not_created_twice() {
         let approval = |spec: Value, state: Value| -> PlanApproval {
             let metadata = json!({"name": "a"});
             serde_json::from_value(json!({
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_keeps_nobody_from_approving_by_an_object() {
+    fn an_annotation_does_not_prevent_approval_by_an_object() {
         let mut annotated =
             cluster(|object| object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: "3f9a1c20"}));
         assert_eq!(annotated.standing(), ApprovalState::Approved);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_names_no_annotation_takes_none() {
+    fn annotations_are_rejected_when_the_message_offers_none() {
         let with_message =
             |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
         let approvals =
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_deletion_waits_for_its_own_word() {
+    fn a_held_deletion_waits_for_its_own_release() {
         let held_deletion = |annotation: Option<&str>| {
             cluster(|object| {
                 object["status"]["deletion"] = json!({"release": "9f86d081884c7d65"});
@@ -323,21 +323,21 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_of_an_older_spec_is_not_approved() {
+    fn a_plan_of_an_older_spec_cannot_be_approved() {
         assert_eq!(cluster(|object| object["metadata"]["generation"] = json!(4)).standing(), ApprovalState::Outdated);
     }
 
     #[test]
-    fn what_does_not_wait_says_how_it_is() {
+    fn an_object_that_does_not_wait_shows_its_ready_condition() {
         let ready =
             |reason: &str| cluster(|object| object["status"]["conditions"][0]["reason"] = json!(reason)).standing();
         assert_eq!(ready("Available"), ApprovalState::Nothing("Available: plan 3f9a1c20 waits".to_owned()));
         let new = cluster(|object| drop(object["status"].take())).standing();
-        assert_eq!(new, ApprovalState::Nothing("the operator has not looked at it yet".to_owned()));
+        assert_eq!(new, ApprovalState::Nothing("the operator has not observed it yet".to_owned()));
     }
 
     #[test]
-    fn objects_are_named_as_kubectl_does() {
+    fn targets_have_the_syntax_of_kubectl() {
         let target = |text: &str| text.parse::<Target>();
         assert_eq!(target("demo"), Ok(Target { kind: Kind::EksCluster, name: "demo".to_owned() }));
         assert_eq!(target("ekc/demo"), target("demo"));

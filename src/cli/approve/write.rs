@@ -84,7 +84,8 @@ impl Objects {
         match self.approvals().create(&PostParams::default(), &approval).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 403 => bail!(
-                "{}: {}; ask for the ClusterRole keelson-approve, or approve with --annotation where the operator takes annotations",
+                "{}: {}; ask for the ClusterRole keelson-approve, or approve with --annotation where the operator \
+                 accepts annotations",
                 object.title(),
                 status.message
             ),

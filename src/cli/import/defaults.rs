@@ -66,7 +66,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn defaults_go_and_what_people_want_to_see_stays() {
+    fn defaults_are_removed_except_important_fields() {
         let mut object = json!({"kind": "EksCluster", "spec": {
             "region": "eu-west-1", "version": "1.34", "changePolicy": "Automatic", "adoptionPolicy": "Adopt", "suspend": false,
             "network": {"existing": {"subnetIds": ["subnet-1"]}},
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_endpoint_tells_no_ranges() {
+    fn a_private_endpoint_has_no_public_ranges() {
         let mut object = json!({"kind": "EksCluster", "spec": {
             "endpointAccess": {"public": false, "publicCidrs": ["0.0.0.0/0"], "private": true},
         }});

@@ -24,7 +24,7 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clusters = runtime.block_on(read(region, which))?;
     if clusters.is_empty() {
-        eprintln!("there are no clusters in {region} to import");
+        eprintln!("no clusters to import in {region}");
         return Ok(());
     }
     let mut taken = BTreeSet::new();
@@ -32,7 +32,7 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
         clusters.iter().map(|cluster| manifest(cluster, region, placing, &mut taken)).collect::<Result<_, _>>()?;
     let manifest = manifest.join("---\n");
     crate::cli::print(&manifest)?;
-    crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
+    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
 }
 
 async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>> {
@@ -42,9 +42,9 @@ async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>>
             let cluster = one(&aws, name).await?;
             if let Some(owner) = cluster.owner() {
                 bail!(
-                    "cluster {name} belongs to {owner}: its manifest is there already. Where that object is no more, apply it \
-                     again under its name and run keelson recover; or remove the tags keelson.dev/owner, keelson.dev/cluster and \
-                     keelson.dev/resource of the cluster and what is in it first"
+                    "cluster {name} belongs to {owner}: it already has a manifest. If that object no longer exists, \
+                     apply it again under its name and run keelson recover; or first remove the tags \
+                     keelson.dev/owner, keelson.dev/cluster and keelson.dev/resource of the cluster and its resources"
                 );
             }
             Ok(vec![cluster])
@@ -105,11 +105,11 @@ fn manifest(
 
 fn comments(of: &Inventory, notes: &[Note]) -> Vec<String> {
     let about = format!(
-        "{}, by `keelson import`. `keelson plan -f FILE --live` shows what comes of it: nothing is created, updated or deleted, \
-         only taken over.",
+        "{}, by `keelson import`. `keelson plan -f FILE --live` shows the result: nothing is created, updated or \
+         deleted, only adopted.",
         of.arn()
     );
-    let account = "Its AwsAccount has to allow that: spec.adoption, with policy: Allow.".to_owned();
+    let account = "Its AwsAccount must allow that: spec.adoption, with policy: Allow.".to_owned();
     [about, account].into_iter().chain(notes.iter().map(ToString::to_string)).collect()
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_object_has_a_name_of_its_own() {
+    fn object_names_are_unique() {
         let mut taken = BTreeSet::new();
         let names: Vec<_> =
             ["demo", "demo", "demo-2"].map(|name| free_name(name.into(), "EksCluster", &mut taken)).into();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_cluster_as_people_read_it() {
+    fn manifest_of_an_unusual_cluster() {
         let placing = Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) };
         let text = manifest(&inventory::odd(), "eu-west-1", &placing, &mut BTreeSet::new()).unwrap();
         insta::assert_snapshot!(text);

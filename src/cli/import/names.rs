@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kubernetes_takes_the_names() {
+    fn names_are_valid_in_kubernetes() {
         for (eks, expected) in [("demo", "demo"), ("Team_A-Prod", "team-a-prod"), ("A_", "a"), ("x__y", "x--y")] {
             assert_eq!(object_name(eks), expected);
         }

@@ -86,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_object_begins_with_what_it_is() {
+    fn identity_fields_come_first() {
         let object = json!({
             "apiVersion": "v1", "kind": "X", "metadata": {"namespace": "ns", "name": "x"},
             "spec": {"addons": [{"configuration": {}, "name": "a"}], "region": "eu-west-1", "version": "1.34"},
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_as_it_was() {
+    fn written_objects_are_read_back_unchanged() {
         let odd = json!({"a": "1.34", "b": "true", "c": "a: b # c", "d": "x\ny\n", "e": [], "f": {}, "g": 5, "h": "no",
                          "i": null, "j": "- k", "k": "0123", "l": "", "m": "ö\u{2028}", "n": "1e3", "o": "~"});
         let text = manifest(&[], std::slice::from_ref(&odd)).unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn no_comment_ends_before_its_line() {
+    fn comments_contain_no_line_breaks() {
         let comments = ["evil\r\nkind: X\u{2028}kind: Y\u{85}kind: Z\rkind: W".to_owned()];
         let text = manifest(&comments, &[json!({"kind": "Good"})]).unwrap();
         assert!(text.lines().filter(|line| !line.starts_with('#')).eq(["---", "kind: Good"]), "{text}");

@@ -125,7 +125,7 @@ fn view(cluster: &EksCluster, memory: &Memory) -> ClusterView {
         version: facts.of_cluster("version"),
         subnets: subnets.collect(),
         node_role_arn: facts.node_role_arn(),
-        not_ready: (!facts.has_api()).then(|| "the control plane is not there yet".to_owned()),
+        not_ready: (!facts.has_api()).then(|| "the control plane does not exist yet".to_owned()),
         tags: cluster.spec.tags.clone(),
     }
 }

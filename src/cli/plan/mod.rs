@@ -206,7 +206,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         NetworkKind::Existing(_) => Vec::new(),
     };
     let nodes = if groups.is_empty() {
-        Nodes::NotYet("it runs on nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
+        Nodes::NotYet("it needs nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
     } else {
         Nodes::Ready
     };
@@ -301,18 +301,18 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_of_the_minimal_manifest() {
+    fn plan_of_the_minimal_manifest() {
         insta::assert_snapshot!(planned("minimal.yaml"));
     }
 
     #[test]
-    fn the_plan_on_an_existing_network_makes_no_network() {
+    fn plan_on_an_existing_network_creates_no_network() {
         let text = planned("existing-network.yaml");
         assert!(!text.contains("VPC") && text.contains("control plane"), "{text}");
     }
 
     #[test]
-    fn every_example_with_a_cluster_is_planned() {
+    fn every_example_cluster_has_a_plan() {
         fn manifests(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_would_refuse_is_refused_here() {
+    fn specs_that_the_operator_refuses_are_refused() {
         let manifest = |change: fn(&str) -> String| {
             let text =
                 std::fs::read_to_string(format!("{}/examples/minimal.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();

@@ -25,7 +25,7 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
             .into_iter()
             .map(|(key, slot)| format!("{} ({})", label(key), format_duration(slot.takes)))
             .collect();
-        let _ = writeln!(out, "About {} in all. What decides it: {}.", format_duration(end), path.join(", then "));
+        let _ = writeln!(out, "About {} in all. The longest path: {}.", format_duration(end), path.join(", then "));
     }
 }
 
@@ -60,13 +60,13 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     }
     match settled {
         0 => {}
-        1 => out.push_str("  one resource is as asked\n"),
+        1 => out.push_str("  one resource matches the spec\n"),
         many => {
-            let _ = writeln!(out, "  {many} resources are as asked");
+            let _ = writeln!(out, "  {many} resources match the spec");
         }
     }
     if !upgrade.is_empty() {
-        out.push_str("  the upgrade, one step upon another:\n");
+        out.push_str("  the upgrade, one step after another:\n");
     }
     for (number, step) in upgrade.iter().enumerate() {
         let _ = writeln!(out, "  {}. {step}", number + 1);
@@ -88,7 +88,7 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
         };
         let state = match step.state {
             StepState::Pending | StepState::Done => None,
-            StepState::Running => Some("under way"),
+            StepState::Running => Some("in progress"),
             StepState::Blocked => Some("blocked"),
             StepState::Failed => Some("failed"),
         };
@@ -127,7 +127,7 @@ fn sign(item: &Item) -> &'static str {
 fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
     let mut parts = Vec::new();
     match &item.verdict {
-        Verdict::Settled => parts.push("given".to_owned()),
+        Verdict::Settled => parts.push("existing".to_owned()),
         Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) if !step.changes.is_empty() => {
             parts.extend(plan_status::describe_step(step));
         }

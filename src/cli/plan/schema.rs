@@ -106,9 +106,9 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
 fn suggestion(name: &str, known: &serde_json::Map<String, Value>) -> String {
     let near = known.keys().map(|field| (distance(name, field), field)).min();
     match near {
-        Some((distance, field)) if distance <= 3 => format!("; {field:?} may be meant"),
+        Some((distance, field)) if distance <= 3 => format!("; did you mean {field:?}?"),
         _ if known.len() <= 12 => {
-            format!("; known here are {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+            format!("; known fields: {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
         }
         _ => String::new(),
     }
@@ -147,7 +147,7 @@ fn check_items(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<S
     };
     for (n, item) in items.iter().enumerate() {
         if items[..n].iter().any(|before| identity(before) == identity(item)) {
-            errors.push(format!("{path}[{n}]: {} is there twice", identity(item)));
+            errors.push(format!("{path}[{n}]: {} is a duplicate", identity(item)));
         }
     }
 }

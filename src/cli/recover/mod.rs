@@ -71,7 +71,7 @@ struct Cluster {
 }
 
 async fn recover(args: &Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
+    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
     let installation = installation_id(args, &client).await?;
     let all = read(&client).await?;
     let objects: Vec<Object> =
@@ -99,9 +99,9 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
         match verdicts::text(object, &uid, now) {
             Some(text) => {
                 annotate(&client, object, &text).await.with_context(|| name.clone())?;
-                super::print(&format!("{name}: takes over what UID {uid} had ({RECOVER_ANNOTATION}: {text})\n"))?;
+                super::print(&format!("{name}: takes over what UID {uid} owned ({RECOVER_ANNOTATION}: {text})\n"))?;
             }
-            None => super::print(&format!("{name}: is told already to take over what UID {uid} had\n"))?,
+            None => super::print(&format!("{name}: is already annotated to take over what UID {uid} owned\n"))?,
         }
     }
     Ok(())
@@ -118,7 +118,7 @@ async fn installation_id(args: &Args, client: &Client) -> anyhow::Result<Option<
     let found = api.get_opt(NAME).await.with_context(place)?;
     let id = found.and_then(|found| found.data?.remove(installation::ID));
     if id.is_none() {
-        bail!("{} does not exist: start the operator first, which makes it", place());
+        bail!("{} does not exist: start the operator first, which creates it", place());
     }
     Ok(id)
 }
@@ -190,7 +190,7 @@ fn select<'o>(
             let is_it = |object: &Object| (&object.argument, &object.namespace) == (&argument, &namespace);
             let Some(number) = objects.iter().position(is_it) else {
                 bail!(
-                    "{argument} does not exist in namespace {namespace}: apply it first, it takes over once it is there"
+                    "{argument} does not exist in namespace {namespace}: apply it first; it takes over once it exists"
                 )
             };
             if !recoverable.contains_key(&number) && args.uid.is_none() {
@@ -212,7 +212,7 @@ fn select<'o>(
             [one, other] if *one == object.uid => chosen.push((object, other.clone())),
             [one, other] if *other == object.uid => chosen.push((object, one.clone())),
             several => bail!(
-                "{} -n {}: there were several objects of this name, with UIDs {}: say which one with --uid",
+                "{} -n {}: several objects had this name, with UIDs {}: choose one with --uid",
                 object.argument,
                 object.namespace,
                 several.join(", ")
@@ -226,9 +226,9 @@ fn hint(args: &Args, lines: &[Line]) -> String {
     let objects = verdicts::recoverable(lines).len();
     match (objects, args.dry_run || args.name.is_none() && !args.all) {
         (0, _) => "nothing can be taken over\n".to_owned(),
-        (1, true) => "one object can take over what an earlier one of its name had; nothing was changed\n".to_owned(),
+        (1, true) => "one object can take over what an earlier one of its name owned; nothing was changed\n".to_owned(),
         (many, _) => {
-            format!("{many} objects can take over what earlier ones of their names had; nothing was changed\n")
+            format!("{many} objects can take over what earlier ones of their names owned; nothing was changed\n")
         }
     }
 }

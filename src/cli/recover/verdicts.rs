@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn each_resource_is_owned_recoverable_orphaned_or_anothers() {
+    fn each_resource_is_owned_recoverable_orphaned_or_of_another_installation() {
         let objects = [object("ekscluster/demo", "new", None), object("nodegroup/a", "group", Some("workers"))];
         let all = [
             found("vpc", "team/demo", "old", Some("here")),
@@ -245,11 +245,11 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_was_acted_upon_is_said_anew() {
+    fn a_used_annotation_value_is_replaced() {
         let mut object = object("ekscluster/demo", "new", None);
         assert_eq!(text(&object, "old", 7).as_deref(), Some("old"));
         object.annotation = Some("old".into());
-        assert_eq!(text(&object, "old", 7), None, "it stands there");
+        assert_eq!(text(&object, "old", 7), None, "it is already set");
         let completed_at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
         object.recovery =
             Some(RecoveryStatus { annotation: "old".into(), owner: "old".into(), resources: 1, completed_at });

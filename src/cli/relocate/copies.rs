@@ -144,7 +144,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_created_there_takes_over_and_is_otherwise_as_it_was() {
+    fn the_copy_takes_over_and_is_otherwise_unchanged() {
         let here: EksCluster = serde_json::from_value(json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
             "metadata": {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_that_a_spec_names_is_found() {
+    fn every_secret_in_a_spec_is_found() {
         let spec = json!({"gitops": {"flux": {"source": {"git": {"url": "x", "secretRef": {"name": "git"},
             "proxySecretRef": {"name": "proxy"}}}, "decryption": {"secretRef": {"name": "sops"}}}},
             "accountRef": {"name": "prod"}});

@@ -66,7 +66,7 @@ struct Move {
 }
 
 async fn relocate(args: &Args) -> anyhow::Result<()> {
-    let from = Client::try_default().await.context("no Kubernetes API to move from; set KUBECONFIG")?;
+    let from = Client::try_default().await.context("no Kubernetes API to move from is configured; set KUBECONFIG")?;
     let to = target(args).await?;
     let (here, there) = (id(&from, args, "KUBECONFIG").await?, id(&to, args, "--to").await?);
     if here == there {
@@ -96,7 +96,7 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
     super::print(if args.dry_run {
         "nothing was changed\n"
     } else {
-        "moved. What is left here is suspended and without finalizer: delete it, which deletes nothing in AWS\n"
+        "moved. The objects here are suspended and have no finalizer: delete them, which deletes nothing in AWS\n"
     })
 }
 
@@ -130,11 +130,11 @@ impl Move {
         let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
         let Some(here) = from.get_opt(name).await? else { return Ok(()) };
         match to.get_opt(name).await? {
-            Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: is there")),
-            Some(_) => bail!("AwsAccount {name} is there with another spec: make them the same first"),
+            Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: exists")),
+            Some(_) => bail!("AwsAccount {name} exists there with another spec: make both equal first"),
             None => {}
         }
-        say(&format!("AwsAccount {name}: is created there"))?;
+        say(&format!("AwsAccount {name}: created there"))?;
         if !dry_run {
             to.create(&PostParams::default(), &copies::account(&here)).await?;
         }
@@ -232,7 +232,7 @@ impl Move {
             None => drop(api.create(&PostParams::default(), &copy).await?),
             Some(there) if copies::takes_over_from(&there, &uid) || there.recovered_from() == Some(&uid) => {}
             Some(_) if !apply::has_finalizer(here) => {}
-            Some(_) => bail!("{} {} is there already, and is not what was moved", K::NAME, name_of(here)),
+            Some(_) => bail!("{} {} already exists there, and is not the moved object", K::NAME, name_of(here)),
         }
         if !apply::has_finalizer(here) {
             return Ok(());
@@ -262,7 +262,8 @@ impl Move {
                 return Ok(now);
             }
             if started.elapsed() > self.timeout {
-                let message = now.ready_message().map(|message| format!("; it says: {message}")).unwrap_or_default();
+                let message =
+                    now.ready_message().map(|message| format!("; its Ready condition: {message}")).unwrap_or_default();
                 bail!("waited {} s for {what}: {} {name}{message}. Run this again", self.timeout.as_secs(), K::NAME);
             }
             tokio::time::sleep(POLL).await;

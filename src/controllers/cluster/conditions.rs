@@ -72,7 +72,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         all.set(kind, &part_condition(plan, memory, kind, now));
     }
     if deleting {
-        all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "goes with the cluster"));
+        all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "deleted with the cluster"));
         all.set(ConditionType::InSync, &ConditionValue::false_(Reason::Deleting, plan.summary()));
     } else {
         all.set(ConditionType::GitOpsReady, gitops);
@@ -86,9 +86,10 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         }
     }
     let overall = match whole(plan, memory, violations, now, ready) {
-        Overall::Ready(_) if deleting => {
-            Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "everything is deleted; looking once more"))
-        }
+        Overall::Ready(_) if deleting => Overall::Reconciling(ConditionValue::false_(
+            Reason::Deleting,
+            "everything is deleted; checking once more for leftovers",
+        )),
         // Deliberately not touched.
         Overall::Ready(condition) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
             Overall::Ready(condition)
@@ -108,11 +109,11 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
 fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> ConditionValue {
     let deleting = plan.goal != Goal::Present;
     let of = |item: &Item| part_of(item.key.kind()) == kind;
-    let (overall, count) = part(plan, memory, of, now, "as asked");
+    let (overall, count) = part(plan, memory, of, now, "matches the spec");
     match part_says(overall) {
-        condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "gone"),
+        condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "deleted"),
         condition if condition.is_true() && count == 0 => {
-            ConditionValue::true_(Reason::NotRequested, "the spec asks for none")
+            ConditionValue::true_(Reason::NotRequested, "the spec requests none")
         }
         condition => condition,
     }
@@ -146,7 +147,7 @@ pub fn unobserved(
     now: Timestamp,
 ) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);
-    let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
+    let unknown = ConditionValue::unknown(Reason::Pending, "not observed yet");
     let others = [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Available];
     for kind in PARTS.into_iter().chain(others) {
         all.set_default(kind, &unknown);

@@ -50,7 +50,7 @@ impl Reconcile<'_> {
             return Some(self.unobserved(previous, Overall::Suspended(message), Next::change()));
         }
         if self.change_policy() == ChangePolicy::Observe {
-            let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
+            let note = "changePolicy is Observe: everything in AWS is retained, with its tags";
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let deletion = previous.deletion.clone().unwrap_or_default();
@@ -63,11 +63,11 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, None).await,
             Err(Refusal { message, .. }) if goal == Goal::Retained => {
-                let note = format!("everything in AWS stays as it is, with its tags: {message}");
+                let note = format!("everything in AWS is retained, with its tags: {message}");
                 return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
             }
             Err(Refusal { message, .. }) => {
-                let message = format!("what is in AWS cannot be deleted: {message}");
+                let message = format!("its resources in AWS cannot be deleted: {message}");
                 let refusal = Refusal::new(Reason::DeletionBlocked, message);
                 return Some(self.refused(previous, refusal, Next::change()));
             }
@@ -127,13 +127,12 @@ impl Reconcile<'_> {
                 let claims = left.claims.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
-                        "{claims}: tagged as this object's and not on record as made by it, so left as it is; remove its \
-                         keelson.dev tags, or delete it if you know it to be of this cluster"
+                        "{claims}: tagged as owned by this object but not on record as created by it, so not deleted; \
+                         remove its keelson.dev tags, or delete it if you know that it belongs to this cluster"
                     );
                     self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::NotOwned, note)]);
                 }
-                let note =
-                    "deletionPolicy is Retain: everything in AWS stays as it is, and is not tagged as ours any more";
+                let note = "deletionPolicy is Retain: everything in AWS is retained, without its keelson.dev tags";
                 let event = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
                 self.remove_finalizer(previous, event).await
             }
@@ -145,10 +144,13 @@ impl Reconcile<'_> {
                 }
                 let message = match &left {
                     Some(left) if left.ours.is_empty() || goal == Goal::Retained => {
-                        format!("still tagged as ours: {}", [&left.ours[..], &left.claims[..]].concat().join(", "))
+                        format!(
+                            "still tagged as owned by this object: {}",
+                            [&left.ours[..], &left.claims[..]].concat().join(", ")
+                        )
                     }
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
-                    None => "something is still in AWS; looking again".to_owned(),
+                    None => "something is still in AWS; checking again".to_owned(),
                 };
                 let condition = ConditionValue::false_(Reason::DeletionBlocked, message);
                 let instead = Some(Overall::Reconciling(condition));
@@ -170,7 +172,7 @@ impl Reconcile<'_> {
         let next = next.of(&report);
         let Report { plan, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
-        let gitops = ConditionValue::false_(Reason::Deleting, "goes with the cluster");
+        let gitops = ConditionValue::false_(Reason::Deleting, "deleted with the cluster");
         let (mut all, mut overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
             generation,
@@ -285,11 +287,13 @@ impl Reconcile<'_> {
         let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unobserved)?;
         let spec = self.spec_to_delete(grant, cloud).await?;
         let first = self.expand_to_delete(&spec, grant, &survey, left);
-        first.or_else(|error| {
-            tracing::warn!(cluster = self.owner().cluster, %error, "deleting by what is found in AWS: the spec is invalid");
-            self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
-        })
-        .map_err(NoGraph::Spec)
+        first
+            .or_else(|error| {
+                tracing::warn!(cluster = self.owner().cluster, %error, "the spec is invalid: deleting what is found in \
+                 AWS");
+                self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
+            })
+            .map_err(NoGraph::Spec)
     }
 
     fn expand_to_delete(
@@ -387,7 +391,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_invalid_spec_is_replaced_by_what_was_found() {
+    fn an_invalid_spec_is_replaced_by_the_found_resources() {
         let spec: EksClusterSpec = serde_json::from_value(json!({
             "region": "eu-west-1", "version": "1.34",
             "network": {"vpc": {"cidr": "nonsense"}, "existing": {}},

@@ -138,7 +138,7 @@ impl Reconcile<'_> {
     }
 
     fn started_outcome(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
-        let overall = self.reconciling(Reason::Deleting, "the deletion begins");
+        let overall = self.reconciling(Reason::Deleting, "the deletion starts");
         let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
         let policy = if goal == Goal::Retained { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
@@ -154,14 +154,14 @@ impl Reconcile<'_> {
     }
 
     fn count_failed(&self, previous: &EksClusterStatus, why: &str) -> Outcome {
-        let message = format!("the deletion does not begin: {why}");
+        let message = format!("the deletion does not start: {why}");
         let next = Next::after(COUNT_RETRY, self.now).failed(MANAGEMENT_API);
         self.unobserved(previous, self.reconciling(Reason::Pending, message), next)
     }
 }
 
 fn too_many(limits: Limits, exceeded: Exceeded, lately: &[String]) -> String {
-    let started = if lately.is_empty() { String::new() } else { format!("; begun: {}", lately.join(", ")) };
+    let started = if lately.is_empty() { String::new() } else { format!("; started: {}", lately.join(", ")) };
     let (most, within, flag) = match exceeded {
         Exceeded::Namespace => (limits.namespace, "in a namespace", "--max-deletions"),
         Exceeded::Total => (limits.total, "in all namespaces together", "--max-deletions-total"),
@@ -174,12 +174,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_reads_which_limit_holds_a_deletion_and_which_flag_sets_it() {
+    fn the_message_names_the_deletion_limit_and_its_flag() {
         let limits = Limits { namespace: 3, total: 10 };
         let text = too_many(limits, Exceeded::Namespace, &["team/a".to_owned()]);
         assert_eq!(
             text,
-            "no more than 3 clusters an hour are deleted in a namespace without a release (--max-deletions; begun: team/a)"
+            "no more than 3 clusters an hour are deleted in a namespace without a release (--max-deletions; started: \
+             team/a)"
         );
         let text = too_many(limits, Exceeded::Total, &[]);
         assert!(text.contains("10 clusters an hour") && text.contains("(--max-deletions-total)"), "{text}");

@@ -93,7 +93,7 @@ impl Reconcile<'_> {
         let described = view::describe_awaited(groups.iter().map(|group| &**group));
         Nodes::NotYet(match groups.is_empty() {
             true => {
-                let text = "it runs on nodes, and no NodeGroup refers to this cluster yet";
+                let text = "it needs nodes, and no NodeGroup refers to this cluster yet";
                 let fargate = !self.cluster.spec.fargate_profiles.is_empty();
                 if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
             }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_goes_from_the_network_that_it_was_last_seen_in() {
+    fn deletion_uses_the_last_observed_network() {
         let status = json!({"network": {"vpcId": "vpc-1", "subnets": [
             {"id": "subnet-1", "zone": "z-a", "tier": "Private"}, {"id": "subnet-2", "zone": "z-b", "tier": "Private"},
         ]}});

@@ -61,7 +61,7 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     }
     let left = match &state.result {
         Some(Ok(left)) if left.is_empty() => return Decision::GoOn,
-        Some(Ok(left)) => Some(format!("{left} to be gone")),
+        Some(Ok(left)) => Some(format!("{left} to be deleted")),
         Some(Err(error)) => Some(format!("the workload cluster's answer: {error}")),
         None => None,
     };
@@ -75,7 +75,10 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     let until = since.saturating_add(timeout).unwrap_or(since);
     let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
-    let message = format!("load balancers of the workload go first: waiting for {left}; at {until} it goes on without");
+    let message = format!(
+        "the load balancers of the workload are deleted first: waiting for {left}; at {until} the deletion continues \
+         without"
+    );
     Decision::Wait { pass, message }
 }
 
@@ -137,8 +140,9 @@ impl Reconcile<'_> {
         match decision {
             Decision::GoOn => None,
             Decision::GiveUp(left) => {
-                let note =
-                    format!("deleted without waiting any longer for {left}: what it had in AWS may be in the way");
+                let note = format!(
+                    "the deletion continues without waiting any longer for {left}: its resources in AWS may block it"
+                );
                 tracing::warn!(cluster = self.owner().cluster, note);
                 self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::Deleting, note)]);
                 None
@@ -148,7 +152,8 @@ impl Reconcile<'_> {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
                         Some(access) => cleanup.start(self.ctx, self.cluster, access),
-                        None => locked(&cleanup.0).record_result(Err("no credentials for it".to_owned()), self.now),
+                        None => locked(&cleanup.0)
+                            .record_result(Err("no credentials for the workload cluster".to_owned()), self.now),
                     }
                 }
                 let overall = self.reconciling(Reason::Deleting, message);

@@ -21,13 +21,13 @@ fn waits(decision: &Decision) -> Option<(bool, &str)> {
 }
 
 #[test]
-fn without_an_api_or_time_for_it_there_is_nothing_to_wait_for() {
+fn without_an_api_or_a_timeout_nothing_is_awaited() {
     assert_eq!(decision_at(&State::default(), false, TIMEOUT, at(1)), Decision::GoOn);
     assert_eq!(decision_at(&State::default(), true, Duration::ZERO, at(1)), Decision::GoOn);
 }
 
 #[test]
-fn it_goes_on_once_a_pass_finds_none() {
+fn deletion_continues_once_a_pass_finds_no_load_balancer() {
     let mut state = State::default();
     let first = decision_at(&state, true, TIMEOUT, at(0));
     assert!(waits(&first).is_some_and(|(pass, _)| pass), "{first:?}");
@@ -36,7 +36,7 @@ fn it_goes_on_once_a_pass_finds_none() {
 }
 
 #[test]
-fn passes_follow_each_other_with_a_pause_and_one_at_a_time() {
+fn passes_run_one_at_a_time_with_a_pause() {
     let mut state = State::default();
     state.record_result(Err("no answer".into()), at(10));
     let pass = |state: &State, now| waits(&decision_at(state, true, TIMEOUT, now)).unwrap().0;
@@ -46,15 +46,15 @@ fn passes_follow_each_other_with_a_pause_and_one_at_a_time() {
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_is_waited_for_until_the_time_is_up_and_the_message_says_so() {
+fn an_unreachable_cluster_is_awaited_until_the_timeout_in_the_message() {
     let mut state = State::default();
     state.record_result(Err("it cannot be reached".into()), at(599));
     let waiting = decision_at(&state, true, TIMEOUT, at(599));
     let (_, message) = waits(&waiting).unwrap();
     assert_eq!(
         message,
-        "load balancers of the workload go first: waiting for the workload cluster's answer: it cannot be reached; at \
-         1970-01-01T00:10:00Z it goes on without"
+        "the load balancers of the workload are deleted first: waiting for the workload cluster's answer: it cannot be \
+         reached; at 1970-01-01T00:10:00Z the deletion continues without"
     );
     let up = decision_at(&state, true, TIMEOUT, at(600));
     assert_eq!(up, Decision::GiveUp("the workload cluster's answer: it cannot be reached".into()));
@@ -77,22 +77,22 @@ fn cluster(more: &serde_json::Value) -> EksCluster {
 }
 
 #[test]
-fn node_groups_stay_while_their_cluster_is_at_it() {
+fn node_groups_are_kept_while_load_balancers_are_deleted() {
     let (cleanups, deleted) = (LoadBalancerCleanups::default(), cluster(&serde_json::json!({})));
-    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(0)), "its cluster may not have been looked at yet");
+    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(0)), "its cluster may not have been observed yet");
     assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(620)));
-    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(630)), "whatever holds the cluster up");
+    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(630)), "whatever delays the cluster");
     locked(&cleanups.of("u").0).done = true;
     assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(1)));
 }
 
 #[test]
-fn node_groups_of_a_cluster_that_stays_wait_for_nothing() {
+fn node_groups_of_a_retained_or_suspended_cluster_do_not_wait() {
     let holds = |cluster: &EksCluster, timeout| LoadBalancerCleanups::default().hold_nodes(cluster, timeout, at(0));
     for spec in [serde_json::json!({"deletionPolicy": "Retain"}), serde_json::json!({"suspend": true})] {
         assert!(!holds(&cluster(&spec), TIMEOUT), "{spec}");
     }
     let deleted = cluster(&serde_json::json!({}));
     assert!(!holds(&deleted, Duration::ZERO));
-    assert!(!holds(&EksCluster { status: None, ..deleted }, TIMEOUT), "its deletion did not begin");
+    assert!(!holds(&EksCluster { status: None, ..deleted }, TIMEOUT), "its deletion did not start");
 }

@@ -244,22 +244,26 @@ impl Reconcile<'_> {
             removals::forget_gone(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
         }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
-            tracing::warn!(%failure, "the inventory was not kept; it is tried again");
+            tracing::warn!(%failure, "the inventory was not written; retrying");
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
         let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
         events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         let left = report.left.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
-        events
-            .extend(left.map(|left| EventMessage::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
+        events.extend(left.map(|left| {
+            EventMessage::normal(
+                "LeftAlone",
+                format!("{left}: not deleted, as nothing proves that this cluster owns it"),
+            )
+        }));
         ctx.events.publish(self.cluster, events);
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
         }
         for violation in &report.violations {
-            tracing::error!(%violation, "a plan was refused by the checker");
+            tracing::error!(%violation, "the checker refused a plan");
         }
         report
     }

@@ -155,7 +155,7 @@ impl Reconcile<'_> {
         }
         if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
             let message =
-                format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
+                format!("the finalizer was not added, so nothing is created in AWS: {}", apply::describe_error(&error));
             tracing::warn!(cluster = self.owner().cluster, message);
             let overall = self.reconciling(Reason::Pending, message);
             let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
@@ -204,8 +204,8 @@ impl Reconcile<'_> {
             && account::is_being_deleted(self.ctx, name)
         {
             let message = format!(
-                "AwsAccount {name:?} is being deleted: wait until it is created again, or delete this object and create it again with \
-                 another spec.accountRef, which cannot be changed"
+                "AwsAccount {name:?} is being deleted: wait until it is created again, or delete this object and \
+                 create it again with another spec.accountRef, which cannot be changed"
             );
             return Some(Refusal::new(Reason::AccessDenied, message));
         }

@@ -59,10 +59,8 @@ impl Reconcile<'_> {
         match agent.input(self.ctx, self.cluster, valid).await {
             Ok(input) => Secrets::Read(wanted(input)),
             Err(Missing::Refused(refusal)) if installed => {
-                let message = format!(
-                    "{}; the copy in the cluster is left as it was, and the agent goes on with that",
-                    refusal.message
-                );
+                let message =
+                    format!("{}; the copy in the cluster is unchanged, and the agent keeps using it", refusal.message);
                 let last_good = agent.last_good().map(wanted);
                 Secrets::Missing {
                     condition: ConditionValue::false_(refusal.reason, message),
@@ -101,7 +99,7 @@ impl Reconcile<'_> {
                 self.pause_agent();
                 // Discarded only once that is allowed.
                 let status = previous.gitops.clone().filter(|_| waits);
-                left(ConditionValue::true_(Reason::NotRequested, "the spec asks for no agent"), status)
+                left(ConditionValue::true_(Reason::NotRequested, "the spec requests no agent"), status)
             }
             Secrets::Skipped => {
                 self.pause_agent();
@@ -109,7 +107,8 @@ impl Reconcile<'_> {
                 left(ConditionValue::unknown(Reason::Observed, message), previous.gitops.clone())
             }
             Secrets::Read(_) if waits => {
-                let message = "nothing is done in the workload cluster while a change of the agent waits for approval";
+                let message =
+                    "nothing is changed in the workload cluster while a change of the agent waits for approval";
                 left(ConditionValue::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
             }
             Secrets::Read(wanted) => {

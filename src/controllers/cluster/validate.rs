@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_minimal_spec_is_valid_and_has_fluxs_defaults() {
+    fn the_minimal_spec_is_valid_and_has_flux_defaults() {
         let Some(ValidAgent::Flux(flux)) = validate(&spec(|_| ()), SourcePolicy::default()).unwrap().agent else {
             panic!("it asks for Flux")
         };
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_the_agent_that_is_there_may_be_named_though_no_keelson_brings_it_any_more() {
+    fn an_installed_agent_version_stays_valid_when_no_longer_built_in() {
         let gone = spec(|spec| spec["gitops"]["flux"]["version"] = "v2.0.0".into());
         let judged = |previous: &EksClusterStatus| {
             validate(&with_installed_agent(&gone, previous), SourcePolicy::default()).map(drop).map_err(|no| no.message)
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_nothing_is_refused() {
+    fn a_zero_interval_is_refused() {
         assert_eq!(duration("x", "1h30m").unwrap().as_secs(), 5400);
         for bad in ["", "0s", "-1m", "ten"] {
             assert!(duration("x", bad).is_err(), "{bad}");

@@ -48,7 +48,7 @@ fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
         || stalled.map(|Stalled { reason, message }| format!("EksCluster {name} is Stalled ({reason}): {message}"));
     let condition_of = |kind: ConditionType| conditions::get(&status.conditions, kind);
     let message =
-        |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
+        |condition: Option<&Condition>| condition.map_or_else(|| "not observed yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
     if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
         let waits = || format!("waiting for the cluster: {}", message(condition_of(ConditionType::ControlPlaneReady)));
@@ -121,7 +121,8 @@ fn policy(cluster: &EksCluster) -> String {
     let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
     let in_force = status.and_then(|status| status.change_policy);
     format!(
-        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {has_started} {theirs:?}"
+        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {has_started} \
+         {theirs:?}"
     )
 }
 
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_may_come_when_control_plane_and_network_are_there() {
+    fn nodes_wait_for_control_plane_and_network() {
         let observed = view(&cluster(|_| ()));
         assert_eq!(observed.not_ready, None);
         assert_eq!(observed.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_is_stalled_says_so_to_its_node_groups() {
+    fn node_groups_report_their_stalled_cluster() {
         let stalled = |c: &mut Value| {
             c["status"] = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "AccessDenied",
                 "message": "AwsAccount \"prod\" may not be used", "lastTransitionTime": "2026-11-21T10:00:00Z"}]});
@@ -192,16 +193,16 @@ mod tests {
         let why = view(&cluster(stalled)).not_ready.unwrap();
         assert_eq!(why, "EksCluster demo is Stalled (AccessDenied): AwsAccount \"prod\" may not be used");
         let unobserved = |c: &mut Value| c["status"] = json!({"conditions": []});
-        assert_eq!(view(&cluster(unobserved)).not_ready.unwrap(), "waiting for the cluster: not looked at yet");
+        assert_eq!(view(&cluster(unobserved)).not_ready.unwrap(), "waiting for the cluster: not observed yet");
         assert_ne!(
             dependent_view(&cluster(stalled)).digest,
             dependent_view(&cluster(unobserved)).digest,
-            "they hear of it"
+            "they are requeued"
         );
     }
 
     #[test]
-    fn what_addons_wait_for_is_named_with_what_a_person_must_do() {
+    fn awaited_node_groups_are_named_with_the_required_action() {
         let group = |name: &str, reason: Option<&str>| -> NodeGroup {
             let condition = |reason| {
                 json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "m",
@@ -218,17 +219,18 @@ mod tests {
         let (web, batch) = (group("web", Some("WaitingForApproval")), group("batch", Some("QuotaExceeded")));
         assert_eq!(
             describe_awaited([&web, &batch, &group("new", None)]),
-            "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), new"
+            "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), \
+             new"
         );
         assert_ne!(
             node_group_dependent_view(&web).digest,
             node_group_dependent_view(&group("web", None)).digest,
-            "the cluster hears of it"
+            "the cluster is requeued"
         );
     }
 
     #[test]
-    fn node_groups_hear_of_what_concerns_them_and_of_nothing_else() {
+    fn node_groups_are_requeued_only_for_relevant_cluster_changes() {
         let now = dependent_view(&cluster(|_| ())).digest;
         assert_eq!(now, dependent_view(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
         assert_ne!(now, dependent_view(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);

@@ -58,7 +58,7 @@ impl Reconcile<'_> {
                 let what = previous
                     .arn
                     .as_deref()
-                    .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
+                    .map_or_else(String::new, |arn| format!("its EksCluster no longer exists; left in AWS: {arn}"));
                 return self.remove_finalizer(previous, &what).await;
             }
             Err(error) => {
@@ -69,7 +69,7 @@ impl Reconcile<'_> {
             }
         };
         if self.change_policy(&cluster) == ChangePolicy::Observe {
-            let note = "changePolicy of its EksCluster is Observe: the node group stays in AWS, with its tags";
+            let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
             return self.remove_finalizer(previous, note).await;
         }
         if let Some(outcome) = self.waits_for_cluster(previous, &cluster) {
@@ -85,10 +85,11 @@ impl Reconcile<'_> {
             let status = cluster.status.clone().unwrap_or_default();
             let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
             if !deletion_gate::has_started(&status) && apply::has_finalizer(cluster) {
-                return Some(waits("waiting for the deletion of its EksCluster to begin"));
+                return Some(waits("waiting for the deletion of its EksCluster to start"));
             }
             let must_wait = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
-            let message = "the load balancers of its cluster's workload go first: their controllers run on these nodes";
+            let message =
+                "the load balancers of its cluster's workload are deleted first: their controllers run on these nodes";
             let again = Next::after(SignedDuration::from_secs(2), self.now);
             return must_wait.then(|| Outcome { next: again, ..waits(message) });
         }
@@ -97,7 +98,7 @@ impl Reconcile<'_> {
         let read_after_write_window = self.ctx.settings.read_after_write_window + Duration::from_secs(1);
         let until = deleted.saturating_add(span(read_after_write_window)).ok().filter(|until| *until > self.now)?;
         previous.arn.as_ref()?;
-        let message = "looking a moment whether its EksCluster is deleted as well".to_owned();
+        let message = "checking whether its EksCluster is being deleted too".to_owned();
         let outcome = self.waiting(previous, Reason::Deleting, message);
         Some(Outcome { next: Next::at(until), ..outcome })
     }
@@ -119,11 +120,11 @@ impl Reconcile<'_> {
             Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, "").await,
             Err(Refusal { message, .. }) if goal == Goal::Retained => {
                 return self
-                    .remove_finalizer(previous, &format!("the node group stays in AWS, with its tags: {message}"))
+                    .remove_finalizer(previous, &format!("the node group is retained in AWS, with its tags: {message}"))
                     .await;
             }
             Err(Refusal { message, .. }) => {
-                let message = format!("what is in AWS cannot be deleted: {message}");
+                let message = format!("its resources in AWS cannot be deleted: {message}");
                 return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
             }
         };
@@ -159,7 +160,7 @@ impl Reconcile<'_> {
         let report = self.engine(cluster, &graph, &cloud, goal, &policy).await;
         if report.plan.settled() && report.violations.is_empty() {
             let note =
-                if goal == Goal::Retained { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };
+                if goal == Goal::Retained { "deletionPolicy is Retain: the node group is retained in AWS" } else { "" };
             return self.remove_finalizer(previous, note).await;
         }
         let subject = report::subject(self.group);

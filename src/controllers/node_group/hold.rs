@@ -46,7 +46,7 @@ impl Reconcile<'_> {
             outcome.status.deletion = Some(self.started_deletion(Time(started), release.approval_uid));
             // As soon as status records it.
             outcome.next = Next::at(self.now);
-            outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion begins"));
+            outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion starts"));
         } else {
             let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
             let how = release.instructions(&object, &self.approvals(previous));

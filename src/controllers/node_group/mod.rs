@@ -157,7 +157,7 @@ impl Reconcile<'_> {
             return self.waiting(previous, Reason::WaitingForCluster, message);
         };
         if cluster.metadata.deletion_timestamp.is_some() {
-            let message = format!("EksCluster {name} is being deleted: nothing is made for it");
+            let message = format!("EksCluster {name} is being deleted: nothing is created for it");
             return self.waiting(previous, Reason::WaitingForCluster, message);
         }
         if cluster.spec.suspend {
@@ -304,7 +304,7 @@ impl Reconcile<'_> {
         }
         self.ctx.events.publish(self.group, events);
         for violation in &report.violations {
-            tracing::error!(%violation, "a plan was refused by the checker");
+            tracing::error!(%violation, "the checker refused a plan");
         }
         report
     }

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_by_the_version_the_nodes_are_to_get() {
+    fn progress_counts_nodes_on_the_target_version() {
         assert_eq!(progress(&count(5, 5), Some("1.34")), "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready");
         assert_eq!(progress(&count(5, 4), None), "5 nodes, 1 cordoned, 1 not ready");
         assert_eq!(progress(&count(5, 4), Some("1.3")), "0 of 5 nodes on v1.3, 1 cordoned, 1 not ready");
@@ -263,21 +263,21 @@ mod tests {
     }
 
     #[test]
-    fn at_rest_nodes_are_read_no_more_often_than_drift_is_looked_for() {
+    fn steady_nodes_are_read_at_the_drift_interval() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let after = |seconds| Some(now + SignedDuration::from_secs(seconds));
         assert_eq!(reads.due(steady(3), DRIFT, now), Some(now), "never read");
         reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), steady(3), now);
         assert_eq!(reads.due(steady(3), DRIFT, now), after(600));
-        assert_eq!(reads.due(steady(4), DRIFT, now), Some(now), "one is to join");
-        assert_eq!(reads.due(Interest { evictions: true, ..steady(3) }, DRIFT, now), Some(now), "another question");
+        assert_eq!(reads.due(steady(4), DRIFT, now), Some(now), "one node must join");
+        assert_eq!(reads.due(Interest { evictions: true, ..steady(3) }, DRIFT, now), Some(now), "another interest");
         let updating = Interest { updating: true, ..steady(3) };
         reads.record_result(Ok(NodesObservation { count: Some(count(4, 3)), guarded: Vec::new() }), updating, now);
         assert_eq!(reads.due(updating, DRIFT, now), after(5));
     }
 
     #[test]
-    fn a_number_of_nodes_that_does_not_come_about_is_asked_for_less_and_less() {
+    fn an_unmet_node_count_is_polled_with_backoff() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let pauses: Vec<i64> = (0..9)
             .map(|_| {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_does_not_answer_is_unknown_and_left_alone_for_a_while() {
+    fn an_unreachable_cluster_is_unknown_and_retried_later() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), steady(3), now);
         reads.record_result(Err(GitOpsError::Endpoint("none".into())), steady(3), now);

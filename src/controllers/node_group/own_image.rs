@@ -40,11 +40,11 @@ pub fn version_mismatch(spec: &NodeGroupSpec, follows: Option<&str>, there: &Fac
     };
     let difference = match own {
         Some(_) => format!("version is {wanted}, and nodes run {runs}"),
-        None => format!("nodes are to follow their cluster to {wanted}, and run {runs}"),
+        None => format!("nodes should follow their cluster to {wanted}, and run {runs}"),
     };
     let message = format!(
-        "{difference}. Their AMI is the launch template's own, so EKS cannot change that: put an AMI of Kubernetes {wanted} into a new \
-         version of the launch template, and set launchTemplate.version to it"
+        "{difference}. Their AMI comes from the launch template, so EKS cannot change the version: put an AMI of \
+         Kubernetes {wanted} into a new version of the launch template, and set launchTemplate.version to it"
     );
     Some(VersionMismatch { own: own.is_some(), message })
 }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_run_counts_and_eks_only_where_they_cannot_be_read() {
+    fn kubelet_versions_count_and_eks_only_without_them() {
         let table = [
             // AMI type, version in EKS, kubelets, own version, followed version, what differs
             ("AL2023_x86_64_STANDARD", "1.33", None, Some("1.34"), None, None),

@@ -17,7 +17,7 @@ impl Reconcile<'_> {
         }
         if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
             let message =
-                format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
+                format!("the finalizer was not added, so nothing is created in AWS: {}", apply::describe_error(&error));
             tracing::warn!(node_group = self.group.name_any(), message);
             return Some(self.record_not_written(previous, message));
         }

@@ -67,7 +67,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let ready = match (&observed.count, desired) {
         (Some(count), _) => format!("{} of {} nodes ready", count.ready, desired.unwrap_or(count.total)),
         (None, Some(desired)) => format!("{desired} nodes"),
-        (None, None) => "the node group is there".to_owned(),
+        (None, None) => "the node group exists".to_owned(),
     };
     let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
     let nodes = with_nodes(overall, input);
@@ -126,7 +126,7 @@ fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
             Overall::Reconciling(text.map_or(condition.clone(), |text| more(condition, text)))
         }
         Overall::Stalled(condition) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
-            Overall::Stalled(more(condition, format!("in the way: {}", describe_guarded(&nodes.guarded))))
+            Overall::Stalled(more(condition, format!("blocked by: {}", describe_guarded(&nodes.guarded))))
         }
         other => other,
     }
@@ -190,8 +190,8 @@ fn ignored_size(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     let (wanted, there) = (scaling.desired?, there?);
     (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
         format!(
-            "scaling.desired {wanted} was the size to begin with only, and is now {there} in AWS (desiredPolicy: Initial leaves \
-             it to an autoscaler; Enforce keeps it at desired)"
+            "scaling.desired {wanted} was only the initial size, and is now {there} in AWS (desiredPolicy: Initial \
+             leaves it to an autoscaler; Enforce keeps it at desired)"
         )
     })
 }
@@ -201,7 +201,7 @@ fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
     let (Some(issue), Overall::Ready(_), Goal::Present) = (issues.first(), &overall, goal) else {
         return match (overall, goal) {
             (Overall::Ready(_), Goal::Deleted | Goal::Retained) => {
-                Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "it is gone"))
+                Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "deleted"))
             }
             (other, _) => other,
         };
@@ -257,7 +257,7 @@ pub fn unobserved(
     now: Timestamp,
 ) -> NodeGroupStatus {
     let mut all = Conditions::from(&previous.conditions, generation, &now);
-    let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
+    let unknown = ConditionValue::unknown(Reason::Pending, "not observed yet");
     all.set_default(ConditionType::NodesReady, &unknown);
     all.set_default(ConditionType::InSync, &unknown);
     all.overall(overall);

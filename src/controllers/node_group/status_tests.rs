@@ -110,7 +110,7 @@ fn updating(kind: &str) -> Case {
 }
 
 #[test]
-fn what_a_person_reads_of_a_running_node_group() {
+fn conditions_of_a_running_node_group() {
     let mixed = || {
         let of = |nodes| Kubelets { nodes, example: "a".into() };
         let kubelets = [("v1.33.7-eks-1".to_owned(), of(2)), ("v1.34.4-eks-1".to_owned(), of(2))];
@@ -154,15 +154,15 @@ fn what_a_person_reads_of_a_running_node_group() {
     let follows = Target { version: Some("1.34".into()), replace: true, ..Target::default() };
     let cases = [
         ("a release that EKS has just refused", Case { verdict: rejected_release(), ..Case::new() }),
-        ("a release that EKS does not take yet", refused(Case::new())),
-        ("an AMI of one's own that does not follow", own_image(Case { target: follows, ..Case::new() })),
-        ("as asked", Case::new()),
-        ("nodes not known", Case { nodes: NodesObservation::default(), ..Case::new() }),
+        ("a release that EKS does not accept yet", refused(Case::new())),
+        ("a custom AMI that does not follow", own_image(Case { target: follows, ..Case::new() })),
+        ("matches the spec", Case::new()),
+        ("nodes unknown", Case { nodes: NodesObservation::default(), ..Case::new() }),
         ("settings change", updating("ConfigUpdate")),
         ("nodes are replaced", Case { nodes: mixed(), ..updating("VersionUpdate") }),
-        ("nodes are replaced, and not known", Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") }),
-        ("pods stay", pending),
-        ("pods stay: blocked", Case { verdict: blocked, ..stuck().0 }),
+        ("nodes are replaced, and unknown", Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") }),
+        ("pods are not evicted", pending),
+        ("pods are not evicted: blocked", Case { verdict: blocked, ..stuck().0 }),
         (
             "version ahead of the control plane",
             Case {
@@ -182,7 +182,7 @@ fn what_a_person_reads_of_a_running_node_group() {
 }
 
 #[test]
-fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_that_was() {
+fn node_waits_restart_with_each_joined_or_replaced_node() {
     let of = |nodes| Kubelets { nodes, example: "a".into() };
     let nodes = |total, ready, old, new| {
         let kubelets = [("v1.33.7-eks-1".to_owned(), of(old)), ("v1.34.4-eks-1".to_owned(), of(new))];

@@ -31,8 +31,7 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
         let why = format!("version {wanted} waits for the control plane, which is at {control_plane}");
         target.held = Some(Held::ControlPlane(why));
     } else if let (true, Some(opens), Some(wanted), Some(_)) = (moves, closed, wanted, has) {
-        let opens =
-            opens.map_or("none opens any more".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
+        let opens = opens.map_or("none opens again".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
         target.held = Some(Held::Window(format!("version {wanted} waits for a maintenance window: {opens}")));
     } else {
         target.version = wanted.map(|wanted| wanted.to_string());
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_may_become() {
+    fn target_versions_of_nodes() {
         // Sunday, 22 November 2026, noon.
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let any_time = json!({});
@@ -95,15 +94,23 @@ mod tests {
         let manual = json!({"nodeGroups": "Manual"});
         let cases = [
             ("follows", cluster(any_time.clone(), "1.34"), group(None, "1.33")),
-            ("is there", cluster(any_time.clone(), "1.34"), group(None, "1.34")),
+            ("up to date", cluster(any_time.clone(), "1.34"), group(None, "1.34")),
             ("not released yet", cluster(any_time.clone(), ""), group(None, "1.33")),
-            ("has its own", cluster(any_time.clone(), "1.34"), group(Some("1.33"), "1.32")),
-            ("its own is ahead", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.34")),
-            ("its own is ahead, and it is taken along", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.31")),
-            ("its own is ahead, and it is not", cluster(any_time, ""), group(Some("1.35"), "1.31")),
+            ("has its own version", cluster(any_time.clone(), "1.34"), group(Some("1.33"), "1.32")),
+            ("its own version is ahead", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.34")),
+            (
+                "its own version is ahead, and the upgrade includes it",
+                cluster(any_time.clone(), "1.34"),
+                group(Some("1.35"), "1.31"),
+            ),
+            (
+                "its own version is ahead, and the upgrade excludes it",
+                cluster(any_time, ""),
+                group(Some("1.35"), "1.31"),
+            ),
             ("outside the window", cluster(saturdays.clone(), "1.34"), group(None, "1.33")),
-            ("at rest outside", cluster(saturdays, "1.34"), group(None, "1.34")),
-            ("by hand", cluster(manual, "1.34"), group(None, "1.33")),
+            ("steady outside the window", cluster(saturdays, "1.34"), group(None, "1.34")),
+            ("manual", cluster(manual, "1.34"), group(None, "1.33")),
         ];
         let table = cases.map(|(name, cluster, group)| {
             let (Target { version, replace, held, .. }, opens) = target(&group, &cluster, now);

@@ -81,8 +81,8 @@ fn joining_wait(input: &Input<'_>) -> Option<Wait> {
         since: None,
         reason: Reason::WaitingForNodes,
         says: format!("{} nodes are registered", count.total),
-        advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the control plane: \
-                 subnets, routes, security groups, role, launch template"
+        advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the \
+                 control plane: subnets, routes, security groups, role, launch template"
             .to_owned(),
     })
 }

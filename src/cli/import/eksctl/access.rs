@@ -16,7 +16,8 @@ pub fn access(file: &mut Section<'_>) -> Value {
             Some("API_AND_CONFIG_MAP") | None => {}
             Some("CONFIG_MAP") => section.report_difference(
                 "authenticationMode",
-                "became ApiAndConfigMap, which takes the ConfigMap aws-auth and access entries: new clusters need them",
+                "became ApiAndConfigMap, which accepts the ConfigMap aws-auth and access entries: new clusters need \
+                 entries",
             ),
             Some(other) => {
                 let why = format!("{other:?} is none of API, API_AND_CONFIG_MAP, CONFIG_MAP");
@@ -26,11 +27,13 @@ pub fn access(file: &mut Section<'_>) -> Value {
         section.refuse_unless(
             "bootstrapClusterCreatorAdminPermissions",
             true,
-            "the operator comes in as the principal that made the cluster, to install Flux",
+            "the operator gets access as the principal that created the cluster, to install Flux",
         );
         for mut item in section.sections("accessEntries") {
             if let Some(type_) = item.some_text("type").filter(|type_| type_ != "STANDARD") {
-                item.leave(&format!("type {type_} is for nodes, whose access entries EKS and Keelson make themselves"));
+                item.leave(&format!(
+                    "type {type_} is for nodes, whose access entries EKS and Keelson create themselves"
+                ));
             } else if let Some(entry) = access_entry(&mut item) {
                 entries.push(entry);
             }
@@ -94,7 +97,8 @@ fn access_policy(mut policy: Section<'_>) -> Option<Value> {
 /// A line of the ConfigMap aws-auth as an equivalent access entry.
 fn mapped(item: &mut Section<'_>) -> Option<Value> {
     for field in ["account", "serviceName", "namespace"] {
-        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the ConfigMap in Git";
+        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the \
+                   ConfigMap in Git";
         item.refuse(field, why);
     }
     // A principal never has more than one access entry.
@@ -133,8 +137,8 @@ fn pod_identity(mut item: Section<'_>) -> Option<Value> {
     let Some(role) = item.some_text("roleARN") else {
         let service_account = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
         item.leave(&format!(
-            "{service_account} has no roleARN, and Keelson makes no IAM roles for workloads: make the role, which must trust \
-             pods.eks.amazonaws.com, and list it under podIdentities"
+            "{service_account} has no roleARN, and Keelson creates no IAM roles for workloads: create the role, which \
+             must trust pods.eks.amazonaws.com, and list it under podIdentities"
         ));
         return None;
     };
@@ -142,14 +146,14 @@ fn pod_identity(mut item: Section<'_>) -> Option<Value> {
         item.report_mistake("namespace", "namespace and serviceAccountName must both be set");
         return None;
     };
-    item.refuse_unless("createServiceAccount", false, "Keelson makes no ServiceAccounts: keep it in Git");
+    item.refuse_unless("createServiceAccount", false, "Keelson creates no ServiceAccounts: keep it in Git");
     refuse_the_rest(&mut item);
     Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
 }
 
 /// Refuses the fields of a pod identity association that have no counterpart; its role is named.
 pub fn refuse_the_rest(item: &mut Section<'_>) {
-    const WHY: &str = "says how eksctl makes a role, and a role is named already";
+    const WHY: &str = "configures a role that eksctl would create, and a role is already set";
     for field in [
         "roleName",
         "permissionsBoundaryARN",
@@ -161,9 +165,9 @@ pub fn refuse_the_rest(item: &mut Section<'_>) {
         item.refuse(field, WHY);
     }
     item.refuse_each(&[
-        ("targetRoleARN", "Keelson knows no second role in another account"),
-        ("policy", "Keelson knows no further policy on the session"),
-        ("tags", "pod identity associations carry the cluster's tags"),
+        ("targetRoleARN", "Keelson does not support a second role in another account"),
+        ("policy", "Keelson does not support a policy on the session"),
+        ("tags", "pod identity associations get the cluster's tags"),
     ]);
-    item.refuse_unless("disableSessionTags", false, "Keelson leaves session tags as EKS has them");
+    item.refuse_unless("disableSessionTags", false, "Keelson does not manage session tags");
 }

@@ -11,8 +11,8 @@ const WITH_AUTO_MODE: [&str; 1] = ["metrics-server"];
 /// Partitions whose regions have no metrics-server.
 const WITHOUT_METRICS_SERVER: [&str; 4] = ["cn-", "us-gov-", "us-iso", "eu-isoe-"];
 
-const NO_ROLES: &str = "Keelson makes no IAM roles for add-ons: make the role and name it in serviceAccountRoleArn (IRSA) or \
-                        podIdentityRoleArn";
+const NO_ROLES: &str = "Keelson creates no IAM roles for add-ons: create the role and set it in serviceAccountRoleArn \
+                        (IRSA) or podIdentityRoleArn";
 
 /// `spec.addons`.
 pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Value> {
@@ -51,7 +51,8 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
                 item.report_difference(
                     "version",
                     format!(
-                        "eksctl completes {exact:?}; Keelson takes a version as `aws eks describe-addon-versions` writes it"
+                        "eksctl completes {exact:?}; Keelson needs a full version from `aws eks \
+                         describe-addon-versions`"
                     ),
                 );
             }
@@ -81,13 +82,14 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
     for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
         item.refuse(field, NO_ROLES);
     }
-    const LISTING: &str = "narrows what `eksctl utils describe-addon-versions` lists, and says nothing of the add-on";
+    const LISTING: &str =
+        "filters what `eksctl utils describe-addon-versions` lists, and does not configure the add-on";
     item.refuse_each(&[
         (
             "permissionsBoundary",
-            "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it",
+            "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
         ),
-        ("tags", "add-ons carry the cluster's tags"),
+        ("tags", "add-ons get the cluster's tags"),
         ("namespaceConfig", "Keelson leaves an add-on's namespace to EKS"),
         ("publishers", LISTING),
         ("types", LISTING),
@@ -101,7 +103,7 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
     let mut associations = item.sections("podIdentityAssociations");
     if associations.len() > 1 {
         for association in associations {
-            association.leave("an add-on of Keelson has one role by pod identity: list the others under podIdentities");
+            association.leave("Keelson gives an add-on one role by pod identity: list the others under podIdentities");
         }
         return None;
     }
@@ -116,10 +118,13 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
         let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
         only.report_difference(
             "serviceAccountName",
-            format!("Keelson gives the role to the service account that EKS names for the add-on, be it {namespace}{account} or not"),
+            format!(
+                "Keelson gives the role to the service account that EKS defines for the add-on, whether or not \
+                     that is {namespace}{account}"
+            ),
         );
     }
-    only.refuse_unless("createServiceAccount", false, "the add-on brings its ServiceAccount");
+    only.refuse_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
     Some(role)
 }
 
@@ -146,10 +151,10 @@ fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
         selectors.push(wanted);
     }
     item.refuse_each(&[
-        ("podExecutionRoleARN", "Keelson makes the role of Fargate's Pods itself"),
-        ("subnets", "profiles are on the cluster's private subnets"),
-        ("tags", "profiles carry the cluster's tags"),
-        ("status", "is what eksctl saw, and not wanted by anyone"),
+        ("podExecutionRoleARN", "Keelson creates the role of Fargate's Pods itself"),
+        ("subnets", "profiles use the cluster's private subnets"),
+        ("tags", "profiles get the cluster's tags"),
+        ("status", "is a state that eksctl reports, not a setting"),
     ]);
     Some(json!({"name": name, "selectors": selectors}))
 }

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ami_type_fits_family_and_machine() {
+    fn ami_type_matches_family_and_instance_types() {
         for (family, types, expected) in [
             ("AmazonLinux2023", "m5.large", Some("AL2023_x86_64_STANDARD")),
             ("AmazonLinux2023", "m7i-flex.large", Some("AL2023_x86_64_STANDARD")),

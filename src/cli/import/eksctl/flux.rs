@@ -18,13 +18,13 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
         "gitlab" => "gitlab.com",
         _ => {
             flux.leave(&format!(
-                "gitProvider {provider:?}: only of github and gitlab is known where repositories are; write gitops.flux.source"
+                "gitProvider {provider:?}: repository URLs are known for github and gitlab only; set gitops.flux.source"
             ));
             return None;
         }
     };
     let Some(mut flags) = flux.section("flags") else {
-        flux.report_mistake("flags", "is missing: owner and repository say what is followed");
+        flux.report_mistake("flags", "is missing: owner and repository define the source");
         return None;
     };
     let (Some(owner), Some(repository)) = (flags.some_text("owner"), flags.some_text("repository")) else {
@@ -42,8 +42,8 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     if private {
         flags.report_difference(
             "private",
-            "bootstrap makes a deploy key by itself; Keelson has no write access to Git: for a private repository, name a Secret \
-             with credentials in gitops.flux.source.git.secretRef",
+            "bootstrap creates a deploy key; Keelson has no write access to Git: for a private repository, set a \
+             Secret with credentials in gitops.flux.source.git.secretRef",
         );
     }
     let path = flags.some_text("path").unwrap_or_default();
@@ -66,12 +66,9 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     if let Some(components) = components(&mut flags) {
         agent["components"] = json!(components);
     }
-    flags.refuse(
-        "version",
-        "Keelson installs the version of Flux that it was built with, until Git owns Flux's manifests",
-    );
+    flags.refuse("version", "Keelson installs its built-in version of Flux, until Git owns Flux's manifests");
     for field in flags.names().into_iter().filter(|field| flags.has(field)).collect::<Vec<_>>() {
-        flags.refuse(&field, "says how `flux bootstrap` writes to Git, which Keelson does not");
+        flags.refuse(&field, "configures how `flux bootstrap` writes to Git, which Keelson does not do");
     }
     Some(json!({"flux": agent}))
 }

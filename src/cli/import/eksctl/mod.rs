@@ -36,7 +36,7 @@ pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
     }
     let manifest = write::manifest(&comments, &objects)?;
     crate::cli::print(&manifest)?;
-    crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
+    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
 }
 
 /// The objects, and the remarks about them.
@@ -75,11 +75,11 @@ fn converted(document: Value, placing: &Placing) -> anyhow::Result<Converted> {
 /// The comments above the objects.
 fn comments(report: &Report) -> Vec<String> {
     let mut comments = vec![
-        "From an eksctl ClusterConfig, by `keelson import --eksctl`, for making such a cluster anew.\n\
-         One that runs already is taken over as it is by what `keelson import --region REGION --name NAME` writes."
+        "From an eksctl ClusterConfig, by `keelson import --eksctl`, to create such a cluster anew.\n\
+         To adopt a running cluster unchanged, use `keelson import --region REGION --name NAME`."
             .to_owned(),
     ];
-    let parts = [("Not converted:", &report.left_out), ("Converted, and not quite the same:", &report.differs)];
+    let parts = [("Not converted:", &report.left_out), ("Converted, with differences:", &report.differs)];
     comments.extend(
         parts
             .iter()

@@ -89,7 +89,7 @@ impl PrivateCluster {
         endpoints.dedup();
         section.report_difference(
             "enabled",
-            "the operator, and Git for Flux, must be reachable from inside the VPC: neither is made by Keelson",
+            "the operator, and Git for Flux, must be reachable from inside the VPC: Keelson sets up neither",
         );
         Some(Self { endpoints, makes_endpoints })
     }
@@ -113,7 +113,7 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     access
 }
 
-const NO_ID: &str = "has no id: Keelson knows an existing subnet by its id, and looks none up by zone or range; \
+const NO_ID: &str = "has no id: Keelson identifies an existing subnet by its id, and does not search by zone or range; \
                      `aws ec2 describe-subnets` shows the ids";
 
 fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
@@ -143,8 +143,8 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
         if vpc.some_text("id").is_some() {
             vpc.report_mistake(
                 "id",
-                "names a VPC, and vpc.subnets no subnet of it with an id: which of its subnets to use must be said, or a \
-                 VPC would be made beside it",
+                "names a VPC, and vpc.subnets no subnet of it with an id: set the subnets to use, or a second VPC \
+                 would be created",
             );
         }
         cidr = vpc.some_text("cidr").unwrap_or(cidr);
@@ -152,8 +152,8 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
         for field in ["securityGroup", "controlPlaneSecurityGroupIDs"] {
             vpc.refuse(
                 field,
-                "in a VPC that it makes, Keelson gives the control plane EKS's own security group only; \
-                 additional ones go with network.existing",
+                "in a VPC that it creates, Keelson gives the control plane EKS's own security group only; additional \
+                 ones require network.existing",
             );
         }
         // Keelson always puts control planes in private subnets.
@@ -187,16 +187,15 @@ fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
     }
 }
 
-const THERE_ALREADY: &str = "the network exists already, and Keelson makes nothing in it";
+const THERE_ALREADY: &str = "the network already exists, and Keelson creates nothing in it";
 
 /// Refuses network fields that have no counterpart.
 fn refuse_the_rest(vpc: &mut Section<'_>) {
-    const IPV6: &str =
-        "Keelson gives a VPC that it makes no IPv6 range: name subnets that have one in network.existing";
+    const IPV6: &str = "Keelson creates no VPC with an IPv6 range: set subnets that have one in network.existing";
     const EXTRA: &str =
-        "a VPC that Keelson makes has one range; further ones can be in a VPC that exists (network.existing)";
+        "a VPC that Keelson creates has one range; more are possible in an existing VPC (network.existing)";
     const SELF_MANAGED: &str =
-        "is about self-managed nodes: those of managed node groups are in EKS's own security group";
+        "applies to self-managed nodes: those of managed node groups are in EKS's own security group";
     vpc.refuse_each(&[("ipv6Cidr", IPV6), ("ipv6Pool", IPV6), ("extraCIDRs", EXTRA), ("extraIPv6CIDRs", IPV6)]);
     vpc.refuse_unless("autoAllocateIPv6", false, IPV6);
     vpc.refuse_each(&[
@@ -204,7 +203,7 @@ fn refuse_the_rest(vpc: &mut Section<'_>) {
         ("manageSharedNodeSecurityGroupRules", SELF_MANAGED),
         ("hostnameType", "Keelson leaves the names of instances to EC2"),
     ]);
-    let why = "Keelson does not choose how the control plane's own traffic goes out";
+    let why = "Keelson does not configure the control plane's outbound traffic";
     vpc.refuse_unless("controlPlaneEgressMode", "AWS_MANAGED", why);
 }
 
@@ -252,7 +251,7 @@ impl Network {
         let named = group.texts("subnets").unwrap_or_default();
         if !named.is_empty() {
             if !zones.is_empty() {
-                group.report_left_out("availabilityZones", "subnets names the subnets already");
+                group.report_left_out("availabilityZones", "subnets already sets them");
             }
             let ids: Vec<_> = named.iter().filter_map(|name| self.id_of(group, name)).collect();
             return json!({"ids": ids});
@@ -270,7 +269,7 @@ impl Network {
         if self.exists && !(self.private.is_empty() && self.public.is_empty()) {
             let (required, existing) = if private { ("private", "public") } else { ("public", "private") };
             let is = if private { "true" } else { "false, which is eksctl's default," };
-            let why = format!("is {is} and so asks for {required} subnets, but vpc.subnets has {existing} ones only");
+            let why = format!("is {is} and so requires {required} subnets, but vpc.subnets has {existing} ones only");
             group.report_mistake("privateNetworking", why);
         }
         let mut subnets = json!({"tier": if private { "Private" } else { "Public" }});

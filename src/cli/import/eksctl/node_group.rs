@@ -35,12 +35,12 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
     };
     if item.has("instanceSelector") && !item.has("instanceType") && !item.has("instanceTypes") {
         item.leave(
-            "instanceSelector chooses the instance types when eksctl runs: `eksctl create cluster --dry-run -f FILE` writes \
-             them down; convert that",
+            "instanceSelector chooses the instance types when eksctl runs: `eksctl create cluster --dry-run -f FILE` \
+             writes them down; convert that",
         );
         return None;
     }
-    item.refuse("instanceSelector", "the instance types are named");
+    item.refuse("instanceSelector", "the instance types are set");
     let mut spec = json!({"clusterRef": {"name": cluster.object}, "nodeGroupName": name});
     spec["scaling"] = scaling(&mut item);
     spec["subnets"] = cluster.network.node_subnets(&mut item);
@@ -87,9 +87,8 @@ fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
         if version.bytes().all(|byte| byte.is_ascii_digit()) {
             spec["launchTemplate"]["version"] = json!(version);
         } else {
-            let why = format!(
-                "{version:?} moves by itself: name the number of a version; without one, the default's is used"
-            );
+            let why =
+                format!("{version:?} is not fixed: set a version number; without one, the default version is used");
             template.report_left_out("version", why);
         }
     }
@@ -102,7 +101,7 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
         if types.is_empty() {
             types.push(one);
         } else if !types.contains(&one) {
-            item.report_left_out("instanceType", "instanceTypes names the types already");
+            item.report_left_out("instanceType", "instanceTypes already sets them");
         }
     }
     // The launch template may set it.
@@ -119,22 +118,20 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
             Some(ami_type) => spec["amiType"] = json!(ami_type),
             None => item.report_left_out(
                 "amiFamily",
-                format!(
-                    "EKS has no AMI type for {named}, and chooses one: such images need a launch template of yours"
-                ),
+                format!("EKS has no AMI type for {named}, and chooses one: such images need your own launch template"),
             ),
         }
     }
     if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
         item.report_left_out(
             "ami",
-            "EKS chooses the image of the AMI type: one of your own needs a launch template (launchTemplate.id)",
+            "EKS chooses the image of the AMI type: a custom one needs a launch template (launchTemplate.id)",
         );
     }
     let volume = item.number("volumeSize");
     if has_template {
         if volume.is_some() {
-            item.report_left_out("volumeSize", "the launch template says it");
+            item.report_left_out("volumeSize", "the launch template sets it");
         }
     } else {
         spec["diskSizeGiB"] = json!(volume.unwrap_or(DEFAULT_VOLUME));
@@ -149,7 +146,7 @@ fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
     for key in labels.keys().filter(|key| is_reserved(key)) {
         item.report_left_out(
             &format!("labels.{key}"),
-            "nodes cannot take such labels on themselves: set it in Kubernetes",
+            "nodes cannot set such labels on themselves: set it in Kubernetes",
         );
     }
     labels.retain(|key, _| !is_reserved(key));
@@ -216,7 +213,7 @@ fn updates(item: &mut Section<'_>, spec: &mut Value) {
             "maxParallelNodesRepairedCount",
             "nodeRepairConfigOverrides",
         ] {
-            repair.refuse(field, "Keelson switches node repair on or off, and leaves its limits to EKS");
+            repair.refuse(field, "Keelson only enables or disables node repair, and leaves its limits to EKS");
         }
     }
 }
@@ -224,9 +221,9 @@ fn updates(item: &mut Section<'_>, spec: &mut Value) {
 /// Refuses fields that EKS accepts only from a launch template.
 fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     let why = if has_template {
-        "is for the launch template that is named"
+        "belongs in the launch template"
     } else {
-        "is for an EC2 launch template, and Keelson makes none: make one and name it in launchTemplate.id"
+        "belongs in an EC2 launch template, and Keelson creates none: create one and set it in launchTemplate.id"
     };
     for field in [
         "volumeType",
@@ -252,7 +249,7 @@ fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     for field in ["volumeEncrypted", "ebsOptimized", "disablePodIMDS", "efaEnabled", "enableDetailedMonitoring"] {
         item.refuse_unless(field, false, why);
     }
-    const GROUP_OF_EKS: &str = "the Auto Scaling group is EKS's: Keelson sets nothing on it";
+    const GROUP_OF_EKS: &str = "EKS owns the Auto Scaling group: Keelson does not change it";
     item.refuse("asgSuspendProcesses", GROUP_OF_EKS);
     item.refuse_unless("propagateASGTags", false, GROUP_OF_EKS);
     item.refuse("outpostARN", "EKS has no managed node groups on Outposts");

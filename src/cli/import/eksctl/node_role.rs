@@ -27,8 +27,8 @@ const INLINE_SWITCHES: [&str; 10] = [
     "albIngress",
     "xRay",
 ];
-const INLINE: &str = "Keelson writes no policies into roles: make a policy and list it in additionalRolePolicies, or better, give \
-                      the workload a role of its own under podIdentities";
+const INLINE: &str = "Keelson writes no inline policies: create a policy and list it in additionalRolePolicies, or \
+                      better, give the workload its own role under podIdentities";
 
 /// The AWS-managed policy of that name, in the partition of the region.
 fn of_aws(name: &str, region: &str) -> String {
@@ -59,15 +59,15 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
             }
             INLINE_SWITCHES.iter().for_each(|field| switches.refuse_unless(field, false, INLINE));
         }
-        const OWN_ROLE: &str =
-            "the role of the nodes is made with a name of Keelson's: for another, make it and name it in roleArn";
+        const OWN_ROLE: &str = "Keelson names the role that it creates for the nodes: for another name, create the \
+                                role and set it in roleArn";
         iam.refuse_each(&[
             ("attachPolicy", INLINE),
-            ("instanceProfileARN", "managed node groups have no instance profile of yours"),
+            ("instanceProfileARN", "managed node groups have no custom instance profile"),
             ("instanceRoleName", OWN_ROLE),
             (
                 "instanceRolePermissionsBoundary",
-                "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it",
+                "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
             ),
         ]);
     }
@@ -88,8 +88,8 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
             continue;
         }
         if !arn.ends_with(MAY_ATTACH) {
-            let how = "every node of the cluster gets it, as its node groups share one role; and the operator may attach it once \
-                       it is listed under iam:PolicyARN in the operator's IAM policy (deploy/iam-policy-roles.json)";
+            let how = "every node of the cluster gets it, as its node groups share one role; and the operator can \
+                       attach it only if iam:PolicyARN in its IAM policy lists it (deploy/iam-policy-roles.json)";
             item.report_difference(&path, format!("{arn}: {how}"));
         }
         attached.push(arn);
@@ -102,8 +102,8 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
 /// SSH keys are not supported; a shell through SSM is.
 fn ssh(item: &mut Section<'_>, policies: &mut Vec<(String, String)>, region: &str) {
     let Some(mut ssh) = item.section("ssh") else { return };
-    const KEYS: &str = "Keelson gives no remote access by keys: use SSM (AmazonSSMManagedInstanceCore in additionalRolePolicies), \
-                        or a launch template with a key";
+    const KEYS: &str = "Keelson configures no remote access by SSH keys: use SSM (AmazonSSMManagedInstanceCore in \
+                        additionalRolePolicies), or a launch template with a key";
     if ssh.flag("enableSsm") == Some(true) {
         policies.push(("ssh.enableSsm".to_owned(), of_aws("AmazonSSMManagedInstanceCore", region)));
     }

@@ -39,7 +39,7 @@ impl Drop for Section<'_> {
             let mut leaves = Vec::new();
             leaves_of(&self.at(&name), &value, &mut leaves);
             for path in leaves {
-                let what = "not known to Keelson: a field of another version of eksctl, or misspelt".to_owned();
+                let what = "unknown to Keelson: a field of another version of eksctl, or misspelt".to_owned();
                 self.report.borrow_mut().left_out.push(Remark { path, what });
             }
         }

@@ -51,7 +51,7 @@ fn without(document: &Value, path: &str) -> Value {
 }
 
 #[test]
-fn every_leaf_matters() {
+fn every_leaf_has_an_effect_or_is_reported() {
     for (name, text) in FILES {
         let document = parsed(text);
         let whole = outcome(&document).unwrap().0;
@@ -62,7 +62,7 @@ fn every_leaf_matters() {
             let (_, report) = outcome(&document).unwrap();
             let named = report.left_out.iter().any(|remark| leaf.starts_with(&remark.path));
             let twice = TWICE.iter().any(|end| leaf.ends_with(end));
-            assert!(!silent || named || twice, "{name}: nothing comes of {leaf}, and nothing is said of it");
+            assert!(!silent || named || twice, "{name}: {leaf} has no effect and is not reported");
         }
     }
 }
@@ -97,7 +97,7 @@ fn mappings(pointer: &str, value: &Value, all: &mut Vec<String>) {
 }
 
 #[test]
-fn what_is_not_known_is_named() {
+fn unknown_fields_are_reported() {
     let odd = [json!(null), json!({}), json!([]), json!("x"), json!(1), json!({"a": [{"b": null}, 2]}), json!([[1]])];
     for (name, text) in FILES {
         let document = parsed(text);
@@ -121,7 +121,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_value_breaks_it(file in 0..FILES.len(), leaf in any::<prop::sample::Index>(), value in odd()) {
+    fn no_value_causes_a_panic(file in 0..FILES.len(), leaf in any::<prop::sample::Index>(), value in odd()) {
         let document = parsed(FILES[file].1);
         let mut leaves = Vec::new();
         leaves_of("", &document, &mut leaves);

@@ -27,7 +27,7 @@ fn unreachable(since: i64) -> Result<GitOpsOutcome, GitOpsError> {
 const QUICK: Duration = Duration::from_millis(100);
 
 #[test]
-fn what_changes_is_looked_at_soon_and_otherwise_rarely_while_it_is_watched() {
+fn watched_agents_are_observed_after_changes_and_otherwise_rarely() {
     let agent = Agent::default();
     agent.record_result(well(), QUICK, at(100));
     assert_eq!(due(&agent), 160);
@@ -38,7 +38,7 @@ fn what_changes_is_looked_at_soon_and_otherwise_rarely_while_it_is_watched() {
 }
 
 #[test]
-fn a_change_during_a_pass_is_followed_by_another() {
+fn a_change_during_a_pass_causes_another_pass() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
     assert_eq!(agent.request_pass(at(100)), None);
@@ -53,7 +53,7 @@ fn a_change_during_a_pass_is_followed_by_another() {
 }
 
 #[test]
-fn who_was_left_alone_is_looked_at_when_that_is_over() {
+fn a_paused_agent_is_observed_when_it_resumes() {
     let agent = Agent::default();
     agent.watched(at(100));
     agent.record_result(well(), QUICK, at(100));
@@ -64,7 +64,7 @@ fn who_was_left_alone_is_looked_at_when_that_is_over() {
 }
 
 #[test]
-fn it_says_since_when_a_cluster_does_not_answer_though_the_process_is_new() {
+fn a_new_process_keeps_the_time_since_which_a_cluster_is_unreachable() {
     let agent = Agent::default();
     let known = GitOpsStatus { unreachable_since: Some(Time(at(50))), ..GitOpsStatus::default() };
     agent.restore(Some(&known));
@@ -79,7 +79,7 @@ fn it_says_since_when_a_cluster_does_not_answer_though_the_process_is_new() {
 }
 
 #[test]
-fn a_secret_that_changed_waits_for_no_rest() {
+fn a_changed_secret_skips_the_pause() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
     locked(&agent.0).urgent = true;

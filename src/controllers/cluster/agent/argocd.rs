@@ -51,7 +51,7 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refu
 }
 
 const VERIFIES: &str =
-    "Argo CD asks for signatures in its AppProjects (signatureKeys): set that in the repository, and leave it out here";
+    "Argo CD requires signatures in its AppProjects (signatureKeys): set that in the repository, and remove it here";
 
 /// Destructured, so that no field can be forgotten.
 fn unsupported_git_field(git: &GitSource) -> Option<(&'static str, &'static str)> {
@@ -71,11 +71,11 @@ fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)
         verify,
     } = oci;
     if provider == AWS_PROVIDER {
-        let why = "Argo CD has no login of its own for ECR: name a Secret in secretRef and keep its token fresh (it lasts 12 hours), or follow \
-                   a Git repository, or take Flux";
+        let why = "Argo CD cannot log in to ECR by itself: set secretRef to a Secret and renew its token (it expires \
+                   after 12 hours), follow a Git repository, or use Flux";
         return Some(("oci.provider", why));
     }
-    verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: leave it out, or take Flux"))
+    verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: remove it, or use Flux"))
 }
 
 /// Everything to apply except the facts, with the referenced Secrets in Argo CD's format.
@@ -152,21 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn the_minimal_spec_is_valid_and_has_its_defaults() {
+    fn the_minimal_argocd_spec_is_valid_and_has_defaults() {
         let found = checked(|_| ()).unwrap();
         assert_eq!(found.namespace, "argocd");
         assert_eq!(found.interval.as_secs(), 60);
     }
 
     #[test]
-    fn the_version_that_is_built_in_may_be_named_and_no_other() {
+    fn only_the_built_in_version_is_accepted() {
         assert!(checked(|spec| spec["version"] = VERSION.into()).is_ok());
         let message = checked(|spec| spec["version"] = "v3.0.0".into()).unwrap_err();
         assert!(message.starts_with("spec.gitops.argocd.version") && message.contains(VERSION), "{message}");
     }
 
     #[test]
-    fn an_artifact_is_followed_and_what_only_flux_can_do_with_one_is_refused() {
+    fn artifact_fields_that_only_flux_supports_are_refused() {
         let artifact = json!({"oci": {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}}});
         assert!(checked(|spec| spec["source"] = artifact.clone()).is_ok());
         let ecr = json!({

@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_asked_less_often_unless_something_is_under_way() {
+    fn watched_agents_are_polled_less_often_when_idle() {
         assert_eq!(pause(seconds(60), true, false), seconds(60));
         assert_eq!(pause(seconds(60), true, true), seconds(300));
         assert_eq!(pause(seconds(15), false, true), seconds(60));
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_never_rests_does_not_keep_the_operator_busy() {
+    fn a_constantly_changing_cluster_does_not_keep_the_operator_busy() {
         let short = Duration::from_millis(50);
         assert_eq!(min_pause(short, false, 0), Duration::from_millis(500));
         assert_eq!((min_pause(seconds(1), false, 0), min_pause(seconds(1), false, 100)), (seconds(1), seconds(7)));

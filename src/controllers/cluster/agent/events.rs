@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_and_its_end_are_told_once_each() {
+    fn a_failure_and_its_end_are_published_once_each() {
         let waiting = ConditionValue::false_(Reason::WaitingForSync, "applying 2");
         let reports = [
             ready(),
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_below_the_root_is_told_though_the_root_is_applied() {
+    fn a_failure_below_the_root_is_published_although_the_root_is_applied() {
         let reports = [(ready(), below(&["a/apps"])), (ready(), below(&["a/apps", "a/web"])), (ready(), below(&[]))];
         let expected = ["SyncFailed Kustomization a/apps: BuildFailed: no such file", "Synced applied main@sha1:1"];
         assert_eq!(publish_all(&reports), expected);
     }
 
     #[test]
-    fn another_failure_is_news() {
+    fn another_failure_is_published() {
         let unreachable =
             ConditionValue::false_(Reason::AgentUnreachable, "the API server cannot be reached since 10:00: refused");
         let reports = [(failed("GitRepository a/b: refused"), below(&[])), (unreachable, below(&[]))];
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_takes_over_tells_nothing_again() {
+    fn a_new_leader_publishes_nothing_again() {
         let mut previous = EksClusterStatus::default();
         let kind = ConditionType::GitOpsReady;
         let (status, reason, message) = (ConditionStatus::False, Reason::SyncFailed, "GitRepository a/b: refused");
@@ -149,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_comes_up_is_no_recovery() {
-        let creating = ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there");
+    fn a_first_start_is_not_a_recovery() {
+        let creating = ConditionValue::false_(Reason::Creating, "the agent is installed once the control plane exists");
         assert_eq!(publish_all(&[(creating, below(&[])), (ready(), below(&[]))]), [""; 0]);
     }
 }

@@ -53,7 +53,7 @@ fn copies_are_apart(flux: &Flux) -> Result<(), Refusal> {
     for (field, reference) in others.into_iter().chain(source::copies(&flux.source)) {
         if reference.is_some_and(|reference| reference.name == NAME) {
             let why =
-                format!("a Secret of the name {NAME} is Flux's own, for the repository's credentials: name another");
+                format!("Flux reserves the Secret name {NAME} for the repository's credentials: use another name");
             return Err(invalid(&format!("spec.gitops.flux.{field}"), why));
         }
     }
@@ -64,7 +64,7 @@ fn version(text: &str) -> Result<Version, Refusal> {
     Version::parse(text).ok_or_else(|| {
         let built_in: Vec<_> = Version::ALL.iter().map(|version| version.as_str()).collect();
         let why = format!(
-            "{text:?} is not built in: write one of {}, or leave it out, which is {} now",
+            "{text:?} is not built in: use one of {}, or remove it to use {}",
             built_in.join(", "),
             Version::NEWEST
         );
@@ -77,7 +77,7 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
     let parse = |name: &String| {
         Component::parse(name).ok_or_else(|| {
             let known: Vec<_> = Component::ALL.iter().map(|component| component.as_str()).collect();
-            invalid(FIELD, format!("{name:?} is not built in; write of {}", known.join(", ")))
+            invalid(FIELD, format!("{name:?} is not built in; use any of {}", known.join(", ")))
         })
     };
     let mut all: BTreeSet<_> = flux.components.iter().map(parse).collect::<Result<_, _>>()?;

@@ -237,7 +237,7 @@ impl Agent {
     pub fn report(&self) -> AgentReport {
         let mut inner = locked(&self.0);
         let condition = match &inner.verdict {
-            None => ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there"),
+            None => ConditionValue::false_(Reason::Creating, "the agent is installed once the control plane exists"),
             Some(Verdict { ready: true, reason, message }) => ConditionValue::true_(*reason, message),
             Some(Verdict { ready: false, reason, message }) => ConditionValue::false_(*reason, message),
         };
@@ -313,7 +313,7 @@ impl Agent {
                         .push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
                 }
                 if !released.is_empty() {
-                    let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&released));
+                    let message = format!("Git has adopted and Keelson has released: {}", first_of(&released));
                     inner.events.push(EventMessage::normal("HandedOver", message));
                 }
                 let min_pause = backoff::min_pause(took, !changed.is_empty(), consecutive);

@@ -63,7 +63,7 @@ fn version_on_record(status: &EksClusterStatus) -> String {
 }
 
 #[test]
-fn outside_a_window_the_agent_keeps_its_version_and_status_says_until_when() {
+fn outside_a_window_the_agent_keeps_its_version_and_status_names_the_next_window() {
     let previous = status(OLD);
     let part = part("clusters/demo", &previous, &ExecutionPolicy::default(), &closed(), 100);
     assert_eq!((part.waits, part.version.as_deref(), part.next), (false, Some(OLD), Some(at(10_000))));
@@ -80,7 +80,7 @@ fn outside_a_window_the_agent_keeps_its_version_and_status_says_until_when() {
 }
 
 #[test]
-fn what_is_edited_beside_goes_at_once_at_the_version_that_is_there() {
+fn other_edits_apply_at_once_at_the_current_version() {
     let previous = status(OLD);
     let part = part("clusters/other", &previous, &ExecutionPolicy::default(), &closed(), 100);
     assert_eq!((part.waits, part.version.as_deref()), (false, Some(OLD)));
@@ -91,7 +91,7 @@ fn what_is_edited_beside_goes_at_once_at_the_version_that_is_there() {
 }
 
 #[test]
-fn in_a_window_it_begins_once_that_stands_in_status_and_is_finished_after_it() {
+fn an_upgrade_starts_once_recorded_in_status_and_finishes_after_its_window() {
     let (previous, policy, open) = (status(OLD), ExecutionPolicy::default(), WindowState::Always);
     let first = part("clusters/demo", &previous, &policy, &open, 100);
     assert_eq!((first.version.as_deref(), first.next), (Some(OLD), Some(at(100))), "not before it is on record");
@@ -111,7 +111,7 @@ fn in_a_window_it_begins_once_that_stands_in_status_and_is_finished_after_it() {
 }
 
 #[test]
-fn one_that_could_not_begin_in_its_window_waits_for_the_next() {
+fn an_upgrade_that_missed_its_window_waits_for_the_next() {
     let (previous, policy) = (status(OLD), ExecutionPolicy::default());
     let started = status_after(&part("clusters/demo", &previous, &policy, &WindowState::Always, 100), &previous, false);
     let soon = part("clusters/demo", &started, &policy, &closed(), 200);
@@ -129,7 +129,7 @@ fn a_first_installation_waits_for_no_window() {
 }
 
 #[test]
-fn what_a_newer_keelson_brings_waits_for_approval_and_the_agent_is_kept_up_until_then() {
+fn a_version_of_a_newer_keelson_waits_for_approval_while_the_agent_is_maintained() {
     let (previous, open) = (status(OLD), WindowState::Always);
     let nobody = ExecutionPolicy { allowed: AllowedSteps::Only(Default::default()), ..ExecutionPolicy::default() };
     let pending = part("clusters/demo", &previous, &nobody, &open, 100);
@@ -147,7 +147,7 @@ fn what_a_newer_keelson_brings_waits_for_approval_and_the_agent_is_kept_up_until
 }
 
 #[test]
-fn observe_holds_it_too() {
+fn observe_holds_the_agent_step() {
     let nothing = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
     let pending = part("clusters/demo", &status(OLD), &nothing, &WindowState::Always, 100);
     assert!(matches!(verdict(&pending), Verdict::Held(_, HoldReason::Observe)));
@@ -155,7 +155,7 @@ fn observe_holds_it_too() {
 }
 
 #[test]
-fn an_approved_step_is_of_its_values() {
+fn an_approval_covers_exact_values() {
     let change = |to: &str| Change::in_place("flux.path", "", to);
     let step = |to| Step { action: Action::Create, changes: vec![change(to)], reason: None };
     let none = ExecutionPolicy { allowed: AllowedSteps::Only(Default::default()), ..ExecutionPolicy::default() };
@@ -169,7 +169,7 @@ fn an_approved_step_is_of_its_values() {
 }
 
 #[test]
-fn what_git_owns_has_the_version_of_git_on_record() {
+fn an_agent_owned_by_git_has_gits_version_on_record() {
     let mut previous = status("v2.9.5");
     let gitops = previous.gitops.as_mut().unwrap();
     (gitops.adopted, gitops.version) = (true, Some(OLD.into()));
@@ -180,7 +180,7 @@ fn what_git_owns_has_the_version_of_git_on_record() {
 }
 
 #[test]
-fn another_agent_begins_with_a_version_of_its_own_though_git_has_adopted_the_one_before() {
+fn a_replaced_agent_starts_at_its_own_version_although_git_adopted_the_previous_one() {
     let before = GitOpsStatus {
         agent: Some("argocd".into()),
         version: Some("v3.2.11".into()),

@@ -31,7 +31,8 @@ impl Missing {
     /// The operator has no permission to read Secrets in that namespace.
     fn permission_denied(field: &str, namespace: &str, name: &str, message: &str) -> Self {
         let why = format!(
-            "{field}: Secret {namespace}/{name} may not be read by the operator: a cluster administrator runs {}",
+            "{field}: the operator has no permission to read Secret {namespace}/{name}: a cluster administrator must \
+             run {}",
             role_binding(namespace, message)
         );
         Self::Refused(Refusal::new(Reason::AccessDenied, why))
@@ -85,7 +86,7 @@ pub async fn copy_with(
 ) -> Result<Option<SecretCopy>, Missing> {
     let Some(SecretReference { name }) = reference else { return Ok(None) };
     let Some(secret) = read(reader, namespace, name, expected.secret_use(), field).await? else {
-        let why = format!("Secret {namespace}/{name} not found: create it, or name another one");
+        let why = format!("Secret {namespace}/{name} not found: create it, or name another");
         return Err(Missing::invalid_secret(field, why));
     };
     let (kind, data) = (secret.type_.unwrap_or_else(|| "Opaque".to_owned()), secret.data.unwrap_or_default());
@@ -93,7 +94,7 @@ pub async fn copy_with(
         return Err(Missing::invalid_secret(field, why));
     }
     if expected == Keys::DockerConfig && kind != DOCKER_CONFIG {
-        let why = format!("Secret {namespace}/{name} is of type {kind}; make it anew as one of type {DOCKER_CONFIG}");
+        let why = format!("Secret {namespace}/{name} has type {kind}; recreate it with type {DOCKER_CONFIG}");
         return Err(Missing::invalid_secret(field, why));
     }
     Ok(Some(SecretCopy { name: name.clone(), kind, data: SecretData(expected.of(data)) }))
@@ -136,7 +137,8 @@ fn role_binding(namespace: &str, message: &str) -> String {
     let account = message.split('"').find_map(|word| word.strip_prefix("system:serviceaccount:"));
     let account = account.unwrap_or("keelson-system:keelson");
     format!(
-        "kubectl create rolebinding keelson-secrets --namespace={namespace} --clusterrole=keelson-secrets --serviceaccount={account}"
+        "kubectl create rolebinding keelson-secrets --namespace={namespace} --clusterrole=keelson-secrets \
+         --serviceaccount={account}"
     )
 }
 
@@ -145,13 +147,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_role_binding_is_named_with_the_command_that_makes_it() {
+    fn a_missing_role_binding_is_reported_with_the_command_that_creates_it() {
         let message = r#"secrets "fleet" is forbidden: User "system:serviceaccount:platform:keelson-eu" cannot get resource "secrets" in API group "" in the namespace "shop""#;
         let Missing::Refused(refusal) = Missing::permission_denied("spec.x", "shop", "fleet", message) else {
             panic!()
         };
         assert_eq!(refusal.reason, Reason::AccessDenied);
-        let command = "kubectl create rolebinding keelson-secrets --namespace=shop --clusterrole=keelson-secrets --serviceaccount=platform:keelson-eu";
+        let command = "kubectl create rolebinding keelson-secrets --namespace=shop --clusterrole=keelson-secrets \
+                       --serviceaccount=platform:keelson-eu";
         assert!(refusal.message.starts_with("spec.x: ") && refusal.message.ends_with(command), "{}", refusal.message);
         // Outside a cluster it is a user's own account.
         assert!(role_binding("shop", "User \"mallory\" cannot").ends_with("--serviceaccount=keelson-system:keelson"));

@@ -84,17 +84,16 @@ fn valid_oci(oci: &Oci, policy: SourcePolicy, at: &str) -> Result<ValidSource, R
     match oci.provider.as_str() {
         GENERIC => {}
         AWS_PROVIDER if !url.is_in_ecr() => {
-            let why = "aws is the login of a private registry in ECR, and url names none: set provider: generic";
+            let why = "aws is for private registries in ECR, and url is not one: set provider: generic";
             return Err(invalid(&field("provider"), why));
         }
         AWS_PROVIDER if oci.secret_ref.is_some() => {
-            let why = "would take the place of the provider's login: leave it out, or set provider: generic";
+            let why = "would replace the provider's login: remove it, or set provider: generic";
             return Err(invalid(&field("secretRef"), why));
         }
         AWS_PROVIDER => {}
         other => {
-            let why =
-                format!("{other:?} gives no identity to what runs in EKS; there are {GENERIC} and {AWS_PROVIDER}");
+            let why = format!("{other:?} is not supported in EKS; supported are {GENERIC} and {AWS_PROVIDER}");
             return Err(invalid(&field("provider"), why));
         }
     }

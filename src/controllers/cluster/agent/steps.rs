@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_the_agent_is_a_step_with_the_fields_that_change() {
+    fn an_agent_edit_is_a_step_with_the_changed_fields() {
         let before = fields(|_| ());
         assert_eq!(step(&before, Some(&before)), None);
         assert_eq!(step(&Fields::new(), None), None);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn installation_and_removal_are_steps_that_name_source_path_version_and_handover() {
+    fn install_and_removal_steps_name_source_path_version_and_handover() {
         let all = fields(|_| ());
         let (action, lines) = changes(step(&all, None));
         assert_eq!(action, Action::Create);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_agent_that_an_older_keelson_left_nothing_but_its_version_is_known() {
+    fn only_the_version_is_known_of_an_agent_of_an_older_keelson() {
         let all = fields(|_| ());
         let contact = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
         let gitops = GitOpsStatus { last_contact: contact, version: Some("v2.9.5".into()), ..GitOpsStatus::default() };
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_the_goal_and_never_lowered_by_an_older_keelson() {
+    fn an_older_keelson_never_lowers_the_version() {
         let at = |version: &str| Fields::from([(FLUX_VERSION.to_owned(), version.to_owned())]);
         let spec = gitops(|_| ());
         let goal = |current, of_git| wanted(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_shortened_and_still_told_apart() {
+    fn shortened_values_remain_distinguishable() {
         let long = |end: &str| shortened(&format!("{}{end}", "x".repeat(600)));
         assert!(long("a").chars().count() <= MAX_LENGTH && long("a") != long("b"));
     }

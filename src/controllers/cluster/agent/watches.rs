@@ -123,7 +123,7 @@ fn watch_agent(
                     object_name,
                     error = why,
                     ?pause,
-                    "the cluster's GitOps agent cannot be watched; tried again"
+                    "the cluster's GitOps agent cannot be watched; retrying"
                 );
                 agent.watch_failed(why);
                 failing = true;

@@ -103,7 +103,7 @@ impl Upgrade {
 }
 
 impl Reconcile<'_> {
-    /// Decides which version changes may run now. `None`: there is no control plane yet, or it has failed.
+    /// Decides which version changes may run now. `None`: the control plane does not exist yet, or it has failed.
     pub(super) async fn upgrade(&mut self, cloud: &Cloud, previous: &EksClusterStatus) -> Option<Upgrade> {
         let goal = Goal::of(&self.cluster.spec).ok()?;
         let windows = Windows::parse(&self.cluster.spec.upgrade.windows).ok()?;
@@ -179,13 +179,15 @@ impl Reconcile<'_> {
                 support = versions.get(&at).copied();
                 read.offered = versions.into_keys().collect();
             }
-            Err(failure) => tracing::warn!(%failure, "which Kubernetes versions EKS offers is not known now"),
+            Err(failure) => tracing::warn!(%failure, "cannot read which Kubernetes versions EKS offers"),
         }
         let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
         for addon in &self.cluster.spec.addons {
             match readiness::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
                 Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
-                Err(failure) => tracing::warn!(%failure, addon = addon.name, "its versions are not known now"),
+                Err(failure) => {
+                    tracing::warn!(%failure, addon = addon.name, "cannot read the versions that EKS offers of it")
+                }
             }
         }
         (read, support)
@@ -233,8 +235,7 @@ impl Reconcile<'_> {
         to: KubernetesVersion,
     ) -> Preflight {
         let spec = &self.cluster.spec;
-        let known =
-            |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not be made");
+        let known = |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not run");
         let insights = match spec.upgrade.insights {
             InsightsPolicy::Ignore => None,
             _ => readiness::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_minor_of_a_kubelet() {
+    fn kubelet_minor_version_is_parsed() {
         assert_eq!(minor("v1.34.4-eks-ecaa3a6").unwrap().to_string(), "1.34");
         assert_eq!(minor("v1.33+").unwrap().to_string(), "1.33");
         assert_eq!(minor(""), None);

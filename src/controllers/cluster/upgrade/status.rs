@@ -183,7 +183,9 @@ pub fn is_version(kind: &str) -> bool {
 pub fn upgrading(decision: &Decision, message: Option<&str>) -> ConditionValue {
     let message = message.unwrap_or_default();
     match &decision.state {
-        State::Settled => ConditionValue::false_(Reason::Available, with_due("every version is as asked", decision)),
+        State::Settled => {
+            ConditionValue::false_(Reason::Available, with_due("every version matches the spec", decision))
+        }
         State::Running(_) => ConditionValue::true_(Reason::Upgrading, message),
         State::Holding { why, .. } => {
             let reason = of_hold(why);

@@ -113,7 +113,7 @@ fn format_upgrade(
 }
 
 #[test]
-fn what_a_person_reads_at_each_turn() {
+fn status_and_messages_at_each_stage() {
     let any_time = spec(json!({}));
     let saturdays =
         spec(json!({"windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]}));
@@ -127,14 +127,14 @@ fn what_a_person_reads_at_each_turn() {
     };
     let working = Observation { control_plane_work: ControlPlaneWork::Version, ..observation("1.33", "1.32", None) };
     let stages = [
-        ("at rest", format_upgrade(&any_time, &observation("1.34", "1.34", None), &plan(None), 0, None)),
+        ("steady", format_upgrade(&any_time, &observation("1.34", "1.34", None), &plan(None), 0, None)),
         ("outside the window", format_upgrade(&saturdays, &observation("1.32", "1.32", None), &plan(None), 0, None)),
-        ("may begin", format_upgrade(&any_time, &observation("1.32", "1.32", None), &plan(None), 0, None)),
+        ("may start", format_upgrade(&any_time, &observation("1.32", "1.32", None), &plan(None), 0, None)),
         ("the second minor runs", format_upgrade(&any_time, &working, &plan(Some("update-2")), 0, Some(&started))),
         ("soaks", format_upgrade(&any_time, &observation("1.34", "1.32", None), &plan(None), 300, Some(&started))),
         ("nodes follow", format_upgrade(&any_time, &observation("1.34", "1.32", None), &plan(None), 0, Some(&started))),
         (
-            "a group of its own version",
+            "a group with its own version",
             format_upgrade(&any_time, &observation("1.33", "1.30", Some("1.30")), &plan(None), 0, Some(&started)),
         ),
     ];

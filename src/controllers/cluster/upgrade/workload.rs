@@ -117,7 +117,7 @@ impl WorkloadReads {
         let access = match agent::access(memory, &cluster.cluster_name(), &cloud.aws, sts).await {
             Ok(Some(access)) => access,
             Ok(None) => {
-                return self.finish_read(generation, Err("EKS gives no endpoint of its API yet".to_owned()), None, now);
+                return self.finish_read(generation, Err("EKS reports no API endpoint yet".to_owned()), None, now);
             }
             Err(verdict) => return self.finish_read(generation, Err(verdict.message), None, now),
         };
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_is_believed_for_a_while_and_a_failure_is_remembered() {
+    fn reads_and_failures_are_cached_for_a_while() {
         let (reads, at) = (WorkloadReads::default(), |second| Timestamp::from_second(second).unwrap());
         const DRIFT: Duration = Duration::from_secs(600);
         assert_eq!((reads.known(at(0)), reads.is_due(at(0), DRIFT)), (WorkloadState::Reading(None), true));
@@ -204,24 +204,20 @@ mod tests {
             (WorkloadState::Read(Reading::default()), false)
         );
         assert_eq!((reads.known(at(59)), reads.is_due(at(20), DRIFT)), (WorkloadState::Read(Reading::default()), true));
-        assert!(reads.is_due(at(3), Duration::from_secs(3)), "as often as all else is compared");
-        assert_eq!(
-            reads.known(at(60)),
-            WorkloadState::Reading(Some(Reading::default())),
-            "too old, and being read again"
-        );
+        assert!(reads.is_due(at(3), Duration::from_secs(3)), "at the drift interval");
+        assert_eq!(reads.known(at(60)), WorkloadState::Reading(Some(Reading::default())), "too old, and read again");
         reads.finish_read(0, Err("no answer".into()), Some(Duration::from_secs(2)), at(70));
         assert_eq!(
             (reads.known(at(84)), reads.is_due(at(84), DRIFT)),
             (WorkloadState::Failed("no answer".into()), false)
         );
         assert!(reads.is_due(at(85), DRIFT));
-        assert_eq!(reads.known(at(85)), WorkloadState::Failed("no answer".into()), "until it was read");
+        assert_eq!(reads.known(at(85)), WorkloadState::Failed("no answer".into()), "until it is read");
         reads.finish_read(0, Err("no answer".into()), Some(Duration::from_secs(60)), at(100));
         assert!(!reads.is_due(at(159), DRIFT) && reads.is_due(at(160), DRIFT));
         reads.forget();
         assert_eq!((reads.known(at(101)), reads.is_due(at(101), DRIFT)), (WorkloadState::Reading(None), true));
         reads.finish_read(0, Ok(Reading::default()), None, at(102));
-        assert_eq!(reads.known(at(102)), WorkloadState::Reading(None), "it began before a person asked");
+        assert_eq!(reads.known(at(102)), WorkloadState::Reading(None), "it started before everything was discarded");
     }
 }
