@@ -1,5 +1,4 @@
-//! Deletes an EksCluster: first its NodeGroups, then its resources in AWS, then a final survey for leftovers, and
-//! only then the finalizer.
+//! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,19 +110,17 @@ impl Reconcile<'_> {
 
     /// Surveys AWS for everything that still carries our tag before the finalizer is removed.
     async fn check_leftovers(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
-        let wait = self.state.kind.next_leftover_survey.filter(|at| *at > self.now);
+        let wait = self.state.kind.survey_at.filter(|at| *at > self.now);
         let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
             None => survey::left(cloud, &self.records()).await.map(Some),
         };
         let again = Next::after(LEFTOVER_INTERVAL, self.now);
+        let second = self.state.kind.survey_at.is_some();
         match left {
             // Resources that only claim to be ours may be ones deleted a moment ago: they are checked twice.
-            Ok(Some(left))
-                if left.ours.is_empty()
-                    && (left.claims.is_empty() || self.state.kind.next_leftover_survey.is_some()) =>
-            {
+            Ok(Some(left)) if left.ours.is_empty() && (left.claims.is_empty() || second) => {
                 let claims = left.claims.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
@@ -139,15 +136,13 @@ impl Reconcile<'_> {
             Ok(left) => {
                 if left.is_some() {
                     // Resources that carry the tag and are not in the graph: observe again, and name them meanwhile.
-                    self.state.kind.next_leftover_survey = self.now.checked_add(LEFTOVER_INTERVAL).ok();
+                    self.state.kind.survey_at = self.now.checked_add(LEFTOVER_INTERVAL).ok();
                     self.state.memory.forget_observations(self.now);
                 }
                 let message = match &left {
                     Some(left) if left.ours.is_empty() || goal == Goal::Retained => {
-                        format!(
-                            "still tagged as owned by this object: {}",
-                            [&left.ours[..], &left.claims[..]].concat().join(", ")
-                        )
+                        let tagged = [&left.ours[..], &left.claims[..]].concat();
+                        format!("still tagged as owned by this object: {}", tagged.join(", "))
                     }
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
                     None => "something is still in AWS; checking again".to_owned(),
@@ -235,8 +230,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Whether the object owns nothing in AWS, according to status and records. The finalizer proves nothing: whoever
-    /// may write the object may write it.
+    /// Whether it owns nothing in AWS, by status and records. A missing finalizer is no proof: any editor may remove it.
     pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
         previous.arn.is_none() && self.has_no_record()
     }
@@ -246,8 +240,7 @@ impl Reconcile<'_> {
         self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
     }
 
-    /// Deletes its NodeGroups: those that existed when it was deleted. One that is created later creates nothing in
-    /// AWS, so it blocks nothing.
+    /// Deletes the NodeGroups that existed at its deletion. A later one creates nothing in AWS, so it blocks nothing.
     async fn delete_node_groups(&self) {
         for group in self.deleted_node_groups() {
             if group.metadata.deletion_timestamp.is_none()
@@ -273,24 +266,21 @@ impl Reconcile<'_> {
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
-        let left = groups
-            .iter()
-            .filter(|group| apply::has_finalizer(&***group) || is_there(group))
-            .map(|group| describe_blocking_group(group));
+        let may_own = |group: &&Arc<NodeGroup>| apply::has_finalizer(&***group) || is_there(group);
+        let left = groups.iter().filter(may_own).map(|group| describe_group(group));
         left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 
     /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
     async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
         // Leftovers that the final survey found must be in this one, too, so it is read again.
-        let age = if self.state.kind.next_leftover_survey.is_some() { Duration::ZERO } else { self.survey_age() };
+        let age = if self.state.kind.survey_at.is_some() { Duration::ZERO } else { self.survey_age() };
         let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unobserved)?;
         let spec = self.spec_to_delete(grant, cloud).await?;
         let first = self.expand_to_delete(&spec, grant, &survey, left);
         first
             .or_else(|error| {
-                tracing::warn!(cluster = self.owner().cluster, %error, "the spec is invalid: deleting what is found in \
-                 AWS");
+                tracing::warn!(cluster = self.owner().cluster, %error, "invalid spec: deleting what is found in AWS");
                 self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
             })
             .map_err(NoGraph::Spec)
@@ -330,7 +320,7 @@ impl Reconcile<'_> {
 }
 
 /// A node group that blocks the deletion, and why.
-fn describe_blocking_group(group: &NodeGroup) -> String {
+fn describe_group(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
 }

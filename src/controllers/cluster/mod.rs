@@ -68,7 +68,7 @@ pub struct KindState {
     /// Nothing was in progress at the last observation.
     steady: bool,
     /// When to survey again for what a deletion left.
-    next_leftover_survey: Option<Timestamp>,
+    survey_at: Option<Timestamp>,
     /// What a sweep left alone and events have reported.
     reported_leftovers: BTreeSet<String>,
     /// Its upgrades.
@@ -251,12 +251,8 @@ impl Reconcile<'_> {
         let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
         events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         let left = report.left.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
-        events.extend(left.map(|left| {
-            EventMessage::normal(
-                "LeftAlone",
-                format!("{left}: not deleted, as nothing proves that this cluster owns it"),
-            )
-        }));
+        let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
+        events.extend(left.map(|left| EventMessage::normal("LeftAlone", note(left))));
         ctx.events.publish(self.cluster, events);
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
