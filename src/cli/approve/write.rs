@@ -60,7 +60,7 @@ impl Objects {
         review.status?.user_info?.username
     }
 
-    /// Creates a PlanApproval of the plan that was shown, owned by the plan's object. `false`: the plan changed.
+    /// Creates a PlanApproval of the plan that was shown, owned by the plan's object.
     pub async fn approve(&self, object: &Planned, by: Option<&str>) -> anyhow::Result<bool> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let (cluster_ref, node_group_ref) = match object.kind {

@@ -230,7 +230,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Whether it owns nothing in AWS, by status and records. A missing finalizer is no proof: any editor may remove it.
+    /// Whether it owns nothing in AWS (status, records). A missing finalizer proves nothing: any editor may remove it.
     pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
         previous.arn.is_none() && self.has_no_record()
     }

@@ -21,7 +21,8 @@ pub(super) struct Hold {
 impl Reconcile<'_> {
     /// The hold on this deletion, if there is one.
     ///
-    /// # Errors Why it cannot be determined: then nothing may be deleted.
+    /// # Errors
+    /// Why it cannot be determined: then nothing may be deleted.
     pub(super) async fn hold(&self, previous: &NodeGroupStatus) -> Result<Option<Hold>, String> {
         let Some(removal) = self.ctx.deletions.removal::<NodeGroup>(&self.namespace).await? else { return Ok(None) };
         let deleted_at = self.group.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
