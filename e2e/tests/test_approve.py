@@ -178,7 +178,7 @@ def test_wrong_hash_approves_nothing(shop):
     shop.plan(target, "3f9a1c20")
     result = shop.approve("shop", "-n=default", "--hash=00000000")
     assert result.returncode == 1
-    assert "no plan 00000000 waits; what does: EksCluster default/shop, plan 3f9a1c20" in result.stderr
+    assert "no plan 00000000 waits for approval; waiting are: EksCluster default/shop, plan 3f9a1c20" in result.stderr
     assert shop.annotation(target) is None
     assert shop.approve("shop", "-n=default", "--hash=3f9a1c20").returncode == 0
     assert shop.annotation(target) == "3f9a1c20"
@@ -197,7 +197,7 @@ def test_without_a_pending_plan_the_state_is_reported(shop):
     result = shop.approve("shop", "-n=default", "--yes")
     assert result.returncode == 0
     assert "EksCluster default/shop: nothing waits for approval; Available: plan 3f9a1c20" in result.stdout
-    assert "the operator has not looked at it yet" in result.stdout
+    assert "the operator has not observed it yet" in result.stdout
 
 
 def test_plan_of_an_older_generation_is_not_approved(shop):
@@ -233,7 +233,7 @@ def test_approval_creates_one_planapproval_that_names_the_approver(shop):
     assert [owner["uid"] for owner in cluster_approval["metadata"]["ownerReferences"]] == [uid], "it is deleted with its cluster"
     assert shop.annotation(target) is None
     repeated = shop.approve_with_object("shop", "-n=default", "--yes")
-    assert "the operator is about to take it up" in repeated.stdout and len(shop.approvals()) == 2
+    assert "not yet processed by the operator" in repeated.stdout and len(shop.approvals()) == 2
 
 
 def test_held_deletion_is_released_by_its_own_hash(shop):
@@ -304,7 +304,7 @@ def test_missing_object_is_named(shop):
 
 def test_kinds_without_plans_are_rejected(shop):
     result = shop.approve("awsaccount/prod")
-    assert result.returncode == 2 and "write NAME, ekscluster/NAME or nodegroup/NAME" in result.stderr
+    assert result.returncode == 2 and "use NAME, ekscluster/NAME or nodegroup/NAME" in result.stderr
 
 
 @pytest.fixture(scope="module")

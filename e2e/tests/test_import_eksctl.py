@@ -62,7 +62,7 @@ def test_api_server_accepts_converted_manifests(api, path):
 def test_omitted_fields_are_listed_above_the_objects_and_on_standard_error(tmp_path):
     result = convert(write(tmp_path, karpenter={"version": "1.0.0"}, zzUnknown=1))
     comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
-    for path in ("karpenter: ", "zzUnknown: not known to Keelson"):
+    for path in ("karpenter: ", "zzUnknown: unknown to Keelson"):
         assert any(path in line for line in comments)
         assert path in result.stderr
 

@@ -99,8 +99,8 @@ def test_load_balancers_are_deleted_first_and_not_recreated(on, shop):
         on.api.delete(*key_of(one))
     with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         until(lambda: "Service default/web, Ingress default/site" in message(on, item), 20, "the message")
-        assert "load balancers of the workload go first" in message(on, item)
-        until(lambda: "load balancers of its cluster's workload go first" in message(on, nodes), 10, "the message of the node group")
+        assert "load balancers of the workload are deleted first" in message(on, item)
+        until(lambda: "load balancers of its cluster's workload are deleted first" in message(on, nodes), 10, "the message of the node group")
         assert api.get(KUSTOMIZE, "Kustomization", "apps", "default")["spec"]["suspend"] is True
         # Deleted, and kept by the finalizer of its controller.
         assert all(one["metadata"]["deletionTimestamp"] for kind in ("Service", "Ingress") for one in load_balancer_objects(on, kind))
@@ -123,12 +123,12 @@ def test_stuck_load_balancer_is_reported_and_skipped_after_timeout(on, shop):
         on.api.delete(*key_of(one))
     start = time.monotonic()
     with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "6s"}):
-        until(lambda: "Service default/stuck to be gone; at " in message(on, item), 20, "the message")
+        until(lambda: "Service default/stuck to be deleted; at " in message(on, item), 20, "the message")
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
     assert time.monotonic() - start > 6
     (note,) = [e["note"] for e in on.events(item) if "without waiting" in e["note"]]
-    assert note.startswith("deleted without waiting any longer for Service default/stuck to be gone")
+    assert note.startswith("the deletion continues without waiting any longer for Service default/stuck to be deleted")
     assert account.inventory() == {}
 
 

@@ -348,8 +348,8 @@ def test_recover_command_lists_owners_and_annotates_objects(on, recoverable):
     text = recover(on, account, "--all")
     for item, uid in zip(recoverable.items, old, strict=True):
         kind = item["kind"].lower()
-        assert f"{kind}/{item['metadata']['name']} -n default: takes over what UID {uid} had" in text
-    assert "is told already" in recover(on, account, f"ekscluster/{recoverable.name}", "-n", "default")
+        assert f"{kind}/{item['metadata']['name']} -n default: takes over what UID {uid} owned" in text
+    assert "is already annotated" in recover(on, account, f"ekscluster/{recoverable.name}", "-n", "default")
     with recoverable.operator():
         until(lambda: recoverable.owners() == recoverable.uids(), 60, "takeover of all resources")
         on.ready(*recoverable.items)

@@ -132,7 +132,7 @@ def applied(on: Environment, item: dict) -> str | None:
 def test_deleted_secret_is_named_and_agent_keeps_last_valid_copy(on, repository, item):
     before = copy(on, FLUX)
     on.api.delete("v1", "Secret", "fleet")
-    found = wait_for_sync_failure(on, item, "Secret default/fleet", "left as it was")
+    found = wait_for_sync_failure(on, item, "Secret default/fleet", "is unchanged")
     assert "username and password" in found["message"]
     assert on.condition(item, "Stalled")["status"] == "False"
     assert copy(on, FLUX) == before

@@ -1,4 +1,4 @@
-//! `keelson controller`: flags into options.
+//! `keelson controller`: turns flags into options.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::logs;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
@@ -25,98 +25,100 @@ enum LogFormat {
 /// Flags of `keelson controller`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Work only while holding a Lease, so that a second replica can stand by. With `false` this must be the only one.
+    /// Work only while holding a Lease, so that a second replica can stand by. With `false`, run a single replica.
     #[arg(long, env = "KEELSON_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     leader_election: bool,
-    /// Namespace of the Lease, and of the ConfigMap that keeps how long things take [default: the one this runs in, else
+    /// Namespace of the Lease, and of the ConfigMap with duration estimates [default: the one this runs in, else
     /// `default`].
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// Name of the Lease. The ConfigMaps are called so with `-duration-estimates`, `-deletions` and `-installation`
-    /// behind it.
+    /// Name of the Lease. The ConfigMaps have the same name with the suffix `-duration-estimates`, `-deletions` or
+    /// `-installation`.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
     /// How long a standby waits for a renewal of the Lease before it takes over.
     #[arg(long, env = "KEELSON_LEASE_DURATION", default_value = "15s", value_parser = duration)]
     lease_duration: Duration,
-    /// How long the leader writes to AWS after its last renewal of the Lease; a write that is not answered by then is given up.
+    /// How long the leader writes to AWS after its last renewal of the Lease; a write that gets no answer by then is
+    /// abandoned.
     #[arg(long, env = "KEELSON_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
     renew_deadline: Duration,
-    /// How often the leader renews the Lease, and a standby looks at it.
+    /// How often the leader renews the Lease, and a standby checks it.
     #[arg(long, env = "KEELSON_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
     retry_period: Duration,
-    /// How often what is at rest in AWS is compared with the spec [default: 10m; with an event queue 1h].
+    /// How often steady resources in AWS are compared with the spec [default: 10m; with an event queue 1h].
     #[arg(long, env = "KEELSON_DRIFT_INTERVAL", value_parser = duration)]
     drift_interval: Option<Duration>,
-    /// URL of an SQS queue into which EventBridge rules put CloudTrail's events of EKS, EC2 and IAM (deploy/event-queue):
-    /// what others change is then looked at within seconds. Read with the operator's own credentials.
+    /// URL of an SQS queue into which EventBridge rules put CloudTrail's events of EKS, EC2 and IAM
+    /// (deploy/event-queue): external changes are then observed within seconds. Read with the operator's own
+    /// credentials.
     #[arg(long, env = "KEELSON_EVENT_QUEUE_URL", value_parser = queue_url)]
     event_queue_url: Option<String>,
-    /// Unique ids of the principals whose messages in the event queue are read, as SQS notes them (SenderId), separated by commas
-    /// [default: everybody's].
+    /// Unique ids of the principals whose messages in the event queue are read, as SQS records them (SenderId),
+    /// separated by commas [default: all principals].
     #[arg(long, env = "KEELSON_EVENT_QUEUE_SENDER_ID", value_delimiter = ',')]
     event_queue_sender_id: Vec<String>,
-    /// How long the deletion of a cluster waits for the load balancers of its workload, before it goes on without.
+    /// How long the deletion of a cluster waits for the load balancers of its workload before it continues without.
     #[arg(long, env = "KEELSON_LOAD_BALANCER_TIMEOUT", default_value = "10m", value_parser = duration)]
     load_balancer_timeout: Duration,
-    /// How long a read from AWS may miss what was just written.
+    /// How long a read from AWS may miss a recent write.
     #[arg(long, env = "KEELSON_READ_AFTER_WRITE_WINDOW", default_value = "10s", value_parser = duration)]
     read_after_write_window: Duration,
-    /// How many clusters of a namespace may begin to be deleted within an hour. The rest wait for `keelson approve`.
+    /// How many clusters of a namespace may start deletion within an hour. The rest wait for `keelson approve`.
     #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
     max_deletions: u32,
-    /// How many clusters of all namespaces together may begin to be deleted within an hour. Those of one namespace count for at
-    /// most --max-deletions.
+    /// How many clusters of all namespaces together may start deletion within an hour. Those of one namespace count
+    /// for at most --max-deletions.
     #[arg(long, env = "KEELSON_MAX_DELETIONS_TOTAL", default_value_t = 10)]
     max_deletions_total: u32,
-    /// Take approvals from PlanApprovals only: annotations do not count, and a looser changePolicy waits for an approval
-    /// itself. Whoever may write clusters can then not approve by that alone.
+    /// Accept approvals from PlanApprovals only: annotations do not count, and a looser changePolicy itself waits for
+    /// an approval. Permission to write clusters is then not enough to approve.
     #[arg(long, env = "KEELSON_REQUIRE_APPROVAL_OBJECTS")]
     require_approval_objects: bool,
-    /// Id of this installation, which tags say of what it makes in AWS. One that is lost for good, and is to have its clusters
-    /// taken over here, is named here [default: the one in the ConfigMap beside the Lease, made at the first start].
+    /// Id of this installation, which tags record on what it creates in AWS. To take over the clusters of an
+    /// installation that is permanently lost, set its id here [default: the one in the ConfigMap beside the Lease,
+    /// created at the first start].
     #[arg(long, env = "KEELSON_INSTALLATION_ID", value_parser = installation_id)]
     installation_id: Option<String>,
-    /// Of how many clusters the GitOps agent is watched, so that what it does is known at once. The others are asked now
-    /// and then.
+    /// Of how many clusters the GitOps agent is watched, so that changes are observed at once. The others are polled.
     #[arg(long, env = "KEELSON_MAX_WATCHES", default_value_t = 200)]
     max_watches: u16,
     /// Allow http:// and loopback Git sources. For tests only.
     #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
     allow_http_git: bool,
-    /// Proxy through which workload clusters are reached: http://[USER:PASSWORD@]HOST:PORT, https:// or socks5://; those that
-    /// NO_PROXY names are reached directly [default: HTTPS_PROXY, which AWS is reached through too].
+    /// Proxy for connections to workload clusters: http://[USER:PASSWORD@]HOST:PORT, https:// or socks5://; hosts in
+    /// NO_PROXY are reached directly [default: HTTPS_PROXY, which is used for AWS too].
     #[arg(long, env = "KEELSON_WORKLOAD_PROXY", hide_env_values = true)]
     workload_proxy: Option<String>,
-    /// Let objects that name no AwsAccount use the operator's own credentials, where there is no AwsAccount `default`: no
-    /// limit of namespaces, regions or permissions holds for them. For a cluster with one tenant only.
+    /// Let objects without an AwsAccount use the operator's own credentials, where there is no AwsAccount `default`:
+    /// no limit of namespaces, regions or permissions applies to them. For a cluster with one tenant only.
     #[arg(long, env = "KEELSON_ALLOW_AMBIENT_ACCOUNT")]
     allow_ambient_account: bool,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "KEELSON_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Ask the API server whether whoever reads /metrics may: the bearer token by a TokenReview, the right to `get` the path by a
-    /// SubjectAccessReview. `false`: anybody who reaches the address may.
+    /// Authenticate and authorize reads of /metrics at the API server: the bearer token by a TokenReview, the right
+    /// to `get` the path by a SubjectAccessReview. `false`: everyone who reaches the address may read them.
     #[arg(long, env = "KEELSON_METRICS_AUTH", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     metrics_auth: bool,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
     log_format: LogFormat,
     /// Level, or directives such as keelson=debug,kube=info [default: RUST_LOG, else info].
     #[arg(long, env = "KEELSON_LOG_LEVEL")]
     log_level: Option<String>,
-    /// Multiplies the deadlines after which what is waited for counts as stuck. For tests, which cannot wait as long as people.
+    /// Multiplies the deadlines after which a wait counts as stuck. For tests.
     #[arg(long, env = "KEELSON_WAIT_DEADLINE_SCALE", default_value_t = 1.0, hide = true, value_parser = scale)]
     wait_deadline_scale: f64,
-    /// Objects of a kind that are reconciled side by side.
+    /// Maximum number of objects of a kind that are reconciled concurrently.
     #[arg(long, env = "KEELSON_CONCURRENCY", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
 }
 
-/// Drift is looked for this often when changes are told by events: for those that are not.
+/// Drift interval with an event queue: covers changes that no event reports.
 const WITH_EVENTS: Duration = Duration::from_secs(3600);
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until it is stopped.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let format = match args.log_format {
         LogFormat::Auto => logs::Format::detect(),
@@ -126,7 +128,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     logs::init(args.log_level.as_deref(), format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
     runtime.block_on(controllers::run(options(args)?))?;
-    // Reads that hang must not keep the process.
+    // Hanging reads must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
@@ -161,11 +163,11 @@ fn options(args: Args) -> anyhow::Result<Options> {
     } = args;
     let lease_timing = Timing { lease_duration, renew_deadline, retry_period };
     let event_queue_url = event_queue_url.filter(|url| !url.is_empty());
-    let at_rest = if event_queue_url.is_some() { WITH_EVENTS } else { Intervals::default().drift };
-    let drift = drift_interval.unwrap_or(at_rest);
+    let default_interval = if event_queue_url.is_some() { WITH_EVENTS } else { Intervals::default().drift };
+    let drift = drift_interval.unwrap_or(default_interval);
     let own = leader_election_namespace.or_else(own_namespace);
     let namespace = own.clone().unwrap_or_else(|| "default".to_owned());
-    // Beside the Lease; of a single process outside a cluster nobody said where.
+    // In the Lease's namespace; a single process outside a cluster keeps none.
     let learned_in = own.or_else(|| leader_election.then(|| namespace.clone()));
     let beside = |what: &str| Some((learned_in.clone()?, format!("{leader_election_name}-{what}")));
     let given = installation_id.filter(|id| !id.is_empty());
@@ -206,7 +208,7 @@ fn own_namespace() -> Option<String> {
     variable("POD_NAMESPACE").or_else(|| mounted().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
-/// As the SDK reads them: the service's own first.
+/// In the SDK's order: the service's own variable first.
 fn sts_endpoint() -> Option<String> {
     variable("AWS_ENDPOINT_URL_STS").or_else(|| variable("AWS_ENDPOINT_URL"))
 }
@@ -215,7 +217,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Reads `10m`, `1h30m`, `90s`.
+/// Parses `10m`, `1h30m`, `90s`.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
@@ -227,12 +229,12 @@ fn scale(text: &str) -> Result<f64, String> {
     if scale > 0.0 && scale.is_finite() { Ok(scale) } else { Err("a factor above zero is needed".to_owned()) }
 }
 
-/// An id of an installation. Empty is none: how a chart leaves a variable out.
+/// An installation id. Empty means none: charts leave variables out that way.
 fn installation_id(text: &str) -> Result<String, String> {
     if text.is_empty() { Ok(String::new()) } else { installation::parse(text) }
 }
 
-/// A queue's URL, as SQS gives it. Empty is none: how a chart leaves a variable out.
+/// A queue's URL in SQS's format. Empty means none: charts leave variables out that way.
 fn queue_url(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
@@ -249,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_take_durations_as_people_write_them() {
+    fn flags_accept_kubernetes_style_durations() {
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert!(duration("soon").is_err() && duration("-1s").is_err());
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_have_their_full_time_unless_a_test_shortens_them() {
+    fn deadlines_have_their_full_time_by_default() {
         assert_eq!(parsed(&[]).settings.wait_scale, 1.0);
         assert_eq!(parsed(&["--wait-deadline-scale=0.01"]).settings.wait_scale, 0.01);
         assert!(scale("0").is_err() && scale("-1").is_err() && scale("inf").is_err());
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_looked_for_less_often_with_an_event_queue_unless_it_is_said_how_often() {
+    fn an_event_queue_lengthens_the_default_drift_interval() {
         let drift = |flags: &[&str]| parsed(flags).settings.intervals.drift.as_secs();
         let queue = "--event-queue-url=https://sqs.eu-west-1.amazonaws.com/111122223333/keelson-events";
         assert_eq!(drift(&[]), 600);

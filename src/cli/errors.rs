@@ -1,14 +1,14 @@
-//! Errors of the command line in words for people: what failed, why, what to do. Pure.
+//! Formats the command line's errors for users: what failed, why, what to do. Pure.
 
 use std::error::Error as _;
 
-/// The error with its causes, each told once: many say their cause themselves.
-pub fn told(error: &anyhow::Error) -> String {
+/// The error with its causes, without repetition: many errors include their cause.
+pub fn format_error(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let of_kubernetes = cause.downcast_ref::<kube::Error>();
         let (plain, cause) = match of_kubernetes {
-            Some(error) => (causes(error), of_kubernetes_api(error)),
+            Some(error) => (format_causes(error), format_kube_error(error)),
             None => (cause.to_string(), cause.to_string()),
         };
         if text.is_empty() {
@@ -16,7 +16,7 @@ pub fn told(error: &anyhow::Error) -> String {
         } else if !text.contains(&plain) {
             text = format!("{text}: {cause}");
         }
-        // It told of its own causes, which print as the structures that they are.
+        // A Kubernetes error formats its own causes, whose raw form prints as Rust structures.
         if of_kubernetes.is_some() {
             break;
         }
@@ -24,8 +24,8 @@ pub fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// What the Kubernetes API, or the way there, said.
-fn of_kubernetes_api(error: &kube::Error) -> String {
+/// A Kubernetes API error, or an error on the way to the API.
+fn format_kube_error(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => {
             let message = status.message.trim_end_matches('.');
@@ -34,39 +34,41 @@ fn of_kubernetes_api(error: &kube::Error) -> String {
                     "{message}: the API server does not know you: log in again, or choose another context of KUBECONFIG"
                 ),
                 403 => format!(
-                    "{message}: ask an administrator of the management cluster for that right (docs/install.md, People)"
+                    "{message}: ask an administrator of the management cluster for that permission (docs/install.md, \
+                     People)"
                 ),
-                // Of an object the server says which; of a kind that is not served, that there is no such page.
+                // For a missing object the server names it; for a kind that is not served it reports a missing page.
                 404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
                     format!(
-                        "{message}: are Keelson's CRDs installed in this cluster, and is KUBECONFIG's context the management cluster's?"
+                        "{message}: are Keelson's CRDs installed in this cluster, and is KUBECONFIG's context the \
+                         management cluster's?"
                     )
                 }
-                409 => format!("{message}: somebody changed it meanwhile: try again"),
+                409 => format!("{message}: it was changed meanwhile: try again"),
                 429 | 500..=599 => format!("{message}: the API server cannot answer now: try again"),
                 _ => message.to_owned(),
             }
         }
         kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
-            format!("{}: set KUBECONFIG to the file of the management cluster", causes(error))
+            format!("{}: set KUBECONFIG to the file of the management cluster", format_causes(error))
         }
-        kube::Error::Auth(_) => format!("{}: log in again", causes(error)),
+        kube::Error::Auth(_) => format!("{}: log in again", format_causes(error)),
         kube::Error::Service(_) | kube::Error::HyperError(_) => {
             format!(
                 "the API server cannot be reached: {}: check the network, and the server in KUBECONFIG",
-                causes(error)
+                format_causes(error)
             )
         }
-        // The parser quotes what it stumbled over, which may be anything.
+        // The parser quotes its input, which may be anything.
         kube::Error::SerdeError(_) => {
-            "the API server's answer cannot be read: is this keelson of the version of the CRDs?".to_owned()
+            "the API server's answer cannot be read: does this keelson have the version of the CRDs?".to_owned()
         }
-        other => causes(other),
+        other => format_causes(other),
     }
 }
 
-/// What its causes say, without the names of types before it.
-fn causes(error: &kube::Error) -> String {
+/// The causes of an error, without type names.
+fn format_causes(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
     }
@@ -93,12 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_not_repeated() {
         let error = std::io::Error::other("no such host");
         let error = anyhow::Error::from(error).context("cannot reach AWS: no such host").context("plan --live");
-        assert_eq!(told(&error), "plan --live: cannot reach AWS: no such host");
+        assert_eq!(format_error(&error), "plan --live: cannot reach AWS: no such host");
         let plain: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a");
-        assert_eq!(told(&plain.unwrap_err()), "a: b");
+        assert_eq!(format_error(&plain.unwrap_err()), "a: b");
     }
 
     fn status(code: u16, message: &str, name: &str) -> kube::Error {
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_says_comes_with_what_to_do_and_without_its_structures() {
+    fn api_server_errors_include_advice_and_no_rust_structures() {
         let table = [
             (401, "Unauthorized", "", "log in again"),
             (403, "eksclusters.keelson.dev \"a\" is forbidden", "a", "ask an administrator"),
@@ -120,7 +122,7 @@ mod tests {
         ];
         for (code, message, name, advice) in table {
             let error = anyhow::Error::from(status(code, message, name)).context("EksCluster a in namespace default");
-            let text = told(&error);
+            let text = format_error(&error);
             assert!(text.starts_with(&format!("EksCluster a in namespace default: {message}")), "{text}");
             assert!(text.contains(advice), "{text}");
             assert!(!text.contains("Status {") && !text.contains("ApiError"), "{text}");
@@ -128,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn an_api_server_that_is_away_is_told_with_why() {
+    fn an_unreachable_api_server_is_reported_with_the_cause() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::from(kube::Error::Service(Box::new(refused)));
-        let text = told(&error);
+        let text = format_error(&error);
         assert!(text.contains("connection refused") && text.contains("KUBECONFIG"), "{text}");
         assert!(!text.contains("ServiceError"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! The command line's verbs, each a thin face of the other folders.
+//! The commands of the command line, each a thin layer over the other folders.
 //!
 //! May not enter: decisions. I/O: files and standard output.
 
@@ -33,20 +33,22 @@ enum Verb {
     Controller(controller::Args),
     /// Print the CustomResourceDefinitions.
     Crds,
-    /// Print what would be done for a manifest: from nothing, or with --live from what is in AWS.
+    /// Preview the plan of a manifest: from nothing, or with --live from what is in AWS.
     Plan(plan::Args),
-    /// Show the plans of a cluster and its node groups that wait for an approval, ask, and approve them.
+    /// Show the plans of a cluster and its node groups that wait for approval, ask for confirmation, and approve
+    /// them.
     Approve(approve::Args),
-    /// List what carries Keelson's tags in AWS against the objects that exist, and have objects take over what earlier ones of
-    /// their names had, as after a restore. Only tags are written.
+    /// Compare what carries Keelson's tags in AWS with the existing objects, and let objects take over what earlier
+    /// objects of the same names owned, as after a restore. Only tags are written.
     Recover(recover::Args),
-    /// Bring EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Only tags are written.
+    /// Move EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Only tags are
+    /// written.
     Move(relocate::Args),
-    /// Write the manifest of what others made or described: clusters in AWS, or an eksctl ClusterConfig.
+    /// Write the manifest of existing clusters in AWS, or of an eksctl ClusterConfig.
     Import(import::Args),
 }
 
-/// Parses the command line and runs the verb.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Controller(args) => controller::run(args),
@@ -60,7 +62,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keelson: {}", errors::told(&error));
+            eprintln!("keelson: {}", errors::format_error(&error));
             ExitCode::FAILURE
         }
     }
@@ -74,8 +76,8 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// Writes to standard output, in its colours where that is a terminal and NO_COLOR is not set; being cut off by `head` is no
-/// failure.
+/// Writes to standard output, in colour if that is a terminal and NO_COLOR is not set. A closed pipe, as with `head`,
+/// is no error.
 fn print(text: &str) -> anyhow::Result<()> {
     match anstream::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

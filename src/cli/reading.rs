@@ -1,4 +1,4 @@
-//! AWS for verbs that only look. I/O: reads from AWS.
+//! AWS sessions for read-only commands. I/O: reads from AWS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::aws::{Accounts, Identity, Session, WriteGate, accounts};
 use crate::telemetry::Metrics;
 
-/// No write passes.
+/// Blocks every write.
 #[derive(Debug)]
 struct ReadOnly;
 

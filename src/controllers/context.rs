@@ -248,9 +248,9 @@ pub struct Context {
     /// Who is to be looked at.
     pub queues: Queues,
     /// What is remembered of each cluster.
-    pub cluster_states: States<EksClusterStatus, super::cluster::Remembered>,
+    pub cluster_states: States<EksClusterStatus, super::cluster::KindState>,
     /// What is remembered of each node group.
-    pub node_group_states: States<NodeGroupStatus, super::node_group::Remembered>,
+    pub node_group_states: States<NodeGroupStatus, super::node_group::KindState>,
     /// What is remembered of each account.
     pub account_states: States<crate::api::account::AwsAccountStatus>,
     /// Work under way, so that a shutdown can wait for it.

@@ -32,10 +32,12 @@ pub(super) type Watch = futures::future::BoxFuture<'static, ()>;
 pub(super) fn watch_all(client: &kube::Client, triggers: &Arc<Triggers>) -> (Stores, Vec<Watch>) {
     let to = triggers.clone();
     let (clusters, of_clusters) =
-        watched(Api::all(client.clone()), cluster::view::shown, move |change| to.of_cluster(change));
+        watched(Api::all(client.clone()), cluster::view::dependent_view, move |change| to.of_cluster(change));
     let to = triggers.clone();
     let (node_groups, of_groups) =
-        watched(Api::all(client.clone()), cluster::view::node_group_shown, move |change| to.of_node_group(change));
+        watched(Api::all(client.clone()), cluster::view::node_group_dependent_view, move |change| {
+            to.of_node_group(change)
+        });
     let to = triggers.clone();
     let (aws_accounts, of_accounts) =
         watched(Api::all(client.clone()), account::shown, move |change| to.of_account(change));
@@ -72,7 +74,7 @@ impl Triggers {
         namespace: Option<&str>,
         name: &str,
         uid: &str,
-        state: Option<Shared<EksClusterStatus, cluster::Remembered>>,
+        state: Option<Shared<EksClusterStatus, cluster::KindState>>,
     ) {
         forget(ctx, EksCluster::NAME, uid, state);
         ctx.workloads.forget(uid);

@@ -19,7 +19,7 @@ ADMISSION = "api/rules"
 RULE = "x_kube("
 VERBS = (
     "set|name|leave|put|remove|add|make|raise|lower|change|write|choose|list|use|give|take|delete|move|stay|replace|shorten|create|apply|"
-    "grant|allow"
+    "grant|allow|fix|recreate"
 )
 ADVISES = re.compile(rf"(?:^|[:;,] |(?:^| )(?:or|and|first|instead|has to) )(?:{VERBS})(?![\w-])")
 # A text with fewer words is a name.
@@ -112,27 +112,27 @@ CURES = [
     Cure("set adoptionPolicy: Adopt on the EksCluster", ({"adoptionPolicy": "Adopt"},)),
     Cure("its AwsAccount has to allow that (spec.adoption)", ({"adoption": {"policy": "Allow", "clusterNames": ["demo"]}},), "AwsAccount"),
     # The agent
-    Cure("Argo CD asks for signatures", (argocd({"git": {"verify": None}}),),
+    Cure("Argo CD requires signatures", (argocd({"git": {"verify": None}}),),
          start=argocd({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}, "verify": {"secretRef": {"name": "keys"}}}})),
-    Cure("Argo CD has no login of its own for ECR",
+    Cure("Argo CD cannot log in to ECR by itself",
          (argocd({"oci": {"provider": "generic", "secretRef": {"name": "login"}}}), argocd({"oci": None, "git": OTHER_GIT}),
           {"gitops": {"argocd": None, "flux": gitops.BASE["gitops"]["flux"]}}),
          start=argocd({"oci": {**OCI, "url": "oci://123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet", "provider": "aws"}})),
     Cure("Argo CD does not verify artifacts", (argocd({"oci": {"verify": None}}),),
          start=argocd({"oci": {**OCI, "verify": {"provider": "cosign", "secretRef": {"name": "keys"}}}})),
-    Cure("a Secret of the name {NAME} is Flux's own", (flux(imagePullSecretRef={"name": "other"}),),
+    Cure("Flux reserves the Secret name {NAME}", (flux(imagePullSecretRef={"name": "other"}),),
          start=merged(FLUX, flux(imagePullSecretRef={"name": "flux-system"}))),
-    Cure("is not built in: write one of", (flux(version="v2.9.5"), flux(version=None)), start=merged(FLUX, flux(version="v1.0.0"))),
-    Cure("is not built in; write of", (flux(components=["source-controller", "kustomize-controller"]),), start=FLUX),
+    Cure("is not built in: use one of", (flux(version="v2.9.5"), flux(version=None)), start=merged(FLUX, flux(version="v1.0.0"))),
+    Cure("is not built in; use any of", (flux(components=["source-controller", "kustomize-controller"]),), start=FLUX),
     Cure("and is never copied into a cluster; name another one", (flux(imagePullSecretRef={"name": "other"}),),
          start=merged(FLUX, flux(imagePullSecretRef={"name": "default-token"}))),
     Cure("and not for {wanted}: name another one", (flux(source={"git": {"secretRef": {"name": "other"}}}),),
          start=merged(FLUX, flux(source={"git": {"secretRef": {"name": "theirs"}}}))),
-    Cure("not found: create it, or name another one", (flux(imagePullSecretRef={"name": "other"}),),
+    Cure("not found: create it, or name another", (flux(imagePullSecretRef={"name": "other"}),),
          start=merged(FLUX, flux(imagePullSecretRef={"name": "missing"}))),
-    Cure("and url names none: set provider: generic", (flux(source={"oci": {"provider": "generic"}}),),
+    Cure("and url is not one: set provider: generic", (flux(source={"oci": {"provider": "generic"}}),),
          start=merged(FLUX, flux(source={"git": None, "oci": {**OCI, "provider": "aws"}}))),
-    Cure("would take the place of the provider's login", (flux(source={"oci": {"certSecretRef": None}}), flux(source={"oci": {"provider": "generic"}})),
+    Cure("would replace the provider's login", (flux(source={"oci": {"certSecretRef": None}}), flux(source={"oci": {"provider": "generic"}})),
          start=merged(FLUX, flux(source={"git": None, "oci": {**OCI, "provider": "aws", "certSecretRef": {"name": "ca"}}}))),
     Cure("is an address written in an unusual way", (flux(source={"git": OTHER_GIT}),), start=FLUX),
     Cure("the Git URL is not a URL", (flux(source={"git": OTHER_GIT}),), start=FLUX),
@@ -231,8 +231,8 @@ NO_EDIT = [
     "or delete this object and create it again with another",
     "grant it to the operator's service account",
     "which is the limit: write",
-    "make it anew as one of type",
-    "left as it is; remove its keelson.dev tags",
+    "recreate it with type",
+    "not deleted; remove its keelson.dev tags",
     "delete it to count anew",
     "give a positive duration",
     "set KUBECONFIG, or run in a cluster",
@@ -258,6 +258,8 @@ NO_EDIT = [
     "Choose another spec.clusterName in a new EksCluster",
     "Choose another spec.nodeGroupName in a new NodeGroup",
     "put right what",
+    "fix what is named",
+    "fix what its NodeGroup reports",
     "put right in Git",
     "drain and delete them",
     "see the NodeGroups of this cluster, or make one",

@@ -147,7 +147,7 @@ def test_only_the_required_keys_of_an_opened_secret_are_copied(on, search, repos
 def test_running_cluster_receives_nothing_of_an_unopened_secret(on, search, repository, name):
     item = cluster_with_secret(search, repository, name)
     assert search.apply_error(item) is None
-    await_message(on, item, "GitOpsReady", f"{TEAM}/{name}", "left as it was")
+    await_message(on, item, "GitOpsReady", f"{TEAM}/{name}", "is unchanged")
     found = workload_secret_values(on)
     # A service account token starts with eyJ.
     assert PASSWORD in found and not any(word in found for word in (DATABASE, TOKEN, "eyJ"))

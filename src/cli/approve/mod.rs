@@ -1,5 +1,5 @@
-//! `keelson approve`: shows the plans that wait, asks, and approves them by a PlanApproval or an annotation. I/O: the management
-//! cluster's API and the terminal.
+//! `keelson approve`: shows the plans that wait, asks for confirmation, and approves them by a PlanApproval or an
+//! annotation. I/O: the management cluster's API and the terminal.
 
 pub mod waiting;
 mod write;
@@ -10,45 +10,45 @@ use anyhow::{Context as _, bail};
 use kube::Client;
 
 use super::plan::print;
-use waiting::{ApprovalState, Planned, Target, Word};
+use waiting::{ApprovalAnnotation, ApprovalState, Planned, Target};
 use write::Objects;
 
 /// How often objects that change meanwhile are read again.
-const MOST_ATTEMPTS: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 /// Flags of `keelson approve`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The EksCluster, which stands for its NodeGroups too; or nodegroup/NAME for one alone.
+    /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
     name: Target,
     /// Namespace [default: that of KUBECONFIG's context].
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Approve the plan of this hash and no other, without asking.
+    /// Approve only the plan with this hash, without asking.
     #[arg(long)]
     hash: Option<String>,
-    /// Approve what is shown without asking.
+    /// Approve the plans that are shown, without asking.
     #[arg(short, long)]
     yes: bool,
-    /// Approve by an annotation on the object instead of a PlanApproval: for those who may write the object and may not
-    /// make PlanApprovals. An operator with --require-approval-objects does not take it.
+    /// Approve by an annotation on the object instead of a PlanApproval: for users who may write the object and may
+    /// not create PlanApprovals. An operator with --require-approval-objects ignores it.
     #[arg(long)]
     annotation: bool,
 }
 
-/// Shows, asks, approves.
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(approve(args))
 }
 
 async fn approve(args: &Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
+    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let objects = Objects { client, namespace };
     let approver = if args.annotation { None } else { Some(objects.approver().await) };
-    let mut agreed: Option<Vec<String>> = None;
-    for _ in 0..MOST_ATTEMPTS {
+    let mut confirmed: Option<Vec<String>> = None;
+    for _ in 0..MAX_ATTEMPTS {
         let mut found = objects.read(&args.name).await?;
         if approver.is_some() {
             found.iter_mut().for_each(Planned::ignore_annotations);
@@ -57,28 +57,28 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
         if waiting.is_empty() {
             return super::print(&nothing_waits(&found));
         }
-        let hashes: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
-        if agreed.as_ref() != Some(&hashes) {
+        let hashes: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
+        if confirmed.as_ref() != Some(&hashes) {
             show(&waiting)?;
-            agree(args, agreed.is_some())?;
-            agreed = Some(hashes);
+            confirm(args, confirmed.is_some())?;
+            confirmed = Some(hashes);
         }
         let mut changed = false;
-        for (object, word) in &waiting {
+        for (object, annotation) in &waiting {
             if approver.is_none() && !object.takes_annotations() {
                 bail!(
-                    "{}: the operator takes no approval by annotation (--require-approval-objects): approve without --annotation, or ask \
-                     somebody who has the ClusterRole keelson-approve",
+                    "{}: the operator accepts no approval by annotation (--require-approval-objects): approve without \
+                     --annotation, or ask a user with the ClusterRole keelson-approve",
                     object.title()
                 );
             }
             let written = match &approver {
                 Some(by) => objects.approve(object, by.as_deref()).await?,
-                None => objects.annotate(object, word).await?,
+                None => objects.annotate(object, annotation).await?,
             };
             if written {
                 let how = if approver.is_some() { "" } else { " (by annotation)" };
-                super::print(&format!("approved: {}{how}\n", told(object)))?;
+                super::print(&format!("approved: {}{how}\n", describe(object)))?;
             } else {
                 changed = true;
             }
@@ -91,19 +91,19 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
 }
 
 /// `EksCluster default/demo, plan 3f9a1c2098765432`.
-fn told(object: &Planned) -> String {
+fn describe(object: &Planned) -> String {
     let what = if object.release.is_some() { "release of its deletion" } else { "plan" };
     format!("{}, {what} {}", object.title(), object.hash())
 }
 
-/// What waits, and for which word.
-fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, Word)>> {
+/// The plans that wait, each with the approval that it needs.
+fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, ApprovalAnnotation)>> {
     let mut waiting = Vec::new();
     for object in found {
         match object.standing() {
-            ApprovalState::Waits(word) => waiting.push((object, word)),
+            ApprovalState::Waits(annotation) => waiting.push((object, annotation)),
             ApprovalState::Outdated => {
-                bail!("{}: its spec is newer than its plan: wait until it is planned anew", object.title())
+                bail!("{}: its spec is newer than its plan: wait for the new plan", object.title())
             }
             ApprovalState::Approved | ApprovalState::Nothing(_) => {}
         }
@@ -111,10 +111,10 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
     if let Some(hash) = hash
         && !waiting.is_empty()
     {
-        let others: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
+        let others: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
         waiting.retain(|(object, _)| object.hash() == hash);
         if waiting.is_empty() {
-            bail!("no plan {hash} waits; what does: {}", others.join("; "));
+            bail!("no plan {hash} waits for approval; waiting are: {}", others.join("; "));
         }
     }
     Ok(waiting)
@@ -122,34 +122,37 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
 
 fn nothing_waits(found: &[Planned]) -> String {
     let line = |object: &Planned| match object.standing() {
-        ApprovalState::Approved => format!("{}: approved, and the operator is about to take it up\n", told(object)),
-        ApprovalState::Nothing(says) => format!("{}: nothing waits for approval; {says}\n", object.title()),
+        ApprovalState::Approved => format!("{}: approved, and not yet processed by the operator\n", describe(object)),
+        ApprovalState::Nothing(ready_message) => {
+            format!("{}: nothing waits for approval; {ready_message}\n", object.title())
+        }
         ApprovalState::Waits(_) | ApprovalState::Outdated => String::new(),
     };
     found.iter().map(line).collect()
 }
 
-fn show(waiting: &[(&Planned, Word)]) -> anyhow::Result<()> {
+fn show(waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
     let mut out = String::new();
     for (object, _) in waiting {
-        let title = if object.is_deleted() { format!("{}, to be deleted", told(object)) } else { told(object) };
+        let title = if object.is_deleted() { format!("{}, to be deleted", describe(object)) } else { describe(object) };
         print::status(&mut out, &title, &object.plan);
     }
     super::print(&out)
 }
 
-/// Asks on a terminal. `again`: what was agreed to is not what waits any more.
-fn agree(args: &Args, again: bool) -> anyhow::Result<()> {
+/// Asks for confirmation on a terminal. `again`: the plans changed after the user confirmed them.
+fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
     let asks = !args.yes && args.hash.is_none();
     if again && !asks {
-        bail!("a plan changed while it was approved: look at it, and approve again");
+        bail!("a plan changed during its approval: review it, and approve again");
     }
     if !asks {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
         bail!(
-            "there is no terminal to ask on: look at the plan, and approve it with --hash HASH, or whatever waits with --yes"
+            "there is no terminal to ask on: review the plan, and approve it with --hash HASH, or everything that \
+             waits with --yes"
         );
     }
     eprint!("{}Approve? [y/N] ", if again { "The plan changed. " } else { "" });

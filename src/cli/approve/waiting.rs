@@ -1,4 +1,4 @@
-//! Which plans wait for an approval, and what an approval says. Pure.
+//! Which plans wait for an approval, and what an approval contains. Pure.
 
 use std::fmt;
 
@@ -26,10 +26,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is to be approved, as people name it.
+/// The object to approve, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// A cluster stands for its node groups too.
+    /// A cluster includes its node groups.
     pub kind: Kind,
     pub name: String,
 }
@@ -42,7 +42,7 @@ impl std::str::FromStr for Target {
         let kind = match kind.to_lowercase().as_str() {
             "ekscluster" | "eksclusters" | "ekc" => Kind::EksCluster,
             "nodegroup" | "nodegroups" | "ng" => Kind::NodeGroup,
-            _ => return Err(format!("{kind:?} has no plans; write NAME, ekscluster/NAME or nodegroup/NAME")),
+            _ => return Err(format!("{kind:?} has no plans; use NAME, ekscluster/NAME or nodegroup/NAME")),
         };
         if name.is_empty() {
             return Err("the name is missing".to_owned());
@@ -51,16 +51,16 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// An object, as far as it is about its plan.
+/// An object's metadata, conditions and plan.
 #[derive(Clone, Debug)]
 pub struct Planned {
     pub kind: Kind,
     pub metadata: ObjectMeta,
     pub conditions: Vec<Condition>,
     pub plan: PlanStatus,
-    /// The word that releases its deletion, while that is held.
+    /// The value that releases its deletion while that is held.
     pub release: Option<String>,
-    /// Hashes of PlanApprovals that name it and are not decided yet.
+    /// Hashes of PlanApprovals for it that are not decided yet.
     pub approvals: Vec<String>,
 }
 
@@ -96,31 +96,31 @@ impl From<NodeGroup> for Planned {
     }
 }
 
-/// What a person gives: the hash of a plan, or the release of a deletion that is held.
+/// What the user writes: the hash of a plan, or the release of a held deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The annotation that gives it.
-    pub annotation: &'static str,
-    /// What the annotation holds.
-    pub text: String,
+pub struct ApprovalAnnotation {
+    /// The annotation to set.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
 }
 
-impl Word {
+impl ApprovalAnnotation {
     fn approve(text: impl Into<String>) -> Self {
-        Self { annotation: APPROVE_ANNOTATION, text: text.into() }
+        Self { key: APPROVE_ANNOTATION, value: text.into() }
     }
 }
 
-/// Where the approval of an object's plan stands.
+/// State of an object's approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApprovalState {
     /// It waits for this.
-    Waits(Word),
-    /// It is approved, and the operator has not taken that up yet.
+    Waits(ApprovalAnnotation),
+    /// It is approved, and the operator has not processed that yet.
     Approved,
     /// The spec is newer than the plan.
     Outdated,
-    /// Nothing waits. Holds what the object says of itself.
+    /// Nothing waits. Holds the object's Ready condition.
     Nothing(String),
 }
 
@@ -131,12 +131,12 @@ impl Planned {
         format!("{} {}/{}", self.kind, part(&self.metadata.namespace), part(&self.metadata.name))
     }
 
-    /// True once somebody deletes it.
+    /// Whether the object is being deleted.
     pub fn is_deleted(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// Takes note of those of `all` that name it and are open.
+    /// Records the undecided approvals of `all` that refer to it.
     pub fn note_approvals(&mut self, all: &[PlanApproval]) {
         let name = self.metadata.name.as_deref();
         let named = |spec: &PlanApprovalSpec| match self.kind {
@@ -148,25 +148,25 @@ impl Planned {
         self.approvals = of.collect();
     }
 
-    /// What annotations say is left out, for whoever approves by an object: they may count for nothing, and an editor who wrote one
-    /// must not keep an approver from approving.
+    /// Ignores its approval annotations when approving by an object: the operator may not accept them, and an
+    /// editor's annotation must not keep an approver from approving.
     pub fn ignore_annotations(&mut self) {
         if let Some(all) = &mut self.metadata.annotations {
             all.retain(|key, _| ![APPROVE_ANNOTATION, RELEASE_ANNOTATION].contains(&key.as_str()));
         }
     }
 
-    /// Whether the operator takes an approval by annotation, as far as the object says.
+    /// Whether the operator accepts an approval by annotation, according to the object's conditions.
     pub fn takes_annotations(&self) -> bool {
         !self.conditions.iter().any(|one| one.message.contains(ONLY_OBJECTS))
     }
 
-    /// What an approval of it names.
+    /// The hash that an approval of it contains.
     pub fn hash(&self) -> &str {
         self.release.as_ref().unwrap_or(&self.plan.hash)
     }
 
-    /// Where it stands.
+    /// Its approval state.
     pub fn standing(&self) -> ApprovalState {
         let hash = &self.plan.hash;
         let annotated = |key: &str| self.metadata.annotations.as_ref().and_then(|all| all.get(key));
@@ -174,8 +174,10 @@ impl Planned {
         let waits = self.conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
         if !waits || hash.is_empty() {
             let ready = self.conditions.iter().find(|one| one.type_ == "Ready");
-            let says = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
-            return ApprovalState::Nothing(says.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()));
+            let ready_message = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
+            return ApprovalState::Nothing(
+                ready_message.unwrap_or_else(|| "the operator has not observed it yet".to_owned()),
+            );
         }
         if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
             return ApprovalState::Outdated;
@@ -183,24 +185,24 @@ impl Planned {
         if self.approvals.iter().any(|approved| approved == self.hash()) {
             return ApprovalState::Approved;
         }
-        if let Some(word) = &self.release {
+        if let Some(release) = &self.release {
             return match annotated(RELEASE_ANNOTATION) {
-                Some(text) if text == word => ApprovalState::Approved,
-                _ => ApprovalState::Waits(Word { annotation: RELEASE_ANNOTATION, text: word.clone() }),
+                Some(text) if text == release => ApprovalState::Approved,
+                _ => ApprovalState::Waits(ApprovalAnnotation { key: RELEASE_ANNOTATION, value: release.clone() }),
             };
         }
         match annotation {
             Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => ApprovalState::Approved,
-            // The same text counts once: the same plan approved again says so.
+            // The same text counts once: approving the same plan again needs a counter.
             Some(text) if named(text) == hash => {
-                ApprovalState::Waits(Word::approve(format!("{hash}/{}", times(text) + 1)))
+                ApprovalState::Waits(ApprovalAnnotation::approve(format!("{hash}/{}", times(text) + 1)))
             }
-            _ => ApprovalState::Waits(Word::approve(hash)),
+            _ => ApprovalState::Waits(ApprovalAnnotation::approve(hash)),
         }
     }
 }
 
-/// The hash that an annotation names.
+/// The hash in an annotation.
 fn named(annotation: &str) -> &str {
     annotation.split('/').next().unwrap_or_default().trim()
 }
@@ -240,19 +242,19 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_waits_until_its_own_hash_is_named() {
-        let waits = |text: &str| ApprovalState::Waits(Word::approve(text));
+    fn a_plan_waits_until_its_hash_is_approved() {
+        let waits = |text: &str| ApprovalState::Waits(ApprovalAnnotation::approve(text));
         assert_eq!(cluster(|_| ()).standing(), waits("3f9a1c20"));
         assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
         assert_eq!(annotated("3f9a1c20", None), ApprovalState::Approved);
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20")), ApprovalState::Approved);
-        // It was approved before, and came again.
+        // It was approved before, and waits again.
         assert_eq!(annotated("3f9a1c20", Some("3f9a1c20")), waits("3f9a1c20/2"));
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20/2")), waits("3f9a1c20/3"));
     }
 
     #[test]
-    fn an_approval_object_that_is_not_decided_is_not_given_again() {
+    fn an_undecided_plan_approval_is_not_created_twice() {
         let approval = |spec: Value, state: Value| -> PlanApproval {
             let metadata = json!({"name": "a"});
             serde_json::from_value(json!({
@@ -278,17 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_keeps_nobody_from_approving_by_an_object() {
+    fn an_annotation_does_not_prevent_approval_by_an_object() {
         let mut annotated =
             cluster(|object| object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: "3f9a1c20"}));
         assert_eq!(annotated.standing(), ApprovalState::Approved);
         annotated.ignore_annotations();
-        assert_eq!(annotated.standing(), ApprovalState::Waits(Word::approve("3f9a1c20")));
+        assert_eq!(annotated.standing(), ApprovalState::Waits(ApprovalAnnotation::approve("3f9a1c20")));
     }
 
     #[test]
-    fn an_object_that_names_no_annotation_takes_none() {
-        let says = |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
+    fn annotations_are_rejected_when_the_message_offers_none() {
+        let with_message =
+            |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
         let approvals =
             |only_objects| crate::controllers::execution_policy::Approvals { only_objects, ..Default::default() };
         let how = |only| {
@@ -300,41 +303,41 @@ mod tests {
                 &approvals,
             )
         };
-        assert!(says(&how(false)).takes_annotations());
-        assert!(!says(&how(true)).takes_annotations());
+        assert!(with_message(&how(false)).takes_annotations());
+        assert!(!with_message(&how(true)).takes_annotations());
     }
 
     #[test]
-    fn a_held_deletion_waits_for_its_own_word() {
-        let held = |annotation: Option<&str>| {
+    fn a_held_deletion_waits_for_its_own_release() {
+        let held_deletion = |annotation: Option<&str>| {
             cluster(|object| {
                 object["status"]["deletion"] = json!({"release": "9f86d081884c7d65"});
                 object["metadata"]["annotations"] =
                     json!({APPROVE_ANNOTATION: "3f9a1c20", RELEASE_ANNOTATION: annotation.unwrap_or_default()});
             })
         };
-        let word = Word { annotation: RELEASE_ANNOTATION, text: "9f86d081884c7d65".to_owned() };
-        assert_eq!(held(None).standing(), ApprovalState::Waits(word));
-        assert_eq!(held(None).hash(), "9f86d081884c7d65");
-        assert_eq!(held(Some("9f86d081884c7d65")).standing(), ApprovalState::Approved);
+        let annotation = ApprovalAnnotation { key: RELEASE_ANNOTATION, value: "9f86d081884c7d65".to_owned() };
+        assert_eq!(held_deletion(None).standing(), ApprovalState::Waits(annotation));
+        assert_eq!(held_deletion(None).hash(), "9f86d081884c7d65");
+        assert_eq!(held_deletion(Some("9f86d081884c7d65")).standing(), ApprovalState::Approved);
     }
 
     #[test]
-    fn a_plan_of_an_older_spec_is_not_approved() {
+    fn a_plan_of_an_older_spec_cannot_be_approved() {
         assert_eq!(cluster(|object| object["metadata"]["generation"] = json!(4)).standing(), ApprovalState::Outdated);
     }
 
     #[test]
-    fn what_does_not_wait_says_how_it_is() {
+    fn an_object_that_does_not_wait_shows_its_ready_condition() {
         let ready =
             |reason: &str| cluster(|object| object["status"]["conditions"][0]["reason"] = json!(reason)).standing();
         assert_eq!(ready("Available"), ApprovalState::Nothing("Available: plan 3f9a1c20 waits".to_owned()));
         let new = cluster(|object| drop(object["status"].take())).standing();
-        assert_eq!(new, ApprovalState::Nothing("the operator has not looked at it yet".to_owned()));
+        assert_eq!(new, ApprovalState::Nothing("the operator has not observed it yet".to_owned()));
     }
 
     #[test]
-    fn objects_are_named_as_kubectl_does() {
+    fn targets_have_the_syntax_of_kubectl() {
         let target = |text: &str| text.parse::<Target>();
         assert_eq!(target("demo"), Ok(Target { kind: Kind::EksCluster, name: "demo".to_owned() }));
         assert_eq!(target("ekc/demo"), target("demo"));

@@ -1,4 +1,4 @@
-//! The objects of one namespace: plans are read from them, and approvals are written. I/O: the management cluster's API.
+//! The objects of one namespace: reads their plans and writes approvals. I/O: the management cluster's API.
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -7,7 +7,7 @@ use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde_json::json;
 
-use super::waiting::{Kind, Planned, Target, Word};
+use super::waiting::{ApprovalAnnotation, Kind, Planned, Target};
 use crate::api::reference::{ClusterReference, NodeGroupReference};
 use crate::api::{EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec};
 
@@ -30,10 +30,10 @@ impl Objects {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// What the target stands for, with the approvals that are not taken up yet.
+    /// The plans of the target, with their undecided approvals.
     pub async fn read(&self, target: &Target) -> anyhow::Result<Vec<Planned>> {
         let mut found = self.read_plans(target).await?;
-        // Who may approve by annotation only may not be able to list them.
+        // Users who may approve only by annotation may have no permission to list them.
         let approvals = self.approvals().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
         for planned in &mut found {
             planned.note_approvals(&approvals);
@@ -53,14 +53,14 @@ impl Objects {
         Ok(std::iter::once(cluster.into()).chain(groups.items.into_iter().map(Planned::from)).collect())
     }
 
-    /// The user name that the API server knows this client by.
+    /// This client's user name at the API server.
     pub async fn approver(&self) -> Option<String> {
         let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
         let review = api.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
         review.status?.user_info?.username
     }
 
-    /// Makes a PlanApproval of the plan that was shown. It goes with the object that it is of.
+    /// Creates a PlanApproval of the plan that was shown, owned by the plan's object.
     pub async fn approve(&self, object: &Planned, by: Option<&str>) -> anyhow::Result<bool> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let (cluster_ref, node_group_ref) = match object.kind {
@@ -84,7 +84,8 @@ impl Objects {
         match self.approvals().create(&PostParams::default(), &approval).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 403 => bail!(
-                "{}: {}; ask for the ClusterRole keelson-approve, or approve with --annotation where the operator takes annotations",
+                "{}: {}; ask for the ClusterRole keelson-approve, or approve with --annotation where the operator \
+                 accepts annotations",
                 object.title(),
                 status.message
             ),
@@ -92,12 +93,12 @@ impl Objects {
         }
     }
 
-    /// Writes the annotation on the object as it was shown; `false`: it is another by now.
-    pub async fn annotate(&self, object: &Planned, word: &Word) -> anyhow::Result<bool> {
+    /// Writes the annotation on the object that was shown; `false`: the object has changed.
+    pub async fn annotate(&self, object: &Planned, annotation: &ApprovalAnnotation) -> anyhow::Result<bool> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let metadata = json!({
             "resourceVersion": object.metadata.resource_version,
-            "annotations": {word.annotation: word.text},
+            "annotations": {annotation.key: annotation.value},
         });
         let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
         let written = match object.kind {

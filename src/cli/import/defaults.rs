@@ -1,4 +1,4 @@
-//! Leaves out of an object what the API server puts in by itself, but for what people want to see. Pure.
+//! Removes from an object what the API server adds by default, except for the fields that users want to see. Pure.
 
 use anyhow::Context as _;
 use kube::CustomResourceExt;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::{EksCluster, NodeGroup};
 
-/// Fields that stand there whatever their default is: who reaches the cluster, and what is in it.
+/// Fields that are written even with their default: who can reach the cluster, and what it contains.
 const SHOWN: [&str; 10] = [
     "access",
     "endpointAccess",
@@ -20,8 +20,8 @@ const SHOWN: [&str; 10] = [
     "capacityType",
 ];
 
-/// Takes defaults out of an EksCluster or a NodeGroup.
-pub fn left_out(object: &mut Value) -> anyhow::Result<()> {
+/// Removes defaults from an EksCluster or a NodeGroup.
+pub fn remove_defaults(object: &mut Value) -> anyhow::Result<()> {
     let crd = match object["kind"].as_str() {
         Some("EksCluster") => EksCluster::crd(),
         _ => NodeGroup::crd(),
@@ -29,7 +29,7 @@ pub fn left_out(object: &mut Value) -> anyhow::Result<()> {
     let schema = serde_json::to_value(crd)?;
     let spec = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     without(spec, object.get_mut("spec").context("the object has no spec")?);
-    // Nobody is let in from anywhere, so it says nothing.
+    // Public access is disabled, so the list has no effect.
     if let Some(access) = object.pointer_mut("/spec/endpointAccess").and_then(Value::as_object_mut)
         && access.get("public") == Some(&Value::Bool(false))
     {
@@ -66,7 +66,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn defaults_go_and_what_people_want_to_see_stays() {
+    fn defaults_are_removed_except_important_fields() {
         let mut object = json!({"kind": "EksCluster", "spec": {
             "region": "eu-west-1", "version": "1.34", "changePolicy": "Automatic", "adoptionPolicy": "Adopt", "suspend": false,
             "network": {"existing": {"subnetIds": ["subnet-1"]}},
@@ -77,7 +77,7 @@ mod tests {
             "upgrade": {"insights": "Block", "soak": "0s", "nodeGroups": "Follow", "addons": "Follow", "unreadableNodes": "Block",
                 "allowRollback": false},
         }});
-        left_out(&mut object).unwrap();
+        remove_defaults(&mut object).unwrap();
         let expected = json!({
             "region": "eu-west-1", "version": "1.34", "adoptionPolicy": "Adopt",
             "network": {"existing": {"subnetIds": ["subnet-1"]}},
@@ -90,11 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn a_private_endpoint_tells_no_ranges() {
+    fn a_private_endpoint_has_no_public_ranges() {
         let mut object = json!({"kind": "EksCluster", "spec": {
             "endpointAccess": {"public": false, "publicCidrs": ["0.0.0.0/0"], "private": true},
         }});
-        left_out(&mut object).unwrap();
+        remove_defaults(&mut object).unwrap();
         assert_eq!(object["spec"]["endpointAccess"], json!({"public": false, "private": true}));
     }
 }

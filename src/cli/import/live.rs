@@ -1,4 +1,4 @@
-//! `keelson import --name` and `--all`: the manifest of clusters that are there, whose plan is to take them over as they are.
+//! `keelson import --name` and `--all`: the manifest of existing clusters, whose plan is to adopt them unchanged.
 //! I/O: reads from AWS, with the credentials of the environment; standard output and standard error.
 
 use std::collections::BTreeSet;
@@ -11,20 +11,20 @@ use crate::aws::{Identity, Session};
 use crate::cli::reading;
 use crate::resources::inventory::{self, Inventory, Note, node_group};
 
-/// Which clusters.
+/// The clusters to import.
 pub enum Which<'a> {
-    /// The one of that name in EKS.
+    /// The cluster of that name in EKS.
     Named(&'a str),
-    /// Every one of the region.
+    /// Every cluster of the region.
     All,
 }
 
-/// Prints the manifest, and on standard error what it does not say.
+/// Prints the manifest, and on standard error what it leaves out.
 pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clusters = runtime.block_on(read(region, which))?;
     if clusters.is_empty() {
-        eprintln!("there are no clusters in {region} to import");
+        eprintln!("no clusters to import in {region}");
         return Ok(());
     }
     let mut taken = BTreeSet::new();
@@ -32,7 +32,7 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
         clusters.iter().map(|cluster| manifest(cluster, region, placing, &mut taken)).collect::<Result<_, _>>()?;
     let manifest = manifest.join("---\n");
     crate::cli::print(&manifest)?;
-    crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
+    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
 }
 
 async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>> {
@@ -42,9 +42,9 @@ async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>>
             let cluster = one(&aws, name).await?;
             if let Some(owner) = cluster.owner() {
                 bail!(
-                    "cluster {name} belongs to {owner}: its manifest is there already. Where that object is no more, apply it \
-                     again under its name and run keelson recover; or remove the tags keelson.dev/owner, keelson.dev/cluster and \
-                     keelson.dev/resource of the cluster and what is in it first"
+                    "cluster {name} belongs to {owner}: it already has a manifest. If that object no longer exists, \
+                     apply it again under its name and run keelson recover; or first remove the tags \
+                     keelson.dev/owner, keelson.dev/cluster and keelson.dev/resource of the cluster and its resources"
                 );
             }
             Ok(vec![cluster])
@@ -67,7 +67,7 @@ async fn one(aws: &Session, name: &str) -> anyhow::Result<Inventory> {
     inventory::read(aws, name).await.with_context(|| format!("cluster {name} cannot be read"))
 }
 
-/// The documents of a cluster and its node groups. `taken`: names of objects that are in use already.
+/// The documents of a cluster and its node groups. `taken`: object names that are already in use.
 fn manifest(
     of: &Inventory,
     region: &str,
@@ -75,7 +75,7 @@ fn manifest(
     taken: &mut BTreeSet<(&'static str, String)>,
 ) -> anyhow::Result<String> {
     let (spec, mut notes) = inventory::cluster::spec(of, region);
-    let name = free(names::object_name(of.name()), "EksCluster", taken);
+    let name = free_name(names::object_name(of.name()), "EksCluster", taken);
     let mut spec = serde_json::to_value(spec)?;
     if name != of.name() {
         spec["clusterName"] = of.name().into();
@@ -87,7 +87,7 @@ fn manifest(
     for group in node_group::convert_all(of, &name) {
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
-        let object_name = free(names::node_group_name(&name, &group.name), "NodeGroup", taken);
+        let object_name = free_name(names::node_group_name(&name, &group.name), "NodeGroup", taken);
         let mut spec = serde_json::to_value(spec)?;
         if object_name != group.name {
             spec["nodeGroupName"] = group.name.into();
@@ -95,7 +95,7 @@ fn manifest(
         objects.push(object("NodeGroup", &object_name, placing, spec));
     }
     for object in &mut objects {
-        defaults::left_out(object)?;
+        defaults::remove_defaults(object)?;
     }
     for note in &notes {
         eprintln!("{}: {note}", of.name());
@@ -105,11 +105,11 @@ fn manifest(
 
 fn comments(of: &Inventory, notes: &[Note]) -> Vec<String> {
     let about = format!(
-        "{}, by `keelson import`. `keelson plan -f FILE --live` shows what comes of it: nothing is created, updated or deleted, \
-         only taken over.",
+        "{}, by `keelson import`. `keelson plan -f FILE --live` shows the result: nothing is created, updated or \
+         deleted, only adopted.",
         of.arn()
     );
-    let account = "Its AwsAccount has to allow that: spec.adoption, with policy: Allow.".to_owned();
+    let account = "Its AwsAccount must allow that: spec.adoption, with policy: Allow.".to_owned();
     [about, account].into_iter().chain(notes.iter().map(ToString::to_string)).collect()
 }
 
@@ -121,8 +121,8 @@ fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {
     json!({"apiVersion": "keelson.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
-/// The name, or one like it that is free: EKS tells `Demo` from `demo`, and Kubernetes takes only one of them.
-fn free(name: String, kind: &'static str, taken: &mut BTreeSet<(&'static str, String)>) -> String {
+/// The name, or a similar free one: EKS distinguishes `Demo` from `demo`, and Kubernetes accepts only one of them.
+fn free_name(name: String, kind: &'static str, taken: &mut BTreeSet<(&'static str, String)>) -> String {
     let candidates = (2..).map(|number| format!("{name}-{number}"));
     let name = [name.clone()].into_iter().chain(candidates).find(|name| !taken.contains(&(kind, name.clone())));
     let name = name.unwrap_or_default();
@@ -135,15 +135,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_object_has_a_name_of_its_own() {
+    fn object_names_are_unique() {
         let mut taken = BTreeSet::new();
-        let given: Vec<_> = ["demo", "demo", "demo-2"].map(|name| free(name.into(), "EksCluster", &mut taken)).into();
-        assert_eq!(given, ["demo", "demo-2", "demo-2-2"]);
-        assert_eq!(free("demo".into(), "NodeGroup", &mut taken), "demo");
+        let names: Vec<_> =
+            ["demo", "demo", "demo-2"].map(|name| free_name(name.into(), "EksCluster", &mut taken)).into();
+        assert_eq!(names, ["demo", "demo-2", "demo-2-2"]);
+        assert_eq!(free_name("demo".into(), "NodeGroup", &mut taken), "demo");
     }
 
     #[test]
-    fn an_odd_cluster_as_people_read_it() {
+    fn manifest_of_an_unusual_cluster() {
         let placing = Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) };
         let text = manifest(&inventory::odd(), "eu-west-1", &placing, &mut BTreeSet::new()).unwrap();
         insta::assert_snapshot!(text);

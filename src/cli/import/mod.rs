@@ -1,4 +1,5 @@
-//! `keelson import`: manifests for what others made or described. I/O: files, reads from AWS, standard output and standard error.
+//! `keelson import`: manifests for clusters that exist or that eksctl describes. I/O: files, reads from AWS, standard
+//! output and standard error.
 
 mod defaults;
 mod eksctl;
@@ -18,24 +19,24 @@ pub struct Args {
     /// An eksctl ClusterConfig (eksctl.io/v1alpha5) to convert, without access to AWS; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     eksctl: Option<PathBuf>,
-    /// A cluster to take over as it is, by its name in EKS: AWS is read with the credentials of the environment.
+    /// A cluster to adopt unchanged, by its name in EKS: AWS is read with the credentials of the environment.
     #[arg(long)]
     name: Option<String>,
-    /// Every cluster of the region that is not Keelson's already.
+    /// Every cluster of the region that Keelson does not own yet.
     #[arg(long)]
     all: bool,
-    /// The region of the clusters to take over.
+    /// The region of the clusters to adopt.
     #[arg(long, env = "AWS_REGION")]
     region: Option<String>,
-    /// Namespace of the objects; absent: none is written, and `kubectl apply -n` decides.
+    /// Namespace of the objects; without it, none is written, and `kubectl apply -n` decides.
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The AwsAccount that the cluster refers to; absent: the AwsAccount named `default`.
+    /// The AwsAccount that the cluster refers to; without it, the AwsAccount named `default`.
     #[arg(long, value_name = "NAME")]
     account_ref: Option<String>,
 }
 
-/// What all objects that are written have in common.
+/// What all written objects have in common.
 #[derive(Clone, Debug, Default)]
 pub struct Placing {
     /// `metadata.namespace`.

@@ -1,10 +1,11 @@
-//! Objects as a manifest that people read: comments at the top, and what says which object it is before all else. Pure.
+//! Writes objects as a readable manifest: comments at the top, and the identity of an object before its other fields.
+//! Pure.
 
 use anyhow::Context as _;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 
-/// Fields that people look for first, in this order; the others follow by name.
+/// The fields that come first, in this order; the others follow by name.
 const FIRST: [&str; 19] = [
     "apiVersion",
     "kind",
@@ -27,7 +28,7 @@ const FIRST: [&str; 19] = [
     "max",
 ];
 
-/// The objects as YAML documents, under `comments`, each of which may have several lines.
+/// The objects as YAML documents, below `comments`, each of which may have several lines.
 pub fn manifest(comments: &[String], objects: &[Value]) -> anyhow::Result<String> {
     let mut text = String::new();
     for line in comments.iter().flat_map(|comment| comment.split('\n')) {
@@ -46,12 +47,12 @@ pub fn manifest(comments: &[String], objects: &[Value]) -> anyhow::Result<String
     Ok(text)
 }
 
-/// Without what YAML takes for the end of a line: no comment may become part of the manifest.
+/// Without YAML's line breaks: no comment may become part of the manifest.
 fn plain(line: &str) -> String {
     line.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
 }
 
-/// A value whose fields stand in the order of [`FIRST`].
+/// A value whose fields are in the order of [`FIRST`].
 struct Ordered<'v>(&'v Value);
 
 impl Serialize for Ordered<'_> {
@@ -85,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_object_begins_with_what_it_is() {
+    fn identity_fields_come_first() {
         let object = json!({
             "apiVersion": "v1", "kind": "X", "metadata": {"namespace": "ns", "name": "x"},
             "spec": {"addons": [{"configuration": {}, "name": "a"}], "region": "eu-west-1", "version": "1.34"},
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_as_it_was() {
+    fn written_objects_are_read_back_unchanged() {
         let odd = json!({"a": "1.34", "b": "true", "c": "a: b # c", "d": "x\ny\n", "e": [], "f": {}, "g": 5, "h": "no",
                          "i": null, "j": "- k", "k": "0123", "l": "", "m": "ö\u{2028}", "n": "1e3", "o": "~"});
         let text = manifest(&[], std::slice::from_ref(&odd)).unwrap();
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn no_comment_ends_before_its_line() {
+    fn comments_contain_no_line_breaks() {
         let comments = ["evil\r\nkind: X\u{2028}kind: Y\u{85}kind: Z\rkind: W".to_owned()];
         let text = manifest(&comments, &[json!({"kind": "Good"})]).unwrap();
         assert!(text.lines().filter(|line| !line.starts_with('#')).eq(["---", "kind: Good"]), "{text}");

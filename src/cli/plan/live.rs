@@ -1,4 +1,4 @@
-//! `keelson plan --live`: the same plan against what AWS shows, with no way to write. I/O: reads from AWS.
+//! `keelson plan --live`: the plan against the state of AWS, without the ability to write. I/O: reads from AWS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::resources::proof::Records;
 use crate::resources::{node_group, readiness, survey};
 use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, remaining_steps};
 
-/// The plans of a cluster and its node groups against AWS as it is.
+/// The plans of a cluster and its node groups against the state of AWS.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
     let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);
-    // It never writes, and has no status at hand.
+    // It never writes, and knows no status.
     let existing = Existing::default();
     let mut cloud = Cloud { aws, owner: unknown, intervals, client_token_seed, adoption, trusts_tags: true, existing };
     let owner_uid = survey::find_owner(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
@@ -46,7 +46,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let (plan, memory) = options(&graph, &cloud).await;
     let plan = with_agent(plan, &cluster.spec);
     let view = view(cluster, &memory);
-    let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
+    let (mut observed, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
         let name = group.node_group_name();
         let uid = survey::find_node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
@@ -57,25 +57,25 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
-        seen.push(Arc::new(as_seen(group, &memory)));
+        observed.push(Arc::new(with_observed_version(group, &memory)));
         let (title, about) = (named("NodeGroup", *group), String::new());
         of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new() });
     }
-    let decision = upgrade(cluster, &cloud, &memory, &seen).await?;
+    let decision = upgrade(cluster, &cloud, &memory, &observed).await?;
     let upgrade = decision.iter().flat_map(|decision| &decision.way).map(ToString::to_string).collect();
     let (title, about) = (named("EksCluster", *cluster), about(cluster));
     let planned = Planned { title, about, graph, plan, upgrade };
     Ok(std::iter::once(planned).chain(of_groups).collect())
 }
 
-/// The node group with the version that AWS shows.
-fn as_seen(group: &NodeGroup, memory: &Memory) -> NodeGroup {
+/// The node group with its version in AWS.
+fn with_observed_version(group: &NodeGroup, memory: &Memory) -> NodeGroup {
     let version = Facts(memory).output(&node_group::key(&group.node_group_name()), "version");
     let status = NodeGroupStatus { version, ..NodeGroupStatus::default() };
     NodeGroup { status: Some(status), ..group.clone() }
 }
 
-/// The way to the versions that are asked for, as the operator would take them; windows and checks come on top.
+/// The operator's steps to the requested versions; windows and checks are not applied.
 async fn upgrade(
     cluster: &EksCluster,
     cloud: &Cloud,
@@ -93,9 +93,9 @@ async fn upgrade(
         let offers = readiness::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
     }
-    let Some(seen) = observation::seen(memory, &cluster.spec, groups, &read) else { return Ok(None) };
+    let Some(observed) = observation::observe(memory, &cluster.spec, groups, &read) else { return Ok(None) };
     let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default() };
-    Ok(Some(decide(&goal, &seen, &clock, None)))
+    Ok(Some(decide(&goal, &observed, &clock, None)))
 }
 
 async fn options(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
@@ -125,7 +125,7 @@ fn view(cluster: &EksCluster, memory: &Memory) -> ClusterView {
         version: facts.of_cluster("version"),
         subnets: subnets.collect(),
         node_role_arn: facts.node_role_arn(),
-        not_ready: (!facts.has_api()).then(|| "the control plane is not there yet".to_owned()),
+        not_ready: (!facts.has_api()).then(|| "the control plane does not exist yet".to_owned()),
         tags: cluster.spec.tags.clone(),
     }
 }

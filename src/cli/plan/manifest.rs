@@ -1,4 +1,5 @@
-//! A manifest's documents as objects: what the API server's schema would refuse is refused here, with the document and field.
+//! Parses a manifest's documents as objects. What the API server's schema rejects is rejected here, with the document
+//! and field.
 
 use anyhow::{Context as _, bail};
 use kube::CustomResourceExt;
@@ -15,7 +16,7 @@ pub struct Manifest {
     pub clusters: Vec<EksCluster>,
     pub groups: Vec<NodeGroup>,
     pub accounts: Vec<AwsAccount>,
-    /// What was left out, for people.
+    /// What was left out, for the user.
     pub notes: Vec<String>,
 }
 
@@ -69,7 +70,7 @@ impl Manifest {
             {
                 let name = &reference.name;
                 self.notes.push(format!(
-                    "AwsAccount {name} is not in the manifest: what it adds and allows is not in the plan"
+                    "AwsAccount {name} is not in the manifest: what it adds and allows is not part of the plan"
                 ));
             }
         }
@@ -105,14 +106,15 @@ fn namespaced<K: ResourceExt>(mut object: K) -> K {
 mod tests {
     use super::*;
 
-    const CLUSTER: &str = "apiVersion: keelson.dev/v1alpha1\nkind: EksCluster\nmetadata: {name: demo}\nspec:\n  region: eu-west-1\n  version: \"1.34\"\n";
+    const CLUSTER: &str = "apiVersion: keelson.dev/v1alpha1\nkind: EksCluster\nmetadata: {name: demo}\nspec:\n  \
+                           region: eu-west-1\n  version: \"1.34\"\n";
 
     fn refused(text: &str) -> String {
         format!("{:#}", Manifest::parse(text).err().expect("is refused"))
     }
 
     #[test]
-    fn defaults_are_those_of_the_schema() {
+    fn schema_defaults_are_applied() {
         let manifest = Manifest::parse(CLUSTER).unwrap();
         let spec = &manifest.clusters[0].spec;
         assert_eq!(spec.addons.len(), 4);
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_names_document_and_field() {
+    fn errors_name_document_and_field() {
         let table: Vec<String> = [
             CLUSTER.replace("region:", "regoin:"),
             CLUSTER.replace("\"1.34\"", "1.34"),
@@ -131,7 +133,11 @@ mod tests {
             CLUSTER.replace("eu-west-1", "Ireland"),
             format!("{CLUSTER}  network: {{vpc: {{zones: [eu-west-1a, west]}}}}\n"),
             format!("{CLUSTER}  network: {{vpc: {{}}, existing: {{subnetIds: [subnet-1, subnet-2]}}}}\n"),
-            format!("{CLUSTER}  access: {{entries: [{{principalArn: \"arn:aws:iam::123456789012:role/a\", policies: [{{policyArn: \"arn:aws:eks::aws:cluster-access-policy/A\", scope: {{type: Namespace, namespaces: [\"a b\"]}}}}]}}]}}\n"),
+            format!(
+                "{CLUSTER}  access: {{entries: [{{principalArn: \"arn:aws:iam::123456789012:role/a\", policies: \
+                     [{{policyArn: \"arn:aws:eks::aws:cluster-access-policy/A\", scope: {{type: Namespace, namespaces: \
+                     [\"a b\"]}}}}]}}]}}\n"
+            ),
             format!("{CLUSTER}---\napiVersion: keelson.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: x}}\n"),
             format!("{CLUSTER}---\napiVersion: keelson.dev/v1\nkind: EksCluster\nmetadata: {{name: x}}\n"),
             CLUSTER.replace("name: demo", ""),
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_left_out_and_said_so() {
+    fn other_kinds_are_skipped_with_a_note() {
         let manifest =
             Manifest::parse(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: x}}\n---\n{CLUSTER}"))
                 .unwrap();

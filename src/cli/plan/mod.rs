@@ -1,4 +1,4 @@
-//! `keelson plan`: what would be made of a manifest, from nothing, or with `--live` from what AWS shows.
+//! `keelson plan`: previews the plan of a manifest, from nothing, or with `--live` from the state of AWS.
 
 mod live;
 mod manifest;
@@ -43,35 +43,35 @@ pub struct Args {
     /// The manifest: YAML documents of EksCluster, NodeGroup and AwsAccount; `-` reads standard input.
     #[arg(short, long)]
     filename: PathBuf,
-    /// Compare with what is in AWS, read only: with the credentials of the environment, or the AwsAccount in the file.
+    /// Compare with AWS, read-only: with the credentials of the environment, or the AwsAccount in the file.
     #[arg(long)]
     live: bool,
-    /// Allow http:// and loopback Git sources, as the operator's flag of the same name does.
+    /// Allow http:// and loopback Git sources, like the operator's flag of the same name.
     #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
     allow_http_git: bool,
 }
 
-/// A cluster with its node groups, as the manifest has them.
+/// A cluster with its node groups, from the manifest.
 pub struct Wanted<'m> {
     /// The EksCluster.
     pub cluster: &'m EksCluster,
-    /// Those that refer to it.
+    /// The NodeGroups that refer to it.
     pub groups: Vec<&'m NodeGroup>,
-    /// How its account is reached.
+    /// The access to its account.
     pub grant: Grant,
 }
 
-/// A graph and what its plan says.
+/// A graph and its plan.
 pub struct Planned {
     /// `EksCluster default/demo`.
     pub title: String,
-    /// One line about it.
+    /// A one-line description.
     pub about: String,
-    /// What must exist.
+    /// The resources that must exist.
     pub graph: Graph<Cloud>,
-    /// What is to be done.
+    /// The remaining steps.
     pub plan: Plan,
-    /// The steps of an upgrade, in their order: each begins when those before it are done.
+    /// The steps of an upgrade, in order: each starts when those before it are done.
     pub upgrade: Vec<String>,
 }
 
@@ -99,12 +99,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     super::print(&out)
 }
 
-/// Whether the operator would take the objects, as far as that can be said without AWS and the API server.
+/// Whether the operator would accept the objects, as far as that can be decided without AWS and the API server.
 pub fn check(manifest: &str) -> anyhow::Result<()> {
     wanted(&Manifest::parse(manifest)?, SourcePolicy::default()).map(drop)
 }
 
-/// The clusters of the manifest, each checked as the operator would check it.
+/// The clusters of the manifest, each validated as the operator would.
 fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
     anyhow::ensure!(!manifest.clusters.is_empty(), "there is no EksCluster in the manifest");
     let mut all = Vec::new();
@@ -119,12 +119,12 @@ fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Want
             grant.may_adopt(&request).map_err(refused)?;
             grant
         } else {
-            // What its AwsAccount allows is not known here.
+            // The limits of its AwsAccount are unknown here.
             let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
             let adoption = if adopt { Adoption::AllowedWithRetained } else { Adoption::Forbidden };
             Grant { adoption, ..Grant::ambient() }
         };
-        // Whose the rest is that they name shows only AWS.
+        // Who owns the other resources that they name, only AWS shows.
         owned::check(&grant, &named::by_cluster(&cluster.spec)).map_err(refused)?;
         let refers = |group: &&NodeGroup| {
             group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()
@@ -146,7 +146,7 @@ fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
     format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// The plans of a cluster and its node groups when nothing of them is there.
+/// The plans of a cluster and its node groups when none of them exists.
 fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
@@ -166,8 +166,8 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     Ok(all)
 }
 
-/// The plan with the agent's part, where its cluster is made too: what an agent that is there was brought to is known in its
-/// object's status only.
+/// The plan with the agent's step, if the cluster is created too: only the status of its object shows what an
+/// existing agent was brought to.
 fn with_agent(mut plan: Plan, spec: &crate::api::EksClusterSpec) -> Plan {
     let is_made = plan.steps().any(|(key, step)| *key == Key::single("cluster") && step.action == Action::Create);
     let step = steps::step(&steps::wanted(spec.gitops.as_ref(), None, false).fields, None).filter(|_| is_made);
@@ -187,7 +187,7 @@ fn owner(cluster: &EksCluster, uid: &str) -> Owner {
     Owner { uid: uid.to_owned(), cluster: name, ..Owner::default() }
 }
 
-/// Which zones an account has is only known there; they are called so nearly everywhere.
+/// An account's zones are known only in AWS; nearly everywhere they have these names.
 fn placeholder_zones(spec: &crate::api::EksClusterSpec) -> Vec<String> {
     if let Ok(NetworkKind::Vpc(vpc)) = spec.network.kind()
         && let Zones::Named(names) = vpc.zones()
@@ -197,7 +197,7 @@ fn placeholder_zones(spec: &crate::api::EksClusterSpec) -> Vec<String> {
     ('a'..='f').map(|letter| format!("{}{letter}", spec.region)).collect()
 }
 
-/// The graph that the operator would make.
+/// The graph that the operator would build.
 pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> anyhow::Result<Graph<Cloud>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
@@ -206,7 +206,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         NetworkKind::Existing(_) => Vec::new(),
     };
     let nodes = if groups.is_empty() {
-        Nodes::NotYet("it runs on nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
+        Nodes::NotYet("it needs nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
     } else {
         Nodes::Ready
     };
@@ -230,7 +230,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
     graph.with_context(|| named("EksCluster", *cluster))
 }
 
-/// The graph that the operator would make of a node group.
+/// The graph that the operator would build for a node group.
 pub fn node_group_graph(
     group: &NodeGroup,
     grant: &Grant,
@@ -250,7 +250,7 @@ pub fn node_group_graph(
     graph.with_context(|| named("NodeGroup", group))
 }
 
-/// What node groups would see of the cluster once it is there, ids being unknown.
+/// What node groups would see of the cluster once it exists, with ids unknown.
 fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
     use crate::api::node_group::SubnetTier;
     let subnets = graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet");
@@ -269,14 +269,14 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
     }
 }
 
-/// Nothing is there but what the spec says exists.
+/// The plan when nothing exists except what the spec says exists.
 fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
     let now = Timestamp::now();
     let mut memory = Memory::new(now, Duration::ZERO, []);
     for node in graph.nodes() {
         let key = node.key();
-        let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
-        let presence = if lent || prune::is_never_created(&key) {
+        let external = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
+        let presence = if external || prune::is_never_created(&key) {
             Presence::External(Observation::ready("given", "given", Arc::new(()) as _))
         } else {
             Presence::Absent
@@ -301,18 +301,18 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_of_the_minimal_manifest() {
+    fn plan_of_the_minimal_manifest() {
         insta::assert_snapshot!(planned("minimal.yaml"));
     }
 
     #[test]
-    fn the_plan_on_an_existing_network_makes_no_network() {
+    fn plan_on_an_existing_network_creates_no_network() {
         let text = planned("existing-network.yaml");
         assert!(!text.contains("VPC") && text.contains("control plane"), "{text}");
     }
 
     #[test]
-    fn every_example_with_a_cluster_is_planned() {
+    fn every_example_cluster_has_a_plan() {
         fn manifests(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_would_refuse_is_refused_here() {
+    fn specs_that_the_operator_refuses_are_refused() {
         let manifest = |change: fn(&str) -> String| {
             let text =
                 std::fs::read_to_string(format!("{}/examples/minimal.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();

@@ -1,4 +1,4 @@
-//! Plans as people read them. Pure.
+//! Formats plans for users. Pure.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::controllers::progress::{ResourceProgress, label, standing};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
 use crate::resources::prune;
 
-/// Prints a cluster and its node groups. `live`: what is as asked is only counted.
+/// Prints a cluster and its node groups. `live`: resources that need no step are only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
     let timeline = Timeline::of(all);
     for planned in all {
@@ -23,9 +23,9 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
         let path: Vec<String> = timeline
             .critical_path()
             .into_iter()
-            .map(|(key, slot)| format!("{} ({})", label(key), exact(slot.takes)))
+            .map(|(key, slot)| format!("{} ({})", label(key), format_duration(slot.takes)))
             .collect();
-        let _ = writeln!(out, "About {} in all. What decides it: {}.", exact(end), path.join(", then "));
+        let _ = writeln!(out, "About {} in all. The longest path: {}.", format_duration(end), path.join(", then "));
     }
 }
 
@@ -40,21 +40,21 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
         .iter()
         .filter(|item| !prune::is_never_created(&item.key) || item.verdict != Verdict::Settled)
         .collect();
-    items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
+    items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.start));
     for item in items {
         if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {
             settled += 1;
             continue;
         }
         let mut facts = graph.node(&item.key).map(|node| node.facts()).unwrap_or_default();
-        // A role's name holds the object's UID, and there is no object yet.
+        // A role's name includes the object's UID, and there is no object yet.
         facts.retain(|(name, _)| live || !(*name == "name" && item.key.kind() == "role"));
         let slot = timeline.slot(&item.key);
         rows.push([
             sign(item).to_owned(),
             label(&item.key),
-            slot.map_or_else(String::new, |slot| exact(slot.begins)),
-            slot.map_or_else(String::new, |slot| exact(slot.takes)),
+            slot.map_or_else(String::new, |slot| format_duration(slot.start)),
+            slot.map_or_else(String::new, |slot| format_duration(slot.takes)),
             details(item, &facts),
         ]);
     }
@@ -63,13 +63,13 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     }
     match settled {
         0 => {}
-        1 => out.push_str("  one resource is as asked\n"),
+        1 => out.push_str("  one resource matches the spec\n"),
         many => {
-            let _ = writeln!(out, "  {many} resources are as asked");
+            let _ = writeln!(out, "  {many} resources match the spec");
         }
     }
     if !upgrade.is_empty() {
-        out.push_str("  the upgrade, one step upon another:\n");
+        out.push_str("  the upgrade, one step after another:\n");
     }
     for (number, step) in upgrade.iter().enumerate() {
         let _ = writeln!(out, "  {}. {step}", number + 1);
@@ -91,7 +91,7 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
         };
         let state = match step.state {
             StepState::Pending | StepState::Done => None,
-            StepState::Running => Some("under way"),
+            StepState::Running => Some("in progress"),
             StepState::Blocked => Some("blocked"),
             StepState::Failed => Some("failed"),
         };
@@ -101,7 +101,7 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
             style::sign(action).to_owned(),
             label(&Key::parse(&step.resource)),
             String::new(),
-            takes.map_or_else(String::new, |seconds| exact(Duration::from_secs(seconds))),
+            takes.map_or_else(String::new, |seconds| format_duration(Duration::from_secs(seconds))),
             details.join("; "),
         ]);
     }
@@ -130,7 +130,7 @@ fn sign(item: &Item) -> &'static str {
 fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
     let mut parts = Vec::new();
     match &item.verdict {
-        Verdict::Settled => parts.push("given".to_owned()),
+        Verdict::Settled => parts.push("existing".to_owned()),
         Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) if !step.changes.is_empty() => {
             parts.extend(plan_status::describe_step(step));
         }
@@ -164,15 +164,15 @@ fn closed_gate(wait: &WaitingOn) -> Option<String> {
     }
 }
 
-/// Columns as wide as they must be; those with nothing in them are left out.
+/// Columns are as wide as their contents; empty ones are left out.
 fn table(out: &mut String, rows: &[[String; 5]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let used = |column: usize| rows.iter().skip(1).any(|row| !row[column].is_empty());
     let [a, b, c, d] = [0, 1, 2, 3].map(width);
-    for [sign, resource, begins, takes, details] in rows {
+    for [sign, resource, start, takes, details] in rows {
         let mut line = format!("{sign:<a$} {resource:<b$}");
         if used(2) {
-            let _ = write!(line, "  {begins:>c$}");
+            let _ = write!(line, "  {start:>c$}");
         }
         if used(3) {
             let _ = write!(line, "  {takes:>d$}");
@@ -183,7 +183,7 @@ fn table(out: &mut String, rows: &[[String; 5]]) {
 }
 
 /// "9 min 20 s".
-fn exact(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..=59 => format!("{seconds} s"),
         seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),

@@ -1,18 +1,19 @@
-//! Those of the CRDs' CEL rules whose form is plain: a pattern for a text or for each of a list, that nothing in a list is
-//! there twice, and how many of some fields are set. They are most of those on one field. What compares fields, and what compares old with new, is the API
-//! server's: an interpreter of CEL would bring a second library for time and a parser generator into the operator. Pure.
+//! The CRDs' CEL rules that have a simple form: a pattern for a text or for each item of a list, uniqueness in a
+//! list, and how many of some fields are set. They are most of the rules on single fields. Rules that compare fields,
+//! or old with new, are left to the API server: a CEL interpreter would add a second time library and a parser
+//! generator to the operator. Pure.
 
 use regex::Regex;
 use serde_json::Value;
 
-/// The messages of the plain rules of `schema` that `value` breaks.
+/// The messages of the simple rules of `schema` that `value` breaks.
 pub fn broken<'s>(schema: &'s Value, value: &Value) -> Vec<&'s str> {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
     let broken = rules.filter(|rule| rule["rule"].as_str().and_then(|cel| holds(cel, value)) == Some(false));
     broken.map(|rule| rule["message"].as_str().unwrap_or("is refused by the API server")).collect()
 }
 
-/// Whether the rule holds; `None`: it is not a plain one, or not for such a value.
+/// Whether the rule holds; `None`: it is not a simple one, or not for such a value.
 fn holds(cel: &str, value: &Value) -> Option<bool> {
     if let Some(pattern) = between(cel, "self.matches(r'", "')") {
         return Some(Regex::new(pattern).ok()?.is_match(value.as_str()?));
@@ -25,7 +26,7 @@ fn holds(cel: &str, value: &Value) -> Option<bool> {
         return Some(all_differ(value.as_array()?.iter()));
     }
     if let Some(field) = between(cel, "self.all(item, self.exists_one(other, other.", "))") {
-        // The same field of both.
+        // The same field of both items.
         let (of_one, of_other) = field.split_once(" == item.")?;
         let items = value.as_array()?.iter();
         return (of_one == of_other).then(|| all_differ(items.filter_map(|item| item.get(of_one))));
@@ -48,7 +49,7 @@ fn all_differ<'v>(values: impl Iterator<Item = &'v Value>) -> bool {
 }
 
 fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
-    // A quote inside ends the pattern before: there is more to the rule than that.
+    // A quote inside ends the pattern earlier: the rule has more to it.
     text.strip_prefix(before)?.strip_suffix(after).filter(|inner| !inner.contains('\''))
 }
 
@@ -58,7 +59,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn plain_rules_hold_or_not_and_others_are_left_to_the_api_server() {
+    fn simple_rules_are_evaluated_and_others_skipped() {
         let cases = [
             ("self.matches(r'^[a-z]+$')", json!("abc"), Some(true)),
             ("self.matches(r'^[a-z]+$')", json!("ABC"), Some(false)),
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn most_of_the_rules_on_one_object_are_plain() {
+    fn most_single_field_rules_are_simple() {
         let (mut plain, mut all) = (0, 0);
         for crd in crate::api::crds::all() {
             let text = serde_json::to_value(crd).unwrap();

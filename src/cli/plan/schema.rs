@@ -1,17 +1,17 @@
-//! Holds an object against its CRD's schema as the API server does: unknown fields, types, bounds, defaults, and those CEL
-//! rules that are plain ([`super::rules`]). The other rules are the API server's; those that matter to a plan are in
-//! [`crate::controllers::cluster::validate`] too. Pure.
+//! Validates an object against its CRD's schema like the API server: unknown fields, types, bounds, defaults, and the
+//! simple CEL rules ([`super::rules`]). The other rules are left to the API server; those that matter to a plan are
+//! in [`crate::controllers::cluster::validate`] too. Pure.
 
 use regex::Regex;
 use serde_json::Value;
 
 use super::rules;
 
-/// Applies defaults to `object` and returns what is wrong with it, each with its field.
+/// Applies defaults to `object` and returns its errors, each with its field.
 pub fn check_object(schema: &Value, object: &mut Value) -> Vec<String> {
     let mut errors = Vec::new();
     if let Some(fields) = object.as_object_mut() {
-        // The API server's own: checked by it, and of no account here.
+        // Validated by the API server itself, and irrelevant here.
         let metadata = fields.remove("metadata");
         let status = fields.remove("status");
         check(schema, object, "", &mut errors);
@@ -70,7 +70,7 @@ fn hint(wanted: &str, value: &Value) -> &'static str {
 fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>) {
     let Some(fields) = value.as_object_mut() else { return };
     let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    // What is null is not set.
+    // A null field is not set.
     fields.retain(|_, value| !value.is_null());
     let count = fields.len() as u64;
     if let Some(each) = schema["additionalProperties"].as_object() {
@@ -102,19 +102,19 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
     }
 }
 
-/// The known field that was most likely meant, or all of them where they are few.
+/// The most similar known field, or all of them if there are few.
 fn suggestion(name: &str, known: &serde_json::Map<String, Value>) -> String {
     let near = known.keys().map(|field| (distance(name, field), field)).min();
     match near {
-        Some((distance, field)) if distance <= 3 => format!("; {field:?} may be meant"),
+        Some((distance, field)) if distance <= 3 => format!("; did you mean {field:?}?"),
         _ if known.len() <= 12 => {
-            format!("; known here are {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+            format!("; known fields: {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
         }
         _ => String::new(),
     }
 }
 
-/// Letters to insert, remove or replace to get from one to the other, upper and lower case being the same.
+/// Edit distance: letters to insert, remove or replace, ignoring case.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.to_lowercase(), other.to_lowercase());
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
@@ -147,7 +147,7 @@ fn check_items(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<S
     };
     for (n, item) in items.iter().enumerate() {
         if items[..n].iter().any(|before| identity(before) == identity(item)) {
-            errors.push(format!("{path}[{n}]: {} is there twice", identity(item)));
+            errors.push(format!("{path}[{n}]: {} is a duplicate", identity(item)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Colours of plans: always written, and taken out again where standard output is no terminal or NO_COLOR is set. Pure.
+//! Colours of plans: always written, and removed if standard output is no terminal or NO_COLOR is set. Pure.
 
 use std::fmt::Display;
 
@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::engine::Action;
 
-/// What a line begins with, as diffs do it.
+/// The sign at the start of a line, as in diffs.
 pub fn sign(action: Action) -> &'static str {
     match action {
         Action::Create => "+",
@@ -16,7 +16,7 @@ pub fn sign(action: Action) -> &'static str {
     }
 }
 
-/// The colour of lines that begin so.
+/// The colour of lines with that sign.
 pub fn of_sign(sign: &str) -> Style {
     let colour = match sign {
         "+" => AnsiColor::Green,

@@ -1,4 +1,4 @@
-//! When each step would begin and end if everything takes the time that is expected, and what decides the end. Pure.
+//! When each step would start and end if everything takes its expected time, and which steps determine the end. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
 use crate::resources::kind;
 
-/// When a step begins, how long it takes, and what it waited for last.
+/// When a step starts, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    pub begins: Duration,
+    pub start: Duration,
     pub takes: Duration,
     pub after: Option<Key>,
 }
 
 impl Slot {
     /// When it ends.
-    pub fn ends(&self) -> Duration {
-        self.begins + self.takes
+    pub fn end(&self) -> Duration {
+        self.start + self.takes
     }
 }
 
-/// The steps of a cluster and its node groups in time.
+/// The timeline of a cluster and its node groups.
 pub struct Timeline {
     slots: BTreeMap<Key, Slot>,
 }
@@ -52,15 +52,15 @@ impl Timeline {
         self.slots.get(key)
     }
 
-    /// When all is done.
+    /// When everything is done.
     pub fn end(&self) -> Duration {
-        self.slots.values().map(Slot::ends).max().unwrap_or_default()
+        self.slots.values().map(Slot::end).max().unwrap_or_default()
     }
 
-    /// The steps that decide the end, in order.
+    /// The steps that determine the end, in order.
     pub fn critical_path(&self) -> Vec<(&Key, &Slot)> {
         let mut path = Vec::new();
-        let mut next = self.slots.iter().max_by_key(|(_, slot)| slot.ends());
+        let mut next = self.slots.iter().max_by_key(|(_, slot)| slot.end());
         while let Some((key, slot)) = next {
             path.push((key, slot));
             next = slot.after.as_ref().and_then(|after| self.slots.get_key_value(after));
@@ -73,7 +73,7 @@ impl Timeline {
         for node in planned.graph.nodes().iter().filter(|node| of(&node.key())) {
             let key = node.key();
             let takes = match planned.plan.verdict(&key) {
-                // Tags are written at once; what a kind expects of an update is the longest that there is.
+                // Tags are written at once; a kind's expected time of an update is that of its longest.
                 Some(Verdict::Step(step) | Verdict::Pending(step, _)) if only_tags(step) => Duration::from_secs(1),
                 Some(Verdict::Step(step) | Verdict::Pending(step, _)) => node.expected(step.action),
                 Some(Verdict::Waiting { action, .. }) => node.expected(*action),
@@ -82,25 +82,25 @@ impl Timeline {
             let needs = node.after().into_iter().chain(node.inside());
             let needs = needs.map(|need| gates.get(&need).cloned().unwrap_or(need));
             let last =
-                needs.filter_map(|need| Some((self.slots.get(&need)?.ends(), need))).max_by_key(|(ends, _)| *ends);
-            let (begins, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
-            self.slots.insert(key, Slot { begins, takes, after });
+                needs.filter_map(|need| Some((self.slots.get(&need)?.end(), need))).max_by_key(|(ends, _)| *ends);
+            let (start, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
+            self.slots.insert(key, Slot { start, takes, after });
         }
     }
 
-    /// The agent runs on nodes, and comes to them as soon as they are there.
+    /// The agent runs on nodes, and is installed as soon as they exist.
     fn add_agent(&mut self, cluster: &Planned) {
         let key = steps::key();
         let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };
         let nodes = self.last(|key| key.kind() == "nodeGroup");
         let after = nodes.or_else(|| self.last(|key| kind::find(key.kind()).is_none_or(|kind| kind.is_before_nodes)));
-        let begins = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::ends);
+        let start = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::end);
         let takes = steps::expected(step.action);
-        self.slots.insert(key, Slot { begins, takes, after });
+        self.slots.insert(key, Slot { start, takes, after });
     }
 
     fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {
-        let last = self.slots.iter().filter(|(key, _)| of(key)).max_by_key(|(_, slot)| slot.ends());
+        let last = self.slots.iter().filter(|(key, _)| of(key)).max_by_key(|(_, slot)| slot.end());
         last.map(|(key, _)| key.clone())
     }
 }

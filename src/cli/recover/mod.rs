@@ -1,6 +1,6 @@
-//! `keelson recover`: lists what carries Keelson's tags in AWS against the objects that are there, and gives the word by which
-//! objects take over what earlier ones of their name had. I/O: the management cluster's API; reads from AWS, with the credentials of
-//! the environment.
+//! `keelson recover`: compares what carries Keelson's tags in AWS with the existing objects, and sets the annotation
+//! by which objects take over what earlier objects of the same name owned. I/O: the management cluster's API; reads
+//! from AWS, with the credentials of the environment.
 
 mod verdicts;
 
@@ -26,37 +26,38 @@ use verdicts::{Line, Object};
 /// Flags of `keelson recover`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The EksCluster or nodegroup/NAME that takes over what an earlier object of its name had. Without it, and without --all,
-    /// what is there is only listed.
+    /// The EksCluster or nodegroup/NAME that takes over what an earlier object of its name owned. Without it, and
+    /// without --all, the command only lists.
     #[arg(conflicts_with = "all")]
     name: Option<Target>,
     /// Namespace of that object [default: that of KUBECONFIG's context].
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Every object takes over what an earlier one of its name had.
+    /// Every object takes over what an earlier object of its name owned.
     #[arg(long)]
     all: bool,
     /// List only.
     #[arg(long)]
     dry_run: bool,
-    /// UID of the earlier object, where there were several.
+    /// UID of the earlier object, if there were several.
     #[arg(long, requires = "name")]
     uid: Option<String>,
-    /// Look into these regions of every AwsAccount as well, beside those in which objects are.
+    /// Also search these regions of every AwsAccount, besides those in which objects are.
     #[arg(long, value_delimiter = ',')]
     region: Vec<String>,
-    /// Namespace of the operator: its ConfigMap says which installation this is.
+    /// Namespace of the operator: its ConfigMap holds the installation's id.
     #[arg(long, default_value = "keelson-system")]
     operator_namespace: String,
     /// Id of this installation [default: the one in the ConfigMap keelson-installation].
     #[arg(long, value_parser = installation::parse)]
     installation_id: Option<String>,
-    /// Use the credentials of the environment for objects that have no AwsAccount, as the operator's flag of the same name does.
+    /// Use the credentials of the environment for objects that have no AwsAccount, like the operator's flag of the
+    /// same name.
     #[arg(long, env = "KEELSON_ALLOW_AMBIENT_ACCOUNT")]
     allow_ambient_account: bool,
 }
 
-/// Lists, and gives the word.
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(recover(args))
@@ -70,7 +71,7 @@ struct Cluster {
 }
 
 async fn recover(args: &Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
+    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
     let installation = installation_id(args, &client).await?;
     let all = read(&client).await?;
     let objects: Vec<Object> =
@@ -83,11 +84,11 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
                 let place = format!("{account_id} {region}");
                 lines.extend(verdicts::lines(&place, &found, &objects, installation.as_deref()));
             }
-            // One account that is closed keeps nobody from recovering in the others.
+            // A closed account must not prevent recovery in the others.
             Err(error) => eprintln!("account {account}, {region} is left out: {error:#}"),
         }
     }
-    let chosen = chosen(args, &client, &objects, &lines)?;
+    let chosen = select(args, &client, &objects, &lines)?;
     super::print(&verdicts::table(&lines))?;
     if args.dry_run || chosen.is_empty() {
         return super::print(&hint(args, &lines));
@@ -98,16 +99,16 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
         match verdicts::text(object, &uid, now) {
             Some(text) => {
                 annotate(&client, object, &text).await.with_context(|| name.clone())?;
-                super::print(&format!("{name}: takes over what UID {uid} had ({RECOVER_ANNOTATION}: {text})\n"))?;
+                super::print(&format!("{name}: takes over what UID {uid} owned ({RECOVER_ANNOTATION}: {text})\n"))?;
             }
-            None => super::print(&format!("{name}: is told already to take over what UID {uid} had\n"))?,
+            None => super::print(&format!("{name}: is already annotated to take over what UID {uid} owned\n"))?,
         }
     }
     Ok(())
 }
 
 async fn installation_id(args: &Args, client: &Client) -> anyhow::Result<Option<String>> {
-    /// As the operator calls it where nobody names its Lease otherwise.
+    /// The operator's default, unless its Lease has another name.
     const NAME: &str = "keelson-installation";
     if args.installation_id.is_some() {
         return Ok(args.installation_id.clone());
@@ -117,12 +118,12 @@ async fn installation_id(args: &Args, client: &Client) -> anyhow::Result<Option<
     let found = api.get_opt(NAME).await.with_context(place)?;
     let id = found.and_then(|found| found.data?.remove(installation::ID));
     if id.is_none() {
-        bail!("{} does not exist: start the operator first, which makes it", place());
+        bail!("{} does not exist: start the operator first, which creates it", place());
     }
     Ok(id)
 }
 
-/// All of them: what an object that is not seen has would pass for nobody's.
+/// Reads all of them: resources of an object that is missed would count as having no owner.
 async fn read(client: &Client) -> anyhow::Result<Cluster> {
     let all = ListParams::default();
     let clusters = Api::<EksCluster>::all(client.clone()).list(&all).await.context("EksClusters of all namespaces")?;
@@ -131,7 +132,7 @@ async fn read(client: &Client) -> anyhow::Result<Cluster> {
     Ok(Cluster { clusters: clusters.items, groups: groups.items, accounts: accounts.items })
 }
 
-/// The accounts and regions in which objects are, and those that were named.
+/// The accounts and regions in which objects are, and those of the flags.
 fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
     let find = |name: &str| all.accounts.iter().find(|one| one.name_any() == name).map(|one| one.spec.clone());
     let mut places = BTreeSet::new();
@@ -171,8 +172,8 @@ async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec
     Ok((aws.account_id.to_string(), found))
 }
 
-/// The objects that are to take something over, each with the UID.
-fn chosen<'o>(
+/// The objects that take something over, each with the earlier UID.
+fn select<'o>(
     args: &Args,
     client: &Client,
     objects: &'o [Object],
@@ -189,7 +190,7 @@ fn chosen<'o>(
             let is_it = |object: &Object| (&object.argument, &object.namespace) == (&argument, &namespace);
             let Some(number) = objects.iter().position(is_it) else {
                 bail!(
-                    "{argument} does not exist in namespace {namespace}: apply it first, it takes over once it is there"
+                    "{argument} does not exist in namespace {namespace}: apply it first; it takes over once it exists"
                 )
             };
             if !recoverable.contains_key(&number) && args.uid.is_none() {
@@ -207,11 +208,11 @@ fn chosen<'o>(
         match uids.as_slice() {
             [] => {}
             [uid] => chosen.push((object, uid.clone())),
-            // A recovery takes what carries the object's own UID along.
+            // A recovery also takes over what carries the object's own UID.
             [one, other] if *one == object.uid => chosen.push((object, other.clone())),
             [one, other] if *other == object.uid => chosen.push((object, one.clone())),
             several => bail!(
-                "{} -n {}: there were several objects of this name, with UIDs {}: say which one with --uid",
+                "{} -n {}: several objects had this name, with UIDs {}: choose one with --uid",
                 object.argument,
                 object.namespace,
                 several.join(", ")
@@ -225,14 +226,14 @@ fn hint(args: &Args, lines: &[Line]) -> String {
     let objects = verdicts::recoverable(lines).len();
     match (objects, args.dry_run || args.name.is_none() && !args.all) {
         (0, _) => "nothing can be taken over\n".to_owned(),
-        (1, true) => "one object can take over what an earlier one of its name had; nothing was changed\n".to_owned(),
+        (1, true) => "one object can take over what an earlier one of its name owned; nothing was changed\n".to_owned(),
         (many, _) => {
-            format!("{many} objects can take over what earlier ones of their names had; nothing was changed\n")
+            format!("{many} objects can take over what earlier ones of their names owned; nothing was changed\n")
         }
     }
 }
 
-/// Writes the word on this very object.
+/// Sets the annotation on exactly this object.
 async fn annotate(client: &Client, object: &Object, text: &str) -> anyhow::Result<()> {
     let name = object.argument.split('/').nth(1).unwrap_or_default();
     let body = json!({"metadata": {"uid": object.uid, "annotations": {RECOVER_ANNOTATION: text}}});

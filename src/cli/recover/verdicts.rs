@@ -1,4 +1,4 @@
-//! What carries owners' tags in AWS, against the objects of the management cluster. Pure.
+//! Compares the owners' tags in AWS with the objects of the management cluster. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,10 +11,10 @@ use crate::aws::tags::CLUSTER;
 use crate::engine::Key;
 use crate::resources::recovery::TaggedResource;
 
-/// An object, as far as it is about what it owns.
+/// An object and what it owns.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// As kubectl takes it, e.g. `nodegroup/demo-default`.
+    /// Its argument for kubectl, e.g. `nodegroup/demo-default`.
     pub argument: String,
     /// Its namespace.
     pub namespace: String,
@@ -24,11 +24,11 @@ pub struct Object {
     pub cluster: String,
     /// Name of its node group in EKS; `None`: it is an EksCluster.
     pub node_group: Option<String>,
-    /// What is on record as its own; `None`: that is not kept of it.
+    /// The resources on record as its own; `None`: it keeps no record.
     pub record: Option<Vec<ResourceStatus>>,
-    /// What it took over last.
+    /// Its last recovery.
     pub recovery: Option<RecoveryStatus>,
-    /// The word that stands on it.
+    /// Its recover annotation.
     pub annotation: Option<String>,
 }
 
@@ -66,13 +66,13 @@ impl From<&NodeGroup> for Object {
 }
 
 impl Object {
-    /// Whether a resource of that cluster and key is this object's to have.
+    /// Whether a resource of that cluster and key belongs to this object.
     fn is_of(&self, cluster: &str, key: &Key) -> bool {
         let group = (key.kind() == "nodeGroup").then(|| key.name());
         self.cluster == cluster && self.node_group.as_deref() == group
     }
 
-    /// Whether what proves the rest is on record.
+    /// Whether the resource that proves the others is on record.
     fn records(&self, key: &Key, id: &str) -> bool {
         let proves = ["cluster", "vpc"].contains(&key.to_string().as_str());
         let Some(record) = self.record.as_ref().filter(|_| proves) else { return true };
@@ -80,16 +80,16 @@ impl Object {
     }
 }
 
-/// Whose a resource is.
+/// The owner of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// An object that exists has it.
+    /// An existing object owns it.
     Owned,
-    /// An object of that name exists, and can have it on a person's word. Holds its place among the objects.
+    /// An object of that name exists, and can take it over on a user's request. Holds its index among the objects.
     Recoverable(usize),
     /// No object of that name exists.
     Orphaned,
-    /// Another installation's. Holds its id.
+    /// Owned by another installation. Holds its id.
     OtherInstallation(String),
 }
 
@@ -104,24 +104,24 @@ impl Verdict {
     }
 }
 
-/// A resource of the table.
+/// A row of the table.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// Account and region.
     pub place: String,
-    /// Its key, as its tag says.
+    /// Its key, from its tag.
     pub key: Key,
     /// Its id.
     pub id: String,
-    /// The UID that its tag names.
+    /// The UID in its tag.
     pub owner: String,
     /// The object that its tags name.
     pub object: String,
-    /// Whose it is.
+    /// Its owner.
     pub verdict: Verdict,
 }
 
-/// Judges what was found in a place.
+/// Assigns an owner to each resource found in a place.
 pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installation: Option<&str>) -> Vec<Line> {
     let exists: BTreeSet<&str> = objects.iter().map(|object| object.uid.as_str()).collect();
     let line = |one: &TaggedResource| {
@@ -148,7 +148,7 @@ pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installa
     lines
 }
 
-/// The UIDs that each object can take over, by its place among the objects.
+/// The UIDs that each object can take over, by its index among the objects.
 pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
     let mut all: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for line in lines {
@@ -159,8 +159,8 @@ pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
     all
 }
 
-/// The annotation's text that gives the word; `None`: it stands there, and was not acted upon yet. One that was acted upon
-/// counts no more, so it is said in other words. `now`: seconds since 1970.
+/// The annotation's value; `None`: it is already set, and was not acted upon yet. A value that was acted upon no
+/// longer counts, so another one is written. `now`: seconds since 1970.
 pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
     let used = object.recovery.as_ref().map(|recovery| recovery.annotation.as_str());
     let stands = object.annotation.as_deref().filter(|text| used != Some(*text));
@@ -170,7 +170,7 @@ pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
     Some(if used == Some(uid) { format!("{uid}/{now}") } else { uid.to_owned() })
 }
 
-/// The table as people read it.
+/// The table as the user reads it.
 pub fn table(lines: &[Line]) -> String {
     let mut rows = vec![["PLACE", "RESOURCE", "ID", "OWNER (UID)", "OBJECT", "VERDICT"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn each_resource_is_owned_recoverable_orphaned_or_anothers() {
+    fn each_resource_is_owned_recoverable_orphaned_or_of_another_installation() {
         let objects = [object("ekscluster/demo", "new", None), object("nodegroup/a", "group", Some("workers"))];
         let all = [
             found("vpc", "team/demo", "old", Some("here")),
@@ -245,11 +245,11 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_was_acted_upon_is_said_anew() {
+    fn a_used_annotation_value_is_replaced() {
         let mut object = object("ekscluster/demo", "new", None);
         assert_eq!(text(&object, "old", 7).as_deref(), Some("old"));
         object.annotation = Some("old".into());
-        assert_eq!(text(&object, "old", 7), None, "it stands there");
+        assert_eq!(text(&object, "old", 7), None, "it is already set");
         let completed_at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
         object.recovery =
             Some(RecoveryStatus { annotation: "old".into(), owner: "old".into(), resources: 1, completed_at });

@@ -1,4 +1,4 @@
-//! What of an object goes to the other management cluster, and how far a move is. Pure.
+//! What of an object is copied to the other management cluster, and how far its move is. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::resources::recovery::parse_uid;
 
-/// Annotation that keeps whether the object was suspended before it was moved.
+/// Annotation that records whether the object was suspended before its move.
 pub const SUSPENDED_BEFORE: &str = "keelson.dev/suspended-before-move";
 
-/// Annotations that say something of the object here.
+/// Annotations that apply only to the object here.
 const NOT_COPIED: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "keelson.dev/approve",
@@ -24,16 +24,16 @@ const NOT_COPIED: [&str; 6] = [
     SUSPENDED_BEFORE,
 ];
 
-/// How far an object is moved.
+/// The state of an object's move.
 pub trait Moved {
-    /// It is suspended by its own spec.
+    /// Whether its own spec suspends it.
     fn is_suspended(&self) -> bool;
-    /// The installation to which the operator handed over what it has.
+    /// The installation to which the operator handed over its resources.
     fn handed_over_to(&self) -> Option<&String>;
     /// The UID whose resources the operator took over.
     fn recovered_from(&self) -> Option<&String>;
-    /// What it says of itself.
-    fn says(&self) -> Option<String>;
+    /// Its Ready condition.
+    fn ready_message(&self) -> Option<String>;
 }
 
 macro_rules! moved {
@@ -48,7 +48,7 @@ macro_rules! moved {
             fn recovered_from(&self) -> Option<&String> {
                 Some(&self.status.as_ref()?.recovery.as_ref()?.owner)
             }
-            fn says(&self) -> Option<String> {
+            fn ready_message(&self) -> Option<String> {
                 ready(&self.status.as_ref()?.conditions)
             }
         }
@@ -61,7 +61,7 @@ fn ready(all: &[Condition]) -> Option<String> {
     conditions::get(all, ConditionType::Ready).map(|ready| format!("{}: {}", ready.reason, ready.message))
 }
 
-/// Metadata of what is created there.
+/// Metadata of the copy.
 pub fn meta(name: &str, namespace: Option<String>) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), namespace, ..ObjectMeta::default() }
 }
@@ -77,14 +77,14 @@ fn meta_of<K: ResourceExt>(object: &K, takes_over: bool) -> ObjectMeta {
     ObjectMeta { labels, annotations, ..meta(&object.name_any(), object.namespace()) }
 }
 
-/// The same without the word that takes over.
-pub fn anew<K: ResourceExt>(mut copy: K) -> K {
+/// The copy without the annotation that takes over.
+pub fn without_recovery<K: ResourceExt>(mut copy: K) -> K {
     copy.annotations_mut().remove(RECOVER_ANNOTATION);
     copy
 }
 
-/// Whether the object there names that UID as the one whose resources it takes over.
-pub fn names<K: ResourceExt>(there: &K, uid: &str) -> bool {
+/// Whether the object there takes over the resources of that UID.
+pub fn takes_over_from<K: ResourceExt>(there: &K, uid: &str) -> bool {
     there.annotations().get(RECOVER_ANNOTATION).is_some_and(|text| parse_uid(text) == uid)
 }
 
@@ -97,7 +97,8 @@ pub fn account(here: &AwsAccount) -> AwsAccount {
     AwsAccount { metadata: meta_of(here, false), spec: here.spec.clone(), status: None }
 }
 
-/// The EksCluster there. It takes over what the one here has; whether it is suspended is as it was before the move.
+/// The EksCluster there. It takes over the resources of the one here; it is suspended if that one was before the
+/// move.
 pub fn cluster(here: &EksCluster) -> EksCluster {
     let mut spec = here.spec.clone();
     spec.suspend = suspended_before(here, spec.suspend);
@@ -114,7 +115,7 @@ pub fn secret(here: &Secret) -> Secret {
     Secret { metadata: meta_of(here, false), ..here.clone() }
 }
 
-/// Names of the Secrets that a spec names.
+/// Names of the Secrets that a spec references.
 pub fn secrets(spec: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     collect(spec, &mut found);
@@ -143,7 +144,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_created_there_takes_over_and_is_otherwise_as_it_was() {
+    fn the_copy_takes_over_and_is_otherwise_unchanged() {
         let here: EksCluster = serde_json::from_value(json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
             "metadata": {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_that_a_spec_names_is_found() {
+    fn every_secret_in_a_spec_is_found() {
         let spec = json!({"gitops": {"flux": {"source": {"git": {"url": "x", "secretRef": {"name": "git"},
             "proxySecretRef": {"name": "proxy"}}}, "decryption": {"secretRef": {"name": "sops"}}}},
             "accountRef": {"name": "prod"}});

@@ -1,7 +1,7 @@
-//! `keelson move`: brings EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Nothing is written
-//! to AWS but tags, by the operators of both. I/O: the APIs of both management clusters.
+//! `keelson move`: moves EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster.
+//! Only tags are written to AWS, by the operators of both. I/O: the APIs of both management clusters.
 //!
-//! Each step looks first whether it is done, so that a move which was cut off anywhere is run again and ends the same.
+//! Each step checks first whether it is done, so that an interrupted move can be run again with the same result.
 
 mod copies;
 
@@ -25,7 +25,7 @@ use crate::controllers::apply::{self, Kind};
 use crate::controllers::installation;
 use copies::{Moved, SUSPENDED_BEFORE};
 
-/// How often what the operators do is looked at.
+/// Polling interval.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Flags of `keelson move`.
@@ -43,15 +43,15 @@ pub struct Args {
     /// Show what would be done.
     #[arg(long)]
     dry_run: bool,
-    /// Namespace of the operator, in both: its ConfigMap says which installation it is.
+    /// Namespace of the operator in both clusters: its ConfigMap holds the installation's id.
     #[arg(long, default_value = "keelson-system")]
     operator_namespace: String,
-    /// How many seconds to wait for an operator to do its part with one object.
+    /// How many seconds to wait for an operator to process one object.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
 }
 
-/// Moves.
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(relocate(args))
@@ -60,13 +60,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 struct Move {
     from: Client,
     to: Client,
-    /// Id of the installation that it goes to.
+    /// Id of the target installation.
     installation: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
 async fn relocate(args: &Args) -> anyhow::Result<()> {
-    let from = Client::try_default().await.context("no Kubernetes API to move from; set KUBECONFIG")?;
+    let from = Client::try_default().await.context("no Kubernetes API to move from is configured; set KUBECONFIG")?;
     let to = target(args).await?;
     let (here, there) = (id(&from, args, "KUBECONFIG").await?, id(&to, args, "--to").await?);
     if here == there {
@@ -83,8 +83,8 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
     if let Some(going) = clusters.iter().find(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
         bail!("EksCluster {} is being deleted: wait until it is gone", name_of(going));
     }
-    let patience = Duration::from_secs(args.timeout);
-    let the = Move { from, to, installation: there, patience };
+    let timeout = Duration::from_secs(args.timeout);
+    let the = Move { from, to, installation: there, timeout };
     let accounts: BTreeSet<String> = clusters.iter().map(|one| one.spec.account_name().to_owned()).collect();
     super::print(&format!("from installation {here} to installation {}\n", the.installation))?;
     for name in &accounts {
@@ -96,7 +96,7 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
     super::print(if args.dry_run {
         "nothing was changed\n"
     } else {
-        "moved. What is left here is suspended and without finalizer: delete it, which deletes nothing in AWS\n"
+        "moved. The objects here are suspended and have no finalizer: delete them, which deletes nothing in AWS\n"
     })
 }
 
@@ -125,23 +125,23 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 impl Move {
-    /// The AwsAccount, as it is here.
+    /// The AwsAccount here.
     async fn account(&self, name: &str, dry_run: bool) -> anyhow::Result<()> {
         let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
         let Some(here) = from.get_opt(name).await? else { return Ok(()) };
         match to.get_opt(name).await? {
-            Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: is there")),
-            Some(_) => bail!("AwsAccount {name} is there with another spec: make them the same first"),
+            Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: exists")),
+            Some(_) => bail!("AwsAccount {name} exists there with another spec: make both equal first"),
             None => {}
         }
-        say(&format!("AwsAccount {name}: is created there"))?;
+        say(&format!("AwsAccount {name}: created there"))?;
         if !dry_run {
             to.create(&PostParams::default(), &copies::account(&here)).await?;
         }
         Ok(())
     }
 
-    /// A cluster with its node groups: handed over here, taken over there, let go of here.
+    /// Moves a cluster with its node groups: hands over here, takes over there, removes the finalizers here.
     async fn cluster(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
         let namespace = cluster.namespace().unwrap_or_default();
         let all = ListParams::default();
@@ -162,7 +162,7 @@ impl Move {
         for name in secrets {
             self.secret(&namespace, &name).await?;
         }
-        // Suspended for good before anything is handed over, so that no two operators ever work on it.
+        // Suspended permanently before anything is handed over, so that two operators never work on it.
         let handed_over = self.hand_over(cluster, true).await?;
         for group in &groups {
             self.hand_over(group, false).await?;
@@ -186,13 +186,14 @@ impl Move {
         Ok(())
     }
 
-    /// A Secret that the spec names. One that is there stays as it is: it may be newer.
+    /// Copies a Secret that the spec references. An existing one stays as it is: it may be newer.
     async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         let at = |client: &Client| Api::<Secret>::namespaced(client.clone(), namespace);
         if at(&self.to).get_opt(name).await?.is_none()
             && let Some(secret) = at(&self.from).get_opt(name).await?
         {
-            // The operator takes no other up either, and whoever moves may read more than who wrote the spec.
+            // The operator reads no other Secret either, and the user who moves may have more permissions than the
+            // spec's author.
             if !secret.labels().contains_key(USE_LABEL) {
                 return say(&format!("Secret {namespace}/{name}: has no label {USE_LABEL}, so it is not copied"));
             }
@@ -201,7 +202,7 @@ impl Move {
         Ok(())
     }
 
-    /// Suspends it where it has a switch of its own for that, and waits until the operator here has handed over what it has.
+    /// Suspends it if its spec has a field for that, and waits until the operator here has handed over its resources.
     async fn hand_over<K: Movable>(&self, object: &K, suspends: bool) -> anyhow::Result<K> {
         let api = K::in_namespace(&self.from, object);
         let name = object.name_any();
@@ -215,23 +216,23 @@ impl Move {
         }
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         self.until(&api, &name, "the operator here to hand it over", |now: &K| {
-            // Without the finalizer it has nothing in AWS, or was moved before.
+            // Without the finalizer it owns nothing in AWS, or was moved before.
             !apply::has_finalizer(now) || now.handed_over_to() == Some(&self.installation)
         })
         .await
     }
 
-    /// Creates it there, and waits until the operator there has taken over what it has.
+    /// Creates it there, and waits until the operator there has taken over its resources.
     async fn take_over<K: Movable>(&self, here: &K, copy: K) -> anyhow::Result<()> {
         let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
         let uid = here.uid().unwrap_or_default();
-        // What has nothing in AWS has nothing to take over.
-        let copy = if apply::has_finalizer(here) { copy } else { copies::anew(copy) };
+        // An object without resources in AWS has nothing to take over.
+        let copy = if apply::has_finalizer(here) { copy } else { copies::without_recovery(copy) };
         match api.get_opt(&name).await? {
             None => drop(api.create(&PostParams::default(), &copy).await?),
-            Some(there) if copies::names(&there, &uid) || there.recovered_from() == Some(&uid) => {}
+            Some(there) if copies::takes_over_from(&there, &uid) || there.recovered_from() == Some(&uid) => {}
             Some(_) if !apply::has_finalizer(here) => {}
-            Some(_) => bail!("{} {} is there already, and is not what was moved", K::NAME, name_of(here)),
+            Some(_) => bail!("{} {} already exists there, and is not the moved object", K::NAME, name_of(here)),
         }
         if !apply::has_finalizer(here) {
             return Ok(());
@@ -241,7 +242,7 @@ impl Move {
         say(&format!("{} {}: taken over", K::NAME, name_of(here)))
     }
 
-    /// What has been taken over there is held here by nothing any more.
+    /// Removes the finalizer here once the resources are taken over there.
     async fn remove_finalizer<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
         apply::remove_finalizer(&self.from, object).await?;
         Ok(())
@@ -254,15 +255,16 @@ impl Move {
         what: &str,
         holds: impl Fn(&K) -> bool,
     ) -> anyhow::Result<K> {
-        let began = std::time::Instant::now();
+        let started = std::time::Instant::now();
         loop {
             let now = api.get(name).await?;
             if holds(&now) {
                 return Ok(now);
             }
-            if began.elapsed() > self.patience {
-                let says = now.says().map(|says| format!("; it says: {says}")).unwrap_or_default();
-                bail!("waited {} s for {what}: {} {name}{says}. Run this again", self.patience.as_secs(), K::NAME);
+            if started.elapsed() > self.timeout {
+                let message =
+                    now.ready_message().map(|message| format!("; its Ready condition: {message}")).unwrap_or_default();
+                bail!("waited {} s for {what}: {} {name}{message}. Run this again", self.timeout.as_secs(), K::NAME);
             }
             tokio::time::sleep(POLL).await;
         }

@@ -1,7 +1,7 @@
 //! The Available condition of an EksCluster: whether it can be used now. Pure.
 //!
-//! `Ready` is False during every change, as kstatus asks; this one is for alerts. It stays True while the control plane is upgraded and
-//! nodes are replaced, and after a failed sync: what was applied before still runs.
+//! `Ready` is False during every change, as kstatus requires; Available is for alerts. It stays True while the
+//! control plane is upgraded and nodes are replaced, and after a failed sync: what was applied before still runs.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::conditions::ConditionValue;
 
-/// How long the cluster may be silent: an API server is away for a moment when EKS replaces it.
-const SILENT: SignedDuration = SignedDuration::from_mins(5);
+/// How long the cluster may be unreachable: an API server is briefly unavailable when EKS replaces it.
+const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Whether the cluster can be used. `control_plane`: the state that EKS gives; `None`: there is none.
+/// Whether the cluster can be used. `control_plane`: the state that EKS reports; `None`: it does not exist.
 pub fn available(
     cluster: &EksCluster,
     status: &EksClusterStatus,
@@ -29,10 +29,10 @@ pub fn available(
     match control_plane {
         Some("ACTIVE" | "UPDATING") => {}
         Some(state) => return ConditionValue::false_(Reason::Creating, format!("the control plane is {state}")),
-        None => return ConditionValue::false_(Reason::Creating, "there is no control plane yet"),
+        None => return ConditionValue::false_(Reason::Creating, "the control plane does not exist yet"),
     }
     let silent_since = status.gitops.as_ref().and_then(|gitops| Some(gitops.unreachable_since.as_ref()?.0));
-    if let Some(since) = silent_since.filter(|since| now.duration_since(*since) >= SILENT) {
+    if let Some(since) = silent_since.filter(|since| now.duration_since(*since) >= MAX_SILENCE) {
         return ConditionValue::false_(
             Reason::AgentUnreachable,
             format!("the cluster's API has not answered since {since:.0}"),
@@ -44,21 +44,21 @@ pub fn available(
         let names: Vec<_> = groups.iter().map(|group| group.node_group_name()).collect();
         return ConditionValue::false_(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));
     }
-    let asked = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
+    let has_agent = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
     let applied = status.gitops.as_ref().is_some_and(|gitops| gitops.last_applied_revision.is_some());
-    if asked && !applied {
+    if has_agent && !applied {
         return ConditionValue::false_(Reason::WaitingForSync, "the GitOps agent has not applied a revision yet");
     }
-    ConditionValue::true_(Reason::Available, "the control plane, nodes and what was applied are there")
+    ConditionValue::true_(Reason::Available, "the control plane, nodes and applied manifests are available")
 }
 
-/// Whether one of its nodes is ready: as counted, else as EKS says.
+/// Whether at least one of its nodes is ready: as counted, otherwise as EKS reports.
 fn has_nodes(group: &NodeGroup) -> bool {
     let counted = group.status.as_ref().and_then(|status| status.ready_nodes);
     counted.map_or_else(|| is_ready(group) || is_updated(group), |ready| ready > 0)
 }
 
-/// EKS replaces its nodes one after the other: the others are there.
+/// EKS replaces the nodes one after the other: the others keep running.
 fn is_updated(group: &NodeGroup) -> bool {
     use crate::api::conditions::{ConditionType, get};
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -96,15 +96,15 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_available_through_updates_and_not_before_it_can_be_used() {
+    fn available_stays_true_during_updates_and_is_false_before_first_use() {
         let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
         let flux = json!({"gitops": {"flux": {"path": "a", "source": {"git": {"url": "https://example.com/a", "ref": {"branch": "main"}}}}}});
         let applied = json!({"gitops": {"lastAppliedRevision": "main@sha1:1"}});
         let silent = |since: &str| json!({"gitops": {"lastAppliedRevision": "a", "unreachableSince": since}});
         let none: Vec<Arc<NodeGroup>> = Vec::new();
         let cases = [
-            ("nothing there", json!({}), json!({}), None, none.clone()),
-            ("being made", json!({}), json!({}), Some("CREATING"), none.clone()),
+            ("nothing exists", json!({}), json!({}), None, none.clone()),
+            ("being created", json!({}), json!({}), Some("CREATING"), none.clone()),
             ("control plane only", json!({}), json!({}), Some("ACTIVE"), none.clone()),
             ("no node yet", json!({}), json!({}), Some("ACTIVE"), vec![group(json!({"readyNodes": 0}))]),
             ("one node of two", json!({}), json!({}), Some("ACTIVE"), vec![group(json!({"readyNodes": 1}))]),
@@ -113,27 +113,27 @@ mod tests {
             ("auto mode", json!({"autoMode": {}}), json!({}), Some("ACTIVE"), vec![group(json!({"readyNodes": 0}))]),
             ("never synced", flux.clone(), json!({}), Some("ACTIVE"), none.clone()),
             ("synced once", flux.clone(), applied, Some("ACTIVE"), none.clone()),
-            ("silent for a minute", flux.clone(), silent("2026-11-28T09:59:00Z"), Some("ACTIVE"), none.clone()),
-            ("silent for an hour", flux, silent("2026-11-28T09:00:00Z"), Some("ACTIVE"), none),
+            ("unreachable for a minute", flux.clone(), silent("2026-11-28T09:59:00Z"), Some("ACTIVE"), none.clone()),
+            ("unreachable for an hour", flux, silent("2026-11-28T09:00:00Z"), Some("ACTIVE"), none),
         ];
         let lines = cases.map(|(name, spec, status, control_plane, groups)| {
             let status: EksClusterStatus = serde_json::from_value(status).unwrap();
-            let says = available(&cluster(spec), &status, control_plane, &groups, now);
-            format!("{name}: {} {}: {}", says.status.as_str(), says.reason, says.message)
+            let condition = available(&cluster(spec), &status, control_plane, &groups, now);
+            format!("{name}: {} {}: {}", condition.status.as_str(), condition.reason, condition.message)
         });
         insta::assert_snapshot!(lines.join("\n"), @r"
-        nothing there: False Creating: there is no control plane yet
-        being made: False Creating: the control plane is CREATING
-        control plane only: True Available: the control plane, nodes and what was applied are there
+        nothing exists: False Creating: the control plane does not exist yet
+        being created: False Creating: the control plane is CREATING
+        control plane only: True Available: the control plane, nodes and applied manifests are available
         no node yet: False WaitingForNodes: no node of web is ready
-        one node of two: True Available: the control plane, nodes and what was applied are there
-        upgraded: True Available: the control plane, nodes and what was applied are there
+        one node of two: True Available: the control plane, nodes and applied manifests are available
+        upgraded: True Available: the control plane, nodes and applied manifests are available
         node group failed: False WaitingForNodes: no node of web is ready
-        auto mode: True Available: the control plane, nodes and what was applied are there
+        auto mode: True Available: the control plane, nodes and applied manifests are available
         never synced: False WaitingForSync: the GitOps agent has not applied a revision yet
-        synced once: True Available: the control plane, nodes and what was applied are there
-        silent for a minute: True Available: the control plane, nodes and what was applied are there
-        silent for an hour: False AgentUnreachable: the cluster's API has not answered since 2026-11-28T09:00:00Z
+        synced once: True Available: the control plane, nodes and applied manifests are available
+        unreachable for a minute: True Available: the control plane, nodes and applied manifests are available
+        unreachable for an hour: False AgentUnreachable: the cluster's API has not answered since 2026-11-28T09:00:00Z
         ");
     }
 }

@@ -1,4 +1,5 @@
-//! What AWS says of an EksCluster's spec before anything is written for it. I/O: AWS, through [`crate::resources::beforehand`].
+//! Checks an EksCluster's spec against AWS before the first write. I/O: AWS, through
+//! [`crate::resources::beforehand`].
 
 use std::collections::BTreeSet;
 
@@ -11,18 +12,18 @@ use crate::engine::Failure;
 use crate::resources::beforehand::{self, Stage};
 use crate::resources::expand::NodeRole;
 
-/// What is remembered of it.
+/// Results kept between reconciles.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
-    /// The generation of the spec that nothing was wrong with.
+pub(super) struct SpecCheck {
+    /// The generation of the spec that passed.
     generation: Option<i64>,
     /// The policies of the node role that exist; `None` before the first check. A NodeGroup that appears after the check waits for
     /// the next one: attaching a policy that does not exist fails the role for all groups.
     node_policies: Option<BTreeSet<String>>,
 }
 
-impl Checked {
-    /// Everything is to be checked anew.
+impl SpecCheck {
+    /// Discards the results, so that everything is checked again.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
@@ -34,8 +35,8 @@ impl Checked {
 }
 
 impl Reconcile<'_> {
-    /// Checks what the spec names, once for each generation. What AWS matched already needs no check, also in a process that has
-    /// just begun: what goes missing later is not the spec's fault.
+    /// Checks what the spec references, once per generation. A generation that AWS already matched needs no check,
+    /// even in a new process: what disappears later is not a mistake in the spec.
     pub(super) async fn check_beforehand(
         &mut self,
         aws: &Session,
@@ -59,7 +60,7 @@ impl Reconcile<'_> {
     }
 }
 
-/// AWS matched that generation of the spec.
+/// Whether AWS matched that generation of the spec.
 fn was_in_sync(previous: &EksClusterStatus, generation: Option<i64>) -> bool {
     let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
     in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation)

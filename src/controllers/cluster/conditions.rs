@@ -1,9 +1,9 @@
-//! The conditions of an EksCluster, from its plan and what its agent says. Pure.
+//! The conditions of an EksCluster, from its plan and its agent's report. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::upgrade::status as told;
+use super::upgrade::status as upgrade_status;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, part, part_says, whole};
@@ -15,7 +15,7 @@ use crate::upgrade::Decision;
 const PARTS: [ConditionType; 3] =
     [ConditionType::NetworkReady, ConditionType::ControlPlaneReady, ConditionType::AddonsReady];
 
-/// The part that a kind of resource belongs to.
+/// The condition that covers a kind of resource.
 fn part_of(kind: &str) -> ConditionType {
     match kind::find(kind).map(|kind| kind.area) {
         Some(Area::Network) => ConditionType::NetworkReady,
@@ -29,40 +29,40 @@ fn part_of(kind: &str) -> ConditionType {
     }
 }
 
-/// What the conditions are made of.
+/// Input of the conditions.
 pub struct Input<'a> {
-    /// Those of the last status.
+    /// The conditions of the last status.
     pub previous: &'a [Condition],
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: Option<i64>,
-    /// What is left to do.
+    /// The remaining plan.
     pub plan: &'a Plan,
-    /// Rules that it would break.
+    /// Rules that the plan would break.
     pub violations: &'a [Violation],
-    /// What was seen.
+    /// The observed resources.
     pub memory: &'a Memory,
-    /// What the GitOpsReady condition says; true when no agent is asked for.
+    /// Value of the GitOpsReady condition; true when no agent is requested.
     pub gitops: &'a ConditionValue,
-    /// Whether what is wrong with the agent needs a person.
+    /// Whether the agent's failure requires intervention.
     pub gitops_stalled: bool,
-    /// What Ready says when all is well.
+    /// Message of Ready when everything is ready.
     pub ready: &'a str,
-    /// The upgrade, where there is a control plane.
+    /// The upgrade, if the control plane exists.
     pub upgrade: Option<Upgrade<'a>>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What was decided of an upgrade.
+/// The decision about an upgrade.
 #[derive(Clone, Copy)]
 pub struct Upgrade<'a> {
     /// The decision.
     pub decision: &'a Decision,
-    /// The same for people.
+    /// Its message for the user.
     pub message: Option<&'a str>,
 }
 
-/// The conditions, and where the cluster stands as a whole.
+/// The conditions, and the overall state of the cluster.
 pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
     let mut all = Conditions::from(previous, generation, &now);
@@ -71,30 +71,34 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         all.set(kind, &part_condition(plan, memory, kind, now));
     }
     if deleting {
-        all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "goes with the cluster"));
+        all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "deleted with the cluster"));
         all.set(ConditionType::InSync, &ConditionValue::false_(Reason::Deleting, plan.summary()));
     } else {
         all.set(ConditionType::GitOpsReady, gitops);
         let sync = in_sync(plan, memory);
-        all.set(ConditionType::InSync, &upgrade.map_or(sync.clone(), |upgrade| told::in_sync(sync, upgrade.decision)));
+        all.set(
+            ConditionType::InSync,
+            &upgrade.map_or(sync.clone(), |upgrade| upgrade_status::in_sync(sync, upgrade.decision)),
+        );
         if let Some(Upgrade { decision, message }) = upgrade {
-            all.set(ConditionType::Upgrading, &told::upgrading(decision, message));
+            all.set(ConditionType::Upgrading, &upgrade_status::upgrading(decision, message));
         }
     }
     let overall = match whole(plan, memory, violations, now, ready) {
-        Overall::Ready(_) if deleting => {
-            Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "everything is deleted; looking once more"))
-        }
-        // Left alone on purpose.
-        Overall::Ready(says) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
-            Overall::Ready(says)
+        Overall::Ready(_) if deleting => Overall::Reconciling(ConditionValue::false_(
+            Reason::Deleting,
+            "everything is deleted; checking once more for leftovers",
+        )),
+        // Deliberately not touched.
+        Overall::Ready(condition) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
+            Overall::Ready(condition)
         }
         Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
         Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
         other => other,
     };
     let overall = match upgrade {
-        Some(Upgrade { decision, message }) if !deleting => told::overall(overall, decision, message),
+        Some(Upgrade { decision, message }) if !deleting => upgrade_status::overall(overall, decision, message),
         _ => overall,
     };
     all.overall(&overall);
@@ -104,38 +108,45 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
 fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> ConditionValue {
     let deleting = plan.goal != Goal::Present;
     let of = |item: &Item| part_of(item.key.kind()) == kind;
-    let (overall, count) = part(plan, memory, of, now, "as asked");
+    let (overall, count) = part(plan, memory, of, now, "matches the spec");
     match part_says(overall) {
-        says if says.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "gone"),
-        says if says.is_true() && count == 0 => ConditionValue::true_(Reason::NotRequested, "the spec asks for none"),
-        says => says,
+        condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "deleted"),
+        condition if condition.is_true() && count == 0 => {
+            ConditionValue::true_(Reason::NotRequested, "the spec requests none")
+        }
+        condition => condition,
     }
 }
 
-/// The same conditions, where the cluster stands otherwise as a whole.
+/// The same conditions, with another overall state.
 pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
     let mut all = Conditions::from(&all, generation, &now);
     all.overall(overall);
     all.into_all()
 }
 
-/// The same conditions, where one of them says otherwise.
+/// Replaces one of the conditions.
 pub fn set(
     all: &mut Vec<Condition>,
     kind: ConditionType,
     generation: Option<i64>,
-    says: &ConditionValue,
+    condition: &ConditionValue,
     now: Timestamp,
 ) {
     let mut changed = Conditions::from(all, generation, &now);
-    changed.set(kind, says);
+    changed.set(kind, condition);
     *all = changed.into_all();
 }
 
-/// The conditions of a cluster that was not looked at: `overall` says why.
-pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
+/// The conditions of a cluster that was not observed: `overall` has the reason.
+pub fn unobserved(
+    previous: &[Condition],
+    generation: Option<i64>,
+    overall: &Overall,
+    now: Timestamp,
+) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);
-    let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
+    let unknown = ConditionValue::unknown(Reason::Pending, "not observed yet");
     let others = [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Available];
     for kind in PARTS.into_iter().chain(others) {
         all.set_default(kind, &unknown);

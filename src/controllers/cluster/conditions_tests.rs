@@ -1,4 +1,4 @@
-//! The conditions of a cluster at every point of its life, as a person reads them.
+//! The conditions of a cluster at every stage of its life, as the user reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn failed(class: Class, message: &str) -> WaitingOn {
     WaitingOn::Retry(Failed::after(None, Failure::new(class, message), at(990), 0))
 }
 
-/// A plan of five resources, one of each part, with `verdicts` for some of them; the others are settled.
+/// A plan of five resources, one for each condition, with `verdicts` for some of them; the others are settled.
 fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
     let keys = ["vpc", "natGateway/eu-west-1a", "role/cluster", "cluster", "addon/coredns"];
     let items = keys.map(|key| {
@@ -41,7 +41,7 @@ fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
     Plan { goal, items: items.into() }
 }
 
-fn told(plan: &Plan, gitops: ConditionValue, stalled: bool) -> String {
+fn format_conditions(plan: &Plan, gitops: ConditionValue, stalled: bool) -> String {
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
     memory.record_observation(
         &Key::single("vpc"),
@@ -67,11 +67,11 @@ fn told(plan: &Plan, gitops: ConditionValue, stalled: bool) -> String {
 }
 
 fn no_agent() -> ConditionValue {
-    ConditionValue::true_(Reason::NotRequested, "the spec asks for no agent")
+    ConditionValue::true_(Reason::NotRequested, "the spec requests no agent")
 }
 
 #[test]
-fn every_point_of_a_clusters_life() {
+fn conditions_at_every_stage() {
     let syncing = || ConditionValue::false_(Reason::WaitingForSync, "GitRepository flux-system/flux-system: fetching");
     let missing = || ConditionValue::false_(Reason::InvalidSpec, "Secret team/deploy-key not found");
     let present = |verdicts| plan(Goal::Present, verdicts);
@@ -88,7 +88,7 @@ fn every_point_of_a_clusters_life() {
     let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());
     let cases = [
         (
-            "nothing is there yet",
+            "nothing exists yet",
             present(vec![
                 ("vpc", create(vec![])),
                 ("natGateway/eu-west-1a", create(vec![WaitingOn::Resource(Key::single("vpc"))])),
@@ -111,10 +111,10 @@ fn every_point_of_a_clusters_life() {
         ),
         ("only nodes are missing", present(vec![("addon/coredns", create(vec![nodes]))]), syncing(), false),
         ("only the agent is missing", present(vec![]), syncing(), false),
-        ("all is well", present(vec![]), no_agent(), false),
-        ("the Secret went away later", present(vec![]), missing(), true),
+        ("everything is ready", present(vec![]), no_agent(), false),
+        ("the Secret was deleted later", present(vec![]), missing(), true),
         (
-            "denied while something else is under way",
+            "denied while another operation is in progress",
             present(vec![
                 ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
                 ("cluster", create(vec![failed(Class::Denied, denied)])),
@@ -123,22 +123,22 @@ fn every_point_of_a_clusters_life() {
             false,
         ),
         (
-            "AWS answers 500 now and then",
+            "AWS answers 503 now and then",
             present(vec![("cluster", create(vec![failed(Class::Unavailable, "CreateCluster demo: 503")]))]),
             no_agent(),
             false,
         ),
         (
-            "a foreign cluster has the name",
+            "another cluster has the name",
             present(vec![("cluster", Verdict::Blocked(Block::Foreign("cluster demo was not made by Keelson".into())))]),
             no_agent(),
             false,
         ),
-        ("AWS could not be asked just now", present(vec![unseen_since(Class::Throttled, 990)]), no_agent(), false),
-        ("AWS could not be asked for a while", present(vec![unseen_since(Class::Throttled, 600)]), no_agent(), false),
-        ("AWS does not let us look", present(vec![unseen_since(Class::Denied, 990)]), no_agent(), false),
-        ("somebody changed the logging", present(vec![("cluster", Verdict::Step(drift))]), no_agent(), false),
-        ("the spec asks for what cannot be", forbidden, no_agent(), false),
+        ("AWS could not be read just now", present(vec![unseen_since(Class::Throttled, 990)]), no_agent(), false),
+        ("AWS could not be read for a while", present(vec![unseen_since(Class::Throttled, 600)]), no_agent(), false),
+        ("reading AWS is denied", present(vec![unseen_since(Class::Denied, 990)]), no_agent(), false),
+        ("the logging was changed externally", present(vec![("cluster", Verdict::Step(drift))]), no_agent(), false),
+        ("the spec requests an impossible change", forbidden, no_agent(), false),
         (
             "deleting, the node groups first",
             plan(
@@ -157,20 +157,20 @@ fn every_point_of_a_clusters_life() {
             no_agent(),
             false,
         ),
-        ("deleted but for the last look", plan(Goal::Deleted, vec![]), no_agent(), false),
+        ("deleted, before the final check", plan(Goal::Deleted, vec![]), no_agent(), false),
     ];
     let table: Vec<String> = cases
         .into_iter()
-        .map(|(name, plan, gitops, stalled)| format!("# {name}\n{}", told(&plan, gitops, stalled)))
+        .map(|(name, plan, gitops, stalled)| format!("# {name}\n{}", format_conditions(&plan, gitops, stalled)))
         .collect();
     insta::assert_snapshot!(table.join("\n\n"));
 }
 
 #[test]
-fn ready_reconciling_and_stalled_never_hold_together() {
+fn ready_reconciling_and_stalled_exclude_each_other() {
     let denied = create(vec![failed(Class::Denied, "denied")]);
     for verdicts in [vec![], vec![("cluster", create(vec![]))], vec![("cluster", denied)]] {
-        let text = told(&plan(Goal::Present, verdicts), no_agent(), false);
+        let text = format_conditions(&plan(Goal::Present, verdicts), no_agent(), false);
         let holds = |kind: &str| text.lines().any(|line| line.starts_with(&format!("{kind:<18}True")));
         let count = ["Ready", "Reconciling", "Stalled"].iter().filter(|kind| holds(kind)).count();
         assert_eq!(count, 1, "{text}");
@@ -178,13 +178,13 @@ fn ready_reconciling_and_stalled_never_hold_together() {
 }
 
 #[test]
-fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_seen() {
-    let says = ConditionValue::false_(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
-    let fresh = unseen(&[], Some(1), &Overall::Stalled(says.clone()), at(1));
+fn unobserved_conditions_are_unknown_at_first_and_kept_later() {
+    let condition = ConditionValue::false_(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
+    let fresh = unobserved(&[], Some(1), &Overall::Stalled(condition.clone()), at(1));
     let status = |all: &[Condition], kind: &str| all.iter().find(|c| c.type_ == kind).map(|c| c.status.clone());
     assert_eq!(status(&fresh, "NetworkReady").as_deref(), Some("Unknown"));
     assert_eq!(status(&fresh, "Stalled").as_deref(), Some("True"));
-    let (seen, _) = conditions(&Input {
+    let (observed, _) = conditions(&Input {
         previous: &[],
         generation: Some(1),
         plan: &plan(Goal::Present, vec![]),
@@ -196,19 +196,19 @@ fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_se
         upgrade: None,
         now: at(1),
     });
-    let suspended = unseen(&seen, Some(2), &Overall::Suspended("spec.suspend is true".into()), at(2));
+    let suspended = unobserved(&observed, Some(2), &Overall::Suspended("spec.suspend is true".into()), at(2));
     assert_eq!(status(&suspended, "NetworkReady").as_deref(), Some("True"));
     let ready = suspended.iter().find(|c| c.type_ == "Ready").unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Suspended"));
 }
 
 #[test]
-fn what_is_only_watched_is_not_stalled_and_what_waits_for_an_approval_is() {
+fn observe_is_not_stalled_and_waiting_for_approval_is() {
     let step = || Step { action: Action::Create, changes: Vec::new(), reason: None };
     let waits = || create(vec![WaitingOn::Resource(Key::single("cluster"))]);
-    let of = |held| {
-        let verdicts = vec![("cluster", Verdict::Held(step(), held)), ("addon/coredns", waits())];
-        told(&plan(Goal::Present, verdicts), no_agent(), false)
+    let of = |reason| {
+        let verdicts = vec![("cluster", Verdict::Held(step(), reason)), ("addon/coredns", waits())];
+        format_conditions(&plan(Goal::Present, verdicts), no_agent(), false)
     };
     let lines = |text: &str| {
         let reads = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>().join(" ");

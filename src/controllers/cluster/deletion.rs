@@ -1,4 +1,4 @@
-//! An EksCluster that is to go: its NodeGroups first, then what is in AWS, then a last look, and only then the finalizer.
+//! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,17 +28,17 @@ use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::leftovers;
 use crate::resources::survey::{self, Survey};
 
-/// When what is left is looked for again.
-const LEFT_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// Interval between surveys for leftovers.
+const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
 impl Reconcile<'_> {
-    /// Takes everything away. `None`: nothing is left to say.
+    /// Deletes everything. `None`: there is nothing left to report.
     pub(super) async fn delete(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         if !self.has_finalizer() {
             return None;
         }
-        self.leave_agent();
-        if !deletion_gate::has_begun(previous)
+        self.pause_agent();
+        if !deletion_gate::has_started(previous)
             && let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref())
         {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
@@ -46,14 +46,14 @@ impl Reconcile<'_> {
         let spec = &self.cluster.spec;
         if spec.suspend {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
-            return Some(self.unseen(previous, Overall::Suspended(message), Next::change()));
+            return Some(self.unobserved(previous, Overall::Suspended(message), Next::change()));
         }
         if self.change_policy() == ChangePolicy::Observe {
-            let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
+            let note = "changePolicy is Observe: everything in AWS is retained, with its tags";
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
-        let began = previous.deletion.clone().unwrap_or_default();
-        let goal = match began.agreed(spec.deletion_policy) {
+        let deletion = previous.deletion.clone().unwrap_or_default();
+        let goal = match deletion.agreed(spec.deletion_policy) {
             DeletionPolicy::Delete => Goal::Deleted,
             DeletionPolicy::Retain => Goal::Retained,
         };
@@ -62,11 +62,11 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, None).await,
             Err(Refusal { message, .. }) if goal == Goal::Retained => {
-                let note = format!("everything in AWS stays as it is, with its tags: {message}");
+                let note = format!("everything in AWS is retained, with its tags: {message}");
                 return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
             }
             Err(Refusal { message, .. }) => {
-                let message = format!("what is in AWS cannot be deleted: {message}");
+                let message = format!("its resources in AWS cannot be deleted: {message}");
                 let refusal = Refusal::new(Reason::DeletionBlocked, message);
                 return Some(self.refused(previous, refusal, Next::change()));
             }
@@ -78,7 +78,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        if deletion_gate::has_begun(previous) {
+        if deletion_gate::has_started(previous) {
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {
@@ -89,67 +89,68 @@ impl Reconcile<'_> {
         let left = self.node_groups_left();
         let graph = match self.graph_to_delete(&grant, &cloud, &left).await {
             Ok(graph) => graph,
-            Err(NoGraph::Unseen(failure)) => return Some(self.failed(previous, failure)),
+            Err(NoGraph::Unobserved(failure)) => return Some(self.failed(previous, failure)),
             Err(NoGraph::Spec(error)) => {
                 let refusal = Refusal::new(Reason::DeletionBlocked, format!("the spec cannot be read: {error}"));
                 return Some(self.refused(previous, refusal, Next::change()));
             }
         };
-        self.state.kind.at_rest = false;
-        if !deletion_gate::has_begun(previous) {
-            return Some(self.begin(previous, &cloud, &graph, goal).await);
+        self.state.kind.steady = false;
+        if !deletion_gate::has_started(previous) {
+            return Some(self.start_deletion(previous, &cloud, &graph, goal).await);
         }
         let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;
         if report.plan.settled() && report.violations.is_empty() {
-            return self.last_look(previous, &cloud, report).await;
+            return self.check_leftovers(previous, &cloud, report).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
         let nothing_waits = (Agreed::default(), Ahead::default());
         Some(self.deleting(previous, &cloud, report, nothing_waits, None, next))
     }
 
-    /// Looks for everything that still carries our tag before letting go.
-    async fn last_look(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
-        let wait = self.state.kind.left_at.filter(|at| *at > self.now);
+    /// Surveys AWS for everything that still carries our tag before the finalizer is removed.
+    async fn check_leftovers(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
+        let wait = self.state.kind.survey_at.filter(|at| *at > self.now);
         let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
             None => survey::list_remaining(cloud, &self.records()).await.map(Some),
         };
-        let again = Next::after(LEFT_AGAIN, self.now);
+        let again = Next::after(LEFTOVER_INTERVAL, self.now);
+        let second = self.state.kind.survey_at.is_some();
         match left {
-            // What only claims to be ours may be what was deleted a moment ago: it is looked at twice.
+            // Resources that only claim to be ours may be ones deleted a moment ago: they are checked twice.
             Ok(Some(left))
-                if left.ours.is_empty() && (left.unproven.is_empty() || self.state.kind.left_at.is_some()) =>
+                if left.ours.is_empty() && (left.unproven.is_empty() || second) =>
             {
                 let claims = left.unproven.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
-                        "{claims}: tagged as this object's and not on record as made by it, so left as it is; remove its \
-                         keelson.dev tags, or delete it if you know it to be of this cluster"
+                        "{claims}: tagged as owned by this object but not on record as created by it, so not deleted; \
+                         remove its keelson.dev tags, or delete it if you know that it belongs to this cluster"
                     );
                     self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::NotOwned, note)]);
                 }
-                let note =
-                    "deletionPolicy is Retain: everything in AWS stays as it is, and is not tagged as ours any more";
-                let told = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
-                self.remove_finalizer(previous, told).await
+                let note = "deletionPolicy is Retain: everything in AWS is retained, without its keelson.dev tags";
+                let event = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
+                self.remove_finalizer(previous, event).await
             }
             Ok(left) => {
                 if left.is_some() {
-                    // What the tag still shows and the graph does not: looked at anew, and named meanwhile.
-                    self.state.kind.left_at = self.now.checked_add(LEFT_AGAIN).ok();
+                    // Resources that carry the tag and are not in the graph: observe again, and name them meanwhile.
+                    self.state.kind.survey_at = self.now.checked_add(LEFTOVER_INTERVAL).ok();
                     self.state.memory.forget_observations(self.now);
                 }
                 let message = match &left {
                     Some(left) if left.ours.is_empty() || goal == Goal::Retained => {
-                        format!("still tagged as ours: {}", [&left.ours[..], &left.unproven[..]].concat().join(", "))
+                        let tagged = [&left.ours[..], &left.unproven[..]].concat();
+                        format!("still tagged as owned by this object: {}", tagged.join(", "))
                     }
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
-                    None => "something is still in AWS; looking again".to_owned(),
+                    None => "something is still in AWS; checking again".to_owned(),
                 };
-                let says = ConditionValue::false_(Reason::DeletionBlocked, message);
-                let instead = Some(Overall::Reconciling(says));
+                let condition = ConditionValue::false_(Reason::DeletionBlocked, message);
+                let instead = Some(Overall::Reconciling(condition));
                 Some(self.deleting(previous, cloud, report, (Agreed::default(), Ahead::default()), instead, again))
             }
             Err(failure) => Some(self.failed(previous, failure)),
@@ -168,7 +169,7 @@ impl Reconcile<'_> {
         let next = next.of(&report);
         let Report { plan, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
-        let gitops = ConditionValue::false_(Reason::Deleting, "goes with the cluster");
+        let gitops = ConditionValue::false_(Reason::Deleting, "deleted with the cluster");
         let (mut all, mut overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
             generation,
@@ -184,7 +185,7 @@ impl Reconcile<'_> {
         let mut waits = Some(waiting_on::of_plan(&plan, &self.state.memory, self.now));
         if let Some(instead) = instead {
             waits = None;
-            all = conditions::unseen(&all, generation, &instead, self.now);
+            all = conditions::unobserved(&all, generation, &instead, self.now);
             overall = instead;
         }
         let input = plan_status::Input {
@@ -197,7 +198,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        let seen = Observation {
+        let observed = Observation {
             account_id: cloud.aws.account_id.to_string(),
             plan,
             drift: Vec::new(),
@@ -207,13 +208,13 @@ impl Reconcile<'_> {
             upgrade: None,
             support: None,
         };
-        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, waits, recovery: None, next }
+        Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
     }
 
-    /// Removes the finalizer: nothing of ours is left, or it is to stay.
-    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, told: Option<EventMessage>) -> Option<Outcome> {
-        if let Some(told) = told {
-            self.ctx.events.publish(self.cluster, vec![told]);
+    /// Removes the finalizer: nothing of ours is left, or it is retained.
+    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, event: Option<EventMessage>) -> Option<Outcome> {
+        if let Some(event) = event {
+            self.ctx.events.publish(self.cluster, vec![event]);
         }
         match apply::remove_finalizer(&self.ctx.client, self.cluster).await {
             Ok(()) => {
@@ -226,25 +227,24 @@ impl Reconcile<'_> {
                 let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
                 let overall = self.reconciling(Reason::Deleting, message);
                 let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                Some(self.unseen(previous, overall, next))
+                Some(self.unobserved(previous, overall, next))
             }
         }
     }
 
-    /// Whether nothing in AWS is its own, as status and records say. No finalizer says so: whoever may write the object may write it.
+    /// Whether it owns nothing in AWS (status, records). A missing finalizer proves nothing: any editor may remove it.
     pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
-        previous.arn.is_none() && self.nothing_recorded()
+        previous.arn.is_none() && self.has_no_record()
     }
 
-    pub(super) fn nothing_recorded(&self) -> bool {
+    pub(super) fn has_no_record(&self) -> bool {
         let made = |key: &Key| *key != leftovers::key();
         self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
     }
 
-    /// Its NodeGroups go with it: those that were there when it was deleted. One that is made again meanwhile makes nothing
-    /// in AWS, so it is in nobody's way.
+    /// Deletes the NodeGroups that existed at its deletion. A later one creates nothing in AWS, so it blocks nothing.
     async fn delete_node_groups(&self) {
-        for group in self.node_groups_that_go() {
+        for group in self.deleted_node_groups() {
             if group.metadata.deletion_timestamp.is_none()
                 && let Err(error) = apply::delete(&self.ctx.client, &*group).await
             {
@@ -254,8 +254,8 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The NodeGroups that were there when the cluster was deleted.
-    pub(super) fn node_groups_that_go(&self) -> Vec<Arc<NodeGroup>> {
+    /// The NodeGroups that existed when the cluster was deleted.
+    pub(super) fn deleted_node_groups(&self) -> Vec<Arc<NodeGroup>> {
         let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
             return Vec::new();
         };
@@ -264,27 +264,28 @@ impl Reconcile<'_> {
         groups
     }
 
-    /// Those that may still have something in AWS: their status says so, or our finalizer on them.
+    /// The NodeGroups that may still own something in AWS, by their status or our finalizer on them.
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
-        let left =
-            groups.iter().filter(|group| apply::has_finalizer(&***group) || is_there(group)).map(|group| told(group));
+        let may_own = |group: &&Arc<NodeGroup>| apply::has_finalizer(&***group) || is_there(group);
+        let left = groups.iter().filter(may_own).map(|group| describe_group(group));
         left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 
-    /// What may be there: what the spec names, and whatever else carries our tag. A spec that became invalid names nothing.
+    /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
     async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
-        // What a last look found is in the survey, too, when it is made anew.
-        let age = if self.state.kind.left_at.is_some() { Duration::ZERO } else { self.survey_age() };
-        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unseen)?;
+        // Leftovers that the final survey found must be in this one, too, so it is read again.
+        let age = if self.state.kind.survey_at.is_some() { Duration::ZERO } else { self.survey_age() };
+        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unobserved)?;
         let spec = self.spec_to_delete(grant, cloud).await?;
         let first = self.expand_to_delete(&spec, grant, &survey, left);
-        first.or_else(|error| {
-            tracing::warn!(cluster = self.owner().cluster, %error, "deleting by what is found in AWS: the spec is invalid");
-            self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
-        })
-        .map_err(NoGraph::Spec)
+        first
+            .or_else(|error| {
+                tracing::warn!(cluster = self.owner().cluster, %error, "invalid spec: deleting what is found in AWS");
+                self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
+            })
+            .map_err(NoGraph::Spec)
     }
 
     fn expand_to_delete(
@@ -320,14 +321,14 @@ impl Reconcile<'_> {
     }
 }
 
-/// A node group that holds the cluster, and what holds it.
-fn told(group: &NodeGroup) -> String {
+/// A node group that blocks the deletion, and why.
+fn describe_group(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
 }
 
 /// The node groups that are deleted or retained with their cluster, as steps of its plan.
-pub(super) fn goes_along(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
+pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
     let step = |group: &Arc<NodeGroup>| {
         let status = group.status.as_ref();
         status.and_then(|status| status.arn.as_ref())?;
@@ -343,7 +344,7 @@ pub(super) fn goes_along(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) 
     Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
 }
 
-/// The least spec whose graph holds what was found: for a spec that became invalid.
+/// The smallest spec whose graph holds what was found: for a spec that became invalid.
 fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
     let mut zones: Vec<String> = owned
         .iter()
@@ -382,7 +383,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_invalid_spec_is_replaced_by_what_was_found() {
+    fn an_invalid_spec_is_replaced_by_the_found_resources() {
         let spec: EksClusterSpec = serde_json::from_value(json!({
             "region": "eu-west-1", "version": "1.34",
             "network": {"vpc": {"cidr": "nonsense"}, "existing": {}},

@@ -1,4 +1,4 @@
-//! What was seen of a cluster's resources, by name: for status, for the agent, for the node groups. Pure.
+//! What was observed of a cluster's resources, by name: for status, the agent and the node groups. Pure.
 
 use serde::Deserialize;
 
@@ -16,17 +16,17 @@ pub fn cluster_key() -> Key {
 pub struct Facts<'m>(pub &'m Memory);
 
 impl<'m> Facts<'m> {
-    /// The control plane, when it is there.
+    /// The control plane, if it exists.
     pub fn cluster(self) -> Option<&'m AnyObservation> {
         self.0.observed(&cluster_key())
     }
 
-    /// The control plane is ours, and nothing that is still to be adopted.
+    /// Whether the control plane is ours, and not one that is still to be adopted.
     pub fn is_ours(self) -> bool {
         matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Ours(_)))
     }
 
-    /// The cluster's name is taken by one that is not ours, and may not be adopted.
+    /// Whether another cluster has the name, is not ours, and may not be adopted.
     pub fn is_foreign(self) -> bool {
         matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Foreign(_)))
     }
@@ -36,31 +36,31 @@ impl<'m> Facts<'m> {
         self.output(&cluster_key(), name)
     }
 
-    /// An output of a resource; empty is unknown.
+    /// An output of a resource; empty counts as unknown.
     pub fn output(self, key: &Key, name: &str) -> Option<String> {
         self.0.observed(key)?.outputs.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
-    /// True when the Kubernetes API is there: the control plane is ACTIVE, or is so while it is changed.
+    /// Whether the Kubernetes API exists: the control plane is ACTIVE, or UPDATING.
     pub fn has_api(self) -> bool {
-        self.cluster().is_some_and(|seen| matches!(seen.state.as_str(), "ACTIVE" | "UPDATING"))
+        self.cluster().is_some_and(|observed| matches!(observed.state.as_str(), "ACTIVE" | "UPDATING"))
             && self.of_cluster("endpoint").is_some()
             && self.of_cluster("certificateAuthority").is_some()
     }
 
-    /// The VPC, ours or the one lent to us.
+    /// The VPC, our own or an external one.
     pub fn vpc_id(self) -> Option<String> {
-        let own = self.0.observed(&Key::single("vpc")).map(|seen| seen.id.clone());
+        let own = self.0.observed(&Key::single("vpc")).map(|observed| observed.id.clone());
         own.or_else(|| self.output(&Key::single("existingNetwork"), "vpcId")).or_else(|| self.of_cluster("vpcId"))
     }
 
-    /// The subnets, ours or those lent to us.
+    /// The subnets, our own or external ones.
     pub fn subnets(self) -> Vec<SubnetStatus> {
         let own = self.0.iter().filter(|(key, _)| key.kind() == "subnet").filter_map(|(key, _)| {
-            let seen = self.0.observed(key)?;
+            let observed = self.0.observed(key)?;
             let (tier, zone) = key.name().split_once('/')?;
             Some(SubnetStatus {
-                id: seen.id.clone(),
+                id: observed.id.clone(),
                 zone: self.output(key, "zone").unwrap_or_else(|| zone.to_owned()),
                 tier: tier_of(self.output(key, "tier").as_deref().unwrap_or(tier)),
                 cidr: self.output(key, "cidr"),
@@ -68,12 +68,12 @@ impl<'m> Facts<'m> {
         });
         let mut all: Vec<_> = own.collect();
         if all.is_empty()
-            && let Some(lent) = self.output(&Key::single("existingNetwork"), "subnets")
+            && let Some(external) = self.output(&Key::single("existingNetwork"), "subnets")
         {
-            let lent: Vec<LentSubnet> = serde_json::from_str(&lent).unwrap_or_default();
-            all = lent
+            let external: Vec<ExternalSubnet> = serde_json::from_str(&external).unwrap_or_default();
+            all = external
                 .into_iter()
-                .map(|LentSubnet { id, zone, tier, cidr }| SubnetStatus { id, zone, tier: tier_of(&tier), cidr })
+                .map(|ExternalSubnet { id, zone, tier, cidr }| SubnetStatus { id, zone, tier: tier_of(&tier), cidr })
                 .collect();
         }
         all.sort_by(|a, b| (a.tier, &a.zone, &a.id).cmp(&(b.tier, &b.zone, &b.id)));
@@ -85,14 +85,14 @@ impl<'m> Facts<'m> {
         self.subnets().into_iter().filter(|subnet| subnet.tier == tier).map(|subnet| subnet.id).collect()
     }
 
-    /// ARN of the role that nodes get.
+    /// ARN of the role of the nodes.
     pub fn node_role_arn(self) -> Option<String> {
         self.output(&Key::named("role", "node"), "arn")
     }
 }
 
 #[derive(Deserialize)]
-struct LentSubnet {
+struct ExternalSubnet {
     id: String,
     zone: String,
     tier: String,
@@ -104,10 +104,10 @@ fn tier_of(text: &str) -> SubnetTier {
     if text.eq_ignore_ascii_case("public") { SubnetTier::Public } else { SubnetTier::Private }
 }
 
-/// Health issues as resources tell them: a JSON list of texts, `CODE: message`, or of issues with all they have.
+/// Health issues as resources report them: a JSON list of texts `CODE: message`, or of complete issues.
 pub fn issues(list: Option<String>) -> Vec<HealthIssue> {
     let all: Vec<NestedIssue> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
-    let issue = |told| match told {
+    let issue = |value| match value {
         NestedIssue::Text(text) => issue(&text),
         NestedIssue::Whole(mut issue) => {
             issue.resource_ids.truncate(MAX_ISSUES);

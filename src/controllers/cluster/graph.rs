@@ -1,4 +1,5 @@
-//! What must exist for an EksCluster: its graph, from the spec, what its node groups ask for, and what AWS was seen to have.
+//! The resources that must exist for an EksCluster: its graph, from the spec, its node groups' requests, and what was
+//! observed in AWS.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::resources::role::Purpose;
 use crate::resources::{addon_fargate, fargate_profile, survey};
 
 impl Reconcile<'_> {
-    /// What must exist.
+    /// Builds the graph.
     pub(super) async fn graph(
         &self,
         previous: &EksClusterStatus,
@@ -28,7 +29,7 @@ impl Reconcile<'_> {
         versions: &Versions,
     ) -> Result<Graph<Cloud>, NoGraph> {
         let spec = &self.cluster.spec;
-        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unseen)?;
+        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unobserved)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
             NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
             NetworkKind::Existing(_) => Vec::new(),
@@ -54,8 +55,8 @@ impl Reconcile<'_> {
         expand::cluster(&input).map_err(NoGraph::Spec)
     }
 
-    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow, or
-    /// that is not there, says so itself, and does not get it.
+    /// What its node groups request of the role that is created for them. A NodeGroup that requests a policy that the
+    /// account does not allow, or that does not exist, reports that itself and does not get it.
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let may_have = |policy: &str| grant.allows_policy(policy) && self.state.kind.checked.is_attachable(policy);
@@ -63,11 +64,11 @@ impl Reconcile<'_> {
         NodeRole { node_groups: groups.iter().map(|group| group.node_group_name()).collect(), ..of_groups }
     }
 
-    /// The roles of ours that something runs with: EKS made their access entries.
+    /// Our roles that are in use: EKS has created their access entries.
     pub(super) fn used_roles(&self) -> Vec<Purpose> {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let has_nodes = |group: &NodeGroup| {
-            // Its Auto Scaling group comes after the entry.
+            // EKS creates the Auto Scaling group after the access entry.
             let there = group.status.as_ref().is_some_and(|status| !status.auto_scaling_groups.is_empty());
             there && group.spec.role_arn.is_none() && group.metadata.deletion_timestamp.is_none()
         };
@@ -80,7 +81,7 @@ impl Reconcile<'_> {
         nodes.into_iter().chain(fargate).collect()
     }
 
-    /// Whether there are nodes for add-ons to run on.
+    /// Whether add-ons have nodes to run on.
     pub(super) fn nodes(&self) -> Nodes {
         if self.cluster.spec.auto_mode.is_some() {
             return Nodes::Ready;
@@ -92,7 +93,7 @@ impl Reconcile<'_> {
         let described = view::describe_awaited(groups.iter().map(|group| &**group));
         Nodes::NotYet(match groups.is_empty() {
             true => {
-                let text = "it runs on nodes, and no NodeGroup refers to this cluster yet";
+                let text = "it needs nodes, and no NodeGroup refers to this cluster yet";
                 let fargate = !self.cluster.spec.fargate_profiles.is_empty();
                 if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
             }
@@ -100,14 +101,14 @@ impl Reconcile<'_> {
         })
     }
 
-    /// How old what is found by tag may be: never from before this process led, when another may have been at work, nor from
-    /// before a reconcile that panicked.
+    /// How old a survey by tag may be: not from before this process became leader, since another may have made
+    /// changes, and not from before a reconcile that panicked.
     pub(super) fn survey_age(&self) -> Duration {
         let led = self.now.duration_since(self.state.memory.since).max(SignedDuration::ZERO).unsigned_abs();
         self.ctx.settings.intervals.drift.min(led)
     }
 
-    /// What is on record as the object's.
+    /// The resources on record as the object's.
     pub(super) fn records(&self) -> Records {
         Records::of(&self.state.memory)
     }

@@ -1,8 +1,8 @@
-//! The network of a cluster that is to go: the one that its spec names, unless that is somebody else's. I/O: as
+//! The network of a cluster that is deleted: the one its spec names, unless that is owned by others. I/O: as
 //! [`crate::controllers::account::owned`].
 //!
-//! A deletion looks for leftovers in the network of the cluster and sweeps them. An edit must not turn that on a network of others,
-//! and no allowlist may be in the way of a deletion: so the cluster goes from the network that it was last seen in.
+//! A deletion sweeps leftovers from the cluster's network. An edit must not direct that at a network of others, and
+//! no allowlist may block a deletion: so it uses the network that the cluster was last observed in.
 
 use super::Reconcile;
 use super::present::NoGraph;
@@ -27,17 +27,17 @@ impl Reconcile<'_> {
         };
         match allowed {
             Ok(()) => Ok(spec.clone()),
-            Err(Denied::Unseen(failure)) => Err(NoGraph::Unseen(failure)),
+            Err(Denied::Unseen(failure)) => Err(NoGraph::Unobserved(failure)),
             Err(Denied::Refused(_)) => {
-                Ok(EksClusterSpec { network: known(status.as_ref(), &spec.network), ..spec.clone() })
+                Ok(EksClusterSpec { network: last_network(status.as_ref(), &spec.network), ..spec.clone() })
             }
         }
     }
 }
 
-/// The network of the last status, which is one that was allowed; where there is none, nothing was made in any. The security
-/// groups that the spec names are none of the cluster's own, allowed or not.
-fn known(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
+/// The network of the last status, which was allowed; without one, nothing was created in any network. The security
+/// groups that the spec names are never the cluster's own, allowed or not.
+fn last_network(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
     let subnets = status.and_then(|status| status.network.as_ref()).map(|network| &network.subnets);
     let ids: Vec<_> = subnets.into_iter().flatten().map(|subnet| subnet.id.clone()).collect();
     if ids.is_empty() {
@@ -57,12 +57,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_goes_from_the_network_that_it_was_last_seen_in() {
+    fn deletion_uses_the_last_observed_network() {
         let status = json!({"network": {"vpcId": "vpc-1", "subnets": [
             {"id": "subnet-1", "zone": "z-a", "tier": "Private"}, {"id": "subnet-2", "zone": "z-b", "tier": "Private"},
         ]}});
-        let network = known(Some(&serde_json::from_value(status).unwrap()), &Network::default());
+        let network = last_network(Some(&serde_json::from_value(status).unwrap()), &Network::default());
         assert_eq!(network.existing.unwrap().subnet_ids.unwrap(), ["subnet-1", "subnet-2"]);
-        assert!(known(None, &Network::default()).existing.is_none() && known(None, &Network::default()).vpc.is_some());
+        assert!(
+            last_network(None, &Network::default()).existing.is_none()
+                && last_network(None, &Network::default()).vpc.is_some()
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! The load balancers of a cluster that is to go: its workload is asked to let go of them first, for a time.
+//! The load balancers of a cluster that is deleted: before anything else, the workload cluster deletes them, within a
+//! timeout.
 //!
-//! What is decided is pure; the passes over the workload cluster run beside the reconcile, so that one that does not answer
-//! holds up nothing else. I/O: through [`crate::gitops`] and [`crate::resources`].
+//! The decision is pure. The passes over the workload cluster run in the background, so that an unreachable one
+//! delays nothing else. I/O: through [`crate::gitops`] and [`crate::resources`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -25,64 +26,67 @@ use crate::gitops::workload::{Access, Location};
 use crate::resources::cloud::Cloud;
 use crate::resources::control_plane;
 
-/// Between two passes: a load balancer takes a minute or so to go.
-const AGAIN: SignedDuration = SignedDuration::from_secs(2);
-/// What a NodeGroup waits beyond the time, for its cluster to go on.
+/// Interval between passes: deleting a load balancer takes about a minute.
+const PASS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
+/// How long a NodeGroup waits beyond the timeout for its cluster to continue.
 const SLACK: SignedDuration = SignedDuration::from_secs(30);
 
-/// How far one cluster is.
+/// Progress of one cluster.
 #[derive(Clone, Debug, Default)]
 struct State {
     running: bool,
     /// When the last pass ended.
-    passed: Option<Timestamp>,
-    /// What it came to.
-    seen: Option<Result<Left, String>>,
+    last_pass: Option<Timestamp>,
+    /// Its result.
+    result: Option<Result<Left, String>>,
     done: bool,
 }
 
-/// What is to be done now.
+/// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
-    /// Nothing is in the way.
+    /// Nothing blocks the deletion.
     GoOn,
-    /// The time is up. Holds what was left.
+    /// The timeout has expired. Holds what was left.
     GiveUp(String),
-    /// Wait, and what for; and begin a pass.
+    /// Wait for what the message names; and start a pass.
     Wait { pass: bool, message: String },
 }
 
-/// `api`: whether there is one to talk to. `since`: when the deletion began.
+/// `api`: whether the Kubernetes API exists. `since`: when the deletion started.
 fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Timestamp) -> Decision {
     let timeout = span(timeout);
     if !api || timeout.is_zero() {
         return Decision::GoOn;
     }
-    let left = match &state.seen {
+    let left = match &state.result {
         Some(Ok(left)) if left.is_empty() => return Decision::GoOn,
-        Some(Ok(left)) => Some(format!("{left} to be gone")),
+        Some(Ok(left)) => Some(format!("{left} to be deleted")),
         Some(Err(error)) => Some(format!("the workload cluster's answer: {error}")),
         None => None,
     };
     if now.duration_since(since) >= timeout {
-        // Of a process that began when the time was up, another has tried.
-        let tried = state.running || state.seen.is_some();
+        // If this process started after the timeout, the previous one has tried.
+        let tried = state.running || state.result.is_some();
         let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
         return if tried { Decision::GiveUp(left) } else { Decision::GoOn };
     }
-    let pass = !state.running && state.passed.is_none_or(|at| now.duration_since(at) >= AGAIN);
+    let pass = !state.running && state.last_pass.is_none_or(|at| now.duration_since(at) >= PASS_INTERVAL);
     let until = since.saturating_add(timeout).unwrap_or(since);
     let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
-    let message = format!("load balancers of the workload go first: waiting for {left}; at {until} it goes on without");
+    let message = format!(
+        "the load balancers of the workload are deleted first: waiting for {left}; at {until} the deletion continues \
+         without"
+    );
     Decision::Wait { pass, message }
 }
 
-/// How far each cluster is, by UID: its NodeGroups ask, too.
+/// Progress of each cluster, by UID; its NodeGroups read it, too.
 #[derive(Debug, Default)]
 pub struct LoadBalancerCleanups(Mutex<HashMap<String, LoadBalancerCleanup>>);
 
-/// One cluster's. Clones share it.
+/// Progress of one cluster. Clones share it.
 #[derive(Clone, Debug, Default)]
 struct LoadBalancerCleanup(Arc<Mutex<State>>);
 
@@ -91,18 +95,18 @@ impl LoadBalancerCleanups {
         locked(&self.0).entry(uid.to_owned()).or_default().clone()
     }
 
-    /// Forgets a cluster that is gone.
+    /// Forgets a cluster that is deleted.
     pub fn forget(&self, uid: &str) {
         locked(&self.0).remove(uid);
     }
 
-    /// Whether the node groups of a cluster whose deletion began have to stay, as the controllers of its load balancers run
-    /// on them.
+    /// Whether the node groups of a cluster whose deletion has started must stay, because its load balancer
+    /// controllers run on them.
     pub fn hold_nodes(&self, cluster: &EksCluster, timeout: Duration, now: Timestamp) -> bool {
-        let Some(since) = cluster.status.as_ref().and_then(began) else { return false };
-        let goes = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
+        let Some(since) = cluster.status.as_ref().and_then(started_at) else { return false };
+        let is_deleted = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
         let in_time = now.duration_since(since) < span(timeout).saturating_add(SLACK);
-        goes && in_time && !timeout.is_zero() && cluster.uid().is_some_and(|uid| !locked(&self.of(&uid).0).done)
+        is_deleted && in_time && !timeout.is_zero() && cluster.uid().is_some_and(|uid| !locked(&self.of(&uid).0).done)
     }
 }
 
@@ -110,16 +114,16 @@ fn span(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-fn began(status: &EksClusterStatus) -> Option<Timestamp> {
+fn started_at(status: &EksClusterStatus) -> Option<Timestamp> {
     Some(status.deletion.as_ref()?.began.as_ref()?.0)
 }
 
 impl Reconcile<'_> {
-    /// Asks the workload to let go of its load balancers. `None`: nothing of it is in the way.
+    /// Makes the workload cluster delete its load balancers. `None`: none of them blocks the deletion.
     pub(super) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         let uid = self.owner().uid;
-        let clearing = self.ctx.clearings.of(&uid);
-        if locked(&clearing.0).done {
+        let cleanup = self.ctx.clearings.of(&uid);
+        if locked(&cleanup.0).done {
             return None;
         }
         let api = match control_plane::api(cloud, &self.cluster.cluster_name()).await {
@@ -127,8 +131,8 @@ impl Reconcile<'_> {
             Err(failure) => return Some(self.failed(previous, failure)),
         };
         let decision = {
-            let mut state = locked(&clearing.0);
-            let since = began(previous).unwrap_or(self.now);
+            let mut state = locked(&cleanup.0);
+            let since = started_at(previous).unwrap_or(self.now);
             let decision = decide(&state, api.is_some(), since, self.ctx.settings.load_balancer_timeout, self.now);
             state.done = !matches!(decision, Decision::Wait { .. });
             decision
@@ -136,8 +140,9 @@ impl Reconcile<'_> {
         match decision {
             Decision::GoOn => None,
             Decision::GiveUp(left) => {
-                let note =
-                    format!("deleted without waiting any longer for {left}: what it had in AWS may be in the way");
+                let note = format!(
+                    "the deletion continues without waiting any longer for {left}: its resources in AWS may block it"
+                );
                 tracing::warn!(cluster = self.owner().cluster, note);
                 self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::Deleting, note)]);
                 None
@@ -146,31 +151,32 @@ impl Reconcile<'_> {
                 if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| pass) {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
-                        Some(access) => clearing.start(self.ctx, self.cluster, access),
-                        None => locked(&clearing.0).record_result(Err("no credentials for it".to_owned()), self.now),
+                        Some(access) => cleanup.start(self.ctx, self.cluster, access),
+                        None => locked(&cleanup.0)
+                            .record_result(Err("no credentials for the workload cluster".to_owned()), self.now),
                     }
                 }
                 let overall = self.reconciling(Reason::Deleting, message);
-                // It ends when the time is up.
+                // It ends at the timeout.
                 let waits = Some(vec![Wait::planned("the workload's load balancers")]);
-                Some(Outcome { waits, ..self.unseen(previous, overall, Next::after(AGAIN, self.now)) })
+                Some(Outcome { waits, ..self.unobserved(previous, overall, Next::after(PASS_INTERVAL, self.now)) })
             }
         }
     }
 }
 
 impl LoadBalancerCleanup {
-    /// Starts a pass beside this reconcile. At its end the cluster is reconciled again.
+    /// Starts a pass in the background. When it ends, the cluster is reconciled again.
     fn start(&self, ctx: &Arc<Context>, cluster: &EksCluster, access: Access) {
         locked(&self.0).running = true;
-        let running = Running { clearing: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
+        let running = Running { cleanup: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
             let workloads = running.ctx.workloads.clone();
             let pass = async |client| load_balancers::clear(&client).await;
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
-            locked(&running.clearing.0).record_result(result, Timestamp::now());
+            locked(&running.cleanup.0).record_result(result, Timestamp::now());
         };
         let over = ctx.over.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
@@ -179,21 +185,21 @@ impl LoadBalancerCleanup {
 
 impl State {
     fn record_result(&mut self, result: Result<Left, String>, now: Timestamp) {
-        self.seen = Some(result);
-        self.passed = Some(now);
+        self.result = Some(result);
+        self.last_pass = Some(now);
     }
 }
 
-/// A pass under way. However it ends, the cluster hears of it.
+/// A running pass. However it ends, the cluster is requeued.
 struct Running {
-    clearing: LoadBalancerCleanup,
+    cleanup: LoadBalancerCleanup,
     ctx: Arc<Context>,
     object: ObjectRef<EksCluster>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.clearing.0).running = false;
+        locked(&self.cleanup.0).running = false;
         self.ctx.queues.clusters.push(self.object.clone());
     }
 }

@@ -1,4 +1,4 @@
-//! What is decided about load balancers, at each point.
+//! Decisions about load balancers at each stage.
 
 use super::*;
 
@@ -8,8 +8,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// What is decided at a time, of a deletion that began at zero.
-fn decided(state: &State, api: bool, timeout: Duration, now: Timestamp) -> Decision {
+/// The decision at a time, for a deletion that started at zero.
+fn decision_at(state: &State, api: bool, timeout: Duration, now: Timestamp) -> Decision {
     decide(state, api, at(0), timeout, now)
 }
 
@@ -21,46 +21,46 @@ fn waits(decision: &Decision) -> Option<(bool, &str)> {
 }
 
 #[test]
-fn without_an_api_or_time_for_it_there_is_nothing_to_wait_for() {
-    assert_eq!(decided(&State::default(), false, TIMEOUT, at(1)), Decision::GoOn);
-    assert_eq!(decided(&State::default(), true, Duration::ZERO, at(1)), Decision::GoOn);
+fn without_an_api_or_a_timeout_nothing_is_awaited() {
+    assert_eq!(decision_at(&State::default(), false, TIMEOUT, at(1)), Decision::GoOn);
+    assert_eq!(decision_at(&State::default(), true, Duration::ZERO, at(1)), Decision::GoOn);
 }
 
 #[test]
-fn it_goes_on_once_a_pass_finds_none() {
+fn deletion_continues_once_a_pass_finds_no_load_balancer() {
     let mut state = State::default();
-    let first = decided(&state, true, TIMEOUT, at(0));
+    let first = decision_at(&state, true, TIMEOUT, at(0));
     assert!(waits(&first).is_some_and(|(pass, _)| pass), "{first:?}");
     state.record_result(Ok(Left::default()), at(1));
-    assert_eq!(decided(&state, true, TIMEOUT, at(1)), Decision::GoOn);
+    assert_eq!(decision_at(&state, true, TIMEOUT, at(1)), Decision::GoOn);
 }
 
 #[test]
-fn passes_follow_each_other_with_a_pause_and_one_at_a_time() {
+fn passes_run_one_at_a_time_with_a_pause() {
     let mut state = State::default();
     state.record_result(Err("no answer".into()), at(10));
-    let pass = |state: &State, now| waits(&decided(state, true, TIMEOUT, now)).unwrap().0;
+    let pass = |state: &State, now| waits(&decision_at(state, true, TIMEOUT, now)).unwrap().0;
     assert!(!pass(&state, at(11)) && pass(&state, at(12)));
     state.running = true;
     assert!(!pass(&state, at(60)));
 }
 
 #[test]
-fn a_cluster_that_does_not_answer_is_waited_for_until_the_time_is_up_and_the_message_says_so() {
+fn an_unreachable_cluster_is_awaited_until_the_timeout_in_the_message() {
     let mut state = State::default();
     state.record_result(Err("it cannot be reached".into()), at(599));
-    let waiting = decided(&state, true, TIMEOUT, at(599));
+    let waiting = decision_at(&state, true, TIMEOUT, at(599));
     let (_, message) = waits(&waiting).unwrap();
     assert_eq!(
         message,
-        "load balancers of the workload go first: waiting for the workload cluster's answer: it cannot be reached; at \
-         1970-01-01T00:10:00Z it goes on without"
+        "the load balancers of the workload are deleted first: waiting for the workload cluster's answer: it cannot be \
+         reached; at 1970-01-01T00:10:00Z the deletion continues without"
     );
-    let up = decided(&state, true, TIMEOUT, at(600));
+    let up = decision_at(&state, true, TIMEOUT, at(600));
     assert_eq!(up, Decision::GiveUp("the workload cluster's answer: it cannot be reached".into()));
-    let asked = State { running: true, ..State::default() };
-    assert_eq!(decided(&asked, true, TIMEOUT, at(600)), Decision::GiveUp("the workload cluster's answer".into()));
-    assert_eq!(decided(&State::default(), true, TIMEOUT, at(600)), Decision::GoOn, "another process has tried");
+    let running = State { running: true, ..State::default() };
+    assert_eq!(decision_at(&running, true, TIMEOUT, at(600)), Decision::GiveUp("the workload cluster's answer".into()));
+    assert_eq!(decision_at(&State::default(), true, TIMEOUT, at(600)), Decision::GoOn, "another process has tried");
 }
 
 fn cluster(more: &serde_json::Value) -> EksCluster {
@@ -77,22 +77,22 @@ fn cluster(more: &serde_json::Value) -> EksCluster {
 }
 
 #[test]
-fn node_groups_stay_while_their_cluster_is_at_it() {
-    let (clearings, goes) = (LoadBalancerCleanups::default(), cluster(&serde_json::json!({})));
-    assert!(clearings.hold_nodes(&goes, TIMEOUT, at(0)), "its cluster may not have been looked at yet");
-    assert!(clearings.hold_nodes(&goes, TIMEOUT, at(620)));
-    assert!(!clearings.hold_nodes(&goes, TIMEOUT, at(630)), "whatever holds the cluster up");
-    locked(&clearings.of("u").0).done = true;
-    assert!(!clearings.hold_nodes(&goes, TIMEOUT, at(1)));
+fn node_groups_are_kept_while_load_balancers_are_deleted() {
+    let (cleanups, deleted) = (LoadBalancerCleanups::default(), cluster(&serde_json::json!({})));
+    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(0)), "its cluster may not have been observed yet");
+    assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(620)));
+    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(630)), "whatever delays the cluster");
+    locked(&cleanups.of("u").0).done = true;
+    assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(1)));
 }
 
 #[test]
-fn node_groups_of_a_cluster_that_stays_wait_for_nothing() {
+fn node_groups_of_a_retained_or_suspended_cluster_do_not_wait() {
     let holds = |cluster: &EksCluster, timeout| LoadBalancerCleanups::default().hold_nodes(cluster, timeout, at(0));
     for spec in [serde_json::json!({"deletionPolicy": "Retain"}), serde_json::json!({"suspend": true})] {
         assert!(!holds(&cluster(&spec), TIMEOUT), "{spec}");
     }
-    let goes = cluster(&serde_json::json!({}));
-    assert!(!holds(&goes, Duration::ZERO));
-    assert!(!holds(&EksCluster { status: None, ..goes }, TIMEOUT), "its deletion did not begin");
+    let deleted = cluster(&serde_json::json!({}));
+    assert!(!holds(&deleted, Duration::ZERO));
+    assert!(!holds(&EksCluster { status: None, ..deleted }, TIMEOUT), "its deletion did not start");
 }

@@ -1,7 +1,7 @@
 //! Reconciles an EksCluster: dereference, validate, expand, reconcile in AWS, point the agent at Git, write status.
 //!
-//! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
-//! [`crate::resources`] and [`crate::engine`].
+//! This file wires; the decisions are pure and in files beside it. I/O: the management cluster's API; AWS only
+//! through [`crate::resources`] and [`crate::engine`].
 
 pub mod agent;
 mod available;
@@ -56,40 +56,40 @@ use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
 use crate::resources::{prune, removals};
 
-/// What is remembered of a cluster beside its resources.
+/// In-memory state of a cluster besides its resources.
 #[derive(Default)]
-pub struct Remembered {
+pub struct KindState {
     /// Its agent.
     agent: agent::Agent,
-    /// What was told of it.
-    news: agent::AgentEvents,
-    /// When our finalizer was put on it, until the store shows it.
+    /// The agent's events.
+    agent_events: agent::AgentEvents,
+    /// When our finalizer was added, until the store shows it.
     finalizer: Option<Instant>,
-    /// Nothing was under way when it was last looked at.
-    at_rest: bool,
-    /// When to look once more for what a deletion left.
-    left_at: Option<Timestamp>,
-    /// What a sweep left alone, as far as events tell.
-    left: BTreeSet<String>,
-    /// Of upgrades.
-    upgrade: upgrade::Remembered,
-    /// What AWS said of the spec beforehand.
-    checked: beforehand::Checked,
-    /// The recovery that the memory of its resources is of.
+    /// Nothing was in progress at the last observation.
+    steady: bool,
+    /// When to survey again for what a deletion left.
+    survey_at: Option<Timestamp>,
+    /// What a sweep left alone and events have reported.
+    reported_leftovers: BTreeSet<String>,
+    /// Its upgrades.
+    upgrade: upgrade::UpgradeState,
+    /// Results of the checks of the spec against AWS.
+    checked: beforehand::SpecCheck,
+    /// The recovery that the memory of its resources belongs to.
     recovering: Option<RecoveryRequest>,
 }
 
-/// What a reconcile came to: for status.
+/// Outcome of a reconcile, for status.
 struct Outcome {
     conditions: Vec<Condition>,
     overall: Overall,
-    /// What was seen; `None`: nothing was looked at.
-    seen: Option<Observation>,
-    /// A deletion that begins, or waits; `None`: as in the last status.
+    /// What was observed; `None`: nothing was observed.
+    observed: Option<Observation>,
+    /// A deletion that starts, or waits; `None`: as in the last status.
     deletion: Option<DeletionStatus>,
-    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
     waits: Option<Vec<Wait>>,
-    /// A recovery that is under way, or done; `None`: as in the last status.
+    /// A recovery that is in progress, or done; `None`: as in the last status.
     recovery: Option<Recovering>,
     next: Next,
 }
@@ -110,11 +110,11 @@ struct Reconcile<'a> {
     ctx: &'a Arc<Context>,
     cluster: &'a EksCluster,
     namespace: String,
-    state: &'a mut State<EksClusterStatus, Remembered>,
+    state: &'a mut State<EksClusterStatus, KindState>,
     now: Timestamp,
 }
 
-/// Reconciles once, and says when to come again.
+/// Reconciles once, and returns when to requeue.
 pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
     let (Some(uid), Some(namespace)) = (cluster.uid(), cluster.namespace()) else {
         return Next::change();
@@ -155,20 +155,20 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
 }
 
 impl Reconcile<'_> {
-    /// An end before AWS was looked at.
-    fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
+    /// The outcome of a reconcile that ended before AWS was observed.
+    fn unobserved(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
-        let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
-        Outcome { conditions, overall, seen: None, deletion: None, waits: None, recovery: None, next }
+        let conditions = conditions::unobserved(&previous.conditions, generation, &overall, self.now);
+        Outcome { conditions, overall, observed: None, deletion: None, waits: None, recovery: None, next }
     }
 
-    /// Refused: nothing goes on before a person changes something.
+    /// Refused: nothing continues until the user changes something.
     fn refused(&self, previous: &EksClusterStatus, refusal: Refusal, next: Next) -> Outcome {
-        let says = ConditionValue::false_(refusal.reason, refusal.message);
-        self.unseen(previous, Overall::Stalled(says), next.failed(report::REFUSED))
+        let condition = ConditionValue::false_(refusal.reason, refusal.message);
+        self.unobserved(previous, Overall::Stalled(condition), next.failed(report::REFUSED))
     }
 
-    /// AWS could not be asked.
+    /// AWS could not be read.
     fn failed(&mut self, previous: &EksClusterStatus, failure: Failure) -> Outcome {
         let failed = self.state.failed_before(failure, self.now, report::seed(self.cluster));
         self.still_failing(previous, &failed)
@@ -177,13 +177,13 @@ impl Reconcile<'_> {
     fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
         let overall = conditions_of::before_the_engine(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
-        let mut outcome = self.unseen(previous, overall, next);
+        let mut outcome = self.unobserved(previous, overall, next);
         let generation = self.cluster.metadata.generation;
         conditions_of::not_asked(&mut outcome.conditions, generation, self.now, failed);
         outcome
     }
 
-    /// How the cluster's account is reached.
+    /// The access to the cluster's account.
     fn grant(&self) -> Result<Grant, Refusal> {
         account::grant_in(self.ctx, &Request::of(self.cluster))
     }
@@ -194,8 +194,8 @@ impl Reconcile<'_> {
         if previous.arn.is_some() {
             account::check_same_account(previous.account_id.as_deref(), &session.account_id)?;
         }
-        // Drift checks leave a part of every rate to work in flight.
-        let aws = if self.state.kind.at_rest { session.background() } else { session };
+        // Drift checks leave a part of every rate limit to operations in progress.
+        let aws = if self.state.kind.steady { session.background() } else { session };
         let client_token_seed = report::client_token_seed(self.cluster);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, super::recovery::existing(self.ctx));
@@ -209,7 +209,7 @@ impl Reconcile<'_> {
         self.engine_while(&may_adopt, graph, cloud, goal, policy).await
     }
 
-    /// The same, writing to what is not ours yet only while `may_adopt`.
+    /// The same, writing to resources that are not ours yet only while `may_adopt`.
     async fn engine_while(
         &mut self,
         may_adopt: &(dyn Fn() -> Result<(), Failure> + Sync),
@@ -242,40 +242,41 @@ impl Reconcile<'_> {
         if is_of_spec && goal == Goal::Present {
             removals::invalidate_dropped(&mut self.state.memory, graph, Timestamp::now());
         }
-        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         if is_of_spec && goal == Goal::Present {
             removals::forget_deleted(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
         }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
-            tracing::warn!(%failure, "the inventory was not kept; it is tried again");
+            tracing::warn!(%failure, "the inventory was not written; retrying");
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
-        let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
-        let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
-        told.extend(left.map(|left| EventMessage::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
-        ctx.events.publish(self.cluster, told);
+        let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
+        events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
+        let left = report.left.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
+        let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
+        events.extend(left.map(|left| EventMessage::normal("LeftAlone", note(left))));
+        ctx.events.publish(self.cluster, events);
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
         }
         for violation in &report.violations {
-            tracing::error!(%violation, "a plan was refused by the checker");
+            tracing::error!(%violation, "the checker refused a plan");
         }
         report
     }
 
-    /// Writes status, if it says anything new.
+    /// Writes status, if it changed.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
-        let Outcome { conditions, overall, seen, deletion, waits, recovery, next } = outcome;
+        let Outcome { conditions, overall, observed, deletion, waits, recovery, next } = outcome;
         let in_force = self.change_policy();
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        let looked = seen.is_some();
-        let mut status = match seen {
-            None => status::unseen(&previous, generation, conditions),
+        let is_observed = observed.is_some();
+        let mut status = match observed {
+            None => status::unobserved(&previous, generation, conditions),
             Some(Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
                 status::status(status::Input {
                     previous: &previous,
@@ -309,13 +310,13 @@ impl Reconcile<'_> {
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
         }
-        agent::steps::keep_what_was_left(&mut status, &previous);
-        // From the first status on: one without it is of an older Keelson.
+        agent::steps::keep_legacy_agent(&mut status, &previous);
+        // Set from the first status on: a status without it is an older Keelson's.
         status.change_policy = Some(in_force);
-        if looked {
-            let state = facts::Facts(&self.state.memory).cluster().map(|seen| seen.state.as_str());
-            let says = available::available(self.cluster, &status, state, &groups, self.now);
-            conditions::set(&mut status.conditions, ConditionType::Available, generation, &says, self.now);
+        if is_observed {
+            let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
+            let condition = available::available(self.cluster, &status, state, &groups, self.now);
+            conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, self.now);
         }
         let before = (&previous, &mut status);
         let (overall, next) = report::judge(self.ctx, before, generation, waits, (overall, next), self.now);
@@ -325,7 +326,7 @@ impl Reconcile<'_> {
         report::write(self.ctx, self.cluster, self.state, previous, status, &overall, next).await
     }
 
-    /// What may be done: by the spec's policies, by what was approved, and by what is known of drift.
+    /// What may run: by the spec's policies, the approvals, and known drift.
     fn policy(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (ExecutionPolicy, String) {
         let spec = &self.cluster.spec;
         let wanted = execution_policy::wanted(spec, &grant.settings, &self.node_role(grant).policies);
@@ -347,7 +348,7 @@ impl Reconcile<'_> {
         (input.policy(), asked)
     }
 
-    /// The approvals that were given of its plans.
+    /// The approvals of its plans.
     fn approvals(&self) -> Approvals {
         let annotation = self.cluster.annotations().get(APPROVE_ANNOTATION).cloned();
         let status = self.last_status();
@@ -361,29 +362,29 @@ impl Reconcile<'_> {
         self.state.written.clone().or_else(|| self.cluster.status.clone()).unwrap_or_default()
     }
 
-    /// An event of who approved what.
+    /// Publishes an event about who approved what.
     async fn publish_approval(&self, hash: &str, summary: &str, approved_by: ApprovedBy<'_>) {
         let by = approvals::author(self.ctx, self.cluster, approved_by).await;
         let note = format!("{hash} ({summary}) is approved by {by}");
         self.ctx.events.publish(self.cluster, vec![EventMessage::normal("Approved", note)]);
     }
 
-    /// What its plans are of.
+    /// The subject of its plans.
     fn subject(&self) -> Subject {
         report::subject(self.cluster)
     }
 
-    /// The policy that is in force.
+    /// The effective change policy.
     fn change_policy(&self) -> ChangePolicy {
         approvals::policy::in_force(self.cluster, &self.last_status(), self.ctx.settings.require_approval_objects)
     }
 
-    /// As `keelson approve` takes it.
+    /// The argument for `keelson approve`.
     fn as_argument(&self) -> String {
         format!("{} -n {}", self.cluster.name_any(), self.namespace)
     }
 
-    /// What a person reads while a plan waits.
+    /// The condition while a plan waits.
     fn waits(&self, agreed: &Agreed, summary: &str) -> ConditionValue {
         let message = execution_policy::waits(agreed, summary, &self.as_argument(), &self.approvals());
         ConditionValue::false_(Reason::WaitingForApproval, message)

@@ -1,4 +1,4 @@
-//! The whole plan of a cluster: the engine's, with the agent and the change policy, which are nothing in AWS. Pure.
+//! The whole plan of a cluster: the engine's, plus the agent and the change policy, which are not in AWS. Pure.
 
 use super::Reconcile;
 use super::agent::part::{self, AgentPart};
@@ -10,21 +10,22 @@ use crate::upgrade::{WindowState, Windows};
 
 /// The plans of one reconcile.
 pub(super) struct Parts {
-    /// What is done in AWS.
+    /// What runs in AWS.
     pub in_aws: Plan,
-    /// All that is shown, hashed and approved.
+    /// Everything that is shown, hashed and approved.
     pub whole: Plan,
-    /// What decides how the cluster stands: the agent has a condition of its own, unless its step waits for an approval.
+    /// What the overall state is derived from: the agent has its own condition, unless its step waits for an
+    /// approval.
     pub judged: Plan,
     /// The agent's part.
     pub agent: AgentPart,
 }
 
 impl Reconcile<'_> {
-    /// Puts the plan together.
+    /// Assembles the plan.
     pub(super) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, policy: &ExecutionPolicy) -> Parts {
         let spec = &self.cluster.spec;
-        // They were checked before: what cannot be read is no window that is open.
+        // Windows are validated earlier: an unreadable one counts as closed.
         let window = Windows::parse(&spec.upgrade.windows).map(|windows| windows.state(self.now));
         let window = window.unwrap_or(WindowState::Closed { opens: None });
         let agent = AgentPart::of(&part::Input {

@@ -1,4 +1,4 @@
-//! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
+//! Reconciles an EksCluster that is not being deleted. Each step that can refuse comes before the first write.
 
 use super::agent::{self, steps};
 use super::conditions::{self, Input};
@@ -33,24 +33,24 @@ use crate::upgrade::Decision;
 /// Why there is no graph.
 pub(super) enum NoGraph {
     Spec(SpecError),
-    Unseen(Failure),
+    Unobserved(Failure),
 }
 
-/// What was done.
+/// The result of the rounds.
 struct Done {
     report: Report,
     upgrade: Option<Upgrade>,
     policy: ExecutionPolicy,
-    /// Digest of what is asked for.
+    /// Digest of the requested state.
     asked: String,
 }
 
 impl Reconcile<'_> {
-    /// Brings it to what the spec says.
+    /// Reconciles it to the spec.
     pub(super) async fn present(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         let spec = &self.cluster.spec;
         if spec.suspend {
-            self.leave_agent();
+            self.pause_agent();
             return Some(self.suspended(previous).await);
         }
         if let Some(why) = recovery::handed_over(self.cluster, previous.hand_over.as_ref()) {
@@ -65,7 +65,8 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
-        // What they ask of the cluster (policies of its node role, a version to wait for) would be taken away in their absence.
+        // Without them, what they require of the cluster (policies of its node role, a version to wait for) would be
+        // removed.
         let groups = self.ctx.unreadable.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         if let Some(group) = groups.first() {
             let refusal =
@@ -81,14 +82,14 @@ impl Reconcile<'_> {
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
-        let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
-        let word = recovery::word(self.cluster, previous.recovery.as_ref());
-        if self.owns_nothing(previous) && word.is_none() {
-            // Nothing is there yet, so nothing waits while the Secret is missing.
-            if let Secrets::Missing { says, stalled, .. } = secrets {
-                let gitops = says.clone();
-                let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
-                let mut outcome = self.unseen(previous, overall, Next::after(agent::SECRET_AGAIN, self.now));
+        let secrets = if observes { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
+        let request = recovery::word(self.cluster, previous.recovery.as_ref());
+        if self.owns_nothing(previous) && request.is_none() {
+            // Nothing exists yet, so everything waits for the Secret.
+            if let Secrets::Missing { condition, stalled, .. } = secrets {
+                let gitops = condition.clone();
+                let overall = if stalled { Overall::Stalled(condition) } else { Overall::Reconciling(condition) };
+                let mut outcome = self.unobserved(previous, overall, Next::after(agent::SECRET_RETRY, self.now));
                 let generation = self.cluster.metadata.generation;
                 let all = &mut outcome.conditions;
                 conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
@@ -102,7 +103,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        if word.is_none()
+        if request.is_none()
             && let Err(refusal) = self.name_is_free(&cloud, observes)
         {
             return Some(self.refused(previous, refusal, Next::after(name_claims::AGAIN, self.now)));
@@ -113,8 +114,8 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
-        if let Some(word) = word {
-            return Some(self.recover(previous, &grant, &cloud, word).await);
+        if let Some(request) = request {
+            return Some(self.recover(previous, &grant, &cloud, request).await);
         }
         self.end_recovery();
         if let Err(failure) = self.check_beforehand(&cloud.aws, &grant, previous).await {
@@ -137,34 +138,34 @@ impl Reconcile<'_> {
             Ok(done) => done,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        self.state.kind.at_rest = done.report.plan.settled();
+        self.state.kind.steady = done.report.plan.settled();
         agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
     }
 
-    /// Whether no other EksCluster holds its name. What only observes needs none.
+    /// Whether no other EksCluster holds its name. One that only observes needs no name.
     fn name_is_free(&self, cloud: &Cloud, observes: bool) -> Result<(), Refusal> {
         if observes { Ok(()) } else { name_claims::of_cluster(self.ctx, self.cluster, &cloud.aws.account_id) }
     }
 
-    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    /// Adds our finalizer before the first write to AWS. `Some`: it was not added.
     pub(super) async fn finalizer(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         if self.has_finalizer() {
             return None;
         }
         if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
             let message =
-                format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
+                format!("the finalizer was not added, so nothing is created in AWS: {}", apply::describe_error(&error));
             tracing::warn!(cluster = self.owner().cluster, message);
             let overall = self.reconciling(Reason::Pending, message);
             let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-            return Some(self.unseen(previous, overall, next));
+            return Some(self.unobserved(previous, overall, next));
         }
         self.state.kind.finalizer = Some(std::time::Instant::now());
         None
     }
 
-    /// Does what may be done now, and decides anew what that is for as long as it changes.
+    /// Runs what may run now, and decides again for as long as that changes.
     async fn rounds(
         &mut self,
         previous: &EksClusterStatus,
@@ -173,8 +174,8 @@ impl Reconcile<'_> {
         mut graph: Graph<Cloud>,
         mut versions: Versions,
     ) -> Result<Done, NoGraph> {
-        /// What is left after as many waits for the next reconcile.
-        const MOST: usize = 4;
+        /// After this many rounds, the rest waits for the next reconcile.
+        const MAX_ROUNDS: usize = 4;
         let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {
@@ -185,7 +186,7 @@ impl Reconcile<'_> {
             ended.append(&mut report.ended);
             let upgrade = self.upgrade(cloud, previous).await;
             let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
-            if next == versions || round == MOST {
+            if next == versions || round == MAX_ROUNDS {
                 let report = Report { steps, ended, ..report };
                 return Ok(Done { report, upgrade, policy, asked });
             }
@@ -194,7 +195,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Why nothing is begun in its account. What owns something there already goes on.
+    /// Why nothing new may start in its account. An object that already owns something there continues.
     fn refused_account(&mut self, previous: &EksClusterStatus, grant: &Grant) -> Option<Refusal> {
         self.state.note_adoption(grant.adoption, self.now);
         let owns_nothing = self.owns_nothing(previous);
@@ -203,8 +204,8 @@ impl Reconcile<'_> {
             && account::is_being_deleted(self.ctx, name)
         {
             let message = format!(
-                "AwsAccount {name:?} is being deleted: wait until it is created again, or delete this object and create it again with \
-                 another spec.accountRef, which cannot be changed"
+                "AwsAccount {name:?} is being deleted: wait until it is created again, or delete this object and \
+                 create it again with another spec.accountRef, which cannot be changed"
             );
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
@@ -214,11 +215,11 @@ impl Reconcile<'_> {
     fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {
         match no_graph {
             NoGraph::Spec(error) => self.refused(previous, Refusal::from(error), Next::change()),
-            NoGraph::Unseen(failure) => self.failed(previous, failure),
+            NoGraph::Unobserved(failure) => self.failed(previous, failure),
         }
     }
 
-    /// Keeps in status which tags are about to be written, where any are.
+    /// Records in status which tags are about to be written, if any.
     async fn keep_tag_keys(
         &mut self,
         previous: &EksClusterStatus,
@@ -233,15 +234,15 @@ impl Reconcile<'_> {
             Err(message) => {
                 let overall = self.reconciling(Reason::Pending, message);
                 let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-                Err(Box::new(self.unseen(previous, overall, next)))
+                Err(Box::new(self.unobserved(previous, overall, next)))
             }
         }
     }
 
-    /// Points the agent at Git once the API is there, and puts everything together.
+    /// Points the agent at Git once the API exists, and assembles the outcome.
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, policy, asked } = done;
-        let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
+        let upgrade_report = upgrade.as_ref().map(|upgrade| upgrade.status_and_message(previous, &report, self.now));
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, mut expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
@@ -257,10 +258,10 @@ impl Reconcile<'_> {
         {
             next = next.or(Next::at(at));
         }
-        let GitOps { says, stalled, status: mut gitops, next: then, reached } =
+        let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
             self.gitops(previous, cloud, secrets, &agent).await;
         agent.keep(gitops.as_mut(), reached);
-        let says = agent.noting(says);
+        let condition = agent.with_upgrade_note(condition);
         next = next.or(then).or(agent.next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
@@ -269,28 +270,28 @@ impl Reconcile<'_> {
             plan: &judged,
             violations: &violations,
             memory: &self.state.memory,
-            gitops: &says,
+            gitops: &condition,
             gitops_stalled: stalled,
             ready: &ready,
             upgrade: upgrade.as_ref().map(|upgrade| conditions::Upgrade {
                 decision: &upgrade.decision,
-                message: told.as_ref().and_then(|(_, message)| message.as_deref()),
+                message: upgrade_report.as_ref().and_then(|(_, message)| message.as_deref()),
             }),
             now: self.now,
         });
         let overall = match overall {
-            // As soon as it stands in status.
+            // As soon as status records it.
             _ if agreed.is_new => {
                 next = Next::at(self.now).or(failed);
                 self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
             }
-            Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
+            Overall::Stalled(condition) if condition.reason == Reason::WaitingForApproval => {
                 Overall::Stalled(self.waits(&agreed, &plan.summary()))
             }
             other => other,
         };
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
-        let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &says);
+        let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &condition);
         let drift = execution_policy::drift(&in_aws, &previous.drift, self.now);
         let synced = execution_policy::synced(&in_aws, &asked, previous.synced.as_deref());
         let tag_keys = self.tag_keys(previous, &in_aws);
@@ -305,20 +306,28 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        if let Some(given) = approvals::given_now(previous.plan.as_ref(), &plan) {
-            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
+        if let Some(approved_by) = approvals::given_now(previous.plan.as_ref(), &plan) {
+            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, approved_by).await;
         }
         let support = upgrade.as_ref().and_then(Upgrade::support);
-        let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {
+        let upgrade = upgrade.zip(upgrade_report).map(|(upgrade, (status, _))| {
             let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let seen = Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
-        Outcome { conditions, overall, seen: Some(seen), deletion: None, waits: Some(waits), recovery: None, next }
+        let observed = Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
+        Outcome {
+            conditions,
+            overall,
+            observed: Some(observed),
+            deletion: None,
+            waits: Some(waits),
+            recovery: None,
+            next,
+        }
     }
 
-    /// What is waited for: AWS, the upgrade, and the agent once all else is there.
+    /// What is waited for: AWS, the upgrade, and the agent once everything else exists.
     fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &ConditionValue) -> Vec<Wait> {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let mut waits = waiting_on::of_plan(in_aws, &self.state.memory, self.now);
@@ -329,7 +338,7 @@ impl Reconcile<'_> {
         waits
     }
 
-    /// Keys of tags that something may carry.
+    /// Keys of tags that resources may carry.
     fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
         let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
         let wanted = grant.settings.tags_with(&self.cluster.spec.tags);

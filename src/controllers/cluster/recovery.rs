@@ -108,7 +108,7 @@ impl Reconcile<'_> {
         if is_done {
             self.end_recovery();
         }
-        Outcome { recovery: Some(Recovering { plan, done }), ..self.unseen(previous, overall, next) }
+        Outcome { recovery: Some(Recovering { plan, done }), ..self.unobserved(previous, overall, next) }
     }
 
     /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
@@ -118,7 +118,7 @@ impl Reconcile<'_> {
             let why = recovery::handed_over(self.cluster, previous.hand_over.as_ref());
             let message = why
                 .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
-            return self.unseen(previous, Overall::Suspended(message), Next::change());
+            return self.unobserved(previous, Overall::Suspended(message), Next::change());
         };
         let grant = match self.grant() {
             Ok(grant) => grant,

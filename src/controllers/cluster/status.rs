@@ -1,4 +1,4 @@
-//! The status of an EksCluster, from what was seen. Pure. The inventory (`resources`) is the journal's.
+//! The status of an EksCluster, from what was observed. Pure. The journal writes the inventory (`resources`).
 
 use std::sync::Arc;
 
@@ -14,40 +14,40 @@ use crate::api::status::{
 };
 use crate::engine::Memory;
 
-/// How old `gitops.lastContact` may get in status: it moves with every look, and is no news.
-const CONTACT: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+/// How old `gitops.lastContact` may get in status: it changes with every observation, and is not worth a write.
+const MAX_CONTACT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
-/// What status is made of.
+/// Input of the status.
 pub struct Input<'a> {
     /// The status written last.
     pub previous: &'a EksClusterStatus,
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: Option<i64>,
-    /// As decided.
+    /// The conditions.
     pub conditions: Vec<Condition>,
-    /// Of the session.
+    /// Account of the session.
     pub account_id: Option<&'a str>,
-    /// What was seen.
+    /// The observed resources.
     pub memory: &'a Memory,
-    /// What is to be done.
+    /// The remaining plan.
     pub plan: Option<PlanStatus>,
-    /// What differs and is left alone.
+    /// Drift that is left alone.
     pub drift: Vec<DriftStatus>,
-    /// What AWS matched last.
+    /// Digest of what AWS matched last.
     pub synced: Option<String>,
-    /// Keys of tags that something may carry.
+    /// Keys of tags that resources may carry.
     pub tag_keys: Vec<String>,
-    /// Those that refer to the cluster.
+    /// The NodeGroups that refer to the cluster.
     pub node_groups: &'a [Arc<NodeGroup>],
-    /// What the agent says.
+    /// The agent's status.
     pub gitops: Option<GitOpsStatus>,
-    /// The upgrade under way, and past ones.
+    /// The upgrade in progress, and past ones.
     pub upgrade: Option<UpgradeStatus>,
     /// Until when AWS supports the version.
     pub support: Option<SupportStatus>,
 }
 
-/// The whole status but the inventory.
+/// The whole status except the inventory.
 pub fn status(input: Input<'_>) -> EksClusterStatus {
     let Input {
         previous,
@@ -94,24 +94,28 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
     }
 }
 
-/// The status with other conditions, where nothing was looked at.
-pub fn unseen(previous: &EksClusterStatus, generation: Option<i64>, conditions: Vec<Condition>) -> EksClusterStatus {
+/// The status with other conditions, when nothing was observed.
+pub fn unobserved(
+    previous: &EksClusterStatus,
+    generation: Option<i64>,
+    conditions: Vec<Condition>,
+) -> EksClusterStatus {
     EksClusterStatus { observed_generation: generation, conditions, resources: Vec::new(), ..previous.clone() }
 }
 
-/// Nothing is kept of a cluster that belongs to somebody else, not even from when it could be adopted.
+/// Keeps nothing of a cluster that is owned by others, not even from when it could be adopted.
 pub fn forget_cluster(status: &mut EksClusterStatus) {
     (status.upgrade, status.support, status.gitops, status.synced) = (None, None, None, None);
     status.drift = Vec::new();
 }
 
-/// Whether it is worth a write. What only ticks is taken over from the last one.
+/// Takes over from the last status the values that only tick, so that they alone cause no write.
 pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
     let (Some(gitops), Some(before)) = (&mut next.gitops, &previous.gitops) else { return };
     let contact = |status: &GitOpsStatus| status.last_contact.as_ref().map(|time| time.0);
     let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
     if let (Some(now), Some(then)) = (contact(gitops), contact(before))
-        && since(then, now) < CONTACT
+        && since(then, now) < MAX_CONTACT_AGE
     {
         gitops.last_contact = before.last_contact.clone();
     }
@@ -128,19 +132,20 @@ fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
 
 fn addons(memory: &Memory) -> Vec<AddonStatus> {
     let facts = Facts(memory);
-    let seen = memory.iter().filter(|(key, _)| key.kind() == "addon");
-    seen.filter_map(|(key, _)| {
-        Some(AddonStatus {
-            name: key.name().to_owned(),
-            state: Some(memory.observed(key)?.state.clone()),
-            version: facts.output(key, "version"),
-            issues: issues(facts.output(key, "issues")),
+    let addons = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    addons
+        .filter_map(|(key, _)| {
+            Some(AddonStatus {
+                name: key.name().to_owned(),
+                state: Some(memory.observed(key)?.state.clone()),
+                version: facts.output(key, "version"),
+                issues: issues(facts.output(key, "issues")),
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
-/// Counted over the node groups that refer to the cluster.
+/// Counts over the node groups that refer to the cluster.
 pub fn counts(node_groups: &[Arc<NodeGroup>]) -> NodeGroupCounts {
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     NodeGroupCounts {
@@ -150,7 +155,7 @@ pub fn counts(node_groups: &[Arc<NodeGroup>]) -> NodeGroupCounts {
     }
 }
 
-/// Whether its nodes are there.
+/// Whether its nodes are ready.
 pub fn is_ready(group: &NodeGroup) -> bool {
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions::is_true(conditions, ConditionType::NodesReady)

@@ -1,4 +1,4 @@
-//! What of a spec can be judged before any call: it is, so that a mistake touches nothing. Pure.
+//! Validates what can be judged of a spec before any call, so that a mistake touches nothing. Pure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::gitops::validate::SourcePolicy;
 use crate::gitops::{argocd, flux};
 use crate::upgrade::Windows;
 
-/// A spec that was checked, as far as controllers need more of it than it says literally.
+/// A validated spec, as far as controllers need more of it than its literal values.
 #[derive(Clone, Debug)]
 pub struct Valid {
-    /// The agent that is asked for.
+    /// The requested agent.
     pub agent: Option<ValidAgent>,
 }
 
-/// A field that a person has to mend.
+/// A refusal: the user must correct the field.
 pub fn invalid(field: &str, why: impl std::fmt::Display) -> Refusal {
     Refusal::new(Reason::InvalidSpec, format!("{field}: {why}"))
 }
@@ -31,8 +31,8 @@ impl From<crate::api::SpecError> for Refusal {
     }
 }
 
-/// The spec as it is checked. A version of the agent that the spec names, and this Keelson does not bring any more, is no mistake where the
-/// agent has it, or is Git's: it stays as it is.
+/// The spec to validate. A version of the agent that the spec names and this Keelson no longer ships is valid where
+/// the agent already has it, or where Git owns the agent: it stays as it is.
 pub fn with_installed_agent<'a>(spec: &'a EksClusterSpec, previous: &EksClusterStatus) -> Cow<'a, EksClusterSpec> {
     let of_git = previous.gitops.as_ref().is_some_and(|gitops| gitops.adopted);
     let applied = steps::applied(previous).unwrap_or_default();
@@ -60,7 +60,7 @@ pub fn with_installed_agent<'a>(spec: &'a EksClusterSpec, previous: &EksClusterS
     spec
 }
 
-/// Checks the spec.
+/// Validates the spec.
 pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, Refusal> {
     supported(spec)?;
     spec.version().map_err(|error| invalid("spec.version", error))?;
@@ -77,7 +77,7 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
     Ok(Valid { agent })
 }
 
-/// An identity reaches Pods by an agent on their node, which Auto Mode brings along.
+/// Pods get an identity from an agent on their node, which Auto Mode includes.
 fn source_identity(spec: &EksClusterSpec) -> Result<(), Refusal> {
     const ADDON: &str = "eks-pod-identity-agent";
     let needed = spec.gitops.as_ref().is_some_and(GitOps::needs_aws_identity);
@@ -88,7 +88,7 @@ fn source_identity(spec: &EksClusterSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Fields that are part of the API and not acted upon yet: said, never ignored.
+/// Rejects fields that are part of the API and not implemented yet; none is ignored silently.
 fn supported(spec: &EksClusterSpec) -> Result<(), Refusal> {
     match unsupported::of_cluster(spec)?.message() {
         Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
@@ -96,7 +96,7 @@ fn supported(spec: &EksClusterSpec) -> Result<(), Refusal> {
     }
 }
 
-/// Reads `10m`, `1h30m`, `90s`.
+/// Parses `10m`, `1h30m`, `90s`.
 pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
     duration::parse(text).filter(|duration| !duration.is_zero()).ok_or_else(|| invalid(field, duration::refusal(text)))
 }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_minimal_spec_is_valid_and_has_fluxs_defaults() {
+    fn the_minimal_spec_is_valid_and_has_flux_defaults() {
         let Some(ValidAgent::Flux(flux)) = validate(&spec(|_| ()), SourcePolicy::default()).unwrap().agent else {
             panic!("it asks for Flux")
         };
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_the_agent_that_is_there_may_be_named_though_no_keelson_brings_it_any_more() {
+    fn an_installed_agent_version_stays_valid_when_no_longer_built_in() {
         let gone = spec(|spec| spec["gitops"]["flux"]["version"] = "v2.0.0".into());
         let judged = |previous: &EksClusterStatus| {
             validate(&with_installed_agent(&gone, previous), SourcePolicy::default()).map(drop).map_err(|no| no.message)
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_nothing_is_refused() {
+    fn a_zero_interval_is_refused() {
         assert_eq!(duration("x", "1h30m").unwrap().as_secs(), 5400);
         for bad in ["", "0s", "-1m", "ten"] {
             assert!(duration("x", bad).is_err(), "{bad}");

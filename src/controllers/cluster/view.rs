@@ -1,4 +1,4 @@
-//! What node groups see of their cluster, read from its status; and what changes of it concern them. Pure.
+//! What node groups see of their cluster, from its status; and which of its changes concern them. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -10,7 +10,7 @@ use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::watch::{DependentView, digest};
 use crate::resources::expand::{ClusterView, SubnetView};
 
-/// The view, as of the cluster's last status.
+/// The view, from the cluster's last status.
 pub fn view(cluster: &EksCluster) -> ClusterView {
     let status = cluster.status.clone().unwrap_or_default();
     let network = status.network.clone().unwrap_or_default();
@@ -40,27 +40,28 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
     Some(format!("arn:{partition}:iam::{account}:role/{id}"))
 }
 
-/// Nodes need a control plane that is ACTIVE and routes to it; else why not. A cluster that goes no further by itself says why.
+/// Why nodes cannot be created: they need an ACTIVE control plane and a route to it. A stalled cluster reports its
+/// own reason.
 fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     let stalled = stalled(&status.conditions);
     let stalled =
         || stalled.map(|Stalled { reason, message }| format!("EksCluster {name} is Stalled ({reason}): {message}"));
-    let says = |kind: ConditionType| conditions::get(&status.conditions, kind);
+    let condition_of = |kind: ConditionType| conditions::get(&status.conditions, kind);
     let message =
-        |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
+        |condition: Option<&Condition>| condition.map_or_else(|| "not observed yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
     if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
-        let waits = || format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady)));
+        let waits = || format!("waiting for the cluster: {}", message(condition_of(ConditionType::ControlPlaneReady)));
         return Some(stalled().unwrap_or_else(waits));
     }
-    let network = says(ConditionType::NetworkReady);
+    let network = condition_of(ConditionType::NetworkReady);
     if network.is_none_or(|condition| condition.status != "True") {
         return Some(stalled().unwrap_or_else(|| format!("waiting for the cluster's network: {}", message(network))));
     }
     None
 }
 
-/// Why an object goes no further without a person.
+/// Why an object requires intervention.
 #[derive(Hash)]
 struct Stalled<'a> {
     reason: &'a str,
@@ -72,7 +73,7 @@ fn stalled(all: &[Condition]) -> Option<Stalled<'_>> {
     Some(Stalled { reason: &found.reason, message: &found.message })
 }
 
-/// The node groups that a cluster's add-ons wait for, each with what a person must do for it.
+/// The node groups that a cluster's add-ons wait for, each with the required user action.
 pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> String {
     let describe = |group: &NodeGroup| {
         let (name, namespace) = (group.name_any(), group.namespace().unwrap_or_default());
@@ -88,8 +89,8 @@ pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> 
     groups.into_iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
-/// What node groups see of a cluster.
-pub fn shown(cluster: &EksCluster) -> DependentView {
+/// Digest of what node groups see of a cluster.
+pub fn dependent_view(cluster: &EksCluster) -> DependentView {
     let view = view(cluster);
     let subnets: Vec<_> = view.subnets.iter().map(|subnet| &subnet.id).collect();
     let status = cluster.status.as_ref();
@@ -110,22 +111,23 @@ pub fn shown(cluster: &EksCluster) -> DependentView {
     DependentView { digest, part_of: String::new() }
 }
 
-/// By what node groups go as to what may be done: their cluster's policies, what was approved there of theirs, and whether a
-/// deletion has begun.
+/// What decides what a node group may do: its cluster's policies, its steps approved there, and whether a deletion
+/// has started.
 fn policy(cluster: &EksCluster) -> String {
     let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
     let status = cluster.status.as_ref();
-    let begun = status.is_some_and(deletion_gate::has_begun);
+    let has_started = status.is_some_and(deletion_gate::has_started);
     let approved = status.and_then(|status| status.plan.as_ref()).map(|plan| &plan.approved[..]).unwrap_or_default();
     let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
     let in_force = status.and_then(|status| status.change_policy);
     format!(
-        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {begun} {theirs:?}"
+        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {has_started} \
+         {theirs:?}"
     )
 }
 
-/// What a cluster sees of a node group.
-pub fn node_group_shown(group: &NodeGroup) -> DependentView {
+/// Digest of what a cluster sees of a node group.
+pub fn node_group_dependent_view(group: &NodeGroup) -> DependentView {
     let status = group.status.as_ref();
     let ready = super::status::is_ready(group);
     let digest = digest((
@@ -170,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn nodes_may_come_when_control_plane_and_network_are_there() {
-        let seen = view(&cluster(|_| ()));
-        assert_eq!(seen.not_ready, None);
-        assert_eq!(seen.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
-        assert_eq!(seen.subnets[0].id, "subnet-1");
+    fn nodes_wait_for_control_plane_and_network() {
+        let observed = view(&cluster(|_| ()));
+        assert_eq!(observed.not_ready, None);
+        assert_eq!(observed.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
+        assert_eq!(observed.subnets[0].id, "subnet-1");
         let creating = view(&cluster(|c| c["status"]["resources"][0]["state"] = "CREATING".into()));
         assert!(creating.not_ready.unwrap().contains("waiting for the cluster"));
         let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
@@ -183,20 +185,24 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_is_stalled_says_so_to_its_node_groups() {
+    fn node_groups_report_their_stalled_cluster() {
         let stalled = |c: &mut Value| {
             c["status"] = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "AccessDenied",
                 "message": "AwsAccount \"prod\" may not be used", "lastTransitionTime": "2026-11-21T10:00:00Z"}]});
         };
         let why = view(&cluster(stalled)).not_ready.unwrap();
         assert_eq!(why, "EksCluster demo is Stalled (AccessDenied): AwsAccount \"prod\" may not be used");
-        let unseen = |c: &mut Value| c["status"] = json!({"conditions": []});
-        assert_eq!(view(&cluster(unseen)).not_ready.unwrap(), "waiting for the cluster: not looked at yet");
-        assert_ne!(shown(&cluster(stalled)).digest, shown(&cluster(unseen)).digest, "they hear of it");
+        let unobserved = |c: &mut Value| c["status"] = json!({"conditions": []});
+        assert_eq!(view(&cluster(unobserved)).not_ready.unwrap(), "waiting for the cluster: not observed yet");
+        assert_ne!(
+            dependent_view(&cluster(stalled)).digest,
+            dependent_view(&cluster(unobserved)).digest,
+            "they are requeued"
+        );
     }
 
     #[test]
-    fn what_addons_wait_for_is_named_with_what_a_person_must_do() {
+    fn awaited_node_groups_are_named_with_the_required_action() {
         let group = |name: &str, reason: Option<&str>| -> NodeGroup {
             let condition = |reason| {
                 json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "m",
@@ -213,27 +219,31 @@ mod tests {
         let (web, batch) = (group("web", Some("WaitingForApproval")), group("batch", Some("QuotaExceeded")));
         assert_eq!(
             describe_awaited([&web, &batch, &group("new", None)]),
-            "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), new"
+            "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), \
+             new"
         );
         assert_ne!(
-            node_group_shown(&web).digest,
-            node_group_shown(&group("web", None)).digest,
-            "the cluster hears of it"
+            node_group_dependent_view(&web).digest,
+            node_group_dependent_view(&group("web", None)).digest,
+            "the cluster is requeued"
         );
     }
 
     #[test]
-    fn node_groups_hear_of_what_concerns_them_and_of_nothing_else() {
-        let now = shown(&cluster(|_| ())).digest;
-        assert_eq!(now, shown(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
-        assert_ne!(now, shown(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
-        assert_ne!(now, shown(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
-        assert_ne!(now, shown(&cluster(|c| c["spec"]["changePolicy"] = "Observe".into())).digest);
-        let begun = json!({"began": "2026-11-21T10:00:00Z"});
-        assert_ne!(now, shown(&cluster(|c| c["status"]["deletion"] = begun)).digest);
+    fn node_groups_are_requeued_only_for_relevant_cluster_changes() {
+        let now = dependent_view(&cluster(|_| ())).digest;
+        assert_eq!(now, dependent_view(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["spec"]["changePolicy"] = "Observe".into())).digest);
+        let has_started = json!({"began": "2026-11-21T10:00:00Z"});
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["deletion"] = has_started)).digest);
         let approved = |key: &str| json!({"approved": [{"resource": key, "id": "1"}]});
-        assert_eq!(now, shown(&cluster(|c| c["status"]["plan"] = approved("cluster"))).digest);
-        assert_ne!(now, shown(&cluster(|c| c["status"]["plan"] = approved("nodeGroup/a"))).digest);
-        assert_ne!(now, shown(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest);
+        assert_eq!(now, dependent_view(&cluster(|c| c["status"]["plan"] = approved("cluster"))).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["plan"] = approved("nodeGroup/a"))).digest);
+        assert_ne!(
+            now,
+            dependent_view(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The approvals of a NodeGroup's plans, and the policy of its cluster that is in force. I/O: who approved is read once.
+//! The approvals of a NodeGroup's plans, and its cluster's effective change policy. I/O: reads once who approved.
 
 use kube::ResourceExt;
 
@@ -11,7 +11,7 @@ use crate::controllers::events::EventMessage;
 use crate::controllers::execution_policy::Approvals;
 
 impl Reconcile<'_> {
-    /// The approvals that were given of its plans.
+    /// The approvals of its plans.
     pub(super) fn approvals(&self, previous: &NodeGroupStatus) -> Approvals {
         let annotation = self.group.annotations().get(APPROVE_ANNOTATION).cloned();
         let taken = previous.plan.as_ref().and_then(|plan| plan.approval_uid.as_deref());
@@ -19,13 +19,13 @@ impl Reconcile<'_> {
         Approvals { annotation, objects, only_objects: self.ctx.settings.require_approval_objects }
     }
 
-    /// The policy of its cluster that is in force.
+    /// The effective change policy of its cluster.
     pub(super) fn change_policy(&self, cluster: &EksCluster) -> ChangePolicy {
         let status = cluster.status.clone().unwrap_or_default();
         policy::in_force(cluster, &status, self.ctx.settings.require_approval_objects)
     }
 
-    /// An event of who approved what, where that is new.
+    /// Publishes an event about a new approval: who approved what.
     pub(super) async fn publish_approval(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
         let Some(plan) = &now.plan else { return };
         let Some(allowed) = approvals::given_now(previous.plan.as_ref(), plan) else { return };

@@ -1,4 +1,4 @@
-//! What AWS says of a NodeGroup's spec before anything is written for it. I/O: AWS, through [`crate::resources::beforehand`].
+//! Checks a NodeGroup's spec against AWS before the first write. I/O: AWS, through [`crate::resources::beforehand`].
 
 use super::Reconcile;
 use crate::api::EksCluster;
@@ -10,8 +10,8 @@ use crate::resources::beforehand::{self, Stage};
 use crate::resources::expand::ClusterView;
 
 impl Reconcile<'_> {
-    /// Checks what the spec names, once for each generation: also while the cluster is being made. What AWS matched already needs no
-    /// check.
+    /// Checks what the spec references, once per generation, even while the cluster is being created. A generation
+    /// that AWS already matched needs no check.
     pub(super) async fn check_beforehand(
         &mut self,
         aws: &Session,

@@ -1,5 +1,5 @@
-//! A NodeGroup that is to go, by itself or with its cluster; or whose node group is to stay in AWS. I/O: the management
-//! cluster's API; AWS only through [`crate::resources`] and [`crate::engine`].
+//! Deletes a NodeGroup, alone or with its cluster, or retains its node group in AWS. I/O: the management cluster's
+//! API; AWS only through [`crate::resources`] and [`crate::engine`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ impl Reconcile<'_> {
         if !self.has_finalizer() {
             return None;
         }
-        let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
-        if !begun && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
+        let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+        if !has_started && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
             return self.remove_finalizer(previous, &note).await;
         }
         if self.group.spec.suspend {
@@ -45,7 +45,7 @@ impl Reconcile<'_> {
         }
         let known = match self.ctx.cluster(&self.namespace, name) {
             Some(cluster) => Ok(Some(cluster)),
-            // The store may not hold it yet: letting go on its word would leave the node group in AWS.
+            // The store may not have it yet: removing the finalizer on its answer would leave the node group in AWS.
             None => {
                 let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
                 answered("get EksCluster", api.get_opt(name)).await.map(|found| found.map(Arc::new))
@@ -54,22 +54,22 @@ impl Reconcile<'_> {
         let cluster = match known {
             Ok(Some(cluster)) => cluster,
             Ok(None) => {
-                // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
+                // Its cluster waits for it, unless the cluster was retained in AWS: then this is retained, too.
                 let what = previous
                     .arn
                     .as_deref()
-                    .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
+                    .map_or_else(String::new, |arn| format!("its EksCluster no longer exists; left in AWS: {arn}"));
                 return self.remove_finalizer(previous, &what).await;
             }
             Err(error) => {
                 let message = format!("EksCluster {name} cannot be read: {}", apply::describe_error(&error));
                 let overall = Overall::Reconciling(ConditionValue::false_(Reason::WaitingForCluster, message));
                 let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                return Some(self.unseen(previous, overall, next));
+                return Some(self.unobserved(previous, overall, next));
             }
         };
         if self.change_policy(&cluster) == ChangePolicy::Observe {
-            let note = "changePolicy of its EksCluster is Observe: the node group stays in AWS, with its tags";
+            let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
             return self.remove_finalizer(previous, note).await;
         }
         if let Some(outcome) = self.waits_for_cluster(previous, &cluster) {
@@ -78,36 +78,39 @@ impl Reconcile<'_> {
         self.delete_in_aws(previous, &cluster).await
     }
 
-    /// One commit that removes both may delete this first: whether its cluster may go decides for both.
+    /// One commit that removes both may delete this object first: whether its cluster may be deleted decides for
+    /// both.
     fn waits_for_cluster(&self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
         if cluster.metadata.deletion_timestamp.is_some() {
             let status = cluster.status.clone().unwrap_or_default();
             let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
-            if !deletion_gate::has_begun(&status) && apply::has_finalizer(cluster) {
-                return Some(waits("waiting for the deletion of its EksCluster to begin"));
+            if !deletion_gate::has_started(&status) && apply::has_finalizer(cluster) {
+                return Some(waits("waiting for the deletion of its EksCluster to start"));
             }
-            let held = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
-            let message = "the load balancers of its cluster's workload go first: their controllers run on these nodes";
+            let must_wait = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
+            let message =
+                "the load balancers of its cluster's workload are deleted first: their controllers run on these nodes";
             let again = Next::after(SignedDuration::from_secs(2), self.now);
-            return held.then(|| Outcome { next: again, ..waits(message) });
+            return must_wait.then(|| Outcome { next: again, ..waits(message) });
         }
         let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
-        // The API server cuts the time of a deletion to whole seconds.
+        // The API server truncates the time of a deletion to whole seconds.
         let read_after_write_window = self.ctx.settings.read_after_write_window + Duration::from_secs(1);
         let until = deleted.saturating_add(span(read_after_write_window)).ok().filter(|until| *until > self.now)?;
         previous.arn.as_ref()?;
-        let message = "looking a moment whether its EksCluster is deleted as well".to_owned();
+        let message = "checking whether its EksCluster is being deleted too".to_owned();
         let outcome = self.waiting(previous, Reason::Deleting, message);
         Some(Outcome { next: Next::at(until), ..outcome })
     }
 
     async fn delete_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
-        // Only a deletion that has begun was agreed to: whoever may write the object may take our finalizer off a cluster that waits.
+        // Only a deletion that has started was agreed to: whoever may write the object may remove our finalizer from
+        // a cluster that waits.
         let of_cluster = cluster.status.as_ref().and_then(|status| status.deletion.clone()).unwrap_or_default();
-        let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some() && of_cluster.began.is_some();
-        // With a cluster that goes, a node group that is to stay would hold it for ever: the cluster names it.
+        let deleted_with_cluster = cluster.metadata.deletion_timestamp.is_some() && of_cluster.began.is_some();
+        // A retained node group would block the deletion of its cluster forever; the cluster names it.
         let retains = self.retains(previous)
-            || goes_with_cluster
+            || deleted_with_cluster
                 && (cluster.spec.deletion_policy == DeletionPolicy::Retain
                     || of_cluster.retains_node_group(&self.group.name_any()));
         let goal = if retains { Goal::Retained } else { Goal::Deleted };
@@ -117,11 +120,11 @@ impl Reconcile<'_> {
             Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, "").await,
             Err(Refusal { message, .. }) if goal == Goal::Retained => {
                 return self
-                    .remove_finalizer(previous, &format!("the node group stays in AWS, with its tags: {message}"))
+                    .remove_finalizer(previous, &format!("the node group is retained in AWS, with its tags: {message}"))
                     .await;
             }
             Err(Refusal { message, .. }) => {
-                let message = format!("what is in AWS cannot be deleted: {message}");
+                let message = format!("its resources in AWS cannot be deleted: {message}");
                 return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
             }
         };
@@ -139,10 +142,10 @@ impl Reconcile<'_> {
                 return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
             }
         };
-        self.state.kind.at_rest = false;
-        let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
-        // What was agreed to for the cluster holds for all that goes with it.
-        let alone = !goes_with_cluster && !begun;
+        self.state.kind.steady = false;
+        let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+        // What was agreed to for the cluster holds for everything that is deleted with it.
+        let alone = !deleted_with_cluster && !has_started;
         let hold = if goal == Goal::Deleted && alone { self.hold(previous).await } else { Ok(None) };
         let hold = match hold {
             Ok(hold) => hold,
@@ -157,7 +160,7 @@ impl Reconcile<'_> {
         let report = self.engine(cluster, &graph, &cloud, goal, &policy).await;
         if report.plan.settled() && report.violations.is_empty() {
             let note =
-                if goal == Goal::Retained { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };
+                if goal == Goal::Retained { "deletionPolicy is Retain: the node group is retained in AWS" } else { "" };
             return self.remove_finalizer(previous, note).await;
         }
         let subject = report::subject(self.group);
@@ -169,28 +172,28 @@ impl Reconcile<'_> {
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new && hold.is_none() {
-            let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            outcome.status.deletion = Some(self.began(Time(began), agreed.approval_uid));
+            let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+            outcome.status.deletion = Some(self.started_deletion(Time(started), agreed.approval_uid));
         }
         Some(match hold {
-            Some(hold) => self.held(previous, outcome, hold, &summary),
+            Some(hold) => self.held_outcome(previous, outcome, hold, &summary),
             None => outcome,
         })
     }
 
-    /// Whether the node group stays in AWS: as its policy says, or said when the deletion began.
+    /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
-        let began = previous.deletion.clone().unwrap_or_default();
-        began.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
+        let deletion = previous.deletion.clone().unwrap_or_default();
+        deletion.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
-    /// What status keeps of a deletion that begins.
-    pub(super) fn began(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
+    /// The status of a deletion that starts.
+    pub(super) fn started_deletion(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
         let policy = Some(self.group.spec.deletion_policy);
         DeletionStatus { began: Some(at), approval_uid, policy, ..DeletionStatus::default() }
     }
 
-    /// Removes the finalizer. `note`: what stays, for an event.
+    /// Removes the finalizer. `note`: what is retained, for an event.
     async fn remove_finalizer(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
         if !note.is_empty() {
             self.ctx.events.publish(self.group, vec![EventMessage::normal("Retained", note)]);

@@ -1,5 +1,5 @@
-//! A NodeGroup that is deleted only because the definition of its kind, or its namespace, is: held until a person releases it.
-//! I/O: the management cluster's API.
+//! Holds the deletion of a NodeGroup that is deleted only because its CRD or its namespace is, until a user releases
+//! it. I/O: the management cluster's API.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -22,7 +22,7 @@ impl Reconcile<'_> {
     /// The hold on this deletion, if there is one.
     ///
     /// # Errors
-    /// Why it cannot be told: then nothing may be deleted.
+    /// Why it cannot be determined: then nothing may be deleted.
     pub(super) async fn hold(&self, previous: &NodeGroupStatus) -> Result<Option<Hold>, String> {
         let Some(removal) = self.ctx.deletions.removal::<NodeGroup>(&self.namespace).await? else { return Ok(None) };
         let deleted_at = self.group.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
@@ -32,16 +32,22 @@ impl Reconcile<'_> {
         Ok(Some(Hold { removal, release }))
     }
 
-    /// What there is to say of a deletion that is held, or was released just now. `summary`: of what it would do.
-    pub(super) fn held(&self, previous: &NodeGroupStatus, outcome: Outcome, hold: Hold, summary: &str) -> Outcome {
+    /// The outcome of a deletion that is held, or was released just now. `summary`: what it would do.
+    pub(super) fn held_outcome(
+        &self,
+        previous: &NodeGroupStatus,
+        outcome: Outcome,
+        hold: Hold,
+        summary: &str,
+    ) -> Outcome {
         let Hold { removal, release } = hold;
         let mut outcome = outcome;
         if release.allowed {
-            let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            outcome.status.deletion = Some(self.began(Time(began), release.approval_uid));
-            // As soon as it stands in status.
+            let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+            outcome.status.deletion = Some(self.started_deletion(Time(started), release.approval_uid));
+            // As soon as status records it.
             outcome.next = Next::at(self.now);
-            outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion begins"));
+            outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion starts"));
         } else {
             let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
             let how = release.instructions(&object, &self.approvals(previous));
@@ -51,7 +57,7 @@ impl Reconcile<'_> {
             outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
         let generation = self.group.metadata.generation;
-        outcome.status = status::unseen(&outcome.status, generation, &outcome.overall, self.now);
+        outcome.status = status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
         outcome
     }
 }

@@ -1,7 +1,7 @@
-//! Reconciles a NodeGroup: its cluster says where and when, the engine does it, status tells it.
+//! Reconciles a NodeGroup: its cluster decides where and when, the engine acts, status reports.
 //!
-//! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
-//! [`crate::resources`] and [`crate::engine`].
+//! This file wires; the decisions are pure and in files beside it. I/O: the management cluster's API; AWS only
+//! through [`crate::resources`] and [`crate::engine`].
 
 mod approval;
 mod beforehand;
@@ -48,23 +48,23 @@ use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
 
-/// What is remembered of a node group beside its resources.
+/// In-memory state of a node group besides its resources.
 #[derive(Default)]
-pub struct Remembered {
+pub struct KindState {
     finalizer: Option<Instant>,
-    at_rest: bool,
+    steady: bool,
     nodes: NodeReads,
-    /// The generation of the spec that AWS found nothing wrong with beforehand.
+    /// The generation of the spec that passed the checks against AWS.
     checked: Option<i64>,
-    /// The recovery that the memory of its resource is of.
+    /// The recovery that the memory of its resource belongs to.
     recovering: Option<RecoveryRequest>,
 }
 
-/// What a reconcile came to: for status.
+/// Outcome of a reconcile, for status.
 struct Outcome {
     status: NodeGroupStatus,
     overall: Overall,
-    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
     waits: Option<Vec<super::waits::Wait>>,
     next: Next,
 }
@@ -73,11 +73,11 @@ struct Reconcile<'a> {
     ctx: &'a Arc<Context>,
     group: &'a NodeGroup,
     namespace: String,
-    state: &'a mut State<NodeGroupStatus, Remembered>,
+    state: &'a mut State<NodeGroupStatus, KindState>,
     now: Timestamp,
 }
 
-/// Reconciles once, and says when to come again.
+/// Reconciles once, and returns when to requeue.
 pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     let (Some(uid), Some(namespace)) = (group.uid(), group.namespace()) else {
         return Next::change();
@@ -123,7 +123,7 @@ pub fn key(group: &NodeGroup) -> Key {
     Key::named("nodeGroup", group.node_group_name())
 }
 
-/// What status says was there.
+/// The resource that status records.
 pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
     group.status.as_ref()?.arn.as_ref()?;
     let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
@@ -132,7 +132,7 @@ pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
 }
 
 impl Reconcile<'_> {
-    /// What its cluster asks for is not known while that cannot be read: nothing is done meanwhile.
+    /// While its cluster cannot be read, what the cluster requests is unknown, so nothing is done.
     fn cluster_unreadable(&self, previous: &NodeGroupStatus) -> Option<Outcome> {
         let name = &self.group.spec.cluster_ref.name;
         let reason = self.ctx.unreadable.reason::<EksCluster>(Some(&self.namespace), name)?;
@@ -157,7 +157,7 @@ impl Reconcile<'_> {
             return self.waiting(previous, Reason::WaitingForCluster, message);
         };
         if cluster.metadata.deletion_timestamp.is_some() {
-            let message = format!("EksCluster {name} is being deleted: nothing is made for it");
+            let message = format!("EksCluster {name} is being deleted: nothing is created for it");
             return self.waiting(previous, Reason::WaitingForCluster, message);
         }
         if cluster.spec.suspend {
@@ -184,7 +184,7 @@ impl Reconcile<'_> {
         }
         let cloud = match (self.cloud(&grant, &cluster).await, waits) {
             (Ok(cloud), _) => cloud,
-            // Nothing is there yet, so its cluster says first what is wrong with the account.
+            // Nothing exists yet, so its cluster reports first what is wrong with the account.
             (Err(_), Some(why)) => return self.waiting(previous, Reason::WaitingForCluster, why.clone()),
             (Err(failure), None) => return self.failed(previous, failure),
         };
@@ -194,8 +194,8 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
         }
-        let word = word(self.group, previous.recovery.as_ref());
-        if word.is_none()
+        let request = word(self.group, previous.recovery.as_ref());
+        if request.is_none()
             && let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await
         {
             return self.failed(previous, failure);
@@ -203,8 +203,8 @@ impl Reconcile<'_> {
         if let Some(why) = waits {
             return self.waiting(previous, Reason::WaitingForCluster, why.clone());
         }
-        if let Some(word) = word {
-            return self.recover(previous, &cluster, &grant, &cloud, word).await;
+        if let Some(request) = request {
+            return self.recover(previous, &cluster, &grant, &cloud, request).await;
         }
         self.end_recovery();
         let (target, opens) = target::target(self.group, &cluster, self.now);
@@ -220,15 +220,15 @@ impl Reconcile<'_> {
         };
         let previous = match &kept {
             Ok(kept) => kept,
-            Err(message) => return self.not_kept(previous, message.clone()),
+            Err(message) => return self.record_not_written(previous, message.clone()),
         };
         if !observes && let Some(outcome) = self.finalizer(previous).await {
             return outcome;
         }
         let (policy, asked) = self.policy(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &policy).await;
-        self.state.kind.at_rest = report.plan.settled();
-        let due = self.state.kind.nodes.options(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
+        self.state.kind.steady = report.plan.settled();
+        let due = self.state.kind.nodes.poll(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
         outcome.status.tag_keys = tag_keys;
@@ -244,7 +244,7 @@ impl Reconcile<'_> {
         if let Some(status) = cluster.status.as_ref().filter(|status| status.arn.is_some()) {
             account::check_same_account(status.account_id.as_deref(), &session.account_id)?;
         }
-        let aws = if self.state.kind.at_rest { session.background() } else { session };
+        let aws = if self.state.kind.steady { session.background() } else { session };
         let client_token_seed = report::client_token_seed(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, existing(self.ctx));
@@ -293,23 +293,23 @@ impl Reconcile<'_> {
             expectations: &expectations,
             clock: &clock,
         };
-        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
+        let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
+        events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
         }
-        self.ctx.events.publish(self.group, told);
+        self.ctx.events.publish(self.group, events);
         for violation in &report.violations {
-            tracing::error!(%violation, "a plan was refused by the checker");
+            tracing::error!(%violation, "the checker refused a plan");
         }
         report
     }
 
-    /// What may be done: by the policies of its cluster, by what was approved, and by what is known of drift.
+    /// What may run: by its cluster's policies, the approvals, and known drift.
     fn policy(
         &self,
         previous: &NodeGroupStatus,
@@ -355,7 +355,7 @@ impl Reconcile<'_> {
         let agreed = execution_policy::agree(policy, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
         if agreed.is_new {
-            // As soon as it stands in status.
+            // As soon as status records it.
             next = Next::at(self.now);
         }
         let next = next.or(failed);
@@ -386,7 +386,7 @@ impl Reconcile<'_> {
             memory: &self.state.memory,
             spec: &self.group.spec,
             target,
-            nodes: &self.state.kind.nodes.seen(),
+            nodes: &self.state.kind.nodes.last_observation(),
             now: self.now,
         };
         let (status, overall) = status::status(&input);

@@ -1,5 +1,5 @@
-//! The nodes of a node group as its cluster's API shows them. Read beside the reconcile, so that a cluster that does not
-//! answer holds up nothing in AWS. I/O: through [`crate::gitops`].
+//! The nodes of a node group as its cluster's API shows them. Read in the background, so that an unreachable cluster
+//! delays nothing in AWS. I/O: through [`crate::gitops`].
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -20,21 +20,22 @@ use crate::gitops::nodes::{self, Count};
 use crate::gitops::workload::Access;
 use crate::gitops::{GitOpsError, Workloads};
 
-/// While nodes are replaced.
+/// Interval while nodes are replaced.
 const WHILE_UPDATING: SignedDuration = SignedDuration::from_secs(5);
-/// While they are not as many as AWS wants, twice as long each time: it may be an autoscaler that wants another number by now.
-const WHILE_MOVING: SignedDuration = SignedDuration::from_secs(5);
-/// While nobody knows where the cluster's API is, or it does not answer.
+/// Interval while the number of nodes differs from AWS's desired size, doubled each time: an autoscaler may have
+/// changed that size since.
+const WHILE_SCALING: SignedDuration = SignedDuration::from_secs(5);
+/// Interval while the cluster's API is not located, or is unreachable.
 const UNLOCATED: SignedDuration = SignedDuration::from_secs(15);
-/// After a read that ended without a word (a panic).
-const LOST: SignedDuration = SignedDuration::from_secs(60);
+/// After a read that ended without a result (a panic).
+const PANIC_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is seen of the nodes now.
+/// The observed nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodesObservation {
-    /// `None`: not known.
+    /// `None`: unknown.
     pub count: Option<Count>,
-    /// Pods that cannot be evicted, when that is what an update failed for.
+    /// Pods that cannot be evicted, when an update failed because of them.
     pub guarded: Vec<Guarded>,
 }
 
@@ -45,29 +46,32 @@ pub struct Interest {
     pub updating: bool,
     /// An update failed because pods could not be evicted.
     pub evictions: bool,
-    /// How many there are to be.
+    /// The desired number of nodes.
     pub desired: Option<i32>,
 }
 
 impl Interest {
-    /// Whether the nodes are those that there are to be.
-    fn met(self, seen: &NodesObservation) -> bool {
-        seen.count.as_ref().is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
+    /// Whether the nodes match the desired number.
+    fn is_met(self, observed: &NodesObservation) -> bool {
+        observed
+            .count
+            .as_ref()
+            .is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
     }
 
-    /// How long what was read is believed, when `unmet` reads in a row found another number of nodes.
+    /// How long a result stays valid, after `unmet` consecutive reads found another number of nodes.
     fn pause(self, unmet: u32, drift: Duration) -> SignedDuration {
         let drift = SignedDuration::try_from(drift).unwrap_or(SignedDuration::MAX);
         let pause = match (self.updating, unmet) {
             (true, _) => WHILE_UPDATING,
             (false, 0) => drift,
-            (false, unmet) => WHILE_MOVING.saturating_mul(1 << (unmet - 1).min(10)),
+            (false, unmet) => WHILE_SCALING.saturating_mul(1 << (unmet - 1).min(10)),
         };
         pause.min(drift)
     }
 }
 
-/// What is remembered of a node group's nodes. The read that runs beside writes it.
+/// In-memory state of a node group's nodes, shared with the background read.
 #[derive(Clone, Default)]
 pub struct NodeReads(Arc<Mutex<Inner>>);
 
@@ -76,27 +80,27 @@ struct Inner {
     running: bool,
     /// When the last read ended, and what it was for.
     read: Option<(Timestamp, Interest)>,
-    /// Of a cluster that does not answer: not before.
+    /// Earliest next read after a failure.
     not_before: Option<Timestamp>,
-    /// So many reads in a row, for the same, found another number of nodes.
+    /// Consecutive reads, for the same interest, that found another number of nodes.
     unmet: u32,
-    seen: NodesObservation,
+    observed: NodesObservation,
 }
 
 impl NodeReads {
-    /// What was seen last.
-    pub fn seen(&self) -> NodesObservation {
-        locked(&self.0).seen.clone()
+    /// The last observation.
+    pub fn last_observation(&self) -> NodesObservation {
+        locked(&self.0).observed.clone()
     }
 
-    /// Everything is to be looked at anew.
+    /// Discards what is known, so that everything is observed again.
     pub fn forget(&self) {
         let mut inner = locked(&self.0);
         (inner.read, inner.not_before) = (None, None);
     }
 
     /// Starts a read when one is due, and returns when the next is.
-    pub async fn options(
+    pub async fn poll(
         &self,
         ctx: &Arc<Context>,
         group: &NodeGroup,
@@ -121,7 +125,7 @@ impl NodeReads {
                 self.start(ctx, group, cluster.uid().unwrap_or_default(), access, interest);
                 None
             }
-            // Its cluster was not looked at yet by this process.
+            // This process has not observed its cluster yet.
             None => now.checked_add(UNLOCATED).ok(),
         }
     }
@@ -141,7 +145,7 @@ impl NodeReads {
         Some(inner.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 
-    /// Starts a read beside this reconcile.
+    /// Starts a read in the background.
     fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, interest: Interest) {
         locked(&self.0).running = true;
         let (this, name, object) = (self.clone(), group.node_group_name(), ObjectRef::from_obj(group));
@@ -160,16 +164,16 @@ impl NodeReads {
         let same = inner.read.is_some_and(|(_, of)| of == interest);
         inner.read = Some((now, interest));
         match result {
-            Ok(seen) => {
+            Ok(observed) => {
                 let unmet = if same { inner.unmet.saturating_add(1) } else { 1 };
-                inner.unmet = if interest.met(&seen) { 0 } else { unmet };
-                inner.seen = seen;
+                inner.unmet = if interest.is_met(&observed) { 0 } else { unmet };
+                inner.observed = observed;
                 inner.not_before = None;
             }
             Err(error) => {
                 tracing::debug!(%error, "the nodes could not be read");
-                inner.seen = NodesObservation::default();
-                let pause = SignedDuration::try_from(error.requeue_after()).unwrap_or(LOST).max(UNLOCATED);
+                inner.observed = NodesObservation::default();
+                let pause = SignedDuration::try_from(error.requeue_after()).unwrap_or(PANIC_RETRY).max(UNLOCATED);
                 inner.not_before = now.checked_add(pause).ok();
             }
         }
@@ -197,7 +201,7 @@ async fn read(
         .await
 }
 
-/// A read under way. However it ends, the node group hears of it.
+/// A running read. However it ends, the node group is requeued.
 struct Running {
     reads: NodeReads,
     ctx: Arc<Context>,
@@ -211,7 +215,7 @@ impl Drop for Running {
     }
 }
 
-/// "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready". `version`: the Kubernetes version that they are to get.
+/// "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready". `version`: the Kubernetes version that they will run.
 pub fn progress(count: &Count, version: Option<&str>) -> String {
     let Count { total, ready, cordoned, kubelets } = count;
     let on = match version {
@@ -225,8 +229,8 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
     format!("{on}, {cordoned} cordoned, {} not ready", total - ready)
 }
 
-/// Pods in the way, for people: five of them by name.
-pub fn in_the_way(guarded: &[Guarded]) -> String {
+/// Pods that block an update, for the user: five of them by name.
+pub fn describe_guarded(guarded: &[Guarded]) -> String {
     const NAMED: usize = 5;
     let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
     let more = guarded.len().saturating_sub(NAMED);
@@ -248,53 +252,53 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_by_the_version_the_nodes_are_to_get() {
+    fn progress_counts_nodes_on_the_target_version() {
         assert_eq!(progress(&count(5, 5), Some("1.34")), "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready");
         assert_eq!(progress(&count(5, 4), None), "5 nodes, 1 cordoned, 1 not ready");
         assert_eq!(progress(&count(5, 4), Some("1.3")), "0 of 5 nodes on v1.3, 1 cordoned, 1 not ready");
     }
 
-    fn at_rest(desired: i32) -> Interest {
+    fn steady(desired: i32) -> Interest {
         Interest { updating: false, evictions: false, desired: Some(desired) }
     }
 
     #[test]
-    fn at_rest_nodes_are_read_no_more_often_than_drift_is_looked_for() {
+    fn steady_nodes_are_read_at_the_drift_interval() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let after = |seconds| Some(now + SignedDuration::from_secs(seconds));
-        assert_eq!(reads.due(at_rest(3), DRIFT, now), Some(now), "never read");
-        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
-        assert_eq!(reads.due(at_rest(3), DRIFT, now), after(600));
-        assert_eq!(reads.due(at_rest(4), DRIFT, now), Some(now), "one is to join");
-        assert_eq!(reads.due(Interest { evictions: true, ..at_rest(3) }, DRIFT, now), Some(now), "another question");
-        let updating = Interest { updating: true, ..at_rest(3) };
+        assert_eq!(reads.due(steady(3), DRIFT, now), Some(now), "never read");
+        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), steady(3), now);
+        assert_eq!(reads.due(steady(3), DRIFT, now), after(600));
+        assert_eq!(reads.due(steady(4), DRIFT, now), Some(now), "one node must join");
+        assert_eq!(reads.due(Interest { evictions: true, ..steady(3) }, DRIFT, now), Some(now), "another interest");
+        let updating = Interest { updating: true, ..steady(3) };
         reads.record_result(Ok(NodesObservation { count: Some(count(4, 3)), guarded: Vec::new() }), updating, now);
         assert_eq!(reads.due(updating, DRIFT, now), after(5));
     }
 
     #[test]
-    fn a_number_of_nodes_that_does_not_come_about_is_asked_for_less_and_less() {
+    fn an_unmet_node_count_is_polled_with_backoff() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let pauses: Vec<i64> = (0..9)
             .map(|_| {
                 reads.record_result(
                     Ok(NodesObservation { count: Some(count(5, 5)), guarded: Vec::new() }),
-                    at_rest(3),
+                    steady(3),
                     now,
                 );
-                reads.due(at_rest(3), DRIFT, now).unwrap().as_second()
+                reads.due(steady(3), DRIFT, now).unwrap().as_second()
             })
             .collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
     }
 
     #[test]
-    fn a_cluster_that_does_not_answer_is_unknown_and_left_alone_for_a_while() {
+    fn an_unreachable_cluster_is_unknown_and_retried_later() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
-        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
-        reads.record_result(Err(GitOpsError::Endpoint("none".into())), at_rest(3), now);
-        assert_eq!(reads.seen(), NodesObservation::default());
-        let updating = Interest { updating: true, ..at_rest(3) };
+        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), steady(3), now);
+        reads.record_result(Err(GitOpsError::Endpoint("none".into())), steady(3), now);
+        assert_eq!(reads.last_observation(), NodesObservation::default());
+        let updating = Interest { updating: true, ..steady(3) };
         assert_eq!(reads.due(updating, DRIFT, now), Some(now + SignedDuration::from_secs(60)));
     }
 }

@@ -1,4 +1,5 @@
-//! Ends of a reconcile before AWS was looked at, and what status says of them. Pure, but for the memory of failures.
+//! Outcomes of a reconcile that ended before AWS was observed, and their status. Pure, except for the memory of
+//! failures.
 
 use jiff::SignedDuration;
 
@@ -13,28 +14,28 @@ use crate::engine::Failure;
 use crate::engine::failure::Failed;
 
 impl Reconcile<'_> {
-    pub(super) fn unseen(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
-        let status = status::unseen(previous, self.group.metadata.generation, &overall, self.now);
+    pub(super) fn unobserved(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
+        let status = status::unobserved(previous, self.group.metadata.generation, &overall, self.now);
         Outcome { status, overall, waits: None, next }
     }
 
     pub(super) fn suspended(&self, previous: &NodeGroupStatus, message: &str) -> Outcome {
-        self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change())
+        self.unobserved(previous, Overall::Suspended(message.to_owned()), Next::change())
     }
 
     pub(super) fn waiting(&self, previous: &NodeGroupStatus, reason: Reason, message: String) -> Outcome {
-        self.unseen(previous, Overall::Reconciling(ConditionValue::false_(reason, message)), Next::change())
+        self.unobserved(previous, Overall::Reconciling(ConditionValue::false_(reason, message)), Next::change())
     }
 
-    /// What must stand in the management cluster first could not be written there.
-    pub(super) fn not_kept(&self, previous: &NodeGroupStatus, message: String) -> Outcome {
+    /// A record that must exist in the management cluster first could not be written.
+    pub(super) fn record_not_written(&self, previous: &NodeGroupStatus, message: String) -> Outcome {
         let next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
         Outcome { next, ..self.waiting(previous, Reason::Pending, message) }
     }
 
     pub(super) fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {
-        let says = ConditionValue::false_(refusal.reason, refusal.message);
-        self.unseen(previous, Overall::Stalled(says), Next::change().failed(REFUSED))
+        let condition = ConditionValue::false_(refusal.reason, refusal.message);
+        self.unobserved(previous, Overall::Stalled(condition), Next::change().failed(REFUSED))
     }
 
     /// Another NodeGroup holds its name.
@@ -52,7 +53,7 @@ impl Reconcile<'_> {
     pub(super) fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
         let overall = before_the_engine(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
-        let mut outcome = self.unseen(previous, overall, next);
+        let mut outcome = self.unobserved(previous, overall, next);
         not_asked(&mut outcome.status.conditions, self.group.metadata.generation, self.now, failed);
         outcome
     }

@@ -1,5 +1,5 @@
-//! Nodes that boot an AMI of the user's own run the kubelet that is in it: EKS is not to be told a version, and changes none. What
-//! they run is compared with what they are to run, and nobody but a person can change it. Pure.
+//! Nodes that boot a custom AMI run the kubelet of that AMI: EKS accepts no version for them, and changes none. Their
+//! version is compared with the desired one, and only the user can change it. Pure.
 
 use super::nodes::NodesObservation;
 use crate::api::{KubernetesVersion, NodeGroupSpec};
@@ -10,25 +10,25 @@ const CUSTOM: &str = "CUSTOM";
 
 /// What is known of a node group.
 pub struct Facts<'a> {
-    /// Its AMI type, as EKS has it.
+    /// Its AMI type in EKS.
     pub ami_type: Option<String>,
-    /// Its version, as EKS has it: believed only where the nodes cannot be read.
+    /// Its version in EKS: used only where the nodes cannot be read.
     pub version: Option<String>,
-    /// What its cluster's API says of its nodes.
+    /// Its nodes in its cluster's API.
     pub nodes: &'a NodesObservation,
 }
 
-/// Nodes that run another version than they are to.
+/// Nodes that run another version than desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherVersion {
-    /// The NodeGroup names the version itself; otherwise it follows its cluster.
+pub struct VersionMismatch {
+    /// The NodeGroup sets the version itself; otherwise it follows its cluster.
     pub own: bool,
     /// What differs, and what to do.
     pub message: String,
 }
 
-/// What of the nodes runs another version. `follows`: the version that they are to have where the spec names none.
-pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<'_>) -> Option<OtherVersion> {
+/// Which nodes run another version. `follows`: their desired version where the spec sets none.
+pub fn version_mismatch(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<'_>) -> Option<VersionMismatch> {
     if there.ami_type.as_deref() != Some(CUSTOM) {
         return None;
     }
@@ -38,18 +38,18 @@ pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<
         Some(count) if count.total > 0 => others(count, wanted)?,
         _ => there.version.clone().filter(|version| *version != wanted.to_string())?,
     };
-    let asked = match own {
+    let difference = match own {
         Some(_) => format!("version is {wanted}, and nodes run {runs}"),
-        None => format!("nodes are to follow their cluster to {wanted}, and run {runs}"),
+        None => format!("nodes should follow their cluster to {wanted}, and run {runs}"),
     };
     let message = format!(
-        "{asked}. Their AMI is the launch template's own, so EKS cannot change that: put an AMI of Kubernetes {wanted} into a new \
-         version of the launch template, and set launchTemplate.version to it"
+        "{difference}. Their AMI comes from the launch template, so EKS cannot change the version: put an AMI of \
+         Kubernetes {wanted} into a new version of the launch template, and set launchTemplate.version to it"
     );
-    Some(OtherVersion { own: own.is_some(), message })
+    Some(VersionMismatch { own: own.is_some(), message })
 }
 
-/// The kubelets of another minor, such as `v1.33.7-eks-ecaa3a6`.
+/// The kubelets of another minor version, such as `v1.33.7-eks-ecaa3a6`.
 fn others(count: &Count, wanted: KubernetesVersion) -> Option<String> {
     let prefix = format!("v{wanted}.");
     let others: Vec<_> = count.kubelets.keys().filter(|kubelet| !kubelet.starts_with(&prefix)).cloned().collect();
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_run_counts_and_eks_only_where_they_cannot_be_read() {
+    fn kubelet_versions_count_and_eks_only_without_them() {
         let table = [
             // AMI type, version in EKS, kubelets, own version, followed version, what differs
             ("AL2023_x86_64_STANDARD", "1.33", None, Some("1.34"), None, None),
@@ -93,7 +93,7 @@ mod tests {
             let spec = serde_json::from_value(spec).unwrap();
             let nodes = kubelets.as_deref().map(nodes).unwrap_or_default();
             let facts = Facts { ami_type: Some(ami_type.into()), version: Some(version.into()), nodes: &nodes };
-            let found = other_version(&spec, follows, &facts);
+            let found = version_mismatch(&spec, follows, &facts);
             let what = format!("{ami_type} {version} {kubelets:?} {own:?} {follows:?}: {found:?}");
             match expected {
                 None => assert_eq!(found, None, "{what}"),

@@ -1,4 +1,5 @@
-//! Whether a NodeGroup has something in AWS, and the finalizer that is on it before it has. I/O: the management cluster's API.
+//! Whether a NodeGroup owns something in AWS, and the finalizer that is added before it does. I/O: the management
+//! cluster's API.
 
 use std::time::Instant;
 
@@ -9,22 +10,22 @@ use crate::api::status::NodeGroupStatus;
 use crate::controllers::apply;
 
 impl Reconcile<'_> {
-    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    /// Adds our finalizer before the first write to AWS. `Some`: it was not added.
     pub(super) async fn finalizer(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
         if self.has_finalizer() {
             return None;
         }
         if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
             let message =
-                format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
+                format!("the finalizer was not added, so nothing is created in AWS: {}", apply::describe_error(&error));
             tracing::warn!(node_group = self.group.name_any(), message);
-            return Some(self.not_kept(previous, message));
+            return Some(self.record_not_written(previous, message));
         }
         self.state.kind.finalizer = Some(Instant::now());
         None
     }
 
-    /// Whether no node group in AWS is its own, as status and records say.
+    /// Whether the object owns no node group in AWS, according to status and records.
     pub(super) fn owns_nothing(&self, previous: &NodeGroupStatus) -> bool {
         previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
     }

@@ -92,7 +92,7 @@ impl Reconcile<'_> {
             facts: &report.facts,
         };
         let plan = word.plan(plan_status::plan_status(input, agreed));
-        let mut outcome = self.unseen(previous, overall, next);
+        let mut outcome = self.unobserved(previous, overall, next);
         outcome.status.plan = Some(plan);
         if recovery::is_done(&report, &self.state.memory, self.now) {
             self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);

@@ -1,10 +1,10 @@
-//! The status of a NodeGroup, conditions included, from its plan and what was seen. Pure.
+//! The status of a NodeGroup, conditions included, from its plan and what was observed. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::nodes::{NodesObservation, in_the_way, progress};
-use super::own_image::{self, OtherVersion};
+use super::nodes::{NodesObservation, describe_guarded, progress};
+use super::own_image::{self, VersionMismatch};
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
@@ -17,66 +17,66 @@ use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
 use crate::resources::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
-/// What status is made of.
+/// Input of the status.
 pub struct Input<'a> {
     /// The status written last.
     pub previous: &'a NodeGroupStatus,
-    /// Of the spec.
+    /// Generation of the spec.
     pub generation: Option<i64>,
     /// The node group's key.
     pub key: &'a Key,
-    /// What is left to do.
+    /// The remaining plan.
     pub plan: &'a Plan,
     /// The same, for status.
     pub shown: PlanStatus,
-    /// What differs and is left alone.
+    /// Drift that is left alone.
     pub drift: Vec<DriftStatus>,
-    /// What AWS matched last.
+    /// Digest of what AWS matched last.
     pub synced: Option<String>,
-    /// What a person reads while the plan waits for approval.
+    /// Message while the plan waits for approval.
     pub waits: &'a str,
     /// It was approved just now.
     pub approved: bool,
-    /// Rules that it would break.
+    /// Rules that the plan would break.
     pub violations: &'a [Violation],
-    /// What was seen.
+    /// The observed resources.
     pub memory: &'a Memory,
-    /// What is asked for.
+    /// The spec.
     pub spec: &'a NodeGroupSpec,
-    /// What its nodes may become now.
+    /// The versions that its nodes may change to now.
     pub target: &'a Target,
-    /// What the cluster's API says of its nodes.
+    /// Its nodes in the cluster's API.
     pub nodes: &'a NodesObservation,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// EKS's word for an update that replaces nodes.
+/// EKS's type of an update that replaces nodes.
 const VERSION_UPDATE: &str = "VersionUpdate";
 
-/// Health issues of EKS that say that AWS has no machines.
+/// EKS health issues that mean that AWS has no capacity.
 const NO_CAPACITY: [&str; 2] = ["InsufficientInstanceCapacity", "AsgInstanceLaunchFailures"];
 
-/// The whole status, and where the node group stands.
+/// The whole status, and the overall state of the node group.
 pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
-    let Input { previous, generation, key, plan, shown, violations, memory, nodes: seen, now, .. } = input;
+    let Input { previous, generation, key, plan, shown, violations, memory, nodes: observed, now, .. } = input;
     let facts = Facts(memory);
     let output = |name: &str| facts.output(key, name);
     let health_issues = issues(output("healthIssues"));
     let desired = output("desired").and_then(|n| n.parse().ok());
-    let ready = match (&seen.count, desired) {
+    let ready = match (&observed.count, desired) {
         (Some(count), _) => format!("{} of {} nodes ready", count.ready, desired.unwrap_or(count.total)),
         (None, Some(desired)) => format!("{desired} nodes"),
-        (None, None) => "the node group is there".to_owned(),
+        (None, None) => "the node group exists".to_owned(),
     };
     let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
     let nodes = with_nodes(overall, input);
-    let overall = match held(nodes.clone(), input) {
+    let overall = match with_held_version(nodes.clone(), input) {
         _ if input.approved => {
             Overall::Reconciling(ConditionValue::false_(Reason::Updating, format!("plan {} is approved", shown.hash)))
         }
-        Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
-            Overall::Stalled(ConditionValue { message: input.waits.to_owned(), ..says })
+        Overall::Stalled(condition) if condition.reason == Reason::WaitingForApproval => {
+            Overall::Stalled(ConditionValue { message: input.waits.to_owned(), ..condition })
         }
         other => other,
     };
@@ -89,7 +89,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         version: output("version"),
         release_version: output("releaseVersion"),
         replicas: desired,
-        ready_nodes: seen.count.as_ref().map(|count| count.ready),
+        ready_nodes: observed.count.as_ref().map(|count| count.ready),
         update_id: recorded.and_then(|recorded| recorded.operation.clone()),
         update_attempts: recorded.and_then(update_attempts),
         auto_scaling_groups: output("autoScalingGroups")
@@ -108,41 +108,41 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     (status, overall)
 }
 
-/// While nodes are replaced: how far that is. When pods are in the way: which.
+/// While nodes are replaced: the progress. When pods block it: which ones.
 fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     let Input { key, plan, memory, nodes, .. } = input;
-    let more = |mut says: ConditionValue, more: String| {
-        says.message = format!("{}; {more}", says.message);
-        says
+    let more = |mut condition: ConditionValue, more: String| {
+        condition.message = format!("{}; {more}", condition.message);
+        condition
     };
     match overall {
-        Overall::Reconciling(mut says) if replaces_nodes(memory, key) => {
-            says.reason = Reason::Upgrading;
+        Overall::Reconciling(mut condition) if replaces_nodes(memory, key) => {
+            condition.reason = Reason::Upgrading;
             let version = memory.get(key).and_then(|entry| entry.applied.as_ref()).and_then(|applied| {
                 let version = applied.changes.iter().find(|change| change.field == "version");
                 version.map(|change| change.to.as_str())
             });
-            let told = nodes.count.as_ref().map(|count| progress(count, version));
-            Overall::Reconciling(told.map_or(says.clone(), |told| more(says, told)))
+            let text = nodes.count.as_ref().map(|count| progress(count, version));
+            Overall::Reconciling(text.map_or(condition.clone(), |text| more(condition, text)))
         }
-        Overall::Stalled(says) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
-            Overall::Stalled(more(says, format!("in the way: {}", in_the_way(&nodes.guarded))))
+        Overall::Stalled(condition) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
+            Overall::Stalled(more(condition, format!("blocked by: {}", describe_guarded(&nodes.guarded))))
         }
         other => other,
     }
 }
 
-/// What runs another version because its AMI is the user's own.
-fn other_version(input: &Input<'_>) -> Option<OtherVersion> {
+/// The version that differs because the AMI is custom.
+fn version_mismatch(input: &Input<'_>) -> Option<VersionMismatch> {
     let output = |name: &str| Facts(input.memory).output(input.key, name);
     let (ami_type, version) = (output("amiType"), output("version"));
     let there = own_image::Facts { ami_type, version, nodes: input.nodes };
-    own_image::other_version(input.spec, input.target.version.as_deref(), &there)
+    own_image::version_mismatch(input.spec, input.target.version.as_deref(), &there)
 }
 
-/// What is ready is not as asked as long as a version waits, or is one that only a person can bring about.
-fn held(overall: Overall, input: &Input<'_>) -> Overall {
-    if let (Overall::Ready(_), Some(other)) = (&overall, other_version(input).filter(|other| other.own)) {
+/// A ready node group does not match the spec while a version waits, or while only the user can change it.
+fn with_held_version(overall: Overall, input: &Input<'_>) -> Overall {
+    if let (Overall::Ready(_), Some(other)) = (&overall, version_mismatch(input).filter(|other| other.own)) {
         return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
     }
     let reason = match (&overall, &input.target.on_hold) {
@@ -156,15 +156,15 @@ fn held(overall: Overall, input: &Input<'_>) -> Overall {
     ))
 }
 
-/// The Upgrading condition: whether nodes are replaced, and by which update of EKS.
+/// The Upgrading condition: whether nodes are replaced, and by which EKS update.
 fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
     let Input { key, memory, target, .. } = input;
-    let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
+    let operation = memory.observed(key).and_then(|observed| observed.operation.as_ref());
     match (nodes, operation) {
-        (Overall::Reconciling(says), Some(operation)) if says.reason == Reason::Upgrading => {
-            ConditionValue::true_(Reason::Upgrading, format!("{}; EKS update {}", says.message, operation.id))
+        (Overall::Reconciling(condition), Some(operation)) if condition.reason == Reason::Upgrading => {
+            ConditionValue::true_(Reason::Upgrading, format!("{}; EKS update {}", condition.message, operation.id))
         }
-        (Overall::Stalled(says), _) if evictions_failed(memory, key) => says.clone(),
+        (Overall::Stalled(condition), _) if evictions_failed(memory, key) => condition.clone(),
         _ => match &target.on_hold {
             Some(UpdateHold::ControlPlane(why)) => ConditionValue::false_(Reason::WaitingForCluster, why),
             Some(UpdateHold::Window(why)) => ConditionValue::false_(Reason::OutsideMaintenanceWindow, why),
@@ -173,35 +173,35 @@ fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
     }
 }
 
-/// True when EKS is replacing the nodes of the node group.
+/// Whether EKS is replacing the nodes of the node group.
 pub fn replaces_nodes(memory: &Memory, key: &Key) -> bool {
-    let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
+    let operation = memory.observed(key).and_then(|observed| observed.operation.as_ref());
     operation.is_some_and(|operation| operation.kind == VERSION_UPDATE)
 }
 
-/// True when EKS gave up on replacing nodes because their pods could not be evicted.
+/// Whether EKS gave up on replacing nodes because their pods could not be evicted.
 pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
-    let failed = memory.observed(key).and_then(|seen| seen.failed_operation.as_ref());
+    let failed = memory.observed(key).and_then(|observed| observed.failed_operation.as_ref());
     failed.is_some_and(|failed| failed.failure.class == Class::EvictionBlocked)
 }
 
-/// What a size in the spec does not do, when an autoscaler owns it.
-fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
+/// Which size in the spec has no effect, because an autoscaler owns it.
+fn ignored_size(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     let (wanted, there) = (scaling.desired?, there?);
     (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
         format!(
-            "scaling.desired {wanted} was the size to begin with only, and is now {there} in AWS (desiredPolicy: Initial leaves \
-             it to an autoscaler; Enforce keeps it at desired)"
+            "scaling.desired {wanted} was only the initial size, and is now {there} in AWS (desiredPolicy: Initial \
+             leaves it to an autoscaler; Enforce keeps it at desired)"
         )
     })
 }
 
-/// A node group that is there but unhealthy is not ready.
+/// A node group that exists but is unhealthy is not ready.
 fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
     let (Some(issue), Overall::Ready(_), Goal::Present) = (issues.first(), &overall, goal) else {
         return match (overall, goal) {
             (Overall::Ready(_), Goal::Deleted | Goal::Retained) => {
-                Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "it is gone"))
+                Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "deleted"))
             }
             (other, _) => other,
         };
@@ -218,9 +218,10 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
     let mut all = Conditions::from(&previous.conditions, *generation, now);
     all.set(ConditionType::Upgrading, &upgrading(input, nodes));
     let nodes = match nodes {
-        Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
-            says.clone()
-        }
+        Overall::Ready(condition)
+        | Overall::Reconciling(condition)
+        | Overall::Stalled(condition)
+        | Overall::Observed(condition) => condition.clone(),
         Overall::Suspended(message) => ConditionValue::unknown(Reason::Suspended, message),
     };
     all.set(ConditionType::NodesReady, &nodes);
@@ -228,15 +229,15 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
         Goal::Present => {
             let mut sync = in_sync(plan, memory);
             let desired = Facts(memory).output(key, "desired").and_then(|desired| desired.parse().ok());
-            if let (true, Some(other)) = (sync.is_true(), other_version(input)) {
+            if let (true, Some(other)) = (sync.is_true(), version_mismatch(input)) {
                 sync = ConditionValue::false_(Reason::Drifted, other.message);
             }
-            let waits = memory.observed(key).and_then(|seen| waits_for_window(spec, target, seen));
+            let waits = memory.observed(key).and_then(|observed| waits_for_window(spec, target, observed));
             if let (true, Some(held)) = (sync.is_true(), &target.on_hold) {
                 sync = ConditionValue::false_(Reason::Upgrading, held.to_string());
             }
             let pending = memory.observed(key).and_then(pending_release);
-            for note in waits.into_iter().chain(pending).chain(scaled_in_vain(&spec.scaling, desired)) {
+            for note in waits.into_iter().chain(pending).chain(ignored_size(&spec.scaling, desired)) {
                 sync.message = format!("{}; {note}", sync.message);
             }
             sync
@@ -248,15 +249,15 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
     all.into_all()
 }
 
-/// The status of a node group that was not looked at: `overall` says why.
-pub fn unseen(
+/// The status of a node group that was not observed: `overall` has the reason.
+pub fn unobserved(
     previous: &NodeGroupStatus,
     generation: Option<i64>,
     overall: &Overall,
     now: Timestamp,
 ) -> NodeGroupStatus {
     let mut all = Conditions::from(&previous.conditions, generation, &now);
-    let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
+    let unknown = ConditionValue::unknown(Reason::Pending, "not observed yet");
     all.set_default(ConditionType::NodesReady, &unknown);
     all.set_default(ConditionType::InSync, &unknown);
     all.overall(overall);

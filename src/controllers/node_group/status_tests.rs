@@ -1,4 +1,4 @@
-//! The conditions of a node group that runs, as a person reads them.
+//! The conditions of a running node group, as the user reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ fn key() -> Key {
     Key::named("nodeGroup", "web")
 }
 
-/// What a case is made of: three nodes at 1.33, all as asked.
+/// The input of a case: three nodes at 1.33, everything in sync.
 struct Case {
     verdict: Verdict,
-    seen: Observation<resource::Detail>,
+    observed: Observation<resource::Detail>,
     scaling: serde_json::Value,
     target: Target,
     nodes: NodesObservation,
@@ -41,19 +41,19 @@ impl Case {
         let count = Count { total: 3, ready: 3, cordoned: 0, kubelets: kubelets.into() };
         Self {
             verdict: Verdict::Settled,
-            seen: Observation::ready("web", "ACTIVE", detail).output("desired", "3"),
+            observed: Observation::ready("web", "ACTIVE", detail).output("desired", "3"),
             scaling: json!({"min": 2, "max": 5}),
             target: Target { replace: true, ..Target::default() },
             nodes: NodesObservation { count: Some(count), guarded: Vec::new() },
         }
     }
 
-    fn told(self) -> String {
+    fn format_status(self) -> String {
         self.with(|input| {
             let (status, _) = status(input);
             let line = |c: &Condition| format!("  {:<12} {:<6} {:<25} {}", c.type_, c.status, c.reason, c.message);
-            let told: Vec<_> = status.conditions.iter().filter(|c| !c.message.is_empty()).map(line).collect();
-            format!("{}\n  readyNodes {:?}", told.join("\n"), status.ready_nodes)
+            let lines: Vec<_> = status.conditions.iter().filter(|c| !c.message.is_empty()).map(line).collect();
+            format!("{}\n  readyNodes {:?}", lines.join("\n"), status.ready_nodes)
         })
     }
 
@@ -66,10 +66,10 @@ impl Case {
     }
 
     fn with<R>(self, of: impl FnOnce(&Input<'_>) -> R) -> R {
-        let Self { verdict, seen, scaling, target, nodes } = self;
+        let Self { verdict, observed, scaling, target, nodes } = self;
         let spec = serde_json::from_value(json!({"clusterRef": {"name": "demo"}, "scaling": scaling})).unwrap();
         let mut memory = Memory::new(at(0), Duration::ZERO, []);
-        memory.record_observation(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
+        memory.record_observation(&key(), Presence::Ours(observed.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
         memory.entry(&key()).applied = Some(Applied { changes, at: at(900), times: 1 });
         let plan = Plan {
@@ -106,11 +106,11 @@ fn updating(kind: &str) -> Case {
         operation: Some(operation.clone()),
     };
     let base = Case::new();
-    Case { verdict, seen: base.seen.running(operation), ..base }
+    Case { verdict, observed: base.observed.running(operation), ..base }
 }
 
 #[test]
-fn what_a_person_reads_of_a_running_node_group() {
+fn conditions_of_a_running_node_group() {
     let mixed = || {
         let of = |nodes| Kubelets { nodes, example: "a".into() };
         let kubelets = [("v1.33.7-eks-1".to_owned(), of(2)), ("v1.34.4-eks-1".to_owned(), of(2))];
@@ -124,7 +124,7 @@ fn what_a_person_reads_of_a_running_node_group() {
         let failed = Failed::after(None, failure.clone(), at(990), 0);
         let step = Step { action: Action::Update, changes: Vec::new(), reason: None };
         let mut base = Case::new();
-        base.seen.failed_operation =
+        base.observed.failed_operation =
             Some(FailedOperation { id: "u-1".into(), kind: "VersionUpdate".into(), failure: failure.clone() });
         base.nodes.guarded =
             vec![Guarded { pod: "shop/db-0".into(), node: "n1".into(), budget: "shop/db".into(), never: true }];
@@ -132,70 +132,70 @@ fn what_a_person_reads_of_a_running_node_group() {
         (Case { verdict: waits, ..base }, Verdict::Blocked(Block::Failed(Class::EvictionBlocked, failure.message)))
     };
     let (pending, blocked) = stuck();
-    let held = |held| Target { replace: false, on_hold: Some(held), ..Target::default() };
+    let target_held = |held| Target { replace: false, on_hold: Some(held), ..Target::default() };
     let newer = |mut case: Case| {
-        case.seen.detail.newest_release = Some("1.33.7-20261106".into());
+        case.observed.detail.newest_release = Some("1.33.7-20261106".into());
         case
     };
     let refused = |mut case: Case| {
-        case.seen.detail.pending_release = Some(("1.33.8-20261201".into(), "it is not valid".into()));
+        case.observed.detail.pending_release = Some(("1.33.8-20261201".into(), "it is not valid".into()));
         case
     };
-    let asked_in_vain = || {
+    let rejected_release = || {
         let changes = vec![Change::in_place("releaseVersion", "1.33.7-20260923", "1.33.8-20261201")];
         let failed = Failed::after(None, Failure::new(Class::NoChange, "it is not valid"), at(999), 0);
         let step = Step { action: Action::Update, changes, reason: None };
         Verdict::Pending(step, vec![WaitingOn::Retry(failed)])
     };
     let own_image = |mut case: Case| {
-        case.seen = case.seen.output("amiType", "CUSTOM").output("version", "1.33");
+        case.observed = case.observed.output("amiType", "CUSTOM").output("version", "1.33");
         case
     };
     let follows = Target { version: Some("1.34".into()), replace: true, ..Target::default() };
     let cases = [
-        ("a release that EKS has just refused", Case { verdict: asked_in_vain(), ..Case::new() }),
-        ("a release that EKS does not take yet", refused(Case::new())),
-        ("an AMI of one's own that does not follow", own_image(Case { target: follows, ..Case::new() })),
-        ("as asked", Case::new()),
-        ("nodes not known", Case { nodes: NodesObservation::default(), ..Case::new() }),
+        ("a release that EKS has just refused", Case { verdict: rejected_release(), ..Case::new() }),
+        ("a release that EKS does not accept yet", refused(Case::new())),
+        ("a custom AMI that does not follow", own_image(Case { target: follows, ..Case::new() })),
+        ("matches the spec", Case::new()),
+        ("nodes unknown", Case { nodes: NodesObservation::default(), ..Case::new() }),
         ("settings change", updating("ConfigUpdate")),
         ("nodes are replaced", Case { nodes: mixed(), ..updating("VersionUpdate") }),
-        ("nodes are replaced, and not known", Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") }),
-        ("pods stay", pending),
-        ("pods stay: blocked", Case { verdict: blocked, ..stuck().0 }),
+        ("nodes are replaced, and unknown", Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") }),
+        ("pods are not evicted", pending),
+        ("pods are not evicted: blocked", Case { verdict: blocked, ..stuck().0 }),
         (
             "version ahead of the control plane",
             Case {
-                target: held(UpdateHold::ControlPlane("version 1.35 waits for the control plane".into())),
+                target: target_held(UpdateHold::ControlPlane("version 1.35 waits for the control plane".into())),
                 ..Case::new()
             },
         ),
         (
             "outside a window",
-            Case { target: held(UpdateHold::Window("version 1.34 waits for a window".into())), ..Case::new() },
+            Case { target: target_held(UpdateHold::Window("version 1.34 waits for a window".into())), ..Case::new() },
         ),
         ("newer release outside a window", newer(Case { target: Target::default(), ..Case::new() })),
         ("kubectl scale", Case { scaling: json!({"min": 2, "max": 5, "desired": 5}), ..Case::new() }),
     ];
-    let told = cases.map(|(name, case)| format!("{name}\n{}", case.told())).join("\n");
-    insta::assert_snapshot!(told);
+    let text = cases.map(|(name, case)| format!("{name}\n{}", case.format_status())).join("\n");
+    insta::assert_snapshot!(text);
 }
 
 #[test]
-fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_that_was() {
+fn node_waits_restart_with_each_joined_or_replaced_node() {
     let of = |nodes| Kubelets { nodes, example: "a".into() };
-    let seen = |total, ready, old, new| {
+    let nodes = |total, ready, old, new| {
         let kubelets = [("v1.33.7-eks-1".to_owned(), of(old)), ("v1.34.4-eks-1".to_owned(), of(new))];
         let kubelets = kubelets.into_iter().filter(|(_, kubelets)| kubelets.nodes > 0).collect();
         NodesObservation { count: Some(Count { total, ready, cordoned: 0, kubelets }), ..NodesObservation::default() }
     };
     assert_eq!(Case::new().waits(), [""; 0]);
-    let missing = Case { nodes: seen(2, 1, 2, 0), ..Case::new() };
+    let missing = Case { nodes: nodes(2, 1, 2, 0), ..Case::new() };
     assert_eq!(missing.waits(), ["1 of 3 nodes are Ready (Joining)"]);
-    let replaced = Case { nodes: seen(4, 4, 1, 3), ..updating("VersionUpdate") };
+    let replaced = Case { nodes: nodes(4, 4, 1, 3), ..updating("VersionUpdate") };
     let on = "node group web: updating, update u-1: 1 on v1.33.7-eks-1, 3 on v1.34.4-eks-1 (Replacing)";
     assert_eq!(replaced.waits(), [on]);
-    // Nobody knows how far it is: all of it has its time.
+    // The progress is unknown: the deadline covers the whole group.
     let unknown = Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") };
     assert_eq!(unknown.waits(), ["node group web: updating, update u-1 (Aws(900s))"]);
     let target = Target { on_hold: Some(UpdateHold::ControlPlane("1.35".into())), ..Target::default() };

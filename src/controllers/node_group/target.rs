@@ -1,4 +1,4 @@
-//! What the nodes of a group may become now: as the cluster's upgrade has come to them, and as its windows allow. Pure.
+//! The versions that the nodes of a group may change to now, by its cluster's upgrade and maintenance windows. Pure.
 
 use jiff::Timestamp;
 
@@ -8,14 +8,14 @@ use crate::resources::node_group::{Target, UpdateHold};
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{WindowState, Windows, node_group};
 
-/// What may be done now, and when to look again because a window opens.
+/// The target, and when to requeue because a window opens.
 pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Target, Option<Timestamp>) {
-    // A mistake in the windows stalls the cluster: until it is put right, nothing that waits for one begins.
+    // An invalid window stalls the cluster: until it is fixed, nothing that waits for a window starts.
     let window = Windows::parse(&cluster.spec.upgrade.windows)
         .map_or(WindowState::Closed { opens: None }, |windows| windows.state(now));
     let status = cluster.status.as_ref();
     let control_plane: Option<KubernetesVersion> = status.and_then(|status| status.version.as_deref()?.parse().ok());
-    // Where it goes back, nothing follows to where it does not stay.
+    // On a rollback, no node group follows to a version that the control plane leaves.
     let control_plane = control_plane.map(|at| cluster.spec.version().map_or(at, |goal| at.min(goal)));
     let has: Option<KubernetesVersion> =
         group.status.as_ref().and_then(|status| status.version.as_deref()?.parse().ok());
@@ -31,8 +31,7 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
         let why = format!("version {wanted} waits for the control plane, which is at {control_plane}");
         target.on_hold = Some(UpdateHold::ControlPlane(why));
     } else if let (true, Some(opens), Some(wanted), Some(_)) = (moves, closed, wanted, has) {
-        let opens =
-            opens.map_or("none opens any more".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
+        let opens = opens.map_or("none opens again".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
         target.on_hold = Some(UpdateHold::Window(format!("version {wanted} waits for a maintenance window: {opens}")));
     } else {
         target.version = wanted.map(|wanted| wanted.to_string());
@@ -41,8 +40,8 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     (target, opens)
 }
 
-/// The version that the group is to have now: its own, or the one that the cluster's upgrade lets it go to; and one on the
-/// way to its own where the control plane could not go on without it.
+/// The version that the group must have now: its own, or the one that the cluster's upgrade allows it; or one on the
+/// way to its own where the control plane could not continue without it.
 fn wanted(
     group: &NodeGroup,
     cluster: &EksCluster,
@@ -51,12 +50,13 @@ fn wanted(
 ) -> Option<KubernetesVersion> {
     let own = group.spec.version().ok().flatten();
     let policy = cluster.spec.upgrade.node_groups;
-    let told = cluster.status.as_ref().and_then(|status| status.upgrade.as_ref()?.node_group_version.as_deref());
-    let told: Option<KubernetesVersion> = told.and_then(|told| told.parse().ok());
+    let allowed = cluster.status.as_ref().and_then(|status| status.upgrade.as_ref()?.node_group_version.as_deref());
+    let allowed: Option<KubernetesVersion> = allowed.and_then(|allowed| allowed.parse().ok());
     let there = has.zip(control_plane);
-    let goes_to = there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, told));
-    // Told before the policy was changed.
-    goes_to.or(own).or(told.filter(|_| policy == FollowPolicy::Follow))
+    let allowed_target =
+        there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, allowed));
+    // Allowed before the policy was changed.
+    allowed_target.or(own).or(allowed.filter(|_| policy == FollowPolicy::Follow))
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_may_become() {
+    fn target_versions_of_nodes() {
         // Sunday, 22 November 2026, noon.
         let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
         let any_time = json!({});
@@ -94,15 +94,23 @@ mod tests {
         let manual = json!({"nodeGroups": "Manual"});
         let cases = [
             ("follows", cluster(any_time.clone(), "1.34"), group(None, "1.33")),
-            ("is there", cluster(any_time.clone(), "1.34"), group(None, "1.34")),
+            ("up to date", cluster(any_time.clone(), "1.34"), group(None, "1.34")),
             ("not released yet", cluster(any_time.clone(), ""), group(None, "1.33")),
-            ("has its own", cluster(any_time.clone(), "1.34"), group(Some("1.33"), "1.32")),
-            ("its own is ahead", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.34")),
-            ("its own is ahead, and it is taken along", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.31")),
-            ("its own is ahead, and it is not", cluster(any_time, ""), group(Some("1.35"), "1.31")),
+            ("has its own version", cluster(any_time.clone(), "1.34"), group(Some("1.33"), "1.32")),
+            ("its own version is ahead", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.34")),
+            (
+                "its own version is ahead, and the upgrade includes it",
+                cluster(any_time.clone(), "1.34"),
+                group(Some("1.35"), "1.31"),
+            ),
+            (
+                "its own version is ahead, and the upgrade excludes it",
+                cluster(any_time, ""),
+                group(Some("1.35"), "1.31"),
+            ),
             ("outside the window", cluster(saturdays.clone(), "1.34"), group(None, "1.33")),
-            ("at rest outside", cluster(saturdays, "1.34"), group(None, "1.34")),
-            ("by hand", cluster(manual, "1.34"), group(None, "1.33")),
+            ("steady outside the window", cluster(saturdays, "1.34"), group(None, "1.34")),
+            ("manual", cluster(manual, "1.34"), group(None, "1.33")),
         ];
         let table = cases.map(|(name, cluster, group)| {
             let (Target { version, replace, on_hold, .. }, opens) = target(&group, &cluster, now);

@@ -1,9 +1,9 @@
-//! What can be said of a NodeGroup's spec before any call. Pure.
+//! Validates what can be judged of a NodeGroup's spec before any call. Pure.
 
 use crate::api::{NodeGroup, Reason};
 use crate::controllers::account::Refusal;
 
-/// What can be judged before any call.
+/// Validates the spec.
 pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
     let spec = &group.spec;
     spec.version().map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.version: {error}")))?;
@@ -13,7 +13,7 @@ pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
         let message = "spec.scaling: min, desired and max must be in this order";
         return Err(Refusal::new(Reason::InvalidSpec, message));
     }
-    // Fields that are part of the API and not acted upon yet: said, never ignored.
+    // Fields that are part of the API and not implemented yet are rejected; none is ignored silently.
     match crate::api::unsupported::of_node_group(spec).message() {
         Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
         None => Ok(()),

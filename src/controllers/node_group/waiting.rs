@@ -11,27 +11,27 @@ use crate::engine::Goal;
 use crate::gitops::nodes::Count;
 use crate::resources::node_group::UpdateHold;
 
-/// What is waited for, where the node group stands as `overall`.
+/// What is waited for, when the node group's state is `overall`.
 pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     let Input { key, plan, memory, nodes, target, now, .. } = input;
     let mut waits = waiting_on::of_plan(plan, memory, *now);
     if replaces_nodes(memory, key) {
         for wait in &mut waits {
-            replacing(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
+            extend_replacement_wait(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
         }
     }
     if plan.goal != Goal::Present || !waits.is_empty() {
         return waits;
     }
     match overall {
-        Overall::Ready(_) => waits.extend(joining(input)),
-        Overall::Reconciling(says) if says.reason == Reason::WaitingForCluster => {
+        Overall::Ready(_) => waits.extend(joining_wait(input)),
+        Overall::Reconciling(condition) if condition.reason == Reason::WaitingForCluster => {
             if let Some(UpdateHold::ControlPlane(why)) = &target.on_hold {
                 waits.push(Wait {
                     on: "waiting for a version of the control plane".to_owned(),
                     kind: Kind::ControlPlaneVersion,
                     since: None,
-                    reason: says.reason,
+                    reason: condition.reason,
                     says: why.clone(),
                     advice: "set spec.version of its EksCluster to that version, or lower its own".to_owned(),
                 });
@@ -42,12 +42,12 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     waits
 }
 
-/// How long a node takes to be replaced, its Pods moved.
-const A_NODE: Duration = Duration::from_secs(300);
+/// How long replacing a node takes, including its Pods.
+const PER_NODE: Duration = Duration::from_secs(300);
 
-/// A group of many nodes takes hours: it is stuck when no other node comes for long; where that cannot be seen, when all together take
-/// long.
-fn replacing(wait: &mut Wait, count: Option<&Count>, desired: i32) {
+/// A group of many nodes takes hours: it is stuck when no further node is replaced for long or, where that cannot be
+/// observed, when all together take long.
+fn extend_replacement_wait(wait: &mut Wait, count: Option<&Count>, desired: i32) {
     let Kind::Aws(expected) = wait.kind else { return };
     match count.filter(|count| count.kubelets.len() > 1) {
         Some(count) => {
@@ -55,7 +55,7 @@ fn replacing(wait: &mut Wait, count: Option<&Count>, desired: i32) {
             (wait.kind, wait.since) = (Kind::Replacing, None);
         }
         None => {
-            let all = A_NODE.saturating_mul(u32::try_from(desired).unwrap_or_default());
+            let all = PER_NODE.saturating_mul(u32::try_from(desired).unwrap_or_default());
             wait.kind = Kind::Aws(expected.max(all));
         }
     }
@@ -71,8 +71,8 @@ fn desired(input: &Input<'_>) -> Option<i32> {
     input.memory.observed(input.key)?.outputs.get("desired")?.parse().ok()
 }
 
-/// Nodes that are to be Ready and are not.
-fn joining(input: &Input<'_>) -> Option<Wait> {
+/// Nodes that should be Ready and are not.
+fn joining_wait(input: &Input<'_>) -> Option<Wait> {
     let count = input.nodes.count.as_ref()?;
     let desired = desired(input)?;
     (count.ready < desired).then(|| Wait {
@@ -81,8 +81,8 @@ fn joining(input: &Input<'_>) -> Option<Wait> {
         since: None,
         reason: Reason::WaitingForNodes,
         says: format!("{} nodes are registered", count.total),
-        advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the control plane: \
-                 subnets, routes, security groups, role, launch template"
+        advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the \
+                 control plane: subnets, routes, security groups, role, launch template"
             .to_owned(),
     })
 }

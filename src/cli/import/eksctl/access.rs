@@ -1,4 +1,4 @@
-//! Who may use the cluster: `accessConfig`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
+//! Access to the cluster: `accessConfig`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
 
 use serde_json::{Value, json};
 
@@ -14,23 +14,26 @@ pub fn access(file: &mut Section<'_>) -> Value {
         match section.some_text("authenticationMode").as_deref() {
             Some("API") => mode = "Api",
             Some("API_AND_CONFIG_MAP") | None => {}
-            Some("CONFIG_MAP") => section.differs(
+            Some("CONFIG_MAP") => section.report_difference(
                 "authenticationMode",
-                "became ApiAndConfigMap, which takes the ConfigMap aws-auth and access entries: new clusters need them",
+                "became ApiAndConfigMap, which accepts the ConfigMap aws-auth and access entries: new clusters need \
+                 entries",
             ),
             Some(other) => {
                 let why = format!("{other:?} is none of API, API_AND_CONFIG_MAP, CONFIG_MAP");
-                section.wrong("authenticationMode", why);
+                section.report_mistake("authenticationMode", why);
             }
         }
         section.refuse_unless(
             "bootstrapClusterCreatorAdminPermissions",
             true,
-            "the operator comes in as the principal that made the cluster, to install Flux",
+            "the operator gets access as the principal that created the cluster, to install Flux",
         );
         for mut item in section.sections("accessEntries") {
             if let Some(type_) = item.some_text("type").filter(|type_| type_ != "STANDARD") {
-                item.leave(&format!("type {type_} is for nodes, whose access entries EKS and Keelson make themselves"));
+                item.leave(&format!(
+                    "type {type_} is for nodes, whose access entries EKS and Keelson create themselves"
+                ));
             } else if let Some(entry) = access_entry(&mut item) {
                 entries.push(entry);
             }
@@ -41,7 +44,7 @@ pub fn access(file: &mut Section<'_>) -> Value {
             if entries.iter().any(|other| other["principalArn"] == entry["principalArn"]) {
                 item.leave("the principal has an entry already");
             } else {
-                item.differs("arn", "became an access entry: the ConfigMap aws-auth is not written");
+                item.report_difference("arn", "became an access entry: the ConfigMap aws-auth is not written");
                 entries.push(entry);
             }
         }
@@ -55,7 +58,7 @@ pub fn access(file: &mut Section<'_>) -> Value {
 
 fn access_entry(item: &mut Section<'_>) -> Option<Value> {
     let Some(principal) = item.some_text("principalARN") else {
-        item.wrong("principalARN", "is missing");
+        item.report_mistake("principalARN", "is missing");
         return None;
     };
     let mut entry = json!({"principalArn": principal});
@@ -72,7 +75,7 @@ fn access_entry(item: &mut Section<'_>) -> Option<Value> {
 
 fn access_policy(mut policy: Section<'_>) -> Option<Value> {
     let Some(arn) = policy.some_text("policyARN") else {
-        policy.wrong("policyARN", "is missing");
+        policy.report_mistake("policyARN", "is missing");
         return None;
     };
     let Some(mut scope) = policy.section("accessScope") else { return Some(json!({"policyArn": arn})) };
@@ -80,7 +83,7 @@ fn access_policy(mut policy: Section<'_>) -> Option<Value> {
         Some("namespace") => "Namespace",
         Some("cluster") | None => "Cluster",
         Some(other) => {
-            scope.wrong("type", format!("{other:?} is neither cluster nor namespace"));
+            scope.report_mistake("type", format!("{other:?} is neither cluster nor namespace"));
             return None;
         }
     };
@@ -91,27 +94,28 @@ fn access_policy(mut policy: Section<'_>) -> Option<Value> {
     Some(json!({"policyArn": arn, "scope": wanted}))
 }
 
-/// A line of the ConfigMap aws-auth as an access entry, which does the same.
+/// A line of the ConfigMap aws-auth as an equivalent access entry.
 fn mapped(item: &mut Section<'_>) -> Option<Value> {
     for field in ["account", "serviceName", "namespace"] {
-        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the ConfigMap in Git";
+        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the \
+                   ConfigMap in Git";
         item.refuse(field, why);
     }
-    // Access entries have one entry for a principal in any case.
+    // A principal never has more than one access entry.
     item.flag("noDuplicateARNs");
     let arn = item.some_text("arn");
     let (groups, username) = (item.texts("groups").unwrap_or_default(), item.some_text("username"));
     let arn = arn?;
     if let Some(username) = username {
         let why = format!("{username:?}: Keelson leaves the user name to EKS, which takes the principal's ARN");
-        item.left_out("username", why);
+        item.report_left_out("username", why);
     }
     let mut entry = json!({"principalArn": arn});
     let (masters, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group == "system:masters");
     let (system, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.starts_with("system:"));
     if !system.is_empty() {
         let why = format!("{}: EKS refuses system: groups in access entries", system.join(", "));
-        item.left_out("groups", why);
+        item.report_left_out("groups", why);
     }
     if !masters.is_empty() {
         let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
@@ -131,25 +135,25 @@ pub fn pod_identities(iam: &mut Section<'_>) -> Vec<Value> {
 fn pod_identity(mut item: Section<'_>) -> Option<Value> {
     let (namespace, account) = (item.some_text("namespace"), item.some_text("serviceAccountName"));
     let Some(role) = item.some_text("roleARN") else {
-        let whose = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
+        let service_account = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
         item.leave(&format!(
-            "{whose} has no roleARN, and Keelson makes no IAM roles for workloads: make the role, which must trust \
-             pods.eks.amazonaws.com, and list it under podIdentities"
+            "{service_account} has no roleARN, and Keelson creates no IAM roles for workloads: create the role, which \
+             must trust pods.eks.amazonaws.com, and list it under podIdentities"
         ));
         return None;
     };
     let (Some(namespace), Some(account)) = (namespace, account) else {
-        item.wrong("namespace", "namespace and serviceAccountName must both be set");
+        item.report_mistake("namespace", "namespace and serviceAccountName must both be set");
         return None;
     };
-    item.refuse_unless("createServiceAccount", false, "Keelson makes no ServiceAccounts: keep it in Git");
+    item.refuse_unless("createServiceAccount", false, "Keelson creates no ServiceAccounts: keep it in Git");
     refuse_the_rest(&mut item);
     Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
 }
 
-/// What of a pod identity association has no counterpart, a role being named.
+/// Refuses the fields of a pod identity association that have no counterpart; its role is named.
 pub fn refuse_the_rest(item: &mut Section<'_>) {
-    const WHY: &str = "says how eksctl makes a role, and a role is named already";
+    const WHY: &str = "configures a role that eksctl would create, and a role is already set";
     for field in [
         "roleName",
         "permissionsBoundaryARN",
@@ -161,9 +165,9 @@ pub fn refuse_the_rest(item: &mut Section<'_>) {
         item.refuse(field, WHY);
     }
     item.refuse_each(&[
-        ("targetRoleARN", "Keelson knows no second role in another account"),
-        ("policy", "Keelson knows no further policy on the session"),
-        ("tags", "pod identity associations carry the cluster's tags"),
+        ("targetRoleARN", "Keelson does not support a second role in another account"),
+        ("policy", "Keelson does not support a policy on the session"),
+        ("tags", "pod identity associations get the cluster's tags"),
     ]);
-    item.refuse_unless("disableSessionTags", false, "Keelson leaves session tags as EKS has them");
+    item.refuse_unless("disableSessionTags", false, "Keelson does not manage session tags");
 }

@@ -4,15 +4,15 @@ use serde_json::{Map, Value, json};
 
 use super::section::Section;
 
-/// Add-ons that eksctl makes unless told otherwise.
+/// Add-ons that eksctl creates by default.
 const ALWAYS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "metrics-server"];
 /// Those of them that a cluster in EKS Auto Mode gets too.
 const WITH_AUTO_MODE: [&str; 1] = ["metrics-server"];
 /// Partitions whose regions have no metrics-server.
 const WITHOUT_METRICS_SERVER: [&str; 4] = ["cn-", "us-gov-", "us-iso", "eu-isoe-"];
 
-const NO_ROLES: &str = "Keelson makes no IAM roles for add-ons: make the role and name it in serviceAccountRoleArn (IRSA) or \
-                        podIdentityRoleArn";
+const NO_ROLES: &str = "Keelson creates no IAM roles for add-ons: create the role and set it in serviceAccountRoleArn \
+                        (IRSA) or podIdentityRoleArn";
 
 /// `spec.addons`.
 pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Value> {
@@ -38,7 +38,7 @@ pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Valu
 
 fn addon(mut item: Section<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
-        item.wrong("name", "is missing");
+        item.report_mistake("name", "is missing");
         return None;
     };
     let mut addon = json!({"name": name.to_lowercase()});
@@ -48,10 +48,11 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
         Some(exact) => {
             addon["version"] = json!(exact);
             if !exact.contains("-eksbuild.") || !exact.starts_with('v') {
-                item.differs(
+                item.report_difference(
                     "version",
                     format!(
-                        "eksctl completes {exact:?}; Keelson takes a version as `aws eks describe-addon-versions` writes it"
+                        "eksctl completes {exact:?}; Keelson needs a full version from `aws eks \
+                         describe-addon-versions`"
                     ),
                 );
             }
@@ -62,12 +63,14 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
         Some("none") => addon["conflicts"] = json!("None"),
         Some("overwrite") => addon["conflicts"] = json!("Overwrite"),
         Some("preserve") => addon["conflicts"] = json!("Preserve"),
-        Some(other) => item.wrong("resolveConflicts", format!("{other:?} is none of none, overwrite, preserve")),
+        Some(other) => {
+            item.report_mistake("resolveConflicts", format!("{other:?} is none of none, overwrite, preserve"))
+        }
     }
     if let Some(text) = item.some_text("configurationValues") {
         match serde_saphyr::from_str::<Map<String, Value>>(&text) {
             Ok(values) => addon["configuration"] = Value::Object(values),
-            Err(_) => item.wrong("configurationValues", "is neither JSON nor YAML of a mapping"),
+            Err(_) => item.report_mistake("configurationValues", "is neither JSON nor YAML of a mapping"),
         }
     }
     if let Some(role) = item.some_text("serviceAccountRoleARN") {
@@ -79,13 +82,14 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
     for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
         item.refuse(field, NO_ROLES);
     }
-    const LISTING: &str = "narrows what `eksctl utils describe-addon-versions` lists, and says nothing of the add-on";
+    const LISTING: &str =
+        "filters what `eksctl utils describe-addon-versions` lists, and does not configure the add-on";
     item.refuse_each(&[
         (
             "permissionsBoundary",
-            "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it",
+            "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
         ),
-        ("tags", "add-ons carry the cluster's tags"),
+        ("tags", "add-ons get the cluster's tags"),
         ("namespaceConfig", "Keelson leaves an add-on's namespace to EKS"),
         ("publishers", LISTING),
         ("types", LISTING),
@@ -99,7 +103,7 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
     let mut associations = item.sections("podIdentityAssociations");
     if associations.len() > 1 {
         for association in associations {
-            association.leave("an add-on of Keelson has one role by pod identity: list the others under podIdentities");
+            association.leave("Keelson gives an add-on one role by pod identity: list the others under podIdentities");
         }
         return None;
     }
@@ -112,12 +116,15 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
     let (namespace, account) = (only.some_text("namespace"), only.some_text("serviceAccountName"));
     if let Some(account) = account {
         let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        only.differs(
+        only.report_difference(
             "serviceAccountName",
-            format!("Keelson gives the role to the service account that EKS names for the add-on, be it {namespace}{account} or not"),
+            format!(
+                "Keelson gives the role to the service account that EKS defines for the add-on, whether or not \
+                     that is {namespace}{account}"
+            ),
         );
     }
-    only.refuse_unless("createServiceAccount", false, "the add-on brings its ServiceAccount");
+    only.refuse_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
     Some(role)
 }
 
@@ -128,13 +135,13 @@ pub fn fargate_profiles(file: &mut Section<'_>) -> Vec<Value> {
 
 fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
-        item.wrong("name", "is missing");
+        item.report_mistake("name", "is missing");
         return None;
     };
     let mut selectors = Vec::new();
     for mut selector in item.sections("selectors") {
         let Some(namespace) = selector.some_text("namespace") else {
-            selector.wrong("namespace", "is missing");
+            selector.report_mistake("namespace", "is missing");
             continue;
         };
         let mut wanted = json!({"namespace": namespace});
@@ -144,10 +151,10 @@ fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
         selectors.push(wanted);
     }
     item.refuse_each(&[
-        ("podExecutionRoleARN", "Keelson makes the role of Fargate's Pods itself"),
-        ("subnets", "profiles are on the cluster's private subnets"),
-        ("tags", "profiles carry the cluster's tags"),
-        ("status", "is what eksctl saw, and not wanted by anyone"),
+        ("podExecutionRoleARN", "Keelson creates the role of Fargate's Pods itself"),
+        ("subnets", "profiles use the cluster's private subnets"),
+        ("tags", "profiles get the cluster's tags"),
+        ("status", "is a state that eksctl reports, not a setting"),
     ]);
     Some(json!({"name": name, "selectors": selectors}))
 }

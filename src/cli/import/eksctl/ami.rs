@@ -1,6 +1,6 @@
-//! EKS's AMI type for eksctl's family of images and the instance types. Pure.
+//! Maps eksctl's AMI family and the instance types to EKS's AMI type. Pure.
 
-/// The AMI type; `None`: EKS has none for the family, whose images need a launch template.
+/// The AMI type; `None`: EKS has none for the family, which needs a launch template.
 pub fn ami_type(family: &str, instance_types: &[String]) -> Option<String> {
     let machine = Machine::of(instance_types);
     Some(match family {
@@ -35,14 +35,14 @@ struct Machine {
 }
 
 impl Machine {
-    /// Of the first type with a GPU or Neuron chip, else of the first.
+    /// From the first type with a GPU or Neuron chip, else from the first.
     fn of(instance_types: &[String]) -> Self {
         let machines = || instance_types.iter().map(|name| Self::called(name));
         let special = machines().find(|machine| !matches!(machine.chips, Chips::Usual));
         special.or_else(|| machines().next()).unwrap_or(Self { arm: false, chips: Chips::Usual })
     }
 
-    /// As EC2 names its types: a family of letters, a generation, then letters of which `g` is Graviton.
+    /// Parses EC2's type names: letters of the family, a generation, then attributes, of which `g` is Graviton.
     fn called(name: &str) -> Self {
         let family = name.split('.').next().unwrap_or_default();
         let at = family.find(|c: char| c.is_ascii_digit()).unwrap_or(family.len());
@@ -50,7 +50,7 @@ impl Machine {
         let attributes = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let chips = match letters {
             "inf" | "trn" => Chips::Neuron,
-            // g4ad has AMD's.
+            // g4ad has AMD GPUs.
             "g" if attributes.starts_with('a') => Chips::Usual,
             "g" | "gr" | "p" => Chips::Nvidia,
             _ => Chips::Usual,
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ami_type_fits_family_and_machine() {
+    fn ami_type_matches_family_and_instance_types() {
         for (family, types, expected) in [
             ("AmazonLinux2023", "m5.large", Some("AL2023_x86_64_STANDARD")),
             ("AmazonLinux2023", "m7i-flex.large", Some("AL2023_x86_64_STANDARD")),

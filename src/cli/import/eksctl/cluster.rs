@@ -1,4 +1,4 @@
-//! The whole file as an EksCluster and its NodeGroups. Pure.
+//! Converts the whole file to an EksCluster and its NodeGroups. Pure.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::cli::import::{Placing, names};
 
 const LOG_TYPES: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
 const AUTO_MODE_POOLS: [&str; 2] = ["general-purpose", "system"];
-const BOUNDARY: &str = "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it";
+const BOUNDARY: &str = "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it";
 
 /// The objects.
 pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
@@ -56,7 +56,8 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
         .collect();
     for group in file.sections("nodeGroups") {
         group.leave(
-            "self-managed nodes: Keelson makes EKS managed node groups only; move it to managedNodeGroups, and convert again",
+            "self-managed nodes: Keelson creates EKS managed node groups only; move it to managedNodeGroups, and \
+             convert again",
         );
     }
     refuse_the_rest(&mut file);
@@ -67,23 +68,23 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
     all
 }
 
-/// Metadata of the EksCluster, its name still EKS's, and what of the spec stands there.
+/// Metadata of the EksCluster, still with its name in EKS, and the spec fields of eksctl's `metadata`.
 fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     let (mut metadata, mut spec) = (json!({}), json!({}));
     if !file.has("metadata") {
-        file.wrong("metadata", "is missing");
+        file.report_mistake("metadata", "is missing");
     }
     let Some(mut section) = file.section("metadata") else { return (metadata, spec) };
     for field in ["name", "region"] {
         if !section.has(field) {
-            section.wrong(field, "is missing");
+            section.report_mistake(field, "is missing");
         }
     }
     if !section.has("version") {
-        section.wrong(
+        section.report_mistake(
             "version",
-            "is missing, and Keelson does not choose one: write that of the cluster (`aws eks describe-cluster --name NAME \
-             --query cluster.version`), or the one to make",
+            "is missing, and Keelson does not choose one: set that of the cluster (`aws eks describe-cluster --name \
+             NAME --query cluster.version`), or the one to create",
         );
     }
     metadata["name"] = json!(section.text("name"));
@@ -91,7 +92,7 @@ fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     match section.text("version").map(|version| version.parse::<KubernetesVersion>()) {
         None => {}
         Some(Ok(version)) => spec["version"] = json!(version.to_string()),
-        Some(Err(error)) => section.wrong("version", error.to_string()),
+        Some(Err(error)) => section.report_mistake("version", error.to_string()),
     }
     if let Some(annotations) = section.map("annotations").filter(|annotations| !annotations.is_empty()) {
         metadata["annotations"] = json!(annotations);
@@ -102,17 +103,18 @@ fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     }
     if section.flag("forceUpdateVersion") == Some(true) {
         spec["upgrade"] = json!({"insights": "Warn"});
-        section.differs("forceUpdateVersion", "became upgrade.insights: Warn, which holds for every upgrade");
+        section
+            .report_difference("forceUpdateVersion", "became upgrade.insights: Warn, which applies to every upgrade");
     }
-    section.refuse("rollbackConfig", "Keelson rolls back only when a person lowers version (upgrade.allowRollback)");
-    section.refuse("accountID", "the account is named by an AwsAccount: --account-ref");
+    section.refuse("rollbackConfig", "Keelson rolls back only when you lower version (upgrade.allowRollback)");
+    section.refuse("accountID", "an AwsAccount defines the account: --account-ref");
     (metadata, spec)
 }
 
 fn logging(file: &mut Section<'_>) -> Option<Vec<String>> {
     let mut section = file.section("cloudWatch")?;
     let mut logging = section.section("clusterLogging")?;
-    logging.refuse("logRetentionInDays", "Keelson does not touch the log group: set its retention in CloudWatch");
+    logging.refuse("logRetentionInDays", "Keelson does not manage the log group: set its retention in CloudWatch");
     let types = logging.texts("enableTypes")?;
     let all = types.iter().any(|type_| type_ == "all" || type_ == "*");
     Some(if all { LOG_TYPES.map(str::to_owned).to_vec() } else { types })
@@ -124,12 +126,12 @@ fn kubernetes_network(file: &mut Section<'_>, spec: &mut Value, exists: bool) {
     match section.some_text("ipFamily").map(|family| family.to_lowercase()).as_deref() {
         None | Some("ipv4") => {}
         Some("ipv6") if exists => kubernetes["ipFamily"] = json!("IPv6"),
-        Some("ipv6") => section.left_out(
+        Some("ipv6") => section.report_left_out(
             "ipFamily",
-            "Keelson makes no VPC for IPv6: name subnets with an IPv6 range in network.existing, or this becomes an IPv4 cluster, \
-             which cannot be changed later",
+            "Keelson creates no VPC for IPv6: set subnets with an IPv6 range in network.existing, or this becomes an \
+             IPv4 cluster, which cannot be changed later",
         ),
-        Some(other) => section.wrong("ipFamily", format!("{other:?} is neither IPv4 nor IPv6")),
+        Some(other) => section.report_mistake("ipFamily", format!("{other:?} is neither IPv4 nor IPv6")),
     }
     if let Some(range) = section.some_text("serviceIPv4CIDR") {
         kubernetes["serviceCidr"] = json!(range);
@@ -144,12 +146,12 @@ fn auto_mode(file: &mut Section<'_>, spec: &mut Value) -> bool {
     let Some(mut section) = file.section("autoModeConfig") else { return false };
     let enabled = section.flag("enabled").unwrap_or_default();
     let pools = section.texts("nodePools");
-    section.refuse("nodeRoleARN", "Keelson makes the role of EKS Auto Mode's nodes itself");
+    section.refuse("nodeRoleARN", "Keelson creates the role of EKS Auto Mode's nodes itself");
     section.refuse("permissionsBoundaryARN", BOUNDARY);
     if enabled {
         spec["autoMode"] = json!({"nodePools": pools.unwrap_or_else(|| AUTO_MODE_POOLS.map(str::to_owned).to_vec())});
     } else if pools.is_some_and(|pools| !pools.is_empty()) {
-        section.left_out("nodePools", "autoModeConfig.enabled is not true");
+        section.report_left_out("nodePools", "autoModeConfig.enabled is not true");
     }
     enabled
 }
@@ -171,20 +173,20 @@ fn iam(file: &mut Section<'_>, spec: &mut Value) {
     for mut account in iam.sections("serviceAccounts") {
         let metadata = account.value("metadata").unwrap_or_default();
         let part = |field: &str| metadata[field].as_str().unwrap_or("default");
-        let whose = format!("{}/{}", part("namespace"), part("name"));
+        let service_account = format!("{}/{}", part("namespace"), part("name"));
         account.leave(&format!(
-            "{whose}: Keelson makes neither IAM roles of workloads nor ServiceAccounts: keep the ServiceAccount in Git, with its \
-             role as annotation (IRSA needs oidcProvider: true) or under podIdentities"
+            "{service_account}: Keelson creates neither IAM roles of workloads nor ServiceAccounts: keep the \
+             ServiceAccount in Git, with its role as annotation (IRSA needs oidcProvider: true) or under podIdentities"
         ));
     }
     iam.refuse_each(&[
         ("serviceRolePermissionsBoundary", BOUNDARY),
-        ("fargatePodExecutionRoleARN", "Keelson makes the role of Fargate's Pods itself"),
+        ("fargatePodExecutionRoleARN", "Keelson creates the role of Fargate's Pods itself"),
         ("fargatePodExecutionRolePermissionsBoundary", BOUNDARY),
     ]);
-    let with_role = "the cluster's role that is named must have it itself: Keelson does not change it";
-    let without = "the role that Keelson makes has AmazonEKSClusterPolicy only: for security groups of Pods, make a role with \
-                   AmazonEKSVPCResourceController too and name it in roleArn";
+    let with_role = "the cluster's own role must already have it: Keelson does not change that role";
+    let without = "the role that Keelson creates has AmazonEKSClusterPolicy only: for security groups of Pods, create \
+                   a role that also has AmazonEKSVPCResourceController and set it in roleArn";
     iam.refuse_unless("vpcResourceControllerPolicy", false, if role.is_some() { with_role } else { without });
 }
 
@@ -194,7 +196,7 @@ fn control_plane(file: &mut Section<'_>, spec: &mut Value) {
             None => {}
             Some("STANDARD") => spec["supportType"] = json!("Standard"),
             Some("EXTENDED") => spec["supportType"] = json!("Extended"),
-            Some(other) => section.wrong("supportType", format!("{other:?} is neither STANDARD nor EXTENDED")),
+            Some(other) => section.report_mistake("supportType", format!("{other:?} is neither STANDARD nor EXTENDED")),
         }
     }
     if let Some(key) = file.section("secretsEncryption").and_then(|mut section| section.some_text("keyARN")) {
@@ -212,20 +214,20 @@ fn control_plane(file: &mut Section<'_>, spec: &mut Value) {
 }
 
 fn refuse_the_rest(file: &mut Section<'_>) {
-    const FLAGS: &str = "Keelson does not set flags of the control plane's own parts";
+    const FLAGS: &str = "Keelson does not set flags of the control plane's components";
     file.refuse_each(&[
-        ("localZones", "Keelson makes subnets in availability zones only"),
+        ("localZones", "Keelson creates subnets in availability zones only"),
         (
             "identityProviders",
-            "Keelson knows access by IAM only: associate the OIDC provider by hand, it is left alone",
+            "Keelson supports access by IAM only: associate the OIDC provider manually; Keelson does not touch it",
         ),
         ("karpenter", "Keelson installs Flux, and Flux the rest: keep Karpenter and its roles in Git"),
-        ("outpost", "Keelson makes no control planes on Outposts"),
-        ("remoteNetworkConfig", "Keelson knows no hybrid nodes"),
-        ("capabilities", "Keelson knows no EKS capabilities"),
+        ("outpost", "Keelson creates no control planes on Outposts"),
+        ("remoteNetworkConfig", "Keelson does not support hybrid nodes"),
+        ("capabilities", "Keelson does not support EKS capabilities"),
         ("kubeAPIServerConfig", FLAGS),
         ("kubeSchedulerConfig", FLAGS),
         ("kubeControllerManagerConfig", FLAGS),
-        ("git", "is of an eksctl before Flux 2: write gitops.flux"),
+        ("git", "is for Flux 1: use gitops.flux"),
     ]);
 }

@@ -1,11 +1,11 @@
-//! `gitops.flux`: what `flux bootstrap` would be told, as `spec.gitops.flux`. Pure.
+//! `gitops.flux`: the flags of `flux bootstrap` as `spec.gitops.flux`. Pure.
 
 use serde_json::{Value, json};
 
 use super::section::Section;
 use crate::api::gitops::{FLUX_COMPONENTS, flux_components};
 
-/// `flux bootstrap`'s own, where the flags name none.
+/// Default of `flux bootstrap`.
 const DEFAULT_BRANCH: &str = "main";
 
 /// `spec.gitops`.
@@ -18,17 +18,17 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
         "gitlab" => "gitlab.com",
         _ => {
             flux.leave(&format!(
-                "gitProvider {provider:?}: only of github and gitlab is known where repositories are; write gitops.flux.source"
+                "gitProvider {provider:?}: repository URLs are known for github and gitlab only; set gitops.flux.source"
             ));
             return None;
         }
     };
     let Some(mut flags) = flux.section("flags") else {
-        flux.wrong("flags", "is missing: owner and repository say what is followed");
+        flux.report_mistake("flags", "is missing: owner and repository define the source");
         return None;
     };
     let (Some(owner), Some(repository)) = (flags.some_text("owner"), flags.some_text("repository")) else {
-        flags.wrong("owner", "owner and repository must both be set");
+        flags.report_mistake("owner", "owner and repository must both be set");
         return None;
     };
     let host = flags.some_text("hostname").unwrap_or_else(|| host.to_owned());
@@ -40,17 +40,17 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     }
     let private = flags.some_text("private").is_none_or(|private| private != "false");
     if private {
-        flags.differs(
+        flags.report_difference(
             "private",
-            "bootstrap makes a deploy key by itself; Keelson has no write access to Git: for a private repository, name a Secret \
-             with credentials in gitops.flux.source.git.secretRef",
+            "bootstrap creates a deploy key; Keelson has no write access to Git: for a private repository, set a \
+             Secret with credentials in gitops.flux.source.git.secretRef",
         );
     }
     let path = flags.some_text("path").unwrap_or_default();
     let path = path.trim_start_matches("./").trim_matches('/');
     let path = if path.is_empty() { "." } else { path };
     if flags.has("namespace") && flags.text("namespace").is_some_and(|namespace| namespace != "flux-system") {
-        flags.left_out("namespace", "Keelson installs Flux in flux-system");
+        flags.report_left_out("namespace", "Keelson installs Flux in flux-system");
     }
     let mut agent = json!({"source": {"git": source}, "path": path});
     if let Some(registry) = flags.some_text("registry") {
@@ -58,22 +58,22 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     }
     if let Some(secret) = flags.some_text("image-pull-secret") {
         agent["imagePullSecretRef"] = json!({"name": secret});
-        flags.differs("image-pull-secret", "is read from the EksCluster's own namespace, and copied to the cluster");
+        flags.report_difference(
+            "image-pull-secret",
+            "is read from the EksCluster's own namespace, and copied to the cluster",
+        );
     }
     if let Some(components) = components(&mut flags) {
         agent["components"] = json!(components);
     }
-    flags.refuse(
-        "version",
-        "Keelson installs the version of Flux that it was built with, until Git owns Flux's manifests",
-    );
+    flags.refuse("version", "Keelson installs its built-in version of Flux, until Git owns Flux's manifests");
     for field in flags.names().into_iter().filter(|field| flags.has(field)).collect::<Vec<_>>() {
-        flags.refuse(&field, "says how `flux bootstrap` writes to Git, which Keelson does not");
+        flags.refuse(&field, "configures how `flux bootstrap` writes to Git, which Keelson does not do");
     }
     Some(json!({"flux": agent}))
 }
 
-/// The controllers, where the flags name any; of those that Keelson has.
+/// The controllers that the flags name, if any, limited to those that Keelson supports.
 fn components(flags: &mut Section<'_>) -> Option<Vec<String>> {
     let listed = |text: String| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
     let (named, extra) = (flags.some_text("components").map(listed), flags.some_text("components-extra").map(listed));
@@ -82,12 +82,12 @@ fn components(flags: &mut Section<'_>) -> Option<Vec<String>> {
     }
     let of_flags =
         [("components", named.unwrap_or_else(flux_components)), ("components-extra", extra.unwrap_or_default())];
-    // Nothing could be followed without these two.
+    // Flux needs these two to follow any source.
     let mut components = vec!["source-controller".to_owned(), "kustomize-controller".to_owned()];
     for (field, names) in of_flags {
         for name in names {
             if !FLUX_COMPONENTS.contains(&name.as_str()) {
-                flags.left_out(field, format!("{name}: Keelson installs {} only", FLUX_COMPONENTS.join(", ")));
+                flags.report_left_out(field, format!("{name}: Keelson installs {} only", FLUX_COMPONENTS.join(", ")));
             } else if !components.contains(&name) {
                 components.push(name);
             }

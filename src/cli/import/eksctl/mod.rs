@@ -1,5 +1,6 @@
-//! `keelson import --eksctl`: an eksctl ClusterConfig as EksCluster and NodeGroups, for making the same cluster anew. Each field
-//! is converted, or named with why it is not. I/O: the file, standard output and standard error.
+//! `keelson import --eksctl`: converts an eksctl ClusterConfig to an EksCluster and NodeGroups, to create the same
+//! cluster anew. Each field is converted, or reported with the reason why not. I/O: the file, standard output and
+//! standard error.
 
 mod access;
 mod addons;
@@ -35,10 +36,10 @@ pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
     }
     let manifest = write::manifest(&comments, &objects)?;
     crate::cli::print(&manifest)?;
-    crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
+    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
 }
 
-/// The objects, and what there is to say of them.
+/// The objects, and the remarks about them.
 struct Converted {
     objects: Vec<Value>,
     report: Report,
@@ -71,23 +72,26 @@ fn converted(document: Value, placing: &Placing) -> anyhow::Result<Converted> {
     Ok(Converted { objects, report })
 }
 
-/// What stands above the objects.
+/// The comments above the objects.
 fn comments(report: &Report) -> Vec<String> {
     let mut comments = vec![
-        "From an eksctl ClusterConfig, by `keelson import --eksctl`, for making such a cluster anew.\n\
-         One that runs already is taken over as it is by what `keelson import --region REGION --name NAME` writes."
+        "From an eksctl ClusterConfig, by `keelson import --eksctl`, to create such a cluster anew.\n\
+         To adopt a running cluster unchanged, use `keelson import --region REGION --name NAME`."
             .to_owned(),
     ];
-    let parts = [("Not converted:", &report.left_out), ("Converted, and not quite the same:", &report.differs)];
+    let parts = [("Not converted:", &report.left_out), ("Converted, with differences:", &report.differs)];
     comments.extend(
-        parts.iter().filter(|(_, told)| !told.is_empty()).map(|(title, told)| format!("{title}\n{}", lines(told))),
+        parts
+            .iter()
+            .filter(|(_, remarks)| !remarks.is_empty())
+            .map(|(title, remarks)| format!("{title}\n{}", lines(remarks))),
     );
     comments
 }
 
-fn lines(told: &[Remark]) -> String {
+fn lines(remarks: &[Remark]) -> String {
     let line = |Remark { path, what }: &Remark| format!("  {path}: {what}");
-    told.iter().map(line).collect::<Vec<_>>().join("\n")
+    remarks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Tags, without those that AWS and Keelson set themselves.
@@ -96,7 +100,7 @@ fn tags(section: &mut Section<'_>, field: &str) -> BTreeMap<String, String> {
     let mut tags = section.map(field).unwrap_or_default();
     let ours = |key: &String| key == "Name" || TAKEN.iter().any(|prefix| key.starts_with(prefix));
     for key in tags.keys().filter(|key| ours(key)) {
-        section.left_out(&format!("{field}.{key}"), "AWS or Keelson sets such tags");
+        section.report_left_out(&format!("{field}.{key}"), "AWS or Keelson sets such tags");
     }
     tags.retain(|key, _| !ours(key));
     tags

@@ -1,37 +1,37 @@
-//! `vpc`, `availabilityZones` and `privateCluster` as the cluster's network and endpoint access, and which subnets the nodes
-//! are in. Pure.
+//! `vpc`, `availabilityZones` and `privateCluster` as the cluster's network and endpoint access, and the subnets of
+//! the nodes. Pure.
 
 use serde_json::{Value, json};
 
 use super::section::Section;
 
-/// eksctl's own, where the file names none.
+/// eksctl's default.
 const DEFAULT_CIDR: &str = "192.168.0.0/16";
-/// What nodes without a way to the internet need, by eksctl's choice.
+/// The endpoints that eksctl creates for nodes without a route to the internet.
 const PRIVATE_ENDPOINTS: [&str; 5] = ["ec2", "ecr.api", "ecr.dkr", "s3", "sts"];
 
-/// A subnet that exists.
+/// An existing subnet.
 struct SubnetPlace {
-    /// Its key in the file: a zone, or a name of its own.
+    /// Its key in the file: a zone, or a custom name.
     key: String,
     id: String,
     zone: String,
 }
 
-/// Where nodes can be.
+/// The cluster's network.
 pub struct Network {
     /// `spec.network`.
     pub spec: Value,
     /// `spec.endpointAccess`.
     pub endpoint_access: Value,
-    /// Whether the subnets exist already.
+    /// Whether the subnets already exist.
     pub exists: bool,
     private: Vec<SubnetPlace>,
     public: Vec<SubnetPlace>,
     only_private: bool,
 }
 
-/// Reads the fields of the whole file that are about the network. `logs`: the control plane's go to CloudWatch.
+/// Takes the network fields of the whole file. `logs`: control plane logs go to CloudWatch.
 pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
     let mut vpc = file.section("vpc");
     let private_cluster = PrivateCluster::read(file, logs);
@@ -62,7 +62,7 @@ pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
     network
 }
 
-/// `privateCluster`, where it is switched on.
+/// `privateCluster`, if enabled.
 struct PrivateCluster {
     endpoints: Vec<String>,
     makes_endpoints: bool,
@@ -77,7 +77,7 @@ impl PrivateCluster {
         let more = section.texts("additionalEndpointServices").unwrap_or_default();
         if !enabled {
             if !more.is_empty() {
-                section.left_out("additionalEndpointServices", "privateCluster.enabled is not true");
+                section.report_left_out("additionalEndpointServices", "privateCluster.enabled is not true");
             }
             return None;
         }
@@ -87,15 +87,15 @@ impl PrivateCluster {
         }
         endpoints.sort();
         endpoints.dedup();
-        section.differs(
+        section.report_difference(
             "enabled",
-            "the operator, and Git for Flux, must be reachable from inside the VPC: neither is made by Keelson",
+            "the operator, and Git for Flux, must be reachable from inside the VPC: Keelson sets up neither",
         );
         Some(Self { endpoints, makes_endpoints })
     }
 }
 
-/// eksctl's defaults differ from Keelson's: written out.
+/// eksctl's defaults differ from Keelson's, so they are written out.
 fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     let mut cidrs = None;
     let (mut public, mut private) = (!only_private, only_private);
@@ -113,7 +113,7 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     access
 }
 
-const NO_ID: &str = "has no id: Keelson knows an existing subnet by its id, and looks none up by zone or range; \
+const NO_ID: &str = "has no id: Keelson identifies an existing subnet by its id, and does not search by zone or range; \
                      `aws ec2 describe-subnets` shows the ids";
 
 fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
@@ -121,30 +121,30 @@ fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
     let mut places = Vec::new();
     for key in tier.names() {
         if !tier.has(&key) {
-            tier.wrong(&key, NO_ID);
+            tier.report_mistake(&key, NO_ID);
         }
         let Some(mut subnet) = tier.section(&key) else { continue };
         let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
-        // With an id, zone and range only say once more which subnet it is.
+        // With an id, zone and range are redundant.
         subnet.text("cidr");
         match id {
             Some(id) => places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
-            None => subnet.wrong("id", NO_ID),
+            None => subnet.report_mistake("id", NO_ID),
         }
     }
     places
 }
 
-/// A VPC that is made for the cluster.
+/// A VPC that is created for the cluster.
 fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluster: Option<PrivateCluster>) -> Value {
     let mut cidr = DEFAULT_CIDR.to_owned();
     let mut nat = "Single";
     if let Some(vpc) = vpc.as_mut() {
         if vpc.some_text("id").is_some() {
-            vpc.wrong(
+            vpc.report_mistake(
                 "id",
-                "names a VPC, and vpc.subnets no subnet of it with an id: which of its subnets to use must be said, or a \
-                 VPC would be made beside it",
+                "names a VPC, and vpc.subnets no subnet of it with an id: set the subnets to use, or a second VPC \
+                 would be created",
             );
         }
         cidr = vpc.some_text("cidr").unwrap_or(cidr);
@@ -152,11 +152,11 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
         for field in ["securityGroup", "controlPlaneSecurityGroupIDs"] {
             vpc.refuse(
                 field,
-                "in a VPC that it makes, Keelson gives the control plane EKS's own security group only; \
-                 additional ones go with network.existing",
+                "in a VPC that it creates, Keelson gives the control plane EKS's own security group only; additional \
+                 ones require network.existing",
             );
         }
-        // Keelson's control planes are in private subnets in any case.
+        // Keelson always puts control planes in private subnets.
         vpc.flag("controlPlaneOnPrivateSubnets");
     }
     let mut spec = json!({"cidr": cidr, "nat": nat});
@@ -181,22 +181,21 @@ fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
         "highlyavailable" => Some("PerZone"),
         "disable" => Some("None"),
         _ => {
-            section.wrong("gateway", format!("{gateway:?} is none of Single, HighlyAvailable, Disable"));
+            section.report_mistake("gateway", format!("{gateway:?} is none of Single, HighlyAvailable, Disable"));
             None
         }
     }
 }
 
-const THERE_ALREADY: &str = "the network exists already, and Keelson makes nothing in it";
+const THERE_ALREADY: &str = "the network already exists, and Keelson creates nothing in it";
 
-/// What is about networks and has no counterpart.
+/// Refuses network fields that have no counterpart.
 fn refuse_the_rest(vpc: &mut Section<'_>) {
-    const IPV6: &str =
-        "Keelson gives a VPC that it makes no IPv6 range: name subnets that have one in network.existing";
+    const IPV6: &str = "Keelson creates no VPC with an IPv6 range: set subnets that have one in network.existing";
     const EXTRA: &str =
-        "a VPC that Keelson makes has one range; further ones can be in a VPC that exists (network.existing)";
+        "a VPC that Keelson creates has one range; more are possible in an existing VPC (network.existing)";
     const SELF_MANAGED: &str =
-        "is about self-managed nodes: those of managed node groups are in EKS's own security group";
+        "applies to self-managed nodes: those of managed node groups are in EKS's own security group";
     vpc.refuse_each(&[("ipv6Cidr", IPV6), ("ipv6Pool", IPV6), ("extraCIDRs", EXTRA), ("extraIPv6CIDRs", IPV6)]);
     vpc.refuse_unless("autoAllocateIPv6", false, IPV6);
     vpc.refuse_each(&[
@@ -204,12 +203,12 @@ fn refuse_the_rest(vpc: &mut Section<'_>) {
         ("manageSharedNodeSecurityGroupRules", SELF_MANAGED),
         ("hostnameType", "Keelson leaves the names of instances to EC2"),
     ]);
-    let why = "Keelson does not choose how the control plane's own traffic goes out";
+    let why = "Keelson does not configure the control plane's outbound traffic";
     vpc.refuse_unless("controlPlaneEgressMode", "AWS_MANAGED", why);
 }
 
 impl Network {
-    /// Subnets that exist.
+    /// Existing subnets.
     fn existing(
         &self,
         file: &mut Section<'_>,
@@ -220,7 +219,7 @@ impl Network {
         file.refuse("availabilityZones", THERE_ALREADY);
         if private_cluster.is_some_and(|private| private.makes_endpoints) {
             let why = format!("{THERE_ALREADY}: the VPC endpoints that nodes need must be there");
-            file.left_out("privateCluster.skipEndpointCreation", why);
+            file.report_left_out("privateCluster.skipEndpointCreation", why);
         }
         let mut spec = json!({});
         let mut only_private = false;
@@ -228,7 +227,7 @@ impl Network {
             if let Some(id) = vpc.some_text("id") {
                 spec["vpcId"] = json!(id);
             }
-            // Only says once more which VPC it is.
+            // Redundant with the subnets.
             vpc.text("cidr");
             vpc.refuse("nat", THERE_ALREADY);
             only_private = vpc.flag("controlPlaneOnPrivateSubnets").unwrap_or_default();
@@ -252,7 +251,7 @@ impl Network {
         let named = group.texts("subnets").unwrap_or_default();
         if !named.is_empty() {
             if !zones.is_empty() {
-                group.left_out("availabilityZones", "subnets names the subnets already");
+                group.report_left_out("availabilityZones", "subnets already sets them");
             }
             let ids: Vec<_> = named.iter().filter_map(|name| self.id_of(group, name)).collect();
             return json!({"ids": ids});
@@ -263,15 +262,15 @@ impl Network {
                 |place: &&SubnetPlace| zones.is_empty() || zones.contains(&place.zone) || zones.contains(&place.key);
             let ids: Vec<_> = tier.iter().filter(inside).map(|place| place.id.clone()).collect();
             if ids.is_empty() {
-                group.wrong("availabilityZones", "no subnet in vpc.subnets is in one of these zones");
+                group.report_mistake("availabilityZones", "no subnet in vpc.subnets is in one of these zones");
             }
             return json!({"ids": ids});
         }
         if self.exists && !(self.private.is_empty() && self.public.is_empty()) {
-            let (asked, there) = if private { ("private", "public") } else { ("public", "private") };
+            let (required, existing) = if private { ("private", "public") } else { ("public", "private") };
             let is = if private { "true" } else { "false, which is eksctl's default," };
-            let why = format!("is {is} and so asks for {asked} subnets, but vpc.subnets has {there} ones only");
-            group.wrong("privateNetworking", why);
+            let why = format!("is {is} and so requires {required} subnets, but vpc.subnets has {existing} ones only");
+            group.report_mistake("privateNetworking", why);
         }
         let mut subnets = json!({"tier": if private { "Private" } else { "Public" }});
         if !zones.is_empty() {
@@ -285,7 +284,7 @@ impl Network {
         let found = places().find(|place| place.key == name || place.id == name);
         let id = found.map(|place| place.id.clone()).or_else(|| name.starts_with("subnet-").then(|| name.to_owned()));
         if id.is_none() {
-            group.wrong("subnets", format!("{name:?} is neither a subnet's id nor a key of vpc.subnets"));
+            group.report_mistake("subnets", format!("{name:?} is neither a subnet's id nor a key of vpc.subnets"));
         }
         id
     }

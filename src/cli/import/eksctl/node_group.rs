@@ -1,4 +1,4 @@
-//! One of `managedNodeGroups` as a NodeGroup. Pure.
+//! Converts one of `managedNodeGroups` to a NodeGroup. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{node_role, tags};
 use crate::api::GROUP;
 use crate::cli::import::{Placing, names};
 
-/// eksctl's own, where the file names none.
+/// eksctl's default.
 const DEFAULT_TYPE: &str = "m5.large";
 const DEFAULT_FAMILY: &str = "AmazonLinux2023";
 const DEFAULT_NODES: i64 = 2;
@@ -21,26 +21,26 @@ const DEFAULT_VOLUME: i64 = 80;
 pub struct Cluster<'c> {
     pub name: &'c str,
     pub region: &'c str,
-    /// Of the EksCluster.
+    /// Name of the EksCluster.
     pub object: &'c str,
     pub network: &'c Network,
     pub placing: &'c Placing,
 }
 
-/// The NodeGroup; `None`: it is not converted, which is told.
+/// The NodeGroup; `None`: it is not converted, which is reported.
 pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
-        item.wrong("name", "is missing");
+        item.report_mistake("name", "is missing");
         return None;
     };
     if item.has("instanceSelector") && !item.has("instanceType") && !item.has("instanceTypes") {
         item.leave(
-            "instanceSelector chooses the instance types when eksctl runs: `eksctl create cluster --dry-run -f FILE` writes \
-             them down; convert that",
+            "instanceSelector chooses the instance types when eksctl runs: `eksctl create cluster --dry-run -f FILE` \
+             writes them down; convert that",
         );
         return None;
     }
-    item.refuse("instanceSelector", "the instance types are named");
+    item.refuse("instanceSelector", "the instance types are set");
     let mut spec = json!({"clusterRef": {"name": cluster.object}, "nodeGroupName": name});
     spec["scaling"] = scaling(&mut item);
     spec["subnets"] = cluster.network.node_subnets(&mut item);
@@ -64,7 +64,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
     Some(json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "NodeGroup", "metadata": metadata, "spec": spec}))
 }
 
-/// As eksctl fills in what is not there.
+/// With eksctl's defaults for absent fields.
 fn scaling(item: &mut Section<'_>) -> Value {
     let (desired, min, max) = (item.number("desiredCapacity"), item.number("minSize"), item.number("maxSize"));
     let least = min.or(desired).unwrap_or(DEFAULT_NODES);
@@ -79,7 +79,7 @@ fn scaling(item: &mut Section<'_>) -> Value {
 fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
     let Some(mut template) = item.section("launchTemplate") else { return false };
     let Some(id) = template.some_text("id") else {
-        template.wrong("id", "is missing");
+        template.report_mistake("id", "is missing");
         return true;
     };
     spec["launchTemplate"] = json!({"id": id});
@@ -87,10 +87,9 @@ fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
         if version.bytes().all(|byte| byte.is_ascii_digit()) {
             spec["launchTemplate"]["version"] = json!(version);
         } else {
-            let why = format!(
-                "{version:?} moves by itself: name the number of a version; without one, the default's is used"
-            );
-            template.left_out("version", why);
+            let why =
+                format!("{version:?} is not fixed: set a version number; without one, the default version is used");
+            template.report_left_out("version", why);
         }
     }
     true
@@ -102,10 +101,10 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
         if types.is_empty() {
             types.push(one);
         } else if !types.contains(&one) {
-            item.left_out("instanceType", "instanceTypes names the types already");
+            item.report_left_out("instanceType", "instanceTypes already sets them");
         }
     }
-    // A launch template may say it itself.
+    // The launch template may set it.
     if types.is_empty() && !has_template {
         types.push(DEFAULT_TYPE.to_owned());
     }
@@ -117,24 +116,22 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
         let named = family.as_deref().unwrap_or(DEFAULT_FAMILY);
         match ami_type(named, &types) {
             Some(ami_type) => spec["amiType"] = json!(ami_type),
-            None => item.left_out(
+            None => item.report_left_out(
                 "amiFamily",
-                format!(
-                    "EKS has no AMI type for {named}, and chooses one: such images need a launch template of yours"
-                ),
+                format!("EKS has no AMI type for {named}, and chooses one: such images need your own launch template"),
             ),
         }
     }
     if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
-        item.left_out(
+        item.report_left_out(
             "ami",
-            "EKS chooses the image of the AMI type: one of your own needs a launch template (launchTemplate.id)",
+            "EKS chooses the image of the AMI type: a custom one needs a launch template (launchTemplate.id)",
         );
     }
     let volume = item.number("volumeSize");
     if has_template {
         if volume.is_some() {
-            item.left_out("volumeSize", "the launch template says it");
+            item.report_left_out("volumeSize", "the launch template sets it");
         }
     } else {
         spec["diskSizeGiB"] = json!(volume.unwrap_or(DEFAULT_VOLUME));
@@ -147,7 +144,10 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
 fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
     let mut labels = item.map("labels").unwrap_or_default();
     for key in labels.keys().filter(|key| is_reserved(key)) {
-        item.left_out(&format!("labels.{key}"), "nodes cannot take such labels on themselves: set it in Kubernetes");
+        item.report_left_out(
+            &format!("labels.{key}"),
+            "nodes cannot set such labels on themselves: set it in Kubernetes",
+        );
     }
     labels.retain(|key, _| !is_reserved(key));
     if !labels.is_empty() {
@@ -159,7 +159,7 @@ fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
     }
 }
 
-/// What EKS and kubelets refuse: the rules of the API do, too.
+/// Labels that EKS and kubelets reject, as do the API's rules.
 fn is_reserved(key: &str) -> bool {
     let Some((domain, _)) = key.split_once('/') else { return false };
     let within = |of: &str| domain == of || domain.ends_with(&format!(".{of}"));
@@ -167,7 +167,7 @@ fn is_reserved(key: &str) -> bool {
         && !["node.kubernetes.io", "kubelet.kubernetes.io"].iter().any(|of| within(of))
 }
 
-/// A list of key, value and effect; or, as self-managed nodes have it, `key: value:effect`.
+/// A list of key, value and effect; or, in the form of self-managed nodes, `key: value:effect`.
 fn taints(item: &mut Section<'_>) -> Vec<Value> {
     if !item.is_list("taints") {
         let short = |(key, text): (String, String)| {
@@ -181,7 +181,7 @@ fn taints(item: &mut Section<'_>) -> Vec<Value> {
         let (key, value) = (section.some_text("key"), section.text("value"));
         match (key, section.some_text("effect")) {
             (Some(key), Some(effect)) => taints.push(taint(&key, value, &effect)),
-            _ => section.wrong("key", "key and effect must both be set"),
+            _ => section.report_mistake("key", "key and effect must both be set"),
         }
     }
     taints
@@ -213,17 +213,17 @@ fn updates(item: &mut Section<'_>, spec: &mut Value) {
             "maxParallelNodesRepairedCount",
             "nodeRepairConfigOverrides",
         ] {
-            repair.refuse(field, "Keelson switches node repair on or off, and leaves its limits to EKS");
+            repair.refuse(field, "Keelson only enables or disables node repair, and leaves its limits to EKS");
         }
     }
 }
 
-/// What EKS takes from a launch template only.
+/// Refuses fields that EKS accepts only from a launch template.
 fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     let why = if has_template {
-        "is for the launch template that is named"
+        "belongs in the launch template"
     } else {
-        "is for an EC2 launch template, and Keelson makes none: make one and name it in launchTemplate.id"
+        "belongs in an EC2 launch template, and Keelson creates none: create one and set it in launchTemplate.id"
     };
     for field in [
         "volumeType",
@@ -249,7 +249,7 @@ fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     for field in ["volumeEncrypted", "ebsOptimized", "disablePodIMDS", "efaEnabled", "enableDetailedMonitoring"] {
         item.refuse_unless(field, false, why);
     }
-    const GROUP_OF_EKS: &str = "the Auto Scaling group is EKS's: Keelson sets nothing on it";
+    const GROUP_OF_EKS: &str = "EKS owns the Auto Scaling group: Keelson does not change it";
     item.refuse("asgSuspendProcesses", GROUP_OF_EKS);
     item.refuse_unless("propagateASGTags", false, GROUP_OF_EKS);
     item.refuse("outpostARN", "EKS has no managed node groups on Outposts");

@@ -1,20 +1,20 @@
-//! `iam` and `ssh` of a node group: its role, and what is attached to that. Pure.
+//! `iam` and `ssh` of a node group: its role, and the policies attached to it. Pure.
 
 use serde_json::{Value, json};
 
 use super::section::Section;
 
-/// What the role that Keelson makes for a cluster's nodes has in any case.
+/// Policies that the role created by Keelson for a cluster's nodes always has.
 const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"];
-/// What deploy/iam-policy-roles.json lets the operator attach besides.
+/// The additional policy that deploy/iam-policy-roles.json lets the operator attach.
 const MAY_ATTACH: &str = ":iam::aws:policy/AmazonSSMManagedInstanceCore";
-/// Policies of AWS that eksctl attaches by a switch.
+/// AWS policies that eksctl attaches by a switch.
 const SWITCHES: [(&str, &str); 3] = [
     ("imageBuilder", "AmazonEC2ContainerRegistryPowerUser"),
     ("cloudWatch", "CloudWatchAgentServerPolicy"),
     ("ebs", "service-role/AmazonEBSCSIDriverPolicy"),
 ];
-/// For those, eksctl writes policies into the role.
+/// Switches for which eksctl writes inline policies into the role.
 const INLINE_SWITCHES: [&str; 10] = [
     "autoScaler",
     "externalDNS",
@@ -27,10 +27,10 @@ const INLINE_SWITCHES: [&str; 10] = [
     "albIngress",
     "xRay",
 ];
-const INLINE: &str = "Keelson writes no policies into roles: make a policy and list it in additionalRolePolicies, or better, give \
-                      the workload a role of its own under podIdentities";
+const INLINE: &str = "Keelson writes no inline policies: create a policy and list it in additionalRolePolicies, or \
+                      better, give the workload its own role under podIdentities";
 
-/// AWS's own policy of that name. Regions of their own have partitions of their own.
+/// The AWS-managed policy of that name, in the partition of the region.
 fn of_aws(name: &str, region: &str) -> String {
     let partition = match region.split('-').next() {
         Some("cn") => "aws-cn",
@@ -42,7 +42,7 @@ fn of_aws(name: &str, region: &str) -> String {
 
 /// Sets `roleArn` or `additionalRolePolicies`.
 pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
-    // Each with the field that asks for it.
+    // Each with the field that requests it.
     let mut policies: Vec<(String, String)> = Vec::new();
     let mut role = None;
     ssh(item, &mut policies, region);
@@ -59,21 +59,21 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
             }
             INLINE_SWITCHES.iter().for_each(|field| switches.refuse_unless(field, false, INLINE));
         }
-        const OWN_ROLE: &str =
-            "the role of the nodes is made with a name of Keelson's: for another, make it and name it in roleArn";
+        const OWN_ROLE: &str = "Keelson names the role that it creates for the nodes: for another name, create the \
+                                role and set it in roleArn";
         iam.refuse_each(&[
             ("attachPolicy", INLINE),
-            ("instanceProfileARN", "managed node groups have no instance profile of yours"),
+            ("instanceProfileARN", "managed node groups have no custom instance profile"),
             ("instanceRoleName", OWN_ROLE),
             (
                 "instanceRolePermissionsBoundary",
-                "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it",
+                "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
             ),
         ]);
     }
     if let Some(role) = role {
         for (path, arn) in policies {
-            item.left_out(
+            item.report_left_out(
                 &path,
                 format!("{arn}: the role in iam.instanceRoleARN is yours, and Keelson does not change it"),
             );
@@ -88,9 +88,9 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
             continue;
         }
         if !arn.ends_with(MAY_ATTACH) {
-            let how = "every node of the cluster gets it, as its node groups share one role; and the operator may attach it once \
-                       it is listed under iam:PolicyARN in the operator's IAM policy (deploy/iam-policy-roles.json)";
-            item.differs(&path, format!("{arn}: {how}"));
+            let how = "every node of the cluster gets it, as its node groups share one role; and the operator can \
+                       attach it only if iam:PolicyARN in its IAM policy lists it (deploy/iam-policy-roles.json)";
+            item.report_difference(&path, format!("{arn}: {how}"));
         }
         attached.push(arn);
     }
@@ -99,11 +99,11 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
     }
 }
 
-/// Keys cannot be given; a shell by SSM can.
+/// SSH keys are not supported; a shell through SSM is.
 fn ssh(item: &mut Section<'_>, policies: &mut Vec<(String, String)>, region: &str) {
     let Some(mut ssh) = item.section("ssh") else { return };
-    const KEYS: &str = "Keelson gives no remote access by keys: use SSM (AmazonSSMManagedInstanceCore in additionalRolePolicies), \
-                        or a launch template with a key";
+    const KEYS: &str = "Keelson configures no remote access by SSH keys: use SSM (AmazonSSMManagedInstanceCore in \
+                        additionalRolePolicies), or a launch template with a key";
     if ssh.flag("enableSsm") == Some(true) {
         policies.push(("ssh.enableSsm".to_owned(), of_aws("AmazonSSMManagedInstanceCore", region)));
     }

@@ -1,28 +1,28 @@
-//! A ClusterConfig as a tree that is taken apart field by field. What nobody took is told by its path when its section goes,
-//! so that nothing is dropped in silence. Pure.
+//! A ClusterConfig as a tree whose fields are taken one by one. Dropping a section reports the path of each field
+//! that was not taken, so that nothing is lost silently. Pure.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// Something about a field, for people.
+/// A remark about a field, for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// Where it stands, such as `managedNodeGroups[0].ssh`.
+    /// The field's path, such as `managedNodeGroups[0].ssh`.
     pub path: String,
-    /// What there is to say.
+    /// The remark.
     pub what: String,
 }
 
-/// What became of the fields.
+/// The result of each field.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Not converted, and why.
     pub left_out: Vec<Remark>,
-    /// Converted, but not quite the same.
+    /// Converted, with a difference.
     pub differs: Vec<Remark>,
-    /// Mistakes: nothing is written.
+    /// Mistakes: no manifest is written.
     pub wrong: Vec<Remark>,
 }
 
@@ -39,14 +39,14 @@ impl Drop for Section<'_> {
             let mut leaves = Vec::new();
             leaves_of(&self.at(&name), &value, &mut leaves);
             for path in leaves {
-                let what = "not known to Keelson: a field of another version of eksctl, or misspelt".to_owned();
+                let what = "unknown to Keelson: a field of another version of eksctl, or misspelt".to_owned();
                 self.report.borrow_mut().left_out.push(Remark { path, what });
             }
         }
     }
 }
 
-/// The paths of all that is not a mapping or list with something in it.
+/// Collects the paths of all values that are not non-empty mappings or lists.
 pub fn leaves_of(path: &str, value: &Value, leaves: &mut Vec<String>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -89,7 +89,7 @@ impl<'r> Section<'r> {
         self.fields.get(field).is_some_and(Value::is_array)
     }
 
-    /// Takes the field, whatever it holds. What is null is not set.
+    /// Takes the field, of any type. A null field is not set.
     pub fn value(&mut self, field: &str) -> Option<Value> {
         self.fields.remove(field).filter(|value| !value.is_null())
     }
@@ -100,7 +100,7 @@ impl<'r> Section<'r> {
         self.as_text(&self.at(field), value)
     }
 
-    /// Takes a text; one of no letters says nothing.
+    /// Takes a text; an empty one counts as not set.
     pub fn some_text(&mut self, field: &str) -> Option<String> {
         self.text(field).filter(|text| !text.is_empty())
     }
@@ -109,7 +109,7 @@ impl<'r> Section<'r> {
     pub fn flag(&mut self, field: &str) -> Option<bool> {
         let value = self.value(field)?;
         if value.as_bool().is_none() {
-            self.wrong(field, format!("{value} is neither true nor false"));
+            self.report_mistake(field, format!("{value} is neither true nor false"));
         }
         value.as_bool()
     }
@@ -118,7 +118,7 @@ impl<'r> Section<'r> {
     pub fn number(&mut self, field: &str) -> Option<i64> {
         let value = self.value(field)?;
         if value.as_i64().is_none() {
-            self.wrong(field, format!("{value} is not a whole number"));
+            self.report_mistake(field, format!("{value} is not a whole number"));
         }
         value.as_i64()
     }
@@ -163,7 +163,7 @@ impl<'r> Section<'r> {
         match self.value(field)? {
             Value::Object(fields) => Some(fields),
             other => {
-                self.wrong(field, format!("{other} is not a mapping"));
+                self.report_mistake(field, format!("{other} is not a mapping"));
                 None
             }
         }
@@ -173,7 +173,7 @@ impl<'r> Section<'r> {
         match self.value(field)? {
             Value::Array(items) => Some(items),
             other => {
-                self.wrong(field, format!("{other} is not a list"));
+                self.report_mistake(field, format!("{other} is not a list"));
                 None
             }
         }
@@ -190,10 +190,10 @@ impl<'r> Section<'r> {
         None
     }
 
-    /// Takes the field and says why it is not converted.
+    /// Takes the field and reports why it is not converted.
     pub fn refuse(&mut self, field: &str, why: &str) {
         if self.value(field).is_some() {
-            self.left_out(field, why);
+            self.report_left_out(field, why);
         }
     }
 
@@ -202,25 +202,25 @@ impl<'r> Section<'r> {
         reasons.iter().for_each(|(field, why)| self.refuse(field, why));
     }
 
-    /// [`Self::refuse`], unless the field holds what comes of it anyway.
+    /// [`Self::refuse`], unless the field holds the value that results anyway.
     pub fn refuse_unless(&mut self, field: &str, same: impl Into<Value>, why: &str) {
         if self.value(field).is_some_and(|value| value != same.into()) {
-            self.left_out(field, why);
+            self.report_left_out(field, why);
         }
     }
 
-    /// The field is not converted.
-    pub fn left_out(&self, field: &str, why: impl Into<String>) {
+    /// Reports that the field is not converted.
+    pub fn report_left_out(&self, field: &str, why: impl Into<String>) {
         self.report.borrow_mut().left_out.push(Remark { path: self.at(field), what: why.into() });
     }
 
-    /// The field is converted, with a difference.
-    pub fn differs(&self, field: &str, how: impl Into<String>) {
+    /// Reports that the field is converted with a difference.
+    pub fn report_difference(&self, field: &str, how: impl Into<String>) {
         self.report.borrow_mut().differs.push(Remark { path: self.at(field), what: how.into() });
     }
 
-    /// The field is a mistake.
-    pub fn wrong(&self, field: &str, why: impl Into<String>) {
+    /// Reports that the field is a mistake.
+    pub fn report_mistake(&self, field: &str, why: impl Into<String>) {
         self.wrong_at(self.at(field), why.into());
     }
 
@@ -228,7 +228,7 @@ impl<'r> Section<'r> {
         self.report.borrow_mut().wrong.push(Remark { path, what });
     }
 
-    /// Nothing of the section is converted.
+    /// Takes the whole section and reports why nothing of it is converted.
     pub fn leave(mut self, why: &str) {
         self.fields.clear();
         self.report.borrow_mut().left_out.push(Remark { path: self.path.clone(), what: why.to_owned() });

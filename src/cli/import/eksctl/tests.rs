@@ -1,11 +1,12 @@
-//! What becomes of each field, small file by small file, and of whole ones.
+//! How each field is converted, with one small file each, and whole files.
 
 use super::*;
 
 const BASE: &str = "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\n";
 const NAMED: &str = "metadata: {name: demo, region: eu-west-1, version: '1.34'}\n";
 
-/// The objects by their path, such as `/0/spec/version` (the cluster is 0), and what was told; what comes is valid.
+/// The objects by their path, such as `/0/spec/version` (the cluster is 0), and the report; asserts that the result
+/// is valid.
 fn good(fields: &str) -> (Value, Report) {
     let text = format!("{BASE}{NAMED}{fields}");
     let Converted { objects, report } =
@@ -17,7 +18,7 @@ fn good(fields: &str) -> (Value, Report) {
 
 fn bad(text: &str) -> String {
     match convert(text, &Placing::default()) {
-        Ok(_) => panic!("was taken: {text}"),
+        Ok(_) => panic!("was accepted: {text}"),
         Err(error) => format!("{error:#}"),
     }
 }
@@ -27,12 +28,12 @@ fn group(fields: &str) -> String {
 }
 
 #[test]
-fn each_field_becomes_what_keelson_calls_it() {
+fn each_cluster_field_is_converted() {
     let table = [
         ("", "/0/metadata/name", r#""demo""#),
         ("", "/0/spec/region", r#""eu-west-1""#),
         ("", "/0/spec/version", r#""1.34""#),
-        // eksctl's defaults, where they are not Keelson's.
+        // eksctl's defaults, where they differ from Keelson's.
         ("", "/0/spec/network/vpc", r#"{"cidr":"192.168.0.0/16","nat":"Single"}"#),
         ("", "/0/spec/endpointAccess", r#"{"private":false,"public":true}"#),
         ("", "/0/spec/access", r#"{"authenticationMode":"ApiAndConfigMap"}"#),
@@ -89,14 +90,16 @@ fn each_field_becomes_what_keelson_calls_it() {
             r#""arn:aws-cn:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy""#,
         ),
         (
-            "gitops: {flux: {gitProvider: gitlab, flags: {owner: a/b, repository: c, hostname: git.example.com, private: 'false'}}}",
+            "gitops: {flux: {gitProvider: gitlab, flags: {owner: a/b, repository: c, hostname: git.example.com, \
+             private: 'false'}}}",
             "/0/spec/gitops/flux",
             r#"{"path":".","source":{"git":{"ref":{"branch":"main"},"url":"https://git.example.com/a/b/c"}}}"#,
         ),
         (
-            "gitops: {flux: {gitProvider: github, flags: {owner: a, repository: b, registry: mirror.example.com/fluxcd, \
-             image-pull-secret: mirror, components: 'source-controller,kustomize-controller', components-extra: \
-             image-reflector-controller, path: clusters/x, interval: 5m}}}",
+            "gitops: {flux: {gitProvider: github, flags: {owner: a, repository: b, registry: \
+             mirror.example.com/fluxcd, image-pull-secret: mirror, components: \
+             'source-controller,kustomize-controller', components-extra: image-reflector-controller, path: clusters/x, \
+             interval: 5m}}}",
             "/0/spec/gitops/flux",
             r#"{"components":["source-controller","kustomize-controller"],"imagePullSecretRef":{"name":"mirror"},"path":"clusters/x","registry":"mirror.example.com/fluxcd","source":{"git":{"interval":"5m","ref":{"branch":"main"},"url":"https://github.com/a/b"}}}"#,
         ),
@@ -111,7 +114,7 @@ fn each_field_becomes_what_keelson_calls_it() {
 }
 
 #[test]
-fn each_field_of_a_node_group_becomes_what_keelson_calls_it() {
+fn each_node_group_field_is_converted() {
     let table = [
         ("", "scaling", r#"{"max":2,"min":2}"#),
         ("desiredCapacity: 3", "scaling", r#"{"max":3,"min":3}"#),
@@ -170,7 +173,7 @@ fn each_field_of_a_node_group_becomes_what_keelson_calls_it() {
 }
 
 #[test]
-fn what_is_not_converted_is_named_with_why() {
+fn unconverted_fields_are_reported_with_the_reason() {
     let group = |fields| group(fields).leak() as &str;
     let table = [
         ("karpenter: {version: 1.0.0}", "karpenter", "keep Karpenter"),
@@ -201,18 +204,18 @@ fn what_is_not_converted_is_named_with_why() {
             "managedNodeGroups[0].iam.withAddonPolicies.fsx",
             "podIdentities",
         ),
-        ("vpc: {natt: {gateway: Single}}", "vpc.natt.gateway", "not known to Keelson"),
-        (group("iam: {with: [{a: 1}]}"), "managedNodeGroups[0].iam.with[0].a", "not known to Keelson"),
+        ("vpc: {natt: {gateway: Single}}", "vpc.natt.gateway", "unknown to Keelson"),
+        (group("iam: {with: [{a: 1}]}"), "managedNodeGroups[0].iam.with[0].a", "unknown to Keelson"),
     ];
     for (fields, path, words) in table {
         let (_, report) = good(fields);
-        let told = report.left_out.iter().find(|told| told.path == path);
-        assert!(told.is_some_and(|told| told.what.contains(words)), "{fields}: {:?}", report.left_out);
+        let remark = report.left_out.iter().find(|remark| remark.path == path);
+        assert!(remark.is_some_and(|remark| remark.what.contains(words)), "{fields}: {:?}", report.left_out);
     }
 }
 
 #[test]
-fn what_comes_of_it_anyway_is_not_told() {
+fn redundant_fields_are_not_reported() {
     for fields in [
         "vpc: {autoAllocateIPv6: false, controlPlaneEgressMode: AWS_MANAGED}",
         "privateCluster: {enabled: false}",
@@ -228,7 +231,7 @@ fn what_comes_of_it_anyway_is_not_told() {
 }
 
 #[test]
-fn mistakes_are_told_with_their_paths_and_all_at_once() {
+fn all_mistakes_are_reported_with_their_paths() {
     let whole = |fields: &str| bad(&format!("{BASE}{NAMED}{fields}"));
     let table = [
         (bad("kind: ClusterConfig"), "apiVersion: is missing; eksctl.io/v1alpha5"),
@@ -280,7 +283,7 @@ fn mistakes_are_told_with_their_paths_and_all_at_once() {
 }
 
 #[test]
-fn namespace_and_account_are_on_what_takes_them() {
+fn namespace_and_account_are_set_on_the_objects_that_have_them() {
     let placing = Placing { namespace: Some("team".to_owned()), account_ref: Some("prod".to_owned()) };
     let text = format!("{BASE}{NAMED}managedNodeGroups: [{{name: ng}}]");
     let objects = convert(&text, &placing).unwrap().objects;
@@ -289,7 +292,7 @@ fn namespace_and_account_are_on_what_takes_them() {
 }
 
 #[test]
-fn whole_files() {
+fn whole_files_are_converted() {
     for (name, text) in tests_leaves::FILES {
         let Converted { objects, report } = convert(text, &Placing::default()).unwrap();
         let manifest = write::manifest(&comments(&report), &objects).unwrap();

@@ -1,4 +1,4 @@
-//! Nothing is dropped in silence: every leaf of a file is read, which shows when it is taken away, or it is named.
+//! Nothing is dropped silently: every leaf of a file has an effect, which shows when it is removed, or is reported.
 
 use super::section::leaves_of;
 use super::*;
@@ -12,7 +12,7 @@ pub(super) const FILES: [(&str, &str); 4] = [
     ("auto_mode", include_str!("testdata/auto_mode.yaml")),
 ];
 
-/// These say once more what another field says, or ask for what comes anyway.
+/// These repeat another field, or request a default.
 const TWICE: [&str; 9] = [
     ".cidr",
     "metadata.tags.Name",
@@ -29,7 +29,7 @@ fn parsed(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-/// What comes of it, as text; `Err`: the mistakes.
+/// The result as text; `Err`: the mistakes.
 fn outcome(document: &Value) -> Result<(String, Report), String> {
     let converted = converted(document.clone(), &Placing::default()).map_err(|error| format!("{error:#}"))?;
     let Converted { objects, report } = converted;
@@ -51,7 +51,7 @@ fn without(document: &Value, path: &str) -> Value {
 }
 
 #[test]
-fn every_leaf_matters() {
+fn every_leaf_has_an_effect_or_is_reported() {
     for (name, text) in FILES {
         let document = parsed(text);
         let whole = outcome(&document).unwrap().0;
@@ -60,9 +60,9 @@ fn every_leaf_matters() {
         for leaf in leaves.iter().filter(|leaf| !leaf.contains("example.com/")) {
             let silent = outcome(&without(&document, leaf)).is_ok_and(|(other, _)| other == whole);
             let (_, report) = outcome(&document).unwrap();
-            let named = report.left_out.iter().any(|told| leaf.starts_with(&told.path));
+            let named = report.left_out.iter().any(|remark| leaf.starts_with(&remark.path));
             let twice = TWICE.iter().any(|end| leaf.ends_with(end));
-            assert!(!silent || named || twice, "{name}: nothing comes of {leaf}, and nothing is said of it");
+            assert!(!silent || named || twice, "{name}: {leaf} has no effect and is not reported");
         }
     }
 }
@@ -97,7 +97,7 @@ fn mappings(pointer: &str, value: &Value, all: &mut Vec<String>) {
 }
 
 #[test]
-fn what_is_not_known_is_named() {
+fn unknown_fields_are_reported() {
     let odd = [json!(null), json!({}), json!([]), json!("x"), json!(1), json!({"a": [{"b": null}, 2]}), json!([[1]])];
     for (name, text) in FILES {
         let document = parsed(text);
@@ -107,11 +107,11 @@ fn what_is_not_known_is_named() {
         for (place, value) in all.iter().flat_map(|place| odd.iter().map(move |value| (place, value))) {
             let mut document = document.clone();
             document.pointer_mut(place).unwrap()["zzUnknown"] = value.clone();
-            // A mistake is told; a mapping of texts takes any name; a whole that is left out is named as that.
+            // Mistakes are reported; a mapping of texts takes any name; an omitted section is reported as a whole.
             let Ok((after, report)) = outcome(&document) else { continue };
             let whole = |path: &str| format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
             let names = |path: &str| path.contains("zzUnknown") || place.starts_with(&whole(path));
-            let named = report.left_out.iter().any(|told| names(&told.path));
+            let named = report.left_out.iter().any(|remark| names(&remark.path));
             assert!(named || after != before, "{name}: {value} in {place}");
         }
     }
@@ -121,7 +121,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_value_breaks_it(file in 0..FILES.len(), leaf in any::<prop::sample::Index>(), value in odd()) {
+    fn no_value_causes_a_panic(file in 0..FILES.len(), leaf in any::<prop::sample::Index>(), value in odd()) {
         let document = parsed(FILES[file].1);
         let mut leaves = Vec::new();
         leaves_of("", &document, &mut leaves);

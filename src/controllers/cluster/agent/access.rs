@@ -1,11 +1,12 @@
-//! How a workload cluster's API is reached, and what is known of the cluster for those who work in it. No I/O but for credentials.
+//! How to reach a workload cluster's API, and the cluster facts that are published to workloads. No I/O except for
+//! credentials.
 
 use kube::ResourceExt as _;
 
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, Reason};
 use crate::aws::Session;
-use crate::controllers::cluster::facts::Facts as Observation;
+use crate::controllers::cluster::facts::Facts as ClusterFacts;
 use crate::controllers::context::Context;
 use crate::engine::{Key, Memory};
 use crate::gitops::Verdict;
@@ -13,32 +14,32 @@ use crate::gitops::input::Facts;
 use crate::gitops::token::StsEndpoint;
 use crate::gitops::workload::{Access, Location};
 
-/// What manifests in Git may refer to.
+/// The facts that manifests in Git may refer to.
 pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
-    let seen = Observation(memory);
+    let observed = ClusterFacts(memory);
     Facts {
         cluster_name: cluster_name.to_owned(),
         aws_region: session.region.to_string(),
         aws_account_id: session.account_id.to_string(),
-        vpc_id: seen.vpc_id(),
-        private_subnet_ids: seen.subnet_ids(SubnetTier::Private),
-        public_subnet_ids: seen.subnet_ids(SubnetTier::Public),
-        oidc_issuer: seen.of_cluster("oidcIssuer"),
-        oidc_provider_arn: seen.output(&Key::single("oidcProvider"), "arn"),
-        cluster_endpoint: seen.of_cluster("endpoint"),
-        cluster_security_group_id: seen.of_cluster("securityGroupId"),
-        node_role_arn: seen.node_role_arn(),
-        kubernetes_version: seen.of_cluster("version"),
+        vpc_id: observed.vpc_id(),
+        private_subnet_ids: observed.subnet_ids(SubnetTier::Private),
+        public_subnet_ids: observed.subnet_ids(SubnetTier::Public),
+        oidc_issuer: observed.of_cluster("oidcIssuer"),
+        oidc_provider_arn: observed.output(&Key::single("oidcProvider"), "arn"),
+        cluster_endpoint: observed.of_cluster("endpoint"),
+        cluster_security_group_id: observed.of_cluster("securityGroupId"),
+        node_role_arn: observed.node_role_arn(),
+        kubernetes_version: observed.of_cluster("version"),
     }
 }
 
-/// How the API of a cluster is reached that its own reconcile has located.
+/// Access to the API of a cluster that its own reconcile has located.
 pub async fn access_of(ctx: &Context, cluster: &EksCluster, session: &Session) -> Option<Access> {
     let location = ctx.workloads.location(&cluster.uid()?)?;
     access_at(ctx, cluster, session, location).await
 }
 
-/// The same, of a cluster whose API is there.
+/// Access to the API at a known location.
 pub async fn access_at(
     ctx: &Context,
     cluster: &EksCluster,
@@ -53,31 +54,31 @@ pub async fn access_at(
     Some(Access { cluster_name, account_id, region, arn, endpoint, certificate_authority, sts, credentials })
 }
 
-/// Where the cluster's API is, for those who only read from it.
+/// Records where the cluster's API is, for readers outside the cluster's own reconcile.
 pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
-    let seen = Observation(memory);
-    if let (true, Some(uid), Some(location)) = (seen.has_api(), cluster.uid(), location(seen)) {
+    let observed = ClusterFacts(memory);
+    if let (true, Some(uid), Some(location)) = (observed.has_api(), cluster.uid(), location(observed)) {
         ctx.workloads.locate(&uid, location);
     }
 }
 
-/// As this process's last DescribeCluster answered: never from status, which may be of another time.
-fn location(seen: Observation<'_>) -> Option<Location> {
+/// From this process's last DescribeCluster, never from status, which may be outdated.
+fn location(observed: ClusterFacts<'_>) -> Option<Location> {
     Some(Location {
-        arn: seen.of_cluster("arn")?,
-        endpoint: seen.of_cluster("endpoint")?,
-        certificate_authority: seen.of_cluster("certificateAuthority")?,
+        arn: observed.of_cluster("arn")?,
+        endpoint: observed.of_cluster("endpoint")?,
+        certificate_authority: observed.of_cluster("certificateAuthority")?,
     })
 }
 
-/// How the cluster's API is reached, once it is there.
+/// Access to the cluster's API, once the API exists.
 pub async fn access(
     memory: &Memory,
     cluster_name: &str,
     session: &Session,
     sts: Option<&str>,
 ) -> Result<Option<Access>, Verdict> {
-    let Some(Location { arn, endpoint, certificate_authority }) = location(Observation(memory)) else {
+    let Some(Location { arn, endpoint, certificate_authority }) = location(ClusterFacts(memory)) else {
         return Ok(None);
     };
     let region = session.region.to_string();

@@ -1,4 +1,4 @@
-//! When the next pass begins, and since when a cluster does not answer.
+//! When the next pass starts, and since when a cluster has been unreachable.
 
 use super::*;
 use crate::gitops::error::Unreachable;
@@ -27,63 +27,63 @@ fn unreachable(since: i64) -> Result<GitOpsOutcome, GitOpsError> {
 const QUICK: Duration = Duration::from_millis(100);
 
 #[test]
-fn what_changes_is_looked_at_soon_and_otherwise_rarely_while_it_is_watched() {
+fn watched_agents_are_observed_after_changes_and_otherwise_rarely() {
     let agent = Agent::default();
     agent.record_result(well(), QUICK, at(100));
     assert_eq!(due(&agent), 160);
     agent.watched(at(110));
     agent.record_result(well(), QUICK, at(160));
     assert_eq!(due(&agent), 460);
-    assert_eq!(agent.options(at(200)), Some(at(200)));
+    assert_eq!(agent.request_pass(at(200)), Some(at(200)));
 }
 
 #[test]
-fn a_change_during_a_pass_is_followed_by_another() {
+fn a_change_during_a_pass_causes_another_pass() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
-    assert_eq!(agent.options(at(100)), None);
+    assert_eq!(agent.request_pass(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
-    // After a rest as long as the pass.
+    // After a pause as long as the pass.
     assert_eq!(due(&agent), 103);
     locked(&agent.0).running = false;
-    assert_eq!(agent.options(at(102)), Some(at(103)));
-    // The next ones rest longer.
+    assert_eq!(agent.request_pass(at(102)), Some(at(103)));
+    // The following passes pause longer.
     agent.record_result(well(), Duration::from_secs(2), at(105));
-    assert_eq!(agent.options(at(105)), Some(at(109)));
+    assert_eq!(agent.request_pass(at(105)), Some(at(109)));
 }
 
 #[test]
-fn who_was_left_alone_is_looked_at_when_that_is_over() {
+fn a_paused_agent_is_observed_when_it_resumes() {
     let agent = Agent::default();
     agent.watched(at(100));
     agent.record_result(well(), QUICK, at(100));
-    agent.leave();
+    agent.pause();
     assert_eq!(locked(&agent.0).due, None);
     agent.record_result(well(), QUICK, at(200));
     assert_eq!(due(&agent), 260, "it is not watched yet");
 }
 
 #[test]
-fn it_says_since_when_a_cluster_does_not_answer_though_the_process_is_new() {
+fn a_new_process_keeps_the_time_since_which_a_cluster_is_unreachable() {
     let agent = Agent::default();
     let known = GitOpsStatus { unreachable_since: Some(Time(at(50))), ..GitOpsStatus::default() };
     agent.restore(Some(&known));
     agent.record_result(unreachable(100), QUICK, at(100));
     agent.restore(None);
-    let word = agent.word();
-    assert_eq!(word.unreachable_since, Some(at(50)));
-    assert!(word.says.message.contains("since 1970-01-01T00:00:50Z"), "{}", word.says.message);
+    let report = agent.report();
+    assert_eq!(report.unreachable_since, Some(at(50)));
+    assert!(report.condition.message.contains("since 1970-01-01T00:00:50Z"), "{}", report.condition.message);
     agent.record_result(well(), QUICK, at(200));
-    let word = agent.word();
-    assert_eq!((word.unreachable_since, word.status.unwrap().last_contact), (None, Some(Time(at(200)))));
+    let report = agent.report();
+    assert_eq!((report.unreachable_since, report.status.unwrap().last_contact), (None, Some(Time(at(200)))));
 }
 
 #[test]
-fn a_secret_that_changed_waits_for_no_rest() {
+fn a_changed_secret_skips_the_pause() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
     locked(&agent.0).urgent = true;
-    assert_eq!(agent.options(at(100)), None);
+    assert_eq!(agent.request_pass(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
     assert_eq!(due(&agent), 101);
 }

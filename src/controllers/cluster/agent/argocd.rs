@@ -1,4 +1,5 @@
-//! `spec.gitops.argocd`: checked before any call, and made the input of the agent with the Secrets it names. I/O: reads these Secrets.
+//! `spec.gitops.argocd`: validates it and builds the agent's input, including the Secrets it references. I/O: reads
+//! these Secrets.
 
 use std::time::Duration;
 
@@ -20,17 +21,17 @@ const SOURCE: &str = "spec.gitops.argocd.source";
 /// `spec.gitops.argocd`, parsed.
 #[derive(Clone, Debug)]
 pub struct ValidArgoCd {
-    /// Where it is installed.
+    /// The namespace it is installed in.
     pub namespace: String,
-    /// What is followed.
+    /// The source it follows.
     pub source: ValidSource,
-    /// How often it is asked.
+    /// The polling interval of the source.
     pub interval: Duration,
-    /// The cluster's path in it.
+    /// The cluster's path in the source.
     pub path: String,
 }
 
-/// Checks the spec. What of a source only Flux can do is refused.
+/// Validates the spec. Rejects source fields that only Flux supports.
 pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refusal> {
     let ArgoCd { version, namespace, source, path } = argocd;
     if let Some(version) = version.as_ref().filter(|version| *version != VERSION) {
@@ -40,8 +41,8 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refu
     validate::path(path).map_err(|why| invalid(&format!("{ARGOCD}.path"), why))?;
     let (source, interval) = source::valid(source, sources, SOURCE)?;
     let cannot = match &source {
-        ValidSource::Git { spec, .. } => not_of_git(spec),
-        ValidSource::Oci { spec, .. } => not_of_oci(spec),
+        ValidSource::Git { spec, .. } => unsupported_git_field(spec),
+        ValidSource::Oci { spec, .. } => unsupported_oci_field(spec),
     };
     match cannot {
         Some((field, why)) => Err(invalid(&format!("{SOURCE}.{field}"), why)),
@@ -50,15 +51,15 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refu
 }
 
 const VERIFIES: &str =
-    "Argo CD asks for signatures in its AppProjects (signatureKeys): set that in the repository, and leave it out here";
+    "Argo CD requires signatures in its AppProjects (signatureKeys): set that in the repository, and remove it here";
 
-/// Taken apart, so that a field cannot be forgotten.
-fn not_of_git(git: &GitSource) -> Option<(&'static str, &'static str)> {
+/// Destructured, so that no field can be forgotten.
+fn unsupported_git_field(git: &GitSource) -> Option<(&'static str, &'static str)> {
     let GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify } = git;
     verify.is_some().then_some(("git.verify", VERIFIES))
 }
 
-fn not_of_oci(oci: &OciSource) -> Option<(&'static str, &'static str)> {
+fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)> {
     let OciSource {
         url: _,
         reference: _,
@@ -70,14 +71,14 @@ fn not_of_oci(oci: &OciSource) -> Option<(&'static str, &'static str)> {
         verify,
     } = oci;
     if provider == AWS_PROVIDER {
-        let why = "Argo CD has no login of its own for ECR: name a Secret in secretRef and keep its token fresh (it lasts 12 hours), or follow \
-                   a Git repository, or take Flux";
+        let why = "Argo CD cannot log in to ECR by itself: set secretRef to a Secret and renew its token (it expires \
+                   after 12 hours), follow a Git repository, or use Flux";
         return Some(("oci.provider", why));
     }
-    verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: leave it out, or take Flux"))
+    verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: remove it, or use Flux"))
 }
 
-/// All that is to be applied but the facts, with the Secrets it names in Argo CD's words.
+/// Everything to apply except the facts, with the referenced Secrets in Argo CD's format.
 pub async fn input(reader: &Reader<'_>, namespace: &str, argocd: &ValidArgoCd) -> Result<ArgoCdInput, Missing> {
     let ValidArgoCd { namespace: into, source, interval, path } = argocd;
     let (kind, url, revision, credentials) = match source {
@@ -96,22 +97,21 @@ async fn git(reader: &Reader<'_>, namespace: &str, url: &SourceUrl, spec: &GitSo
     let field = format!("{SOURCE}.git.secretRef");
     let mut found =
         match (&spec.secret_ref, secrets::git(reader, namespace, spec.secret_ref.as_ref(), url, &field).await?) {
-            (Some(reference), Some(data)) => {
-                credentials::of_git(url, &data).map_err(|why| unusable(&field, namespace, &reference.name, why))?
-            }
+            (Some(reference), Some(data)) => credentials::of_git(url, &data)
+                .map_err(|why| unusable_secret(&field, namespace, &reference.name, why))?,
             _ => Credentials::default(),
         };
     let field = format!("{SOURCE}.git.proxySecretRef");
     if let Some(secret) = copy_with(reader, namespace, spec.proxy_secret_ref.as_ref(), &field, Keys::Proxy).await? {
         let proxy = credentials::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
-        found.keys.insert("proxy", proxy.map_err(|why| unusable(&field, namespace, &secret.name, why))?);
+        found.keys.insert("proxy", proxy.map_err(|why| unusable_secret(&field, namespace, &secret.name, why))?);
     }
     Ok(found)
 }
 
 async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSource) -> Result<Credentials, Missing> {
     let field = |name: &str| format!("{SOURCE}.oci.{name}");
-    let of = |at: String| move |secret: &SecretCopy, why| unusable(&at, namespace, &secret.name, why);
+    let of = |at: String| move |secret: &SecretCopy, why| unusable_secret(&at, namespace, &secret.name, why);
     let mut found = Credentials::default();
     let (at, refuse) = (field("secretRef"), of(field("secretRef")));
     if let Some(secret) = copy_with(reader, namespace, spec.secret_ref.as_ref(), &at, Keys::DockerConfig).await? {
@@ -129,8 +129,8 @@ async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSourc
     Ok(found)
 }
 
-fn unusable(field: &str, namespace: &str, name: &str, why: Unusable) -> Missing {
-    Missing::unfit(field, format!("Secret {namespace}/{name}: {why}"))
+fn unusable_secret(field: &str, namespace: &str, name: &str, why: Unusable) -> Missing {
+    Missing::invalid_secret(field, format!("Secret {namespace}/{name}: {why}"))
 }
 
 #[cfg(test)]
@@ -152,21 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn the_minimal_spec_is_valid_and_has_its_defaults() {
+    fn the_minimal_argocd_spec_is_valid_and_has_defaults() {
         let found = checked(|_| ()).unwrap();
         assert_eq!(found.namespace, "argocd");
         assert_eq!(found.interval.as_secs(), 60);
     }
 
     #[test]
-    fn the_version_that_is_built_in_may_be_named_and_no_other() {
+    fn only_the_built_in_version_is_accepted() {
         assert!(checked(|spec| spec["version"] = VERSION.into()).is_ok());
         let message = checked(|spec| spec["version"] = "v3.0.0".into()).unwrap_err();
         assert!(message.starts_with("spec.gitops.argocd.version") && message.contains(VERSION), "{message}");
     }
 
     #[test]
-    fn an_artifact_is_followed_and_what_only_flux_can_do_with_one_is_refused() {
+    fn artifact_fields_that_only_flux_supports_are_refused() {
         let artifact = json!({"oci": {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}}});
         assert!(checked(|spec| spec["source"] = artifact.clone()).is_ok());
         let ecr = json!({

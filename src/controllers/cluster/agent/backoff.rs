@@ -1,33 +1,33 @@
-//! How often a cluster's agent is looked at. Pure.
+//! How often a cluster's agent is observed. Pure.
 
 use std::time::Duration;
 
-/// While the agent is watched and all is well: for what no watch tells, such as a copy of a Secret that somebody edits.
+/// While the agent is watched and healthy: covers what no watch reports, such as a manual edit of a copied Secret.
 const STEADY: Duration = Duration::from_secs(300);
-/// Looks that are closer than this follow something that is under way.
-const UNDER_WAY: Duration = Duration::from_secs(5);
-/// Between two passes, however much changes: at least, and at most.
-const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// At least after one that changed something itself.
+/// Passes at shorter intervals than this follow an operation in progress.
+const IN_PROGRESS: Duration = Duration::from_secs(5);
+/// Minimum and maximum pause between two passes, however many changes there are.
+const PAUSE_LIMITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Minimum pause after a pass that itself made changes.
 const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
-/// Passes that are closer than this are in a row.
-pub const IN_A_ROW: Duration = Duration::from_secs(10);
+/// Passes closer together than this are consecutive.
+pub const CONSECUTIVE: Duration = Duration::from_secs(10);
 
-/// When the next pass is due though nothing is told. `requeue_after`: where nobody watches.
+/// When the next pass is due if no watch event arrives. `requeue_after`: the interval without a watch.
 pub fn pause(requeue_after: Duration, ready: bool, watched: bool) -> Duration {
     match ready {
-        _ if !watched || requeue_after < UNDER_WAY => requeue_after,
+        _ if !watched || requeue_after < IN_PROGRESS => requeue_after,
         true => STEADY,
         false => requeue_after * 4,
     }
 }
 
-/// For how long changes wait after a pass that took so long and is the last of so many in a row: a commit is followed closely, and
-/// of a cluster in which something changes all the time, an eighth of the time is spent on looking at it.
-pub fn rest(took: Duration, changed: bool, in_a_row: u32) -> Duration {
-    let (least, most) = REST;
+/// How long changes wait after a pass that took `took` and is the last of `consecutive` consecutive ones. A commit is
+/// followed closely; a cluster that changes all the time is observed for an eighth of the time.
+pub fn min_pause(took: Duration, changed: bool, consecutive: u32) -> Duration {
+    let (least, most) = PAUSE_LIMITS;
     let least = if changed { AFTER_A_CHANGE } else { least };
-    (took * in_a_row.saturating_add(1).min(7)).max(least).min(most)
+    (took * consecutive.saturating_add(1).min(7)).max(least).min(most)
 }
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_asked_less_often_unless_something_is_under_way() {
+    fn watched_agents_are_polled_less_often_when_idle() {
         assert_eq!(pause(seconds(60), true, false), seconds(60));
         assert_eq!(pause(seconds(60), true, true), seconds(300));
         assert_eq!(pause(seconds(15), false, true), seconds(60));
@@ -48,11 +48,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_never_rests_does_not_keep_the_operator_busy() {
+    fn a_constantly_changing_cluster_does_not_keep_the_operator_busy() {
         let short = Duration::from_millis(50);
-        assert_eq!(rest(short, false, 0), Duration::from_millis(500));
-        assert_eq!((rest(seconds(1), false, 0), rest(seconds(1), false, 100)), (seconds(1), seconds(7)));
-        assert_eq!(rest(seconds(60), false, 0), seconds(30));
-        assert_eq!((rest(short, true, 0), rest(short, true, 100)), (seconds(1), seconds(1)));
+        assert_eq!(min_pause(short, false, 0), Duration::from_millis(500));
+        assert_eq!((min_pause(seconds(1), false, 0), min_pause(seconds(1), false, 100)), (seconds(1), seconds(7)));
+        assert_eq!(min_pause(seconds(60), false, 0), seconds(30));
+        assert_eq!((min_pause(short, true, 0), min_pause(short, true, 100)), (seconds(1), seconds(1)));
     }
 }

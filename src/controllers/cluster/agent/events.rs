@@ -1,4 +1,4 @@
-//! What is worth an event of how the agent fares: that something fails, and that it is over. Once each. Pure.
+//! Events about the agent: that something fails, and that it works again, once each. Pure.
 
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
@@ -6,66 +6,68 @@ use crate::api::status::{EksClusterStatus, FailingObject, GitOpsStatus};
 use crate::controllers::conditions::ConditionValue;
 use crate::controllers::events::EventMessage;
 
-/// Reasons of GitOpsReady that are no step on the way.
+/// Reasons of GitOpsReady that are failures, not stages of progress.
 const FAILURES: [Reason; 4] =
     [Reason::SyncFailed, Reason::AgentUnreachable, Reason::AccessDenied, Reason::CredentialsUnavailable];
 
-/// What was told last, so that it is told once.
+/// What was published last, so that each change is published once.
 #[derive(Debug, Default)]
 pub struct AgentEvents {
-    /// `None`: nothing was looked at by this process. Else what failed, if anything.
-    told: Option<Option<String>>,
+    /// `None`: this process has not observed the agent yet. Otherwise the current failure, if any.
+    published: Option<Option<String>>,
 }
 
-/// Something that fails.
-struct Trouble {
+/// A failure.
+struct AgentFailure {
     reason: Reason,
-    /// The same for as long as it is the same trouble.
+    /// Identifies the failure: equal for as long as it is the same one.
     what: String,
     note: String,
 }
 
 impl AgentEvents {
-    /// What is new. `previous`: of whoever led before, as long as this process has told nothing.
+    /// The new events. `previous`: the last status, used until this process has published something.
     pub fn of(
         &mut self,
         previous: &EksClusterStatus,
-        says: &ConditionValue,
+        condition: &ConditionValue,
         gitops: Option<&GitOpsStatus>,
     ) -> Option<EventMessage> {
-        let before = self.told.take().unwrap_or_else(|| of_status(previous));
+        let before = self.published.take().unwrap_or_else(|| of_status(previous));
         let failing = gitops.map(|gitops| gitops.failing.as_slice()).unwrap_or_default();
-        let now = trouble(says.is_true(), says.reason.as_str(), &says.message, failing);
-        let (still, told) = match now {
+        let now = failure(condition.is_true(), condition.reason.as_str(), &condition.message, failing);
+        let (still, event) = match now {
             Some(now) if before.as_ref() == Some(&now.what) => (before, None),
-            Some(Trouble { reason, what, note }) => (Some(what), Some(EventMessage::warning(reason, note))),
-            None if before.is_some() && says.is_true() => (None, Some(EventMessage::normal("Synced", &says.message))),
-            // On its way: whether it is over shows when it is there.
+            Some(AgentFailure { reason, what, note }) => (Some(what), Some(EventMessage::warning(reason, note))),
+            None if before.is_some() && condition.is_true() => {
+                (None, Some(EventMessage::normal("Synced", &condition.message)))
+            }
+            // In progress: whether the failure is over is known once the agent is ready.
             None => (before, None),
         };
-        self.told = Some(still);
-        told
+        self.published = Some(still);
+        event
     }
 }
 
 fn of_status(status: &EksClusterStatus) -> Option<String> {
     let ready = conditions::get(&status.conditions, ConditionType::GitOpsReady)?;
     let failing = status.gitops.as_ref().map(|gitops| gitops.failing.as_slice()).unwrap_or_default();
-    trouble(ready.status == "True", &ready.reason, &ready.message, failing).map(|trouble| trouble.what)
+    failure(ready.status == "True", &ready.reason, &ready.message, failing).map(|failure| failure.what)
 }
 
-fn trouble(ready: bool, reason: &str, message: &str, failing: &[FailingObject]) -> Option<Trouble> {
+fn failure(ready: bool, reason: &str, message: &str, failing: &[FailingObject]) -> Option<AgentFailure> {
     if let Some(reason) = FAILURES.into_iter().find(|failure| !ready && failure.as_str() == reason) {
-        // Up to the first colon stands what fails; behind it why, and that may differ with each try.
+        // The text up to the first colon names what fails; the cause after it may differ with each try.
         let what = message.split(": ").next().unwrap_or_default();
-        return Some(Trouble { reason, what: format!("{reason} {what}"), note: message.to_owned() });
+        return Some(AgentFailure { reason, what: format!("{reason} {what}"), note: message.to_owned() });
     }
     let FailingObject { kind, name, reason, message } = failing.first()?;
     let (reason, message) = (reason.as_deref().unwrap_or_default(), message.as_deref().unwrap_or_default());
     let more = failing.len() - 1;
     let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
     let note = format!("{kind} {name}: {reason}: {message}{more}");
-    Some(Trouble { reason: Reason::SyncFailed, what: format!("{kind} {name}"), note })
+    Some(AgentFailure { reason: Reason::SyncFailed, what: format!("{kind} {name}"), note })
 }
 
 #[cfg(test)]
@@ -93,18 +95,18 @@ mod tests {
         ConditionValue::true_(Reason::Available, "applied main@sha1:1")
     }
 
-    /// `Reason note` of each that is told, in order.
-    fn told(says: &[(ConditionValue, GitOpsStatus)]) -> Vec<String> {
-        let mut news = AgentEvents::default();
+    /// `Reason note` of each published event, in order.
+    fn publish_all(reports: &[(ConditionValue, GitOpsStatus)]) -> Vec<String> {
+        let mut events = AgentEvents::default();
         let previous = EksClusterStatus::default();
-        let told = says.iter().filter_map(|(says, gitops)| news.of(&previous, says, Some(gitops)));
-        told.map(|told| format!("{} {}", told.reason, told.note)).collect()
+        let published = reports.iter().filter_map(|(condition, gitops)| events.of(&previous, condition, Some(gitops)));
+        published.map(|event| format!("{} {}", event.reason, event.note)).collect()
     }
 
     #[test]
-    fn a_failure_and_its_end_are_told_once_each() {
+    fn a_failure_and_its_end_are_published_once_each() {
         let waiting = ConditionValue::false_(Reason::WaitingForSync, "applying 2");
-        let says = [
+        let reports = [
             ready(),
             failed("GitRepository a/b: refused, try 1"),
             failed("GitRepository a/b: refused, try 2"),
@@ -112,40 +114,43 @@ mod tests {
             ready(),
             ready(),
         ];
-        let says = says.map(|says| (says, below(&[])));
-        assert_eq!(told(&says), ["SyncFailed GitRepository a/b: refused, try 1", "Synced applied main@sha1:1"]);
+        let reports = reports.map(|condition| (condition, below(&[])));
+        assert_eq!(
+            publish_all(&reports),
+            ["SyncFailed GitRepository a/b: refused, try 1", "Synced applied main@sha1:1"]
+        );
     }
 
     #[test]
-    fn what_fails_below_the_root_is_told_though_the_root_is_applied() {
-        let says = [(ready(), below(&["a/apps"])), (ready(), below(&["a/apps", "a/web"])), (ready(), below(&[]))];
+    fn a_failure_below_the_root_is_published_although_the_root_is_applied() {
+        let reports = [(ready(), below(&["a/apps"])), (ready(), below(&["a/apps", "a/web"])), (ready(), below(&[]))];
         let expected = ["SyncFailed Kustomization a/apps: BuildFailed: no such file", "Synced applied main@sha1:1"];
-        assert_eq!(told(&says), expected);
+        assert_eq!(publish_all(&reports), expected);
     }
 
     #[test]
-    fn another_failure_is_news() {
+    fn another_failure_is_published() {
         let unreachable =
             ConditionValue::false_(Reason::AgentUnreachable, "the API server cannot be reached since 10:00: refused");
-        let says = [(failed("GitRepository a/b: refused"), below(&[])), (unreachable, below(&[]))];
-        assert_eq!(told(&says).len(), 2);
+        let reports = [(failed("GitRepository a/b: refused"), below(&[])), (unreachable, below(&[]))];
+        assert_eq!(publish_all(&reports).len(), 2);
     }
 
     #[test]
-    fn a_process_that_takes_over_tells_nothing_again() {
+    fn a_new_leader_publishes_nothing_again() {
         let mut previous = EksClusterStatus::default();
         let kind = ConditionType::GitOpsReady;
         let (status, reason, message) = (ConditionStatus::False, Reason::SyncFailed, "GitRepository a/b: refused");
         conditions::set(&mut previous.conditions, kind, status, reason, message, None, Timestamp::UNIX_EPOCH);
-        let mut news = AgentEvents::default();
-        assert_eq!(news.of(&previous, &failed(message), None), None);
-        let over = news.of(&previous, &ready(), None).map(|told| told.reason);
+        let mut events = AgentEvents::default();
+        assert_eq!(events.of(&previous, &failed(message), None), None);
+        let over = events.of(&previous, &ready(), None).map(|event| event.reason);
         assert_eq!(over.as_deref(), Some("Synced"));
     }
 
     #[test]
-    fn a_cluster_that_comes_up_is_no_recovery() {
-        let creating = ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there");
-        assert_eq!(told(&[(creating, below(&[])), (ready(), below(&[]))]), [""; 0]);
+    fn a_first_start_is_not_a_recovery() {
+        let creating = ConditionValue::false_(Reason::Creating, "the agent is installed once the control plane exists");
+        assert_eq!(publish_all(&[(creating, below(&[])), (ready(), below(&[]))]), [""; 0]);
     }
 }

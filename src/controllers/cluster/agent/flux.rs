@@ -1,4 +1,5 @@
-//! `spec.gitops.flux`: checked before any call, and made the input of the agent with the Secrets it names. I/O: reads these Secrets.
+//! `spec.gitops.flux`: validates it and builds the agent's input, including the Secrets it references. I/O: reads
+//! these Secrets.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,21 +16,21 @@ use crate::gitops::validate::{self, SourcePolicy};
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]
 pub struct ValidFlux {
-    /// The version that is asked for.
+    /// The requested version.
     pub version: Option<Version>,
-    /// What is followed.
+    /// The source it follows.
     pub source: ValidSource,
-    /// How often it is asked.
+    /// The polling interval of the source.
     pub source_interval: Duration,
-    /// How often everything is compared.
+    /// The interval at which everything is reconciled.
     pub interval: Duration,
-    /// Which controllers are installed.
+    /// The controllers to install.
     pub components: BTreeSet<Component>,
-    /// Path, registry and the like, as they stand in the spec.
+    /// Path, registry and other fields, as in the spec.
     pub spec: Flux,
 }
 
-/// Checks the spec.
+/// Validates the spec.
 pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
     let version = flux.version.as_deref().map(version).transpose()?;
     let (source, source_interval) = source::valid(&flux.source, sources, "spec.gitops.flux.source")?;
@@ -45,14 +46,14 @@ pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
     })
 }
 
-/// The repository's credentials are copied under Flux's own name for them, and all others under their own.
+/// The repository's credentials are copied under Flux's own name for them, all other Secrets under their own names.
 fn copies_are_apart(flux: &Flux) -> Result<(), Refusal> {
     let decryption = flux.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref());
     let others = [("imagePullSecretRef", flux.image_pull_secret_ref.as_ref()), ("decryption.secretRef", decryption)];
     for (field, reference) in others.into_iter().chain(source::copies(&flux.source)) {
         if reference.is_some_and(|reference| reference.name == NAME) {
             let why =
-                format!("a Secret of the name {NAME} is Flux's own, for the repository's credentials: name another");
+                format!("Flux reserves the Secret name {NAME} for the repository's credentials: use another name");
             return Err(invalid(&format!("spec.gitops.flux.{field}"), why));
         }
     }
@@ -63,7 +64,7 @@ fn version(text: &str) -> Result<Version, Refusal> {
     Version::parse(text).ok_or_else(|| {
         let built_in: Vec<_> = Version::ALL.iter().map(|version| version.as_str()).collect();
         let why = format!(
-            "{text:?} is not built in: write one of {}, or leave it out, which is {} now",
+            "{text:?} is not built in: use one of {}, or remove it to use {}",
             built_in.join(", "),
             Version::NEWEST
         );
@@ -76,16 +77,16 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
     let parse = |name: &String| {
         Component::parse(name).ok_or_else(|| {
             let known: Vec<_> = Component::ALL.iter().map(|component| component.as_str()).collect();
-            invalid(FIELD, format!("{name:?} is not built in; write of {}", known.join(", ")))
+            invalid(FIELD, format!("{name:?} is not built in; use any of {}", known.join(", ")))
         })
     };
     let mut all: BTreeSet<_> = flux.components.iter().map(parse).collect::<Result<_, _>>()?;
-    // Nothing could be followed without these two.
+    // Flux needs these two to follow any source.
     all.extend([Component::SourceController, Component::KustomizeController]);
     Ok(all)
 }
 
-/// All that is to be applied but the facts, with the Secrets it names.
+/// Everything to apply except the facts, with the referenced Secrets.
 pub async fn input(reader: &Reader<'_>, namespace: &str, flux: &ValidFlux) -> Result<FluxInput, Missing> {
     let ValidFlux { version, source, source_interval, interval, components, spec } = flux;
     let source = source::input(reader, namespace, source, *source_interval).await?;

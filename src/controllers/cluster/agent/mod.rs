@@ -1,6 +1,6 @@
-//! The cluster's agent: its Secrets are read here, and its passes run beside the reconcile, so that a workload cluster that
-//! does not answer never holds up AWS. A pass is due after a while, or when a watch tells that something changed.
-//! I/O: the management cluster's Secrets; the rest through [`crate::gitops`].
+//! The cluster's GitOps agent. Its Secrets are read here. Its passes run in the background, so that an unreachable
+//! workload cluster never delays work in AWS. A pass is due after an interval, or when a watch reports a change. I/O:
+//! the management cluster's Secrets; the rest through [`crate::gitops`].
 
 mod access;
 mod argocd;
@@ -31,7 +31,7 @@ use secrets::Reader;
 pub use source::ValidSource;
 pub use watches::Watches;
 
-use crate::api::gitops::Agent as Asked;
+use crate::api::gitops::Agent as Request;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
@@ -45,7 +45,7 @@ use crate::gitops::validate::SourcePolicy;
 use crate::gitops::workload::Access;
 use crate::gitops::{AgentInput, GitOpsOutcome, Verdict};
 
-/// `spec.gitops`, checked.
+/// `spec.gitops`, validated.
 #[derive(Clone, Debug)]
 pub enum ValidAgent {
     Flux(Box<ValidFlux>),
@@ -53,15 +53,15 @@ pub enum ValidAgent {
 }
 
 impl ValidAgent {
-    /// Checks what is asked for.
-    pub fn of(asked: Asked<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
-        match asked {
-            Asked::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
-            Asked::ArgoCd(argocd) => argocd::valid(argocd, sources).map(|argocd| Self::ArgoCd(Box::new(argocd))),
+    /// Validates what the spec requests.
+    pub fn of(request: Request<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
+        match request {
+            Request::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
+            Request::ArgoCd(argocd) => argocd::valid(argocd, sources).map(|argocd| Self::ArgoCd(Box::new(argocd))),
         }
     }
 
-    /// Whether the facts of the cluster are to be kept in it.
+    /// Whether to write the cluster's facts to it.
     pub fn wants_facts(&self) -> bool {
         match self {
             Self::Flux(flux) => flux.spec.facts,
@@ -81,95 +81,95 @@ impl ValidAgent {
     }
 }
 
-/// Secrets are read again after this: not at each of the passes that follow each other while something is under way.
-const SECRETS_KEPT: Duration = Duration::from_secs(10);
-/// The same where a watch tells of changes.
-const SECRETS_WATCHED: Duration = Duration::from_secs(600);
-/// A Secret that is missing is looked for again after this.
-pub const SECRET_AGAIN: SignedDuration = SignedDuration::from_secs(15);
-/// Secrets that nobody tells of are looked at this often.
-pub const SECRETS_UNWATCHED: SignedDuration = SignedDuration::from_secs(60);
-/// After a pass that ended without a word (a panic).
-const LOST: SignedDuration = SignedDuration::from_secs(60);
+/// How long read Secrets stay valid: consecutive passes during an operation do not read them again.
+const SECRETS_TTL: Duration = Duration::from_secs(10);
+/// The same where a watch reports changes.
+const SECRETS_WATCHED_TTL: Duration = Duration::from_secs(600);
+/// Retry interval for a missing Secret.
+pub const SECRET_RETRY: SignedDuration = SignedDuration::from_secs(15);
+/// Polling interval for Secrets that no watch covers.
+pub const SECRETS_POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+/// After a pass that ended without a result (a panic).
+const PANIC_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is remembered of a cluster's agent. The pass that runs beside writes it.
+/// In-memory state of a cluster's agent, shared with the background pass.
 #[derive(Clone, Default)]
 pub struct Agent(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     running: bool,
-    /// Something changed since the pass under way began.
+    /// Something changed after the running pass started.
     stale: bool,
-    /// It is something that cannot wait.
+    /// The change is urgent.
     urgent: bool,
-    /// When the next pass is to begin.
+    /// When the next pass starts.
     due: Option<Timestamp>,
-    /// None begins before, however much changes.
-    rests_until: Option<Timestamp>,
-    /// When the last pass ended, and how many there were close before.
+    /// Earliest start of the next pass, however many changes there are.
+    earliest_start: Option<Timestamp>,
+    /// When the last pass ended, and how many consecutive ones preceded it.
     last: Option<(Timestamp, u32)>,
-    /// The agent's objects are watched.
+    /// Whether the agent's objects are watched.
     watched: bool,
     /// Why the watch failed, until it works again.
     watch_error: Option<String>,
-    /// Of what was asked for in the last pass.
-    asked: u64,
+    /// Hash of the input of the last pass.
+    input_hash: u64,
     verdict: Option<Verdict>,
     status: Option<GitOpsStatus>,
-    /// When the cluster answered last.
+    /// When the cluster last answered.
     contact: Option<Timestamp>,
     unreachable_since: Option<Timestamp>,
     endpoint_in_doubt: bool,
-    news: Vec<EventMessage>,
+    events: Vec<EventMessage>,
     secrets: Option<Read>,
-    /// What was asked for when the Secrets were last as they should be.
+    /// The input when the Secrets were last valid.
     last_good: Option<AgentInput>,
-    /// Of what was asked for in the last pass that found all of the agent there.
+    /// Hash of the input of the last pass that found the whole agent applied.
     reached: Option<u64>,
 }
 
-/// What reading the Secrets came to.
+/// A completed read of the Secrets.
 struct Read {
     at: Instant,
-    /// Of what was asked for.
-    asked: u64,
-    /// How much had changed before it.
+    /// Hash of the requested input.
+    input_hash: u64,
+    /// The Secrets' change counter before the read.
     changes: u64,
     result: Result<AgentInput, Refusal>,
 }
 
-/// What the agent says now.
+/// The agent's current state.
 pub struct AgentReport {
-    /// For GitOpsReady.
-    pub says: ConditionValue,
-    /// For status.
+    /// Value of GitOpsReady.
+    pub condition: ConditionValue,
+    /// Value of `status.gitops`.
     pub status: Option<GitOpsStatus>,
-    /// Since when the cluster does not answer.
+    /// Since when the cluster has been unreachable.
     pub unreachable_since: Option<Timestamp>,
-    /// When to come again.
+    /// When to requeue.
     pub due: Option<Timestamp>,
-    /// For events.
-    pub news: Vec<EventMessage>,
-    /// The endpoint or its CA may have changed: look at the control plane.
+    /// Events to publish.
+    pub events: Vec<EventMessage>,
+    /// The endpoint or its CA may have changed: observe the control plane.
     pub endpoint_in_doubt: bool,
 }
 
 impl Agent {
-    /// All that is to be applied but the facts, with the Secrets it names.
+    /// Everything to apply except the facts, with the referenced Secrets.
     pub async fn input(&self, ctx: &Context, cluster: &EksCluster, valid: &ValidAgent) -> Result<AgentInput, Missing> {
         let (uid, namespace) = (cluster.uid().unwrap_or_default(), cluster.namespace().unwrap_or_default());
-        let (asked, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
+        let (input_hash, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
         {
             let mut inner = locked(&self.0);
             if let Some(read) = &inner.secrets {
                 let kept =
-                    if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED } else { SECRETS_KEPT };
+                    if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED_TTL } else { SECRETS_TTL };
                 if read.changes != changes {
-                    // Rare, and somebody waits for it.
+                    // Rare, and a user waits for it.
                     inner.urgent = true;
-                    inner.wake(Timestamp::now());
-                } else if read.asked == asked && read.at.elapsed() < kept {
+                    inner.schedule_pass(Timestamp::now());
+                } else if read.input_hash == input_hash && read.at.elapsed() < kept {
                     return read.result.clone().map_err(Missing::Refused);
                 }
             }
@@ -183,29 +183,29 @@ impl Agent {
         if let Ok(input) = &result {
             inner.last_good = Some(input.clone());
         }
-        inner.secrets = Some(Read { at: Instant::now(), asked, changes, result: result.clone() });
+        inner.secrets = Some(Read { at: Instant::now(), input_hash, changes, result: result.clone() });
         result.map_err(Missing::Refused)
     }
 
-    /// What was asked for when its Secrets were last as they should be.
+    /// The input when its Secrets were last valid.
     pub fn last_good(&self) -> Option<AgentInput> {
         locked(&self.0).last_good.clone()
     }
 
-    /// Everything is to be looked at anew.
+    /// Discards what is known, so that everything is observed again.
     pub fn forget(&self) {
         let mut inner = locked(&self.0);
         inner.due = None;
         inner.secrets = None;
     }
 
-    /// It is left alone for now, and looked at when that is over.
-    pub fn leave(&self) {
+    /// Pauses the agent's passes; the next one is due when they resume.
+    pub fn pause(&self) {
         let mut inner = locked(&self.0);
         (inner.due, inner.watched, inner.watch_error) = (None, false, None);
     }
 
-    /// What is known from before this process began.
+    /// Restores what the status says from before this process started.
     pub fn restore(&self, status: Option<&GitOpsStatus>) {
         let mut inner = locked(&self.0);
         if inner.verdict.is_none() {
@@ -213,31 +213,31 @@ impl Agent {
         }
     }
 
-    /// The agent's objects are watched.
+    /// Records that the agent's objects are watched.
     fn watched(&self, now: Timestamp) {
         let mut inner = locked(&self.0);
         (inner.watched, inner.watch_error) = (true, None);
         inner.contact = Some(now);
     }
 
-    /// They cannot be watched.
+    /// Records that they cannot be watched.
     fn watch_failed(&self, why: &str) {
         let mut inner = locked(&self.0);
         (inner.watched, inner.watch_error) = (false, Some(bounded(why, MESSAGE)));
     }
 
-    /// Something changed: a pass is due. Says when; `None`: the one under way is followed by another.
-    fn options(&self, now: Timestamp) -> Option<Timestamp> {
+    /// Records a change, which makes a pass due. Returns when; `None`: another pass follows the running one.
+    fn request_pass(&self, now: Timestamp) -> Option<Timestamp> {
         let mut inner = locked(&self.0);
-        inner.wake(now);
+        inner.schedule_pass(now);
         inner.due.filter(|_| !inner.running)
     }
 
-    /// What it said last; its news only once.
-    pub fn word(&self) -> AgentReport {
+    /// The last report; each event appears only once.
+    pub fn report(&self) -> AgentReport {
         let mut inner = locked(&self.0);
-        let says = match &inner.verdict {
-            None => ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there"),
+        let condition = match &inner.verdict {
+            None => ConditionValue::false_(Reason::Creating, "the agent is installed once the control plane exists"),
             Some(Verdict { ready: true, reason, message }) => ConditionValue::true_(*reason, message),
             Some(Verdict { ready: false, reason, message }) => ConditionValue::false_(*reason, message),
         };
@@ -247,17 +247,17 @@ impl Agent {
         let status = inner.status.clone();
         let status = status.map(|status| GitOpsStatus { last_contact: contact.map(Time), watch_error, ..status });
         AgentReport {
-            says,
+            condition,
             status,
             unreachable_since: inner.unreachable_since,
             due,
-            news: std::mem::take(&mut inner.news),
+            events: std::mem::take(&mut inner.events),
             endpoint_in_doubt: std::mem::take(&mut inner.endpoint_in_doubt),
         }
     }
 
-    /// Starts a pass beside this reconcile, if one is due. At its end the cluster is reconciled again. True: a pass of this very
-    /// input found the agent there.
+    /// Starts a pass in the background if one is due. When it ends, the cluster is reconciled again. Returns true if
+    /// a pass with this exact input found the agent applied.
     pub fn start_sync(
         &self,
         ctx: &Arc<Context>,
@@ -266,58 +266,60 @@ impl Agent {
         access: Access,
         now: Timestamp,
     ) -> bool {
-        let asked = digest((format!("{input:?}"), &access.endpoint, &access.certificate_authority));
+        let input_hash = digest((format!("{input:?}"), &access.endpoint, &access.certificate_authority));
         {
             let mut inner = locked(&self.0);
-            let due = inner.due.is_none_or(|due| due <= now) || inner.asked != asked;
-            let reached = inner.reached == Some(asked);
+            let due = inner.due.is_none_or(|due| due <= now) || inner.input_hash != input_hash;
+            let reached = inner.reached == Some(input_hash);
             if inner.running || !due {
                 return reached;
             }
             inner.running = true;
             (inner.stale, inner.urgent) = (false, false);
-            inner.asked = asked;
-            inner.due = now.checked_add(LOST).ok();
+            inner.input_hash = input_hash;
+            inner.due = now.checked_add(PANIC_RETRY).ok();
         }
         let (this, tasks, ctx) = (self.clone(), ctx, ctx.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
-            let began = Instant::now();
+            let started = Instant::now();
             let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
             if let Ok(outcome) = &result {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().reached(namespace, &object.name, Instant::now());
                 if outcome.status.is_some() {
-                    ctx.watches.keep(&ctx, (&key, &object), &this, input.watched(), &access);
+                    ctx.watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
                 }
             }
-            this.record_result(result, began.elapsed(), Timestamp::now());
+            this.record_result(result, started.elapsed(), Timestamp::now());
         };
         let over = tasks.over.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
-        locked(&self.0).reached == Some(asked)
+        locked(&self.0).reached == Some(input_hash)
     }
 
     fn record_result(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
         let mut inner = locked(&self.0);
         let close =
-            inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::IN_A_ROW + took);
-        let in_a_row = close.map_or(0, |(_, count)| count.saturating_add(1));
-        inner.last = Some((now, in_a_row));
-        let (pause, rest) = match result {
+            inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::CONSECUTIVE + took);
+        let consecutive = close.map_or(0, |(_, count)| count.saturating_add(1));
+        inner.last = Some((now, consecutive));
+        let (pause, min_pause) = match result {
             Ok(GitOpsOutcome { status, complete, verdict, changed, released, requeue_after }) => {
                 if !changed.is_empty() {
-                    inner.news.push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
+                    inner
+                        .events
+                        .push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
                 }
                 if !released.is_empty() {
-                    let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&released));
-                    inner.news.push(EventMessage::normal("HandedOver", message));
+                    let message = format!("Git has adopted and Keelson has released: {}", first_of(&released));
+                    inner.events.push(EventMessage::normal("HandedOver", message));
                 }
-                let rest = backoff::rest(took, !changed.is_empty(), in_a_row);
-                let pauses = (backoff::pause(requeue_after, verdict.ready, inner.watched), rest);
+                let min_pause = backoff::min_pause(took, !changed.is_empty(), consecutive);
+                let pauses = (backoff::pause(requeue_after, verdict.ready, inner.watched), min_pause);
                 if complete && status.is_some() {
-                    inner.reached = Some(inner.asked);
+                    inner.reached = Some(inner.input_hash);
                 }
                 inner.status = status.or(inner.status.take());
                 inner.verdict = Some(verdict);
@@ -333,31 +335,31 @@ impl Agent {
                 (error.requeue_after(), error.requeue_after())
             }
         };
-        let after = |pause| now.checked_add(SignedDuration::try_from(pause).unwrap_or(LOST)).ok();
-        inner.rests_until = after(rest);
+        let after = |pause| now.checked_add(SignedDuration::try_from(pause).unwrap_or(PANIC_RETRY)).ok();
+        inner.earliest_start = after(min_pause);
         inner.due = after(pause);
         if inner.stale {
-            inner.wake_rested(now);
+            inner.schedule_after_pause(now);
         }
     }
 }
 
 impl Inner {
-    fn wake(&mut self, now: Timestamp) {
+    fn schedule_pass(&mut self, now: Timestamp) {
         if self.running {
             self.stale = true;
         } else {
-            self.wake_rested(now);
+            self.schedule_after_pause(now);
         }
     }
 
-    fn wake_rested(&mut self, now: Timestamp) {
-        let rested = self.rests_until.filter(|_| !self.urgent).map_or(now, |until| until.max(now));
-        self.due = Some(self.due.map_or(rested, |due| due.min(rested)));
+    fn schedule_after_pause(&mut self, now: Timestamp) {
+        let start = self.earliest_start.filter(|_| !self.urgent).map_or(now, |until| until.max(now));
+        self.due = Some(self.due.map_or(start, |due| due.min(start)));
     }
 }
 
-/// As the API server keeps times.
+/// The API server's resolution of times.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -370,7 +372,7 @@ fn first_of(objects: &[ObjectId]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-/// A pass under way. However it ends, the cluster hears of it.
+/// A running pass. However it ends, the cluster is requeued.
 struct Running {
     agent: Agent,
     ctx: Arc<Context>,

@@ -1,5 +1,5 @@
-//! The agent's part of a reconcile: what of its step may be done now. An upgrade waits for a maintenance window and for its approval,
-//! and until then the agent is kept up at the version that it has. Pure.
+//! The agent's part of a reconcile: how much of its step may run now. An upgrade waits for a maintenance window and
+//! for its approval; until then the agent is kept at its current version. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,12 +15,12 @@ use crate::engine::{ExecutionPolicy, HoldReason, Item, Step, Verdict, WaitingOn}
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{AgentUpgrade, Hold, WindowState};
 
-/// Longest text about an upgrade.
-const LONGEST: usize = 1024;
-/// An upgrade that has begun, and of which nothing is seen after so long, has not: the cluster could not be reached.
-const BEGINS_WITHIN: SignedDuration = SignedDuration::from_mins(5);
+/// Longest message about an upgrade.
+const MAX_LENGTH: usize = 1024;
+/// If an upgrade shows no effect this long after its recorded start, it has not started: the cluster was unreachable.
+const START_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
-/// What it is decided from.
+/// Input of the decision.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// What the spec asks for.
@@ -29,27 +29,27 @@ pub struct Input<'a> {
     pub previous: &'a EksClusterStatus,
     /// What may be done.
     pub policy: &'a ExecutionPolicy,
-    /// Whether upgrades may begin.
+    /// Whether upgrades may start.
     pub window: &'a WindowState,
-    /// The control plane is there.
+    /// Whether the control plane exists.
     pub has_api: bool,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
 /// The agent's part of the plan.
 pub struct AgentPart {
-    /// What is to be done with it.
+    /// The remaining step.
     pub step: Option<Step>,
-    /// Its place in the plan.
+    /// Its item in the plan.
     pub item: Option<Item>,
-    /// Nothing is written to the workload cluster.
+    /// Whether writes to the workload cluster are held.
     pub waits: bool,
-    /// The version that it is to have now; `None`: no agent.
+    /// The version to run now; `None`: no agent.
     pub version: Option<String>,
-    /// When an upgrade may go on that does not now.
+    /// When an upgrade that is held now may go on.
     pub next: Option<Timestamp>,
-    /// What the spec comes to now: without an upgrade that waits.
+    /// The fields to apply now: without an upgrade that is held.
     now: Fields,
     applied: Option<Fields>,
     field: Option<&'static str>,
@@ -58,7 +58,7 @@ pub struct AgentPart {
     upgrade: Option<AgentUpgradeStatus>,
 }
 
-/// A step in two: the version, and all else.
+/// A step in two parts: the version, and everything else.
 struct Split {
     version: Option<Step>,
     rest: Option<Step>,
@@ -81,7 +81,7 @@ impl AgentPart {
     pub fn of(input: &Input<'_>) -> Self {
         let Input { gitops, previous, policy, window, now, .. } = *input;
         let applied = steps::applied(previous);
-        // What Git has adopted of the agent before says nothing of another one.
+        // What Git adopted of the previous agent does not apply to another one.
         let agent = gitops.map(|gitops| if gitops.flux.is_some() { "flux" } else { "argocd" });
         let is_its = |status: &&GitOpsStatus| status.agent.is_none() || status.agent.as_deref() == agent;
         let of_git = previous.gitops.as_ref().filter(is_its).is_some_and(|gitops| gitops.adopted);
@@ -90,14 +90,14 @@ impl AgentPart {
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
         let field = version.as_ref().map(|(field, _)| *field);
         let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
-        let held = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
-        let (rest_held, version_held) = (held(&split.rest), held(&split.version));
+        let hold_reason = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
+        let (rest_held, version_held) = (hold_reason(&split.rest), hold_reason(&split.version));
         let waits = rest_held.is_some();
-        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_under_way(upgrade, previous, now), window));
+        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_in_progress(upgrade, previous, now), window));
         let recorded = previous.gitops.as_ref().and_then(|gitops| gitops.upgrade.as_ref()?.started_at.clone());
         let may_go = !waits && version_held.is_none() && hold.is_none();
-        // It begins as soon as that stands in status: what is written to the cluster before could not be told from the outside.
-        let goes = may_go && recorded.is_some();
+        // It starts once status records it: a write to the cluster before that could not be recognized later.
+        let proceeds = may_go && recorded.is_some();
         let started_at = match hold {
             Some(_) => None,
             None if may_go && input.has_api => recorded.or_else(|| Some(Time(whole_seconds(now)))),
@@ -105,12 +105,12 @@ impl AgentPart {
         };
         let next = match &hold {
             Some(Hold::OutsideWindow { opens: Some(opens) }) => Some(opens.timestamp()),
-            _ => (started_at.is_some() && upgrade.is_some() && !goes && may_go).then_some(now),
+            _ => (started_at.is_some() && upgrade.is_some() && !proceeds && may_go).then_some(now),
         };
-        let pinned = upgrade.as_ref().filter(|_| !goes).map(|upgrade| upgrade.from.clone());
-        let mut at_present = fields;
+        let pinned = upgrade.as_ref().filter(|_| !proceeds).map(|upgrade| upgrade.from.clone());
+        let mut current = fields;
         if let (Some(field), Some(version)) = (field, &pinned) {
-            at_present.insert(field.to_owned(), version.clone());
+            current.insert(field.to_owned(), version.clone());
         }
         let item = step.clone().map(|step| {
             let only_version = split.rest.is_none();
@@ -118,20 +118,20 @@ impl AgentPart {
         });
         Self {
             waits,
-            version: field.and_then(|field| at_present.get(field).cloned()),
+            version: field.and_then(|field| current.get(field).cloned()),
             next,
-            now: at_present,
+            now: current,
             applied,
             field,
             bundled: version.map(|(_, versions)| versions.bundled),
             of_git,
-            upgrade: upgrade.map(|upgrade| told(&upgrade, version_held, hold.as_ref(), started_at)),
+            upgrade: upgrade.map(|upgrade| upgrade_status(&upgrade, version_held, hold.as_ref(), started_at)),
             step,
             item,
         }
     }
 
-    /// What of the agent is kept in status. `reached`: it is as it is to be now.
+    /// Keeps the agent's record in status. `reached`: the agent now matches its desired state.
     pub fn keep(&self, status: Option<&mut GitOpsStatus>, reached: bool) {
         let Some(status) = status else { return };
         let is_new = reached && !self.waits;
@@ -139,7 +139,7 @@ impl AgentPart {
         if let (true, Some(field), Some(version), Some(applied)) =
             (self.of_git && status.adopted, self.field, &status.version, &mut applied)
         {
-            // Its version is what Git makes it.
+            // Git decides its version.
             applied.insert(field.to_owned(), version.clone());
         }
         status.applied = applied.as_ref().map(steps::for_status).unwrap_or_default();
@@ -147,29 +147,32 @@ impl AgentPart {
         status.upgrade.clone_from(&self.upgrade);
     }
 
-    /// GitOpsReady, with the upgrade that waits.
-    pub fn noting(&self, says: ConditionValue) -> ConditionValue {
+    /// GitOpsReady, with a note about the upgrade that is held.
+    pub fn with_upgrade_note(&self, condition: ConditionValue) -> ConditionValue {
         let waits = self.upgrade.as_ref().filter(|upgrade| upgrade.started_at.is_none());
-        let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return says };
-        ConditionValue { message: bounded(&format!("{}; upgrade {message}", says.message), LONGEST), ..says }
+        let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return condition };
+        ConditionValue {
+            message: bounded(&format!("{}; upgrade {message}", condition.message), MAX_LENGTH),
+            ..condition
+        }
     }
 }
 
-/// Whether an upgrade is to be finished though its window has closed: it began lately, or something of it is there.
-fn is_under_way(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timestamp) -> bool {
+/// Whether to finish an upgrade though its window has closed: it started recently, or some of it is already applied.
+fn is_in_progress(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timestamp) -> bool {
     let Some(gitops) = &previous.gitops else { return false };
-    let Some(began) = gitops.upgrade.as_ref().and_then(|upgrade| upgrade.started_at.as_ref()) else { return false };
+    let Some(started) = gitops.upgrade.as_ref().and_then(|upgrade| upgrade.started_at.as_ref()) else { return false };
     let has_moved = gitops.version.as_ref().is_some_and(|version| *version != upgrade.from);
-    has_moved || now.duration_since(began.0) < BEGINS_WITHIN
+    has_moved || now.duration_since(started.0) < START_TIMEOUT
 }
 
-fn told(
+fn upgrade_status(
     upgrade: &AgentUpgrade,
-    held: Option<HoldReason>,
+    hold_reason: Option<HoldReason>,
     hold: Option<&Hold>,
     started_at: Option<Time>,
 ) -> AgentUpgradeStatus {
-    let waits = match (held, hold) {
+    let waits = match (hold_reason, hold) {
         (Some(HoldReason::Observe), _) => "changePolicy is Observe".to_owned(),
         (Some(_), _) => "waits for approval".to_owned(),
         (None, Some(hold)) => hold.to_string(),
@@ -182,17 +185,17 @@ fn told(
     AgentUpgradeStatus {
         from: upgrade.from.clone(),
         to: upgrade.to.clone(),
-        message: Some(bounded(&format!("{upgrade}: {waits}"), LONGEST)),
+        message: Some(bounded(&format!("{upgrade}: {waits}"), MAX_LENGTH)),
         next_window,
         started_at,
     }
 }
 
-/// The step in the plan: held, waiting for the control plane or a window, or under way.
-fn item(step: Step, held: Option<HoldReason>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
+/// The step in the plan: held, waiting for the control plane or a window, or in progress.
+fn item(step: Step, hold_reason: Option<HoldReason>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
     let key = steps::key();
-    let verdict = match (held, hold) {
-        (Some(held), _) => Verdict::Held(step, held),
+    let verdict = match (hold_reason, hold) {
+        (Some(hold_reason), _) => Verdict::Held(step, hold_reason),
         (None, _) if !input.has_api => Verdict::Pending(step, vec![WaitingOn::Resource(cluster_key())]),
         (None, Some(hold)) => {
             let step = Step { reason: Some(hold.to_string()), ..step };
@@ -207,7 +210,7 @@ fn item(step: Step, held: Option<HoldReason>, hold: Option<&Hold>, input: &Input
     Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
 }
 
-/// Since when it is under way, as the last status says.
+/// Since when it is in progress, from the last status.
 fn since(previous: &EksClusterStatus) -> Option<Timestamp> {
     let steps = &previous.plan.as_ref()?.steps;
     let step = steps.iter().find(|step| step.resource == steps::KIND && step.state == StepState::Running)?;

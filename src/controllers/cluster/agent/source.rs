@@ -1,4 +1,5 @@
-//! `spec.gitops.flux.source`: checked before any call, and made what Flux follows, with the Secrets it names. I/O: reads these Secrets.
+//! `spec.gitops.flux.source`: validates it and builds the source that Flux follows, with the referenced Secrets. I/O:
+//! reads these Secrets.
 
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ use crate::gitops::validate::{self, OciUrl, SourcePolicy, SourceUrl};
 
 const GIT: &str = "spec.gitops.flux.source.git";
 const OCI: &str = "spec.gitops.flux.source.oci";
-/// Of registries that ask for no more than a Secret.
+/// For registries that need only a Secret.
 const GENERIC: &str = "generic";
 
-/// The source, parsed; the rest of it as it stands in the spec.
+/// The parsed source; its other fields as in the spec.
 #[derive(Clone, Debug)]
 pub enum ValidSource {
     Git { url: SourceUrl, reference: GitRef, spec: Git },
@@ -45,7 +46,7 @@ pub fn copies(source: &Spec) -> Vec<(&'static str, Option<&SecretReference>)> {
     git.chain(oci).collect()
 }
 
-/// Checks the source of any agent, which is that field of the spec; also how often it is asked.
+/// Validates the source of any agent, at field `at` of the spec; also returns its polling interval.
 pub fn valid(source: &Spec, policy: SourcePolicy, at: &str) -> Result<(ValidSource, Duration), Refusal> {
     match source.kind()? {
         Kind::Git(git) => {
@@ -83,17 +84,16 @@ fn valid_oci(oci: &Oci, policy: SourcePolicy, at: &str) -> Result<ValidSource, R
     match oci.provider.as_str() {
         GENERIC => {}
         AWS_PROVIDER if !url.is_in_ecr() => {
-            let why = "aws is the login of a private registry in ECR, and url names none: set provider: generic";
+            let why = "aws is for private registries in ECR, and url is not one: set provider: generic";
             return Err(invalid(&field("provider"), why));
         }
         AWS_PROVIDER if oci.secret_ref.is_some() => {
-            let why = "would take the place of the provider's login: leave it out, or set provider: generic";
+            let why = "would replace the provider's login: remove it, or set provider: generic";
             return Err(invalid(&field("secretRef"), why));
         }
         AWS_PROVIDER => {}
         other => {
-            let why =
-                format!("{other:?} gives no identity to what runs in EKS; there are {GENERIC} and {AWS_PROVIDER}");
+            let why = format!("{other:?} is not supported in EKS; supported are {GENERIC} and {AWS_PROVIDER}");
             return Err(invalid(&field("provider"), why));
         }
     }
@@ -105,7 +105,7 @@ fn valid_oci(oci: &Oci, policy: SourcePolicy, at: &str) -> Result<ValidSource, R
     Ok(ValidSource::Oci { url, reference, spec: oci.clone() })
 }
 
-/// What Flux follows, with the Secrets it names.
+/// The source for Flux, with the referenced Secrets.
 pub async fn input(
     reader: &Reader<'_>,
     namespace: &str,

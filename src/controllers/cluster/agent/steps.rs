@@ -1,5 +1,5 @@
-//! The GitOps agent as a step of the cluster's plan: installed, changed field by field, or no longer kept. It is shown, hashed
-//! and approved like the steps in AWS. What of it may be done now is in [`super::part`]. Pure.
+//! The GitOps agent as a step of the cluster's plan: installed, changed field by field, or released. It is shown,
+//! hashed and approved like steps in AWS. [`super::part`] decides how much of it may run now. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,36 +13,36 @@ use crate::engine::{Action, Change, Key, Step};
 use crate::gitops::{argocd, flux};
 use crate::upgrade::AgentVersions;
 
-/// Longest value that is kept as it is; of a longer one its beginning and a digest.
-const LONGEST: usize = 512;
-/// What the agent's step is called.
+/// Longest value that is kept verbatim; a longer one is kept as a prefix and a digest.
+const MAX_LENGTH: usize = 512;
+/// The kind of the agent's step.
 pub const KIND: &str = "gitOpsAgent";
 /// The fields that hold a version.
 pub const FLUX_VERSION: &str = "flux.version";
 pub const ARGOCD_VERSION: &str = "argocd.version";
-/// Part of every whole record.
+/// Part of every complete record.
 const HANDOVER: &str = "handover";
-/// A version that nobody knows.
+/// Value of an unknown version.
 const UNKNOWN: &str = "unknown";
 
-/// The agent's place in the plan.
+/// The agent's key in the plan.
 pub fn key() -> Key {
     Key::single(KIND)
 }
 
-/// What an agent is asked to be: each field of `spec.gitops`, with what it comes to where it is absent.
+/// Desired state of an agent: each field of `spec.gitops`, with the default for an absent one.
 pub type Fields = BTreeMap<String, String>;
 
-/// What the spec asks for.
+/// What the spec requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// All of it; empty: no agent.
+    /// All fields; empty: no agent.
     pub fields: Fields,
-    /// The field with the version, and the versions that there are; `None`: no agent.
+    /// The field with the version, and the available versions; `None`: no agent.
     pub version: Option<(&'static str, AgentVersions)>,
 }
 
-/// What the spec asks for, of an agent that was last brought to `applied`. `of_git`: Git owns it.
+/// What the spec requests, for an agent that was last brought to `applied`. `of_git`: Git owns it.
 pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> Wanted {
     let Some(gitops) = gitops else { return Wanted::default() };
     let mut fields = Fields::new();
@@ -57,7 +57,7 @@ pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -
         let versions =
             AgentVersions { current, named: fields.get(field).cloned(), bundled: bundled.to_owned(), of_git };
         fields.insert(field.to_owned(), versions.goal().to_owned());
-        // Nothing that Git has adopted stays ours: a part of what is approved, as it is written without being asked for again.
+        // Part of the approval: after Git has adopted an object, Keelson releases it without asking again.
         fields.insert(HANDOVER.to_owned(), "each object, once Git has adopted it".to_owned());
         (field, versions)
     });
@@ -79,15 +79,15 @@ fn flatten(at: &str, value: &Value, into: &mut Fields) {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= LONGEST {
+    if text.chars().count() <= MAX_LENGTH {
         return text.to_owned();
     }
-    let start: String = text.chars().take(LONGEST - 64).collect();
+    let start: String = text.chars().take(MAX_LENGTH - 64).collect();
     format!("{start}… (sha256 {})", digest(text, 16))
 }
 
-/// What the agent was last brought to, as status keeps it; `None`: there is none. A Keelson that did not keep it left an agent all the
-/// same, of which no more is known than its version: nothing proves that an edit from before was carried out.
+/// What the agent was last brought to, from status; `None`: there is none. An older Keelson that kept no record may
+/// still have left an agent. Then only its version is known: nothing proves that an earlier edit was carried out.
 pub fn applied(previous: &EksClusterStatus) -> Option<Fields> {
     let gitops = previous.gitops.as_ref()?;
     if !gitops.applied.is_empty() {
@@ -99,20 +99,20 @@ pub fn applied(previous: &EksClusterStatus) -> Option<Fields> {
     is_older.then(|| Fields::from([(field.to_owned(), version.to_owned())]))
 }
 
-/// What an older Keelson left is kept from the first status on, as the one after cannot tell any more who wrote it.
-pub fn keep_what_was_left(status: &mut EksClusterStatus, previous: &EksClusterStatus) {
+/// Keeps from the first status on what an older Keelson left: later statuses no longer show who wrote it.
+pub fn keep_legacy_agent(status: &mut EksClusterStatus, previous: &EksClusterStatus) {
     if let Some(gitops) = status.gitops.as_mut().filter(|gitops| gitops.applied.is_empty()) {
         gitops.applied = applied(previous).as_ref().map(for_status).unwrap_or_default();
     }
 }
 
-/// The same, for status.
+/// The fields in the format of status.
 pub fn for_status(fields: &Fields) -> Vec<AgentField> {
     let one = |(field, value): (&String, &String)| AgentField { field: field.clone(), value: value.clone() };
     fields.iter().map(one).take(MAX_AGENT_FIELDS).collect()
 }
 
-/// What is to be done with the agent.
+/// The step that brings the agent from `applied` to `wanted`.
 pub fn step(wanted: &Fields, applied: Option<&Fields>) -> Option<Step> {
     let none = Fields::new();
     let before = applied.unwrap_or(&none);
@@ -134,10 +134,10 @@ pub fn step(wanted: &Fields, applied: Option<&Fields>) -> Option<Step> {
     (!changes.is_empty()).then_some(Step { action, changes, reason })
 }
 
-/// How long it takes until the agent has applied its path once.
+/// Expected duration until the agent has applied its path once.
 pub fn expected(action: Action) -> Duration {
     Duration::from_secs(match action {
-        // Images, start, and the first sync.
+        // Pulls images, starts, and syncs for the first time.
         Action::Create => 90,
         Action::Update => 30,
         _ => 1,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_the_agent_is_a_step_with_the_fields_that_change() {
+    fn an_agent_edit_is_a_step_with_the_changed_fields() {
         let before = fields(|_| ());
         assert_eq!(step(&before, Some(&before)), None);
         assert_eq!(step(&Fields::new(), None), None);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn installation_and_removal_are_steps_that_name_source_path_version_and_handover() {
+    fn install_and_removal_steps_name_source_path_version_and_handover() {
         let all = fields(|_| ());
         let (action, lines) = changes(step(&all, None));
         assert_eq!(action, Action::Create);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_agent_that_an_older_keelson_left_nothing_but_its_version_is_known() {
+    fn only_the_version_is_known_of_an_agent_of_an_older_keelson() {
         let all = fields(|_| ());
         let contact = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
         let gitops = GitOpsStatus { last_contact: contact, version: Some("v2.9.5".into()), ..GitOpsStatus::default() };
@@ -216,21 +216,21 @@ mod tests {
         previous.gitops = Some(gitops);
         let left = applied(&previous).unwrap();
         assert_eq!(left, Fields::from([(FLUX_VERSION.to_owned(), "v2.9.5".to_owned())]));
-        // Perhaps an edit was made while it was replaced: all else is a step again, and the version is none.
+        // An edit may have been made while it was replaced: every field except the version becomes a step again.
         let found = step(&all, Some(&left)).unwrap();
         assert_eq!((found.action, found.changes.len()), (Action::Update, all.len() - 1));
         assert!(found.reason.is_some_and(|reason| reason.contains("older Keelson")));
-        // It is kept though the next status shows who writes it.
+        // It is kept although the next status shows who writes it.
         let mut status = EksClusterStatus { change_policy: Some(ChangePolicy::Automatic), ..previous.clone() };
         assert_eq!(applied(&status), None, "one that is being installed");
-        keep_what_was_left(&mut status, &previous);
+        keep_legacy_agent(&mut status, &previous);
         assert_eq!(applied(&status), Some(left));
         previous.gitops.as_mut().unwrap().applied = for_status(&all);
         assert_eq!(applied(&previous), Some(all));
     }
 
     #[test]
-    fn the_version_is_the_goal_and_never_lowered_by_an_older_keelson() {
+    fn an_older_keelson_never_lowers_the_version() {
         let at = |version: &str| Fields::from([(FLUX_VERSION.to_owned(), version.to_owned())]);
         let spec = gitops(|_| ());
         let goal = |current, of_git| wanted(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
@@ -240,8 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_shortened_and_still_told_apart() {
+    fn shortened_values_remain_distinguishable() {
         let long = |end: &str| shortened(&format!("{}{end}", "x".repeat(600)));
-        assert!(long("a").chars().count() <= LONGEST && long("a") != long("b"));
+        assert!(long("a").chars().count() <= MAX_LENGTH && long("a") != long("b"));
     }
 }

@@ -1,5 +1,5 @@
-//! The watches of the clusters' agents: who has one, and that a change asks for a pass. What is watched is in [`crate::gitops`].
-//! I/O: starts what does.
+//! The watches of the clusters' agents: which clusters have one, and requesting a pass on a change. [`crate::gitops`]
+//! defines what is watched. I/O: starts the watches.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,16 +20,16 @@ use crate::gitops::watch::Watched;
 use crate::gitops::workload::Access;
 use crate::telemetry::gitops::Watching;
 
-/// What changes together is looked at together.
-const QUIET: Duration = Duration::from_millis(250);
+/// Debounce: changes within this time lead to one pass.
+const DEBOUNCE: Duration = Duration::from_millis(250);
 
-/// Those that are open, by the UID of the cluster.
+/// The open watches, by the UID of the cluster.
 pub struct Watches {
     open: Mutex<HashMap<String, Open>>,
     left: Arc<Semaphore>,
 }
 
-/// One cluster's; it ends when this goes.
+/// One cluster's watch; dropping it ends the watch.
 struct Open {
     kinds: Vec<Watched>,
     access: watch::Sender<Access>,
@@ -39,13 +39,13 @@ struct Open {
 }
 
 impl Watches {
-    /// At most so many.
+    /// `most`: the maximum number of watches.
     pub fn new(most: usize) -> Self {
         Self { open: Mutex::default(), left: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// The cluster was reached by `access`: its agent is watched from now on, if one more may be.
-    pub fn keep(
+    /// Called when the cluster was reached by `access`: watches its agent from now on, if the limit allows one more.
+    pub fn ensure(
         &self,
         ctx: &Context,
         cluster: (&str, &ObjectRef<EksCluster>),
@@ -58,12 +58,12 @@ impl Watches {
             Entry::Occupied(open) if open.get().kinds == kinds => {
                 open.get().access.send_replace(access.clone());
             }
-            // Its place is given back first: another may have it now, then this one is asked now and then.
+            // Releases the slot first: if another cluster takes it, this one is polled.
             Entry::Occupied(open) => drop(open.remove()),
             Entry::Vacant(vacant) => {
                 let Ok(place) = self.left.clone().try_acquire_owned() else { return };
                 let (sender, receiver) = watch::channel(access.clone());
-                let task = watching(ctx, object.clone(), agent.clone(), kinds.clone(), receiver);
+                let task = watch_agent(ctx, object.clone(), agent.clone(), kinds.clone(), receiver);
                 vacant.insert(Open {
                     kinds,
                     access: sender,
@@ -75,20 +75,20 @@ impl Watches {
         }
     }
 
-    /// The cluster is left alone.
+    /// Ends the watch of a cluster.
     pub fn end(&self, uid: &str) {
         locked(&self.open).remove(uid);
     }
 
-    /// Nobody is watched any more.
+    /// Ends all watches.
     pub fn close(&self) {
         self.left.close();
         locked(&self.open).clear();
     }
 }
 
-/// Follows one cluster, and asks for a pass when something changed there or it is out of sight.
-fn watching(
+/// Watches one cluster, and requests a pass when something changes there or the watch is lost.
+fn watch_agent(
     ctx: &Context,
     object: ObjectRef<EksCluster>,
     agent: Agent,
@@ -96,34 +96,34 @@ fn watching(
     access: watch::Receiver<Access>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (metrics, queue) = (ctx.metrics.clone(), ctx.queues.clusters.clone());
-    let (tell, mut told) = unbounded_channel();
+    let (sender, mut receiver) = unbounded_channel();
     let following = ctx.workloads.follow(kinds, access, move |what| {
-        // Closed only when this task ends as a whole.
-        let _ = tell.send(what);
+        // Closed only when the whole task ends.
+        let _ = sender.send(what);
     });
     let acting = async move {
-        // Whether the last that was told is that it is there.
-        let mut seen = false;
+        // Whether the last signal was `Alive`.
+        let mut is_alive = false;
         let mut failing = false;
         let namespace = object.namespace.clone().unwrap_or_default();
         let object_name = object.name.as_str();
-        while let Some(mut what) = told.recv().await {
+        while let Some(mut what) = receiver.recv().await {
             if what != WatchSignal::Alive {
-                tokio::time::sleep(QUIET).await;
-                while let Ok(more) = told.try_recv() {
+                tokio::time::sleep(DEBOUNCE).await;
+                while let Ok(more) = receiver.try_recv() {
                     what = if more == WatchSignal::Alive { what } else { more };
                 }
             }
-            let (before, now) = (seen, Timestamp::now());
-            seen = !matches!(what, WatchSignal::Lost(..));
+            let (was_alive, now) = (is_alive, Timestamp::now());
+            is_alive = !matches!(what, WatchSignal::Lost(..));
             if let WatchSignal::Lost(why, pause) = &what {
-                // Each with a longer pause after it: at most one a minute.
+                // Each failure doubles the pause, up to one minute.
                 tracing::warn!(
                     namespace,
                     object_name,
                     error = why,
                     ?pause,
-                    "the cluster's GitOps agent cannot be watched; tried again"
+                    "the cluster's GitOps agent cannot be watched; retrying"
                 );
                 agent.watch_failed(why);
                 failing = true;
@@ -131,14 +131,14 @@ fn watching(
                 agent.watched(now);
                 metrics.gitops().reached(&namespace, object_name, Instant::now());
             }
-            if seen && what == WatchSignal::Alive && std::mem::take(&mut failing) {
+            if is_alive && what == WatchSignal::Alive && std::mem::take(&mut failing) {
                 tracing::info!(namespace, object_name, "the cluster's GitOps agent is watched again");
             }
-            // That it is lost is a reason to look once: the passes that follow have a pace of their own.
-            if what == WatchSignal::Alive || (!seen && !before) {
+            // A lost watch requests one pass; further passes have an interval of their own.
+            if what == WatchSignal::Alive || (!is_alive && !was_alive) {
                 continue;
             }
-            let Some(due) = agent.options(now) else { continue };
+            let Some(due) = agent.request_pass(now) else { continue };
             tokio::time::sleep(due.duration_since(now).try_into().unwrap_or_default()).await;
             queue.push(object.clone());
         }

@@ -1,5 +1,5 @@
-//! An upgrade in a reconcile: what it is decided from is read, [`crate::upgrade`] decides, and the next graph is expanded for
-//! what may be done now. What status tells is in [`status`], what was seen in [`seen`]; both are pure.
+//! An upgrade in a reconcile: reads the inputs, lets [`crate::upgrade`] decide, and expands the next graph for what
+//! may run now. [`status`] builds what status reports, [`observation`] what was observed; both are pure.
 //!
 //! I/O: AWS through [`crate::resources::readiness`], the workload cluster through [`crate::gitops`]; reads only.
 
@@ -33,31 +33,31 @@ use crate::upgrade::{
     remaining_steps,
 };
 use observation::Read;
-use workload::{Known, WorkloadReads};
+use workload::{WorkloadReads, WorkloadState};
 
-/// A step of the control plane begins on a look at it that is at most as old.
-const FRESH: Duration = Duration::from_secs(20);
+/// Maximum age of the observation on which a control plane step starts.
+const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(20);
 
-/// What is remembered of upgrades between two reconciles. Lost without harm: it is read anew.
+/// State kept between two reconciles. It can be lost without harm: it is read again.
 #[derive(Default)]
-pub struct Remembered {
+pub struct UpgradeState {
     preflight: Option<(Preflight, Timestamp)>,
     workload: WorkloadReads,
 }
 
-impl Remembered {
-    /// A person asks for a look: the checks are made anew, from what is read from now on.
+impl UpgradeState {
+    /// On the user's request: repeats the checks, from data that is read from now on.
     pub fn forget(&mut self) {
         self.preflight = None;
         self.workload.forget();
     }
 }
 
-/// What was decided, and what of it is told.
+/// The decision, and its inputs for status.
 pub(super) struct Upgrade {
     pub decision: Decision,
     goal: Goal,
-    seen: Observation,
+    observed: Observation,
     window: WindowState,
     soak: Option<Soak>,
     preflight: Option<Preflight>,
@@ -65,14 +65,14 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// What the wanted graph is to say now.
+    /// The versions that the desired graph has now.
     pub fn versions(&self) -> Versions {
         let targets = &self.decision.targets;
         Versions { control_plane: Some(targets.control_plane.to_string()), addons: targets.addons.clone() }
     }
 
     /// `status.upgrade`, and the message of its conditions.
-    pub fn told(
+    pub fn status_and_message(
         &self,
         previous: &EksClusterStatus,
         report: &Report,
@@ -83,7 +83,7 @@ impl Upgrade {
             version_before: previous.version.as_deref(),
             decision: &self.decision,
             goal: self.goal.version,
-            control_plane: self.seen.control_plane,
+            control_plane: self.observed.control_plane,
             plan: &report.plan,
             ended: &report.ended,
             preflight: self.preflight.as_ref(),
@@ -103,7 +103,7 @@ impl Upgrade {
 }
 
 impl Reconcile<'_> {
-    /// Decides what may be done now about versions. `None`: there is no control plane yet, or it has failed.
+    /// Decides which version changes may run now. `None`: the control plane does not exist yet, or it has failed.
     pub(super) async fn upgrade(&mut self, cloud: &Cloud, previous: &EksClusterStatus) -> Option<Upgrade> {
         let goal = Goal::of(&self.cluster.spec).ok()?;
         let windows = Windows::parse(&self.cluster.spec.upgrade.windows).ok()?;
@@ -124,52 +124,53 @@ impl Reconcile<'_> {
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
         let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &super::State<_, _>| {
-            let seen = observation::seen(&state.memory, &self.cluster.spec, &groups, read)?;
-            Some((decide(&goal, &seen, &clock, made.as_ref().map(|(preflight, _)| preflight)), seen))
+            let observed = observation::observe(&state.memory, &self.cluster.spec, &groups, read)?;
+            Some((decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight)), observed))
         };
-        let (mut decision, mut seen) = decided(&made, &read, self.state)?;
-        let mut known = Known::Reading(None);
+        let (mut decision, mut observed) = decided(&made, &read, self.state)?;
+        let mut known = WorkloadState::Reading(None);
         if decision.is_upgrade() {
-            known = self.workload_known(cloud).await;
+            known = self.workload_state(cloud).await;
             read.nodes = known.reading().map(|reading| reading.nodes.clone());
             read.unread = match &known {
-                Known::Read(_) => None,
-                Known::Reading(_) => Some(UnreadNodes::Reading),
-                Known::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
+                WorkloadState::Read(_) => None,
+                WorkloadState::Reading(_) => Some(UnreadNodes::Reading),
+                WorkloadState::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
                     .filter(|_| self.cluster.spec.upgrade.unreadable_nodes == UnreadableNodesPolicy::Block),
             };
-            (decision, seen) = decided(&made, &read, self.state)?;
+            (decision, observed) = decided(&made, &read, self.state)?;
         }
         if let Some(to) = self.preflight_due(&decision, made.as_ref())
-            && !matches!(known, Known::Reading(_))
+            && !matches!(known, WorkloadState::Reading(_))
         {
-            made = Some((self.preflight(cloud, &seen, &decision, (&groups, &known), to).await, self.now));
-            (decision, seen) = decided(&made, &read, self.state)?;
+            made = Some((self.preflight(cloud, &observed, &decision, (&groups, &known), to).await, self.now));
+            (decision, observed) = decided(&made, &read, self.state)?;
         }
         if decision.preflight_for().is_none() {
             made = None;
         }
         self.state.kind.upgrade.preflight.clone_from(&made);
-        // Another may have changed it since the last look: the next round decides on a fresh one.
+        // Another actor may have changed it since the last observation: the next round decides on a fresh one.
         if decision.targets.control_plane != at && !self.is_fresh() {
             self.state.memory.entry(&cluster_key()).due = None;
             decision.targets.control_plane = at;
         }
         let preflight = made.map(|(preflight, _)| preflight);
-        Some(Upgrade { decision, goal, seen, window, soak, preflight, support })
+        Some(Upgrade { decision, goal, observed, window, soak, preflight, support })
     }
 
     fn is_fresh(&self) -> bool {
         let observed_at = self.state.memory.get(&cluster_key()).and_then(|entry| entry.observed_at);
-        observed_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
+        observed_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= MAX_OBSERVATION_AGE)
     }
 
-    /// How old a read for all clusters may be: not from before this process began, or a person asked for a look.
+    /// Maximum age of a read that is shared by all clusters: not from before this process started, or a user
+    /// requested an observation.
     fn read_age(&self) -> Duration {
         Timestamp::now().duration_since(self.state.memory.since).max(jiff::SignedDuration::ZERO).unsigned_abs()
     }
 
-    /// What EKS offers. What cannot be read now is left out: nothing is concluded of it.
+    /// What EKS offers. What cannot be read now is left out: nothing is concluded from it.
     async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
         let mut read = Read::default();
         let mut support = None;
@@ -178,13 +179,15 @@ impl Reconcile<'_> {
                 support = versions.get(&at).copied();
                 read.offered = versions.into_keys().collect();
             }
-            Err(failure) => tracing::warn!(%failure, "which Kubernetes versions EKS offers is not known now"),
+            Err(failure) => tracing::warn!(%failure, "cannot read which Kubernetes versions EKS offers"),
         }
         let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
         for addon in &self.cluster.spec.addons {
             match readiness::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
                 Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
-                Err(failure) => tracing::warn!(%failure, addon = addon.name, "its versions are not known now"),
+                Err(failure) => {
+                    tracing::warn!(%failure, addon = addon.name, "cannot read the versions that EKS offers of it")
+                }
             }
         }
         (read, support)
@@ -203,7 +206,7 @@ impl Reconcile<'_> {
         Some(soak.advance(healthy, self.now))
     }
 
-    /// The version for which the checks are to be made now: they are not there, or too old to begin on.
+    /// The version for which the checks must run now: they are missing, or too old to start on.
     fn preflight_due(&self, decision: &Decision, made: Option<&(Preflight, Timestamp)>) -> Option<KubernetesVersion> {
         if let State::Holding { why: Hold::Preflight { to }, .. } = &decision.state {
             return Some(*to);
@@ -220,20 +223,19 @@ impl Reconcile<'_> {
     }
 
     fn is_under_way(&self) -> bool {
-        Facts(&self.state.memory).cluster().is_some_and(|seen| seen.operation.is_some())
+        Facts(&self.state.memory).cluster().is_some_and(|observed| observed.operation.is_some())
     }
 
     async fn preflight(
         &self,
         cloud: &Cloud,
-        seen: &Observation,
+        observed: &Observation,
         decision: &Decision,
-        (groups, workload): (&[Arc<NodeGroup>], &Known),
+        (groups, workload): (&[Arc<NodeGroup>], &WorkloadState),
         to: KubernetesVersion,
     ) -> Preflight {
         let spec = &self.cluster.spec;
-        let known =
-            |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not be made");
+        let known = |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not run");
         let insights = match spec.upgrade.insights {
             InsightsPolicy::Ignore => None,
             _ => readiness::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),
@@ -257,7 +259,7 @@ impl Reconcile<'_> {
         let checks = vec![
             preflight::insights(spec.upgrade.insights, to, insights.as_deref()),
             preflight::version_offered(to, versions.as_ref(), today),
-            preflight::addon_compatibility(&seen.addons, spec.upgrade.addons, seen.control_plane, to),
+            preflight::addon_compatibility(&observed.addons, spec.upgrade.addons, observed.control_plane, to),
             preflight::free_addresses(free.as_deref()),
             preflight::node_groups(&observation::health(groups)),
             preflight::disruption_budgets(budgets, replaced),
@@ -265,30 +267,31 @@ impl Reconcile<'_> {
         Preflight { to, checks }
     }
 
-    /// What the workload cluster said last. A read that is due begins beside this reconcile.
-    async fn workload_known(&self, cloud: &Cloud) -> Known {
+    /// The workload cluster's last answer. Starts a read in the background if one is due.
+    async fn workload_state(&self, cloud: &Cloud) -> WorkloadState {
         let reads = &self.state.kind.upgrade.workload;
         let drift = self.ctx.settings.intervals.drift;
         if reads.is_due(self.now, drift) {
-            reads.begin(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
+            reads.start_read(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
         }
         reads.known(self.now)
     }
 
-    /// Tells that AWS's support of the version ends soon. Returns what is to be kept so that it is told once.
-    pub(super) fn warn_of_support(&self, upgrade: &Upgrade, told: Option<&str>) -> Option<String> {
-        let before = told.and_then(|told| told.parse().ok());
+    /// Warns that AWS's support of the version ends soon. Returns the marker to keep so that each warning is
+    /// published once.
+    pub(super) fn warn_of_support(&self, upgrade: &Upgrade, published: Option<&str>) -> Option<String> {
+        let before = published.and_then(|published| published.parse().ok());
         let today = self.now.to_zoned(TimeZone::UTC).date();
         let due = upgrade.support.and_then(|dates| {
-            support::warning(upgrade.seen.control_plane, dates, self.cluster.spec.support_type, today, before)
+            support::warning(upgrade.observed.control_plane, dates, self.cluster.spec.support_type, today, before)
         });
-        let Some(warning) = due else { return told.map(str::to_owned) };
+        let Some(warning) = due else { return published.map(str::to_owned) };
         self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::SupportEnding, warning.to_string())]);
         Some(warning.told.to_string())
     }
 }
 
-/// Why the agent counts as unhealthy: what it applies fails. That it cannot be reached says nothing of the cluster.
+/// Why the agent counts as unhealthy: what it applies fails. An unreachable agent says nothing about the cluster.
 fn agent_fails(previous: &EksClusterStatus) -> Option<&str> {
     use crate::api::conditions::{ConditionType, get};
     let condition = get(&previous.conditions, ConditionType::GitOpsReady)?;

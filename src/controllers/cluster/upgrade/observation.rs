@@ -1,4 +1,4 @@
-//! What an upgrade is decided from, out of what the engine remembers and what the NodeGroups say. Pure.
+//! The input of an upgrade decision, from the engine's memory and the NodeGroups' status. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, O
 /// Offers of an add-on by the Kubernetes version they run on.
 pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;
 
-/// What was read beside the engine's own looks.
+/// What was read besides the engine's own observations.
 #[derive(Clone, Debug, Default)]
 pub struct Read {
-    /// What EKS offers of each add-on.
+    /// The versions that EKS offers of each add-on.
     pub offers: BTreeMap<String, Offers>,
     /// The Kubernetes versions that EKS offers.
     pub offered: BTreeSet<KubernetesVersion>,
-    /// The nodes, where the cluster's API could be asked.
+    /// The nodes, if the cluster's API could be read.
     pub nodes: Option<Nodes>,
     /// Why not, where that matters.
     pub unread: Option<UnreadNodes>,
 }
 
-/// All that was seen. `None`: there is no control plane that could be upgraded.
-pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
+/// Everything observed. `None`: there is no control plane that could be upgraded.
+pub fn observe(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
     let facts = Facts(memory);
     let cluster = facts.cluster()?;
-    let control_plane_work = work(cluster)?;
+    let control_plane_work = control_plane_work(cluster)?;
     let others = read.nodes.as_ref().map(|nodes| &nodes.others);
     Some(Observation {
         control_plane: facts.of_cluster("version")?.parse().ok()?,
@@ -46,8 +46,8 @@ pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], r
     })
 }
 
-/// `None`: it is being made or deleted, or has failed.
-fn work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
+/// `None`: it is being created or deleted, or has failed.
+fn control_plane_work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
     let is_version = |kind: &str| matches!(kind, "VersionUpdate" | "VersionRollback");
     match &cluster.phase {
         Phase::Ready | Phase::Incomplete => Some(ControlPlaneWork::Idle),
@@ -63,23 +63,23 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAd
     let there = memory.iter().filter(|(key, _)| key.kind() == "addon");
     there
         .filter_map(|(key, _)| {
-            let seen = memory.observed(key)?;
+            let observed = memory.observed(key)?;
             let listed = spec.addons.iter().find(|addon| addon.name == key.name());
             Some(ObservedAddon {
                 name: key.name().to_owned(),
-                installed: seen.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
+                installed: observed.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
                 wanted: listed.map(|addon| Wanted::from(addon.version())),
-                state: addon_state(seen),
+                state: addon_state(observed),
                 offered: read.offers.get(key.name()).cloned().unwrap_or_default(),
             })
         })
         .collect()
 }
 
-fn addon_state(seen: &AnyObservation) -> AddonState {
-    match &seen.phase {
-        // It may never clear, and would hold the upgrade up for ever.
-        _ if seen.state == "DEGRADED" && seen.operation.is_none() => AddonState::Settled,
+fn addon_state(observed: &AnyObservation) -> AddonState {
+    match &observed.phase {
+        // It may never clear, and would block the upgrade forever.
+        _ if observed.state == "DEGRADED" && observed.operation.is_none() => AddonState::Settled,
         Phase::Ready | Phase::Incomplete => AddonState::Settled,
         Phase::Busy { .. } => AddonState::Busy,
         Phase::Failed { .. } => AddonState::Failed,
@@ -101,13 +101,13 @@ fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<ObservedNodeGr
     })
 }
 
-/// Whether its AMI comes out of its launch template: EKS gives the AMI's id as its release then.
+/// Whether its AMI comes from its launch template: then EKS reports the AMI's id as its release.
 fn has_custom_ami(group: &NodeGroup) -> bool {
     let release = group.status.as_ref().and_then(|status| status.release_version.as_deref()).unwrap_or_default();
     group.spec.ami_type.as_deref() == Some("CUSTOM") || release.starts_with("ami-")
 }
 
-/// Whether EKS is at work on it, as far as its status tells.
+/// Whether EKS is working on it, according to its status.
 pub fn is_busy(group: &NodeGroup) -> bool {
     const AT_WORK: [Reason; 4] = [Reason::Creating, Reason::Updating, Reason::Upgrading, Reason::Deleting];
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -130,14 +130,14 @@ fn minor(kubelet: &str) -> Option<KubernetesVersion> {
     format!("{major}.{}", minor.trim_end_matches('+')).parse().ok()
 }
 
-/// How the node groups fare, by name.
+/// Health of the node groups, by name.
 pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
-    let told = |issues: &[HealthIssue]| {
-        let told = issues.iter().map(|issue| match &issue.message {
+    let describe = |issues: &[HealthIssue]| {
+        let texts = issues.iter().map(|issue| match &issue.message {
             Some(message) => format!("{}: {message}", issue.code),
             None => issue.code.clone(),
         });
-        told.collect::<Vec<_>>().join("; ")
+        texts.collect::<Vec<_>>().join("; ")
     };
     let health = |group: &Arc<NodeGroup>| {
         let status = group.status.as_ref()?;
@@ -147,21 +147,21 @@ pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
         } else if status.health_issues.is_empty() {
             NodeGroupHealth::Healthy
         } else {
-            NodeGroupHealth::Degraded(told(&status.health_issues))
+            NodeGroupHealth::Degraded(describe(&status.health_issues))
         })
     };
     groups.iter().filter_map(|group| Some((group.node_group_name(), health(group)?))).collect()
 }
 
-/// Why the cluster is not in good health, if so: such time does not count as soaked.
+/// Why the cluster is unhealthy, if it is: such time does not count towards the soak.
 pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option<&str>) -> Option<String> {
     let facts = Facts(memory);
     let addon = memory.iter().filter(|(key, _)| key.kind() == "addon").find_map(|(key, _)| {
-        let seen = memory.observed(key)?;
-        (seen.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), seen.state))
+        let observed = memory.observed(key)?;
+        (observed.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), observed.state))
     });
-    let cluster = facts.cluster().filter(|seen| seen.state != "ACTIVE");
-    let cluster = cluster.map(|seen| format!("the control plane is {}", seen.state));
+    let cluster = facts.cluster().filter(|observed| observed.state != "ACTIVE");
+    let cluster = cluster.map(|observed| format!("the control plane is {}", observed.state));
     let group = groups.iter().find(|group| !group.spec.suspend && !super::super::status::is_ready(group));
     let group = group.map(|group| format!("node group {} is not ready", group.node_group_name()));
     cluster.or(addon).or(group).or(agent_fails.map(|why| format!("the GitOps agent: {why}")))
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_minor_of_a_kubelet() {
+    fn kubelet_minor_version_is_parsed() {
         assert_eq!(minor("v1.34.4-eks-ecaa3a6").unwrap().to_string(), "1.34");
         assert_eq!(minor("v1.33+").unwrap().to_string(), "1.33");
         assert_eq!(minor(""), None);

@@ -1,4 +1,4 @@
-//! What status, conditions and events tell of an upgrade. Pure.
+//! What status, conditions and events report of an upgrade. Pure.
 
 use std::time::Duration;
 
@@ -17,43 +17,43 @@ use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
 
-/// Longest text about an upgrade.
-const LONGEST: usize = 1024;
+/// Longest message about an upgrade.
+const MAX_LENGTH: usize = 1024;
 
-/// What status is made of.
+/// Input of the status.
 pub struct Input<'a> {
-    /// That of the last status.
+    /// `status.upgrade` of the last status.
     pub previous: Option<&'a UpgradeStatus>,
     /// Version of the control plane when status was last written.
     pub version_before: Option<&'a str>,
-    /// What was decided.
+    /// The decision.
     pub decision: &'a Decision,
-    /// The version to reach.
+    /// The target version.
     pub goal: KubernetesVersion,
-    /// The version that is there.
+    /// The current version.
     pub control_plane: KubernetesVersion,
-    /// What is left to do in AWS.
+    /// The remaining plan in AWS.
     pub plan: &'a Plan,
-    /// Operations that ended.
+    /// Finished operations.
     pub ended: &'a [FinishedOperation],
-    /// The checks made last.
+    /// The last checks.
     pub preflight: Option<&'a Preflight>,
-    /// Whether steps may begin.
+    /// Whether steps may start.
     pub window: &'a WindowState,
     /// The soak so far; `None`: the control plane has made no step.
     pub soak: Option<Soak>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What is under way in EKS for the step.
-struct Under<'a> {
+/// The EKS operation in progress for the step.
+struct InProgress<'a> {
     update_id: Option<&'a str>,
     since: Timestamp,
     until: Timestamp,
 }
 
-fn under_way<'a>(plan: &'a Plan, step: &Step) -> Option<Under<'a>> {
+fn in_progress<'a>(plan: &'a Plan, step: &Step) -> Option<InProgress<'a>> {
     let keys: Vec<Key> = match step {
         Step::ControlPlane { .. } | Step::Rollback { .. } => vec![cluster_key()],
         Step::Addons { moves, .. } => moves.iter().map(|one| Key::named("addon", &one.name)).collect(),
@@ -62,7 +62,7 @@ fn under_way<'a>(plan: &'a Plan, step: &Step) -> Option<Under<'a>> {
     keys.iter().find_map(|key| match plan.verdict(key)? {
         Verdict::Waiting { since, until, operation, .. } => {
             let update_id = operation.as_ref().map(|operation| operation.id.as_str());
-            Some(Under { update_id, since: *since, until: *until })
+            Some(InProgress { update_id, since: *since, until: *until })
         }
         _ => None,
     })
@@ -73,7 +73,7 @@ fn whole_seconds(at: Timestamp) -> Time {
 }
 
 impl Input<'_> {
-    /// The version that this upgrade began from, and whether it is still the same one.
+    /// The version that this upgrade started from, and whether it is still the same upgrade.
     fn from(&self) -> KubernetesVersion {
         let goal = self.goal.to_string();
         let same = self.previous.filter(|previous| previous.to.as_ref() == Some(&goal));
@@ -81,7 +81,7 @@ impl Input<'_> {
         from.unwrap_or(self.control_plane)
     }
 
-    /// Which step of how many.
+    /// The number of the step, and of all steps.
     fn count(&self) -> Option<(usize, usize)> {
         let goal = self.goal.to_string();
         let same = self.previous.filter(|previous| previous.to.as_ref() == Some(&goal) && previous.step.is_some());
@@ -89,7 +89,7 @@ impl Input<'_> {
         self.decision.step(total)
     }
 
-    /// The step and what holds it, for people.
+    /// The step and what holds it, for the user.
     pub fn message(&self) -> Option<String> {
         let counted = |text: String| match self.count() {
             Some((step, of)) => format!("{text} (step {step} of {of})"),
@@ -99,7 +99,7 @@ impl Input<'_> {
             State::Settled => return None,
             State::Running(step) => {
                 let mut text = counted(step.to_string());
-                if let Some(Under { update_id, since, until }) = under_way(self.plan, step) {
+                if let Some(InProgress { update_id, since, until }) = in_progress(self.plan, step) {
                     let update = update_id.map(|id| format!(", update {id}")).unwrap_or_default();
                     text = format!("{text}{update}: {}", timed(crate::engine::Action::Update, since, until, self.now));
                 }
@@ -111,7 +111,7 @@ impl Input<'_> {
                 format!("{}: {}", counted(next.to_string()), why.join("; "))
             }
         };
-        Some(bounded(&text, LONGEST))
+        Some(bounded(&text, MAX_LENGTH))
     }
 
     /// The whole of `status.upgrade`.
@@ -122,26 +122,26 @@ impl Input<'_> {
         let path = remaining_steps::path(from, self.goal);
         let reached = path.iter().position(|version| *version == self.control_plane).map_or(0, |at| at + 1);
         let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-        let under = match &self.decision.state {
-            State::Running(step) => under_way(self.plan, step),
+        let running = match &self.decision.state {
+            State::Running(step) => in_progress(self.plan, step),
             _ => None,
         };
         let was = !previous.path.is_empty() && previous.to.as_deref() == Some(&self.goal.to_string());
-        let told = is_upgrade || was;
+        let is_shown = is_upgrade || was;
         let opens = match self.window {
             WindowState::Closed { opens } => opens.as_ref().map(rfc3339),
             WindowState::Always | WindowState::Open { .. } => None,
         };
         UpgradeStatus {
-            from: told.then(|| from.to_string()),
-            to: told.then(|| self.goal.to_string()),
-            path: if told { path.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            from: is_shown.then(|| from.to_string()),
+            to: is_shown.then(|| self.goal.to_string()),
+            path: if is_shown { path.iter().map(ToString::to_string).collect() } else { Vec::new() },
             step: is_upgrade.then(|| number((reached + 1).min(path.len()))),
             steps: self.count().filter(|_| is_upgrade).map(|(_, of)| number(of)),
-            update_id: under.as_ref().and_then(|under| under.update_id).map(str::to_owned),
+            update_id: running.as_ref().and_then(|running| running.update_id).map(str::to_owned),
             message: self.message(),
-            since: under.as_ref().map(|under| whole_seconds(under.since)),
-            expected_end: under.as_ref().map(|under| whole_seconds(under.until)),
+            since: running.as_ref().map(|running| whole_seconds(running.since)),
+            expected_end: running.as_ref().map(|running| whole_seconds(running.until)),
             node_group_version: self.decision.targets.node_groups.map(|version| version.to_string()),
             soak: self.soak.filter(|_| is_upgrade).map(|soak| SoakStatus {
                 seconds: i64::try_from(soak.counted).unwrap_or(i64::MAX),
@@ -162,7 +162,7 @@ impl Input<'_> {
         let of_cluster =
             self.ended.iter().find(|ended| ended.key == cluster_key() && is_version(&ended.operation.kind));
         let known = of_cluster.and_then(|ended| Some((ended.since, ended.result.as_ref().ok()?.as_secs())));
-        // It ended while nobody looked: then it is known by its beginning only.
+        // It ended unobserved: only its start is known.
         let (started, seconds) = known.unwrap_or_else(|| {
             let started = since.map_or(self.now, |since| since.0);
             (started, self.now.duration_since(started).unsigned_abs().as_secs())
@@ -183,7 +183,9 @@ pub fn is_version(kind: &str) -> bool {
 pub fn upgrading(decision: &Decision, message: Option<&str>) -> ConditionValue {
     let message = message.unwrap_or_default();
     match &decision.state {
-        State::Settled => ConditionValue::false_(Reason::Available, with_due("every version is as asked", decision)),
+        State::Settled => {
+            ConditionValue::false_(Reason::Available, with_due("every version matches the spec", decision))
+        }
         State::Running(_) => ConditionValue::true_(Reason::Upgrading, message),
         State::Holding { why, .. } => {
             let reason = of_hold(why);
@@ -197,13 +199,13 @@ pub fn upgrading(decision: &Decision, message: Option<&str>) -> ConditionValue {
     }
 }
 
-/// The same, with what is left to a person.
+/// The same, with what is left to the user.
 fn with_due(text: &str, decision: &Decision) -> String {
     if decision.due.is_empty() {
         return text.to_owned();
     }
     let due: Vec<_> = decision.due.iter().map(ToString::to_string).collect();
-    bounded(&format!("{text}; left to you: {}", due.join("; ")), LONGEST)
+    bounded(&format!("{text}; left to you: {}", due.join("; ")), MAX_LENGTH)
 }
 
 fn of_hold(why: &Hold) -> Reason {
@@ -213,13 +215,13 @@ fn of_hold(why: &Hold) -> Reason {
     }
 }
 
-/// Where the cluster stands as a whole, the upgrade taken in. What a person must do comes first.
+/// The overall state of the cluster including the upgrade. What requires intervention comes first.
 pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Overall {
     let message = message.unwrap_or_default();
     match (base, &decision.state) {
         (base @ (Overall::Stalled(_) | Overall::Observed(_) | Overall::Suspended(_)), _) => base,
-        (Overall::Ready(says), State::Settled) => {
-            Overall::Ready(ConditionValue { message: with_due(&says.message, decision), ..says })
+        (Overall::Ready(condition), State::Settled) => {
+            Overall::Ready(ConditionValue { message: with_due(&condition.message, decision), ..condition })
         }
         (base, State::Settled) => base,
         (_, State::Blocked { .. }) => Overall::Stalled(ConditionValue::false_(Reason::UpgradeBlocked, message)),
@@ -227,16 +229,16 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
         (_, State::Holding { why, .. }) if decision.is_upgrade() => {
             Overall::Reconciling(ConditionValue::false_(of_hold(why), message))
         }
-        // Newer add-ons of the same Kubernetes version: nobody waits for them.
-        (Overall::Ready(says), State::Holding { .. }) => Overall::Ready(ConditionValue {
-            message: bounded(&format!("{}; due: {message}", says.message), LONGEST),
-            ..says
+        // Newer add-ons of the same Kubernetes version: nothing waits for them.
+        (Overall::Ready(condition), State::Holding { .. }) => Overall::Ready(ConditionValue {
+            message: bounded(&format!("{}; due: {message}", condition.message), MAX_LENGTH),
+            ..condition
         }),
         (base, State::Holding { .. }) => base,
     }
 }
 
-/// InSync, the versions taken in that are not asked of AWS yet.
+/// InSync, including the versions that are not requested from AWS yet.
 pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
     if !base.is_true() || decision.way.is_empty() || !decision.is_upgrade() {
         return base;
@@ -247,10 +249,11 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
         State::Blocked { .. } => Reason::UpgradeBlocked,
     };
     let steps: Vec<_> = decision.way.iter().map(ToString::to_string).collect();
-    ConditionValue::false_(reason, bounded(&steps.join("; "), LONGEST))
+    ConditionValue::false_(reason, bounded(&steps.join("; "), MAX_LENGTH))
 }
 
-/// The steps of the way that are not in the engine's plan yet. `version_of`: that of a node group, by its name in EKS.
+/// The remaining steps that are not in the engine's plan yet. `version_of`: the version of a node group, by its name
+/// in EKS.
 pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
     let step = |key: Key, from: &str, to: &str| {
         let changes = vec![Change::in_place("version", from, to)];
@@ -274,28 +277,28 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
         }
     };
     let running = matches!(decision.state, State::Running(_));
-    let not_asked = |(n, one): (usize, &Step)| {
+    let remaining_steps_of = |(n, one): (usize, &Step)| {
         let mut steps = of(one);
         match one {
-            // Add-ons move in turns: what waits for its turn is not in the engine's plan either.
+            // Add-ons are updated in turns: those that wait are not in the engine's plan either.
             Step::Addons { moves, .. } if running && n == 0 => {
-                let asked = |key: &Key| {
+                let is_requested = |key: &Key| {
                     moves.iter().any(|one| {
                         decision.targets.addons.contains_key(&one.name) && *key == Key::named("addon", &one.name)
                     })
                 };
-                steps.retain(|(key, _)| !asked(key));
+                steps.retain(|(key, _)| !is_requested(key));
             }
             _ if running && n == 0 => steps.clear(),
             _ => {}
         }
         steps
     };
-    let steps = decision.way.iter().enumerate().flat_map(not_asked).collect();
+    let steps = decision.way.iter().enumerate().flat_map(remaining_steps_of).collect();
     Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
-/// How long until the decision may change by itself.
+/// When the decision may change by itself.
 pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
     let after = |pause: Duration| now.saturating_add(crate::engine::failure::span(pause)).ok();
     match &decision.state {

@@ -1,4 +1,4 @@
-//! What a person reads of an upgrade at each of its turns.
+//! What the user reads of an upgrade at each of its stages.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn spec(upgrade: serde_json::Value) -> EksClusterSpec {
     serde_json::from_value(json!({"region": "eu-west-1", "version": "1.34", "upgrade": upgrade})).unwrap()
 }
 
-fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Observation {
+fn observation(control_plane: &str, nodes: &str, own: Option<&str>) -> Observation {
     Observation {
         control_plane: version(control_plane),
         control_plane_work: ControlPlaneWork::Idle,
@@ -41,7 +41,7 @@ fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Observation {
     }
 }
 
-/// The cluster's part of a plan, while an update of the control plane runs or not.
+/// The cluster's part of a plan, with or without a running update of the control plane.
 fn plan(running: Option<&str>) -> Plan {
     let verdict = running.map_or(Verdict::Settled, |id| Verdict::Waiting {
         action: Action::Update,
@@ -56,10 +56,10 @@ fn plan(running: Option<&str>) -> Plan {
     }
 }
 
-/// Conditions and status as a person reads them.
-fn told(
+/// Conditions and status as the user reads them.
+fn format_upgrade(
     spec: &EksClusterSpec,
-    seen: &Observation,
+    observed: &Observation,
     plan: &Plan,
     remaining: u64,
     previous: Option<&UpgradeStatus>,
@@ -69,16 +69,16 @@ fn told(
     let window = Windows::parse(&spec.upgrade.windows).unwrap().state(now);
     let soaked = Soaked { remaining: Duration::from_secs(remaining), unhealthy: None };
     let clock = Clock { now, window: window.clone(), soaked };
-    let to = remaining_steps::path(seen.control_plane, goal.version).first().copied();
+    let to = remaining_steps::path(observed.control_plane, goal.version).first().copied();
     let checks = Vec::new();
     let made = to.map(|to| Preflight { to, checks });
-    let decision = decide(&goal, seen, &clock, made.as_ref());
+    let decision = decide(&goal, observed, &clock, made.as_ref());
     let input = Input {
         previous,
         version_before: None,
         decision: &decision,
         goal: goal.version,
-        control_plane: seen.control_plane,
+        control_plane: observed.control_plane,
         plan,
         ended: &[],
         preflight: made.as_ref(),
@@ -89,10 +89,10 @@ fn told(
     let (status, message) = (input.status(), input.message());
     let overall =
         overall(Overall::Ready(ConditionValue::true_(Reason::Available, "Kubernetes")), &decision, message.as_deref());
-    let (kind, says) = match overall {
-        Overall::Ready(says) => ("Ready", says),
-        Overall::Reconciling(says) => ("Reconciling", says),
-        Overall::Stalled(says) => ("Stalled", says),
+    let (kind, condition) = match overall {
+        Overall::Ready(condition) => ("Ready", condition),
+        Overall::Reconciling(condition) => ("Reconciling", condition),
+        Overall::Stalled(condition) => ("Stalled", condition),
         Overall::Observed(_) | Overall::Suspended(_) => unreachable!(),
     };
     let upgrading = upgrading(&decision, message.as_deref());
@@ -101,8 +101,8 @@ fn told(
     let status = serde_json::to_string(&status).unwrap();
     format!(
         "{kind} {}: {}\nUpgrading {} {}\nInSync {} {}: {}\nplan ahead: {}\n{status}\n",
-        says.reason,
-        says.message,
+        condition.reason,
+        condition.message,
         upgrading.status.as_str(),
         upgrading.reason,
         sync.status.as_str(),
@@ -113,11 +113,11 @@ fn told(
 }
 
 #[test]
-fn what_a_person_reads_at_each_turn() {
+fn status_and_messages_at_each_stage() {
     let any_time = spec(json!({}));
     let saturdays =
         spec(json!({"windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]}));
-    let begun = UpgradeStatus {
+    let started = UpgradeStatus {
         from: Some("1.32".into()),
         to: Some("1.34".into()),
         path: vec!["1.33".into(), "1.34".into()],
@@ -125,19 +125,19 @@ fn what_a_person_reads_at_each_turn() {
         steps: Some(3),
         ..UpgradeStatus::default()
     };
-    let working = Observation { control_plane_work: ControlPlaneWork::Version, ..seen("1.33", "1.32", None) };
-    let turns = [
-        ("at rest", told(&any_time, &seen("1.34", "1.34", None), &plan(None), 0, None)),
-        ("outside the window", told(&saturdays, &seen("1.32", "1.32", None), &plan(None), 0, None)),
-        ("may begin", told(&any_time, &seen("1.32", "1.32", None), &plan(None), 0, None)),
-        ("the second minor runs", told(&any_time, &working, &plan(Some("update-2")), 0, Some(&begun))),
-        ("soaks", told(&any_time, &seen("1.34", "1.32", None), &plan(None), 300, Some(&begun))),
-        ("nodes follow", told(&any_time, &seen("1.34", "1.32", None), &plan(None), 0, Some(&begun))),
+    let working = Observation { control_plane_work: ControlPlaneWork::Version, ..observation("1.33", "1.32", None) };
+    let stages = [
+        ("steady", format_upgrade(&any_time, &observation("1.34", "1.34", None), &plan(None), 0, None)),
+        ("outside the window", format_upgrade(&saturdays, &observation("1.32", "1.32", None), &plan(None), 0, None)),
+        ("may start", format_upgrade(&any_time, &observation("1.32", "1.32", None), &plan(None), 0, None)),
+        ("the second minor runs", format_upgrade(&any_time, &working, &plan(Some("update-2")), 0, Some(&started))),
+        ("soaks", format_upgrade(&any_time, &observation("1.34", "1.32", None), &plan(None), 300, Some(&started))),
+        ("nodes follow", format_upgrade(&any_time, &observation("1.34", "1.32", None), &plan(None), 0, Some(&started))),
         (
-            "a group of its own version",
-            told(&any_time, &seen("1.33", "1.30", Some("1.30")), &plan(None), 0, Some(&begun)),
+            "a group with its own version",
+            format_upgrade(&any_time, &observation("1.33", "1.30", Some("1.30")), &plan(None), 0, Some(&started)),
         ),
     ];
-    let text: Vec<_> = turns.iter().map(|(name, told)| format!("== {name}\n{told}")).collect();
+    let text: Vec<_> = stages.iter().map(|(name, text)| format!("== {name}\n{text}")).collect();
     insta::assert_snapshot!(text.join("\n"));
 }

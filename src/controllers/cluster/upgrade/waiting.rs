@@ -1,5 +1,5 @@
-//! What an upgrade waits for: windows and soaks end at a known time, node groups are their NodeGroups' to bring about, and what EKS
-//! does stands in the plan. All else has a deadline. Pure.
+//! What an upgrade waits for. Windows and soaks end at a known time, NodeGroups upgrade their node groups, and EKS
+//! operations are in the plan. Everything else has a deadline. Pure.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::upgrade::{Decision, Hold, State, Step};
 /// What is waited for. `groups`: the cluster's NodeGroups.
 pub fn of_decision(decision: &Decision, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
     match &decision.state {
-        // Newer add-ons of the same Kubernetes version: nobody waits for them.
+        // Newer add-ons of the same Kubernetes version: nothing waits for them.
         State::Holding { .. } if !decision.is_upgrade() => Vec::new(),
         State::Holding { next, why } => of_hold(next, why, groups),
         State::Running(step @ Step::NodeGroups { names, .. }) => of_groups(step, names, groups),
@@ -38,32 +38,32 @@ fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
             Kind::Unreachable,
             format!("{next}: waiting for the cluster's API server"),
             why.to_string(),
-            "do as the message says",
+            "follow the message",
         ),
         Hold::Unhealthy { why, .. } => wait(
             Kind::Upgrade,
             format!("{next}: waiting for the cluster to be healthy"),
             why.clone(),
-            "put right what is named: the soak goes on then",
+            "fix what is named: the soak then continues",
         ),
-        // As long as its message is the same, so is what EKS is at work on.
+        // An unchanged message means that EKS still works on the same thing.
         Hold::Busy { what } => wait(
             Kind::Upgrade,
-            format!("{next}: waiting for EKS to be done with {}", what.join(", ")),
+            format!("{next}: waiting for EKS to finish {}", what.join(", ")),
             String::new(),
             "see what is named, in status.addons and in the NodeGroups",
         ),
         Hold::NodeGroupsMoving { names } => of_groups(next, names, groups),
         Hold::OldNodes { names } => wait(
             Kind::Replacing,
-            format!("{next}: waiting for old nodes of {} to go", names.join(", ")),
+            format!("{next}: waiting for old nodes of {} to be removed", names.join(", ")),
             String::new(),
             "see which nodes are older than their node group (kubectl get nodes), and drain and delete them",
         ),
     }
 }
 
-/// Node groups that are to reach a version: each is its NodeGroup's, which says so where it is stuck.
+/// Node groups that must reach a version: each NodeGroup reports where it is stuck.
 fn of_groups(step: &Step, names: &[String], groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
     names
         .iter()
@@ -84,7 +84,7 @@ fn of_groups(step: &Step, names: &[String], groups: &[Arc<NodeGroup>]) -> Vec<Wa
                 advice: advice.to_owned(),
             };
             match stalled {
-                Some(stalled) => wait(Kind::Person, &stalled.message, "put right what its NodeGroup says"),
+                Some(stalled) => wait(Kind::Person, &stalled.message, "fix what its NodeGroup reports"),
                 None if !conditions::is_true(all, ConditionType::Ready) => Wait::planned(on),
                 None => wait(Kind::Management, "its nodes do not move", "see its NodeGroup"),
             }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_and_soaks_are_planned_and_all_else_has_a_deadline() {
+    fn windows_and_soaks_have_no_deadline_and_other_waits_do() {
         let version = "1.34".parse().unwrap();
         let opens: jiff::Zoned = "2026-12-05T02:00:00+01:00[Europe/Berlin]".parse().unwrap();
         let holds = [
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_group_that_is_stuck_holds_its_cluster_up_at_once_and_one_that_moves_as_long_as_it_takes() {
+    fn a_stalled_node_group_blocks_at_once_and_a_progressing_one_has_time() {
         let groups = [
             group("stuck", ("Stalled", "True", "no instance joins")),
             group("moves", ("Ready", "False", "2 of 5")),
