@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 /// Why a host is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum InvalidHost {
     #[error("is an instance metadata or credentials address")]
     Metadata,
     #[error("is a link-local address")]
@@ -29,26 +29,26 @@ const METADATA_NAMES: [&str; 5] =
     ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal", "metadata.azure.internal"];
 
 /// Judges a host as it stands in a URL (IPv6 in brackets). `loopback` lets loopback addresses pass, for tests.
-pub fn check(written: &str, loopback: bool) -> Result<(), Refused> {
+pub fn check(written: &str, loopback: bool) -> Result<(), InvalidHost> {
     // The WHATWG parser turns decimal, octal, hexadecimal and full-width forms into the address they mean; it does so only for
     // schemes it knows, so every host goes through an https URL.
     if written.contains(['/', '?', '#', '@', '\\']) {
-        return Err(Refused::Malformed);
+        return Err(InvalidHost::Malformed);
     }
-    let parsed = Url::parse(&format!("https://{written}/")).map_err(|_| Refused::Malformed)?;
-    let meant = match parsed.host() {
+    let parsed = Url::parse(&format!("https://{written}/")).map_err(|_| InvalidHost::Malformed)?;
+    let parsed_host = match parsed.host() {
         Some(host) if parsed.port().is_none() => host,
-        _ => return Err(Refused::Malformed),
+        _ => return Err(InvalidHost::Malformed),
     };
-    match meant {
+    match parsed_host {
         Host::Domain(name) => name_allowed(name, loopback),
-        Host::Ipv4(address) if written != address.to_string() => Err(Refused::Notation(address.to_string())),
+        Host::Ipv4(address) if written != address.to_string() => Err(InvalidHost::Notation(address.to_string())),
         Host::Ipv4(address) => v4_allowed(address, loopback),
         Host::Ipv6(address) => v6_allowed(address, loopback),
     }
 }
 
-fn name_allowed(name: &str, loopback: bool) -> Result<(), Refused> {
+fn name_allowed(name: &str, loopback: bool) -> Result<(), InvalidHost> {
     let name = name.trim_end_matches('.');
     let valid = |label: &str| {
         !label.is_empty()
@@ -56,41 +56,41 @@ fn name_allowed(name: &str, loopback: bool) -> Result<(), Refused> {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if METADATA_NAMES.contains(&name) {
-        Err(Refused::Metadata)
+        Err(InvalidHost::Metadata)
     } else if !loopback && (name == "localhost" || name.ends_with(".localhost")) {
-        Err(Refused::Loopback)
+        Err(InvalidHost::Loopback)
     } else if name.split('.').all(valid) {
         Ok(())
     } else {
-        Err(Refused::Malformed)
+        Err(InvalidHost::Malformed)
     }
 }
 
-fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), Refused> {
+fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), InvalidHost> {
     match address.octets() {
         // EC2 and OpenStack, ECS tasks, EKS Pod Identity, Amazon's time and DNS services; Oracle; Alibaba; Azure.
         [169, 254, 169 | 170, _] | [192, 0, 0, 192] | [100, 100, 100, 200] | [168, 63, 129, 16] => {
-            Err(Refused::Metadata)
+            Err(InvalidHost::Metadata)
         }
-        [169, 254, ..] => Err(Refused::LinkLocal),
-        [127, ..] if !loopback => Err(Refused::Loopback),
-        [0, ..] | [224..=255, ..] => Err(Refused::NotUnicast),
+        [169, 254, ..] => Err(InvalidHost::LinkLocal),
+        [127, ..] if !loopback => Err(InvalidHost::Loopback),
+        [0, ..] | [224..=255, ..] => Err(InvalidHost::NotUnicast),
         _ => Ok(()),
     }
 }
 
-fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), Refused> {
+fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), InvalidHost> {
     if let Some(inner) = embedded_v4(address) {
         // An IPv6 form of an IPv4 address has no use but to hide it.
-        return Err(v4_allowed(inner, false).err().unwrap_or_else(|| Refused::Notation(inner.to_string())));
+        return Err(v4_allowed(inner, false).err().unwrap_or_else(|| InvalidHost::Notation(inner.to_string())));
     }
     match address.segments() {
         // EC2's metadata, DNS and time services, and EKS Pod Identity.
-        [0xfd00, 0x0ec2, ..] => Err(Refused::Metadata),
-        [0xfd20, 0x00ce, ..] => Err(Refused::Metadata), // Google's
-        [0xfe80..=0xfebf, ..] => Err(Refused::LinkLocal),
-        [0, 0, 0, 0, 0, 0, 0, 1] if !loopback => Err(Refused::Loopback),
-        [0, 0, 0, 0, 0, 0, 0, 0] | [0xff00..=0xffff, ..] => Err(Refused::NotUnicast),
+        [0xfd00, 0x0ec2, ..] => Err(InvalidHost::Metadata),
+        [0xfd20, 0x00ce, ..] => Err(InvalidHost::Metadata), // Google's
+        [0xfe80..=0xfebf, ..] => Err(InvalidHost::LinkLocal),
+        [0, 0, 0, 0, 0, 0, 0, 1] if !loopback => Err(InvalidHost::Loopback),
+        [0, 0, 0, 0, 0, 0, 0, 0] | [0xff00..=0xffff, ..] => Err(InvalidHost::NotUnicast),
         _ => Ok(()),
     }
 }
@@ -149,13 +149,13 @@ mod tests {
             "[2002:a9fe:a9fe::1]",
             "[2001:db8::5efe:169.254.169.254]",
         ] {
-            assert_eq!(check(host, true), Err(Refused::Metadata), "{host}");
+            assert_eq!(check(host, true), Err(InvalidHost::Metadata), "{host}");
         }
     }
 
     #[test]
     fn addresses_in_disguise_are_refused_with_what_they_mean() {
-        for (host, meant) in [
+        for (host, parsed_host) in [
             ("2852039166", "169.254.169.254"),
             ("0xa9fea9fe", "169.254.169.254"),
             ("0251.0376.0251.0376", "169.254.169.254"),
@@ -168,14 +168,14 @@ mod tests {
             ("127.1", "127.0.0.1"),
             ("[::ffff:10.0.0.7]", "10.0.0.7"),
         ] {
-            assert_eq!(check(host, true), Err(Refused::Notation(meant.into())), "{host}");
+            assert_eq!(check(host, true), Err(InvalidHost::Notation(parsed_host.into())), "{host}");
         }
     }
 
     #[test]
     fn loopback_is_for_tests_only() {
         for host in ["127.0.0.1", "localhost", "git.localhost", "[::1]"] {
-            assert_eq!(check(host, false), Err(Refused::Loopback), "{host}");
+            assert_eq!(check(host, false), Err(InvalidHost::Loopback), "{host}");
             assert_eq!(check(host, true), Ok(()), "{host}");
         }
     }
@@ -183,14 +183,14 @@ mod tests {
     #[test]
     fn link_local_and_group_addresses_are_refused() {
         for (host, why) in [
-            ("169.254.1.1", Refused::LinkLocal),
-            ("[fe80::1]", Refused::LinkLocal),
-            ("[febf::1]", Refused::LinkLocal),
-            ("0.0.0.0", Refused::NotUnicast),
-            ("224.0.0.1", Refused::NotUnicast),
-            ("255.255.255.255", Refused::NotUnicast),
-            ("[::]", Refused::NotUnicast),
-            ("[ff02::1]", Refused::NotUnicast),
+            ("169.254.1.1", InvalidHost::LinkLocal),
+            ("[fe80::1]", InvalidHost::LinkLocal),
+            ("[febf::1]", InvalidHost::LinkLocal),
+            ("0.0.0.0", InvalidHost::NotUnicast),
+            ("224.0.0.1", InvalidHost::NotUnicast),
+            ("255.255.255.255", InvalidHost::NotUnicast),
+            ("[::]", InvalidHost::NotUnicast),
+            ("[ff02::1]", InvalidHost::NotUnicast),
         ] {
             assert_eq!(check(host, true), Err(why), "{host}");
         }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for host in ["", "a b", "a/b", "user@host", "host:22", "a..b", "[::1", "-$(id)", "999.1.1.1"] {
-            assert_eq!(check(host, true), Err(Refused::Malformed), "{host}");
+            assert_eq!(check(host, true), Err(InvalidHost::Malformed), "{host}");
         }
     }
 }

@@ -71,16 +71,16 @@ async fn a_budget_as_large_as_its_pods_never_allows_an_eviction() {
 #[tokio::test]
 async fn pods_in_the_way_are_named_with_node_and_budget() {
     let api = api();
-    let found = guarded(&api.client().await, &["n1".into()]).await.unwrap();
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let found = blocked_pods(&api.client().await, &["n1".into()]).await.unwrap();
+    let messages: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        messages,
         [
             "pod shop/p1 on n1: its PodDisruptionBudget shop/single never allows an eviction",
             "pod shop/p1 on n1: its PodDisruptionBudget shop/degraded allows no eviction now",
         ]
     );
-    let asked = api.asked.lock().unwrap().clone();
-    let pods = asked.iter().find(|asked| asked.starts_with("/api/v1/namespaces/shop/pods?")).unwrap();
+    let requests = api.requests.lock().unwrap().clone();
+    let pods = requests.iter().find(|requests| requests.starts_with("/api/v1/namespaces/shop/pods?")).unwrap();
     assert_eq!(pods, "/api/v1/namespaces/shop/pods?app=web,tier in (a,b),!old,team,zone notin (c)");
 }

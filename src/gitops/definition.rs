@@ -7,10 +7,10 @@ use kube::core::params::GetParams;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::adoption::Marks;
+use super::adoption::MetadataMap;
 use super::answer;
 use super::error::CallError;
-use super::kept::{few, few_texts, marks};
+use super::kept::{first_items, first_strings, metadata_map};
 use super::object::{Object, ObjectId, or_default};
 
 /// As much of a definition as is asked about.
@@ -24,18 +24,18 @@ pub struct Definition {
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Metadata {
-    #[serde(default, deserialize_with = "marks")]
-    pub labels: Marks,
-    #[serde(default, deserialize_with = "marks")]
-    pub annotations: Marks,
+    #[serde(default, deserialize_with = "metadata_map")]
+    pub labels: MetadataMap,
+    #[serde(default, deserialize_with = "metadata_map")]
+    pub annotations: MetadataMap,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Status {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     conditions: Vec<Condition>,
-    #[serde(deserialize_with = "few_texts")]
+    #[serde(deserialize_with = "first_strings")]
     stored_versions: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl Definition {
     }
 
     /// Versions in which objects may be stored and that the definition to be applied does not have: nobody could read those any more.
-    pub fn stranded(&self, wanted: &Object) -> Vec<String> {
+    pub fn dropped_stored_versions(&self, wanted: &Object) -> Vec<String> {
         let versions = wanted.body.pointer("/spec/versions").and_then(Value::as_array);
         let names: Vec<_> = versions.into_iter().flatten().filter_map(|version| version["name"].as_str()).collect();
         self.status.stored_versions.iter().filter(|stored| !names.contains(&stored.as_str())).cloned().collect()
@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn one_that_is_not_established_yet_is_not_served() {
-        let said = |status| json!({"conditions": [{"type": "Established", "status": status}]});
-        assert!(definition(said("True")).is_established());
-        assert!(!definition(said("False")).is_established());
+        let status = |status| json!({"conditions": [{"type": "Established", "status": status}]});
+        assert!(definition(status("True")).is_established());
+        assert!(!definition(status("False")).is_established());
         assert!(!definition(json!(null)).is_established());
     }
 
@@ -97,9 +97,10 @@ mod tests {
             "spec": {"versions": [{"name": "v1"}, {"name": "v2"}]},
         });
         let wanted = Object::of(wanted).unwrap();
-        let stranded = |stored: &[&str]| definition(json!({"storedVersions": stored})).stranded(&wanted);
-        assert_eq!(stranded(&["v1beta1", "v1"]), ["v1beta1"]);
-        assert!(stranded(&["v1"]).is_empty());
-        assert!(stranded(&[]).is_empty());
+        let dropped_stored_versions =
+            |stored: &[&str]| definition(json!({"storedVersions": stored})).dropped_stored_versions(&wanted);
+        assert_eq!(dropped_stored_versions(&["v1beta1", "v1"]), ["v1beta1"]);
+        assert!(dropped_stored_versions(&["v1"]).is_empty());
+        assert!(dropped_stored_versions(&[]).is_empty());
     }
 }

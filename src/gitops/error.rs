@@ -71,7 +71,7 @@ impl GitOpsError {
     }
 
     /// Whether the endpoint or CA may have changed: ask EKS again before the next try.
-    pub fn endpoint_in_doubt(&self) -> bool {
+    pub fn endpoint_may_have_changed(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => {
                 matches!(cause, Unreachable::Tls(_) | Unreachable::Connect(_))

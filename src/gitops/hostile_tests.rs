@@ -137,11 +137,11 @@ struct Object {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Named {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
 }
 
-impl Kept for Object {
+impl MemorySize for Object {
     fn size(&self) -> usize {
         self.metadata.name.len()
     }

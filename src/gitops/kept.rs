@@ -11,28 +11,28 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Bytes of a text that is kept: a continue token, the longest that is wanted whole, is shorter.
-const TEXT: usize = 1024;
+const MAX_TEXT_BYTES: usize = 1024;
 /// Items of a list that are kept.
-const ITEMS: usize = 32;
+const MAX_ITEMS: usize = 32;
 /// Labels or annotations that are kept of one object.
-const MARKS: usize = 64;
+const MAX_ENTRIES: usize = 64;
 
 /// Labels and annotations by which something is decided: they are kept though many others come before them.
-const DECIDING: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
+const PRIORITY_DOMAINS: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
 
 /// A text, cut when it is longer than 1 KiB. Reads `null` as an empty one.
-pub fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    deserializer.deserialize_any(Short).map(Option::unwrap_or_default)
+pub fn truncated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    deserializer.deserialize_any(Truncated).map(Option::unwrap_or_default)
 }
 
 /// The same for one that may be missing.
-pub fn short_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    deserializer.deserialize_any(Short)
+pub fn truncated_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_any(Truncated)
 }
 
-struct Short;
+struct Truncated;
 
-impl Visitor<'_> for Short {
+impl Visitor<'_> for Truncated {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +44,7 @@ impl Visitor<'_> for Short {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Option<String>, E> {
-        let end = (0..=TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         Ok(Some(text[..end].to_owned()))
     }
 }
@@ -54,14 +54,14 @@ struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        short(deserializer).map(Self)
+        truncated(deserializer).map(Self)
     }
 }
 
 /// The first 32 items of a list. Reads `null` as an empty one.
-pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Few<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+pub fn first_items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct FirstItems<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for FirstItems<T> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +74,7 @@ pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
             let mut kept = Vec::new();
-            while kept.len() < ITEMS {
+            while kept.len() < MAX_ITEMS {
                 let Some(item) = items.next_element()? else { return Ok(kept) };
                 kept.push(item);
             }
@@ -82,18 +82,18 @@ pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
             Ok(kept)
         }
     }
-    deserializer.deserialize_any(Few(PhantomData))
+    deserializer.deserialize_any(FirstItems(PhantomData))
 }
 
 /// The same of texts.
-pub fn few_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    few::<D, Text>(deserializer).map(|texts| texts.into_iter().map(|Text(text)| text).collect())
+pub fn first_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    first_items::<D, Text>(deserializer).map(|texts| texts.into_iter().map(|Text(text)| text).collect())
 }
 
 /// The last item of a list, as a list.
-pub fn last<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Last<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Last<T> {
+pub fn last_item<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct LastItem<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for LastItem<T> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,20 +105,20 @@ pub fn last<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> 
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-            let mut last = None;
+            let mut last_item = None;
             while let Some(item) = items.next_element()? {
-                last = Some(item);
+                last_item = Some(item);
             }
-            Ok(last.into_iter().collect())
+            Ok(last_item.into_iter().collect())
         }
     }
-    deserializer.deserialize_any(Last(PhantomData))
+    deserializer.deserialize_any(LastItem(PhantomData))
 }
 
 /// The first 64 labels or annotations, each cut. Reads `null` as none.
-pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Marks;
-    impl<'de> Visitor<'de> for Marks {
+pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct MapVisitor;
+    impl<'de> Visitor<'de> for MapVisitor {
         type Value = BTreeMap<String, String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +132,11 @@ pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut kept = BTreeMap::new();
             while let Some(Text(key)) = map.next_key()? {
-                let most = if DECIDING.iter().any(|domain| key.contains(domain)) { 2 * MARKS } else { MARKS };
+                let most = if PRIORITY_DOMAINS.iter().any(|domain| key.contains(domain)) {
+                    2 * MAX_ENTRIES
+                } else {
+                    MAX_ENTRIES
+                };
                 if kept.len() < most {
                     let Text(value) = map.next_value()?;
                     kept.insert(key, value);
@@ -143,12 +147,12 @@ pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
             Ok(kept)
         }
     }
-    deserializer.deserialize_any(Marks)
+    deserializer.deserialize_any(MapVisitor)
 }
 
 /// Bytes of labels or annotations.
-pub fn size_of_marks(marks: &BTreeMap<String, String>) -> usize {
-    marks.iter().map(|(key, value)| key.len() + value.len() + 96).sum()
+pub fn metadata_map_size(metadata_map: &BTreeMap<String, String>) -> usize {
+    metadata_map.iter().map(|(key, value)| key.len() + value.len() + 96).sum()
 }
 
 #[cfg(test)]
@@ -158,13 +162,13 @@ mod tests {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Object {
-        #[serde(deserialize_with = "short")]
+        #[serde(deserialize_with = "truncated")]
         name: String,
-        #[serde(deserialize_with = "marks")]
+        #[serde(deserialize_with = "metadata_map")]
         labels: BTreeMap<String, String>,
-        #[serde(deserialize_with = "few_texts")]
+        #[serde(deserialize_with = "first_strings")]
         parts: Vec<String>,
-        #[serde(deserialize_with = "last")]
+        #[serde(deserialize_with = "last_item")]
         history: Vec<u32>,
     }
 
@@ -175,10 +179,10 @@ mod tests {
             "name": "ü".repeat(5000), "labels": labels, "parts": vec!["p"; 500], "history": [1, 2, 3],
         });
         let read: Object = serde_json::from_str(&object.to_string()).unwrap();
-        assert!(read.name.len() <= TEXT && read.name.starts_with('ü'));
-        assert_eq!((read.labels.len(), read.parts.len(), read.history), (MARKS, ITEMS, vec![3]));
-        assert!(read.labels.values().all(|value| value.len() == TEXT));
-        assert!(size_of_marks(&read.labels) < 100 << 10);
+        assert!(read.name.len() <= MAX_TEXT_BYTES && read.name.starts_with('ü'));
+        assert_eq!((read.labels.len(), read.parts.len(), read.history), (MAX_ENTRIES, MAX_ITEMS, vec![3]));
+        assert!(read.labels.values().all(|value| value.len() == MAX_TEXT_BYTES));
+        assert!(metadata_map_size(&read.labels) < 100 << 10);
     }
 
     #[test]

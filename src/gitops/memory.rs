@@ -18,16 +18,16 @@ pub struct Memory {
     pub handover: Handover,
     pub objects: HashMap<ObjectId, Applied>,
     /// The source of the kind that is not asked for was looked for, and is not there, or is not ours.
-    pub other_source_is_gone: bool,
+    pub other_source_absent: bool,
     /// The other agent: its name, when it was looked for, and what there is to say of it.
-    pub other: Option<(&'static str, Instant, Option<String>)>,
+    pub competing_agent: Option<(&'static str, Instant, Option<String>)>,
 }
 
 /// How far Git is with adopting the agent. When it gets further, the manifests are looked at again, to let go of what it has.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Handover {
     /// Differs when Git has adopted another part of the agent; 0: none.
-    pub seen: u64,
+    pub progress: u64,
     /// All of the manifests were Git's and let go of when they were looked at last.
     pub complete: bool,
 }
@@ -52,27 +52,27 @@ pub enum Install {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     pub digest: u64,
-    pub mark: Mark,
+    pub version: ObjectVersion,
     pub at: Instant,
 }
 
 /// What changes when someone else writes an object: its generation, or its resourceVersion where it has none (Secrets, ConfigMaps).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
+pub enum ObjectVersion {
     Generation(i64),
     ResourceVersion(String),
 }
 
 impl Memory {
-    /// Whether an object, seen with `mark`, is still as we applied it.
-    pub fn holds(&self, id: &ObjectId, digest: u64, mark: &Mark, now: Instant) -> bool {
+    /// Whether an object, seen with `version`, is still as we applied it.
+    pub fn is_unchanged(&self, id: &ObjectId, digest: u64, version: &ObjectVersion, now: Instant) -> bool {
         self.objects.get(id).is_some_and(|applied| {
-            applied.digest == digest && applied.mark == *mark && now.duration_since(applied.at) < REPAIR
+            applied.digest == digest && applied.version == *version && now.duration_since(applied.at) < REPAIR
         })
     }
 
     /// Whether the install of `key` is complete and was looked at lately.
-    pub fn installed(&self, key: u64, now: Instant) -> bool {
+    pub fn is_installed(&self, key: u64, now: Instant) -> bool {
         matches!(self.install, Install::Done { key: done, at } if done == key && now.duration_since(at) < REPAIR)
     }
 }
@@ -85,31 +85,31 @@ mod tests {
         let id =
             ObjectId { api_version: "v1".into(), kind: "Secret".into(), namespace: Some("a".into()), name: "b".into() };
         let at = Instant::now();
-        let applied = Applied { digest: 7, mark: Mark::ResourceVersion("12".into()), at };
+        let applied = Applied { digest: 7, version: ObjectVersion::ResourceVersion("12".into()), at };
         (Memory { objects: [(id.clone(), applied)].into(), ..Memory::default() }, id, at)
     }
 
     #[test]
     fn what_nobody_changed_is_not_applied_again() {
         let (memory, id, at) = remembered();
-        assert!(memory.holds(&id, 7, &Mark::ResourceVersion("12".into()), at));
+        assert!(memory.is_unchanged(&id, 7, &ObjectVersion::ResourceVersion("12".into()), at));
     }
 
     #[test]
     fn a_new_body_someone_elses_write_and_time_are_reasons_to_apply() {
         let (memory, id, at) = remembered();
-        let mark = Mark::ResourceVersion("12".into());
-        assert!(!memory.holds(&id, 8, &mark, at));
-        assert!(!memory.holds(&id, 7, &Mark::ResourceVersion("13".into()), at));
-        assert!(!memory.holds(&id, 7, &mark, at + REPAIR));
+        let version = ObjectVersion::ResourceVersion("12".into());
+        assert!(!memory.is_unchanged(&id, 8, &version, at));
+        assert!(!memory.is_unchanged(&id, 7, &ObjectVersion::ResourceVersion("13".into()), at));
+        assert!(!memory.is_unchanged(&id, 7, &version, at + REPAIR));
     }
 
     #[test]
     fn an_install_holds_for_its_key_and_a_while() {
         let at = Instant::now();
         let memory = Memory { install: Install::Done { key: 1, at }, ..Memory::default() };
-        assert!(memory.installed(1, at));
-        assert!(!memory.installed(2, at));
-        assert!(!memory.installed(1, at + REPAIR));
+        assert!(memory.is_installed(1, at));
+        assert!(!memory.is_installed(2, at));
+        assert!(!memory.is_installed(1, at + REPAIR));
     }
 }

@@ -10,8 +10,8 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
-use super::kept::{few, marks, short};
-use super::list::{Go, each};
+use super::kept::{first_items, metadata_map, truncated};
+use super::list::{Flow, for_each};
 use super::object::or_default;
 
 /// The label that EKS puts on the nodes of a managed node group.
@@ -21,9 +21,9 @@ pub const NODE_GROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 const PAGE: u32 = 100;
 
 /// Versions of kubelets that are told apart.
-const MOST_VERSIONS: usize = 100;
+const MAX_VERSIONS: usize = 100;
 /// Node groups that are told apart: EKS allows 30 in a cluster, and 100 on request.
-const MOST_GROUPS: usize = 1000;
+const MAX_GROUPS: usize = 1000;
 
 /// Nodes that belong together, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,9 +66,9 @@ struct Node {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
-    #[serde(deserialize_with = "marks")]
+    #[serde(deserialize_with = "metadata_map")]
     labels: BTreeMap<String, String>,
 }
 
@@ -81,7 +81,7 @@ struct NodeSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeStatus {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     conditions: Vec<NodeCondition>,
     #[serde(deserialize_with = "or_default")]
     node_info: NodeInfo,
@@ -98,7 +98,7 @@ struct NodeCondition {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeInfo {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     kubelet_version: String,
 }
 
@@ -108,7 +108,7 @@ impl Count {
         self.total += 1;
         self.ready += i32::from(ready);
         self.cordoned += i32::from(node.spec.unschedulable);
-        if self.kubelets.len() >= MOST_VERSIONS && !self.kubelets.contains_key(&node.status.node_info.kubelet_version) {
+        if self.kubelets.len() >= MAX_VERSIONS && !self.kubelets.contains_key(&node.status.node_info.kubelet_version) {
             return;
         }
         let kubelets = self.kubelets.entry(node.status.node_info.kubelet_version).or_default();
@@ -125,15 +125,15 @@ impl Count {
 /// What the API server answered: nothing is known then, which holds up nothing.
 pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
     let mut nodes = Nodes::default();
-    each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
+    for_each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
         let group = node.metadata.labels.get(NODE_GROUP_LABEL).cloned();
         match group {
-            Some(name) if nodes.groups.len() < MOST_GROUPS || nodes.groups.contains_key(&name) => {
+            Some(name) if nodes.groups.len() < MAX_GROUPS || nodes.groups.contains_key(&name) => {
                 nodes.groups.entry(name).or_default().add(node)
             }
             _ => nodes.others.add(node),
         }
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(nodes)
@@ -145,9 +145,9 @@ pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
 /// As [`nodes`].
 pub async fn nodes_of(client: &Client, node_group: &str) -> Result<Count, CallError> {
     let mut count = Count::default();
-    each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
+    for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
         count.add(node);
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(count)
@@ -165,12 +165,12 @@ fn of_group(node_group: &str) -> ListParams {
 /// As [`nodes`].
 pub async fn draining(client: &Client, node_group: &str) -> Result<Vec<String>, CallError> {
     let (mut all, mut cordoned) = (Vec::new(), Vec::new());
-    each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
+    for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
         if node.spec.unschedulable {
             cordoned.push(node.metadata.name.clone());
         }
         all.push(node.metadata.name);
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(if cordoned.is_empty() { all } else { cordoned })

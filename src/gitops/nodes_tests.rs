@@ -55,7 +55,7 @@ async fn every_node_is_counted_with_its_group_over_all_pages() {
 async fn the_nodes_of_one_group_are_asked_for_by_label() {
     let api = api();
     nodes_of(&api.client().await, "web").await.unwrap();
-    assert_eq!(api.asked.lock().unwrap()[0], "/api/v1/nodes?eks.amazonaws.com/nodegroup=web");
+    assert_eq!(api.requests.lock().unwrap()[0], "/api/v1/nodes?eks.amazonaws.com/nodegroup=web");
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use crate::api::stable_text::stable;
 use crate::api::status::{FailingObject, GitOpsObjects};
 
 /// Failing objects that are named; the counts tell of the others.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 /// Digits of a commit that is written without its kind before it.
-const BARE: usize = 40;
+const COMMIT_LENGTH: usize = 40;
 
 /// How one of the agent's objects fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingO
     }
     // The root first, then by name: the same cluster always gives the same ten.
     failing.sort();
-    failing.truncate(NAMED);
+    failing.truncate(MAX_NAMED);
     let named = failing.into_iter().map(|(_, kind, name, reason, message)| FailingObject {
         kind: kind.into(),
         name: bounded(&name, 320),
@@ -61,10 +61,10 @@ pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingO
 }
 
 /// Seven characters of the commit in `main@sha1:76087da78...`, or of a bare one; what has no digest is cut.
-pub fn short(revision: &str) -> String {
+pub fn short_revision(revision: &str) -> String {
     let (digest, least) = match revision.rsplit_once(':') {
         Some((_, digest)) => (digest, 1),
-        None => (revision, BARE),
+        None => (revision, COMMIT_LENGTH),
     };
     if digest.len() >= least && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
         digest.chars().take(7).collect()
@@ -89,7 +89,7 @@ mod tests {
             ("cafe", "cafe"),
             ("odd:", "odd:"),
         ] {
-            assert_eq!(short(revision), text);
+            assert_eq!(short_revision(revision), text);
         }
     }
 

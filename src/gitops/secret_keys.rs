@@ -70,10 +70,10 @@ impl Keys {
 
     /// What of the Secret is copied: the keys that have a use there, and nothing else.
     pub fn of(self, data: BTreeMap<String, ByteString>) -> BTreeMap<String, ByteString> {
-        data.into_iter().filter(|(key, _)| self.knows(key)).collect()
+        data.into_iter().filter(|(key, _)| self.accepts(key)).collect()
     }
 
-    fn knows(self, key: &str) -> bool {
+    fn accepts(self, key: &str) -> bool {
         let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
         match self {
             Self::Authors => ends(&[".asc", ".sshpub"]),

@@ -14,7 +14,7 @@ use crate::api::conditions::Reason;
 use crate::api::status::GitOpsStatus;
 
 /// A pass that takes longer is given up; its calls have timeouts of their own, but there are many.
-const LONGEST_PASS: Duration = Duration::from_secs(60);
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a pass came to.
 #[derive(Debug, Clone)]
@@ -39,16 +39,16 @@ pub async fn reconcile(workload: &Workload, input: &AgentInput) -> Result<GitOps
             AgentInput::Flux(input) => flux::reconcile(workload, input).await,
             AgentInput::ArgoCd(input) => argocd::reconcile(workload, input).await,
         }?;
-        outcome.verdict = outcome.verdict.noting(competing_agent::notice(workload, input).await?);
+        outcome.verdict = outcome.verdict.with_note(competing_agent::describe(workload, input).await?);
         Ok(outcome)
     };
-    let outcome = tokio::time::timeout(LONGEST_PASS, pass).await;
+    let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, pass).await;
     match outcome.unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout))) {
         Ok(outcome) => {
-            workload.reached();
+            workload.record_reachable();
             Ok(outcome)
         }
-        Err(error) => Err(workload.failed(error)),
+        Err(error) => Err(workload.record_failure(error)),
     }
 }
 

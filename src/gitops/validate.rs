@@ -9,7 +9,7 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use url::Url;
 
-use super::address::{self, Refused};
+use super::address::{self, InvalidHost};
 
 /// What the operator was started with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,7 +80,7 @@ pub enum InvalidSource {
     )]
     Http,
     #[error("the URL's host {host:?} {why}")]
-    Host { host: String, why: Refused },
+    Host { host: String, why: InvalidHost },
     #[error("the Git URL holds a password or a user: put credentials into a Secret and name it in secretRef")]
     Credentials,
     #[error("the Git URL has a {0}, which no Git server needs: remove it")]

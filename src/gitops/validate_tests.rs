@@ -151,9 +151,9 @@ fn an_artifact_is_named_by_host_and_path_only() {
         ("oci://2852039166/latest", "169.254.169.254"),
         ("oci://127.0.0.1:5000/fleet", "loopback"),
     ] {
-        let said = oci_url(bad, strict).unwrap_err().to_string();
-        assert!(said.contains(why), "{bad}: {said}");
-        assert!(!said.contains("word"), "{said}");
+        let result = oci_url(bad, strict).unwrap_err().to_string();
+        assert!(result.contains(why), "{bad}: {result}");
+        assert!(!result.contains("word"), "{result}");
     }
     assert!(oci_url("oci://127.0.0.1:5000/fleet", SourcePolicy { allow_http: true }).is_ok());
 }

@@ -26,7 +26,7 @@ impl Verdict {
     }
 
     /// The same, with a word for people at the end.
-    pub fn noting(mut self, note: Option<String>) -> Self {
+    pub fn with_note(mut self, note: Option<String>) -> Self {
         if let Some(note) = note {
             self.message = bounded(&format!("{}; {note}", self.message), LONGEST);
         }

@@ -31,15 +31,15 @@ use super::token::{self, StsEndpoint};
 use super::watch::Watched;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// A read of several answers that takes longer is given up.
-const LONGEST_READ: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_CLIENT: Duration = Duration::from_secs(30);
 const IDLE_MEMORY: Duration = Duration::from_secs(3600);
 /// How long a cluster that cannot be reached is left alone, doubling between these.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Installs that run side by side: each holds a few parsed manifests in memory.
-const INSTALLS: usize = 8;
+const MAX_INSTALLS: usize = 8;
 
 /// What it takes to reach a cluster's API: from DescribeCluster, and the credentials of the account's session.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Access {
         &self,
         proxy: Option<&Proxy>,
         now: SystemTime,
-        silent_for: Duration,
+        read_timeout: Duration,
     ) -> Result<Client, GitOpsError> {
         let invalid = |error: String| GitOpsError::Endpoint(error);
         cluster_identity::check(&self.arn, &self.account_id, &self.region, &self.cluster_name)?;
@@ -97,8 +97,8 @@ impl Access {
         config.proxy_url = through;
         config.root_cert = Some(certificates(&self.certificate_authority).map_err(invalid)?);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(silent_for);
-        config.write_timeout = Some(ANSWER_TIMEOUT);
+        config.read_timeout = Some(read_timeout);
+        config.write_timeout = Some(REQUEST_TIMEOUT);
         config.reset_reader_on_write = true;
         // Retries wait inside the call; looking again is the controller's business.
         config.default_retry = false;
@@ -156,12 +156,12 @@ struct Entry {
     client: Option<(Client, SystemTime)>,
     used: Instant,
     memory: Arc<Mutex<Memory>>,
-    health: Arc<Mutex<Option<Down>>>,
+    health: Arc<Mutex<Option<Outage>>>,
 }
 
 /// Since when a cluster cannot be reached, and when it is tried again.
 #[derive(Clone)]
-struct Down {
+struct Outage {
     since: Timestamp,
     delay: Duration,
     next: Instant,
@@ -174,7 +174,7 @@ pub struct Workload {
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) installs: Arc<Semaphore>,
     endpoint: String,
-    health: Arc<Mutex<Option<Down>>>,
+    health: Arc<Mutex<Option<Outage>>>,
 }
 
 impl Default for Workloads {
@@ -184,7 +184,7 @@ impl Default for Workloads {
 }
 
 /// A panic elsewhere must not take the other clusters along: what these locks guard is valid at any time.
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -194,14 +194,14 @@ impl Workloads {
         Self {
             locations: Arc::default(),
             entries: Arc::default(),
-            installs: Arc::new(Semaphore::new(INSTALLS)),
+            installs: Arc::new(Semaphore::new(MAX_INSTALLS)),
             proxy: proxy.map(Arc::new),
         }
     }
 
     /// Access to the cluster of `key` (the EksCluster's UID). A cluster that could not be reached a moment ago is not tried again yet.
     pub fn open(&self, key: &str, access: &Access, now: SystemTime) -> Result<Workload, GitOpsError> {
-        let mut entries = locked(&self.entries);
+        let mut entries = lock(&self.entries);
         drop_idle(&mut entries, key);
         let fingerprint = access.fingerprint();
         let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
@@ -222,15 +222,15 @@ impl Workloads {
             };
         }
         entry.used = Instant::now();
-        if let Some(down) = locked(&entry.health).as_ref()
-            && let Some(left) = down.next.checked_duration_since(Instant::now())
+        if let Some(outage) = lock(&entry.health).as_ref()
+            && let Some(left) = outage.next.checked_duration_since(Instant::now())
         {
-            return Err(down.error(&route(&access.endpoint, self.proxy.as_deref()), left));
+            return Err(outage.error(&route(&access.endpoint, self.proxy.as_deref()), left));
         }
         let client = match &entry.client {
             Some((client, until)) if now < *until => client.clone(),
             _ => {
-                let client = access.client(self.proxy.as_deref(), now, ANSWER_TIMEOUT)?;
+                let client = access.client(self.proxy.as_deref(), now, REQUEST_TIMEOUT)?;
                 entry.client = Some((client.clone(), access.usable_until(now)));
                 client
             }
@@ -246,7 +246,7 @@ impl Workloads {
 
     /// Notes where the cluster of `key` is, for those who only read from it.
     pub fn locate(&self, key: &str, location: Location) {
-        let mut locations = locked(&self.locations);
+        let mut locations = lock(&self.locations);
         if locations.get(key) != Some(&location) {
             locations.insert(key.to_owned(), location);
         }
@@ -254,7 +254,7 @@ impl Workloads {
 
     /// Where it is, once that was noted.
     pub fn location(&self, key: &str) -> Option<Location> {
-        locked(&self.locations).get(key).cloned()
+        lock(&self.locations).get(key).cloned()
     }
 
     /// Reads from one cluster.
@@ -266,11 +266,11 @@ impl Workloads {
         read: impl AsyncFnOnce(Client) -> Result<T, CallError>,
     ) -> Result<T, GitOpsError> {
         let workload = self.open(key, access, now)?;
-        let read = tokio::time::timeout(LONGEST_READ, read(workload.client.clone())).await;
+        let read = tokio::time::timeout(READ_TIMEOUT, read(workload.client.clone())).await;
         let read = read.unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout)));
-        let result = read.map_err(|error| workload.failed(error));
+        let result = read.map_err(|error| workload.record_failure(error));
         match &result {
-            Ok(_) => workload.reached(),
+            Ok(_) => workload.record_reachable(),
             Err(GitOpsError::Denied { .. }) => self.renew(key),
             Err(_) => {}
         }
@@ -282,20 +282,20 @@ impl Workloads {
         &self,
         kinds: Vec<Watched>,
         access: Receiver<Access>,
-        told: T,
+        notify: T,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        follow(self.proxy.clone(), kinds, access, told)
+        follow(self.proxy.clone(), kinds, access, notify)
     }
 
     /// Forgets a cluster that is gone.
     pub fn forget(&self, key: &str) {
-        locked(&self.locations).remove(key);
-        locked(&self.entries).remove(key);
+        lock(&self.locations).remove(key);
+        lock(&self.entries).remove(key);
     }
 
     /// Makes the next [`Self::open`] mint a new token: the last one was refused.
     fn renew(&self, key: &str) {
-        if let Some(entry) = locked(&self.entries).get_mut(key) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
             entry.client = None;
         }
     }
@@ -326,7 +326,7 @@ fn drop_idle(entries: &mut HashMap<String, Entry>, key: &str) {
     }
 }
 
-impl Down {
+impl Outage {
     fn error(&self, endpoint: &str, requeue_after: Duration) -> GitOpsError {
         GitOpsError::Unreachable {
             endpoint: endpoint.to_owned(),
@@ -339,12 +339,12 @@ impl Down {
 
 impl Workload {
     /// Notes that the cluster answered.
-    pub(super) fn reached(&self) {
-        *locked(&self.health) = None;
+    pub(super) fn record_reachable(&self) {
+        *lock(&self.health) = None;
     }
 
     /// Turns a failed call into what it means for the whole cluster. Only failures that no single object is to blame for come here.
-    pub(super) fn failed(&self, error: CallError) -> GitOpsError {
+    pub(super) fn record_failure(&self, error: CallError) -> GitOpsError {
         let cause = match error {
             CallError::Unreachable(cause) => cause,
             CallError::Denied { message, unauthenticated } => {
@@ -363,13 +363,13 @@ impl Workload {
                 return GitOpsError::OverBudget { endpoint: self.endpoint.clone(), message };
             }
         };
-        let mut health = locked(&self.health);
+        let mut health = lock(&self.health);
         let before = health.take();
-        let delay = before.as_ref().map_or(RETRY.0, |down| (down.delay * 2).min(RETRY.1));
-        let since = before.map_or_else(Timestamp::now, |down| down.since);
-        let down = Down { since, delay, next: Instant::now() + delay, cause };
-        let error = down.error(&self.endpoint, delay);
-        *health = Some(down);
+        let delay = before.as_ref().map_or(RETRY.0, |outage| (outage.delay * 2).min(RETRY.1));
+        let since = before.map_or_else(Timestamp::now, |outage| outage.since);
+        let outage = Outage { since, delay, next: Instant::now() + delay, cause };
+        let error = outage.error(&self.endpoint, delay);
+        *health = Some(outage);
         error
     }
 

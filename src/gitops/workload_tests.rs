@@ -24,7 +24,7 @@ fn memory_of(workloads: &Workloads, access: &Access) -> Arc<Mutex<Memory>> {
 }
 
 fn valid_until(workloads: &Workloads) -> SystemTime {
-    locked(&workloads.entries)["uid"].client.as_ref().unwrap().1
+    lock(&workloads.entries)["uid"].client.as_ref().unwrap().1
 }
 
 #[tokio::test]
@@ -67,8 +67,8 @@ async fn no_token_is_minted_for_an_endpoint_of_another_accounts_cluster_of_the_s
     access.arn = "arn:aws:eks:eu-west-1:999988887777:cluster/demo".into();
     let error = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
     assert!(matches!(&error, GitOpsError::OtherCluster(_)), "{error:?}");
-    assert!(error.endpoint_in_doubt(), "the cluster is described anew");
-    let kept = locked(&workloads.entries)["uid"].client.is_some();
+    assert!(error.endpoint_may_have_changed(), "the cluster is described anew");
+    let kept = lock(&workloads.entries)["uid"].client.is_some();
     assert!(!kept, "the client of before carries a token for what may be another cluster");
     access.account_id = "999988887777".into();
     assert!(!Arc::ptr_eq(&memory_of(&workloads, &access), &first));
@@ -79,20 +79,21 @@ async fn a_cluster_that_cannot_be_reached_is_left_alone_for_a_while() {
     let (workloads, access) = (Workloads::default(), access());
     let workload = workloads.open("uid", &access, SystemTime::now()).unwrap();
     let error = workload.client.apiserver_version().await.unwrap_err();
-    let error = workload.failed(error.into());
+    let error = workload.record_failure(error.into());
     assert!(matches!(&error, GitOpsError::Unreachable { cause: Unreachable::Connect(_), .. }), "{error:?}");
-    assert!(error.endpoint_in_doubt());
+    assert!(error.endpoint_may_have_changed());
     let again = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
     assert_eq!(again.reason(), crate::api::conditions::Reason::AgentUnreachable);
     assert!(again.requeue_after() <= RETRY.0);
-    workload.reached();
+    workload.record_reachable();
     assert!(workloads.open("uid", &access, SystemTime::now()).is_ok());
 }
 
 #[tokio::test]
 async fn the_delay_doubles_up_to_a_minute_and_the_outage_keeps_its_beginning() {
     let workload = Workloads::default().open("uid", &access(), SystemTime::now()).unwrap();
-    let failures: Vec<_> = (0..6).map(|_| workload.failed(CallError::Unreachable(Unreachable::Timeout))).collect();
+    let failures: Vec<_> =
+        (0..6).map(|_| workload.record_failure(CallError::Unreachable(Unreachable::Timeout))).collect();
     let seconds: Vec<_> = failures.iter().map(|error| error.requeue_after().as_secs()).collect();
     assert_eq!(seconds, [2, 4, 8, 16, 32, 60]);
     let since = |error: &GitOpsError| match error {

@@ -20,7 +20,7 @@ use crate::controllers::events::EventMessage;
 use crate::controllers::report::Next;
 use crate::controllers::waits::Wait;
 use crate::gitops::GitOpsError;
-use crate::gitops::load_balancers::{self, Left};
+use crate::gitops::load_balancers::{self, Remaining};
 use crate::gitops::workload::{Access, Location};
 use crate::resources::cloud::Cloud;
 use crate::resources::control_plane;
@@ -37,7 +37,7 @@ struct State {
     /// When the last pass ended.
     passed: Option<Timestamp>,
     /// What it came to.
-    seen: Option<Result<Left, String>>,
+    seen: Option<Result<Remaining, String>>,
     done: bool,
 }
 
@@ -167,7 +167,7 @@ impl LoadBalancerCleanup {
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
             let workloads = running.ctx.workloads.clone();
-            let pass = async |client| load_balancers::clear(&client).await;
+            let pass = async |client| load_balancers::delete_exposed(&client).await;
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
             locked(&running.clearing.0).record_result(result, Timestamp::now());
@@ -178,7 +178,7 @@ impl LoadBalancerCleanup {
 }
 
 impl State {
-    fn record_result(&mut self, result: Result<Left, String>, now: Timestamp) {
+    fn record_result(&mut self, result: Result<Remaining, String>, now: Timestamp) {
         self.seen = Some(result);
         self.passed = Some(now);
     }

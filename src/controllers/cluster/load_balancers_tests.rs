@@ -31,7 +31,7 @@ fn it_goes_on_once_a_pass_finds_none() {
     let mut state = State::default();
     let first = decided(&state, true, TIMEOUT, at(0));
     assert!(waits(&first).is_some_and(|(pass, _)| pass), "{first:?}");
-    state.record_result(Ok(Left::default()), at(1));
+    state.record_result(Ok(Remaining::default()), at(1));
     assert_eq!(decided(&state, true, TIMEOUT, at(1)), Decision::GoOn);
 }
 

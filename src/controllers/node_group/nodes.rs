@@ -15,7 +15,7 @@ use crate::controllers::cluster::agent;
 use crate::controllers::cluster::facts::Facts;
 use crate::controllers::context::{Context, locked};
 use crate::engine::Memory;
-use crate::gitops::budgets::{self, Guarded};
+use crate::gitops::budgets::{self, BlockedPod};
 use crate::gitops::nodes::{self, Count};
 use crate::gitops::workload::Access;
 use crate::gitops::{GitOpsError, Workloads};
@@ -35,7 +35,7 @@ pub struct NodesObservation {
     /// `None`: not known.
     pub count: Option<Count>,
     /// Pods that cannot be evicted, when that is what an update failed for.
-    pub guarded: Vec<Guarded>,
+    pub guarded: Vec<BlockedPod>,
 }
 
 /// What the reads are for.
@@ -188,7 +188,7 @@ async fn read(
             let count = Some(nodes::nodes_of(&client, name).await?);
             let guarded = if interest.evictions {
                 let draining = nodes::draining(&client, name).await?;
-                budgets::guarded(&client, &draining).await?
+                budgets::blocked_pods(&client, &draining).await?
             } else {
                 Vec::new()
             };
@@ -226,7 +226,7 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
 }
 
 /// Pods in the way, for people: five of them by name.
-pub fn in_the_way(guarded: &[Guarded]) -> String {
+pub fn in_the_way(guarded: &[BlockedPod]) -> String {
     const NAMED: usize = 5;
     let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
     let more = guarded.len().saturating_sub(NAMED);

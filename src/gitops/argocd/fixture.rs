@@ -69,7 +69,7 @@ pub fn application(name: &str, status: &Value) -> Application {
 
 /// The one that follows the cluster's path, compared with what it names.
 pub fn root(status: &Value) -> Application {
-    let seed = sync::seeds(&input()).into_iter().last().unwrap().body;
+    let seed = sync::seed_objects(&input()).into_iter().last().unwrap().body;
     let mut status = status.clone();
     status["sync"]["comparedTo"]["source"] = seed["spec"]["source"].clone();
     let body = json!({"metadata": {"name": NAME, "namespace": "argocd"}, "spec": seed["spec"], "status": status});

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::input::{ArgoCdInput, VERSION};
-use super::sync::{CERTIFICATES, SIGN, is_synced, protect, seconds};
+use super::sync::{CERTIFICATES, MARKER, is_synced, protect, seconds};
 use crate::gitops::adoption::AdoptionMarker;
 use crate::gitops::apply::OwnershipPolicy;
 use crate::gitops::install::{Manifests, Phase};
@@ -65,16 +65,16 @@ impl Manifests for Install<'_> {
         }
     }
 
-    fn tenure(&self) -> OwnershipPolicy {
-        if self.of_git { OwnershipPolicy::WhereMissing(SIGN) } else { OwnershipPolicy::UntilAdopted(SIGN) }
+    fn policy(&self) -> OwnershipPolicy {
+        if self.of_git { OwnershipPolicy::IfMissing(MARKER) } else { OwnershipPolicy::UntilAdopted(MARKER) }
     }
 
     fn is_synced(&self, id: &ObjectId) -> bool {
         is_synced(id)
     }
 
-    fn sign(&self) -> AdoptionMarker {
-        SIGN
+    fn marker(&self) -> AdoptionMarker {
+        MARKER
     }
 }
 
@@ -90,7 +90,7 @@ fn objects(input: &ArgoCdInput, phase: Phase) -> impl Iterator<Item = Object> + 
         .map_while(Result::ok)
         .filter(move |line| phase_of(line) == Some(phase))
         .filter_map(|line| serde_json::from_str(&line).ok())
-        .filter_map(|body| written_in(body, input))
+        .filter_map(|body| customize(body, input))
 }
 
 /// Told without building what is perhaps not asked for: two of the definitions are most of the manifest.
@@ -106,14 +106,14 @@ fn phase_of(line: &str) -> Option<Phase> {
 }
 
 /// `None` for what every pass looks at, and the install does not.
-fn written_in(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
+fn customize(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
     let kind = body["kind"].as_str().unwrap_or_default().to_owned();
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     match (kind.as_str(), name.as_str()) {
         ("ConfigMap", CERTIFICATES) => return None,
         ("ClusterRoleBinding", _) => set_subjects(&mut body, &input.namespace),
         ("ConfigMap", "argocd-cm") => set_interval(&mut body["data"], input),
-        ("ConfigMap", "argocd-cmd-params-cm") => set_patience(&mut body["data"], input),
+        ("ConfigMap", "argocd-cmd-params-cm") => set_error_grace_period(&mut body["data"], input),
         ("ConfigMap", "argocd-ssh-known-hosts-cm") => add_known_hosts(&mut body["data"]["ssh_known_hosts"], input),
         (_, CONTROLLER | REPO_SERVER) if matches!(kind.as_str(), "StatefulSet" | "Deployment") => {
             // Both read the interval when they start.
@@ -141,16 +141,16 @@ fn set_interval(data: &mut Value, input: &ArgoCdInput) {
 }
 
 /// A repository that cannot be read is told of when the next try fails too, not after three minutes.
-fn set_patience(data: &mut Value, input: &ArgoCdInput) {
+fn set_error_grace_period(data: &mut Value, input: &ArgoCdInput) {
     // With its unit, in spite of the name: a plain number is not understood, and three minutes it is.
     data["controller.repo.error.grace.period.seconds"] = seconds(input.repository.interval).into();
 }
 
 /// Beside those of the public forges that Argo CD ships: other repositories may be there.
 fn add_known_hosts(shipped: &mut Value, input: &ArgoCdInput) {
-    if let Some(ours) = &input.repository.credentials.known_hosts {
+    if let Some(added) = &input.repository.credentials.known_hosts {
         let before = shipped.as_str().unwrap_or_default().trim_end();
-        *shipped = format!("{before}\n{}\n", ours.trim()).into();
+        *shipped = format!("{before}\n{}\n", added.trim()).into();
     }
 }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::input::NAME;
 use super::sync::APPLICATION;
-use crate::gitops::adoption::Marks;
+use crate::gitops::adoption::MetadataMap;
 use crate::gitops::error::CallError;
-use crate::gitops::kept::{few, last, marks, short, size_of_marks};
-use crate::gitops::list::{self, Kept};
+use crate::gitops::kept::{first_items, last_item, metadata_map, metadata_map_size, truncated};
+use crate::gitops::list::{self, MemorySize};
 use crate::gitops::object::or_default;
 
 /// Applications are large; so few at once are no matter.
@@ -46,14 +46,14 @@ pub struct Application {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub namespace: String,
-    #[serde(deserialize_with = "marks")]
-    pub labels: Marks,
-    #[serde(deserialize_with = "marks")]
-    pub annotations: Marks,
+    #[serde(deserialize_with = "metadata_map")]
+    pub labels: MetadataMap,
+    #[serde(deserialize_with = "metadata_map")]
+    pub annotations: MetadataMap,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
 
@@ -69,11 +69,11 @@ pub struct Spec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Source {
-    #[serde(rename = "repoURL", deserialize_with = "short")]
+    #[serde(rename = "repoURL", deserialize_with = "truncated")]
     pub repo_url: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub path: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub target_revision: String,
 }
 
@@ -97,12 +97,12 @@ pub struct Status {
     pub sync: Sync,
     #[serde(deserialize_with = "or_default")]
     pub health: Health,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
     #[serde(deserialize_with = "or_default")]
     pub operation_state: Operation,
     /// The last successful sync.
-    #[serde(deserialize_with = "last")]
+    #[serde(deserialize_with = "last_item")]
     pub history: Vec<Deployed>,
     #[serde(deserialize_with = "count")]
     pub resources: usize,
@@ -112,10 +112,10 @@ pub struct Status {
 #[serde(default, rename_all = "camelCase")]
 pub struct Sync {
     /// `Synced`, `OutOfSync`, `Unknown`.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
     /// That the cluster was last compared with.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub revision: String,
     #[serde(deserialize_with = "or_default")]
     pub compared_to: ComparedTo,
@@ -132,16 +132,16 @@ pub struct ComparedTo {
 #[serde(default)]
 pub struct Health {
     /// `Healthy`, `Progressing`, `Degraded`, `Suspended`, `Missing`, `Unknown`.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    #[serde(rename = "type", deserialize_with = "short")]
+    #[serde(rename = "type", deserialize_with = "truncated")]
     pub kind: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
 }
 
@@ -150,9 +150,9 @@ pub struct Condition {
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
     /// `Running`, `Succeeded`, `Failed`, `Error`, `Terminating`; empty before the first.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub phase: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
     /// Tries after the first; above none, the last one failed.
     pub retry_count: i64,
@@ -163,7 +163,7 @@ pub struct Operation {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Deployed {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub revision: String,
 }
 
@@ -196,14 +196,14 @@ pub struct Template {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct PodSpec {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub containers: Vec<Container>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Container {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub image: String,
 }
 
@@ -211,16 +211,16 @@ pub struct Container {
 #[serde(default, rename_all = "camelCase")]
 pub struct ComponentStatus {
     pub ready_replicas: i32,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<ComponentCondition>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ComponentCondition {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
 }
 
@@ -229,23 +229,23 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
     Ok(Option::<Vec<IgnoredAny>>::deserialize(deserializer)?.map_or(0, |items| items.len()))
 }
 
-impl Kept for Application {
+impl MemorySize for Application {
     fn size(&self) -> usize {
         let Self { metadata, status, .. } = self;
         let conditions = status.conditions.iter().map(|condition| size_of::<Condition>() + condition.message.len());
-        size_of_marks(&metadata.labels)
-            + size_of_marks(&metadata.annotations)
+        metadata_map_size(&metadata.labels)
+            + metadata_map_size(&metadata.annotations)
             + conditions.sum::<usize>()
             + status.operation_state.message.len()
     }
 }
 
-impl Kept for Component {
+impl MemorySize for Component {
     fn size(&self) -> usize {
         let conditions = self.status.conditions.iter().map(|condition| condition.message.len() + 64);
         let containers = self.spec.template.spec.containers.iter().map(|container| container.image.len() + 32);
-        size_of_marks(&self.metadata.labels)
-            + size_of_marks(&self.metadata.annotations)
+        metadata_map_size(&self.metadata.labels)
+            + metadata_map_size(&self.metadata.annotations)
             + conditions.chain(containers).sum::<usize>()
     }
 }
@@ -269,7 +269,7 @@ pub async fn components(client: &Client, namespace: &str) -> Result<Vec<Componen
     Ok(components)
 }
 
-async fn list<T: DeserializeOwned + Kept>(
+async fn list<T: DeserializeOwned + MemorySize>(
     client: &Client,
     kind: (&str, &str),
     namespace: &str,

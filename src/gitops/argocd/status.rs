@@ -10,7 +10,7 @@ use super::observe::{Application, Component, Observation};
 use super::sync::{APPLICATION, adopted};
 use crate::api::status::{GitOpsComponent, GitOpsStatus};
 use crate::gitops::error::{MESSAGE, bounded};
-use crate::gitops::roll_up::{Counted, Health, count, short};
+use crate::gitops::roll_up::{Counted, Health, count, short_revision};
 
 impl Application {
     /// What keeps it from being compared or synced outranks what it holds.
@@ -44,7 +44,7 @@ impl Application {
     }
 
     /// The revision that was applied last; a commit that changes nothing here is applied when it was compared.
-    pub fn applied(&self) -> Option<&str> {
+    pub fn applied_revision(&self) -> Option<&str> {
         let (sync, operation) = (&self.status.sync, &self.status.operation_state);
         let revision = if sync.status == "Synced" {
             sync.revision.as_str()
@@ -57,15 +57,15 @@ impl Application {
     }
 
     /// The revision that the cluster was compared with; `None` also when the repository could not be read.
-    pub fn compared(&self) -> Option<&str> {
+    pub fn compared_revision(&self) -> Option<&str> {
         let revision = self.status.sync.revision.as_str();
         Some(revision).filter(|revision| !revision.is_empty() && *revision != self.spec.source.target_revision)
     }
 
-    fn attempted(&self) -> Option<&str> {
+    fn attempted_revision(&self) -> Option<&str> {
         let revision = self.status.operation_state.sync_result.revision.as_str();
         let synced = self.status.sync.status == "Synced";
-        let revision = if synced || revision.is_empty() { self.applied() } else { Some(revision) };
+        let revision = if synced || revision.is_empty() { self.applied_revision() } else { Some(revision) };
         revision.filter(|revision| !revision.is_empty())
     }
 
@@ -77,7 +77,7 @@ impl Application {
         format!("{}/{}", self.metadata.namespace, self.metadata.name)
     }
 
-    fn counted(&self) -> Counted {
+    fn to_counted(&self) -> Counted {
         Counted { kind: APPLICATION.1, name: self.full_name(), is_root: self.is_root(), health: self.health() }
     }
 }
@@ -90,9 +90,13 @@ pub struct Operation<'a> {
 
 impl Component {
     /// Why it has no ready pod, as the cluster says.
-    pub fn why(&self) -> Option<&str> {
-        let said = self.status.conditions.iter().find(|said| said.status == "False" && !said.message.is_empty());
-        said.map(|said| said.message.as_str())
+    pub fn unready_reason(&self) -> Option<&str> {
+        let condition = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.status == "False" && !condition.message.is_empty());
+        condition.map(|condition| condition.message.as_str())
     }
 
     /// The tag of its first container's image.
@@ -104,30 +108,31 @@ impl Component {
 }
 
 /// The status of Argo CD, reached at `now`.
-pub fn roll_up(seen: &Observation, now: jiff::Timestamp) -> GitOpsStatus {
-    let root = seen.root();
+pub fn roll_up(observed: &Observation, now: jiff::Timestamp) -> GitOpsStatus {
+    let root = observed.root();
     let text = |text: &str| bounded(text, 512);
-    let applied = root.and_then(Application::applied);
-    let (objects, failing) = count(seen.applications.iter().map(Application::counted));
-    let ours: Vec<_> =
-        seen.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
-    let version = ours.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
+    let applied = root.and_then(Application::applied_revision);
+    let (objects, failing) = count(observed.applications.iter().map(Application::to_counted));
+    let parts: Vec<_> =
+        observed.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
+    let version = parts.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
     GitOpsStatus {
         applied: Vec::new(),
         bundled_version: None,
         upgrade: None,
         agent: Some("argocd".into()),
         version: version.map(|version| bounded(version, 32)),
-        adopted: !ours.is_empty() && ours.iter().all(|part| adopted(&part.metadata.labels, &part.metadata.annotations)),
+        adopted: !parts.is_empty()
+            && parts.iter().all(|part| adopted(&part.metadata.labels, &part.metadata.annotations)),
         url: root.map(|root| bounded(&root.spec.source.repo_url, 2048)),
-        source_revision: root.and_then(Application::compared).map(text),
-        last_attempted_revision: root.and_then(Application::attempted).map(text),
-        revision: applied.map(short),
+        source_revision: root.and_then(Application::compared_revision).map(text),
+        last_attempted_revision: root.and_then(Application::attempted_revision).map(text),
+        revision: applied.map(short_revision),
         last_applied_revision: applied.map(text),
         objects: Some(objects),
         failing,
-        components: COMPONENTS.map(|name| component(&seen.components, name)).into(),
-        inventory: Some(seen.applications.iter().map(|application| application.status.resources as i64).sum()),
+        components: COMPONENTS.map(|name| component(&observed.components, name)).into(),
+        inventory: Some(observed.applications.iter().map(|application| application.status.resources as i64).sum()),
         last_contact: Some(Time(now)),
         unreachable_since: None,
         watch_error: None,
@@ -140,7 +145,7 @@ fn component(components: &[Component], name: &str) -> GitOpsComponent {
     let ready = found.is_some_and(|component| component.status.ready_replicas > 0);
     let message = match found {
         None => Some("it is missing".to_owned()),
-        Some(component) => component.why().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
+        Some(component) => component.unready_reason().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
     };
     GitOpsComponent { name: name.into(), ready, message }
 }
@@ -197,11 +202,11 @@ mod tests {
                 Some(OLDER),
             ),
         ] {
-            assert_eq!(root(&status).applied(), applied, "{status}");
+            assert_eq!(root(&status).applied_revision(), applied, "{status}");
         }
     }
 
-    fn seen() -> Observation {
+    fn observation() -> Observation {
         let status = json!({
             "sync": {"status": "OutOfSync", "revision": COMMIT},
             "health": {"status": "Healthy"},
@@ -225,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_status_of_a_cluster_with_something_of_everything() {
-        insta::assert_yaml_snapshot!(roll_up(&seen(), "2026-11-21T10:05:58Z".parse().unwrap()));
+        insta::assert_yaml_snapshot!(roll_up(&observation(), "2026-11-21T10:05:58Z".parse().unwrap()));
     }
 
     #[test]
@@ -235,12 +240,12 @@ mod tests {
 
     #[test]
     fn the_agent_is_adopted_when_every_part_is() {
-        let mut seen = seen();
+        let mut observed = observation();
         let tracked = ("argocd.argoproj.io/tracking-id".to_owned(), "keelson:apps/Deployment:argocd/x".to_owned());
-        seen.components[0].metadata.annotations.extend([tracked.clone()]);
-        assert!(!roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
-        seen.components[1].metadata.annotations.extend([tracked]);
-        assert!(roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+        observed.components[0].metadata.annotations.extend([tracked.clone()]);
+        assert!(!roll_up(&observed, jiff::Timestamp::UNIX_EPOCH).adopted);
+        observed.components[1].metadata.annotations.extend([tracked]);
+        assert!(roll_up(&observed, jiff::Timestamp::UNIX_EPOCH).adopted);
     }
 
     #[test]

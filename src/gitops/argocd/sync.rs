@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
 use super::input::{ArgoCdInput, CLUSTER, NAME, SERVER};
-use crate::gitops::adoption::{AdoptionMarker, Marks};
+use crate::gitops::adoption::{AdoptionMarker, MetadataMap};
 use crate::gitops::input::Facts;
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
@@ -29,11 +29,11 @@ const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
 const CHOSEN_BY: [&str; 4] = ["CLUSTER_NAME", "AWS_REGION", "AWS_ACCOUNT_ID", "KUBERNETES_VERSION"];
 
 /// How objects show that Git has adopted them; what keeps them from being pruned stays ours.
-pub const SIGN: AdoptionMarker =
-    AdoptionMarker { adopted, kept: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
+pub const MARKER: AdoptionMarker =
+    AdoptionMarker { adopted, retained: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
 
 /// Whether Argo CD applies an object with these labels and annotations from Git.
-pub fn adopted(labels: &Marks, annotations: &Marks) -> bool {
+pub fn adopted(labels: &MetadataMap, annotations: &MetadataMap) -> bool {
     annotations.contains_key(TRACKED_BY) || TRACKED_BY_LABEL.iter().any(|label| labels.contains_key(*label))
 }
 
@@ -54,13 +54,13 @@ pub fn is_synced(id: &ObjectId) -> bool {
 }
 
 /// Applied for good: what Argo CD needs and Git does not hold.
-pub fn ours(input: &ArgoCdInput) -> Vec<Object> {
+pub fn permanent_objects(input: &ArgoCdInput) -> Vec<Object> {
     let cluster = input.facts.as_ref().map(|facts| cluster(&input.namespace, facts));
     [Some(repository(input)), Some(certificates(input)), cluster].into_iter().flatten().collect()
 }
 
 /// Applied until Git has adopted them.
-pub fn seeds(input: &ArgoCdInput) -> [Object; 2] {
+pub fn seed_objects(input: &ArgoCdInput) -> [Object; 2] {
     [project(input), application(input)]
 }
 
@@ -205,14 +205,15 @@ mod tests {
     #[test]
     fn the_sync_objects_of_a_minimal_input() {
         let input = fixture::input();
-        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        let objects: Vec<_> =
+            permanent_objects(&input).into_iter().chain(seed_objects(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
     #[test]
     fn the_objects_of_a_full_input() {
         let input = fixture::full_input();
-        let objects: Vec<_> = ours(&input).into_iter().map(|object| object.body).collect();
+        let objects: Vec<_> = permanent_objects(&input).into_iter().map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
@@ -245,21 +246,21 @@ mod tests {
 
     #[test]
     fn an_object_is_adopted_when_an_application_tracks_it() {
-        let marks = |key: &str| Marks::from([(key.to_owned(), "x".to_owned())]);
-        let none = Marks::new();
+        let marks = |key: &str| MetadataMap::from([(key.to_owned(), "x".to_owned())]);
+        let none = MetadataMap::new();
         assert!(adopted(&none, &marks(TRACKED_BY)));
         for label in TRACKED_BY_LABEL {
             assert!(adopted(&marks(label), &none));
         }
         let seed = application(&fixture::input()).body["metadata"]["annotations"].clone();
-        let seed: Marks = serde_json::from_value(seed).unwrap();
+        let seed: MetadataMap = serde_json::from_value(seed).unwrap();
         assert!(!adopted(&none, &seed));
     }
 
     #[test]
     fn secrets_do_not_print_themselves() {
         let input = fixture::full_input();
-        let printed = format!("{input:?} {:?}", ours(&input));
+        let printed = format!("{input:?} {:?}", permanent_objects(&input));
         assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
     }
 }

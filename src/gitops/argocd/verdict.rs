@@ -6,14 +6,14 @@ use super::input::NAME;
 use super::observe::{Application, Observation};
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
-use crate::gitops::roll_up::{Health, short};
+use crate::gitops::roll_up::{Health, short_revision};
 use crate::gitops::verdict::Verdict;
 
 /// Without these nothing is compared or applied.
 const NEEDED: [&str; 3] = ["argocd-application-controller", "argocd-repo-server", "argocd-redis"];
 
 /// Judges what was seen in `namespace`; `not_applied` is what the API server did not take from us.
-pub fn verdict(seen: &Observation, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
+pub fn verdict(observed: &Observation, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
             0 => String::new(),
@@ -21,26 +21,28 @@ pub fn verdict(seen: &Observation, namespace: &str, not_applied: &[NotApplied]) 
         };
         return Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}"));
     }
-    let Some(root) = seen.root() else {
+    let Some(root) = observed.root() else {
         return Verdict::not_ready(Reason::Creating, format!("Application {namespace}/{NAME} is not there yet"));
     };
-    of_root(seen, namespace, root)
+    judge_root(observed, namespace, root)
 }
 
-fn of_root(seen: &Observation, namespace: &str, root: &Application) -> Verdict {
+fn judge_root(observed: &Observation, namespace: &str, root: &Application) -> Verdict {
     let name = format!("Application {namespace}/{NAME}");
-    let held_up = held_up(seen, namespace);
-    let applied = root.applied();
-    let so_far = applied
-        .map_or_else(|| "nothing applied so far".to_owned(), |revision| format!("{} is applied", short(revision)));
+    let held_up = describe_unready_part(observed, namespace);
+    let applied = root.applied_revision();
+    let so_far = applied.map_or_else(
+        || "nothing applied so far".to_owned(),
+        |revision| format!("{} is applied", short_revision(revision)),
+    );
     let sync = &root.status.sync;
     // What was compared with another source says nothing of this one.
-    let compared = root.compared();
+    let compared = root.compared_revision();
     if sync.compared_to.source != root.spec.source || (compared.is_none() && root.status.conditions.is_empty()) {
         let url = &root.spec.source.repo_url;
         return Verdict::waiting(format!("{name}: comparing the cluster with {url} ({so_far}){held_up}"));
     }
-    let wanted = short(compared.unwrap_or_default());
+    let wanted = short_revision(compared.unwrap_or_default());
     let up_to_date = compared.is_some() && applied == compared;
     match root.health() {
         // A part that is on its way up is the reason for what it cannot do yet.
@@ -53,7 +55,11 @@ fn of_root(seen: &Observation, namespace: &str, root: &Application) -> Verdict {
         }
         _ if up_to_date => {
             let manual = if is_automated(root) { "" } else { "; its automated sync is off" };
-            Verdict::ready(format!("applied {}{manual}{}{held_up}", compared.unwrap_or_default(), failing(seen)))
+            Verdict::ready(format!(
+                "applied {}{manual}{}{held_up}",
+                compared.unwrap_or_default(),
+                describe_failures(observed)
+            ))
         }
         _ if !is_automated(root) => Verdict::not_ready(
             Reason::Suspended,
@@ -68,23 +74,23 @@ fn is_automated(application: &Application) -> bool {
 }
 
 /// Which part of Argo CD is not running, of those that are waited for.
-fn held_up(seen: &Observation, namespace: &str) -> String {
+fn describe_unready_part(observed: &Observation, namespace: &str) -> String {
     let not_running = NEEDED.into_iter().find_map(|name| {
-        let Some(part) = seen.components.iter().find(|part| part.metadata.name == name) else {
+        let Some(part) = observed.components.iter().find(|part| part.metadata.name == name) else {
             return Some(format!("; {namespace}/{name} is missing"));
         };
         if part.status.ready_replicas > 0 {
             return None;
         }
-        let why = part.why().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = part.unready_reason().map(|why| format!(": {why}")).unwrap_or_default();
         Some(format!("; {namespace}/{name} has no ready pod{why}"))
     });
     not_running.unwrap_or_default()
 }
 
 /// A word on what fails: the revision is applied, but not everything works.
-fn failing(seen: &Observation) -> String {
-    let failing: Vec<_> = seen
+fn describe_failures(observed: &Observation) -> String {
+    let failing: Vec<_> = observed
         .applications
         .iter()
         .filter_map(|application| match application.health() {
@@ -122,8 +128,8 @@ mod tests {
 
     #[test]
     fn what_is_synced_is_applied() {
-        let told = of(status("Synced", json!({"health": {"status": "Healthy"}})));
-        assert_eq!(told, Verdict::ready(format!("applied {COMMIT}")));
+        let verdict = of(status("Synced", json!({"health": {"status": "Healthy"}})));
+        assert_eq!(verdict, Verdict::ready(format!("applied {COMMIT}")));
     }
 
     #[test]
@@ -134,16 +140,20 @@ mod tests {
 
     #[test]
     fn a_revision_that_does_not_work_is_applied_all_the_same_and_said() {
-        let told = of(status("Synced", json!({"health": {"status": "Degraded"}})));
-        assert!(told.ready);
-        assert!(told.message.ends_with("1 object fails: Application argocd/keelson (Degraded)"), "{}", told.message);
+        let verdict = of(status("Synced", json!({"health": {"status": "Degraded"}})));
+        assert!(verdict.ready);
+        assert!(
+            verdict.message.ends_with("1 object fails: Application argocd/keelson (Degraded)"),
+            "{}",
+            verdict.message
+        );
     }
 
     #[test]
     fn a_new_revision_is_waited_for() {
-        let told = of(status("OutOfSync", json!({"history": [{"revision": OLDER}]})));
-        assert_eq!(told.reason, Reason::WaitingForSync);
-        assert_eq!(told.message, "Application argocd/keelson: applying 76087da (1111111 is applied)");
+        let verdict = of(status("OutOfSync", json!({"history": [{"revision": OLDER}]})));
+        assert_eq!(verdict.reason, Reason::WaitingForSync);
+        assert_eq!(verdict.message, "Application argocd/keelson: applying 76087da (1111111 is applied)");
     }
 
     #[test]
@@ -152,30 +162,37 @@ mod tests {
             "operationState": {"phase": "Running", "retryCount": 1, "message": "no such kind"},
             "history": [{"revision": OLDER}],
         });
-        let told = of(status("OutOfSync", operation));
-        assert_eq!(told.reason, Reason::SyncFailed);
+        let verdict = of(status("OutOfSync", operation));
+        assert_eq!(verdict.reason, Reason::SyncFailed);
         assert_eq!(
-            told.message,
+            verdict.message,
             "Application argocd/keelson at 76087da: SyncFailed: no such kind (1111111 is applied)"
         );
     }
 
     #[test]
     fn manifests_that_cannot_be_rendered_say_why() {
-        let told = of(json!({
+        let verdict = of(json!({
             "sync": {"status": "Unknown", "revision": "refs/heads/main"},
             "conditions": [{"type": "ComparisonError", "message": "yaml: line 3"}],
         }));
-        assert_eq!(told.reason, Reason::SyncFailed);
-        assert_eq!(told.message, "Application argocd/keelson: ComparisonError: yaml: line 3 (nothing applied so far)");
+        assert_eq!(verdict.reason, Reason::SyncFailed);
+        assert_eq!(
+            verdict.message,
+            "Application argocd/keelson: ComparisonError: yaml: line 3 (nothing applied so far)"
+        );
     }
 
     #[test]
     fn a_part_that_is_not_up_yet_is_no_failure() {
-        let told =
+        let verdict =
             judged(root(&json!({"conditions": [{"type": "ComparisonError", "message": "connection refused"}]})), 0);
-        assert_eq!(told.reason, Reason::WaitingForSync);
-        assert!(told.message.contains("argocd/argocd-application-controller has no ready pod"), "{}", told.message);
+        assert_eq!(verdict.reason, Reason::WaitingForSync);
+        assert!(
+            verdict.message.contains("argocd/argocd-application-controller has no ready pod"),
+            "{}",
+            verdict.message
+        );
     }
 
     #[test]
@@ -192,8 +209,8 @@ mod tests {
         assert_eq!(judged(manual, 1).reason, Reason::Suspended);
         let mut manual = root(&status("Synced", json!({})));
         manual.spec.sync_policy.automated = None;
-        let told = judged(manual, 1);
-        assert!(told.ready && told.message.ends_with("its automated sync is off"), "{}", told.message);
+        let verdict = judged(manual, 1);
+        assert!(verdict.ready && verdict.message.ends_with("its automated sync is off"), "{}", verdict.message);
     }
 
     #[test]
@@ -201,12 +218,12 @@ mod tests {
         let components = NEEDED.map(|name| component(name, 1)).into();
         let failed = |name| application(name, &json!({"operationState": {"phase": "Failed"}}));
         let applications = vec![root(&status("Synced", json!({}))), failed("apps"), failed("infra")];
-        let told = verdict(&Observation { applications, components }, "argocd", &[]);
-        assert!(told.ready);
+        let verdict = verdict(&Observation { applications, components }, "argocd", &[]);
+        assert!(verdict.ready);
         assert!(
-            told.message.ends_with("; 2 objects fail, Application argocd/apps (SyncFailed) among them"),
+            verdict.message.ends_with("; 2 objects fail, Application argocd/apps (SyncFailed) among them"),
             "{}",
-            told.message
+            verdict.message
         );
     }
 

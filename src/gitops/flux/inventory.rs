@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::input::NAMESPACE;
-use crate::gitops::kept::short;
+use crate::gitops::kept::truncated;
 
 /// Objects in the agent's own namespace that are told apart; it has some dozens.
 const MOST_OF_AGENT: usize = 2000;
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for Each {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Inventory, A::Error> {
         #[derive(Deserialize)]
         struct Entry {
-            #[serde(default, deserialize_with = "short")]
+            #[serde(default, deserialize_with = "truncated")]
             id: String,
         }
         let mut inventory = Inventory::default();

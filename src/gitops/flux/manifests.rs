@@ -7,10 +7,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::{Value, json};
 
 use super::input::{Component, FluxInput, NAMESPACE, REGISTRY, Version};
-use super::release::{BETWEEN, Release};
-use super::sync::{PRUNE, SIGN};
+use super::release::{Release, SEPARATOR};
+use super::sync::{MARKER, PRUNE};
 use crate::gitops::adoption::AdoptionMarker;
-use crate::gitops::apply::{Gathered, OwnershipPolicy};
+use crate::gitops::apply::{OwnershipPolicy, PrunedKind};
 use crate::gitops::install::{Manifests, Phase};
 use crate::gitops::object::{Object, ObjectId};
 
@@ -23,7 +23,7 @@ pub struct Install<'a> {
     pub input: &'a FluxInput,
     pub version: Version,
     /// Git has adopted the agent at a version that is not built in: nothing of ours is to be mixed with it.
-    pub only_where_missing: bool,
+    pub only_if_missing: bool,
 }
 
 /// Differs when other manifests would be applied.
@@ -51,15 +51,15 @@ impl Manifests for Install<'_> {
         matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "OCIRepository" | "Kustomization")
     }
 
-    fn sign(&self) -> AdoptionMarker {
-        SIGN
+    fn marker(&self) -> AdoptionMarker {
+        MARKER
     }
 
-    fn tenure(&self) -> OwnershipPolicy {
-        if self.only_where_missing { OwnershipPolicy::WhereMissing(SIGN) } else { OwnershipPolicy::UntilAdopted(SIGN) }
+    fn policy(&self) -> OwnershipPolicy {
+        if self.only_if_missing { OwnershipPolicy::IfMissing(MARKER) } else { OwnershipPolicy::UntilAdopted(MARKER) }
     }
 
-    fn gathered(&self) -> Vec<Gathered<'_>> {
+    fn pruned_kinds(&self) -> Vec<PrunedKind<'_>> {
         const SELECTOR: &str = "app.kubernetes.io/part-of=flux,app.kubernetes.io/instance=flux-system";
         const RBAC: &str = "rbac.authorization.k8s.io/v1";
         [
@@ -71,7 +71,7 @@ impl Manifests for Install<'_> {
             (RBAC, "ClusterRoleBinding", None),
             (RBAC, "ClusterRole", None),
         ]
-        .map(|(api_version, kind, namespace)| Gathered { api_version, kind, namespace, selector: SELECTOR })
+        .map(|(api_version, kind, namespace)| PrunedKind { api_version, kind, namespace, selector: SELECTOR })
         .into()
     }
 }
@@ -79,13 +79,13 @@ impl Manifests for Install<'_> {
 fn objects(version: Version, input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
     let release = Release::of(version);
     let system = release.system;
-    let components = input.components.iter().flat_map(move |component| release.component(*component).split(BETWEEN));
+    let components = input.components.iter().flat_map(move |component| release.component(*component).split(SEPARATOR));
     system
-        .split(BETWEEN)
+        .split(SEPARATOR)
         .chain(components)
         .filter(move |document| phase_of(document) == Some(phase))
         .filter_map(|document| Object::of(serde_saphyr::from_str::<Value>(document).ok()?))
-        .map(|object| written_in(object, input))
+        .map(|object| customize(object, input))
 }
 
 /// Told from the text, so that nothing is parsed in vain. `None`: a header without an object.
@@ -98,7 +98,7 @@ fn phase_of(document: &str) -> Option<Phase> {
     })
 }
 
-fn written_in(mut object: Object, input: &FluxInput) -> Object {
+fn customize(mut object: Object, input: &FluxInput) -> Object {
     object.annotate(PRUNE, "disabled");
     match object.id.kind.as_str() {
         "Deployment" => {
@@ -177,7 +177,7 @@ mod tests {
             let all: Vec<_> = all.map(|object| object.id.to_string()).collect();
             let release = Release::of(version);
             let documents = Component::ALL.map(|component| release.component(component)).into_iter();
-            let documents = documents.chain([release.system]).flat_map(|text| text.split(BETWEEN));
+            let documents = documents.chain([release.system]).flat_map(|text| text.split(SEPARATOR));
             let kinds = documents.filter(|text| text.contains("\nkind: ") || text.starts_with("kind: "));
             assert_eq!(all.len(), kinds.count(), "{version}");
             insta::assert_snapshot!(version.as_str(), all.join("\n"));
@@ -219,16 +219,16 @@ mod tests {
     #[test]
     fn every_kind_of_the_last_phase_is_gathered() {
         let input = fixture::input();
-        let install = Install { input: &input, version: Version::NEWEST, only_where_missing: false };
-        let gathered: Vec<_> =
-            install.gathered().iter().map(|one| (one.api_version, one.kind, one.namespace)).collect();
+        let install = Install { input: &input, version: Version::NEWEST, only_if_missing: false };
+        let pruned_kinds: Vec<_> =
+            install.pruned_kinds().iter().map(|one| (one.api_version, one.kind, one.namespace)).collect();
         for version in Version::ALL {
             for Object { id, .. } in objects(version, &input, Phase::Agent) {
                 let kind = (id.api_version.as_str(), id.kind.as_str(), id.namespace.as_deref());
-                assert!(gathered.contains(&kind), "{id:?}");
+                assert!(pruned_kinds.contains(&kind), "{id:?}");
             }
         }
-        assert!(!gathered.iter().any(|(_, kind, _)| ["CustomResourceDefinition", "Namespace"].contains(kind)));
+        assert!(!pruned_kinds.iter().any(|(_, kind, _)| ["CustomResourceDefinition", "Namespace"].contains(kind)));
     }
 
     #[test]

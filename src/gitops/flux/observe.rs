@@ -16,8 +16,8 @@ use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
 use super::sync::{HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::answer;
 use crate::gitops::error::CallError;
-use crate::gitops::kept::{few, marks, short, short_or_none, size_of_marks};
-use crate::gitops::list::{self, Kept};
+use crate::gitops::kept::{first_items, metadata_map, metadata_map_size, truncated, truncated_or_none};
+use crate::gitops::list::{self, MemorySize};
 use crate::gitops::object::{collection, or_default};
 
 const PAGE: u32 = 200;
@@ -42,7 +42,7 @@ impl Observation {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct FluxObject {
     /// Only what is read by its name says it; items of a list do not.
-    #[serde(default, deserialize_with = "short")]
+    #[serde(default, deserialize_with = "truncated")]
     pub kind: String,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
@@ -55,12 +55,12 @@ pub struct FluxObject {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub namespace: String,
     pub generation: i64,
-    #[serde(deserialize_with = "marks")]
+    #[serde(deserialize_with = "metadata_map")]
     pub labels: BTreeMap<String, String>,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
@@ -69,7 +69,7 @@ pub struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec {
     pub suspend: bool,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     pub url: Option<String>,
     pub source_ref: Option<SourceRef>,
     pub chart: Option<Chart>,
@@ -79,11 +79,11 @@ pub struct Spec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct SourceRef {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub kind: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub namespace: String,
 }
 
@@ -121,12 +121,12 @@ impl FluxObject {
 #[serde(default, rename_all = "camelCase")]
 pub struct Status {
     pub observed_generation: i64,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
     pub artifact: Option<Artifact>,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     pub last_attempted_revision: Option<String>,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     pub last_applied_revision: Option<String>,
     /// What it keeps in the cluster.
     #[serde(deserialize_with = "or_default")]
@@ -136,13 +136,13 @@ pub struct Status {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Condition {
-    #[serde(rename = "type", deserialize_with = "short")]
+    #[serde(rename = "type", deserialize_with = "truncated")]
     pub kind: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub reason: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
     pub observed_generation: i64,
     pub last_transition_time: Option<jiff::Timestamp>,
@@ -151,7 +151,7 @@ pub struct Condition {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Artifact {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub revision: String,
 }
 
@@ -168,13 +168,13 @@ pub struct Controller {
 #[serde(default, rename_all = "camelCase")]
 pub struct ControllerStatus {
     pub ready_replicas: i32,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
 }
 
 impl Controller {
     /// Why no pod of it is ready, as far as the cluster says.
-    pub fn why(&self) -> Option<&Condition> {
+    pub fn unready_reason(&self) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.status == "False" && !condition.message.is_empty())
     }
 
@@ -189,17 +189,17 @@ impl Controller {
     }
 }
 
-impl Kept for FluxObject {
+impl MemorySize for FluxObject {
     fn size(&self) -> usize {
-        size_of_marks(&self.metadata.labels)
+        metadata_map_size(&self.metadata.labels)
             + size_of_conditions(&self.status.conditions)
             + self.status.inventory.size()
     }
 }
 
-impl Kept for Controller {
+impl MemorySize for Controller {
     fn size(&self) -> usize {
-        size_of_marks(&self.metadata.labels) + size_of_conditions(&self.status.conditions)
+        metadata_map_size(&self.metadata.labels) + size_of_conditions(&self.status.conditions)
     }
 }
 
@@ -208,8 +208,8 @@ fn size_of_conditions(conditions: &[Condition]) -> usize {
 }
 
 /// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,
-/// which Git may have exchanged; `asked` while there is no root.
-pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Observation, CallError> {
+/// which Git may have exchanged; `default_source` while there is no root.
+pub async fn observe(client: &Client, default_source: (&str, &str)) -> Result<Observation, CallError> {
     let all = ListParams::default();
     let (kustomizations, helm_releases, controllers): (Vec<FluxObject>, _, _) = tokio::try_join!(
         list(client, KUSTOMIZATION, None, &all),
@@ -217,9 +217,9 @@ pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Observation
         controllers(client),
     )?;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
-    let followed =
+    let git_source =
         root.and_then(|root| [GIT_REPOSITORY, OCI_REPOSITORY].into_iter().find(|(_, kind)| root.is_from(kind)));
-    let source = one(client, followed.unwrap_or(asked)).await?;
+    let source = one(client, git_source.unwrap_or(default_source)).await?;
     Ok(Observation { source, kustomizations, helm_releases, controllers })
 }
 
@@ -246,7 +246,7 @@ async fn one(client: &Client, (api_version, kind): (&str, &str)) -> Result<Optio
     }
 }
 
-async fn list<T: DeserializeOwned + Kept>(
+async fn list<T: DeserializeOwned + MemorySize>(
     client: &Client,
     kind: (&str, &str),
     namespace: Option<&str>,

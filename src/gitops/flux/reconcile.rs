@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::core::params::{Patch, PatchParams};
 use serde_json::json;
 
-use super::handover::{progress, told, wanted};
+use super::handover::{describe_ownership, desired_install, progress};
 use super::input::{FluxInput, NAME, NAMESPACE};
 use super::manifests::{self, key};
 use super::observe::{self, FluxObject, Observation};
@@ -17,66 +17,67 @@ use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
 use crate::gitops::answer;
-use crate::gitops::apply::{self, OwnershipPolicy, Results, each};
+use crate::gitops::apply::{self, OwnershipPolicy, Results, apply_all};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
 use crate::gitops::object::{Object, ObjectId, collection};
 use crate::gitops::sync_outcome::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
-use crate::gitops::workload::{Workload, locked};
+use crate::gitops::workload::{Workload, lock};
 
 /// Flux's own annotation for "reconcile now", and who sets it: not the manager of what is applied, which lets go of what Git adopts.
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
-const ASKS: &str = "keelson-asks";
+const REQUEST_MANAGER: &str = "keelson-asks";
 
 /// Brings Flux to what `input` says and reads how it fares.
 pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
-    let everything = !locked(&workload.memory).installed(key(input), Instant::now());
-    if everything {
-        if let Some(wanted) = wanted(input, &observe::controllers(&workload.client).await?) {
+    let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
+    if reinstall {
+        if let Some(wanted) = desired_install(input, &observe::controllers(&workload.client).await?) {
             if let Some(missing) = install(workload, &wanted, &mut applied).await? {
-                return Ok(installing(&wanted, applied, &missing));
+                return Ok(installing_outcome(&wanted, applied, &missing));
             }
         } else {
-            locked(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
+            lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
-    let ours = sync::ours(input);
-    each(workload, ours.iter().cloned(), OwnershipPolicy::ForGood, &mut applied).await?;
+    let permanent = sync::permanent_objects(input);
+    apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
     // The source before what refers to it: kustomize-controller calls a missing source a failure.
-    for seed in seeds(workload, input).await? {
-        each(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::SIGN), &mut applied).await?;
+    for seed in seeds_to_apply(workload, input).await? {
+        apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::MARKER), &mut applied).await?;
     }
     if applied.changed.iter().any(|object| object.kind == "Secret") {
-        ask_again(workload, input).await?;
+        request_reconcile(workload, input).await?;
     }
-    if everything || !applied.changed.is_empty() {
-        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::SIGN).await?);
+    if reinstall || !applied.changed.is_empty() {
+        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &permanent, sync::MARKER).await?);
     }
-    let seen = observe::observe(&workload.client, input.source.api()).await?;
-    if everything || !applied.changed.is_empty() {
-        locked(&workload.memory).other_source_is_gone = false;
+    let observed = observe::observe(&workload.client, input.source.api()).await?;
+    if reinstall || !applied.changed.is_empty() {
+        lock(&workload.memory).other_source_absent = false;
     }
-    applied.changed.extend(give_up_other_source(workload, input, &seen).await?);
-    if lacks_a_controller(&seen, input) {
-        locked(&workload.memory).install = Install::Nothing;
+    applied.changed.extend(delete_other_source(workload, input, &observed).await?);
+    if lacks_a_controller(&observed, input) {
+        lock(&workload.memory).install = Install::Nothing;
     }
-    let adopts = adopts_more(workload, &seen);
+    let adoption_progressed = record_adoption_progress(workload, &observed);
     let now = Timestamp::now();
-    let verdict = verdict(&seen, &applied.failed, now);
-    let requeue_after = if adopts { Duration::from_secs(1) } else { requeue_after(&verdict, &seen, input, now) };
-    let verdict = verdict.noting(told(&seen, input));
+    let verdict = verdict(&observed, &applied.failed, now);
+    let requeue_after =
+        if adoption_progressed { Duration::from_secs(1) } else { requeue_after(&verdict, &observed, input, now) };
+    let verdict = verdict.with_note(describe_ownership(&observed, input));
     let complete = applied.failed.is_empty();
     let Results { changed, released, .. } = applied;
-    let status = roll_up(&seen, &input.components, now);
+    let status = roll_up(&observed, &input.components, now);
     Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
 }
 
 /// Asks Flux to try again now: what failed for want of the right credentials is otherwise tried after pauses that have grown.
-async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
-    let parameters = PatchParams { field_manager: Some(ASKS.into()), ..PatchParams::default() };
+async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
+    let parameters = PatchParams { field_manager: Some(REQUEST_MANAGER.into()), ..PatchParams::default() };
     let asked = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
     for (api_version, kind) in [input.source.api(), sync::KUSTOMIZATION] {
         let request = collection(api_version, kind, Some(NAMESPACE))
@@ -92,50 +93,50 @@ async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallErr
 }
 
 /// The sync objects. Once Git has the root, it says what the root is from: a source that it has exchanged is not made again.
-async fn seeds(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
-    let [source, root] = sync::seeds(input);
-    let is_new = !locked(&workload.memory).objects.contains_key(&source.id);
-    if is_new && observe::root(&workload.client).await?.is_some_and(|root| exchanged(&root, &source.id.kind)) {
+async fn seeds_to_apply(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
+    let [source, root] = sync::seed_objects(input);
+    let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
+    if is_new && observe::root(&workload.client).await?.is_some_and(|root| is_source_replaced(&root, &source.id.kind)) {
         return Ok(vec![root]);
     }
     Ok(vec![source, root])
 }
 
 /// Whether Git has the root, and it is from something else than Flux's source of that kind.
-fn exchanged(root: &FluxObject, kind: &str) -> bool {
+fn is_source_replaced(root: &FluxObject, kind: &str) -> bool {
     sync::is_adopted(&root.metadata.labels) && !root.is_from(kind)
 }
 
 /// Deletes the source that we made when the spec asked for one of the other kind, once nothing in the cluster refers to it.
-async fn give_up_other_source(
+async fn delete_other_source(
     workload: &Workload,
     input: &FluxInput,
-    seen: &Observation,
+    observed: &Observation,
 ) -> Result<Option<ObjectId>, CallError> {
     let other = sync::other_source(input);
-    if locked(&workload.memory).other_source_is_gone || seen.is_referred_to(&other.kind) {
+    if lock(&workload.memory).other_source_absent || observed.is_referred_to(&other.kind) {
         return Ok(None);
     }
-    let deleted = apply::delete_ours(&workload.client, &other, sync::SIGN).await?;
-    let mut memory = locked(&workload.memory);
+    let deleted = apply::delete_owned(&workload.client, &other, sync::MARKER).await?;
+    let mut memory = lock(&workload.memory);
     memory.objects.remove(&other);
-    memory.other_source_is_gone = true;
+    memory.other_source_absent = true;
     Ok(deleted.then_some(other))
 }
 
 /// Whether Git has adopted more of the agent since the manifests were looked at; then they are looked at again, to let go of it.
-fn adopts_more(workload: &Workload, seen: &Observation) -> bool {
-    let mut memory = locked(&workload.memory);
-    let progress = progress(seen, &memory.handover);
-    if memory.handover.seen == progress {
+fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
+    let mut memory = lock(&workload.memory);
+    let progress = progress(observed, &memory.handover);
+    if memory.handover.progress == progress {
         return false;
     }
-    memory.handover.seen = progress;
+    memory.handover.progress = progress;
     memory.install = Install::Nothing;
     true
 }
 
-fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
+fn installing_outcome(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
     let (verdict, requeue_after) = if applied.failed.is_empty() {
         (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
     } else {
@@ -153,15 +154,15 @@ fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) 
 }
 
 /// A controller that someone deleted is put back now, not when everything is applied again anyway.
-fn lacks_a_controller(seen: &Observation, input: &FluxInput) -> bool {
+fn lacks_a_controller(observed: &Observation, input: &FluxInput) -> bool {
     input
         .components
         .iter()
-        .any(|component| !seen.controllers.iter().any(|found| found.metadata.name == component.as_str()))
+        .any(|component| !observed.controllers.iter().any(|found| found.metadata.name == component.as_str()))
 }
 
-fn requeue_after(verdict: &Verdict, seen: &Observation, input: &FluxInput, now: Timestamp) -> Duration {
-    let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
+fn requeue_after(verdict: &Verdict, observed: &Observation, input: &FluxInput, now: Timestamp) -> Duration {
+    let since = observed.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
     sync_outcome::requeue_after(verdict, age, input.source.interval)
 }
@@ -177,10 +178,10 @@ mod tests {
         let controllers = Component::ALL.map(|component| {
             serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
         });
-        let mut seen = Observation { controllers: controllers.into(), ..Observation::default() };
-        assert!(!lacks_a_controller(&seen, &fixture::input()));
-        seen.controllers.pop();
-        assert!(lacks_a_controller(&seen, &fixture::input()));
+        let mut observed = Observation { controllers: controllers.into(), ..Observation::default() };
+        assert!(!lacks_a_controller(&observed, &fixture::input()));
+        observed.controllers.pop();
+        assert!(lacks_a_controller(&observed, &fixture::input()));
     }
 
     #[test]

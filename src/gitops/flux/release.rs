@@ -5,7 +5,7 @@
 use super::input::{Component, Version};
 
 /// What stands between two objects of a file.
-pub const BETWEEN: &str = "\n---\n";
+pub const SEPARATOR: &str = "\n---\n";
 
 /// The files of one version.
 pub struct Release {

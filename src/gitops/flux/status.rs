@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::handover::is_of_git;
+use super::handover::is_owned_by_git;
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{Condition, Controller, FluxObject, Observation};
 use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::gitops::error::{MESSAGE, bounded};
-use crate::gitops::roll_up::{Counted, Health, count, short};
+use crate::gitops::roll_up::{Counted, Health, count, short_revision};
 
 pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
@@ -42,7 +42,7 @@ impl FluxObject {
         self.metadata.name == NAME && self.metadata.namespace == NAMESPACE
     }
 
-    fn counted(&self, kind: &'static str) -> Counted {
+    fn to_counted(&self, kind: &'static str) -> Counted {
         let name = format!("{}/{}", self.metadata.namespace, self.metadata.name);
         Counted { kind, name, is_root: self.is_root(), health: self.health() }
     }
@@ -55,12 +55,12 @@ fn is_waiting(ready: &Condition) -> bool {
 }
 
 /// The status of the agent, reached at `now`, which is to have the components `wanted`.
-pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
-    let Observation { source, kustomizations, helm_releases, controllers } = seen;
+pub fn roll_up(observed: &Observation, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
+    let Observation { source, kustomizations, helm_releases, controllers } = observed;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let applied = root.and_then(|root| root.status.last_applied_revision.clone());
-    let all = kustomizations.iter().map(|object| object.counted("Kustomization"));
-    let all = all.chain(helm_releases.iter().map(|object| object.counted("HelmRelease")));
+    let all = kustomizations.iter().map(|object| object.to_counted("Kustomization"));
+    let all = all.chain(helm_releases.iter().map(|object| object.to_counted("HelmRelease")));
     let (objects, failing) = count(all);
     GitOpsStatus {
         applied: Vec::new(),
@@ -71,13 +71,13 @@ pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Time
             .iter()
             .find_map(|controller| controller.metadata.labels.get(VERSION_LABEL))
             .map(|text| bounded(text, 32)),
-        adopted: is_of_git(seen),
+        adopted: is_owned_by_git(observed),
         url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
         source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
         last_attempted_revision: root
             .and_then(|root| root.status.last_attempted_revision.as_deref())
             .map(|text| bounded(text, 512)),
-        revision: applied.as_deref().map(short),
+        revision: applied.as_deref().map(short_revision),
         last_applied_revision: applied.map(|text| bounded(&text, 512)),
         objects: Some(objects),
         failing,
@@ -92,7 +92,8 @@ pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Time
 /// What runs, and what should.
 fn components(controllers: &[Controller], wanted: &BTreeSet<Component>) -> Vec<GitOpsComponent> {
     let found = controllers.iter().map(|controller| {
-        let why = controller.why().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
+        let why =
+            controller.unready_reason().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
         let name = bounded(&controller.metadata.name, 253);
         GitOpsComponent { name, ready: controller.is_ready(), message: why }
     });
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(stalled.health(), Health::Failing { reason: "InvalidPath".into(), message: String::new() });
     }
 
-    fn seen() -> Observation {
+    fn observation() -> Observation {
         let git = json!({
             "metadata": {"name": "flux-system", "namespace": "flux-system"},
             "spec": {"url": "https://github.com/acme/fleet"},
@@ -201,7 +202,7 @@ mod tests {
     fn the_status_of_a_cluster_with_something_of_everything() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
         insta::assert_yaml_snapshot!(roll_up(
-            &seen(),
+            &observation(),
             &[Component::SourceController, Component::HelmController].into(),
             now
         ));
@@ -216,12 +217,12 @@ mod tests {
     #[test]
     fn the_agent_is_adopted_when_every_controller_is() {
         let label = ("kustomize.toolkit.fluxcd.io/name".to_owned(), "flux-system".to_owned());
-        let mut seen = seen();
-        seen.controllers.push(seen.controllers[0].clone());
-        seen.controllers[0].metadata.labels.extend([label.clone()]);
-        assert!(!roll_up(&seen, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
-        seen.controllers[1].metadata.labels.extend([label]);
-        assert!(roll_up(&seen, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
+        let mut observed = observation();
+        observed.controllers.push(observed.controllers[0].clone());
+        observed.controllers[0].metadata.labels.extend([label.clone()]);
+        assert!(!roll_up(&observed, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
+        observed.controllers[1].metadata.labels.extend([label]);
+        assert!(roll_up(&observed, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
     }
 
     #[test]

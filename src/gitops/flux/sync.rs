@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
-use crate::gitops::adoption::{AdoptionMarker, Marks};
+use crate::gitops::adoption::{AdoptionMarker, MetadataMap};
 use crate::gitops::input::{Facts, SecretCopy, SecretData};
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
@@ -25,18 +25,18 @@ pub const OF_KUSTOMIZATION: (&str, &str) =
 const OF_HELM_RELEASE: &str = "helm.toolkit.fluxcd.io/name";
 
 /// How objects show that Flux applies them from Git. What keeps them from being pruned is not in the files of `flux bootstrap`.
-pub const SIGN: AdoptionMarker = AdoptionMarker {
+pub const MARKER: AdoptionMarker = AdoptionMarker {
     adopted: |labels, _| is_adopted(labels),
-    kept: &["/metadata/annotations/kustomize.toolkit.fluxcd.io~1prune", "/spec/deletionPolicy"],
+    retained: &["/metadata/annotations/kustomize.toolkit.fluxcd.io~1prune", "/spec/deletionPolicy"],
 };
 
 /// Whether Flux applies an object with these labels from Git.
-pub fn is_adopted(labels: &Marks) -> bool {
+pub fn is_adopted(labels: &MetadataMap) -> bool {
     [OF_KUSTOMIZATION.0, OF_HELM_RELEASE].iter().any(|label| labels.contains_key(*label))
 }
 
 /// Applied for good: the Secrets and facts that the agent needs and Git does not hold.
-pub fn ours(input: &FluxInput) -> Vec<Object> {
+pub fn permanent_objects(input: &FluxInput) -> Vec<Object> {
     let FluxInput { source, decryption, image_pull_secret, facts, .. } = input;
     let credentials = source.credentials().map(|data| secret(NAME, "Opaque", data));
     let copies =
@@ -46,7 +46,7 @@ pub fn ours(input: &FluxInput) -> Vec<Object> {
 }
 
 /// Applied until Git has adopted them: the source, and what refers to it.
-pub fn seeds(input: &FluxInput) -> [Object; 2] {
+pub fn seed_objects(input: &FluxInput) -> [Object; 2] {
     [seed(input.source.api(), input.source.spec()), kustomization(input)]
 }
 
@@ -150,15 +150,16 @@ mod tests {
 
     #[test]
     fn the_sync_objects_of_a_minimal_input() {
-        let objects: Vec<_> = seeds(&fixture::input()).into_iter().map(|object| object.body).collect();
+        let objects: Vec<_> = seed_objects(&fixture::input()).into_iter().map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
-        assert!(ours(&fixture::input()).is_empty());
+        assert!(permanent_objects(&fixture::input()).is_empty());
     }
 
     #[test]
     fn the_objects_of_a_full_input() {
         let input = fixture::full_input();
-        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        let objects: Vec<_> =
+            permanent_objects(&input).into_iter().chain(seed_objects(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
@@ -166,7 +167,8 @@ mod tests {
     fn the_objects_of_an_artifact() {
         let mut input = fixture::input();
         input.source = fixture::full_oci();
-        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        let objects: Vec<_> =
+            permanent_objects(&input).into_iter().chain(seed_objects(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
@@ -182,10 +184,10 @@ mod tests {
     fn unknown_facts_are_empty_and_none_is_missing() {
         let mut input = fixture::input();
         input.facts = Some(Facts::default());
-        let unknown = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        let unknown = permanent_objects(&input).remove(0).body["data"].as_object().unwrap().clone();
         assert!(unknown.values().all(|value| value == ""));
         input.facts = fixture::full_input().facts;
-        let known = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        let known = permanent_objects(&input).remove(0).body["data"].as_object().unwrap().clone();
         assert_eq!(known.keys().collect::<BTreeSet<_>>(), unknown.keys().collect::<BTreeSet<_>>());
         assert!(known.values().all(|value| value != ""));
     }
@@ -212,7 +214,7 @@ mod tests {
     fn secrets_do_not_print_themselves() {
         let mut input = fixture::full_input();
         input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(fixture::secret("sops-age")) });
-        let printed = format!("{input:?} {:?}", ours(&input));
+        let printed = format!("{input:?} {:?}", permanent_objects(&input));
         assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
     }
 }

@@ -35,13 +35,13 @@ fn judge(source: FluxObject, root: FluxObject) -> String {
     let controllers = ["source-controller", "kustomize-controller"].map(|name| {
         serde_json::from_value(json!({"metadata": {"name": name}, "status": {"readyReplicas": 1}})).unwrap()
     });
-    let seen = Observation {
+    let observed = Observation {
         source: Some(source),
         kustomizations: vec![root],
         controllers: controllers.into(),
         ..Observation::default()
     };
-    text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH))
+    text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH))
 }
 
 fn text(verdict: &Verdict) -> String {
@@ -110,15 +110,15 @@ fn each_state_of_source_and_root_has_its_verdict() {
 
 #[test]
 fn a_controller_without_a_pod_is_named() {
-    let mut seen = Observation { source: Some(source(json!({}), PROGRESSING)), ..Observation::default() };
-    seen.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
-    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
+    let mut observed = Observation { source: Some(source(json!({}), PROGRESSING)), ..Observation::default() };
+    observed.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
+    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
     let deployment = json!({
         "metadata": {"name": "source-controller"},
         "status": {"conditions": [{"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."}]},
     });
-    seen.controllers.push(serde_json::from_value(deployment).unwrap());
-    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+    observed.controllers.push(serde_json::from_value(deployment).unwrap());
+    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }
 
 #[test]
@@ -138,13 +138,13 @@ fn what_fails_below_the_root_is_told_but_does_not_make_it_unready() {
     let mut below = flux(json!({}), json!({}), ("False", "InstallFailed", "timed out"));
     (below.metadata.name, below.metadata.namespace) = ("redis".into(), "shop".into());
     let root = flux(json!({}), json!({"lastAppliedRevision": NEW}), READY);
-    let seen = Observation {
+    let observed = Observation {
         source: Some(source(artifact(), READY)),
         kustomizations: vec![root],
         helm_releases: vec![below],
         ..Observation::default()
     };
-    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
+    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
 }
 
 #[test]
@@ -154,13 +154,13 @@ fn what_was_applied_before_the_controllers_stopped_is_not_called_ready_for_ever(
         "message": "Deployment does not have minimum availability."}]);
     let stopped = json!({"metadata": {"name": "source-controller"}, "status": {"conditions": available}});
     let root = flux(json!({}), json!({"lastAppliedRevision": NEW, "lastAttemptedRevision": NEW}), READY);
-    let seen = Observation {
+    let observed = Observation {
         source: Some(source(artifact(), READY)),
         kustomizations: vec![root],
         controllers: vec![serde_json::from_value(stopped).unwrap()],
         ..Observation::default()
     };
     let after = |minutes| since.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
-    assert!(verdict(&seen, &[], after(4)).ready, "a pod is moved now and then");
-    insta::assert_snapshot!(text(&verdict(&seen, &[], after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but nothing follows Git; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+    assert!(verdict(&observed, &[], after(4)).ready, "a pod is moved now and then");
+    insta::assert_snapshot!(text(&verdict(&observed, &[], after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but nothing follows Git; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }
