@@ -1,7 +1,7 @@
-//! Hosts that a Git source may not name: the agent's own machine, and the addresses where clouds hand out credentials.
+//! Hosts that a source may not name: the agent's own machine, and the addresses where clouds serve credentials.
 //!
-//! May not enter: name resolution. Pure: a name is judged as written, so this keeps out what a manifest says openly; what a name
-//! resolves to is the business of the workload cluster's network policies.
+//! May not enter: name resolution. Pure: a name is checked as written. What it resolves to is a matter of the workload
+//! cluster's network policies.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -16,7 +16,7 @@ pub enum InvalidHost {
     LinkLocal,
     #[error("is a loopback address, which inside the agent is the agent itself")]
     Loopback,
-    #[error("is no address of a single host")]
+    #[error("is not a unicast address")]
     NotUnicast,
     #[error("is an address written in an unusual way; write {0}")]
     Notation(String),
@@ -28,10 +28,10 @@ pub enum InvalidHost {
 const METADATA_NAMES: [&str; 5] =
     ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal", "metadata.azure.internal"];
 
-/// Judges a host as it stands in a URL (IPv6 in brackets). `loopback` lets loopback addresses pass, for tests.
+/// Checks a host as written in a URL (IPv6 in brackets). `loopback` allows loopback addresses, for tests.
 pub fn check(written: &str, loopback: bool) -> Result<(), InvalidHost> {
-    // The WHATWG parser turns decimal, octal, hexadecimal and full-width forms into the address they mean; it does so only for
-    // schemes it knows, so every host goes through an https URL.
+    // The WHATWG parser normalizes decimal, octal, hexadecimal and full-width addresses, but only for schemes it knows:
+    // every host is parsed in an https URL.
     if written.contains(['/', '?', '#', '@', '\\']) {
         return Err(InvalidHost::Malformed);
     }
@@ -81,7 +81,7 @@ fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), InvalidHost> {
 
 fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), InvalidHost> {
     if let Some(inner) = embedded_v4(address) {
-        // An IPv6 form of an IPv4 address has no use but to hide it.
+        // IPv4 inside IPv6 has no purpose here but to hide the address.
         return Err(v4_allowed(inner, false).err().unwrap_or_else(|| InvalidHost::Notation(inner.to_string())));
     }
     match address.segments() {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_addresses_are_refused_in_every_notation() {
+    fn metadata_addresses_are_rejected_in_every_notation() {
         for host in [
             "169.254.169.254",
             "169.254.170.2",
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_in_disguise_are_refused_with_what_they_mean() {
+    fn unusual_notations_are_rejected_with_the_plain_address() {
         for (host, parsed_host) in [
             ("2852039166", "169.254.169.254"),
             ("0xa9fea9fe", "169.254.169.254"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_for_tests_only() {
+    fn loopback_is_allowed_for_tests_only() {
         for host in ["127.0.0.1", "localhost", "git.localhost", "[::1]"] {
             assert_eq!(check(host, false), Err(InvalidHost::Loopback), "{host}");
             assert_eq!(check(host, true), Ok(()), "{host}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_and_group_addresses_are_refused() {
+    fn link_local_and_multicast_addresses_are_rejected() {
         for (host, why) in [
             ("169.254.1.1", InvalidHost::LinkLocal),
             ("[fe80::1]", InvalidHost::LinkLocal),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn malformed_hosts_are_rejected() {
         for host in ["", "a b", "a/b", "user@host", "host:22", "a..b", "[::1", "-$(id)", "999.1.1.1"] {
             assert_eq!(check(host, true), Err(InvalidHost::Malformed), "{host}");
         }

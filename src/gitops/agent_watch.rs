@@ -2,8 +2,9 @@
 //!
 //! May not enter: what is done about a change. I/O: by [`super::watch`].
 //!
-//! A client carries one token and is replaced before the token expires; the watches resume where they were. An unreachable cluster is
-//! retried with exponential backoff, and at once when another call reaches it. Watched objects are not kept.
+//! A client carries one token and is replaced before the token expires; the watches resume where they were. An
+//! unreachable cluster is retried with exponential backoff, and at once when another call reaches it. Watched objects
+//! are not kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,9 @@
-//! Server-side apply of single objects, with the rules of seeding.
+//! Server-side apply of single objects, until Git adopts them.
 //!
 //! May not enter: which objects, and which agent. I/O: the workload cluster's API.
 //!
-//! Every write names the resourceVersion it was decided on, so that an object that Git adopts in between is left to Git.
+//! Every write carries the resourceVersion that it was decided on, so that an object that Git adopts meanwhile is left
+//! to Git.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -22,48 +23,48 @@ use super::memory::{Applied, Memory, ObjectVersion};
 use super::object::{MANAGED_BY, Object, ObjectId, collection};
 use super::workload::{Workload, lock};
 
-/// Tries of a write that someone else's write keeps overtaking.
+/// Attempts of a write that conflicts with other clients.
 const MAX_ATTEMPTS: usize = 4;
-/// Objects of one cluster that are applied side by side: each is parsed when its turn comes.
+/// Objects of one cluster that are applied concurrently; each is parsed only then.
 pub const CONCURRENCY: usize = 6;
-/// Objects of a page of what may have to be deleted, and how many are at a time.
+/// Objects per page of a prune, and deletions per prune.
 const PAGE: u32 = 100;
 const MAX_PRUNED: usize = 100;
 
-/// Until when an object is ours to apply.
+/// How long Keelson applies an object.
 #[derive(Debug, Clone, Copy)]
 pub enum OwnershipPolicy {
-    /// Until Git has adopted it, which the agent's sign tells.
+    /// Until Git has adopted it, as the marker shows.
     UntilAdopted(AdoptionMarker),
-    /// The same, but what is there stays as it is: it goes with a version that Git has and we do not.
+    /// Only if it does not exist: existing objects belong to a version that Git installed and that is not built in.
     IfMissing(AdoptionMarker),
     Always,
 }
 
-/// What applying came to, over many objects.
+/// Results of applying many objects.
 #[derive(Debug, Default)]
 pub struct Results {
-    /// What was created or changed, sorted.
+    /// Created or changed objects, sorted.
     pub changed: Vec<ObjectId>,
-    /// What Git has adopted and was let go of just now, sorted.
+    /// Adopted objects that were released by this call, sorted.
     pub released: Vec<ObjectId>,
-    /// How many belong to Git and were let go of before.
+    /// Number of adopted objects that were released before.
     pub adopted: usize,
     pub failed: Vec<NotApplied>,
 }
 
-/// What applying came to.
+/// Result of applying one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Created,
     Configured,
     Unchanged,
     Adopted,
-    /// Adopted, and our fields were given up.
+    /// Adopted by Git, and Keelson's fields were released.
     Released,
 }
 
-/// As much of an object as applying needs; the rest of an answer is skipped while it is parsed.
+/// The fields of an object that applying needs; the rest of a response is skipped while it is parsed.
 #[derive(Debug, Deserialize)]
 struct Answer {
     metadata: Metadata,
@@ -99,7 +100,7 @@ impl Metadata {
     }
 }
 
-/// Applies objects side by side. One that is not taken does not hold up the others; a cluster that is out of reach does.
+/// Applies objects concurrently. A rejected object does not stop the others; an unreachable cluster does.
 pub async fn apply_all(
     workload: &Workload,
     objects: impl Iterator<Item = Object> + Send,
@@ -132,8 +133,8 @@ pub async fn apply_all(
             }
             Err(CallError::Denied { message, .. }) => message,
             Err(CallError::Refused(message) | CallError::TooLarge(message)) => message,
-            Err(CallError::NotFound) => "its kind is not served, or its namespace is gone".into(),
-            Err(CallError::Conflict | CallError::Expired) => "something else keeps writing it".into(),
+            Err(CallError::NotFound) => "its kind is not served, or its namespace does not exist".into(),
+            Err(CallError::Conflict | CallError::Expired) => "another client keeps changing it".into(),
         };
         results.failed.push(NotApplied { object, why });
     }
@@ -142,11 +143,11 @@ pub async fn apply_all(
     Ok(())
 }
 
-/// What is to be done about an object.
+/// What to do with an object.
 enum NextStep<'a> {
     Nothing(Outcome),
     Apply,
-    /// This is what remains ours.
+    /// The patch that releases it.
     Release(Object, &'a Metadata),
 }
 
@@ -156,7 +157,7 @@ fn next_step<'a>(object: &Object, policy: OwnershipPolicy, observed: Option<&'a 
     else {
         return NextStep::Apply;
     };
-    if !(marker.adopted)(&observed.labels, &observed.annotations) {
+    if !(marker.is_adopted)(&observed.labels, &observed.annotations) {
         return match policy {
             OwnershipPolicy::IfMissing(_) => NextStep::Nothing(Outcome::Unchanged),
             _ => NextStep::Apply,
@@ -168,7 +169,7 @@ fn next_step<'a>(object: &Object, policy: OwnershipPolicy, observed: Option<&'a 
     }
 }
 
-/// Makes the object what it should be, unless it is already or belongs to Git. What belongs to Git is let go of, once.
+/// Applies the object unless it is up to date or Git has adopted it. An adopted object is released once.
 pub async fn ensure(
     client: &Client,
     memory: &Mutex<Memory>,
@@ -202,7 +203,7 @@ async fn apply(
             return Ok(Outcome::Unchanged);
         }
         if observed.deletion_timestamp.is_some() {
-            return Err(CallError::Refused("it is being deleted; it is made again when it is gone".into()));
+            return Err(CallError::Refused("it is being deleted; Keelson creates it again afterwards".into()));
         }
     }
     let before = observed.map(|observed| observed.resource_version.as_str());
@@ -215,8 +216,8 @@ async fn apply(
     })
 }
 
-/// Gives up all but the remainder. Where that is refused, Git holds a part of the object only, which is nothing without ours: it stays as
-/// it is until somebody changes it.
+/// Releases all fields that the patch omits. If the API server rejects that, Git applies only a part of the object,
+/// which is invalid without Keelson's fields: it stays unchanged until somebody changes it.
 async fn release(
     client: &Client,
     memory: &Mutex<Memory>,
@@ -229,12 +230,12 @@ async fn release(
     }
     match patch(client, release_patch, Some(&observed.resource_version)).await {
         Ok(_) => {
-            // Should Git lose it, it is to be applied whatever was applied before.
+            // If Git loses it, it must be applied again whatever was applied before.
             lock(memory).objects.remove(&release_patch.id);
             Ok(Outcome::Released)
         }
         Err(CallError::Refused(why)) => {
-            tracing::warn!(object = %release_patch.id, why, "Git has adopted it, but not all of it: our fields stay");
+            tracing::warn!(object = %release_patch.id, why, "Git has adopted the object only in part: Keelson's fields stay");
             record_applied(memory, release_patch, digest, observed.version());
             Ok(Outcome::Adopted)
         }
@@ -246,10 +247,10 @@ fn record_applied(memory: &Mutex<Memory>, object: &Object, digest: u64, version:
     lock(memory).objects.insert(object.id.clone(), Applied { digest, version, at: Instant::now() });
 }
 
-/// Deletes an object that we applied and Git has not adopted. Whether there was one.
+/// Deletes an object that Keelson applied and Git has not adopted. Returns whether there was one.
 pub async fn delete_owned(client: &Client, id: &ObjectId, marker: AdoptionMarker) -> Result<bool, CallError> {
     let Some(observed) = metadata(client, id).await? else { return Ok(false) };
-    let adopted = (marker.adopted)(&observed.labels, &observed.annotations);
+    let adopted = (marker.is_adopted)(&observed.labels, &observed.annotations);
     if !observed.managed_fields.iter().any(is_applied_by_keelson) || adopted || observed.deletion_timestamp.is_some() {
         return Ok(false);
     }
@@ -285,7 +286,7 @@ async fn patch(client: &Client, object: &Object, before: Option<&str>) -> Result
     Ok(answer::request_metadata::<Answer>(client, request).await?.metadata)
 }
 
-/// Objects of one kind that carry the labels, and of which those are deleted that are ours and no longer wanted.
+/// A kind and a selector of objects to prune: those that Keelson applied and that are no longer desired are deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct PrunedKind<'a> {
     pub api_version: &'a str,
@@ -294,7 +295,7 @@ pub struct PrunedKind<'a> {
     pub selector: &'a str,
 }
 
-/// Deletes what we applied and is no longer wanted, and never what Git has adopted.
+/// Deletes objects that Keelson applied and that are no longer desired, never those that Git has adopted.
 pub async fn prune(
     client: &Client,
     objects: PrunedKind<'_>,
@@ -313,11 +314,11 @@ pub async fn prune(
             name: metadata.name,
         };
         let applied_by_keelson = metadata.managed_fields.iter().any(is_applied_by_keelson);
-        let adopted = (marker.adopted)(&metadata.labels, &metadata.annotations);
+        let adopted = (marker.is_adopted)(&metadata.labels, &metadata.annotations);
         if applied_by_keelson && !adopted && !is_wanted(&id) {
             unwanted.push((id, metadata.uid, metadata.resource_version));
         }
-        // What is left is judged next time.
+        // The rest is pruned next time.
         if unwanted.len() < MAX_PRUNED { Flow::Continue } else { Flow::Stop }
     })
     .await?;
@@ -328,7 +329,7 @@ pub async fn prune(
         let request = requests.delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
         match answer::send(client, request).await {
             Ok(_) => deleted.push(id),
-            // Someone was at it in between: it is judged anew next time.
+            // It was changed meanwhile: decided again next time.
             Err(CallError::NotFound | CallError::Conflict) => {}
             Err(other) => return Err(other),
         }
@@ -336,7 +337,7 @@ pub async fn prune(
     Ok(deleted)
 }
 
-/// Deletes our copies of Secrets in a namespace that are no longer wanted.
+/// Deletes Keelson's copies of Secrets in a namespace that are no longer desired.
 pub async fn prune_secrets(
     client: &Client,
     namespace: &str,

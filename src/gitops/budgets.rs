@@ -1,4 +1,4 @@
-//! What a workload cluster says of the budgets that keep pods on their nodes: what is in the way of an upgrade.
+//! PodDisruptionBudgets of a workload cluster that block evictions, and so an upgrade.
 //!
 //! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page.
 
@@ -15,7 +15,7 @@ use super::list::{Flow, for_each};
 use super::object::or_default;
 
 const PAGE: u32 = 100;
-/// Budgets and pods that are named to a person, or looked for.
+/// Budgets and pods that are listed by name.
 const MAX_NAMED: usize = 20;
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,9 +30,9 @@ struct Metadata {
 /// PodDisruptionBudgets that allow no eviction, as `namespace/name`: at most twenty of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
-    /// They never can: a node with their pods is never drained.
+    /// They never allow one: a node with their pods cannot be drained.
     pub never: Vec<String>,
-    /// They do not just now.
+    /// They allow none at present.
     pub not_now: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ struct BudgetSpec {
     selector: Selector,
 }
 
-/// A number of pods, or a part of them such as `50%`.
+/// A number of pods, or a percentage such as `50%`.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Bound {
@@ -64,7 +64,7 @@ enum Bound {
 }
 
 impl Bound {
-    /// Of so many pods, rounded up, as the disruption controller does.
+    /// The number out of `pods`, rounded up like the disruption controller does.
     fn of(&self, pods: i32) -> i32 {
         match self {
             Bound::Pods(pods) => *pods,
@@ -103,7 +103,7 @@ struct BudgetStatus {
     expected_pods: i32,
 }
 
-/// Whether a budget lets a pod be evicted.
+/// Whether a budget allows an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Allows {
     Yes,
@@ -112,7 +112,7 @@ enum Allows {
 }
 
 impl Budget {
-    /// What it allows now the disruption controller has worked out. One that guards no pod is in nobody's way.
+    /// Uses the disruption controller's result. A budget without pods blocks nothing.
     fn allows(&self) -> Allows {
         let BudgetStatus { disruptions_allowed, expected_pods } = self.status;
         let BudgetSpec { min_available, max_unavailable, .. } = &self.spec;
@@ -133,7 +133,7 @@ impl Budget {
 }
 
 impl Selector {
-    /// As a query. An empty one selects every pod of its namespace.
+    /// As a label selector query. An empty one selects every pod of the namespace.
     fn query(&self) -> String {
         let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
         let expressions = self.match_expressions.iter().map(|Expression { key, operator, values }| {
@@ -154,7 +154,7 @@ const BUDGET: (&str, &str) = ("policy/v1", "PodDisruptionBudget");
 /// The budgets that allow no eviction.
 ///
 /// # Errors
-/// What the API server answered: nothing is known then, which holds up nothing.
+/// The API server's error. Callers treat the budgets as unknown, which blocks nothing.
 pub async fn budgets(client: &Client) -> Result<Budgets, CallError> {
     let mut found = Budgets::default();
     for_each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
@@ -182,7 +182,7 @@ pub struct BlockedPod {
     pub node: String,
     /// `namespace/name`.
     pub budget: String,
-    /// The budget never allows an eviction.
+    /// Whether the budget never allows an eviction.
     pub never: bool,
 }
 
@@ -209,10 +209,10 @@ struct PodSpec {
     node_name: String,
 }
 
-/// The pods on these nodes that budgets keep there; at most twenty.
+/// The pods on these nodes whose eviction a budget blocks; at most twenty.
 ///
 /// # Errors
-/// What the API server answered.
+/// The API server's error.
 pub async fn blocked_pods(client: &Client, nodes: &[String]) -> Result<Vec<BlockedPod>, CallError> {
     let mut strict = Vec::new();
     for_each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {

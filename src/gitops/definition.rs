@@ -1,4 +1,5 @@
-//! CustomResourceDefinitions as the cluster has them: whether one is served, and whether another version of it may be applied.
+//! CustomResourceDefinitions of a workload cluster: whether one is served, and whether another version of it may be
+//! applied.
 //!
 //! May not enter: which definitions. I/O: the workload cluster's API, reads only.
 
@@ -13,7 +14,7 @@ use super::error::CallError;
 use super::kept::{first_items, first_strings, metadata_map};
 use super::object::{Object, ObjectId, or_default};
 
-/// As much of a definition as is asked about.
+/// The fields of a definition that are needed.
 #[derive(Debug, Default, Deserialize)]
 pub struct Definition {
     #[serde(default, deserialize_with = "or_default")]
@@ -47,7 +48,7 @@ struct Condition {
 }
 
 impl Definition {
-    /// `None`: it is not there.
+    /// Reads a definition; `None` if it does not exist.
     pub async fn read(client: &Client, id: &ObjectId) -> Result<Option<Self>, CallError> {
         let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
         match answer::request(client, request).await {
@@ -62,7 +63,7 @@ impl Definition {
         self.status.conditions.iter().any(|condition| condition.kind == "Established" && condition.status == "True")
     }
 
-    /// Versions in which objects may be stored and that the definition to be applied does not have: nobody could read those any more.
+    /// Stored versions that the definition to apply lacks: objects stored in them could no longer be read.
     pub fn dropped_stored_versions(&self, wanted: &Object) -> Vec<String> {
         let versions = wanted.body.pointer("/spec/versions").and_then(Value::as_array);
         let names: Vec<_> = versions.into_iter().flatten().filter_map(|version| version["name"].as_str()).collect();
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_established_yet_is_not_served() {
+    fn definition_is_served_once_established() {
         let status = |status| json!({"conditions": [{"type": "Established", "status": status}]});
         assert!(definition(status("True")).is_established());
         assert!(!definition(status("False")).is_established());
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_in_a_version_that_goes_is_stranded() {
+    fn stored_version_that_the_new_definition_lacks_is_reported() {
         let wanted = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",

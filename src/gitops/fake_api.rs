@@ -1,4 +1,4 @@
-//! An API server that answers lists from memory, in pages of two: for tests of what reads them. I/O: loopback.
+//! An API server for tests, which answers lists from memory in pages of two. I/O: loopback.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 const PAGE: usize = 2;
 
-/// Lists by path, and the queries that were asked: `path?labelSelector`.
+/// Lists by path, and the requests received: `path?labelSelector`.
 #[derive(Clone, Default)]
 pub struct FakeApi {
     lists: Arc<BTreeMap<String, Vec<Value>>>,
     pub requests: Arc<Mutex<Vec<String>>>,
-    /// Changes that were sent, each of which succeeds and changes nothing: `METHOD path`, and what a patch says.
+    /// Writes received: `METHOD path`, and the body of a patch. Each succeeds and changes nothing.
     pub writes: Arc<Mutex<Vec<String>>>,
 }
 
@@ -27,7 +27,7 @@ impl FakeApi {
         Self { lists: Arc::new(lists), requests: Arc::default(), writes: Arc::default() }
     }
 
-    /// A client of it.
+    /// Starts the server and returns a client.
     pub async fn client(&self) -> Client {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();

@@ -1,5 +1,5 @@
-//! Ways to read parts of foreign objects so that what is kept is small, whatever was sent: texts that are cut, lists of which the first
-//! items are kept. The rest is skipped while it is parsed.
+//! Deserializers that bound the memory of foreign objects, whatever the server sends: texts are cut, lists keep their
+//! first items. The rest is skipped while it is parsed.
 //!
 //! May not enter: a client. No I/O.
 
@@ -10,22 +10,22 @@ use std::marker::PhantomData;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Bytes of a text that is kept: a continue token, the longest that is wanted whole, is shorter.
+/// Bytes of a text that are kept. A continue token, the longest text that is needed in full, is shorter.
 const MAX_TEXT_BYTES: usize = 1024;
 /// Items of a list that are kept.
 const MAX_ITEMS: usize = 32;
-/// Labels or annotations that are kept of one object.
+/// Labels or annotations of one object that are kept.
 const MAX_ENTRIES: usize = 64;
 
-/// Labels and annotations by which something is decided: they are kept though many others come before them.
+/// Labels and annotations that decisions depend on: they are kept even after many others.
 const PRIORITY_DOMAINS: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
 
-/// A text, cut when it is longer than 1 KiB. Reads `null` as an empty one.
+/// A text, cut to 1 KiB. Reads `null` as empty.
 pub fn truncated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     deserializer.deserialize_any(Truncated).map(Option::unwrap_or_default)
 }
 
-/// The same for one that may be missing.
+/// The same for an optional text.
 pub fn truncated_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     deserializer.deserialize_any(Truncated)
 }
@@ -49,7 +49,7 @@ impl Visitor<'_> for Truncated {
     }
 }
 
-/// A text of a list or a map.
+/// A text in a list or a map.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// The first 32 items of a list. Reads `null` as an empty one.
+/// The first 32 items of a list. Reads `null` as empty.
 pub fn first_items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     struct FirstItems<T>(PhantomData<T>);
     impl<'de, T: Deserialize<'de>> Visitor<'de> for FirstItems<T> {
@@ -85,12 +85,12 @@ pub fn first_items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
     deserializer.deserialize_any(FirstItems(PhantomData))
 }
 
-/// The same of texts.
+/// The same for texts.
 pub fn first_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     first_items::<D, Text>(deserializer).map(|texts| texts.into_iter().map(|Text(text)| text).collect())
 }
 
-/// The last item of a list, as a list.
+/// The last item of a list, as a list of at most one.
 pub fn last_item<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     struct LastItem<T>(PhantomData<T>);
     impl<'de, T: Deserialize<'de>> Visitor<'de> for LastItem<T> {
@@ -150,7 +150,7 @@ pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
     deserializer.deserialize_any(MapVisitor)
 }
 
-/// Bytes of labels or annotations.
+/// Memory of labels or annotations, in bytes.
 pub fn metadata_map_size(metadata_map: &BTreeMap<String, String>) -> usize {
     metadata_map.iter().map(|(key, value)| key.len() + value.len() + 96).sum()
 }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_sent_little_is_kept() {
+    fn size_is_bounded_whatever_is_sent() {
         let labels: BTreeMap<_, _> = (0..500).map(|number| (format!("label-{number:03}"), "v".repeat(5000))).collect();
         let object = serde_json::json!({
             "name": "ü".repeat(5000), "labels": labels, "parts": vec!["p"; 500], "history": [1, 2, 3],
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_writes_for_nothing_is_nothing() {
+    fn null_is_read_as_empty() {
         let text = r#"{"name": null, "labels": null, "parts": null, "history": null}"#;
         let read: Object = serde_json::from_str(text).unwrap();
         assert!(read.name.is_empty() && read.labels.is_empty() && read.parts.is_empty() && read.history.is_empty());

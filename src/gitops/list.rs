@@ -1,9 +1,9 @@
-//! Lists of objects in a workload cluster, page by page: of each object only the fields that `T` names are kept.
+//! Lists objects in a workload cluster page by page, and keeps only the fields of `T`.
 //!
 //! May not enter: what is done with them. I/O: the workload cluster's API, reads only.
 //!
-//! A list is bounded as a whole: in pages, bytes, objects and time. Objects are handed over while a page is parsed, so that no more than one
-//! of them is in memory beside the text; a page that is too large is asked for again with fewer objects.
+//! A list is bounded as a whole: in pages, bytes, objects and time. Objects are passed on while a page is parsed, so
+//! that only one of them is in memory besides the text. A page that is too large is requested again with fewer objects.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -25,11 +25,11 @@ const MAX_BYTES: usize = 128 << 20;
 /// Objects of a list: more than etcd holds of most kinds.
 const MAX_OBJECTS: usize = 50_000;
 const MAX_PAGES: usize = 2000;
-/// How long a list may take: less than a pass.
+/// Timeout of a list: less than that of a reconcile.
 const TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(10) } else { Duration::from_secs(50) };
-/// By how much a page that was too large is made smaller.
+/// Divides the page size when a page was too large.
 const SHRINK_FACTOR: u32 = 5;
-/// Bytes of what is kept of the objects of one list.
+/// Memory of the kept objects of one list, in bytes.
 const MAX_MEMORY: usize = 16 << 20;
 
 #[derive(Deserialize, Default)]
@@ -39,7 +39,7 @@ struct PageMetadata {
     next: String,
 }
 
-/// How much of a list was read.
+/// How much of a list has been read.
 #[derive(Default)]
 struct Usage {
     bytes: usize,
@@ -48,19 +48,19 @@ struct Usage {
 }
 
 impl Usage {
-    /// Over the budget: what of it.
+    /// The limit that is exceeded, if any.
     fn excess(&self) -> Option<String> {
         if self.bytes > MAX_BYTES {
-            Some(format!("they take more than {} MiB", MAX_BYTES >> 20))
+            Some(format!("the list is larger than {} MiB", MAX_BYTES >> 20))
         } else if self.objects > MAX_OBJECTS {
-            Some(format!("there are more than {MAX_OBJECTS}"))
+            Some(format!("the list has more than {MAX_OBJECTS} objects"))
         } else {
-            (self.pages > MAX_PAGES).then(|| format!("they come in more than {MAX_PAGES} pages"))
+            (self.pages > MAX_PAGES).then(|| format!("the list has more than {MAX_PAGES} pages"))
         }
     }
 }
 
-/// Hands every object to `on_object`, until that says that it has enough. A kind that is not served has no objects.
+/// Calls `on_object` for every object until it returns [`Flow::Stop`]. A kind that is not served has no objects.
 pub async fn for_each<T: DeserializeOwned>(
     client: &Client,
     (api_version, kind): (&str, &str),
@@ -129,22 +129,22 @@ async fn list_pages<T: DeserializeOwned>(
         }
     };
     let all = tokio::time::timeout(TIMEOUT, all).await;
-    all.unwrap_or_else(|_| Err(of_kind(&format!("listing them takes more than {} s", TIMEOUT.as_secs()))))
+    all.unwrap_or_else(|_| Err(of_kind(&format!("the list takes longer than {} s", TIMEOUT.as_secs()))))
 }
 
-/// Whether to go on.
+/// Whether to continue a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     Continue,
     Stop,
 }
 
-/// How much memory an object that is kept takes, about.
+/// The approximate memory of a kept object, without its own size.
 pub trait MemorySize {
     fn size(&self) -> usize;
 }
 
-/// All objects of a kind, as far as they are kept.
+/// All objects of a kind, reduced to the fields of `T`.
 pub async fn all<T: DeserializeOwned + MemorySize>(
     client: &Client,
     kind: (&str, &str),
@@ -164,7 +164,7 @@ pub async fn all<T: DeserializeOwned + MemorySize>(
     .await?;
     if kept > MAX_MEMORY {
         return Err(CallError::TooLarge(format!(
-            "{}: what is kept of them takes more than {} MiB",
+            "{}: the objects need more than {} MiB of memory",
             kind.1,
             MAX_MEMORY >> 20
         )));
@@ -172,7 +172,7 @@ pub async fn all<T: DeserializeOwned + MemorySize>(
     Ok(found)
 }
 
-/// A page of a list, whose objects go to `on_object` one by one. Comes to the token for the next page.
+/// A page of a list, whose objects are passed to `on_object` one by one. Returns the token for the next page.
 struct Page<'p, T, F> {
     on_object: &'p mut F,
     objects: &'p mut usize,
@@ -235,7 +235,7 @@ impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> Visitor<'de> for Items<'_, T
         f.write_str("the objects of a list")
     }
 
-    /// Go writes an empty list so.
+    /// Go writes an empty list as null.
     fn visit_unit<E>(self) -> Result<Flow, E> {
         Ok(Flow::Continue)
     }
@@ -245,7 +245,7 @@ impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> Visitor<'de> for Items<'_, T
             *self.objects += 1;
             if *self.objects > MAX_OBJECTS || (self.on_object)(item) == Flow::Stop {
                 while items.next_element::<IgnoredAny>()?.is_some() {}
-                // Over the budget: the next page says so.
+                // Over the limit: reported before the next page.
                 return Ok(if *self.objects > MAX_OBJECTS { Flow::Continue } else { Flow::Stop });
             }
         }

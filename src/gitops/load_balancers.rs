@@ -1,7 +1,7 @@
-//! What has a load balancer in AWS made for it in a workload cluster: asked to go while its controllers still run, as nobody else
-//! would delete the load balancer, and that would keep the network.
+//! Deletes the Services and Ingresses of a workload cluster that have load balancers in AWS, while their controllers
+//! still run. Nothing else would delete the load balancers, and those would block the deletion of the network.
 //!
-//! May not enter: how long that is waited for; AWS. I/O: the workload cluster's API.
+//! May not enter: how long to wait; AWS. I/O: the workload cluster's API.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ use super::list::{Flow, for_each};
 use super::object::{ObjectId, collection, or_default};
 
 const PAGE: u32 = 200;
-/// Objects that are named to a person; the rest are counted.
+/// Objects that are listed by name; the rest are counted.
 const MAX_NAMED: usize = 5;
 
 const SERVICE: (&str, &str) = ("v1", "Service");
 const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
 
-/// What applies manifests again and again, in the versions that may be served, and how it is told to stop.
+/// Kinds that apply manifests continuously, in the versions that may be served, and how each is paused.
 const APPLIERS: [(&str, &str, Pause); 6] = [
     ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", Pause::Suspend),
     ("kustomize.toolkit.fluxcd.io/v1beta2", "Kustomization", Pause::Suspend),
@@ -41,7 +41,7 @@ enum Pause {
 }
 
 impl Pause {
-    /// The change that stops it; `None`: it stands still.
+    /// The merge patch that pauses it; `None`: it is paused already.
     fn change(self, spec: &ApplierSpec) -> Option<Value> {
         match self {
             Pause::Suspend => (!spec.suspend).then(|| json!({"spec": {"suspend": true}})),
@@ -125,7 +125,7 @@ struct Address {
     hostname: Option<String>,
 }
 
-/// What was there to be deleted; it may be gone by now, and is looked for again.
+/// Objects that still existed when they were listed; the caller lists them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
     named: Vec<String>,
@@ -133,7 +133,7 @@ pub struct Remaining {
 }
 
 impl Remaining {
-    /// Nothing was there.
+    /// Whether none existed.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
@@ -157,11 +157,12 @@ impl fmt::Display for Remaining {
     }
 }
 
-/// Stops what would put them back, deletes all Services of type LoadBalancer and all Ingresses, and says which were there.
-/// Those with finalizers stay until their controllers have deleted the load balancers, so this is called until none is left.
+/// Pauses the agents that would recreate them, deletes all Services of type LoadBalancer and all Ingresses, and returns
+/// those that existed. Objects with finalizers stay until their controllers have deleted the load balancers, so call
+/// this until none remains.
 ///
 /// # Errors
-/// What the API server answered to the first call that it did not take.
+/// The API server's error for the first call that failed.
 pub async fn delete_exposed(client: &Client) -> Result<Remaining, CallError> {
     for (api_version, kind, pause) in APPLIERS {
         pause_all(client, api_version, kind, pause).await?;

@@ -1,7 +1,7 @@
-//! What a workload cluster says of its nodes.
+//! The nodes of a workload cluster, counted.
 //!
-//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page. Objects are counted as
-//! they come, so that a cluster of thousands of nodes costs no more memory than a page of them.
+//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page. Objects are
+//! counted while a page is parsed, so that memory does not grow with the number of nodes.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use super::object::or_default;
 /// The label that EKS puts on the nodes of a managed node group.
 pub const NODE_GROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 
-/// A Node is some 20 KiB, with the images on it.
+/// A Node is about 20 KiB, including its list of images.
 const PAGE: u32 = 100;
 
-/// Versions of kubelets that are told apart.
+/// Distinct kubelet versions that are counted.
 const MAX_VERSIONS: usize = 100;
-/// Node groups that are told apart: EKS allows 30 in a cluster, and 100 on request.
+/// Distinct node groups that are counted: EKS allows 30 in a cluster, and 100 on request.
 const MAX_GROUPS: usize = 1000;
 
-/// Nodes that belong together, counted.
+/// Counts of a set of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub total: i32,
     pub ready: i32,
-    /// Those that take no new pods: an update or a person is draining them.
+    /// Unschedulable nodes, which an update or a user is draining.
     pub cordoned: i32,
     /// By the kubelet's version, such as `v1.34.4-eks-ecaa3a6`.
     pub kubelets: BTreeMap<String, Kubelets>,
@@ -40,16 +40,16 @@ pub struct Count {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kubelets {
     pub nodes: i32,
-    /// One of them, to name to a person.
+    /// Name of one of them, for messages.
     pub example: String,
 }
 
 /// All nodes of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
-    /// By the name of their node group in EKS.
+    /// By name of the node group in EKS.
     pub groups: BTreeMap<String, Count>,
-    /// Those of no managed node group: self-managed, Karpenter's, Fargate's.
+    /// Nodes outside managed node groups: self-managed, Karpenter's, Fargate's.
     pub others: Count,
 }
 
@@ -122,7 +122,7 @@ impl Count {
 /// All nodes of the cluster.
 ///
 /// # Errors
-/// What the API server answered: nothing is known then, which holds up nothing.
+/// The API server's error. Callers treat the nodes as unknown, which blocks nothing.
 pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
     let mut nodes = Nodes::default();
     for_each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
@@ -159,7 +159,7 @@ fn of_group(node_group: &str) -> ListParams {
     ListParams::default().labels(&format!("{NODE_GROUP_LABEL}={node_group}"))
 }
 
-/// The names of a node group's nodes: the cordoned ones when there are any, since it is they that are drained.
+/// The names of a node group's nodes; only the cordoned ones if there are any, because those are being drained.
 ///
 /// # Errors
 /// As [`nodes`].

@@ -2,13 +2,14 @@
 //!
 //! May not enter: a client of AWS; credentials come as a value. No I/O: signing is arithmetic.
 //!
-//! The form is that of `aws eks get-token` (aws-iam-authenticator): `k8s-aws-v1.` and the URL in base64url without padding. The API
-//! server's webhook calls the URL, adding the header `x-k8s-aws-id` with its own cluster's name, which is why that header is signed: a
-//! token for one cluster is refused by every cluster of another name.
+//! The form is that of `aws eks get-token` (aws-iam-authenticator): `k8s-aws-v1.` and the URL in base64url without
+//! padding. The API server's webhook calls the URL, adding the header `x-k8s-aws-id` with its own cluster's name, which
+//! is why that header is signed: a token for one cluster is refused by every cluster of another name.
 //!
-//! The signature covers the name, the STS endpoint and the time, and not the account, the region or the endpoint of the cluster: any
-//! cluster *of the same name*, in whatever account, takes the token where it knows the principal, and whoever receives it can
-//! use it there for its 15 minutes. So it must be sent only to the cluster that it is for: [`super::cluster_identity`].
+//! The signature covers the name, the STS endpoint and the time, and not the account, the region or the endpoint of the
+//! cluster: any cluster *of the same name*, in whatever account, takes the token where it knows the principal, and
+//! whoever receives it can use it there for its 15 minutes. So it must be sent only to the cluster that it is for:
+//! [`super::cluster_identity`].
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -19,10 +20,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::Url;
 
-/// EKS takes a token for 15 minutes after the date it was signed with; this leaves room for clocks that differ and for long calls.
+/// EKS takes a token for 15 minutes after the date it was signed with; this leaves room for clocks that differ and for
+/// long calls.
 pub const USABLE_FOR: Duration = Duration::from_secs(12 * 60);
 
-/// `X-Amz-Expires`: how long STS itself takes the URL after EKS first called it. EKS wants it short, and counts its 15 minutes apart.
+/// `X-Amz-Expires`: how long STS itself takes the URL after EKS first called it. EKS wants it short, and counts its 15
+/// minutes apart.
 const PRESIGNED_FOR: Duration = Duration::from_secs(60);
 
 const PREFIX: &str = "k8s-aws-v1.";
@@ -64,8 +67,8 @@ pub enum TokenError {
 
 /// The STS endpoint that the cluster's webhook will call.
 ///
-/// EKS only calls STS's own hosts, and regional ones work without the global endpoint being reachable. An emulator's webhook calls the
-/// emulator, so there the URL names what `AWS_ENDPOINT_URL` names.
+/// EKS only calls STS's own hosts, and regional ones work without the global endpoint being reachable. An emulator's
+/// webhook calls the emulator, so there the URL names what `AWS_ENDPOINT_URL` names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StsEndpoint(Url);
 

@@ -1,7 +1,7 @@
-//! Reads what Argo CD says of itself and of what it applies.
+//! Reads the state of Argo CD and of its Applications.
 //!
-//! May not enter: judgement, that is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each object only the
-//! few fields that the roll-up needs are kept: an Application names every object that it holds.
+//! May not enter: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
+//! object only the fields for the roll-up are kept: an Application lists every object that it manages.
 
 use kube::Client;
 use kube::core::params::ListParams;
@@ -16,10 +16,10 @@ use crate::gitops::kept::{first_items, last_item, metadata_map, metadata_map_siz
 use crate::gitops::list::{self, MemorySize};
 use crate::gitops::object::or_default;
 
-/// Applications are large; so few at once are no matter.
+/// Applications are large.
 const PAGE: u32 = 50;
 
-/// All that the roll-up looks at.
+/// Everything that the roll-up needs.
 #[derive(Debug, Default)]
 pub struct Observation {
     pub applications: Vec<Application>,
@@ -27,7 +27,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// The Application that follows the cluster's path.
+    /// The Application that syncs the cluster's path.
     pub fn root(&self) -> Option<&Application> {
         self.applications.iter().find(|application| application.metadata.name == NAME)
     }
@@ -86,7 +86,7 @@ pub struct SyncPolicy {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Automated {
-    /// Absent is true.
+    /// Absent means true.
     pub enabled: Option<bool>,
 }
 
@@ -114,7 +114,7 @@ pub struct Sync {
     /// `Synced`, `OutOfSync`, `Unknown`.
     #[serde(deserialize_with = "truncated")]
     pub status: String,
-    /// That the cluster was last compared with.
+    /// The revision that the cluster was last compared with.
     #[serde(deserialize_with = "truncated")]
     pub revision: String,
     #[serde(deserialize_with = "or_default")]
@@ -145,7 +145,7 @@ pub struct Condition {
     pub message: String,
 }
 
-/// The sync under way, or the last one.
+/// The sync in progress, or the last one.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
@@ -154,7 +154,7 @@ pub struct Operation {
     pub phase: String,
     #[serde(deserialize_with = "truncated")]
     pub message: String,
-    /// Tries after the first; above none, the last one failed.
+    /// Retries; above zero, the last try failed.
     pub retry_count: i64,
     #[serde(deserialize_with = "or_default")]
     pub sync_result: Deployed,
@@ -224,7 +224,7 @@ pub struct ComponentCondition {
     pub message: String,
 }
 
-/// How many there are, of which nothing is kept.
+/// The length of a list, without its items.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     Ok(Option::<Vec<IgnoredAny>>::deserialize(deserializer)?.map_or(0, |items| items.len()))
 }
@@ -258,7 +258,7 @@ pub async fn observe(client: &Client, namespace: &str) -> Result<Observation, Ca
     Ok(Observation { applications, components })
 }
 
-/// Reads what runs of Argo CD.
+/// Reads Argo CD's Deployments and StatefulSets.
 pub async fn components(client: &Client, namespace: &str) -> Result<Vec<Component>, CallError> {
     let agent = ListParams::default().labels("app.kubernetes.io/part-of=argocd");
     let (mut components, stateful) = tokio::try_join!(
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_application_that_nobody_has_looked_at_is_read() {
+    fn application_without_status_is_parsed() {
         let found: Application =
             serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {"syncPolicy": null}}"#)
                 .unwrap();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_an_application_holds_the_number_is_kept() {
+    fn only_the_number_of_managed_objects_is_kept() {
         let found: Application =
             serde_json::from_str(r#"{"status": {"resources": [{"kind": "Service"}, {"kind": "Deployment"}]}}"#)
                 .unwrap();

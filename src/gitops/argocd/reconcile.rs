@@ -1,6 +1,6 @@
-//! One pass over Argo CD in one cluster: apply what is missing, read how it fares, say when to look again.
+//! One reconcile of Argo CD in one cluster: applies what is missing, reads the state, and returns when to requeue.
 //!
-//! May not enter: waiting. What takes time is looked at again. I/O: by `apply` and `observe`.
+//! May not enter: waiting; the caller requeues. I/O: by `apply` and `observe`.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
@@ -22,25 +22,25 @@ use crate::gitops::sync_outcome::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, lock};
 
-/// Brings Argo CD to what `input` says and reads how it fares.
+/// Reconciles Argo CD with `input` and reads its state.
 pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
     let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
     if reinstall {
-        let of_git = observe::components(&workload.client, &input.namespace).await?.iter().any(is_adopted);
-        if of_git || input.installs {
-            let wanted = manifests::Install { input, of_git };
+        let adopted_by_git = observe::components(&workload.client, &input.namespace).await?.iter().any(is_adopted);
+        if adopted_by_git || input.installs {
+            let wanted = manifests::Install { input, adopted_by_git };
             if let Some(missing) = install(workload, &wanted, &mut applied).await? {
                 return Ok(installing_outcome(&wanted, applied, &missing));
             }
         } else {
-            // It waits for its upgrade, at a version that is not built in.
+            // The installed version is not built in, and the upgrade has to wait.
             lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
     let permanent = sync::permanent_objects(input);
     apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
-    // The project before what belongs to it: without it the Application is called invalid.
+    // The project before the Application, which is invalid without it.
     for seed in sync::seed_objects(input) {
         apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::MARKER), &mut applied).await?;
     }
@@ -63,7 +63,7 @@ pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOp
     Ok(GitOpsOutcome { status: Some(roll_up(&observed, now)), complete, verdict, changed, released, requeue_after })
 }
 
-/// Whether Git has adopted more of Argo CD since the manifests were looked at; then they are looked at again, to let go of it.
+/// Whether Git has adopted more of Argo CD since the last install; then the manifests are applied again, to release it.
 fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
     let mut memory = lock(&workload.memory);
     let progress = progress(observed, &memory.handover);
@@ -76,10 +76,10 @@ fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool
 }
 
 fn is_adopted(part: &Component) -> bool {
-    sync::adopted(&part.metadata.labels, &part.metadata.annotations)
+    sync::is_tracked(&part.metadata.labels, &part.metadata.annotations)
 }
 
-/// How far Git is with it: while it is not complete, each revision may bring more.
+/// Hash of what Git has adopted. Until the adoption is complete it includes the revision, since each may adopt more.
 fn progress(observed: &Observation, before: &Handover) -> u64 {
     if !observed.components.iter().any(is_adopted) {
         return 0;
@@ -111,7 +111,7 @@ fn installing_outcome(wanted: &manifests::Install<'_>, applied: Results, missing
     }
 }
 
-/// A part that someone deleted is put back now, not when everything is applied again anyway.
+/// A deleted component is restored at once, not only when everything is applied again.
 fn lacks_a_component(observed: &Observation) -> bool {
     COMPONENTS.iter().any(|name| !observed.components.iter().any(|part| part.metadata.name == *name))
 }
@@ -130,7 +130,7 @@ mod tests {
     use crate::gitops::argocd::fixture::{component, root};
 
     #[test]
-    fn each_part_that_git_adopts_is_a_reason_to_let_go_and_each_revision_until_all_is_let_go_of() {
+    fn adoption_progress_changes_with_each_adopted_component_and_revision_until_complete() {
         let mut observed =
             Observation { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Observation::default() };
         let (begun, complete) = (Handover::default(), Handover { complete: true, ..Handover::default() });
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_part_is_missed() {
+    fn deleted_component_is_detected() {
         let mut observed =
             Observation { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Observation::default() };
         assert!(!lacks_a_component(&observed));

@@ -1,4 +1,5 @@
-//! Whose Flux is: Keelson's until Git has adopted it, Git's from then on, and nobody's where Git has let go of it again.
+//! The owner of Flux: Keelson until Git has adopted it, then Git, and nobody for objects that were removed from Git
+//! afterwards.
 //!
 //! May not enter: clients and clocks. Pure.
 
@@ -12,8 +13,9 @@ use super::sync::{OF_KUSTOMIZATION, is_adopted};
 use crate::gitops::memory::Handover;
 use crate::gitops::roll_up::Health;
 
-/// What is installed: the version that is asked for, and once Git has adopted a controller the version that this one has, so that what
-/// Git does not hold goes with it. `None`: nothing, as it is ours at a version that is not built in and may not be upgraded yet.
+/// The desired install: the requested version, or once Git has adopted a controller, that controller's version, so that
+/// objects missing in Git match it. `None`: nothing, because the installed version is not built in and may not be
+/// upgraded yet.
 pub fn desired_install<'a>(input: &'a FluxInput, controllers: &[Controller]) -> Option<Install<'a>> {
     let install = |version, only_if_missing| Install { input, version, only_if_missing };
     match adopted_version(controllers).map(Version::parse) {
@@ -28,7 +30,7 @@ fn adopted_version(controllers: &[Controller]) -> Option<&str> {
     Some(adopted.metadata.labels.get(VERSION_LABEL).map_or("", String::as_str))
 }
 
-/// How far Git is with adopting the agent: while it is not complete, each revision may bring more.
+/// Hash of what Git has adopted. Until the adoption is complete it includes the revision, since each may adopt more.
 pub fn progress(observed: &Observation, before: &Handover) -> u64 {
     if !observed.controllers.iter().any(|controller| is_adopted(&controller.metadata.labels)) {
         return 0;
@@ -44,7 +46,7 @@ pub fn progress(observed: &Observation, before: &Handover) -> u64 {
     hasher.finish().max(1)
 }
 
-/// Whether Git owns the agent's manifests: it has adopted every controller, and holds them still.
+/// Whether Git owns the agent: it has adopted every controller and still contains them.
 pub fn is_owned_by_git(observed: &Observation) -> bool {
     let of_git = |controller: &Controller| {
         is_adopted(&controller.metadata.labels) && is_in_inventory(observed, "apps", "Deployment", &controller.metadata)
@@ -52,7 +54,7 @@ pub fn is_owned_by_git(observed: &Observation) -> bool {
     !observed.controllers.is_empty() && observed.controllers.iter().all(of_git)
 }
 
-/// What a person who changes the spec or the repository has to know, for the end of the condition's message.
+/// Notes on the owner for users who change the spec or the repository, for the end of the condition's message.
 pub fn describe_ownership(observed: &Observation, input: &FluxInput) -> Option<String> {
     let notes: Vec<_> = [describe_objects_removed_from_git(observed), describe_ignored_version(observed, input)]
         .into_iter()
@@ -68,7 +70,7 @@ fn describe_ignored_version(observed: &Observation, input: &FluxInput) -> Option
     Some(format!("spec.gitops.flux.version {asked} has no effect: Git owns Flux here{at}"))
 }
 
-/// Flux deletes nothing of the agent when its file leaves Git, and does not take its label off either.
+/// When a file is removed from Git, Flux neither deletes the agent's object nor removes its label.
 fn describe_objects_removed_from_git(observed: &Observation) -> Option<String> {
     let controllers = observed.controllers.iter().map(|controller| ("apps", "Deployment", &controller.metadata));
     let source =
@@ -87,14 +89,17 @@ fn describe_objects_removed_from_git(observed: &Observation) -> Option<String> {
     let (first, others) = left.split_first()?;
     let label = OF_KUSTOMIZATION.0;
     Some(match others.len() {
-        0 => format!("{first} is no longer in Git and stays as it is; without its label {label} it is Keelson's again"),
+        0 => format!(
+            "{first} is no longer in Git and stays unchanged; remove its label {label} to let Keelson manage it again"
+        ),
         count => format!(
-            "{first} and {count} more are no longer in Git and stay as they are; without the label {label} they are Keelson's again"
+            "{first} and {count} more are no longer in Git and stay unchanged; remove their label {label} to let Keelson manage them again"
         ),
     })
 }
 
-/// Whether what applies an object by its labels holds it still. One that is on its way, or fails, is believed.
+/// Whether the Kustomization in the object's labels still applies it. True while that Kustomization is in progress or
+/// failing.
 fn is_in_inventory(observed: &Observation, group: &str, kind: &str, object: &Metadata) -> bool {
     let Some(name) = object.labels.get(OF_KUSTOMIZATION.0) else { return true };
     let namespace = object.labels.get(OF_KUSTOMIZATION.1).map_or(NAMESPACE, String::as_str);
@@ -104,7 +109,7 @@ fn is_in_inventory(observed: &Observation, group: &str, kind: &str, object: &Met
     let Some(kustomization) = observed.kustomizations.iter().find(applied_by) else { return false };
     let is_settled = kustomization.health() == Health::Ready
         && kustomization.status.observed_generation >= kustomization.metadata.generation;
-    !is_settled || kustomization.status.inventory.holds(&format!("{NAMESPACE}_{}_{group}_{kind}", object.name))
+    !is_settled || kustomization.status.inventory.contains(&format!("{NAMESPACE}_{}_{group}_{kind}", object.name))
 }
 
 #[cfg(test)]
@@ -122,7 +127,7 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}})).unwrap()
     }
 
-    /// Two controllers of Git, and the root that applied these objects.
+    /// Two controllers adopted by Git, and the root Kustomization with this inventory.
     fn observation(ready: &str, inventory: &[&str]) -> Observation {
         let entries: Vec<_> = inventory.iter().map(|id| json!({"id": id, "v": "v1"})).collect();
         let root = json!({
@@ -145,7 +150,7 @@ mod tests {
         ["flux-system_helm-controller_apps_Deployment", "flux-system_source-controller_apps_Deployment"];
 
     #[test]
-    fn before_adoption_it_is_what_is_asked_for() {
+    fn requested_version_is_installed_before_adoption() {
         let mut input = fixture::input();
         let ours = [controller("source-controller", &json!({VERSION_LABEL: "v2.9.5"}))];
         assert_eq!(desired_install(&input, &[]).unwrap().version, Version::NEWEST);
@@ -153,11 +158,11 @@ mod tests {
         let install = desired_install(&input, &ours).unwrap();
         assert_eq!((install.version, install.only_if_missing), (Version::V2_7_5, false));
         input.installs = None;
-        assert!(desired_install(&input, &ours).is_none(), "left as it is");
+        assert!(desired_install(&input, &ours).is_none(), "left unchanged");
     }
 
     #[test]
-    fn after_adoption_what_git_lacks_goes_with_what_it_has() {
+    fn adopted_version_is_installed_after_adoption() {
         let mut input = fixture::input();
         let at =
             |version| [controller("helm-controller", &json!({})), controller("source-controller", &of_git(version))];
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_of_adoption_is_progress_and_the_end_is_rest() {
+    fn progress_changes_with_each_step_of_adoption_until_complete() {
         let of = |observed: &Observation, complete| progress(observed, &Handover { progress: 0, complete });
         let all = observation("True", &BOTH);
         let mut none = observation("True", &[]);
@@ -188,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn git_owns_what_it_has_adopted_and_has_still() {
+    fn git_owns_what_it_has_adopted_and_still_contains() {
         assert!(is_owned_by_git(&observation("True", &BOTH)));
         assert!(!is_owned_by_git(&observation("True", &BOTH[..1])));
-        // On its way or failing, the inventory is that of before, or none yet.
+        // In progress or failing: the inventory is outdated or empty.
         assert!(is_owned_by_git(&observation("False", &[])));
         let mut without_root = observation("True", &BOTH);
         without_root.kustomizations.clear();
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_told_who_owns_what() {
+    fn ownership_notes_are_reported() {
         let mut input = fixture::input();
         assert_eq!(describe_ownership(&observation("True", &BOTH), &input), None);
         input.version = Some(Version::V2_9_5);
@@ -208,7 +213,7 @@ mod tests {
         input.version = Some(Version::V2_7_5);
         insta::assert_snapshot!(describe_ownership(&observation("True", &BOTH), &input).unwrap(), @"spec.gitops.flux.version v2.7.5 has no effect: Git owns Flux here, at v2.9.5");
         let note = |inventory| describe_ownership(&observation("True", inventory), &fixture::input()).unwrap();
-        insta::assert_snapshot!(note(&BOTH[1..]), @"Deployment flux-system/helm-controller is no longer in Git and stays as it is; without its label kustomize.toolkit.fluxcd.io/name it is Keelson's again");
-        insta::assert_snapshot!(note(&[]), @"Deployment flux-system/helm-controller and 1 more are no longer in Git and stay as they are; without the label kustomize.toolkit.fluxcd.io/name they are Keelson's again");
+        insta::assert_snapshot!(note(&BOTH[1..]), @"Deployment flux-system/helm-controller is no longer in Git and stays unchanged; remove its label kustomize.toolkit.fluxcd.io/name to let Keelson manage it again");
+        insta::assert_snapshot!(note(&[]), @"Deployment flux-system/helm-controller and 1 more are no longer in Git and stay unchanged; remove their label kustomize.toolkit.fluxcd.io/name to let Keelson manage them again");
     }
 }

@@ -1,7 +1,7 @@
-//! Reads what the agent says of itself and of what it applies.
+//! Reads the state of Flux and of the objects it applies.
 //!
-//! May not enter: judgement, that is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each object only the
-//! few fields that the roll-up needs are kept.
+//! May not enter: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
+//! object only the fields for the roll-up are kept.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::gitops::object::{collection, or_default};
 
 const PAGE: u32 = 200;
 
-/// All that the roll-up looks at.
+/// Everything that the roll-up needs.
 #[derive(Debug, Default)]
 pub struct Observation {
     pub source: Option<FluxObject>,
@@ -32,16 +32,16 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Whether anything is from Flux's own source of that kind.
+    /// Whether any object uses Flux's own source of that kind.
     pub fn is_referred_to(&self, kind: &str) -> bool {
         self.kustomizations.iter().chain(&self.helm_releases).any(|object| object.is_from(kind))
     }
 }
 
-/// What sources, Kustomizations and HelmReleases have in common, as far as it is looked at.
+/// The fields that sources, Kustomizations and HelmReleases share.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct FluxObject {
-    /// Only what is read by its name says it; items of a list do not.
+    /// Empty for items of a list, which carry no kind.
     #[serde(default, deserialize_with = "truncated")]
     pub kind: String,
     #[serde(default, deserialize_with = "or_default")]
@@ -75,7 +75,7 @@ pub struct Spec {
     pub chart: Option<Chart>,
 }
 
-/// The source that a Kustomization or a chart is from; in its own namespace where none is named.
+/// The source of a Kustomization or a chart; an empty namespace means the object's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct SourceRef {
@@ -102,13 +102,13 @@ pub struct ChartSpec {
 }
 
 impl FluxObject {
-    /// The source it is from.
+    /// Its source.
     pub fn source_ref(&self) -> Option<&SourceRef> {
         let of_chart = || self.spec.chart.as_ref()?.spec.source_ref.as_ref();
         self.spec.source_ref.as_ref().or_else(of_chart)
     }
 
-    /// Whether it is from Flux's own source of that kind.
+    /// Whether its source is Flux's own one of that kind.
     pub fn is_from(&self, kind: &str) -> bool {
         self.source_ref().is_some_and(|source| {
             let namespace = if source.namespace.is_empty() { &self.metadata.namespace } else { &source.namespace };
@@ -128,7 +128,7 @@ pub struct Status {
     pub last_attempted_revision: Option<String>,
     #[serde(deserialize_with = "truncated_or_none")]
     pub last_applied_revision: Option<String>,
-    /// What it keeps in the cluster.
+    /// The objects that it applied.
     #[serde(deserialize_with = "or_default")]
     pub inventory: Inventory,
 }
@@ -173,7 +173,7 @@ pub struct ControllerStatus {
 }
 
 impl Controller {
-    /// Why no pod of it is ready, as far as the cluster says.
+    /// Why it has no ready pod, from its conditions.
     pub fn unready_reason(&self) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.status == "False" && !condition.message.is_empty())
     }
@@ -182,7 +182,7 @@ impl Controller {
         self.status.ready_replicas > 0
     }
 
-    /// Since when there has been no ready pod of it.
+    /// Since when it has had no ready pod.
     pub fn unready_since(&self) -> Option<jiff::Timestamp> {
         let available = self.status.conditions.iter().find(|condition| condition.kind == "Available")?;
         available.last_transition_time.filter(|_| available.status == "False" && !self.is_ready())
@@ -207,8 +207,8 @@ fn size_of_conditions(conditions: &[Condition]) -> usize {
     conditions.iter().map(|condition| size_of::<Condition>() + condition.message.len() + condition.reason.len()).sum()
 }
 
-/// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,
-/// which Git may have exchanged; `default_source` while there is no root.
+/// Reads everything. A kind that is not served (of an omitted component) has no objects. The source is the one that the
+/// root Kustomization names, which Git may have replaced, or `default_source` while there is no root.
 pub async fn observe(client: &Client, default_source: (&str, &str)) -> Result<Observation, CallError> {
     let all = ListParams::default();
     let (kustomizations, helm_releases, controllers): (Vec<FluxObject>, _, _) = tokio::try_join!(
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_no_controller_has_looked_at_is_read() {
+    fn object_without_status_is_parsed() {
         let found: FluxObject =
             serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {}}"#).unwrap();
         assert_eq!(found.metadata.name, "a");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_and_a_kustomization_say_where_they_are_from() {
+    fn source_of_charts_and_kustomizations_is_recognized() {
         let of = |body: &str| serde_json::from_str::<FluxObject>(body).unwrap();
         let source = r#"{"kind": "GitRepository", "name": "flux-system", "namespace": "flux-system"}"#;
         let chart = of(&format!(
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_writes_for_nothing_is_nothing() {
+    fn null_is_read_as_empty() {
         let found: FluxObject =
             serde_json::from_str(r#"{"metadata": {}, "spec": null, "status": {"conditions": null}}"#).unwrap();
         assert!(found.status.conditions.is_empty());

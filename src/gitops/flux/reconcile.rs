@@ -1,6 +1,6 @@
-//! One pass over Flux in one cluster: apply what is missing, read how it fares, say when to look again.
+//! One reconcile of Flux in one cluster: applies what is missing, reads the state, and returns when to requeue.
 //!
-//! May not enter: waiting. What takes time is looked at again. I/O: by `apply` and `observe`.
+//! May not enter: waiting; the caller requeues. I/O: by `apply` and `observe`.
 
 use std::time::{Duration, Instant};
 
@@ -26,11 +26,12 @@ use crate::gitops::sync_outcome::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, lock};
 
-/// Flux's own annotation for "reconcile now", and who sets it: not the manager of what is applied, which lets go of what Git adopts.
+/// Flux's annotation that requests a reconcile, and its field manager: not that of applied objects, whose fields are
+/// released.
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 const REQUEST_MANAGER: &str = "keelson-asks";
 
-/// Brings Flux to what `input` says and reads how it fares.
+/// Reconciles Flux with `input` and reads its state.
 pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
     let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
@@ -45,7 +46,7 @@ pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsO
     }
     let permanent = sync::permanent_objects(input);
     apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
-    // The source before what refers to it: kustomize-controller calls a missing source a failure.
+    // The source before the Kustomization: kustomize-controller reports a missing source as a failure.
     for seed in seeds_to_apply(workload, input).await? {
         apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::MARKER), &mut applied).await?;
     }
@@ -75,7 +76,7 @@ pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsO
     Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
 }
 
-/// Asks Flux to try again now: what failed for want of the right credentials is otherwise tried after pauses that have grown.
+/// Requests a reconcile by Flux after a change of credentials, which would otherwise wait for Flux's backoff.
 async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
     let parameters = PatchParams { field_manager: Some(REQUEST_MANAGER.into()), ..PatchParams::default() };
     let asked = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
@@ -84,7 +85,7 @@ async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(),
             .patch_metadata(NAME, &parameters, &Patch::Merge(&asked))
             .map_err(kube::Error::BuildRequest)?;
         let answer = answer::send(&workload.client, request).await;
-        // What is not there, or not to be changed, is tried in its own time.
+        // An object that does not exist or cannot be patched is reconciled at its interval.
         if let Err(error @ CallError::Unreachable(_)) = answer {
             return Err(error);
         }
@@ -92,7 +93,7 @@ async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(),
     Ok(())
 }
 
-/// The sync objects. Once Git has the root, it says what the root is from: a source that it has exchanged is not made again.
+/// The sync objects. If Git has adopted the root and replaced its source, the original source is not created again.
 async fn seeds_to_apply(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
     let [source, root] = sync::seed_objects(input);
     let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
@@ -102,12 +103,13 @@ async fn seeds_to_apply(workload: &Workload, input: &FluxInput) -> Result<Vec<Ob
     Ok(vec![source, root])
 }
 
-/// Whether Git has the root, and it is from something else than Flux's source of that kind.
+/// Whether Git has adopted the root and uses another source than Flux's of that kind.
 fn is_source_replaced(root: &FluxObject, kind: &str) -> bool {
     sync::is_adopted(&root.metadata.labels) && !root.is_from(kind)
 }
 
-/// Deletes the source that we made when the spec asked for one of the other kind, once nothing in the cluster refers to it.
+/// Deletes Keelson's source of the other kind, which the spec selected before, once nothing in the cluster refers to
+/// it.
 async fn delete_other_source(
     workload: &Workload,
     input: &FluxInput,
@@ -124,7 +126,8 @@ async fn delete_other_source(
     Ok(deleted.then_some(other))
 }
 
-/// Whether Git has adopted more of the agent since the manifests were looked at; then they are looked at again, to let go of it.
+/// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release
+/// it.
 fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
     let mut memory = lock(&workload.memory);
     let progress = progress(observed, &memory.handover);
@@ -153,7 +156,7 @@ fn installing_outcome(wanted: &manifests::Install<'_>, applied: Results, missing
     }
 }
 
-/// A controller that someone deleted is put back now, not when everything is applied again anyway.
+/// A deleted controller is restored at once, not only when everything is applied again.
 fn lacks_a_controller(observed: &Observation, input: &FluxInput) -> bool {
     input
         .components
@@ -174,7 +177,7 @@ mod tests {
     use crate::gitops::flux::input::Component;
 
     #[test]
-    fn a_deleted_controller_is_missed() {
+    fn deleted_controller_is_detected() {
         let controllers = Component::ALL.map(|component| {
             serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
         });
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_looked_at_often_while_under_way_and_rarely_at_rest() {
+    fn requeue_is_short_while_in_progress_and_long_when_ready() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
         let aged = |seconds: i64| {
             let mut source = FluxObject::default();
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_asked_more_often_is_looked_at_more_often() {
+    fn requeue_follows_a_short_source_interval() {
         let mut input = fixture::input();
         input.source.interval = Duration::from_secs(15);
         let ready = Verdict { ready: true, reason: Reason::Available, message: String::new() };

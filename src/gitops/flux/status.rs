@@ -1,4 +1,4 @@
-//! The roll-up: what was seen in the workload cluster as `status.gitops`.
+//! The roll-up: the observation of the workload cluster as `status.gitops`.
 //!
 //! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
 
@@ -16,7 +16,7 @@ use crate::gitops::roll_up::{Counted, Health, count, short_revision};
 pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 impl FluxObject {
-    /// Suspended outranks all else: who suspends knows why. Waiting for a dependency is not failing; the dependency may be.
+    /// Suspension takes precedence. An object that waits for a dependency does not fail; the dependency may.
     pub fn health(&self) -> Health {
         if self.spec.suspend {
             return Health::Suspended;
@@ -48,13 +48,14 @@ impl FluxObject {
     }
 }
 
-/// What kustomize-controller calls failed, but is only early: a dependency, or a source that is still being fetched.
+/// Conditions that kustomize-controller reports as failed but that only wait: for a dependency, or for a source to be
+/// fetched.
 fn is_waiting(ready: &Condition) -> bool {
     ready.reason == "DependencyNotReady"
         || (ready.reason == "ArtifactFailed" && ready.message.contains("artifact not found, retrying"))
 }
 
-/// The status of the agent, reached at `now`, which is to have the components `wanted`.
+/// The status of the agent with the desired components `wanted`, observed at `now`.
 pub fn roll_up(observed: &Observation, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
     let Observation { source, kustomizations, helm_releases, controllers } = observed;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
@@ -89,7 +90,7 @@ pub fn roll_up(observed: &Observation, wanted: &BTreeSet<Component>, now: jiff::
     }
 }
 
-/// What runs, and what should.
+/// The running components, and desired ones that are missing.
 fn components(controllers: &[Controller], wanted: &BTreeSet<Component>) -> Vec<GitOpsComponent> {
     let found = controllers.iter().map(|controller| {
         let why =
@@ -114,7 +115,7 @@ fn inventory(objects: &[FluxObject]) -> i64 {
     i64::try_from(counts.sum::<usize>()).unwrap_or(i64::MAX)
 }
 
-/// The revision a source shows.
+/// The revision that a source has fetched.
 pub fn revision(source: &FluxObject) -> Option<&str> {
     source.status.artifact.as_ref().map(|artifact| artifact.revision.as_str()).filter(|revision| !revision.is_empty())
 }
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_has_its_health() {
+    fn conditions_are_mapped_to_health() {
         let failing = |reason: &str| Health::Failing { reason: reason.into(), message: "m".into() };
         for (suspend, ready, health) in [
             (false, None, Health::Waiting),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_stalled_fails_while_it_still_says_unknown() {
+    fn stalled_object_fails_while_ready_is_unknown() {
         let mut stalled = object("a", false, Some(("Unknown", "Progressing", "m")));
         stalled.status.conditions.push(Condition {
             kind: "Stalled".into(),
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_a_cluster_with_something_of_everything() {
+    fn status_of_a_cluster_with_every_health() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
         insta::assert_yaml_snapshot!(roll_up(
             &observation(),
@@ -209,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cluster_has_a_status_too() {
+    fn status_of_an_empty_cluster() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
         insta::assert_yaml_snapshot!(roll_up(&Observation::default(), &BTreeSet::new(), now));
     }
 
     #[test]
-    fn the_agent_is_adopted_when_every_controller_is() {
+    fn agent_is_adopted_when_every_controller_is() {
         let label = ("kustomize.toolkit.fluxcd.io/name".to_owned(), "flux-system".to_owned());
         let mut observed = observation();
         observed.controllers.push(observed.controllers[0].clone());
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_bounded_whatever_fails() {
+    fn size_is_bounded_whatever_fails() {
         let long = "x".repeat(20_000);
         let many: Vec<_> =
             (0..1000).map(|n| object(&format!("app-{n:04}"), false, Some(("False", "BuildFailed", &long)))).collect();

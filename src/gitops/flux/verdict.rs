@@ -1,4 +1,4 @@
-//! The GitOpsReady condition: has the agent applied the revision it last saw, and if not, what is in the way.
+//! The GitOpsReady condition: whether Flux has applied the newest revision, and if not, why.
 //!
 //! May not enter: clients and clocks. Pure.
 
@@ -12,7 +12,7 @@ use crate::gitops::error::NotApplied;
 use crate::gitops::roll_up::{Health, short_revision};
 use crate::gitops::verdict::Verdict;
 
-/// Judges what was seen; `not_applied` is what the API server did not take from us.
+/// Evaluates the observation; `not_applied` are the objects that could not be applied.
 pub fn verdict(observed: &Observation, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
@@ -25,7 +25,7 @@ pub fn verdict(observed: &Observation, not_applied: &[NotApplied], now: Timestam
     let (Some(source), Some(root)) = (&observed.source, root) else {
         return Verdict::not_ready(
             Reason::Creating,
-            format!("source and Kustomization {NAMESPACE}/{NAME} are not there yet"),
+            format!("source and Kustomization {NAMESPACE}/{NAME} do not exist yet"),
         );
     };
     let wanted = match judge_source(observed, source) {
@@ -34,15 +34,15 @@ pub fn verdict(observed: &Observation, not_applied: &[NotApplied], now: Timestam
     };
     let verdict = judge_root(observed, root, wanted);
     match describe_stopped_controller(observed, now).filter(|_| verdict.ready) {
-        Some(describe_unready_controller) => Verdict::not_ready(
+        Some(stopped) => Verdict::not_ready(
             Reason::SyncFailed,
-            format!("{}, but nothing follows Git{describe_unready_controller}", verdict.message),
+            format!("{}, but new commits are not applied{stopped}", verdict.message),
         ),
         None => verdict,
     }
 }
 
-/// What was applied may be old when a controller that looks at Git has not run for a while: then that is said.
+/// A controller that has not been ready for five minutes: without it the applied revision may be outdated.
 fn describe_stopped_controller(observed: &Observation, now: Timestamp) -> Option<String> {
     const A_WHILE: SignedDuration = SignedDuration::from_mins(5);
     let needed = [Component::SourceController, Component::KustomizeController].map(Component::as_str);
@@ -53,12 +53,12 @@ fn describe_stopped_controller(observed: &Observation, now: Timestamp) -> Option
     Some(describe_unready_controller(observed, &stopped.metadata.name))
 }
 
-/// The revision the source shows for its present spec.
+/// The revision that the source has fetched for its present spec.
 fn judge_source<'a>(observed: &Observation, source: &'a FluxObject) -> Result<&'a str, Verdict> {
     let name = format!("{} {NAMESPACE}/{NAME}", source.kind);
     let url = source.spec.url.as_deref().unwrap_or("its URL");
     match source.health() {
-        // A condition about an older spec says nothing of this one.
+        // A condition about an older generation does not count.
         Health::Failing { reason, message } if is_current(source) => {
             Err(Verdict::not_ready(Reason::SyncFailed, format!("{name}: {reason}: {message}")))
         }
@@ -81,7 +81,7 @@ fn judge_source<'a>(observed: &Observation, source: &'a FluxObject) -> Result<&'
 fn judge_root(observed: &Observation, root: &FluxObject, wanted: &str) -> Verdict {
     let name = format!("Kustomization {NAMESPACE}/{NAME}");
     let applied = root.status.last_applied_revision.as_deref();
-    let so_far = applied.map_or_else(
+    let progress = applied.map_or_else(
         || "nothing applied so far".to_owned(),
         |revision| format!("{} is applied", short_revision(revision)),
     );
@@ -89,11 +89,11 @@ fn judge_root(observed: &Observation, root: &FluxObject, wanted: &str) -> Verdic
     match root.health() {
         Health::Failing { reason, message } if is_current(root) => Verdict::not_ready(
             Reason::SyncFailed,
-            format!("{name} at {}: {reason}: {message} ({so_far})", short_revision(wanted)),
+            format!("{name} at {}: {reason}: {message} ({progress})", short_revision(wanted)),
         ),
         Health::Suspended if !up_to_date => Verdict::not_ready(
             Reason::Suspended,
-            format!("{name} is suspended and does not follow {} ({so_far})", short_revision(wanted)),
+            format!("{name} is suspended and does not follow {} ({progress})", short_revision(wanted)),
         ),
         health if up_to_date => {
             let suspended = if health == Health::Suspended { "; suspended" } else { "" };
@@ -103,7 +103,7 @@ fn judge_root(observed: &Observation, root: &FluxObject, wanted: &str) -> Verdic
             let why = root.condition("Ready").filter(|ready| ready.status == "False" && is_current(root));
             let why = why.map(|ready| format!(": {}", ready.message)).unwrap_or_default();
             Verdict::waiting(format!(
-                "{name}: applying {}{why} ({so_far}){}",
+                "{name}: applying {}{why} ({progress}){}",
                 short_revision(wanted),
                 describe_unready_controller(observed, "kustomize-controller")
             ))
@@ -111,13 +111,13 @@ fn judge_root(observed: &Observation, root: &FluxObject, wanted: &str) -> Verdic
     }
 }
 
-/// Whether the Ready condition is about the spec as it is now.
+/// Whether the Ready condition is about the present generation.
 fn is_current(object: &FluxObject) -> bool {
     let generation = object.condition("Ready").map_or(0, |ready| ready.observed_generation);
     generation.max(object.status.observed_generation) >= object.metadata.generation
 }
 
-/// Which controller is not running, for one that is waited for.
+/// Why a needed controller is not ready, if so.
 fn describe_unready_controller(observed: &Observation, controller: &str) -> String {
     let Some(deployment) = observed.controllers.iter().find(|deployment| deployment.metadata.name == controller) else {
         return format!("; Deployment {NAMESPACE}/{controller} is missing");
@@ -129,7 +129,7 @@ fn describe_unready_controller(observed: &Observation, controller: &str) -> Stri
     format!("; Deployment {NAMESPACE}/{controller} has no ready pod{why}")
 }
 
-/// A word on what fails below the root: the revision is applied, but not everything works.
+/// A note on failing objects: the revision is applied, but not everything works.
 fn describe_failures(observed: &Observation) -> String {
     let below = observed.kustomizations.iter().map(|object| ("Kustomization", object));
     let below = below.chain(observed.helm_releases.iter().map(|object| ("HelmRelease", object)));
