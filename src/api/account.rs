@@ -27,7 +27,7 @@ pub const DEFAULT_ACCOUNT: &str = "default";
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether everything asked for is there"
+        description = "Whether everything in the spec exists and is ready"
     ),
     printcolumn(
         name = "Status",
@@ -39,13 +39,13 @@ pub const DEFAULT_ACCOUNT: &str = "default";
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
-        description = "Time since the object was made"
+        description = "Time since the object was created"
     ),
     printcolumn(
         name = "Role",
         type_ = "string",
         json_path = ".spec.roleArn",
-        description = "Role that is assumed",
+        description = "Role to assume",
         priority = 1
     ),
     derive = "PartialEq",
@@ -60,7 +60,7 @@ pub struct AwsAccountSpec {
     /// The account's 12 digits; checked with GetCallerIdentity before anything is written.
     #[schemars(length(max = 12))]
     #[x_kube(validation = rules::account_id())]
-    #[x_kube(validation = rules::fixed("the account cannot change: clusters were made in it; make another AwsAccount for another account"))]
+    #[x_kube(validation = rules::immutable("the account cannot change, as clusters were created in it: create another AwsAccount for another account"))]
     pub account_id: String,
     /// ARN of the IAM role that is assumed with the operator's own credentials; absent: those are used as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,16 +135,16 @@ pub struct AwsAccountSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::enforced_tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_apart())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_differ_beyond_case())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub enforced_tags: BTreeMap<String, String>,
     /// Tags on everything made in the account; an object's own tags win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_apart())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_differ_beyond_case())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }

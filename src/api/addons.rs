@@ -19,12 +19,12 @@ pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-
 pub struct Addon {
     /// Name in EKS, such as `vpc-cni`. The add-on's key.
     #[schemars(length(min = 1, max = 100))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub name: String,
     /// `Default` (EKS's default for the cluster's version), `Latest` (the newest that fits it) or an exact version.
     #[serde(default = "default_version")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub version: String,
     /// The add-on's own settings, as `aws eks describe-addon-configuration` shows them; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct FargateProfile {
     pub name: String,
     /// Which Pods run on Fargate: those that match any selector. Immutable: make a profile under a new name instead.
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
-    #[x_kube(validation = rules::fixed("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
+    #[x_kube(validation = rules::immutable("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
     pub selectors: Vec<FargateSelector>,
 }
 

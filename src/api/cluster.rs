@@ -30,29 +30,29 @@ use super::version::{InvalidVersion, KubernetesVersion};
     category = "keelson",
     namespaced,
     selectable = ".spec.accountRef.name",
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything asked for is there"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything in the spec exists and is ready"),
     printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Reason of the Ready condition"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the control plane"),
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.version", description = "Version to reach"),
-    printcolumn(name = "GitOps", type_ = "string", json_path = ".status.gitops.revision", description = "Revision applied last, short"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.version", description = "Desired version"),
+    printcolumn(name = "GitOps", type_ = "string", json_path = ".status.gitops.revision", description = "Last applied revision, short"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was created"),
     printcolumn(name = "Region", type_ = "string", json_path = ".spec.region", description = "AWS region", priority = 1),
     printcolumn(name = "Account", type_ = "string", json_path = ".status.accountId", description = "AWS account", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", description = "Address of the Kubernetes API", priority = 1),
     validation = rules::cluster_name_fits_eks(),
-    validation = rules::cluster_name_fixed(),
+    validation = rules::cluster_name_immutable(),
     validation = rules::cluster_version_not_lowered(),
     validation = rules::cluster_rollback_by_one(),
     derive = "PartialEq",
     status = "EksClusterStatus",
     doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
 )]
-#[x_kube(validation = rules::account_fixed())]
-#[x_kube(validation = rules::fixed_member("roleArn", "the cluster's role cannot change: put the old value back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+#[x_kube(validation = rules::account_immutable())]
+#[x_kube(validation = rules::immutable_member("roleArn", "the cluster's role cannot change: put the old value back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[x_kube(validation = rules::encryption_only_added())]
 #[x_kube(validation = rules::key_in_region())]
 #[x_kube(validation = rules::zones_in_region())]
-#[x_kube(validation = rules::services_apart_from_vpc())]
+#[x_kube(validation = rules::service_cidr_outside_vpc())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount it is made in; absent: the AwsAccount named `default`. Immutable.
@@ -61,7 +61,7 @@ pub struct EksClusterSpec {
     /// AWS region. Immutable.
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::region())]
-    #[x_kube(validation = rules::fixed("the region cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+    #[x_kube(validation = rules::immutable("the region cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub region: String,
     /// Name in EKS; absent: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,8 +77,8 @@ pub struct EksClusterSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_apart())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_differ_beyond_case())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 
@@ -112,7 +112,7 @@ pub struct EksClusterSpec {
     /// Control plane logs sent to CloudWatch, such as `api`, `audit`, `authenticator`; `[]`: none; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::aws_words())]
+    #[x_kube(validation = rules::aws_names())]
     pub logging: Option<Vec<String>>,
     /// Encrypts Kubernetes Secrets with a KMS key of your own. Can be added, never changed or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,7 +144,7 @@ pub struct EksClusterSpec {
     #[serde(default)]
     pub access: Access,
     /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA); `false` deletes the one that Keelson made.
-    #[serde(default = "schema::yes")]
+    #[serde(default = "schema::default_true")]
     pub oidc_provider: bool,
     /// IAM roles of service accounts, by EKS Pod Identity. One that Keelson made and that is no longer listed is deleted; those
     /// made by others are left alone.
@@ -205,7 +205,7 @@ impl EksCluster {
 #[serde(rename_all = "camelCase")]
 pub struct EndpointAccess {
     /// From the internet, limited to `publicCidrs`.
-    #[serde(default = "schema::yes")]
+    #[serde(default = "schema::default_true")]
     pub public: bool,
     /// Ranges the public endpoint answers to; at most 40.
     #[serde(default = "anywhere")]
@@ -215,7 +215,7 @@ pub struct EndpointAccess {
     #[x_kube(validation = rules::unique())]
     pub public_cidrs: Vec<String>,
     /// From inside the VPC.
-    #[serde(default = "schema::yes")]
+    #[serde(default = "schema::default_true")]
     pub private: bool,
 }
 
@@ -252,7 +252,7 @@ pub enum SupportType {
 pub struct ControlPlaneScaling {
     /// Tier, as EKS names them, such as `standard` or `tier-xl`.
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub tier: String,
 }
 
@@ -263,6 +263,6 @@ pub struct AutoMode {
     /// Built-in node pools, such as `general-purpose` and `system`.
     #[serde(default)]
     #[schemars(length(max = 10), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::aws_words())]
+    #[x_kube(validation = rules::aws_names())]
     pub node_pools: Vec<String>,
 }

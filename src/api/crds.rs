@@ -12,13 +12,13 @@ const HEADER: &str = "# Generated from src/api by `keelson crds`: do not edit.\n
 /// The definitions of all kinds, in the order in which their files sort.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut found = vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd(), PlanApproval::crd()];
-    found.iter_mut().for_each(not_looked_at_yet);
+    found.iter_mut().for_each(set_default_status);
     found
 }
 
 /// An object that no operator has looked at has a status of a generation that never was: kstatus, and with it every health
 /// check of Flux, takes a kind without any status for one that is as asked.
-fn not_looked_at_yet(crd: &mut CustomResourceDefinition) {
+fn set_default_status(crd: &mut CustomResourceDefinition) {
     for version in &mut crd.spec.versions {
         let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         if let Some(status) = schema.and_then(|root| root.properties.as_mut()?.get_mut("status")) {

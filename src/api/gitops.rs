@@ -97,7 +97,7 @@ pub struct Flux {
     #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
     /// Deletes from the cluster what disappears from the path.
-    #[serde(default = "schema::yes")]
+    #[serde(default = "schema::default_true")]
     pub prune: bool,
     /// Decrypts Secrets kept in the source; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,7 +105,7 @@ pub struct Flux {
     /// Keeps a ConfigMap `keelson-cluster-facts` in the cluster and substitutes it into the manifests: CLUSTER_NAME, AWS_REGION,
     /// AWS_ACCOUNT_ID, VPC_ID, PRIVATE_SUBNET_IDS, PUBLIC_SUBNET_IDS, OIDC_ISSUER, OIDC_PROVIDER_ARN, CLUSTER_ENDPOINT,
     /// CLUSTER_SECURITY_GROUP_ID, NODE_ROLE_ARN, KUBERNETES_VERSION.
-    #[serde(default = "schema::yes")]
+    #[serde(default = "schema::default_true")]
     pub facts: bool,
 }
 
@@ -122,7 +122,7 @@ pub struct ArgoCd {
     #[serde(default = "argocd_namespace")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::namespace_name())]
-    #[x_kube(validation = rules::fixed("the namespace of Argo CD cannot change: put the old one back"))]
+    #[x_kube(validation = rules::immutable("the namespace of Argo CD cannot change: put the old one back"))]
     pub namespace: String,
     /// What is followed.
     pub source: Source,
@@ -138,7 +138,7 @@ pub struct ArgoCd {
 pub struct Decryption {
     /// What decrypts: `sops`.
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub provider: String,
     /// Secret in this namespace with the keys; copied into the cluster, and kept in step. Absent: the agent's own cloud identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]

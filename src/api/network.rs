@@ -13,7 +13,7 @@ use super::schema;
 /// Exactly one of `vpc`, `existing`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::exactly_one_of(&["vpc", "existing"]))]
-#[x_kube(validation = rules::network_kind_fixed())]
+#[x_kube(validation = rules::network_kind_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
     /// A VPC made for this cluster and deleted with it. What is left out has its default.
@@ -51,7 +51,7 @@ impl Default for Network {
 /// A VPC of the cluster's own.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::zones_or_count())]
-#[x_kube(validation = rules::zones_fixed())]
+#[x_kube(validation = rules::zones_immutable())]
 #[x_kube(validation = rules::nat_needs_public_subnets())]
 #[serde(rename_all = "camelCase")]
 pub struct Vpc {
@@ -59,7 +59,7 @@ pub struct Vpc {
     #[serde(default = "default_cidr")]
     #[schemars(length(max = 18))]
     #[x_kube(validation = rules::vpc_cidr())]
-    #[x_kube(validation = rules::fixed("the VPC's range cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+    #[x_kube(validation = rules::immutable("the VPC's range cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub cidr: String,
     /// How many availability zones get subnets, 2 to 6. Not used when `zones` names them. Immutable.
     #[serde(default = "default_zone_count")]
@@ -78,14 +78,14 @@ pub struct Vpc {
     #[serde(default)]
     pub nat: Nat,
     /// Makes public subnets, for load balancers, NAT gateways and public nodes. Can be turned on later, not off.
-    #[serde(default = "schema::yes")]
-    #[x_kube(validation = rules::public_subnets_stay())]
+    #[serde(default = "schema::default_true")]
+    #[x_kube(validation = rules::public_subnets_not_removed())]
     pub public_subnets: bool,
     /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface). One
     /// that Keelson made and that is no longer listed is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::aws_words())]
+    #[x_kube(validation = rules::aws_names())]
     pub endpoints: Vec<String>,
 }
 
@@ -142,7 +142,7 @@ pub enum Nat {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::exactly_one_of(&["subnetIds", "subnetSelector"]))]
 #[x_kube(validation = rules::selector_needs_vpc())]
-#[x_kube(validation = rules::vpc_id_fixed())]
+#[x_kube(validation = rules::vpc_id_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct ExistingNetwork {
     /// The VPC the subnets are in. Needed with `subnetSelector`; with `subnetIds` it is checked. Immutable.
@@ -201,13 +201,13 @@ impl ExistingNetwork {
 /// Addresses inside Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::service_cidr_is_ipv4())]
-#[x_kube(validation = rules::fixed_member("serviceCidr", "the range of Services cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+#[x_kube(validation = rules::immutable_member("serviceCidr", "the range of Services cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesNetwork {
     /// Address family of Pods and Services: `IPv4`, or `IPv6` in an existing network whose subnets have IPv6 ranges, with node
     /// groups whose own role may assign such addresses. Immutable.
     #[serde(default)]
-    #[x_kube(validation = rules::fixed("the address family cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+    #[x_kube(validation = rules::immutable("the address family cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub ip_family: IpFamily,
     /// IPv4 range of Services, a /12 to a /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, apart from the VPC's;
     /// absent: EKS chooses. Immutable.

@@ -25,34 +25,34 @@ use super::version::{InvalidVersion, KubernetesVersion};
     category = "keelson",
     namespaced,
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name", description = "The EksCluster it belongs to"),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything asked for is there"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything in the spec exists and is ready"),
     printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Reason of the Ready condition"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the nodes"),
-    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.replicas", description = "Desired size, as AWS has it"),
-    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Fewest nodes"),
-    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.scaling.max", description = "Most nodes"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.replicas", description = "Desired size in AWS"),
+    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Minimum size"),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.scaling.max", description = "Maximum size"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was created"),
     printcolumn(name = "Types", type_ = "string", json_path = ".spec.instanceTypes", description = "Instance types", priority = 1),
     printcolumn(name = "Capacity", type_ = "string", json_path = ".spec.capacityType", description = "On-demand or spot", priority = 1),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.releaseVersion", description = "AMI release of the nodes", priority = 1),
     validation = rules::node_group_name_fits_eks(),
-    validation = rules::node_group_name_fixed(),
+    validation = rules::node_group_name_immutable(),
     validation = rules::node_group_version_not_lowered(),
-    validation = rules::size_of_an_autoscaler(),
+    validation = rules::size_owned_by_autoscaler(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
-#[x_kube(validation = rules::fixed_member("amiType", "the AMI type cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::fixed_member("diskSizeGiB", "the disk size cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::fixed_member("roleArn", "the nodes' role cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::launch_template_fixed())]
+#[x_kube(validation = rules::immutable_member("amiType", "the AMI type cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::immutable_member("diskSizeGiB", "the disk size cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::immutable_member("roleArn", "the nodes' role cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::launch_template_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupSpec {
     /// The EksCluster it belongs to, in the same namespace. Immutable.
-    #[x_kube(validation = rules::fixed("a node group cannot move to another cluster: put the old one back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("a node group cannot move to another cluster: put the old one back, or create a new NodeGroup with the other value and delete this one"))]
     pub cluster_ref: ClusterReference,
     /// Name in EKS; absent: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,23 +67,23 @@ pub struct NodeGroupSpec {
     /// AMI release: `Latest` (the newest of the version, at each upgrade), an exact one, or `Pinned` (never changed by itself).
     #[serde(default = "latest")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub release_version: String,
     /// AMI type, such as `AL2023_x86_64_STANDARD`; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub ami_type: Option<String>,
     /// EC2 instance types, the first is preferred. Immutable.
     #[serde(default = "default_instance_types")]
     #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::instance_types())]
     #[x_kube(validation = rules::unique())]
-    #[x_kube(validation = rules::fixed("the instance types cannot change: put the old ones back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("the instance types cannot change: put the old ones back, or create a new NodeGroup with the other value and delete this one"))]
     pub instance_types: Vec<String>,
     /// `OnDemand` or `Spot`. Immutable.
     #[serde(default)]
-    #[x_kube(validation = rules::fixed("the capacity type cannot change: put the old one back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("the capacity type cannot change: put the old one back, or create a new NodeGroup with the other value and delete this one"))]
     pub capacity_type: CapacityType,
     /// Size of each node's root volume in GiB; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +94,7 @@ pub struct NodeGroupSpec {
     pub scaling: Scaling,
     /// Where its nodes are: a tier of the cluster's own subnets, narrowed by zones, or subnets by id. Immutable.
     #[serde(default)]
-    #[x_kube(validation = rules::fixed("the subnets cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("the subnets cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
     pub subnets: NodeSubnets,
     /// Kubernetes labels of its nodes; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +138,7 @@ pub struct NodeGroupSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
@@ -195,7 +195,7 @@ pub enum CapacityType {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::min_at_most_max())]
 #[x_kube(validation = rules::desired_in_bounds())]
-#[x_kube(validation = rules::enforced_size_is_named())]
+#[x_kube(validation = rules::enforced_size_is_set())]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
     /// Fewest nodes.

@@ -32,20 +32,20 @@ use super::rules;
         description = "The NodeGroup whose plan it approves"
     ),
     printcolumn(name = "Hash", type_ = "string", json_path = ".spec.hash", description = "Hash of the plan"),
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state", description = "Whether it was used"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state", description = "Used, Stale or Expired"),
     printcolumn(name = "By", type_ = "string", json_path = ".spec.approvedBy", description = "Who approved"),
     printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
-        description = "Time since the object was made"
+        description = "Time since the object was created"
     ),
     derive = "PartialEq",
     status = "PlanApprovalStatus",
     doc = "Approval of one plan of one EksCluster or NodeGroup, used once."
 )]
 #[x_kube(validation = rules::exactly_one_of(&["clusterRef", "nodeGroupRef"]))]
-#[x_kube(validation = rules::fixed("an approval cannot change: make another PlanApproval, and delete this one"))]
+#[x_kube(validation = rules::immutable("an approval cannot change: create another PlanApproval, and delete this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct PlanApprovalSpec {
     /// The EksCluster whose plan is approved, in the same namespace.

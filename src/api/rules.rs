@@ -42,12 +42,12 @@ pub(super) fn unique_names() -> Rule {
 }
 
 /// The field never changes. For fields that are always there, by requirement or default.
-pub(super) fn fixed(what_to_do: &str) -> Rule {
+pub(super) fn immutable(what_to_do: &str) -> Rule {
     refuse("self == oldSelf", what_to_do)
 }
 
 /// The optional member `field` never changes, nor comes, nor goes. For the struct that holds it.
-pub(super) fn fixed_member(field: &str, what_to_do: &str) -> Rule {
+pub(super) fn immutable_member(field: &str, what_to_do: &str) -> Rule {
     refuse(same_member(field), what_to_do).field_path(format!(".{field}"))
 }
 
@@ -90,7 +90,7 @@ pub(super) fn namespace_name() -> Rule {
 pub(super) fn eks_name() -> Rule {
     matches(
         "^[0-9A-Za-z][A-Za-z0-9_-]*$",
-        "must be a name as EKS allows them: letters, digits, '-' and '_', beginning with a letter or digit",
+        "must be a valid EKS name: letters, digits, '-' and '_', beginning with a letter or digit",
     )
 }
 
@@ -108,17 +108,17 @@ pub(super) fn namespace_names() -> Rule {
     )
 }
 
-pub(super) fn aws_word() -> Rule {
+pub(super) fn aws_name() -> Rule {
     matches(
         "^[A-Za-z0-9][A-Za-z0-9._+-]*$",
-        "must be a name as AWS writes them: letters, digits, '.', '_', '+' and '-'",
+        "must be a valid AWS name: letters, digits, '.', '_', '+' and '-'",
     )
 }
 
-pub(super) fn aws_words() -> Rule {
+pub(super) fn aws_names() -> Rule {
     each(
         "^[A-Za-z0-9][A-Za-z0-9._+-]*$",
-        "each entry must be a name as AWS writes them: letters, digits, '.', '_', '+' and '-'",
+        "each entry must be a valid AWS name: letters, digits, '.', '_', '+' and '-'",
     )
 }
 
@@ -254,7 +254,7 @@ pub(super) fn node_group_version_not_lowered() -> Rule {
             versions_compare("oldSelf.status.version", "self.spec.version", ">=")
         ),
         "the version of a node group cannot be lower than the one that its nodes have (status.version): name that or a later one, \
-         or make a new NodeGroup of the lower version and delete this one",
+         or create a new NodeGroup of the lower version and delete this one",
     )
     .field_path(".spec.version")
 }
@@ -294,7 +294,7 @@ pub(super) fn vpc_cidr() -> Rule {
             "{NETWORK_V4} && cidr(self).prefixLength() >= 16 && cidr(self).prefixLength() <= 24 \
              && cidr(self).ip().isGlobalUnicast()"
         ),
-        "must be the IPv4 range of a network from /16 to /24, such as 10.0.0.0/16, with no bits set behind the prefix: the \
+        "must be the IPv4 range of a network from /16 to /24, such as 10.0.0.0/16, with no host bits set: the \
          subnets of all zones are cut from it",
     )
 }
@@ -306,14 +306,14 @@ pub(super) fn service_cidr() -> Rule {
              && ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16'].exists(block, cidr(block).containsCIDR(self))"
         ),
         "must be an IPv4 range from /12 to /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, such as 172.20.0.0/16, with \
-         no bits set behind the prefix",
+         no host bits set",
     )
 }
 
 pub(super) fn public_cidrs() -> Rule {
     rule(
         "self.all(item, isCIDR(item) && cidr(item) == cidr(item).masked())",
-        "each entry must be a range such as 203.0.113.0/24, with no bits set behind the prefix; a single address is \
+        "each entry must be a range such as 203.0.113.0/24, with no host bits set; a single address is \
          203.0.113.7/32",
     )
 }
@@ -334,7 +334,7 @@ pub(super) fn tag_values() -> Rule {
     )
 }
 
-pub(super) fn tag_keys_not_ours() -> Rule {
+pub(super) fn tag_keys_not_reserved() -> Rule {
     refuse(
         "self.all(key, key != 'Name' && !key.startsWith('aws:') && !key.lowerAscii().startsWith('keelson.dev/') \
          && !key.startsWith('kubernetes.io/cluster/') && !key.startsWith('kubernetes.io/role/'))",
@@ -344,10 +344,10 @@ pub(super) fn tag_keys_not_ours() -> Rule {
 }
 
 /// IAM takes `Team` and `team` for the same, and refuses both; EC2 and EKS do not.
-pub(super) fn tag_keys_apart() -> Rule {
+pub(super) fn tag_keys_differ_beyond_case() -> Rule {
     rule(
         "self.all(key, self.all(other, key == other || key.lowerAscii() != other.lowerAscii()))",
-        "two keys differ in upper and lower case only, which IAM takes for the same: leave one of them out",
+        "two keys differ only in case, and IAM treats them as equal: remove one of them",
     )
 }
 
@@ -367,7 +367,7 @@ pub(super) fn label_keys_not_reserved() -> Rule {
     const OPEN: &str = r"^([^/]*\.)?(node|kubelet)\.kubernetes\.io/";
     refuse(
         format!("self.all(key, !key.matches(r'{RESERVED}') || key.matches(r'{OPEN}'))"),
-        "nodes cannot take labels of eks.amazonaws.com, kubernetes.io or k8s.io on themselves, but for node.kubernetes.io and \
+        "nodes cannot set labels of eks.amazonaws.com, kubernetes.io or k8s.io, except node.kubernetes.io and \
          kubelet.kubernetes.io: choose another prefix",
     )
 }

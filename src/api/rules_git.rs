@@ -35,7 +35,7 @@ pub(super) fn oci_url() -> Rule {
 pub(super) fn no_password_in_url() -> Rule {
     rule(
         "!self.matches(r'^[^/]*//[^/@]*:[^/]*@')",
-        "must hold no password or token: put it into a Secret and name that in secretRef",
+        "must not contain a password or token: put it into a Secret and name that in secretRef",
     )
     .reason(Reason::FieldValueForbidden)
 }
@@ -102,7 +102,7 @@ pub(super) fn semver_range() -> Rule {
 }
 
 pub(super) fn commit() -> Rule {
-    matches("^[0-9a-f]{40}([0-9a-f]{24})?$", "must be the whole SHA of a commit: 40 lower case hexadecimal digits")
+    matches("^[0-9a-f]{40}([0-9a-f]{24})?$", "must be the full SHA of a commit: 40 lower case hexadecimal digits")
 }
 
 pub(super) fn oci_tag() -> Rule {
@@ -114,7 +114,7 @@ pub(super) fn oci_digest() -> Rule {
 }
 
 /// An identity in AWS is only asked for where no Secret is named: with both, one would be accepted and ignored.
-pub(super) fn one_login() -> Rule {
+pub(super) fn single_login() -> Rule {
     rule(
         "self.provider == 'generic' || !has(self.secretRef)",
         "a secretRef takes the place of the provider's login: leave secretRef out, or set provider: generic",
@@ -126,7 +126,7 @@ pub(super) fn verified_tag() -> Rule {
     rule(
         "!has(self.verify) || self.verify.mode == 'HEAD' || has(self.ref.tag) || has(self.ref.semver) \
          || (has(self.ref.name) && self.ref.name.startsWith('refs/tags/'))",
-        "only a tag that is followed can be verified: set mode: HEAD, or follow a tag (ref.tag, ref.semver or ref.name refs/tags/...)",
+        "this mode verifies a tag: set mode: HEAD, or select a tag (ref.tag, ref.semver or ref.name refs/tags/...)",
     )
     .field_path(".verify")
 }
@@ -136,11 +136,11 @@ pub(super) fn signature_provider() -> Rule {
 }
 
 /// Keyless and without an identity, anybody's signature would do.
-pub(super) fn whose_signature() -> Rule {
+pub(super) fn trusted_signers() -> Rule {
     let identities = "has(self.matchOIDCIdentity) && self.matchOIDCIdentity.size() > 0";
     rule(
         format!("has(self.secretRef) != ({identities}) && (self.provider == 'cosign' || has(self.secretRef))"),
-        "must say whose signatures count: secretRef with their keys, or, for cosign without keys, matchOIDCIdentity; not both",
+        "must name the trusted signers: secretRef with their keys or, for keyless cosign, matchOIDCIdentity; not both",
     )
 }
 

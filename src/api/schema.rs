@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 /// Default of booleans that are on.
-pub(super) fn yes() -> bool {
+pub(super) fn default_true() -> bool {
     true
 }
 

@@ -66,7 +66,7 @@ pub enum SecretNotPermitted {
     },
     /// Nobody opted in.
     #[error(
-        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not copied into a cluster: whoever owns it runs kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
+        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not copied into a cluster: to allow it, run kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
     )]
     NotLabelled {
         /// Its namespace.
@@ -78,7 +78,7 @@ pub enum SecretNotPermitted {
     },
     /// Its owner allows something else.
     #[error(
-        "Secret {namespace}/{name} may be used for {label:?} only (its label {USE_LABEL}) and not for {wanted}: name another one, or whoever owns it runs kubectl label secret {name} --namespace={namespace} --overwrite {USE_LABEL}={all}"
+        "Secret {namespace}/{name} may be used for {label:?} only (its label {USE_LABEL}) and not for {wanted}: name another one, or run kubectl label secret {name} --namespace={namespace} --overwrite {USE_LABEL}={all}"
     )]
     OtherUse {
         /// Its namespace.

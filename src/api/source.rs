@@ -171,7 +171,7 @@ impl GitRef {
 
 /// An OCI artifact, and which version of it is followed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules_git::one_login())]
+#[x_kube(validation = rules_git::single_login())]
 #[serde(rename_all = "camelCase")]
 pub struct OciSource {
     /// Address of the artifact, oci://, without a tag.
@@ -186,7 +186,7 @@ pub struct OciSource {
     /// given to Flux by EKS Pod Identity (needs the add-on `eks-pod-identity-agent`, or Auto Mode).
     #[serde(default = "generic")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub provider: String,
     /// How often the registry is asked for something new, such as `1m`.
     #[serde(default = "one_minute")]
@@ -210,7 +210,7 @@ pub struct OciSource {
 
 /// Which signatures of an OCI artifact are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules_git::whose_signature())]
+#[x_kube(validation = rules_git::trusted_signers())]
 #[serde(rename_all = "camelCase")]
 pub struct OciVerification {
     /// What the signatures are made with: `cosign` or `notation`.

@@ -181,11 +181,11 @@ pub struct DeletionStatus {
 }
 
 impl DeletionStatus {
-    /// What a deletion does that began, and whose policy is `asked` now: it may retain more than was agreed to, and never less.
-    pub fn agreed(&self, asked: DeletionPolicy) -> DeletionPolicy {
+    /// What a deletion does that began, and whose policy is `requested` now: it may retain more than was agreed to, and never less.
+    pub fn effective_policy(&self, requested: DeletionPolicy) -> DeletionPolicy {
         match self.policy {
             Some(DeletionPolicy::Retain) if self.began.is_some() => DeletionPolicy::Retain,
-            _ => asked,
+            _ => requested,
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
             ..DeletionStatus::default()
         };
         let at = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-        for (status, asked, done) in [
+        for (status, requested, effective) in [
             (began(Some(Retain), at.clone()), Delete, Retain),
             (began(Some(Retain), at.clone()), Retain, Retain),
             (began(Some(Delete), at.clone()), Retain, Retain),
@@ -219,7 +219,7 @@ mod tests {
             (began(Some(Retain), None), Delete, Delete),
             (began(None, at.clone()), Delete, Delete),
         ] {
-            assert_eq!(status.agreed(asked), done, "{status:?}");
+            assert_eq!(status.effective_policy(requested), effective, "{status:?}");
         }
         assert!(began(Some(Delete), at.clone()).retains_node_group("spot"));
         assert!(!began(Some(Delete), at.clone()).retains_node_group("other"));

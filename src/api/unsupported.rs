@@ -15,7 +15,7 @@ use super::{EksClusterSpec, SpecError};
 pub struct Unsupported(Vec<&'static str>);
 
 impl Unsupported {
-    fn when(&mut self, is_set: bool, field: &'static str) {
+    fn add_if(&mut self, is_set: bool, field: &'static str) {
         if is_set {
             self.0.push(field);
         }
@@ -29,7 +29,7 @@ impl Unsupported {
     /// For people: which fields, and what to do. `None` when there are none.
     pub fn message(&self) -> Option<String> {
         let what_to_do = if self.0.contains(&IPV6) {
-            "delete this object, of which nothing is in AWS, and apply it again without, as the address family cannot change"
+            "delete this object, which has created nothing in AWS, and apply it again without this field: the address family cannot change"
         } else {
             "remove them, or put them back to their defaults"
         };
@@ -80,11 +80,11 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
 
     let mut found = Unsupported::default();
     // The VPC that is made for it has no IPv6 range.
-    found.when(*ip_family != IpFamily::IPv4 && network.existing.is_none(), IPV6);
+    found.add_if(*ip_family != IpFamily::IPv4 && network.existing.is_none(), IPV6);
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;
     }
-    found.when(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
+    found.add_if(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
     Ok(found)
 }
 
@@ -159,7 +159,7 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
     } = spec;
     let mut found = Unsupported::default();
     // A role that we did not make is not ours to change.
-    found.when(
+    found.add_if(
         role_arn.is_some() && !additional_role_policies.is_empty(),
         "spec.additionalRolePolicies together with spec.roleArn",
     );

@@ -273,7 +273,7 @@ NO_EDIT = [
     "make NodeGroups of {control_plane} for their workloads",
     "replace or remove them",
     "put it right, or delete its NodeGroup",
-    "of which nothing is in AWS, and apply it again without",
+    "which has created nothing in AWS, and apply it again without",
     # Not advice; they only match the pattern.
     "put off: the account's calls",
     "write refused: the lease is lost",

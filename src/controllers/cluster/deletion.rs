@@ -53,7 +53,7 @@ impl Reconcile<'_> {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let began = previous.deletion.clone().unwrap_or_default();
-        let goal = match began.agreed(spec.deletion_policy) {
+        let goal = match began.effective_policy(spec.deletion_policy) {
             DeletionPolicy::Delete => Goal::Deleted,
             DeletionPolicy::Retain => Goal::Retained,
         };

@@ -181,7 +181,7 @@ impl Reconcile<'_> {
     /// Whether the node group stays in AWS: as its policy says, or said when the deletion began.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
         let began = previous.deletion.clone().unwrap_or_default();
-        began.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
+        began.effective_policy(self.group.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
     /// What status keeps of a deletion that begins.
