@@ -1,5 +1,5 @@
-//! CEL rules that are about one struct only: between its fields, between its old and new value, or on a field whose rule no
-//! other field shares. No I/O.
+//! CEL rules of one struct only: between its fields, between its old and new value, or on a field whose rule no other
+//! field shares. No I/O.
 
 use kube::core::{Reason, Rule};
 
@@ -112,7 +112,7 @@ pub(super) fn two_subnets() -> Rule {
 }
 
 pub(super) fn zones_or_count() -> Rule {
-    // The default of zoneCount cannot depend on zones, so it is let through beside them.
+    // The default of zoneCount cannot depend on zones, so it is accepted with them.
     rule(
         "!has(self.zones) || self.zoneCount == 3 || self.zoneCount == self.zones.size()",
         "zoneCount differs from the number of zones: leave zoneCount out when zones is set",
@@ -257,8 +257,8 @@ pub(super) fn enforced_size_is_set() -> Rule {
     .field_path(".desired")
 }
 
-/// What would be stored and do nothing. The size that runs may be written: as when a commit that left it out is taken back. Where new
-/// bounds leave the old value out, AWS moves the size to the nearer one as well.
+/// Rejects a `desired` that would have no effect. The present size is accepted, for example when a commit that removed
+/// it is reverted. If new bounds exclude the old value, AWS moves the size to the nearer bound as well.
 pub(super) fn size_owned_by_autoscaler() -> Rule {
     let (new, old) = ("self.spec.scaling", "oldSelf.spec.scaling");
     let moved = format!(
