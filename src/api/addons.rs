@@ -106,7 +106,7 @@ pub struct FargateProfile {
     pub name: String,
     /// Pods that run on Fargate: those that match any selector. Immutable: create a profile with a new name instead.
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
-    #[x_kube(validation = rules::immutable("the selectors of a Fargate profile cannot change: add a profile with a new name and remove this one"))]
+    #[x_kube(validation = rules::immutable("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
     pub selectors: Vec<FargateSelector>,
 }
 

@@ -63,7 +63,7 @@ pub async fn install(
         return Ok(Some("installs in other clusters".into()));
     };
     let pending = match &lock(&workload.memory).install {
-        Install::Definitions { key: begun, pending } if *begun == key => Some(pending.clone()),
+        Install::Definitions { key: started, pending } if *started == key => Some(pending.clone()),
         _ => None,
     };
     let pending = match pending {

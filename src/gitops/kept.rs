@@ -132,12 +132,12 @@ pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut kept = BTreeMap::new();
             while let Some(Text(key)) = map.next_key()? {
-                let most = if PRIORITY_DOMAINS.iter().any(|domain| key.contains(domain)) {
+                let limit = if PRIORITY_DOMAINS.iter().any(|domain| key.contains(domain)) {
                     2 * MAX_ENTRIES
                 } else {
                     MAX_ENTRIES
                 };
-                if kept.len() < most {
+                if kept.len() < limit {
                     let Text(value) = map.next_value()?;
                     kept.insert(key, value);
                 } else {

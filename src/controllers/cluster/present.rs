@@ -260,7 +260,7 @@ impl Reconcile<'_> {
         let GitOps { says, stalled, status: mut gitops, next: then, reached } =
             self.gitops(previous, cloud, secrets, &agent).await;
         agent.keep(gitops.as_mut(), reached);
-        let says = agent.with_note(says);
+        let says = agent.noting(says);
         next = next.or(then).or(agent.next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {

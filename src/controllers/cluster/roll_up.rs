@@ -155,7 +155,7 @@ impl Reconcile<'_> {
             Err(says) => (false, Some(says)),
         };
         let word = agent.word();
-        if word.endpoint_may_have_changed {
+        if word.endpoint_in_doubt {
             self.state.memory.entry(&super::facts::cluster_key()).due = None;
         }
         self.ctx.events.publish(self.cluster, word.news);

@@ -133,16 +133,16 @@ mod tests {
     fn adoption_progress_changes_with_each_adopted_component_and_revision_until_complete() {
         let mut observed =
             Observation { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Observation::default() };
-        let (begun, complete) = (Handover::default(), Handover { complete: true, ..Handover::default() });
-        assert_eq!(progress(&observed, &begun), 0);
+        let (incomplete, complete) = (Handover::default(), Handover { complete: true, ..Handover::default() });
+        assert_eq!(progress(&observed, &incomplete), 0);
         let tracked = ("argocd.argoproj.io/tracking-id".to_owned(), "keelson:apps/Deployment:argocd/x".to_owned());
         observed.components[0].metadata.annotations.extend([tracked.clone()]);
-        let first = progress(&observed, &begun);
+        let first = progress(&observed, &incomplete);
         observed.components[1].metadata.annotations.extend([tracked]);
-        assert_ne!(progress(&observed, &begun), first);
+        assert_ne!(progress(&observed, &incomplete), first);
         let at = |revision: &str| root(&json!({"sync": {"status": "Synced", "revision": revision}}));
         let with = |revision| Observation { applications: vec![at(revision)], components: observed.components.clone() };
-        assert_ne!(progress(&with("a"), &begun), progress(&with("b"), &begun));
+        assert_ne!(progress(&with("a"), &incomplete), progress(&with("b"), &incomplete));
         assert_eq!(progress(&with("a"), &complete), progress(&with("b"), &complete));
     }
 

@@ -64,10 +64,10 @@ pub fn describe_ownership(observed: &Observation, input: &FluxInput) -> Option<S
 }
 
 fn describe_ignored_version(observed: &Observation, input: &FluxInput) -> Option<String> {
-    let asked = input.version?.as_str();
-    let has = adopted_version(&observed.controllers).filter(|has| *has != asked)?;
+    let requested = input.version?.as_str();
+    let has = adopted_version(&observed.controllers).filter(|has| *has != requested)?;
     let at = if has.is_empty() { String::new() } else { format!(", at {has}") };
-    Some(format!("spec.gitops.flux.version {asked} has no effect: Git owns Flux here{at}"))
+    Some(format!("spec.gitops.flux.version {requested} has no effect: Git owns Flux here{at}"))
 }
 
 /// When a file is removed from Git, Flux neither deletes the agent's object nor removes its label.
@@ -152,13 +152,13 @@ mod tests {
     #[test]
     fn requested_version_is_installed_before_adoption() {
         let mut input = fixture::input();
-        let ours = [controller("source-controller", &json!({VERSION_LABEL: "v2.9.5"}))];
+        let owned = [controller("source-controller", &json!({VERSION_LABEL: "v2.9.5"}))];
         assert_eq!(desired_install(&input, &[]).unwrap().version, Version::NEWEST);
         input.installs = Some(Version::V2_7_5);
-        let install = desired_install(&input, &ours).unwrap();
+        let install = desired_install(&input, &owned).unwrap();
         assert_eq!((install.version, install.only_if_missing), (Version::V2_7_5, false));
         input.installs = None;
-        assert!(desired_install(&input, &ours).is_none(), "left unchanged");
+        assert!(desired_install(&input, &owned).is_none(), "left unchanged");
     }
 
     #[test]

@@ -79,10 +79,10 @@ pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsO
 /// Requests a reconcile by Flux after a change of credentials, which would otherwise wait for Flux's backoff.
 async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
     let parameters = PatchParams { field_manager: Some(REQUEST_MANAGER.into()), ..PatchParams::default() };
-    let asked = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
+    let patch = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
     for (api_version, kind) in [input.source.api(), sync::KUSTOMIZATION] {
         let request = collection(api_version, kind, Some(NAMESPACE))
-            .patch_metadata(NAME, &parameters, &Patch::Merge(&asked))
+            .patch_metadata(NAME, &parameters, &Patch::Merge(&patch))
             .map_err(kube::Error::BuildRequest)?;
         let answer = answer::send(&workload.client, request).await;
         // An object that does not exist or cannot be patched is reconciled at its interval.

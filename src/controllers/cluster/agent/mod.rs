@@ -120,7 +120,7 @@ struct Inner {
     /// When the cluster answered last.
     contact: Option<Timestamp>,
     unreachable_since: Option<Timestamp>,
-    endpoint_may_have_changed: bool,
+    endpoint_in_doubt: bool,
     news: Vec<EventMessage>,
     secrets: Option<Read>,
     /// What was asked for when the Secrets were last as they should be.
@@ -152,7 +152,7 @@ pub struct AgentReport {
     /// For events.
     pub news: Vec<EventMessage>,
     /// The endpoint or its CA may have changed: look at the control plane.
-    pub endpoint_may_have_changed: bool,
+    pub endpoint_in_doubt: bool,
 }
 
 impl Agent {
@@ -252,7 +252,7 @@ impl Agent {
             unreachable_since: inner.unreachable_since,
             due,
             news: std::mem::take(&mut inner.news),
-            endpoint_may_have_changed: std::mem::take(&mut inner.endpoint_may_have_changed),
+            endpoint_in_doubt: std::mem::take(&mut inner.endpoint_in_doubt),
         }
     }
 
@@ -328,7 +328,7 @@ impl Agent {
             Err(error) => {
                 let since = *inner.unreachable_since.get_or_insert(whole_seconds(now));
                 let error = error.since(since);
-                inner.endpoint_may_have_changed = error.endpoint_may_have_changed();
+                inner.endpoint_in_doubt = error.endpoint_may_have_changed();
                 inner.verdict = Some(Verdict::not_ready(error.reason(), error.to_string()));
                 (error.requeue_after(), error.requeue_after())
             }

@@ -148,7 +148,7 @@ impl AgentPart {
     }
 
     /// GitOpsReady, with the upgrade that waits.
-    pub fn with_note(&self, says: ConditionValue) -> ConditionValue {
+    pub fn noting(&self, says: ConditionValue) -> ConditionValue {
         let waits = self.upgrade.as_ref().filter(|upgrade| upgrade.started_at.is_none());
         let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return says };
         ConditionValue { message: bounded(&format!("{}; upgrade {message}", says.message), LONGEST), ..says }
