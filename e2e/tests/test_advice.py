@@ -74,13 +74,13 @@ RECREATIONS = [
     for case in table.IMMUTABLE
     # Not AwsAccount and PlanApproval: another account needs another role, and an approval carries its creator's name.
     if kind in ("EksCluster", "NodeGroup")
-    if "make a new" in case.advice or "put the old" in case.advice
+    if "create a new" in case.advice or "put the old" in case.advice
 ]
 
 
 @pytest.mark.parametrize(("kind", "base", "case"), RECREATIONS)
 def test_value_rejected_as_an_edit_is_accepted_in_a_new_object(api: KubeApi, kind: str, base: dict, case):
-    """The advice at admission is "make a new EksCluster with the other value"."""
+    """The advice at admission is "create a new EksCluster with the other value"."""
     spec = merged(merged(base, case.start or {}), case.change)
     path = api.path(API, kind)
     api.request("POST", path, params={"dryRun": "All"}, json={"apiVersion": API, "kind": kind, "metadata": {"name": "new"}, "spec": spec})

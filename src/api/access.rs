@@ -1,4 +1,4 @@
-//! Who may use the cluster: authentication mode, access entries, pod identities. No I/O.
+//! Access to the cluster: authentication mode, access entries, pod identities. No I/O.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -11,16 +11,16 @@ use super::rules;
 #[x_kube(validation = rules::entries_need_the_api())]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// How EKS authenticates IAM principals: `Api` (access entries), `ConfigMap` (the aws-auth ConfigMap: no access entries) or
-    /// `ApiAndConfigMap` (both). It can change from `ConfigMap` to `ApiAndConfigMap` to `Api`, never back.
+    /// How EKS authenticates IAM principals: `Api` (access entries), `ConfigMap` (the aws-auth ConfigMap: no access
+    /// entries) or `ApiAndConfigMap` (both). It can only change from `ConfigMap` to `ApiAndConfigMap` to `Api`.
     #[serde(default)]
     #[x_kube(validation = rules::authentication_mode())]
     pub authentication_mode: AuthenticationMode,
-    /// Removes access entries that are not listed here; those of nodes, of AWS's own services and of the operator stay.
-    /// `false` leaves all alone.
+    /// Deletes access entries that are not listed here, except those of nodes, of AWS services and of the operator.
+    /// `false` leaves all of them unchanged.
     #[serde(default)]
     pub prune: bool,
-    /// Access entries, by principal.
+    /// Access entries, one per principal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["principalArn".into()]))]
@@ -36,27 +36,27 @@ pub enum AuthenticationMode {
     ConfigMap,
 }
 
-/// What one IAM principal may do.
+/// Permissions of one IAM principal.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessEntry {
-    /// ARN of the IAM role or user. The entry's key.
+    /// ARN of the IAM role or user, which identifies the entry.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::principal_arn())]
     pub principal_arn: String,
-    /// Kubernetes groups the principal is in, for RBAC of your own; absent: not managed.
+    /// Kubernetes groups of the principal, for your own RBAC; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::kubernetes_groups())]
     pub kubernetes_groups: Option<Vec<String>>,
-    /// EKS access policies, by ARN: those listed and no others; absent: not managed.
+    /// EKS access policies by ARN; others are removed. Absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["policyArn".into()]))]
     pub policies: Option<Vec<AccessPolicy>>,
 }
 
-/// An EKS access policy and where it holds.
+/// An EKS access policy and its scope.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessPolicy {
@@ -64,12 +64,12 @@ pub struct AccessPolicy {
     #[schemars(length(max = 256))]
     #[x_kube(validation = rules::access_policy_arn())]
     pub policy_arn: String,
-    /// Where the policy holds; the whole cluster unless told otherwise.
+    /// Scope of the policy; by default the whole cluster.
     #[serde(default)]
     pub scope: AccessScope,
 }
 
-/// Where an access policy holds.
+/// Scope of an access policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::access_scope())]
 #[serde(rename_all = "camelCase")]
@@ -77,9 +77,9 @@ pub struct AccessScope {
     /// `Cluster`, or `Namespace` with `namespaces`.
     #[serde(default, rename = "type")]
     pub type_: ScopeType,
-    /// Namespaces of a scope of type `Namespace`; `*` in a name stands for any characters.
+    /// Namespaces of a scope of type `Namespace`; `*` matches any characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    // By pattern: an expression over them all would cost more than the API server allows.
+    // A pattern: a CEL rule over all items would exceed the API server's cost limit.
     #[schemars(
         length(max = 100),
         inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$")),
@@ -88,7 +88,7 @@ pub struct AccessScope {
     pub namespaces: Vec<String>,
 }
 
-/// Reach of an access policy.
+/// Type of an access policy's scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ScopeType {
     #[default]
@@ -108,7 +108,7 @@ pub struct PodIdentity {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub service_account: String,
-    /// ARN of the IAM role its Pods get; the role must trust `pods.eks.amazonaws.com`.
+    /// ARN of the IAM role of its Pods; the role must trust `pods.eks.amazonaws.com`.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub role_arn: String,

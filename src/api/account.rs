@@ -1,4 +1,4 @@
-//! AwsAccount: an AWS account, how it is reached and who may use it. No I/O.
+//! AwsAccount: an AWS account, its credentials and who may use it. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::rules;
 use super::schema;
 use super::status::WaitStatus;
 
-/// Name of the AwsAccount that objects without `accountRef` use.
+/// Name of the AwsAccount of objects without `accountRef`.
 pub const DEFAULT_ACCOUNT: &str = "default";
 
-/// An AWS account: how it is reached and who may use it.
+/// An AWS account, its credentials and who may use it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[kube(
     group = "keelson.dev",
@@ -27,7 +27,7 @@ pub const DEFAULT_ACCOUNT: &str = "default";
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether everything asked for is there"
+        description = "Whether everything in the spec exists and is ready"
     ),
     printcolumn(
         name = "Status",
@@ -39,118 +39,118 @@ pub const DEFAULT_ACCOUNT: &str = "default";
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
-        description = "Time since the object was made"
+        description = "Time since the object was created"
     ),
     printcolumn(
         name = "Role",
         type_ = "string",
         json_path = ".spec.roleArn",
-        description = "Role that is assumed",
+        description = "Role to assume",
         priority = 1
     ),
     derive = "PartialEq",
     status = "AwsAccountStatus",
-    doc = "An AWS account: how it is reached and who may use it.",
+    doc = "An AWS account, its credentials and who may use it.",
     category = "keelson"
 )]
 #[x_kube(validation = rules::role_is_in_account())]
 #[x_kube(validation = rules::external_id_needs_role())]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccountSpec {
-    /// The account's 12 digits; checked with GetCallerIdentity before anything is written.
+    /// Account id of 12 digits; checked with GetCallerIdentity before any write.
     #[schemars(length(max = 12))]
     #[x_kube(validation = rules::account_id())]
-    #[x_kube(validation = rules::fixed("the account cannot change: clusters were made in it; make another AwsAccount for another account"))]
+    #[x_kube(validation = rules::immutable("the account cannot change, as clusters were created in it: create another AwsAccount for another account"))]
     pub account_id: String,
-    /// ARN of the IAM role that is assumed with the operator's own credentials; absent: those are used as they are.
+    /// ARN of the IAM role to assume with the operator's credentials; absent: those are used directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
-    /// External id sent with AssumeRole; the role's trust policy should require it.
+    /// External id for AssumeRole; the role's trust policy should require it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1224))]
     #[x_kube(validation = rules::external_id())]
     pub external_id: Option<String>,
-    /// Namespaces whose objects may refer to this account; `["*"]`: all; absent: none.
+    /// Namespaces whose objects may reference this account; `["*"]`: all; absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::allowed_namespaces())]
     pub allowed_namespaces: Vec<String>,
-    /// AWS regions in which it may be used; absent: all.
+    /// AWS regions that objects may use; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::regions())]
     pub allowed_regions: Option<Vec<String>>,
-    /// Which existing clusters EksClusters with `adoptionPolicy: Adopt` may adopt; by default none.
+    /// Existing clusters that EksClusters with `adoptionPolicy: Adopt` may adopt; by default none.
     #[serde(default)]
     pub adoption: AccountAdoption,
-    /// ARN of the IAM policy that is put as permissions boundary on every role we create. The shipped IAM policies demand one
-    /// (deploy/iam-boundary.json).
+    /// ARN of the IAM policy that is the permissions boundary of every role that Keelson creates. The shipped IAM
+    /// policies require one (deploy/iam-boundary.json).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::policy_arn())]
     pub permissions_boundary_arn: Option<String>,
-    /// ARNs of the IAM roles that objects may name, beside those that Keelson made for clusters of their namespace; `*` stands for
-    /// any characters, `["*"]` allows any role; absent: no others.
+    /// ARNs of IAM roles that objects may reference, besides those that Keelson created for clusters of their
+    /// namespace; `*` matches any characters, `["*"]` allows any role; absent: no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 700)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::role_patterns())]
     pub allowed_role_arns: Vec<String>,
-    /// ARNs of the IAM policies that NodeGroups may add to the node role, beside those that Keelson attaches to it by itself; `*`
-    /// stands for any characters, `["*"]` allows any policy; absent: no others.
+    /// ARNs of IAM policies that NodeGroups may add to the node role, besides those that Keelson always attaches; `*`
+    /// matches any characters, `["*"]` allows any policy; absent: no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 700)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::policy_patterns())]
     pub allowed_policy_arns: Vec<String>,
-    /// Ids of the VPCs in which objects may name subnets, beside those that Keelson made for clusters of their namespace; `["*"]`
-    /// allows any VPC; absent: no others.
+    /// Ids of VPCs whose subnets objects may reference, besides those that Keelson created for clusters of their
+    /// namespace; `["*"]` allows any VPC; absent: no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::vpc_patterns())]
     pub allowed_vpc_ids: Vec<String>,
-    /// Ids of the security groups that objects may name, beside those that Keelson and EKS made for clusters of their namespace;
-    /// `["*"]` allows any security group; absent: no others.
+    /// Ids of security groups that objects may reference, besides those that Keelson and EKS created for clusters of
+    /// their namespace; `["*"]` allows any security group; absent: no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::security_group_patterns())]
     pub allowed_security_group_ids: Vec<String>,
-    /// ARNs of the KMS keys that objects may name; `*` stands for any characters, `["*"]` allows any key; absent: none.
+    /// ARNs of KMS keys that objects may reference; `*` matches any characters, `["*"]` allows any key; absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::key_patterns())]
     pub allowed_kms_key_arns: Vec<String>,
-    /// Ids of the launch templates that NodeGroups may name, with all that stands in them: security groups, keys, images, user
-    /// data; `["*"]` allows any launch template; absent: none.
+    /// Ids of launch templates that NodeGroups may reference, with all their contents: security groups, keys, images,
+    /// user data; `["*"]` allows any launch template; absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::launch_template_patterns())]
     pub allowed_launch_template_ids: Vec<String>,
-    /// Path of the IAM roles that are made, such as `/keelson/`; absent: `/`. A role that exists keeps its path.
+    /// Path of the IAM roles that Keelson creates, such as `/keelson/`; absent: `/`. Existing roles keep their path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     #[x_kube(validation = rules::role_path())]
     pub role_path: Option<String>,
-    /// Tags on everything made in the account, whatever an object's own tags say.
+    /// Tags on every resource that Keelson creates in the account; they override an object's own tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::enforced_tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_apart())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_differ_beyond_case())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub enforced_tags: BTreeMap<String, String>,
-    /// Tags on everything made in the account; an object's own tags win.
+    /// Tags on every resource that Keelson creates in the account; an object's own tags override them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_apart())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_differ_beyond_case())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
 
 impl AwsAccountSpec {
-    /// Whether objects of `namespace` may refer to this account.
+    /// Whether objects of `namespace` may reference this account.
     pub fn allows_namespace(&self, namespace: &str) -> bool {
         self.allowed_namespaces.iter().any(|allowed| allowed == "*" || allowed == namespace)
     }
@@ -161,26 +161,26 @@ impl AwsAccountSpec {
     }
 }
 
-/// What is known of the account.
+/// Observed state of the account.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccountStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Standard Kubernetes conditions: Ready, Reconciling, Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
-    /// What is waited for that has a deadline. At most twenty.
+    /// Operations in progress and their deadlines. At most twenty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waits: Vec<WaitStatus>,
-    /// Account id as GetCallerIdentity says.
+    /// Account id from GetCallerIdentity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]
     pub account_id: Option<String>,
-    /// ARN that the operator acts as in the account, as GetCallerIdentity says.
+    /// ARN of the operator's identity in the account, from GetCallerIdentity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub caller_arn: Option<String>,

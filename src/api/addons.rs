@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::rules;
 use super::schema;
 
-/// Add-ons of a cluster that names none of its own.
+/// Default add-ons.
 pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"];
 
 /// An EKS add-on.
@@ -17,29 +17,29 @@ pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-
 #[x_kube(validation = rules::at_most_one_of(&["serviceAccountRoleArn", "podIdentityRoleArn"]))]
 #[serde(rename_all = "camelCase")]
 pub struct Addon {
-    /// Name in EKS, such as `vpc-cni`. The add-on's key.
+    /// Name in EKS, such as `vpc-cni`, which identifies the add-on.
     #[schemars(length(min = 1, max = 100))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub name: String,
-    /// `Default` (EKS's default for the cluster's version), `Latest` (the newest that fits it) or an exact version.
+    /// `Default` (EKS's default for the cluster's version), `Latest` (the newest compatible one) or an exact version.
     #[serde(default = "default_version")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub version: String,
-    /// The add-on's own settings, as `aws eks describe-addon-configuration` shows them; absent: not managed.
+    /// The add-on's settings, with the schema of `aws eks describe-addon-configuration`; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub configuration: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Whose value wins where someone changed the add-on's objects in the cluster: `Preserve` (theirs), `Overwrite` (EKS's)
-    /// or `None` (the update fails).
+    /// What EKS does with changes that were made to the add-on's objects in the cluster: `Preserve` keeps them,
+    /// `Overwrite` resets them, `None` lets the update fail.
     #[serde(default)]
     pub conflicts: Conflicts,
-    /// ARN of the IAM role of the add-on's service account by IRSA (needs `oidcProvider`); absent: not managed.
+    /// ARN of the IAM role of the add-on's service account for IRSA (needs `oidcProvider`); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub service_account_role_arn: Option<String>,
-    /// ARN of the IAM role of the add-on's service account by EKS Pod Identity (needs the add-on
+    /// ARN of the IAM role of the add-on's service account for EKS Pod Identity (needs the add-on
     /// `eks-pod-identity-agent`); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -51,12 +51,12 @@ fn default_version() -> String {
     "Default".to_owned()
 }
 
-/// The add-ons of a cluster that names none: [`DEFAULT_ADDONS`], each at `Default`.
+/// [`DEFAULT_ADDONS`], each at version `Default`.
 pub fn default_addons() -> Vec<Addon> {
     DEFAULT_ADDONS.iter().map(|name| Addon::named(name)).collect()
 }
 
-/// Which version of an add-on is wanted.
+/// Desired version of an add-on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddonVersion<'a> {
     Default,
@@ -65,7 +65,7 @@ pub enum AddonVersion<'a> {
 }
 
 impl Addon {
-    /// The add-on of that name, all else at its default.
+    /// The add-on of that name with defaults.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -77,7 +77,7 @@ impl Addon {
         }
     }
 
-    /// The wanted version.
+    /// The desired version.
     pub fn version(&self) -> AddonVersion<'_> {
         match self.version.as_str() {
             "Default" => AddonVersion::Default,
@@ -100,25 +100,25 @@ pub enum Conflicts {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FargateProfile {
-    /// Name in EKS. The profile's key.
+    /// Name in EKS, which identifies the profile.
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::eks_name())]
     pub name: String,
-    /// Which Pods run on Fargate: those that match any selector. Immutable: make a profile under a new name instead.
+    /// Pods that run on Fargate: those that match any selector. Immutable: create a profile with a new name instead.
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
-    #[x_kube(validation = rules::fixed("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
+    #[x_kube(validation = rules::immutable("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
     pub selectors: Vec<FargateSelector>,
 }
 
-/// Chooses Pods by namespace and labels.
+/// Selects Pods by namespace and labels.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FargateSelector {
-    /// Namespace of the Pods; `*` and `?` stand for any characters.
+    /// Namespace of the Pods; `*` and `?` match any characters.
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::fargate_namespace())]
     pub namespace: String,
-    /// Labels the Pods must have, all of them; `*` and `?` stand for any characters.
+    /// Labels that the Pods must all have; `*` and `?` match any characters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::fargate_labels")]
     #[x_kube(validation = rules::fargate_labels())]

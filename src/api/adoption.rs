@@ -1,4 +1,4 @@
-//! AwsAccount's `adoption`: which clusters that exist already may be adopted, and by which namespaces. No I/O.
+//! AwsAccount's `adoption`: which existing clusters may be adopted, and by which namespaces. No I/O.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 
-/// Whether EksClusters with `adoptionPolicy: Adopt` may adopt what exists in the account.
+/// Whether EksClusters with `adoptionPolicy: Adopt` may adopt existing clusters in the account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum AccountAdoptionPolicy {
     #[default]
@@ -14,21 +14,21 @@ pub enum AccountAdoptionPolicy {
     Allow,
 }
 
-/// Which existing clusters may be adopted, and by whom.
+/// Which existing clusters may be adopted, and by which namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountAdoption {
-    /// `Forbid`: an EksCluster with `adoptionPolicy: Adopt` is refused. `Allow`: it may adopt the clusters that `clusterNames`
-    /// names, with their node groups, add-ons, access entries, pod identities and OIDC provider.
+    /// `Forbid`: an EksCluster with `adoptionPolicy: Adopt` is rejected. `Allow`: it may adopt the clusters in
+    /// `clusterNames`, with their node groups, add-ons, access entries, pod identities and OIDC provider.
     #[serde(default)]
     pub policy: AccountAdoptionPolicy,
-    /// Names of the clusters in EKS that may be adopted; `*` stands for any characters; absent: all.
+    /// Names in EKS of the clusters that may be adopted; `*` matches any characters; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 100)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::cluster_name_patterns())]
     pub cluster_names: Option<Vec<String>>,
-    /// Namespaces that may adopt, of those in `allowedNamespaces`; absent: all of them. Only a namespace that is listed here may
-    /// adopt what another namespace left in AWS with `deletionPolicy: Retain`.
+    /// Namespaces that may adopt, among those in `allowedNamespaces`; absent: all of those. Only a namespace that is
+    /// listed here may adopt what another namespace retained in AWS with `deletionPolicy: Retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::namespace_names())]
@@ -36,7 +36,7 @@ pub struct AccountAdoption {
 }
 
 impl AccountAdoption {
-    /// Whether objects of `namespace` may adopt the cluster called `cluster_name` in EKS.
+    /// Whether objects of `namespace` may adopt the EKS cluster `cluster_name`.
     pub fn allows(&self, namespace: &str, cluster_name: &str) -> bool {
         let named = |patterns: &Vec<String>| patterns.iter().any(|pattern| matches_pattern(pattern, cluster_name));
         self.policy == AccountAdoptionPolicy::Allow
@@ -44,20 +44,20 @@ impl AccountAdoption {
             && self.cluster_names.as_ref().is_none_or(named)
     }
 
-    /// Whether `namespace` is listed by its name: it may adopt what other namespaces retained.
+    /// Whether `namespace` is listed by name: it may adopt what other namespaces retained.
     pub fn lists_namespace(&self, namespace: &str) -> bool {
         self.namespaces.as_ref().is_some_and(|listed| listed.iter().any(|name| name == namespace))
     }
 }
 
-/// Whether `name` matches `pattern`, in which `*` stands for any characters, or none.
+/// Whether `name` matches `pattern`, in which `*` matches any number of characters.
 fn matches_pattern(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(first) else { return false };
     let parts: Vec<&str> = rest.split('*').collect();
     let Some((last, middle)) = parts.split_last() else { return true };
     for part in middle {
-        // The first place where it stands leaves the most for those that follow.
+        // The first match leaves the most for the remaining parts.
         let Some((_, after)) = left.split_once(part) else { return false };
         left = after;
     }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_lists_allow_all_and_present_ones_what_they_name() {
+    fn absent_lists_allow_all_and_present_lists_only_their_entries() {
         assert!(adoption(None, None).allows("team", "any"));
         let listed = adoption(Some(&["legacy-*", "old"]), Some(&["team"]));
         for (namespace, cluster, allowed) in [
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_namespace_that_is_listed_by_name_may_adopt_what_others_retained() {
+    fn only_a_listed_namespace_may_adopt_what_others_retained() {
         assert!(!adoption(None, None).lists_namespace("team"));
         assert!(adoption(None, Some(&["team"])).lists_namespace("team"));
         assert!(!adoption(None, Some(&["other"])).lists_namespace("team"));
     }
 
     #[test]
-    fn patterns_match_the_whole_name() {
+    fn pattern_matches_the_whole_name() {
         for (pattern, name, matches) in [
             ("*", "anything", true),
             ("*", "", true),

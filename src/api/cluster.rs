@@ -30,100 +30,103 @@ use super::version::{InvalidVersion, KubernetesVersion};
     category = "keelson",
     namespaced,
     selectable = ".spec.accountRef.name",
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything asked for is there"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything in the spec exists and is ready"),
     printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Reason of the Ready condition"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the control plane"),
-    printcolumn(name = "Target", type_ = "string", json_path = ".spec.version", description = "Version to reach"),
-    printcolumn(name = "GitOps", type_ = "string", json_path = ".status.gitops.revision", description = "Revision applied last, short"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.version", description = "Desired version"),
+    printcolumn(name = "GitOps", type_ = "string", json_path = ".status.gitops.revision", description = "Last applied revision, short"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was created"),
     printcolumn(name = "Region", type_ = "string", json_path = ".spec.region", description = "AWS region", priority = 1),
     printcolumn(name = "Account", type_ = "string", json_path = ".status.accountId", description = "AWS account", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", description = "Address of the Kubernetes API", priority = 1),
     validation = rules::cluster_name_fits_eks(),
-    validation = rules::cluster_name_fixed(),
+    validation = rules::cluster_name_immutable(),
     validation = rules::cluster_version_not_lowered(),
     validation = rules::cluster_rollback_by_one(),
     derive = "PartialEq",
     status = "EksClusterStatus",
     doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
 )]
-#[x_kube(validation = rules::account_fixed())]
-#[x_kube(validation = rules::fixed_member("roleArn", "the cluster's role cannot change: put the old value back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+#[x_kube(validation = rules::account_immutable())]
+#[x_kube(validation = rules::immutable_member("roleArn", "the cluster's role cannot change: put the old value back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[x_kube(validation = rules::encryption_only_added())]
 #[x_kube(validation = rules::key_in_region())]
 #[x_kube(validation = rules::zones_in_region())]
-#[x_kube(validation = rules::services_apart_from_vpc())]
+#[x_kube(validation = rules::service_cidr_outside_vpc())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
-    /// The AwsAccount it is made in; absent: the AwsAccount named `default`. Immutable.
+    /// The AwsAccount of the cluster; absent: the AwsAccount named `default`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_ref: Option<AccountReference>,
     /// AWS region. Immutable.
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::region())]
-    #[x_kube(validation = rules::fixed("the region cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+    #[x_kube(validation = rules::immutable("the region cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub region: String,
     /// Name in EKS; absent: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::eks_name())]
     pub cluster_name: Option<String>,
-    /// Kubernetes version to reach, a minor version at a time, such as `1.34`. One lower than the control plane's needs
-    /// `upgrade.allowRollback`.
+    /// Desired Kubernetes version, such as `1.34`; upgrades go one minor version at a time. A version below the control
+    /// plane's requires `upgrade.allowRollback`.
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::kubernetes_version())]
     pub version: String,
-    /// Tags on everything made for this cluster, over the account's. One that is taken out is removed in AWS.
+    /// Tags on every resource of this cluster; they override the account's `tags`. A tag that is removed here is
+    /// removed in AWS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_apart())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_differ_beyond_case())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 
-    /// When a plan is written to AWS: `Automatic` (at once), `Approval` (once its hash stands in the annotation
-    /// `keelson.dev/approve`) or `Observe` (never: only reported).
+    /// When a plan is applied to AWS: `Automatic` (at once), `Approval` (once the annotation `keelson.dev/approve`
+    /// contains its hash) or `Observe` (never; the plan is only reported).
     #[serde(default)]
     pub change_policy: ChangePolicy,
-    /// What is done when AWS no longer matches: `Correct` it, or only `Report` it.
+    /// How drift in AWS is handled: `Correct` it, or only `Report` it.
     #[serde(default)]
     pub drift_policy: DriftPolicy,
-    /// What becomes of AWS when this object is deleted: `Delete` all that is ours, or `Retain` it as it is.
+    /// What happens in AWS when this object is deleted: `Delete` everything that Keelson owns, or `Retain` it
+    /// unchanged.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// What is done about a cluster of that name that is not ours: `Refuse` (stalls this object), or `Adopt` (takes it over,
-    /// changing only what this spec names), where the AwsAccount's `adoption` allows it.
+    /// How an existing cluster of that name that Keelson does not own is handled: `Refuse` (this object is stalled), or
+    /// `Adopt` (takes it over and changes only what this spec names), if the AwsAccount's `adoption` allows it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// Leaves AWS and the new cluster untouched for as long as it is true, and says so.
+    /// While true, neither AWS nor the workload cluster is changed; conditions report it.
     #[serde(default)]
     pub suspend: bool,
 
-    /// The cluster's network: exactly one of `vpc` (made for it) and `existing`. Which of the two is immutable.
+    /// The cluster's network: exactly one of `vpc` (created for it) and `existing`. The choice is immutable.
     #[serde(default)]
     pub network: Network,
-    /// Addresses inside Kubernetes.
+    /// Addresses of Pods and Services.
     #[serde(default)]
     pub kubernetes_network: KubernetesNetwork,
-    /// From where the Kubernetes API can be reached.
+    /// Access to the Kubernetes API endpoint.
     #[serde(default)]
     pub endpoint_access: EndpointAccess,
-    /// Control plane logs sent to CloudWatch, such as `api`, `audit`, `authenticator`; `[]`: none; absent: not managed.
+    /// Control plane logs to send to CloudWatch, such as `api`, `audit`, `authenticator`; `[]`: none; absent: not
+    /// managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::aws_words())]
+    #[x_kube(validation = rules::aws_names())]
     pub logging: Option<Vec<String>>,
-    /// Encrypts Kubernetes Secrets with a KMS key of your own. Can be added, never changed or removed.
+    /// Encrypts Kubernetes Secrets with your own KMS key. It can be added, but not changed or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_encryption: Option<SecretsEncryption>,
-    /// ARN of the cluster's IAM role; absent: one is made. Immutable.
+    /// ARN of the cluster's IAM role; absent: Keelson creates one. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
-    /// What AWS does at the end of a version's standard support: `Standard` (upgrades it) or `Extended` (keeps it, at a higher
-    /// price); absent: not managed.
+    /// What AWS does at the end of a version's standard support: `Standard` (upgrades the cluster) or `Extended` (keeps
+    /// the version at a higher price); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SupportType")]
     pub support_type: Option<SupportType>,
@@ -133,7 +136,8 @@ pub struct EksClusterSpec {
     /// Lets AWS shift traffic away from an impaired zone; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zonal_shift: Option<bool>,
-    /// EKS's own deletion protection; lifted only when this object is deleted with `deletionPolicy: Delete`. Absent: not managed.
+    /// EKS deletion protection; disabled only when this object is deleted with `deletionPolicy: Delete`. Absent: not
+    /// managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_protection: Option<bool>,
     /// EKS Auto Mode; absent: not managed.
@@ -143,26 +147,28 @@ pub struct EksClusterSpec {
     /// Access to the Kubernetes API by IAM principals.
     #[serde(default)]
     pub access: Access,
-    /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA); `false` deletes the one that Keelson made.
-    #[serde(default = "schema::yes")]
+    /// Creates an IAM OIDC provider for the cluster's service accounts (IRSA); `false` deletes the one that Keelson
+    /// created.
+    #[serde(default = "schema::default_true")]
     pub oidc_provider: bool,
-    /// IAM roles of service accounts, by EKS Pod Identity. One that Keelson made and that is no longer listed is deleted; those
-    /// made by others are left alone.
+    /// IAM roles of service accounts, with EKS Pod Identity. Associations that Keelson created are deleted when they
+    /// are no longer listed; others are left unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into(), "serviceAccount".into()]))]
     pub pod_identities: Vec<PodIdentity>,
-    /// EKS add-ons, by name; absent: vpc-cni, kube-proxy, coredns and eks-pod-identity-agent, each at EKS's default version.
+    /// EKS add-ons by name; absent: vpc-cni, kube-proxy, coredns and eks-pod-identity-agent, each at EKS's default
+    /// version.
     #[serde(default = "default_addons")]
-    // No map: what stands in it by default would stay when somebody applies fewer on the server side.
+    // Not a map: defaults would stay in it after a server-side apply with fewer items.
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::unique_names())]
     pub addons: Vec<Addon>,
-    /// Removes add-ons that are not listed; `false` leaves them alone.
+    /// Deletes add-ons that are not listed; `false` leaves them unchanged.
     #[serde(default)]
     pub prune_addons: bool,
-    /// Fargate profiles, by name, on the cluster's private subnets. One that Keelson made and that is no longer listed is
-    /// deleted; those made by others are left alone.
+    /// Fargate profiles by name, in the cluster's private subnets. Profiles that Keelson created are deleted when they
+    /// are no longer listed; others are left unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -171,22 +177,22 @@ pub struct EksClusterSpec {
     /// How upgrades are carried out.
     #[serde(default)]
     pub upgrade: Upgrade,
-    /// The GitOps agent of the new cluster, at most one of `flux` and `argocd`; absent: none.
+    /// The GitOps agent of the cluster, at most one of `flux` and `argocd`; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOps>,
-    /// Secret in this namespace to which a kubeconfig is written (key `kubeconfig`), with an exec plugin
-    /// (`aws eks get-token`) and never a token; absent: none.
+    /// Secret in this namespace that Keelson writes a kubeconfig to (key `kubeconfig`), with an exec plugin (`aws eks
+    /// get-token`) and without a token; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_kubeconfig_to_secret_ref: Option<SecretReference>,
 }
 
 impl EksClusterSpec {
-    /// The version to reach.
+    /// The desired version.
     pub fn version(&self) -> Result<KubernetesVersion, InvalidVersion> {
         self.version.parse()
     }
 
-    /// Name of the AwsAccount that it is made in.
+    /// Name of its AwsAccount.
     pub fn account_name(&self) -> &str {
         self.account_ref.as_ref().map_or(DEFAULT_ACCOUNT, |reference| &reference.name)
     }
@@ -199,23 +205,23 @@ impl EksCluster {
     }
 }
 
-/// From where the Kubernetes API can be reached.
+/// Access to the Kubernetes API endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::endpoint_reachable())]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointAccess {
-    /// From the internet, limited to `publicCidrs`.
-    #[serde(default = "schema::yes")]
+    /// Access from the internet, limited to `publicCidrs`.
+    #[serde(default = "schema::default_true")]
     pub public: bool,
-    /// Ranges the public endpoint answers to; at most 40.
+    /// CIDR ranges that may access the public endpoint; at most 40.
     #[serde(default = "anywhere")]
-    // No set: what stands in it by default would stay when somebody applies fewer on the server side.
+    // Not a set: defaults would stay in it after a server-side apply with fewer items.
     #[schemars(length(max = 40), inner(length(max = 43)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::public_cidrs())]
     #[x_kube(validation = rules::unique())]
     pub public_cidrs: Vec<String>,
-    /// From inside the VPC.
-    #[serde(default = "schema::yes")]
+    /// Access from inside the VPC.
+    #[serde(default = "schema::default_true")]
     pub private: bool,
 }
 
@@ -233,7 +239,7 @@ impl Default for EndpointAccess {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretsEncryption {
-    /// ARN of the KMS key: symmetric, and in the cluster's region.
+    /// ARN of a symmetric KMS key in the cluster's region.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::key_arn())]
     pub kms_key_arn: String,
@@ -250,9 +256,9 @@ pub enum SupportType {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControlPlaneScaling {
-    /// Tier, as EKS names them, such as `standard` or `tier-xl`.
+    /// EKS tier, such as `standard` or `tier-xl`.
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub tier: String,
 }
 
@@ -263,6 +269,6 @@ pub struct AutoMode {
     /// Built-in node pools, such as `general-purpose` and `system`.
     #[serde(default)]
     #[schemars(length(max = 10), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::aws_words())]
+    #[x_kube(validation = rules::aws_names())]
     pub node_pools: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Conditions and their reasons, as the API contract names them, and how one is set. Pure.
+//! Condition types and reasons of the API, and how a condition is set. Pure.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::stable_text::stable;
 
-/// Types of condition. `Ready`, `Reconciling` and `Stalled` follow kstatus.
+/// Condition types. `Ready`, `Reconciling` and `Stalled` follow kstatus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
     Ready,
@@ -20,12 +20,12 @@ pub enum ConditionType {
     NodesReady,
     InSync,
     Upgrading,
-    /// The cluster can be used, whatever is being changed about it.
+    /// The cluster can be used, even while changes are in progress.
     Available,
 }
 
 impl ConditionType {
-    /// The type as it stands in the object.
+    /// The type as written in the object.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "Ready",
@@ -43,7 +43,7 @@ impl ConditionType {
     }
 }
 
-/// Why a condition is as it is: few, so that people and alerts can match on them.
+/// Reasons of conditions: few, so that users and alerts can match them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     Creating,
@@ -51,21 +51,21 @@ pub enum Reason {
     Deleting,
     Upgrading,
     Available,
-    /// The controller has not looked yet.
+    /// The controller has not observed the object yet.
     Pending,
-    /// Nothing is left to do.
+    /// Nothing remains to be done.
     Reconciled,
     /// AWS matches the spec.
     Synced,
     /// AWS differs from the spec.
     Drifted,
-    /// The spec asks for observing only: what differs is told.
+    /// `changePolicy: Observe`: differences are only reported.
     Observed,
-    /// A part waits for its cluster.
+    /// Waits for the cluster.
     WaitingForCluster,
-    /// A part waits for nodes to run on.
+    /// Waits for nodes.
     WaitingForNodes,
-    /// The agent has not yet applied the revision it saw.
+    /// The agent has not applied the newest revision yet.
     WaitingForSync,
     WaitingForApproval,
     OutsideMaintenanceWindow,
@@ -76,26 +76,26 @@ pub enum Reason {
     AccessDenied,
     CredentialsUnavailable,
     InvalidSpec,
-    /// AWS refused to make it, or it failed there.
+    /// AWS rejected the creation, or the resource failed.
     Failed,
-    /// It works, but AWS reports a health issue.
+    /// Works, but AWS reports a health issue.
     Degraded,
     DeletionBlocked,
     SyncFailed,
-    /// AWS's support of the version ends soon.
+    /// AWS support of the version ends soon.
     SupportEnding,
     AgentUnreachable,
     AwsError,
     Throttled,
-    /// Something was waited for longer than such waits take.
+    /// An operation exceeded its deadline.
     Timeout,
     Suspended,
-    /// The spec asks for none.
+    /// Not requested by the spec.
     NotRequested,
 }
 
 impl Reason {
-    /// The reason as it stands in the object.
+    /// The reason as written in the object.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Creating => "Creating",
@@ -144,7 +144,7 @@ pub enum ConditionStatus {
 }
 
 impl ConditionStatus {
-    /// The status as it stands in the object.
+    /// The status as written in the object.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",
@@ -172,10 +172,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Longest message a condition keeps, in characters; far below what the API server allows, so that status stays small.
+/// Longest message of a condition, in characters; far below the API server's limit, so that status stays small.
 pub const MAX_MESSAGE: usize = 2048;
 
-/// Sets one condition, keeping `lastTransitionTime` where its status does not change.
+/// Sets a condition. `lastTransitionTime` changes only with its status.
 pub fn set(
     conditions: &mut Vec<Condition>,
     type_: ConditionType,
@@ -185,7 +185,7 @@ pub fn set(
     generation: Option<i64>,
     now: Timestamp,
 ) {
-    let mut wanted = Condition {
+    let mut desired = Condition {
         type_: type_.as_str().to_owned(),
         status: status.as_str().to_owned(),
         reason: reason.as_str().to_owned(),
@@ -193,14 +193,14 @@ pub fn set(
         observed_generation: generation,
         last_transition_time: Time(now),
     };
-    match conditions.iter_mut().find(|condition| condition.type_ == wanted.type_) {
+    match conditions.iter_mut().find(|condition| condition.type_ == desired.type_) {
         Some(present) => {
-            if present.status == wanted.status {
-                wanted.last_transition_time = present.last_transition_time.clone();
+            if present.status == desired.status {
+                desired.last_transition_time = present.last_transition_time.clone();
             }
-            *present = wanted;
+            *present = desired;
         }
-        None => conditions.push(wanted),
+        None => conditions.push(desired),
     }
 }
 
@@ -214,12 +214,12 @@ pub fn get(conditions: &[Condition], type_: ConditionType) -> Option<&Condition>
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
-/// Whether the condition of that type is there and True.
+/// Whether the condition of that type exists and is True.
 pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
     get(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-/// `text`, cut with an ellipsis to at most `max` characters.
+/// `text`, cut to at most `max` characters with an ellipsis.
 pub fn bounded(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         None => text.to_owned(),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn transition_time_moves_only_with_the_status() {
+    fn transition_time_changes_only_with_the_status() {
         let mut conditions = Vec::new();
         let mut ready = |status: bool, reason, now| {
             set(&mut conditions, ConditionType::Ready, status.into(), reason, "m", Some(1), at(now));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_whose_words_differ_at_each_try_is_one_condition() {
+    fn volatile_parts_of_a_message_do_not_change_the_condition() {
         let failed = |path: u32, now| {
             let message = format!("stat /tmp/kustomization-{path}/clusters/demo: no such file or directory");
             let mut conditions = Vec::new();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_are_cut_between_characters() {
+    fn long_message_is_cut_between_characters() {
         assert_eq!(bounded("äöü", 3), "äöü");
         assert_eq!(bounded("äöüß", 3), "äö…");
     }

@@ -1,4 +1,4 @@
-//! The GitOps agent in the new cluster, and what it follows. No I/O.
+//! The GitOps agent in the workload cluster, and its source. No I/O.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ pub use super::source::{
     OciSource, OciVerification, OidcIdentityMatch, Source, SourceKind,
 };
 
-/// Where Flux's own images are.
+/// Registry of Flux's own images.
 pub const FLUX_REGISTRY: &str = "ghcr.io/fluxcd";
-/// Flux controllers that are installed unless told otherwise.
+/// Flux controllers that are installed by default.
 pub const FLUX_COMPONENTS: [&str; 4] =
     ["source-controller", "kustomize-controller", "helm-controller", "notification-controller"];
 
@@ -27,12 +27,12 @@ pub struct GitOps {
     /// Flux, in namespace `flux-system`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flux: Option<Flux>,
-    /// Argo CD, in a namespace of its own.
+    /// Argo CD, in its own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argocd: Option<ArgoCd>,
 }
 
-/// The agent that is asked for.
+/// The requested agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent<'a> {
     Flux(&'a Flux),
@@ -40,7 +40,7 @@ pub enum Agent<'a> {
 }
 
 impl GitOps {
-    /// The agent that is asked for, if any.
+    /// The requested agent, if any.
     pub fn agent(&self) -> Result<Option<Agent<'_>>, SpecError> {
         match (&self.flux, &self.argocd) {
             (None, None) => Ok(None),
@@ -52,19 +52,19 @@ impl GitOps {
 }
 
 impl GitOps {
-    /// Whether Flux pulls from ECR, with an identity of its own in AWS.
+    /// Whether Flux pulls from ECR with its own identity in AWS.
     pub fn needs_aws_identity(&self) -> bool {
         let oci = self.flux.as_ref().and_then(|flux| flux.source.oci.as_ref());
         oci.is_some_and(|oci| oci.provider == AWS_PROVIDER)
     }
 }
 
-/// Flux and the path it follows.
+/// Flux and the path that it syncs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Flux {
-    /// Flux version to install, until Git owns the agent's manifests; absent: the newest that is built in, and a newer one with a newer
-    /// Keelson. Built in are v2.9.5 and v2.7.5.
+    /// Flux version to install, until Git owns the agent's manifests; absent: the newest built-in version, which a
+    /// newer Keelson may upgrade. Built in are v2.9.5 and v2.7.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::agent_version())]
@@ -74,57 +74,58 @@ pub struct Flux {
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules_git::image_registry())]
     pub registry: String,
-    /// Secret of type kubernetes.io/dockerconfigjson with which the controllers' images are pulled; copied, and kept in step.
+    /// Pull secret of the controllers' images, of type kubernetes.io/dockerconfigjson; copied into the cluster and kept
+    /// in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_secret_ref: Option<SecretReference>,
-    /// Flux controllers to install; source-controller and kustomize-controller are always needed.
+    /// Flux controllers to install; source-controller and kustomize-controller are required.
     #[serde(default = "flux_components")]
-    // Not a set: what is set by default would stay in it when somebody applies fewer on the server side.
+    // Not a set: defaults would stay in it after a server-side apply with fewer items.
     #[schemars(length(max = 8), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules_git::components())]
     #[x_kube(validation = rules_git::component_names())]
     pub components: Vec<String>,
-    /// What is followed.
+    /// The source to sync.
     pub source: Source,
     /// Path of this cluster inside the source, such as `clusters/demo`.
     #[schemars(length(max = 1024))]
     #[x_kube(validation = rules_git::path())]
     pub path: String,
-    /// How often everything is compared with the source and corrected, such as `10m`.
+    /// How often the cluster is compared with the source and corrected, such as `10m`.
     #[serde(default = "ten_minutes")]
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration())]
     #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
-    /// Deletes from the cluster what disappears from the path.
-    #[serde(default = "schema::yes")]
+    /// Deletes objects from the cluster that are removed from the path.
+    #[serde(default = "schema::default_true")]
     pub prune: bool,
-    /// Decrypts Secrets kept in the source; absent: not managed.
+    /// Decrypts Secrets in the source; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decryption: Option<Decryption>,
-    /// Keeps a ConfigMap `keelson-cluster-facts` in the cluster and substitutes it into the manifests: CLUSTER_NAME, AWS_REGION,
-    /// AWS_ACCOUNT_ID, VPC_ID, PRIVATE_SUBNET_IDS, PUBLIC_SUBNET_IDS, OIDC_ISSUER, OIDC_PROVIDER_ARN, CLUSTER_ENDPOINT,
-    /// CLUSTER_SECURITY_GROUP_ID, NODE_ROLE_ARN, KUBERNETES_VERSION.
-    #[serde(default = "schema::yes")]
+    /// Maintains a ConfigMap `keelson-cluster-facts` in the cluster and substitutes it into the manifests:
+    /// CLUSTER_NAME, AWS_REGION, AWS_ACCOUNT_ID, VPC_ID, PRIVATE_SUBNET_IDS, PUBLIC_SUBNET_IDS, OIDC_ISSUER,
+    /// OIDC_PROVIDER_ARN, CLUSTER_ENDPOINT, CLUSTER_SECURITY_GROUP_ID, NODE_ROLE_ARN, KUBERNETES_VERSION.
+    #[serde(default = "schema::default_true")]
     pub facts: bool,
 }
 
-/// Argo CD and the path it follows.
+/// Argo CD and the path that it syncs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArgoCd {
-    /// Argo CD version to install, until Git owns the agent's manifests; absent: the newest that is built in.
+    /// Argo CD version to install, until Git owns the agent's manifests; absent: the newest built-in version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::agent_version())]
     pub version: Option<String>,
-    /// Namespace in the new cluster that Argo CD is installed in. Immutable.
+    /// Namespace of Argo CD in the workload cluster. Immutable.
     #[serde(default = "argocd_namespace")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::namespace_name())]
-    #[x_kube(validation = rules::fixed("the namespace of Argo CD cannot change: put the old one back"))]
+    #[x_kube(validation = rules::immutable("the namespace of Argo CD cannot change: put the old one back"))]
     pub namespace: String,
-    /// What is followed.
+    /// The source to sync.
     pub source: Source,
     /// Path of this cluster inside the source, such as `clusters/demo`.
     #[schemars(length(max = 1024))]
@@ -132,15 +133,16 @@ pub struct ArgoCd {
     pub path: String,
 }
 
-/// Decryption of Secrets kept in the source.
+/// Decryption of Secrets in the source.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Decryption {
-    /// What decrypts: `sops`.
+    /// Decryption provider: `sops`.
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub provider: String,
-    /// Secret in this namespace with the keys; copied into the cluster, and kept in step. Absent: the agent's own cloud identity.
+    /// Secret in this namespace with the keys; copied into the cluster and kept in sync. Absent: the agent's cloud
+    /// identity is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
 }
@@ -149,7 +151,7 @@ fn flux_registry() -> String {
     FLUX_REGISTRY.to_owned()
 }
 
-/// The components of a Flux that names none: [`FLUX_COMPONENTS`].
+/// [`FLUX_COMPONENTS`], the default components.
 pub fn flux_components() -> Vec<String> {
     FLUX_COMPONENTS.map(str::to_owned).to_vec()
 }

@@ -1,11 +1,11 @@
-//! What people write: the kinds of group `keelson.dev`, their defaults, validation rules, status and conditions.
+//! The API: the kinds of group `keelson.dev`, their defaults, validation rules, status and conditions.
 //!
-//! May not enter: AWS crates, kube clients, anything of the other folders. No I/O.
+//! May not enter: AWS crates, kube clients, anything from the other folders. No I/O.
 //!
-//! A field's doc comment is its description in the CRD. Exactly-one-of is a struct of optional members with a CEL rule,
-//! and a Rust enum that the struct's accessor returns: code outside this folder matches on the enum.
+//! A field's doc comment is its description in the CRD. An exactly-one-of is a struct of optional members with a CEL
+//! rule; its accessor returns a Rust enum, which code outside this folder matches on.
 
-// Each `printcolumn(...)` has a `type_` of its own, which clippy takes for one attribute repeated.
+// Each `printcolumn(...)` has its own `type_`, which clippy reports as a duplicated attribute.
 #![allow(clippy::duplicated_attributes)]
 
 pub mod access;
@@ -45,31 +45,31 @@ pub use node_group::{NodeGroup, NodeGroupSpec};
 pub use plan_approval::{PlanApproval, PlanApprovalSpec};
 pub use version::KubernetesVersion;
 
-/// API group of every kind here.
+/// API group of all kinds.
 pub const GROUP: &str = "keelson.dev";
-/// Annotation that names the hash of an approved plan.
+/// Annotation with the hash of an approved plan.
 pub const APPROVE_ANNOTATION: &str = "keelson.dev/approve";
-/// Annotation that releases a deletion which is held because many were requested at once; it holds the word that status names.
+/// Annotation that releases a deletion that is held because many were requested at once; its value is the code in
+/// status.
 pub const RELEASE_ANNOTATION: &str = "keelson.dev/release-deletion";
-/// Annotation that names the UID of an object that is no more, whose resources in AWS the object takes over.
+/// Annotation with the UID of a deleted object whose AWS resources this object takes over.
 pub const RECOVER_ANNOTATION: &str = "keelson.dev/recover";
-/// Annotation that names the installation to which the resources of an object that is suspended are handed over.
+/// Annotation with the id of the installation to which the resources of a suspended object are handed over.
 pub const HAND_OVER_ANNOTATION: &str = "keelson.dev/hand-over-to";
-/// Annotation whose change asks for a reconcile now.
+/// Annotation whose change triggers a reconcile.
 pub const RECONCILE_AT_ANNOTATION: &str = "keelson.dev/reconcile-at";
-/// Finalizer on every object that may have something in AWS.
+/// Finalizer on every object that may have resources in AWS.
 pub const FINALIZER: &str = "keelson.dev/aws";
-/// Prefix of the tags, labels and annotations that are ours; refused in the user's tags.
+/// Prefix of Keelson's tags, labels and annotations; rejected in user tags.
 pub const TAG_PREFIX: &str = "keelson.dev/";
 
-/// A value of the spec that the schema should have refused, met all the same: the CRD in the cluster is older or newer
-/// than this binary.
+/// A value that the CRD's schema should have rejected: the CRD in the cluster is older or newer than this binary.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct SpecError {
     /// Path of the field, as in `spec.network`.
     pub field: &'static str,
-    /// What is wrong and what to write instead.
+    /// The error, and what to write instead.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! The cluster's network: a VPC of its own, or subnets that exist. No I/O.
+//! The cluster's network: its own VPC, or existing subnets. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use super::schema;
 /// Exactly one of `vpc`, `existing`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::exactly_one_of(&["vpc", "existing"]))]
-#[x_kube(validation = rules::network_kind_fixed())]
+#[x_kube(validation = rules::network_kind_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
-    /// A VPC made for this cluster and deleted with it. What is left out has its default.
+    /// A VPC that is created for this cluster and deleted with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc: Option<Vpc>,
-    /// Subnets that exist already. Nothing in them is made, changed or deleted.
+    /// Existing subnets. Keelson creates, changes and deletes nothing in their network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<ExistingNetwork>,
 }
 
-/// Which of the two a [`Network`] is.
+/// The kind of a [`Network`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NetworkKind<'a> {
     Vpc(&'a Vpc),
@@ -48,44 +48,46 @@ impl Default for Network {
     }
 }
 
-/// A VPC of the cluster's own.
+/// The cluster's own VPC.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::zones_or_count())]
-#[x_kube(validation = rules::zones_fixed())]
+#[x_kube(validation = rules::zones_immutable())]
 #[x_kube(validation = rules::nat_needs_public_subnets())]
 #[serde(rename_all = "camelCase")]
 pub struct Vpc {
-    /// IPv4 range of the VPC, a /16 to a /24; the subnets are cut from it. Immutable.
+    /// IPv4 range of the VPC, a /16 to a /24, which is divided into the subnets. Immutable.
     #[serde(default = "default_cidr")]
     #[schemars(length(max = 18))]
     #[x_kube(validation = rules::vpc_cidr())]
-    #[x_kube(validation = rules::fixed("the VPC's range cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+    #[x_kube(validation = rules::immutable("the VPC's range cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub cidr: String,
-    /// How many availability zones get subnets, 2 to 6. Not used when `zones` names them. Immutable.
+    /// Number of availability zones with subnets, 2 to 6. Ignored if `zones` is set. Immutable.
     #[serde(default = "default_zone_count")]
     #[schemars(schema_with = "schema::small_number")]
     #[x_kube(validation = rules::zone_count())]
     pub zone_count: u8,
-    /// The availability zones by name, instead of a count, such as `eu-west-1a`. Immutable.
+    /// The availability zones by name, such as `eu-west-1a`, instead of a count. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), inner(length(max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::zones())]
     #[x_kube(validation = rules::two_zones())]
     #[x_kube(validation = rules::unique())]
     pub zones: Option<Vec<String>>,
-    /// NAT gateways for the private subnets: `Single` (one for all zones), `PerZone` (one in each: no traffic between zones,
-    /// and a zone can fail alone) or `None`. Gateways that are no longer asked for are deleted, with their addresses and routes.
+    /// NAT gateways for the private subnets: `Single` (one for all zones), `PerZone` (one in each: no cross-zone
+    /// traffic, and a failed zone does not affect the others) or `None`. Gateways that are no longer desired are
+    /// deleted with their addresses and routes.
     #[serde(default)]
     pub nat: Nat,
-    /// Makes public subnets, for load balancers, NAT gateways and public nodes. Can be turned on later, not off.
-    #[serde(default = "schema::yes")]
-    #[x_kube(validation = rules::public_subnets_stay())]
+    /// Creates public subnets for load balancers, NAT gateways and public nodes. It can be enabled later, but not
+    /// disabled.
+    #[serde(default = "schema::default_true")]
+    #[x_kube(validation = rules::public_subnets_not_removed())]
     pub public_subnets: bool,
-    /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface). One
-    /// that Keelson made and that is no longer listed is deleted.
+    /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface).
+    /// Endpoints that Keelson created are deleted when they are no longer listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::aws_words())]
+    #[x_kube(validation = rules::aws_names())]
     pub endpoints: Vec<String>,
 }
 
@@ -110,17 +112,17 @@ impl Default for Vpc {
     }
 }
 
-/// How availability zones are chosen.
+/// How availability zones are selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zones<'a> {
-    /// That many, ours to choose.
+    /// This many; Keelson selects them.
     Count(u8),
     /// These.
     Named(&'a [String]),
 }
 
 impl Vpc {
-    /// The named zones, or how many to choose.
+    /// The named zones, or the number of zones.
     pub fn zones(&self) -> Zones<'_> {
         match &self.zones {
             Some(names) => Zones::Named(names),
@@ -138,14 +140,14 @@ pub enum Nat {
     None,
 }
 
-/// Subnets that exist already: exactly one of `subnetIds`, `subnetSelector`.
+/// Existing subnets: exactly one of `subnetIds`, `subnetSelector`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::exactly_one_of(&["subnetIds", "subnetSelector"]))]
 #[x_kube(validation = rules::selector_needs_vpc())]
-#[x_kube(validation = rules::vpc_id_fixed())]
+#[x_kube(validation = rules::vpc_id_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct ExistingNetwork {
-    /// The VPC the subnets are in. Needed with `subnetSelector`; with `subnetIds` it is checked. Immutable.
+    /// The VPC of the subnets. Required with `subnetSelector`; with `subnetIds` it is checked. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = rules::vpc_id())]
@@ -156,7 +158,7 @@ pub struct ExistingNetwork {
     #[x_kube(validation = rules::subnet_ids())]
     #[x_kube(validation = rules::two_subnets())]
     pub subnet_ids: Option<Vec<String>>,
-    /// Chooses the subnets of `vpcId` by their tags.
+    /// Selects subnets of `vpcId` by tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_selector: Option<SubnetSelector>,
     /// Additional security groups of the control plane's network interfaces; absent: not managed.
@@ -166,18 +168,18 @@ pub struct ExistingNetwork {
     pub security_group_ids: Option<Vec<String>>,
 }
 
-/// Chooses subnets by their tags.
+/// Selects subnets by tags.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubnetSelector {
-    /// Tags that a subnet must have, all of them, with these values.
+    /// Tags and values that a subnet must all have.
     #[schemars(schema_with = "schema::tag_selector")]
     #[x_kube(validation = rules::tag_keys())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
 
-/// How existing subnets are named.
+/// How existing subnets are specified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExistingSubnets<'a> {
     Ids(&'a [String]),
@@ -185,7 +187,7 @@ pub enum ExistingSubnets<'a> {
 }
 
 impl ExistingNetwork {
-    /// The subnets' ids, or the tags that choose them.
+    /// The subnets' ids, or the tags that select them.
     pub fn subnets(&self) -> Result<ExistingSubnets<'_>, SpecError> {
         match (&self.subnet_ids, &self.subnet_selector, &self.vpc_id) {
             (Some(ids), None, _) => Ok(ExistingSubnets::Ids(ids)),
@@ -198,19 +200,19 @@ impl ExistingNetwork {
     }
 }
 
-/// Addresses inside Kubernetes.
+/// Addresses of Pods and Services.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::service_cidr_is_ipv4())]
-#[x_kube(validation = rules::fixed_member("serviceCidr", "the range of Services cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+#[x_kube(validation = rules::immutable_member("serviceCidr", "the range of Services cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesNetwork {
-    /// Address family of Pods and Services: `IPv4`, or `IPv6` in an existing network whose subnets have IPv6 ranges, with node
-    /// groups whose own role may assign such addresses. Immutable.
+    /// Address family of Pods and Services: `IPv4`, or `IPv6` in an existing network whose subnets have IPv6 ranges,
+    /// with node groups whose `roleArn` permits assigning such addresses. Immutable.
     #[serde(default)]
-    #[x_kube(validation = rules::fixed("the address family cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+    #[x_kube(validation = rules::immutable("the address family cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub ip_family: IpFamily,
-    /// IPv4 range of Services, a /12 to a /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, apart from the VPC's;
-    /// absent: EKS chooses. Immutable.
+    /// IPv4 range of Services, a /12 to a /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, outside the VPC's
+    /// range; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 18))]
     #[x_kube(validation = rules::service_cidr())]

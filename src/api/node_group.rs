@@ -25,99 +25,101 @@ use super::version::{InvalidVersion, KubernetesVersion};
     category = "keelson",
     namespaced,
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name", description = "The EksCluster it belongs to"),
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything asked for is there"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything in the spec exists and is ready"),
     printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Reason of the Ready condition"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the nodes"),
-    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.replicas", description = "Desired size, as AWS has it"),
-    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Fewest nodes"),
-    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.scaling.max", description = "Most nodes"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.replicas", description = "Desired size in AWS"),
+    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Minimum size"),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.scaling.max", description = "Maximum size"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was created"),
     printcolumn(name = "Types", type_ = "string", json_path = ".spec.instanceTypes", description = "Instance types", priority = 1),
     printcolumn(name = "Capacity", type_ = "string", json_path = ".spec.capacityType", description = "On-demand or spot", priority = 1),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.releaseVersion", description = "AMI release of the nodes", priority = 1),
     validation = rules::node_group_name_fits_eks(),
-    validation = rules::node_group_name_fixed(),
+    validation = rules::node_group_name_immutable(),
     validation = rules::node_group_version_not_lowered(),
-    validation = rules::size_of_an_autoscaler(),
+    validation = rules::size_owned_by_autoscaler(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
-#[x_kube(validation = rules::fixed_member("amiType", "the AMI type cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::fixed_member("diskSizeGiB", "the disk size cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::fixed_member("roleArn", "the nodes' role cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::launch_template_fixed())]
+#[x_kube(validation = rules::immutable_member("amiType", "the AMI type cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::immutable_member("diskSizeGiB", "the disk size cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::immutable_member("roleArn", "the nodes' role cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::launch_template_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupSpec {
     /// The EksCluster it belongs to, in the same namespace. Immutable.
-    #[x_kube(validation = rules::fixed("a node group cannot move to another cluster: put the old one back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("a node group cannot move to another cluster: put the old one back, or create a new NodeGroup with the other value and delete this one"))]
     pub cluster_ref: ClusterReference,
     /// Name in EKS; absent: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::eks_name())]
     pub node_group_name: Option<String>,
-    /// Kubernetes version of its nodes, such as `1.34`; absent: follows the cluster. Never lower than that of its nodes.
+    /// Kubernetes version of the nodes, such as `1.34`; absent: follows the cluster. It cannot be lower than the nodes'
+    /// present version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::kubernetes_version())]
     pub version: Option<String>,
-    /// AMI release: `Latest` (the newest of the version, at each upgrade), an exact one, or `Pinned` (never changed by itself).
+    /// AMI release: `Latest` (the newest of the version at each upgrade), an exact one, or `Pinned` (never changed
+    /// automatically).
     #[serde(default = "latest")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub release_version: String,
     /// AMI type, such as `AL2023_x86_64_STANDARD`; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub ami_type: Option<String>,
-    /// EC2 instance types, the first is preferred. Immutable.
+    /// EC2 instance types in order of preference. Immutable.
     #[serde(default = "default_instance_types")]
     #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::instance_types())]
     #[x_kube(validation = rules::unique())]
-    #[x_kube(validation = rules::fixed("the instance types cannot change: put the old ones back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("the instance types cannot change: put the old ones back, or create a new NodeGroup with the other value and delete this one"))]
     pub instance_types: Vec<String>,
     /// `OnDemand` or `Spot`. Immutable.
     #[serde(default)]
-    #[x_kube(validation = rules::fixed("the capacity type cannot change: put the old one back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("the capacity type cannot change: put the old one back, or create a new NodeGroup with the other value and delete this one"))]
     pub capacity_type: CapacityType,
     /// Size of each node's root volume in GiB; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "diskSizeGiB")]
     #[schemars(range(min = 1, max = 16384))]
     pub disk_size_gib: Option<i32>,
-    /// How many nodes.
+    /// Number of nodes.
     pub scaling: Scaling,
-    /// Where its nodes are: a tier of the cluster's own subnets, narrowed by zones, or subnets by id. Immutable.
+    /// Subnets of the nodes: a tier of the cluster's subnets, optionally limited to zones, or subnets by id. Immutable.
     #[serde(default)]
-    #[x_kube(validation = rules::fixed("the subnets cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
+    #[x_kube(validation = rules::immutable("the subnets cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
     pub subnets: NodeSubnets,
-    /// Kubernetes labels of its nodes; absent: not managed.
+    /// Kubernetes labels of the nodes; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = rules::label_keys())]
     #[x_kube(validation = rules::label_keys_not_reserved())]
     #[x_kube(validation = rules::label_values())]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Kubernetes taints of its nodes; absent: not managed.
+    /// Kubernetes taints of the nodes; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]
     pub taints: Option<Vec<Taint>>,
-    /// An EC2 launch template. It cannot be added or removed later; its version can change.
+    /// An EC2 launch template. It cannot be added or removed later, but its version can change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_template: Option<LaunchTemplate>,
-    /// ARN of the nodes' IAM role; absent: one that is made for the cluster. Immutable.
+    /// ARN of the nodes' IAM role; absent: the cluster's node role, which Keelson creates. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
-    /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`. One that is taken out is
-    /// detached.
+    /// ARNs of IAM policies to attach to the cluster's node role, which Keelson creates; not with `roleArn`. A policy
+    /// that is removed here is detached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 15), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::policy_arns())]
@@ -128,17 +130,18 @@ pub struct NodeGroupSpec {
     /// Node auto repair; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<NodeRepair>,
-    /// What becomes of the node group when this object is deleted: `Delete` it, or `Retain` it as it is.
+    /// What happens to the node group when this object is deleted: `Delete` it, or `Retain` it unchanged.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// Leaves AWS untouched for as long as it is true, and says so.
+    /// While true, AWS is not changed; conditions report it.
     #[serde(default)]
     pub suspend: bool,
-    /// Tags on the node group, over the cluster's and the account's. One that is taken out is removed in AWS.
+    /// Tags on the node group; they override the cluster's and the account's `tags`. A tag that is removed here is
+    /// removed in AWS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
-    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
@@ -147,12 +150,12 @@ fn latest() -> String {
     "Latest".to_owned()
 }
 
-/// Instance types of a node group that names none.
+/// Default instance types.
 pub fn default_instance_types() -> Vec<String> {
     vec!["m7i.large".to_owned()]
 }
 
-/// Which AMI release is wanted.
+/// Desired AMI release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseVersion<'a> {
     Latest,
@@ -161,12 +164,12 @@ pub enum ReleaseVersion<'a> {
 }
 
 impl NodeGroupSpec {
-    /// The version of its own, if it has one.
+    /// Its own version, if set.
     pub fn version(&self) -> Result<Option<KubernetesVersion>, InvalidVersion> {
         self.version.as_deref().map(str::parse).transpose()
     }
 
-    /// The wanted AMI release.
+    /// The desired AMI release.
     pub fn release_version(&self) -> ReleaseVersion<'_> {
         match self.release_version.as_str() {
             "Latest" => ReleaseVersion::Latest,
@@ -183,7 +186,7 @@ impl NodeGroup {
     }
 }
 
-/// How instances are bought.
+/// Purchase option of instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CapacityType {
     #[default]
@@ -191,32 +194,32 @@ pub enum CapacityType {
     Spot,
 }
 
-/// How many nodes.
+/// Number of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::min_at_most_max())]
 #[x_kube(validation = rules::desired_in_bounds())]
-#[x_kube(validation = rules::enforced_size_is_named())]
+#[x_kube(validation = rules::enforced_size_is_set())]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
-    /// Fewest nodes.
+    /// Minimum number of nodes.
     #[schemars(range(min = 0))]
     pub min: i32,
-    /// Most nodes.
+    /// Maximum number of nodes.
     #[schemars(range(min = 1))]
     pub max: i32,
-    /// Nodes at creation; absent: `min`. With `desiredPolicy: Initial` an autoscaler owns the size of a node group that exists:
-    /// a later change of it (by `kubectl scale`, too) is refused, but for leaving it out.
+    /// Number of nodes at creation; absent: `min`. With `desiredPolicy: Initial` an autoscaler owns the size of an
+    /// existing node group: later changes of `desired` (also by `kubectl scale`) are rejected, except for removing it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub desired: Option<i32>,
-    /// Who owns the size after creation: `Initial` (an autoscaler), or `Enforce` (`desired`, which must be set then, and so
-    /// `kubectl scale`).
+    /// Who owns the size after creation: `Initial` (an autoscaler), or `Enforce` (`desired`, which is required then and
+    /// which `kubectl scale` sets).
     #[serde(default)]
     pub desired_policy: DesiredPolicy,
 }
 
 impl Scaling {
-    /// Nodes at creation.
+    /// Number of nodes at creation.
     pub fn initial(&self) -> i32 {
         self.desired.unwrap_or(self.min)
     }
@@ -230,16 +233,16 @@ pub enum DesiredPolicy {
     Enforce,
 }
 
-/// Where nodes are: a tier, or subnets by id.
+/// Subnets of nodes: a tier, or subnets by id.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::tier_or_ids())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeSubnets {
-    /// The cluster's `Private` or `Public` subnets; `Private` where neither this nor `ids` is set.
+    /// The cluster's `Private` or `Public` subnets; `Private` if neither this nor `ids` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SubnetTier")]
     pub tier: Option<SubnetTier>,
-    /// Narrows the tier to these availability zones.
+    /// Limits the tier to these availability zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 6), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::zones())]
@@ -257,10 +260,10 @@ impl Default for NodeSubnets {
     }
 }
 
-/// How a node group's subnets are named.
+/// How a node group's subnets are specified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeSubnetsKind<'a> {
-    /// Those of the tier, in these zones only if named.
+    /// The subnets of a tier, optionally limited to zones.
     Tier {
         tier: SubnetTier,
         zones: Option<&'a [String]>,
@@ -301,7 +304,7 @@ pub struct Taint {
     #[schemars(length(max = 63))]
     #[x_kube(validation = rules::label_value())]
     pub value: Option<String>,
-    /// What becomes of Pods that do not tolerate it: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    /// Effect on Pods that do not tolerate the taint: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: TaintEffect,
 }
 
@@ -321,7 +324,7 @@ pub struct LaunchTemplate {
     #[schemars(length(max = 64))]
     #[x_kube(validation = rules::launch_template_id())]
     pub id: String,
-    /// Version number; absent: the template's default version at creation, and not managed afterwards.
+    /// Version number; absent: the template's default version at creation, not managed afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 18))]
     #[x_kube(validation = rules::launch_template_version())]
@@ -333,7 +336,7 @@ pub struct LaunchTemplate {
 #[x_kube(validation = rules::at_most_one_of(&["maxUnavailable", "maxUnavailablePercentage"]))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeUpdate {
-    /// Nodes replaced at the same time, 1 to 100.
+    /// Number of nodes replaced at the same time, 1 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_unavailable: Option<i32>,
@@ -341,11 +344,12 @@ pub struct NodeUpdate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_unavailable_percentage: Option<i32>,
-    /// `Default` (new nodes first) or `Minimal` (old nodes go first: no surge); absent: not managed.
+    /// `Default` (new nodes are created first) or `Minimal` (old nodes are terminated first, without surge); absent:
+    /// not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UpdateStrategy")]
     pub strategy: Option<UpdateStrategy>,
-    /// Evicts Pods in spite of their disruption budgets.
+    /// Evicts Pods regardless of their disruption budgets.
     #[serde(default)]
     pub force: bool,
 }
@@ -358,7 +362,7 @@ pub enum MaxUnavailable {
 }
 
 impl NodeUpdate {
-    /// How many at the same time; `None`: not managed.
+    /// The number or percentage; `None`: not managed.
     pub fn max_unavailable(&self) -> Option<MaxUnavailable> {
         match (self.max_unavailable, self.max_unavailable_percentage) {
             (Some(nodes), _) => Some(MaxUnavailable::Nodes(nodes)),
@@ -379,6 +383,6 @@ pub enum UpdateStrategy {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRepair {
-    /// Whether EKS repairs nodes by itself.
+    /// Whether EKS repairs nodes automatically.
     pub enabled: bool,
 }

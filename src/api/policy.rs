@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When a plan may be written to AWS.
+/// When a plan is applied to AWS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ChangePolicy {
     #[default]
@@ -12,7 +12,7 @@ pub enum ChangePolicy {
     Observe,
 }
 
-/// What is done about drift.
+/// How drift is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum DriftPolicy {
     #[default]
@@ -20,7 +20,7 @@ pub enum DriftPolicy {
     Report,
 }
 
-/// What becomes of AWS when the object is deleted.
+/// What happens in AWS when the object is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum DeletionPolicy {
     #[default]
@@ -28,7 +28,7 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-/// What is done about a cluster of that name that is not ours.
+/// How an existing cluster that Keelson does not own is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum AdoptionPolicy {
     #[default]

@@ -1,5 +1,5 @@
-//! References to other objects by name. Secrets and clusters always in the object's own namespace: there is no namespace
-//! field, so that a tenant cannot name another's. No I/O.
+//! References to other objects by name. Secrets and clusters are always in the object's own namespace: there is no
+//! namespace field, so that a tenant cannot reference those of another. No I/O.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct NodeGroupReference {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
-    /// Name of the Secret, in this object's namespace. It is read only if its label `keelson.dev/use` allows this use.
+    /// Name of the Secret in this object's namespace. It is used only if its label `keelson.dev/use` allows this use.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub name: String,

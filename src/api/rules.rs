@@ -1,7 +1,7 @@
-//! The CEL rules of the CRDs: what the schema's types cannot say, each with a message that says what to do. Every value
-//! is checked here and not by a schema `pattern`, whose message is only the pattern. No I/O.
+//! The CEL rules of the CRDs: what the schema's types do not express, each with a message that says what to do. Values
+//! are checked here and not with a schema `pattern`, whose message is only the pattern. No I/O.
 //!
-//! Rules on one field are named after what the field holds; rules between fields after the struct.
+//! Rules on one field are named after its contents; rules between fields after the struct.
 
 use kube::core::{Reason, Rule};
 
@@ -26,42 +26,42 @@ pub(super) fn each(pattern: &str, message: &str) -> Rule {
     rule(format!("self.all(item, item.matches(r'{pattern}'))"), message)
 }
 
-/// The hash of a plan, or the word that releases a deletion.
+/// The hash of a plan, or the code that releases a deletion.
 pub(super) fn plan_hash() -> Rule {
     matches("^[0-9a-f]{16}$", "must be the 16 hexadecimal digits of status.plan.hash, or of status.deletion.release")
 }
 
-/// No item of the list is there twice; for lists whose order counts, which cannot be sets.
+/// No item is listed twice; for ordered lists, which cannot be sets.
 pub(super) fn unique() -> Rule {
     rule("self.all(item, self.exists_one(other, other == item))", "each entry may be listed once only")
 }
 
-/// No two items of the list have the same name; for lists that are one value, which cannot be maps.
+/// No two items have the same name; for atomic lists, which cannot be maps.
 pub(super) fn unique_names() -> Rule {
     rule("self.all(item, self.exists_one(other, other.name == item.name))", "each name may be listed once only")
 }
 
-/// The field never changes. For fields that are always there, by requirement or default.
-pub(super) fn fixed(what_to_do: &str) -> Rule {
+/// The field never changes. For required fields and fields with a default.
+pub(super) fn immutable(what_to_do: &str) -> Rule {
     refuse("self == oldSelf", what_to_do)
 }
 
-/// The optional member `field` never changes, nor comes, nor goes. For the struct that holds it.
-pub(super) fn fixed_member(field: &str, what_to_do: &str) -> Rule {
+/// The optional member `field` is never changed, added or removed. For its struct.
+pub(super) fn immutable_member(field: &str, what_to_do: &str) -> Rule {
     refuse(same_member(field), what_to_do).field_path(format!(".{field}"))
 }
 
-/// Optional values compare (`self.?field == oldSelf.?field`), but the API server cannot bound what that costs.
+/// `self.?field == oldSelf.?field` would be shorter, but the API server cannot bound its cost.
 pub(super) fn same_member(field: &str) -> String {
     format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
 }
 
-/// Exactly one of the members is set. For the struct that holds them.
+/// Exactly one of the members is set. For their struct.
 pub(super) fn exactly_one_of(fields: &[&str]) -> Rule {
     one_of(fields, "== 1", "exactly one of", "must be set")
 }
 
-/// At most one of the members is set. For the struct that holds them.
+/// At most one of the members is set. For their struct.
 pub(super) fn at_most_one_of(fields: &[&str]) -> Rule {
     one_of(fields, "<= 1", "at most one of", "may be set")
 }
@@ -90,7 +90,7 @@ pub(super) fn namespace_name() -> Rule {
 pub(super) fn eks_name() -> Rule {
     matches(
         "^[0-9A-Za-z][A-Za-z0-9_-]*$",
-        "must be a name as EKS allows them: letters, digits, '-' and '_', beginning with a letter or digit",
+        "must be a valid EKS name: letters, digits, '-' and '_', beginning with a letter or digit",
     )
 }
 
@@ -108,18 +108,12 @@ pub(super) fn namespace_names() -> Rule {
     )
 }
 
-pub(super) fn aws_word() -> Rule {
-    matches(
-        "^[A-Za-z0-9][A-Za-z0-9._+-]*$",
-        "must be a name as AWS writes them: letters, digits, '.', '_', '+' and '-'",
-    )
+pub(super) fn aws_name() -> Rule {
+    matches("^[A-Za-z0-9][A-Za-z0-9._+-]*$", "must be a valid AWS name: letters, digits, '.', '_', '+' and '-'")
 }
 
-pub(super) fn aws_words() -> Rule {
-    each(
-        "^[A-Za-z0-9][A-Za-z0-9._+-]*$",
-        "each entry must be a name as AWS writes them: letters, digits, '.', '_', '+' and '-'",
-    )
+pub(super) fn aws_names() -> Rule {
+    each("^[A-Za-z0-9][A-Za-z0-9._+-]*$", "each entry must be a valid AWS name: letters, digits, '.', '_', '+' and '-'")
 }
 
 pub(super) fn account_id() -> Rule {
@@ -208,7 +202,7 @@ pub(super) fn kubernetes_version() -> Rule {
 
 const VERSION: &str = r"^[1-9][0-9]?\.(0|[1-9][0-9]{0,2})$";
 
-/// Both the old and the new version as numbers that compare, where both are versions at all.
+/// Compares the old and the new version as numbers, if both are valid versions.
 fn versions_compare(old: &str, new: &str, comparison: &str) -> String {
     let number = |path: &str| format!("(int({path}.split('.')[0]) * 1000 + int({path}.split('.')[1]))");
     format!(
@@ -218,8 +212,8 @@ fn versions_compare(old: &str, new: &str, comparison: &str) -> String {
     )
 }
 
-/// Where nothing runs yet, or the version stays as it was. A version that was never reached can be taken back, so an edit is
-/// compared with what runs, and not with what was asked for last.
+/// Nothing runs yet. An edit is compared with the running version, not with the previous spec, so that a version that
+/// was never reached can be reverted.
 const NOTHING_TO_LOWER: &str = "!has(oldSelf.status) || !has(oldSelf.status.version)";
 
 pub(super) fn cluster_version_not_lowered() -> Rule {
@@ -254,7 +248,7 @@ pub(super) fn node_group_version_not_lowered() -> Rule {
             versions_compare("oldSelf.status.version", "self.spec.version", ">=")
         ),
         "the version of a node group cannot be lower than the one that its nodes have (status.version): name that or a later one, \
-         or make a new NodeGroup of the lower version and delete this one",
+         or create a new NodeGroup of the lower version and delete this one",
     )
     .field_path(".spec.version")
 }
@@ -263,7 +257,7 @@ pub(super) fn duration() -> Rule {
     matches(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", "must be a duration, such as 30s, 10m or 1h30m")
 }
 
-/// Flux and Argo CD ask no faster than this; below it, a source is asked without pause.
+/// Below this interval, Flux and Argo CD would poll a source without pause.
 pub(super) fn at_least_a_second() -> Rule {
     rule(
         r"!self.matches(r'^([0-9]{1,6}(\.[0-9]{1,6})?(ms|s|m|h)){1,4}$') || duration(self) >= duration('1s')",
@@ -285,7 +279,7 @@ pub(super) fn time_zone() -> Rule {
     )
 }
 
-/// `a.b.c.d/n` with no bit set behind the prefix.
+/// `a.b.c.d/n` without host bits.
 const NETWORK_V4: &str = "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
 
 pub(super) fn vpc_cidr() -> Rule {
@@ -294,7 +288,7 @@ pub(super) fn vpc_cidr() -> Rule {
             "{NETWORK_V4} && cidr(self).prefixLength() >= 16 && cidr(self).prefixLength() <= 24 \
              && cidr(self).ip().isGlobalUnicast()"
         ),
-        "must be the IPv4 range of a network from /16 to /24, such as 10.0.0.0/16, with no bits set behind the prefix: the \
+        "must be the IPv4 range of a network from /16 to /24, such as 10.0.0.0/16, with no host bits set: the \
          subnets of all zones are cut from it",
     )
 }
@@ -306,14 +300,14 @@ pub(super) fn service_cidr() -> Rule {
              && ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16'].exists(block, cidr(block).containsCIDR(self))"
         ),
         "must be an IPv4 range from /12 to /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, such as 172.20.0.0/16, with \
-         no bits set behind the prefix",
+         no host bits set",
     )
 }
 
 pub(super) fn public_cidrs() -> Rule {
     rule(
         "self.all(item, isCIDR(item) && cidr(item) == cidr(item).masked())",
-        "each entry must be a range such as 203.0.113.0/24, with no bits set behind the prefix; a single address is \
+        "each entry must be a range such as 203.0.113.0/24, with no host bits set; a single address is \
          203.0.113.7/32",
     )
 }
@@ -334,7 +328,7 @@ pub(super) fn tag_values() -> Rule {
     )
 }
 
-pub(super) fn tag_keys_not_ours() -> Rule {
+pub(super) fn tag_keys_not_reserved() -> Rule {
     refuse(
         "self.all(key, key != 'Name' && !key.startsWith('aws:') && !key.lowerAscii().startsWith('keelson.dev/') \
          && !key.startsWith('kubernetes.io/cluster/') && !key.startsWith('kubernetes.io/role/'))",
@@ -343,11 +337,11 @@ pub(super) fn tag_keys_not_ours() -> Rule {
     )
 }
 
-/// IAM takes `Team` and `team` for the same, and refuses both; EC2 and EKS do not.
-pub(super) fn tag_keys_apart() -> Rule {
+/// IAM treats `Team` and `team` as equal and rejects both; EC2 and EKS do not.
+pub(super) fn tag_keys_differ_beyond_case() -> Rule {
     rule(
         "self.all(key, self.all(other, key == other || key.lowerAscii() != other.lowerAscii()))",
-        "two keys differ in upper and lower case only, which IAM takes for the same: leave one of them out",
+        "two keys differ only in case, and IAM treats them as equal: remove one of them",
     )
 }
 
@@ -361,13 +355,13 @@ pub(super) fn label_keys() -> Rule {
     )
 }
 
-/// What EKS refuses, and what kubelets refuse to start with.
+/// Labels that EKS rejects, or that keep kubelets from starting.
 pub(super) fn label_keys_not_reserved() -> Rule {
     const RESERVED: &str = r"^([^/]*\.)?(kubernetes\.io|k8s\.io|eks\.amazonaws\.com)/";
     const OPEN: &str = r"^([^/]*\.)?(node|kubelet)\.kubernetes\.io/";
     refuse(
         format!("self.all(key, !key.matches(r'{RESERVED}') || key.matches(r'{OPEN}'))"),
-        "nodes cannot take labels of eks.amazonaws.com, kubernetes.io or k8s.io on themselves, but for node.kubernetes.io and \
+        "nodes cannot set labels of eks.amazonaws.com, kubernetes.io or k8s.io, except node.kubernetes.io and \
          kubelet.kubernetes.io: choose another prefix",
     )
 }

@@ -1,4 +1,4 @@
-//! CEL rules of what an AwsAccount lets objects name: lists of ids and ARNs in which `*` stands for any characters. No I/O.
+//! CEL rules for the allowlists of an AwsAccount: ids and ARNs in which `*` matches any characters. No I/O.
 
 use kube::core::Rule;
 

@@ -1,5 +1,5 @@
-//! CEL rules that are about one struct only: between its fields, between its old and new value, or on a field whose rule no
-//! other field shares. No I/O.
+//! CEL rules of one struct only: between its fields, between its old and new value, or on a field whose rule no other
+//! field shares. No I/O.
 
 use kube::core::{Reason, Rule};
 
@@ -20,25 +20,25 @@ const EKS_CLUSTER_NAME: &str = "(has(self.spec.clusterName) ? self.spec.clusterN
 pub(super) fn cluster_name_fits_eks() -> Rule {
     rule(
         format!("{EKS_CLUSTER_NAME}.matches(r'^[0-9A-Za-z][A-Za-z0-9_-]{{0,99}}$')"),
-        "EKS names a cluster with up to 100 letters, digits, '-' and '_', and metadata.name does not fit: set spec.clusterName, or \
+        "the name of an EKS cluster has up to 100 letters, digits, '-' and '_', and metadata.name does not fit: set spec.clusterName, or \
          choose another metadata.name",
     )
 }
 
-pub(super) fn cluster_name_fixed() -> Rule {
+pub(super) fn cluster_name_immutable() -> Rule {
     let old = EKS_CLUSTER_NAME.replace("self.", "oldSelf.");
     refuse(
         format!("{EKS_CLUSTER_NAME} == {old}"),
-        "the name in EKS cannot change: put the old value of clusterName back, or make a new EksCluster of the other name, move \
+        "the name in EKS cannot change: put the old value of clusterName back, or create a new EksCluster of the other name, move \
          the workloads, and delete this one",
     )
     .field_path(".spec.clusterName")
 }
 
-pub(super) fn account_fixed() -> Rule {
+pub(super) fn account_immutable() -> Rule {
     refuse(
         same_member("accountRef"),
-        "a cluster cannot move to another account: put the old value back, or make a new EksCluster with the other account, move \
+        "a cluster cannot move to another account: put the old value back, or create a new EksCluster with the other account, move \
          the workloads, and delete this one",
     )
     .field_path(".accountRef")
@@ -70,13 +70,13 @@ pub(super) fn zones_in_region() -> Rule {
     .field_path(".network.vpc.zones")
 }
 
-pub(super) fn services_apart_from_vpc() -> Rule {
+pub(super) fn service_cidr_outside_vpc() -> Rule {
     rule(
         "!has(self.network.vpc) || !has(self.kubernetesNetwork.serviceCidr) || !isCIDR(self.network.vpc.cidr) \
          || !isCIDR(self.kubernetesNetwork.serviceCidr) \
          || !(cidr(self.network.vpc.cidr).containsCIDR(self.kubernetesNetwork.serviceCidr) \
          || cidr(self.kubernetesNetwork.serviceCidr).containsCIDR(self.network.vpc.cidr))",
-        "the ranges of Services and of the VPC overlap: choose a serviceCidr apart from network.vpc.cidr, or leave it out for EKS \
+        "the ranges of Services and of the VPC overlap: choose a serviceCidr outside network.vpc.cidr, or leave it out for EKS \
          to choose",
     )
     .field_path(".kubernetesNetwork.serviceCidr")
@@ -91,10 +91,10 @@ pub(super) fn endpoint_reachable() -> Rule {
 
 // Network.
 
-pub(super) fn network_kind_fixed() -> Rule {
+pub(super) fn network_kind_immutable() -> Rule {
     refuse(
         "has(self.vpc) == has(oldSelf.vpc)",
-        "a cluster cannot move to another network: put the old value back, or make a new EksCluster with the other network, move \
+        "a cluster cannot move to another network: put the old value back, or create a new EksCluster with the other network, move \
          the workloads, and delete this one",
     )
 }
@@ -112,46 +112,46 @@ pub(super) fn two_subnets() -> Rule {
 }
 
 pub(super) fn zones_or_count() -> Rule {
-    // The default of zoneCount cannot depend on zones, so it is let through beside them.
+    // The default of zoneCount cannot depend on zones, so it is accepted with them.
     rule(
         "!has(self.zones) || self.zoneCount == 3 || self.zoneCount == self.zones.size()",
-        "zones and zoneCount contradict each other: leave zoneCount out where zones are named",
+        "zoneCount differs from the number of zones: leave zoneCount out when zones is set",
     )
     .field_path(".zoneCount")
 }
 
-pub(super) fn zones_fixed() -> Rule {
+pub(super) fn zones_immutable() -> Rule {
     refuse(
         format!("self.zoneCount == oldSelf.zoneCount && ({})", same_member("zones")),
-        "the availability zones cannot change: put the old zones and zoneCount back, or make a new EksCluster with the others, \
+        "the availability zones cannot change: put the old zones and zoneCount back, or create a new EksCluster with the others, \
          move the workloads, and delete this one",
     )
 }
 
-pub(super) fn public_subnets_stay() -> Rule {
+pub(super) fn public_subnets_not_removed() -> Rule {
     refuse(
         "self || !oldSelf",
-        "public subnets cannot be removed, as load balancers and NAT gateways stand in them: put publicSubnets: true back",
+        "public subnets cannot be removed, because load balancers and NAT gateways use them: put publicSubnets: true back",
     )
 }
 
 pub(super) fn nat_needs_public_subnets() -> Rule {
     rule(
         "self.publicSubnets || self.nat == 'None'",
-        "NAT gateways stand in public subnets: set publicSubnets: true, or nat: None with the endpoints that the nodes need",
+        "NAT gateways need public subnets: set publicSubnets: true, or nat: None with the endpoints that the nodes need",
     )
     .field_path(".nat")
 }
 
 pub(super) fn selector_needs_vpc() -> Rule {
-    rule("!has(self.subnetSelector) || has(self.vpcId)", "subnetSelector looks for subnets of one VPC: set vpcId")
+    rule("!has(self.subnetSelector) || has(self.vpcId)", "subnetSelector selects subnets of one VPC: set vpcId")
         .field_path(".vpcId")
 }
 
-pub(super) fn vpc_id_fixed() -> Rule {
+pub(super) fn vpc_id_immutable() -> Rule {
     refuse(
         format!("!has(oldSelf.vpcId) || ({})", same_member("vpcId")),
-        "a cluster cannot move to another VPC: put the old vpcId back, or make a new EksCluster in the other, move the workloads, \
+        "a cluster cannot move to another VPC: put the old vpcId back, or create a new EksCluster in the other, move the workloads, \
          and delete this one",
     )
     .field_path(".vpcId")
@@ -170,7 +170,7 @@ pub(super) fn service_cidr_is_ipv4() -> Rule {
 pub(super) fn authentication_mode() -> Rule {
     refuse(
         "self == oldSelf || self == 'Api' || oldSelf == 'ConfigMap'",
-        "EKS goes from ConfigMap to ApiAndConfigMap to Api and never back: put the old authenticationMode back",
+        "EKS changes authenticationMode only from ConfigMap to ApiAndConfigMap to Api: put the old authenticationMode back",
     )
 }
 
@@ -178,7 +178,7 @@ pub(super) fn entries_need_the_api() -> Rule {
     rule(
         "self.authenticationMode != 'ConfigMap' || (!self.prune && (!has(self.entries) || self.entries.size() == 0))",
         "with authenticationMode: ConfigMap a cluster has no access entries: set authenticationMode: ApiAndConfigMap first (it \
-         cannot be taken back), or leave entries and prune out",
+         cannot be reverted), or leave entries and prune out",
     )
     .field_path(".entries")
 }
@@ -221,16 +221,16 @@ const EKS_NODE_GROUP_NAME: &str = "(has(self.spec.nodeGroupName) ? self.spec.nod
 pub(super) fn node_group_name_fits_eks() -> Rule {
     rule(
         format!("{EKS_NODE_GROUP_NAME}.matches(r'^[0-9A-Za-z][A-Za-z0-9_-]{{0,62}}$')"),
-        "EKS names a node group with up to 63 letters, digits, '-' and '_', and metadata.name does not fit: set \
+        "the name of an EKS node group has up to 63 letters, digits, '-' and '_', and metadata.name does not fit: set \
          spec.nodeGroupName, or choose another metadata.name",
     )
 }
 
-pub(super) fn node_group_name_fixed() -> Rule {
+pub(super) fn node_group_name_immutable() -> Rule {
     let old = EKS_NODE_GROUP_NAME.replace("self.", "oldSelf.");
     refuse(
         format!("{EKS_NODE_GROUP_NAME} == {old}"),
-        "the name in EKS cannot change: put the old value of nodeGroupName back, or make a new NodeGroup of the other name and \
+        "the name in EKS cannot change: put the old value of nodeGroupName back, or create a new NodeGroup of the other name and \
          delete this one",
     )
     .field_path(".spec.nodeGroupName")
@@ -243,23 +243,23 @@ pub(super) fn min_at_most_max() -> Rule {
 pub(super) fn desired_in_bounds() -> Rule {
     rule(
         "!has(self.desired) || (self.min <= self.desired && self.desired <= self.max)",
-        "desired must be from min to max: move the bounds too, or leave desired out for min",
+        "desired must be between min and max: change min or max too, or leave desired out to use min",
     )
     .field_path(".desired")
 }
 
-pub(super) fn enforced_size_is_named() -> Rule {
+pub(super) fn enforced_size_is_set() -> Rule {
     rule(
         "self.desiredPolicy != 'Enforce' || has(self.desired)",
-        "desiredPolicy: Enforce keeps the size at desired, and without it would take away all nodes above min: set desired, or \
+        "desiredPolicy: Enforce keeps the size at desired, and without desired it would remove all nodes above min: set desired, or \
          leave desiredPolicy out",
     )
     .field_path(".desired")
 }
 
-/// What would be stored and do nothing. The size that runs may be written: as when a commit that left it out is taken back. Where new
-/// bounds leave the old value out, AWS moves the size to the nearer one as well.
-pub(super) fn size_of_an_autoscaler() -> Rule {
+/// Rejects a `desired` that would have no effect. The present size is accepted, for example when a commit that removed
+/// it is reverted. If new bounds exclude the old value, AWS moves the size to the nearer bound as well.
+pub(super) fn size_owned_by_autoscaler() -> Rule {
     let (new, old) = ("self.spec.scaling", "oldSelf.spec.scaling");
     let moved = format!(
         "({old}.desired < {new}.min && {new}.desired == {new}.min) || ({old}.desired > {new}.max && {new}.desired == {new}.max)"
@@ -269,8 +269,9 @@ pub(super) fn size_of_an_autoscaler() -> Rule {
             "!has(self.status) || !has(self.status.arn) || {new}.desiredPolicy == 'Enforce' || !has({new}.desired) \
              || (has(self.status.replicas) && {new}.desired == self.status.replicas) || (has({old}.desired) && ({new}.desired == {old}.desired || {moved}))"
         ),
-        "with desiredPolicy: Initial an autoscaler owns the size of a node group that exists, and another desired (kubectl scale, \
-         too) would do nothing: move min and max, set desiredPolicy: Enforce together with desired, or put the old value back",
+        "with desiredPolicy: Initial an autoscaler owns the size of an existing node group, and a change of desired (also by \
+         kubectl scale) has no effect: change min and max, set desiredPolicy: Enforce together with desired, or put the old \
+         value back",
     )
     .field_path(".spec.scaling.desired")
 }
@@ -282,16 +283,16 @@ pub(super) fn instance_types() -> Rule {
 pub(super) fn tier_or_ids() -> Rule {
     rule(
         "!has(self.ids) || (!has(self.tier) && !has(self.zones))",
-        "ids name the subnets already: leave out tier and zones, or leave out ids",
+        "ids cannot be combined with tier or zones: leave out tier and zones, or leave out ids",
     )
 }
 
-pub(super) fn launch_template_fixed() -> Rule {
+pub(super) fn launch_template_immutable() -> Rule {
     refuse(
         "has(self.launchTemplate) == has(oldSelf.launchTemplate) \
          && (!has(self.launchTemplate) || self.launchTemplate.id == oldSelf.launchTemplate.id)",
-        "a launch template can be neither added, removed nor exchanged, only its version can change: put the old value back, or \
-         make a new NodeGroup with the other template and delete this one",
+        "a launch template can be neither added, removed nor replaced, only its version can change: put the old value back, or \
+         create a new NodeGroup with the other template and delete this one",
     )
     .field_path(".launchTemplate")
 }
@@ -317,7 +318,7 @@ pub(super) fn external_id_needs_role() -> Rule {
 pub(super) fn role_is_in_account() -> Rule {
     rule(
         "!has(self.roleArn) || !self.roleArn.matches('^([^:]*:){5}') || self.roleArn.split(':')[4] == self.accountId",
-        "the role is in another account than accountId: name a role of that account, or that role's account",
+        "the role is in another account than accountId: name a role of accountId, or set accountId to the role's account",
     )
     .field_path(".roleArn")
 }

@@ -1,8 +1,8 @@
-//! CEL rules for what the GitOps agent is pointed at. The agent fetches it from inside the new cluster, so an address
-//! that reaches the machine's metadata service would hand out the node's credentials. No I/O.
+//! CEL rules for the source of the GitOps agent. The agent fetches it from inside the workload cluster, so the address
+//! of an instance metadata service would expose the node's credentials. No I/O.
 //!
-//! These rules see addresses, not names that resolve to them. The operator holds the same line once more before it installs an
-//! agent, as a manifest can outlive the CRD it was admitted by.
+//! These rules check addresses, not names that resolve to them. The operator checks the same before it installs an
+//! agent, because an object may have been admitted by an older CRD.
 
 use kube::core::{Reason, Rule};
 
@@ -12,7 +12,7 @@ fn rule(cel: impl Into<String>, message: &str) -> Rule {
     Rule::new(cel).message(message)
 }
 
-// Nothing that a shell or the command line of ssh would take for more than a name: no leading '-', no quotes, no '$'.
+// No characters with a meaning in a shell or on ssh's command line: no leading '-', no quotes, no '$'.
 const USER: &str = "([A-Za-z0-9_.][A-Za-z0-9_.+-]*@)?";
 /// Host and port.
 const HOST: &str = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?)(:[0-9]{1,5})?";
@@ -35,14 +35,14 @@ pub(super) fn oci_url() -> Rule {
 pub(super) fn no_password_in_url() -> Rule {
     rule(
         "!self.matches(r'^[^/]*//[^/@]*:[^/]*@')",
-        "must hold no password or token: put it into a Secret and name that in secretRef",
+        "must not contain a password or token: put it into a Secret and name that in secretRef",
     )
     .reason(Reason::FieldValueForbidden)
 }
 
-/// Refuses link-local, metadata and unspecified addresses, in whatever notation a resolver would take for them.
+/// Rejects link-local, metadata and unspecified addresses in every notation that a resolver accepts.
 ///
-/// By expressions over the whole URL: the API server cannot bound what `url(self).getHostname()` costs further on.
+/// Matches the whole URL: the API server cannot bound the cost of expressions on `url(self).getHostname()`.
 pub(super) fn no_metadata_address() -> Rule {
     let denied = [
         // Link-local, "this network", multicast and reserved.
@@ -50,12 +50,12 @@ pub(super) fn no_metadata_address() -> Rule {
         r"([a-z0-9_-]+\.)*(metadata|instance-data)(\.google\.internal|\.ec2\.internal|\.internal)?\.?",
     ]
     .join("|");
-    // A host whose last label is a number is an address to every resolver ("2852039166", "0xa9fea9fe", "169.254.43518"):
-    // of those only the plain dotted form is let through.
+    // Resolvers treat a host whose last label is a number as an address ("2852039166", "0xa9fea9fe", "169.254.43518"):
+    // only the plain dotted form is accepted.
     let number = r"([a-z0-9_-]+\.)*(0x[0-9a-f]*|[0-9]+)\.?";
     let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
     let dotted = format!(r"({octet}\.){{3}}{octet}");
-    // Unique local addresses hold the metadata service too (fd00:ec2::254), and IPv4 hides in many others (2002::/16).
+    // The metadata service has a unique local address too (fd00:ec2::254), and many IPv6 forms embed IPv4 (2002::/16).
     let plain_v6 = r"\[((2([1-9a-f][0-9a-f]{2}|0[1-9a-f][0-9a-f]|00[013-9a-f])|3[0-9a-f]{3}):[0-9a-f:]*|::1)\]";
     let host_is =
         |pattern: &str| format!("self.lowerAscii().matches(r'^[a-z]+://([^/@]*@)?({pattern})(:[0-9]*)?(/|$)')");
@@ -102,7 +102,7 @@ pub(super) fn semver_range() -> Rule {
 }
 
 pub(super) fn commit() -> Rule {
-    matches("^[0-9a-f]{40}([0-9a-f]{24})?$", "must be the whole SHA of a commit: 40 lower case hexadecimal digits")
+    matches("^[0-9a-f]{40}([0-9a-f]{24})?$", "must be the full SHA of a commit: 40 lower case hexadecimal digits")
 }
 
 pub(super) fn oci_tag() -> Rule {
@@ -113,8 +113,8 @@ pub(super) fn oci_digest() -> Rule {
     matches("^sha256:[0-9a-f]{64}$", "must be sha256: and 64 hexadecimal digits")
 }
 
-/// An identity in AWS is only asked for where no Secret is named: with both, one would be accepted and ignored.
-pub(super) fn one_login() -> Rule {
+/// An identity in AWS or a Secret: with both, one would be silently ignored.
+pub(super) fn single_login() -> Rule {
     rule(
         "self.provider == 'generic' || !has(self.secretRef)",
         "a secretRef takes the place of the provider's login: leave secretRef out, or set provider: generic",
@@ -126,7 +126,7 @@ pub(super) fn verified_tag() -> Rule {
     rule(
         "!has(self.verify) || self.verify.mode == 'HEAD' || has(self.ref.tag) || has(self.ref.semver) \
          || (has(self.ref.name) && self.ref.name.startsWith('refs/tags/'))",
-        "only a tag that is followed can be verified: set mode: HEAD, or follow a tag (ref.tag, ref.semver or ref.name refs/tags/...)",
+        "this mode verifies a tag: set mode: HEAD, or select a tag (ref.tag, ref.semver or ref.name refs/tags/...)",
     )
     .field_path(".verify")
 }
@@ -135,12 +135,12 @@ pub(super) fn signature_provider() -> Rule {
     matches("^(cosign|notation)$", "must be cosign or notation")
 }
 
-/// Keyless and without an identity, anybody's signature would do.
-pub(super) fn whose_signature() -> Rule {
+/// Keyless and without an identity, any signature would be accepted.
+pub(super) fn trusted_signers() -> Rule {
     let identities = "has(self.matchOIDCIdentity) && self.matchOIDCIdentity.size() > 0";
     rule(
         format!("has(self.secretRef) != ({identities}) && (self.provider == 'cosign' || has(self.secretRef))"),
-        "must say whose signatures count: secretRef with their keys, or, for cosign without keys, matchOIDCIdentity; not both",
+        "must name the trusted signers: secretRef with their keys or, for keyless cosign, matchOIDCIdentity; not both",
     )
 }
 

@@ -1,20 +1,20 @@
-//! Pieces of schema that several fields share and that Rust types alone do not say. No I/O.
+//! Schemas that several fields share and that Rust types do not express. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
-/// Default of booleans that are on.
-pub(super) fn yes() -> bool {
+/// Default of booleans that default to true.
+pub(super) fn default_true() -> bool {
     true
 }
 
-/// An object of which the schema knows nothing.
+/// An object without a schema.
 pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "maxProperties": 200, "x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// A number that Rust keeps in a byte: the API server knows no such format.
+/// A `u8`: the API server has no such format.
 pub(super) fn small_number(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "format": "int32"})
 }
@@ -27,17 +27,17 @@ fn strings(max_properties: u32, max_length: u32) -> Schema {
     })
 }
 
-/// Tags of ours to put: AWS allows 50 on a resource, of which we need some.
+/// User tags: AWS allows 50 on a resource, of which Keelson needs some.
 pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
     strings(40, 256)
 }
 
-/// Tags that no object overrides: few, as they come on top of the object's.
+/// Enforced tags: few, because they are added to the object's.
 pub(super) fn enforced_tags(_: &mut SchemaGenerator) -> Schema {
     strings(10, 256)
 }
 
-/// Tags to look for.
+/// Tags of a selector.
 pub(super) fn tag_selector(_: &mut SchemaGenerator) -> Schema {
     let mut schema = strings(10, 256);
     schema.insert("minProperties".into(), 1.into());
@@ -58,7 +58,7 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let mut item = Condition::json_schema(generator);
     item.remove("title");
-    // As Kubernetes bounds its own.
+    // The limits of Kubernetes' own conditions.
     for (field, most) in [("type", 316), ("status", 16), ("reason", 1024), ("message", 32768)] {
         if let Some(property) =
             item.get_mut("properties").and_then(|all| all.get_mut(field)).and_then(Value::as_object_mut)

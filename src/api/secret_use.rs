@@ -1,29 +1,29 @@
-//! The opt-in of a Secret: what an EksCluster may copy of it into a cluster, and for what. Who writes an EksCluster need not be
-//! allowed to read the Secrets of the namespace, so naming one is not enough: its owner labels it. No I/O.
+//! The opt-in of a Secret: the uses for which it may be copied into a workload cluster. Users who write EksClusters
+//! need not be allowed to read the namespace's Secrets, so referencing one is not enough: its owner labels it. No I/O.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Label of a Secret that EksClusters of its namespace may name. Its value is a use, or several joined by dots, such as
-/// `git.proxy`: a label's value has no commas.
+/// Label of a Secret that EksClusters of its namespace may reference. Its value is a use, or several joined by dots,
+/// such as `git.proxy`, because a label's value cannot contain commas.
 pub const USE_LABEL: &str = "keelson.dev/use";
 
-/// Types whose Secrets are credentials for the management cluster itself. None is ever copied, whatever its labels say.
+/// Types of Secrets with credentials for the management cluster itself. They are never copied, whatever their labels.
 const CREDENTIALS_OF_THE_API_SERVER: [&str; 2] =
     ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
 
-/// What a Secret may be used for.
+/// A use of a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretUse {
     /// Credentials for a Git repository.
     Git,
-    /// Login to a registry, or the certificates for one.
+    /// Credentials for a registry, or its certificates.
     Registry,
-    /// Keys that decrypt what is kept in the source.
+    /// Keys that decrypt Secrets in the source.
     Decryption,
-    /// Address of a proxy, and the login to it.
+    /// Address of a proxy, and its credentials.
     Proxy,
-    /// Public keys of those whose signatures count.
+    /// Public keys of trusted signers.
     Verification,
 }
 
@@ -31,7 +31,7 @@ impl SecretUse {
     /// Every use.
     pub const ALL: [Self; 5] = [Self::Git, Self::Registry, Self::Decryption, Self::Proxy, Self::Verification];
 
-    /// As it stands in the label.
+    /// As written in the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Git => "git",
@@ -49,7 +49,7 @@ impl fmt::Display for SecretUse {
     }
 }
 
-/// Why a Secret may not be used. `name` is its name, as `kubectl` takes it.
+/// Why a Secret may not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretNotPermitted {
     /// A credential of the management cluster.
@@ -64,21 +64,21 @@ pub enum SecretNotPermitted {
         /// Its type.
         kind: String,
     },
-    /// Nobody opted in.
+    /// It has no label.
     #[error(
-        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not copied into a cluster: whoever owns it runs kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
+        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not copied into a cluster: to allow it, run kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
     )]
     NotLabelled {
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
-        /// The use that the spec has for it.
+        /// The use in the spec.
         wanted: SecretUse,
     },
-    /// Its owner allows something else.
+    /// Its label allows other uses.
     #[error(
-        "Secret {namespace}/{name} may be used for {label:?} only (its label {USE_LABEL}) and not for {wanted}: name another one, or whoever owns it runs kubectl label secret {name} --namespace={namespace} --overwrite {USE_LABEL}={all}"
+        "Secret {namespace}/{name} may be used for {label:?} only (its label {USE_LABEL}) and not for {wanted}: name another one, or run kubectl label secret {name} --namespace={namespace} --overwrite {USE_LABEL}={all}"
     )]
     OtherUse {
         /// Its namespace.
@@ -87,17 +87,17 @@ pub enum SecretNotPermitted {
         name: String,
         /// The label's value.
         label: String,
-        /// The use that the spec has for it.
+        /// The use in the spec.
         wanted: SecretUse,
-        /// The label's value that would allow both.
+        /// The label's value that would allow this use too.
         all: String,
     },
 }
 
-/// Checks that the Secret `namespace/name`, of these labels and this type, may be used for `wanted`.
+/// Checks that the Secret `namespace/name` with these labels and this type may be used for `wanted`.
 ///
 /// # Errors
-/// Why not, and what its owner can do.
+/// Why not, and what to do.
 pub fn check(
     (namespace, name): (&str, &str),
     labels: Option<&BTreeMap<String, String>>,
@@ -123,48 +123,48 @@ pub fn check(
 mod tests {
     use super::*;
 
-    fn checked(label: Option<&str>, kind: Option<&str>, wanted: SecretUse) -> Result<(), String> {
+    fn check_use(label: Option<&str>, kind: Option<&str>, wanted: SecretUse) -> Result<(), String> {
         let labels = label.map(|label| BTreeMap::from([(USE_LABEL.to_owned(), label.to_owned())]));
         check(("shop", "fleet"), labels.as_ref(), kind, wanted).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_secret_is_used_for_what_its_label_lists_and_nothing_else() {
+    fn secret_is_used_only_for_the_uses_in_its_label() {
         for wanted in SecretUse::ALL {
-            assert_eq!(checked(Some(wanted.as_str()), Some("Opaque"), wanted), Ok(()));
-            assert_eq!(checked(Some(&format!("git.{wanted}")), None, wanted), Ok(()));
+            assert_eq!(check_use(Some(wanted.as_str()), Some("Opaque"), wanted), Ok(()));
+            assert_eq!(check_use(Some(&format!("git.{wanted}")), None, wanted), Ok(()));
             for other in SecretUse::ALL.into_iter().filter(|other| *other != wanted) {
-                let message = checked(Some(other.as_str()), None, wanted).unwrap_err();
+                let message = check_use(Some(other.as_str()), None, wanted).unwrap_err();
                 assert!(message.contains(&format!("--overwrite keelson.dev/use={other}.{wanted}")), "{message}");
             }
         }
         for label in ["gitx", "Git", "git-registry", "git_registry", ".", "registry.xgit"] {
-            assert!(checked(Some(label), None, SecretUse::Git).is_err(), "{label}");
+            assert!(check_use(Some(label), None, SecretUse::Git).is_err(), "{label}");
         }
     }
 
     #[test]
-    fn a_secret_without_the_label_is_refused_with_the_command_that_sets_it() {
+    fn secret_without_label_is_rejected_with_the_command_that_sets_it() {
         for label in [None, Some("")] {
-            let message = checked(label, Some("Opaque"), SecretUse::Git).unwrap_err();
+            let message = check_use(label, Some("Opaque"), SecretUse::Git).unwrap_err();
             assert!(message.contains("Secret shop/fleet has no label keelson.dev/use"), "{message}");
             assert!(message.ends_with("kubectl label secret fleet --namespace=shop keelson.dev/use=git"), "{message}");
         }
     }
 
     #[test]
-    fn a_credential_of_the_api_server_is_refused_whatever_its_label() {
+    fn credential_of_the_api_server_is_rejected_whatever_its_label() {
         for kind in CREDENTIALS_OF_THE_API_SERVER {
             for wanted in SecretUse::ALL {
                 let message =
-                    checked(Some("git.registry.decryption.proxy.verification"), Some(kind), wanted).unwrap_err();
+                    check_use(Some("git.registry.decryption.proxy.verification"), Some(kind), wanted).unwrap_err();
                 assert!(message.contains(kind) && message.contains("never copied"), "{message}");
             }
         }
     }
 
     #[test]
-    fn every_list_of_uses_is_a_valid_label() {
+    fn all_uses_joined_are_a_valid_label() {
         let all = SecretUse::ALL.map(SecretUse::as_str).join(".");
         assert!(all.len() <= 63 && all.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{all}");
     }

@@ -1,4 +1,4 @@
-//! What a GitOps agent follows: a Git repository or an OCI artifact, with its credentials and whose signatures count. No I/O.
+//! The source of a GitOps agent: a Git repository or an OCI artifact, with credentials and trusted signers. No I/O.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -25,7 +25,7 @@ pub struct Source {
     pub oci: Option<OciSource>,
 }
 
-/// What kind of source a [`Source`] is.
+/// The kind of a [`Source`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind<'a> {
     Git(&'a GitSource),
@@ -43,47 +43,47 @@ impl Source {
     }
 }
 
-/// A Git repository, and what of it is followed.
+/// A Git repository and the revision to sync.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules_git::verified_tag())]
 #[serde(rename_all = "camelCase")]
 pub struct GitSource {
-    /// Address of the repository: https:// or ssh://. http:// only where the operator was started to allow it.
+    /// Address of the repository: https:// or ssh://. http:// only if an operator flag allows it.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules_git::git_url())]
     #[x_kube(validation = rules_git::no_password_in_url())]
     #[x_kube(validation = rules_git::no_metadata_address())]
     pub url: String,
-    /// Which revision is followed.
+    /// The revision to sync.
     #[serde(rename = "ref")]
     pub reference: GitRef,
-    /// How often the repository is asked for something new, such as `1m`.
+    /// How often the repository is polled, such as `1m`.
     #[serde(default = "one_minute")]
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration())]
     #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
-    /// Secret in this namespace with the credentials: `identity` and `known_hosts` (ssh), or `username` and `password`, or
-    /// `bearerToken`, or a GitHub App's keys; also `ca.crt`. Copied into the cluster, and kept in step.
+    /// Secret in this namespace with the credentials: `identity` and `known_hosts` (ssh), or `username` and `password`,
+    /// or `bearerToken`, or a GitHub App's keys; also `ca.crt`. Copied into the cluster and kept in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
     /// Secret in this namespace with the `address` (and `username`, `password`) of a proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_secret_ref: Option<SecretReference>,
-    /// Follows only what one of these authors signed; absent: signatures are not looked at.
+    /// Syncs only revisions that a trusted author signed; absent: signatures are not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<GitVerification>,
 }
 
-/// Which signatures of a Git repository are asked for, and whose.
+/// Required signatures of a Git repository, and trusted authors.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitVerification {
-    /// What must be signed: the commit (`HEAD`), the tag that is followed (`Tag`), or both (`TagAndHEAD`).
+    /// What must be signed: the commit (`HEAD`), the tag (`Tag`), or both (`TagAndHEAD`).
     #[serde(default)]
     pub mode: GitVerificationMode,
-    /// Secret in this namespace with the authors' public keys: OpenPGP in keys that end in `.asc`, SSH in keys that end in
-    /// `.sshpub`. Copied into the cluster, and kept in step.
+    /// Secret in this namespace with the authors' public keys: OpenPGP in keys that end in `.asc`, SSH in keys that end
+    /// in `.sshpub`. Copied into the cluster and kept in sync.
     pub secret_ref: SecretReference,
 }
 
@@ -99,7 +99,7 @@ pub enum GitVerificationMode {
 }
 
 impl GitVerificationMode {
-    /// As it is written, here and in Flux.
+    /// As written in the spec and in Flux.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Head => "HEAD",
@@ -114,7 +114,7 @@ impl GitVerificationMode {
 #[x_kube(validation = rules::exactly_one_of(&["branch", "tag", "semver", "commit", "name"]))]
 #[serde(rename_all = "camelCase")]
 pub struct GitRef {
-    /// Newest commit of this branch.
+    /// The newest commit of this branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules_git::ref_name())]
@@ -124,7 +124,7 @@ pub struct GitRef {
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules_git::ref_name())]
     pub tag: Option<String>,
-    /// Highest tag in this range of semantic versions, such as `>=1.0.0 <2.0.0`.
+    /// The highest tag in this range of semantic versions, such as `>=1.0.0 <2.0.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules_git::semver_range())]
@@ -141,7 +141,7 @@ pub struct GitRef {
     pub name: Option<String>,
 }
 
-/// The revision a [`GitRef`] names.
+/// The revision in a [`GitRef`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GitReference<'a> {
     Branch(&'a str),
@@ -169,9 +169,9 @@ impl GitRef {
     }
 }
 
-/// An OCI artifact, and which version of it is followed.
+/// An OCI artifact and the version to sync.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules_git::one_login())]
+#[x_kube(validation = rules_git::single_login())]
 #[serde(rename_all = "camelCase")]
 pub struct OciSource {
     /// Address of the artifact, oci://, without a tag.
@@ -179,63 +179,67 @@ pub struct OciSource {
     #[x_kube(validation = rules_git::oci_url())]
     #[x_kube(validation = rules_git::no_metadata_address())]
     pub url: String,
-    /// Which version is followed.
+    /// The version to sync.
     #[serde(rename = "ref")]
     pub reference: OciRef,
-    /// How the registry is logged in to: `generic` (with `secretRef`, if any), or `aws` for ECR: a role that may pull is made, and
-    /// given to Flux by EKS Pod Identity (needs the add-on `eks-pod-identity-agent`, or Auto Mode).
+    /// How the agent logs in to the registry: `generic` (with `secretRef`, if any), or `aws` for ECR: Keelson creates a
+    /// role that may pull and assigns it to Flux with EKS Pod Identity (needs the add-on `eks-pod-identity-agent`, or
+    /// Auto Mode).
     #[serde(default = "generic")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::aws_word())]
+    #[x_kube(validation = rules::aws_name())]
     pub provider: String,
-    /// How often the registry is asked for something new, such as `1m`.
+    /// How often the registry is polled, such as `1m`.
     #[serde(default = "one_minute")]
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration())]
     #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
-    /// Secret of type kubernetes.io/dockerconfigjson in this namespace; copied into the cluster, and kept in step.
+    /// Secret of type kubernetes.io/dockerconfigjson in this namespace; copied into the cluster and kept in sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
-    /// Secret in this namespace with `ca.crt` for a private authority, and `tls.crt`, `tls.key` where the registry asks for them.
+    /// Secret in this namespace with `ca.crt` of a private certificate authority, and `tls.crt`, `tls.key` if the
+    /// registry requires a client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_secret_ref: Option<SecretReference>,
     /// Secret in this namespace with the `address` (and `username`, `password`) of a proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_secret_ref: Option<SecretReference>,
-    /// Follows only artifacts that are signed; absent: signatures are not looked at.
+    /// Syncs only signed artifacts; absent: signatures are not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<OciVerification>,
 }
 
-/// Which signatures of an OCI artifact are asked for.
+/// Required signatures of an OCI artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules_git::whose_signature())]
+#[x_kube(validation = rules_git::trusted_signers())]
 #[serde(rename_all = "camelCase")]
 pub struct OciVerification {
-    /// What the signatures are made with: `cosign` or `notation`.
+    /// Signature format: `cosign` or `notation`.
     #[serde(default = "cosign")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::signature_provider())]
     pub provider: String,
-    /// Secret in this namespace: for cosign with public keys, in keys that end in `.pub`; for notation with `trustpolicy.json` and
-    /// certificates, in keys that end in `.crt` or `.pem`. Copied into the cluster, and kept in step.
+    /// Secret in this namespace: for cosign with public keys, in keys that end in `.pub`; for notation with
+    /// `trustpolicy.json` and certificates, in keys that end in `.crt` or `.pem`. Copied into the cluster and kept in
+    /// sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
-    /// Who may have signed keyless with cosign: any of these.
+    /// Trusted identities of keyless cosign signatures: any of these.
     #[serde(default, rename = "matchOIDCIdentity", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub match_oidc_identity: Vec<OidcIdentityMatch>,
 }
 
-/// Whose keyless signatures count: both patterns must match the signature's certificate.
+/// A trusted identity of keyless signatures: both patterns must match the signature's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OidcIdentityMatch {
-    /// Regular expression of the issuer of the identity, such as `^https://token\\.actions\\.githubusercontent\\.com$`.
+    /// Regular expression for the issuer of the identity, such as
+    /// `^https://token\\.actions\\.githubusercontent\\.com$`.
     #[schemars(length(min = 1, max = 1024))]
     pub issuer: String,
-    /// Regular expression of the identity itself.
+    /// Regular expression for the identity.
     #[schemars(length(min = 1, max = 1024))]
     pub subject: String,
 }
@@ -250,7 +254,7 @@ pub struct OciRef {
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = rules_git::oci_tag())]
     pub tag: Option<String>,
-    /// Highest tag in this range of semantic versions.
+    /// The highest tag in this range of semantic versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rules_git::semver_range())]
@@ -262,7 +266,7 @@ pub struct OciRef {
     pub digest: Option<String>,
 }
 
-/// The version an [`OciRef`] names.
+/// The version in an [`OciRef`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OciReference<'a> {
     Tag(&'a str),

@@ -1,15 +1,15 @@
-//! Messages without what differs at each try: request ids, temporary paths, pointers, ports of the moment. A status that quotes them
-//! would be written anew each time, and say nothing new. Pure.
+//! Removes volatile parts from messages: request ids, temporary paths, pointers, client ports. With them, each retry
+//! would write the status again without new information. Pure.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// A word without which a rule finds nothing: most messages have none of them, and cost no search.
+/// A cheap check without which a rule cannot match: most messages skip all regular expressions.
 type Needle = fn(&str) -> bool;
 
-/// What is left out, and what stands in its place.
+/// What is removed, and its replacement.
 static RULES: LazyLock<Vec<(Needle, Regex, &str)>> = LazyLock::new(|| {
     let rules: [(Needle, &str, &str); 6] = [
         // AWS: "(Service: Eks, Status Code: 400, Request ID: 1b2c...)", "RequestID: ...", "request id: ...".
@@ -25,7 +25,7 @@ static RULES: LazyLock<Vec<(Needle, Regex, &str)>> = LazyLock::new(|| {
             r"(?-u)(/tmp/_argocd-repo/)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
             "${1}*",
         ),
-        // The port that a connection began from: "read udp 10.0.0.1:43210->10.100.0.10:53".
+        // The client port of a connection: "read udp 10.0.0.1:43210->10.100.0.10:53".
         (
             |text| text.match_indices("->").any(|(at, _)| text[..at].ends_with(|before: char| before.is_ascii_digit())),
             r"(?-u)([0-9]|\]):[0-9]{1,5}->",
@@ -41,7 +41,7 @@ static RULES: LazyLock<Vec<(Needle, Regex, &str)>> = LazyLock::new(|| {
     rules.into_iter().filter_map(|(needle, pattern, to)| Some((needle, Regex::new(pattern).ok()?, to))).collect()
 });
 
-/// The same text, without what differs at each try.
+/// The text without volatile parts.
 pub fn stable(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for (needle, rule, instead) in RULES.iter() {
@@ -60,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_is_a_regular_expression() {
+    fn every_rule_is_a_valid_regular_expression() {
         assert_eq!(RULES.len(), 6);
     }
 
     #[test]
-    fn two_tries_of_the_same_failure_read_the_same() {
+    fn retries_of_the_same_failure_have_the_same_text() {
         let tries = [
             (
                 "kustomization path not found: stat /tmp/kustomization-3058468187/clusters/demo: no such file or directory",
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_something_is_kept() {
+    fn meaningful_text_is_kept() {
         for text in [
             "control plane: VersionUpdate 11111111-2222-3333-4444-555555555555 took 8 min",
             "subnet-0123456789abcdef0 of vpc-0abc123 in eu-west-1a, 10.0.0.0/19",

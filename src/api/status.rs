@@ -1,6 +1,5 @@
-//! Status of EksCluster and NodeGroup: what exists, what is being done, what is blocked. Bounded in size, nothing secret.
-//! The parts about plans and drift are in [`super::status_plan`], those about upgrades and GitOps in
-//! [`super::status_progress`]. No I/O.
+//! Status of EksCluster and NodeGroup: what exists, what is in progress, what is blocked. Bounded in size, without
+//! secrets. Plans and drift are in [`super::status_plan`], upgrades and GitOps in [`super::status_progress`]. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
@@ -13,29 +12,29 @@ pub use super::status_plan::*;
 pub use super::status_progress::*;
 pub use super::status_recovery::*;
 
-/// Most entries of `resources`.
+/// Maximum entries of `resources`.
 pub const MAX_RESOURCES: usize = 200;
-/// Most entries of `tagKeys`.
+/// Maximum entries of `tagKeys`.
 pub const MAX_TAG_KEYS: usize = 100;
-/// Most health issues shown of one thing.
+/// Maximum health issues per resource.
 pub const MAX_ISSUES: usize = 10;
 
-/// What is known of the cluster.
+/// Observed state of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Standard Kubernetes conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
-    /// What is waited for that has a deadline. At most twenty.
+    /// Operations in progress and their deadlines. At most twenty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waits: Vec<WaitStatus>,
-    /// AWS account it is in.
+    /// AWS account of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]
     pub account_id: Option<String>,
@@ -43,7 +42,7 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub arn: Option<String>,
-    /// Kubernetes version of the control plane, as EKS says.
+    /// Kubernetes version of the control plane in EKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub version: Option<String>,
@@ -59,60 +58,61 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub oidc_issuer: Option<String>,
-    /// The network, as it is.
+    /// The observed network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkStatus>,
-    /// What is ours in AWS.
+    /// AWS resources that Keelson owns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200), extend("x-kubernetes-list-type" = "atomic"))]
     pub resources: Vec<ResourceStatus>,
-    /// The add-ons, as EKS says.
+    /// The add-ons in EKS.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub addons: Vec<AddonStatus>,
-    /// The node groups that refer to this cluster.
+    /// The node groups that reference this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_groups: Option<NodeGroupCounts>,
-    /// Until when AWS supports the cluster's version.
+    /// End of AWS support for the cluster's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support: Option<SupportStatus>,
-    /// What will be done next; with changePolicy Approval, what waits.
+    /// The next steps; with changePolicy Approval, those that wait for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
-    /// The change policy that is in force. It differs from the spec's while a looser one waits for its approval.
+    /// The change policy in force. It differs from the spec while a less strict one waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_policy: Option<ChangePolicy>,
-    /// What differs in AWS though the spec did not change, and is left alone: `driftPolicy` is `Report`. At most fifty.
+    /// Drift that is not corrected because `driftPolicy` is `Report`: differences in AWS without a change of the spec.
+    /// At most fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub drift: Vec<DriftStatus>,
-    /// Digest of what was asked for when AWS matched it last: what differs while it is the same is drift.
+    /// Digest of the desired state that AWS matched last: differences while it is unchanged are drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub synced: Option<String>,
-    /// Keys of the tags that the spec and the account ask for, and of those that they asked for before and that are still to be
-    /// removed in AWS. A tag whose key is not in here is somebody else's.
+    /// Keys of the tags in the spec and the account, and of earlier ones that are still to be removed in AWS. Keelson
+    /// does not own tags with other keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
     pub tag_keys: Vec<String>,
-    /// Since when it is being deleted in AWS.
+    /// The deletion in progress or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
-    /// The upgrade under way, and past ones.
+    /// The upgrade in progress, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
-    /// What the GitOps agent says.
+    /// State of the GitOps agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOpsStatus>,
-    /// What was taken over last from an earlier object of this name, as after a restore.
+    /// The last takeover of resources from an earlier object of this name, for example after a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryStatus>,
-    /// The installation to which its resources were handed over last.
+    /// The last handover of its resources to another installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOverStatus>,
 }
 
-/// The network, as it is.
+/// The observed network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkStatus {
@@ -120,7 +120,7 @@ pub struct NetworkStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub vpc_id: Option<String>,
-    /// Security group that EKS made for the cluster.
+    /// Security group that EKS created for the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub cluster_security_group_id: Option<String>,
@@ -148,7 +148,7 @@ pub struct SubnetStatus {
     pub cidr: Option<String>,
 }
 
-/// One thing in AWS that is ours.
+/// An AWS resource that Keelson owns.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {
@@ -159,15 +159,15 @@ pub struct ResourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub id: Option<String>,
-    /// State, as AWS names it.
+    /// State in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub state: Option<String>,
-    /// Id of its update in EKS that is under way, or that failed last.
+    /// Id of its update in EKS that is in progress, or that failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
-    /// Updates begun since the last that succeeded. After three that failed it waits for an edit.
+    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_attempts: Option<i32>,
 }
@@ -179,15 +179,15 @@ pub struct AddonStatus {
     /// Name in EKS.
     #[schemars(length(max = 100))]
     pub name: String,
-    /// Version, as EKS says.
+    /// Version in EKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub version: Option<String>,
-    /// State, as EKS names it.
+    /// State in EKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub state: Option<String>,
-    /// Health issues, as EKS tells them.
+    /// Health issues from EKS.
     #[serde(default)]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub issues: Vec<HealthIssue>,
@@ -197,35 +197,35 @@ pub struct AddonStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthIssue {
-    /// Code of the issue, as AWS names it.
+    /// AWS's code of the issue.
     #[schemars(length(max = 128))]
     pub code: String,
-    /// What AWS says about it.
+    /// AWS's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// What is affected: at most ten ids.
+    /// Affected resources: at most ten ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
     pub resource_ids: Vec<String>,
 }
 
-/// The node groups that refer to a cluster.
+/// The node groups that reference a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupCounts {
     /// Node groups that are ready.
     #[serde(default)]
     pub ready: i32,
-    /// Node groups in all.
+    /// All node groups.
     #[serde(default)]
     pub total: i32,
-    /// Nodes in all.
+    /// All nodes.
     #[serde(default)]
     pub nodes: i32,
 }
 
-/// Until when AWS supports a version.
+/// End of AWS support for a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SupportStatus {
@@ -239,18 +239,18 @@ pub struct SupportStatus {
     pub extended_ends: Option<String>,
 }
 
-/// What is known of the node group.
+/// Observed state of the node group.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Standard Kubernetes conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
-    /// What is waited for that has a deadline. At most twenty.
+    /// Operations in progress and their deadlines. At most twenty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waits: Vec<WaitStatus>,
@@ -258,7 +258,7 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub arn: Option<String>,
-    /// Kubernetes version of its nodes, as EKS says.
+    /// Kubernetes version of its nodes in EKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub version: Option<String>,
@@ -266,53 +266,54 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub release_version: Option<String>,
-    /// Desired size, as AWS has it; what the scale subresource reads.
+    /// Desired size in AWS, which the scale subresource reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Nodes that are ready.
+    /// Ready nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_nodes: Option<i32>,
-    /// Id of its update in EKS that is under way, or that failed last.
+    /// Id of its update in EKS that is in progress, or that failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
-    /// Updates begun since the last that succeeded. After three that failed it waits for an edit.
+    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_attempts: Option<i32>,
     /// Names of its Auto Scaling groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
     pub auto_scaling_groups: Vec<String>,
-    /// Health issues, as EKS tells them.
+    /// Health issues from EKS.
     #[serde(default)]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub health_issues: Vec<HealthIssue>,
-    /// What will be done next; with changePolicy Approval of its cluster, what waits.
+    /// The next steps; with changePolicy Approval of its cluster, those that wait for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
-    /// What differs in AWS though the spec did not change, and is left alone: `driftPolicy` is `Report`. At most fifty.
+    /// Drift that is not corrected because `driftPolicy` is `Report`: differences in AWS without a change of the spec.
+    /// At most fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub drift: Vec<DriftStatus>,
-    /// Digest of what was asked for when AWS matched it last: what differs while it is the same is drift.
+    /// Digest of the desired state that AWS matched last: differences while it is unchanged are drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub synced: Option<String>,
-    /// Keys of the tags that the spec and the account ask for, and of those that they asked for before and that are still to be
-    /// removed in AWS. A tag whose key is not in here is somebody else's.
+    /// Keys of the tags in the spec and the account, and of earlier ones that are still to be removed in AWS. Keelson
+    /// does not own tags with other keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
     pub tag_keys: Vec<String>,
-    /// Since when it is being deleted in AWS.
+    /// The deletion in progress or held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
-    /// The upgrade under way, and past ones.
+    /// The upgrade in progress, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
-    /// What was taken over last from an earlier object of this name, as after a restore.
+    /// The last takeover of resources from an earlier object of this name, for example after a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryStatus>,
-    /// The installation to which its resources were handed over last.
+    /// The last handover of its resources to another installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOverStatus>,
 }

@@ -1,60 +1,60 @@
-//! The parts of status that tell how far an upgrade is and what the GitOps agent says. No I/O.
+//! Status of upgrades and of the GitOps agent. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Most past upgrades that are kept.
+/// Maximum past upgrades.
 pub const MAX_HISTORY: usize = 10;
-/// Most failing objects that are named.
+/// Maximum failing objects listed.
 pub const MAX_FAILING: usize = 10;
-/// Most components of an agent.
+/// Maximum components of an agent.
 pub const MAX_COMPONENTS: usize = 20;
 
-/// An upgrade under way, and past ones.
+/// The upgrade in progress, and past ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpgradeStatus {
-    /// Version it started from.
+    /// Version at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub from: Option<String>,
-    /// Version it goes to.
+    /// Target version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub to: Option<String>,
-    /// The versions on the way, one by one.
+    /// The versions of the path, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
     pub path: Vec<String>,
-    /// Which of the path is under way, counted from 1.
+    /// Position in the path that is in progress, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i32>,
-    /// How many steps there are in all: of the control plane, of add-ons, of node groups.
+    /// Total number of steps: of the control plane, of add-ons, of node groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<i32>,
     /// Id of the update in EKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
-    /// What is being done or comes next, and what holds it.
+    /// The step in progress or the next one, and what blocks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// When the step under way began.
+    /// When the step in progress started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-    /// When the step under way should be over, by what was seen before.
+    /// When the step in progress should end, estimated from earlier durations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_end: Option<Time>,
-    /// The version to which node groups that follow may go now.
+    /// The version to which following node groups may be upgraded now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub node_group_version: Option<String>,
     /// How long the cluster has been healthy since the control plane's last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<SoakStatus>,
-    /// Verdict of each check made before anything is written.
+    /// Verdict of each check before the upgrade.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"]))]
     pub preflight: Vec<PreflightCheck>,
@@ -62,29 +62,29 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub next_window: Option<String>,
-    /// The warning given last that AWS's support of the version ends, such as `1.33/Standard/90`.
+    /// The last warning about the end of AWS support, such as `1.33/Standard/90`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub support_warning: Option<String>,
-    /// The last ten steps that were completed, newest last.
+    /// The last ten completed steps, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<UpgradeRecord>,
 }
 
-/// The soak after a step of the control plane. Only time in good health counts.
+/// The soak after a control plane step. Only healthy time counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SoakStatus {
-    /// Seconds that count already.
+    /// Healthy seconds so far.
     #[serde(default)]
     pub seconds: i64,
-    /// Since when it has been healthy again: counts on top.
+    /// Since when it has been healthy; this time is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_since: Option<Time>,
 }
 
-/// A check made before an upgrade.
+/// A check before an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreflightCheck {
@@ -93,7 +93,7 @@ pub struct PreflightCheck {
     pub check: String,
     /// `Passed`, `Warning`, `Failed` or `Unknown`.
     pub verdict: Verdict,
-    /// What was found.
+    /// Result of the check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
@@ -108,20 +108,20 @@ pub enum Verdict {
     Unknown,
 }
 
-/// A step of an upgrade that was completed.
+/// A completed step of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpgradeRecord {
-    /// Version that was reached.
+    /// Version reached.
     #[schemars(length(max = 32))]
     pub version: String,
-    /// When it began.
+    /// When it started.
     pub started_at: Time,
     /// How long it took.
     pub seconds: i64,
 }
 
-/// What the GitOps agent says.
+/// State of the GitOps agent.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitOpsStatus {
@@ -133,21 +133,21 @@ pub struct GitOpsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub version: Option<String>,
-    /// The newest version of the agent that this Keelson brings.
+    /// The newest version of the agent that is built into this Keelson.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub bundled_version: Option<String>,
-    /// The upgrade of the agent that waits, or is in progress. Absent: there is none.
+    /// The upgrade of the agent that waits or is in progress; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<AgentUpgradeStatus>,
     /// Whether Git owns the agent's manifests.
     #[serde(default)]
     pub adopted: bool,
-    /// Fields of `spec.gitops` that the agent was last brought to: what differs from the spec is a step of the plan.
+    /// Fields of `spec.gitops` that were last applied: differences from the spec are steps of the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     pub applied: Vec<AgentField>,
-    /// The agent's controllers, and whether they run.
+    /// The agent's controllers, and whether they are ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub components: Vec<GitOpsComponent>,
@@ -155,40 +155,40 @@ pub struct GitOpsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url: Option<String>,
-    /// Revision that the source shows.
+    /// Revision that the source has fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub source_revision: Option<String>,
-    /// Revision that the agent tried to apply last.
+    /// Revision that the agent last tried to apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub last_attempted_revision: Option<String>,
-    /// Revision that the agent applied last.
+    /// Revision that the agent last applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub last_applied_revision: Option<String>,
-    /// The same, short: seven characters of a commit, for the GITOPS column.
+    /// The last applied revision in short form, seven characters of a commit, for the GITOPS column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub revision: Option<String>,
-    /// How the agent's own objects fare.
+    /// Health of the agent's objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<GitOpsObjects>,
-    /// Objects that fail; at most ten are named.
+    /// Failing objects; at most ten are listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub failing: Vec<FailingObject>,
-    /// How many objects the agent keeps in the cluster, by its own inventories.
+    /// Number of objects in the agent's inventories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<i64>,
-    /// Why the agent is not watched just now: it is looked at every 10 to 60 seconds instead.
+    /// Why the agent cannot be watched at present; it is polled every 10 to 60 seconds instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub watch_error: Option<String>,
     /// When the cluster last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<Time>,
-    /// Since when the cluster does not answer: what stands here is what was known then. Absent: it does.
+    /// Since when the cluster is unreachable; the other fields are from then. Absent: it is reachable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<Time>,
 }
@@ -197,26 +197,26 @@ pub struct GitOpsStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentUpgradeStatus {
-    /// Version that it has.
+    /// Present version.
     #[schemars(length(max = 32))]
     pub from: String,
-    /// Version that it is to have.
+    /// Desired version.
     #[schemars(length(max = 32))]
     pub to: String,
-    /// Who asks for it, and what it waits for.
+    /// What requested it, and what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// When the maintenance window opens that it waits for, with its zone's offset.
+    /// When the maintenance window that it waits for opens, with its zone's offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub next_window: Option<String>,
-    /// When it began: it is finished, also when its window closes.
+    /// When it started. It is finished even if its window closes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 }
 
-/// Most fields of the agent that are kept.
+/// Maximum entries of `applied`.
 pub const MAX_AGENT_FIELDS: usize = 100;
 
 /// A field of the agent.
@@ -226,43 +226,43 @@ pub struct AgentField {
     /// Path below `spec.gitops`.
     #[schemars(length(max = 253))]
     pub field: String,
-    /// Its value; of a long one the beginning and a digest.
+    /// Its value; a long one is cut and followed by a digest.
     #[schemars(length(max = 512))]
     pub value: String,
 }
 
-/// A controller of the agent's.
+/// A controller of the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitOpsComponent {
     /// Name of the controller.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Whether a pod of it is ready.
+    /// Whether it has a ready pod.
     #[serde(default)]
     pub ready: bool,
-    /// Why not, as the cluster says.
+    /// Why not, from the cluster's conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
 
-/// How the agent's own objects (Kustomizations, HelmReleases, Applications) fare.
+/// Health of the agent's objects (Kustomizations, HelmReleases, Applications).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GitOpsObjects {
-    /// Objects that are ready, or on the way.
+    /// Objects that are ready or in progress.
     #[serde(default)]
     pub running: i32,
-    /// Objects that fail.
+    /// Failing objects.
     #[serde(default)]
     pub failing: i32,
-    /// Objects that are suspended.
+    /// Suspended objects.
     #[serde(default)]
     pub suspended: i32,
 }
 
-/// An object of the agent's that fails.
+/// A failing object of the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailingObject {
@@ -272,11 +272,11 @@ pub struct FailingObject {
     /// Namespace and name.
     #[schemars(length(max = 320))]
     pub name: String,
-    /// Reason that its Ready condition gives.
+    /// Reason of its Ready condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub reason: Option<String>,
-    /// Message that its Ready condition gives.
+    /// Message of its Ready condition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,

@@ -1,34 +1,34 @@
-//! The part of status about what was taken over from an object that is no more. No I/O.
+//! Status of resources taken over from a deleted object, or handed over to another installation. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What was taken over in AWS from an earlier object of the same name, as after a restore.
+/// AWS resources taken over from an earlier object of the same name, for example after a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoveryStatus {
-    /// Text of the annotation `keelson.dev/recover` that was acted upon. It counts once.
+    /// Value of the annotation `keelson.dev/recover` that was executed. The same value is executed once.
     #[schemars(length(max = 256))]
     pub annotation: String,
     /// UID of the earlier object.
     #[schemars(length(max = 256))]
     pub owner: String,
-    /// How many resources carry this object's UID since.
+    /// Number of resources that were tagged with this object's UID.
     pub resources: i32,
-    /// When the last of them did.
+    /// When the last of them was tagged.
     pub completed_at: Time,
 }
 
-/// The installation to which the resources in AWS were handed over: an object of this name can take them over there.
+/// The installation to which the AWS resources were handed over: an object of this name can take them over there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HandOverStatus {
     /// Id of the other installation.
     #[schemars(length(max = 256))]
     pub installation: String,
-    /// How many resources carry its id since.
+    /// Number of resources that were tagged with its id.
     pub resources: i32,
-    /// When the last of them did.
+    /// When the last of them was tagged.
     pub completed_at: Time,
 }

@@ -1,8 +1,8 @@
-//! The fields that this version does not act on yet. An object that sets one is `Stalled` with reason `InvalidSpec`:
-//! never accepted and ignored. Pure.
+//! Fields that this version does not support yet. An object that sets one is `Stalled` with reason `InvalidSpec`, so
+//! that no field is silently ignored. Pure.
 //!
-//! The structs are taken apart without `..`, so a new field does not compile until it stands here: with `_` when it
-//! is acted on, with a line of its own when it is not.
+//! The structs are destructured without `..`, so a new field does not compile until it is listed here: with `_` if it
+//! is supported, with its own line if not.
 
 use super::access::Access;
 use super::gitops::{Agent, ArgoCd, Flux, GitOps, GitSource, OciSource, SourceKind};
@@ -10,12 +10,12 @@ use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
 use super::{EksClusterSpec, SpecError};
 
-/// Paths of the fields, in the order of the spec.
+/// Paths of unsupported fields that are set, in the order of the spec.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unsupported(Vec<&'static str>);
 
 impl Unsupported {
-    fn when(&mut self, is_set: bool, field: &'static str) {
+    fn add_if(&mut self, is_set: bool, field: &'static str) {
         if is_set {
             self.0.push(field);
         }
@@ -26,10 +26,10 @@ impl Unsupported {
         &self.0
     }
 
-    /// For people: which fields, and what to do. `None` when there are none.
+    /// The condition's message: which fields, and what to do. `None` if there are none.
     pub fn message(&self) -> Option<String> {
         let what_to_do = if self.0.contains(&IPV6) {
-            "delete this object, of which nothing is in AWS, and apply it again without, as the address family cannot change"
+            "delete this object, which has created nothing in AWS, and apply it again without this field: the address family cannot change"
         } else {
             "remove them, or put them back to their defaults"
         };
@@ -38,10 +38,10 @@ impl Unsupported {
     }
 }
 
-/// It is refused from the beginning: an object that has it has made nothing.
+/// Rejected from the start: an object with it has created nothing.
 const IPV6: &str = "spec.kubernetesNetwork.ipFamily: IPv6 without network.existing";
 
-/// The fields of a cluster that are set and not acted on.
+/// The unsupported fields that a cluster sets.
 pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     let EksClusterSpec {
         account_ref: _,
@@ -79,16 +79,16 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     let Access { authentication_mode: _, prune: _, entries: _ } = access;
 
     let mut found = Unsupported::default();
-    // The VPC that is made for it has no IPv6 range.
-    found.when(*ip_family != IpFamily::IPv4 && network.existing.is_none(), IPV6);
+    // Keelson's VPC has no IPv6 range.
+    found.add_if(*ip_family != IpFamily::IPv4 && network.existing.is_none(), IPV6);
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;
     }
-    found.when(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
+    found.add_if(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
     Ok(found)
 }
 
-/// All of it is acted on, or refused where the agent's spec is checked, with why.
+/// All fields are supported, or the check of the agent's spec rejects them with a reason.
 fn of_gitops(gitops: &GitOps) -> Result<(), SpecError> {
     let flux = match gitops.agent()? {
         None => return Ok(()),
@@ -133,7 +133,7 @@ fn of_gitops(gitops: &GitOps) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// The fields of a node group that are set and not acted on.
+/// The unsupported fields that a node group sets.
 pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
     let NodeGroupSpec {
         cluster_ref: _,
@@ -158,8 +158,8 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         tags: _,
     } = spec;
     let mut found = Unsupported::default();
-    // A role that we did not make is not ours to change.
-    found.when(
+    // Keelson does not change a role that it did not create.
+    found.add_if(
         role_arn.is_some() && !additional_role_policies.is_empty(),
         "spec.additionalRolePolicies together with spec.roleArn",
     );

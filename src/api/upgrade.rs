@@ -1,4 +1,4 @@
-//! How a version change is carried out. No I/O.
+//! How version upgrades are carried out. No I/O.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -10,29 +10,31 @@ use super::rules;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Upgrade {
-    /// What an upgrade insight of status ERROR does: `Block` stops the upgrade, `Warn` tells, `Ignore` says nothing.
+    /// Effect of an upgrade insight with status ERROR: `Block` stops the upgrade, `Warn` reports it, `Ignore` does
+    /// nothing.
     #[serde(default)]
     pub insights: InsightsPolicy,
-    /// When upgrades and node replacements may begin; what has begun is finished. Absent: at any time.
+    /// When upgrades and node replacements may start; those in progress are finished. Absent: at any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub windows: Vec<UpgradeWindow>,
-    /// How long the cluster must have been healthy between a control plane step and its nodes, such as `10m`.
+    /// How long the cluster must be healthy after a control plane step before its nodes are upgraded, such as `10m`.
     #[serde(default = "default_soak")]
     #[schemars(length(max = 20))]
     #[x_kube(validation = rules::duration())]
     pub soak: String,
-    /// Whether node groups without a version of their own `Follow` the cluster, or are upgraded `Manual`ly.
+    /// Whether node groups without their own version `Follow` the cluster, or are upgraded `Manual`ly.
     #[serde(default)]
     pub node_groups: FollowPolicy,
-    /// Whether add-ons at Default or Latest move to the new version's (`Follow`), or are left as they are (`Manual`).
+    /// Whether add-ons at Default or Latest are upgraded for the new version (`Follow`), or stay unchanged (`Manual`).
     #[serde(default)]
     pub addons: FollowPolicy,
-    /// What it means that the cluster's nodes cannot be read: `Block` holds steps of the control plane back, as a kubelet might be
-    /// too old for the next version; `Ignore` goes by the versions of the node groups in EKS.
+    /// Behavior when the cluster's nodes cannot be read: `Block` stops control plane upgrades, because a kubelet may be
+    /// too old for the next version; `Ignore` uses the versions of the node groups in EKS.
     #[serde(default)]
     pub unreadable_nodes: UnreadableNodesPolicy,
-    /// Lets `version` be lowered by one minor. EKS rolls back within 7 days of an upgrade; node groups and add-ons stay.
+    /// Allows lowering `version` by one minor version. EKS allows a rollback within 7 days of an upgrade; node groups
+    /// and add-ons stay.
     #[serde(default)]
     pub allow_rollback: bool,
 }
@@ -55,7 +57,7 @@ impl Default for Upgrade {
     }
 }
 
-/// What an ERROR insight does to an upgrade.
+/// Effect of an ERROR insight on an upgrade.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum InsightsPolicy {
     #[default]
@@ -64,7 +66,7 @@ pub enum InsightsPolicy {
     Ignore,
 }
 
-/// What it means that the nodes of a workload cluster cannot be read.
+/// Behavior when the nodes of a workload cluster cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum UnreadableNodesPolicy {
     #[default]
@@ -72,7 +74,7 @@ pub enum UnreadableNodesPolicy {
     Ignore,
 }
 
-/// Whether a part moves with the cluster's version.
+/// Whether a part is upgraded with the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FollowPolicy {
     #[default]

@@ -1,9 +1,9 @@
-//! A Kubernetes minor version, as EKS names them ("1.34"): parsed once, compared as numbers. No I/O.
+//! A Kubernetes minor version ("1.34"), compared as numbers. No I/O.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A Kubernetes version as EKS offers them: major and minor.
+/// A Kubernetes version as in EKS: major and minor.
 ///
 /// ```
 /// use keelson::api::KubernetesVersion;
@@ -14,19 +14,19 @@ use std::str::FromStr;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KubernetesVersion {
-    /// 1 until Kubernetes says otherwise.
+    /// The major version.
     pub major: u16,
-    /// The minor version, the one that EKS steps by.
+    /// The minor version; EKS upgrades one at a time.
     pub minor: u16,
 }
 
 impl KubernetesVersion {
-    /// The version one minor on.
+    /// The next minor version.
     pub fn next(self) -> Self {
         Self { minor: self.minor + 1, ..self }
     }
 
-    /// How many minors this is ahead of `other` (negative: behind); `None` across majors, where no step is known.
+    /// How many minor versions this is ahead of `other` (negative: behind); `None` for different majors.
     pub fn minors_ahead_of(self, other: Self) -> Option<i32> {
         (self.major == other.major).then(|| i32::from(self.minor) - i32::from(other.minor))
     }
@@ -38,7 +38,7 @@ impl fmt::Display for KubernetesVersion {
     }
 }
 
-/// Text that is no Kubernetes version.
+/// Text that is not a Kubernetes version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a Kubernetes version; write major and minor only, like \"1.34\"")]
 pub struct InvalidVersion(String);
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_major_and_minor_are_a_version() {
+    fn version_has_major_and_minor_only() {
         for bad in ["", "1", "1.", ".34", "v1.34", "1.34.2", "1.034", "+1.34", "1.99999"] {
             assert!(bad.parse::<KubernetesVersion>().is_err(), "{bad:?}");
         }

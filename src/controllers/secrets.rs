@@ -91,12 +91,12 @@ pub async fn follow(ctx: Arc<Context>) {
     loop {
         let error = watch
             .follow(&ctx.client, |heard| {
-                if heard != WatchEvent::Began {
+                if heard != WatchEvent::Started {
                     // That it begins says nothing of whether it lasts.
                     pauses = self::pauses();
                 }
                 let of = match heard {
-                    WatchEvent::Began => None,
+                    WatchEvent::Started => None,
                     WatchEvent::Changed { namespace, name } => Some((namespace, name)),
                     WatchEvent::Alive => return,
                 };

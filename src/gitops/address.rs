@@ -1,7 +1,7 @@
-//! Hosts that a Git source may not name: the agent's own machine, and the addresses where clouds hand out credentials.
+//! Hosts that a source may not name: the agent's own machine, and the addresses where clouds serve credentials.
 //!
-//! May not enter: name resolution. Pure: a name is judged as written, so this keeps out what a manifest says openly; what a name
-//! resolves to is the business of the workload cluster's network policies.
+//! May not enter: name resolution. Pure: a name is checked as written. What it resolves to is a matter of the workload
+//! cluster's network policies.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,14 +9,14 @@ use url::{Host, Url};
 
 /// Why a host is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum InvalidHost {
     #[error("is an instance metadata or credentials address")]
     Metadata,
     #[error("is a link-local address")]
     LinkLocal,
     #[error("is a loopback address, which inside the agent is the agent itself")]
     Loopback,
-    #[error("is no address of a single host")]
+    #[error("is not a unicast address")]
     NotUnicast,
     #[error("is an address written in an unusual way; write {0}")]
     Notation(String),
@@ -28,27 +28,27 @@ pub enum Refused {
 const METADATA_NAMES: [&str; 5] =
     ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal", "metadata.azure.internal"];
 
-/// Judges a host as it stands in a URL (IPv6 in brackets). `loopback` lets loopback addresses pass, for tests.
-pub fn check(written: &str, loopback: bool) -> Result<(), Refused> {
-    // The WHATWG parser turns decimal, octal, hexadecimal and full-width forms into the address they mean; it does so only for
-    // schemes it knows, so every host goes through an https URL.
+/// Checks a host as written in a URL (IPv6 in brackets). `loopback` allows loopback addresses, for tests.
+pub fn check(written: &str, loopback: bool) -> Result<(), InvalidHost> {
+    // The WHATWG parser normalizes decimal, octal, hexadecimal and full-width addresses, but only for schemes it knows:
+    // every host is parsed in an https URL.
     if written.contains(['/', '?', '#', '@', '\\']) {
-        return Err(Refused::Malformed);
+        return Err(InvalidHost::Malformed);
     }
-    let parsed = Url::parse(&format!("https://{written}/")).map_err(|_| Refused::Malformed)?;
-    let meant = match parsed.host() {
+    let parsed = Url::parse(&format!("https://{written}/")).map_err(|_| InvalidHost::Malformed)?;
+    let parsed_host = match parsed.host() {
         Some(host) if parsed.port().is_none() => host,
-        _ => return Err(Refused::Malformed),
+        _ => return Err(InvalidHost::Malformed),
     };
-    match meant {
+    match parsed_host {
         Host::Domain(name) => name_allowed(name, loopback),
-        Host::Ipv4(address) if written != address.to_string() => Err(Refused::Notation(address.to_string())),
+        Host::Ipv4(address) if written != address.to_string() => Err(InvalidHost::Notation(address.to_string())),
         Host::Ipv4(address) => v4_allowed(address, loopback),
         Host::Ipv6(address) => v6_allowed(address, loopback),
     }
 }
 
-fn name_allowed(name: &str, loopback: bool) -> Result<(), Refused> {
+fn name_allowed(name: &str, loopback: bool) -> Result<(), InvalidHost> {
     let name = name.trim_end_matches('.');
     let valid = |label: &str| {
         !label.is_empty()
@@ -56,41 +56,41 @@ fn name_allowed(name: &str, loopback: bool) -> Result<(), Refused> {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if METADATA_NAMES.contains(&name) {
-        Err(Refused::Metadata)
+        Err(InvalidHost::Metadata)
     } else if !loopback && (name == "localhost" || name.ends_with(".localhost")) {
-        Err(Refused::Loopback)
+        Err(InvalidHost::Loopback)
     } else if name.split('.').all(valid) {
         Ok(())
     } else {
-        Err(Refused::Malformed)
+        Err(InvalidHost::Malformed)
     }
 }
 
-fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), Refused> {
+fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), InvalidHost> {
     match address.octets() {
         // EC2 and OpenStack, ECS tasks, EKS Pod Identity, Amazon's time and DNS services; Oracle; Alibaba; Azure.
         [169, 254, 169 | 170, _] | [192, 0, 0, 192] | [100, 100, 100, 200] | [168, 63, 129, 16] => {
-            Err(Refused::Metadata)
+            Err(InvalidHost::Metadata)
         }
-        [169, 254, ..] => Err(Refused::LinkLocal),
-        [127, ..] if !loopback => Err(Refused::Loopback),
-        [0, ..] | [224..=255, ..] => Err(Refused::NotUnicast),
+        [169, 254, ..] => Err(InvalidHost::LinkLocal),
+        [127, ..] if !loopback => Err(InvalidHost::Loopback),
+        [0, ..] | [224..=255, ..] => Err(InvalidHost::NotUnicast),
         _ => Ok(()),
     }
 }
 
-fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), Refused> {
+fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), InvalidHost> {
     if let Some(inner) = embedded_v4(address) {
-        // An IPv6 form of an IPv4 address has no use but to hide it.
-        return Err(v4_allowed(inner, false).err().unwrap_or_else(|| Refused::Notation(inner.to_string())));
+        // IPv4 inside IPv6 has no purpose here but to hide the address.
+        return Err(v4_allowed(inner, false).err().unwrap_or_else(|| InvalidHost::Notation(inner.to_string())));
     }
     match address.segments() {
         // EC2's metadata, DNS and time services, and EKS Pod Identity.
-        [0xfd00, 0x0ec2, ..] => Err(Refused::Metadata),
-        [0xfd20, 0x00ce, ..] => Err(Refused::Metadata), // Google's
-        [0xfe80..=0xfebf, ..] => Err(Refused::LinkLocal),
-        [0, 0, 0, 0, 0, 0, 0, 1] if !loopback => Err(Refused::Loopback),
-        [0, 0, 0, 0, 0, 0, 0, 0] | [0xff00..=0xffff, ..] => Err(Refused::NotUnicast),
+        [0xfd00, 0x0ec2, ..] => Err(InvalidHost::Metadata),
+        [0xfd20, 0x00ce, ..] => Err(InvalidHost::Metadata), // Google's
+        [0xfe80..=0xfebf, ..] => Err(InvalidHost::LinkLocal),
+        [0, 0, 0, 0, 0, 0, 0, 1] if !loopback => Err(InvalidHost::Loopback),
+        [0, 0, 0, 0, 0, 0, 0, 0] | [0xff00..=0xffff, ..] => Err(InvalidHost::NotUnicast),
         _ => Ok(()),
     }
 }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_addresses_are_refused_in_every_notation() {
+    fn metadata_addresses_are_rejected_in_every_notation() {
         for host in [
             "169.254.169.254",
             "169.254.170.2",
@@ -149,13 +149,13 @@ mod tests {
             "[2002:a9fe:a9fe::1]",
             "[2001:db8::5efe:169.254.169.254]",
         ] {
-            assert_eq!(check(host, true), Err(Refused::Metadata), "{host}");
+            assert_eq!(check(host, true), Err(InvalidHost::Metadata), "{host}");
         }
     }
 
     #[test]
-    fn addresses_in_disguise_are_refused_with_what_they_mean() {
-        for (host, meant) in [
+    fn unusual_notations_are_rejected_with_the_plain_address() {
+        for (host, parsed_host) in [
             ("2852039166", "169.254.169.254"),
             ("0xa9fea9fe", "169.254.169.254"),
             ("0251.0376.0251.0376", "169.254.169.254"),
@@ -168,38 +168,38 @@ mod tests {
             ("127.1", "127.0.0.1"),
             ("[::ffff:10.0.0.7]", "10.0.0.7"),
         ] {
-            assert_eq!(check(host, true), Err(Refused::Notation(meant.into())), "{host}");
+            assert_eq!(check(host, true), Err(InvalidHost::Notation(parsed_host.into())), "{host}");
         }
     }
 
     #[test]
-    fn loopback_is_for_tests_only() {
+    fn loopback_is_allowed_for_tests_only() {
         for host in ["127.0.0.1", "localhost", "git.localhost", "[::1]"] {
-            assert_eq!(check(host, false), Err(Refused::Loopback), "{host}");
+            assert_eq!(check(host, false), Err(InvalidHost::Loopback), "{host}");
             assert_eq!(check(host, true), Ok(()), "{host}");
         }
     }
 
     #[test]
-    fn link_local_and_group_addresses_are_refused() {
+    fn link_local_and_multicast_addresses_are_rejected() {
         for (host, why) in [
-            ("169.254.1.1", Refused::LinkLocal),
-            ("[fe80::1]", Refused::LinkLocal),
-            ("[febf::1]", Refused::LinkLocal),
-            ("0.0.0.0", Refused::NotUnicast),
-            ("224.0.0.1", Refused::NotUnicast),
-            ("255.255.255.255", Refused::NotUnicast),
-            ("[::]", Refused::NotUnicast),
-            ("[ff02::1]", Refused::NotUnicast),
+            ("169.254.1.1", InvalidHost::LinkLocal),
+            ("[fe80::1]", InvalidHost::LinkLocal),
+            ("[febf::1]", InvalidHost::LinkLocal),
+            ("0.0.0.0", InvalidHost::NotUnicast),
+            ("224.0.0.1", InvalidHost::NotUnicast),
+            ("255.255.255.255", InvalidHost::NotUnicast),
+            ("[::]", InvalidHost::NotUnicast),
+            ("[ff02::1]", InvalidHost::NotUnicast),
         ] {
             assert_eq!(check(host, true), Err(why), "{host}");
         }
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn malformed_hosts_are_rejected() {
         for host in ["", "a b", "a/b", "user@host", "host:22", "a..b", "[::1", "-$(id)", "999.1.1.1"] {
-            assert_eq!(check(host, true), Err(Refused::Malformed), "{host}");
+            assert_eq!(check(host, true), Err(InvalidHost::Malformed), "{host}");
         }
     }
 }

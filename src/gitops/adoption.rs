@@ -1,9 +1,9 @@
-//! Whether Git has adopted an object, and what of it is still ours then.
+//! Whether Git has adopted an object, and which of its fields Keelson still owns.
 //!
 //! May not enter: a client, and which agent. Pure.
 //!
-//! What is ours of an object stands in its `managedFields`, so nothing has to be remembered to let go of it once: after a crash it is
-//! seen again what is left to give up.
+//! The fields that Keelson owns are in the object's `managedFields`, so releasing them needs no memory: after a crash
+//! they are read again.
 
 use std::collections::BTreeMap;
 
@@ -12,36 +12,37 @@ use serde_json::{Map, Value, json};
 
 use super::object::{Object, ObjectId};
 
-/// The name under which all that Keelson applies is ours.
+/// The field manager of everything that Keelson applies.
 pub const FIELD_MANAGER: &str = "keelson";
 
-/// Labels, or annotations.
-pub type Marks = BTreeMap<String, String>;
+/// Labels or annotations.
+pub type MetadataMap = BTreeMap<String, String>;
 
-/// How objects of an agent show that Git has adopted them, and what stays ours all the same.
+/// How objects of an agent show that Git has adopted them, and which fields Keelson retains nevertheless.
 #[derive(Debug, Clone, Copy)]
 pub struct AdoptionMarker {
-    /// Whether an object with these labels and annotations is one that the agent applies from Git.
-    pub adopted: fn(labels: &Marks, annotations: &Marks) -> bool,
-    /// Fields, as JSON pointers, that keep an object from being deleted when its file leaves Git. They stay ours as long as Git does not
-    /// set them to something else: `flux bootstrap`, for one, writes none of them.
-    pub kept: &'static [&'static str],
+    /// Whether the agent applies an object with these labels and annotations from Git.
+    pub is_adopted: fn(labels: &MetadataMap, annotations: &MetadataMap) -> bool,
+    /// Fields, as JSON pointers, that prevent the object's deletion when its file is removed from Git. Keelson retains
+    /// them unless Git sets them to another value; `flux bootstrap`, for example, sets none of them.
+    pub retained: &'static [&'static str],
 }
 
-/// What is applied to let go of an object that Git has adopted: its identity, and of the kept fields those that are still ours.
-/// All else that is only ours goes, and what is Git's as well stays as Git has it. `None`: there is nothing left to give up.
-pub fn remainder(object: &Object, kept: &[&str], managed: &[ManagedFieldsEntry]) -> Option<Object> {
-    let mut ours = Vec::new();
-    for entry in managed.iter().filter(|entry| is_ours(entry)) {
+/// The patch that releases an object that Git has adopted: its identity, and those retained fields that Keelson still
+/// owns. Server-side apply removes all other fields that only Keelson owns, and leaves those that Git owns too. `None`:
+/// nothing to release.
+pub fn release_patch(object: &Object, retained: &[&str], managed: &[ManagedFieldsEntry]) -> Option<Object> {
+    let mut owned = Vec::new();
+    for entry in managed.iter().filter(|entry| is_applied_by_keelson(entry)) {
         if let Some(fields) = &entry.fields_v1 {
-            leaves(&fields.0, &mut String::new(), &mut ours);
+            collect_fields(&fields.0, &mut String::new(), &mut owned);
         }
     }
-    if ours.iter().all(|field| kept.contains(&field.as_str())) {
+    if owned.iter().all(|field| retained.contains(&field.as_str())) {
         return None;
     }
     let mut body = identity(&object.id);
-    for field in kept.iter().filter(|field| ours.iter().any(|owned| owned == *field)) {
+    for field in retained.iter().filter(|field| owned.iter().any(|owned| owned == *field)) {
         if let Some(value) = object.body.pointer(field) {
             set(&mut body, field, value.clone());
         }
@@ -49,16 +50,16 @@ pub fn remainder(object: &Object, kept: &[&str], managed: &[ManagedFieldsEntry])
     Some(Object { id: object.id.clone(), body })
 }
 
-/// Whether something was applied by us.
-pub fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+/// Whether Keelson applied these fields.
+pub fn is_applied_by_keelson(entry: &ManagedFieldsEntry) -> bool {
     let subresource = entry.subresource.as_deref().unwrap_or_default();
     entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.operation.as_deref() == Some("Apply")
         && subresource.is_empty()
 }
 
-/// The fields of a set in the form of `managedFields`, as JSON pointers; items of lists keep their keys as these are written there.
-fn leaves(fields: &Value, path: &mut String, found: &mut Vec<String>) {
+/// The fields of a `managedFields` entry as JSON pointers; list items keep their keys as written there.
+fn collect_fields(fields: &Value, path: &mut String, found: &mut Vec<String>) {
     let Some(members) = fields.as_object() else { return };
     for (key, below) in members.iter().filter(|(key, _)| *key != ".") {
         let length = path.len();
@@ -67,7 +68,7 @@ fn leaves(fields: &Value, path: &mut String, found: &mut Vec<String>) {
         if below.as_object().is_none_or(Map::is_empty) {
             found.push(path.clone());
         } else {
-            leaves(below, path, found);
+            collect_fields(below, path, found);
         }
         path.truncate(length);
     }
@@ -81,7 +82,7 @@ fn identity(id: &ObjectId) -> Value {
     body
 }
 
-/// Sets a field of an object that may lack those above it.
+/// Sets a field, creating missing parents.
 fn set(body: &mut Value, pointer: &str, value: Value) {
     let mut place = body;
     for key in pointer.split('/').skip(1) {
@@ -94,7 +95,7 @@ fn set(body: &mut Value, pointer: &str, value: Value) {
 mod tests {
     use super::*;
 
-    const KEPT: &[&str] = &["/metadata/annotations/agent.example~1prune", "/spec/deletionPolicy"];
+    const RETAINED: &[&str] = &["/metadata/annotations/agent.example~1prune", "/spec/deletionPolicy"];
 
     fn object() -> Object {
         let body = json!({
@@ -110,7 +111,7 @@ mod tests {
         serde_json::from_value(json!({"manager": manager, "operation": "Apply", "fieldsV1": fields})).unwrap()
     }
 
-    fn kept_fields() -> Value {
+    fn retained_fields() -> Value {
         json!({
             "f:metadata": {"f:annotations": {"f:agent.example/prune": {}}},
             "f:spec": {"f:deletionPolicy": {}},
@@ -118,11 +119,12 @@ mod tests {
     }
 
     #[test]
-    fn all_is_given_up_but_what_keeps_it_from_being_deleted() {
-        let mut fields = kept_fields();
+    fn release_keeps_only_the_fields_that_prevent_deletion() {
+        let mut fields = retained_fields();
         fields["f:spec"]["f:path"] = json!({});
         fields["f:spec"]["f:items"] = json!({"k:{\"name\":\"d\"}": {".": {}, "f:name": {}}});
-        let left = remainder(&object(), KEPT, &[entry("kustomize-controller", &json!({})), entry("keelson", &fields)]);
+        let left =
+            release_patch(&object(), RETAINED, &[entry("kustomize-controller", &json!({})), entry("keelson", &fields)]);
         assert_eq!(
             left.unwrap().body,
             json!({
@@ -135,29 +137,30 @@ mod tests {
     }
 
     #[test]
-    fn what_git_sets_otherwise_is_no_longer_ours_and_is_not_taken_back() {
-        let mut fields = kept_fields();
+    fn field_that_git_changed_is_not_retained() {
+        let mut fields = retained_fields();
         fields["f:spec"] = json!({"f:path": {}});
-        let left = remainder(&object(), KEPT, &[entry("keelson", &fields)]).unwrap();
+        let left = release_patch(&object(), RETAINED, &[entry("keelson", &fields)]).unwrap();
         assert_eq!(left.body["metadata"]["annotations"]["agent.example/prune"], "disabled");
         assert_eq!(left.body.get("spec"), None);
     }
 
     #[test]
-    fn it_is_let_go_of_once() {
-        assert!(remainder(&object(), KEPT, &[entry("keelson", &kept_fields())]).is_none());
+    fn object_is_released_once() {
+        assert!(release_patch(&object(), RETAINED, &[entry("keelson", &retained_fields())]).is_none());
         assert!(
-            remainder(&object(), KEPT, &[entry("kustomize-controller", &json!({"f:spec": {"f:path": {}}}))]).is_none()
+            release_patch(&object(), RETAINED, &[entry("kustomize-controller", &json!({"f:spec": {"f:path": {}}}))])
+                .is_none()
         );
-        assert!(remainder(&object(), KEPT, &[]).is_none());
+        assert!(release_patch(&object(), RETAINED, &[]).is_none());
     }
 
     #[test]
-    fn writes_of_others_and_of_a_status_are_not_ours() {
+    fn fields_of_other_managers_and_of_status_are_not_owned() {
         let mut of_status = entry("keelson", &json!({"f:status": {"f:ready": {}}}));
         of_status.subresource = Some("status".into());
         let mut by_hand = entry("keelson", &json!({"f:spec": {"f:path": {}}}));
         by_hand.operation = Some("Update".into());
-        assert!(remainder(&object(), KEPT, &[of_status, by_hand]).is_none());
+        assert!(release_patch(&object(), RETAINED, &[of_status, by_hand]).is_none());
     }
 }

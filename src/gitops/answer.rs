@@ -1,9 +1,10 @@
-//! Answers of a workload cluster's API server, within bounds: whoever is in that cluster could make them as large and as slow as they like.
+//! Bounded responses of a workload cluster's API server: users of that cluster could make them arbitrarily large and
+//! slow.
 //!
-//! May not enter: what is asked. I/O: the API server that the client is for.
+//! May not enter: which requests. I/O: the API server that the client is for.
 //!
-//! Every answer is bounded in bytes and in time, as a whole and between two parts of it. Redirects are not followed, and compressed
-//! answers, which nobody asked for, are not read. Large answers take turns, so that many clusters at once stay within the same memory.
+//! Every response is bounded in bytes and in time. Redirects are not followed, and compressed responses, which were not
+//! requested, are not read. Large responses take turns, so that many clusters at once stay within the same memory.
 
 use std::time::Duration;
 
@@ -18,84 +19,84 @@ use tokio::sync::Semaphore;
 
 use super::error::{CallError, MESSAGE, Unreachable, bounded};
 
-/// Bytes of one answer: more than any object, since etcd takes 1.5 MiB.
-pub const MOST: usize = 4 << 20;
-/// Bytes of an answer of metadata only, which is parsed into more memory than it takes.
-pub const MOST_METADATA: usize = 1 << 20;
-/// Bytes of an answer that tells why a request failed.
-const MOST_ERROR: usize = 64 << 10;
-/// How long one answer may take.
-const WHOLE: Duration = if cfg!(test) { Duration::from_secs(5) } else { Duration::from_secs(30) };
-/// How long an answer may take once it is a large one.
-const LARGE: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(15) };
-/// Answers up to this size are read side by side; larger ones take turns.
-const SMALL: usize = 256 << 10;
-static TURNS: Semaphore = Semaphore::const_new(4);
+/// Bytes of one response: more than any object, as etcd accepts 1.5 MiB.
+pub const MAX_BYTES: usize = 4 << 20;
+/// Bytes of a metadata response, which takes more memory once parsed.
+pub const MAX_METADATA_BYTES: usize = 1 << 20;
+/// Bytes of an error response.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+/// Timeout of one response.
+const RESPONSE_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(5) } else { Duration::from_secs(30) };
+/// Timeout of the large part of a response.
+const LARGE_RESPONSE_TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(15) };
+/// Responses up to this size are read concurrently; larger ones take turns.
+const SMALL_BYTES: usize = 256 << 10;
+static LARGE_RESPONSES: Semaphore = Semaphore::const_new(4);
 
-/// Sends a request and parses the answer.
+/// Sends a request and parses the response.
 pub async fn request<T: DeserializeOwned>(client: &Client, request: Request<Vec<u8>>) -> Result<T, CallError> {
-    request_with(client, request, MOST, |bytes| serde_json::from_slice(bytes)).await
+    request_with(client, request, MAX_BYTES, |bytes| serde_json::from_slice(bytes)).await
 }
 
-/// The same where only metadata is asked for.
+/// The same for metadata only.
 pub async fn request_metadata<T: DeserializeOwned>(client: &Client, request: Request<Vec<u8>>) -> Result<T, CallError> {
-    request_with(client, request, MOST_METADATA, |bytes| serde_json::from_slice(bytes)).await
+    request_with(client, request, MAX_METADATA_BYTES, |bytes| serde_json::from_slice(bytes)).await
 }
 
-/// Sends a request of whose answer nothing matters but whether it succeeded.
+/// Sends a request and ignores the body of a successful response.
 pub async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<(), CallError> {
     let sent = async {
         let mut body = open(client, request).await?.into_body();
-        // Read to its end, so that the connection can be used again.
-        part(&mut body, &mut Vec::new(), SMALL).await.map(drop)
+        // Read to the end, so that the connection can be reused.
+        read_up_to(&mut body, &mut Vec::new(), SMALL_BYTES).await.map(drop)
     };
-    tokio::time::timeout(WHOLE, sent).await.map_err(|_| TIMEOUT)?
+    tokio::time::timeout(RESPONSE_TIMEOUT, sent).await.map_err(|_| TIMEOUT)?
 }
 
 const TIMEOUT: CallError = CallError::Unreachable(Unreachable::Timeout);
 
-/// Sends a request, reads at most `most` bytes, and has them parsed.
+/// Sends a request, reads at most `limit` bytes, and parses them.
 pub async fn request_with<T>(
     client: &Client,
     request: Request<Vec<u8>>,
-    most: usize,
+    limit: usize,
     parse: impl FnOnce(&[u8]) -> Result<T, serde_json::Error>,
 ) -> Result<T, CallError> {
     let read = async {
         let response = open(client, request).await?;
         let announced =
             response.headers().get(http::header::CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|length: usize| length > most) {
-            return Err(too_large(most));
+        if announced.is_some_and(|length: usize| length > limit) {
+            return Err(too_large(limit));
         }
         let mut body = response.into_body();
-        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(SMALL));
-        let more = part(&mut body, &mut bytes, SMALL.min(most)).await?;
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(SMALL_BYTES));
+        let more = read_up_to(&mut body, &mut bytes, SMALL_BYTES.min(limit)).await?;
         if !more {
             return Ok((bytes, None));
         }
-        if most <= SMALL {
-            return Err(too_large(most));
+        if limit <= SMALL_BYTES {
+            return Err(too_large(limit));
         }
-        let turn = TURNS.acquire().await.map_err(|_| TIMEOUT)?;
-        let whole = tokio::time::timeout(LARGE, part(&mut body, &mut bytes, most));
+        let permit = LARGE_RESPONSES.acquire().await.map_err(|_| TIMEOUT)?;
+        let whole = tokio::time::timeout(LARGE_RESPONSE_TIMEOUT, read_up_to(&mut body, &mut bytes, limit));
         match whole.await {
-            Ok(Ok(false)) => Ok((bytes, Some(turn))),
-            Ok(Ok(true)) => Err(too_large(most)),
+            Ok(Ok(false)) => Ok((bytes, Some(permit))),
+            Ok(Ok(true)) => Err(too_large(limit)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(TIMEOUT),
         }
     };
-    let (bytes, turn) = tokio::time::timeout(WHOLE, read).await.map_err(|_| TIMEOUT)??;
+    let (bytes, permit) = tokio::time::timeout(RESPONSE_TIMEOUT, read).await.map_err(|_| TIMEOUT)??;
     let parsed = parse(&bytes).map_err(|error| kube::Error::SerdeError(error).into());
-    drop((bytes, turn));
+    drop((bytes, permit));
     parsed
 }
 
-/// Reads until the end (false), or until there are more than `most` bytes (true).
-async fn part(body: &mut Body, bytes: &mut Vec<u8>, most: usize) -> Result<bool, CallError> {
+/// Reads until the end (false), or until there are more than `limit` bytes (true).
+async fn read_up_to(body: &mut Body, bytes: &mut Vec<u8>, limit: usize) -> Result<bool, CallError> {
     loop {
-        if bytes.len() > most {
+        if bytes.len() > limit {
             return Ok(true);
         }
         match body.frame().await {
@@ -106,50 +107,47 @@ async fn part(body: &mut Body, bytes: &mut Vec<u8>, most: usize) -> Result<bool,
     }
 }
 
-fn too_large(most: usize) -> CallError {
-    CallError::TooLarge(format!("one answer takes more than {} KiB", most >> 10))
+fn too_large(limit: usize) -> CallError {
+    CallError::TooLarge(format!("a response is larger than {} KiB", limit >> 10))
 }
 
-/// Sends a request. An answer that is no success, or that no API server gives, is an error.
+/// Sends a request. A status other than success, and a response that is not plain JSON, is an error.
 pub async fn open(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, CallError> {
     let response = client.send(request.map(Body::from)).await?;
     let (status, headers) = (response.status(), response.headers());
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
     if status.is_client_error() || status.is_server_error() {
-        return Err(failure(response).await);
+        return Err(parse_failure(response).await);
     }
     if !status.is_success() {
-        return Err(CallError::Refused(format!(
-            "{} instead of an answer; a redirect is not followed",
-            status.as_u16()
-        )));
+        return Err(CallError::Refused(format!("HTTP status {}: a redirect is not followed", status.as_u16())));
     }
     let encoding = text(CONTENT_ENCODING);
     if !encoding.is_empty() && encoding != "identity" {
         return Err(CallError::Refused(format!(
-            "the answer is compressed ({}), which was not asked for",
+            "the response is compressed ({}), which was not requested",
             bounded(encoding, 32)
         )));
     }
     let kind = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     if kind != "application/json" {
-        let kind = if kind.is_empty() { "nothing".to_owned() } else { bounded(kind, 64) };
-        return Err(CallError::Refused(format!("the answer is of type {kind} instead of application/json")));
+        let kind = if kind.is_empty() { "none".to_owned() } else { bounded(kind, 64) };
+        return Err(CallError::Refused(format!("the response has content type {kind} instead of application/json")));
     }
     Ok(response)
 }
 
-/// What the API server says of a failure, in its own form or in any.
-async fn failure(response: Response<Body>) -> CallError {
+/// The error in a response, as a Status or any text.
+async fn parse_failure(response: Response<Body>) -> CallError {
     let code = response.status().as_u16();
     let (mut body, mut bytes) = (response.into_body(), Vec::new());
-    // Whatever came in time, up to the limit, is enough.
-    let _ = tokio::time::timeout(LARGE, part(&mut body, &mut bytes, MOST_ERROR)).await;
-    bytes.truncate(MOST_ERROR);
+    // Whatever arrived in time, up to the limit, is enough.
+    let _ = tokio::time::timeout(LARGE_RESPONSE_TIMEOUT, read_up_to(&mut body, &mut bytes, MAX_ERROR_BYTES)).await;
+    bytes.truncate(MAX_ERROR_BYTES);
     let status = serde_json::from_slice::<Status>(&bytes).unwrap_or_else(|_| {
         let text = bounded(&String::from_utf8_lossy(&bytes), MESSAGE);
         Status { message: text, ..Status::default() }
     });
-    // The code of the answer counts, whatever stands in it.
+    // The HTTP status code counts, not the one in the body.
     kube::Error::Api(Box::new(Status { code, ..status })).into()
 }

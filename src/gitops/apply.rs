@@ -1,8 +1,9 @@
-//! Server-side apply of single objects, with the rules of seeding.
+//! Server-side apply of single objects, until Git adopts them.
 //!
 //! May not enter: which objects, and which agent. I/O: the workload cluster's API.
 //!
-//! Every write names the resourceVersion it was decided on, so that an object that Git adopts in between is left to Git.
+//! Every write carries the resourceVersion that it was decided on, so that an object that Git adopts meanwhile is left
+//! to Git.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -13,57 +14,57 @@ use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Deserialize;
 
-use super::adoption::{AdoptionMarker, FIELD_MANAGER, Marks, is_ours, remainder};
+use super::adoption::{AdoptionMarker, FIELD_MANAGER, MetadataMap, is_applied_by_keelson, release_patch};
 use super::answer;
 use super::error::{CallError, NotApplied};
-use super::kept::{few, marks, short, short_or_none};
-use super::list::{self, Go};
-use super::memory::{Applied, Mark, Memory};
+use super::kept::{first_items, metadata_map, truncated, truncated_or_none};
+use super::list::{self, Flow};
+use super::memory::{Applied, Memory, ObjectVersion};
 use super::object::{MANAGED_BY, Object, ObjectId, collection};
-use super::workload::{Workload, locked};
+use super::workload::{Workload, lock};
 
-/// Tries of a write that someone else's write keeps overtaking.
-const TRIES: usize = 4;
-/// Objects of one cluster that are applied side by side: each is parsed when its turn comes.
-pub const SIDE_BY_SIDE: usize = 6;
-/// Objects of a page of what may have to be deleted, and how many are at a time.
+/// Attempts of a write that conflicts with other clients.
+const MAX_ATTEMPTS: usize = 4;
+/// Objects of one cluster that are applied concurrently; each is parsed only then.
+pub const CONCURRENCY: usize = 6;
+/// Objects per page of a prune, and deletions per prune.
 const PAGE: u32 = 100;
-const MOST_PRUNED: usize = 100;
+const MAX_PRUNED: usize = 100;
 
-/// Until when an object is ours to apply.
+/// How long Keelson applies an object.
 #[derive(Debug, Clone, Copy)]
 pub enum OwnershipPolicy {
-    /// Until Git has adopted it, which the agent's sign tells.
+    /// Until Git has adopted it, as the marker shows.
     UntilAdopted(AdoptionMarker),
-    /// The same, but what is there stays as it is: it goes with a version that Git has and we do not.
-    WhereMissing(AdoptionMarker),
-    ForGood,
+    /// Only if it does not exist: existing objects belong to a version that Git installed and that is not built in.
+    IfMissing(AdoptionMarker),
+    Always,
 }
 
-/// What applying came to, over many objects.
+/// Results of applying many objects.
 #[derive(Debug, Default)]
 pub struct Results {
-    /// What was created or changed, sorted.
+    /// Created or changed objects, sorted.
     pub changed: Vec<ObjectId>,
-    /// What Git has adopted and was let go of just now, sorted.
+    /// Adopted objects that were released by this call, sorted.
     pub released: Vec<ObjectId>,
-    /// How many belong to Git and were let go of before.
+    /// Number of adopted objects that were released before.
     pub adopted: usize,
     pub failed: Vec<NotApplied>,
 }
 
-/// What applying came to.
+/// Result of applying one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Created,
     Configured,
     Unchanged,
     Adopted,
-    /// Adopted, and our fields were given up.
-    LetGo,
+    /// Adopted by Git, and Keelson's fields were released.
+    Released,
 }
 
-/// As much of an object as applying needs; the rest of an answer is skipped while it is parsed.
+/// The fields of an object that applying needs; the rest of a response is skipped while it is parsed.
 #[derive(Debug, Deserialize)]
 struct Answer {
     metadata: Metadata,
@@ -74,51 +75,51 @@ struct Answer {
 struct Metadata {
     #[serde(default)]
     generation: Option<i64>,
-    #[serde(default, deserialize_with = "short")]
+    #[serde(default, deserialize_with = "truncated")]
     name: String,
-    #[serde(default, deserialize_with = "short")]
+    #[serde(default, deserialize_with = "truncated")]
     resource_version: String,
-    #[serde(default, deserialize_with = "marks")]
-    labels: Marks,
-    #[serde(default, deserialize_with = "marks")]
-    annotations: Marks,
-    #[serde(default, deserialize_with = "few")]
+    #[serde(default, deserialize_with = "metadata_map")]
+    labels: MetadataMap,
+    #[serde(default, deserialize_with = "metadata_map")]
+    annotations: MetadataMap,
+    #[serde(default, deserialize_with = "first_items")]
     managed_fields: Vec<ManagedFieldsEntry>,
-    #[serde(default, deserialize_with = "short_or_none")]
+    #[serde(default, deserialize_with = "truncated_or_none")]
     deletion_timestamp: Option<String>,
-    #[serde(default, deserialize_with = "short_or_none")]
+    #[serde(default, deserialize_with = "truncated_or_none")]
     uid: Option<String>,
 }
 
 impl Metadata {
-    fn mark(&self) -> Mark {
+    fn version(&self) -> ObjectVersion {
         match self.generation {
-            Some(generation) => Mark::Generation(generation),
-            None => Mark::ResourceVersion(self.resource_version.clone()),
+            Some(generation) => ObjectVersion::Generation(generation),
+            None => ObjectVersion::ResourceVersion(self.resource_version.clone()),
         }
     }
 }
 
-/// Applies objects side by side. One that is not taken does not hold up the others; a cluster that is out of reach does.
-pub async fn each(
+/// Applies objects concurrently. A rejected object does not stop the others; an unreachable cluster does.
+pub async fn apply_all(
     workload: &Workload,
     objects: impl Iterator<Item = Object> + Send,
-    tenure: OwnershipPolicy,
+    policy: OwnershipPolicy,
     results: &mut Results,
 ) -> Result<(), CallError> {
     let mut applied = stream::iter(objects)
         .map(|object| async move {
-            let result = ensure(&workload.client, &workload.memory, &object, tenure).await;
+            let result = ensure(&workload.client, &workload.memory, &object, policy).await;
             (object.id, result)
         })
-        .buffer_unordered(SIDE_BY_SIDE);
+        .buffer_unordered(CONCURRENCY);
     while let Some((object, result)) = applied.next().await {
         let why = match result {
             Ok(Outcome::Created | Outcome::Configured) => {
                 results.changed.push(object);
                 continue;
             }
-            Ok(Outcome::LetGo) => {
+            Ok(Outcome::Released) => {
                 results.released.push(object);
                 continue;
             }
@@ -132,8 +133,8 @@ pub async fn each(
             }
             Err(CallError::Denied { message, .. }) => message,
             Err(CallError::Refused(message) | CallError::TooLarge(message)) => message,
-            Err(CallError::NotFound) => "its kind is not served, or its namespace is gone".into(),
-            Err(CallError::Conflict | CallError::Expired) => "something else keeps writing it".into(),
+            Err(CallError::NotFound) => "its kind is not served, or its namespace does not exist".into(),
+            Err(CallError::Conflict | CallError::Expired) => "another client keeps changing it".into(),
         };
         results.failed.push(NotApplied { object, why });
     }
@@ -142,43 +143,45 @@ pub async fn each(
     Ok(())
 }
 
-/// What is to be done about an object.
-enum Next<'a> {
+/// What to do with an object.
+enum NextStep<'a> {
     Nothing(Outcome),
     Apply,
-    /// This is what remains ours.
-    LetGo(Object, &'a Metadata),
+    /// The patch that releases it.
+    Release(Object, &'a Metadata),
 }
 
-fn next<'a>(object: &Object, tenure: OwnershipPolicy, seen: Option<&'a Metadata>) -> Next<'a> {
-    let (Some(seen), OwnershipPolicy::UntilAdopted(sign) | OwnershipPolicy::WhereMissing(sign)) = (seen, tenure) else {
-        return Next::Apply;
+fn next_step<'a>(object: &Object, policy: OwnershipPolicy, observed: Option<&'a Metadata>) -> NextStep<'a> {
+    let (Some(observed), OwnershipPolicy::UntilAdopted(marker) | OwnershipPolicy::IfMissing(marker)) =
+        (observed, policy)
+    else {
+        return NextStep::Apply;
     };
-    if !(sign.adopted)(&seen.labels, &seen.annotations) {
-        return match tenure {
-            OwnershipPolicy::WhereMissing(_) => Next::Nothing(Outcome::Unchanged),
-            _ => Next::Apply,
+    if !(marker.is_adopted)(&observed.labels, &observed.annotations) {
+        return match policy {
+            OwnershipPolicy::IfMissing(_) => NextStep::Nothing(Outcome::Unchanged),
+            _ => NextStep::Apply,
         };
     }
-    match remainder(object, sign.kept, &seen.managed_fields) {
-        Some(remainder) => Next::LetGo(remainder, seen),
-        None => Next::Nothing(Outcome::Adopted),
+    match release_patch(object, marker.retained, &observed.managed_fields) {
+        Some(release_patch) => NextStep::Release(release_patch, observed),
+        None => NextStep::Nothing(Outcome::Adopted),
     }
 }
 
-/// Makes the object what it should be, unless it is already or belongs to Git. What belongs to Git is let go of, once.
+/// Applies the object unless it is up to date or Git has adopted it. An adopted object is released once.
 pub async fn ensure(
     client: &Client,
     memory: &Mutex<Memory>,
     object: &Object,
-    tenure: OwnershipPolicy,
+    policy: OwnershipPolicy,
 ) -> Result<Outcome, CallError> {
-    for _ in 0..TRIES {
-        let seen = metadata(client, &object.id).await?;
-        let result = match next(object, tenure, seen.as_ref()) {
-            Next::Nothing(outcome) => return Ok(outcome),
-            Next::LetGo(remainder, seen) => release(client, memory, &remainder, seen).await,
-            Next::Apply => apply(client, memory, object, seen.as_ref()).await,
+    for _ in 0..MAX_ATTEMPTS {
+        let observed = metadata(client, &object.id).await?;
+        let result = match next_step(object, policy, observed.as_ref()) {
+            NextStep::Nothing(outcome) => return Ok(outcome),
+            NextStep::Release(release_patch, observed) => release(client, memory, &release_patch, observed).await,
+            NextStep::Apply => apply(client, memory, object, observed.as_ref()).await,
         };
         match result {
             Err(CallError::Conflict) => {}
@@ -192,20 +195,20 @@ async fn apply(
     client: &Client,
     memory: &Mutex<Memory>,
     object: &Object,
-    seen: Option<&Metadata>,
+    observed: Option<&Metadata>,
 ) -> Result<Outcome, CallError> {
     let digest = object.digest();
-    if let Some(seen) = seen {
-        if locked(memory).holds(&object.id, digest, &seen.mark(), Instant::now()) {
+    if let Some(observed) = observed {
+        if lock(memory).is_unchanged(&object.id, digest, &observed.version(), Instant::now()) {
             return Ok(Outcome::Unchanged);
         }
-        if seen.deletion_timestamp.is_some() {
-            return Err(CallError::Refused("it is being deleted; it is made again when it is gone".into()));
+        if observed.deletion_timestamp.is_some() {
+            return Err(CallError::Refused("it is being deleted; Keelson creates it again afterwards".into()));
         }
     }
-    let before = seen.map(|seen| seen.resource_version.as_str());
+    let before = observed.map(|observed| observed.resource_version.as_str());
     let after = patch(client, object, before).await?;
-    remember(memory, object, digest, after.mark());
+    record_applied(memory, object, digest, after.version());
     Ok(match before {
         None => Outcome::Created,
         Some(version) if version == after.resource_version => Outcome::Unchanged,
@@ -213,45 +216,45 @@ async fn apply(
     })
 }
 
-/// Gives up all but the remainder. Where that is refused, Git holds a part of the object only, which is nothing without ours: it stays as
-/// it is until somebody changes it.
+/// Releases all fields that the patch omits. If the API server rejects that, Git applies only a part of the object,
+/// which is invalid without Keelson's fields: it stays unchanged until somebody changes it.
 async fn release(
     client: &Client,
     memory: &Mutex<Memory>,
-    remainder: &Object,
-    seen: &Metadata,
+    release_patch: &Object,
+    observed: &Metadata,
 ) -> Result<Outcome, CallError> {
-    let digest = remainder.digest();
-    if locked(memory).holds(&remainder.id, digest, &seen.mark(), Instant::now()) {
+    let digest = release_patch.digest();
+    if lock(memory).is_unchanged(&release_patch.id, digest, &observed.version(), Instant::now()) {
         return Ok(Outcome::Adopted);
     }
-    match patch(client, remainder, Some(&seen.resource_version)).await {
+    match patch(client, release_patch, Some(&observed.resource_version)).await {
         Ok(_) => {
-            // Should Git lose it, it is to be applied whatever was applied before.
-            locked(memory).objects.remove(&remainder.id);
-            Ok(Outcome::LetGo)
+            // If Git loses it, it must be applied again whatever was applied before.
+            lock(memory).objects.remove(&release_patch.id);
+            Ok(Outcome::Released)
         }
         Err(CallError::Refused(why)) => {
-            tracing::warn!(object = %remainder.id, why, "Git has adopted it, but not all of it: our fields stay");
-            remember(memory, remainder, digest, seen.mark());
+            tracing::warn!(object = %release_patch.id, why, "Git has adopted the object only in part: Keelson's fields stay");
+            record_applied(memory, release_patch, digest, observed.version());
             Ok(Outcome::Adopted)
         }
         Err(other) => Err(other),
     }
 }
 
-fn remember(memory: &Mutex<Memory>, object: &Object, digest: u64, mark: Mark) {
-    locked(memory).objects.insert(object.id.clone(), Applied { digest, mark, at: Instant::now() });
+fn record_applied(memory: &Mutex<Memory>, object: &Object, digest: u64, version: ObjectVersion) {
+    lock(memory).objects.insert(object.id.clone(), Applied { digest, version, at: Instant::now() });
 }
 
-/// Deletes an object that we applied and Git has not adopted. Whether there was one.
-pub async fn delete_ours(client: &Client, id: &ObjectId, sign: AdoptionMarker) -> Result<bool, CallError> {
-    let Some(seen) = metadata(client, id).await? else { return Ok(false) };
-    let adopted = (sign.adopted)(&seen.labels, &seen.annotations);
-    if !seen.managed_fields.iter().any(is_ours) || adopted || seen.deletion_timestamp.is_some() {
+/// Deletes an object that Keelson applied and Git has not adopted. Returns whether there was one.
+pub async fn delete_owned(client: &Client, id: &ObjectId, marker: AdoptionMarker) -> Result<bool, CallError> {
+    let Some(observed) = metadata(client, id).await? else { return Ok(false) };
+    let adopted = (marker.is_adopted)(&observed.labels, &observed.annotations);
+    if !observed.managed_fields.iter().any(is_applied_by_keelson) || adopted || observed.deletion_timestamp.is_some() {
         return Ok(false);
     }
-    let preconditions = Preconditions { uid: seen.uid, resource_version: Some(seen.resource_version) };
+    let preconditions = Preconditions { uid: observed.uid, resource_version: Some(observed.resource_version) };
     let parameters = DeleteParams::default().preconditions(preconditions);
     let request = id.request().delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
     match answer::send(client, request).await {
@@ -283,40 +286,40 @@ async fn patch(client: &Client, object: &Object, before: Option<&str>) -> Result
     Ok(answer::request_metadata::<Answer>(client, request).await?.metadata)
 }
 
-/// Objects of one kind that carry the labels, and of which those are deleted that are ours and no longer wanted.
+/// A kind and a selector of objects to prune: those that Keelson applied and that are no longer desired are deleted.
 #[derive(Debug, Clone, Copy)]
-pub struct Gathered<'a> {
+pub struct PrunedKind<'a> {
     pub api_version: &'a str,
     pub kind: &'a str,
     pub namespace: Option<&'a str>,
     pub selector: &'a str,
 }
 
-/// Deletes what we applied and is no longer wanted, and never what Git has adopted.
+/// Deletes objects that Keelson applied and that are no longer desired, never those that Git has adopted.
 pub async fn prune(
     client: &Client,
-    gathered: Gathered<'_>,
+    objects: PrunedKind<'_>,
     is_wanted: impl Fn(&ObjectId) -> bool,
-    sign: AdoptionMarker,
+    marker: AdoptionMarker,
 ) -> Result<Vec<ObjectId>, CallError> {
-    let Gathered { api_version, kind, namespace, selector } = gathered;
+    let PrunedKind { api_version, kind, namespace, selector } = objects;
     let requests = collection(api_version, kind, namespace);
     let parameters = ListParams::default().labels(selector);
     let mut unwanted = Vec::new();
-    list::each_metadata(client, (api_version, kind), namespace, &parameters, PAGE, |Answer { metadata }| {
+    list::for_each_metadata(client, (api_version, kind), namespace, &parameters, PAGE, |Answer { metadata }| {
         let id = ObjectId {
             api_version: api_version.into(),
             kind: kind.into(),
             namespace: namespace.map(str::to_owned),
             name: metadata.name,
         };
-        let ours = metadata.managed_fields.iter().any(is_ours);
-        let adopted = (sign.adopted)(&metadata.labels, &metadata.annotations);
-        if ours && !adopted && !is_wanted(&id) {
+        let applied_by_keelson = metadata.managed_fields.iter().any(is_applied_by_keelson);
+        let adopted = (marker.is_adopted)(&metadata.labels, &metadata.annotations);
+        if applied_by_keelson && !adopted && !is_wanted(&id) {
             unwanted.push((id, metadata.uid, metadata.resource_version));
         }
-        // What is left is judged next time.
-        if unwanted.len() < MOST_PRUNED { Go::On } else { Go::Enough }
+        // The rest is pruned next time.
+        if unwanted.len() < MAX_PRUNED { Flow::Continue } else { Flow::Stop }
     })
     .await?;
     let mut deleted = Vec::new();
@@ -326,7 +329,7 @@ pub async fn prune(
         let request = requests.delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
         match answer::send(client, request).await {
             Ok(_) => deleted.push(id),
-            // Someone was at it in between: it is judged anew next time.
+            // It was changed meanwhile: decided again next time.
             Err(CallError::NotFound | CallError::Conflict) => {}
             Err(other) => return Err(other),
         }
@@ -334,15 +337,15 @@ pub async fn prune(
     Ok(deleted)
 }
 
-/// Deletes our copies of Secrets in a namespace that are no longer wanted.
+/// Deletes Keelson's copies of Secrets in a namespace that are no longer desired.
 pub async fn prune_secrets(
     client: &Client,
     namespace: &str,
     wanted: &[Object],
-    sign: AdoptionMarker,
+    marker: AdoptionMarker,
 ) -> Result<Vec<ObjectId>, CallError> {
     let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
     let namespace = Some(namespace);
-    let secrets = Gathered { api_version: "v1", kind: "Secret", namespace, selector: &selector };
-    prune(client, secrets, |id| wanted.iter().any(|object| object.id == *id), sign).await
+    let secrets = PrunedKind { api_version: "v1", kind: "Secret", namespace, selector: &selector };
+    prune(client, secrets, |id| wanted.iter().any(|object| object.id == *id), marker).await
 }

@@ -1,4 +1,4 @@
-//! What a workload cluster says of the budgets that keep pods on their nodes: what is in the way of an upgrade.
+//! PodDisruptionBudgets of a workload cluster that block evictions, and so an upgrade.
 //!
 //! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page.
 
@@ -10,29 +10,29 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
-use super::kept::{few, few_texts, marks, short};
-use super::list::{Go, each};
+use super::kept::{first_items, first_strings, metadata_map, truncated};
+use super::list::{Flow, for_each};
 use super::object::or_default;
 
 const PAGE: u32 = 100;
-/// Budgets and pods that are named to a person, or looked for.
-const MOST_NAMED: usize = 20;
+/// Budgets and pods that are listed by name.
+const MAX_NAMED: usize = 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     namespace: String,
 }
 
 /// PodDisruptionBudgets that allow no eviction, as `namespace/name`: at most twenty of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
-    /// They never can: a node with their pods is never drained.
+    /// They never allow one: a node with their pods cannot be drained.
     pub never: Vec<String>,
-    /// They do not just now.
+    /// They allow none at present.
     pub not_now: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ struct BudgetSpec {
     selector: Selector,
 }
 
-/// A number of pods, or a part of them such as `50%`.
+/// A number of pods, or a percentage such as `50%`.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Bound {
@@ -64,7 +64,7 @@ enum Bound {
 }
 
 impl Bound {
-    /// Of so many pods, rounded up, as the disruption controller does.
+    /// The number out of `pods`, rounded up like the disruption controller does.
     fn of(&self, pods: i32) -> i32 {
         match self {
             Bound::Pods(pods) => *pods,
@@ -79,20 +79,20 @@ impl Bound {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Selector {
-    #[serde(deserialize_with = "marks")]
+    #[serde(deserialize_with = "metadata_map")]
     match_labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     match_expressions: Vec<Expression>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Expression {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     key: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     operator: String,
-    #[serde(deserialize_with = "few_texts")]
+    #[serde(deserialize_with = "first_strings")]
     values: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ struct BudgetStatus {
     expected_pods: i32,
 }
 
-/// Whether a budget lets a pod be evicted.
+/// Whether a budget allows an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Allows {
     Yes,
@@ -112,15 +112,15 @@ enum Allows {
 }
 
 impl Budget {
-    /// What it allows now the disruption controller has worked out. One that guards no pod is in nobody's way.
+    /// Uses the disruption controller's result. A budget without pods blocks nothing.
     fn allows(&self) -> Allows {
         let BudgetStatus { disruptions_allowed, expected_pods } = self.status;
         let BudgetSpec { min_available, max_unavailable, .. } = &self.spec;
         let all_stay = min_available.as_ref().is_some_and(|least| least.of(expected_pods) >= expected_pods);
-        let none_goes = max_unavailable.as_ref().is_some_and(|most| most.of(expected_pods) == 0);
+        let none_may_leave = max_unavailable.as_ref().is_some_and(|most| most.of(expected_pods) == 0);
         if disruptions_allowed > 0 || expected_pods == 0 {
             Allows::Yes
-        } else if all_stay || none_goes {
+        } else if all_stay || none_may_leave {
             Allows::Never
         } else {
             Allows::NotNow
@@ -133,7 +133,7 @@ impl Budget {
 }
 
 impl Selector {
-    /// As a query. An empty one selects every pod of its namespace.
+    /// As a label selector query. An empty one selects every pod of the namespace.
     fn query(&self) -> String {
         let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
         let expressions = self.match_expressions.iter().map(|Expression { key, operator, values }| {
@@ -154,19 +154,19 @@ const BUDGET: (&str, &str) = ("policy/v1", "PodDisruptionBudget");
 /// The budgets that allow no eviction.
 ///
 /// # Errors
-/// What the API server answered: nothing is known then, which holds up nothing.
+/// The API server's error. Callers treat the budgets as unknown, which blocks nothing.
 pub async fn budgets(client: &Client) -> Result<Budgets, CallError> {
     let mut found = Budgets::default();
-    each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
+    for_each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
         let list = match budget.allows() {
-            Allows::Yes => return Go::On,
+            Allows::Yes => return Flow::Continue,
             Allows::NotNow => &mut found.not_now,
             Allows::Never => &mut found.never,
         };
-        if list.len() < MOST_NAMED {
+        if list.len() < MAX_NAMED {
             list.push(budget.name());
         }
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(found)
@@ -176,17 +176,17 @@ const POD: (&str, &str) = ("v1", "Pod");
 
 /// A pod that cannot be evicted from its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarded {
+pub struct BlockedPod {
     /// `namespace/name`.
     pub pod: String,
     pub node: String,
     /// `namespace/name`.
     pub budget: String,
-    /// The budget never allows an eviction.
+    /// Whether the budget never allows an eviction.
     pub never: bool,
 }
 
-impl fmt::Display for Guarded {
+impl fmt::Display for BlockedPod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pod, node, budget, never } = self;
         let when = if *never { "never allows an eviction" } else { "allows no eviction now" };
@@ -205,40 +205,40 @@ struct Pod {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     node_name: String,
 }
 
-/// The pods on these nodes that budgets keep there; at most twenty.
+/// The pods on these nodes whose eviction a budget blocks; at most twenty.
 ///
 /// # Errors
-/// What the API server answered.
-pub async fn guarded(client: &Client, nodes: &[String]) -> Result<Vec<Guarded>, CallError> {
+/// The API server's error.
+pub async fn blocked_pods(client: &Client, nodes: &[String]) -> Result<Vec<BlockedPod>, CallError> {
     let mut strict = Vec::new();
-    each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
+    for_each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
         if budget.allows() != Allows::Yes {
             strict.push(budget);
         }
-        if strict.len() < MOST_NAMED { Go::On } else { Go::Enough }
+        if strict.len() < MAX_NAMED { Flow::Continue } else { Flow::Stop }
     })
     .await?;
     let mut found = Vec::new();
     for budget in strict {
         let pods = ListParams::default().labels(&budget.spec.selector.query());
         let namespace = Some(budget.metadata.namespace.as_str());
-        each(client, POD, namespace, &pods, PAGE, |pod: Pod| {
+        for_each(client, POD, namespace, &pods, PAGE, |pod: Pod| {
             if nodes.contains(&pod.spec.node_name) {
-                found.push(Guarded {
+                found.push(BlockedPod {
                     pod: format!("{}/{}", pod.metadata.namespace, pod.metadata.name),
                     node: pod.spec.node_name,
                     budget: budget.name(),
                     never: budget.allows() == Allows::Never,
                 });
             }
-            if found.len() < MOST_NAMED { Go::On } else { Go::Enough }
+            if found.len() < MAX_NAMED { Flow::Continue } else { Flow::Stop }
         })
         .await?;
-        if found.len() >= MOST_NAMED {
+        if found.len() >= MAX_NAMED {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! Which budgets are in the way, and of which pods.
+//! Which budgets block evictions, and of which pods.
 
 use serde_json::{Value, json};
 
@@ -41,12 +41,12 @@ fn api() -> FakeApi {
 }
 
 #[test]
-fn a_budget_never_allows_an_eviction_when_it_holds_all_its_pods() {
+fn budget_that_covers_all_its_pods_never_allows_an_eviction() {
     let allows = |field: &str, bound: Value, expected: i32| {
         let budget = budget("a", json!({}), (field, bound), 0, expected);
         serde_json::from_value::<Budget>(budget).unwrap().allows()
     };
-    for (field, bound, expected, says) in [
+    for (field, bound, expected, result) in [
         ("minAvailable", json!(2), 2, Allows::Never),
         ("minAvailable", json!(1), 2, Allows::NotNow),
         ("minAvailable", json!("100%"), 7, Allows::Never),
@@ -58,29 +58,29 @@ fn a_budget_never_allows_an_eviction_when_it_holds_all_its_pods() {
         ("maxUnavailable", json!("1%"), 3, Allows::NotNow),
         ("minAvailable", json!(5), 0, Allows::Yes),
     ] {
-        assert_eq!(allows(field, bound.clone(), expected), says, "{field} {bound} of {expected}");
+        assert_eq!(allows(field, bound.clone(), expected), result, "{field} {bound} of {expected}");
     }
 }
 
 #[tokio::test]
-async fn a_budget_as_large_as_its_pods_never_allows_an_eviction() {
+async fn blocking_budgets_are_classified() {
     let found = budgets(&api().client().await).await.unwrap();
     assert_eq!(found, Budgets { never: vec!["shop/single".into()], not_now: vec!["shop/degraded".into()] });
 }
 
 #[tokio::test]
-async fn pods_in_the_way_are_named_with_node_and_budget() {
+async fn blocked_pods_are_listed_with_node_and_budget() {
     let api = api();
-    let found = guarded(&api.client().await, &["n1".into()]).await.unwrap();
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let found = blocked_pods(&api.client().await, &["n1".into()]).await.unwrap();
+    let messages: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        messages,
         [
             "pod shop/p1 on n1: its PodDisruptionBudget shop/single never allows an eviction",
             "pod shop/p1 on n1: its PodDisruptionBudget shop/degraded allows no eviction now",
         ]
     );
-    let asked = api.asked.lock().unwrap().clone();
-    let pods = asked.iter().find(|asked| asked.starts_with("/api/v1/namespaces/shop/pods?")).unwrap();
+    let requests = api.requests.lock().unwrap().clone();
+    let pods = requests.iter().find(|requests| requests.starts_with("/api/v1/namespaces/shop/pods?")).unwrap();
     assert_eq!(pods, "/api/v1/namespaces/shop/pods?app=web,tier in (a,b),!old,team,zone notin (c)");
 }

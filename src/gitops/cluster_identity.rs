@@ -1,19 +1,19 @@
-//! Whether an endpoint was described for the cluster that a token is meant for. Pure.
+//! Checks that an endpoint belongs to the cluster that a token is for. Pure.
 //!
-//! A token is signed with the cluster's name, not with its account: another account's cluster of the same name, in which the principal is
-//! known, would take it. So the ARN by which EKS described endpoint and certificate authority is compared with the account and region
-//! of the session that signs, before a token is minted.
+//! A token is signed with the cluster's name, not with its account: a cluster of the same name in another account would
+//! accept it if it knows the principal. So the ARN in the DescribeCluster response is compared with the account and
+//! region of the signing session before a token is minted.
 
 /// The endpoint belongs to another cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "EKS described its endpoint as that of {arn:?}, and the token is for cluster {name} in account {account}, {region}: no token is sent \
-     there; the cluster is described anew"
+    "EKS returned the endpoint of {arn:?}, but the token is for cluster {name} in account {account}, {region}: no token is sent; the \
+     cluster is described again"
 )]
 pub struct OtherCluster {
-    /// ARN by which the endpoint was described.
+    /// ARN in the DescribeCluster response.
     pub arn: String,
-    /// The account whose credentials sign.
+    /// The account whose credentials sign the token.
     pub account: String,
     /// The region of the session.
     pub region: String,
@@ -21,7 +21,7 @@ pub struct OtherCluster {
     pub name: String,
 }
 
-/// Compares the ARN with which EKS answered with what it should be.
+/// Compares the ARN in the response with the expected one.
 pub fn check(arn: &str, account: &str, region: &str, name: &str) -> Result<(), OtherCluster> {
     let mut parts = arn.splitn(6, ':');
     let is = |part: Option<&str>, wanted: &str| part == Some(wanted);
@@ -43,9 +43,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_arn_of_that_name_in_that_account_and_region_is_taken() {
-        let taken = |arn: &str| check(arn, "111122223333", "eu-west-1", "prod").is_ok();
-        assert!(taken("arn:aws:eks:eu-west-1:111122223333:cluster/prod"));
+    fn only_the_arn_of_that_name_account_and_region_is_accepted() {
+        let accepted = |arn: &str| check(arn, "111122223333", "eu-west-1", "prod").is_ok();
+        assert!(accepted("arn:aws:eks:eu-west-1:111122223333:cluster/prod"));
         for other in [
             "arn:aws:eks:eu-west-1:999988887777:cluster/prod",
             "arn:aws:eks:eu-west-2:111122223333:cluster/prod",
@@ -55,7 +55,7 @@ mod tests {
             "arn::eks:eu-west-1:111122223333:cluster/prod",
             "",
         ] {
-            assert!(!taken(other), "{other}");
+            assert!(!accepted(other), "{other}");
         }
         assert!(
             check("arn:aws-cn:eks:cn-north-1:111122223333:cluster/prod", "111122223333", "cn-north-1", "prod").is_ok()

@@ -1,4 +1,4 @@
-//! Another agent in the same cluster: one that was installed before the spec asked for this one, which nobody but its owner takes away.
+//! The other agent, installed in the same cluster before the spec selected this one. Only its owner uninstalls it.
 //!
 //! May not enter: what is done about it. I/O: reads of the workload cluster's API.
 
@@ -10,51 +10,51 @@ use serde::Deserialize;
 use super::error::CallError;
 use super::flux;
 use super::input::AgentInput;
-use super::list::{Go, each};
-use super::workload::{Workload, locked};
+use super::list::{Flow, for_each};
+use super::workload::{Workload, lock};
 
-/// It comes and goes by hand, so it is looked for this often.
-const LOOKED_FOR: Duration = Duration::from_secs(60);
+/// How long a result is reused: people install and uninstall agents by hand.
+const RECHECK_AFTER: Duration = Duration::from_secs(60);
 
-/// An agent that is not the one asked for.
-struct Other {
+/// The agent that the spec does not select.
+struct CompetingAgent {
     name: &'static str,
     kind: (&'static str, &'static str),
     namespace: Option<&'static str>,
     selector: &'static str,
 }
 
-const FLUX: Other = Other {
+const FLUX: CompetingAgent = CompetingAgent {
     name: "Flux",
     kind: ("apps/v1", "Deployment"),
     namespace: Some(flux::input::NAMESPACE),
     selector: "app.kubernetes.io/part-of=flux",
 };
-const ARGOCD: Other = Other {
+const ARGOCD: CompetingAgent = CompetingAgent {
     name: "Argo CD",
     kind: ("apps/v1", "StatefulSet"),
     namespace: None,
     selector: "app.kubernetes.io/part-of=argocd,app.kubernetes.io/component=application-controller",
 };
 
-/// A word on the other agent, for people; `None` when there is none.
-pub async fn notice(workload: &Workload, input: &AgentInput) -> Result<Option<String>, CallError> {
+/// A note about the other agent for the condition's message; `None` when it is not installed.
+pub async fn describe(workload: &Workload, input: &AgentInput) -> Result<Option<String>, CallError> {
     let other = match input {
         AgentInput::Flux(_) => ARGOCD,
         AgentInput::ArgoCd(_) => FLUX,
     };
-    if let Some((name, at, found)) = &locked(&workload.memory).other
+    if let Some((name, at, note)) = &lock(&workload.memory).competing_agent
         && *name == other.name
-        && at.elapsed() < LOOKED_FOR
+        && at.elapsed() < RECHECK_AFTER
     {
-        return Ok(found.clone());
+        return Ok(note.clone());
     }
-    let found = look_for(workload, &other).await?;
-    locked(&workload.memory).other = Some((other.name, Instant::now(), found.clone()));
-    Ok(found)
+    let note = find(workload, &other).await?;
+    lock(&workload.memory).competing_agent = Some((other.name, Instant::now(), note.clone()));
+    Ok(note)
 }
 
-async fn look_for(workload: &Workload, other: &Other) -> Result<Option<String>, CallError> {
+async fn find(workload: &Workload, other: &CompetingAgent) -> Result<Option<String>, CallError> {
     #[derive(Deserialize)]
     struct Found {
         metadata: Metadata,
@@ -63,17 +63,17 @@ async fn look_for(workload: &Workload, other: &Other) -> Result<Option<String>, 
     struct Metadata {
         namespace: String,
     }
-    let Other { name, kind, namespace, selector } = other;
-    let mut word = None;
+    let CompetingAgent { name, kind, namespace, selector } = other;
+    let mut note = None;
     let parameters = ListParams::default().labels(selector);
-    each(&workload.client, *kind, *namespace, &parameters, 1, |Found { metadata }| {
-        let place = metadata.namespace;
-        word = Some(format!(
-            "{name} is installed too, in {place}, and still applies what it follows: it is left as it is; uninstall it when this \
-             agent has taken over"
+    for_each(&workload.client, *kind, *namespace, &parameters, 1, |Found { metadata }| {
+        note = Some(format!(
+            "{name} is installed too, in {}, and still applies its own sources: Keelson does not change it; uninstall \
+             it once this agent has taken over",
+            metadata.namespace
         ));
-        Go::Enough
+        Flow::Stop
     })
     .await?;
-    Ok(word)
+    Ok(note)
 }

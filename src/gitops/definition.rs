@@ -1,4 +1,5 @@
-//! CustomResourceDefinitions as the cluster has them: whether one is served, and whether another version of it may be applied.
+//! CustomResourceDefinitions of a workload cluster: whether one is served, and whether another version of it may be
+//! applied.
 //!
 //! May not enter: which definitions. I/O: the workload cluster's API, reads only.
 
@@ -7,13 +8,13 @@ use kube::core::params::GetParams;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::adoption::Marks;
+use super::adoption::MetadataMap;
 use super::answer;
 use super::error::CallError;
-use super::kept::{few, few_texts, marks};
+use super::kept::{first_items, first_strings, metadata_map};
 use super::object::{Object, ObjectId, or_default};
 
-/// As much of a definition as is asked about.
+/// The fields of a definition that are needed.
 #[derive(Debug, Default, Deserialize)]
 pub struct Definition {
     #[serde(default, deserialize_with = "or_default")]
@@ -24,18 +25,18 @@ pub struct Definition {
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Metadata {
-    #[serde(default, deserialize_with = "marks")]
-    pub labels: Marks,
-    #[serde(default, deserialize_with = "marks")]
-    pub annotations: Marks,
+    #[serde(default, deserialize_with = "metadata_map")]
+    pub labels: MetadataMap,
+    #[serde(default, deserialize_with = "metadata_map")]
+    pub annotations: MetadataMap,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Status {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     conditions: Vec<Condition>,
-    #[serde(deserialize_with = "few_texts")]
+    #[serde(deserialize_with = "first_strings")]
     stored_versions: Vec<String>,
 }
 
@@ -47,7 +48,7 @@ struct Condition {
 }
 
 impl Definition {
-    /// `None`: it is not there.
+    /// Reads a definition; `None` if it does not exist.
     pub async fn read(client: &Client, id: &ObjectId) -> Result<Option<Self>, CallError> {
         let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
         match answer::request(client, request).await {
@@ -62,8 +63,8 @@ impl Definition {
         self.status.conditions.iter().any(|condition| condition.kind == "Established" && condition.status == "True")
     }
 
-    /// Versions in which objects may be stored and that the definition to be applied does not have: nobody could read those any more.
-    pub fn stranded(&self, wanted: &Object) -> Vec<String> {
+    /// Stored versions that the definition to apply lacks: objects stored in them could no longer be read.
+    pub fn dropped_stored_versions(&self, wanted: &Object) -> Vec<String> {
         let versions = wanted.body.pointer("/spec/versions").and_then(Value::as_array);
         let names: Vec<_> = versions.into_iter().flatten().filter_map(|version| version["name"].as_str()).collect();
         self.status.stored_versions.iter().filter(|stored| !names.contains(&stored.as_str())).cloned().collect()
@@ -81,15 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_established_yet_is_not_served() {
-        let said = |status| json!({"conditions": [{"type": "Established", "status": status}]});
-        assert!(definition(said("True")).is_established());
-        assert!(!definition(said("False")).is_established());
+    fn definition_is_served_once_established() {
+        let status = |status| json!({"conditions": [{"type": "Established", "status": status}]});
+        assert!(definition(status("True")).is_established());
+        assert!(!definition(status("False")).is_established());
         assert!(!definition(json!(null)).is_established());
     }
 
     #[test]
-    fn what_is_stored_in_a_version_that_goes_is_stranded() {
+    fn stored_version_that_the_new_definition_lacks_is_reported() {
         let wanted = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
@@ -97,9 +98,10 @@ mod tests {
             "spec": {"versions": [{"name": "v1"}, {"name": "v2"}]},
         });
         let wanted = Object::of(wanted).unwrap();
-        let stranded = |stored: &[&str]| definition(json!({"storedVersions": stored})).stranded(&wanted);
-        assert_eq!(stranded(&["v1beta1", "v1"]), ["v1beta1"]);
-        assert!(stranded(&["v1"]).is_empty());
-        assert!(stranded(&[]).is_empty());
+        let dropped_stored_versions =
+            |stored: &[&str]| definition(json!({"storedVersions": stored})).dropped_stored_versions(&wanted);
+        assert_eq!(dropped_stored_versions(&["v1beta1", "v1"]), ["v1beta1"]);
+        assert!(dropped_stored_versions(&["v1"]).is_empty());
+        assert!(dropped_stored_versions(&[]).is_empty());
     }
 }

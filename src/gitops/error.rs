@@ -1,6 +1,6 @@
-//! What goes wrong between the operator and a workload cluster, as types.
+//! Errors between the operator and a workload cluster.
 //!
-//! May not enter: retries; who calls decides by the type. No I/O.
+//! May not enter: retries; the caller decides by the type. No I/O.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use super::object::ObjectId;
 use super::token::TokenError;
 use crate::api::conditions::Reason;
 
-/// Why nothing could be done in a workload cluster. AWS is not concerned: its reconciliation goes on.
+/// Why a workload cluster could not be reconciled. The reconciliation of AWS continues.
 #[derive(Debug, thiserror::Error)]
 pub enum GitOpsError {
     #[error("the cluster's API server {endpoint} cannot be reached since {since:.0}: {cause}")]
     Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, requeue_after: Duration },
-    #[error("the cluster's API server {endpoint} refuses the operator: {message}; {advice}")]
+    #[error("the cluster's API server {endpoint} denies the operator access: {message}; {advice}")]
     Denied { endpoint: String, message: String, advice: &'static str },
-    #[error("the cluster's API server {endpoint} answers what no API server should: {message}")]
+    #[error("the cluster's API server {endpoint} returned an unexpected response: {message}")]
     Unexpected { endpoint: String, message: String },
     #[error(
-        "the cluster's API server {endpoint} sends more than is read of one cluster: {message}; what is in the cluster is not known until \
-         that is less"
+        "the cluster's API server {endpoint} sends more data than the operator reads from one cluster: {message}; the state of the cluster is \
+         unknown until there is less"
     )]
     OverBudget { endpoint: String, message: String },
-    #[error("the cluster's endpoint or certificate authority as EKS gives it cannot be used: {0}")]
+    #[error("the cluster's endpoint or certificate authority from EKS is invalid: {0}")]
     Endpoint(String),
     #[error(transparent)]
     OtherCluster(#[from] OtherCluster),
@@ -48,7 +48,7 @@ impl GitOpsError {
         }
     }
 
-    /// Says since when, where that is known from before this process began.
+    /// Keeps an earlier start of the outage, known from before this process started.
     pub fn since(self, earlier: Timestamp) -> Self {
         match self {
             Self::Unreachable { endpoint, since, cause, requeue_after } => {
@@ -58,20 +58,20 @@ impl GitOpsError {
         }
     }
 
-    /// When it is worth trying again.
+    /// The delay until the next try.
     pub fn requeue_after(&self) -> Duration {
         match self {
             Self::Unreachable { requeue_after, .. } => *requeue_after,
-            // An access entry works some seconds after it was made.
+            // An access entry takes effect some seconds after its creation.
             Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(10),
             Self::Endpoint(_) | Self::OtherCluster(_) | Self::Token(_) => Duration::from_secs(60),
-            // It costs both sides much to find out, and a person has to change something.
+            // Each try is expensive for both sides, and only a user can fix it.
             Self::OverBudget { .. } => Duration::from_secs(120),
         }
     }
 
-    /// Whether the endpoint or CA may have changed: ask EKS again before the next try.
-    pub fn endpoint_in_doubt(&self) -> bool {
+    /// Whether the endpoint or CA may have changed: describe the cluster again before the next try.
+    pub fn endpoint_may_have_changed(&self) -> bool {
         match self {
             Self::Unreachable { cause, .. } => {
                 matches!(cause, Unreachable::Tls(_) | Unreachable::Connect(_))
@@ -87,29 +87,29 @@ impl std::fmt::Display for CallError {
         match self {
             Self::Unreachable(cause) => cause.fmt(f),
             Self::Denied { message, .. } | Self::Refused(message) | Self::TooLarge(message) => f.write_str(message),
-            Self::Expired => f.write_str("the version to go on from is no longer known"),
-            Self::NotFound => f.write_str("there is no such object, or its kind is not served"),
-            Self::Conflict => f.write_str("someone else wrote in between"),
+            Self::Expired => f.write_str("the resourceVersion has expired"),
+            Self::NotFound => f.write_str("the object does not exist, or its kind is not served"),
+            Self::Conflict => f.write_str("the object was changed concurrently"),
         }
     }
 }
 
-/// How an API server could not be reached.
+/// Why an API server is unreachable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
     #[error("its certificate is not trusted ({0}); the certificate authority is read from EKS again")]
     Tls(String),
     #[error("{0}")]
     Connect(String),
-    #[error("no answer in time; a private endpoint must be reachable from where the operator runs")]
+    #[error("the request timed out; a private endpoint must be reachable from where the operator runs")]
     Timeout,
-    #[error("it answers {0}")]
+    #[error("it returned {0}")]
     Busy(String),
     #[error("{0}")]
     WatchEnds(String),
 }
 
-/// One call that failed, as what it means for the caller.
+/// A failed call, classified for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallError {
     Unreachable(Unreachable),
@@ -118,15 +118,15 @@ pub enum CallError {
         message: String,
         unauthenticated: bool,
     },
-    /// 404: no such object, or its kind is not served (yet).
+    /// 404: the object does not exist, or its kind is not served (yet).
     NotFound,
-    /// 409: someone else wrote in between.
+    /// 409: the object was changed concurrently.
     Conflict,
-    /// 410: the version to go on from is no longer known.
+    /// 410: the resourceVersion has expired.
     Expired,
-    /// The object itself is not accepted.
+    /// The request or the object is rejected, or the response is invalid.
     Refused(String),
-    /// More than is read of one cluster.
+    /// More data than the operator reads from one cluster.
     TooLarge(String),
 }
 
@@ -146,17 +146,17 @@ impl From<kube::Error> for CallError {
                     _ => Self::Refused(message),
                 }
             }
-            // Only where: the parser quotes the value that it stumbled over, which may be a secret.
+            // Only the position: the parser's message quotes the value, which may be secret.
             kube::Error::SerdeError(source) => {
                 let (line, column) = (source.line(), source.column());
-                Self::Refused(format!("the answer is not understood (line {line}, column {column})"))
+                Self::Refused(format!("the response cannot be parsed (line {line}, column {column})"))
             }
             _ => Self::Unreachable(unreachable(&error)),
         }
     }
 }
 
-/// Reads the chain of causes: kube hands over what its connector said in a box.
+/// Reads the chain of causes: kube boxes its connector's error.
 fn unreachable(error: &kube::Error) -> Unreachable {
     let mut innermost = error.to_string();
     let mut timed_out = false;
@@ -180,10 +180,10 @@ fn unreachable(error: &kube::Error) -> Unreachable {
     }
 }
 
-/// The longest message of others that goes into conditions and status.
+/// Longest foreign message in conditions and status, in bytes.
 pub const MESSAGE: usize = 512;
 
-/// A text cut to at most `limit` bytes on one line, with an ellipsis where something is missing.
+/// A text on one line, cut to at most `limit` bytes with an ellipsis.
 pub fn bounded(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.len() <= limit {
@@ -193,7 +193,7 @@ pub fn bounded(text: &str, limit: usize) -> String {
     format!("{}…", &line[..end])
 }
 
-/// An object the API server did not take, for the condition's message.
+/// An object that could not be applied, for the condition's message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("applying {object} failed: {why}")]
 pub struct NotApplied {
@@ -206,34 +206,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_between_characters_and_put_on_one_line() {
+    fn texts_are_put_on_one_line_and_cut_between_characters() {
         assert_eq!(bounded("a\n  b", 10), "a b");
         assert_eq!(bounded("ääääää", 8), "ää…");
         assert!(bounded(&"ü".repeat(1000), MESSAGE).len() <= MESSAGE);
     }
 
     fn answer(code: u16) -> CallError {
-        let status = kube::core::Status { code, message: "said the server".into(), ..Default::default() };
+        let status = kube::core::Status { code, message: "server message".into(), ..Default::default() };
         kube::Error::Api(Box::new(status)).into()
     }
 
     #[test]
-    fn answers_are_classified_by_their_code() {
+    fn responses_are_classified_by_status_code() {
         assert_eq!(answer(404), CallError::NotFound);
         assert_eq!(answer(409), CallError::Conflict);
-        assert_eq!(answer(422), CallError::Refused("said the server".into()));
+        assert_eq!(answer(422), CallError::Refused("server message".into()));
         assert!(matches!(answer(401), CallError::Denied { unauthenticated: true, .. }));
         assert!(matches!(answer(403), CallError::Denied { unauthenticated: false, .. }));
-        assert_eq!(answer(503), CallError::Unreachable(Unreachable::Busy("503: said the server".into())));
+        assert_eq!(answer(503), CallError::Unreachable(Unreachable::Busy("503: server message".into())));
     }
 
     #[test]
-    fn a_connection_that_times_out_is_told_from_one_that_is_refused() {
-        let io = |kind| kube::Error::Service(Box::new(std::io::Error::new(kind, "io says so")));
+    fn timeout_and_refused_connection_are_distinguished() {
+        let io = |kind| kube::Error::Service(Box::new(std::io::Error::new(kind, "io error")));
         assert_eq!(CallError::from(io(std::io::ErrorKind::TimedOut)), CallError::Unreachable(Unreachable::Timeout));
         assert_eq!(
             CallError::from(io(std::io::ErrorKind::ConnectionRefused)),
-            CallError::Unreachable(Unreachable::Connect("io says so".into()))
+            CallError::Unreachable(Unreachable::Connect("io error".into()))
         );
     }
 }

@@ -1,4 +1,4 @@
-//! An API server that answers lists from memory, in pages of two: for tests of what reads them. I/O: loopback.
+//! An API server for tests, which answers lists from memory in pages of two. I/O: loopback.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,22 +12,22 @@ use serde_json::{Value, json};
 
 const PAGE: usize = 2;
 
-/// Lists by path, and the queries that were asked: `path?labelSelector`.
+/// Lists by path, and the requests received: `path?labelSelector`.
 #[derive(Clone, Default)]
 pub struct FakeApi {
     lists: Arc<BTreeMap<String, Vec<Value>>>,
-    pub asked: Arc<Mutex<Vec<String>>>,
-    /// Changes that were sent, each of which succeeds and changes nothing: `METHOD path`, and what a patch says.
-    pub written: Arc<Mutex<Vec<String>>>,
+    pub requests: Arc<Mutex<Vec<String>>>,
+    /// Writes received: `METHOD path`, and the body of a patch. Each succeeds and changes nothing.
+    pub writes: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeApi {
     pub fn new(lists: impl IntoIterator<Item = (&'static str, Vec<Value>)>) -> Self {
         let lists = lists.into_iter().map(|(path, items)| (path.to_owned(), items)).collect();
-        Self { lists: Arc::new(lists), asked: Arc::default(), written: Arc::default() }
+        Self { lists: Arc::new(lists), requests: Arc::default(), writes: Arc::default() }
     }
 
-    /// A client of it.
+    /// Starts the server and returns a client.
     pub async fn client(&self) -> Client {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -50,13 +50,13 @@ async fn answer(api: State<FakeApi>, method: Method, uri: Uri, body: String) -> 
 fn text(State(api): State<FakeApi>, method: Method, uri: Uri, body: String) -> (StatusCode, String) {
     if method != Method::GET {
         let body = if method == Method::PATCH { format!(" {body}") } else { String::new() };
-        api.written.lock().unwrap().push(format!("{method} {}{body}", uri.path()));
+        api.writes.lock().unwrap().push(format!("{method} {}{body}", uri.path()));
         return (StatusCode::OK, "{}".to_owned());
     }
     let query = uri.query().unwrap_or_default().as_bytes();
     let query: BTreeMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
     let selector = query.get("labelSelector").cloned().unwrap_or_default();
-    api.asked.lock().unwrap().push(format!("{}?{selector}", uri.path()));
+    api.requests.lock().unwrap().push(format!("{}?{selector}", uri.path()));
     let Some(items) = api.lists.get(uri.path()) else { return forbidden() };
     let from: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
     let to = (from + PAGE).min(items.len());

@@ -1,4 +1,5 @@
-//! What is read of an API server that means harm: too much, without end, slowly, elsewhere, compressed, as something else, broken.
+//! Limits against a malicious API server: responses that are too large, endless, slow, redirected, compressed, not JSON
+//! or malformed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,10 +18,10 @@ use serde::Deserialize;
 use super::super::error::Unreachable;
 use super::*;
 
-/// What the server does to whoever asks.
+/// How the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attack {
-    /// Objects of this many KiB, as many as are asked for, of as many as there are.
+    /// Objects of `kib` KiB each, in pages of the requested limit.
     Large {
         kib: usize,
         objects: usize,
@@ -38,11 +39,11 @@ enum Attack {
     Html,
     Malformed,
     Deep,
-    /// A length that is not kept.
+    /// A Content-Length that the body does not reach.
     Announced,
     /// An error that never ends.
     EndlessError,
-    /// Objects that take three bytes each.
+    /// Many objects of three bytes each.
     Crumbs,
 }
 
@@ -137,11 +138,11 @@ struct Object {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Named {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
 }
 
-impl Kept for Object {
+impl MemorySize for Object {
     fn size(&self) -> usize {
         self.metadata.name.len()
     }
@@ -178,43 +179,43 @@ async fn large_objects_are_read_in_smaller_pages() {
     let (found, requests) = listed(Attack::Large { kib: 1300, objects: 9 }).await;
     let names: Vec<_> = found.unwrap().into_iter().map(|object| object.metadata.name).collect();
     assert_eq!((names.len(), names[0].as_str(), names[8].as_str()), (9, "o0", "o8"));
-    // 200, 40 and 8 are too many, and then one at a time.
+    // Pages of 200, 40 and 8 are too large, then one object per page.
     assert!((9..=13).contains(&requests), "{requests}");
 }
 
 #[tokio::test]
-async fn one_object_beyond_the_limit_and_a_list_beyond_the_budget_are_said() {
-    too_large(listed(Attack::Large { kib: 5000, objects: 1 }).await.0, "one answer takes more than 4096 KiB");
-    too_large(listed(Attack::EndlessPage).await.0, "one answer");
+async fn too_large_object_and_too_large_list_are_errors() {
+    too_large(listed(Attack::Large { kib: 5000, objects: 1 }).await.0, "a response is larger than 4096 KiB");
+    too_large(listed(Attack::EndlessPage).await.0, "a response");
     too_large(listed(Attack::EndlessPages).await.0, "");
 }
 
 #[tokio::test]
-async fn a_slow_or_silent_server_is_given_up() {
+async fn slow_or_silent_server_times_out() {
     for attack in [Attack::Slow, Attack::Silent] {
         let found = listed(attack).await.0;
         assert!(matches!(found, Err(CallError::Unreachable(Unreachable::Timeout))), "{attack:?}: {found:?}");
     }
-    // What is announced is not even waited for.
-    too_large(listed(Attack::Announced).await.0, "one answer");
+    // Rejected by its Content-Length, without reading.
+    too_large(listed(Attack::Announced).await.0, "a response");
 }
 
 #[tokio::test]
-async fn what_no_api_server_answers_is_refused_and_not_quoted() {
+async fn unexpected_response_is_rejected_and_not_quoted() {
     refused(listed(Attack::Redirect).await.0, "a redirect is not followed");
     refused(listed(Attack::Compressed).await.0, "compressed (gzip)");
-    refused(listed(Attack::Html).await.0, "type text/html instead of application/json");
-    refused(listed(Attack::Malformed).await.0, "not understood (line 1");
+    refused(listed(Attack::Html).await.0, "content type text/html instead of application/json");
+    refused(listed(Attack::Malformed).await.0, "cannot be parsed (line 1");
 }
 
 #[tokio::test]
-async fn deep_json_in_what_is_not_kept_is_skipped() {
+async fn deep_json_in_ignored_fields_is_skipped() {
     let found = listed(Attack::Deep).await.0.unwrap();
     assert_eq!((found.len(), found[0].metadata.name.as_str()), (1, "a"));
 }
 
 #[tokio::test]
-async fn an_error_without_end_is_cut() {
+async fn endless_error_is_cut() {
     let (client, _) = server(Attack::EndlessError).await;
     let request = collection("v1", "Node", None).get("a", &Default::default()).unwrap();
     match answer::request::<Object>(&client, request).await {
@@ -226,6 +227,6 @@ async fn an_error_without_end_is_cut() {
 }
 
 #[tokio::test]
-async fn many_small_objects_are_counted_and_not_kept() {
-    too_large(listed(Attack::Crumbs).await.0, "there are more than 50000");
+async fn too_many_small_objects_are_an_error() {
+    too_large(listed(Attack::Crumbs).await.0, "more than 50000 objects");
 }

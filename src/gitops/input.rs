@@ -1,4 +1,4 @@
-//! What the agent of one cluster should be, and what the agents have in common.
+//! The desired agent of one cluster, and the types that both agents share.
 //!
 //! May not enter: the API's types, so that the builders can be tested without an EksCluster. No I/O.
 
@@ -11,7 +11,7 @@ use super::argocd::{self, ArgoCdInput};
 use super::flux::{self, FluxInput, SourceKind};
 use super::watch::Watched;
 
-/// All that is applied in a workload cluster.
+/// Everything that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub enum AgentInput {
     Flux(Box<FluxInput>),
@@ -19,7 +19,7 @@ pub enum AgentInput {
 }
 
 impl AgentInput {
-    /// Its name, as status tells it.
+    /// Its name in status.
     pub fn agent(&self) -> &'static str {
         match self {
             Self::Flux(_) => "flux",
@@ -27,7 +27,7 @@ impl AgentInput {
         }
     }
 
-    /// The kinds by which the agent shows how it fares.
+    /// The kinds that show the agent's state.
     pub fn watched(&self) -> Vec<Watched> {
         match self {
             Self::Flux(input) => flux::watched(input),
@@ -35,7 +35,8 @@ impl AgentInput {
         }
     }
 
-    /// Its manifests are those of that version, whatever is asked for; where it is not built in, those that are there stay.
+    /// Installs the manifests of `version` instead of the desired one. A version that is not built in leaves the
+    /// installed manifests.
     pub fn install_version(&mut self, version: &str) {
         match self {
             Self::Flux(input) => input.installs = flux::Version::parse(version),
@@ -43,7 +44,7 @@ impl AgentInput {
         }
     }
 
-    /// Whether its Pods get an identity in AWS.
+    /// Whether its Pods need an identity in AWS.
     pub fn needs_identity(&self) -> bool {
         match self {
             Self::Flux(input) => matches!(&input.source.kind, SourceKind::Oci(oci) if oci.aws),
@@ -51,7 +52,7 @@ impl AgentInput {
         }
     }
 
-    /// What gives them that identity.
+    /// Sets the id of the association that gives them the identity.
     pub fn set_identity(&mut self, id: String) {
         match self {
             Self::Flux(input) => input.source_identity = Some(id),
@@ -59,7 +60,7 @@ impl AgentInput {
         }
     }
 
-    /// The facts are kept in the cluster.
+    /// Sets the facts that are published in the cluster.
     pub fn set_facts(&mut self, facts: Facts) {
         match self {
             Self::Flux(input) => input.facts = Some(facts),
@@ -68,7 +69,7 @@ impl AgentInput {
     }
 }
 
-/// Which commit of the repository; the text of each is checked by [`crate::gitops::validate::reference`].
+/// The revision of the repository; [`crate::gitops::validate::reference`] checks each text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GitRef {
     Branch(String),
@@ -91,7 +92,7 @@ impl GitRef {
     }
 }
 
-/// The data of a Secret of the management cluster. Prints its keys only.
+/// The data of a Secret of the management cluster. `Debug` prints the keys only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretData(pub BTreeMap<String, ByteString>);
 
@@ -101,16 +102,17 @@ impl fmt::Debug for SecretData {
     }
 }
 
-/// A Secret that is copied under a name of its own.
+/// A Secret that is copied under its own name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretCopy {
     pub name: String,
-    /// The Secret's type: image pull secrets have their own, `Opaque` otherwise.
+    /// The Secret's type: that of image pull secrets, or `Opaque`.
     pub kind: String,
     pub data: SecretData,
 }
 
-/// What manifests in Git may refer to as `${NAME}`. What is not known is empty, not missing: Flux refuses to build with an unset variable.
+/// Values that manifests in Git may refer to as `${NAME}`. An unknown value is empty, not missing: Flux fails on an
+/// unset variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     pub cluster_name: String,
@@ -128,10 +130,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Each fact under the name that manifests know it by; what is not known is empty.
+    /// Each fact and its name in manifests; an unknown value is empty.
     pub fn pairs(&self) -> [(&'static str, String); 12] {
         let text = |fact: &Option<String>| fact.clone().unwrap_or_default();
-        // Destructured, so that a new fact cannot be forgotten here.
+        // Destructured, so that the compiler reports a missing fact.
         let Self {
             cluster_name,
             aws_region,

@@ -1,5 +1,5 @@
-//! Ways to read parts of foreign objects so that what is kept is small, whatever was sent: texts that are cut, lists of which the first
-//! items are kept. The rest is skipped while it is parsed.
+//! Deserializers that bound the memory of foreign objects, whatever the server sends: texts are cut, lists keep their
+//! first items. The rest is skipped while it is parsed.
 //!
 //! May not enter: a client. No I/O.
 
@@ -10,29 +10,29 @@ use std::marker::PhantomData;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Bytes of a text that is kept: a continue token, the longest that is wanted whole, is shorter.
-const TEXT: usize = 1024;
+/// Bytes of a text that are kept. A continue token, the longest text that is needed in full, is shorter.
+const MAX_TEXT_BYTES: usize = 1024;
 /// Items of a list that are kept.
-const ITEMS: usize = 32;
-/// Labels or annotations that are kept of one object.
-const MARKS: usize = 64;
+const MAX_ITEMS: usize = 32;
+/// Labels or annotations of one object that are kept.
+const MAX_ENTRIES: usize = 64;
 
-/// Labels and annotations by which something is decided: they are kept though many others come before them.
-const DECIDING: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
+/// Labels and annotations that decisions depend on: they are kept even after many others.
+const PRIORITY_DOMAINS: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
 
-/// A text, cut when it is longer than 1 KiB. Reads `null` as an empty one.
-pub fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    deserializer.deserialize_any(Short).map(Option::unwrap_or_default)
+/// A text, cut to 1 KiB. Reads `null` as empty.
+pub fn truncated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    deserializer.deserialize_any(Truncated).map(Option::unwrap_or_default)
 }
 
-/// The same for one that may be missing.
-pub fn short_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    deserializer.deserialize_any(Short)
+/// The same for an optional text.
+pub fn truncated_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_any(Truncated)
 }
 
-struct Short;
+struct Truncated;
 
-impl Visitor<'_> for Short {
+impl Visitor<'_> for Truncated {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,24 +44,24 @@ impl Visitor<'_> for Short {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Option<String>, E> {
-        let end = (0..=TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         Ok(Some(text[..end].to_owned()))
     }
 }
 
-/// A text of a list or a map.
+/// A text in a list or a map.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        short(deserializer).map(Self)
+        truncated(deserializer).map(Self)
     }
 }
 
-/// The first 32 items of a list. Reads `null` as an empty one.
-pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Few<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+/// The first 32 items of a list. Reads `null` as empty.
+pub fn first_items<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct FirstItems<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for FirstItems<T> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +74,7 @@ pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
             let mut kept = Vec::new();
-            while kept.len() < ITEMS {
+            while kept.len() < MAX_ITEMS {
                 let Some(item) = items.next_element()? else { return Ok(kept) };
                 kept.push(item);
             }
@@ -82,18 +82,18 @@ pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
             Ok(kept)
         }
     }
-    deserializer.deserialize_any(Few(PhantomData))
+    deserializer.deserialize_any(FirstItems(PhantomData))
 }
 
-/// The same of texts.
-pub fn few_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    few::<D, Text>(deserializer).map(|texts| texts.into_iter().map(|Text(text)| text).collect())
+/// The same for texts.
+pub fn first_strings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    first_items::<D, Text>(deserializer).map(|texts| texts.into_iter().map(|Text(text)| text).collect())
 }
 
-/// The last item of a list, as a list.
-pub fn last<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Last<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Last<T> {
+/// The last item of a list, as a list of at most one.
+pub fn last_item<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct LastItem<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for LastItem<T> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,20 +105,20 @@ pub fn last<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> 
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-            let mut last = None;
+            let mut last_item = None;
             while let Some(item) = items.next_element()? {
-                last = Some(item);
+                last_item = Some(item);
             }
-            Ok(last.into_iter().collect())
+            Ok(last_item.into_iter().collect())
         }
     }
-    deserializer.deserialize_any(Last(PhantomData))
+    deserializer.deserialize_any(LastItem(PhantomData))
 }
 
 /// The first 64 labels or annotations, each cut. Reads `null` as none.
-pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Marks;
-    impl<'de> Visitor<'de> for Marks {
+pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct MapVisitor;
+    impl<'de> Visitor<'de> for MapVisitor {
         type Value = BTreeMap<String, String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,8 +132,12 @@ pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut kept = BTreeMap::new();
             while let Some(Text(key)) = map.next_key()? {
-                let most = if DECIDING.iter().any(|domain| key.contains(domain)) { 2 * MARKS } else { MARKS };
-                if kept.len() < most {
+                let limit = if PRIORITY_DOMAINS.iter().any(|domain| key.contains(domain)) {
+                    2 * MAX_ENTRIES
+                } else {
+                    MAX_ENTRIES
+                };
+                if kept.len() < limit {
                     let Text(value) = map.next_value()?;
                     kept.insert(key, value);
                 } else {
@@ -143,12 +147,12 @@ pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Stri
             Ok(kept)
         }
     }
-    deserializer.deserialize_any(Marks)
+    deserializer.deserialize_any(MapVisitor)
 }
 
-/// Bytes of labels or annotations.
-pub fn size_of_marks(marks: &BTreeMap<String, String>) -> usize {
-    marks.iter().map(|(key, value)| key.len() + value.len() + 96).sum()
+/// Memory of labels or annotations, in bytes.
+pub fn metadata_map_size(metadata_map: &BTreeMap<String, String>) -> usize {
+    metadata_map.iter().map(|(key, value)| key.len() + value.len() + 96).sum()
 }
 
 #[cfg(test)]
@@ -158,31 +162,31 @@ mod tests {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Object {
-        #[serde(deserialize_with = "short")]
+        #[serde(deserialize_with = "truncated")]
         name: String,
-        #[serde(deserialize_with = "marks")]
+        #[serde(deserialize_with = "metadata_map")]
         labels: BTreeMap<String, String>,
-        #[serde(deserialize_with = "few_texts")]
+        #[serde(deserialize_with = "first_strings")]
         parts: Vec<String>,
-        #[serde(deserialize_with = "last")]
+        #[serde(deserialize_with = "last_item")]
         history: Vec<u32>,
     }
 
     #[test]
-    fn whatever_is_sent_little_is_kept() {
+    fn size_is_bounded_whatever_is_sent() {
         let labels: BTreeMap<_, _> = (0..500).map(|number| (format!("label-{number:03}"), "v".repeat(5000))).collect();
         let object = serde_json::json!({
             "name": "ü".repeat(5000), "labels": labels, "parts": vec!["p"; 500], "history": [1, 2, 3],
         });
         let read: Object = serde_json::from_str(&object.to_string()).unwrap();
-        assert!(read.name.len() <= TEXT && read.name.starts_with('ü'));
-        assert_eq!((read.labels.len(), read.parts.len(), read.history), (MARKS, ITEMS, vec![3]));
-        assert!(read.labels.values().all(|value| value.len() == TEXT));
-        assert!(size_of_marks(&read.labels) < 100 << 10);
+        assert!(read.name.len() <= MAX_TEXT_BYTES && read.name.starts_with('ü'));
+        assert_eq!((read.labels.len(), read.parts.len(), read.history), (MAX_ENTRIES, MAX_ITEMS, vec![3]));
+        assert!(read.labels.values().all(|value| value.len() == MAX_TEXT_BYTES));
+        assert!(metadata_map_size(&read.labels) < 100 << 10);
     }
 
     #[test]
-    fn what_go_writes_for_nothing_is_nothing() {
+    fn null_is_read_as_empty() {
         let text = r#"{"name": null, "labels": null, "parts": null, "history": null}"#;
         let read: Object = serde_json::from_str(text).unwrap();
         assert!(read.name.is_empty() && read.labels.is_empty() && read.parts.is_empty() && read.history.is_empty());

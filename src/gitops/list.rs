@@ -1,9 +1,9 @@
-//! Lists of objects in a workload cluster, page by page: of each object only the fields that `T` names are kept.
+//! Lists objects in a workload cluster page by page, and keeps only the fields of `T`.
 //!
 //! May not enter: what is done with them. I/O: the workload cluster's API, reads only.
 //!
-//! A list is bounded as a whole: in pages, bytes, objects and time. Objects are handed over while a page is parsed, so that no more than one
-//! of them is in memory beside the text; a page that is too large is asked for again with fewer objects.
+//! A list is bounded as a whole: in pages, bytes, objects and time. Objects are passed on while a page is parsed, so
+//! that only one of them is in memory besides the text. A page that is too large is requested again with fewer objects.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,105 +17,106 @@ use serde::{Deserialize, Deserializer};
 
 use super::answer;
 use super::error::CallError;
-use super::kept::short;
+use super::kept::truncated;
 use super::object::collection;
 
 /// Bytes of all pages of a list.
-const MOST_BYTES: usize = 128 << 20;
+const MAX_BYTES: usize = 128 << 20;
 /// Objects of a list: more than etcd holds of most kinds.
-const MOST_OBJECTS: usize = 50_000;
-const MOST_PAGES: usize = 2000;
-/// How long a list may take: less than a pass.
-const LONGEST: Duration = if cfg!(test) { Duration::from_secs(10) } else { Duration::from_secs(50) };
-/// By how much a page that was too large is made smaller.
-const SMALLER: u32 = 5;
-/// Bytes of what is kept of the objects of one list.
-const MOST_KEPT: usize = 16 << 20;
+const MAX_OBJECTS: usize = 50_000;
+const MAX_PAGES: usize = 2000;
+/// Timeout of a list: less than that of a reconcile.
+const TIMEOUT: Duration = if cfg!(test) { Duration::from_secs(10) } else { Duration::from_secs(50) };
+/// Divides the page size when a page was too large.
+const SHRINK_FACTOR: u32 = 5;
+/// Memory of the kept objects of one list, in bytes.
+const MAX_MEMORY: usize = 16 << 20;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct PageMetadata {
-    #[serde(rename = "continue", deserialize_with = "short")]
+    #[serde(rename = "continue", deserialize_with = "truncated")]
     next: String,
 }
 
-/// How much of a list was read.
+/// How much of a list has been read.
 #[derive(Default)]
-struct Read {
+struct Usage {
     bytes: usize,
     objects: usize,
     pages: usize,
 }
 
-impl Read {
-    /// Over the budget: what of it.
+impl Usage {
+    /// The limit that is exceeded, if any.
     fn excess(&self) -> Option<String> {
-        if self.bytes > MOST_BYTES {
-            Some(format!("they take more than {} MiB", MOST_BYTES >> 20))
-        } else if self.objects > MOST_OBJECTS {
-            Some(format!("there are more than {MOST_OBJECTS}"))
+        if self.bytes > MAX_BYTES {
+            Some(format!("the list is larger than {} MiB", MAX_BYTES >> 20))
+        } else if self.objects > MAX_OBJECTS {
+            Some(format!("the list has more than {MAX_OBJECTS} objects"))
         } else {
-            (self.pages > MOST_PAGES).then(|| format!("they come in more than {MOST_PAGES} pages"))
+            (self.pages > MAX_PAGES).then(|| format!("the list has more than {MAX_PAGES} pages"))
         }
     }
 }
 
-/// Hands every object to `each`, until that says that it has enough. A kind that is not served has no objects.
-pub async fn each<T: DeserializeOwned>(
+/// Calls `on_object` for every object until it returns [`Flow::Stop`]. A kind that is not served has no objects.
+pub async fn for_each<T: DeserializeOwned>(
     client: &Client,
     (api_version, kind): (&str, &str),
     namespace: Option<&str>,
     parameters: &ListParams,
     page: u32,
-    each: impl FnMut(T) -> Go,
+    on_object: impl FnMut(T) -> Flow,
 ) -> Result<(), CallError> {
     let requests = collection(api_version, kind, namespace);
-    pages(kind, parameters.clone().limit(page), |parameters| requests.list(parameters), client, each).await
+    list_pages(kind, parameters.clone().limit(page), |parameters| requests.list(parameters), client, on_object).await
 }
 
 /// The same for metadata only.
-pub async fn each_metadata<T: DeserializeOwned>(
+pub async fn for_each_metadata<T: DeserializeOwned>(
     client: &Client,
     (api_version, kind): (&str, &str),
     namespace: Option<&str>,
     parameters: &ListParams,
     page: u32,
-    each: impl FnMut(T) -> Go,
+    on_object: impl FnMut(T) -> Flow,
 ) -> Result<(), CallError> {
     let requests = collection(api_version, kind, namespace);
-    pages(kind, parameters.clone().limit(page), |parameters| requests.list_metadata(parameters), client, each).await
+    list_pages(kind, parameters.clone().limit(page), |parameters| requests.list_metadata(parameters), client, on_object)
+        .await
 }
 
-async fn pages<T: DeserializeOwned>(
+async fn list_pages<T: DeserializeOwned>(
     kind: &str,
     mut parameters: ListParams,
     build: impl Fn(&ListParams) -> Result<Request<Vec<u8>>, kube::core::request::Error>,
     client: &Client,
-    mut each: impl FnMut(T) -> Go,
+    mut on_object: impl FnMut(T) -> Flow,
 ) -> Result<(), CallError> {
     let of_kind = |what: &str| CallError::TooLarge(format!("{kind}: {what}"));
-    let mut read = Read::default();
+    let mut usage = Usage::default();
     let all = async {
         loop {
-            read.pages += 1;
-            if let Some(excess) = read.excess() {
+            usage.pages += 1;
+            if let Some(excess) = usage.excess() {
                 return Err(of_kind(&excess));
             }
             let request = build(&parameters).map_err(kube::Error::BuildRequest)?;
-            let page = answer::request_with(client, request, answer::MOST, |text| {
-                read.bytes += text.len();
+            let page = answer::request_with(client, request, answer::MAX_BYTES, |text| {
+                usage.bytes += text.len();
                 let mut parser = serde_json::Deserializer::from_slice(text);
-                let page = Page { each: &mut each, objects: &mut read.objects, of: PhantomData::<T> };
+                let page = Page { on_object: &mut on_object, objects: &mut usage.objects, of: PhantomData::<T> };
                 page.deserialize(&mut parser)
             });
             let next = match page.await {
-                Ok((_, Go::Enough)) => return Ok(()),
-                Ok((_, Go::On)) if read.excess().is_some() => continue,
-                Ok((next, Go::On)) => next,
+                Ok((_, Flow::Stop)) => return Ok(()),
+                Ok((_, Flow::Continue)) if usage.excess().is_some() => continue,
+                Ok((next, Flow::Continue)) => next,
                 Err(CallError::NotFound) => return Ok(()),
                 Err(CallError::TooLarge(_)) if parameters.limit.is_some_and(|limit| limit > 1) => {
-                    read.bytes += answer::MOST;
-                    parameters.limit = parameters.limit.map(|limit| (limit / SMALLER).max(1));
+                    usage.bytes += answer::MAX_BYTES;
+                    parameters.limit = parameters.limit.map(|limit| (limit / SHRINK_FACTOR).max(1));
                     continue;
                 }
                 Err(CallError::TooLarge(what)) => return Err(of_kind(&what)),
@@ -127,24 +128,24 @@ async fn pages<T: DeserializeOwned>(
             parameters.continue_token = Some(next);
         }
     };
-    let all = tokio::time::timeout(LONGEST, all).await;
-    all.unwrap_or_else(|_| Err(of_kind(&format!("listing them takes more than {} s", LONGEST.as_secs()))))
+    let all = tokio::time::timeout(TIMEOUT, all).await;
+    all.unwrap_or_else(|_| Err(of_kind(&format!("the list takes longer than {} s", TIMEOUT.as_secs()))))
 }
 
-/// Whether to go on.
+/// Whether to continue a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Go {
-    On,
-    Enough,
+pub enum Flow {
+    Continue,
+    Stop,
 }
 
-/// How much memory an object that is kept takes, about.
-pub trait Kept {
+/// The approximate memory of a kept object, without its own size.
+pub trait MemorySize {
     fn size(&self) -> usize;
 }
 
-/// All objects of a kind, as far as they are kept.
-pub async fn all<T: DeserializeOwned + Kept>(
+/// All objects of a kind, reduced to the fields of `T`.
+pub async fn all<T: DeserializeOwned + MemorySize>(
     client: &Client,
     kind: (&str, &str),
     namespace: Option<&str>,
@@ -152,100 +153,103 @@ pub async fn all<T: DeserializeOwned + Kept>(
     page: u32,
 ) -> Result<Vec<T>, CallError> {
     let (mut found, mut kept) = (Vec::new(), 0);
-    each(client, kind, namespace, parameters, page, |item: T| {
+    for_each(client, kind, namespace, parameters, page, |item: T| {
         kept += size_of::<T>() + item.size();
-        if kept > MOST_KEPT {
-            return Go::Enough;
+        if kept > MAX_MEMORY {
+            return Flow::Stop;
         }
         found.push(item);
-        Go::On
+        Flow::Continue
     })
     .await?;
-    if kept > MOST_KEPT {
+    if kept > MAX_MEMORY {
         return Err(CallError::TooLarge(format!(
-            "{}: what is kept of them takes more than {} MiB",
+            "{}: the objects need more than {} MiB of memory",
             kind.1,
-            MOST_KEPT >> 20
+            MAX_MEMORY >> 20
         )));
     }
     Ok(found)
 }
 
-/// A page of a list, whose objects go to `each` one by one. Comes to the token for the next page.
+/// A page of a list, whose objects are passed to `on_object` one by one. Returns the token for the next page.
 struct Page<'p, T, F> {
-    each: &'p mut F,
+    on_object: &'p mut F,
     objects: &'p mut usize,
     of: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Go> DeserializeSeed<'de> for Page<'_, T, F> {
-    type Value = (String, Go);
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> DeserializeSeed<'de> for Page<'_, T, F> {
+    type Value = (String, Flow);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Go> Visitor<'de> for Page<'_, T, F> {
-    type Value = (String, Go);
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> Visitor<'de> for Page<'_, T, F> {
+    type Value = (String, Flow);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut next, mut go) = (String::new(), Go::On);
-        let Self { each, objects, .. } = self;
+        let (mut next, mut flow) = (String::new(), Flow::Continue);
+        let Self { on_object, objects, .. } = self;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "metadata" => next = map.next_value::<PageMetadata>()?.next,
                 "items" => {
-                    go =
-                        map.next_value_seed(Items { each: &mut *each, objects: &mut *objects, of: PhantomData::<T> })?
+                    flow = map.next_value_seed(Items {
+                        on_object: &mut *on_object,
+                        objects: &mut *objects,
+                        of: PhantomData::<T>,
+                    })?
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok((next, go))
+        Ok((next, flow))
     }
 }
 
 struct Items<'p, T, F> {
-    each: &'p mut F,
+    on_object: &'p mut F,
     objects: &'p mut usize,
     of: PhantomData<T>,
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Go> DeserializeSeed<'de> for Items<'_, T, F> {
-    type Value = Go;
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> DeserializeSeed<'de> for Items<'_, T, F> {
+    type Value = Flow;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Go, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Flow, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Go> Visitor<'de> for Items<'_, T, F> {
-    type Value = Go;
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Flow> Visitor<'de> for Items<'_, T, F> {
+    type Value = Flow;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the objects of a list")
     }
 
-    /// Go writes an empty list so.
-    fn visit_unit<E>(self) -> Result<Go, E> {
-        Ok(Go::On)
+    /// Go writes an empty list as null.
+    fn visit_unit<E>(self) -> Result<Flow, E> {
+        Ok(Flow::Continue)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Go, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Flow, A::Error> {
         while let Some(item) = items.next_element::<T>()? {
             *self.objects += 1;
-            if *self.objects > MOST_OBJECTS || (self.each)(item) == Go::Enough {
+            if *self.objects > MAX_OBJECTS || (self.on_object)(item) == Flow::Stop {
                 while items.next_element::<IgnoredAny>()?.is_some() {}
-                // Over the budget: the next page says so.
-                return Ok(if *self.objects > MOST_OBJECTS { Go::On } else { Go::Enough });
+                // Over the limit: reported before the next page.
+                return Ok(if *self.objects > MAX_OBJECTS { Flow::Continue } else { Flow::Stop });
             }
         }
-        Ok(Go::On)
+        Ok(Flow::Continue)
     }
 }
 

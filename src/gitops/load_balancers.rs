@@ -1,7 +1,7 @@
-//! What has a load balancer in AWS made for it in a workload cluster: asked to go while its controllers still run, as nobody else
-//! would delete the load balancer, and that would keep the network.
+//! Deletes the Services and Ingresses of a workload cluster that have load balancers in AWS, while their controllers
+//! still run. Nothing else would delete the load balancers, and those would block the deletion of the network.
 //!
-//! May not enter: how long that is waited for; AWS. I/O: the workload cluster's API.
+//! May not enter: how long to wait; AWS. I/O: the workload cluster's API.
 
 use std::fmt;
 
@@ -13,39 +13,39 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::error::CallError;
-use super::kept::{few, short, short_or_none};
-use super::list::{Go, each};
+use super::kept::{first_items, truncated, truncated_or_none};
+use super::list::{Flow, for_each};
 use super::object::{ObjectId, collection, or_default};
 
 const PAGE: u32 = 200;
-/// Objects that are named to a person; the rest are counted.
-const MOST_NAMED: usize = 5;
+/// Objects that are listed by name; the rest are counted.
+const MAX_NAMED: usize = 5;
 
 const SERVICE: (&str, &str) = ("v1", "Service");
 const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
 
-/// What applies manifests again and again, in the versions that may be served, and how it is told to stop.
-const APPLIERS: [(&str, &str, Stop); 6] = [
-    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", Stop::Suspend),
-    ("kustomize.toolkit.fluxcd.io/v1beta2", "Kustomization", Stop::Suspend),
-    ("helm.toolkit.fluxcd.io/v2", "HelmRelease", Stop::Suspend),
-    ("helm.toolkit.fluxcd.io/v2beta2", "HelmRelease", Stop::Suspend),
-    ("helm.toolkit.fluxcd.io/v2beta1", "HelmRelease", Stop::Suspend),
-    ("argoproj.io/v1alpha1", "Application", Stop::NotAutomated),
+/// Kinds that apply manifests continuously, in the versions that may be served, and how each is paused.
+const APPLIERS: [(&str, &str, Pause); 6] = [
+    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", Pause::Suspend),
+    ("kustomize.toolkit.fluxcd.io/v1beta2", "Kustomization", Pause::Suspend),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease", Pause::Suspend),
+    ("helm.toolkit.fluxcd.io/v2beta2", "HelmRelease", Pause::Suspend),
+    ("helm.toolkit.fluxcd.io/v2beta1", "HelmRelease", Pause::Suspend),
+    ("argoproj.io/v1alpha1", "Application", Pause::DisableAutomation),
 ];
 
 #[derive(Clone, Copy)]
-enum Stop {
+enum Pause {
     Suspend,
-    NotAutomated,
+    DisableAutomation,
 }
 
-impl Stop {
-    /// The change that stops it; `None`: it stands still.
+impl Pause {
+    /// The merge patch that pauses it; `None`: it is paused already.
     fn change(self, spec: &ApplierSpec) -> Option<Value> {
         match self {
-            Stop::Suspend => (!spec.suspend).then(|| json!({"spec": {"suspend": true}})),
-            Stop::NotAutomated => {
+            Pause::Suspend => (!spec.suspend).then(|| json!({"spec": {"suspend": true}})),
+            Pause::DisableAutomation => {
                 spec.sync_policy.automated.as_ref().map(|_| json!({"spec": {"syncPolicy": {"automated": null}}}))
             }
         }
@@ -55,11 +55,11 @@ impl Stop {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     namespace: String,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     deletion_timestamp: Option<String>,
 }
 
@@ -100,7 +100,7 @@ struct Exposed {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ExposedSpec {
-    #[serde(rename = "type", deserialize_with = "short")]
+    #[serde(rename = "type", deserialize_with = "truncated")]
     kind: String,
 }
 
@@ -114,40 +114,40 @@ struct ExposedStatus {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct LoadBalancer {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     ingress: Vec<Address>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Address {
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     hostname: Option<String>,
 }
 
-/// What was there to be deleted; it may be gone by now, and is looked for again.
+/// Objects that still existed when they were listed; the caller lists them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub struct Remaining {
     named: Vec<String>,
     total: usize,
 }
 
-impl Left {
-    /// Nothing was there.
+impl Remaining {
+    /// Whether none existed.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
 
     fn add(&mut self, id: &ObjectId, exposed: &Exposed) {
         self.total += 1;
-        if self.named.len() < MOST_NAMED {
+        if self.named.len() < MAX_NAMED {
             let address = exposed.status.load_balancer.ingress.iter().find_map(|address| address.hostname.as_deref());
             self.named.push(address.map_or_else(|| id.to_string(), |address| format!("{id} ({address})")));
         }
     }
 }
 
-impl fmt::Display for Left {
+impl fmt::Display for Remaining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.named.join(", "))?;
         match self.total.saturating_sub(self.named.len()) {
@@ -157,34 +157,35 @@ impl fmt::Display for Left {
     }
 }
 
-/// Stops what would put them back, deletes all Services of type LoadBalancer and all Ingresses, and says which were there.
-/// Those with finalizers stay until their controllers have deleted the load balancers, so this is called until none is left.
+/// Pauses the agents that would recreate them, deletes all Services of type LoadBalancer and all Ingresses, and returns
+/// those that existed. Objects with finalizers stay until their controllers have deleted the load balancers, so call
+/// this until none remains.
 ///
 /// # Errors
-/// What the API server answered to the first call that it did not take.
-pub async fn clear(client: &Client) -> Result<Left, CallError> {
-    for (api_version, kind, stop) in APPLIERS {
-        stop_all(client, api_version, kind, stop).await?;
+/// The API server's error for the first call that failed.
+pub async fn delete_exposed(client: &Client) -> Result<Remaining, CallError> {
+    for (api_version, kind, pause) in APPLIERS {
+        pause_all(client, api_version, kind, pause).await?;
     }
-    let mut left = Left::default();
+    let mut remaining = Remaining::default();
     for (api_version, kind) in [SERVICE, INGRESS] {
-        let mut doomed = Vec::new();
-        each(client, (api_version, kind), None, &ListParams::default(), PAGE, |exposed: Exposed| {
+        let mut to_delete = Vec::new();
+        for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |exposed: Exposed| {
             if kind == INGRESS.1 || exposed.spec.kind == "LoadBalancer" {
                 let id = id(api_version, kind, &exposed.metadata);
-                left.add(&id, &exposed);
+                remaining.add(&id, &exposed);
                 if exposed.metadata.deletion_timestamp.is_none() {
-                    doomed.push(id);
+                    to_delete.push(id);
                 }
             }
-            Go::On
+            Flow::Continue
         })
         .await?;
-        for id in doomed {
+        for id in to_delete {
             delete(client, &id).await?;
         }
     }
-    Ok(left)
+    Ok(remaining)
 }
 
 fn id(api_version: &str, kind: &str, metadata: &Metadata) -> ObjectId {
@@ -196,13 +197,13 @@ fn id(api_version: &str, kind: &str, metadata: &Metadata) -> ObjectId {
     }
 }
 
-async fn stop_all(client: &Client, api_version: &str, kind: &str, stop: Stop) -> Result<(), CallError> {
+async fn pause_all(client: &Client, api_version: &str, kind: &str, pause: Pause) -> Result<(), CallError> {
     let mut running = Vec::new();
-    each(client, (api_version, kind), None, &ListParams::default(), PAGE, |applier: Applier| {
-        if let Some(change) = stop.change(&applier.spec) {
+    for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |applier: Applier| {
+        if let Some(change) = pause.change(&applier.spec) {
             running.push((id(api_version, kind, &applier.metadata), change));
         }
-        Go::On
+        Flow::Continue
     })
     .await?;
     for (id, change) in running {

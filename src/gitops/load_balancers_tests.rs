@@ -1,4 +1,4 @@
-//! What is stopped, deleted and left, by an API server that answers from memory.
+//! What is paused, deleted and left, with an API server that answers from memory.
 
 use super::*;
 use crate::gitops::fake_api::FakeApi;
@@ -29,7 +29,7 @@ fn cluster(services: Vec<Value>, ingresses: Vec<Value>) -> FakeApi {
 }
 
 #[tokio::test]
-async fn what_would_put_them_back_is_stopped_and_then_they_are_deleted() {
+async fn agents_are_paused_and_then_load_balancers_are_deleted() {
     let web = json!({
         "metadata": {"name": "web", "namespace": "shop"}, "spec": {"type": "LoadBalancer"},
         "status": {"loadBalancer": {"ingress": [{"hostname": "web-1.elb.eu-west-1.amazonaws.com"}]}},
@@ -40,11 +40,11 @@ async fn what_would_put_them_back_is_stopped_and_then_they_are_deleted() {
     });
     let services = vec![service("kubernetes", "ClusterIP"), web, going, service("node", "NodePort")];
     let api = cluster(services, vec![json!({"metadata": {"name": "site", "namespace": "shop"}})]);
-    let left = clear(&api.client().await).await.unwrap();
-    let told = "Service shop/web (web-1.elb.eu-west-1.amazonaws.com), Service shop/going, Ingress shop/site";
-    assert_eq!(left.to_string(), told);
+    let remaining = delete_exposed(&api.client().await).await.unwrap();
+    let messages = "Service shop/web (web-1.elb.eu-west-1.amazonaws.com), Service shop/going, Ingress shop/site";
+    assert_eq!(remaining.to_string(), messages);
     assert_eq!(
-        *api.written.lock().unwrap(),
+        *api.writes.lock().unwrap(),
         [
             "PATCH /apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps {\"spec\":{\"suspend\":true}}",
             "PATCH /apis/helm.toolkit.fluxcd.io/v2/namespaces/flux-system/helmreleases/ingress-nginx {\"spec\":{\"suspend\":true}}",
@@ -56,21 +56,21 @@ async fn what_would_put_them_back_is_stopped_and_then_they_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_cluster_without_any_is_left_as_it_is_but_for_what_could_make_one() {
+async fn cluster_without_load_balancers_has_only_its_agents_paused() {
     let api = cluster(vec![service("kubernetes", "ClusterIP")], vec![]);
-    assert!(clear(&api.client().await).await.unwrap().is_empty());
-    assert!(api.written.lock().unwrap().iter().all(|call| call.starts_with("PATCH")));
+    assert!(delete_exposed(&api.client().await).await.unwrap().is_empty());
+    assert!(api.writes.lock().unwrap().iter().all(|call| call.starts_with("PATCH")));
 }
 
 #[tokio::test]
-async fn some_are_named_and_the_rest_counted() {
+async fn first_objects_are_named_and_the_rest_counted() {
     let services = (0..9).map(|number| service(&format!("web-{number}"), "LoadBalancer")).collect();
-    let left = clear(&cluster(services, vec![]).client().await).await.unwrap();
-    assert!(left.to_string().ends_with("Service shop/web-4 and 4 more"), "{left}");
+    let remaining = delete_exposed(&cluster(services, vec![]).client().await).await.unwrap();
+    assert!(remaining.to_string().ends_with("Service shop/web-4 and 4 more"), "{remaining}");
 }
 
 #[tokio::test]
-async fn an_api_server_that_refuses_is_told_of() {
-    let refused = clear(&FakeApi::new([]).client().await).await;
+async fn denied_call_is_returned_as_an_error() {
+    let refused = delete_exposed(&FakeApi::new([]).client().await).await;
     assert!(matches!(refused, Err(CallError::Denied { .. })), "{refused:?}");
 }

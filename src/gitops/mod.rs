@@ -1,4 +1,4 @@
-//! Agents in the workload cluster: access to its API, what is installed there, and what its status says.
+//! GitOps agents in workload clusters: access to the API server, what is installed there, and its status.
 //!
 //! May not enter: AWS resources. I/O: the workload cluster's API.
 

@@ -1,7 +1,7 @@
-//! What a workload cluster says of its nodes.
+//! The nodes of a workload cluster, counted.
 //!
-//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page. Objects are counted as
-//! they come, so that a cluster of thousands of nodes costs no more memory than a page of them.
+//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page. Objects are
+//! counted while a page is parsed, so that memory does not grow with the number of nodes.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,27 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
-use super::kept::{few, marks, short};
-use super::list::{Go, each};
+use super::kept::{first_items, metadata_map, truncated};
+use super::list::{Flow, for_each};
 use super::object::or_default;
 
 /// The label that EKS puts on the nodes of a managed node group.
 pub const NODE_GROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 
-/// A Node is some 20 KiB, with the images on it.
+/// A Node is about 20 KiB, including its list of images.
 const PAGE: u32 = 100;
 
-/// Versions of kubelets that are told apart.
-const MOST_VERSIONS: usize = 100;
-/// Node groups that are told apart: EKS allows 30 in a cluster, and 100 on request.
-const MOST_GROUPS: usize = 1000;
+/// Distinct kubelet versions that are counted.
+const MAX_VERSIONS: usize = 100;
+/// Distinct node groups that are counted: EKS allows 30 in a cluster, and 100 on request.
+const MAX_GROUPS: usize = 1000;
 
-/// Nodes that belong together, counted.
+/// Counts of a set of nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub total: i32,
     pub ready: i32,
-    /// Those that take no new pods: an update or a person is draining them.
+    /// Unschedulable nodes, which an update or a user is draining.
     pub cordoned: i32,
     /// By the kubelet's version, such as `v1.34.4-eks-ecaa3a6`.
     pub kubelets: BTreeMap<String, Kubelets>,
@@ -40,16 +40,16 @@ pub struct Count {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kubelets {
     pub nodes: i32,
-    /// One of them, to name to a person.
+    /// Name of one of them, for messages.
     pub example: String,
 }
 
 /// All nodes of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {
-    /// By the name of their node group in EKS.
+    /// By name of the node group in EKS.
     pub groups: BTreeMap<String, Count>,
-    /// Those of no managed node group: self-managed, Karpenter's, Fargate's.
+    /// Nodes outside managed node groups: self-managed, Karpenter's, Fargate's.
     pub others: Count,
 }
 
@@ -66,9 +66,9 @@ struct Node {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
-    #[serde(deserialize_with = "marks")]
+    #[serde(deserialize_with = "metadata_map")]
     labels: BTreeMap<String, String>,
 }
 
@@ -81,7 +81,7 @@ struct NodeSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeStatus {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     conditions: Vec<NodeCondition>,
     #[serde(deserialize_with = "or_default")]
     node_info: NodeInfo,
@@ -98,7 +98,7 @@ struct NodeCondition {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeInfo {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     kubelet_version: String,
 }
 
@@ -108,7 +108,7 @@ impl Count {
         self.total += 1;
         self.ready += i32::from(ready);
         self.cordoned += i32::from(node.spec.unschedulable);
-        if self.kubelets.len() >= MOST_VERSIONS && !self.kubelets.contains_key(&node.status.node_info.kubelet_version) {
+        if self.kubelets.len() >= MAX_VERSIONS && !self.kubelets.contains_key(&node.status.node_info.kubelet_version) {
             return;
         }
         let kubelets = self.kubelets.entry(node.status.node_info.kubelet_version).or_default();
@@ -122,18 +122,18 @@ impl Count {
 /// All nodes of the cluster.
 ///
 /// # Errors
-/// What the API server answered: nothing is known then, which holds up nothing.
+/// The API server's error. Callers treat the nodes as unknown, which blocks nothing.
 pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
     let mut nodes = Nodes::default();
-    each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
+    for_each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
         let group = node.metadata.labels.get(NODE_GROUP_LABEL).cloned();
         match group {
-            Some(name) if nodes.groups.len() < MOST_GROUPS || nodes.groups.contains_key(&name) => {
+            Some(name) if nodes.groups.len() < MAX_GROUPS || nodes.groups.contains_key(&name) => {
                 nodes.groups.entry(name).or_default().add(node)
             }
             _ => nodes.others.add(node),
         }
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(nodes)
@@ -145,9 +145,9 @@ pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
 /// As [`nodes`].
 pub async fn nodes_of(client: &Client, node_group: &str) -> Result<Count, CallError> {
     let mut count = Count::default();
-    each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
+    for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
         count.add(node);
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(count)
@@ -159,18 +159,18 @@ fn of_group(node_group: &str) -> ListParams {
     ListParams::default().labels(&format!("{NODE_GROUP_LABEL}={node_group}"))
 }
 
-/// The names of a node group's nodes: the cordoned ones when there are any, since it is they that are drained.
+/// The names of a node group's nodes; only the cordoned ones if there are any, because those are being drained.
 ///
 /// # Errors
 /// As [`nodes`].
 pub async fn draining(client: &Client, node_group: &str) -> Result<Vec<String>, CallError> {
     let (mut all, mut cordoned) = (Vec::new(), Vec::new());
-    each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
+    for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
         if node.spec.unschedulable {
             cordoned.push(node.metadata.name.clone());
         }
         all.push(node.metadata.name);
-        Go::On
+        Flow::Continue
     })
     .await?;
     Ok(if cordoned.is_empty() { all } else { cordoned })

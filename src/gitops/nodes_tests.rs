@@ -24,14 +24,14 @@ fn api() -> FakeApi {
         node("c", Some("web"), "v1.34.4-eks-1", "False", false),
         node("d", Some("batch"), "v1.34.4-eks-1", "True", false),
         node("e", None, "v1.31.14-eks-1", "Unknown", false),
-        // Just registered: its kubelet has said nothing yet.
+        // Just registered: its kubelet has not reported yet.
         json!({"metadata": {"name": "f"}, "spec": {}, "status": null}),
     ];
     FakeApi::new([("/api/v1/nodes", nodes)])
 }
 
 #[tokio::test]
-async fn every_node_is_counted_with_its_group_over_all_pages() {
+async fn nodes_are_counted_by_group_over_all_pages() {
     let nodes = nodes(&api().client().await).await.unwrap();
     let kubelets = |nodes: i32, example: &str| Kubelets { nodes, example: example.into() };
     assert_eq!(
@@ -52,19 +52,19 @@ async fn every_node_is_counted_with_its_group_over_all_pages() {
 }
 
 #[tokio::test]
-async fn the_nodes_of_one_group_are_asked_for_by_label() {
+async fn nodes_of_one_group_are_selected_by_label() {
     let api = api();
     nodes_of(&api.client().await, "web").await.unwrap();
-    assert_eq!(api.asked.lock().unwrap()[0], "/api/v1/nodes?eks.amazonaws.com/nodegroup=web");
+    assert_eq!(api.requests.lock().unwrap()[0], "/api/v1/nodes?eks.amazonaws.com/nodegroup=web");
 }
 
 #[tokio::test]
-async fn what_is_cordoned_is_what_is_drained() {
+async fn cordoned_nodes_are_those_being_drained() {
     assert_eq!(draining(&api().client().await, "web").await.unwrap(), ["b"]);
 }
 
 #[tokio::test]
-async fn a_refused_read_is_an_error_and_not_an_empty_cluster() {
+async fn denied_read_is_an_error_and_not_an_empty_cluster() {
     let api = FakeApi::new([]);
     assert!(matches!(nodes(&api.client().await).await, Err(CallError::Denied { .. })));
 }

@@ -1,4 +1,4 @@
-//! An object as it is applied: where it goes, and its body.
+//! An object to apply: its identity and its body.
 //!
 //! May not enter: a client. No I/O.
 
@@ -9,7 +9,8 @@ use kube::core::{ApiResource, GroupVersionKind, Request};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Marks what stays ours after Git has adopted the rest, so that a copy that is no longer wanted can be told from the user's own Secrets.
+/// Label of objects that Keelson owns even after adoption by Git, so that an outdated copy of a Secret differs from a
+/// user's Secrets.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keelson");
 
 /// Identity of an object in the workload cluster.
@@ -22,13 +23,13 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
-    /// The request builder for this object's collection, and so for the object by its name.
+    /// The request builder for this object's collection.
     pub fn request(&self) -> Request {
         collection(&self.api_version, &self.kind, self.namespace.as_deref())
     }
 }
 
-/// Kind and name as people write them: `Deployment flux-system/source-controller`.
+/// Kind and name: `Deployment flux-system/source-controller`.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
@@ -44,7 +45,7 @@ impl fmt::Debug for ObjectId {
     }
 }
 
-/// The request builder for all objects of a kind, in a namespace or everywhere.
+/// The request builder for all objects of a kind, in one namespace or in all.
 pub fn collection(api_version: &str, kind: &str, namespace: Option<&str>) -> Request {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)).plural;
@@ -53,12 +54,12 @@ pub fn collection(api_version: &str, kind: &str, namespace: Option<&str>) -> Req
     Request::new(format!("{root}{scope}/{plural}"))
 }
 
-/// Reads `null` as nothing there: Go writes an empty list or map so.
+/// Reads `null` as the default: Go writes empty lists and maps as `null`.
 pub fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// An object and its body. It prints as its identity only, since the body may be a Secret's.
+/// An object and its body. `Debug` prints the identity only: the body may be a Secret's.
 #[derive(Clone)]
 pub struct Object {
     pub id: ObjectId,
@@ -66,7 +67,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// Takes the identity out of a body. `None` when that is not a Kubernetes object.
+    /// Reads the identity from a body. `None` if the body is not a Kubernetes object.
     pub fn of(body: Value) -> Option<Self> {
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = ObjectId {
@@ -83,7 +84,7 @@ impl Object {
         self.body["metadata"]["annotations"][key] = value.into();
     }
 
-    /// A number that differs when the body does: what was applied is remembered by it, so that no copy of a Secret is kept.
+    /// Hash of the body. The memory of applied objects stores hashes, so that it holds no copy of a Secret.
     pub fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.body.to_string().hash(&mut hasher);

@@ -1,19 +1,19 @@
-//! The proxy through which workload clusters are reached, and which of them are reached without it.
+//! The proxy to workload clusters, and its exceptions.
 //!
-//! May not enter: clients. No I/O but the environment, read once at the start.
+//! May not enter: clients. No I/O except the environment, read once at startup.
 
 use std::fmt;
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// Where proxies stand in the environment, as curl and the AWS SDK read them: the first that is set counts.
+/// Environment variables of proxies, as curl and the AWS SDK read them; the first that is set counts.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-/// Names and ranges that are reached directly.
+/// Environment variables of names and ranges without proxy.
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const SCHEMES: [&str; 3] = ["http", "https", "socks5"];
 
-/// A proxy and its exceptions. Prints without the password.
+/// A proxy and its exceptions. Printed without the password.
 #[derive(Clone)]
 pub struct Proxy {
     /// With user and password.
@@ -26,10 +26,10 @@ impl Proxy {
     /// Reads a proxy's URL: `http://[USER:PASSWORD@]HOST:PORT`, `https://` or `socks5://`.
     pub fn parse(text: &str, except: &str) -> Result<Self, String> {
         let written = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        // Not the parser's own words: they could quote a password.
+        // The parser's error is dropped: it could quote a password.
         let url: Uri = written.parse().map_err(|_| "not a URL: write http://HOST:PORT".to_owned())?;
         match (url.scheme_str(), url.host()) {
-            (_, None | Some("")) => Err("it names no host: write http://HOST:PORT".to_owned()),
+            (_, None | Some("")) => Err("the URL has no host: write http://HOST:PORT".to_owned()),
             (Some(scheme), Some(_)) if SCHEMES.contains(&scheme) => Ok(Self { url, except: except.to_owned() }),
             (scheme, _) => Err(format!(
                 "{} is no proxy that can be used: write http://, https:// or socks5://",
@@ -38,10 +38,10 @@ impl Proxy {
         }
     }
 
-    /// The proxy that was asked for by name, or else the environment's. `NO_PROXY` holds for both.
+    /// The proxy of the flag, or else of the environment. `NO_PROXY` applies to both.
     ///
     /// # Errors
-    /// Which of them cannot be used, and why.
+    /// Which value is invalid, and why.
     pub fn of(named: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|name| Some((*name, variable(name).filter(|text| !text.trim().is_empty())?)))
@@ -57,14 +57,14 @@ impl Proxy {
         Self::parse(text.trim(), &except).map(Some).map_err(|why| format!("{from}: {why}"))
     }
 
-    /// The proxy's URL for a destination, unless that is reached directly.
+    /// The proxy's URL for a destination, unless that is an exception.
     pub fn to(&self, destination: &Uri) -> Option<&Uri> {
         let matcher = Matcher::builder().all(self.url.to_string()).no(self.except.clone()).build();
         matcher.intercept(destination).map(|_| &self.url)
     }
 }
 
-/// Scheme, host and port, for people.
+/// Scheme, host and port, for messages.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_asked_for_by_name_goes_before_the_environment() {
+    fn flag_takes_precedence_over_the_environment() {
         let environment = [("HTTPS_PROXY", "http://of-all:3128"), ("NO_PROXY", "10.0.0.0/8")];
         let named = of(Some("http://of-clusters:3128"), &environment).unwrap().unwrap();
         assert_eq!(named.to_string(), "http://of-clusters:3128");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_and_no_password_is_told() {
+    fn invalid_proxy_is_rejected_without_quoting_a_password() {
         for bad in ["ftp://user:s3cr3t@proxy", "http://", "http://user:s3cr3t@", "http://user:s3cr3t@pro xy:1"] {
             let why = of(Some(bad), &[]).unwrap_err();
             assert!(why.starts_with("--workload-proxy: ") && !why.contains("s3cr3t"), "{why}");

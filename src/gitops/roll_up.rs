@@ -1,4 +1,4 @@
-//! What the agents' roll-ups have in common: how an object fares, how many fare how, and a revision as people read it.
+//! Shared by the agents' roll-ups: the health of an object, the counts, and short revisions.
 //!
 //! May not enter: which agent, clients and clocks. Pure.
 
@@ -6,16 +6,16 @@ use super::error::bounded;
 use crate::api::stable_text::stable;
 use crate::api::status::{FailingObject, GitOpsObjects};
 
-/// Failing objects that are named; the counts tell of the others.
-const NAMED: usize = 10;
-/// Digits of a commit that is written without its kind before it.
-const BARE: usize = 40;
+/// Failing objects that are listed by name; the counts include the others.
+const MAX_NAMED: usize = 10;
+/// Digits of a commit without a `sha1:` prefix.
+const COMMIT_LENGTH: usize = 40;
 
-/// How one of the agent's objects fares.
+/// Health of one of the agent's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     Ready,
-    /// On the way, or waiting for something that is.
+    /// In progress, or waiting for a dependency.
     Waiting,
     Failing {
         reason: String,
@@ -29,12 +29,12 @@ pub struct Counted {
     pub kind: &'static str,
     /// `NAMESPACE/NAME`.
     pub name: String,
-    /// What follows the cluster's path, which is named first.
+    /// The object that syncs the cluster's path; listed first.
     pub is_root: bool,
     pub health: Health,
 }
 
-/// How many fare how, and the first of those that fail.
+/// Counts by health, and the first failing objects.
 pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingObject>) {
     let mut objects = GitOpsObjects::default();
     let mut failing = Vec::new();
@@ -50,7 +50,7 @@ pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingO
     }
     // The root first, then by name: the same cluster always gives the same ten.
     failing.sort();
-    failing.truncate(NAMED);
+    failing.truncate(MAX_NAMED);
     let named = failing.into_iter().map(|(_, kind, name, reason, message)| FailingObject {
         kind: kind.into(),
         name: bounded(&name, 320),
@@ -60,11 +60,11 @@ pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingO
     (objects, named.collect())
 }
 
-/// Seven characters of the commit in `main@sha1:76087da78...`, or of a bare one; what has no digest is cut.
-pub fn short(revision: &str) -> String {
+/// Seven characters of the commit in `main@sha1:76087da78...` or of a bare commit; other revisions are cut.
+pub fn short_revision(revision: &str) -> String {
     let (digest, least) = match revision.rsplit_once(':') {
         Some((_, digest)) => (digest, 1),
-        None => (revision, BARE),
+        None => (revision, COMMIT_LENGTH),
     };
     if digest.len() >= least && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
         digest.chars().take(7).collect()
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn revisions_are_shortened_to_the_commit() {
+    fn revision_is_shortened_to_the_commit() {
         for (revision, text) in [
             ("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5", "76087da"),
             ("refs/heads/feature:x@sha1:76087da78c", "76087da"),
@@ -89,12 +89,12 @@ mod tests {
             ("cafe", "cafe"),
             ("odd:", "odd:"),
         ] {
-            assert_eq!(short(revision), text);
+            assert_eq!(short_revision(revision), text);
         }
     }
 
     #[test]
-    fn the_root_is_named_first_and_no_more_than_ten_are() {
+    fn root_is_listed_first_and_at_most_ten_are_listed() {
         let failing = |n: usize| Counted {
             kind: "Kustomization",
             name: format!("shop/app-{n:02}"),

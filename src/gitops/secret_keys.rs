@@ -1,5 +1,4 @@
-//! The keys of the Secrets that a spec names: which must be there, and which are copied. What else a Secret holds stays where it
-//! is.
+//! The keys of the Secrets that a spec names: which are required, and which are copied. Other keys are never copied.
 //!
 //! May not enter: clients. Pure: the caller reads the Secret.
 
@@ -12,7 +11,7 @@ use serde::de::IgnoredAny;
 use super::validate::{InvalidSource, Scheme, SourceUrl};
 use crate::api::secret_use::SecretUse;
 
-/// Keys of the Secret of a Git repository, by how it is reached. `caFile` is what Flux called `ca.crt` before.
+/// Keys of a Git repository's Secret, by scheme. `caFile` is Flux's former name of `ca.crt`.
 const KNOWN_SSH: [&str; 4] = ["identity", "identity.pub", "known_hosts", "password"];
 const KNOWN_HTTP: [&str; 12] = [
     "username",
@@ -29,32 +28,32 @@ const KNOWN_HTTP: [&str; 12] = [
     "githubAppBaseURL",
 ];
 
-/// What of a Git repository's Secret is copied: the keys that its scheme has a use for, and nothing else.
+/// The entries of a Git repository's Secret that are copied: only the keys that its scheme uses.
 pub fn git_keys(url: &SourceUrl, data: BTreeMap<String, ByteString>) -> BTreeMap<String, ByteString> {
     let known = if url.scheme() == Scheme::Ssh { &KNOWN_SSH[..] } else { &KNOWN_HTTP[..] };
     data.into_iter().filter(|(key, _)| known.contains(&key.as_str())).collect()
 }
 
-/// What a Secret that is copied must hold.
+/// The purpose of a copied Secret, which determines its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// Public keys of those whose signatures in Git count.
+    /// Public keys of trusted signers in Git.
     Authors,
-    /// Public keys of those whose signatures by cosign count.
+    /// Public keys of trusted cosign signers.
     Cosign,
-    /// What notation trusts.
+    /// Trust policy and certificates of notation.
     Notation,
-    /// A private authority, or a certificate of one's own.
+    /// A private certificate authority, or a client certificate.
     Certificates,
-    /// The login of a registry.
+    /// The credentials of a registry.
     DockerConfig,
-    /// The way out to the source.
+    /// The proxy to the source.
     Proxy,
-    /// What decrypts the Secrets that are kept in the source.
+    /// The keys that decrypt Secrets in the source.
     Decryption,
 }
 
-/// What the keys of SOPS end with, as kustomize-controller tells them apart.
+/// Suffixes of SOPS keys, as kustomize-controller recognizes them.
 const DECRYPTION: [&str; 6] = [".agekey", ".asc", "sops.vault-token", "sops.aws-kms", "sops.azure-kv", "sops.gcp-kms"];
 
 impl Keys {
@@ -68,12 +67,12 @@ impl Keys {
         }
     }
 
-    /// What of the Secret is copied: the keys that have a use there, and nothing else.
+    /// The entries of the Secret that are copied: only the keys that this purpose uses.
     pub fn of(self, data: BTreeMap<String, ByteString>) -> BTreeMap<String, ByteString> {
-        data.into_iter().filter(|(key, _)| self.knows(key)).collect()
+        data.into_iter().filter(|(key, _)| self.accepts(key)).collect()
     }
 
-    fn knows(self, key: &str) -> bool {
+    fn accepts(self, key: &str) -> bool {
         let ends = |ends: &[&str]| ends.iter().any(|end| key.ends_with(end));
         match self {
             Self::Authors => ends(&[".asc", ".sshpub"]),
@@ -102,7 +101,7 @@ impl Keys {
         }
     }
 
-    /// The keys still missing, for people.
+    /// The missing keys, for messages.
     fn missing(self, data: &BTreeMap<String, ByteString>) -> Option<&'static str> {
         let has = |key: &str| data.get(key).is_some_and(|value| !value.0.is_empty());
         let ends = |end: &str| data.iter().any(|(key, value)| key.ends_with(end) && !value.0.is_empty());
@@ -127,17 +126,17 @@ impl Keys {
     }
 }
 
-/// Whether it is a configuration of Docker's that logs in anywhere.
+/// Whether it is a Docker configuration with credentials for at least one registry.
 fn names_registries(json: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Configuration {
         auths: BTreeMap<String, IgnoredAny>,
     }
-    // The parser's own words would quote what it stumbled over.
+    // The parser's error is dropped: it would quote the value.
     serde_json::from_slice::<Configuration>(json).is_ok_and(|configuration| !configuration.auths.is_empty())
 }
 
-/// Checks the keys of a Secret that is there.
+/// Checks the keys of an existing Secret.
 pub fn keys(
     expected: Keys,
     (namespace, name): (&str, &str),

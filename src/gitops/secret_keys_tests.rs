@@ -1,4 +1,4 @@
-//! Which keys of a Secret are copied for which use.
+//! Which keys of a Secret are required and copied for each purpose.
 
 use k8s_openapi::ByteString;
 
@@ -12,8 +12,8 @@ fn data(keys: &[&str]) -> BTreeMap<String, ByteString> {
 }
 
 #[test]
-fn only_the_known_keys_of_a_use_are_copied() {
-    // As a database's Secret that somebody labelled, with something of every use beside it.
+fn only_known_keys_of_a_purpose_are_copied() {
+    // Like a labelled Secret of a database, together with keys of every purpose.
     let everything = data(&[
         "DATABASE_PASSWORD",
         "token",
@@ -72,9 +72,9 @@ fn only_the_known_keys_of_a_use_are_copied() {
 }
 
 #[test]
-fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
+fn secret_must_have_the_keys_of_its_purpose() {
     let login = r#"{"auths": {"ghcr.io": {"auth": "eDp5"}}}"#;
-    let said = |expected: Keys, present: &[&str]| {
+    let result = |expected: Keys, present: &[&str]| {
         let value = |key: &str| if key == ".dockerconfigjson" { login } else { "pa55word" };
         let value = |key: &&str| ((*key).to_owned(), ByteString(value(key).as_bytes().to_vec()));
         let data = present.iter().map(value).collect();
@@ -93,7 +93,7 @@ fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
         (Keys::Decryption, vec!["team.asc"]),
         (Keys::Decryption, vec!["sops.aws-kms"]),
     ] {
-        assert_eq!(said(expected, &good), Ok(()), "{good:?}");
+        assert_eq!(result(expected, &good), Ok(()), "{good:?}");
     }
     for (expected, bad, missing) in [
         (Keys::Authors, vec!["identity"], "lacks public keys"),
@@ -106,7 +106,7 @@ fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
         (Keys::Proxy, vec!["username"], "lacks address"),
         (Keys::Decryption, vec!["keys.txt"], "lacks keys; expected a key that ends in .agekey"),
     ] {
-        let why = said(expected, &bad).unwrap_err();
+        let why = result(expected, &bad).unwrap_err();
         assert!(why.contains("Secret team/keys") && why.contains(missing) && !why.contains("pa55word"), "{why}");
     }
     for json in ["pa55word", "{}", r#"{"auths": {}}"#] {

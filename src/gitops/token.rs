@@ -1,14 +1,15 @@
-//! The bearer token that an EKS API server takes: a presigned STS `GetCallerIdentity`, minted in memory.
+//! The bearer token that an EKS API server accepts: a presigned STS `GetCallerIdentity`, minted in memory.
 //!
-//! May not enter: a client of AWS; credentials come as a value. No I/O: signing is arithmetic.
+//! May not enter: AWS clients; credentials are passed as a value. No I/O: signing is arithmetic.
 //!
-//! The form is that of `aws eks get-token` (aws-iam-authenticator): `k8s-aws-v1.` and the URL in base64url without padding. The API
-//! server's webhook calls the URL, adding the header `x-k8s-aws-id` with its own cluster's name, which is why that header is signed: a
-//! token for one cluster is refused by every cluster of another name.
+//! The form is that of `aws eks get-token` (aws-iam-authenticator): `k8s-aws-v1.` and the URL in base64url without
+//! padding. The API server's webhook calls the URL, adding the header `x-k8s-aws-id` with its own cluster's name, which
+//! is why that header is signed: a token for one cluster is rejected by every cluster of another name.
 //!
-//! The signature covers the name, the STS endpoint and the time, and not the account, the region or the endpoint of the cluster: any
-//! cluster *of the same name*, in whatever account, takes the token where it knows the principal, and whoever receives it can
-//! use it there for its 15 minutes. So it must be sent only to the cluster that it is for: [`super::cluster_identity`].
+//! The signature covers the name, the STS endpoint and the time, and not the account, the region or the endpoint of the
+//! cluster: any cluster *of the same name*, in any account, accepts the token if it knows the principal, and its
+//! receiver can use it there for its 15 minutes. So it must be sent only to the intended cluster:
+//! [`super::cluster_identity`].
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -19,21 +20,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::Url;
 
-/// EKS takes a token for 15 minutes after the date it was signed with; this leaves room for clocks that differ and for long calls.
+/// EKS accepts a token for 15 minutes after its signing date; this leaves room for clock skew and long calls.
 pub const USABLE_FOR: Duration = Duration::from_secs(12 * 60);
 
-/// `X-Amz-Expires`: how long STS itself takes the URL after EKS first called it. EKS wants it short, and counts its 15 minutes apart.
+/// `X-Amz-Expires`: how long STS accepts the URL after EKS first called it. EKS requires a short time, and counts its
+/// 15 minutes separately.
 const PRESIGNED_FOR: Duration = Duration::from_secs(60);
 
 const PREFIX: &str = "k8s-aws-v1.";
 const CLUSTER_HEADER: &str = "x-k8s-aws-id";
 
-/// A bearer token. It cannot be printed by accident: [`Token::expose`] is the only way to its text.
+/// A bearer token. Only [`Token::expose`] returns its text, so it is not printed by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// The text for the `Authorization` header. Never for a log, an event or a status.
+    /// The text for the `Authorization` header. It must not appear in logs, events or status.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -64,13 +66,13 @@ pub enum TokenError {
 
 /// The STS endpoint that the cluster's webhook will call.
 ///
-/// EKS only calls STS's own hosts, and regional ones work without the global endpoint being reachable. An emulator's webhook calls the
-/// emulator, so there the URL names what `AWS_ENDPOINT_URL` names.
+/// EKS calls STS's own hosts only, and regional ones do not need the global endpoint. An emulator's webhook calls the
+/// emulator, so there the URL has the host of `AWS_ENDPOINT_URL`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StsEndpoint(Url);
 
 impl StsEndpoint {
-    /// The endpoint of a region, or `endpoint_override` where the AWS configuration gives one.
+    /// The endpoint of a region, or `endpoint_override` if the AWS configuration has one.
     pub fn of_region(region: &str, endpoint_override: Option<&str>) -> Result<Self, TokenError> {
         let text = match endpoint_override {
             Some(url) => url.to_owned(),
@@ -84,7 +86,7 @@ impl StsEndpoint {
     }
 }
 
-/// The DNS suffix of the partition a region is in, as AWS's `partitions.json` has it.
+/// The DNS suffix of a region's partition, from AWS's `partitions.json`.
 fn dns_suffix(region: &str) -> &'static str {
     let partition = |prefix: &str| region.starts_with(prefix);
     match region {
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_is_a_presigned_get_caller_identity_of_the_regional_endpoint() {
+    fn token_is_a_presigned_get_caller_identity_of_the_regional_endpoint() {
         let (_, url) = minted(Some("session/token+with=signs"), None);
         assert_eq!((url.scheme(), url.host_str(), url.path()), ("https", Some("sts.eu-west-1.amazonaws.com"), "/"));
         assert_eq!(parameter(&url, "Action").as_deref(), Some("GetCallerIdentity"));
@@ -174,7 +176,7 @@ mod tests {
 
     // Expected values: botocore 1.44.5, SigV4QueryAuth, for the same request, keys and time.
     #[test]
-    fn the_signature_is_the_one_botocore_makes() {
+    fn signature_matches_botocore() {
         let (_, url) = minted(None, None);
         assert_eq!(
             parameter(&url, "X-Amz-Signature").as_deref(),
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_for_another_cluster_has_another_signature() {
+    fn token_for_another_cluster_has_another_signature() {
         let credentials = Credentials::new("AKID", "secret", None, None, "test");
         let endpoint = StsEndpoint::of_region("eu-west-1", None).unwrap();
         let token = |cluster| mint(cluster, "eu-west-1", &endpoint, &credentials, SystemTime::UNIX_EPOCH).unwrap();
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_emulators_endpoint_is_what_its_webhook_will_call() {
+    fn endpoint_override_is_the_presigned_host() {
         let (_, url) = minted(None, Some("http://127.0.0.1:4566/ignored?x=1"));
         assert_eq!(
             (url.scheme(), url.host_str(), url.port(), url.path()),
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_print_itself() {
+    fn token_is_redacted_when_printed() {
         let (token, _) = minted(Some("session"), None);
         assert_eq!(format!("{token:?}"), "Token(** redacted **)");
     }

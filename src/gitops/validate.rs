@@ -1,7 +1,7 @@
-//! What a source may be: its URL, its path, its ref, and the keys of the Secrets that it names.
+//! Validates a source: its URL, path and ref, and the keys of the Secrets that it names.
 //!
-//! May not enter: clients. Pure: the caller reads the Secret. What passes is a [`SourceUrl`] or an
-//! [`OciUrl`], and only these can be given to the agent.
+//! May not enter: clients. Pure: the caller reads the Secret. A valid URL becomes a [`SourceUrl`] or an [`OciUrl`], the
+//! only types that the agent's input accepts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use url::Url;
 
-use super::address::{self, Refused};
+use super::address::{self, InvalidHost};
 
-/// What the operator was started with.
+/// The operator's flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourcePolicy {
-    /// `http://` and loopback hosts, for tests.
+    /// Allows `http://` and loopback hosts, for tests.
     pub allow_http: bool,
 }
 
@@ -26,7 +26,7 @@ pub enum Scheme {
     Ssh,
 }
 
-/// The URL of a repository that the agent may be pointed at.
+/// The validated URL of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceUrl {
     text: String,
@@ -48,7 +48,7 @@ impl fmt::Display for SourceUrl {
     }
 }
 
-/// The URL of an artifact that the agent may be pointed at, without a tag.
+/// The validated URL of an artifact, without a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OciUrl(String);
 
@@ -57,7 +57,7 @@ impl OciUrl {
         &self.0
     }
 
-    /// Whether it is in a private registry of ECR, whose login an identity in AWS gives.
+    /// Whether it is in a private ECR registry, to which an identity in AWS logs in.
     pub fn is_in_ecr(&self) -> bool {
         let host = self.0.trim_start_matches("oci://").split('/').next().unwrap_or_default();
         let amazons = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "on.aws", "api.aws"];
@@ -66,7 +66,7 @@ impl OciUrl {
     }
 }
 
-/// Why a source is refused. The messages never repeat a URL that could hold a password.
+/// Why a source is rejected. The messages never repeat a URL that could contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
     #[error("the Git URL is not a URL ({0}): write https://HOST/PATH or ssh://git@HOST/PATH")]
@@ -76,11 +76,11 @@ pub enum InvalidSource {
     #[error("the artifact's URL {0}: write oci://HOST/PATH")]
     Oci(&'static str),
     #[error(
-        "the Git URL is unencrypted http: use https (the operator takes http only with --allow-http-git, for tests)"
+        "the Git URL is unencrypted http: use https (the operator accepts http only with --allow-http-git, for tests)"
     )]
     Http,
     #[error("the URL's host {host:?} {why}")]
-    Host { host: String, why: Refused },
+    Host { host: String, why: InvalidHost },
     #[error("the Git URL holds a password or a user: put credentials into a Secret and name it in secretRef")]
     Credentials,
     #[error("the Git URL has a {0}, which no Git server needs: remove it")]
@@ -132,8 +132,8 @@ pub fn url(text: &str, policy: SourcePolicy) -> Result<SourceUrl, InvalidSource>
     Ok(SourceUrl { text: text.to_owned(), scheme })
 }
 
-/// Checks the host at the head of a URL without its scheme. It is judged as written: a parser has already made an address of whatever
-/// notation it was in.
+/// Checks the host of a URL without its scheme. Takes the text as written, because a URL parser already normalizes
+/// addresses.
 fn host(rest: &str, policy: SourcePolicy) -> Result<(), InvalidSource> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -146,17 +146,17 @@ fn host(rest: &str, policy: SourcePolicy) -> Result<(), InvalidSource> {
 
 /// Checks the URL of an artifact.
 pub fn oci_url(text: &str, policy: SourcePolicy) -> Result<OciUrl, InvalidSource> {
-    let refuse = |why| Err(InvalidSource::Oci(why));
-    let Some(rest) = text.strip_prefix("oci://") else { return refuse("does not begin with oci://") };
+    let reject = |why| Err(InvalidSource::Oci(why));
+    let Some(rest) = text.strip_prefix("oci://") else { return reject("does not begin with oci://") };
     if text.len() > 2048 || text.bytes().any(|b| b <= b' ' || b >= 0x7f || b"\\@?#%".contains(&b)) {
-        return refuse("is too long, or has a user, a digest, a query or characters that no artifact's name has");
+        return reject("is too long, or has a user, a digest, a query or characters that no artifact's name has");
     }
     let path = rest.split_once('/').map(|(_, path)| path).unwrap_or_default();
     if path.trim_matches('/').is_empty() {
-        return refuse("names no artifact");
+        return reject("names no artifact");
     }
     if path.contains(':') {
-        return refuse("has a tag, which goes to ref.tag");
+        return reject("has a tag, which belongs in ref.tag");
     }
     host(rest, policy)?;
     Ok(OciUrl(text.to_owned()))
@@ -164,11 +164,11 @@ pub fn oci_url(text: &str, policy: SourcePolicy) -> Result<OciUrl, InvalidSource
 
 /// Checks the path of the cluster's manifests, relative to the repository's root.
 pub fn path(path: &str) -> Result<(), InvalidSource> {
-    let refuse = |why| Err(InvalidSource::Field { field: "path", value: path.into(), why });
+    let reject = |why| Err(InvalidSource::Field { field: "path", value: path.into(), why });
     if path.len() > 1024 || path.chars().any(char::is_control) {
-        refuse("is too long or has control characters")
+        reject("is too long or has control characters")
     } else if path.split('/').any(|segment| segment == "..") {
-        refuse("leads out of the repository: write it from the repository's root, without ..")
+        reject("leads out of the repository: write it from the repository's root, without ..")
     } else {
         Ok(())
     }
@@ -176,27 +176,27 @@ pub fn path(path: &str) -> Result<(), InvalidSource> {
 
 /// Checks the text of a branch, tag, range, commit or ref name.
 pub fn reference(field: &'static str, value: &str) -> Result<(), InvalidSource> {
-    let refuse = |why| Err(InvalidSource::Field { field, value: value.into(), why });
+    let reject = |why| Err(InvalidSource::Field { field, value: value.into(), why });
     if value.is_empty() || value.len() > 256 || value.chars().any(char::is_control) || value.starts_with('-') {
-        return refuse("is empty, too long, has control characters or begins with a dash");
+        return reject("is empty, too long, has control characters or begins with a dash");
     }
     match field {
         "commit" if value.len() != 40 || !value.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            refuse("is not a full SHA-1: write all 40 digits")
+            reject("is not a full SHA-1: write all 40 digits")
         }
         "name" if !value.starts_with("refs/") => {
-            refuse("is not a full ref name: write refs/heads/..., refs/tags/... or refs/pull/...")
+            reject("is not a full ref name: write refs/heads/..., refs/tags/... or refs/pull/...")
         }
         "branch" | "tag" | "name"
             if value.contains("..") || value.contains([' ', '~', '^', ':', '?', '*', '[', '\\']) =>
         {
-            refuse("is not a name that Git allows")
+            reject("is not a name that Git allows")
         }
         _ => Ok(()),
     }
 }
 
-/// The Secret a source names: `None` when it names none, and `data: None` when it does not exist.
+/// The Secret that a source names: `None` if it names none, `data: None` if the Secret does not exist.
 #[derive(Clone, Copy)]
 pub struct NamedSecret<'a> {
     pub namespace: &'a str,
@@ -204,7 +204,7 @@ pub struct NamedSecret<'a> {
     pub data: Option<&'a BTreeMap<String, ByteString>>,
 }
 
-/// Checks that the Secret has the keys that the URL's scheme needs. Only keys are looked at, and only they appear in messages.
+/// Checks that the Secret has the keys that the URL's scheme needs. Messages contain keys, never values.
 pub fn secret(url: &SourceUrl, secret: Option<NamedSecret<'_>>) -> Result<(), InvalidSource> {
     let expected = if url.scheme == Scheme::Ssh { SSH_KEYS } else { HTTP_KEYS };
     let Some(NamedSecret { namespace, name, data }) = secret else {
@@ -220,7 +220,7 @@ pub fn secret(url: &SourceUrl, secret: Option<NamedSecret<'_>>) -> Result<(), In
     }
 }
 
-/// The keys still missing, for people; `None` when the Secret will do.
+/// The missing keys, for messages; `None` if the Secret is complete.
 fn missing(scheme: Scheme, has: impl Fn(&str) -> bool) -> Option<String> {
     let lacking = |keys: &[&str]| {
         let keys: Vec<_> = keys.iter().filter(|key| !has(key)).copied().collect();

@@ -1,4 +1,4 @@
-//! Which sources pass, and what people read of the others.
+//! Which sources are valid, and the messages for the others.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn https_and_ssh_repositories_pass() {
 }
 
 #[test]
-fn every_other_url_is_refused_with_what_to_do() {
+fn other_urls_are_rejected_with_advice() {
     let table: Vec<String> = [
         "",
         "fleet",
@@ -56,14 +56,14 @@ fn every_other_url_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn the_test_flag_allows_http_and_loopback_but_no_metadata() {
+fn test_flag_allows_http_and_loopback_but_no_metadata() {
     assert_eq!(url("http://127.0.0.1:9418/fleet.git", TESTS).map(|url| url.scheme()), Ok(Scheme::Http));
     assert!(url("http://169.254.169.254/latest", TESTS).is_err());
     assert!(url("file:///srv/fleet.git", TESTS).is_err());
 }
 
 #[test]
-fn paths_stay_in_the_repository() {
+fn paths_outside_the_repository_are_rejected() {
     for good in ["", "./", "clusters/demo", "./clusters/demo", "a..b"] {
         assert_eq!(path(good), Ok(()), "{good}");
     }
@@ -73,7 +73,7 @@ fn paths_stay_in_the_repository() {
 }
 
 #[test]
-fn refs_are_what_git_allows() {
+fn invalid_refs_are_rejected() {
     let commit = "76087da78cdcec69b25c1392f6c5948b0bd320f5";
     for (field, good) in [
         ("branch", "main"),
@@ -103,7 +103,7 @@ fn with_keys(text: &str, keys: Option<&[&str]>) -> String {
 }
 
 #[test]
-fn a_secret_without_the_schemes_keys_is_named_with_what_it_lacks() {
+fn secret_with_missing_keys_is_rejected_with_their_names() {
     let https = "https://github.com/acme/fleet";
     let ssh = "ssh://git@github.com/acme/fleet";
     let table: Vec<String> = [
@@ -129,13 +129,13 @@ fn a_secret_without_the_schemes_keys_is_named_with_what_it_lacks() {
 }
 
 #[test]
-fn ssh_without_a_secret_is_refused_and_https_is_not() {
+fn ssh_needs_a_secret_and_https_does_not() {
     assert_eq!(secret(&url("ssh://git@github.com/a", STRICT).unwrap(), None), Err(InvalidSource::SecretNotNamed));
     assert_eq!(secret(&url("https://github.com/a", STRICT).unwrap(), None), Ok(()));
 }
 
 #[test]
-fn an_artifact_is_named_by_host_and_path_only() {
+fn artifact_url_has_only_host_and_path() {
     let strict = SourcePolicy::default();
     for good in ["oci://ghcr.io/acme/fleet", "oci://registry.acme.internal:5000/fleet", "oci://10.0.0.7/a/b"] {
         assert_eq!(oci_url(good, strict).unwrap().as_str(), good);
@@ -151,15 +151,15 @@ fn an_artifact_is_named_by_host_and_path_only() {
         ("oci://2852039166/latest", "169.254.169.254"),
         ("oci://127.0.0.1:5000/fleet", "loopback"),
     ] {
-        let said = oci_url(bad, strict).unwrap_err().to_string();
-        assert!(said.contains(why), "{bad}: {said}");
-        assert!(!said.contains("word"), "{said}");
+        let result = oci_url(bad, strict).unwrap_err().to_string();
+        assert!(result.contains(why), "{bad}: {result}");
+        assert!(!result.contains("word"), "{result}");
     }
     assert!(oci_url("oci://127.0.0.1:5000/fleet", SourcePolicy { allow_http: true }).is_ok());
 }
 
 #[test]
-fn ecr_is_known_by_its_host() {
+fn ecr_is_recognized_by_host() {
     let is_in_ecr = |url: &str| oci_url(url, SourcePolicy::default()).unwrap().is_in_ecr();
     for host in [
         "123456789012.dkr.ecr.eu-west-1.amazonaws.com",

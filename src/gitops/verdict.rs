@@ -1,13 +1,13 @@
-//! What an agent's observation is condensed to: the GitOpsReady condition. Pure; the agents judge.
+//! The GitOpsReady condition, as an agent's observation determines it. Pure.
 
 use super::error::bounded;
 use crate::api::conditions::Reason;
 use crate::api::stable_text::stable;
 
-/// Conditions hold more, but a person reads one screen.
+/// Conditions may hold more, but a message should fit on one screen.
 const LONGEST: usize = 1024;
 
-/// What the GitOpsReady condition says.
+/// Status, reason and message of the GitOpsReady condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub ready: bool,
@@ -20,13 +20,13 @@ impl Verdict {
         Self { ready: false, reason, message: bounded(&stable(message.as_ref()), LONGEST) }
     }
 
-    /// The agent is on its way to the revision it saw.
+    /// The agent is still applying the revision it fetched.
     pub fn waiting(message: impl AsRef<str>) -> Self {
         Self::not_ready(Reason::WaitingForSync, message)
     }
 
-    /// The same, with a word for people at the end.
-    pub fn noting(mut self, note: Option<String>) -> Self {
+    /// The same, with a note at the end of the message.
+    pub fn with_note(mut self, note: Option<String>) -> Self {
         if let Some(note) = note {
             self.message = bounded(&format!("{}; {note}", self.message), LONGEST);
         }

@@ -1,9 +1,10 @@
-//! Watches that keep nothing: of each change only which object it was of, so that whoever needs to know can read it.
+//! Watches that store nothing: each change is reported as the namespace and name of the object, and the caller reads
+//! the object.
 //!
 //! May not enter: what is done about a change. I/O: reads of the API server that the client is for.
 //!
-//! Only metadata is asked for: what an object says may be long, and in a Secret is nobody's business here. Nothing is listed either, but
-//! for the version at which the watch begins.
+//! Watches request metadata only: object bodies may be large, and Secrets' are confidential. A list is read only for
+//! the resourceVersion at which the watch starts.
 
 use std::time::Duration;
 
@@ -16,25 +17,24 @@ use tokio::time::Instant;
 
 use super::answer;
 use super::error::{CallError, Unreachable};
-use super::kept::short;
+use super::kept::truncated;
 use super::object::collection;
 
-/// How long a server may keep one request open; Kubernetes' own clients do the same.
-const OPEN_FOR: Duration = Duration::from_secs(290);
-/// A connection on which nothing came for so long is dead: bookmarks come once a minute.
-pub const SILENT_FOR: Duration = Duration::from_secs(100);
-/// Bytes of one change. Of an object only metadata comes, and etcd takes 1.5 MiB of it.
-const MOST_OF_CHANGE: usize = 2 << 20;
-/// Bytes of one request: a server that tells more in so little time is not listened to for a while.
-const MOST: usize = 128 << 20;
-/// How long that is.
-const NOT_LISTENING: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(60) };
-/// A watch that ends sooner than this is opened again after as long.
-const SHORT: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(1) };
-/// So many in a row that told nothing are a failure.
-const MOST_SHORT: u32 = 3;
+/// How long a server may keep one request open; Kubernetes' own clients use the same.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(290);
+/// A connection without data for this long is dead: bookmarks arrive once a minute.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(100);
+/// Bytes of one event. It holds metadata only, of which etcd takes 1.5 MiB.
+const MAX_EVENT_BYTES: usize = 2 << 20;
+/// Bytes of one request. A server that sends more is not read for [`OVERSIZE_PAUSE`].
+const MAX_BYTES: usize = 128 << 20;
+const OVERSIZE_PAUSE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(60) };
+/// A request that ends sooner than this is opened again after as long.
+const MIN_DURATION: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(1) };
+/// This many short requests in a row, without an event, are a failure.
+const MAX_SHORT_REQUESTS: u32 = 3;
 
-/// A kind of object, everywhere or in one namespace.
+/// A kind of object, in all namespaces or in one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watched {
     pub api_version: &'static str,
@@ -42,28 +42,28 @@ pub struct Watched {
     pub namespace: Option<String>,
 }
 
-/// What a watch tells.
+/// What a watch reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent {
-    /// It begins, or begins anew: what happened before was not told.
-    Began,
-    /// An object came, changed or went.
+    /// It starts, or starts again: earlier changes were not reported.
+    Started,
+    /// An object was created, changed or deleted.
     Changed { namespace: String, name: String },
-    /// The server is there, and nothing changed.
+    /// The server answers, and nothing changed.
     Alive,
 }
 
-/// One watch, and how far it has come: it goes on there after an interruption.
+/// One watch and its resourceVersion, from which it resumes after an interruption.
 #[derive(Debug)]
 pub struct Watch {
     of: Watched,
     version: Option<String>,
 }
 
-/// A line of a watch: what happened, and to what; or in what it failed.
+/// A line of a watch: the event type, and the object or the error.
 #[derive(Deserialize)]
 struct Event {
-    #[serde(rename = "type", deserialize_with = "short")]
+    #[serde(rename = "type", deserialize_with = "truncated")]
     kind: String,
     object: Changed,
 }
@@ -74,27 +74,27 @@ struct Changed {
     metadata: Metadata,
     #[serde(default)]
     code: u16,
-    #[serde(default, deserialize_with = "short")]
+    #[serde(default, deserialize_with = "truncated")]
     message: String,
 }
 
 #[derive(Deserialize, Clone, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     namespace: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     resource_version: String,
 }
 
-/// Why a request came to its end.
-enum End {
-    /// The server, or something on the way, closed it: nothing is lost.
+/// Why a request ended.
+enum RequestEnd {
+    /// The server or a proxy closed it: no event is lost.
     Closed,
-    /// The server has forgotten the version to go on from.
-    Forgotten,
+    /// The server no longer keeps the resourceVersion to resume from.
+    Expired,
     Failed(CallError),
 }
 
@@ -103,47 +103,48 @@ impl Watch {
         Self { of, version: None }
     }
 
-    /// Tells of every change for as long as requests can be opened; returns why the last could not.
-    pub async fn follow(&mut self, client: &Client, mut heard: impl FnMut(WatchEvent)) -> CallError {
-        let mut short = 0;
+    /// Reports every change while requests can be opened; returns the error of the one that could not.
+    pub async fn follow(&mut self, client: &Client, mut on_event: impl FnMut(WatchEvent)) -> CallError {
+        let mut short_requests = 0;
         loop {
             let version = match self.version.clone() {
                 Some(version) => version,
-                None => match self.now(client).await {
+                None => match self.current_version(client).await {
                     Ok(version) => {
-                        heard(WatchEvent::Began);
+                        on_event(WatchEvent::Started);
                         self.version.insert(version).clone()
                     }
                     Err(error) => return error,
                 },
             };
             let opened = Instant::now();
-            let mut told = false;
-            let end = self.open(client, &version, |what| {
-                told = true;
-                heard(what);
+            let mut reported = false;
+            let end = self.open(client, &version, |event| {
+                reported = true;
+                on_event(event);
             });
             let why = match end.await {
-                End::Failed(error) => return error,
-                End::Forgotten => {
+                RequestEnd::Failed(error) => return error,
+                RequestEnd::Expired => {
                     self.version = None;
-                    "the server does not keep the version that the watch goes on from"
+                    "the server no longer keeps the resourceVersion to resume from"
                 }
-                End::Closed => "the server closes it",
+                RequestEnd::Closed => "the server closes the connection",
             };
-            short = if opened.elapsed() < SHORT && !told { short + 1 } else { 0 };
-            if short >= MOST_SHORT {
-                let message = format!("a watch of {} ends at once, {short} times in a row: {why}", self.of.kind);
+            short_requests = if opened.elapsed() < MIN_DURATION && !reported { short_requests + 1 } else { 0 };
+            if short_requests >= MAX_SHORT_REQUESTS {
+                let message =
+                    format!("the watch of {} ended at once {short_requests} times in a row: {why}", self.of.kind);
                 return CallError::Unreachable(Unreachable::WatchEnds(message));
             }
-            if opened.elapsed() < SHORT {
-                tokio::time::sleep(SHORT).await;
+            if opened.elapsed() < MIN_DURATION {
+                tokio::time::sleep(MIN_DURATION).await;
             }
         }
     }
 
-    /// The version of the collection as it is now.
-    async fn now(&self, client: &Client) -> Result<String, CallError> {
+    /// The current resourceVersion of the collection.
+    async fn current_version(&self, client: &Client) -> Result<String, CallError> {
         #[derive(Deserialize)]
         struct List {
             metadata: Metadata,
@@ -157,43 +158,45 @@ impl Watch {
         collection(self.of.api_version, self.of.kind, self.of.namespace.as_deref())
     }
 
-    async fn open(&mut self, client: &Client, version: &str, mut heard: impl FnMut(WatchEvent)) -> End {
-        let seconds = u32::try_from(OPEN_FOR.as_secs()).unwrap_or(u32::MAX);
+    async fn open(&mut self, client: &Client, version: &str, mut on_event: impl FnMut(WatchEvent)) -> RequestEnd {
+        let seconds = u32::try_from(REQUEST_TIMEOUT.as_secs()).unwrap_or(u32::MAX);
         let parameters = WatchParams::default().timeout(seconds);
         let request = match self.requests().watch_metadata(&parameters, version).map_err(kube::Error::BuildRequest) {
             Ok(request) => request,
-            Err(error) => return End::of(error.into()),
+            Err(error) => return RequestEnd::of(error.into()),
         };
-        let until = Instant::now() + OPEN_FOR + SILENT_FOR;
+        let until = Instant::now() + REQUEST_TIMEOUT + IDLE_TIMEOUT;
         let mut body = match tokio::time::timeout_at(until, answer::open(client, request)).await {
             Ok(Ok(response)) => response.into_body(),
-            Ok(Err(error)) => return End::of(error),
-            Err(_) => return End::Closed,
+            Ok(Err(error)) => return RequestEnd::of(error),
+            Err(_) => return RequestEnd::Closed,
         };
         let (mut line, mut bytes) = (Vec::new(), 0);
         loop {
-            // What was open is cut now and then; whether the server is there shows when it is opened again.
-            let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until, body.frame()).await else { return End::Closed };
+            // Connections are cut now and then; the next request shows whether the server answers.
+            let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until, body.frame()).await else {
+                return RequestEnd::Closed;
+            };
             let Some(data) = frame.data_ref() else { continue };
             bytes += data.len();
             for part in data.split_inclusive(|byte| *byte == b'\n') {
                 line.extend_from_slice(part);
-                if bytes > MOST || line.len() > MOST_OF_CHANGE {
-                    tokio::time::sleep(NOT_LISTENING).await;
-                    return End::Failed(CallError::TooLarge(format!(
-                        "a watch of {} tells more than is listened to",
+                if bytes > MAX_BYTES || line.len() > MAX_EVENT_BYTES {
+                    tokio::time::sleep(OVERSIZE_PAUSE).await;
+                    return RequestEnd::Failed(CallError::TooLarge(format!(
+                        "the watch of {} sends too much data",
                         self.of.kind
                     )));
                 }
                 if part.ends_with(b"\n") {
                     match serde_json::from_slice::<Event>(&line) {
                         Ok(event) => {
-                            if let Some(end) = self.take(event, &mut heard) {
+                            if let Some(end) = self.take(event, &mut on_event) {
                                 return end;
                             }
                         }
                         Err(_) if line.trim_ascii().is_empty() => {}
-                        Err(_) => return End::Closed,
+                        Err(_) => return RequestEnd::Closed,
                     }
                     line.clear();
                 }
@@ -201,32 +204,32 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, Event { kind, object }: Event, heard: &mut impl FnMut(WatchEvent)) -> Option<End> {
+    fn take(&mut self, Event { kind, object }: Event, on_event: &mut impl FnMut(WatchEvent)) -> Option<RequestEnd> {
         let Changed { metadata: Metadata { namespace, name, resource_version }, code, message } = object;
         match kind.as_str() {
             "ADDED" | "MODIFIED" | "DELETED" => {
                 self.version = Some(resource_version);
-                heard(WatchEvent::Changed { namespace, name });
+                on_event(WatchEvent::Changed { namespace, name });
                 None
             }
             "BOOKMARK" => {
                 self.version = Some(resource_version);
-                heard(WatchEvent::Alive);
+                on_event(WatchEvent::Alive);
                 None
             }
             "ERROR" => {
                 let status = Status { code, message, ..Status::default() };
-                Some(End::of(kube::Error::Api(Box::new(status)).into()))
+                Some(RequestEnd::of(kube::Error::Api(Box::new(status)).into()))
             }
-            _ => Some(End::Closed),
+            _ => Some(RequestEnd::Closed),
         }
     }
 }
 
-impl End {
+impl RequestEnd {
     fn of(error: CallError) -> Self {
         match error {
-            CallError::Expired => Self::Forgotten,
+            CallError::Expired => Self::Expired,
             other => Self::Failed(other),
         }
     }

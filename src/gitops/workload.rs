@@ -1,10 +1,11 @@
-//! Access to the API of workload clusters: one client a cluster, with a token of its own, dropped when idle.
+//! Access to the API of workload clusters: one client per cluster, with its own token, dropped when idle.
 //!
-//! May not enter: what is applied there. I/O: none by itself, the clients it makes do it.
+//! May not enter: what is applied there. I/O: only by the clients it creates.
 //!
-//! A client carries one token for its whole life and is made anew before that ends, so nothing refreshes in the background. It is also
-//! made anew when ARN, endpoint, CA or credentials change. No token is minted for an endpoint that EKS described as another cluster's. Clients that were not used for half a minute are dropped: a handshake costs a
-//! millisecond, while the connections of hundreds of clusters at rest would cost more memory than the rest of the operator.
+//! A client carries one token and is replaced before the token expires, so nothing refreshes in the background. It is
+//! also replaced when ARN, endpoint, CA or credentials change. No token is minted for an endpoint that EKS described as
+//! another cluster's. Clients that are unused for half a minute are dropped: a handshake costs a millisecond, while the
+//! connections of hundreds of idle clusters would take more memory than the rest of the operator.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,25 +32,25 @@ use super::token::{self, StsEndpoint};
 use super::watch::Watched;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// A read of several answers that takes longer is given up.
-const LONGEST_READ: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Timeout of a read that needs several requests.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_CLIENT: Duration = Duration::from_secs(30);
 const IDLE_MEMORY: Duration = Duration::from_secs(3600);
-/// How long a cluster that cannot be reached is left alone, doubling between these.
+/// Backoff for an unreachable cluster: first delay and maximum, doubling in between.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-/// Installs that run side by side: each holds a few parsed manifests in memory.
-const INSTALLS: usize = 8;
+/// Installs that run concurrently: each holds a few parsed manifests in memory.
+const MAX_INSTALLS: usize = 8;
 
-/// What it takes to reach a cluster's API: from DescribeCluster, and the credentials of the account's session.
+/// How to reach a cluster's API: from DescribeCluster, and the credentials of the account's session.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Name in EKS, which the token is bound to.
+    /// Name in EKS, to which the token is bound.
     pub cluster_name: String,
-    /// Account of the session whose credentials sign.
+    /// Account of the session whose credentials sign the token.
     pub account_id: String,
     pub region: String,
-    /// ARN by which EKS described endpoint and certificate authority.
+    /// ARN in the DescribeCluster response that contained endpoint and certificate authority.
     pub arn: String,
     pub endpoint: String,
     /// `certificateAuthority.data`: PEM in base64.
@@ -59,7 +60,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Differs when a client made from this would be another.
+    /// Hash of everything that a client depends on.
     pub(super) fn fingerprint(&self) -> u64 {
         let Self { cluster_name, account_id, region, arn, endpoint, certificate_authority, sts, credentials } = self;
         let mut hasher = DefaultHasher::new();
@@ -68,25 +69,25 @@ impl Access {
         hasher.finish()
     }
 
-    /// Until when a token minted at `now` is used: shorter when the credentials that sign it expire earlier.
+    /// When a token minted at `now` is replaced: earlier if the credentials that sign it expire first.
     pub(super) fn usable_until(&self, now: SystemTime) -> SystemTime {
         let expiry = self.credentials.expiry().map(|expiry| expiry - Duration::from_secs(60));
         let until = now + token::USABLE_FOR;
         expiry.map_or(until, |expiry| expiry.min(until))
     }
 
-    /// Whether it leads to the same API server.
+    /// Whether both reach the same API server.
     pub(super) fn is_same_cluster(&self, other: &Self) -> bool {
         let of = |access: &Self| (access.arn.clone(), access.endpoint.clone(), access.certificate_authority.clone());
         of(self) == of(other)
     }
 
-    /// A connection is given up when nothing comes on it for so long.
+    /// Creates a client. `read_timeout` is the longest time without data on a connection.
     pub(super) fn client(
         &self,
         proxy: Option<&Proxy>,
         now: SystemTime,
-        silent_for: Duration,
+        read_timeout: Duration,
     ) -> Result<Client, GitOpsError> {
         let invalid = |error: String| GitOpsError::Endpoint(error);
         cluster_identity::check(&self.arn, &self.account_id, &self.region, &self.cluster_name)?;
@@ -97,20 +98,20 @@ impl Access {
         config.proxy_url = through;
         config.root_cert = Some(certificates(&self.certificate_authority).map_err(invalid)?);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(silent_for);
-        config.write_timeout = Some(ANSWER_TIMEOUT);
+        config.read_timeout = Some(read_timeout);
+        config.write_timeout = Some(REQUEST_TIMEOUT);
         config.reset_reader_on_write = true;
-        // Retries wait inside the call; looking again is the controller's business.
+        // kube's retries would wait inside the call; the controller requeues instead.
         config.default_retry = false;
         config.auth_info.token = Some(token.expose().to_owned().into());
         Client::try_from(config).map_err(|error| invalid(error.to_string()))
     }
 }
 
-/// The endpoint as messages name it, with the proxy that is on the way.
+/// The endpoint for messages, with the proxy if one is used.
 fn route(endpoint: &str, proxy: Option<&Proxy>) -> String {
-    let on_the_way = proxy.filter(|proxy| endpoint.parse().is_ok_and(|url| proxy.to(&url).is_some()));
-    on_the_way.map_or_else(|| endpoint.to_owned(), |proxy| format!("{endpoint} (through the proxy {proxy})"))
+    let used_proxy = proxy.filter(|proxy| endpoint.parse().is_ok_and(|url| proxy.to(&url).is_some()));
+    used_proxy.map_or_else(|| endpoint.to_owned(), |proxy| format!("{endpoint} (through the proxy {proxy})"))
 }
 
 /// The DER certificates of a PEM bundle in base64.
@@ -133,7 +134,7 @@ fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-/// Where a cluster's API is, as EKS says.
+/// Where a cluster's API is, according to EKS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     pub arn: String,
@@ -142,7 +143,7 @@ pub struct Location {
     pub certificate_authority: String,
 }
 
-/// The workload clusters that were reached of late.
+/// The workload clusters that were used recently.
 #[derive(Clone)]
 pub struct Workloads {
     locations: Arc<Mutex<HashMap<String, Location>>>,
@@ -156,25 +157,25 @@ struct Entry {
     client: Option<(Client, SystemTime)>,
     used: Instant,
     memory: Arc<Mutex<Memory>>,
-    health: Arc<Mutex<Option<Down>>>,
+    health: Arc<Mutex<Option<Outage>>>,
 }
 
-/// Since when a cluster cannot be reached, and when it is tried again.
+/// Since when a cluster is unreachable, and when it is retried.
 #[derive(Clone)]
-struct Down {
+struct Outage {
     since: Timestamp,
     delay: Duration,
     next: Instant,
     cause: Unreachable,
 }
 
-/// One workload cluster, for one reconcile.
+/// One workload cluster, during one reconcile.
 pub struct Workload {
     pub client: Client,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) installs: Arc<Semaphore>,
     endpoint: String,
-    health: Arc<Mutex<Option<Down>>>,
+    health: Arc<Mutex<Option<Outage>>>,
 }
 
 impl Default for Workloads {
@@ -183,25 +184,26 @@ impl Default for Workloads {
     }
 }
 
-/// A panic elsewhere must not take the other clusters along: what these locks guard is valid at any time.
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Ignores poisoning: the guarded values are valid at any time, and a panic must not affect other clusters.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Workloads {
-    /// Clusters that are reached through `proxy`, but for its exceptions; without one directly.
+    /// Connects through `proxy` except for its exceptions, or directly without one.
     pub fn new(proxy: Option<Proxy>) -> Self {
         Self {
             locations: Arc::default(),
             entries: Arc::default(),
-            installs: Arc::new(Semaphore::new(INSTALLS)),
+            installs: Arc::new(Semaphore::new(MAX_INSTALLS)),
             proxy: proxy.map(Arc::new),
         }
     }
 
-    /// Access to the cluster of `key` (the EksCluster's UID). A cluster that could not be reached a moment ago is not tried again yet.
+    /// Opens the cluster of `key` (the EksCluster's UID). An unreachable cluster returns its last error until the
+    /// backoff has passed.
     pub fn open(&self, key: &str, access: &Access, now: SystemTime) -> Result<Workload, GitOpsError> {
-        let mut entries = locked(&self.entries);
+        let mut entries = lock(&self.entries);
         drop_idle(&mut entries, key);
         let fingerprint = access.fingerprint();
         let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
@@ -212,7 +214,7 @@ impl Workloads {
             health: Arc::default(),
         });
         if entry.fingerprint != fingerprint {
-            // Perhaps another cluster: nothing that was remembered holds.
+            // It may be another cluster: discard the memory.
             *entry = Entry {
                 fingerprint,
                 client: None,
@@ -222,15 +224,15 @@ impl Workloads {
             };
         }
         entry.used = Instant::now();
-        if let Some(down) = locked(&entry.health).as_ref()
-            && let Some(left) = down.next.checked_duration_since(Instant::now())
+        if let Some(outage) = lock(&entry.health).as_ref()
+            && let Some(left) = outage.next.checked_duration_since(Instant::now())
         {
-            return Err(down.error(&route(&access.endpoint, self.proxy.as_deref()), left));
+            return Err(outage.error(&route(&access.endpoint, self.proxy.as_deref()), left));
         }
         let client = match &entry.client {
             Some((client, until)) if now < *until => client.clone(),
             _ => {
-                let client = access.client(self.proxy.as_deref(), now, ANSWER_TIMEOUT)?;
+                let client = access.client(self.proxy.as_deref(), now, REQUEST_TIMEOUT)?;
                 entry.client = Some((client.clone(), access.usable_until(now)));
                 client
             }
@@ -244,17 +246,17 @@ impl Workloads {
         })
     }
 
-    /// Notes where the cluster of `key` is, for those who only read from it.
+    /// Stores the location of the cluster of `key`, for callers that only read from it.
     pub fn locate(&self, key: &str, location: Location) {
-        let mut locations = locked(&self.locations);
+        let mut locations = lock(&self.locations);
         if locations.get(key) != Some(&location) {
             locations.insert(key.to_owned(), location);
         }
     }
 
-    /// Where it is, once that was noted.
+    /// The stored location.
     pub fn location(&self, key: &str) -> Option<Location> {
-        locked(&self.locations).get(key).cloned()
+        lock(&self.locations).get(key).cloned()
     }
 
     /// Reads from one cluster.
@@ -266,41 +268,41 @@ impl Workloads {
         read: impl AsyncFnOnce(Client) -> Result<T, CallError>,
     ) -> Result<T, GitOpsError> {
         let workload = self.open(key, access, now)?;
-        let read = tokio::time::timeout(LONGEST_READ, read(workload.client.clone())).await;
+        let read = tokio::time::timeout(READ_TIMEOUT, read(workload.client.clone())).await;
         let read = read.unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout)));
-        let result = read.map_err(|error| workload.failed(error));
+        let result = read.map_err(|error| workload.record_failure(error));
         match &result {
-            Ok(_) => workload.reached(),
+            Ok(_) => workload.record_reachable(),
             Err(GitOpsError::Denied { .. }) => self.renew(key),
             Err(_) => {}
         }
         result
     }
 
-    /// Tells of changes to the objects of `kinds` in one cluster, and never ends; see [`super::follow`].
+    /// Reports changes to objects of `kinds` in one cluster, and never returns; see [`super::agent_watch::follow`].
     pub fn follow<T: Fn(WatchSignal) + Send + Sync + 'static>(
         &self,
         kinds: Vec<Watched>,
         access: Receiver<Access>,
-        told: T,
+        notify: T,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        follow(self.proxy.clone(), kinds, access, told)
+        follow(self.proxy.clone(), kinds, access, notify)
     }
 
-    /// Forgets a cluster that is gone.
+    /// Forgets a deleted cluster.
     pub fn forget(&self, key: &str) {
-        locked(&self.locations).remove(key);
-        locked(&self.entries).remove(key);
+        lock(&self.locations).remove(key);
+        lock(&self.entries).remove(key);
     }
 
-    /// Makes the next [`Self::open`] mint a new token: the last one was refused.
+    /// Makes the next [`Self::open`] mint a new token, after the last one was rejected.
     fn renew(&self, key: &str) {
-        if let Some(entry) = locked(&self.entries).get_mut(key) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
             entry.client = None;
         }
     }
 
-    /// Brings the agent of one cluster to what `input` says, and reads how it fares.
+    /// Reconciles the agent of one cluster with `input`, and reads its state.
     pub async fn reconcile(
         &self,
         key: &str,
@@ -326,7 +328,7 @@ fn drop_idle(entries: &mut HashMap<String, Entry>, key: &str) {
     }
 }
 
-impl Down {
+impl Outage {
     fn error(&self, endpoint: &str, requeue_after: Duration) -> GitOpsError {
         GitOpsError::Unreachable {
             endpoint: endpoint.to_owned(),
@@ -338,38 +340,38 @@ impl Down {
 }
 
 impl Workload {
-    /// Notes that the cluster answered.
-    pub(super) fn reached(&self) {
-        *locked(&self.health) = None;
+    /// Ends an outage: the cluster answered.
+    pub(super) fn record_reachable(&self) {
+        *lock(&self.health) = None;
     }
 
-    /// Turns a failed call into what it means for the whole cluster. Only failures that no single object is to blame for come here.
-    pub(super) fn failed(&self, error: CallError) -> GitOpsError {
+    /// Turns a failed call into the error for the whole cluster. Failures of single objects are handled by the caller.
+    pub(super) fn record_failure(&self, error: CallError) -> GitOpsError {
         let cause = match error {
             CallError::Unreachable(cause) => cause,
             CallError::Denied { message, unauthenticated } => {
                 let advice = if unauthenticated {
-                    "its access entry may not be there yet, or its role was changed"
+                    "its access entry may not exist yet, or its role was changed"
                 } else {
                     "it needs the access policy AmazonEKSClusterAdminPolicy in the cluster"
                 };
                 return GitOpsError::Denied { endpoint: self.endpoint.clone(), message, advice };
             }
-            CallError::NotFound => return self.unexpected("404 to what every one serves".into()),
-            CallError::Conflict => return self.unexpected("409 to a read".into()),
-            CallError::Expired => return self.unexpected("410 to a read without a version".into()),
+            CallError::NotFound => return self.unexpected("404 Not Found for an API that every server has".into()),
+            CallError::Conflict => return self.unexpected("409 Conflict for a read".into()),
+            CallError::Expired => return self.unexpected("410 Gone for a read without a resourceVersion".into()),
             CallError::Refused(message) => return self.unexpected(message),
             CallError::TooLarge(message) => {
                 return GitOpsError::OverBudget { endpoint: self.endpoint.clone(), message };
             }
         };
-        let mut health = locked(&self.health);
+        let mut health = lock(&self.health);
         let before = health.take();
-        let delay = before.as_ref().map_or(RETRY.0, |down| (down.delay * 2).min(RETRY.1));
-        let since = before.map_or_else(Timestamp::now, |down| down.since);
-        let down = Down { since, delay, next: Instant::now() + delay, cause };
-        let error = down.error(&self.endpoint, delay);
-        *health = Some(down);
+        let delay = before.as_ref().map_or(RETRY.0, |outage| (outage.delay * 2).min(RETRY.1));
+        let since = before.map_or_else(Timestamp::now, |outage| outage.since);
+        let outage = Outage { since, delay, next: Instant::now() + delay, cause };
+        let error = outage.error(&self.endpoint, delay);
+        *health = Some(outage);
         error
     }
 

@@ -1,8 +1,8 @@
-//! When a client is kept, made anew, and not tried.
+//! When a client is reused, replaced, or not tried.
 
 use super::*;
 
-// A self-signed P-256 certificate: only its form matters here.
+// A self-signed P-256 certificate: only its format matters here.
 const CA: &str = include_str!("testdata/ca.b64");
 
 fn access() -> Access {
@@ -11,7 +11,7 @@ fn access() -> Access {
         account_id: "111122223333".into(),
         arn: "arn:aws:eks:eu-west-1:111122223333:cluster/demo".into(),
         region: "eu-west-1".into(),
-        // Port 9 of loopback: nobody listens.
+        // Nothing listens on port 9 of loopback.
         endpoint: "https://127.0.0.1:9".into(),
         certificate_authority: CA.into(),
         sts: StsEndpoint::of_region("eu-west-1", None).unwrap(),
@@ -24,11 +24,11 @@ fn memory_of(workloads: &Workloads, access: &Access) -> Arc<Mutex<Memory>> {
 }
 
 fn valid_until(workloads: &Workloads) -> SystemTime {
-    locked(&workloads.entries)["uid"].client.as_ref().unwrap().1
+    lock(&workloads.entries)["uid"].client.as_ref().unwrap().1
 }
 
 #[tokio::test]
-async fn a_client_is_kept_until_its_token_is_12_minutes_old() {
+async fn client_is_reused_until_its_token_is_12_minutes_old() {
     let (workloads, access, start) = (Workloads::default(), access(), SystemTime::now());
     workloads.open("uid", &access, start).unwrap();
     let first = valid_until(&workloads);
@@ -39,7 +39,7 @@ async fn a_client_is_kept_until_its_token_is_12_minutes_old() {
 }
 
 #[tokio::test]
-async fn a_client_does_not_outlive_the_credentials_that_signed_its_token() {
+async fn client_is_replaced_before_its_credentials_expire() {
     let (workloads, mut access, start) = (Workloads::default(), access(), SystemTime::now());
     access.credentials = Credentials::new("AKID", "secret", None, Some(start + Duration::from_secs(300)), "test");
     workloads.open("uid", &access, start).unwrap();
@@ -47,9 +47,9 @@ async fn a_client_does_not_outlive_the_credentials_that_signed_its_token() {
 }
 
 #[tokio::test]
-async fn another_endpoint_or_ca_is_another_cluster() {
+async fn changed_endpoint_or_ca_is_another_cluster() {
     let (workloads, mut access) = (Workloads::default(), access());
-    // All are held on to: the place of one that is dropped may be the next one's.
+    // All are kept alive: a freed allocation could be reused, which would make the pointers equal.
     let first = memory_of(&workloads, &access);
     assert!(Arc::ptr_eq(&memory_of(&workloads, &access), &first));
     access.endpoint = "https://127.0.0.1:10".into();
@@ -61,38 +61,39 @@ async fn another_endpoint_or_ca_is_another_cluster() {
 }
 
 #[tokio::test]
-async fn no_token_is_minted_for_an_endpoint_of_another_accounts_cluster_of_the_same_name() {
+async fn no_token_is_minted_for_a_same_named_cluster_of_another_account() {
     let (workloads, mut access) = (Workloads::default(), access());
     let first = memory_of(&workloads, &access);
     access.arn = "arn:aws:eks:eu-west-1:999988887777:cluster/demo".into();
     let error = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
     assert!(matches!(&error, GitOpsError::OtherCluster(_)), "{error:?}");
-    assert!(error.endpoint_in_doubt(), "the cluster is described anew");
-    let kept = locked(&workloads.entries)["uid"].client.is_some();
-    assert!(!kept, "the client of before carries a token for what may be another cluster");
+    assert!(error.endpoint_may_have_changed(), "the cluster is described again");
+    let kept = lock(&workloads.entries)["uid"].client.is_some();
+    assert!(!kept, "the previous client carries a token for what may be another cluster");
     access.account_id = "999988887777".into();
     assert!(!Arc::ptr_eq(&memory_of(&workloads, &access), &first));
 }
 
 #[tokio::test]
-async fn a_cluster_that_cannot_be_reached_is_left_alone_for_a_while() {
+async fn unreachable_cluster_is_not_tried_during_backoff() {
     let (workloads, access) = (Workloads::default(), access());
     let workload = workloads.open("uid", &access, SystemTime::now()).unwrap();
     let error = workload.client.apiserver_version().await.unwrap_err();
-    let error = workload.failed(error.into());
+    let error = workload.record_failure(error.into());
     assert!(matches!(&error, GitOpsError::Unreachable { cause: Unreachable::Connect(_), .. }), "{error:?}");
-    assert!(error.endpoint_in_doubt());
+    assert!(error.endpoint_may_have_changed());
     let again = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
     assert_eq!(again.reason(), crate::api::conditions::Reason::AgentUnreachable);
     assert!(again.requeue_after() <= RETRY.0);
-    workload.reached();
+    workload.record_reachable();
     assert!(workloads.open("uid", &access, SystemTime::now()).is_ok());
 }
 
 #[tokio::test]
-async fn the_delay_doubles_up_to_a_minute_and_the_outage_keeps_its_beginning() {
+async fn delay_doubles_up_to_a_minute_and_the_outage_keeps_its_start() {
     let workload = Workloads::default().open("uid", &access(), SystemTime::now()).unwrap();
-    let failures: Vec<_> = (0..6).map(|_| workload.failed(CallError::Unreachable(Unreachable::Timeout))).collect();
+    let failures: Vec<_> =
+        (0..6).map(|_| workload.record_failure(CallError::Unreachable(Unreachable::Timeout))).collect();
     let seconds: Vec<_> = failures.iter().map(|error| error.requeue_after().as_secs()).collect();
     assert_eq!(seconds, [2, 4, 8, 16, 32, 60]);
     let since = |error: &GitOpsError| match error {
@@ -103,7 +104,7 @@ async fn the_delay_doubles_up_to_a_minute_and_the_outage_keeps_its_beginning() {
 }
 
 #[test]
-fn a_ca_that_is_none_says_so() {
+fn invalid_certificate_authority_is_an_error() {
     assert_eq!(certificates(CA).map(|found| found.len()), Ok(1));
     assert!(certificates("%").unwrap_err().contains("not base64"));
     assert!(certificates(&STANDARD.encode("hello")).unwrap_err().contains("no certificate"));

@@ -28,13 +28,13 @@ INVALID = [
     invalid("allowedLaunchTemplateIds", ["web"], "id of a launch template"),
     invalid("rolePath", "keelson", "begins and ends with /"),
     invalid("enforcedTags", {"keelson.dev/cluster": "team/x"}, "choose another key"),
-    invalid("enforcedTags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
+    invalid("enforcedTags", {"Team": "a", "team": "b"}, "differ only in case"),
     invalid("tags", {"keelson.dev/owner": "me"}, "choose another key"),
-    invalid("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
+    invalid("tags", {"Team": "a", "team": "b"}, "differ only in case"),
 ]
 
 IMMUTABLE = [
-    edit("accountId", "123456789012", "210987654321", "make another AwsAccount"),
+    edit("accountId", "123456789012", "210987654321", "create another AwsAccount"),
 ]
 
 CHANGEABLE = [

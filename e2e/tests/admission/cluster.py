@@ -18,7 +18,7 @@ ROLE = "arn:aws:iam::123456789012:role/"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 EXISTING = {"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}
-NEW_CLUSTER = "make a new EksCluster"
+NEW_CLUSTER = "create a new EksCluster"
 
 
 def existing(**fields: object) -> dict:
@@ -70,7 +70,7 @@ INVALID = [
     invalid("tags", {"keelson.dev/owner": "someone"}, "choose another key"),
     invalid("tags", {"kubernetes.io/cluster/demo": "owned"}, "choose another key"),
     invalid("tags", {"k" * 129: "x"}, "1 to 128"),
-    invalid("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
+    invalid("tags", {"Team": "a", "team": "b"}, "differ only in case"),
     invalid("tags", {"a\nb": "x"}, "each key must be"),
     invalid("tags", {"team": "a\nb"}, "each value must be"),
     invalid("tags", {f"k{n}": "" for n in range(41)}, "Too many"),
@@ -82,7 +82,7 @@ INVALID = [
     invalid("network.vpc.cidr", "10.0.0.0", "network from /16 to /24"),
     invalid("network.vpc.cidr", "10.0.0.0/28", "network from /16 to /24"),
     invalid("network.vpc.cidr", "10.0.0.0/8", "network from /16 to /24"),
-    invalid("network.vpc.cidr", "10.0.5.0/16", "no bits set behind the prefix"),
+    invalid("network.vpc.cidr", "10.0.5.0/16", "no host bits set"),
     invalid("network.vpc.cidr", "fd00::/16", "IPv4"),
     invalid("network.vpc.cidr", "169.254.0.0/16", "network from /16 to /24"),
     invalid("network.vpc.zoneCount", 1, "at least two availability zones"),
@@ -98,7 +98,7 @@ INVALID = [
     ),
     invalid("network.vpc.nat", "Double", 'supported values: "Single", "PerZone", "None"'),
     Rejected(at("network.vpc.publicSubnets", False), "spec.network.vpc.nat", "publicSubnets: true"),
-    invalid("network.vpc.endpoints", ["com/s3"], "as AWS writes them"),
+    invalid("network.vpc.endpoints", ["com/s3"], "valid AWS name"),
     invalid("network.vpc.endpoints", ["s3", "s3"], "Duplicate value"),
     existing_invalid("", "exactly one of subnetIds, subnetSelector"),
     existing_invalid(
@@ -124,7 +124,7 @@ INVALID = [
     ),
     invalid("kubernetesNetwork.serviceCidr", "8.8.0.0/16", "172.16.0.0/12"),
     invalid("kubernetesNetwork.serviceCidr", "172.20.0.0/25", "/12 to /24"),
-    invalid("kubernetesNetwork.serviceCidr", "172.20.0.1/16", "no bits set behind the prefix"),
+    invalid("kubernetesNetwork.serviceCidr", "172.20.0.1/16", "no host bits set"),
     invalid("kubernetesNetwork.serviceCidr", "10.0.128.0/20", "overlap"),
     invalid("kubernetesNetwork.serviceCidr", "10.0.0.0/12", "overlap"),
     Rejected(
@@ -135,17 +135,17 @@ INVALID = [
     # Control plane
     invalid("endpointAccess", {"public": False, "private": False}, "at least one of public, private"),
     invalid("endpointAccess", {"publicCidrs": []}, "at least one range"),
-    invalid("endpointAccess.publicCidrs", ["203.0.113.7/24"], "no bits set behind the prefix"),
+    invalid("endpointAccess.publicCidrs", ["203.0.113.7/24"], "no host bits set"),
     invalid("endpointAccess.publicCidrs", ["203.0.113.7"], "203.0.113.7/32"),
     invalid("endpointAccess.publicCidrs", ["203.0.113.0/24"] * 2, "each entry may be listed once only"),
     invalid("endpointAccess.publicCidrs", [f"203.0.113.{n}/32" for n in range(41)], "Too many"),
-    invalid("logging", ["a b"], "as AWS writes them"),
+    invalid("logging", ["a b"], "valid AWS name"),
     invalid("secretsEncryption.kmsKeyArn", "alias/my-key", "not of an alias"),
     invalid("secretsEncryption.kmsKeyArn", KEY.replace("west", "north"), "in the cluster's region"),
     invalid("roleArn", "arn:aws:iam::123456789012:user/me", "ARN of an IAM role"),
     invalid("supportType", "Forever", 'supported values: "Standard", "Extended"'),
-    invalid("controlPlaneScaling.tier", "$(id)", "as AWS writes them"),
-    invalid("autoMode.nodePools", ["a/b"], "as AWS writes them"),
+    invalid("controlPlaneScaling.tier", "$(id)", "valid AWS name"),
+    invalid("autoMode.nodePools", ["a/b"], "valid AWS name"),
     # Access
     Rejected(
         entry(principalArn="arn:aws:sts::123456789012:assumed-role/a/b"),
@@ -196,7 +196,7 @@ INVALID = [
         "spec.addons",
         "each name may be listed once only",
     ),
-    Rejected(addon(version="1 2"), "spec.addons[0].version", "as AWS writes them"),
+    Rejected(addon(version="1 2"), "spec.addons[0].version", "valid AWS name"),
     Rejected(addon(conflicts="Ignore"), "spec.addons[0].conflicts", "supported values"),
     Rejected(addon(configuration="{}"), "spec.addons[0].configuration", "must be of type object"),
     Rejected(

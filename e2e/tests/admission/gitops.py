@@ -42,7 +42,7 @@ KEYS = {"secretRef": {"name": "public-keys"}}
 ANYBODY = [{"issuer": ".*", "subject": ".*"}]
 ADDRESS = "link-local or metadata address"
 SHAPE = "must be https://<host>/<path> or ssh://<user>@<host>/<path>"
-PASSWORD = "must hold no password or token"
+PASSWORD = "must not contain a password or token"
 ARGOCD = {
     "source": {"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}},
     "path": "clusters/demo",
@@ -127,7 +127,7 @@ INVALID = [
     ref("must be the name of a branch or tag", ".branch", branch="--upload-pack=id"),
     ref("must be the name of a branch or tag", ".branch", branch="a..b"),
     ref("must be the name of a branch or tag", ".tag", tag="a b"),
-    ref("whole SHA", ".commit", commit="abc1234"),
+    ref("full SHA", ".commit", commit="abc1234"),
     ref("such as refs/heads/main", ".name", name="main"),
     ref("range of semantic versions", ".semver", semver="`id`"),
     oci("must be oci://<host>/<path>", ".url", url="https://ghcr.io/acme/fleet"),
@@ -137,19 +137,19 @@ INVALID = [
     oci("must be a tag", ".ref.tag", ref={"tag": "a b"}),
     oci("sha256: and 64", ".ref.digest", ref={"digest": "sha256:12"}),
     oci("takes the place of the provider's login", ".secretRef", provider="aws", **KEYS),
-    oci("whose signatures count", ".verify", verify={}),
-    oci("whose signatures count", ".verify", verify={**KEYS, "matchOIDCIdentity": ANYBODY}),
-    oci("whose signatures count", ".verify", verify={"matchOIDCIdentity": []}),
+    oci("name the trusted signers", ".verify", verify={}),
+    oci("name the trusted signers", ".verify", verify={**KEYS, "matchOIDCIdentity": ANYBODY}),
+    oci("name the trusted signers", ".verify", verify={"matchOIDCIdentity": []}),
     oci(
-        "whose signatures count",
+        "name the trusted signers",
         ".verify",
         verify={"provider": "notation", "matchOIDCIdentity": ANYBODY},
     ),
     oci("must be cosign or notation", ".verify.provider", verify={"provider": "gpg", **KEYS}),
     flux("source.git.verify", {"mode": "HEAD"}, "Required value"),
     flux("source.git.verify", {"mode": "None", **KEYS}, "Unsupported value"),
-    flux("source.git.verify", {"mode": "Tag", **KEYS}, "only a tag that is followed"),
-    flux("source.git.verify", {"mode": "TagAndHEAD", **KEYS}, "only a tag that is followed"),
+    flux("source.git.verify", {"mode": "Tag", **KEYS}, "this mode verifies a tag"),
+    flux("source.git.verify", {"mode": "TagAndHEAD", **KEYS}, "this mode verifies a tag"),
     Rejected(at("gitops.argocd", ARGOCD), "spec.gitops", "at most one of flux, argocd may be set"),
 ]
 

@@ -5,7 +5,7 @@ from . import Accepted, Rejected, at, change, edit, version_accepted, version_re
 BASE = {"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 4}}
 
 ROLE = "arn:aws:iam::123456789012:role/"
-NEW_NODE_GROUP = "make a new NodeGroup"
+NEW_NODE_GROUP = "create a new NodeGroup"
 # Status of an existing node group.
 EXISTS = {"arn": "arn:aws:eks:eu-west-1:123456789012:nodegroup/demo/demo/1"}
 
@@ -19,11 +19,11 @@ INVALID = [
     Rejected({"scaling": None}, "spec.scaling", "Required value"),
     invalid("clusterRef", {"name": "other/demo"}, "name of a Kubernetes object"),
     invalid("nodeGroupName", "a" * 64, "Too long"),
-    invalid("nodeGroupName", "no spaces", "as EKS allows them"),
+    invalid("nodeGroupName", "no spaces", "valid EKS name"),
     Rejected({}, "NodeGroup", "set spec.nodeGroupName", name="demo.default"),
     Rejected({}, "NodeGroup", "set spec.nodeGroupName", name="d" * 64),
     invalid("version", "1.34.1", "major and minor only"),
-    invalid("releaseVersion", "new est", "as AWS writes them"),
+    invalid("releaseVersion", "new est", "valid AWS name"),
     invalid("amiType", "", "at least 1 chars"),
     invalid("instanceTypes", [], "at least 1 items"),
     invalid("instanceTypes", ["large"], "such as m7i.large"),
@@ -68,8 +68,8 @@ IMMUTABLE = [
     edit("nodeGroupName", "one", "two", NEW_NODE_GROUP),
     edit("nodeGroupName", None, "two", NEW_NODE_GROUP),
     edit("nodeGroupName", "one", None, NEW_NODE_GROUP),
-    version_rejected("1.34", "1.34", "1.33", "make a new NodeGroup of the lower version"),
-    version_rejected("1.34", None, "1.33", "make a new NodeGroup of the lower version"),
+    version_rejected("1.34", "1.34", "1.33", "create a new NodeGroup of the lower version"),
+    version_rejected("1.34", None, "1.33", "create a new NodeGroup of the lower version"),
     edit("amiType", "AL2023_x86_64_STANDARD", "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
     edit("amiType", None, "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
     edit("amiType", "BOTTLEROCKET_x86_64", None, NEW_NODE_GROUP),
@@ -91,7 +91,7 @@ IMMUTABLE = [
     Rejected(
         {"scaling": {"desired": None}},
         "spec.scaling.desired",
-        "would take away all nodes above min",
+        "would remove all nodes above min",
         {"scaling": {"desired": 3, "desiredPolicy": "Enforce"}},
     ),
     *(
@@ -108,9 +108,9 @@ IMMUTABLE = [
     Rejected(
         {"scaling": {"desired": 3}}, "spec.scaling.desired", "an autoscaler owns the size of a node group that exists", {}, status=EXISTS
     ),
-    edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor exchanged"),
-    edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor exchanged"),
-    edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor exchanged"),
+    edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor replaced"),
+    edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor replaced"),
+    edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor replaced"),
 ]
 
 CHANGEABLE = [

@@ -14,8 +14,8 @@ INVALID = [
 ]
 
 IMMUTABLE = [
-    Rejected({"hash": "0" * 16}, "spec", "make another PlanApproval", {"hash": HASH}),
-    Rejected({"clusterRef": {"name": "other"}}, "spec", "make another PlanApproval", {"hash": HASH}),
+    Rejected({"hash": "0" * 16}, "spec", "create another PlanApproval", {"hash": HASH}),
+    Rejected({"clusterRef": {"name": "other"}}, "spec", "create another PlanApproval", {"hash": HASH}),
 ]
 
 CHANGEABLE = [

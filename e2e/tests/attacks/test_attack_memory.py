@@ -96,8 +96,8 @@ def test_hostile_workload_cluster_does_not_fill_the_memory(on, hostile):
     }
     item = mallory.object("EksCluster", "attacked", spec)
     messages = {
-        "large": "HelmRelease: they take more than 128 MiB",
-        "endless": "HelmRelease: one answer takes more than 4096 KiB",
+        "large": "HelmRelease: the list is larger than 128 MiB",
+        "endless": "HelmRelease: a response is larger than 4096 KiB",
         "crumbs": "",
         "bomb": "compressed (gzip)",
         "redirect": "a redirect is not followed",

@@ -53,7 +53,7 @@ impl Reconcile<'_> {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let deletion = previous.deletion.clone().unwrap_or_default();
-        let goal = match deletion.agreed(spec.deletion_policy) {
+        let goal = match deletion.effective_policy(spec.deletion_policy) {
             DeletionPolicy::Delete => Goal::Deleted,
             DeletionPolicy::Retain => Goal::Retained,
         };

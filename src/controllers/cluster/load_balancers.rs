@@ -21,7 +21,7 @@ use crate::controllers::events::EventMessage;
 use crate::controllers::report::Next;
 use crate::controllers::waits::Wait;
 use crate::gitops::GitOpsError;
-use crate::gitops::load_balancers::{self, Left};
+use crate::gitops::load_balancers::{self, Remaining};
 use crate::gitops::workload::{Access, Location};
 use crate::resources::cloud::Cloud;
 use crate::resources::control_plane;
@@ -38,7 +38,7 @@ struct State {
     /// When the last pass ended.
     last_pass: Option<Timestamp>,
     /// Its result.
-    result: Option<Result<Left, String>>,
+    result: Option<Result<Remaining, String>>,
     done: bool,
 }
 
@@ -173,7 +173,7 @@ impl LoadBalancerCleanup {
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
             let workloads = running.ctx.workloads.clone();
-            let pass = async |client| load_balancers::clear(&client).await;
+            let pass = async |client| load_balancers::delete_exposed(&client).await;
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
             locked(&running.cleanup.0).record_result(result, Timestamp::now());
@@ -184,7 +184,7 @@ impl LoadBalancerCleanup {
 }
 
 impl State {
-    fn record_result(&mut self, result: Result<Left, String>, now: Timestamp) {
+    fn record_result(&mut self, result: Result<Remaining, String>, now: Timestamp) {
         self.result = Some(result);
         self.last_pass = Some(now);
     }

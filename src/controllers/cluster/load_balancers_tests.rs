@@ -31,7 +31,7 @@ fn deletion_continues_once_a_pass_finds_no_load_balancer() {
     let mut state = State::default();
     let first = decision_at(&state, true, TIMEOUT, at(0));
     assert!(waits(&first).is_some_and(|(pass, _)| pass), "{first:?}");
-    state.record_result(Ok(Left::default()), at(1));
+    state.record_result(Ok(Remaining::default()), at(1));
     assert_eq!(decision_at(&state, true, TIMEOUT, at(1)), Decision::GoOn);
 }
 

@@ -184,7 +184,7 @@ impl Reconcile<'_> {
     /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
         let deletion = previous.deletion.clone().unwrap_or_default();
-        deletion.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
+        deletion.effective_policy(self.group.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
     /// The status of a deletion that starts.

@@ -15,7 +15,7 @@ use crate::controllers::cluster::agent;
 use crate::controllers::cluster::facts::Facts;
 use crate::controllers::context::{Context, locked};
 use crate::engine::Memory;
-use crate::gitops::budgets::{self, Guarded};
+use crate::gitops::budgets::{self, BlockedPod};
 use crate::gitops::nodes::{self, Count};
 use crate::gitops::workload::Access;
 use crate::gitops::{GitOpsError, Workloads};
@@ -36,7 +36,7 @@ pub struct NodesObservation {
     /// `None`: unknown.
     pub count: Option<Count>,
     /// Pods that cannot be evicted, when an update failed because of them.
-    pub guarded: Vec<Guarded>,
+    pub guarded: Vec<BlockedPod>,
 }
 
 /// What the reads are for.
@@ -192,7 +192,7 @@ async fn read(
             let count = Some(nodes::nodes_of(&client, name).await?);
             let guarded = if interest.evictions {
                 let draining = nodes::draining(&client, name).await?;
-                budgets::guarded(&client, &draining).await?
+                budgets::blocked_pods(&client, &draining).await?
             } else {
                 Vec::new()
             };
@@ -230,7 +230,7 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
 }
 
 /// Pods that block an update, for the user: five of them by name.
-pub fn describe_guarded(guarded: &[Guarded]) -> String {
+pub fn describe_guarded(guarded: &[BlockedPod]) -> String {
     const NAMED: usize = 5;
     let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
     let more = guarded.len().saturating_sub(NAMED);

@@ -12,7 +12,7 @@ use crate::engine::memory::Applied;
 use crate::engine::{
     Action, Block, Change, FailedOperation, Failure, Item, Observation, Operation, Presence, Step, Verdict, WaitingOn,
 };
-use crate::gitops::budgets::Guarded;
+use crate::gitops::budgets::BlockedPod;
 use crate::gitops::nodes::{Count, Kubelets};
 use crate::resources::node_group as resource;
 
@@ -127,7 +127,7 @@ fn conditions_of_a_running_node_group() {
         base.observed.failed_operation =
             Some(FailedOperation { id: "u-1".into(), kind: "VersionUpdate".into(), failure: failure.clone() });
         base.nodes.guarded =
-            vec![Guarded { pod: "shop/db-0".into(), node: "n1".into(), budget: "shop/db".into(), never: true }];
+            vec![BlockedPod { pod: "shop/db-0".into(), node: "n1".into(), budget: "shop/db".into(), never: true }];
         let waits = Verdict::Pending(step, vec![WaitingOn::Retry(failed)]);
         (Case { verdict: waits, ..base }, Verdict::Blocked(Block::Failed(Class::EvictionBlocked, failure.message)))
     };

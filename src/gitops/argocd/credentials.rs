@@ -1,8 +1,8 @@
-//! Credentials: the keys of the Secrets that `secretRef` and `proxySecretRef` name, which are the same for every agent, in the
-//! words of Argo CD's repository Secret.
+//! Credentials: converts the keys of the Secrets that `secretRef` and `proxySecretRef` name, which are the same for
+//! both agents, into those of Argo CD's repository Secret.
 //!
-//! May not enter: clients. Pure. What Argo CD cannot use is refused by its key: it would be ignored, and the repository refuse
-//! for a reason that nobody sees.
+//! May not enter: clients. Pure. A key that Argo CD cannot use is rejected by name: Argo CD would ignore it, and the
+//! repository would deny access for no visible reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,18 +16,18 @@ use url::Url;
 use crate::gitops::input::SecretData;
 use crate::gitops::validate::{OciUrl, Scheme, SourceUrl};
 
-/// How a repository is logged in to.
+/// Credentials of a repository.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// Of the repository Secret, beside its address.
+    /// Entries of the repository Secret, besides its address.
     pub keys: BTreeMap<&'static str, ByteString>,
     /// Lines of an OpenSSH known_hosts file.
     pub known_hosts: Option<String>,
-    /// The repository's host, and certificates that vouch for it, in PEM.
+    /// The repository's host, and its certificate authorities in PEM.
     pub authority: Option<(String, String)>,
 }
 
-/// Prints its keys only.
+/// Prints the keys only.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { keys, known_hosts, authority } = self;
@@ -39,7 +39,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A key of a Secret that Argo CD has no use for.
+/// A key of a Secret that Argo CD cannot use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} {why}")]
 pub struct Unusable {
@@ -51,25 +51,25 @@ fn unusable(key: &str, why: &'static str) -> Unusable {
     Unusable { key: key.to_owned(), why }
 }
 
-/// Of a Git repository. That the keys which the scheme needs are there is checked by [`crate::gitops::validate::secret`].
+/// For a Git repository. [`crate::gitops::validate::secret`] checks that the Secret has the keys that the scheme needs.
 pub fn of_git(url: &SourceUrl, secret: &SecretData) -> Result<Credentials, Unusable> {
     if url.scheme() == Scheme::Ssh { of_ssh(secret) } else { of_http(url, secret) }
 }
 
 fn of_ssh(secret: &SecretData) -> Result<Credentials, Unusable> {
     if has(secret, "password") {
-        let why = "is a passphrase, and Argo CD takes no key that has one: give it a key of its own without";
+        let why = "is a passphrase, and Argo CD supports no key with a passphrase: use another key without one";
         return Err(unusable("password", why));
     }
     let mut found = Credentials { known_hosts: text(secret, "known_hosts")?, ..Credentials::default() };
-    found.take(secret, "identity", "sshPrivateKey");
+    found.copy(secret, "identity", "sshPrivateKey");
     Ok(found)
 }
 
 fn of_http(url: &SourceUrl, secret: &SecretData) -> Result<Credentials, Unusable> {
     let mut found = Credentials::default();
     for key in ["username", "password", "bearerToken"] {
-        found.take(secret, key, key);
+        found.copy(secret, key, key);
     }
     if has(secret, "githubAppID") {
         github_app(secret, &mut found)?;
@@ -78,14 +78,14 @@ fn of_http(url: &SourceUrl, secret: &SecretData) -> Result<Credentials, Unusable
     if certificate.iter().any(|(key, _)| has(secret, key)) {
         if found.keys.is_empty() {
             let why =
-                "is shown by Argo CD only together with username and password, bearerToken or a GitHub App: add one";
+                "is used by Argo CD only together with username and password, bearerToken or a GitHub App: add one";
             return Err(unusable("tls.crt", why));
         }
         for (key, name) in certificate {
-            found.take(secret, key, name);
+            found.copy(secret, key, name);
         }
     }
-    // The second is what Flux called it before.
+    // The second is Flux's former name.
     for key in ["ca.crt", "caFile"] {
         if let (None, Some(pem)) = (&found.authority, text(secret, key)?) {
             found.authority = Some((host_of(url.as_str(), key)?, pem));
@@ -94,10 +94,10 @@ fn of_http(url: &SourceUrl, secret: &SecretData) -> Result<Credentials, Unusable
     Ok(found)
 }
 
-/// Certificates for an OCI registry, beside its login.
+/// Adds the certificates of an OCI registry to its login.
 pub fn add_certificates(url: &OciUrl, secret: &SecretData, found: &mut Credentials) -> Result<(), Unusable> {
-    found.take(secret, "tls.crt", "tlsClientCertData");
-    found.take(secret, "tls.key", "tlsClientCertKey");
+    found.copy(secret, "tls.crt", "tlsClientCertData");
+    found.copy(secret, "tls.key", "tlsClientCertKey");
     if let Some(pem) = text(secret, "ca.crt")? {
         found.authority = Some((host_of(url.as_str(), "ca.crt")?, pem));
     }
@@ -110,52 +110,55 @@ fn github_app(secret: &SecretData, found: &mut Credentials) -> Result<(), Unusab
         return Err(unusable("githubAppInstallationID", why));
     }
     for key in ["githubAppID", "githubAppInstallationID"] {
-        // Argo CD drops a repository whose Secret it cannot read.
+        // Argo CD ignores a repository whose Secret it cannot parse.
         if text(secret, key)?.is_none_or(|id| id.trim().parse::<i64>().is_err()) {
             return Err(unusable(key, "is not a number"));
         }
-        found.take_trimmed(secret, key);
+        found.copy_trimmed(secret, key);
     }
-    found.take(secret, "githubAppPrivateKey", "githubAppPrivateKey");
-    found.take(secret, "githubAppBaseURL", "githubAppEnterpriseBaseUrl");
+    found.copy(secret, "githubAppPrivateKey", "githubAppPrivateKey");
+    found.copy(secret, "githubAppBaseURL", "githubAppEnterpriseBaseUrl");
     Ok(())
 }
 
-/// The host under which Argo CD looks for certificates.
+/// The host name by which Argo CD looks up certificates.
 fn host_of(url: &str, key: &str) -> Result<String, Unusable> {
     let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     if host.is_empty() || host.starts_with('[') {
-        return Err(unusable(key, "is kept by host name in Argo CD, which an IPv6 address cannot be: name the host"));
+        return Err(unusable(
+            key,
+            "cannot be used for an IPv6 address, as Argo CD looks up certificates by host name: use a host name in the URL",
+        ));
     }
     Ok(host)
 }
 
-/// The `proxy` of the repository Secret: address, user and password in one URL.
+/// The `proxy` entry of the repository Secret: address, user and password in one URL.
 pub fn of_proxy(is_ssh: bool, secret: &SecretData) -> Result<ByteString, Unusable> {
     let address = text(secret, "address")?.ok_or_else(|| unusable("address", "is missing"))?;
     let mut proxy = Url::parse(address.trim()).map_err(|_| unusable("address", "is not a URL"))?;
     match proxy.scheme() {
         "socks5" => {}
         _ if is_ssh => {
-            return Err(unusable("address", "must begin with socks5://: Argo CD reaches ssh through no other proxy"));
+            return Err(unusable("address", "must begin with socks5://: Argo CD supports no other proxy for ssh"));
         }
         "http" | "https" => {}
         _ => return Err(unusable("address", "must begin with http://, https:// or socks5://")),
     }
-    let no_place = || unusable("address", "names no host");
+    let no_host = || unusable("address", "names no host");
     if proxy.host_str().is_none_or(str::is_empty) {
-        return Err(no_place());
+        return Err(no_host());
     }
     if let Some(username) = text(secret, "username")? {
-        proxy.set_username(&username).map_err(|()| no_place())?;
+        proxy.set_username(&username).map_err(|()| no_host())?;
     }
     if let Some(password) = text(secret, "password")? {
-        proxy.set_password(Some(&password)).map_err(|()| no_place())?;
+        proxy.set_password(Some(&password)).map_err(|()| no_host())?;
     }
     Ok(ByteString(proxy.as_str().trim_end_matches('/').as_bytes().to_vec()))
 }
 
-/// Of an OCI registry, from a Secret of type kubernetes.io/dockerconfigjson.
+/// For an OCI registry, from a Secret of type kubernetes.io/dockerconfigjson.
 pub fn of_registry(url: &OciUrl, secret: &SecretData) -> Result<Credentials, Unusable> {
     const KEY: &str = ".dockerconfigjson";
     #[derive(Deserialize)]
@@ -194,13 +197,13 @@ pub fn of_registry(url: &OciUrl, secret: &SecretData) -> Result<Credentials, Unu
 }
 
 impl Credentials {
-    fn take(&mut self, secret: &SecretData, key: &str, name: &'static str) {
+    fn copy(&mut self, secret: &SecretData, key: &str, name: &'static str) {
         if let Some(value) = secret.0.get(key).filter(|value| !value.0.is_empty()) {
             self.keys.insert(name, value.clone());
         }
     }
 
-    fn take_trimmed(&mut self, secret: &SecretData, key: &'static str) {
+    fn copy_trimmed(&mut self, secret: &SecretData, key: &'static str) {
         if let Some(value) = secret.0.get(key) {
             self.keys.insert(key, ByteString(value.0.trim_ascii().to_vec()));
         }
@@ -211,7 +214,7 @@ fn has(secret: &SecretData, key: &str) -> bool {
     secret.0.get(key).is_some_and(|value| !value.0.is_empty())
 }
 
-/// What is text in a manifest must be text.
+/// An entry that becomes text in a manifest: it must be UTF-8.
 fn text(secret: &SecretData, key: &str) -> Result<Option<String>, Unusable> {
     let Some(value) = secret.0.get(key).filter(|value| !value.0.is_empty()) else { return Ok(None) };
     String::from_utf8(value.0.clone()).map(Some).map_err(|_| unusable(key, "is not text"))

@@ -16,8 +16,8 @@ fn keys(found: &Credentials) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_kind_of_credentials_is_in_argo_cds_words() {
-    for (address, given, wanted) in [
+fn every_kind_of_credentials_has_argo_cds_keys() {
+    for (address, entries, expected) in [
         (
             "https://github.com/acme/fleet",
             &[("username", "git"), ("password", "p")] as &[(&str, &str)],
@@ -50,13 +50,13 @@ fn every_kind_of_credentials_is_in_argo_cds_words() {
             &[("bearerToken", "t"), ("tlsClientCertData", "c"), ("tlsClientCertKey", "k")],
         ),
     ] {
-        let found = of_git(&url(address), &secret(given)).unwrap();
-        assert_eq!(keys(&found), wanted);
+        let found = of_git(&url(address), &secret(entries)).unwrap();
+        assert_eq!(keys(&found), expected);
     }
 }
 
 #[test]
-fn known_hosts_and_authorities_are_not_part_of_the_secret() {
+fn known_hosts_and_authorities_are_kept_outside_the_secret() {
     let ssh = of_git(&url("ssh://git@github.com/acme/fleet"), &secret(&[("identity", "key"), ("known_hosts", "line")]));
     assert_eq!(ssh.unwrap().known_hosts.as_deref(), Some("line"));
     for key in ["ca.crt", "caFile"] {
@@ -67,10 +67,10 @@ fn known_hosts_and_authorities_are_not_part_of_the_secret() {
 }
 
 #[test]
-fn what_argo_cd_cannot_use_is_refused_by_its_key() {
+fn unusable_key_is_rejected_by_name() {
     let https = "https://github.com/acme/fleet";
     let app = ("githubAppPrivateKey", "k");
-    for (address, given, key) in [
+    for (address, entries, key) in [
         (
             "ssh://git@github.com/acme/fleet",
             &[("identity", "k"), ("known_hosts", "h"), ("password", "p")] as &[(&str, &str)],
@@ -81,14 +81,15 @@ fn what_argo_cd_cannot_use_is_refused_by_its_key() {
         (https, &[("githubAppID", "one"), ("githubAppInstallationID", "2"), app], "githubAppID"),
         ("https://[2001:db8::7]/fleet", &[("ca.crt", "PEM")], "ca.crt"),
     ] {
-        assert_eq!(of_git(&url(address), &secret(given)).unwrap_err().key, key);
+        assert_eq!(of_git(&url(address), &secret(entries)).unwrap_err().key, key);
     }
 }
 
 #[test]
-fn a_proxy_is_one_url_with_its_password_escaped() {
-    let given = secret(&[("address", "http://proxy.acme.example:3128"), ("username", "u"), ("password", "p@ss:w/rd")]);
-    let found = of_proxy(false, &given).unwrap();
+fn proxy_is_one_url_with_escaped_password() {
+    let entries =
+        secret(&[("address", "http://proxy.acme.example:3128"), ("username", "u"), ("password", "p@ss:w/rd")]);
+    let found = of_proxy(false, &entries).unwrap();
     assert_eq!(std::str::from_utf8(&found.0).unwrap(), "http://u:p%40ss%3Aw%2Frd@proxy.acme.example:3128");
     for address in ["", "proxy", "ftp://proxy.acme.example"] {
         assert_eq!(of_proxy(false, &secret(&[("address", address)])).unwrap_err().key, "address");
@@ -96,7 +97,7 @@ fn a_proxy_is_one_url_with_its_password_escaped() {
 }
 
 #[test]
-fn ssh_goes_through_socks_only() {
+fn ssh_uses_socks_proxies_only() {
     assert!(of_proxy(true, &secret(&[("address", "socks5://proxy.acme.example:1080")])).is_ok());
     let refused = of_proxy(true, &secret(&[("address", "http://proxy.acme.example:3128")])).unwrap_err();
     assert!(refused.why.contains("socks5"), "{refused}");
@@ -107,16 +108,16 @@ fn artifact() -> OciUrl {
 }
 
 #[test]
-fn certificates_of_a_registry_need_no_other_login() {
+fn certificates_of_a_registry_need_no_login() {
     let mut found = Credentials::default();
-    let given = secret(&[("ca.crt", "PEM"), ("tls.crt", "c"), ("tls.key", "k")]);
-    add_certificates(&artifact(), &given, &mut found).unwrap();
+    let entries = secret(&[("ca.crt", "PEM"), ("tls.crt", "c"), ("tls.key", "k")]);
+    add_certificates(&artifact(), &entries, &mut found).unwrap();
     assert_eq!(keys(&found), [("tlsClientCertData", "c"), ("tlsClientCertKey", "k")]);
     assert_eq!(found.authority, Some(("ghcr.io".into(), "PEM".into())));
 }
 
 #[test]
-fn the_login_of_the_registry_is_found_in_whatever_form_docker_wrote_it() {
+fn registry_login_is_found_in_every_form_that_docker_writes() {
     let pair = STANDARD.encode("u:p:q");
     for config in [
         format!(r#"{{"auths": {{"ghcr.io": {{"auth": "{pair}"}}}}}}"#),

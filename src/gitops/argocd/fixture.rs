@@ -1,4 +1,4 @@
-//! Inputs for tests of the builders, and what Argo CD says for tests of the roll-up.
+//! Inputs for tests of the builders, and Argo CD's objects for tests of the roll-up.
 
 use std::time::Duration;
 
@@ -59,24 +59,24 @@ pub fn full_input() -> ArgoCdInput {
 }
 
 pub const COMMIT: &str = "76087da78cdcec69b25c1392f6c5948b0bd320f5";
-pub const OLDER: &str = "1111111111111111111111111111111111111111";
+pub const PREVIOUS: &str = "1111111111111111111111111111111111111111";
 
-/// An Application, as Argo CD tells of it.
+/// An Application with a status.
 pub fn application(name: &str, status: &Value) -> Application {
     let body = json!({"metadata": {"name": name, "namespace": "argocd"}, "status": status});
     serde_json::from_value(body).unwrap()
 }
 
-/// The one that follows the cluster's path, compared with what it names.
+/// The root Application, compared with its present source.
 pub fn root(status: &Value) -> Application {
-    let seed = sync::seeds(&input()).into_iter().last().unwrap().body;
+    let seed = sync::seed_objects(&input()).into_iter().last().unwrap().body;
     let mut status = status.clone();
     status["sync"]["comparedTo"]["source"] = seed["spec"]["source"].clone();
     let body = json!({"metadata": {"name": NAME, "namespace": "argocd"}, "spec": seed["spec"], "status": status});
     serde_json::from_value(body).unwrap()
 }
 
-/// A Deployment or StatefulSet of Argo CD, with so many pods that are ready.
+/// A Deployment or StatefulSet of Argo CD with `ready` ready pods.
 pub fn component(name: &str, ready: i32) -> Component {
     let containers = json!([{"image": format!("quay.io/argoproj/argocd:{VERSION}")}]);
     let body = json!({

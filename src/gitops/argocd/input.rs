@@ -1,4 +1,5 @@
-//! What Argo CD in one cluster should be: the controller makes it from `spec.gitops.argocd`, its Secrets and what AWS said.
+//! The desired Argo CD of one cluster: the controller builds it from `spec.gitops.argocd`, its Secrets and the state of
+//! AWS.
 //!
 //! May not enter: the API's types, so that the builders can be tested without an EksCluster. No I/O.
 
@@ -7,20 +8,20 @@ use std::time::Duration;
 use super::credentials::Credentials;
 use crate::gitops::input::{Facts, GitRef};
 
-/// The Argo CD whose manifests are built in.
+/// The version whose manifests are built in.
 pub const VERSION: &str = "v3.2.11";
-/// The Application that follows the cluster's path, and its project, in the namespace of Argo CD. No name that people are likely to have
-/// given already.
+/// Name of the Application that syncs the cluster's path and of its project, in Argo CD's namespace: unlikely to be in
+/// use already.
 pub const NAME: &str = "keelson";
-/// Where Argo CD finds the cluster that it runs in.
+/// Address of the cluster that Argo CD runs in.
 pub const SERVER: &str = "https://kubernetes.default.svc";
-/// The name of that cluster, as Argo CD itself calls it: Applications may name it as their destination.
+/// Argo CD's own name of that cluster, which Applications may use as destination.
 pub const CLUSTER: &str = "in-cluster";
 
-/// All that is applied in a workload cluster.
+/// Everything that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub struct ArgoCdInput {
-    /// The manifests that are built in are applied; otherwise those that are there stay as they are, until they may be upgraded.
+    /// Whether the built-in manifests are applied; otherwise the installed ones stay until they may be upgraded.
     pub installs: bool,
     pub namespace: String,
     pub repository: Repository,
@@ -29,14 +30,14 @@ pub struct ArgoCdInput {
     pub facts: Option<Facts>,
 }
 
-/// What is followed.
+/// The source.
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub kind: Kind,
     pub url: String,
-    /// As Argo CD's `targetRevision` has it.
+    /// Argo CD's `targetRevision`.
     pub revision: String,
-    /// How often it is asked for something new.
+    /// How often it is polled.
     pub interval: Duration,
     pub credentials: Credentials,
 }
@@ -57,7 +58,7 @@ impl Kind {
     }
 }
 
-/// The `targetRevision` that means exactly this. Full names, since Argo CD takes a branch `1.x` for a range of versions.
+/// The unambiguous `targetRevision`: full ref names, since Argo CD interprets a branch `1.x` as a range of versions.
 pub fn revision_of(reference: &GitRef) -> String {
     match reference {
         GitRef::Branch(name) => format!("refs/heads/{name}"),
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_ref_is_followed_by_what_argo_cd_cannot_mistake() {
+    fn every_kind_of_ref_has_an_unambiguous_target_revision() {
         let text = || "1.x".to_owned();
         for (reference, revision) in [
             (GitRef::Branch(text()), "refs/heads/1.x"),

@@ -1,7 +1,8 @@
-//! Argo CD's install manifest: `deploy/argocd`, embedded compressed, with namespace, interval and known hosts written in.
+//! Argo CD's install manifest: `deploy/argocd`, embedded and compressed, customized with namespace, interval and known
+//! hosts.
 //!
-//! May not enter: a client. No I/O. It is read as a stream, a line an object: what is not asked for is never parsed, and an object lives
-//! as long as its caller keeps it.
+//! May not enter: a client. No I/O. The manifest is read as a stream with one object per line: other objects are not
+//! parsed, and an object lives as long as the caller keeps it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead as _, BufReader};
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::input::{ArgoCdInput, VERSION};
-use super::sync::{CERTIFICATES, SIGN, is_synced, protect, seconds};
+use super::sync::{CERTIFICATES, MARKER, is_synced, protect, seconds};
 use crate::gitops::adoption::AdoptionMarker;
 use crate::gitops::apply::OwnershipPolicy;
 use crate::gitops::install::{Manifests, Phase};
@@ -21,7 +22,7 @@ const INSTALL: &[u8] = include_bytes!("../../../deploy/argocd/install.jsonl.gz")
 const CONTROLLER: &str = "argocd-application-controller";
 const REPO_SERVER: &str = "argocd-repo-server";
 
-/// What runs: the Deployments and the StatefulSet of the manifest.
+/// The Deployments and the StatefulSet of the manifest.
 pub const COMPONENTS: [&str; 7] = [
     CONTROLLER,
     "argocd-applicationset-controller",
@@ -32,16 +33,16 @@ pub const COMPONENTS: [&str; 7] = [
     "argocd-server",
 ];
 
-/// What is to be installed in one cluster.
+/// The install of one cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Install<'a> {
     pub input: &'a ArgoCdInput,
-    /// Git has adopted one of the parts. Argo CD does not track definitions, so that of these nothing shows whose they are: what Git
-    /// does not hold is left as it is from then on, as it goes with the version that Git has.
-    pub of_git: bool,
+    /// Git has adopted one of the components. Argo CD does not track CRDs, so their owner is unknown: from then on,
+    /// existing objects that Git does not contain stay unchanged, as they belong to the version that Git installed.
+    pub adopted_by_git: bool,
 }
 
-/// Differs when other manifests would be applied.
+/// Hash of what the manifests depend on.
 pub fn key(input: &ArgoCdInput) -> u64 {
     let mut hasher = DefaultHasher::new();
     let ArgoCdInput { installs, namespace, repository, path: _, facts: _ } = input;
@@ -65,20 +66,20 @@ impl Manifests for Install<'_> {
         }
     }
 
-    fn tenure(&self) -> OwnershipPolicy {
-        if self.of_git { OwnershipPolicy::WhereMissing(SIGN) } else { OwnershipPolicy::UntilAdopted(SIGN) }
+    fn policy(&self) -> OwnershipPolicy {
+        if self.adopted_by_git { OwnershipPolicy::IfMissing(MARKER) } else { OwnershipPolicy::UntilAdopted(MARKER) }
     }
 
     fn is_synced(&self, id: &ObjectId) -> bool {
         is_synced(id)
     }
 
-    fn sign(&self) -> AdoptionMarker {
-        SIGN
+    fn marker(&self) -> AdoptionMarker {
+        MARKER
     }
 }
 
-/// Not part of the manifest, which is written for one that is there.
+/// The namespace, which the manifest expects to exist.
 fn namespace(input: &ArgoCdInput) -> Option<Object> {
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": input.namespace}});
     Object::of(body).map(protect)
@@ -90,10 +91,10 @@ fn objects(input: &ArgoCdInput, phase: Phase) -> impl Iterator<Item = Object> + 
         .map_while(Result::ok)
         .filter(move |line| phase_of(line) == Some(phase))
         .filter_map(|line| serde_json::from_str(&line).ok())
-        .filter_map(|body| written_in(body, input))
+        .filter_map(|body| customize(body, input))
 }
 
-/// Told without building what is perhaps not asked for: two of the definitions are most of the manifest.
+/// Parses only the kind: two of the CRDs are most of the manifest.
 fn phase_of(line: &str) -> Option<Phase> {
     #[derive(Deserialize)]
     struct Head<'a> {
@@ -105,18 +106,18 @@ fn phase_of(line: &str) -> Option<Phase> {
     }
 }
 
-/// `None` for what every pass looks at, and the install does not.
-fn written_in(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
+/// `None` for the object that every reconcile applies instead.
+fn customize(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
     let kind = body["kind"].as_str().unwrap_or_default().to_owned();
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     match (kind.as_str(), name.as_str()) {
         ("ConfigMap", CERTIFICATES) => return None,
         ("ClusterRoleBinding", _) => set_subjects(&mut body, &input.namespace),
         ("ConfigMap", "argocd-cm") => set_interval(&mut body["data"], input),
-        ("ConfigMap", "argocd-cmd-params-cm") => set_patience(&mut body["data"], input),
+        ("ConfigMap", "argocd-cmd-params-cm") => set_error_grace_period(&mut body["data"], input),
         ("ConfigMap", "argocd-ssh-known-hosts-cm") => add_known_hosts(&mut body["data"]["ssh_known_hosts"], input),
         (_, CONTROLLER | REPO_SERVER) if matches!(kind.as_str(), "StatefulSet" | "Deployment") => {
-            // Both read the interval when they start.
+            // Both read the interval at startup.
             body["spec"]["template"]["metadata"]["annotations"]["keelson.dev/interval"] =
                 seconds(input.repository.interval).into();
         }
@@ -134,23 +135,23 @@ fn set_subjects(binding: &mut Value, namespace: &str) {
     }
 }
 
-/// Argo CD has one interval for all that it follows. Without the time it adds at random, which is for installations of thousands.
+/// Argo CD has one interval for all sources. No jitter, which only large installations need.
 fn set_interval(data: &mut Value, input: &ArgoCdInput) {
     data["timeout.reconciliation"] = seconds(input.repository.interval).into();
     data["timeout.reconciliation.jitter"] = "0s".into();
 }
 
-/// A repository that cannot be read is told of when the next try fails too, not after three minutes.
-fn set_patience(data: &mut Value, input: &ArgoCdInput) {
-    // With its unit, in spite of the name: a plain number is not understood, and three minutes it is.
+/// Argo CD reports a repository error after the next failed try, not after three minutes.
+fn set_error_grace_period(data: &mut Value, input: &ArgoCdInput) {
+    // With a unit, in spite of the name: Argo CD ignores a plain number and uses three minutes.
     data["controller.repo.error.grace.period.seconds"] = seconds(input.repository.interval).into();
 }
 
-/// Beside those of the public forges that Argo CD ships: other repositories may be there.
+/// Keeps the keys of public hosts that Argo CD ships, for other repositories.
 fn add_known_hosts(shipped: &mut Value, input: &ArgoCdInput) {
-    if let Some(ours) = &input.repository.credentials.known_hosts {
+    if let Some(added) = &input.repository.credentials.known_hosts {
         let before = shipped.as_str().unwrap_or_default().trim_end();
-        *shipped = format!("{before}\n{}\n", ours.trim()).into();
+        *shipped = format!("{before}\n{}\n", added.trim()).into();
     }
 }
 
@@ -164,7 +165,7 @@ mod tests {
     fn all(input: &ArgoCdInput) -> Vec<Object> {
         [Phase::Namespace, Phase::Definitions, Phase::Agent]
             .into_iter()
-            .flat_map(|phase| Install { input, of_git: false }.objects(phase).collect::<Vec<_>>())
+            .flat_map(|phase| Install { input, adopted_by_git: false }.objects(phase).collect::<Vec<_>>())
             .collect()
     }
 
@@ -173,24 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_manifest_is_installed() {
+    fn whole_manifest_is_installed() {
         let ids: Vec<_> = all(&fixture::input()).into_iter().map(|object| object.id.to_string()).collect();
         insta::assert_yaml_snapshot!(ids);
     }
 
     #[test]
-    fn what_runs_is_what_is_looked_for_in_the_version_that_is_named() {
+    fn components_and_version_match_the_manifest() {
         let objects = all(&fixture::input());
-        let runs = objects.iter().filter(|object| matches!(object.id.kind.as_str(), "Deployment" | "StatefulSet"));
-        let runs: BTreeSet<_> = runs.map(|object| object.id.name.as_str()).collect();
-        assert_eq!(runs, COMPONENTS.into());
+        let workloads = objects.iter().filter(|object| matches!(object.id.kind.as_str(), "Deployment" | "StatefulSet"));
+        let names: BTreeSet<_> = workloads.map(|object| object.id.name.as_str()).collect();
+        assert_eq!(names, COMPONENTS.into());
         let controller = named(&objects, "StatefulSet", CONTROLLER);
         let image = controller["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
         assert_eq!(image, format!("quay.io/argoproj/argocd:{VERSION}"));
     }
 
     #[test]
-    fn another_namespace_is_written_in_wherever_one_is_named() {
+    fn namespace_is_set_everywhere() {
         let mut input = fixture::input();
         input.namespace = "delivery".into();
         for object in all(&input) {
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn argo_cd_deletes_none_of_it() {
+    fn every_object_is_protected_from_pruning() {
         for object in all(&fixture::input()) {
             let options = &object.body["metadata"]["annotations"]["argocd.argoproj.io/sync-options"];
             assert_eq!(options, "Prune=false,Delete=false", "{object:?}");
@@ -215,11 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_where_argo_cd_reads_it_and_restarts_who_reads_it() {
+    fn interval_is_set_and_restarts_its_readers() {
         let objects = all(&fixture::input());
         let settings = &named(&objects, "ConfigMap", "argocd-cm")["data"];
         assert_eq!(settings["timeout.reconciliation"], "60s");
-        assert!(settings.as_object().unwrap().len() > 2, "what Argo CD ships is kept");
+        assert!(settings.as_object().unwrap().len() > 2, "shipped settings are kept");
         let patience = &named(&objects, "ConfigMap", "argocd-cmd-params-cm")["data"];
         assert_eq!(patience["controller.repo.error.grace.period.seconds"], "60s");
         for (kind, name) in [("StatefulSet", CONTROLLER), ("Deployment", REPO_SERVER)] {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn known_hosts_are_added_to_those_that_are_shipped() {
+    fn known_hosts_are_added_to_the_shipped_ones() {
         let hosts = |input: &ArgoCdInput| {
             named(&all(input), "ConfigMap", "argocd-ssh-known-hosts-cm")["data"]["ssh_known_hosts"].to_string()
         };
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_the_manifests_changes_their_key() {
+    fn key_changes_only_with_the_manifests() {
         let before = key(&fixture::input());
         let mut input = fixture::input();
         input.path = "clusters/other".into();

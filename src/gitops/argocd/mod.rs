@@ -1,7 +1,8 @@
-//! Argo CD in a workload cluster: installed and seeded until Git adopts it, then only read.
+//! Argo CD in a workload cluster: installed and configured until Git adopts it, then only read.
 //!
-//! May not enter: AWS, the kinds of [`crate::api`] but for status. I/O: the workload cluster's API, in `pass` and `observe` only.
-//! `manifests`, `credentials` and `sync` build what is applied, `status` and `verdict` say how it fares.
+//! May not enter: AWS, the kinds of [`crate::api`] except status. I/O: the workload cluster's API, in `reconcile` and
+//! `observe` only. `manifests`, `credentials` and `sync` build the objects to apply; `status` and `verdict` evaluate
+//! the observation.
 
 pub mod credentials;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use crate::gitops::watch::Watched;
 pub use input::{ArgoCdInput, Repository};
 pub use reconcile::reconcile;
 
-/// The kinds by which Argo CD shows how it fares: its Applications, and what runs.
+/// The kinds that show Argo CD's state: its Applications, Deployments and StatefulSets.
 pub fn watched(input: &ArgoCdInput) -> Vec<Watched> {
     let of = |(api_version, kind)| Watched { api_version, kind, namespace: Some(input.namespace.clone()) };
     [sync::APPLICATION, ("apps/v1", "Deployment"), ("apps/v1", "StatefulSet")].map(of).into()

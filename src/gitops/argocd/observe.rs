@@ -1,7 +1,7 @@
-//! Reads what Argo CD says of itself and of what it applies.
+//! Reads the state of Argo CD and of its Applications.
 //!
-//! May not enter: judgement, that is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each object only the
-//! few fields that the roll-up needs are kept: an Application names every object that it holds.
+//! May not enter: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
+//! object only the fields for the roll-up are kept: an Application lists every object that it manages.
 
 use kube::Client;
 use kube::core::params::ListParams;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Deserializer};
 
 use super::input::NAME;
 use super::sync::APPLICATION;
-use crate::gitops::adoption::Marks;
+use crate::gitops::adoption::MetadataMap;
 use crate::gitops::error::CallError;
-use crate::gitops::kept::{few, last, marks, short, size_of_marks};
-use crate::gitops::list::{self, Kept};
+use crate::gitops::kept::{first_items, last_item, metadata_map, metadata_map_size, truncated};
+use crate::gitops::list::{self, MemorySize};
 use crate::gitops::object::or_default;
 
-/// Applications are large; so few at once are no matter.
+/// Applications are large.
 const PAGE: u32 = 50;
 
-/// All that the roll-up looks at.
+/// Everything that the roll-up needs.
 #[derive(Debug, Default)]
 pub struct Observation {
     pub applications: Vec<Application>,
@@ -27,7 +27,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// The Application that follows the cluster's path.
+    /// The Application that syncs the cluster's path.
     pub fn root(&self) -> Option<&Application> {
         self.applications.iter().find(|application| application.metadata.name == NAME)
     }
@@ -46,14 +46,14 @@ pub struct Application {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub namespace: String,
-    #[serde(deserialize_with = "marks")]
-    pub labels: Marks,
-    #[serde(deserialize_with = "marks")]
-    pub annotations: Marks,
+    #[serde(deserialize_with = "metadata_map")]
+    pub labels: MetadataMap,
+    #[serde(deserialize_with = "metadata_map")]
+    pub annotations: MetadataMap,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
 
@@ -69,11 +69,11 @@ pub struct Spec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Source {
-    #[serde(rename = "repoURL", deserialize_with = "short")]
+    #[serde(rename = "repoURL", deserialize_with = "truncated")]
     pub repo_url: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub path: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub target_revision: String,
 }
 
@@ -86,7 +86,7 @@ pub struct SyncPolicy {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Automated {
-    /// Absent is true.
+    /// Absent means true.
     pub enabled: Option<bool>,
 }
 
@@ -97,12 +97,12 @@ pub struct Status {
     pub sync: Sync,
     #[serde(deserialize_with = "or_default")]
     pub health: Health,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
     #[serde(deserialize_with = "or_default")]
     pub operation_state: Operation,
     /// The last successful sync.
-    #[serde(deserialize_with = "last")]
+    #[serde(deserialize_with = "last_item")]
     pub history: Vec<Deployed>,
     #[serde(deserialize_with = "count")]
     pub resources: usize,
@@ -112,10 +112,10 @@ pub struct Status {
 #[serde(default, rename_all = "camelCase")]
 pub struct Sync {
     /// `Synced`, `OutOfSync`, `Unknown`.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
-    /// That the cluster was last compared with.
-    #[serde(deserialize_with = "short")]
+    /// The revision that the cluster was last compared with.
+    #[serde(deserialize_with = "truncated")]
     pub revision: String,
     #[serde(deserialize_with = "or_default")]
     pub compared_to: ComparedTo,
@@ -132,29 +132,29 @@ pub struct ComparedTo {
 #[serde(default)]
 pub struct Health {
     /// `Healthy`, `Progressing`, `Degraded`, `Suspended`, `Missing`, `Unknown`.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    #[serde(rename = "type", deserialize_with = "short")]
+    #[serde(rename = "type", deserialize_with = "truncated")]
     pub kind: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
 }
 
-/// The sync under way, or the last one.
+/// The sync in progress, or the last one.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
     /// `Running`, `Succeeded`, `Failed`, `Error`, `Terminating`; empty before the first.
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub phase: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
-    /// Tries after the first; above none, the last one failed.
+    /// Retries; above zero, the last try failed.
     pub retry_count: i64,
     #[serde(deserialize_with = "or_default")]
     pub sync_result: Deployed,
@@ -163,7 +163,7 @@ pub struct Operation {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Deployed {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub revision: String,
 }
 
@@ -196,14 +196,14 @@ pub struct Template {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct PodSpec {
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub containers: Vec<Container>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Container {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub image: String,
 }
 
@@ -211,41 +211,41 @@ pub struct Container {
 #[serde(default, rename_all = "camelCase")]
 pub struct ComponentStatus {
     pub ready_replicas: i32,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<ComponentCondition>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ComponentCondition {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
 }
 
-/// How many there are, of which nothing is kept.
+/// The length of a list, without its items.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     Ok(Option::<Vec<IgnoredAny>>::deserialize(deserializer)?.map_or(0, |items| items.len()))
 }
 
-impl Kept for Application {
+impl MemorySize for Application {
     fn size(&self) -> usize {
         let Self { metadata, status, .. } = self;
         let conditions = status.conditions.iter().map(|condition| size_of::<Condition>() + condition.message.len());
-        size_of_marks(&metadata.labels)
-            + size_of_marks(&metadata.annotations)
+        metadata_map_size(&metadata.labels)
+            + metadata_map_size(&metadata.annotations)
             + conditions.sum::<usize>()
             + status.operation_state.message.len()
     }
 }
 
-impl Kept for Component {
+impl MemorySize for Component {
     fn size(&self) -> usize {
         let conditions = self.status.conditions.iter().map(|condition| condition.message.len() + 64);
         let containers = self.spec.template.spec.containers.iter().map(|container| container.image.len() + 32);
-        size_of_marks(&self.metadata.labels)
-            + size_of_marks(&self.metadata.annotations)
+        metadata_map_size(&self.metadata.labels)
+            + metadata_map_size(&self.metadata.annotations)
             + conditions.chain(containers).sum::<usize>()
     }
 }
@@ -258,7 +258,7 @@ pub async fn observe(client: &Client, namespace: &str) -> Result<Observation, Ca
     Ok(Observation { applications, components })
 }
 
-/// Reads what runs of Argo CD.
+/// Reads Argo CD's Deployments and StatefulSets.
 pub async fn components(client: &Client, namespace: &str) -> Result<Vec<Component>, CallError> {
     let agent = ListParams::default().labels("app.kubernetes.io/part-of=argocd");
     let (mut components, stateful) = tokio::try_join!(
@@ -269,7 +269,7 @@ pub async fn components(client: &Client, namespace: &str) -> Result<Vec<Componen
     Ok(components)
 }
 
-async fn list<T: DeserializeOwned + Kept>(
+async fn list<T: DeserializeOwned + MemorySize>(
     client: &Client,
     kind: (&str, &str),
     namespace: &str,
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_application_that_nobody_has_looked_at_is_read() {
+    fn application_without_status_is_parsed() {
         let found: Application =
             serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {"syncPolicy": null}}"#)
                 .unwrap();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_an_application_holds_the_number_is_kept() {
+    fn only_the_number_of_managed_objects_is_kept() {
         let found: Application =
             serde_json::from_str(r#"{"status": {"resources": [{"kind": "Service"}, {"kind": "Deployment"}]}}"#)
                 .unwrap();

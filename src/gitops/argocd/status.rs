@@ -1,4 +1,4 @@
-//! The roll-up: what was seen in the workload cluster as `status.gitops`.
+//! The roll-up: the observation of the workload cluster as `status.gitops`.
 //!
 //! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
 
@@ -7,13 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::input::NAME;
 use super::manifests::COMPONENTS;
 use super::observe::{Application, Component, Observation};
-use super::sync::{APPLICATION, adopted};
+use super::sync::{APPLICATION, is_tracked};
 use crate::api::status::{GitOpsComponent, GitOpsStatus};
 use crate::gitops::error::{MESSAGE, bounded};
-use crate::gitops::roll_up::{Counted, Health, count, short};
+use crate::gitops::roll_up::{Counted, Health, count, short_revision};
 
 impl Application {
-    /// What keeps it from being compared or synced outranks what it holds.
+    /// Errors of comparison or sync take precedence over the health of the managed objects.
     pub fn health(&self) -> Health {
         let failing = |reason: &str, message: &str| Health::Failing {
             reason: bounded(reason, 128),
@@ -25,14 +25,14 @@ impl Application {
         let Operation { failed, message } = self.operation();
         match self.status.health.status.as_str() {
             _ if failed => failing("SyncFailed", message),
-            "Degraded" => failing("Degraded", "an object that it holds is degraded"),
+            "Degraded" => failing("Degraded", "one of its objects is degraded"),
             "Suspended" => Health::Suspended,
             _ if self.status.sync.status == "Synced" && self.status.health.status == "Healthy" => Health::Ready,
             _ => Health::Waiting,
         }
     }
 
-    /// How the last try to sync went. While it is tried again and again, what it says is of the try before.
+    /// Result of the last sync. During retries, Argo CD's message is that of the previous try.
     pub fn operation(&self) -> Operation<'_> {
         let operation = &self.status.operation_state;
         let failed = match operation.phase.as_str() {
@@ -43,8 +43,8 @@ impl Application {
         Operation { failed, message: &operation.message }
     }
 
-    /// The revision that was applied last; a commit that changes nothing here is applied when it was compared.
-    pub fn applied(&self) -> Option<&str> {
+    /// The revision applied last; a commit without changes counts as applied once it was compared.
+    pub fn applied_revision(&self) -> Option<&str> {
         let (sync, operation) = (&self.status.sync, &self.status.operation_state);
         let revision = if sync.status == "Synced" {
             sync.revision.as_str()
@@ -56,16 +56,16 @@ impl Application {
         Some(revision).filter(|revision| !revision.is_empty())
     }
 
-    /// The revision that the cluster was compared with; `None` also when the repository could not be read.
-    pub fn compared(&self) -> Option<&str> {
+    /// The revision that the cluster was compared with; `None` also if the repository could not be read.
+    pub fn compared_revision(&self) -> Option<&str> {
         let revision = self.status.sync.revision.as_str();
         Some(revision).filter(|revision| !revision.is_empty() && *revision != self.spec.source.target_revision)
     }
 
-    fn attempted(&self) -> Option<&str> {
+    fn attempted_revision(&self) -> Option<&str> {
         let revision = self.status.operation_state.sync_result.revision.as_str();
         let synced = self.status.sync.status == "Synced";
-        let revision = if synced || revision.is_empty() { self.applied() } else { Some(revision) };
+        let revision = if synced || revision.is_empty() { self.applied_revision() } else { Some(revision) };
         revision.filter(|revision| !revision.is_empty())
     }
 
@@ -77,22 +77,26 @@ impl Application {
         format!("{}/{}", self.metadata.namespace, self.metadata.name)
     }
 
-    fn counted(&self) -> Counted {
+    fn to_counted(&self) -> Counted {
         Counted { kind: APPLICATION.1, name: self.full_name(), is_root: self.is_root(), health: self.health() }
     }
 }
 
-/// How the last try to sync went.
+/// Result of the last sync.
 pub struct Operation<'a> {
     pub failed: bool,
     pub message: &'a str,
 }
 
 impl Component {
-    /// Why it has no ready pod, as the cluster says.
-    pub fn why(&self) -> Option<&str> {
-        let said = self.status.conditions.iter().find(|said| said.status == "False" && !said.message.is_empty());
-        said.map(|said| said.message.as_str())
+    /// Why it has no ready pod, from its conditions.
+    pub fn unready_reason(&self) -> Option<&str> {
+        let condition = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.status == "False" && !condition.message.is_empty());
+        condition.map(|condition| condition.message.as_str())
     }
 
     /// The tag of its first container's image.
@@ -103,44 +107,45 @@ impl Component {
     }
 }
 
-/// The status of Argo CD, reached at `now`.
-pub fn roll_up(seen: &Observation, now: jiff::Timestamp) -> GitOpsStatus {
-    let root = seen.root();
+/// The status of Argo CD, observed at `now`.
+pub fn roll_up(observed: &Observation, now: jiff::Timestamp) -> GitOpsStatus {
+    let root = observed.root();
     let text = |text: &str| bounded(text, 512);
-    let applied = root.and_then(Application::applied);
-    let (objects, failing) = count(seen.applications.iter().map(Application::counted));
-    let ours: Vec<_> =
-        seen.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
-    let version = ours.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
+    let applied = root.and_then(Application::applied_revision);
+    let (objects, failing) = count(observed.applications.iter().map(Application::to_counted));
+    let parts: Vec<_> =
+        observed.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
+    let version = parts.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
     GitOpsStatus {
         applied: Vec::new(),
         bundled_version: None,
         upgrade: None,
         agent: Some("argocd".into()),
         version: version.map(|version| bounded(version, 32)),
-        adopted: !ours.is_empty() && ours.iter().all(|part| adopted(&part.metadata.labels, &part.metadata.annotations)),
+        adopted: !parts.is_empty()
+            && parts.iter().all(|part| is_tracked(&part.metadata.labels, &part.metadata.annotations)),
         url: root.map(|root| bounded(&root.spec.source.repo_url, 2048)),
-        source_revision: root.and_then(Application::compared).map(text),
-        last_attempted_revision: root.and_then(Application::attempted).map(text),
-        revision: applied.map(short),
+        source_revision: root.and_then(Application::compared_revision).map(text),
+        last_attempted_revision: root.and_then(Application::attempted_revision).map(text),
+        revision: applied.map(short_revision),
         last_applied_revision: applied.map(text),
         objects: Some(objects),
         failing,
-        components: COMPONENTS.map(|name| component(&seen.components, name)).into(),
-        inventory: Some(seen.applications.iter().map(|application| application.status.resources as i64).sum()),
+        components: COMPONENTS.map(|name| component(&observed.components, name)).into(),
+        inventory: Some(observed.applications.iter().map(|application| application.status.resources as i64).sum()),
         last_contact: Some(Time(now)),
         unreachable_since: None,
         watch_error: None,
     }
 }
 
-/// A part of Argo CD, and why it does not run.
+/// A component of Argo CD, and why it is not ready.
 fn component(components: &[Component], name: &str) -> GitOpsComponent {
     let found = components.iter().find(|component| component.metadata.name == name);
     let ready = found.is_some_and(|component| component.status.ready_replicas > 0);
     let message = match found {
         None => Some("it is missing".to_owned()),
-        Some(component) => component.why().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
+        Some(component) => component.unready_reason().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
     };
     GitOpsComponent { name: name.into(), ready, message }
 }
@@ -148,11 +153,11 @@ fn component(components: &[Component], name: &str) -> GitOpsComponent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gitops::argocd::fixture::{COMMIT, OLDER, application, component, root};
+    use crate::gitops::argocd::fixture::{COMMIT, PREVIOUS, application, component, root};
     use serde_json::json;
 
     #[test]
-    fn each_state_has_its_health() {
+    fn application_status_is_mapped_to_health() {
         let failing = |reason: &str, message: &str| Health::Failing { reason: reason.into(), message: message.into() };
         for (status, health) in [
             (json!({}), Health::Waiting),
@@ -162,7 +167,7 @@ mod tests {
             (json!({"sync": {"status": "Synced"}, "health": {"status": "Suspended"}}), Health::Suspended),
             (
                 json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}),
-                failing("Degraded", "an object that it holds is degraded"),
+                failing("Degraded", "one of its objects is degraded"),
             ),
             (
                 json!({"conditions": [{"type": "SharedResourceWarning"}, {"type": "ComparisonError", "message": "m"}]}),
@@ -181,8 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_applied_is_told_by_the_comparison_the_sync_or_its_history() {
-        let history = json!([{"revision": OLDER}]);
+    fn applied_revision_comes_from_comparison_sync_or_history() {
+        let history = json!([{"revision": PREVIOUS}]);
         for (status, applied) in [
             (json!({}), None),
             (json!({"sync": {"status": "Synced", "revision": COMMIT}, "history": history}), Some(COMMIT)),
@@ -194,18 +199,18 @@ mod tests {
             (
                 json!({"sync": {"status": "OutOfSync", "revision": COMMIT}, "history": history,
                     "operationState": {"phase": "Running", "retryCount": 1, "syncResult": {"revision": COMMIT}}}),
-                Some(OLDER),
+                Some(PREVIOUS),
             ),
         ] {
-            assert_eq!(root(&status).applied(), applied, "{status}");
+            assert_eq!(root(&status).applied_revision(), applied, "{status}");
         }
     }
 
-    fn seen() -> Observation {
+    fn observation() -> Observation {
         let status = json!({
             "sync": {"status": "OutOfSync", "revision": COMMIT},
             "health": {"status": "Healthy"},
-            "history": [{"revision": OLDER}],
+            "history": [{"revision": PREVIOUS}],
             "operationState": {"phase": "Running", "retryCount": 2, "message": "no such kind", "syncResult": {"revision": COMMIT}},
             "resources": [{}, {}, {}],
         });
@@ -224,27 +229,27 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_a_cluster_with_something_of_everything() {
-        insta::assert_yaml_snapshot!(roll_up(&seen(), "2026-11-21T10:05:58Z".parse().unwrap()));
+    fn status_of_a_cluster_with_every_health() {
+        insta::assert_yaml_snapshot!(roll_up(&observation(), "2026-11-21T10:05:58Z".parse().unwrap()));
     }
 
     #[test]
-    fn an_empty_cluster_has_a_status_too() {
+    fn status_of_an_empty_cluster() {
         insta::assert_yaml_snapshot!(roll_up(&Observation::default(), "2026-11-21T10:05:58Z".parse().unwrap()));
     }
 
     #[test]
-    fn the_agent_is_adopted_when_every_part_is() {
-        let mut seen = seen();
+    fn agent_is_adopted_when_every_component_is() {
+        let mut observed = observation();
         let tracked = ("argocd.argoproj.io/tracking-id".to_owned(), "keelson:apps/Deployment:argocd/x".to_owned());
-        seen.components[0].metadata.annotations.extend([tracked.clone()]);
-        assert!(!roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
-        seen.components[1].metadata.annotations.extend([tracked]);
-        assert!(roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+        observed.components[0].metadata.annotations.extend([tracked.clone()]);
+        assert!(!roll_up(&observed, jiff::Timestamp::UNIX_EPOCH).adopted);
+        observed.components[1].metadata.annotations.extend([tracked]);
+        assert!(roll_up(&observed, jiff::Timestamp::UNIX_EPOCH).adopted);
     }
 
     #[test]
-    fn the_size_is_bounded_whatever_fails() {
+    fn size_is_bounded_whatever_fails() {
         let status = json!({"operationState": {"phase": "Failed", "message": "x".repeat(20_000)}});
         let many = (0..1000).map(|n| application(&format!("app-{n:04}"), &status)).collect();
         let status =

@@ -1,4 +1,5 @@
-//! What points Argo CD at its repository: credentials, the cluster with its facts, the project and the Application at the root.
+//! The objects that point Argo CD at its repository: credentials, the cluster with its facts, the project and the root
+//! Application.
 //!
 //! May not enter: a client. Pure.
 
@@ -9,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
 use super::input::{ArgoCdInput, CLUSTER, NAME, SERVER};
-use crate::gitops::adoption::{AdoptionMarker, Marks};
+use crate::gitops::adoption::{AdoptionMarker, MetadataMap};
 use crate::gitops::input::Facts;
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
@@ -18,32 +19,32 @@ const PROJECT: (&str, &str) = ("argoproj.io/v1alpha1", "AppProject");
 /// The ConfigMap of certificate authorities, by host.
 pub const CERTIFICATES: &str = "argocd-tls-certs-cm";
 
-/// By this Argo CD says what an object is to it.
+/// Annotation with Argo CD's options for an object.
 const SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
-/// Which Application applies an object: by annotation, and by label where a person has chosen to track by label.
+/// The Application that applies an object: by annotation, or by label if a user has configured label tracking.
 const TRACKED_BY: &str = "argocd.argoproj.io/tracking-id";
 const TRACKED_BY_LABEL: [&str; 2] = ["app.kubernetes.io/instance", "argocd.argoproj.io/instance"];
-/// What a Secret in Argo CD's namespace is to it.
+/// Label with the purpose of a Secret in Argo CD's namespace.
 const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
-/// Facts by which an ApplicationSet may choose clusters. A label's value is shorter than what some of the others may be.
+/// Facts that are also labels, for ApplicationSets. Others may be longer than a label's value.
 const CHOSEN_BY: [&str; 4] = ["CLUSTER_NAME", "AWS_REGION", "AWS_ACCOUNT_ID", "KUBERNETES_VERSION"];
 
-/// How objects show that Git has adopted them; what keeps them from being pruned stays ours.
-pub const SIGN: AdoptionMarker =
-    AdoptionMarker { adopted, kept: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
+/// How objects show that Git has adopted them. The option that protects them from pruning is retained.
+pub const MARKER: AdoptionMarker =
+    AdoptionMarker { is_adopted: is_tracked, retained: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
 
 /// Whether Argo CD applies an object with these labels and annotations from Git.
-pub fn adopted(labels: &Marks, annotations: &Marks) -> bool {
+pub fn is_tracked(labels: &MetadataMap, annotations: &MetadataMap) -> bool {
     annotations.contains_key(TRACKED_BY) || TRACKED_BY_LABEL.iter().any(|label| labels.contains_key(*label))
 }
 
-/// Argo CD neither deletes the object when its manifest leaves Git, nor with an Application that holds it.
+/// Argo CD deletes the object neither when its manifest is removed from Git, nor together with its Application.
 pub fn protect(mut object: Object) -> Object {
     object.annotate(SYNC_OPTIONS, "Prune=false,Delete=false");
     object
 }
 
-/// Whether an object is none of the install manifest, but one of those below.
+/// Whether an object is one of those below, and not part of the install manifest.
 pub fn is_synced(id: &ObjectId) -> bool {
     match id.kind.as_str() {
         "Application" | "AppProject" => true,
@@ -53,18 +54,18 @@ pub fn is_synced(id: &ObjectId) -> bool {
     }
 }
 
-/// Applied for good: what Argo CD needs and Git does not hold.
-pub fn ours(input: &ArgoCdInput) -> Vec<Object> {
+/// Objects that Keelson always applies: Argo CD needs them, and Git does not contain them.
+pub fn permanent_objects(input: &ArgoCdInput) -> Vec<Object> {
     let cluster = input.facts.as_ref().map(|facts| cluster(&input.namespace, facts));
     [Some(repository(input)), Some(certificates(input)), cluster].into_iter().flatten().collect()
 }
 
-/// Applied until Git has adopted them.
-pub fn seeds(input: &ArgoCdInput) -> [Object; 2] {
+/// Objects that Keelson applies until Git has adopted them.
+pub fn seed_objects(input: &ArgoCdInput) -> [Object; 2] {
     [project(input), application(input)]
 }
 
-/// Also without credentials: that it is there is what lets Argo CD's people see where the cluster comes from.
+/// The repository Secret, also without credentials, so that Argo CD lists the repository.
 fn repository(input: &ArgoCdInput) -> Object {
     let repository = &input.repository;
     let text = |value: &str| ByteString(value.as_bytes().to_vec());
@@ -73,10 +74,11 @@ fn repository(input: &ArgoCdInput) -> Object {
     secret(&input.namespace, "keelson-repository", "repository", json!({}), json!({}), address.into_iter().chain(keys))
 }
 
-/// The cluster that Argo CD runs in, as it would register one, so that ApplicationSets can choose it by labels and use its facts.
+/// The cluster Secret of the cluster that Argo CD runs in, so that ApplicationSets can select it by labels and use its
+/// facts.
 fn cluster(namespace: &str, facts: &Facts) -> Object {
     let text = |value: &str| ByteString(value.as_bytes().to_vec());
-    // No token: Argo CD uses that of its own service account.
+    // No token: Argo CD uses its own service account.
     let data = [
         ("name", text(CLUSTER)),
         ("server", text(SERVER)),
@@ -90,7 +92,7 @@ fn cluster(namespace: &str, facts: &Facts) -> Object {
     secret(namespace, "keelson-cluster", "cluster", labels.into(), annotations.into(), data.into_iter())
 }
 
-/// Whether a text can be the value of a label.
+/// Whether a text is a valid label value.
 fn is_label(text: &str) -> bool {
     let ends = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric());
     text.len() <= 63
@@ -99,7 +101,7 @@ fn is_label(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Ours for good where the install manifest has an empty one: each host is a key of its own, so it goes well with what Git adds.
+/// Always applied, in place of the manifest's empty ConfigMap: each host is a separate key, so Git can add others.
 fn certificates(input: &ArgoCdInput) -> Object {
     let mut body = json!({
         "apiVersion": "v1",
@@ -116,7 +118,7 @@ fn certificates(input: &ArgoCdInput) -> Object {
     object(body)
 }
 
-/// A project of its own: `default` may be narrowed by those who own it, and is not there before Argo CD's server has made it.
+/// A separate project: owners may restrict `default`, and it exists only after Argo CD's server has created it.
 fn project(input: &ArgoCdInput) -> Object {
     object(json!({
         "apiVersion": PROJECT.0,
@@ -131,7 +133,7 @@ fn project(input: &ArgoCdInput) -> Object {
     }))
 }
 
-/// Without a finalizer: deleting it, by hand or from Git, takes nothing else away.
+/// Without a finalizer: its deletion, manually or from Git, deletes nothing else.
 fn application(input: &ArgoCdInput) -> Object {
     let path = input.path.trim_start_matches("./").trim_matches('/');
     let longest = input.repository.interval.clamp(Duration::from_secs(10), Duration::from_secs(60));
@@ -146,18 +148,18 @@ fn application(input: &ArgoCdInput) -> Object {
                 "path": if path.is_empty() { "." } else { path },
                 "targetRevision": input.repository.revision,
             },
-            // What names no namespace is Argo CD's own, as the Applications of an app of apps are.
+            // Manifests without a namespace are Argo CD's, like the Applications of an app of apps.
             "destination": {"server": SERVER, "namespace": input.namespace},
             "syncPolicy": {
                 "automated": {"prune": true, "selfHeal": true},
-                // Argo CD's own definitions are too large for the annotation that it would keep otherwise.
+                // Argo CD's own CRDs are too large for the last-applied annotation.
                 "syncOptions": ["ServerSideApply=true"],
-                // For ever, and with what Git says by then: a first sync often fails for want of something that comes up seconds later,
-                // and a commit that mends the last one must not wait until that is given up.
+                // Without a limit, and with the newest commit: a first sync often fails until a dependency is ready
+                // seconds later, and a commit that fixes the last one must not wait for the retries to end.
                 "retry": {
                     "limit": -1,
                     "refresh": true,
-                    // At its longest it is what the mending commit waits for.
+                    // The maximum is what the fixing commit waits for.
                     "backoff": {"duration": "5s", "factor": 2, "maxDuration": seconds(longest)},
                 },
             },
@@ -175,7 +177,7 @@ fn secret(
 ) -> Object {
     labels[MANAGED_BY.0] = MANAGED_BY.1.into();
     labels[SECRET_TYPE] = kind.into();
-    // Through the API type, which knows how data is encoded.
+    // Through the API type, which encodes the data.
     let data = data.map(|(key, value)| (key.to_owned(), value)).collect();
     let data =
         serde_json::to_value(Secret { data: Some(data), ..Secret::default() }).unwrap_or_default()["data"].take();
@@ -192,7 +194,7 @@ fn object(body: Value) -> Object {
     protect(Object::of(body).expect("has apiVersion, kind and name: it is written out above"))
 }
 
-/// A duration as Go reads it.
+/// A duration in Go's format.
 pub fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs().max(1))
 }
@@ -203,21 +205,22 @@ mod tests {
     use crate::gitops::argocd::fixture;
 
     #[test]
-    fn the_sync_objects_of_a_minimal_input() {
+    fn sync_objects_of_a_minimal_input() {
         let input = fixture::input();
-        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        let objects: Vec<_> =
+            permanent_objects(&input).into_iter().chain(seed_objects(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
     #[test]
-    fn the_objects_of_a_full_input() {
+    fn sync_objects_of_a_full_input() {
         let input = fixture::full_input();
-        let objects: Vec<_> = ours(&input).into_iter().map(|object| object.body).collect();
+        let objects: Vec<_> = permanent_objects(&input).into_iter().map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
     #[test]
-    fn what_is_known_of_the_cluster_is_there_and_what_is_not_is_empty() {
+    fn unknown_facts_are_empty_and_none_is_missing() {
         let of = |facts: &Facts| cluster("argocd", facts).body["metadata"]["annotations"].as_object().unwrap().clone();
         let (known, unknown) = (of(&fixture::full_input().facts.unwrap()), of(&Facts::default()));
         assert_eq!(known.keys().collect::<Vec<_>>(), unknown.keys().collect::<Vec<_>>());
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_that_cannot_be_a_label_is_an_annotation_only() {
+    fn fact_that_is_no_valid_label_is_an_annotation_only() {
         let mut facts = fixture::full_input().facts.unwrap();
         facts.cluster_name = "a".repeat(100);
         let metadata = cluster("argocd", &facts).body["metadata"].take();
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_written_as_argo_cd_wants_them() {
+    fn path_is_written_in_argo_cds_format() {
         for (path, written) in [("clusters/demo", "clusters/demo"), ("./clusters/demo/", "clusters/demo"), ("./", ".")]
         {
             let input = ArgoCdInput { path: path.into(), ..fixture::input() };
@@ -244,22 +247,22 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_adopted_when_an_application_tracks_it() {
-        let marks = |key: &str| Marks::from([(key.to_owned(), "x".to_owned())]);
-        let none = Marks::new();
-        assert!(adopted(&none, &marks(TRACKED_BY)));
+    fn object_is_adopted_when_an_application_tracks_it() {
+        let map = |key: &str| MetadataMap::from([(key.to_owned(), "x".to_owned())]);
+        let none = MetadataMap::new();
+        assert!(is_tracked(&none, &map(TRACKED_BY)));
         for label in TRACKED_BY_LABEL {
-            assert!(adopted(&marks(label), &none));
+            assert!(is_tracked(&map(label), &none));
         }
         let seed = application(&fixture::input()).body["metadata"]["annotations"].clone();
-        let seed: Marks = serde_json::from_value(seed).unwrap();
-        assert!(!adopted(&none, &seed));
+        let seed: MetadataMap = serde_json::from_value(seed).unwrap();
+        assert!(!is_tracked(&none, &seed));
     }
 
     #[test]
     fn secrets_do_not_print_themselves() {
         let input = fixture::full_input();
-        let printed = format!("{input:?} {:?}", ours(&input));
+        let printed = format!("{input:?} {:?}", permanent_objects(&input));
         assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The GitOpsReady condition: has Argo CD applied the revision it last saw, and if not, what is in the way.
+//! The GitOpsReady condition: whether Argo CD has applied the newest revision, and if not, why.
 //!
 //! May not enter: clients and clocks. Pure.
 
@@ -6,14 +6,14 @@ use super::input::NAME;
 use super::observe::{Application, Observation};
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
-use crate::gitops::roll_up::{Health, short};
+use crate::gitops::roll_up::{Health, short_revision};
 use crate::gitops::verdict::Verdict;
 
-/// Without these nothing is compared or applied.
+/// Components without which nothing is compared or applied.
 const NEEDED: [&str; 3] = ["argocd-application-controller", "argocd-repo-server", "argocd-redis"];
 
-/// Judges what was seen in `namespace`; `not_applied` is what the API server did not take from us.
-pub fn verdict(seen: &Observation, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
+/// Evaluates the observation of `namespace`; `not_applied` are the objects that could not be applied.
+pub fn verdict(observed: &Observation, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
             0 => String::new(),
@@ -21,45 +21,51 @@ pub fn verdict(seen: &Observation, namespace: &str, not_applied: &[NotApplied]) 
         };
         return Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}"));
     }
-    let Some(root) = seen.root() else {
-        return Verdict::not_ready(Reason::Creating, format!("Application {namespace}/{NAME} is not there yet"));
+    let Some(root) = observed.root() else {
+        return Verdict::not_ready(Reason::Creating, format!("Application {namespace}/{NAME} does not exist yet"));
     };
-    of_root(seen, namespace, root)
+    judge_root(observed, namespace, root)
 }
 
-fn of_root(seen: &Observation, namespace: &str, root: &Application) -> Verdict {
+fn judge_root(observed: &Observation, namespace: &str, root: &Application) -> Verdict {
     let name = format!("Application {namespace}/{NAME}");
-    let held_up = held_up(seen, namespace);
-    let applied = root.applied();
-    let so_far = applied
-        .map_or_else(|| "nothing applied so far".to_owned(), |revision| format!("{} is applied", short(revision)));
+    let unready_part = describe_unready_part(observed, namespace);
+    let applied = root.applied_revision();
+    let progress = applied.map_or_else(
+        || "nothing applied so far".to_owned(),
+        |revision| format!("{} is applied", short_revision(revision)),
+    );
     let sync = &root.status.sync;
-    // What was compared with another source says nothing of this one.
-    let compared = root.compared();
+    // A comparison with another source does not count.
+    let compared = root.compared_revision();
     if sync.compared_to.source != root.spec.source || (compared.is_none() && root.status.conditions.is_empty()) {
         let url = &root.spec.source.repo_url;
-        return Verdict::waiting(format!("{name}: comparing the cluster with {url} ({so_far}){held_up}"));
+        return Verdict::waiting(format!("{name}: comparing the cluster with {url} ({progress}){unready_part}"));
     }
-    let wanted = short(compared.unwrap_or_default());
+    let wanted = short_revision(compared.unwrap_or_default());
     let up_to_date = compared.is_some() && applied == compared;
     match root.health() {
-        // A part that is on its way up is the reason for what it cannot do yet.
-        Health::Failing { .. } if !held_up.is_empty() && !up_to_date => {
-            Verdict::waiting(format!("{name}: not compared yet ({so_far}){held_up}"))
+        // While a component starts, errors are expected.
+        Health::Failing { .. } if !unready_part.is_empty() && !up_to_date => {
+            Verdict::waiting(format!("{name}: not compared yet ({progress}){unready_part}"))
         }
         Health::Failing { reason, message } if reason != "Degraded" => {
             let at = if wanted.is_empty() { String::new() } else { format!(" at {wanted}") };
-            Verdict::not_ready(Reason::SyncFailed, format!("{name}{at}: {reason}: {message} ({so_far})"))
+            Verdict::not_ready(Reason::SyncFailed, format!("{name}{at}: {reason}: {message} ({progress})"))
         }
         _ if up_to_date => {
             let manual = if is_automated(root) { "" } else { "; its automated sync is off" };
-            Verdict::ready(format!("applied {}{manual}{}{held_up}", compared.unwrap_or_default(), failing(seen)))
+            Verdict::ready(format!(
+                "applied {}{manual}{}{unready_part}",
+                compared.unwrap_or_default(),
+                describe_failures(observed)
+            ))
         }
         _ if !is_automated(root) => Verdict::not_ready(
             Reason::Suspended,
-            format!("{name} has its automated sync off and does not follow {wanted} ({so_far})"),
+            format!("{name} has its automated sync off and does not follow {wanted} ({progress})"),
         ),
-        _ => Verdict::waiting(format!("{name}: applying {wanted} ({so_far}){held_up}")),
+        _ => Verdict::waiting(format!("{name}: applying {wanted} ({progress}){unready_part}")),
     }
 }
 
@@ -67,24 +73,24 @@ fn is_automated(application: &Application) -> bool {
     application.spec.sync_policy.automated.as_ref().is_some_and(|automated| automated.enabled != Some(false))
 }
 
-/// Which part of Argo CD is not running, of those that are waited for.
-fn held_up(seen: &Observation, namespace: &str) -> String {
+/// The first needed component that is not ready.
+fn describe_unready_part(observed: &Observation, namespace: &str) -> String {
     let not_running = NEEDED.into_iter().find_map(|name| {
-        let Some(part) = seen.components.iter().find(|part| part.metadata.name == name) else {
+        let Some(part) = observed.components.iter().find(|part| part.metadata.name == name) else {
             return Some(format!("; {namespace}/{name} is missing"));
         };
         if part.status.ready_replicas > 0 {
             return None;
         }
-        let why = part.why().map(|why| format!(": {why}")).unwrap_or_default();
+        let why = part.unready_reason().map(|why| format!(": {why}")).unwrap_or_default();
         Some(format!("; {namespace}/{name} has no ready pod{why}"))
     });
     not_running.unwrap_or_default()
 }
 
-/// A word on what fails: the revision is applied, but not everything works.
-fn failing(seen: &Observation) -> String {
-    let failing: Vec<_> = seen
+/// A note on failing Applications: the revision is applied, but not everything works.
+fn describe_failures(observed: &Observation) -> String {
+    let failing: Vec<_> = observed
         .applications
         .iter()
         .filter_map(|application| match application.health() {
@@ -104,13 +110,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::gitops::argocd::fixture::{COMMIT, OLDER, application, component, root};
+    use crate::gitops::argocd::fixture::{COMMIT, PREVIOUS, application, component, root};
 
     fn of(status: Value) -> Verdict {
-        judged(root(&status), 1)
+        verdict_with(root(&status), 1)
     }
 
-    fn judged(root: Application, ready: i32) -> Verdict {
+    fn verdict_with(root: Application, ready: i32) -> Verdict {
         let components = NEEDED.map(|name| component(name, ready)).into();
         verdict(&Observation { applications: vec![root], components }, "argocd", &[])
     }
@@ -121,97 +127,110 @@ mod tests {
     }
 
     #[test]
-    fn what_is_synced_is_applied() {
-        let told = of(status("Synced", json!({"health": {"status": "Healthy"}})));
-        assert_eq!(told, Verdict::ready(format!("applied {COMMIT}")));
+    fn synced_is_ready() {
+        let verdict = of(status("Synced", json!({"health": {"status": "Healthy"}})));
+        assert_eq!(verdict, Verdict::ready(format!("applied {COMMIT}")));
     }
 
     #[test]
-    fn what_was_applied_and_still_differs_is_applied() {
+    fn applied_revision_that_still_differs_is_ready() {
         let operation = json!({"operationState": {"phase": "Succeeded", "syncResult": {"revision": COMMIT}}});
         assert!(of(status("OutOfSync", operation)).ready);
     }
 
     #[test]
-    fn a_revision_that_does_not_work_is_applied_all_the_same_and_said() {
-        let told = of(status("Synced", json!({"health": {"status": "Degraded"}})));
-        assert!(told.ready);
-        assert!(told.message.ends_with("1 object fails: Application argocd/keelson (Degraded)"), "{}", told.message);
+    fn degraded_application_is_ready_with_a_note() {
+        let verdict = of(status("Synced", json!({"health": {"status": "Degraded"}})));
+        assert!(verdict.ready);
+        assert!(
+            verdict.message.ends_with("1 object fails: Application argocd/keelson (Degraded)"),
+            "{}",
+            verdict.message
+        );
     }
 
     #[test]
-    fn a_new_revision_is_waited_for() {
-        let told = of(status("OutOfSync", json!({"history": [{"revision": OLDER}]})));
-        assert_eq!(told.reason, Reason::WaitingForSync);
-        assert_eq!(told.message, "Application argocd/keelson: applying 76087da (1111111 is applied)");
+    fn new_revision_is_waited_for() {
+        let verdict = of(status("OutOfSync", json!({"history": [{"revision": PREVIOUS}]})));
+        assert_eq!(verdict.reason, Reason::WaitingForSync);
+        assert_eq!(verdict.message, "Application argocd/keelson: applying 76087da (1111111 is applied)");
     }
 
     #[test]
-    fn a_sync_that_fails_says_why_and_what_is_applied() {
+    fn failed_sync_reports_error_and_applied_revision() {
         let operation = json!({
             "operationState": {"phase": "Running", "retryCount": 1, "message": "no such kind"},
-            "history": [{"revision": OLDER}],
+            "history": [{"revision": PREVIOUS}],
         });
-        let told = of(status("OutOfSync", operation));
-        assert_eq!(told.reason, Reason::SyncFailed);
+        let verdict = of(status("OutOfSync", operation));
+        assert_eq!(verdict.reason, Reason::SyncFailed);
         assert_eq!(
-            told.message,
+            verdict.message,
             "Application argocd/keelson at 76087da: SyncFailed: no such kind (1111111 is applied)"
         );
     }
 
     #[test]
-    fn manifests_that_cannot_be_rendered_say_why() {
-        let told = of(json!({
+    fn render_error_is_reported() {
+        let verdict = of(json!({
             "sync": {"status": "Unknown", "revision": "refs/heads/main"},
             "conditions": [{"type": "ComparisonError", "message": "yaml: line 3"}],
         }));
-        assert_eq!(told.reason, Reason::SyncFailed);
-        assert_eq!(told.message, "Application argocd/keelson: ComparisonError: yaml: line 3 (nothing applied so far)");
-    }
-
-    #[test]
-    fn a_part_that_is_not_up_yet_is_no_failure() {
-        let told =
-            judged(root(&json!({"conditions": [{"type": "ComparisonError", "message": "connection refused"}]})), 0);
-        assert_eq!(told.reason, Reason::WaitingForSync);
-        assert!(told.message.contains("argocd/argocd-application-controller has no ready pod"), "{}", told.message);
-    }
-
-    #[test]
-    fn what_was_compared_with_another_source_says_nothing() {
-        let mut moved = root(&status("Synced", json!({})));
-        moved.spec.source.path = "clusters/other".into();
-        assert_eq!(judged(moved, 1).reason, Reason::WaitingForSync);
-    }
-
-    #[test]
-    fn an_application_that_people_sync_by_hand_is_suspended_while_it_lags() {
-        let mut manual = root(&status("OutOfSync", json!({})));
-        manual.spec.sync_policy.automated = None;
-        assert_eq!(judged(manual, 1).reason, Reason::Suspended);
-        let mut manual = root(&status("Synced", json!({})));
-        manual.spec.sync_policy.automated = None;
-        let told = judged(manual, 1);
-        assert!(told.ready && told.message.ends_with("its automated sync is off"), "{}", told.message);
-    }
-
-    #[test]
-    fn other_applications_that_fail_are_told_of() {
-        let components = NEEDED.map(|name| component(name, 1)).into();
-        let failed = |name| application(name, &json!({"operationState": {"phase": "Failed"}}));
-        let applications = vec![root(&status("Synced", json!({}))), failed("apps"), failed("infra")];
-        let told = verdict(&Observation { applications, components }, "argocd", &[]);
-        assert!(told.ready);
-        assert!(
-            told.message.ends_with("; 2 objects fail, Application argocd/apps (SyncFailed) among them"),
-            "{}",
-            told.message
+        assert_eq!(verdict.reason, Reason::SyncFailed);
+        assert_eq!(
+            verdict.message,
+            "Application argocd/keelson: ComparisonError: yaml: line 3 (nothing applied so far)"
         );
     }
 
     #[test]
-    fn before_there_is_an_application_it_is_being_made() {
+    fn starting_component_is_not_a_failure() {
+        let verdict = verdict_with(
+            root(&json!({"conditions": [{"type": "ComparisonError", "message": "connection refused"}]})),
+            0,
+        );
+        assert_eq!(verdict.reason, Reason::WaitingForSync);
+        assert!(
+            verdict.message.contains("argocd/argocd-application-controller has no ready pod"),
+            "{}",
+            verdict.message
+        );
+    }
+
+    #[test]
+    fn comparison_with_another_source_does_not_count() {
+        let mut moved = root(&status("Synced", json!({})));
+        moved.spec.source.path = "clusters/other".into();
+        assert_eq!(verdict_with(moved, 1).reason, Reason::WaitingForSync);
+    }
+
+    #[test]
+    fn manually_synced_application_is_suspended_while_outdated() {
+        let mut manual = root(&status("OutOfSync", json!({})));
+        manual.spec.sync_policy.automated = None;
+        assert_eq!(verdict_with(manual, 1).reason, Reason::Suspended);
+        let mut manual = root(&status("Synced", json!({})));
+        manual.spec.sync_policy.automated = None;
+        let verdict = verdict_with(manual, 1);
+        assert!(verdict.ready && verdict.message.ends_with("its automated sync is off"), "{}", verdict.message);
+    }
+
+    #[test]
+    fn failing_applications_are_reported() {
+        let components = NEEDED.map(|name| component(name, 1)).into();
+        let failed = |name| application(name, &json!({"operationState": {"phase": "Failed"}}));
+        let applications = vec![root(&status("Synced", json!({}))), failed("apps"), failed("infra")];
+        let verdict = verdict(&Observation { applications, components }, "argocd", &[]);
+        assert!(verdict.ready);
+        assert!(
+            verdict.message.ends_with("; 2 objects fail, Application argocd/apps (SyncFailed) among them"),
+            "{}",
+            verdict.message
+        );
+    }
+
+    #[test]
+    fn missing_application_is_creating() {
         assert_eq!(verdict(&Observation::default(), "argocd", &[]).reason, Reason::Creating);
     }
 }

@@ -28,7 +28,7 @@ pub fn input() -> FluxInput {
     }
 }
 
-/// A repository, changed.
+/// A Git source with a change.
 pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
     let mut git = GitSource {
         url: validate::url("https://github.com/acme/fleet", SourcePolicy::default()).unwrap(),
@@ -40,7 +40,7 @@ pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
     Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Git(git) }
 }
 
-/// An artifact, changed.
+/// An OCI source with a change.
 pub fn oci(change: impl FnOnce(&mut OciSource)) -> Source {
     let mut oci = OciSource {
         url: validate::oci_url("oci://ghcr.io/acme/fleet", SourcePolicy::default()).unwrap(),
@@ -54,7 +54,7 @@ pub fn oci(change: impl FnOnce(&mut OciSource)) -> Source {
     Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Oci(oci) }
 }
 
-/// An artifact with a Secret of every kind.
+/// An OCI source with a Secret of every kind.
 pub fn full_oci() -> Source {
     let mut source = oci(|oci| {
         oci.secret = Some(SecretCopy { kind: "kubernetes.io/dockerconfigjson".into(), ..secret("registry") });

@@ -1,4 +1,4 @@
-//! What the Flux of one cluster should be: the controller makes it from `spec.gitops.flux`, its Secrets and what AWS said.
+//! The desired Flux of one cluster: the controller builds it from `spec.gitops.flux`, its Secrets and the state of AWS.
 //!
 //! May not enter: the API's types, so that the builders can be tested without an EksCluster. No I/O.
 
@@ -9,20 +9,21 @@ use std::time::Duration;
 use super::source::Source;
 use crate::gitops::input::{Facts, SecretCopy};
 
-/// Where the controllers' images come from unless a mirror is named.
+/// Default registry of the controllers' images.
 pub const REGISTRY: &str = "ghcr.io/fluxcd";
-/// Flux's namespace, and the name of the source and Kustomization that `flux bootstrap` would make: a repository made by it can adopt ours.
+/// Flux's namespace, and the name of the source and Kustomization that `flux bootstrap` creates: its repositories can
+/// adopt Keelson's.
 pub const NAMESPACE: &str = "flux-system";
 pub const NAME: &str = "flux-system";
 /// The ConfigMap of cluster facts in [`NAMESPACE`].
 pub const FACTS: &str = "keelson-cluster-facts";
 
-/// All that is applied in a workload cluster.
+/// Everything that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub struct FluxInput {
-    /// The version that the spec names.
+    /// The version in the spec.
     pub version: Option<Version>,
-    /// The version whose manifests are applied; `None`: those that are there stay as they are, until they may be upgraded.
+    /// The version whose manifests are applied; `None`: the installed ones stay until they may be upgraded.
     pub installs: Option<Version>,
     pub components: BTreeSet<Component>,
     /// Image registry without a trailing slash, [`REGISTRY`] unless a mirror is used.
@@ -35,11 +36,12 @@ pub struct FluxInput {
     pub prune: bool,
     pub decryption: Option<Decryption>,
     pub facts: Option<Facts>,
-    /// What gives source-controller's Pods their identity in AWS. They have it from their start only: another one makes them anew.
+    /// Id of the association that gives source-controller's Pods their identity in AWS. Pods get it at startup only, so
+    /// a change replaces them.
     pub source_identity: Option<String>,
 }
 
-/// A Flux whose manifests are built in.
+/// A version of Flux whose manifests are built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     V2_9_5,
@@ -47,9 +49,9 @@ pub enum Version {
 }
 
 impl Version {
-    /// The newest first.
+    /// Newest first.
     pub const ALL: [Self; 2] = [Self::V2_9_5, Self::V2_7_5];
-    /// What is installed where no version is asked for: a newer Keelson brings a newer one.
+    /// The default version; a newer Keelson may have a newer one.
     pub const NEWEST: Self = Self::ALL[0];
 
     pub fn as_str(self) -> &'static str {

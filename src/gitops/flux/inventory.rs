@@ -1,6 +1,6 @@
-//! What a Kustomization says that it applied: how many objects, and which of the agent's own are among them.
+//! The inventory of a Kustomization: the number of objects, and those in the agent's namespace.
 //!
-//! May not enter: the other ids, of which there may be thousands: they are skipped while the answer is parsed. No I/O.
+//! May not enter: other ids, of which there may be thousands: they are skipped while the response is parsed. No I/O.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::input::NAMESPACE;
-use crate::gitops::kept::short;
+use crate::gitops::kept::truncated;
 
-/// Objects in the agent's own namespace that are told apart; it has some dozens.
+/// Objects in the agent's namespace that are kept; there are usually some dozens.
 const MOST_OF_AGENT: usize = 2000;
 
-/// `status.inventory`, in short.
+/// `status.inventory`, reduced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     pub count: usize,
@@ -22,14 +22,14 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Bytes that it takes.
+    /// Its memory in bytes.
     pub fn size(&self) -> usize {
         self.agent.iter().map(|id| size_of::<String>() + id.len()).sum()
     }
 
-    /// Whether an object of the agent's namespace is among them.
-    pub fn holds(&self, id: &str) -> bool {
-        self.agent.iter().any(|held| held == id)
+    /// Whether it contains an object of the agent's namespace.
+    pub fn contains(&self, id: &str) -> bool {
+        self.agent.iter().any(|entry| entry == id)
     }
 }
 
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for Each {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Inventory, A::Error> {
         #[derive(Deserialize)]
         struct Entry {
-            #[serde(default, deserialize_with = "short")]
+            #[serde(default, deserialize_with = "truncated")]
             id: String,
         }
         let mut inventory = Inventory::default();
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_counted_and_only_the_agents_own_are_kept() {
+    fn all_entries_are_counted_and_only_the_agents_are_kept() {
         let text = r#"{"entries": [
             {"id": "flux-system_source-controller_apps_Deployment", "v": "v1"},
             {"id": "flux-systems_other_apps_Deployment", "v": "v1"},
@@ -115,12 +115,12 @@ mod tests {
         ], "more": {}}"#;
         let inventory: Inventory = serde_json::from_str(text).unwrap();
         assert_eq!(inventory.count, 3);
-        assert!(inventory.holds("flux-system_source-controller_apps_Deployment"));
+        assert!(inventory.contains("flux-system_source-controller_apps_Deployment"));
         assert_eq!(inventory.agent.len(), 1);
     }
 
     #[test]
-    fn what_go_writes_for_nothing_is_empty() {
+    fn null_is_read_as_empty() {
         for text in ["null", "{}", r#"{"entries": null}"#, r#"{"entries": []}"#] {
             assert_eq!(serde_json::from_str::<Inventory>(text).unwrap(), Inventory::default(), "{text}");
         }

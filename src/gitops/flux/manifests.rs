@@ -1,32 +1,33 @@
-//! The agent's install manifests: those of a release, with registry, pull secret and components written in.
+//! Flux's install manifests: those of a release, customized with registry, pull secret and components.
 //!
-//! May not enter: a client. No I/O. An object is parsed when it is asked for and lives as long as its caller keeps it.
+//! May not enter: a client. No I/O. An object is parsed when it is needed and lives as long as the caller keeps it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
 
 use super::input::{Component, FluxInput, NAMESPACE, REGISTRY, Version};
-use super::release::{BETWEEN, Release};
-use super::sync::{PRUNE, SIGN};
+use super::release::{Release, SEPARATOR};
+use super::sync::{MARKER, PRUNE};
 use crate::gitops::adoption::AdoptionMarker;
-use crate::gitops::apply::{Gathered, OwnershipPolicy};
+use crate::gitops::apply::{OwnershipPolicy, PrunedKind};
 use crate::gitops::install::{Manifests, Phase};
 use crate::gitops::object::{Object, ObjectId};
 
-/// On source-controller's Pods: what gave them their identity in AWS when they were made.
+/// Annotation of source-controller's Pods: the association that gives them their identity in AWS.
 const IDENTITY: &str = "keelson.dev/pod-identity-association";
 
-/// What is to be installed in one cluster.
+/// The install of one cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Install<'a> {
     pub input: &'a FluxInput,
     pub version: Version,
-    /// Git has adopted the agent at a version that is not built in: nothing of ours is to be mixed with it.
-    pub only_where_missing: bool,
+    /// Git has adopted the agent at a version that is not built in: existing objects stay unchanged, so that versions
+    /// do not mix.
+    pub only_if_missing: bool,
 }
 
-/// Differs when other manifests would be applied.
+/// Hash of what the manifests depend on.
 pub fn key(input: &FluxInput) -> u64 {
     let mut hasher = DefaultHasher::new();
     let pull_secret = input.image_pull_secret.as_ref().map(|secret| &secret.name);
@@ -51,15 +52,15 @@ impl Manifests for Install<'_> {
         matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "OCIRepository" | "Kustomization")
     }
 
-    fn sign(&self) -> AdoptionMarker {
-        SIGN
+    fn marker(&self) -> AdoptionMarker {
+        MARKER
     }
 
-    fn tenure(&self) -> OwnershipPolicy {
-        if self.only_where_missing { OwnershipPolicy::WhereMissing(SIGN) } else { OwnershipPolicy::UntilAdopted(SIGN) }
+    fn policy(&self) -> OwnershipPolicy {
+        if self.only_if_missing { OwnershipPolicy::IfMissing(MARKER) } else { OwnershipPolicy::UntilAdopted(MARKER) }
     }
 
-    fn gathered(&self) -> Vec<Gathered<'_>> {
+    fn pruned_kinds(&self) -> Vec<PrunedKind<'_>> {
         const SELECTOR: &str = "app.kubernetes.io/part-of=flux,app.kubernetes.io/instance=flux-system";
         const RBAC: &str = "rbac.authorization.k8s.io/v1";
         [
@@ -71,7 +72,7 @@ impl Manifests for Install<'_> {
             (RBAC, "ClusterRoleBinding", None),
             (RBAC, "ClusterRole", None),
         ]
-        .map(|(api_version, kind, namespace)| Gathered { api_version, kind, namespace, selector: SELECTOR })
+        .map(|(api_version, kind, namespace)| PrunedKind { api_version, kind, namespace, selector: SELECTOR })
         .into()
     }
 }
@@ -79,16 +80,16 @@ impl Manifests for Install<'_> {
 fn objects(version: Version, input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
     let release = Release::of(version);
     let system = release.system;
-    let components = input.components.iter().flat_map(move |component| release.component(*component).split(BETWEEN));
+    let components = input.components.iter().flat_map(move |component| release.component(*component).split(SEPARATOR));
     system
-        .split(BETWEEN)
+        .split(SEPARATOR)
         .chain(components)
         .filter(move |document| phase_of(document) == Some(phase))
         .filter_map(|document| Object::of(serde_saphyr::from_str::<Value>(document).ok()?))
-        .map(|object| written_in(object, input))
+        .map(|object| customize(object, input))
 }
 
-/// Told from the text, so that nothing is parsed in vain. `None`: a header without an object.
+/// Reads the kind from the text without parsing. `None`: a header without an object.
 fn phase_of(document: &str) -> Option<Phase> {
     let kind = document.lines().find_map(|line| line.strip_prefix("kind: "))?;
     Some(match kind {
@@ -98,7 +99,7 @@ fn phase_of(document: &str) -> Option<Phase> {
     })
 }
 
-fn written_in(mut object: Object, input: &FluxInput) -> Object {
+fn customize(mut object: Object, input: &FluxInput) -> Object {
     object.annotate(PRUNE, "disabled");
     match object.id.kind.as_str() {
         "Deployment" => {
@@ -131,7 +132,8 @@ fn set_deployment(pod: &mut Value, input: &FluxInput) {
     }
 }
 
-/// Accounts that are not installed get no rights: whoever can make an account in the namespace would have them.
+/// Removes subjects of components that are not installed: anyone who can create a service account in the namespace
+/// would get their permissions.
 fn keep_subjects(binding: &mut Value, input: &FluxInput) {
     if let Some(subjects) = binding["subjects"].as_array_mut() {
         subjects.retain(|subject| {
@@ -147,20 +149,20 @@ mod tests {
     use crate::gitops::flux::fixture;
 
     #[test]
-    fn only_what_changes_the_manifests_changes_their_key() {
-        let of_none = key(&fixture::input());
-        assert_ne!(key(&fixture::full_input()), of_none);
+    fn key_changes_only_with_the_manifests() {
+        let before = key(&fixture::input());
+        assert_ne!(key(&fixture::full_input()), before);
         let mut input = fixture::input();
         input.path = "clusters/other".into();
         input.facts = fixture::full_input().facts;
-        // That it is named is no matter.
+        // Naming the default version changes nothing.
         input.version = Some(Version::NEWEST);
-        assert_eq!(key(&input), of_none);
+        assert_eq!(key(&input), before);
         input.installs = Some(Version::V2_7_5);
-        assert_ne!(key(&input), of_none);
+        assert_ne!(key(&input), before);
         input.installs = Some(Version::NEWEST);
         input.components.remove(&Component::HelmController);
-        assert_ne!(key(&input), of_none);
+        assert_ne!(key(&input), before);
     }
 
     const PHASES: [Phase; 3] = [Phase::Namespace, Phase::Definitions, Phase::Agent];
@@ -170,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn every_document_of_the_manifests_is_an_object_of_a_phase() {
+    fn every_document_of_the_manifests_has_a_phase() {
         let input = fixture::input();
         for version in Version::ALL {
             let all = PHASES.into_iter().flat_map(|phase| objects(version, &input, phase));
             let all: Vec<_> = all.map(|object| object.id.to_string()).collect();
             let release = Release::of(version);
             let documents = Component::ALL.map(|component| release.component(component)).into_iter();
-            let documents = documents.chain([release.system]).flat_map(|text| text.split(BETWEEN));
+            let documents = documents.chain([release.system]).flat_map(|text| text.split(SEPARATOR));
             let kinds = documents.filter(|text| text.contains("\nkind: ") || text.starts_with("kind: "));
             assert_eq!(all.len(), kinds.count(), "{version}");
             insta::assert_snapshot!(version.as_str(), all.join("\n"));
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_made_anew_for_another_identity_and_only_those_that_have_it() {
+    fn new_identity_replaces_only_source_controller_pods() {
         let mut input = fixture::input();
         let (plain, before) = (deployments(&input), key(&input));
         input.source_identity = Some("a-1".into());
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_object_says_it_is_flux_and_which_and_is_safe_from_pruning() {
+    fn every_object_has_labels_and_is_protected_from_pruning() {
         let input = fixture::input();
         for version in Version::ALL {
             for object in PHASES.into_iter().flat_map(|phase| objects(version, &input, phase)) {
@@ -215,20 +217,20 @@ mod tests {
         }
     }
 
-    /// What a version no longer has goes only if its kind is asked about.
+    /// Objects that a version no longer has are deleted only if their kind is pruned.
     #[test]
-    fn every_kind_of_the_last_phase_is_gathered() {
+    fn every_kind_of_the_last_phase_is_pruned() {
         let input = fixture::input();
-        let install = Install { input: &input, version: Version::NEWEST, only_where_missing: false };
-        let gathered: Vec<_> =
-            install.gathered().iter().map(|one| (one.api_version, one.kind, one.namespace)).collect();
+        let install = Install { input: &input, version: Version::NEWEST, only_if_missing: false };
+        let pruned_kinds: Vec<_> =
+            install.pruned_kinds().iter().map(|one| (one.api_version, one.kind, one.namespace)).collect();
         for version in Version::ALL {
             for Object { id, .. } in objects(version, &input, Phase::Agent) {
                 let kind = (id.api_version.as_str(), id.kind.as_str(), id.namespace.as_deref());
-                assert!(gathered.contains(&kind), "{id:?}");
+                assert!(pruned_kinds.contains(&kind), "{id:?}");
             }
         }
-        assert!(!gathered.iter().any(|(_, kind, _)| ["CustomResourceDefinition", "Namespace"].contains(kind)));
+        assert!(!pruned_kinds.iter().any(|(_, kind, _)| ["CustomResourceDefinition", "Namespace"].contains(kind)));
     }
 
     #[test]
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_and_its_pull_secret_reach_every_deployment() {
+    fn mirror_and_pull_secret_are_set_on_every_deployment() {
         let mut input = fixture::input();
         input.registry = "mirror.acme.example/flux".into();
         input.image_pull_secret = Some(fixture::secret("mirror-credentials"));
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn components_left_out_are_not_installed_not_bound_and_not_called() {
+    fn omitted_components_are_not_installed_bound_or_called() {
         let mut input = fixture::input();
         input.components = [Component::SourceController, Component::KustomizeController].into();
         let agent: Vec<_> = newest(&input, Phase::Agent).collect();

@@ -1,7 +1,8 @@
-//! Flux in a workload cluster: installed and seeded until Git adopts it, then only read.
+//! Flux in a workload cluster: installed and configured until Git adopts it, then only read.
 //!
-//! May not enter: AWS, the kinds of [`crate::api`] but for status. I/O: the workload cluster's API, in `pass` and `observe` only.
-//! `manifests`, `source` and `sync` build what is applied, `status` and `verdict` say how it fares, `handover` whose it is.
+//! May not enter: AWS, the kinds of [`crate::api`] except status. I/O: the workload cluster's API, in `reconcile` and
+//! `observe` only. `manifests`, `source` and `sync` build the objects to apply; `status` and `verdict` evaluate the
+//! observation; `handover` determines who owns Flux.
 
 #[cfg(test)]
 mod fixture;
@@ -23,7 +24,7 @@ pub use input::{Component, Decryption, FluxInput, NAME, Version};
 pub use reconcile::reconcile;
 pub use source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 
-/// The kinds by which Flux shows how it fares: its own objects wherever they are, and what runs.
+/// The kinds that show Flux's state: its own objects in all namespaces, and its Deployments.
 pub fn watched(input: &FluxInput) -> Vec<Watched> {
     let of = |(api_version, kind), namespace: Option<&str>| Watched {
         api_version,

@@ -1,7 +1,7 @@
-//! Reads what the agent says of itself and of what it applies.
+//! Reads the state of Flux and of the objects it applies.
 //!
-//! May not enter: judgement, that is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each object only the
-//! few fields that the roll-up needs are kept.
+//! May not enter: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
+//! object only the fields for the roll-up are kept.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
 use super::sync::{HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::answer;
 use crate::gitops::error::CallError;
-use crate::gitops::kept::{few, marks, short, short_or_none, size_of_marks};
-use crate::gitops::list::{self, Kept};
+use crate::gitops::kept::{first_items, metadata_map, metadata_map_size, truncated, truncated_or_none};
+use crate::gitops::list::{self, MemorySize};
 use crate::gitops::object::{collection, or_default};
 
 const PAGE: u32 = 200;
 
-/// All that the roll-up looks at.
+/// Everything that the roll-up needs.
 #[derive(Debug, Default)]
 pub struct Observation {
     pub source: Option<FluxObject>,
@@ -32,17 +32,17 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Whether anything is from Flux's own source of that kind.
+    /// Whether any object uses Flux's own source of that kind.
     pub fn is_referred_to(&self, kind: &str) -> bool {
         self.kustomizations.iter().chain(&self.helm_releases).any(|object| object.is_from(kind))
     }
 }
 
-/// What sources, Kustomizations and HelmReleases have in common, as far as it is looked at.
+/// The fields that sources, Kustomizations and HelmReleases share.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct FluxObject {
-    /// Only what is read by its name says it; items of a list do not.
-    #[serde(default, deserialize_with = "short")]
+    /// Empty for items of a list, which carry no kind.
+    #[serde(default, deserialize_with = "truncated")]
     pub kind: String,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
@@ -55,12 +55,12 @@ pub struct FluxObject {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub namespace: String,
     pub generation: i64,
-    #[serde(deserialize_with = "marks")]
+    #[serde(deserialize_with = "metadata_map")]
     pub labels: BTreeMap<String, String>,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
@@ -69,21 +69,21 @@ pub struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec {
     pub suspend: bool,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     pub url: Option<String>,
     pub source_ref: Option<SourceRef>,
     pub chart: Option<Chart>,
 }
 
-/// The source that a Kustomization or a chart is from; in its own namespace where none is named.
+/// The source of a Kustomization or a chart; an empty namespace means the object's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct SourceRef {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub kind: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub name: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub namespace: String,
 }
 
@@ -102,13 +102,13 @@ pub struct ChartSpec {
 }
 
 impl FluxObject {
-    /// The source it is from.
+    /// Its source.
     pub fn source_ref(&self) -> Option<&SourceRef> {
         let of_chart = || self.spec.chart.as_ref()?.spec.source_ref.as_ref();
         self.spec.source_ref.as_ref().or_else(of_chart)
     }
 
-    /// Whether it is from Flux's own source of that kind.
+    /// Whether its source is Flux's own one of that kind.
     pub fn is_from(&self, kind: &str) -> bool {
         self.source_ref().is_some_and(|source| {
             let namespace = if source.namespace.is_empty() { &self.metadata.namespace } else { &source.namespace };
@@ -121,14 +121,14 @@ impl FluxObject {
 #[serde(default, rename_all = "camelCase")]
 pub struct Status {
     pub observed_generation: i64,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
     pub artifact: Option<Artifact>,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     pub last_attempted_revision: Option<String>,
-    #[serde(deserialize_with = "short_or_none")]
+    #[serde(deserialize_with = "truncated_or_none")]
     pub last_applied_revision: Option<String>,
-    /// What it keeps in the cluster.
+    /// The objects that it applied.
     #[serde(deserialize_with = "or_default")]
     pub inventory: Inventory,
 }
@@ -136,13 +136,13 @@ pub struct Status {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Condition {
-    #[serde(rename = "type", deserialize_with = "short")]
+    #[serde(rename = "type", deserialize_with = "truncated")]
     pub kind: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub status: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub reason: String,
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub message: String,
     pub observed_generation: i64,
     pub last_transition_time: Option<jiff::Timestamp>,
@@ -151,7 +151,7 @@ pub struct Condition {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Artifact {
-    #[serde(deserialize_with = "short")]
+    #[serde(deserialize_with = "truncated")]
     pub revision: String,
 }
 
@@ -168,13 +168,13 @@ pub struct Controller {
 #[serde(default, rename_all = "camelCase")]
 pub struct ControllerStatus {
     pub ready_replicas: i32,
-    #[serde(deserialize_with = "few")]
+    #[serde(deserialize_with = "first_items")]
     pub conditions: Vec<Condition>,
 }
 
 impl Controller {
-    /// Why no pod of it is ready, as far as the cluster says.
-    pub fn why(&self) -> Option<&Condition> {
+    /// Why it has no ready pod, from its conditions.
+    pub fn unready_reason(&self) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.status == "False" && !condition.message.is_empty())
     }
 
@@ -182,24 +182,24 @@ impl Controller {
         self.status.ready_replicas > 0
     }
 
-    /// Since when there has been no ready pod of it.
+    /// Since when it has had no ready pod.
     pub fn unready_since(&self) -> Option<jiff::Timestamp> {
         let available = self.status.conditions.iter().find(|condition| condition.kind == "Available")?;
         available.last_transition_time.filter(|_| available.status == "False" && !self.is_ready())
     }
 }
 
-impl Kept for FluxObject {
+impl MemorySize for FluxObject {
     fn size(&self) -> usize {
-        size_of_marks(&self.metadata.labels)
+        metadata_map_size(&self.metadata.labels)
             + size_of_conditions(&self.status.conditions)
             + self.status.inventory.size()
     }
 }
 
-impl Kept for Controller {
+impl MemorySize for Controller {
     fn size(&self) -> usize {
-        size_of_marks(&self.metadata.labels) + size_of_conditions(&self.status.conditions)
+        metadata_map_size(&self.metadata.labels) + size_of_conditions(&self.status.conditions)
     }
 }
 
@@ -207,9 +207,9 @@ fn size_of_conditions(conditions: &[Condition]) -> usize {
     conditions.iter().map(|condition| size_of::<Condition>() + condition.message.len() + condition.reason.len()).sum()
 }
 
-/// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,
-/// which Git may have exchanged; `asked` while there is no root.
-pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Observation, CallError> {
+/// Reads everything. A kind that is not served (of an omitted component) has no objects. The source is the one that the
+/// root Kustomization names, which Git may have replaced, or `default_source` while there is no root.
+pub async fn observe(client: &Client, default_source: (&str, &str)) -> Result<Observation, CallError> {
     let all = ListParams::default();
     let (kustomizations, helm_releases, controllers): (Vec<FluxObject>, _, _) = tokio::try_join!(
         list(client, KUSTOMIZATION, None, &all),
@@ -217,9 +217,9 @@ pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Observation
         controllers(client),
     )?;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
-    let followed =
+    let git_source =
         root.and_then(|root| [GIT_REPOSITORY, OCI_REPOSITORY].into_iter().find(|(_, kind)| root.is_from(kind)));
-    let source = one(client, followed.unwrap_or(asked)).await?;
+    let source = one(client, git_source.unwrap_or(default_source)).await?;
     Ok(Observation { source, kustomizations, helm_releases, controllers })
 }
 
@@ -246,7 +246,7 @@ async fn one(client: &Client, (api_version, kind): (&str, &str)) -> Result<Optio
     }
 }
 
-async fn list<T: DeserializeOwned + Kept>(
+async fn list<T: DeserializeOwned + MemorySize>(
     client: &Client,
     kind: (&str, &str),
     namespace: Option<&str>,
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_no_controller_has_looked_at_is_read() {
+    fn object_without_status_is_parsed() {
         let found: FluxObject =
             serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {}}"#).unwrap();
         assert_eq!(found.metadata.name, "a");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_and_a_kustomization_say_where_they_are_from() {
+    fn source_of_charts_and_kustomizations_is_recognized() {
         let of = |body: &str| serde_json::from_str::<FluxObject>(body).unwrap();
         let source = r#"{"kind": "GitRepository", "name": "flux-system", "namespace": "flux-system"}"#;
         let chart = of(&format!(
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_writes_for_nothing_is_nothing() {
+    fn null_is_read_as_empty() {
         let found: FluxObject =
             serde_json::from_str(r#"{"metadata": {}, "spec": null, "status": {"conditions": null}}"#).unwrap();
         assert!(found.status.conditions.is_empty());

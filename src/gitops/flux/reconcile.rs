@@ -1,6 +1,6 @@
-//! One pass over Flux in one cluster: apply what is missing, read how it fares, say when to look again.
+//! One reconcile of Flux in one cluster: applies what is missing, reads the state, and returns when to requeue.
 //!
-//! May not enter: waiting. What takes time is looked at again. I/O: by `apply` and `observe`.
+//! May not enter: waiting; the caller requeues. I/O: by `apply` and `observe`.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::core::params::{Patch, PatchParams};
 use serde_json::json;
 
-use super::handover::{progress, told, wanted};
+use super::handover::{describe_ownership, desired_install, progress};
 use super::input::{FluxInput, NAME, NAMESPACE};
 use super::manifests::{self, key};
 use super::observe::{self, FluxObject, Observation};
@@ -17,73 +17,75 @@ use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
 use crate::gitops::answer;
-use crate::gitops::apply::{self, OwnershipPolicy, Results, each};
+use crate::gitops::apply::{self, OwnershipPolicy, Results, apply_all};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
 use crate::gitops::object::{Object, ObjectId, collection};
 use crate::gitops::sync_outcome::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
-use crate::gitops::workload::{Workload, locked};
+use crate::gitops::workload::{Workload, lock};
 
-/// Flux's own annotation for "reconcile now", and who sets it: not the manager of what is applied, which lets go of what Git adopts.
+/// Flux's annotation that requests a reconcile, and its field manager: not that of applied objects, whose fields are
+/// released.
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
-const ASKS: &str = "keelson-asks";
+const REQUEST_MANAGER: &str = "keelson-asks";
 
-/// Brings Flux to what `input` says and reads how it fares.
+/// Reconciles Flux with `input` and reads its state.
 pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
-    let everything = !locked(&workload.memory).installed(key(input), Instant::now());
-    if everything {
-        if let Some(wanted) = wanted(input, &observe::controllers(&workload.client).await?) {
+    let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
+    if reinstall {
+        if let Some(wanted) = desired_install(input, &observe::controllers(&workload.client).await?) {
             if let Some(missing) = install(workload, &wanted, &mut applied).await? {
-                return Ok(installing(&wanted, applied, &missing));
+                return Ok(installing_outcome(&wanted, applied, &missing));
             }
         } else {
-            locked(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
+            lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
-    let ours = sync::ours(input);
-    each(workload, ours.iter().cloned(), OwnershipPolicy::ForGood, &mut applied).await?;
-    // The source before what refers to it: kustomize-controller calls a missing source a failure.
-    for seed in seeds(workload, input).await? {
-        each(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::SIGN), &mut applied).await?;
+    let permanent = sync::permanent_objects(input);
+    apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
+    // The source before the Kustomization: kustomize-controller reports a missing source as a failure.
+    for seed in seeds_to_apply(workload, input).await? {
+        apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::MARKER), &mut applied).await?;
     }
     if applied.changed.iter().any(|object| object.kind == "Secret") {
-        ask_again(workload, input).await?;
+        request_reconcile(workload, input).await?;
     }
-    if everything || !applied.changed.is_empty() {
-        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::SIGN).await?);
+    if reinstall || !applied.changed.is_empty() {
+        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &permanent, sync::MARKER).await?);
     }
-    let seen = observe::observe(&workload.client, input.source.api()).await?;
-    if everything || !applied.changed.is_empty() {
-        locked(&workload.memory).other_source_is_gone = false;
+    let observed = observe::observe(&workload.client, input.source.api()).await?;
+    if reinstall || !applied.changed.is_empty() {
+        lock(&workload.memory).other_source_absent = false;
     }
-    applied.changed.extend(give_up_other_source(workload, input, &seen).await?);
-    if lacks_a_controller(&seen, input) {
-        locked(&workload.memory).install = Install::Nothing;
+    applied.changed.extend(delete_other_source(workload, input, &observed).await?);
+    if lacks_a_controller(&observed, input) {
+        lock(&workload.memory).install = Install::Nothing;
     }
-    let adopts = adopts_more(workload, &seen);
+    let adoption_progressed = record_adoption_progress(workload, &observed);
     let now = Timestamp::now();
-    let verdict = verdict(&seen, &applied.failed, now);
-    let requeue_after = if adopts { Duration::from_secs(1) } else { requeue_after(&verdict, &seen, input, now) };
-    let verdict = verdict.noting(told(&seen, input));
+    let verdict = verdict(&observed, &applied.failed, now);
+    let requeue_after =
+        if adoption_progressed { Duration::from_secs(1) } else { requeue_after(&verdict, &observed, input, now) };
+    let verdict = verdict.with_note(describe_ownership(&observed, input));
     let complete = applied.failed.is_empty();
     let Results { changed, released, .. } = applied;
-    let status = roll_up(&seen, &input.components, now);
+    let status = roll_up(&observed, &input.components, now);
     Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
 }
 
-/// Asks Flux to try again now: what failed for want of the right credentials is otherwise tried after pauses that have grown.
-async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
-    let parameters = PatchParams { field_manager: Some(ASKS.into()), ..PatchParams::default() };
-    let asked = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
+/// Requests a reconcile by Flux after a change of credentials, which would otherwise wait for Flux's backoff.
+async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
+    let parameters = PatchParams { field_manager: Some(REQUEST_MANAGER.into()), ..PatchParams::default() };
+    let patch = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
     for (api_version, kind) in [input.source.api(), sync::KUSTOMIZATION] {
         let request = collection(api_version, kind, Some(NAMESPACE))
-            .patch_metadata(NAME, &parameters, &Patch::Merge(&asked))
+            .patch_metadata(NAME, &parameters, &Patch::Merge(&patch))
             .map_err(kube::Error::BuildRequest)?;
         let answer = answer::send(&workload.client, request).await;
-        // What is not there, or not to be changed, is tried in its own time.
+        // An object that does not exist or cannot be patched is reconciled at its interval.
         if let Err(error @ CallError::Unreachable(_)) = answer {
             return Err(error);
         }
@@ -91,51 +93,53 @@ async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallErr
     Ok(())
 }
 
-/// The sync objects. Once Git has the root, it says what the root is from: a source that it has exchanged is not made again.
-async fn seeds(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
-    let [source, root] = sync::seeds(input);
-    let is_new = !locked(&workload.memory).objects.contains_key(&source.id);
-    if is_new && observe::root(&workload.client).await?.is_some_and(|root| exchanged(&root, &source.id.kind)) {
+/// The sync objects. If Git has adopted the root and replaced its source, the original source is not created again.
+async fn seeds_to_apply(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
+    let [source, root] = sync::seed_objects(input);
+    let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
+    if is_new && observe::root(&workload.client).await?.is_some_and(|root| is_source_replaced(&root, &source.id.kind)) {
         return Ok(vec![root]);
     }
     Ok(vec![source, root])
 }
 
-/// Whether Git has the root, and it is from something else than Flux's source of that kind.
-fn exchanged(root: &FluxObject, kind: &str) -> bool {
+/// Whether Git has adopted the root and uses another source than Flux's of that kind.
+fn is_source_replaced(root: &FluxObject, kind: &str) -> bool {
     sync::is_adopted(&root.metadata.labels) && !root.is_from(kind)
 }
 
-/// Deletes the source that we made when the spec asked for one of the other kind, once nothing in the cluster refers to it.
-async fn give_up_other_source(
+/// Deletes Keelson's source of the other kind, which the spec selected before, once nothing in the cluster refers to
+/// it.
+async fn delete_other_source(
     workload: &Workload,
     input: &FluxInput,
-    seen: &Observation,
+    observed: &Observation,
 ) -> Result<Option<ObjectId>, CallError> {
     let other = sync::other_source(input);
-    if locked(&workload.memory).other_source_is_gone || seen.is_referred_to(&other.kind) {
+    if lock(&workload.memory).other_source_absent || observed.is_referred_to(&other.kind) {
         return Ok(None);
     }
-    let deleted = apply::delete_ours(&workload.client, &other, sync::SIGN).await?;
-    let mut memory = locked(&workload.memory);
+    let deleted = apply::delete_owned(&workload.client, &other, sync::MARKER).await?;
+    let mut memory = lock(&workload.memory);
     memory.objects.remove(&other);
-    memory.other_source_is_gone = true;
+    memory.other_source_absent = true;
     Ok(deleted.then_some(other))
 }
 
-/// Whether Git has adopted more of the agent since the manifests were looked at; then they are looked at again, to let go of it.
-fn adopts_more(workload: &Workload, seen: &Observation) -> bool {
-    let mut memory = locked(&workload.memory);
-    let progress = progress(seen, &memory.handover);
-    if memory.handover.seen == progress {
+/// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release
+/// it.
+fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
+    let mut memory = lock(&workload.memory);
+    let progress = progress(observed, &memory.handover);
+    if memory.handover.progress == progress {
         return false;
     }
-    memory.handover.seen = progress;
+    memory.handover.progress = progress;
     memory.install = Install::Nothing;
     true
 }
 
-fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
+fn installing_outcome(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
     let (verdict, requeue_after) = if applied.failed.is_empty() {
         (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
     } else {
@@ -152,16 +156,16 @@ fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) 
     }
 }
 
-/// A controller that someone deleted is put back now, not when everything is applied again anyway.
-fn lacks_a_controller(seen: &Observation, input: &FluxInput) -> bool {
+/// A deleted controller is restored at once, not only when everything is applied again.
+fn lacks_a_controller(observed: &Observation, input: &FluxInput) -> bool {
     input
         .components
         .iter()
-        .any(|component| !seen.controllers.iter().any(|found| found.metadata.name == component.as_str()))
+        .any(|component| !observed.controllers.iter().any(|found| found.metadata.name == component.as_str()))
 }
 
-fn requeue_after(verdict: &Verdict, seen: &Observation, input: &FluxInput, now: Timestamp) -> Duration {
-    let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
+fn requeue_after(verdict: &Verdict, observed: &Observation, input: &FluxInput, now: Timestamp) -> Duration {
+    let since = observed.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
     sync_outcome::requeue_after(verdict, age, input.source.interval)
 }
@@ -173,18 +177,18 @@ mod tests {
     use crate::gitops::flux::input::Component;
 
     #[test]
-    fn a_deleted_controller_is_missed() {
+    fn deleted_controller_is_detected() {
         let controllers = Component::ALL.map(|component| {
             serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
         });
-        let mut seen = Observation { controllers: controllers.into(), ..Observation::default() };
-        assert!(!lacks_a_controller(&seen, &fixture::input()));
-        seen.controllers.pop();
-        assert!(lacks_a_controller(&seen, &fixture::input()));
+        let mut observed = Observation { controllers: controllers.into(), ..Observation::default() };
+        assert!(!lacks_a_controller(&observed, &fixture::input()));
+        observed.controllers.pop();
+        assert!(lacks_a_controller(&observed, &fixture::input()));
     }
 
     #[test]
-    fn it_is_looked_at_often_while_under_way_and_rarely_at_rest() {
+    fn requeue_is_short_while_in_progress_and_long_when_ready() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
         let aged = |seconds: i64| {
             let mut source = FluxObject::default();
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_asked_more_often_is_looked_at_more_often() {
+    fn requeue_follows_a_short_source_interval() {
         let mut input = fixture::input();
         input.source.interval = Duration::from_secs(15);
         let ready = Verdict { ready: true, reason: Reason::Available, message: String::new() };

@@ -1,11 +1,11 @@
-//! The manifests of the versions that are built in: `deploy/flux`, embedded.
+//! The manifests of the built-in versions: `deploy/flux`, embedded.
 //!
-//! May not enter: what is written into them. No I/O. The text lies in the binary's read-only pages.
+//! May not enter: customization. No I/O. The text is in the binary's read-only pages.
 
 use super::input::{Component, Version};
 
-/// What stands between two objects of a file.
-pub const BETWEEN: &str = "\n---\n";
+/// Separator between two objects of a file.
+pub const SEPARATOR: &str = "\n---\n";
 
 /// The files of one version.
 pub struct Release {

@@ -1,4 +1,4 @@
-//! What Flux follows: a GitRepository or an OCIRepository, and the Secrets that it refers to.
+//! Flux's source: a GitRepository or an OCIRepository, and the Secrets that it refers to.
 //!
 //! May not enter: the API's types and a client. Pure.
 
@@ -14,7 +14,7 @@ use crate::gitops::validate::{OciUrl, SourceUrl};
 pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
 pub const OCI_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "OCIRepository");
 
-/// What is followed, and how often it is asked for something new.
+/// The source, and how often it is polled.
 #[derive(Debug, Clone)]
 pub struct Source {
     pub interval: Duration,
@@ -32,15 +32,15 @@ pub enum SourceKind {
 pub struct GitSource {
     pub url: SourceUrl,
     pub reference: GitRef,
-    /// Copied under Flux's own name for it, [`NAME`].
+    /// Copied under Flux's name, [`NAME`].
     pub secret: Option<SecretData>,
     pub verify: Option<GitVerification>,
 }
 
-/// Whose signatures count, and of what.
+/// What must be signed, and by whom.
 #[derive(Debug, Clone)]
 pub struct GitVerification {
-    /// As GitRepository writes it.
+    /// GitRepository's `spec.verify.mode`.
     pub mode: &'static str,
     pub keys: SecretCopy,
 }
@@ -56,7 +56,7 @@ pub struct OciSource {
     pub verify: Option<OciVerification>,
 }
 
-/// Which version of the artifact.
+/// The version of the artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OciRef {
     Tag(String),
@@ -75,7 +75,7 @@ impl OciRef {
     }
 }
 
-/// Whose signatures count.
+/// Who must have signed.
 #[derive(Debug, Clone)]
 pub struct OciVerification {
     /// `cosign` or `notation`.
@@ -86,7 +86,7 @@ pub struct OciVerification {
 }
 
 impl Source {
-    /// What it is as an object of Flux.
+    /// API version and kind of the source.
     pub fn api(&self) -> (&'static str, &'static str) {
         match self.kind {
             SourceKind::Git(_) => GIT_REPOSITORY,
@@ -94,7 +94,7 @@ impl Source {
         }
     }
 
-    /// What it is not: what was followed before, perhaps.
+    /// API version and kind of the other source, which may have been used before.
     pub fn other_api(&self) -> (&'static str, &'static str) {
         match self.kind {
             SourceKind::Git(_) => OCI_REPOSITORY,
@@ -102,7 +102,7 @@ impl Source {
         }
     }
 
-    /// Credentials that are copied under a name of Flux's.
+    /// Credentials that are copied under Flux's name.
     pub fn credentials(&self) -> Option<&SecretData> {
         match &self.kind {
             SourceKind::Git(git) => git.secret.as_ref(),
@@ -110,7 +110,7 @@ impl Source {
         }
     }
 
-    /// Secrets that are copied as they are.
+    /// Secrets that are copied under their own names.
     pub fn copies(&self) -> impl Iterator<Item = &SecretCopy> {
         let of_kind = match &self.kind {
             SourceKind::Git(git) => [git.verify.as_ref().map(|verify| &verify.keys), None, None],
@@ -191,7 +191,7 @@ mod tests {
     use crate::gitops::flux::fixture;
 
     #[test]
-    fn every_kind_of_ref_is_the_only_one_set() {
+    fn each_kind_of_ref_sets_one_field() {
         let text = || "x".to_owned();
         for (reference, field) in [
             (GitRef::Branch(text()), "branch"),
@@ -212,20 +212,20 @@ mod tests {
     }
 
     #[test]
-    fn a_github_app_is_the_provider_of_its_source() {
+    fn github_app_sets_the_provider() {
         let keys = fixture::data(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationID"]);
         let source = fixture::git(|git| git.secret = Some(keys));
         assert_eq!(source.spec()["provider"], "github");
     }
 
     #[test]
-    fn ecr_is_logged_in_to_by_the_controllers_identity() {
+    fn ecr_uses_the_aws_provider() {
         assert_eq!(fixture::oci(|_| ()).spec()["provider"], "generic");
         assert_eq!(fixture::oci(|oci| oci.aws = true).spec()["provider"], "aws");
     }
 
     #[test]
-    fn keyless_signatures_count_by_their_identities() {
+    fn keyless_verification_lists_identities() {
         let identities = vec![("issuer".to_owned(), "subject".to_owned())];
         let verify = OciVerification { provider: "cosign".into(), keys: None, identities };
         let source = fixture::oci(|oci| oci.verify = Some(verify));

@@ -1,4 +1,4 @@
-//! The roll-up: what was seen in the workload cluster as `status.gitops`.
+//! The roll-up: the observation of the workload cluster as `status.gitops`.
 //!
 //! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
 
@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::handover::is_of_git;
+use super::handover::is_owned_by_git;
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{Condition, Controller, FluxObject, Observation};
 use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::gitops::error::{MESSAGE, bounded};
-use crate::gitops::roll_up::{Counted, Health, count, short};
+use crate::gitops::roll_up::{Counted, Health, count, short_revision};
 
 pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 impl FluxObject {
-    /// Suspended outranks all else: who suspends knows why. Waiting for a dependency is not failing; the dependency may be.
+    /// Suspension takes precedence. An object that waits for a dependency does not fail; the dependency may.
     pub fn health(&self) -> Health {
         if self.spec.suspend {
             return Health::Suspended;
@@ -42,25 +42,26 @@ impl FluxObject {
         self.metadata.name == NAME && self.metadata.namespace == NAMESPACE
     }
 
-    fn counted(&self, kind: &'static str) -> Counted {
+    fn to_counted(&self, kind: &'static str) -> Counted {
         let name = format!("{}/{}", self.metadata.namespace, self.metadata.name);
         Counted { kind, name, is_root: self.is_root(), health: self.health() }
     }
 }
 
-/// What kustomize-controller calls failed, but is only early: a dependency, or a source that is still being fetched.
+/// Conditions that kustomize-controller reports as failed but that only wait: for a dependency, or for a source to be
+/// fetched.
 fn is_waiting(ready: &Condition) -> bool {
     ready.reason == "DependencyNotReady"
         || (ready.reason == "ArtifactFailed" && ready.message.contains("artifact not found, retrying"))
 }
 
-/// The status of the agent, reached at `now`, which is to have the components `wanted`.
-pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
-    let Observation { source, kustomizations, helm_releases, controllers } = seen;
+/// The status of the agent with the desired components `wanted`, observed at `now`.
+pub fn roll_up(observed: &Observation, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
+    let Observation { source, kustomizations, helm_releases, controllers } = observed;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let applied = root.and_then(|root| root.status.last_applied_revision.clone());
-    let all = kustomizations.iter().map(|object| object.counted("Kustomization"));
-    let all = all.chain(helm_releases.iter().map(|object| object.counted("HelmRelease")));
+    let all = kustomizations.iter().map(|object| object.to_counted("Kustomization"));
+    let all = all.chain(helm_releases.iter().map(|object| object.to_counted("HelmRelease")));
     let (objects, failing) = count(all);
     GitOpsStatus {
         applied: Vec::new(),
@@ -71,13 +72,13 @@ pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Time
             .iter()
             .find_map(|controller| controller.metadata.labels.get(VERSION_LABEL))
             .map(|text| bounded(text, 32)),
-        adopted: is_of_git(seen),
+        adopted: is_owned_by_git(observed),
         url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
         source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
         last_attempted_revision: root
             .and_then(|root| root.status.last_attempted_revision.as_deref())
             .map(|text| bounded(text, 512)),
-        revision: applied.as_deref().map(short),
+        revision: applied.as_deref().map(short_revision),
         last_applied_revision: applied.map(|text| bounded(&text, 512)),
         objects: Some(objects),
         failing,
@@ -89,10 +90,11 @@ pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Time
     }
 }
 
-/// What runs, and what should.
+/// The running components, and desired ones that are missing.
 fn components(controllers: &[Controller], wanted: &BTreeSet<Component>) -> Vec<GitOpsComponent> {
     let found = controllers.iter().map(|controller| {
-        let why = controller.why().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
+        let why =
+            controller.unready_reason().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
         let name = bounded(&controller.metadata.name, 253);
         GitOpsComponent { name, ready: controller.is_ready(), message: why }
     });
@@ -113,7 +115,7 @@ fn inventory(objects: &[FluxObject]) -> i64 {
     i64::try_from(counts.sum::<usize>()).unwrap_or(i64::MAX)
 }
 
-/// The revision a source shows.
+/// The revision that a source has fetched.
 pub fn revision(source: &FluxObject) -> Option<&str> {
     source.status.artifact.as_ref().map(|artifact| artifact.revision.as_str()).filter(|revision| !revision.is_empty())
 }
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_has_its_health() {
+    fn conditions_are_mapped_to_health() {
         let failing = |reason: &str| Health::Failing { reason: reason.into(), message: "m".into() };
         for (suspend, ready, health) in [
             (false, None, Health::Waiting),
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_stalled_fails_while_it_still_says_unknown() {
+    fn stalled_object_fails_while_ready_is_unknown() {
         let mut stalled = object("a", false, Some(("Unknown", "Progressing", "m")));
         stalled.status.conditions.push(Condition {
             kind: "Stalled".into(),
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(stalled.health(), Health::Failing { reason: "InvalidPath".into(), message: String::new() });
     }
 
-    fn seen() -> Observation {
+    fn observation() -> Observation {
         let git = json!({
             "metadata": {"name": "flux-system", "namespace": "flux-system"},
             "spec": {"url": "https://github.com/acme/fleet"},
@@ -198,34 +200,34 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_a_cluster_with_something_of_everything() {
+    fn status_of_a_cluster_with_every_health() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
         insta::assert_yaml_snapshot!(roll_up(
-            &seen(),
+            &observation(),
             &[Component::SourceController, Component::HelmController].into(),
             now
         ));
     }
 
     #[test]
-    fn an_empty_cluster_has_a_status_too() {
+    fn status_of_an_empty_cluster() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
         insta::assert_yaml_snapshot!(roll_up(&Observation::default(), &BTreeSet::new(), now));
     }
 
     #[test]
-    fn the_agent_is_adopted_when_every_controller_is() {
+    fn agent_is_adopted_when_every_controller_is() {
         let label = ("kustomize.toolkit.fluxcd.io/name".to_owned(), "flux-system".to_owned());
-        let mut seen = seen();
-        seen.controllers.push(seen.controllers[0].clone());
-        seen.controllers[0].metadata.labels.extend([label.clone()]);
-        assert!(!roll_up(&seen, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
-        seen.controllers[1].metadata.labels.extend([label]);
-        assert!(roll_up(&seen, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
+        let mut observed = observation();
+        observed.controllers.push(observed.controllers[0].clone());
+        observed.controllers[0].metadata.labels.extend([label.clone()]);
+        assert!(!roll_up(&observed, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
+        observed.controllers[1].metadata.labels.extend([label]);
+        assert!(roll_up(&observed, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
     }
 
     #[test]
-    fn the_size_is_bounded_whatever_fails() {
+    fn size_is_bounded_whatever_fails() {
         let long = "x".repeat(20_000);
         let many: Vec<_> =
             (0..1000).map(|n| object(&format!("app-{n:04}"), false, Some(("False", "BuildFailed", &long)))).collect();

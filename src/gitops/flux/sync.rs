@@ -1,4 +1,4 @@
-//! What points the agent at Git: credentials, facts, GitRepository and Kustomization.
+//! The objects that point Flux at its source: credentials, facts, source and Kustomization.
 //!
 //! May not enter: a client. Pure.
 
@@ -9,34 +9,34 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
-use crate::gitops::adoption::{AdoptionMarker, Marks};
+use crate::gitops::adoption::{AdoptionMarker, MetadataMap};
 use crate::gitops::input::{Facts, SecretCopy, SecretData};
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
 pub const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
 pub const HELM_RELEASE: (&str, &str) = ("helm.toolkit.fluxcd.io/v2", "HelmRelease");
 
-/// The annotation that keeps Flux from deleting an object whose manifest leaves Git.
+/// The annotation that keeps Flux from deleting an object whose manifest is removed from Git.
 pub const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
-/// Labels of objects that a Kustomization applies: its name and namespace.
+/// Labels of objects applied by a Kustomization: its name and namespace.
 pub const OF_KUSTOMIZATION: (&str, &str) =
     ("kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace");
-/// The label of objects that a HelmRelease applies.
+/// Label of objects applied by a HelmRelease.
 const OF_HELM_RELEASE: &str = "helm.toolkit.fluxcd.io/name";
 
-/// How objects show that Flux applies them from Git. What keeps them from being pruned is not in the files of `flux bootstrap`.
-pub const SIGN: AdoptionMarker = AdoptionMarker {
-    adopted: |labels, _| is_adopted(labels),
-    kept: &["/metadata/annotations/kustomize.toolkit.fluxcd.io~1prune", "/spec/deletionPolicy"],
+/// How objects show that Flux applies them from Git. The retained fields are not in the files of `flux bootstrap`.
+pub const MARKER: AdoptionMarker = AdoptionMarker {
+    is_adopted: |labels, _| is_adopted(labels),
+    retained: &["/metadata/annotations/kustomize.toolkit.fluxcd.io~1prune", "/spec/deletionPolicy"],
 };
 
 /// Whether Flux applies an object with these labels from Git.
-pub fn is_adopted(labels: &Marks) -> bool {
+pub fn is_adopted(labels: &MetadataMap) -> bool {
     [OF_KUSTOMIZATION.0, OF_HELM_RELEASE].iter().any(|label| labels.contains_key(*label))
 }
 
-/// Applied for good: the Secrets and facts that the agent needs and Git does not hold.
-pub fn ours(input: &FluxInput) -> Vec<Object> {
+/// Objects that Keelson always applies: the Secrets and facts that Flux needs and Git does not contain.
+pub fn permanent_objects(input: &FluxInput) -> Vec<Object> {
     let FluxInput { source, decryption, image_pull_secret, facts, .. } = input;
     let credentials = source.credentials().map(|data| secret(NAME, "Opaque", data));
     let copies =
@@ -45,12 +45,12 @@ pub fn ours(input: &FluxInput) -> Vec<Object> {
     credentials.into_iter().chain(copies).chain(facts.as_ref().map(facts_config_map)).collect()
 }
 
-/// Applied until Git has adopted them: the source, and what refers to it.
-pub fn seeds(input: &FluxInput) -> [Object; 2] {
+/// Objects that Keelson applies until Git has adopted them: the source and the Kustomization.
+pub fn seed_objects(input: &FluxInput) -> [Object; 2] {
     [seed(input.source.api(), input.source.spec()), kustomization(input)]
 }
 
-/// The source of the kind that is not followed, which may be there from before.
+/// The source of the other kind, which may exist from before.
 pub fn other_source(input: &FluxInput) -> ObjectId {
     let (api_version, kind) = input.source.other_api();
     ObjectId {
@@ -64,12 +64,12 @@ pub fn other_source(input: &FluxInput) -> ObjectId {
 fn kustomization(input: &FluxInput) -> Object {
     let mut spec = json!({
         "interval": duration(input.interval),
-        // A failure is tried again after the interval unless told otherwise, and a first apply often fails for want of something that
-        // comes up seconds later.
+        // Without it a failure is retried after the whole interval, and a first apply often fails until a dependency is
+        // ready seconds later.
         "retryInterval": duration(input.interval.min(Duration::from_secs(60))),
         "path": format!("./{}", input.path.trim_start_matches("./").trim_start_matches('/')),
         "prune": input.prune,
-        // Deleting this Kustomization, by hand or from Git, must not take away all that it applied.
+        // Deleting this Kustomization, manually or from Git, must not delete everything that it applied.
         "deletionPolicy": "Orphan",
         "sourceRef": {"kind": input.source.api().1, "name": NAME},
     });
@@ -102,7 +102,7 @@ fn facts_config_map(facts: &Facts) -> Object {
 }
 
 fn secret(name: &str, kind: &str, data: &SecretData) -> Object {
-    // Through the API type, which knows how data is encoded.
+    // Through the API type, which encodes the data.
     let data =
         serde_json::to_value(Secret { data: Some(data.0.clone()), ..Secret::default() }).unwrap_or_default()["data"]
             .take();
@@ -133,7 +133,7 @@ fn object(body: Value) -> Object {
     Object::of(body).expect("has apiVersion, kind and name: it is written out above")
 }
 
-/// A duration as Go writes it, in the largest units that hold it: 90 s is `1m30s`. Flux takes no fraction we would need.
+/// A duration in Go's format, in the largest units: 90 s is `1m30s`. Fractions of seconds are dropped.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs().max(1);
     let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
@@ -149,29 +149,31 @@ mod tests {
     use crate::gitops::flux::input::Decryption;
 
     #[test]
-    fn the_sync_objects_of_a_minimal_input() {
-        let objects: Vec<_> = seeds(&fixture::input()).into_iter().map(|object| object.body).collect();
+    fn sync_objects_of_a_minimal_input() {
+        let objects: Vec<_> = seed_objects(&fixture::input()).into_iter().map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
-        assert!(ours(&fixture::input()).is_empty());
+        assert!(permanent_objects(&fixture::input()).is_empty());
     }
 
     #[test]
-    fn the_objects_of_a_full_input() {
+    fn sync_objects_of_a_full_input() {
         let input = fixture::full_input();
-        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        let objects: Vec<_> =
+            permanent_objects(&input).into_iter().chain(seed_objects(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
     #[test]
-    fn the_objects_of_an_artifact() {
+    fn sync_objects_of_an_oci_source() {
         let mut input = fixture::input();
         input.source = fixture::full_oci();
-        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        let objects: Vec<_> =
+            permanent_objects(&input).into_iter().chain(seed_objects(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
     #[test]
-    fn the_other_source_is_of_the_other_kind() {
+    fn other_source_has_the_other_kind() {
         let mut input = fixture::input();
         assert_eq!(other_source(&input).to_string(), "OCIRepository flux-system/flux-system");
         input.source = fixture::full_oci();
@@ -182,16 +184,16 @@ mod tests {
     fn unknown_facts_are_empty_and_none_is_missing() {
         let mut input = fixture::input();
         input.facts = Some(Facts::default());
-        let unknown = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        let unknown = permanent_objects(&input).remove(0).body["data"].as_object().unwrap().clone();
         assert!(unknown.values().all(|value| value == ""));
         input.facts = fixture::full_input().facts;
-        let known = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        let known = permanent_objects(&input).remove(0).body["data"].as_object().unwrap().clone();
         assert_eq!(known.keys().collect::<BTreeSet<_>>(), unknown.keys().collect::<BTreeSet<_>>());
         assert!(known.values().all(|value| value != ""));
     }
 
     #[test]
-    fn paths_are_written_as_flux_writes_them() {
+    fn path_is_written_in_fluxs_format() {
         for path in ["clusters/demo", "./clusters/demo", "/clusters/demo"] {
             let mut input = fixture::input();
             input.path = path.into();
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_gos() {
+    fn durations_are_in_gos_format() {
         for (seconds, text) in
             [(0, "1s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (600, "10m"), (3600, "1h"), (3661, "1h1m1s")]
         {
@@ -212,7 +214,7 @@ mod tests {
     fn secrets_do_not_print_themselves() {
         let mut input = fixture::full_input();
         input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(fixture::secret("sops-age")) });
-        let printed = format!("{input:?} {:?}", ours(&input));
+        let printed = format!("{input:?} {:?}", permanent_objects(&input));
         assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The GitOpsReady condition: has the agent applied the revision it last saw, and if not, what is in the way.
+//! The GitOpsReady condition: whether Flux has applied the newest revision, and if not, why.
 //!
 //! May not enter: clients and clocks. Pure.
 
@@ -9,11 +9,11 @@ use super::observe::{FluxObject, Observation};
 use super::status::revision;
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
-use crate::gitops::roll_up::{Health, short};
+use crate::gitops::roll_up::{Health, short_revision};
 use crate::gitops::verdict::Verdict;
 
-/// Judges what was seen; `not_applied` is what the API server did not take from us.
-pub fn verdict(seen: &Observation, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
+/// Evaluates the observation; `not_applied` are the objects that could not be applied.
+pub fn verdict(observed: &Observation, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
             0 => String::new(),
@@ -21,109 +21,118 @@ pub fn verdict(seen: &Observation, not_applied: &[NotApplied], now: Timestamp) -
         };
         return Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}"));
     }
-    let root = seen.kustomizations.iter().find(|kustomization| kustomization.is_root());
-    let (Some(source), Some(root)) = (&seen.source, root) else {
+    let root = observed.kustomizations.iter().find(|kustomization| kustomization.is_root());
+    let (Some(source), Some(root)) = (&observed.source, root) else {
         return Verdict::not_ready(
             Reason::Creating,
-            format!("source and Kustomization {NAMESPACE}/{NAME} are not there yet"),
+            format!("source and Kustomization {NAMESPACE}/{NAME} do not exist yet"),
         );
     };
-    let wanted = match of_source(seen, source) {
+    let wanted = match judge_source(observed, source) {
         Ok(revision) => revision,
         Err(verdict) => return verdict,
     };
-    let verdict = of_root(seen, root, wanted);
-    match nobody_follows(seen, now).filter(|_| verdict.ready) {
-        Some(held_up) => {
-            Verdict::not_ready(Reason::SyncFailed, format!("{}, but nothing follows Git{held_up}", verdict.message))
-        }
+    let verdict = judge_root(observed, root, wanted);
+    match describe_stopped_controller(observed, now).filter(|_| verdict.ready) {
+        Some(stopped) => Verdict::not_ready(
+            Reason::SyncFailed,
+            format!("{}, but new commits are not applied{stopped}", verdict.message),
+        ),
         None => verdict,
     }
 }
 
-/// What was applied may be old when a controller that looks at Git has not run for a while: then that is said.
-fn nobody_follows(seen: &Observation, now: Timestamp) -> Option<String> {
+/// A controller that has not been ready for five minutes: without it the applied revision may be outdated.
+fn describe_stopped_controller(observed: &Observation, now: Timestamp) -> Option<String> {
     const A_WHILE: SignedDuration = SignedDuration::from_mins(5);
     let needed = [Component::SourceController, Component::KustomizeController].map(Component::as_str);
-    let mut stopped = seen.controllers.iter().filter(|controller| needed.contains(&controller.metadata.name.as_str()));
+    let mut stopped =
+        observed.controllers.iter().filter(|controller| needed.contains(&controller.metadata.name.as_str()));
     let stopped = stopped
         .find(|controller| controller.unready_since().is_some_and(|since| now.duration_since(since) >= A_WHILE))?;
-    Some(held_up(seen, &stopped.metadata.name))
+    Some(describe_unready_controller(observed, &stopped.metadata.name))
 }
 
-/// The revision the source shows for its present spec.
-fn of_source<'a>(seen: &Observation, source: &'a FluxObject) -> Result<&'a str, Verdict> {
+/// The revision that the source has fetched for its present spec.
+fn judge_source<'a>(observed: &Observation, source: &'a FluxObject) -> Result<&'a str, Verdict> {
     let name = format!("{} {NAMESPACE}/{NAME}", source.kind);
     let url = source.spec.url.as_deref().unwrap_or("its URL");
     match source.health() {
-        // A condition about an older spec says nothing of this one.
+        // A condition about an older generation does not count.
         Health::Failing { reason, message } if is_current(source) => {
             Err(Verdict::not_ready(Reason::SyncFailed, format!("{name}: {reason}: {message}")))
         }
         Health::Suspended => revision(source).ok_or_else(|| {
             Verdict::not_ready(Reason::Suspended, format!("{name} is suspended and has fetched nothing yet"))
         }),
-        _ if source.status.observed_generation < source.metadata.generation => {
-            Err(Verdict::waiting(format!("{name}: fetching {url}{}", held_up(seen, "source-controller"))))
-        }
-        _ => revision(source)
-            .ok_or_else(|| Verdict::waiting(format!("{name}: fetching {url}{}", held_up(seen, "source-controller")))),
+        _ if source.status.observed_generation < source.metadata.generation => Err(Verdict::waiting(format!(
+            "{name}: fetching {url}{}",
+            describe_unready_controller(observed, "source-controller")
+        ))),
+        _ => revision(source).ok_or_else(|| {
+            Verdict::waiting(format!(
+                "{name}: fetching {url}{}",
+                describe_unready_controller(observed, "source-controller")
+            ))
+        }),
     }
 }
 
-fn of_root(seen: &Observation, root: &FluxObject, wanted: &str) -> Verdict {
+fn judge_root(observed: &Observation, root: &FluxObject, wanted: &str) -> Verdict {
     let name = format!("Kustomization {NAMESPACE}/{NAME}");
     let applied = root.status.last_applied_revision.as_deref();
-    let so_far = applied
-        .map_or_else(|| "nothing applied so far".to_owned(), |revision| format!("{} is applied", short(revision)));
+    let progress = applied.map_or_else(
+        || "nothing applied so far".to_owned(),
+        |revision| format!("{} is applied", short_revision(revision)),
+    );
     let up_to_date = applied == Some(wanted) && root.status.observed_generation >= root.metadata.generation;
     match root.health() {
         Health::Failing { reason, message } if is_current(root) => Verdict::not_ready(
             Reason::SyncFailed,
-            format!("{name} at {}: {reason}: {message} ({so_far})", short(wanted)),
+            format!("{name} at {}: {reason}: {message} ({progress})", short_revision(wanted)),
         ),
         Health::Suspended if !up_to_date => Verdict::not_ready(
             Reason::Suspended,
-            format!("{name} is suspended and does not follow {} ({so_far})", short(wanted)),
+            format!("{name} is suspended and does not follow {} ({progress})", short_revision(wanted)),
         ),
         health if up_to_date => {
             let suspended = if health == Health::Suspended { "; suspended" } else { "" };
-            Verdict::ready(format!("applied {wanted}{suspended}{}", elsewhere(seen)))
+            Verdict::ready(format!("applied {wanted}{suspended}{}", describe_failures(observed)))
         }
         _ => {
             let why = root.condition("Ready").filter(|ready| ready.status == "False" && is_current(root));
             let why = why.map(|ready| format!(": {}", ready.message)).unwrap_or_default();
             Verdict::waiting(format!(
-                "{name}: applying {}{why} ({so_far}){}",
-                short(wanted),
-                held_up(seen, "kustomize-controller")
+                "{name}: applying {}{why} ({progress}){}",
+                short_revision(wanted),
+                describe_unready_controller(observed, "kustomize-controller")
             ))
         }
     }
 }
 
-/// Whether the Ready condition is about the spec as it is now.
+/// Whether the Ready condition is about the present generation.
 fn is_current(object: &FluxObject) -> bool {
-    let said_of = object.condition("Ready").map_or(0, |ready| ready.observed_generation);
-    said_of.max(object.status.observed_generation) >= object.metadata.generation
+    let generation = object.condition("Ready").map_or(0, |ready| ready.observed_generation);
+    generation.max(object.status.observed_generation) >= object.metadata.generation
 }
 
-/// Which controller is not running, for one that is waited for.
-fn held_up(seen: &Observation, controller: &str) -> String {
-    let Some(deployment) = seen.controllers.iter().find(|deployment| deployment.metadata.name == controller) else {
+/// Why a needed controller is not ready, if so.
+fn describe_unready_controller(observed: &Observation, controller: &str) -> String {
+    let Some(deployment) = observed.controllers.iter().find(|deployment| deployment.metadata.name == controller) else {
         return format!("; Deployment {NAMESPACE}/{controller} is missing");
     };
     if deployment.is_ready() {
         return String::new();
     }
-    let why = deployment.why().map(|condition| format!(": {}", condition.message)).unwrap_or_default();
+    let why = deployment.unready_reason().map(|condition| format!(": {}", condition.message)).unwrap_or_default();
     format!("; Deployment {NAMESPACE}/{controller} has no ready pod{why}")
 }
 
-/// A word on what fails below the root: the revision is applied, but not everything works.
-fn elsewhere(seen: &Observation) -> String {
-    let below = seen.kustomizations.iter().map(|object| ("Kustomization", object));
-    let below = below.chain(seen.helm_releases.iter().map(|object| ("HelmRelease", object)));
+/// A note on failing objects: the revision is applied, but not everything works.
+fn describe_failures(observed: &Observation) -> String {
+    let below = observed.kustomizations.iter().map(|object| ("Kustomization", object));
+    let below = below.chain(observed.helm_releases.iter().map(|object| ("HelmRelease", object)));
     let failing: Vec<_> = below
         .filter_map(|(kind, object)| match object.health() {
             Health::Failing { reason, .. } => {

@@ -1,4 +1,4 @@
-//! What the GitOpsReady condition says in each state.
+//! The GitOpsReady condition in each state.
 
 use serde_json::{Value, json};
 
@@ -31,17 +31,17 @@ fn artifact() -> Value {
     json!({"artifact": {"revision": NEW}})
 }
 
-fn judge(source: FluxObject, root: FluxObject) -> String {
+fn evaluate(source: FluxObject, root: FluxObject) -> String {
     let controllers = ["source-controller", "kustomize-controller"].map(|name| {
         serde_json::from_value(json!({"metadata": {"name": name}, "status": {"readyReplicas": 1}})).unwrap()
     });
-    let seen = Observation {
+    let observed = Observation {
         source: Some(source),
         kustomizations: vec![root],
         controllers: controllers.into(),
         ..Observation::default()
     };
-    text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH))
+    text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH))
 }
 
 fn text(verdict: &Verdict) -> String {
@@ -49,7 +49,7 @@ fn text(verdict: &Verdict) -> String {
 }
 
 #[test]
-fn each_state_of_source_and_root_has_its_verdict() {
+fn verdict_in_each_state_of_source_and_root() {
     let root = |applied: Option<&str>, ready| {
         flux(json!({}), json!({"lastAppliedRevision": applied, "lastAttemptedRevision": NEW}), ready)
     };
@@ -58,71 +58,71 @@ fn each_state_of_source_and_root_has_its_verdict() {
     let suspended = |applied: &str| flux(json!({"suspend": true}), json!({"lastAppliedRevision": applied}), READY);
     let fetched = || source(artifact(), READY);
     let table = [
-        ("applied", judge(fetched(), root(Some(NEW), READY))),
-        ("applied, and being checked again", judge(fetched(), root(Some(NEW), PROGRESSING))),
-        ("first apply under way", judge(fetched(), root(None, PROGRESSING))),
-        ("new commit seen", judge(fetched(), root(Some(OLD), READY))),
+        ("applied", evaluate(fetched(), root(Some(NEW), READY))),
+        ("applied, and being checked again", evaluate(fetched(), root(Some(NEW), PROGRESSING))),
+        ("first apply in progress", evaluate(fetched(), root(None, PROGRESSING))),
+        ("new commit seen", evaluate(fetched(), root(Some(OLD), READY))),
         (
             "new commit fails to build",
-            judge(fetched(), root(Some(OLD), ("False", "BuildFailed", "variable not set: VPC_ID"))),
+            evaluate(fetched(), root(Some(OLD), ("False", "BuildFailed", "variable not set: VPC_ID"))),
         ),
         (
             "path is not in the repository",
-            judge(fetched(), root(None, ("False", "ArtifactFailed", "kustomization path not found"))),
+            evaluate(fetched(), root(None, ("False", "ArtifactFailed", "kustomization path not found"))),
         ),
         (
             "same commit fails now",
-            judge(
+            evaluate(
                 fetched(),
                 root(Some(NEW), ("False", "HealthCheckFailed", "timeout waiting for: [Deployment/shop/web]")),
             ),
         ),
         (
             "dependency is not ready",
-            judge(fetched(), root(None, ("False", "DependencyNotReady", "dependency 'a/b' is not ready"))),
+            evaluate(fetched(), root(None, ("False", "DependencyNotReady", "dependency 'a/b' is not ready"))),
         ),
-        ("path was changed a moment ago", judge(fetched(), stale(NEW, READY))),
-        ("path was changed, new spec in progress", judge(fetched(), stale(NEW, PROGRESSING))),
-        ("nothing fetched yet", judge(source(json!({}), PROGRESSING), root(None, PROGRESSING))),
+        ("path was just changed", evaluate(fetched(), stale(NEW, READY))),
+        ("path was changed, new spec in progress", evaluate(fetched(), stale(NEW, PROGRESSING))),
+        ("nothing fetched yet", evaluate(source(json!({}), PROGRESSING), root(None, PROGRESSING))),
         (
             "clone fails",
-            judge(
+            evaluate(
                 source(json!({}), ("False", "GitOperationFailed", "authentication required")),
                 root(None, PROGRESSING),
             ),
         ),
         (
             "fetch fails after a success",
-            judge(source(artifact(), ("False", "GitOperationFailed", "no such host")), root(Some(NEW), READY)),
+            evaluate(source(artifact(), ("False", "GitOperationFailed", "no such host")), root(Some(NEW), READY)),
         ),
         (
-            "url was changed a moment ago",
-            judge(
+            "url was just changed",
+            evaluate(
                 source(json!({"artifact": {"revision": NEW}, "observedGeneration": 1}), PROGRESSING),
                 root(Some(NEW), READY),
             ),
         ),
-        ("suspended, up to date", judge(fetched(), suspended(NEW))),
-        ("suspended, behind", judge(fetched(), suspended(OLD))),
+        ("suspended, up to date", evaluate(fetched(), suspended(NEW))),
+        ("suspended, behind", evaluate(fetched(), suspended(OLD))),
     ];
     insta::assert_snapshot!(table.map(|(case, verdict)| format!("{case}\n    {verdict}")).join("\n"));
 }
 
 #[test]
-fn a_controller_without_a_pod_is_named() {
-    let mut seen = Observation { source: Some(source(json!({}), PROGRESSING)), ..Observation::default() };
-    seen.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
-    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
+fn controller_without_a_pod_is_named() {
+    let mut observed = Observation { source: Some(source(json!({}), PROGRESSING)), ..Observation::default() };
+    observed.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
+    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
     let deployment = json!({
         "metadata": {"name": "source-controller"},
         "status": {"conditions": [{"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."}]},
     });
-    seen.controllers.push(serde_json::from_value(deployment).unwrap());
-    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+    observed.controllers.push(serde_json::from_value(deployment).unwrap());
+    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }
 
 #[test]
-fn an_object_the_api_server_refuses_comes_first() {
+fn rejected_object_takes_precedence() {
     let id = ObjectId {
         api_version: "v1".into(),
         kind: "ServiceAccount".into(),
@@ -134,33 +134,33 @@ fn an_object_the_api_server_refuses_comes_first() {
 }
 
 #[test]
-fn what_fails_below_the_root_is_told_but_does_not_make_it_unready() {
+fn failing_objects_below_the_root_are_reported_but_ready() {
     let mut below = flux(json!({}), json!({}), ("False", "InstallFailed", "timed out"));
     (below.metadata.name, below.metadata.namespace) = ("redis".into(), "shop".into());
     let root = flux(json!({}), json!({"lastAppliedRevision": NEW}), READY);
-    let seen = Observation {
+    let observed = Observation {
         source: Some(source(artifact(), READY)),
         kustomizations: vec![root],
         helm_releases: vec![below],
         ..Observation::default()
     };
-    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
+    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
 }
 
 #[test]
-fn what_was_applied_before_the_controllers_stopped_is_not_called_ready_for_ever() {
+fn stopped_controller_makes_an_applied_revision_unready_after_five_minutes() {
     let since = "2026-11-21T10:00:00Z";
     let available = json!([{"type": "Available", "status": "False", "lastTransitionTime": since,
         "message": "Deployment does not have minimum availability."}]);
     let stopped = json!({"metadata": {"name": "source-controller"}, "status": {"conditions": available}});
     let root = flux(json!({}), json!({"lastAppliedRevision": NEW, "lastAttemptedRevision": NEW}), READY);
-    let seen = Observation {
+    let observed = Observation {
         source: Some(source(artifact(), READY)),
         kustomizations: vec![root],
         controllers: vec![serde_json::from_value(stopped).unwrap()],
         ..Observation::default()
     };
     let after = |minutes| since.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
-    assert!(verdict(&seen, &[], after(4)).ready, "a pod is moved now and then");
-    insta::assert_snapshot!(text(&verdict(&seen, &[], after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but nothing follows Git; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+    assert!(verdict(&observed, &[], after(4)).ready, "Pods are replaced now and then");
+    insta::assert_snapshot!(text(&verdict(&observed, &[], after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but new commits are not applied; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }

@@ -330,7 +330,7 @@ impl Agent {
             Err(error) => {
                 let since = *inner.unreachable_since.get_or_insert(whole_seconds(now));
                 let error = error.since(since);
-                inner.endpoint_in_doubt = error.endpoint_in_doubt();
+                inner.endpoint_in_doubt = error.endpoint_may_have_changed();
                 inner.verdict = Some(Verdict::not_ready(error.reason(), error.to_string()));
                 (error.requeue_after(), error.requeue_after())
             }
