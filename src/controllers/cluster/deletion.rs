@@ -120,9 +120,7 @@ impl Reconcile<'_> {
         let second = self.state.kind.survey_at.is_some();
         match left {
             // Resources that only claim to be ours may be ones deleted a moment ago: they are checked twice.
-            Ok(Some(left))
-                if left.ours.is_empty() && (left.unproven.is_empty() || second) =>
-            {
+            Ok(Some(left)) if left.ours.is_empty() && (left.unproven.is_empty() || second) => {
                 let claims = left.unproven.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
