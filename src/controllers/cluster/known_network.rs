@@ -27,7 +27,7 @@ impl Reconcile<'_> {
         };
         match allowed {
             Ok(()) => Ok(spec.clone()),
-            Err(Denied::Unseen(failure)) => Err(NoGraph::Unseen(failure)),
+            Err(Denied::Unreadable(failure)) => Err(NoGraph::Unseen(failure)),
             Err(Denied::Refused(_)) => {
                 Ok(EksClusterSpec { network: known(status.as_ref(), &spec.network), ..spec.clone() })
             }

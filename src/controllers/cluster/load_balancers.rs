@@ -118,7 +118,7 @@ impl Reconcile<'_> {
     /// Asks the workload to let go of its load balancers. `None`: nothing of it is in the way.
     pub(super) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         let uid = self.owner().uid;
-        let clearing = self.ctx.clearings.of(&uid);
+        let clearing = self.ctx.load_balancer_cleanups.of(&uid);
         if locked(&clearing.0).done {
             return None;
         }
@@ -172,7 +172,7 @@ impl LoadBalancerCleanup {
             let result = result.map_err(|error: GitOpsError| error.to_string());
             locked(&running.clearing.0).record_result(result, Timestamp::now());
         };
-        let over = ctx.over.clone();
+        let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 }

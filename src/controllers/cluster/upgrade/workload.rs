@@ -131,7 +131,7 @@ impl WorkloadReads {
             };
             this.ended(asked, result, again, Timestamp::now());
         };
-        let over = ctx.over.clone();
+        let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
