@@ -213,7 +213,7 @@ impl RecoveryRequest {
         let annotation = if self.to.is_some() { HAND_OVER_ANNOTATION } else { RECOVER_ANNOTATION };
         let text = K::current(ctx, object).and_then(|now| now.annotations().get(annotation).cloned());
         if text.is_none_or(|text| bounded(&text, MAX_TEXT) != self.text) {
-            let message = format!("the annotation {annotation}: {} was removed", self.text);
+            let message = format!("the annotation {annotation}: {} was removed or changed", self.text);
             return Err(Failure::new(Class::Denied, message));
         }
         self.check_permitted(ctx, object).map_err(|why| Failure::new(Class::Denied, why))
