@@ -215,12 +215,7 @@ fn approved_steps(approved: &Approved) -> Vec<ApprovedStep> {
 }
 
 /// The message of a plan that waits for approval. `object`: the arguments of `keelson approve`.
-pub fn describe_pending_approval(
-    agreed: &PlanApprovalState,
-    summary: &str,
-    object: &str,
-    approvals: &Approvals,
-) -> String {
+pub fn describe_pending_plan(agreed: &PlanApprovalState, summary: &str, object: &str, approvals: &Approvals) -> String {
     let hash = &agreed.hash;
     let how = instructions(object, APPROVE_ANNOTATION, hash, approvals);
     let text = format!("plan {hash} waits for approval ({summary}): {how}");

@@ -157,7 +157,7 @@ fn message_of_a_plan_that_waits_for_approval() {
     let approval_state = PlanApprovalState { hash: "3f9a1c20".into(), ..PlanApprovalState::default() };
     let message = |annotation: Option<&str>, only_objects| {
         let approvals = Approvals { annotation: annotation.map(str::to_owned), only_objects, ..Approvals::default() };
-        describe_pending_approval(&approval_state, "0 to create, 1 to update, 0 to delete", "demo -n team", &approvals)
+        describe_pending_plan(&approval_state, "0 to create, 1 to update, 0 to delete", "demo -n team", &approvals)
     };
     let messages = [
         message(None, false),

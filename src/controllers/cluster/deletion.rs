@@ -148,14 +148,7 @@ impl Reconcile<'_> {
                 };
                 let says = ConditionValue::false_(Reason::DeletionBlocked, message);
                 let instead = Some(Overall::Reconciling(says));
-                Some(self.deleting(
-                    previous,
-                    cloud,
-                    report,
-                    (PlanApprovalState::default(), Ahead::default()),
-                    instead,
-                    again,
-                ))
+                Some(self.deleting(previous, cloud, report, Default::default(), instead, again))
             }
             Err(failure) => Some(self.failed(previous, failure)),
         }

@@ -328,12 +328,8 @@ impl Reconcile<'_> {
         let asked =
             execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let edited = self.cluster.metadata.generation != previous.observed_generation;
-        let asked = execution_policy::current_target(
-            asked,
-            versions.control_plane.is_some(),
-            edited,
-            previous.synced.as_deref(),
-        );
+        let synced = previous.synced.as_deref();
+        let asked = execution_policy::current_target(asked, versions.control_plane.is_some(), edited, synced);
         let input = execution_policy::Input {
             change: self.change_policy(),
             drift: spec.drift_policy,
@@ -342,7 +338,7 @@ impl Reconcile<'_> {
             plan: previous.plan.as_ref(),
             approved_elsewhere: &[],
             known: &previous.drift,
-            synced: previous.synced.as_deref(),
+            synced,
         };
         (input.policy(), asked)
     }
@@ -385,8 +381,7 @@ impl Reconcile<'_> {
 
     /// What a person reads while a plan waits.
     fn waits(&self, agreed: &PlanApprovalState, summary: &str) -> ConditionValue {
-        let message =
-            execution_policy::describe_pending_approval(agreed, summary, &self.as_argument(), &self.approvals());
+        let message = execution_policy::describe_pending_plan(agreed, summary, &self.as_argument(), &self.approvals());
         ConditionValue::false_(Reason::WaitingForApproval, message)
     }
 

@@ -361,7 +361,7 @@ impl Reconcile<'_> {
         }
         let next = next.or(failed);
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = execution_policy::describe_pending_approval(&agreed, &plan.summary(), &object, &approvals);
+        let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
         let (memory, ahead) = (&self.state.memory, &Ahead::default());
         let changed_outside = previous.synced.as_deref() == Some(asked);
         let shown = plan_status::Input {

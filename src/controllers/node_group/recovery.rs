@@ -80,7 +80,7 @@ impl Reconcile<'_> {
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, previous.plan.as_ref());
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = execution_policy::describe_pending_approval(&agreed, &plan.summary(), &object, &approvals);
+        let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
         let (overall, next) = word.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let input = plan_status::Input {
             plan,
