@@ -25,7 +25,7 @@ use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::aws::{AwsError, Service};
 use crate::engine::Key;
-use crate::resources::prune::Kind as PruneKind;
+use crate::resources::prune::Kind as PrunedKind;
 use crate::resources::{access_entry, addon, existing_network, fargate_profile, pod_identity_association};
 use crate::telemetry::events::MessageOutcome;
 
@@ -376,10 +376,10 @@ fn affected_by_eks_call(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
 /// What is created manually may have to be pruned.
 fn pruning_key(action: &str) -> Option<Key> {
     let kind = match action {
-        "CreateAccessEntry" => PruneKind::AccessEntries,
-        "CreateAddon" => PruneKind::Addons,
-        "CreatePodIdentityAssociation" => PruneKind::PodIdentities,
-        "CreateFargateProfile" => PruneKind::FargateProfiles,
+        "CreateAccessEntry" => PrunedKind::AccessEntries,
+        "CreateAddon" => PrunedKind::Addons,
+        "CreatePodIdentityAssociation" => PrunedKind::PodIdentities,
+        "CreateFargateProfile" => PrunedKind::FargateProfiles,
         _ => return None,
     };
     Some(kind.key())
