@@ -223,7 +223,7 @@ def test_event_names_who_made_the_change(on, account, queue, shop):
         return [e["note"] for e in events if e["reason"] == "ChangedInAws" and "CreateTags" in e["note"]]
 
     (note,) = until(notes, 10, "the event")
-    assert note == f"ec2:CreateTags by arn:aws:iam::{account.id}:user/administrator; vpc looked at"
+    assert note == f"ec2:CreateTags by arn:aws:iam::{account.id}:user/administrator; observing vpc"
 
 
 # What is observed, and what is not.

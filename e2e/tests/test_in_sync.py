@@ -164,7 +164,7 @@ MANUAL_CHANGES = [
         lambda shop: shop.account.eks.delete_access_entry(
             clusterName=shop.name, principalArn=f"arn:aws:iam::{shop.account.id}:role/{role(shop, 'node')}"
         ),
-        NODE_ENTRY, "", "it is gone", "",
+        NODE_ENTRY, "", "deleted", "",
         lambda shop: (node_entry(shop) or {}).get("type") == "EC2_LINUX",
     ),
 ]

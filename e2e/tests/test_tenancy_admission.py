@@ -117,7 +117,7 @@ def rejection_message(api: KubeApi, item: dict) -> str | None:
         pytest.param(cluster("europe", region="eu-central-1"), None, id="a region that is listed"),
         pytest.param(
             cluster("team", "other"),
-            'AwsAccount "team" may not be used from namespace "other": whoever owns it has to add',
+            'AwsAccount "team" may not be used from namespace "other": its owner has to add',
             id="another namespace",
         ),
         pytest.param(

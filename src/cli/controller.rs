@@ -168,11 +168,11 @@ fn options(args: Args) -> anyhow::Result<Options> {
     let own = leader_election_namespace.or_else(own_namespace);
     let namespace = own.clone().unwrap_or_else(|| "default".to_owned());
     // In the Lease's namespace; a single process outside a cluster keeps none.
-    let learned_in = own.or_else(|| leader_election.then(|| namespace.clone()));
-    let beside = |what: &str| Some((learned_in.clone()?, format!("{leader_election_name}-{what}")));
+    let namespace_of_state = own.or_else(|| leader_election.then(|| namespace.clone()));
+    let beside = |what: &str| Some((namespace_of_state.clone()?, format!("{leader_election_name}-{what}")));
     let given = installation_id.filter(|id| !id.is_empty());
-    let installation = installation::Source { given, kept_in: beside("installation") };
-    let (learned_in, deletions_in) = (beside("duration-estimates"), beside("deletions"));
+    let installation = installation::Source { configured: given, configmap: beside("installation") };
+    let (estimates_configmap, deletions_configmap) = (beside("duration-estimates"), beside("deletions"));
     Ok(Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
         lease_timing: lease_timing.check().map_err(anyhow::Error::msg)?,
@@ -185,9 +185,9 @@ fn options(args: Args) -> anyhow::Result<Options> {
             allow_ambient_account,
             concurrency,
             sts_endpoint: sts_endpoint(),
-            learned_in,
+            estimates_configmap,
             max_deletions: Limits { namespace: max_deletions, total: max_deletions_total },
-            deletions_in,
+            deletions_configmap,
             installation,
             event_queue_url,
             event_queue_sender_ids: event_queue_sender_id.into_iter().filter(|id| !id.is_empty()).collect(),

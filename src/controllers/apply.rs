@@ -1,4 +1,5 @@
-//! Writes to the management cluster: status by server-side apply, finalizers with the version that was read. I/O: its API.
+//! Writes to the management cluster: server-side apply for status, resourceVersion preconditions for finalizers. I/O:
+//! its API.
 
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::{NamespaceResourceScope, Request};
@@ -7,23 +8,24 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::deadline::{answered, answered_while};
+use super::deadline::{with_deadline, with_deadline_while_leading};
 use crate::aws::WriteGate;
 
-/// Asks for no more of an object in return than its metadata.
+/// Accept header: the response contains only the object's metadata.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 /// Field manager of status.
 pub const MANAGER: &str = "keelson";
-/// Field manager of the inventory, apart from the rest so that an id is kept without waiting for anything else.
+/// Field manager of the inventory. It is separate from [`MANAGER`] so that an id is recorded without waiting for other
+/// status fields.
 pub const JOURNAL: &str = "keelson-journal";
 
-/// A kind that is reconciled, wherever its objects live.
+/// A custom resource kind, namespaced or cluster-scoped.
 pub trait Kind:
     Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
 {
     /// The kind's name.
     const NAME: &'static str;
-    /// The API of the namespace that `object` is in, or of the cluster.
+    /// The API for `namespace`, or for all namespaces.
     fn api(client: &Client, namespace: Option<&str>) -> Api<Self>;
 }
 
@@ -69,9 +71,9 @@ fn api_of<K: Kind>(client: &Client, object: &K) -> Api<K> {
     K::api(client, object.meta().namespace.as_deref())
 }
 
-/// Applies fields of status as `manager`, for as long as `gate` is open. Only to this very object: one of the same name made
-/// since is refused.
-pub async fn status<K: Kind, S: Serialize>(
+/// Applies status fields as `manager` while `gate` is open. The UID is part of the patch: a new object with the same
+/// name is rejected.
+pub async fn patch_status<K: Kind, S: Serialize>(
     client: &Client,
     object: &K,
     manager: &str,
@@ -89,32 +91,32 @@ pub async fn status<K: Kind, S: Serialize>(
     let mut request = Request::new(url)
         .patch_subresource("status", &object.name_any(), &params, &Patch::Apply(&body))
         .map_err(kube::Error::BuildRequest)?;
-    // The object as a whole would come back, and is not looked at.
+    // The response is discarded, so metadata is enough.
     request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
-    answered_while(gate, "patch status", client.request::<IgnoredAny>(request)).await.map(drop)
+    with_deadline_while_leading(gate, "patch status", client.request::<IgnoredAny>(request)).await.map(drop)
 }
 
-/// Whether our finalizer is on it.
+/// Whether the object has Keelson's finalizer.
 pub fn has_finalizer<K: Resource>(object: &K) -> bool {
     object.meta().finalizers.as_ref().is_some_and(|all| all.iter().any(|one| one == crate::api::FINALIZER))
 }
 
-/// Puts our finalizer on it. Nothing may be made in AWS before this is done.
+/// Adds Keelson's finalizer. It must be present before anything is created in AWS.
 pub async fn add_finalizer<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
     patch_finalizers(client, object, |finalizers| finalizers.push(crate::api::FINALIZER.to_owned())).await
 }
 
-/// Takes our finalizer away; it is no failure when the object is gone already.
+/// Removes Keelson's finalizer. Succeeds if the object no longer exists.
 pub async fn remove_finalizer<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
     let removed = patch_finalizers(client, object, |finalizers| finalizers.retain(|one| one != crate::api::FINALIZER));
     match removed.await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other,
+        result => result,
     }
 }
 
-/// The list is replaced as a whole, so the version that was read must still be the present one. The object is of a cache and
-/// our own status patch is mostly later than it: a conflict is answered by reading it anew.
+/// The patch replaces the whole list, so it must carry the current resourceVersion. `object` comes from a cache that
+/// often lags behind Keelson's own status patch: on a conflict, the metadata is read again.
 async fn patch_finalizers<K: Kind>(
     client: &Client,
     object: &K,
@@ -123,52 +125,52 @@ async fn patch_finalizers<K: Kind>(
     let (api, name) = (api_of(client, object), object.name_any());
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
     let mut meta = object.meta().clone();
-    let mut tries = 0;
+    let mut attempts = 0;
     loop {
         let mut finalizers = meta.finalizers.take().unwrap_or_default();
         finalizers.retain(|one| one != crate::api::FINALIZER || meta.deletion_timestamp.is_some());
         change(&mut finalizers);
         let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version, "uid": object.uid()}});
-        match answered("patch finalizers", api.patch_metadata(&name, &params, &Patch::Merge(&body))).await {
-            Err(kube::Error::Api(status)) if status.code == 409 && tries < 3 => {
-                let fresh = answered("get metadata", api.get_metadata(&name)).await?;
+        match with_deadline("patch finalizers", api.patch_metadata(&name, &params, &Patch::Merge(&body))).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && attempts < 3 => {
+                let fresh = with_deadline("get metadata", api.get_metadata(&name)).await?;
                 if fresh.metadata.uid != object.uid() {
-                    // Another object of that name: ours is gone.
+                    // Another object with the same name: the original is deleted.
                     return Err(kube::Error::Api(Box::new(status.with_code(404))));
                 }
-                (meta, tries) = (fresh.metadata, tries + 1);
+                (meta, attempts) = (fresh.metadata, attempts + 1);
             }
-            other => return other.map(drop),
+            result => return result.map(drop),
         }
     }
 }
 
-/// Deletes this very object; it is no failure when it is gone already.
+/// Deletes this object (by UID). Succeeds if it no longer exists.
 pub async fn delete<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
     let preconditions = Preconditions { uid: object.uid(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match answered("delete", api_of(client, object).delete(&object.name_any(), &params)).await {
+    match with_deadline("delete", api_of(client, object).delete(&object.name_any(), &params)).await {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        other => other.map(drop),
+        result => result.map(drop),
     }
 }
 
-/// An API error for people: a missing permission says what to grant.
+/// Formats an API error for users; for a missing permission it says what to grant.
 pub fn describe_error(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
             format!("{}; grant it to the operator's service account (deploy/ has the ClusterRole)", status.message)
         }
         kube::Error::Api(status) => status.message.clone(),
-        // The parser quotes the value that it stumbled over, which may be a secret.
+        // The parser quotes the offending value, which may be a secret.
         kube::Error::SerdeError(error) => {
-            format!("the API server's answer cannot be parsed (line {}, column {})", error.line(), error.column())
+            format!("the API server's response cannot be parsed (line {}, column {})", error.line(), error.column())
         }
-        other => {
+        error => {
             use std::error::Error as _;
-            // kube says "service error" and leaves the reason to its source.
-            let mut text = other.to_string();
-            let mut source = other.source();
+            // kube reports "service error" and keeps the cause in `source`.
+            let mut text = error.to_string();
+            let mut source = error.source();
             while let Some(cause) = source {
                 let more = cause.to_string();
                 if !text.contains(&more) {
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_cannot_be_parsed_is_not_quoted() {
+    fn unparsable_response_is_not_quoted() {
         let broken = serde_json::from_str::<u8>("\"SECRET\"").unwrap_err();
         assert!(broken.to_string().contains("SECRET"), "the parser quotes: {broken}");
         let text = describe_error(&kube::Error::SerdeError(broken));

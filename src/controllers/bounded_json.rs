@@ -1,4 +1,4 @@
-//! Reads JSON of any shape within limits of depth and size. Pure.
+//! Decodes arbitrary JSON within limits on depth and size. Pure.
 
 use std::fmt;
 
@@ -8,14 +8,15 @@ use serde_json::{Map, Number, Value};
 
 use crate::gitops::error::bounded;
 
-/// Levels of nesting in `spec` or `status`. Less than what the JSON parser stands (128), and more than a sensible spec needs.
+/// Maximum nesting in `spec` or `status`: below the JSON parser's own limit (128), above any sensible spec.
 pub const MAX_DEPTH: usize = 32;
-/// Bytes of `spec`, and of `status`, as they are counted here: about what compact JSON takes. `deploy/admission-limits.yaml` stops at half.
+/// Maximum size of `spec`, and of `status`, in bytes of approximately compact JSON. `deploy/admission-limits.yaml`
+/// rejects objects at half of it.
 pub const MAX_SIZE: usize = 256 * 1024;
-/// Segments of a path that are named.
+/// Path segments shown in an error.
 const NAMED_SEGMENTS: usize = 8;
 
-/// How much was read, and the first limit that was met.
+/// The size decoded so far, and the first violated limit.
 #[derive(Debug, Default)]
 pub struct Limits {
     size: usize,
@@ -25,9 +26,9 @@ pub struct Limits {
 #[derive(Debug)]
 struct Problem {
     what: String,
-    /// From the innermost to the outermost.
+    /// Innermost segment first.
     path: Vec<String>,
-    /// The outermost was noted.
+    /// Whether the outermost segment was added.
     complete: bool,
 }
 
@@ -48,7 +49,7 @@ impl Problem {
 }
 
 impl Limits {
-    /// What is beyond the limits, and where.
+    /// The violated limit and its path.
     pub fn problem(&self) -> Option<String> {
         self.problem.as_ref().map(Problem::describe)
     }
@@ -56,9 +57,7 @@ impl Limits {
     fn count(&mut self, bytes: usize) {
         self.size = self.size.saturating_add(bytes);
         if self.size > MAX_SIZE {
-            self.fail(|| {
-                format!("everything up to here takes more than {} KiB, which is the limit: write less", MAX_SIZE / 1024)
-            });
+            self.fail(|| format!("exceeds the limit of {} KiB up to this point: reduce its size", MAX_SIZE / 1024));
         }
     }
 
@@ -72,14 +71,14 @@ impl Limits {
         self.problem.is_some()
     }
 
-    /// Notes the way to the problem while the decoder returns from it.
-    fn note(&mut self, failed_before: bool, segment: impl FnOnce() -> String) {
-        if let Some(problem) = self.problem.as_mut().filter(|problem| !failed_before && !problem.complete) {
+    /// Adds a segment to the path of the problem while the decoder unwinds.
+    fn note(&mut self, record_failure: bool, segment: impl FnOnce() -> String) {
+        if let Some(problem) = self.problem.as_mut().filter(|problem| !record_failure && !problem.complete) {
             problem.path.push(segment());
         }
     }
 
-    /// Ends the way to the problem.
+    /// Adds the outermost segment to the path of the problem.
     pub fn leave(&mut self, segment: impl FnOnce() -> String) {
         if let Some(problem) = self.problem.as_mut().filter(|problem| !problem.complete) {
             problem.path.push(segment());
@@ -88,7 +87,8 @@ impl Limits {
     }
 }
 
-/// Reads any value within the limits. Behind the first limit that is met everything is skipped, which the parser does without recursion.
+/// Decodes any value within the limits. After the first violation the rest is skipped, which the parser does without
+/// recursion.
 pub struct Bounded<'l> {
     limits: &'l mut Limits,
     depth: usize,
@@ -106,15 +106,15 @@ impl<'de> DeserializeSeed<'de> for Bounded<'_> {
 }
 
 impl<'l> Bounded<'l> {
-    /// A value at the top.
+    /// A decoder of a top-level value.
     pub fn of(limits: &'l mut Limits) -> Self {
         Self { limits, depth: 0 }
     }
 
-    /// True: it may not be entered.
+    /// Whether the value must be skipped.
     fn is_too_deep(&mut self) -> bool {
         if self.depth >= MAX_DEPTH {
-            self.limits.fail(|| format!("nested deeper than {MAX_DEPTH} levels, which is the limit: write it flatter"));
+            self.limits.fail(|| format!("nested deeper than {MAX_DEPTH} levels: flatten it"));
         }
         self.limits.failed()
     }

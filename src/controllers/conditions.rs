@@ -1,4 +1,4 @@
-//! From a plan to the conditions of kstatus, the same for every kind. Pure.
+//! Derives kstatus conditions from a plan, for every kind. Pure.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::plan_status;
-use super::progress::{ResourceProgress, standing};
+use super::progress::{ResourceProgress, resource_progress};
 use super::reasons::{self, of_action};
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
@@ -14,55 +14,55 @@ use crate::engine::check::Violation;
 use crate::engine::failure::Failed;
 use crate::engine::{Action, Goal, HoldReason, Item, Memory, Phase, Plan, Verdict};
 
-/// What a condition says.
+/// The status, reason and message of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionValue {
-    /// Whether it holds.
+    /// Whether the condition is True.
     pub status: ConditionStatus,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// For people.
+    /// The message.
     pub message: String,
 }
 
 impl ConditionValue {
-    /// It holds.
+    /// A condition that is True.
     pub fn true_(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::True, reason, message: message.into() }
     }
 
-    /// It does not.
+    /// A condition that is False.
     pub fn false_(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::False, reason, message: message.into() }
     }
 
-    /// Nobody knows.
+    /// A condition that is Unknown.
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 
-    /// Whether it holds.
+    /// Whether the condition is True.
     pub fn is_true(&self) -> bool {
         self.status == ConditionStatus::True
     }
 }
 
-/// Where an object stands as a whole: exactly one of these, as kstatus reads it.
+/// The overall state of an object as kstatus reads it; exactly one applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Overall {
-    /// All is as asked.
+    /// AWS matches the spec.
     Ready(ConditionValue),
-    /// On its way.
+    /// Keelson is making progress.
     Reconciling(ConditionValue),
-    /// It goes no further without a person.
+    /// Blocked until a person acts.
     Stalled(ConditionValue),
-    /// It is only watched, as asked, and something of it is not there: nothing is wrong, and nothing goes on.
+    /// `changePolicy: Observe`, and a resource is missing: this is not an error, and nothing will change it.
     Observed(ConditionValue),
-    /// Left alone as asked.
+    /// Suspended by the spec.
     Suspended(String),
 }
 
-/// Conditions under construction, from those that stand in status.
+/// Builds conditions, starting from those in status.
 pub struct Conditions<'a> {
     all: Vec<Condition>,
     generation: Option<i64>,
@@ -70,23 +70,23 @@ pub struct Conditions<'a> {
 }
 
 impl<'a> Conditions<'a> {
-    /// From those of the last status.
+    /// Starts from the conditions of the last status.
     pub fn from(previous: &[Condition], generation: Option<i64>, now: &'a Timestamp) -> Self {
         Self { all: previous.to_vec(), generation, now }
     }
 
-    /// Sets one.
-    pub fn set(&mut self, kind: ConditionType, says: &ConditionValue) {
-        // As the API server keeps times: in whole seconds.
+    /// Sets a condition.
+    pub fn set(&mut self, kind: ConditionType, value: &ConditionValue) {
+        // The API server stores times in whole seconds.
         let now = Timestamp::from_second(self.now.as_second()).unwrap_or(*self.now);
-        let ConditionValue { status, reason, message } = says;
+        let ConditionValue { status, reason, message } = value;
         conditions::set(&mut self.all, kind, *status, *reason, message, self.generation, now);
     }
 
-    /// Sets one that is not there yet.
-    pub fn set_default(&mut self, kind: ConditionType, says: &ConditionValue) {
+    /// Sets a condition unless it exists.
+    pub fn set_default(&mut self, kind: ConditionType, value: &ConditionValue) {
         if conditions::get(&self.all, kind).is_none() {
-            self.set(kind, says);
+            self.set(kind, value);
         }
     }
 
@@ -94,86 +94,95 @@ impl<'a> Conditions<'a> {
     pub fn overall(&mut self, overall: &Overall) {
         use ConditionType::{Ready, Reconciling, Stalled};
         match overall {
-            Overall::Ready(says) => {
-                self.set(Ready, says);
+            Overall::Ready(value) => {
+                self.set(Ready, value);
                 self.set(Reconciling, &ConditionValue::false_(Reason::Reconciled, "nothing is left to do"));
                 self.set(Stalled, &ConditionValue::false_(Reason::Reconciled, ""));
             }
-            Overall::Reconciling(says) => {
-                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..says.clone() });
-                self.set(Reconciling, &ConditionValue { status: ConditionStatus::True, ..says.clone() });
-                self.set(Stalled, &ConditionValue::false_(says.reason, ""));
+            Overall::Reconciling(value) => {
+                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..value.clone() });
+                self.set(Reconciling, &ConditionValue { status: ConditionStatus::True, ..value.clone() });
+                self.set(Stalled, &ConditionValue::false_(value.reason, ""));
             }
-            Overall::Stalled(says) => {
-                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..says.clone() });
-                self.set(Reconciling, &ConditionValue::false_(says.reason, ""));
-                self.set(Stalled, &ConditionValue { status: ConditionStatus::True, ..says.clone() });
+            Overall::Stalled(value) => {
+                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..value.clone() });
+                self.set(Reconciling, &ConditionValue::false_(value.reason, ""));
+                self.set(Stalled, &ConditionValue { status: ConditionStatus::True, ..value.clone() });
             }
-            Overall::Observed(says) => {
-                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..says.clone() });
-                self.set(Reconciling, &ConditionValue::false_(says.reason, ""));
-                self.set(Stalled, &ConditionValue::false_(says.reason, ""));
+            Overall::Observed(value) => {
+                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..value.clone() });
+                self.set(Reconciling, &ConditionValue::false_(value.reason, ""));
+                self.set(Stalled, &ConditionValue::false_(value.reason, ""));
             }
             Overall::Suspended(message) => {
-                // A cluster that works does not break because it is left alone.
+                // Suspending does not make a ready cluster unready.
                 let ready = conditions::is_true(&self.all, Ready);
-                let says = ConditionValue { status: ready.into(), reason: Reason::Suspended, message: message.clone() };
-                self.set(Ready, &says);
+                let value =
+                    ConditionValue { status: ready.into(), reason: Reason::Suspended, message: message.clone() };
+                self.set(Ready, &value);
                 self.set(Reconciling, &ConditionValue::false_(Reason::Suspended, message));
                 self.set(Stalled, &ConditionValue::false_(Reason::Suspended, ""));
             }
         }
     }
 
-    /// The conditions.
+    /// Returns the conditions.
     pub fn into_all(self) -> Vec<Condition> {
         self.all
     }
 }
 
-/// How long what was ready is called so while AWS cannot be asked: a look that fails now and then is no news.
-const BELIEVED: SignedDuration = SignedDuration::from_mins(5);
+/// How long a ready object stays Ready while AWS cannot be read: an occasional failed read changes nothing.
+const READY_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Whether a failure is one that passes by itself, and did not last yet.
-fn passes(failed: &Failed, now: Timestamp) -> bool {
-    !failed.requires_intervention(now) && now.duration_since(failed.first) < BELIEVED
+/// Whether a failure is transient and has not lasted too long.
+fn is_transient(failed: &Failed, now: Timestamp) -> bool {
+    !failed.requires_intervention(now) && now.duration_since(failed.first) < READY_GRACE
 }
 
-/// Where an object stands whose account could not be reached.
-pub fn before_the_engine(failed: &Failed, previous: &[Condition], now: Timestamp) -> Overall {
-    let says = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
+/// The overall state when the account cannot be accessed, so there is no plan.
+pub fn overall_without_plan(failed: &Failed, previous: &[Condition], now: Timestamp) -> Overall {
+    let value = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
     let before = conditions::get(previous, ConditionType::Ready).filter(|ready| ready.status == "True");
     match before {
-        Some(ready) if passes(failed, now) => Overall::Ready(ConditionValue::true_(Reason::Available, &ready.message)),
-        _ if failed.requires_intervention(now) => Overall::Stalled(says),
-        _ => Overall::Reconciling(says),
+        Some(ready) if is_transient(failed, now) => {
+            Overall::Ready(ConditionValue::true_(Reason::Available, &ready.message))
+        }
+        _ if failed.requires_intervention(now) => Overall::Stalled(value),
+        _ => Overall::Reconciling(value),
     }
 }
 
-/// What InSync says when AWS could not be asked.
-pub fn not_asked(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &Failed) {
+/// Sets InSync to Unknown when AWS could not be read.
+pub fn set_in_sync_unknown(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &Failed) {
     let mut changed = Conditions::from(all, generation, &now);
     changed.set(ConditionType::InSync, &ConditionValue::unknown(Reason::Pending, &failed.failure.message));
     *all = changed.into_all();
 }
 
-/// True when it could not be looked at just now, and was ready when it was.
-fn believed(item: &Item, memory: &Memory, now: Timestamp) -> bool {
+/// Whether the last observation failed, but the one before was ready and is recent enough.
+fn is_assumed_ready(item: &Item, memory: &Memory, now: Timestamp) -> bool {
     let Verdict::Unseen(Some(failed)) = &item.verdict else { return false };
-    memory.observed(&item.key).is_some_and(|seen| seen.phase == Phase::Ready) && passes(failed, now)
+    memory.observed(&item.key).is_some_and(|observation| observation.phase == Phase::Ready) && is_transient(failed, now)
 }
 
-/// What a plan comes to, over some of its resources.
-pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
-    let mut leading: Option<(Duration, ConditionValue)> = None;
+/// The overall state of the selected items of a plan, and their number.
+pub fn overall_of_part(
+    plan: &Plan,
+    memory: &Memory,
+    of: impl Fn(&Item) -> bool,
+    now: Timestamp,
+    ready: &str,
+) -> (Overall, usize) {
+    let mut longest: Option<(Duration, ConditionValue)> = None;
     let mut held: Option<ConditionValue> = None;
     let mut count = 0;
     for item in plan.items.iter().filter(|item| of(item)) {
         count += 1;
-        if plan.goal == Goal::Present && believed(item, memory, now) {
+        if plan.goal == Goal::Present && is_assumed_ready(item, memory, now) {
             continue;
         }
-        match standing(item, plan.goal, now) {
+        match resource_progress(item, plan.goal, now) {
             ResourceProgress::Settled => {}
             ResourceProgress::Stalled { reason, message } => {
                 return (Overall::Stalled(ConditionValue::false_(reason, message)), count);
@@ -182,62 +191,62 @@ pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Times
                 held.get_or_insert(ConditionValue::false_(reason, message));
             }
             ResourceProgress::Progressing { reason, message, weight } => {
-                if leading.as_ref().is_none_or(|(most, _)| weight > *most) {
-                    leading = Some((weight, ConditionValue::false_(reason, message)));
+                if longest.as_ref().is_none_or(|(longest_weight, _)| weight > *longest_weight) {
+                    longest = Some((weight, ConditionValue::false_(reason, message)));
                 }
             }
         }
     }
-    match (leading, held) {
-        // What only waits for what is held back does not move.
-        (Some((weight, _)), Some(says)) if weight.is_zero() => (left_alone(says), count),
-        (Some((_, says)), _) => (Overall::Reconciling(says), count),
-        (None, Some(says)) => (left_alone(says), count),
+    match (longest, held) {
+        // Items that only wait for a held item make no progress.
+        (Some((weight, _)), Some(value)) if weight.is_zero() => (held_overall(value), count),
+        (Some((_, value)), _) => (Overall::Reconciling(value), count),
+        (None, Some(value)) => (held_overall(value), count),
         (None, None) => (Overall::Ready(ConditionValue::true_(Reason::Available, ready)), count),
     }
 }
 
-/// What is held back waits for a person, unless nobody asked for it to be done.
-fn left_alone(says: ConditionValue) -> Overall {
-    if says.reason == Reason::Observed { Overall::Observed(says) } else { Overall::Stalled(says) }
+/// A held item waits for a person, unless the policy is Observe.
+fn held_overall(value: ConditionValue) -> Overall {
+    if value.reason == Reason::Observed { Overall::Observed(value) } else { Overall::Stalled(value) }
 }
 
-/// The condition of a part.
-pub fn part_says(overall: Overall) -> ConditionValue {
+/// The condition of a part of the plan.
+pub fn condition_of_part(overall: Overall) -> ConditionValue {
     match overall {
-        Overall::Ready(says) => says,
-        Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
-            ConditionValue { status: ConditionStatus::False, ..says }
+        Overall::Ready(value) => value,
+        Overall::Reconciling(value) | Overall::Stalled(value) | Overall::Observed(value) => {
+            ConditionValue { status: ConditionStatus::False, ..value }
         }
         Overall::Suspended(message) => ConditionValue::unknown(Reason::Suspended, message),
     }
 }
 
-/// The whole plan: what is in the way, else what takes longest, with how far it is.
-pub fn whole(plan: &Plan, memory: &Memory, violations: &[Violation], now: Timestamp, ready: &str) -> Overall {
+/// The overall state of the whole plan: what blocks it, otherwise what takes longest and how far it is.
+pub fn overall_of_plan(plan: &Plan, memory: &Memory, violations: &[Violation], now: Timestamp, ready: &str) -> Overall {
     if let Some(violation) = violations.first() {
         return Overall::Stalled(ConditionValue::false_(Reason::AwsError, violation.to_string()));
     }
-    let (overall, total) = part(plan, memory, |_| true, now, ready);
+    let (overall, total) = overall_of_part(plan, memory, |_| true, now, ready);
     match overall {
-        Overall::Reconciling(mut says) => {
+        Overall::Reconciling(mut value) => {
             let done = plan.items.iter().filter(|item| item.verdict == Verdict::Settled).count();
             if total > 1 {
-                says.message = format!("{}; {done} of {total} resources done", says.message);
+                value.message = format!("{}; {done} of {total} resources done", value.message);
             }
-            // While the whole is being made, it is so for every part that waits in it.
-            if says.reason == Reason::Updating
+            // While the control plane is being created, waiting parts are part of the creation.
+            if value.reason == Reason::Updating
                 && plan.steps().any(|(key, step)| key.kind() == "cluster" && step.action == Action::Create)
             {
-                says.reason = Reason::Creating;
+                value.reason = Reason::Creating;
             }
-            Overall::Reconciling(says)
+            Overall::Reconciling(value)
         }
         other => other,
     }
 }
 
-/// InSync: AWS matches the spec, or which field of what differs.
+/// The InSync condition: whether AWS matches the spec, and otherwise which fields differ.
 pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
     let mut drift = Vec::new();
     let mut creating = 0;
@@ -252,7 +261,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
         match &item.verdict {
             Verdict::Pending(step, waits) if super::progress::is_as_asked(step, waits) => {}
             Verdict::Held(step, HoldReason::Drift) if step.action == Action::Create => {
-                drift.push(format!("{name}: it was there and is gone"));
+                drift.push(format!("{name}: no longer exists in AWS"));
             }
             Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _)
                 if step.action == Action::Update =>
@@ -262,17 +271,17 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
             Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _)
                 if step.action == Action::Create =>
             {
-                let was_there =
+                let existed =
                     memory.get(&item.key).and_then(|entry| entry.recorded.as_ref()).is_some_and(|r| r.id.is_some());
-                if was_there {
-                    drift.push(format!("{name}: it was there and is gone"));
+                if existed {
+                    drift.push(format!("{name}: no longer exists in AWS"));
                 } else {
                     creating += 1;
                 }
             }
-            Verdict::Blocked(_) => drift.push(format!("{name}: it cannot be brought to what is asked")),
+            Verdict::Blocked(_) => drift.push(format!("{name}: cannot be reconciled to the spec")),
             Verdict::Unseen(_) => {
-                return ConditionValue::unknown(Reason::Pending, format!("{name} could not be looked at"));
+                return ConditionValue::unknown(Reason::Pending, format!("{name} could not be observed"));
             }
             Verdict::Waiting { action, .. } if *action != Action::Create => {
                 return ConditionValue::false_(of_action(*action), format!("{name} is changing"));
@@ -284,7 +293,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
     if !drift.is_empty() {
         ConditionValue::false_(Reason::Drifted, drift.join("; "))
     } else if creating > 0 {
-        ConditionValue::false_(Reason::Creating, format!("{creating} of {} resources to be made", plan.items.len()))
+        ConditionValue::false_(Reason::Creating, format!("{creating} of {} resources to be created", plan.items.len()))
     } else {
         ConditionValue::true_(Reason::Synced, "AWS matches the spec")
     }

@@ -1,4 +1,5 @@
-//! What reconciles share, and what is remembered of each object while this process leads. No I/O of its own.
+//! State shared by all reconciles, and the in-memory state of each object during this leadership term. No I/O of its
+//! own.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
-use super::approvals::Offered;
+use super::approvals::PlanApprovals;
 use super::cluster::agent::Watches;
 use super::cluster::load_balancers::LoadBalancerCleanups;
 use super::deletions::Guard;
 use super::drift_events::PendingChanges;
 use super::edits::Edits;
 use super::events::{Events, Failures};
-use super::expectations::PerAccountRegion;
+use super::expectations::RegionalEstimates;
 use super::leader::Leadership;
 use super::secrets::Secrets;
 use super::settings::Settings;
@@ -33,12 +34,13 @@ use crate::gitops::workload::Workloads;
 use crate::resources::adoption::Adoption;
 use crate::telemetry::Metrics;
 
-/// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
+/// Locks a mutex even if it is poisoned: its content is consistent at any point, and a panic in one reconcile must not
+/// affect others.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks for reconciles of one kind.
+/// Requests reconciles of objects of one kind.
 pub struct Queue<K: Kind>(UnboundedSender<ReconcileRequest<K>>);
 
 impl<K: Kind> Clone for Queue<K> {
@@ -48,18 +50,18 @@ impl<K: Kind> Clone for Queue<K> {
 }
 
 impl<K: Kind> Queue<K> {
-    /// A queue into `sender`.
+    /// Creates a queue that sends to `sender`.
     pub fn new(sender: UnboundedSender<ReconcileRequest<K>>) -> Self {
         Self(sender)
     }
 
-    /// The object is to be looked at now.
+    /// Requests a reconcile of the object.
     pub fn push(&self, object: ObjectRef<K>) {
-        // Closed: this replica stops, and whoever goes on looks at everything.
+        // Closed means that this replica stops; the next leader reconciles everything.
         let _ = self.0.unbounded_send(ReconcileRequest { obj_ref: object, reason: ReconcileReason::Unknown });
     }
 
-    /// Nothing is taken any more.
+    /// Closes the queue.
     pub fn close(&self) {
         self.0.close_channel();
     }
@@ -74,38 +76,38 @@ pub struct Queues {
     pub accounts: Queue<AwsAccount>,
 }
 
-/// What is remembered of one object.
+/// In-memory state of one object.
 pub struct State<S, R> {
-    /// Of its resources.
+    /// Observations of its resources.
     pub memory: Memory,
-    /// The status written last.
+    /// The status that was written last.
     pub written: Option<S>,
-    /// The inventory written last.
+    /// The inventory that was written last.
     pub inventory: Option<Vec<ResourceStatus>>,
-    /// The value of the reconcile-at annotation acted upon last.
+    /// The last handled value of the reconcile-at annotation.
     pub reconcile_at: Option<String>,
-    /// What failed before the engine came to work, until it does not.
+    /// The current failure outside the engine, such as missing credentials.
     pub failed: Option<Failed>,
-    /// Failures that were told as events.
-    pub told: Failures,
-    /// The status patch failed this often in a row.
-    pub unwritten: u32,
-    /// What could be adopted when it was last looked at.
+    /// Failures already published as events.
+    pub reported_failures: Failures,
+    /// Consecutive failures of the status patch.
+    pub failed_writes: u32,
+    /// What adoption the last reconcile allowed.
     pub adoption: Option<Adoption>,
-    /// How closely edits of it follow one another.
+    /// Debounces edits of the object.
     pub edits: Edits,
-    /// What only its kind remembers.
+    /// Kind-specific state.
     pub kind: R,
 }
 
-/// What is remembered of the objects of one kind, by UID.
+/// In-memory state of the objects of one kind, by UID.
 pub struct States<S, R = ()> {
     all: Mutex<HashMap<String, Shared<S, R>>>,
-    /// Objects that could not be read since they were looked at last.
+    /// UIDs of objects that became unreadable after their last reconcile.
     unreadable: Mutex<HashSet<String>>,
 }
 
-/// The state of one object: its reconcile holds it.
+/// The state of one object; its reconcile holds the lock.
 pub type Shared<S, R> = Arc<tokio::sync::Mutex<State<S, R>>>;
 
 impl<S, R> Default for States<S, R> {
@@ -115,7 +117,7 @@ impl<S, R> Default for States<S, R> {
 }
 
 impl<S, R: Default> States<S, R> {
-    /// Of one object; `memory` is its beginning.
+    /// The state of the object `uid`; a new one starts with `memory`.
     pub fn of(&self, uid: &str, memory: impl FnOnce() -> Memory) -> Shared<S, R> {
         let mut all = locked(&self.all);
         if let Some(state) = all.get(uid) {
@@ -123,7 +125,7 @@ impl<S, R: Default> States<S, R> {
         }
         let mut memory = memory();
         if locked(&self.unreadable).remove(uid) {
-            // What this process wrote last for it was forgotten with it, and may not show in reads from before.
+            // The memory of this process's last writes is lost, and earlier reads may not show them.
             memory.restart(Timestamp::now());
         }
         let state = State {
@@ -132,8 +134,8 @@ impl<S, R: Default> States<S, R> {
             inventory: None,
             reconcile_at: None,
             failed: None,
-            told: Failures::default(),
-            unwritten: 0,
+            reported_failures: Failures::default(),
+            failed_writes: 0,
             adoption: None,
             edits: Edits::default(),
             kind: R::default(),
@@ -143,26 +145,26 @@ impl<S, R: Default> States<S, R> {
         state
     }
 
-    /// Whether the object was met since this process leads.
-    pub fn knows(&self, uid: &str) -> bool {
+    /// Whether the object has state in this term.
+    pub fn contains(&self, uid: &str) -> bool {
         locked(&self.all).contains_key(uid)
     }
 
-    /// A reconcile of the object panicked: only what its successor must not do twice is kept.
+    /// Resets the state after a panic in the object's reconcile; keeps only what prevents duplicate writes.
     pub async fn restart(&self, uid: &str, now: Timestamp) {
-        let known = locked(&self.all).get(uid).cloned();
-        if let Some(state) = known {
+        let existing = locked(&self.all).get(uid).cloned();
+        if let Some(state) = existing {
             state.lock().await.restart(now);
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Removes the state of a deleted object.
     pub fn forget(&self, uid: &str) -> Option<Shared<S, R>> {
         locked(&self.unreadable).remove(uid);
         locked(&self.all).remove(uid)
     }
 
-    /// Forgets an object that cannot be read any more. Once it can be again, no read from before counts.
+    /// Removes the state of an object that became unreadable. When it is readable again, earlier reads do not count.
     pub fn forget_unreadable(&self, uid: &str) -> Option<Shared<S, R>> {
         locked(&self.unreadable).insert(uid.to_owned());
         locked(&self.all).remove(uid)
@@ -170,8 +172,8 @@ impl<S, R: Default> States<S, R> {
 }
 
 impl<S, R: Default> State<S, R> {
-    /// Forgets what a reconcile that panicked may have left half changed. Its last write may not show in reads yet, and the
-    /// store may not show what it recorded: intents and ids stay, and no read from before `now` counts.
+    /// Drops what the panicked reconcile may have left inconsistent. Reads may not show its last write yet, and the
+    /// store may not show what it recorded: intents and ids stay, and reads from before `now` do not count.
     fn restart(&mut self, now: Timestamp) {
         self.memory.restart(now);
         (self.written, self.inventory, self.failed) = (None, None, None);
@@ -180,38 +182,37 @@ impl<S, R: Default> State<S, R> {
 }
 
 impl<S, R> State<S, R> {
-    /// Notes a failure before the engine came to work, and returns what is known of it now.
-    pub fn failed_before(&mut self, failure: Failure, now: Timestamp, seed: u64) -> Failed {
+    /// Records a failure outside the engine and returns its history.
+    pub fn record_failure(&mut self, failure: Failure, now: Timestamp, seed: u64) -> Failed {
         let failed = Failed::after(self.failed.as_ref(), failure, now, seed);
         self.failed = Some(failed.clone());
         failed
     }
 
-    /// What failed for a mistake in the spec is tried again when the spec was edited. `seen`: the generation that the last
-    /// status was about.
-    pub fn edited(&mut self, generation: Option<i64>, seen: Option<i64>, now: Timestamp) {
-        if seen.is_some() && generation != seen {
+    /// Retries failed resources after an edit of the spec. `observed`: the generation of the last status.
+    pub fn retry_after_edit(&mut self, generation: Option<i64>, observed: Option<i64>, now: Timestamp) {
+        if observed.is_some() && generation != observed {
             self.memory.try_again(now);
             self.failed = None;
         }
     }
 
-    /// When an object that was just edited is acted upon, if that is not now. A creation and a deletion are not put off.
-    pub fn is_steady(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
+    /// The time at which a recent edit is to be reconciled; `None`: now. Creations and deletions are never delayed.
+    pub fn debounce_edit(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
         let urgent = object.meta().deletion_timestamp.is_some() || !super::apply::has_finalizer(object);
-        let wait = self.edits.wait(object.meta().generation.unwrap_or_default(), now);
-        wait.filter(|_| !urgent)
+        let until = self.edits.debounce(object.meta().generation.unwrap_or_default(), now);
+        until.filter(|_| !urgent)
     }
 
-    /// What was seen while something else could be adopted does not count.
+    /// Discards observations made under a different adoption permission.
     pub fn note_adoption(&mut self, adoption: Adoption, now: Timestamp) {
-        if self.adoption.replace(adoption).is_some_and(|before| before != adoption) {
+        if self.adoption.replace(adoption).is_some_and(|previous| previous != adoption) {
             self.memory.forget_unowned(now);
         }
     }
 
-    /// True when the annotation asks for a look now.
-    pub fn asked_to_look(&mut self, annotation: Option<&String>) -> bool {
+    /// Whether the annotation requests a reconcile now.
+    pub fn take_reconcile_request(&mut self, annotation: Option<&String>) -> bool {
         if self.reconcile_at.as_ref() == annotation {
             return false;
         }
@@ -221,65 +222,65 @@ impl<S, R> State<S, R> {
     }
 }
 
-/// What reconciles share.
+/// State shared by all reconciles.
 pub struct Context {
-    /// Of the management cluster.
+    /// Client of the management cluster.
     pub client: Client,
-    /// How the operator was started.
+    /// The operator's settings.
     pub settings: Arc<Settings>,
-    /// Sessions with AWS.
+    /// AWS sessions.
     pub accounts: Accounts,
-    /// Access to the clusters that were made.
+    /// Clients of the workload clusters.
     pub workloads: Workloads,
-    /// Whether this process may write.
+    /// The write gate: open while this process leads.
     pub gate: Arc<Leadership>,
-    /// What is counted.
+    /// Metrics.
     pub metrics: Metrics,
-    /// Events of objects.
+    /// Publishes Kubernetes events.
     pub events: Events,
-    /// Since when this process leads: no read from before counts.
-    pub since: Timestamp,
-    /// The objects, as the API server last told.
+    /// The start of this leadership term; earlier reads do not count.
+    pub leading_since: Timestamp,
+    /// Cached EksClusters.
     pub clusters: Store<EksCluster>,
-    /// The same.
+    /// Cached NodeGroups.
     pub node_groups: Store<NodeGroup>,
-    /// The same.
+    /// Cached AwsAccounts.
     pub aws_accounts: Store<AwsAccount>,
-    /// Who is to be looked at.
+    /// Reconcile queues.
     pub queues: Queues,
-    /// What is remembered of each cluster.
+    /// In-memory state of the EksClusters.
     pub cluster_states: States<EksClusterStatus, super::cluster::KindState>,
-    /// What is remembered of each node group.
+    /// In-memory state of the NodeGroups.
     pub node_group_states: States<NodeGroupStatus, super::node_group::KindState>,
-    /// What is remembered of each account.
+    /// In-memory state of the AwsAccounts.
     pub account_states: States<crate::api::account::AwsAccountStatus>,
-    /// Work under way, so that a shutdown can wait for it.
+    /// Running tasks; a shutdown waits for them.
     pub tasks: TaskTracker,
-    /// The term is over: what is still under way is given up.
-    pub over: CancellationToken,
-    /// Every kind was listed once.
-    pub listed: CancellationToken,
-    /// How long things take, as seen here.
-    pub learned: Arc<PerAccountRegion>,
-    /// Counts deletions.
+    /// Cancelled when the term ends: running tasks are aborted.
+    pub term_ended: CancellationToken,
+    /// Cancelled once every kind is listed.
+    pub all_listed: CancellationToken,
+    /// Learned durations of AWS operations.
+    pub duration_estimates: Arc<RegionalEstimates>,
+    /// The guard against mass deletion.
     pub deletions: Guard,
-    /// What was heard of objects and not looked at yet.
-    pub news: PendingChanges,
-    /// How far the load balancers of clusters that are to go are.
-    pub clearings: LoadBalancerCleanups,
-    /// Who needs which Secrets.
+    /// External changes that are not reconciled yet.
+    pub pending_changes: PendingChanges,
+    /// Progress of load balancer cleanups in clusters that are being deleted.
+    pub load_balancer_cleanups: LoadBalancerCleanups,
+    /// Which clusters read which Secrets.
     pub secrets: Secrets,
-    /// The clusters whose agents are watched.
+    /// Watches of GitOps agents.
     pub watches: Watches,
-    /// The objects that cannot be read.
+    /// Objects that cannot be decoded.
     pub unreadable: Unreadables,
-    /// Approvals in the form of objects.
-    pub approvals: Offered,
-    /// The id of this installation, once it is known: before the first reconcile.
+    /// PlanApprovals.
+    pub approvals: PlanApprovals,
+    /// The id of this installation; it is set before the first reconcile.
     pub installation: OnceLock<Option<String>>,
 }
 
-/// What a [`Context`] is made of.
+/// The inputs of [`Context::new`].
 #[allow(missing_docs)]
 pub struct Parts {
     pub client: Client,
@@ -296,7 +297,7 @@ pub struct Parts {
 }
 
 impl Context {
-    /// Of a process that leads from now on.
+    /// Creates the context of a term that starts now.
     pub fn new(parts: Parts) -> Self {
         let Parts {
             client,
@@ -311,9 +312,9 @@ impl Context {
             aws_accounts,
             queues,
         } = parts;
-        let (kept, limits) = (settings.deletions_in.as_ref(), settings.max_deletions);
+        let (configmap, limits) = (settings.deletions_configmap.as_ref(), settings.max_deletions);
         let watches = Watches::new(settings.max_watches);
-        let deletions = Guard::new(&client, kept, limits, gate.clone());
+        let deletions = Guard::new(&client, configmap, limits, gate.clone());
         Self {
             client,
             settings,
@@ -322,7 +323,7 @@ impl Context {
             gate,
             metrics,
             events,
-            since: Timestamp::now(),
+            leading_since: Timestamp::now(),
             clusters,
             node_groups,
             aws_accounts,
@@ -331,36 +332,36 @@ impl Context {
             node_group_states: States::default(),
             account_states: States::default(),
             tasks: TaskTracker::new(),
-            over: CancellationToken::new(),
-            listed: CancellationToken::new(),
-            learned: Arc::default(),
+            term_ended: CancellationToken::new(),
+            all_listed: CancellationToken::new(),
+            duration_estimates: Arc::default(),
             deletions,
-            news: PendingChanges::default(),
-            clearings: LoadBalancerCleanups::default(),
+            pending_changes: PendingChanges::default(),
+            load_balancer_cleanups: LoadBalancerCleanups::default(),
             secrets: Secrets::default(),
             watches,
             unreadable: Unreadables::default(),
-            approvals: Offered::default(),
+            approvals: PlanApprovals::default(),
             installation: OnceLock::new(),
         }
     }
 
-    /// What was learned of one account and region.
+    /// The learned durations of one account and region.
     pub fn expectations(&self, account: &str, region: &str) -> Arc<Expectations> {
-        self.learned.of(account, region)
+        self.duration_estimates.of(account, region)
     }
 
-    /// A memory that begins with this process's leadership.
+    /// A memory that starts with this leadership term.
     pub fn memory(&self, inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>) -> Memory {
-        Memory::new(self.since, self.settings.read_after_write_window, inventory)
+        Memory::new(self.leading_since, self.settings.read_after_write_window, inventory)
     }
 
-    /// The cluster of that name, as last told.
+    /// The cached EksCluster of that name.
     pub fn cluster(&self, namespace: &str, name: &str) -> Option<Arc<EksCluster>> {
         self.clusters.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// The node group of that name, as last told.
+    /// The cached NodeGroup of that name.
     pub fn node_group(&self, namespace: &str, name: &str) -> Option<Arc<NodeGroup>> {
         self.node_groups.get(&ObjectRef::new(name).within(namespace))
     }
@@ -370,7 +371,7 @@ impl Context {
         self.installation.get().cloned().flatten()
     }
 
-    /// The node groups that refer to a cluster, by name.
+    /// The NodeGroups that refer to a cluster, sorted by name.
     pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<Arc<NodeGroup>> {
         let mut all = self.node_groups.state_filter(|group| {
             group.metadata.namespace.as_deref() == Some(namespace) && group.spec.cluster_ref.name == cluster

@@ -1,4 +1,4 @@
-//! What is remembered of an object whose reconcile panicked, or which could not be read for a while.
+//! State of objects after a panic, and after they were unreadable.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::{Key, Presence, Recorded};
 
 #[tokio::test]
-async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
+async fn panic_invalidates_earlier_reads_and_keeps_records() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (vpc, address) = (Key::single("vpc"), Key::single("elasticIp"));
     let states = States::<(), ()>::default();
@@ -19,21 +19,21 @@ async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
         state.written = Some(());
     }
     states.restart("uid", at(105)).await;
-    let state = states.of("uid", || panic!("it is known"));
+    let state = states.of("uid", || panic!("the state exists"));
     let state = state.lock().await;
     assert_eq!(state.memory.since, at(105));
     let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
     assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
-    assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
+    assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window starts at the panic");
     assert!(state.memory.get(&address).is_none() && state.written.is_none());
 }
 
 #[tokio::test]
-async fn of_an_object_that_could_not_be_read_no_earlier_read_counts() {
-    let led = Timestamp::from_second(0).unwrap();
+async fn earlier_reads_do_not_count_after_an_object_was_unreadable() {
+    let leading_since = Timestamp::from_second(0).unwrap();
     let vpc = Key::single("vpc");
     let recorded = || Recorded { id: None, operation: None, operations: 0, at: Timestamp::UNIX_EPOCH };
-    let memory = || Memory::new(led, Duration::from_secs(10), [(vpc.clone(), recorded())]);
+    let memory = || Memory::new(leading_since, Duration::from_secs(10), [(vpc.clone(), recorded())]);
     let states = States::<(), ()>::default();
     drop(states.of("uid", memory));
     let before = Timestamp::now();
@@ -41,9 +41,13 @@ async fn of_an_object_that_could_not_be_read_no_earlier_read_counts() {
     let state = states.of("uid", memory);
     let since = state.lock().await.memory.since;
     assert!(since >= before, "{since}");
-    assert!(state.lock().await.memory.unsettled(&vpc, since).is_some(), "what was about to be made may show late");
-    assert_eq!(states.of("other", memory).lock().await.memory.since, led);
+    assert!(state.lock().await.memory.unsettled(&vpc, since).is_some(), "an intended create may become visible late");
+    assert_eq!(states.of("other", memory).lock().await.memory.since, leading_since);
     states.forget_unreadable("gone");
     states.forget("gone");
-    assert_eq!(states.of("gone", memory).lock().await.memory.since, led, "nothing is kept of what is gone");
+    assert_eq!(
+        states.of("gone", memory).lock().await.memory.since,
+        leading_since,
+        "no state of a deleted object is kept"
+    );
 }

@@ -1,37 +1,37 @@
-//! A deadline for each call to the management cluster's API: an API server that accepts a call and never answers holds up one
-//! object for that long, and the others not at all. Watches have their own. No I/O of its own.
+//! Deadlines for calls to the management cluster's API: an API server that accepts a call and never responds delays
+//! only one object, and only until the deadline. Watches have their own timeout. No I/O of its own.
 
 use std::time::Duration;
 
 use crate::aws::WriteGate;
 use crate::telemetry::management;
 
-/// Longer than a healthy API server takes under load; a call that times out is made again by the next reconcile.
+/// Longer than a healthy API server needs under load. After a timeout the next reconcile retries the call.
 const DEADLINE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(10) };
 
-/// The answer to `request`, if it comes in time. `call` names it in the log and in `keelson_management_api_timeouts_total`.
+/// Runs `request` with the deadline. `call` names it in the log and in `keelson_management_api_timeouts_total`.
 ///
 /// # Errors
-/// What the API server answered, or that it did not. A write may have been made all the same.
-pub async fn answered<T>(
+/// The API server's error, or a timeout. A write may have taken effect despite a timeout.
+pub async fn with_deadline<T>(
     call: &'static str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, kube::Error> {
     within(DEADLINE, call, request).await
 }
 
-/// The same for what only the leader may write: given up when its lease runs out, so that it does not land on what the next
-/// leader has written.
+/// Like [`with_deadline`], for writes of the leader: aborted when the lease expires, so that they do not overwrite
+/// writes of the next leader.
 ///
 /// # Errors
-/// As [`answered`].
-pub async fn answered_while<T>(
+/// As [`with_deadline`].
+pub async fn with_deadline_while_leading<T>(
     gate: &dyn WriteGate,
     call: &'static str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, kube::Error> {
-    let left = gate.holds_for().unwrap_or(DEADLINE);
-    within(left.min(DEADLINE), call, request).await
+    let remaining = gate.holds_for().unwrap_or(DEADLINE);
+    within(remaining.min(DEADLINE), call, request).await
 }
 
 async fn within<T>(
@@ -40,12 +40,12 @@ async fn within<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, kube::Error> {
     match tokio::time::timeout(deadline, request).await {
-        Ok(answer) => answer,
+        Ok(response) => response,
         Err(_) => {
             management::timed_out(call);
             tracing::warn!(call, ?deadline, "the management cluster's API server did not answer in time");
             let message =
-                format!("the API server did not answer `{call}` within {} s; it is tried again", deadline.as_secs());
+                format!("the API server did not answer `{call}` within {} s; Keelson will retry", deadline.as_secs());
             Err(kube::Error::Service(message.into()))
         }
     }
@@ -59,7 +59,7 @@ mod tests {
     use crate::controllers::leader::Leadership;
     use serde_json::json;
 
-    /// A client of an API server that accepts connections and never answers.
+    /// A client of an API server that accepts connections and never responds.
     async fn silent() -> kube::Client {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_write_to_a_silent_api_server_lasts_for_ever() {
+    async fn writes_to_an_unresponsive_api_server_time_out() {
         let client = silent().await;
         let object = json!({"apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
             "metadata": {"name": "demo", "namespace": "team", "uid": "u", "finalizers": [crate::api::FINALIZER]},
@@ -83,22 +83,22 @@ mod tests {
         let gate = Leadership::always();
         let writes = async {
             vec![
-                apply::status(&client, &object, apply::MANAGER, &gate, &status).await,
-                apply::status(&client, &object, apply::JOURNAL, &gate, &status).await,
+                apply::patch_status(&client, &object, apply::MANAGER, &gate, &status).await,
+                apply::patch_status(&client, &object, apply::JOURNAL, &gate, &status).await,
                 apply::add_finalizer(&client, &object).await,
                 apply::remove_finalizer(&client, &object).await,
                 apply::delete(&client, &object).await,
             ]
         };
-        let results = tokio::time::timeout(DEADLINE * 20, writes).await.expect("each ends");
+        let results = tokio::time::timeout(DEADLINE * 20, writes).await.expect("each call ends");
         for result in results {
-            let told = apply::describe_error(&result.unwrap_err());
-            assert!(told.contains("did not answer"), "{told}");
+            let message = apply::describe_error(&result.unwrap_err());
+            assert!(message.contains("did not answer"), "{message}");
         }
         let text = crate::telemetry::Metrics::new().encode();
         for call in ["patch status", "patch finalizers", "delete"] {
-            let counted = format!("keelson_management_api_timeouts_total{{call=\"{call}\"}} ");
-            assert!(text.contains(&counted), "{counted} not in\n{text}");
+            let metric = format!("keelson_management_api_timeouts_total{{call=\"{call}\"}} ");
+            assert!(text.contains(&metric), "{metric} not in\n{text}");
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Decodes watched objects one by one: an object that cannot be read is isolated with the reason, and the others go on. Pure.
+//! Decodes watched objects one by one: an undecodable object is isolated with a reason, and the others are not
+//! affected. Pure.
 //!
-//! The API server stores what a typed decoder refuses, such as free-form JSON nested deeper than 128, and one such object would fail
-//! the list or the watch as a whole. So [`Decoded`] never fails for what a user can write. It also keeps no more than is used: of
-//! metadata no managed fields, no labels and only our own annotations, which together may be as large as etcd lets an object be.
+//! The API server accepts objects that a typed decoder rejects, such as free-form JSON nested deeper than 128 levels,
+//! and one of them would fail the whole list or watch. So [`Decoded`] never fails on user input. It also drops
+//! metadata that is not used: managed fields, labels and foreign annotations, which together may be as large as etcd
+//! allows.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,35 +23,36 @@ use super::journal;
 use crate::api::TAG_PREFIX;
 use crate::gitops::error::bounded;
 
-/// Finalizers of one object, and bytes of our annotations. Both are kept whole or the object is not read.
+/// Maximum number of finalizers, and maximum bytes of Keelson's annotations. An object beyond either is not decoded.
 const MAX_FINALIZERS: usize = 64;
 const MAX_ANNOTATIONS: usize = 16 * 1024;
-/// Bytes of what is wrong.
+/// Maximum bytes of the reason.
 const MAX_REASON: usize = 512;
 
 /// A watched object.
 #[derive(Clone, Debug)]
 pub enum Decoded<K> {
-    /// It was read.
+    /// A decoded object.
     Object(Box<K>),
-    /// It cannot be.
+    /// An object that cannot be decoded.
     Unreadable(Box<Unreadable>),
 }
 
-/// An object that cannot be read: what is known of it all the same.
+/// What is known of an object that cannot be decoded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unreadable {
-    /// Names, UID, generation, finalizers.
+    /// Name, namespace, UID, generation, finalizers.
     pub meta: ObjectMeta,
-    /// What is wrong, and what to do.
+    /// The reason, and how to fix it.
     pub reason: String,
-    /// `spec.clusterRef.name`, when that much could be read.
+    /// `spec.clusterRef.name`, if decodable.
     pub cluster: Option<String>,
-    /// `spec.accountRef.name`, when that much could be read.
+    /// `spec.accountRef.name`, if decodable.
     pub account: Option<String>,
-    /// Whether its status, which only the operator writes, says that something in AWS is its own or was about to be.
+    /// Whether its status, which only the operator writes, records an AWS resource of its own, or one that was about
+    /// to be created.
     pub in_aws: bool,
-    /// Those in its status.
+    /// The conditions in its status.
     pub conditions: Vec<Condition>,
 }
 
@@ -118,7 +121,7 @@ impl<'de, K: Kind> Visitor<'de> for Parts<K> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded<K>, A::Error> {
         let mut metadata = Metadata::default();
         let mut object = Map::from_iter([("metadata".to_owned(), json!({}))]);
-        let mut beyond = None;
+        let mut violation = None;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "metadata" => metadata = map.next_value()?,
@@ -126,7 +129,7 @@ impl<'de, K: Kind> Visitor<'de> for Parts<K> {
                     let mut limits = Limits::default();
                     let value = map.next_value_seed(Bounded::of(&mut limits))?;
                     limits.leave(|| key.clone());
-                    beyond = beyond.or_else(|| limits.problem());
+                    violation = violation.or_else(|| limits.problem());
                     object.insert(key, value);
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -135,18 +138,18 @@ impl<'de, K: Kind> Visitor<'de> for Parts<K> {
         if metadata.name.is_none() {
             return Err(A::Error::custom("an object without a name"));
         }
-        let problem = metadata.problem().or(beyond);
+        let problem = metadata.problem().or(violation);
         let object = Value::Object(object);
         Ok(match problem {
             Some(problem) => Decoded::Unreadable(Box::new(metadata.unreadable(problem, &object))),
             None => match K::deserialize(&object) {
-                Ok(mut read) => {
-                    *read.meta_mut() = metadata.into_meta();
-                    Decoded::Object(Box::new(read))
+                Ok(mut decoded) => {
+                    *decoded.meta_mut() = metadata.into_meta();
+                    Decoded::Object(Box::new(decoded))
                 }
                 Err(error) => {
                     let problem = format!(
-                        "{}; it does not fit this version of Keelson: correct it, or bring the operator and its CRDs to the same version",
+                        "{}; the object does not match this version of Keelson: correct it, or install the operator and its CRDs in the same version",
                         bounded(&error.to_string(), MAX_REASON / 2)
                     );
                     Decoded::Unreadable(Box::new(metadata.unreadable(problem, &object)))
@@ -156,7 +159,7 @@ impl<'de, K: Kind> Visitor<'de> for Parts<K> {
     }
 }
 
-/// What of metadata is used.
+/// The metadata fields that are used.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
@@ -176,12 +179,12 @@ impl Metadata {
         let finalizers = self.finalizers.as_ref().map_or(0, Vec::len);
         if finalizers > MAX_FINALIZERS {
             return Some(format!(
-                "metadata.finalizers: {finalizers} are too many, at most {MAX_FINALIZERS} are read: remove some"
+                "metadata.finalizers: {finalizers} exceed the limit of {MAX_FINALIZERS}: remove some"
             ));
         }
         let bytes = self.annotations.0.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         (bytes > MAX_ANNOTATIONS).then(|| {
-            format!("metadata.annotations: those of {TAG_PREFIX} are longer than {MAX_ANNOTATIONS} bytes: shorten or remove them")
+            format!("metadata.annotations: those with prefix {TAG_PREFIX} exceed the limit of {MAX_ANNOTATIONS} bytes: shorten or remove them")
         })
     }
 
@@ -213,7 +216,8 @@ impl Metadata {
     }
 }
 
-/// A cluster keeps an inventory. A node group's ARN is its own: a NodeGroup has no network or role that it only refers to.
+/// An EksCluster records an inventory. A NodeGroup's ARN is always its own: it has no resource that it merely refers
+/// to.
 fn in_aws(object: &Value) -> bool {
     let text = |value: &Value, at: &str| value.pointer(at).and_then(Value::as_str).is_some();
     match object.pointer("/status/resources").and_then(Value::as_array) {
@@ -222,7 +226,7 @@ fn in_aws(object: &Value) -> bool {
     }
 }
 
-/// Annotations of ours; all others are skipped while they are parsed.
+/// Keelson's annotations; all others are skipped while parsing.
 #[derive(Default)]
 struct OwnAnnotations(BTreeMap<String, String>);
 

@@ -1,4 +1,4 @@
-//! Hostile and odd objects, in lists and in watch events as the API server sends them.
+//! Hostile and malformed objects, in lists and in watch events as the API server sends them.
 
 use kube::core::{ObjectList, WatchEvent};
 
@@ -31,7 +31,7 @@ fn configured(configuration: &str) -> String {
 fn unreadable(name: &str, more: &str) -> Unreadable {
     match serde_json::from_str::<Decoded<EksCluster>>(&text(name, more)).unwrap() {
         Decoded::Unreadable(unreadable) => *unreadable,
-        Decoded::Object(_) => panic!("it was read"),
+        Decoded::Object(_) => panic!("decoded"),
     }
 }
 
@@ -43,9 +43,9 @@ fn object(name: &str, more: &str) -> EksCluster {
 }
 
 #[test]
-fn an_object_is_read_with_no_more_metadata_than_is_used() {
-    let read = object("good", &configured(&nested(20)));
-    let meta = read.metadata;
+fn decoding_keeps_only_used_metadata() {
+    let decoded = object("good", &configured(&nested(20)));
+    let meta = decoded.metadata;
     assert_eq!(
         (meta.name.as_deref(), meta.namespace.as_deref(), meta.generation),
         (Some("good"), Some("team"), Some(3))
@@ -53,7 +53,7 @@ fn an_object_is_read_with_no_more_metadata_than_is_used() {
     assert_eq!(meta.finalizers.unwrap(), ["keelson.dev/aws"]);
     assert_eq!(meta.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["keelson.dev/approve"]);
     assert!(meta.managed_fields.is_none() && meta.labels.is_none());
-    assert_eq!(read.status.unwrap().conditions.len(), 1);
+    assert_eq!(decoded.status.unwrap().conditions.len(), 1);
     let plain: EksCluster = serde_json::from_str(
         &text("good", &configured(r#"{"replicas": 2, "x": [1.5, null]}"#)).replace(&nested(200), "{}"),
     )
@@ -62,9 +62,9 @@ fn an_object_is_read_with_no_more_metadata_than_is_used() {
 }
 
 #[test]
-fn one_deep_object_fails_neither_its_list_nor_its_watch_event() {
+fn deeply_nested_object_does_not_fail_its_list_or_watch() {
     let deep = text("deep", &configured(&nested(150)));
-    assert!(serde_json::from_str::<EksCluster>(&deep).is_err(), "the typed decoder gives up");
+    assert!(serde_json::from_str::<EksCluster>(&deep).is_err(), "the typed decoder fails");
     let list = format!(
         r#"{{"kind": "List", "metadata": {{"resourceVersion": "9"}}, "items": [{}, {deep}, {}]}}"#,
         text("a", ""),
@@ -93,34 +93,36 @@ fn one_deep_object_fails_neither_its_list_nor_its_watch_event() {
 }
 
 #[test]
-fn what_is_wrong_and_where_is_said() {
+fn reason_names_the_path_and_the_fix() {
     let long = format!(r#"{{"a": "{}"}}"#, "x".repeat(MAX_SIZE));
     let many = format!("[{}0]", "0,".repeat(MAX_SIZE / 8));
-    for (more, path, says) in [
+    for (more, path, fragment) in [
         (configured(&long), "spec.addons[1].configuration.a", "256 KiB"),
         (format!(r#", "tags": {many}"#), "spec.tags[", "256 KiB"),
-        (r#", "changePolicy": "Whenever""#.to_owned(), "unknown variant", "bring the operator and its CRDs"),
+        (r#", "changePolicy": "Whenever""#.to_owned(), "unknown variant", "install the operator and its CRDs"),
         (r#", "addons": 1"#.to_owned(), "invalid type", "correct it"),
     ] {
         let reason = unreadable("bad", &more).reason;
-        assert!(reason.starts_with(path) && reason.contains(says) && reason.len() <= MAX_REASON, "{reason}");
+        assert!(reason.starts_with(path) && reason.contains(fragment) && reason.len() <= MAX_REASON, "{reason}");
     }
 }
 
 #[test]
-fn a_node_group_that_cannot_be_read_still_names_its_cluster() {
+fn unreadable_node_group_names_its_cluster() {
     let text = r#"{"metadata": {"name": "a"}, "spec": {"clusterRef": {"name": "demo"}, "scaling": "none"}}"#;
-    let Decoded::Unreadable(found) = serde_json::from_str::<Decoded<NodeGroup>>(text).unwrap() else { panic!("read") };
+    let Decoded::Unreadable(found) = serde_json::from_str::<Decoded<NodeGroup>>(text).unwrap() else {
+        panic!("decoded")
+    };
     assert_eq!(found.cluster.as_deref(), Some("demo"));
 }
 
 #[test]
-fn metadata_without_bounds_is_not_kept() {
+fn oversized_metadata_is_truncated() {
     let finalizers: Vec<String> = (0..1000).map(|number| format!("example.com/{number}")).collect();
     let text = text("many", "").replace(r#"["keelson.dev/aws"]"#, &serde_json::to_string(&finalizers).unwrap());
     let Decoded::Unreadable(found) = serde_json::from_str::<Decoded<EksCluster>>(&text).unwrap() else {
-        panic!("read")
+        panic!("decoded")
     };
-    assert!(found.reason.contains("metadata.finalizers: 1000"), "{}", found.reason);
+    assert!(found.reason.contains("metadata.finalizers: 1000 exceed"), "{}", found.reason);
     assert_eq!(found.meta.finalizers.unwrap().len(), MAX_FINALIZERS);
 }

@@ -1,4 +1,4 @@
-//! Which resources of which object an event is about.
+//! Which resources of which object an event affects.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn group(name: &str) -> NodeGroup {
     serde_json::from_value(object).unwrap()
 }
 
-/// An event of the cluster's account; of IAM from where IAM's come from.
+/// An event from the cluster's account; IAM events come from IAM's home region.
 fn event(source: &str, action: &str, parameters: Value) -> Event {
     let region = if source == "aws.iam" { "us-east-1" } else { "eu-west-1" };
     let body = json!({
@@ -53,14 +53,14 @@ fn event(source: &str, action: &str, parameters: Value) -> Event {
     }
 }
 
-fn about(event: &Event) -> Vec<String> {
+fn affected_keys(event: &Event) -> Vec<String> {
     let cluster = cluster();
-    assert!(is_in(event, &cluster));
-    of_cluster(event, &cluster).iter().map(ToString::to_string).collect()
+    assert!(is_in_account_and_region(event, &cluster));
+    affected_cluster_keys(event, &cluster).iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn exactly_the_resources_that_are_named_are_looked_at() {
+fn event_affects_exactly_the_named_resources() {
     let role = "arn:aws:iam::111122223333:role/admins";
     let entry = format!("accessEntry/{role}");
     let entry_arn = "arn:aws:eks:eu-west-1:111122223333:access-entry/prod/role/111122223333/admins/0a";
@@ -92,19 +92,19 @@ fn exactly_the_resources_that_are_named_are_looked_at() {
             vec!["podIdentity/kube-system/csi"],
         ),
         ("aws.eks", "UpdateNodegroupConfig", json!({"clusterName": "prod", "nodegroupName": "workers"}), vec![]),
-        // Nodes come and go, and change nothing of ours.
+        // Nodes come and go, and change no resource of the cluster.
         ("aws.ec2", "RunInstances", json!({"subnetId": "subnet-0a"}), vec![]),
         ("aws.ec2", "CreateNetworkInterface", json!({"subnetId": "subnet-0a"}), vec![]),
     ];
-    for (source, action, parameters, wanted) in cases {
-        assert_eq!(about(&event(source, action, parameters.clone())), wanted, "{action} {parameters}");
+    for (source, action, parameters, expected) in cases {
+        assert_eq!(affected_keys(&event(source, action, parameters.clone())), expected, "{action} {parameters}");
     }
 }
 
 #[test]
-fn a_node_group_is_told_by_its_cluster_and_its_name() {
-    let asked = json!({"clusterName": "prod", "nodegroupName": "workers", "scalingConfig": {"maxSize": 9}});
-    let change = event("aws.eks", "UpdateNodegroupConfig", asked);
+fn node_group_event_matches_by_cluster_and_name() {
+    let parameters = json!({"clusterName": "prod", "nodegroupName": "workers", "scalingConfig": {"maxSize": 9}});
+    let change = event("aws.eks", "UpdateNodegroupConfig", parameters);
     assert!(is_of_node_group(&change, &group("workers"), &cluster()));
     assert!(!is_of_node_group(&change, &group("others"), &cluster()));
     let tagged = "arn:aws:eks:eu-west-1:111122223333:nodegroup/prod/workers/0c";
@@ -118,40 +118,40 @@ fn a_node_group_is_told_by_its_cluster_and_its_name() {
 }
 
 #[test]
-fn what_happens_in_another_account_or_region_is_no_news() {
+fn events_of_another_account_or_region_are_ignored() {
     let change = event("aws.eks", "UpdateClusterConfig", json!({"name": "prod"}));
     let there = |account: &str, region: &str| {
         let mut there = change.clone();
         (there.account, there.region) = (account.into(), region.into());
         there
     };
-    assert!(is_in(&there("111122223333", "eu-west-1"), &cluster()));
-    assert!(!is_in(&there("111122223334", "eu-west-1"), &cluster()));
-    assert!(!is_in(&there("111122223333", "eu-west-2"), &cluster()));
+    assert!(is_in_account_and_region(&there("111122223333", "eu-west-1"), &cluster()));
+    assert!(!is_in_account_and_region(&there("111122223334", "eu-west-1"), &cluster()));
+    assert!(!is_in_account_and_region(&there("111122223333", "eu-west-2"), &cluster()));
     let role = event("aws.iam", "DeleteRole", json!({"roleName": "keelson-prod-node"}));
-    assert!(is_in(&role, &cluster()), "IAM has no region");
+    assert!(is_in_account_and_region(&role, &cluster()), "IAM has no region");
     let unknown = EksCluster { status: None, ..cluster() };
-    assert!(!is_in(&change, &unknown), "nothing was made yet");
+    assert!(!is_in_account_and_region(&change, &unknown), "nothing is created yet");
 }
 
 #[test]
-fn of_a_network_that_is_lent_it_is_the_network() {
-    let mut lent = cluster();
-    let status = lent.status.as_mut().unwrap();
+fn subnet_event_affects_an_existing_network() {
+    let mut external = cluster();
+    let status = external.status.as_mut().unwrap();
     status.resources.retain(|resource| !["vpc", "subnet/private/eu-west-1a"].contains(&resource.key.as_str()));
     let change = event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a"}));
-    assert_eq!(of_cluster(&change, &lent), BTreeSet::from([Key::single("existingNetwork")]));
+    assert_eq!(affected_cluster_keys(&change, &external), BTreeSet::from([Key::single("existingNetwork")]));
 }
 
 #[test]
-fn news_are_kept_until_they_are_taken_and_the_latest_time_counts() {
-    let (inbox, start) = (PendingChanges::default(), Timestamp::UNIX_EPOCH);
+fn pending_changes_accumulate_until_taken() {
+    let (pending, start) = (PendingChanges::default(), Timestamp::UNIX_EPOCH);
     let later = start + jiff::SignedDuration::from_secs(1);
-    inbox.put("u".into(), BTreeSet::from([Key::single("vpc")]), start);
-    inbox.put("u".into(), BTreeSet::from([Key::single("cluster")]), later);
+    pending.add("u".into(), BTreeSet::from([Key::single("vpc")]), start);
+    pending.add("u".into(), BTreeSet::from([Key::single("cluster")]), later);
     let keys = BTreeSet::from([Key::single("vpc"), Key::single("cluster")]);
-    assert_eq!(inbox.take("u"), Some(ExternalChange { at: later, keys }));
-    assert_eq!(inbox.take("u"), None);
+    assert_eq!(pending.take("u"), Some(ExternalChange { at: later, keys }));
+    assert_eq!(pending.take("u"), None);
 }
 
 fn numbered(number: usize, account: &str) -> Arc<EksCluster> {
@@ -169,26 +169,29 @@ fn numbered(number: usize, account: &str) -> Arc<EksCluster> {
     Arc::new(one)
 }
 
-fn found(index: &EventIndex, event: &Event) -> Vec<String> {
+fn matching_clusters(index: &EventIndex, event: &Event) -> Vec<String> {
     index.clusters_of(event).into_iter().map(|cluster| cluster.name_any()).collect()
 }
 
 #[test]
-fn an_event_finds_its_cluster_by_name_or_by_the_id_of_a_resource() {
+fn event_index_finds_clusters_by_name_and_resource_id() {
     let clusters = (0..100).map(|number| numbered(number, "111122223333")).collect();
     let index = EventIndex::new(clusters, vec![Arc::new(group("workers"))]);
     let eks = event("aws.eks", "UpdateClusterConfig", json!({"name": "prod-7"}));
-    assert_eq!(found(&index, &eks), ["shop-7"]);
-    assert_eq!(found(&index, &event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a-9"}))), ["shop-9"]);
-    assert_eq!(found(&index, &event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a"}))), [""; 0]);
+    assert_eq!(matching_clusters(&index, &eks), ["shop-7"]);
+    assert_eq!(
+        matching_clusters(&index, &event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a-9"}))),
+        ["shop-9"]
+    );
+    assert_eq!(matching_clusters(&index, &event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a"}))), [""; 0]);
     let mut elsewhere = eks;
     elsewhere.region = "eu-west-2".into();
-    assert_eq!(found(&index, &elsewhere), [""; 0]);
+    assert_eq!(matching_clusters(&index, &elsewhere), [""; 0]);
     assert_eq!(index.node_groups_of(&cluster()).len(), 1);
 }
 
 #[test]
-fn an_event_of_another_account_has_nothing_looked_at_though_it_names_our_resources() {
+fn forged_event_of_another_account_affects_nothing() {
     let index = EventIndex::new(vec![numbered(1, "111122223333")], Vec::new());
     for mut forged in [
         event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a-1"})),
@@ -196,12 +199,15 @@ fn an_event_of_another_account_has_nothing_looked_at_though_it_names_our_resourc
         event("aws.eks", "DeleteAddon", json!({"clusterName": "prod-1", "addonName": "vpc-cni"})),
     ] {
         forged.account = "999988887777".into();
-        assert!(index.clusters_of(&forged).into_iter().all(|cluster| !is_in(&forged, cluster)), "{forged:?}");
+        assert!(
+            index.clusters_of(&forged).into_iter().all(|cluster| !is_in_account_and_region(&forged, cluster)),
+            "{forged:?}"
+        );
     }
 }
 
 #[test]
-fn a_sender_is_known_by_its_own_id_and_not_by_the_name_of_its_session() {
+fn sender_is_matched_by_role_id_not_session_name() {
     let allowed = ["AIDAEVENTS".to_owned(), "AROARULE".to_owned()];
     assert!(is_trusted(Some("AIDAEVENTS"), &allowed) && is_trusted(Some("AROARULE:session"), &allowed));
     for sender in [None, Some(""), Some("AIDAOTHER"), Some("AROAOTHER:AROARULE"), Some("AIDAEVENTS2")] {
@@ -211,15 +217,15 @@ fn a_sender_is_known_by_its_own_id_and_not_by_the_name_of_its_session() {
 }
 
 #[test]
-fn one_message_has_a_bounded_number_of_objects_and_resources_looked_at() {
+fn one_message_affects_a_bounded_number_of_objects_and_resources() {
     let index = EventIndex::new((0..50).map(|number| numbered(number, "111122223333")).collect(), Vec::new());
-    // All of them have a role of one name.
+    // All clusters share a role name.
     let role = event("aws.iam", "DeleteRole", json!({"roleName": "keelson-prod-node"}));
     assert_eq!(index.clusters_of(&role).len(), 50);
-    assert_eq!(affected(&index, &role).len(), MOST_OBJECTS);
+    assert_eq!(affected(&index, &role).len(), MAX_OBJECTS);
     let all: Vec<_> = (0..50).map(|number| json!({"resourceId": format!("vpc-0a-{number}")})).collect();
     let tags = event("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": all}}));
-    assert_eq!(affected(&index, &tags).len(), MOST_OBJECTS);
+    assert_eq!(affected(&index, &tags).len(), MAX_OBJECTS);
     let mut large = (*numbered(1, "111122223333")).clone();
     let subnets =
         (0..200).map(|number| json!({"key": format!("subnet/private/{number}"), "id": format!("subnet-{number}")}));
@@ -229,7 +235,7 @@ fn one_message_has_a_bounded_number_of_objects_and_resources_looked_at() {
     let tags = event("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": all}}));
     let index = EventIndex::new(vec![Arc::new(large)], Vec::new());
     match affected(&index, &tags).as_slice() {
-        [Affected::Cluster(_, keys)] => assert_eq!(keys.len(), MOST_RESOURCES),
+        [Affected::Cluster(_, keys)] => assert_eq!(keys.len(), MAX_RESOURCES),
         other => panic!("{}", other.len()),
     }
 }

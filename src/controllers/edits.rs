@@ -1,27 +1,27 @@
-//! Edits that follow one another: the first is acted upon at once, what comes close behind it together. An object that is edited many
-//! times a minute, by a loop or by two that disagree, is reconciled, and written to AWS, a few times. Pure.
+//! Debounces edits: the first is reconciled at once, edits in quick succession together. An object that is edited many
+//! times a minute, by a loop or by two competing writers, is reconciled, and written to AWS, a few times. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The pause after an edit, doubled for as long as edits are overtaken by others.
+/// The pause after an edit; doubled while further edits arrive during pauses.
 const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 /// The longest pause.
 const LONGEST: SignedDuration = SignedDuration::from_secs(10);
-/// What was edited before that is no row.
-const ROW: SignedDuration = SignedDuration::from_secs(30);
+/// Edits further apart than this do not extend the pause.
+const STREAK_WINDOW: SignedDuration = SignedDuration::from_secs(30);
 
-/// What is remembered of an object's edits.
+/// The edit history of an object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Edits {
-    /// The generation acted upon last, and when that was.
+    /// The generation reconciled last, and when.
     last: Option<(i64, Timestamp)>,
-    /// Pauses in a row in which others came.
-    row: u32,
+    /// Consecutive pauses in which further edits arrived.
+    streak: u32,
 }
 
 impl Edits {
-    /// When to act upon `generation`; `None`: now. What is acted upon is remembered.
-    pub fn wait(&mut self, generation: i64, now: Timestamp) -> Option<Timestamp> {
+    /// When to reconcile `generation`; `None`: now, and the generation is recorded.
+    pub fn debounce(&mut self, generation: i64, now: Timestamp) -> Option<Timestamp> {
         let Some((last, at)) = self.last else {
             self.last = Some((generation, now));
             return None;
@@ -33,14 +33,14 @@ impl Edits {
         if now < until {
             return Some(until);
         }
-        let overtaken = generation.saturating_sub(last) > 1 && now.duration_since(at) < ROW;
-        self.row = if overtaken { self.row.saturating_add(1) } else { 0 };
+        let followed_closely = generation.saturating_sub(last) > 1 && now.duration_since(at) < STREAK_WINDOW;
+        self.streak = if followed_closely { self.streak.saturating_add(1) } else { 0 };
         self.last = Some((generation, now));
         None
     }
 
     fn pause(self) -> SignedDuration {
-        SHORTEST.saturating_mul(1 << self.row.min(8)).min(LONGEST)
+        SHORTEST.saturating_mul(1 << self.streak.min(8)).min(LONGEST)
     }
 }
 
@@ -52,57 +52,57 @@ mod tests {
         Timestamp::from_millisecond(millis).unwrap()
     }
 
-    /// When reconciles are let through, of edits at these times, in milliseconds.
+    /// The times of reconciles for edits at these times, in milliseconds.
     fn reconciles(edits: &[i64]) -> Vec<i64> {
         let mut state = Edits::default();
-        let (mut acted, mut generation, mut acted_on, mut wake) = (Vec::new(), 1, 0, None);
+        let (mut reconciled, mut generation, mut reconciled_generation, mut wake) = (Vec::new(), 1, 0, None);
         let end = edits.last().unwrap() + 60_000;
         let mut edits = edits.iter().peekable();
         for now in 0..end {
-            let mut asked = wake == Some(now);
+            let mut due = wake == Some(now);
             while edits.next_if(|edit| **edit == now).is_some() {
                 generation += 1;
-                asked = true;
+                due = true;
             }
-            if asked && acted_on != generation {
-                match state.wait(generation, at(now)) {
+            if due && reconciled_generation != generation {
+                match state.debounce(generation, at(now)) {
                     Some(until) => wake = Some(until.as_millisecond()),
                     None => {
-                        acted.push(now);
-                        acted_on = generation;
+                        reconciled.push(now);
+                        reconciled_generation = generation;
                     }
                 }
             }
         }
-        assert_eq!(acted_on, generation, "the last edit is carried out");
-        acted
+        assert_eq!(reconciled_generation, generation, "the last edit is reconciled");
+        reconciled
     }
 
     #[test]
-    fn a_thousand_edits_in_a_minute_are_a_handful_of_reconciles() {
+    fn thousand_edits_in_a_minute_cause_few_reconciles() {
         let edits: Vec<i64> = (0..1000).map(|edit| edit * 60).collect();
-        let acted = reconciles(&edits);
-        assert!(acted.len() <= 12, "{acted:?}");
-        assert_eq!(acted[..4], [0, 1000, 3000, 7000]);
-        assert!(*acted.last().unwrap() <= 60_000 + 10_000);
+        let reconciled = reconciles(&edits);
+        assert!(reconciled.len() <= 12, "{reconciled:?}");
+        assert_eq!(reconciled[..4], [0, 1000, 3000, 7000]);
+        assert!(*reconciled.last().unwrap() <= 60_000 + 10_000);
     }
 
     #[test]
-    fn an_edit_by_itself_is_acted_upon_at_once_and_the_next_a_second_later_at_most() {
+    fn single_edit_is_reconciled_at_once_and_the_next_within_a_second() {
         assert_eq!(reconciles(&[0, 300, 5000, 5900, 40_000]), [0, 1000, 5000, 6000, 40_000]);
     }
 
     #[test]
-    fn a_storm_that_is_over_is_forgotten() {
+    fn pause_resets_after_a_burst_of_edits() {
         let mut edits: Vec<i64> = (0..500).map(|edit| edit * 60).collect();
         edits.extend([100_000, 100_500]);
-        let acted = reconciles(&edits);
-        assert_eq!(acted[acted.len() - 2..], [100_000, 101_000]);
+        let reconciled = reconciles(&edits);
+        assert_eq!(reconciled[reconciled.len() - 2..], [100_000, 101_000]);
     }
 
     #[test]
-    fn the_same_generation_never_waits() {
+    fn unchanged_generation_is_never_delayed() {
         let mut state = Edits::default();
-        assert_eq!((state.wait(1, at(0)), state.wait(1, at(1)), state.wait(1, at(2))), (None, None, None));
+        assert_eq!((state.debounce(1, at(0)), state.debounce(1, at(1)), state.debounce(1, at(2))), (None, None, None));
     }
 }

@@ -1,12 +1,12 @@
-//! The objects that an event may be about, by what events name: so that one message costs a few lookups, however large the fleet is.
-//! Pure. Made anew for each batch of messages, from the stores.
+//! An index of objects by the names in events, so that a message costs a few lookups however large the fleet is. Pure.
+//! Rebuilt from the stores for each batch of messages.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::drift_events::{about_clusters, inventory, parts};
+use super::drift_events::{clusters_of_eks_call, inventory, parts};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Service;
 use crate::aws::events::Event;
@@ -15,15 +15,15 @@ use crate::aws::events::Event;
 #[derive(Default)]
 pub struct EventIndex {
     clusters: Vec<Arc<EksCluster>>,
-    /// Account, region and name in EKS.
+    /// By account, region and EKS cluster name.
     by_name: HashMap<(String, String, String), Vec<usize>>,
     by_resource_id: HashMap<String, BTreeSet<usize>>,
-    /// Namespace and name of the EksCluster.
+    /// By namespace and name of the EksCluster.
     node_groups: HashMap<(String, String), Vec<Arc<NodeGroup>>>,
 }
 
 impl EventIndex {
-    /// Of all objects. A cluster whose account is not known yet has nothing in AWS that an event could be about.
+    /// Indexes all objects. A cluster without an account id has nothing in AWS yet, so it is skipped.
     pub fn new(clusters: Vec<Arc<EksCluster>>, node_groups: Vec<Arc<NodeGroup>>) -> Self {
         let mut index = Self::default();
         for group in node_groups {
@@ -31,13 +31,13 @@ impl EventIndex {
             index.node_groups.entry(key).or_default().push(group);
         }
         for cluster in clusters {
-            let number = index.clusters.len();
+            let position = index.clusters.len();
             let Some(account) = cluster.status.as_ref().and_then(|status| status.account_id.clone()) else { continue };
             let name = (account, cluster.spec.region.clone(), cluster.cluster_name());
-            index.by_name.entry(name).or_default().push(number);
+            index.by_name.entry(name).or_default().push(position);
             for (key, id) in inventory(&cluster) {
                 for part in parts(&key, id) {
-                    index.by_resource_id.entry(part.to_owned()).or_default().insert(number);
+                    index.by_resource_id.entry(part.to_owned()).or_default().insert(position);
                 }
             }
             index.clusters.push(cluster);
@@ -45,18 +45,18 @@ impl EventIndex {
         index
     }
 
-    /// The clusters of the event's account and region that it names, itself or something of theirs.
+    /// The clusters in the event's account and region that the event names, directly or by one of their resources.
     pub fn clusters_of(&self, event: &Event) -> Vec<&Arc<EksCluster>> {
-        let mut numbers = BTreeSet::new();
+        let mut positions = BTreeSet::new();
         if event.service == Service::Eks {
-            for name in about_clusters(event) {
+            for name in clusters_of_eks_call(event) {
                 let key = (event.account.clone(), event.region.clone(), name);
-                numbers.extend(self.by_name.get(&key).into_iter().flatten().copied());
+                positions.extend(self.by_name.get(&key).into_iter().flatten().copied());
             }
         } else {
-            numbers.extend(event.values().filter_map(|value| self.by_resource_id.get(value)).flatten().copied());
+            positions.extend(event.values().filter_map(|value| self.by_resource_id.get(value)).flatten().copied());
         }
-        numbers.into_iter().filter_map(|number| self.clusters.get(number)).collect()
+        positions.into_iter().filter_map(|position| self.clusters.get(position)).collect()
     }
 
     /// The node groups that refer to a cluster.

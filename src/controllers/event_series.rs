@@ -1,7 +1,7 @@
-//! Which events become objects: what repeats is counted in the series of one, what differs in its words only is combined, and no
-//! object gets more than a burst of them, whatever is edited how often. As `client-go` does for all Kubernetes components; kube's own
-//! `Recorder` goes by the reason alone, so that the second resource that is created would show as the first, and knows no limit.
-//! Pure.
+//! Decides which events become Event objects, like `client-go` does for all Kubernetes components: repetitions are
+//! counted in a series, events that differ only in their note are combined, and each object has a bounded burst.
+//! kube's own `Recorder` aggregates by reason only, so a second created resource would show as the first, and has no
+//! limit. Pure.
 
 use std::collections::HashMap;
 
@@ -9,33 +9,33 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::events::EventMessage;
 
-/// New Events of one object in a row, and how long each takes to be made good: `client-go`'s own numbers.
+/// Burst of new Events per object, and the time to refill one: the values of `client-go`.
 const BURST: u32 = 25;
 const REFILL: SignedDuration = SignedDuration::from_mins(5);
-/// So many Events of one reason within [`SIMILAR_WITHIN`] have words of their own; the rest are combined.
-const SIMILAR: usize = 20;
+/// This many Events of one reason within [`SIMILAR_WITHIN`] keep their own note; the rest are combined.
+const MAX_SIMILAR: usize = 20;
 const SIMILAR_WITHIN: SignedDuration = SignedDuration::from_mins(10);
-/// The API server keeps events for an hour.
-const KEPT: SignedDuration = SignedDuration::from_mins(55);
-/// A series is written at its first repetitions, and then no more often than this.
-const WRITTEN_EACH: SignedDuration = SignedDuration::from_secs(30);
-const FIRST: i32 = 3;
+/// The API server keeps Events for an hour.
+const EVENT_TTL: SignedDuration = SignedDuration::from_mins(55);
+/// A series is written at its first repetitions, then at most this often.
+const WRITE_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+const ALWAYS_WRITTEN: i32 = 3;
 
-/// What becomes of an event.
+/// What to do with an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It is a new object of this name. The note may be another than was asked for.
+    /// Create an Event of this name. The note may differ from the requested one.
     Create { name: String, note: String },
-    /// It is counted in the series of that object.
+    /// Update the count of that Event's series.
     Count { name: String, count: i32 },
-    /// It is only remembered, or dropped.
-    Nothing,
+    /// Do not write anything: the event is only counted, or dropped.
+    Skip,
 }
 
-/// What makes two events the same.
-type Same = (bool, String, String);
+/// Events with equal keys belong to one series: warning, reason, note.
+type SeriesKey = (bool, String, String);
 
-/// An Event that was published.
+/// A published Event.
 #[derive(Clone, Debug)]
 struct Published {
     name: String,
@@ -44,7 +44,7 @@ struct Published {
     written: Timestamp,
 }
 
-/// New objects that may be made.
+/// A token bucket for new Events.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     used: u32,
@@ -60,96 +60,96 @@ impl Bucket {
         if self.used == 0 {
             self.since = now;
         }
-        let may = self.used < BURST;
-        self.used += u32::from(may);
-        may
+        let allowed = self.used < BURST;
+        self.used += u32::from(allowed);
+        allowed
     }
 }
 
 #[derive(Debug, Default)]
-struct OfObject {
-    published: HashMap<Same, Published>,
-    /// Of the routine, and of the rest: what was created must not keep from being told that it is ready.
+struct ObjectEvents {
+    published: HashMap<SeriesKey, Published>,
+    /// One for routine events and one for the rest, so that creation events cannot suppress the Ready event.
     buckets: [Option<Bucket>; 2],
 }
 
-/// The events of the last hour, by the UID of their object.
+/// The events of the last hour, by object UID.
 #[derive(Debug, Default)]
 pub struct Series {
-    objects: HashMap<String, OfObject>,
-    swept: Option<Timestamp>,
+    objects: HashMap<String, ObjectEvents>,
+    last_sweep: Option<Timestamp>,
 }
 
-/// What is done to resources all the time.
+/// Reasons of routine operations.
 const ROUTINE: [&str; 7] = ["Created", "Updated", "Deleted", "Adopted", "Released", "Applied", "ChangedInAws"];
 
 impl Series {
-    /// What becomes of `told` of the object `uid`. `name`: that of a new Event.
+    /// Decides what to do with `event` of the object `uid`. `name` generates the name of a new Event.
     pub fn decide(
         &mut self,
         uid: &str,
-        told: &EventMessage,
+        event: &EventMessage,
         name: impl FnOnce() -> String,
         now: Timestamp,
     ) -> Decision {
         self.sweep(now);
-        let of = self.objects.entry(uid.to_owned()).or_default();
-        let same = |note: &str| (told.warning, told.reason.clone(), note.to_owned());
-        let exact = same(&told.note);
-        let (key, note) = if of.published.contains_key(&exact) || of.similar(told, now) < SIMILAR {
-            (exact, told.note.clone())
+        let events = self.objects.entry(uid.to_owned()).or_default();
+        let series_key = |note: &str| (event.warning, event.reason.clone(), note.to_owned());
+        let exact = series_key(&event.note);
+        let (key, note) = if events.published.contains_key(&exact) || events.similar(event, now) < MAX_SIMILAR {
+            (exact, event.note.clone())
         } else {
-            (same(COMBINED), format!("{COMBINED}: {}", told.note))
+            (series_key(COMBINED), format!("{COMBINED}: {}", event.note))
         };
-        if let Some(before) = of.published.get_mut(&key) {
+        if let Some(before) = events.published.get_mut(&key) {
             before.count = before.count.saturating_add(1);
             before.last = now;
-            if before.count > FIRST && now.duration_since(before.written) < WRITTEN_EACH {
-                return Decision::Nothing;
+            if before.count > ALWAYS_WRITTEN && now.duration_since(before.written) < WRITE_INTERVAL {
+                return Decision::Skip;
             }
             before.written = now;
             return Decision::Count { name: before.name.clone(), count: before.count };
         }
-        let bucket = &mut of.buckets[usize::from(ROUTINE.contains(&told.reason.as_str()))];
+        let bucket = &mut events.buckets[usize::from(ROUTINE.contains(&event.reason.as_str()))];
         if !bucket.get_or_insert(Bucket { used: 0, since: now }).take(now) {
-            return Decision::Nothing;
+            return Decision::Skip;
         }
         let name = name();
-        of.published.insert(key, Published { name: name.clone(), count: 1, last: now, written: now });
+        events.published.insert(key, Published { name: name.clone(), count: 1, last: now, written: now });
         Decision::Create { name, note }
     }
 
-    /// The Event of that name is not there: what repeats it is a new one.
+    /// Forgets an Event that does not exist in the API server; a repetition creates a new one.
     pub fn forget(&mut self, uid: &str, name: &str) {
-        if let Some(of) = self.objects.get_mut(uid) {
-            of.published.retain(|_, published| published.name != name);
+        if let Some(events) = self.objects.get_mut(uid) {
+            events.published.retain(|_, published| published.name != name);
         }
     }
 
-    /// Forgets what the API server has forgotten, now and then.
+    /// Periodically forgets Events that have expired in the API server.
     fn sweep(&mut self, now: Timestamp) {
-        if self.swept.is_some_and(|at| now.duration_since(at) < WRITTEN_EACH) {
+        if self.last_sweep.is_some_and(|at| now.duration_since(at) < WRITE_INTERVAL) {
             return;
         }
-        self.swept = Some(now);
+        self.last_sweep = Some(now);
         let full = REFILL.saturating_mul(BURST.try_into().unwrap_or(i32::MAX));
-        self.objects.retain(|_, of| {
-            of.published.retain(|_, one| now.duration_since(one.last) < KEPT);
-            let resting = |bucket: &Option<Bucket>| bucket.is_none_or(|bucket| now.duration_since(bucket.since) > full);
-            !of.published.is_empty() || !of.buckets.iter().all(resting)
+        self.objects.retain(|_, events| {
+            events.published.retain(|_, one| now.duration_since(one.last) < EVENT_TTL);
+            let is_idle = |bucket: &Option<Bucket>| bucket.is_none_or(|bucket| now.duration_since(bucket.since) > full);
+            !events.published.is_empty() || !events.buckets.iter().all(is_idle)
         });
     }
 }
 
-/// As Kubernetes's own components say it.
+/// The text that Kubernetes components use.
 const COMBINED: &str = "(combined from similar events)";
 
-impl OfObject {
-    /// Events of the same reason lately, whatever their words.
-    fn similar(&self, told: &EventMessage, now: Timestamp) -> usize {
-        let lately = |one: &Published| now.duration_since(one.last) < SIMILAR_WITHIN;
-        let of = |key: &Same| key.0 == told.warning && key.1 == told.reason && key.2 != COMBINED;
-        self.published.iter().filter(|(key, one)| of(key) && lately(one)).count()
+impl ObjectEvents {
+    /// The number of recent Events with the same reason and any note.
+    fn similar(&self, event: &EventMessage, now: Timestamp) -> usize {
+        let is_recent = |one: &Published| now.duration_since(one.last) < SIMILAR_WITHIN;
+        let is_same_reason = |key: &SeriesKey| key.0 == event.warning && key.1 == event.reason && key.2 != COMBINED;
+        self.published.iter().filter(|(key, one)| is_same_reason(key) && is_recent(one)).count()
     }
 }
 
@@ -157,7 +157,7 @@ impl OfObject {
 mod tests {
     use super::*;
 
-    struct Play {
+    struct Fixture {
         series: Series,
         names: u32,
         now: Timestamp,
@@ -165,19 +165,19 @@ mod tests {
         counted: Vec<i32>,
     }
 
-    impl Play {
+    impl Fixture {
         fn new() -> Self {
             let (series, now) = (Series::default(), Timestamp::from_second(1_000_000).unwrap());
             Self { series, names: 0, now, created: Vec::new(), counted: Vec::new() }
         }
 
-        fn tell(&mut self, reason: &str, note: &str) {
+        fn publish(&mut self, reason: &str, note: &str) {
             let name = format!("e{}", self.names);
             self.names += 1;
             match self.series.decide("uid", &EventMessage::normal(reason, note), || name, self.now) {
                 Decision::Create { note, .. } => self.created.push(note),
                 Decision::Count { count, .. } => self.counted.push(count),
-                Decision::Nothing => {}
+                Decision::Skip => {}
             }
         }
 
@@ -187,64 +187,64 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_one_object_whose_series_counts() {
-        let mut play = Play::new();
+    fn repeated_event_is_one_object_with_a_series_count() {
+        let mut fixture = Fixture::new();
         for _ in 0..1000 {
-            play.tell("SyncFailed", "refused");
-            play.wait(1);
+            fixture.publish("SyncFailed", "refused");
+            fixture.wait(1);
         }
-        assert_eq!(play.created, ["refused"]);
-        assert_eq!(play.counted[..3], [2, 3, 33], "at once, and then now and then");
-        assert!(play.counted.len() < 40 && *play.counted.last().unwrap() > 960, "{:?}", play.counted);
+        assert_eq!(fixture.created, ["refused"]);
+        assert_eq!(fixture.counted[..3], [2, 3, 33], "at once, then occasionally");
+        assert!(fixture.counted.len() < 40 && *fixture.counted.last().unwrap() > 960, "{:?}", fixture.counted);
     }
 
     #[test]
-    fn a_thousand_edits_are_a_few_objects_and_the_last_says_what_it_stands_for() {
-        let mut play = Play::new();
+    fn similar_events_are_combined() {
+        let mut fixture = Fixture::new();
         for edit in 0..1000 {
-            play.tell("Updated", &format!("IAM role: tags[edit] -> {edit}"));
+            fixture.publish("Updated", &format!("IAM role: tags[edit] -> {edit}"));
         }
-        assert_eq!(play.created.len(), SIMILAR + 1);
-        assert!(play.created.last().unwrap().starts_with("(combined from similar events): IAM role"));
+        assert_eq!(fixture.created.len(), MAX_SIMILAR + 1);
+        assert!(fixture.created.last().unwrap().starts_with("(combined from similar events): IAM role"));
     }
 
     #[test]
-    fn an_object_has_a_burst_of_new_events_and_then_one_each_five_minutes() {
-        let mut play = Play::new();
-        let tell = |play: &mut Play, count: usize| {
+    fn new_events_are_limited_to_a_burst_and_one_each_five_minutes() {
+        let mut fixture = Fixture::new();
+        let publish = |fixture: &mut Fixture, count: usize| {
             for _ in 0..count {
-                let note = format!("{} {}", play.names, play.now);
-                play.tell(["Created", "Deleted", "Updated"][play.names as usize % 3], &note);
+                let note = format!("{} {}", fixture.names, fixture.now);
+                fixture.publish(["Created", "Deleted", "Updated"][fixture.names as usize % 3], &note);
             }
         };
-        tell(&mut play, 59);
-        assert_eq!(play.created.len(), BURST as usize);
-        play.wait(301);
-        tell(&mut play, 10);
-        assert_eq!(play.created.len(), BURST as usize + 1);
-        // What was done does not keep from being told how it ended.
-        play.tell("Ready", "all is there");
-        assert_eq!(play.created.last().unwrap(), "all is there");
+        publish(&mut fixture, 59);
+        assert_eq!(fixture.created.len(), BURST as usize);
+        fixture.wait(301);
+        publish(&mut fixture, 10);
+        assert_eq!(fixture.created.len(), BURST as usize + 1);
+        // Routine events do not suppress the outcome.
+        fixture.publish("Ready", "all resources exist");
+        assert_eq!(fixture.created.last().unwrap(), "all resources exist");
     }
 
     #[test]
-    fn what_the_api_server_has_forgotten_is_told_anew() {
-        let mut play = Play::new();
-        play.tell("Ready", "all is there");
-        play.wait(3600);
-        play.tell("Ready", "all is there");
-        assert_eq!(play.created.len(), 2);
-        play.series.forget("uid", "e1");
-        play.tell("Ready", "all is there");
-        assert_eq!(play.created.len(), 3, "somebody deleted it");
+    fn expired_or_deleted_event_is_created_again() {
+        let mut fixture = Fixture::new();
+        fixture.publish("Ready", "all resources exist");
+        fixture.wait(3600);
+        fixture.publish("Ready", "all resources exist");
+        assert_eq!(fixture.created.len(), 2);
+        fixture.series.forget("uid", "e1");
+        fixture.publish("Ready", "all resources exist");
+        assert_eq!(fixture.created.len(), 3, "the Event was deleted");
     }
 
     #[test]
-    fn nothing_is_remembered_of_objects_that_rest() {
-        let mut play = Play::new();
-        play.tell("Ready", "all is there");
-        play.wait(3 * 3600);
-        play.series.sweep(play.now);
-        assert!(play.series.objects.is_empty());
+    fn idle_objects_are_forgotten() {
+        let mut fixture = Fixture::new();
+        fixture.publish("Ready", "all resources exist");
+        fixture.wait(3 * 3600);
+        fixture.series.sweep(fixture.now);
+        assert!(fixture.series.objects.is_empty());
     }
 }

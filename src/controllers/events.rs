@@ -1,6 +1,7 @@
-//! Kubernetes events: what was done in AWS, once it is done, and what failed there. What one reconcile did of a kind is one event;
-//! which of them become objects is in [`super::event_series`]. Published beside the reconcile, never in its way, and given up when the
-//! API server does not take them: status tells the same. I/O: the management cluster's API.
+//! Publishes Kubernetes events: what was done in AWS, once it is complete, and what failed there. Actions of one kind
+//! in one reconcile become one event; [`super::event_series`] decides which become objects. Publishing runs beside the
+//! reconcile and never blocks it; events are dropped when the API server rejects them, as status holds the same
+//! information. I/O: the management cluster's API.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -24,45 +25,46 @@ use crate::api::conditions::bounded;
 use crate::api::stable_text::stable;
 use crate::engine::{Action, CREATION, Class, DELETION, FinishedOperation, Goal, Key, Operation, Outcome, StepResult};
 
-/// Events under way at once: a burst waits here, not in front of status patches. Those of one object go one after the other.
-const AT_ONCE: usize = 4;
-/// Events waiting: beyond it they are dropped.
-const WAITING: usize = 2000;
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What the API allows.
-const LONGEST_NOTE: usize = 1000;
+/// Concurrent publishers: bursts queue here, not in front of status patches. Events of one object are published in
+/// order.
+const WORKERS: usize = 4;
+/// Maximum queued batches; beyond it, events are dropped.
+const MAX_QUEUED: usize = 2000;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The API's limit.
+const MAX_NOTE: usize = 1000;
 
-/// What is to be told of one object.
+/// An event to publish on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventMessage {
-    /// True: something is wrong.
+    /// Whether the event type is `Warning`.
     pub warning: bool,
-    /// CamelCase, e.g. `Created`.
+    /// CamelCase reason, such as `Created`.
     pub reason: String,
-    /// For machines: what was attempted.
+    /// Machine-readable action.
     pub action: String,
-    /// For people.
+    /// Human-readable description.
     pub note: String,
 }
 
 impl EventMessage {
-    /// News.
+    /// A `Normal` event.
     pub fn normal(reason: &str, note: impl Into<String>) -> Self {
         Self { warning: false, reason: reason.into(), action: reason.into(), note: note.into() }
     }
 
-    /// Something is wrong.
+    /// A `Warning` event.
     pub fn warning(reason: Reason, note: impl Into<String>) -> Self {
         Self { warning: true, reason: reason.as_str().into(), action: "Reconcile".into(), note: note.into() }
     }
 }
 
-/// What was last told of each failure, so that one that repeats is told once.
+/// The last published failure of each resource, so that a repeated failure is published once.
 pub type Failures = BTreeMap<Key, (Class, String)>;
 
-/// What is worth an event of what a reconcile did.
-pub fn of_steps(steps: &[StepResult], goal: Goal, failures: &mut Failures) -> Vec<EventMessage> {
-    let mut told = Vec::new();
+/// The events for the steps of a reconcile.
+pub fn step_events(steps: &[StepResult], goal: Goal, failures: &mut Failures) -> Vec<EventMessage> {
+    let mut messages = Vec::new();
     for StepResult { key, action, changes, outcome } in steps {
         let name = progress::label(key);
         match outcome {
@@ -78,48 +80,48 @@ pub fn of_steps(steps: &[StepResult], goal: Goal, failures: &mut Failures) -> Ve
                 if !changes.is_empty() {
                     note = format!("{note}: {}", plan_status::format_changes(changes));
                 }
-                told.push(EventMessage { action: action.as_str().into(), ..EventMessage::normal(reason, note) });
+                messages.push(EventMessage { action: action.as_str().into(), ..EventMessage::normal(reason, note) });
             }
-            // Told when it is done: it may come to nothing, as it may have before.
+            // Published when the operation completes: it may still fail.
             Outcome::Begun(_) => {}
             Outcome::Failed(failure) => {
                 let this = (failure.class, stable(&failure.message).into_owned());
-                let passes = matches!(failure.class, Class::NotYetVisible | Class::NotFound | Class::NotLeader);
-                // In use for a moment is the normal course of a deletion.
-                let passes = passes || (goal == Goal::Deleted && failure.class == Class::Busy);
-                if passes || failures.get(key) == Some(&this) {
+                let is_transient = matches!(failure.class, Class::NotYetVisible | Class::NotFound | Class::NotLeader);
+                // During a deletion, a resource in use is expected for a while.
+                let is_transient = is_transient || (goal == Goal::Deleted && failure.class == Class::Busy);
+                if is_transient || failures.get(key) == Some(&this) {
                     continue;
                 }
                 failures.insert(key.clone(), this);
                 let note = format!("{name}: {}", failure.message);
-                let told_as = EventMessage::warning(reasons::reason(failure.class), note);
-                told.push(EventMessage { action: action.as_str().into(), ..told_as });
+                let warning = EventMessage::warning(reasons::reason(failure.class), note);
+                messages.push(EventMessage { action: action.as_str().into(), ..warning });
             }
         }
     }
-    together(told)
+    merge_events(messages)
 }
 
-/// What was done of a kind in one reconcile, as few events: a network is dozens of resources.
-fn together(all: Vec<EventMessage>) -> Vec<EventMessage> {
-    let mut told: Vec<EventMessage> = Vec::new();
+/// Merges events of one reason into as few as possible: a network consists of dozens of resources.
+fn merge_events(all: Vec<EventMessage>) -> Vec<EventMessage> {
+    let mut messages: Vec<EventMessage> = Vec::new();
     for one in all {
         let fits = |other: &&mut EventMessage| {
             !other.warning
                 && other.reason == one.reason
-                && other.note.chars().count() + one.note.chars().count() + 2 <= LONGEST_NOTE
+                && other.note.chars().count() + one.note.chars().count() + 2 <= MAX_NOTE
         };
-        match told.iter_mut().find(fits).filter(|_| !one.warning) {
+        match messages.iter_mut().find(fits).filter(|_| !one.warning) {
             Some(other) => other.note = format!("{}; {}", other.note, one.note),
-            None => told.push(one),
+            None => messages.push(one),
         }
     }
-    told
+    messages
 }
 
-/// What is worth an event of the operations that ended: what was reached, and whatever came to nothing.
-pub fn of_operations(ended: &[FinishedOperation], failures: &mut Failures) -> Vec<EventMessage> {
-    let told = ended.iter().filter_map(|FinishedOperation { key, operation, changes, result, .. }| {
+/// The events for finished operations: results, and failures.
+pub fn operation_events(finished: &[FinishedOperation], failures: &mut Failures) -> Vec<EventMessage> {
+    let messages = finished.iter().filter_map(|FinishedOperation { key, operation, changes, result, .. }| {
         let (name, Operation { id, kind, .. }) = (progress::label(key), operation);
         let what =
             if changes.is_empty() { String::new() } else { format!("{}, ", plan_status::format_changes(changes)) };
@@ -133,126 +135,131 @@ pub fn of_operations(ended: &[FinishedOperation], failures: &mut Failures) -> Ve
             )),
             Ok(_) if kind == DELETION => Some(EventMessage::normal("Deleted", format!("{name} {id}"))),
             Ok(_) if kind == CREATION => Some(EventMessage::normal("Created", format!("{name} {id}"))),
-            // Begun by another process, or by other hands: what it changed is not known.
+            // Started by another process or manually: what it changed is unknown.
             Ok(_) if changes.is_empty() => None,
             Ok(_) => Some(EventMessage::normal("Updated", format!("{name}: {}", plan_status::format_changes(changes)))),
-            // The message names the update, which is another at each try.
+            // The message contains the update id, which differs at each attempt.
             Err(failure) => {
                 let this = (failure.class, failure.message.replace(id.as_str(), ""));
-                let told_before = failures.insert(key.clone(), this.clone()) == Some(this);
-                (!told_before).then(|| EventMessage::warning(Reason::Failed, format!("{name}: {}", failure.message)))
+                let published_before = failures.insert(key.clone(), this.clone()) == Some(this);
+                (!published_before)
+                    .then(|| EventMessage::warning(Reason::Failed, format!("{name}: {}", failure.message)))
             }
         }
     });
-    told.collect()
+    messages.collect()
 }
 
-/// Publishes events. Clones share its limits.
+/// Publishes events. Clones share the limits.
 #[derive(Clone)]
 pub struct Events {
     client: Client,
     instance: String,
-    series: Arc<[tokio::sync::Mutex<Series>; AT_ONCE]>,
-    waiting: Arc<Semaphore>,
-    /// Two events of one moment need two names.
+    series: Arc<[tokio::sync::Mutex<Series>; WORKERS]>,
+    queue_slots: Arc<Semaphore>,
+    /// The last timestamp used, as event names need unique ones.
     last: Arc<Mutex<Timestamp>>,
 }
 
 impl Events {
-    /// As the replica `instance`.
+    /// Creates a publisher that reports as the replica `instance`.
     pub fn new(client: Client, instance: &str) -> Self {
         Self {
             client,
             instance: bounded(instance, 128),
             series: Arc::default(),
-            waiting: Arc::new(Semaphore::new(WAITING)),
+            queue_slots: Arc::new(Semaphore::new(MAX_QUEUED)),
             last: Arc::new(Mutex::new(Timestamp::UNIX_EPOCH)),
         }
     }
 
-    /// Publishes, in order, and returns at once.
-    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, told: Vec<EventMessage>) {
-        if told.is_empty() {
+    /// Queues events for publishing in order, and returns at once.
+    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, messages: Vec<EventMessage>) {
+        if messages.is_empty() {
             return;
         }
-        let Ok(place) = self.waiting.clone().try_acquire_owned() else {
-            tracing::debug!(count = told.len(), "events dropped: too many are waiting");
+        let Ok(permit) = self.queue_slots.clone().try_acquire_owned() else {
+            tracing::debug!(count = messages.len(), "events dropped: too many are queued");
             return;
         };
-        let about = object.object_ref(&());
-        // Cluster-scoped objects' events live in `default`.
+        let regarding = object.object_ref(&());
+        // Events of cluster-scoped objects live in `default`.
         let namespace = object.namespace().unwrap_or_else(|| "default".into());
-        let uid = about.uid.clone().unwrap_or_default();
+        let uid = regarding.uid.clone().unwrap_or_default();
         let (this, api) = (self.clone(), Api::<Event>::namespaced(self.client.clone(), &namespace));
         tokio::spawn(async move {
-            let _place = place;
-            let mut series = this.series[usize::try_from(digest(&uid)).unwrap_or_default() % AT_ONCE].lock().await;
-            for told in told {
-                let told = EventMessage { note: bounded(&stable(&told.note), LONGEST_NOTE), ..told };
-                let now = this.moment();
+            let _permit = permit;
+            let mut series = this.series[usize::try_from(digest(&uid)).unwrap_or_default() % WORKERS].lock().await;
+            for event in messages {
+                let event = EventMessage { note: bounded(&stable(&event.note), MAX_NOTE), ..event };
+                let now = this.unique_timestamp();
                 let name = || {
-                    format!("{}.{:x}", bounded_name(about.name.as_deref().unwrap_or("keelson")), now.as_nanosecond())
+                    format!(
+                        "{}.{:x}",
+                        bounded_name(regarding.name.as_deref().unwrap_or("keelson")),
+                        now.as_nanosecond()
+                    )
                 };
-                let decision = series.decide(&uid, &told, name, now);
-                // The next may be taken: what is wrong may be with this one alone.
-                if let Some(unknown) = this.send(&api, &about, told, decision, now).await {
+                let decision = series.decide(&uid, &event, name, now);
+                // A rejected event does not affect the next ones.
+                if let Some(unknown) = this.send(&api, &regarding, event, decision, now).await {
                     series.forget(&uid, &unknown);
                 }
             }
         });
     }
 
-    /// Returns the name of an Event that is not there.
+    /// Sends an event. Returns the Event's name if it does not exist in the API server.
     async fn send(
         &self,
         api: &Api<Event>,
-        about: &ObjectReference,
-        told: EventMessage,
+        regarding: &ObjectReference,
+        message: EventMessage,
         decision: Decision,
         now: Timestamp,
     ) -> Option<String> {
         let (name, sent) = match decision {
-            Decision::Nothing => return None,
+            Decision::Skip => return None,
             Decision::Create { name, note } => {
-                let event = self.event(about, &name, EventMessage { note, ..told }, now);
-                let sent = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &event)).await;
+                let event = self.event(regarding, &name, EventMessage { note, ..message }, now);
+                let sent = tokio::time::timeout(TIMEOUT, api.create(&PostParams::default(), &event)).await;
                 (name, sent.map(|sent| sent.map(drop)))
             }
             Decision::Count { name, count } => {
                 let series = EventSeries { count, last_observed_time: MicroTime(now) };
                 let patch = Patch::Merge(serde_json::json!({"series": series}));
                 let sent =
-                    tokio::time::timeout(PATIENCE, api.patch_metadata(&name, &PatchParams::default(), &patch)).await;
+                    tokio::time::timeout(TIMEOUT, api.patch_metadata(&name, &PatchParams::default(), &patch)).await;
                 (name, sent.map(|sent| sent.map(drop)))
             }
         };
         match sent {
             Ok(Ok(())) => None,
             Ok(Err(error)) => {
-                tracing::debug!(error = %super::apply::describe_error(&error), "an event was not taken");
+                tracing::debug!(error = %super::apply::describe_error(&error), "an event was rejected");
                 Some(name)
             }
             Err(_) => Some(name),
         }
     }
 
-    fn event(&self, about: &ObjectReference, name: &str, told: EventMessage, now: Timestamp) -> Event {
+    fn event(&self, regarding: &ObjectReference, name: &str, message: EventMessage, now: Timestamp) -> Event {
         Event {
             metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-            action: Some(told.action),
-            reason: Some(told.reason),
-            note: Some(bounded(&told.note, LONGEST_NOTE)),
-            type_: Some(if told.warning { "Warning" } else { "Normal" }.to_owned()),
+            action: Some(message.action),
+            reason: Some(message.reason),
+            note: Some(bounded(&message.note, MAX_NOTE)),
+            type_: Some(if message.warning { "Warning" } else { "Normal" }.to_owned()),
             event_time: Some(MicroTime(now)),
-            regarding: Some(about.clone()),
+            regarding: Some(regarding.clone()),
             reporting_controller: Some("keelson.dev/controller".to_owned()),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         }
     }
 
-    /// Now, but never the same twice.
-    fn moment(&self) -> Timestamp {
+    /// The current time, never the same twice.
+    fn unique_timestamp(&self) -> Timestamp {
         let mut last = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let next = last.saturating_add(jiff::SignedDuration::from_micros(1)).unwrap_or(*last);
         *last = Timestamp::now().max(next);
@@ -260,7 +267,7 @@ impl Events {
     }
 }
 
-/// Names are at most 253 characters, and the moment takes some.
+/// Names have at most 253 characters, and the timestamp needs some.
 fn bounded_name(name: &str) -> &str {
     name.get(..200).unwrap_or(name)
 }
@@ -275,17 +282,18 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_told_and_a_failure_that_repeats_once() {
+    fn each_step_is_published_and_a_repeated_failure_once() {
         let mut failures = Failures::new();
         let denied = || steps(Action::Create, Outcome::Failed(Failure::new(Class::Denied, "CreateVpc: denied")));
         let mut update = steps(Action::Update, Outcome::Done("vpc-1".into()));
         update.changes.push(Change::in_place("tags[team]", "", "shop"));
-        let told = of_steps(
+        let messages = step_events(
             &[denied(), denied(), steps(Action::Create, Outcome::Done("vpc-1".into())), update],
             Goal::Present,
             &mut failures,
         );
-        let lines: Vec<_> = told.iter().map(|t| format!("{} {} {}", t.warning, t.reason, t.note)).collect();
+        let lines: Vec<_> =
+            messages.iter().map(|event| format!("{} {} {}", event.warning, event.reason, event.note)).collect();
         let expected = [
             "true AccessDenied VPC: CreateVpc: denied",
             "false Created VPC vpc-1",
@@ -296,8 +304,8 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_told_when_it_is_done_and_not_at_each_try_that_fails() {
-        let ended = |id: &str, fails: bool| {
+    fn operation_is_published_on_completion_and_a_repeated_failure_once() {
+        let finished = |id: &str, fails: bool| {
             let operation = Operation { id: id.into(), kind: "AddonUpdate".into(), since: None };
             let failure = Failure::new(Class::OperationFailed, format!("EKS update {id} failed: it conflicts"));
             FinishedOperation {
@@ -310,32 +318,32 @@ mod tests {
         };
         let mut failures = Failures::new();
         let tries = [("u-1", true), ("u-2", true), ("u-3", false), ("u-4", true)];
-        let told: Vec<_> = tries
+        let messages: Vec<_> = tries
             .iter()
             .flat_map(|(id, fails)| {
                 let begun = steps(Action::Update, Outcome::Begun("coredns".into()));
                 let begun = StepResult { key: Key::named("addon", "coredns"), ..begun };
-                assert_eq!(of_steps(&[begun], Goal::Present, &mut failures), []);
-                of_operations(&[ended(id, *fails)], &mut failures)
+                assert_eq!(step_events(&[begun], Goal::Present, &mut failures), []);
+                operation_events(&[finished(id, *fails)], &mut failures)
             })
-            .map(|told| format!("{} {}", told.reason, told.note))
+            .map(|event| format!("{} {}", event.reason, event.note))
             .collect();
         let expected = [
             "Failed add-on coredns: EKS update u-1 failed: it conflicts",
             "Updated add-on coredns: version 1 -> 2",
             "Failed add-on coredns: EKS update u-4 failed: it conflicts",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(messages, expected);
     }
 
     #[tokio::test]
-    async fn an_event_that_is_refused_does_not_take_the_rest_of_its_batch_along() {
+    async fn rejected_event_does_not_drop_the_rest_of_its_batch() {
         use axum::http::StatusCode;
         let posted = Arc::new(Mutex::new(Vec::new()));
-        let seen = posted.clone();
+        let received = posted.clone();
         let answer = move |body: String| async move {
             let event: Event = serde_json::from_str(&body).unwrap();
-            let mut posted = seen.lock().unwrap();
+            let mut posted = received.lock().unwrap();
             posted.push(event.reason.unwrap_or_default());
             let (status, code) = if posted.len() == 1 { ("Failure", 422) } else { ("Success", 200) };
             let body = serde_json::json!({"kind": "Status", "status": status, "code": code, "metadata": {}});
@@ -356,9 +364,9 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_no_event() {
+    fn transient_failures_are_not_published() {
         let busy = steps(Action::Delete, Outcome::Failed(Failure::new(Class::Busy, "in use")));
-        assert!(of_steps(std::slice::from_ref(&busy), Goal::Deleted, &mut Failures::new()).is_empty());
-        assert_eq!(of_steps(&[busy], Goal::Present, &mut Failures::new()).len(), 1);
+        assert!(step_events(std::slice::from_ref(&busy), Goal::Deleted, &mut Failures::new()).is_empty());
+        assert_eq!(step_events(&[busy], Goal::Present, &mut Failures::new()).len(), 1);
     }
 }

@@ -1,31 +1,31 @@
-//! Policies, approvals and drift, as a person meets them.
+//! Change policies, approvals and drift policies.
 
 use serde_json::json;
 
 use super::*;
 use crate::engine::{Action, Change, Goal, Item};
 
-fn agree_to(
+fn accept_annotation(
     policy: &ExecutionPolicy,
     plan: &Plan,
     ahead: &[(Key, Step)],
     annotation: Option<&str>,
     previous: Option<&PlanStatus>,
-) -> Agreed {
+) -> PlanApprovalState {
     let approvals = Approvals { annotation: annotation.map(str::to_owned), ..Approvals::default() };
-    agree_by(policy, plan, ahead, &approvals, previous)
+    accept_approvals(policy, plan, ahead, &approvals, previous)
 }
 
-fn agree_by(
+fn accept_approvals(
     policy: &ExecutionPolicy,
     plan: &Plan,
     ahead: &[(Key, Step)],
     approvals: &Approvals,
     previous: Option<&PlanStatus>,
-) -> Agreed {
+) -> PlanApprovalState {
     let (subject, facts) = (Subject::default(), Facts::new());
     let proposal = Proposal { subject: &subject, plan, ahead, facts: &facts };
-    agree(policy, proposal, approvals, previous)
+    accept_approval(policy, proposal, approvals, previous)
 }
 
 fn at(second: i64) -> Timestamp {
@@ -49,7 +49,7 @@ fn input(change: ChangePolicy, plan: Option<&PlanStatus>) -> Input<'_> {
         change,
         drift: DriftPolicy::Correct,
         wanted: "w".into(),
-        asked: "a".into(),
+        target: "a".into(),
         plan,
         approved_elsewhere: &[],
         known: &[],
@@ -57,13 +57,13 @@ fn input(change: ChangePolicy, plan: Option<&PlanStatus>) -> Input<'_> {
     }
 }
 
-/// Status as it stands after `agreed` was written.
-fn kept(agreed: &Agreed) -> PlanStatus {
+/// The plan status after `approval_state` was written.
+fn status_after(approval_state: &PlanApprovalState) -> PlanStatus {
     PlanStatus {
-        approved: agreed.approved.clone(),
-        approval: agreed.approval.clone(),
-        approval_uid: agreed.approval_uid.clone(),
-        approved_hash: agreed.approved_hash.clone(),
+        approved: approval_state.approved.clone(),
+        approval: approval_state.approval.clone(),
+        approval_uid: approval_state.approval_uid.clone(),
+        approved_hash: approval_state.approved_hash.clone(),
         ..PlanStatus::default()
     }
 }
@@ -73,57 +73,58 @@ fn held(key: &str, step: &Step) -> Plan {
 }
 
 #[test]
-fn an_approval_is_of_one_plan_and_is_used_once() {
+fn approval_covers_one_plan_and_is_used_once() {
     let step = update("logging", "", "api");
     let waiting = held("cluster", &step);
     let policy = input(ChangePolicy::Approval, None).policy();
-    let nobody = agree_to(&policy, &waiting, &[], None, None);
-    assert!(!nobody.is_new && nobody.approved.is_empty() && nobody.hash.len() == 16);
-    assert!(!agree_to(&policy, &waiting, &[], Some("00000000"), None).is_new, "another plan's");
-    let hash = nobody.hash.clone();
-    let agreed = agree_to(&policy, &waiting, &[], Some(&hash), None);
-    assert!(agreed.is_new && agreed.approved.len() == 1 && agreed.approved_hash == hash);
-    // The next reconcile carries it out.
-    let status = kept(&agreed);
+    let unapproved = accept_annotation(&policy, &waiting, &[], None, None);
+    assert!(!unapproved.is_new && unapproved.approved.is_empty() && unapproved.hash.len() == 16);
+    assert!(!accept_annotation(&policy, &waiting, &[], Some("00000000"), None).is_new, "approval of another plan");
+    let hash = unapproved.hash.clone();
+    let approval_state = accept_annotation(&policy, &waiting, &[], Some(&hash), None);
+    assert!(approval_state.is_new && approval_state.approved.len() == 1 && approval_state.approved_hash == hash);
+    // The next reconcile applies it.
+    let status = status_after(&approval_state);
     let policy = input(ChangePolicy::Approval, Some(&status)).policy();
     assert_eq!(policy.holds(&Key::single("cluster"), &step), None);
-    let done = agree_to(&policy, &plan(vec![item("cluster", Verdict::Settled)]), &[], Some(&hash), Some(&status));
+    let done =
+        accept_annotation(&policy, &plan(vec![item("cluster", Verdict::Settled)]), &[], Some(&hash), Some(&status));
     assert!(done.approved.is_empty() && done.hash.is_empty());
-    // The same difference comes back: the old annotation does not count again, another text does.
-    let status = kept(&done);
+    // The same difference recurs: the old annotation does not count again, a different text does.
+    let status = status_after(&done);
     let policy = input(ChangePolicy::Approval, Some(&status)).policy();
     assert_eq!(policy.holds(&Key::single("cluster"), &step), Some(HoldReason::Approval));
-    assert!(!agree_to(&policy, &waiting, &[], Some(&hash), Some(&status)).is_new);
-    assert!(agree_to(&policy, &waiting, &[], Some(&format!("{hash}/2")), Some(&status)).is_new);
-    // And so does taking it away and setting it again.
-    let away = agree_to(&policy, &waiting, &[], None, Some(&status));
-    assert!(agree_to(&policy, &waiting, &[], Some(&hash), Some(&kept(&away))).is_new);
+    assert!(!accept_annotation(&policy, &waiting, &[], Some(&hash), Some(&status)).is_new);
+    assert!(accept_annotation(&policy, &waiting, &[], Some(&format!("{hash}/2")), Some(&status)).is_new);
+    // Removing the annotation and setting it again counts, too.
+    let removed = accept_annotation(&policy, &waiting, &[], None, Some(&status));
+    assert!(accept_annotation(&policy, &waiting, &[], Some(&hash), Some(&status_after(&removed))).is_new);
 }
 
 #[test]
-fn an_approval_object_counts_once_and_annotations_only_where_they_may() {
+fn approval_object_counts_once_and_annotations_only_where_allowed() {
     let step = update("logging", "", "api");
     let waiting = held("cluster", &step);
     let policy = input(ChangePolicy::Approval, None).policy();
-    let hash = agree_to(&policy, &waiting, &[], None, None).hash;
+    let hash = accept_annotation(&policy, &waiting, &[], None, None).hash;
     let annotated = Approvals { annotation: Some(hash.clone()), only_objects: true, ..Approvals::default() };
-    assert!(!agree_by(&policy, &waiting, &[], &annotated, None).is_new, "annotations do not count");
+    assert!(!accept_approvals(&policy, &waiting, &[], &annotated, None).is_new, "annotations do not count");
     let object = |uid: &str| ApprovalObject { uid: uid.into(), hash: hash.clone() };
     let one = Approvals { objects: vec![object("one")], ..annotated };
-    let agreed = agree_by(&policy, &waiting, &[], &one, None);
-    assert!(agreed.is_new && agreed.approved_hash == hash);
-    assert_eq!((agreed.approval_uid.as_deref(), agreed.approval.as_deref()), (Some("one"), None));
-    let status = kept(&agreed);
-    assert!(!agree_by(&policy, &waiting, &[], &one, Some(&status)).is_new, "it was used");
+    let approval_state = accept_approvals(&policy, &waiting, &[], &one, None);
+    assert!(approval_state.is_new && approval_state.approved_hash == hash);
+    assert_eq!((approval_state.approval_uid.as_deref(), approval_state.approval.as_deref()), (Some("one"), None));
+    let status = status_after(&approval_state);
+    assert!(!accept_approvals(&policy, &waiting, &[], &one, Some(&status)).is_new, "already used");
     let two = Approvals { objects: vec![object("two")], ..one };
-    assert!(agree_by(&policy, &waiting, &[], &two, Some(&status)).is_new);
+    assert!(accept_approvals(&policy, &waiting, &[], &two, Some(&status)).is_new);
     let other = ApprovalObject { uid: "three".into(), hash: "0".repeat(16) };
     let foreign = Approvals { objects: vec![other], ..Approvals::default() };
-    assert!(!agree_by(&policy, &waiting, &[], &foreign, None).is_new, "of another plan");
+    assert!(!accept_approvals(&policy, &waiting, &[], &foreign, None).is_new, "approval of another plan");
 }
 
 #[test]
-fn an_upgrade_is_approved_as_a_whole() {
+fn upgrade_is_approved_as_a_whole() {
     let first = update("version", "1.32", "1.33");
     let ahead = vec![
         (Key::single("cluster"), update("version", "1.33", "1.34")),
@@ -131,31 +132,32 @@ fn an_upgrade_is_approved_as_a_whole() {
     ];
     let waiting = held("cluster", &first);
     let policy = input(ChangePolicy::Approval, None).policy();
-    let hash = agree_to(&policy, &waiting, &ahead, None, None).hash;
-    // Whether the first step is in the plan already or still ahead makes no other plan of it.
+    let hash = accept_annotation(&policy, &waiting, &ahead, None, None).hash;
+    // The hash does not depend on whether the first step is in the plan or still ahead.
     let all: Vec<_> = [(Key::single("cluster"), first)].into_iter().chain(ahead.clone()).collect();
     let nothing_yet = plan(vec![item("cluster", Verdict::Settled)]);
-    assert_eq!(agree_to(&policy, &nothing_yet, &all, None, None).hash, hash);
-    let status = kept(&agree_to(&policy, &waiting, &ahead, Some(&hash), None));
+    assert_eq!(accept_annotation(&policy, &nothing_yet, &all, None, None).hash, hash);
+    let status = status_after(&accept_annotation(&policy, &waiting, &ahead, Some(&hash), None));
     assert_eq!(status.approved.len(), 3);
-    // Between two steps nothing is in the plan, and what is ahead stays approved.
+    // Between two steps the plan is empty, and the steps ahead stay approved.
     let policy = input(ChangePolicy::Approval, Some(&status)).policy();
-    let left = agree_to(&policy, &nothing_yet, &ahead, Some(&hash), Some(&status));
-    assert_eq!(left.approved.len(), 2);
-    // The node group takes its part from there.
-    let elsewhere: Vec<_> = left.approved.into_iter().filter(|step| step.resource == "nodeGroup/web").collect();
-    let group = Input { approved_elsewhere: &elsewhere, ..input(ChangePolicy::Approval, None) }.policy();
+    let remaining = accept_annotation(&policy, &nothing_yet, &ahead, Some(&hash), Some(&status));
+    assert_eq!(remaining.approved.len(), 2);
+    // The node group uses its part of the approval.
+    let node_group_steps: Vec<_> =
+        remaining.approved.into_iter().filter(|step| step.resource == "nodeGroup/web").collect();
+    let group = Input { approved_elsewhere: &node_group_steps, ..input(ChangePolicy::Approval, None) }.policy();
     let key = Key::named("nodeGroup", "web");
     assert_eq!(group.holds(&key, &update("version", "1.32", "1.34")), None);
     assert_eq!(group.holds(&key, &update("scaling.max", "3", "9")), Some(HoldReason::Approval));
 }
 
 #[test]
-fn what_a_person_reads_while_a_plan_waits() {
-    let agreed = Agreed { hash: "3f9a1c20".into(), ..Agreed::default() };
+fn message_of_a_plan_that_waits_for_approval() {
+    let approval_state = PlanApprovalState { hash: "3f9a1c20".into(), ..PlanApprovalState::default() };
     let message = |annotation: Option<&str>, only_objects| {
         let approvals = Approvals { annotation: annotation.map(str::to_owned), only_objects, ..Approvals::default() };
-        waits(&agreed, "0 to create, 1 to update, 0 to delete", "demo -n team", &approvals)
+        describe_pending_plan(&approval_state, "0 to create, 1 to update, 0 to delete", "demo -n team", &approvals)
     };
     let messages = [
         message(None, false),
@@ -168,7 +170,7 @@ fn what_a_person_reads_while_a_plan_waits() {
 }
 
 #[test]
-fn the_digest_is_of_what_is_asked_of_aws() {
+fn digest_covers_only_the_desired_state_of_aws() {
     let spec = json!({"region": "eu-west-1", "version": "1.34", "changePolicy": "Automatic", "suspend": false});
     let account = AccountSettings::default();
     let of = |spec: &Value| wanted(spec, &account, &());
@@ -185,47 +187,47 @@ fn the_digest_is_of_what_is_asked_of_aws() {
 }
 
 #[test]
-fn drift_is_kept_with_when_it_was_noticed() {
-    let mut left = item("cluster", Verdict::Settled);
-    left.drift.push(Change::in_place("logging", "[]", "[api]"));
-    let gone = item(
+fn drift_keeps_the_time_of_its_first_observation() {
+    let mut remaining = item("cluster", Verdict::Settled);
+    remaining.drift.push(Change::in_place("logging", "[]", "[api]"));
+    let missing = item(
         "natGateway/a",
         Verdict::Held(Step { action: Action::Create, changes: vec![], reason: None }, HoldReason::Drift),
     );
-    let first = drift(&plan(vec![left.clone(), gone]), &[], at(100));
-    let told: Vec<_> =
+    let first = drift(&plan(vec![remaining.clone(), missing]), &[], at(100));
+    let entries: Vec<_> =
         first.iter().map(|d| (d.resource.as_str(), d.field.as_str(), d.wanted.as_str(), d.seen.as_str())).collect();
-    assert_eq!(told, [("cluster", "logging", "[api]", "[]"), ("natGateway/a", "", "", "it is gone")]);
-    let later = drift(&plan(vec![left]), &first, at(200));
+    assert_eq!(entries, [("cluster", "logging", "[api]", "[]"), ("natGateway/a", "", "", "deleted")]);
+    let later = drift(&plan(vec![remaining]), &first, at(200));
     assert_eq!(later, first[..1]);
     let busy = drift(&plan(vec![item("cluster", Verdict::Unseen(None))]), &first, at(300));
-    assert_eq!(busy, first[..1], "what is not compared now is as it was");
-    // It is known after an edit of something else, too.
+    assert_eq!(busy, first[..1], "known drift stays while it is not compared");
+    // It stays known after an edit of another field.
     let report = Input { drift: DriftPolicy::Report, known: &first, ..input(ChangePolicy::Automatic, None) };
     let policy = report.policy();
     assert!(policy.ignores_drift(&Key::single("cluster"), &Change::in_place("logging", "[]", "[api]")));
     assert!(
         !policy.ignores_drift(&Key::single("cluster"), &Change::in_place("logging", "[]", "[audit]")),
-        "an edit of it"
+        "an edit of the field"
     );
     assert!(policy.ignores_deletion(&Key::named("natGateway", "a")));
 }
 
 #[test]
-fn aws_matches_when_nothing_but_drift_is_left() {
+fn target_is_synced_when_only_drift_remains() {
     let settled = || item("vpc", Verdict::Settled);
-    assert_eq!(synced(&plan(vec![settled()]), "new", Some("old")).as_deref(), Some("new"));
+    assert_eq!(update_synced(&plan(vec![settled()]), "new", Some("old")).as_deref(), Some("new"));
     let pending = plan(vec![settled(), item("cluster", Verdict::Unseen(None))]);
-    assert_eq!(synced(&pending, "old", Some("old")).as_deref(), Some("old"));
-    assert_eq!(synced(&pending, "new", Some("old")), None, "an edit is under way");
+    assert_eq!(update_synced(&pending, "old", Some("old")).as_deref(), Some("old"));
+    assert_eq!(update_synced(&pending, "new", Some("old")), None, "an edit is in progress");
     let mut forbidden = settled();
     forbidden.forbidden.push(Change::forbidden("cidr", "a", "b", "never"));
-    assert_eq!(synced(&plan(vec![forbidden]), "new", None), None);
+    assert_eq!(update_synced(&plan(vec![forbidden]), "new", None), None);
 }
 
 #[test]
-fn a_look_without_versions_takes_a_change_by_hand_for_no_edit() {
-    let now = |known, edited, synced| asked("now".into(), known, edited, synced);
+fn manual_change_is_no_edit_while_versions_are_unknown() {
+    let now = |known, edited, synced| current_target("now".into(), known, edited, synced);
     assert_eq!(now(true, false, Some("before")), "now");
     assert_eq!(now(false, false, Some("before")), "before");
     assert_eq!(now(false, true, Some("before")), "now");

@@ -12,17 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::locked;
 
-/// The process counts as hung when its own clockwork stood still this long.
-const HUNG: Duration = Duration::from_secs(60);
+/// The process counts as hung when its runtime has made no progress for this long.
+const HUNG_AFTER: Duration = Duration::from_secs(60);
 
-/// What probes ask.
+/// State of the health probes.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
 struct Inner {
     start: Instant,
     beat: AtomicU64,
-    /// Why it is not ready; `None`: it is.
+    /// The reason for not being ready; `None`: ready.
     not_ready: Mutex<Option<String>>,
 }
 
@@ -34,19 +34,19 @@ impl Default for Health {
 }
 
 impl Health {
-    /// This replica leads with synced stores, or could take over.
+    /// Marks the replica ready: it leads with synced stores, or can take over.
     pub fn set_ready(&self) {
         if locked(&self.0.not_ready).take().is_some() {
             tracing::info!("ready");
         }
     }
 
-    /// It does neither, and why.
+    /// Marks the replica not ready.
     pub fn set_not_ready(&self, reason: impl Into<String>) {
         *locked(&self.0.not_ready) = Some(reason.into());
     }
 
-    /// Beats as long as the runtime runs.
+    /// Updates the heartbeat while the runtime runs.
     pub async fn beat(self) {
         loop {
             self.0.beat.store(self.0.start.elapsed().as_secs(), Ordering::SeqCst);
@@ -56,10 +56,10 @@ impl Health {
 
     fn is_alive(&self) -> bool {
         let beat = Duration::from_secs(self.0.beat.load(Ordering::SeqCst));
-        self.0.start.elapsed().saturating_sub(beat) < HUNG
+        self.0.start.elapsed().saturating_sub(beat) < HUNG_AFTER
     }
 
-    /// Whether it is ready.
+    /// Whether the replica is ready.
     pub fn is_ready(&self) -> bool {
         locked(&self.0.not_ready).is_none()
     }
@@ -76,10 +76,10 @@ impl Health {
     }
 }
 
-/// Serves until `stop`.
+/// Serves until `stop` is cancelled.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// The address cannot be bound.
 pub async fn serve(
     listen: SocketAddr,
     health: Health,

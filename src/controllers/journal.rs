@@ -1,4 +1,4 @@
-//! The inventory in `status.resources`: ids and intents that outlive the process. I/O: the management cluster's API.
+//! The inventory in `status.resources`: ids and intents that survive a restart. I/O: the management cluster's API.
 
 use std::sync::Mutex;
 
@@ -14,12 +14,12 @@ use crate::engine::{Class, Failure, Journal, Key, Memory, Presence, Recorded};
 use crate::resources::{kind, leftovers};
 use jiff::Timestamp;
 
-/// Whether EKS lists the kind by cluster: the first to be left out when the inventory is full.
+/// Whether EKS lists the kind by cluster: omitted first when the inventory is full.
 fn is_found_by_cluster(key: &Key) -> bool {
     kind::find(key.kind()).is_some_and(|kind| kind.in_eks().is_some())
 }
 
-/// The inventory as it is to stand in status: what is ours, and creates that were about to be sent (without an id).
+/// The inventory for status: Keelson's own resources, and intended creates (without an id).
 pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
     let mut lines: Vec<(bool, ResourceStatus)> = memory
         .iter()
@@ -28,7 +28,11 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
             if matches!(entry.presence, Some(Presence::External(_) | Presence::Unowned(_))) {
                 return None;
             }
-            let state = entry.presence.as_ref().and_then(|presence| presence.observed()).map(|seen| seen.state.clone());
+            let state = entry
+                .presence
+                .as_ref()
+                .and_then(|presence| presence.observed())
+                .map(|observation| observation.state.clone());
             let state = state.filter(|state| !state.is_empty());
             let (id, update_id) = (recorded.id.clone(), recorded.operation.clone());
             let update_attempts = update_attempts(recorded);
@@ -42,11 +46,12 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// The inventory as the last process left it. Its times are of another clock, so they count from our own start.
-pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
+/// Parses the inventory of the previous process. Its times come from another clock, so they count from this process's
+/// start.
+pub fn parse_inventory(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
     let line = |line: &ResourceStatus| {
         let id = line.id.clone().filter(|id| !id.is_empty());
-        let operations = operations(line.update_attempts);
+        let operations = parse_update_attempts(line.update_attempts);
         (
             Key::parse(&line.key),
             Recorded { id, operation: line.update_id.clone(), operations, at: Timestamp::UNIX_EPOCH },
@@ -55,23 +60,23 @@ pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
     resources.iter().map(line).collect()
 }
 
-/// Whether an inventory says that something in AWS is the object's own or was about to be made, by the keys of its lines. The
-/// record of what was there before a cluster is no such thing.
+/// Whether an inventory, by the keys of its lines, records an AWS resource of the object, or an intended one. The
+/// record of resources that existed before the cluster does not count.
 pub fn has_recorded<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
     keys.into_iter().any(|key| Key::parse(key) != leftovers::key())
 }
 
-/// How many updates were begun in vain, as status keeps it.
+/// The number of failed updates, as stored in status.
 pub fn update_attempts(recorded: &Recorded) -> Option<i32> {
     (recorded.operations > 0).then(|| i32::try_from(recorded.operations).unwrap_or(i32::MAX))
 }
 
-/// The same, read back.
-pub fn operations(update_attempts: Option<i32>) -> u32 {
+/// Parses [`update_attempts`].
+pub fn parse_update_attempts(update_attempts: Option<i32>) -> u32 {
     update_attempts.and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
 }
 
-/// Keeps the inventory of one EksCluster.
+/// Writes the inventory of one EksCluster to its status.
 pub struct StatusJournal<'a> {
     client: &'a Client,
     object: &'a EksCluster,
@@ -80,7 +85,7 @@ pub struct StatusJournal<'a> {
 }
 
 impl<'a> StatusJournal<'a> {
-    /// With what stands in status already. Nothing is written once `gate` is closed: whoever leads then knows more.
+    /// `written` is the inventory in status. Nothing is written once `gate` is closed: the new leader knows more.
     pub fn new(
         client: &'a Client,
         object: &'a EksCluster,
@@ -90,7 +95,7 @@ impl<'a> StatusJournal<'a> {
         Self { client, object, gate, written: Mutex::new(written) }
     }
 
-    /// What stands in status now.
+    /// The inventory in status.
     pub fn into_written(self) -> Vec<ResourceStatus> {
         self.written.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -108,24 +113,25 @@ impl Journal for StatusJournal<'_> {
             return Ok(());
         }
         if !self.gate.may_write() {
-            let message = "the inventory is not kept in status: this replica does not lead any more";
+            let message = "the inventory was not written to status: this replica is no longer the leader";
             return Err(Failure::new(Class::NotLeader, message));
         }
         let body = json!({"resources": lines});
-        match apply::status(self.client, self.object, apply::JOURNAL, self.gate, &body).await {
+        match apply::patch_status(self.client, self.object, apply::JOURNAL, self.gate, &body).await {
             Ok(()) => {
                 *self.written() = lines;
                 Ok(())
             }
             Err(error) => {
-                let message = format!("the inventory cannot be kept in status: {}", apply::describe_error(&error));
+                let message =
+                    format!("the inventory could not be written to status: {}", apply::describe_error(&error));
                 Err(Failure::new(Class::Unavailable, message))
             }
         }
     }
 }
 
-/// For objects whose creates all carry client tokens: their names lead back to them.
+/// For objects whose creates all carry client tokens: they are found again by name.
 pub struct NoJournal;
 
 #[async_trait]
@@ -142,42 +148,47 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    fn seen(id: &str, state: &str) -> Observation<Arc<dyn std::any::Any + Send + Sync>> {
+    fn observation(id: &str, state: &str) -> Observation<Arc<dyn std::any::Any + Send + Sync>> {
         Observation::ready(id, state, Arc::new(()) as _)
     }
 
     #[test]
-    fn the_inventory_holds_ids_intents_and_what_vanished_but_nothing_borrowed() {
+    fn inventory_holds_ids_intents_and_missing_resources_but_no_external_ones() {
         let now = Timestamp::UNIX_EPOCH;
         let mut memory = Memory::new(now, Duration::ZERO, []);
-        memory.record_observation(&Key::single("vpc"), Presence::Ours(seen("vpc-1", "available")), now);
-        memory.record_observation(&Key::single("existingNetwork"), Presence::External(seen("vpc-2", "available")), now);
-        memory.record_observation(&Key::single("cluster"), Presence::Ours(seen("demo", "ACTIVE")), now);
+        memory.record_observation(&Key::single("vpc"), Presence::Ours(observation("vpc-1", "available")), now);
+        memory.record_observation(
+            &Key::single("existingNetwork"),
+            Presence::External(observation("vpc-2", "available")),
+            now,
+        );
+        memory.record_observation(&Key::single("cluster"), Presence::Ours(observation("demo", "ACTIVE")), now);
         memory.record_observation(&Key::single("cluster"), Presence::Absent, now);
         memory.record_observation(&Key::named("addon", "coredns"), Presence::Absent, now);
         memory.intend(&Key::named("elasticIp", "eu-west-1a"), now);
         let lines = inventory(&memory);
-        let told: Vec<_> = lines.iter().map(|l| (l.key.as_str(), l.id.as_deref(), l.state.as_deref())).collect();
+        let entries: Vec<_> = lines.iter().map(|l| (l.key.as_str(), l.id.as_deref(), l.state.as_deref())).collect();
         let expected = [
             ("cluster", Some("demo"), None),
             ("elasticIp/eu-west-1a", None, None),
             ("vpc", Some("vpc-1"), Some("available")),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(entries, expected);
         assert_eq!(lines[0].update_attempts, None);
-        let failing = ResourceStatus { update_id: Some("u-2".into()), update_attempts: Some(2), ..lines[0].clone() };
-        let (_, kept) = &recorded(&[failing])[0];
-        assert_eq!((kept.operation.as_deref(), kept.operations), (Some("u-2"), 2));
-        assert_eq!(update_attempts(kept), Some(2));
-        let again = Memory::new(now, Duration::ZERO, recorded(&lines));
+        let failed_update =
+            ResourceStatus { update_id: Some("u-2".into()), update_attempts: Some(2), ..lines[0].clone() };
+        let (_, parsed) = &parse_inventory(&[failed_update])[0];
+        assert_eq!((parsed.operation.as_deref(), parsed.operations), (Some("u-2"), 2));
+        assert_eq!(update_attempts(parsed), Some(2));
+        let restored = Memory::new(now, Duration::ZERO, parse_inventory(&lines));
         assert_eq!(
-            inventory(&again).iter().map(|l| &l.key).collect::<Vec<_>>(),
+            inventory(&restored).iter().map(|l| &l.key).collect::<Vec<_>>(),
             lines.iter().map(|l| &l.key).collect::<Vec<_>>()
         );
     }
 
     #[tokio::test]
-    async fn a_process_that_leads_no_more_does_not_write_what_it_knew() {
+    async fn former_leader_does_not_write_the_inventory() {
         // Nothing listens there: a write would fail as unavailable.
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
         let object = json!({"apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
@@ -192,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inventory_leaves_out_what_eks_lists_by_itself() {
+    fn full_inventory_omits_resources_that_eks_lists() {
         let now = Timestamp::UNIX_EPOCH;
         let mut memory = Memory::new(now, Duration::ZERO, []);
         for number in 0..250 {
             memory.record_observation(
                 &Key::named("accessEntry", number.to_string()),
-                Presence::Ours(seen("a", "")),
+                Presence::Ours(observation("a", "")),
                 now,
             );
         }

@@ -1,9 +1,9 @@
-//! Leader election by a Lease: one replica works at a time.
+//! Leader election with a Lease: one replica is active at a time.
 //!
-//! [`decide`] is pure. A claim is a time on this process's own monotonic clock, set from before the renewal was sent and
-//! shorter than the lease itself: whatever other replicas' clocks say, they take over only after it has run out. It is read
-//! right before each AWS write, so a process that was paused, or cut off from the API server, stops by itself.
-//! I/O: the Lease.
+//! [`decide`] is pure. A claim is a deadline on this process's monotonic clock. It starts before the renewal is sent
+//! and is shorter than the lease: whatever the clocks of other replicas show, they take over only after it has
+//! expired. It is checked right before each AWS write, so a process that was paused, or is cut off from the API
+//! server, stops writing by itself. I/O: the Lease.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 
+use super::apply::describe_error;
 use super::lease_timing::Timing;
 use crate::aws::WriteGate;
 
 /// Whether this process may write, and until when.
 pub struct Leadership {
     start: Instant,
-    /// Milliseconds after `start`; 0: not leading.
+    /// Milliseconds after `start`; 0: not the leader.
     until: AtomicU64,
 }
 
@@ -32,12 +33,12 @@ impl fmt::Debug for Leadership {
 }
 
 impl Leadership {
-    /// Of a process that does not lead yet.
+    /// A process that is not the leader.
     pub fn none() -> Self {
         Self { start: Instant::now(), until: AtomicU64::new(0) }
     }
 
-    /// Of the only replica.
+    /// The only replica: always the leader.
     pub fn always() -> Self {
         Self { start: Instant::now(), until: AtomicU64::new(u64::MAX) }
     }
@@ -65,71 +66,71 @@ impl WriteGate for Leadership {
     }
 }
 
-/// What stands in the Lease.
+/// The relevant fields of the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRecord {
-    /// Who holds it; empty: nobody.
+    /// The holder; empty: none.
     pub holder: String,
-    /// How long it lasts without a renewal.
-    pub lasts: Duration,
+    /// How long it is valid without a renewal.
+    pub duration: Duration,
 }
 
-/// What to do about the Lease.
+/// What to do with the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Make it.
+    /// It does not exist: create it.
     Create,
-    /// It is free, or its holder gave no sign of life: take it.
+    /// It has no holder, or the holder stopped renewing it: take it.
     Take,
-    /// It is ours.
+    /// This process holds it: renew it.
     Renew,
-    /// Somebody else's.
-    Leave,
+    /// Another process holds it: wait.
+    Wait,
 }
 
-/// Decides. `unchanged_for` is how long this process has seen the Lease as it is, by its own clock: the times that stand in
-/// it are of another one.
+/// Decides what to do. `unchanged_for`: how long this process has observed the Lease unchanged, by its own clock, as
+/// the times in the Lease come from another one.
 pub fn decide(lease: Option<&LeaseRecord>, me: &str, unchanged_for: Duration) -> Decision {
     match lease {
         None => Decision::Create,
-        Some(held) if held.holder.is_empty() => Decision::Take,
-        Some(held) if held.holder == me => Decision::Renew,
-        Some(held) if unchanged_for >= held.lasts => Decision::Take,
-        Some(_) => Decision::Leave,
+        Some(lease) if lease.holder.is_empty() => Decision::Take,
+        Some(lease) if lease.holder == me => Decision::Renew,
+        Some(lease) if unchanged_for >= lease.duration => Decision::Take,
+        Some(_) => Decision::Wait,
     }
 }
 
-/// One candidate.
+/// A candidate for the Lease.
 pub struct Elector {
     api: Api<Lease>,
     name: String,
     me: String,
     timing: Timing,
-    /// The version of the Lease seen last, and since when it is that.
-    seen: Option<(String, Instant)>,
+    /// The resourceVersion of the Lease observed last, and since when.
+    last_observed: Option<(String, Instant)>,
 }
 
 impl Elector {
-    /// A candidate called `me` for the Lease `namespace/name`.
+    /// A candidate with identity `me` for the Lease `namespace/name`.
     pub fn new(client: Client, namespace: &str, name: &str, me: String, timing: Timing) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), me, timing, seen: None }
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), me, timing, last_observed: None }
     }
 
-    /// Returns when this process leads.
+    /// Waits until this process is the leader.
     pub async fn acquire(&mut self, leadership: &Leadership) {
         tracing::info!(lease = self.name, identity = self.me, "waiting for the lease");
-        let mut quiet = false;
+        let mut logged = false;
         loop {
             match self.attempt(leadership).await {
                 Ok(true) => {
                     tracing::info!(lease = self.name, identity = self.me, "leading");
                     return;
                 }
-                Ok(false) => quiet = false,
-                // Once per outage: this runs every few seconds.
-                Err(error) if !quiet => {
-                    tracing::warn!(lease = self.name, error = %told(&error), "the lease cannot be read or written; trying on");
-                    quiet = true;
+                Ok(false) => logged = false,
+                // Logged once per outage: this runs every few seconds.
+                Err(error) if !logged => {
+                    tracing::warn!(lease = self.name, error = %describe_error(&error), "the lease cannot be accessed; retrying");
+                    logged = true;
                 }
                 Err(_) => {}
             }
@@ -137,20 +138,20 @@ impl Elector {
         }
     }
 
-    /// Renews until the lease is lost.
-    pub async fn keep(&mut self, leadership: &Leadership) {
+    /// Renews the lease until it is lost.
+    pub async fn renew(&mut self, leadership: &Leadership) {
         loop {
             tokio::time::sleep(self.timing.retry_period).await;
             match self.attempt(leadership).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    tracing::warn!(lease = self.name, "another replica holds the lease: this one stops");
+                    tracing::warn!(lease = self.name, "another replica holds the lease; this replica stops");
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(lease = self.name, error = %told(&error), "the lease was not renewed");
+                    tracing::warn!(lease = self.name, error = %describe_error(&error), "the lease was not renewed");
                     if !leadership.may_write() {
-                        tracing::warn!(lease = self.name, "the lease ran out: this replica stops");
+                        tracing::warn!(lease = self.name, "the lease expired; this replica stops");
                         return;
                     }
                 }
@@ -158,10 +159,10 @@ impl Elector {
         }
     }
 
-    /// Lets another replica take over at once.
+    /// Releases the lease, so that another replica can take over at once.
     pub async fn release(&mut self, leadership: &Leadership) {
         leadership.give_up();
-        let released = tokio::time::timeout(self.timing.patience(), async {
+        let released = tokio::time::timeout(self.timing.request_timeout(), async {
             let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
             let spec = lease.spec.get_or_insert_default();
             if spec.holder_identity.as_deref() != Some(self.me.as_str()) {
@@ -173,21 +174,25 @@ impl Elector {
         });
         match released.await {
             Ok(Ok(())) => tracing::info!(lease = self.name, "lease released"),
-            Ok(Err(error)) => tracing::warn!(lease = self.name, error = %told(&error), "the lease was not released"),
-            Err(_) => tracing::warn!(lease = self.name, "the lease was not released: no answer"),
+            Ok(Err(error)) => {
+                tracing::warn!(lease = self.name, error = %describe_error(&error), "the lease was not released")
+            }
+            Err(_) => {
+                tracing::warn!(lease = self.name, "the lease was not released: the API server did not answer in time")
+            }
         }
     }
 
-    /// One look at the Lease, and one write if it is ours or free. True: it is ours now.
+    /// Reads the Lease, and writes it if this process holds it or may take it. Returns whether this process holds it.
     async fn attempt(&mut self, leadership: &Leadership) -> Result<bool, kube::Error> {
-        // From before the request: the others count from when it arrives.
-        let asked = Instant::now();
-        let held = match tokio::time::timeout(self.timing.patience(), self.read_and_write()).await {
+        // Measured before the request: other replicas count from its arrival.
+        let requested_at = Instant::now();
+        let held = match tokio::time::timeout(self.timing.request_timeout(), self.read_and_write()).await {
             Ok(held) => held?,
-            Err(_) => return Err(kube::Error::Service("no answer in time".into())),
+            Err(_) => return Err(kube::Error::Service("the API server did not answer in time".into())),
         };
         if held {
-            leadership.claim(asked + self.timing.renew_deadline);
+            leadership.claim(requested_at + self.timing.renew_deadline);
         } else {
             leadership.give_up();
         }
@@ -197,13 +202,13 @@ impl Elector {
     async fn read_and_write(&mut self) -> Result<bool, kube::Error> {
         let lease = self.api.get_opt(&self.name).await?;
         let unchanged_for = self.unchanged_for(lease.as_ref());
-        let decision = decide(lease.as_ref().map(held).as_ref(), &self.me, unchanged_for);
+        let decision = decide(lease.as_ref().map(lease_record).as_ref(), &self.me, unchanged_for);
         let written = match (decision, lease) {
-            (Decision::Leave, _) => return Ok(false),
-            (Decision::Create, _) | (_, None) => self.api.create(&PostParams::default(), &self.fresh()).await,
+            (Decision::Wait, _) => return Ok(false),
+            (Decision::Create, _) | (_, None) => self.api.create(&PostParams::default(), &self.new_lease()).await,
             (decision, Some(lease)) => {
-                // With the resourceVersion that was read: of two who try, one wins.
-                let lease = self.ours(lease, decision == Decision::Take);
+                // Sent with the resourceVersion that was read: of two concurrent writers, one wins.
+                let lease = self.with_holder(lease, decision == Decision::Take);
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
             }
         };
@@ -216,30 +221,30 @@ impl Elector {
 
     fn unchanged_for(&mut self, lease: Option<&Lease>) -> Duration {
         let Some(version) = lease.and_then(ResourceExt::resource_version) else {
-            self.seen = None;
+            self.last_observed = None;
             return Duration::ZERO;
         };
-        match &self.seen {
-            Some((seen, since)) if *seen == version => since.elapsed(),
+        match &self.last_observed {
+            Some((observed, since)) if *observed == version => since.elapsed(),
             _ => {
-                self.seen = Some((version, Instant::now()));
+                self.last_observed = Some((version, Instant::now()));
                 Duration::ZERO
             }
         }
     }
 
-    fn fresh(&self) -> Lease {
+    fn new_lease(&self) -> Lease {
         let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-        self.ours(Lease { metadata, spec: None }, true)
+        self.with_holder(Lease { metadata, spec: None }, true)
     }
 
-    fn ours(&self, mut lease: Lease, taken: bool) -> Lease {
+    fn with_holder(&self, mut lease: Lease, is_new_holder: bool) -> Lease {
         let now = MicroTime(Timestamp::now());
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = Some(self.me.clone());
         spec.lease_duration_seconds = i32::try_from(self.timing.lease_duration.as_secs()).ok();
         spec.renew_time = Some(now.clone());
-        if taken {
+        if is_new_holder {
             spec.acquire_time = Some(now);
             spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
         }
@@ -247,21 +252,17 @@ impl Elector {
     }
 }
 
-fn held(lease: &Lease) -> LeaseRecord {
+fn lease_record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.as_ref();
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
     LeaseRecord {
         holder: spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
-        lasts: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
+        duration: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
     }
 }
 
-fn told(error: &kube::Error) -> String {
-    super::apply::describe_error(error)
-}
-
-/// A name of this replica that no other has. A Pod's own name is taken as it is, so that a container that is started again
-/// goes on at once: a Pod runs one of it at a time.
+/// A unique identity for this replica. A Pod uses its name, so a restarted container continues at once: a Pod runs
+/// only one at a time.
 pub fn identity(pod_name: Option<String>) -> String {
     if let Some(name) = pod_name.filter(|name| !name.is_empty()) {
         return name;
@@ -278,18 +279,18 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(15);
 
     fn held_by(holder: &str) -> LeaseRecord {
-        LeaseRecord { holder: holder.to_owned(), lasts: LEASE }
+        LeaseRecord { holder: holder.to_owned(), duration: LEASE }
     }
 
     #[test]
-    fn a_lease_is_taken_only_when_free_or_silent_for_as_long_as_it_lasts() {
+    fn lease_is_taken_only_when_free_or_expired() {
         let almost = LEASE - Duration::from_millis(1);
         let cases = [
             (None, Duration::ZERO, Decision::Create),
             (Some(held_by("")), Duration::ZERO, Decision::Take),
             (Some(held_by("me")), Duration::ZERO, Decision::Renew),
-            (Some(held_by("other")), Duration::ZERO, Decision::Leave),
-            (Some(held_by("other")), almost, Decision::Leave),
+            (Some(held_by("other")), Duration::ZERO, Decision::Wait),
+            (Some(held_by("other")), almost, Decision::Wait),
             (Some(held_by("other")), LEASE, Decision::Take),
         ];
         for (lease, unchanged_for, decision) in cases {
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_ran_out_closes_the_gate() {
+    fn expired_claim_closes_the_write_gate() {
         let leadership = Leadership::none();
         assert!(!leadership.may_write());
         leadership.claim(Instant::now() + Duration::from_secs(5));
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_keeps_its_name_and_other_processes_differ() {
+    fn identity_is_the_pod_name_or_unique() {
         assert_eq!(identity(Some("keelson-0".into())), "keelson-0");
         assert_ne!(identity(None), identity(Some(String::new())));
     }

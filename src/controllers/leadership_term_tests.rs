@@ -1,4 +1,4 @@
-//! One poison object never holds up the others, and a restart with many is spread out.
+//! One poison object never blocks the others, and a restart with many objects is spread out.
 
 use super::*;
 use crate::aws::Accounts;
@@ -14,10 +14,10 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
-/// A context whose API server is nowhere: nothing in these tests asks it.
+/// A context without an API server: these tests do not call it.
 fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRequest<EksCluster>>) {
     let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
-    let (to_clusters, asked) = unbounded();
+    let (to_clusters, requests) = unbounded();
     let queues = Queues {
         clusters: Queue::new(to_clusters),
         node_groups: Queue::new(unbounded().0),
@@ -32,9 +32,9 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         allow_ambient_account: true,
         concurrency: 4,
         sts_endpoint: None,
-        learned_in: None,
+        estimates_configmap: None,
         max_deletions: crate::controllers::deletions::Limits { namespace: 3, total: 10 },
-        deletions_in: None,
+        deletions_configmap: None,
         installation: Default::default(),
         event_queue_url: None,
         event_queue_sender_ids: Vec::new(),
@@ -56,8 +56,8 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         aws_accounts: reflector::store().0,
         queues,
     });
-    ctx.listed.cancel();
-    (Arc::new(ctx), writer, asked)
+    ctx.all_listed.cancel();
+    (Arc::new(ctx), writer, requests)
 }
 
 fn cluster(name: &str) -> EksCluster {
@@ -70,17 +70,17 @@ fn cluster(name: &str) -> EksCluster {
 }
 
 #[tokio::test]
-async fn nothing_is_reconciled_before_every_kind_is_listed() {
+async fn nothing_is_reconciled_before_all_kinds_are_listed() {
     let (ctx, ..) = context();
-    let unlisted = Arc::new(Context { listed: Default::default(), ..Arc::into_inner(ctx).unwrap() });
+    let not_listed = Arc::new(Context { all_listed: Default::default(), ..Arc::into_inner(ctx).unwrap() });
     let reconcile: Reconciler<EksCluster> = |_, _| Box::pin(async { panic!("reconciled") });
-    let action = one(Arc::new(cluster("early")), unlisted, reconcile, 1).await;
-    assert_eq!(action, Action::requeue(UNLISTED_AGAIN));
+    let action = reconcile_one(Arc::new(cluster("early")), not_listed, reconcile, 1).await;
+    assert_eq!(action, Action::requeue(UNLISTED_REQUEUE));
 }
 
 #[tokio::test]
-async fn a_reconcile_that_panics_is_counted_and_the_others_go_on() {
-    let (ctx, mut writer, asked) = context();
+async fn panicking_reconcile_is_counted_and_does_not_affect_others() {
+    let (ctx, mut writer, requests) = context();
     writer.apply_watcher_event(&Event::Init);
     let names: Vec<String> = (0..8).map(|number| format!("good-{number}")).chain(["poison".to_owned()]).collect();
     for name in &names {
@@ -96,35 +96,37 @@ async fn a_reconcile_that_panics_is_counted_and_the_others_go_on() {
             Next::change()
         })
     };
-    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), asked, reconcile));
-    let counted = |result: &str| {
+    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), requests, reconcile));
+    let count_of = |result: &str| {
         let line = format!("keelson_reconciles_total{{kind=\"EksCluster\",result=\"{result}\"}} ");
         let text = ctx.metrics.encode();
         text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u32>().ok()).unwrap_or_default()
     };
     for _ in 0..500 {
-        if (counted("ok"), counted("panic")) == (8, 1) {
+        if (count_of("ok"), count_of("panic")) == (8, 1) {
             running.abort();
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("{} ok, {} panics", counted("ok"), counted("panic"));
+    panic!("{} ok, {} panics", count_of("ok"), count_of("panic"));
 }
 
 #[tokio::test]
-async fn a_term_that_ends_lets_no_reconcile_outlive_it() {
-    let (ctx, mut writer, asked) = context();
+async fn no_reconcile_outlives_its_term() {
+    let (ctx, mut writer, requests) = context();
     writer.apply_watcher_event(&Event::Init);
     writer.apply_watcher_event(&Event::InitApply(cluster("slow")));
     writer.apply_watcher_event(&Event::InitDone);
     ctx.queues.clusters.push(ObjectRef::new("slow").within("default"));
     let forever: Reconciler<EksCluster> = |_, _| Box::pin(std::future::pending());
-    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), asked, forever));
+    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), requests, forever));
     while ctx.tasks.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let term = Term { ctx: ctx.clone(), watches: Vec::new(), appliers: vec![running], keeper: None };
-    tokio::time::timeout(Duration::from_secs(5), term.end(Duration::from_millis(50))).await.expect("it ends");
+    let term = Term { ctx: ctx.clone(), watches: Vec::new(), appliers: vec![running], estimate_store: None };
+    tokio::time::timeout(Duration::from_secs(5), term.shutdown(Duration::from_millis(50)))
+        .await
+        .expect("the term ends");
     assert!(ctx.tasks.is_empty());
 }

@@ -1,16 +1,16 @@
-//! How long a Lease lasts, and how often it is renewed. Pure.
+//! Lease durations and their validation. Pure.
 
 use std::time::Duration;
 
-/// Lease durations, as controller-runtime names them.
+/// Lease durations, named as in controller-runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How long the others wait for a renewal before they take over.
+    /// How long other replicas wait for a renewal before they take over.
     pub lease_duration: Duration,
-    /// How long a renewal counts for the holder itself: less, so that a write of its own has ended, or was given up, before
-    /// anyone else begins.
+    /// How long a renewal counts for the holder itself. It is shorter than `lease_duration`, so that the holder's
+    /// writes have ended, or were aborted, before another replica starts.
     pub renew_deadline: Duration,
-    /// How often the holder renews, and the others look.
+    /// How often the holder renews, and the others check.
     pub retry_period: Duration,
 }
 
@@ -25,30 +25,30 @@ impl Timing {
     /// Checks that a holder notices the loss of its lease before another replica may take it.
     ///
     /// # Errors
-    /// Which flag is wrong, and what to write.
+    /// Which flag is wrong, and a valid value.
     pub fn check(self) -> Result<Self, String> {
         let Self { lease_duration, renew_deadline, retry_period } = self;
         if lease_duration < Duration::from_secs(1) || lease_duration.subsec_nanos() != 0 {
-            return Err(format!("--lease-duration is {lease_duration:?}: the Lease keeps whole seconds, 1 s or more"));
+            return Err(format!("--lease-duration is {lease_duration:?}: a Lease needs whole seconds, 1 s or more"));
         }
         if retry_period.is_zero() {
-            return Err("--retry-period is 0: give a positive duration, such as 2s".to_owned());
+            return Err("--retry-period is 0: set a positive duration, such as 2s".to_owned());
         }
-        if renew_deadline + self.patience() >= lease_duration {
+        if renew_deadline + self.request_timeout() >= lease_duration {
             return Err(format!(
                 "--renew-deadline is {renew_deadline:?}: it must be shorter than --lease-duration ({lease_duration:?})"
             ));
         }
-        if retry_period * 2 + self.patience() >= renew_deadline {
+        if retry_period * 2 + self.request_timeout() >= renew_deadline {
             return Err(format!(
-                "--retry-period is {retry_period:?}: two tries must fit into --renew-deadline ({renew_deadline:?})"
+                "--retry-period is {retry_period:?}: two attempts must fit into --renew-deadline ({renew_deadline:?})"
             ));
         }
         Ok(self)
     }
 
-    /// How long an API server may take to answer: one that does not must not hold up the next try.
-    pub(super) fn patience(self) -> Duration {
+    /// Timeout of a request to the API server: an unresponsive one must not delay the next attempt.
+    pub(super) fn request_timeout(self) -> Duration {
         (self.lease_duration.saturating_sub(self.renew_deadline) * 4 / 5).min(Duration::from_secs(4))
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_runs_out_before_the_lease_and_its_last_attempt_to_renew() {
+    fn claim_expires_before_the_lease() {
         let timing = |lease_duration, renew_deadline, retry_period| {
             let millis = Duration::from_millis;
             Timing {
@@ -70,7 +70,7 @@ mod tests {
         };
         assert_eq!(Timing::default().check(), Ok(Timing::default()));
         assert!(timing(6000, 4000, 500).is_ok());
-        let refused = [
+        let rejected = [
             (timing(10_000, 10_000, 2000), "--renew-deadline"),
             (timing(10_000, 15_000, 2000), "--renew-deadline"),
             (timing(15_000, 10_000, 4000), "--retry-period"),
@@ -78,7 +78,7 @@ mod tests {
             (timing(1500, 1000, 100), "--lease-duration"),
             (timing(0, 0, 0), "--lease-duration"),
         ];
-        for (result, flag) in refused {
+        for (result, flag) in rejected {
             assert!(result.as_ref().is_err_and(|why| why.starts_with(flag)), "{flag}: {result:?}");
         }
     }

@@ -1,6 +1,7 @@
-//! Who may read `/metrics`: metrics name every cluster, account and namespace. The API server decides, as for controller-runtime's
-//! metrics: a TokenReview says whose bearer token it is, a SubjectAccessReview whether RBAC lets them `get` the path. Answers are
-//! cached for a while. Probes need no token. I/O: the management cluster's API.
+//! Authorizes reads of `/metrics`, as metrics name every cluster, account and namespace. The API server decides, as
+//! for controller-runtime's metrics: a TokenReview authenticates the bearer token, a SubjectAccessReview checks
+//! whether RBAC allows `get` on the path. Results are cached for a while. Probes need no token. I/O: the management
+//! cluster's API.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -22,70 +23,70 @@ use tokio::sync::Semaphore;
 use super::apply::describe_error;
 use super::context::locked;
 
-/// How long an answer counts: a right that is taken away is gone after this.
+/// How long permission is cached: a revoked right ends after this.
 const ALLOWED_FOR: Duration = Duration::from_secs(60);
-/// The same of a refusal, so that a right that is given is taken up soon.
+/// How long a refusal is cached: short, so that a granted right takes effect soon.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// Answers that are kept; more tokens than this at once are guesses.
-const MOST_ANSWERS: usize = 256;
-/// Reviews at a time: whoever guesses tokens must not load the API server.
-const MOST_REVIEWS: usize = 4;
-/// An API server that does not answer is not waited for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Cached results; more concurrent tokens than this are guesses.
+const MAX_CACHED: usize = 256;
+/// Concurrent reviews: guessing tokens must not load the API server.
+const MAX_REVIEWS: usize = 4;
+/// Timeout of a review.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A token, as it is remembered: never itself.
+/// The digest of a token; tokens themselves are never stored.
 type TokenDigest = [u8; 32];
 
-/// What the API server said of a token.
+/// The API server's decision on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum Decision {
     Allowed,
-    /// It knows the token, and RBAC does not let its owner.
+    /// The token is valid, and RBAC does not allow its owner.
     Forbidden,
-    /// It does not know the token.
+    /// The token is not valid.
     Unauthenticated,
 }
 
-/// Asks the API server about bearer tokens.
+/// Checks bearer tokens with the API server.
 struct Authorizer {
     client: Client,
-    answers: Mutex<HashMap<TokenDigest, (Answer, Instant)>>,
+    cache: Mutex<HashMap<TokenDigest, (Decision, Instant)>>,
     reviews: Semaphore,
 }
 
-/// `routes`, open only to those whom RBAC lets `get` the path.
+/// Restricts `routes` to callers whom RBAC allows to `get` the path.
 pub fn protect(routes: Router, client: Client) -> Router {
-    let authorizer = Authorizer { client, answers: Mutex::default(), reviews: Semaphore::new(MOST_REVIEWS) };
+    let authorizer = Authorizer { client, cache: Mutex::default(), reviews: Semaphore::new(MAX_REVIEWS) };
     routes.layer(from_fn_with_state(Arc::new(authorizer), check))
 }
 
 async fn check(State(authorizer): State<Arc<Authorizer>>, request: Request, next: Next) -> Response {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed");
     }
     let Some(token) = bearer(request.headers()) else {
         return refuse(StatusCode::UNAUTHORIZED, "send the token of a service account: Authorization: Bearer TOKEN");
     };
-    match authorizer.answer(token, request.uri().path()).await {
-        Ok(Answer::Allowed) => next.run(request).await,
-        Ok(Answer::Forbidden) => refuse(
+    match authorizer.decision(token, request.uri().path()).await {
+        Ok(Decision::Allowed) => next.run(request).await,
+        Ok(Decision::Forbidden) => refuse(
             StatusCode::FORBIDDEN,
             "bind the ClusterRole keelson-metrics-reader to this account with a ClusterRoleBinding",
         ),
-        Ok(Answer::Unauthenticated) => refuse(StatusCode::UNAUTHORIZED, "the API server does not know this token"),
-        Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why),
+        Ok(Decision::Unauthenticated) => refuse(StatusCode::UNAUTHORIZED, "the API server does not accept this token"),
+        Err(message) => refuse(StatusCode::SERVICE_UNAVAILABLE, &message),
     }
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response {
-    let text = format!("{why}\n");
+fn refuse(status: StatusCode, message: &str) -> Response {
+    let text = format!("{message}\n");
     if status == StatusCode::UNAUTHORIZED {
         return (status, [(WWW_AUTHENTICATE, "Bearer")], text).into_response();
     }
     (status, text).into_response()
 }
 
-/// The token of a request.
+/// The bearer token of a request.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
@@ -93,64 +94,64 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl Authorizer {
-    async fn answer(&self, token: &str, path: &str) -> Result<Answer, String> {
+    async fn decision(&self, token: &str, path: &str) -> Result<Decision, String> {
         let digest: TokenDigest = Sha256::digest(token.as_bytes()).into();
-        if let Some(answer) = self.known(&digest, Instant::now()) {
-            return Ok(answer);
+        if let Some(decision) = self.cached(&digest, Instant::now()) {
+            return Ok(decision);
         }
         let Ok(_permit) = self.reviews.try_acquire() else {
-            return Err("too many tokens are being checked; try again".to_owned());
+            return Err("too many concurrent token checks; retry later".to_owned());
         };
-        let answer = tokio::time::timeout(PATIENCE, self.review(token, path))
+        let decision = tokio::time::timeout(TIMEOUT, self.review(token, path))
             .await
             .map_err(|_| "the API server does not answer".to_owned())?
             .map_err(|error| {
                 let error = describe_error(&error);
-                tracing::warn!(%error, "a token for /metrics cannot be checked");
-                // What is wrong with the operator's own rights is not for whoever asks.
-                "the API server did not check the token; the operator's log says why".to_owned()
+                tracing::warn!(%error, "cannot check a token for /metrics");
+                // Problems with the operator's own permissions are not for the caller.
+                "the API server could not check the token; see the operator's log".to_owned()
             })?;
-        self.remember(digest, answer, Instant::now());
-        Ok(answer)
+        self.cache_decision(digest, decision, Instant::now());
+        Ok(decision)
     }
 
-    fn known(&self, digest: &TokenDigest, now: Instant) -> Option<Answer> {
-        let answers = locked(&self.answers);
-        let (answer, at) = answers.get(digest)?;
-        let counts_for = if *answer == Answer::Allowed { ALLOWED_FOR } else { REFUSED_FOR };
-        (now.saturating_duration_since(*at) < counts_for).then_some(*answer)
+    fn cached(&self, digest: &TokenDigest, now: Instant) -> Option<Decision> {
+        let cache = locked(&self.cache);
+        let (decision, at) = cache.get(digest)?;
+        let ttl = if *decision == Decision::Allowed { ALLOWED_FOR } else { REFUSED_FOR };
+        (now.saturating_duration_since(*at) < ttl).then_some(*decision)
     }
 
-    fn remember(&self, digest: TokenDigest, answer: Answer, now: Instant) {
-        let mut answers = locked(&self.answers);
-        if answers.len() >= MOST_ANSWERS {
-            // Refusals first: a flood of guesses must not push out who may read.
-            answers.retain(|_, (answer, at)| {
-                *answer == Answer::Allowed && now.saturating_duration_since(*at) < ALLOWED_FOR
+    fn cache_decision(&self, digest: TokenDigest, decision: Decision, now: Instant) {
+        let mut cache = locked(&self.cache);
+        if cache.len() >= MAX_CACHED {
+            // Refusals are evicted first: a flood of guesses must not evict permitted readers.
+            cache.retain(|_, (decision, at)| {
+                *decision == Decision::Allowed && now.saturating_duration_since(*at) < ALLOWED_FOR
             });
         }
-        if answers.len() < MOST_ANSWERS {
-            answers.insert(digest, (answer, now));
+        if cache.len() < MAX_CACHED {
+            cache.insert(digest, (decision, now));
         }
     }
 
-    async fn review(&self, token: &str, path: &str) -> Result<Answer, kube::Error> {
+    async fn review(&self, token: &str, path: &str) -> Result<Decision, kube::Error> {
         let spec = TokenReviewSpec { token: token.to_owned(), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let reviewed = Api::<TokenReview>::all(self.client.clone()).create(&PostParams::default(), &review).await?;
         let status = reviewed.status.unwrap_or_default();
         let Some(user) = status.user.filter(|_| status.authenticated == Some(true)) else {
-            return Ok(Answer::Unauthenticated);
+            return Ok(Decision::Unauthenticated);
         };
         let review = SubjectAccessReview { spec: access(user, path), ..SubjectAccessReview::default() };
         let reviews = Api::<SubjectAccessReview>::all(self.client.clone());
         let reviewed = reviews.create(&PostParams::default(), &review).await?;
         let allowed = reviewed.status.is_some_and(|status| status.allowed && status.denied != Some(true));
-        Ok(if allowed { Answer::Allowed } else { Answer::Forbidden })
+        Ok(if allowed { Decision::Allowed } else { Decision::Forbidden })
     }
 }
 
-/// Whether `user` may get `path`.
+/// The access review of whether `user` may `get` `path`.
 fn access(user: UserInfo, path: &str) -> SubjectAccessReviewSpec {
     let UserInfo { extra, groups, uid, username } = user;
     SubjectAccessReviewSpec {

@@ -1,4 +1,4 @@
-//! Who is let in, and how often the API server is asked. I/O: loopback.
+//! Who may read metrics, and how often the API server is called. I/O: loopback.
 
 use std::net::SocketAddr;
 
@@ -17,8 +17,8 @@ async fn listen(app: Router) -> SocketAddr {
     address
 }
 
-/// Served on loopback; a client of it.
-async fn served(app: Router) -> Client {
+/// Serves `app` on loopback; returns a client.
+async fn client_of(app: Router) -> Client {
     Client::try_from(Config::new(format!("http://{}", listen(app).await).parse().unwrap())).unwrap()
 }
 
@@ -26,10 +26,10 @@ fn parsed(body: &str) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
-/// An API server that knows the tokens `reader` and `other`, of users of these names, and lets the first get /metrics. What it
-/// was asked goes to the list.
-fn api_server(asked: &Arc<Mutex<Vec<String>>>) -> Router {
-    let (tokens, accesses) = (asked.clone(), asked.clone());
+/// An API server that accepts the tokens `reader` and `other`, of users of these names, and allows the first to get
+/// /metrics. It logs the reviews to the list.
+fn api_server(reviews: &Arc<Mutex<Vec<String>>>) -> Router {
+    let (tokens, accesses) = (reviews.clone(), reviews.clone());
     let token_review = async move |body: String| {
         let review = parsed(&body);
         let token = review["spec"]["token"].as_str().unwrap_or_default().to_owned();
@@ -40,9 +40,9 @@ fn api_server(asked: &Arc<Mutex<Vec<String>>>) -> Router {
     };
     let access_review = async move |body: String| {
         let review = parsed(&body);
-        let (user, place) = (&review["spec"]["user"], &review["spec"]["nonResourceAttributes"]);
-        locked(&accesses).push(format!("{user} {} {}", place["verb"], place["path"]));
-        let allowed = user == "reader" && *place == json!({"verb": "get", "path": "/metrics"});
+        let (user, attributes) = (&review["spec"]["user"], &review["spec"]["nonResourceAttributes"]);
+        locked(&accesses).push(format!("{user} {} {}", attributes["verb"], attributes["path"]));
+        let allowed = user == "reader" && *attributes == json!({"verb": "get", "path": "/metrics"});
         json!({"spec": {}, "status": {"allowed": allowed}}).to_string()
     };
     Router::new()
@@ -50,27 +50,27 @@ fn api_server(asked: &Arc<Mutex<Vec<String>>>) -> Router {
         .route("/apis/authorization.k8s.io/v1/subjectaccessreviews", post(access_review))
 }
 
-/// Where `/metrics` is served, protected by that API server.
+/// The address of `/metrics`, protected by that API server.
 async fn protected(api: Router) -> SocketAddr {
-    let app = protect(Router::new().route("/metrics", get(async || "keelson_leader 1")), served(api).await);
+    let app = protect(Router::new().route("/metrics", get(async || "keelson_leader 1")), client_of(api).await);
     listen(app).await
 }
 
-/// The status of one request. By hand: Kubernetes' client would try again what is unavailable.
+/// The status of one request. Hand-written: Kubernetes' client would retry a 503.
 async fn read(metrics: &SocketAddr, header: Option<&str>) -> u16 {
     let authorization = header.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
     let request = format!("GET /metrics HTTP/1.1\r\nhost: metrics\r\nconnection: close\r\n{authorization}\r\n");
     let mut stream = TcpStream::connect(metrics).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    assert_eq!(answer.contains("keelson_leader 1"), status == 200, "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let status = response.split(' ').nth(1).unwrap().parse().unwrap();
+    assert_eq!(response.contains("keelson_leader 1"), status == 200, "{response}");
     status
 }
 
 #[tokio::test]
-async fn metrics_are_for_those_whom_rbac_lets_get_them() {
+async fn metrics_are_served_only_to_readers_allowed_by_rbac() {
     let metrics = protected(api_server(&Arc::default())).await;
     for (header, status) in [
         (None, 401),
@@ -85,35 +85,35 @@ async fn metrics_are_for_those_whom_rbac_lets_get_them() {
 }
 
 #[tokio::test]
-async fn the_api_server_is_asked_once_for_a_token_and_not_for_every_scrape() {
-    let asked = Arc::default();
-    let metrics = protected(api_server(&asked)).await;
+async fn decisions_are_cached_per_token() {
+    let reviews = Arc::default();
+    let metrics = protected(api_server(&reviews)).await;
     for _ in 0..5 {
         read(&metrics, Some("Bearer reader")).await;
         read(&metrics, Some("Bearer nobody")).await;
         read(&metrics, None).await;
     }
-    assert_eq!(*locked(&asked), ["token reader", r#""reader" "get" "/metrics""#, "token nobody"]);
+    assert_eq!(*locked(&reviews), ["token reader", r#""reader" "get" "/metrics""#, "token nobody"]);
 }
 
 #[tokio::test]
-async fn an_api_server_that_cannot_check_lets_nobody_in() {
+async fn failing_api_server_denies_access() {
     let metrics = protected(Router::new()).await;
     assert_eq!(read(&metrics, Some("Bearer reader")).await, 503);
 }
 
 #[tokio::test]
-async fn a_flood_of_guesses_is_bounded_and_pushes_nobody_out() {
+async fn cache_is_bounded_and_keeps_permitted_readers() {
     let client = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
-    let authorizer = Authorizer { client, answers: Mutex::default(), reviews: Semaphore::new(MOST_REVIEWS) };
+    let authorizer = Authorizer { client, cache: Mutex::default(), reviews: Semaphore::new(MAX_REVIEWS) };
     let (now, reader) = (Instant::now(), [255; 32]);
-    authorizer.remember(reader, Answer::Allowed, now);
-    for guess in 0..u32::try_from(3 * MOST_ANSWERS).unwrap() {
+    authorizer.cache_decision(reader, Decision::Allowed, now);
+    for guess in 0..u32::try_from(3 * MAX_CACHED).unwrap() {
         let mut digest = [0; 32];
         digest[..4].copy_from_slice(&guess.to_be_bytes());
-        authorizer.remember(digest, Answer::Unauthenticated, now);
+        authorizer.cache_decision(digest, Decision::Unauthenticated, now);
     }
-    assert!(locked(&authorizer.answers).len() <= MOST_ANSWERS);
-    assert_eq!(authorizer.known(&reader, now), Some(Answer::Allowed));
-    assert_eq!(authorizer.known(&reader, now + ALLOWED_FOR), None, "a right that was taken away is noticed");
+    assert!(locked(&authorizer.cache).len() <= MAX_CACHED);
+    assert_eq!(authorizer.cached(&reader, now), Some(Decision::Allowed));
+    assert_eq!(authorizer.cached(&reader, now + ALLOWED_FOR), None, "a revoked right expires");
 }

@@ -1,11 +1,12 @@
-//! Watches, finalizers, status, events, leader election.
+//! Kubernetes controllers: watches, finalizers, status, events, leader election.
 //!
-//! May not enter: AWS calls and clients; what to do in AWS is decided by [`crate::resources`] and [`crate::engine`].
-//! I/O: the management cluster's API, and a socket for probes and metrics.
+//! Not allowed here: AWS calls and clients. [`crate::resources`] and [`crate::engine`] decide what to do in AWS. I/O:
+//! the management cluster's API, and a socket for probes and metrics.
 //!
-//! [`run::run`] is the operator: it waits for the lease and then runs a [`leadership_term::Term`], which watches the kinds and
-//! reconciles each object in a task of its own. Per kind: [`cluster`], [`node_group`], [`account`]. What decides is pure and
-//! stands apart: [`conditions`], [`progress`], [`reasons`], [`plan_status`], [`leader::decide`], `account::grant`.
+//! [`run::run`] is the operator. It acquires the lease and then runs a [`leadership_term::Term`], which watches all
+//! kinds and reconciles each object in its own task. Controllers per kind: [`cluster`], [`node_group`], [`account`].
+//! Pure decision logic: [`conditions`], [`progress`], [`reasons`], [`plan_status`], [`leader::decide`],
+//! `account::grant`.
 
 pub mod account;
 pub mod apply;

@@ -1,9 +1,10 @@
-//! Two objects for one name in EKS: one of them holds it, and the other is told before anything is written to AWS, or paid for. Pure
-//! but for reading the stores.
+//! Resolves two objects that claim one name in EKS: one holds it, and the other is rejected before anything is written
+//! to AWS, or paid for. Pure, but reads the stores.
 //!
-//! Who has made it holds it, then who has begun, then who is older; who is refused itself, and has made nothing, holds nothing: or an
-//! object that may do nothing in the account, or is suspended, would keep its name from those who may. What of that is in AWS and nobody's here is found
-//! by the engine's first look, which comes before its first write too.
+//! Priority: the object that created the resource, then the one that has started (it has the finalizer), then the
+//! older one. An object that is itself rejected, or suspended, and has created nothing, holds no name: otherwise it
+//! would block objects that may use the account. A resource that exists in AWS without an owner here is found by the
+//! engine's first observation, which also precedes its first write.
 
 use std::sync::Arc;
 
@@ -19,19 +20,19 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, Reason};
 
-/// When it is looked again whether the name is free.
-pub const AGAIN: SignedDuration = SignedDuration::from_secs(15);
+/// Interval for checking whether the name is free.
+pub const RECHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
 
-/// What decides between two: the lesser holds the name.
+/// The priority of an object: the lowest holds the name.
 type Rank = (bool, bool, Option<Timestamp>, Option<String>);
 
-fn rank<K: kube::Resource>(object: &K, has_made: bool) -> Rank {
+fn rank<K: kube::Resource>(object: &K, has_created: bool) -> Rank {
     let meta = object.meta();
     let created = meta.creation_timestamp.as_ref().map(|time| time.0);
-    (!has_made, !apply::has_finalizer(object), created, meta.uid.clone())
+    (!has_created, !apply::has_finalizer(object), created, meta.uid.clone())
 }
 
-/// Whether the conditions say that nothing is done for an object before it is edited.
+/// Whether the conditions say that the object is rejected until it is edited.
 fn is_refused(conditions: &[Condition]) -> bool {
     let refusals = [Reason::NotOwned, Reason::AccessDenied, Reason::InvalidSpec].map(Reason::as_str);
     let stalled = conditions.iter().find(|one| one.type_ == ConditionType::Stalled.as_str());
@@ -41,9 +42,9 @@ fn is_refused(conditions: &[Condition]) -> bool {
 /// Whether a cluster may hold its name.
 fn may_hold(cluster: &EksCluster) -> bool {
     let refused = cluster.status.as_ref().is_some_and(|status| is_refused(&status.conditions));
-    // One that is suspended calls nobody, so nobody would tell it that the name is another's.
+    // A suspended cluster makes no calls, so it would not notice that the name is taken.
     let idle = refused || cluster.spec.suspend || cluster.spec.change_policy == ChangePolicy::Observe;
-    has_made(cluster) || !idle
+    has_created(cluster) || !idle
 }
 
 /// Whether a node group may hold its name.
@@ -52,31 +53,31 @@ fn group_may_hold(group: &NodeGroup) -> bool {
     !group.status.as_ref().is_some_and(refused)
 }
 
-/// Whether a cluster of that name is the object's, by what the operator wrote of it.
-fn has_made(cluster: &EksCluster) -> bool {
+/// Whether the operator recorded that the object owns the EKS cluster.
+fn has_created(cluster: &EksCluster) -> bool {
     let taken_over = |status: &EksClusterStatus| status.arn.is_some() || status.recovery.is_some();
     cluster.status.as_ref().is_some_and(taken_over) || super::recovery::is_on_record(cluster)
 }
 
 fn rank_of_cluster(cluster: &EksCluster) -> Rank {
-    rank(cluster, has_made(cluster))
+    rank(cluster, has_created(cluster))
 }
 
 fn rank_of_node_group(group: &NodeGroup) -> Rank {
     rank(group, group.status.as_ref().is_some_and(|status| status.arn.is_some()))
 }
 
-/// Refuses a cluster whose name in EKS another EksCluster holds, in the account of that id.
+/// Rejects a cluster whose EKS name another EksCluster holds in the same account.
 ///
 /// # Errors
-/// Which does, as far as the namespace may know.
-pub fn of_cluster(ctx: &Context, cluster: &EksCluster, account_id: &str) -> Result<(), Refusal> {
+/// The holder, as far as this namespace may know it.
+pub fn check_cluster_name(ctx: &Context, cluster: &EksCluster, account_id: &str) -> Result<(), Refusal> {
     let (name, region) = (cluster.cluster_name(), &cluster.spec.region);
     let rivals = ctx.clusters.state_filter(|other| {
         other.uid() != cluster.uid() && other.cluster_name() == name && other.spec.region == *region
     });
     let in_account = |other: &Arc<EksCluster>| {
-        // Who may not use the account keeps nobody from a name in it.
+        // An object that may not use the account does not block a name in it.
         let Ok(grant) = account::grant_in(ctx, &Request::of(other)) else { return false };
         let same_name = other.spec.account_name() == cluster.spec.account_name();
         let known = other.status.as_ref().and_then(|status| status.account_id.clone());
@@ -85,23 +86,23 @@ pub fn of_cluster(ctx: &Context, cluster: &EksCluster, account_id: &str) -> Resu
     };
     let holds = |other: &Arc<EksCluster>| may_hold(other) && rank_of_cluster(other) < rank_of_cluster(cluster);
     let Some(holder) = rivals.into_iter().filter(holds).find(in_account) else { return Ok(()) };
-    let whose = if holder.namespace() == cluster.namespace() {
+    let rival = if holder.namespace() == cluster.namespace() {
         format!("EksCluster {}", holder.name_any())
     } else {
         "another EksCluster".to_owned()
     };
     let message = format!(
-        "cluster {name} in account {account_id}, region {region} does not belong to this object: {whose} of that name came first, and \
-         nothing was made. Choose another spec.clusterName in a new EksCluster, or delete one of the two"
+        "cluster {name} in account {account_id}, region {region} does not belong to this object: {rival} has priority for that \
+         name, and nothing was created. Choose another spec.clusterName in a new EksCluster, or delete one of the two"
     );
     Err(Refusal::new(Reason::NotOwned, message))
 }
 
-/// Refuses a node group whose name in EKS another NodeGroup of its cluster holds.
+/// Rejects a node group whose EKS name another NodeGroup of the same cluster holds.
 ///
 /// # Errors
-/// Which does.
-pub fn of_node_group(ctx: &Context, group: &NodeGroup) -> Result<(), Refusal> {
+/// The holder.
+pub fn check_node_group_name(ctx: &Context, group: &NodeGroup) -> Result<(), Refusal> {
     let (name, cluster) = (group.node_group_name(), &group.spec.cluster_ref.name);
     let others = ctx.node_groups_of(&group.namespace().unwrap_or_default(), cluster);
     let holds = |other: &&Arc<NodeGroup>| {
@@ -112,8 +113,8 @@ pub fn of_node_group(ctx: &Context, group: &NodeGroup) -> Result<(), Refusal> {
     };
     let Some(holder) = others.iter().find(holds) else { return Ok(()) };
     let message = format!(
-        "node group {name} of EksCluster {cluster} does not belong to this object: NodeGroup {} of that name came first, and nothing was \
-         made. Choose another spec.nodeGroupName in a new NodeGroup, or delete one of the two",
+        "node group {name} of EksCluster {cluster} does not belong to this object: NodeGroup {} has priority for that name, and nothing \
+         was created. Choose another spec.nodeGroupName in a new NodeGroup, or delete one of the two",
         holder.name_any()
     );
     Err(Refusal::new(Reason::NotOwned, message))
@@ -140,24 +141,24 @@ mod tests {
     }
 
     #[test]
-    fn the_name_belongs_to_who_has_made_it_then_who_has_begun_then_who_is_older() {
+    fn name_priority_is_creator_then_started_then_oldest() {
         let (early, late) = ("2026-11-28T10:00:00Z", "2026-11-28T11:00:00Z");
-        let begun = json!({"finalizers": [crate::api::FINALIZER]});
-        let made = json!({"status": {"arn": "arn:aws:eks:eu-west-1:123456789012:cluster/demo"}});
+        let started = json!({"finalizers": [crate::api::FINALIZER]});
+        let created_cluster = json!({"status": {"arn": "arn:aws:eks:eu-west-1:123456789012:cluster/demo"}});
         let table = [
             (cluster("b", early, json!({})), cluster("a", late, json!({}))),
             (cluster("a", early, json!({})), cluster("b", early, json!({}))),
-            (cluster("b", late, begun.clone()), cluster("a", early, json!({}))),
-            (cluster("b", late, made), cluster("a", early, begun)),
+            (cluster("b", late, started.clone()), cluster("a", early, json!({}))),
+            (cluster("b", late, created_cluster), cluster("a", early, started)),
         ];
         for (holder, other) in table {
             assert!(rank_of_cluster(&holder) < rank_of_cluster(&other), "{holder:?}");
-            assert!(rank_of_cluster(&other) > rank_of_cluster(&holder), "and never both");
+            assert!(rank_of_cluster(&other) > rank_of_cluster(&holder), "never both");
         }
     }
 
     #[test]
-    fn who_is_refused_itself_keeps_nobody_from_the_name() {
+    fn rejected_object_does_not_hold_its_name() {
         let stalled = |reason: &str, arn: Option<&str>| {
             let condition = json!({"type": "Stalled", "status": "True", "reason": reason, "message": "",
                 "lastTransitionTime": "2026-11-28T10:00:00Z"});
@@ -168,7 +169,7 @@ mod tests {
             assert!(!may_hold(&stalled(reason, None)), "{reason}");
             assert!(
                 may_hold(&stalled(reason, Some("arn:aws:eks:eu-west-1:123456789012:cluster/demo"))),
-                "it has made it"
+                "it has created the cluster"
             );
         }
         assert!(may_hold(&stalled("WaitingForApproval", None)));

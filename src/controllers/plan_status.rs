@@ -1,4 +1,4 @@
-//! `status.plan`: what will be done next. Pure.
+//! Builds `status.plan`: what will be done next. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,36 +6,36 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::execution_policy::Agreed;
+use super::execution_policy::PlanApprovalState;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::engine::execution_policy::Facts;
 use crate::engine::{Action, Change, HoldReason, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 
-/// What the plan in status is made of.
+/// The inputs of [`plan_status`].
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// How long each of its steps should take.
+    /// Expected duration of each step.
     pub expected: &'a BTreeMap<Key, Duration>,
-    /// What was seen.
+    /// The observations.
     pub memory: &'a Memory,
-    /// Of the spec.
+    /// The generation of the spec.
     pub generation: Option<i64>,
-    /// Steps that follow it.
+    /// Steps that follow the plan.
     pub ahead: &'a Ahead,
-    /// AWS matched what is asked for before: what differs was changed outside.
+    /// AWS matched the current target before, so differences were made outside Keelson.
     pub changed_outside: bool,
-    /// Values of what is created or deleted.
+    /// Attributes of resources to create or delete.
     pub facts: &'a Facts,
 }
 
-/// The plan as status shows it.
-pub fn plan_status(input: Input<'_>, agreed: Agreed) -> PlanStatus {
-    let Agreed { hash, approved, approval, approval_uid, approved_hash, is_new: _ } = agreed;
+/// The plan as shown in status.
+pub fn plan_status(input: Input<'_>, agreed: PlanApprovalState) -> PlanStatus {
+    let PlanApprovalState { hash, approved, approval, approval_uid, approved_hash, is_new: _ } = agreed;
     let Input { plan, generation, ahead, .. } = input;
-    let mut steps: Vec<_> = plan.items.iter().filter_map(|item| step(item, input)).chain(ahead.shown()).collect();
+    let mut steps: Vec<_> = plan.items.iter().filter_map(|item| step(item, input)).chain(ahead.plan_steps()).collect();
     let omitted = steps.len().saturating_sub(MAX_STEPS);
     steps.truncate(MAX_STEPS);
     PlanStatus {
@@ -51,28 +51,28 @@ pub fn plan_status(input: Input<'_>, agreed: Agreed) -> PlanStatus {
     }
 }
 
-/// The plan in one line, with what is deleted beside its own steps.
+/// The plan in one line, including resources deleted along with others.
 pub fn summary(plan: &Plan, ahead: &Ahead) -> String {
     let deleted = |(_, step): &&(Key, Step)| step.action == Action::Delete;
-    let goes_along = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::GoesWith(_))).count();
-    let more = goes_along + ahead.steps.iter().filter(deleted).count();
+    let dependents = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::GoesWith(_))).count();
+    let more = dependents + ahead.steps.iter().filter(deleted).count();
     if more == 0 {
         return plan.summary();
     }
-    format!("{}, and {more} that go with them", plan.summary())
+    format!("{}, and {more} more deleted with them", plan.summary())
 }
 
-/// Steps that will follow the plan: they wait for it.
+/// Steps that follow the plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
     /// The steps.
     pub steps: Vec<(Key, Step)>,
-    /// A person must change something first.
+    /// Whether they are blocked until a person changes something.
     pub blocked: bool,
 }
 
 impl Ahead {
-    fn shown(&self) -> impl Iterator<Item = PlanStep> {
+    fn plan_steps(&self) -> impl Iterator<Item = PlanStep> {
         let state = if self.blocked { StepState::Blocked } else { StepState::Pending };
         self.steps.iter().map(move |(key, step)| PlanStep {
             action: step_action(step.action),
@@ -89,7 +89,7 @@ impl Ahead {
 
 fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
     let Input { memory, expected, facts, .. } = input;
-    let shown = |action, state| PlanStep {
+    let new_step = |action, state| PlanStep {
         action: step_action(action),
         resource: item.key.to_string(),
         detail: None,
@@ -101,9 +101,9 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
     };
     let planned = |step: &Step, state| PlanStep {
         detail: describe_step(step).or_else(|| values(facts.get(&item.key), existing_id(item, step, memory))),
-        reason: why(item, step, input).map(|why| bounded(&why, 256)),
+        reason: step_reason(item, step, input).map(|text| bounded(&text, 256)),
         expected_seconds: seconds(item, step, expected),
-        ..shown(step.action, state)
+        ..new_step(step.action, state)
     };
     Some(match &item.verdict {
         Verdict::Settled | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
@@ -111,9 +111,9 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
             detail: values(facts.get(&item.key), None),
             reason: Some(bounded(&format!("deleted with {host}"), 256)),
             after: Some(host.to_string()),
-            ..shown(Action::Delete, StepState::Pending)
+            ..new_step(Action::Delete, StepState::Pending)
         },
-        // It is told as drift, and nothing is planned.
+        // Reported as drift; nothing is planned.
         Verdict::Held(_, HoldReason::Drift) => return None,
         Verdict::Step(step) | Verdict::Held(step, _) => planned(step, StepState::Pending),
         Verdict::Pending(step, waits) => {
@@ -122,7 +122,7 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
                 _ => None,
             });
             let after = waits.iter().find_map(|wait| match wait {
-                // What waits for the time, and not for another resource, says so in its reason.
+                // A step that waits for time, not for another resource, says so in its reason.
                 WaitingOn::Gate(key, _) if *key == item.key => None,
                 WaitingOn::Resource(key) | WaitingOn::Gate(key, _) => Some(key.to_string()),
                 _ => None,
@@ -132,47 +132,47 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
                     detail: Some(bounded(&failed.failure.message, 1024)),
                     since: Some(Time(failed.first)),
                     after,
-                    ..shown(step.action, StepState::Failed)
+                    ..new_step(step.action, StepState::Failed)
                 },
                 None => PlanStep { after, ..planned(step, StepState::Pending) },
             }
         }
         Verdict::Waiting { action, since, until, note, .. } => PlanStep {
             detail: (!note.is_empty()).then(|| bounded(note, 1024)),
-            since: Some(Time(whole_seconds(begun(item, memory, *since)))),
+            since: Some(Time(whole_seconds(start_time(item, memory, *since)))),
             expected_seconds: Some(until.duration_since(*since).as_secs()),
-            ..shown(*action, StepState::Running)
+            ..new_step(*action, StepState::Running)
         },
     })
 }
 
-/// Tags are written at once; what a kind expects of an update is the longest that there is.
+/// Tag updates are immediate; the expected duration of a kind's update is its longest.
 fn seconds(item: &Item, step: &Step, expected: &BTreeMap<Key, Duration>) -> Option<i64> {
     let only_tags = !step.changes.is_empty() && step.changes.iter().all(|change| change.field.starts_with("tags"));
     let takes = if only_tags { Duration::from_secs(1) } else { *expected.get(&item.key)? };
     i64::try_from(takes.as_secs().max(1)).ok()
 }
 
-fn why(item: &Item, step: &Step, input: Input<'_>) -> Option<String> {
-    let was_there = || {
+fn step_reason(item: &Item, step: &Step, input: Input<'_>) -> Option<String> {
+    let previous_id = || {
         let entry = input.memory.get(&item.key)?;
         entry.recorded.as_ref()?.id.clone()
     };
     match step.action {
         _ if step.reason.is_some() => step.reason.clone(),
-        Action::Create => was_there().map(|id| format!("{id} was there and is gone")),
+        Action::Create => previous_id().map(|id| format!("{id} no longer exists")),
         Action::Update if input.changed_outside => Some("changed outside Keelson".to_owned()),
-        Action::Adopt => Some("it is there, is nobody's, and is as asked for".to_owned()),
+        Action::Adopt => Some("exists, has no owner, matches the spec".to_owned()),
         _ => None,
     }
 }
 
-/// When the step began, as far as this process knows better than the last look.
-fn begun(item: &Item, memory: &Memory, since: Timestamp) -> Timestamp {
+/// When the step began: this process's own record, if it has one, otherwise the observation's.
+fn start_time(item: &Item, memory: &Memory, since: Timestamp) -> Timestamp {
     memory.get(&item.key).and_then(|entry| entry.running.as_ref()).map_or(since, |running| running.since)
 }
 
-/// As the API server keeps times: without this, what is read back would differ from what was written.
+/// The API server stores whole seconds; without rounding, the stored status would differ from the written one.
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
@@ -187,7 +187,7 @@ fn step_action(action: Action) -> StepAction {
     }
 }
 
-/// What an update changes field by field, or the values of what is created.
+/// The changed fields of an update, or the values of a create.
 pub fn describe_step(step: &Step) -> Option<String> {
     let Step { action, changes, .. } = step;
     if changes.is_empty() {
@@ -195,42 +195,42 @@ pub fn describe_step(step: &Step) -> Option<String> {
     }
     if *action == Action::Create {
         let values: Vec<_> = changes.iter().map(|change| format!("{}: {}", change.field, change.to)).collect();
-        return Some(counted(&values.join("; ")));
+        return Some(truncate(&values.join("; ")));
     }
-    Some(counted(&format_changes(changes)))
+    Some(truncate(&format_changes(changes)))
 }
 
-/// Longest `detail` of a step.
-const LONGEST_DETAIL: usize = 1024;
+/// Maximum length of a step's `detail`.
+const MAX_DETAIL: usize = 1024;
 
-/// The text, cut where it is too long, with how much is missing.
-fn counted(text: &str) -> String {
-    /// Room for the count.
-    const COUNT: usize = 32;
+/// Truncates the text and appends the number of omitted characters.
+fn truncate(text: &str) -> String {
+    /// Room for the suffix.
+    const SUFFIX: usize = 32;
     let length = text.chars().count();
-    if length <= LONGEST_DETAIL {
+    if length <= MAX_DETAIL {
         return text.to_owned();
     }
-    let kept = LONGEST_DETAIL - COUNT;
-    let start: String = text.chars().take(kept).collect();
-    format!("{start}… ({} more characters)", length - kept)
+    let kept_length = MAX_DETAIL - SUFFIX;
+    let start: String = text.chars().take(kept_length).collect();
+    format!("{start}… ({} more characters)", length - kept_length)
 }
 
-/// "vpc-1; cidr: 10.0.0.0/16": which it is, and its values.
+/// Formats id and attributes: "vpc-1; cidr: 10.0.0.0/16".
 fn values(facts: Option<&Vec<(&'static str, String)>>, id: Option<&str>) -> Option<String> {
     let facts = facts.into_iter().flatten().filter(|(_, value)| !value.is_empty());
     let facts = facts.map(|(name, value)| format!("{name}: {value}"));
     let parts: Vec<_> = id.map(str::to_owned).into_iter().chain(facts).collect();
-    (!parts.is_empty()).then(|| counted(&parts.join("; ")))
+    (!parts.is_empty()).then(|| truncate(&parts.join("; ")))
 }
 
-/// The id in AWS of what a step deletes or lets go of.
+/// The AWS id of a resource that the step deletes or releases.
 fn existing_id<'m>(item: &Item, step: &Step, memory: &'m Memory) -> Option<&'m str> {
     let exists = matches!(step.action, Action::Delete | Action::Release);
-    memory.observed(&item.key).filter(|_| exists).map(|seen| seen.id.as_str())
+    memory.observed(&item.key).filter(|_| exists).map(|observation| observation.id.as_str())
 }
 
-/// "logging [] -> [api], version 1.33 -> 1.34".
+/// Formats changes: "logging [] -> [api], version 1.33 -> 1.34".
 pub fn format_changes(changes: &[Change]) -> String {
     let change = |Change { field, from, to, how }: &Change| {
         let from = if from.is_empty() { "(none)" } else { from };
@@ -303,6 +303,6 @@ mod tests {
                 vec![("name", "demo-node".to_owned()), ("policies", String::new())],
             )]),
         };
-        insta::assert_yaml_snapshot!(plan_status(input, Agreed::default()));
+        insta::assert_yaml_snapshot!(plan_status(input, PlanApprovalState::default()));
     }
 }

@@ -1,5 +1,5 @@
-//! What the plan says of one resource, for people: what is under way since when and until when about, and what is in the
-//! way. Pure.
+//! Describes the progress of one resource for users: what is in progress, since when and until when, or what blocks
+//! it. Pure.
 
 use std::time::Duration;
 
@@ -11,41 +11,41 @@ use crate::engine::failure::Failed;
 use crate::engine::{Action, Block, Class, Goal, HoldReason, Item, Key, Step, Verdict, WaitingOn};
 use crate::resources::kind;
 
-/// Where one resource stands.
+/// The progress of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceProgress {
-    /// As it should be.
+    /// Matches the spec.
     Settled,
-    /// On its way.
+    /// In progress.
     Progressing {
-        /// For the condition.
+        /// The condition's reason.
         reason: Reason,
-        /// For people.
+        /// The condition's message.
         message: String,
-        /// How much there is to say about it: what takes longest comes first.
+        /// Sort weight: the longest operation is shown first.
         weight: Duration,
     },
-    /// Not done, as people decided.
+    /// Held by a policy.
     Held {
-        /// For the condition.
+        /// The condition's reason.
         reason: Reason,
-        /// For people.
+        /// The condition's message.
         message: String,
     },
-    /// It goes no further without a person.
+    /// Blocked until a person acts.
     Stalled {
-        /// For the condition.
+        /// The condition's reason.
         reason: Reason,
-        /// For people.
+        /// The condition's message.
         message: String,
     },
 }
 
-/// What is worth telling before anything that only takes its time.
-const TROUBLE: Duration = Duration::from_secs(86_400 * 365);
+/// The weight of failures: above any duration.
+const FAILURE_WEIGHT: Duration = Duration::from_secs(86_400 * 365);
 
-/// Where the resource of `item` stands.
-pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> ResourceProgress {
+/// The progress of the resource of `item`.
+pub fn resource_progress(item: &Item, goal: Goal, now: Timestamp) -> ResourceProgress {
     let name = label(&item.key);
     if let Some(change) = item.forbidden.first() {
         let why = match &change.how {
@@ -58,24 +58,24 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> ResourceProgress {
     match &item.verdict {
         Verdict::Settled => ResourceProgress::Settled,
         Verdict::Step(step) => {
-            moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
+            progressing(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
         }
         Verdict::Pending(step, waits) if is_as_asked(step, waits) => ResourceProgress::Settled,
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
         Verdict::Held(step, why) => held(&name, step, *why),
         Verdict::Waiting { action, since, until, note, .. } => {
-            let left = until.duration_since(*now_or(since, &now)).max(jiff::SignedDuration::ZERO).unsigned_abs();
-            let mut message = format!("{name}: {}", timed(*action, *since, *until, now));
+            let remaining = until.duration_since(*later_of(since, &now)).max(jiff::SignedDuration::ZERO).unsigned_abs();
+            let mut message = format!("{name}: {}", describe_timing(*action, *since, *until, now));
             if !note.is_empty() {
                 message = format!("{message} ({note})");
             }
-            moving(reasons::of_action(*action), message, left + Duration::from_secs(1))
+            progressing(reasons::of_action(*action), message, remaining + Duration::from_secs(1))
         }
         Verdict::GoesWith(host) => {
-            moving(Reason::Deleting, format!("{name}: goes with {}", label(host)), Duration::ZERO)
+            progressing(Reason::Deleting, format!("{name}: deleted with {}", label(host)), Duration::ZERO)
         }
-        Verdict::Unseen(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
-        Verdict::Unseen(Some(failed)) => unread(&name, failed, goal, now),
+        Verdict::Unseen(None) => progressing(Reason::Pending, format!("{name}: not observed yet"), Duration::ZERO),
+        Verdict::Unseen(Some(failed)) => unreadable(&name, failed, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
             let message = format!("{name}: {owner}");
             ResourceProgress::Stalled { reason: Reason::NotOwned, message }
@@ -88,48 +88,52 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> ResourceProgress {
             ResourceProgress::Stalled { reason, message: format!("{name}: {why}") }
         }
         Verdict::Blocked(Block::Irreplaceable(what_to_do)) => {
-            let message = format!("{name} was there and is gone: {what_to_do}");
+            let message = format!("{name} no longer exists in AWS: {what_to_do}");
             ResourceProgress::Stalled { reason: Reason::Failed, message }
         }
     }
 }
 
-/// Whether AWS said that there is nothing to change, or nothing that could be changed now: the next look shows which.
+/// Whether AWS reported that there is nothing to change, or nothing that can be changed now; the next observation
+/// shows which.
 pub fn is_as_asked(step: &Step, waits: &[WaitingOn]) -> bool {
-    let said = |wait: &WaitingOn| matches!(wait, WaitingOn::Retry(failed) if failed.failure.class == Class::NoChange);
-    step.action == Action::Update && waits.iter().any(said)
+    let no_change =
+        |wait: &WaitingOn| matches!(wait, WaitingOn::Retry(failed) if failed.failure.class == Class::NoChange);
+    step.action == Action::Update && waits.iter().any(no_change)
 }
 
-/// The later of the two, so that a clock that is off gives no time left rather than a wrong one.
-fn now_or<'a>(since: &'a Timestamp, now: &'a Timestamp) -> &'a Timestamp {
+/// The later of the two: with a wrong clock, no time remains instead of too much.
+fn later_of<'a>(since: &'a Timestamp, now: &'a Timestamp) -> &'a Timestamp {
     since.max(now)
 }
 
-/// A thing that differs works all the same, so nobody waits for it where nothing is to be changed.
+/// A resource that differs still works, so under Observe it counts as settled.
 fn held(name: &str, step: &Step, why: HoldReason) -> ResourceProgress {
-    let what = match step.action {
-        Action::Create => "to be made",
-        Action::Update => "to be changed",
-        Action::Adopt => "to be taken over",
+    let pending_action = match step.action {
+        Action::Create => "to be created",
+        Action::Update => "to be updated",
+        Action::Adopt => "to be adopted",
         Action::Delete => "to be deleted",
-        Action::Release => "to be let go",
+        Action::Release => "to be released",
     };
     let held = |reason, message| ResourceProgress::Held { reason, message };
     match (why, step.action) {
         (HoldReason::Approval, _) => {
-            held(Reason::WaitingForApproval, format!("{name}: {what} once the plan is approved"))
+            held(Reason::WaitingForApproval, format!("{name}: {pending_action} once the plan is approved"))
         }
         (HoldReason::Observe, Action::Update | Action::Adopt) => ResourceProgress::Settled,
-        (HoldReason::Observe, _) => held(Reason::Observed, format!("{name}: {what}; changePolicy is Observe")),
+        (HoldReason::Observe, _) => {
+            held(Reason::Observed, format!("{name}: {pending_action}; changePolicy is Observe"))
+        }
         (HoldReason::Drift, _) => {
             let message =
-                format!("{name} was there and is gone; driftPolicy is Report: set it to Correct to make it again");
+                format!("{name} no longer exists in AWS; driftPolicy is Report: set it to Correct to create it again");
             held(Reason::Drifted, message)
         }
     }
 }
 
-fn moving(reason: Reason, message: String, weight: Duration) -> ResourceProgress {
+fn progressing(reason: Reason, message: String, weight: Duration) -> ResourceProgress {
     ResourceProgress::Progressing { reason, message, weight }
 }
 
@@ -139,7 +143,7 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
         _ => None,
     });
     if let Some(failed) = retry {
-        return troubled(name, failed, step.action, goal, now);
+        return failing(name, failed, step.action, goal, now);
     }
     let gate = waits.iter().find_map(|wait| match wait {
         WaitingOn::Gate(key, why) => Some((key, why)),
@@ -151,85 +155,86 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
             "nodeGroups" => Reason::Deleting,
             _ => Reason::WaitingForCluster,
         };
-        return moving(reason, format!("{name}: {why}"), Duration::from_millis(500));
+        return progressing(reason, format!("{name}: {why}"), Duration::from_millis(500));
     }
     let mut names = Vec::new();
     for wait in waits {
         match wait {
             WaitingOn::Resource(key) => names.push(label(key)),
-            WaitingOn::Settling(_) => names.push("AWS to show what was written a moment ago".to_owned()),
+            WaitingOn::Settling(_) => names.push("AWS to show the last write".to_owned()),
             WaitingOn::Retry(_) | WaitingOn::Gate(..) => {}
         }
     }
     let message = format!("{name}: waiting for {}", names.join(", "));
-    moving(reasons::of_action(step.action), message, Duration::ZERO)
+    progressing(reasons::of_action(step.action), message, Duration::ZERO)
 }
 
-fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
+fn failing(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
     let reason = reasons::reason_of_step(failed, action, goal, now);
     let message = format!("{name}: {}", failed.failure.message);
     if failed.requires_intervention(now) {
         return ResourceProgress::Stalled { reason, message };
     }
-    moving(reason, message, TROUBLE)
+    progressing(reason, message, FAILURE_WEIGHT)
 }
 
-/// How long it may fail to be read, for a reason that should pass, before a person is asked for.
-const UNREAD: SignedDuration = SignedDuration::from_mins(5);
+/// How long reads may fail with a usually transient error before a person is needed.
+const UNREADABLE_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
-fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> ResourceProgress {
-    let lasted = now.duration_since(failed.first);
-    if matches!(failed.failure.class, Class::NotFound | Class::Unknown) && lasted >= UNREAD {
+fn unreadable(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> ResourceProgress {
+    let duration = now.duration_since(failed.first);
+    if matches!(failed.failure.class, Class::NotFound | Class::Unknown) && duration >= UNREADABLE_GRACE {
         let message = format!(
-            "{name} could not be read for {}: {}. It is tried again; see whether AWS shows it, and what this role may read",
-            rough(lasted.unsigned_abs()),
+            "{name} could not be read for {}: {}. Keelson will retry; check whether it exists in AWS, and the read permissions of this role",
+            rough(duration.unsigned_abs()),
             failed.failure.message
         );
         return ResourceProgress::Stalled { reason: reasons::reason(failed.failure.class), message };
     }
-    troubled(name, failed, Action::Update, goal, now)
+    failing(name, failed, Action::Update, goal, now)
 }
 
-/// "creating, 6 min so far, about 3 min to go".
-pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp) -> String {
-    let spent = now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
-    let left = until.duration_since(now).max(jiff::SignedDuration::ZERO).unsigned_abs();
-    if left.is_zero() {
+/// Describes an operation: "creating for 6 min, about 3 min remaining".
+pub fn describe_timing(action: Action, since: Timestamp, until: Timestamp, now: Timestamp) -> String {
+    let elapsed = now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
+    let remaining = until.duration_since(now).max(jiff::SignedDuration::ZERO).unsigned_abs();
+    if remaining.is_zero() {
         let usual = until.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
-        // It may take hours, and says nothing new in them.
+        // An overdue operation may take hours; this text does not change meanwhile.
         let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
-        return format!("{} since {since}, longer than the usual {}", doing(action), rough(usual));
+        return format!("{} since {since}, longer than usual ({})", doing(action), rough(usual));
     }
-    let end = if left < Duration::from_secs(10) {
-        "seconds to go".to_owned()
+    let end = if remaining < Duration::from_secs(10) {
+        "less than 10 s remaining".to_owned()
     } else {
-        format!("about {} to go", rough(left))
+        format!("about {} remaining", rough(remaining))
     };
-    format!("{}, {} so far, {end}", doing(action), rough(spent))
+    format!("{} for {}, {end}", doing(action), rough(elapsed))
 }
 
-/// What is under way, for people.
+/// The gerund of an action.
 pub fn doing(action: Action) -> &'static str {
     match action {
         Action::Create => "creating",
         Action::Update => "updating",
-        Action::Adopt => "taking over",
+        Action::Adopt => "adopting",
         Action::Delete => "deleting",
-        Action::Release => "letting go",
+        Action::Release => "releasing",
     }
 }
 
-/// A duration as people say it. Coarse, so that a message does not change at every look: tens of seconds below a minute.
+/// A human-readable duration. Coarse, so that a message does not change at every reconcile: tens of seconds below a
+/// minute.
 pub fn rough(duration: Duration) -> String {
     match duration.as_secs() {
-        0..=9 => "seconds".to_owned(),
+        0..=9 => "less than 10 s".to_owned(),
         seconds @ 10..=59 => format!("{} s", seconds / 10 * 10),
         seconds @ 60..=7199 => format!("{} min", seconds / 60),
         seconds => format!("{} h", seconds / 3600),
     }
 }
 
-/// A resource as people call it.
+/// The user-facing name of a resource.
 pub fn label(key: &Key) -> String {
     let kind = match key.kind() {
         "nodeGroups" => "the cluster's node groups",
@@ -258,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_reads_of_each_verdict() {
+    fn message_of_each_verdict() {
         let now = at(1000);
         let cluster = || Key::single("cluster");
         let denied = Failed::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
@@ -312,30 +317,31 @@ mod tests {
         items.push(forbidden);
         let table: Vec<String> = items
             .iter()
-            .map(|item| match standing(item, Goal::Present, now) {
+            .map(|item| match resource_progress(item, Goal::Present, now) {
                 ResourceProgress::Settled => "settled".to_owned(),
-                ResourceProgress::Progressing { reason, message, .. } => format!("moving {reason}: {message}"),
+                ResourceProgress::Progressing { reason, message, .. } => format!("progressing {reason}: {message}"),
                 ResourceProgress::Held { reason, message } => format!("held {reason}: {message}"),
-                ResourceProgress::Stalled { reason, message } => format!("STUCK  {reason}: {message}"),
+                ResourceProgress::Stalled { reason, message } => format!("STALLED {reason}: {message}"),
             })
             .collect();
         insta::assert_snapshot!(table.join("\n"));
     }
 
     #[test]
-    fn what_cannot_be_read_for_minutes_needs_a_person() {
-        let gone = Failed::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
-        let stuck = |second| {
-            let item = item(Key::single("oidcProvider"), Verdict::Unseen(Some(gone.clone())));
-            matches!(standing(&item, Goal::Deleted, at(second)), ResourceProgress::Stalled { .. })
+    fn resource_unreadable_for_minutes_is_stalled() {
+        let missing =
+            Failed::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
+        let is_stalled = |second| {
+            let item = item(Key::single("oidcProvider"), Verdict::Unseen(Some(missing.clone())));
+            matches!(resource_progress(&item, Goal::Deleted, at(second)), ResourceProgress::Stalled { .. })
         };
-        assert!(!stuck(299) && stuck(300));
+        assert!(!is_stalled(299) && is_stalled(300));
     }
 
     #[test]
-    fn messages_change_by_the_minute_and_not_at_every_look() {
+    fn durations_are_coarse() {
         for (seconds, text) in
-            [(3, "seconds"), (12, "10 s"), (59, "50 s"), (60, "1 min"), (179, "2 min"), (7200, "2 h")]
+            [(3, "less than 10 s"), (12, "10 s"), (59, "50 s"), (60, "1 min"), (179, "2 min"), (7200, "2 h")]
         {
             assert_eq!(rough(Duration::from_secs(seconds)), text);
         }

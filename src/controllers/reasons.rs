@@ -1,4 +1,4 @@
-//! What a failure means for a condition: the one place where classes become reasons. Pure.
+//! Maps failure classes to condition reasons. Pure.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::api::Reason;
 use crate::engine::failure::Failed;
 use crate::engine::{Action, Class, Goal};
 
-/// How long a deletion may be refused because something is in use before it counts as blocked: what AWS itself took along
-/// needs about that long to show.
-const IN_USE: Duration = Duration::from_secs(30);
+/// How long a deletion may fail with "in use" before it counts as blocked: dependents that AWS deletes itself take
+/// about that long to disappear.
+const IN_USE_GRACE: Duration = Duration::from_secs(30);
 
 /// The reason for a failure of `class`.
 pub fn reason(class: Class) -> Reason {
@@ -29,13 +29,13 @@ pub fn reason(class: Class) -> Reason {
     }
 }
 
-/// The reason for a step that failed: what passes by itself is not called an error before it lasts.
+/// The reason for a failed step: transient failures are not reported as errors before they last.
 pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Reason {
     let class = failed.failure.class;
-    let lasted = now.duration_since(failed.first).unsigned_abs();
+    let duration = now.duration_since(failed.first).unsigned_abs();
     if goal != Goal::Present {
         return match class {
-            Class::Busy if lasted < IN_USE => Reason::Deleting,
+            Class::Busy if duration < IN_USE_GRACE => Reason::Deleting,
             Class::Busy | Class::Conflict | Class::Invalid | Class::Quota | Class::Capacity => Reason::DeletionBlocked,
             Class::OperationFailed | Class::EvictionBlocked if failed.exhausted() => Reason::DeletionBlocked,
             Class::OperationFailed | Class::EvictionBlocked => Reason::Deleting,
@@ -51,7 +51,7 @@ pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestam
     }
 }
 
-/// The reason while an action is under way.
+/// The reason while an action is in progress.
 pub fn of_action(action: Action) -> Reason {
     match action {
         Action::Create => Reason::Creating,
@@ -66,7 +66,7 @@ mod tests {
     use crate::engine::Failure;
 
     #[test]
-    fn every_class_has_the_reason_that_says_what_to_do() {
+    fn each_failure_class_maps_to_its_reason() {
         let cases = [
             (Class::Denied, Goal::Present, Reason::AccessDenied),
             (Class::CredentialsUnavailable, Goal::Present, Reason::CredentialsUnavailable),
@@ -90,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_is_an_error_only_when_it_lasts() {
+    fn transient_failure_is_an_error_only_when_it_lasts() {
         let start = Timestamp::UNIX_EPOCH;
         let later = start + jiff::SignedDuration::from_secs(130);
         let fail = |before: Option<&Failed>, class, now| Failed::after(before, Failure::new(class, "x"), now, 0);
-        let unseen = fail(Some(&fail(None, Class::NotYetVisible, start)), Class::NotYetVisible, later);
-        assert_eq!(reason_of_step(&unseen, Action::Create, Goal::Present, later), Reason::AwsError);
+        let invisible = fail(Some(&fail(None, Class::NotYetVisible, start)), Class::NotYetVisible, later);
+        assert_eq!(reason_of_step(&invisible, Action::Create, Goal::Present, later), Reason::AwsError);
         let in_use = fail(Some(&fail(None, Class::Busy, start)), Class::Busy, later);
         assert_eq!(reason_of_step(&in_use, Action::Delete, Goal::Deleted, later), Reason::DeletionBlocked);
     }

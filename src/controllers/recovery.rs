@@ -1,7 +1,8 @@
-//! The word by which an object takes over what an earlier one of its name had in AWS, and who may not. Pure, but for the stores.
+//! Requests to take over the AWS resources of an earlier object with the same name, or to hand them over to another
+//! installation, and who may not. Pure, but reads the stores.
 //!
-//! An object that is restored from a backup, or applied anew from Git, has another UID than the one that AWS's tags name. Only a
-//! person can say that it is to have what that one had; until then nothing is touched.
+//! An object that is restored from a backup, or applied again from Git, has a different UID than the tags in AWS. Only
+//! a person can decide that it takes over the resources of the earlier object; until then nothing is changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use kube::ResourceExt;
 
 use super::account::Refusal;
 use super::apply::Kind;
-use super::conditions::{ConditionValue, Overall, whole};
+use super::conditions::{ConditionValue, Overall, overall_of_plan};
 use super::context::Context;
 use super::events::EventMessage;
-use super::execution_policy::Agreed;
+use super::execution_policy::PlanApprovalState;
 use super::report::Next;
 use crate::api::conditions::bounded;
 use crate::api::status::{HandOverStatus, PlanStatus, RecoveryStatus};
@@ -28,18 +29,18 @@ use crate::resources::cloud::Owner;
 use crate::resources::recovery::{Item, Selection, parse_uid};
 use crate::resources::retag;
 
-/// Longest text of the annotation that is kept.
-const LONGEST: usize = 256;
+/// Maximum stored length of the annotation's text.
+const MAX_TEXT: usize = 256;
 
-/// A recovery that is under way or done, for status.
+/// A recovery in progress or complete, for status.
 pub struct Recovering {
-    /// What is to be written.
+    /// The tag changes to make.
     pub plan: PlanStatus,
-    /// What status keeps once all is.
+    /// The record in status, once all tags are written.
     pub done: Option<Done>,
 }
 
-/// A recovery or a hand-over that is done.
+/// A completed recovery or hand-over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Done {
@@ -47,119 +48,120 @@ pub enum Done {
     HandedOver(HandOverStatus),
 }
 
-/// What a person said.
+/// A request made with an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryRequest {
-    /// The annotation's text: it counts once.
+    /// The annotation's text; each text counts once.
     text: String,
-    /// The UID of the earlier object; of what is handed over, the object's own.
+    /// The UID of the earlier object; for a hand-over, the object's own UID.
     pub uid: String,
-    /// The installation to which it is handed over; `None`: it is taken over.
+    /// The installation that receives the resources; `None`: the request is a recovery.
     pub to: Option<String>,
 }
 
-/// The word on an object, unless it was acted upon already.
-pub fn word<K: Kind>(object: &K, used: Option<&RecoveryStatus>) -> Option<RecoveryRequest> {
-    let text = bounded(object.annotations().get(RECOVER_ANNOTATION)?, LONGEST);
+/// The recovery request on an object, unless it was already handled.
+pub fn recovery_request<K: Kind>(object: &K, handled: Option<&RecoveryStatus>) -> Option<RecoveryRequest> {
+    let text = bounded(object.annotations().get(RECOVER_ANNOTATION)?, MAX_TEXT);
     let uid = parse_uid(&text).to_owned();
-    (!uid.is_empty() && used.is_none_or(|used| used.annotation != text)).then_some(RecoveryRequest {
+    (!uid.is_empty() && handled.is_none_or(|handled| handled.annotation != text)).then_some(RecoveryRequest {
         text,
         uid,
         to: None,
     })
 }
 
-/// The word that hands over what an object has, unless that was done.
-pub fn hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<RecoveryRequest> {
-    let text = bounded(object.annotations().get(HAND_OVER_ANNOTATION)?, LONGEST);
+/// The hand-over request on an object, unless it was already completed.
+pub fn hand_over_request<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<RecoveryRequest> {
+    let text = bounded(object.annotations().get(HAND_OVER_ANNOTATION)?, MAX_TEXT);
     let to = text.trim().to_owned();
     let is_new = !to.is_empty() && done.is_none_or(|done| done.installation != to);
     is_new.then(|| RecoveryRequest { text, uid: object.uid().unwrap_or_default(), to: Some(to) })
 }
 
-/// What a person's word asks for while an object is suspended: to hand over what it has, or to take over what an earlier one had.
-pub fn while_suspended<K: Kind>(
+/// The request to handle while an object is suspended: a hand-over, or a recovery.
+pub fn request_while_suspended<K: Kind>(
     object: &K,
     recovered: &Option<RecoveryStatus>,
-    handed_over: &Option<HandOverStatus>,
+    completed: &Option<HandOverStatus>,
 ) -> Option<RecoveryRequest> {
     match object.annotations().get(HAND_OVER_ANNOTATION) {
-        Some(_) => hand_over(object, handed_over.as_ref()),
-        None => word(object, recovered.as_ref()),
+        Some(_) => hand_over_request(object, completed.as_ref()),
+        None => recovery_request(object, recovered.as_ref()),
     }
 }
 
-/// Whether the control plane is on record as the EksCluster's.
+/// Whether the EksCluster's status records the control plane.
 pub fn is_on_record(cluster: &EksCluster) -> bool {
     let status = cluster.status.as_ref();
     status.is_some_and(|status| status.resources.iter().any(|line| line.key == "cluster" && line.id.is_some()))
 }
 
-/// Why nothing is done for an object whose resources were handed over; `None`: they were not, or are taken back.
-pub fn handed_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<String> {
+/// The message of an object whose resources were handed over; `None`: they were not, or are taken back.
+pub fn handed_over_message<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<String> {
     let (text, done) = (object.annotations().get(HAND_OVER_ANNOTATION)?, done?);
     (text.trim() == done.installation).then(|| {
         format!(
-            "its resources in AWS are handed over to installation {}, where an object of this name takes them over, so nothing is done \
-             for it here: delete it, which deletes nothing in AWS; or, if they were not taken over, remove the annotation \
+            "its AWS resources are handed over to installation {}, where an object of this name takes them over, so this object is \
+             not reconciled: delete it, which deletes nothing in AWS; or, if they were not taken over, remove the annotation \
              {HAND_OVER_ANNOTATION}",
             done.installation
         )
     })
 }
 
-/// What status keeps of a hand-over: nothing once the annotation is gone, so that the same word later is a new one.
-pub fn kept_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<HandOverStatus> {
+/// The hand-over record to keep in status. It is removed with the annotation, so that the same request can be made
+/// again.
+pub fn retained_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<HandOverStatus> {
     done.filter(|done| object.annotations().get(HAND_OVER_ANNOTATION).is_some_and(|to| to.trim() == done.installation))
         .cloned()
 }
 
-/// Which objects exist here. One that cannot be read exists.
+/// The objects that exist in this management cluster, including unreadable ones.
 pub fn existing(ctx: &Arc<Context>) -> Existing {
     let ctx = ctx.clone();
     Existing::new(move |uid| find(&ctx, uid).is_some())
 }
 
-/// The object of that UID, for people.
+/// Describes the object with that UID.
 fn find(ctx: &Context, uid: &str) -> Option<String> {
-    fn of<K: Kind>(all: Vec<Arc<K>>, uid: &str) -> Option<String> {
+    fn find_in<K: Kind>(all: Vec<Arc<K>>, uid: &str) -> Option<String> {
         let found = all.into_iter().find(|object| object.uid().as_deref() == Some(uid))?;
         Some(format!("{} {}/{}", K::NAME, found.namespace().unwrap_or_default(), found.name_any()))
     }
-    of::<EksCluster>(ctx.clusters.state(), uid)
-        .or_else(|| of::<NodeGroup>(ctx.node_groups.state(), uid))
-        .or_else(|| ctx.unreadable.has_uid(uid).then(|| "an object that cannot be read".to_owned()))
+    find_in::<EksCluster>(ctx.clusters.state(), uid)
+        .or_else(|| find_in::<NodeGroup>(ctx.node_groups.state(), uid))
+        .or_else(|| ctx.unreadable.has_uid(uid).then(|| "an unreadable object".to_owned()))
 }
 
-/// The roles of a cluster as they are on record.
+/// The recorded roles of a cluster.
 pub fn roles_on_record(memory: &Memory) -> BTreeMap<Key, String> {
     let roles = memory.iter().filter(|(key, _)| key.kind() == "role");
     roles.filter_map(|(key, entry)| Some((key.clone(), entry.recorded.as_ref()?.id.clone()?))).collect()
 }
 
-/// A refusal as a failure of the write that it stops.
-pub fn denied(refusal: Refusal) -> Failure {
+/// Converts a refusal into the failure of the write that it prevents.
+pub fn refusal_failure(refusal: Refusal) -> Failure {
     Failure::new(Class::Denied, refusal.message)
 }
 
-/// Whether every tag is written.
+/// Whether all tags are written.
 fn is_written(report: &Report) -> bool {
     report.plan.settled() && report.violations.is_empty()
 }
 
-/// Whether every tag is written and shows in all reads: only then can what belongs to the tagged resources, and carries no tag
-/// itself, be found by its owner.
-pub fn is_done(report: &Report, memory: &Memory, now: Timestamp) -> bool {
+/// Whether all tags are written and visible in all reads: only then are resources without tags found by the owner of what
+/// contains them.
+pub fn is_complete(report: &Report, memory: &Memory, now: Timestamp) -> bool {
     is_written(report) && memory.writes_visible_at().is_none_or(|at| at <= now)
 }
 
 impl RecoveryRequest {
-    /// Where it stands after `report`, and when to go on. `waits`: how the plan is approved, for people.
-    pub fn standing(
+    /// The overall state after `report`, and when to continue. `waits`: the message on how to approve the plan.
+    pub fn progress(
         &self,
         report: &Report,
         selection: &Selection,
-        (agreed, waits): (&Agreed, &str),
+        (agreed, waits): (&PlanApprovalState, &str),
         memory: &Memory,
         now: Timestamp,
     ) -> (Overall, Next) {
@@ -167,32 +169,33 @@ impl RecoveryRequest {
         let reconciling = |message| Overall::Reconciling(ConditionValue::false_(Reason::Updating, message));
         if is_written(report) {
             let next = memory.writes_visible_at().map_or(now, |at| at.max(now));
-            return (reconciling(self.describe(selection)), Next::at(next));
+            return (reconciling(self.describe_completed(selection)), Next::at(next));
         }
         if agreed.is_new {
             return (reconciling(format!("plan {} is approved", agreed.hash)), Next::at(now).of(report));
         }
         let next = report.next.map_or(Next::change(), Next::at).of(report);
         let overall = if plan.held(HoldReason::Approval).next().is_some() {
-            let message = format!("{}: {waits}", self.would(selection));
+            let message = format!("{}: {waits}", self.describe_proposed(selection));
             Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message))
         } else if plan.held(HoldReason::Observe).next().is_some() {
-            let message = format!("{}; changePolicy is Observe, so no tag is written", self.would(selection));
+            let message =
+                format!("{}; changePolicy is Observe, so no tags are written", self.describe_proposed(selection));
             Overall::Stalled(ConditionValue::false_(Reason::Observed, message))
         } else {
-            whole(plan, memory, &report.violations, now, "")
+            overall_of_plan(plan, memory, &report.violations, now, "")
         };
         (overall, next)
     }
 
-    /// Whether what carries the UID can be another object's than that of `object`.
+    /// Checks that resources tagged with the UID may change owner.
     ///
     /// # Errors
-    /// The object of that UID exists. Holds what a person reads.
-    pub fn permitted<K: Kind>(&self, ctx: &Context, object: &K) -> Result<(), String> {
+    /// An object with that UID exists. Contains the message for the user.
+    pub fn check_permitted<K: Kind>(&self, ctx: &Context, object: &K) -> Result<(), String> {
         if self.to.is_some() && self.to == ctx.installation() {
             return Err(format!(
-                "the annotation {HAND_OVER_ANNOTATION} names this installation itself, which has it already. Remove the annotation"
+                "the annotation {HAND_OVER_ANNOTATION} names this installation itself. Remove the annotation"
             ));
         }
         if object.uid().as_deref() == Some(&self.uid) {
@@ -200,30 +203,30 @@ impl RecoveryRequest {
         }
         match find(ctx, &self.uid) {
             None => Ok(()),
-            // Of another namespace's not even the name is told.
+            // Objects of other namespaces are not named.
             Some(_) => Err(format!(
-                "the annotation {RECOVER_ANNOTATION} names UID {}, whose object exists in this management cluster: what it has \
-                 in AWS stays its own. Remove the annotation",
+                "the annotation {RECOVER_ANNOTATION} names UID {}, whose object exists in this management cluster and \
+                 keeps its AWS resources. Remove the annotation",
                 self.uid
             )),
         }
     }
 
-    /// The same right before a write, when the word must stand, too.
+    /// Checks again right before a write; the annotation must still be present, too.
     ///
     /// # Errors
-    /// The word was taken back, or the object exists by now.
-    pub fn still_permitted<K: Recoverable>(&self, ctx: &Context, object: &K) -> Result<(), Failure> {
+    /// The annotation was removed or changed, or an object with that UID exists by now.
+    pub fn check_still_permitted<K: Recoverable>(&self, ctx: &Context, object: &K) -> Result<(), Failure> {
         let annotation = if self.to.is_some() { HAND_OVER_ANNOTATION } else { RECOVER_ANNOTATION };
         let text = K::current(ctx, object).and_then(|now| now.annotations().get(annotation).cloned());
-        if text.is_none_or(|text| bounded(&text, LONGEST) != self.text) {
-            let message = format!("the annotation {annotation}: {} was taken back", self.text);
+        if text.is_none_or(|text| bounded(&text, MAX_TEXT) != self.text) {
+            let message = format!("the annotation {annotation}: {} was removed or changed", self.text);
             return Err(Failure::new(Class::Denied, message));
         }
-        self.permitted(ctx, object).map_err(|why| Failure::new(Class::Denied, why))
+        self.check_permitted(ctx, object).map_err(|why| Failure::new(Class::Denied, why))
     }
 
-    /// The tags that a resource is to have.
+    /// The desired tags of a resource.
     pub fn wanted(&self, item: &Item, owner: &Owner) -> Tags {
         match &self.to {
             Some(to) => Tags::new().with(INSTALLATION, to),
@@ -231,61 +234,73 @@ impl RecoveryRequest {
         }
     }
 
-    /// Digest of what is done with `items`.
+    /// Digest of the changes to `items`.
     pub fn digest(&self, items: &[Item]) -> String {
         retag::digest(items, &format!("{} {:?}", self.uid, self.to))
     }
 
-    /// What a person reads when there is nothing to take over: nothing is made instead.
-    pub fn nothing(&self, owner: &Owner, aws: &Session, selection: &Selection) -> String {
+    /// The message when no resource carries the UID. Nothing is created instead.
+    pub fn describe_no_resources(&self, owner: &Owner, aws: &Session, selection: &Selection) -> String {
         if self.to.is_some() {
-            return format!("nothing in AWS carries UID {}: there is nothing to hand over", self.uid);
+            return format!("no AWS resource carries UID {}: there is nothing to hand over", self.uid);
         }
-        let left = if selection.left.is_empty() {
+        let skipped = if selection.left.is_empty() {
             String::new()
         } else {
-            format!(" that can be taken over (left alone: {})", selection.left.join(", "))
+            format!(" that can be taken over (skipped: {})", selection.left.join(", "))
         };
         format!(
-            "nothing in account {}, {} carries UID {} and {}{left}: check the UID (keelson recover --dry-run lists what is there), or \
-             remove the annotation {RECOVER_ANNOTATION} to have everything made anew",
+            "no resource in account {}, {} carries UID {} and {}{skipped}: check the UID (keelson recover --dry-run lists what exists), or \
+             remove the annotation {RECOVER_ANNOTATION} to create everything anew",
             aws.account_id, aws.region, self.uid, owner.cluster
         )
     }
 
-    /// What is taken over, before it is.
-    pub fn would(&self, selection: &Selection) -> String {
-        format!("{} resources of UID {} are to be {}{}", selection.items.len(), self.uid, self.verb(), left(selection))
+    /// Describes the proposed changes.
+    pub fn describe_proposed(&self, selection: &Selection) -> String {
+        format!(
+            "{} resources of UID {} are to be {}{}",
+            selection.items.len(),
+            self.uid,
+            self.verb(),
+            skipped_suffix(selection)
+        )
     }
 
-    /// What was taken over.
-    pub fn describe(&self, selection: &Selection) -> String {
-        format!("{} resources of UID {} are {}{}", selection.items.len(), self.uid, self.verb(), left(selection))
+    /// Describes the completed changes.
+    pub fn describe_completed(&self, selection: &Selection) -> String {
+        format!(
+            "{} resources of UID {} are {}{}",
+            selection.items.len(),
+            self.uid,
+            self.verb(),
+            skipped_suffix(selection)
+        )
     }
 
     fn verb(&self) -> String {
         self.to.as_ref().map_or_else(|| "taken over".to_owned(), |to| format!("handed over to installation {to}"))
     }
 
-    /// The plan with why its steps are what they are.
+    /// Adds the reason of the request to the plan's steps.
     pub fn plan(&self, mut plan: PlanStatus) -> PlanStatus {
         for step in &mut plan.steps {
             let reason = match &self.to {
                 Some(to) => format!("handed over to installation {to}"),
                 None => format!("taken over from UID {}", self.uid),
             };
-            step.reason.replace(bounded(&reason, LONGEST));
+            step.reason.replace(bounded(&reason, MAX_TEXT));
         }
         plan
     }
 
-    /// An event that says so.
+    /// The event of the completed request.
     pub fn done_event(&self, selection: &Selection) -> EventMessage {
         let reason = if self.to.is_some() { "HandedOver" } else { "Recovered" };
-        EventMessage::normal(reason, format!("{}; nothing but tags was written", self.describe(selection)))
+        EventMessage::normal(reason, format!("{}; only tags were written", self.describe_completed(selection)))
     }
 
-    /// What status keeps of it.
+    /// The record in status.
     pub fn done(&self, resources: usize, now: Timestamp) -> Done {
         let resources = i32::try_from(resources).unwrap_or(i32::MAX);
         let completed_at = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
@@ -299,13 +314,13 @@ impl RecoveryRequest {
     }
 }
 
-fn left(selection: &Selection) -> String {
-    if selection.left.is_empty() { String::new() } else { format!("; left alone: {}", selection.left.join(", ")) }
+fn skipped_suffix(selection: &Selection) -> String {
+    if selection.left.is_empty() { String::new() } else { format!("; skipped: {}", selection.left.join(", ")) }
 }
 
-/// A kind whose objects take over what earlier ones had.
+/// A kind whose objects can take over resources of earlier objects.
 pub trait Recoverable: Kind {
-    /// The same object as the API server told last.
+    /// The object as cached, unless it was replaced.
     fn current(ctx: &Context, object: &Self) -> Option<Arc<Self>>;
 }
 
@@ -339,28 +354,28 @@ mod tests {
     }
 
     #[test]
-    fn a_word_counts_once_and_can_be_said_again() {
-        let first = word(&cluster(Some("uid-0")), None).unwrap();
+    fn recovery_request_counts_once_and_can_be_repeated() {
+        let first = recovery_request(&cluster(Some("uid-0")), None).unwrap();
         assert_eq!(first.uid, "uid-0");
-        let Done::Recovered(used) = first.done(3, Timestamp::UNIX_EPOCH) else { panic!("it is taken over") };
-        assert_eq!(word(&cluster(Some("uid-0")), Some(&used)), None);
-        assert_eq!(word(&cluster(Some("uid-0/2")), Some(&used)).unwrap().uid, "uid-0");
-        assert_eq!(word(&cluster(None), None), None);
-        assert_eq!(word(&cluster(Some(" /x")), None), None);
+        let Done::Recovered(handled) = first.done(3, Timestamp::UNIX_EPOCH) else { panic!("a recovery") };
+        assert_eq!(recovery_request(&cluster(Some("uid-0")), Some(&handled)), None);
+        assert_eq!(recovery_request(&cluster(Some("uid-0/2")), Some(&handled)).unwrap().uid, "uid-0");
+        assert_eq!(recovery_request(&cluster(None), None), None);
+        assert_eq!(recovery_request(&cluster(Some(" /x")), None), None);
     }
 
     #[test]
-    fn what_is_handed_over_is_left_alone_until_that_is_taken_back() {
+    fn handed_over_object_is_not_reconciled_until_the_annotation_is_removed() {
         let mut object = cluster(None);
-        assert_eq!((hand_over(&object, None), handed_over(&object, None)), (None, None));
+        assert_eq!((hand_over_request(&object, None), handed_over_message(&object, None)), (None, None));
         let annotations = object.metadata.annotations.get_or_insert_default();
         annotations.insert(HAND_OVER_ANNOTATION.to_owned(), "there".to_owned());
-        let word = hand_over(&object, None).unwrap();
-        assert_eq!((word.uid.as_str(), word.to.as_deref()), ("uid-1", Some("there")));
-        let Done::HandedOver(done) = word.done(3, Timestamp::UNIX_EPOCH) else { panic!("it is handed over") };
-        assert_eq!(hand_over(&object, Some(&done)), None);
-        assert!(handed_over(&object, Some(&done)).unwrap().contains("installation there"));
+        let request = hand_over_request(&object, None).unwrap();
+        assert_eq!((request.uid.as_str(), request.to.as_deref()), ("uid-1", Some("there")));
+        let Done::HandedOver(done) = request.done(3, Timestamp::UNIX_EPOCH) else { panic!("a hand-over") };
+        assert_eq!(hand_over_request(&object, Some(&done)), None);
+        assert!(handed_over_message(&object, Some(&done)).unwrap().contains("installation there"));
         object.metadata.annotations = None;
-        assert_eq!(handed_over(&object, Some(&done)), None);
+        assert_eq!(handed_over_message(&object, Some(&done)), None);
     }
 }

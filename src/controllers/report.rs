@@ -1,5 +1,5 @@
-//! The end of every reconcile: status written when it says something new, metrics, events of what changed as a whole, and
-//! when to come again. I/O: the management cluster's API.
+//! The end of each reconcile: writes status if it changed, updates metrics, publishes events for changes of the
+//! overall state, and returns when to requeue. I/O: the management cluster's API.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::aws::WriteGate;
 use crate::engine::Report;
 use crate::engine::execution_policy::Subject;
 
-/// When nothing is expected: a watch event that was missed is made good by then.
+/// Requeue interval when nothing is expected; it also compensates for missed watch events.
 const RESYNC: Duration = Duration::from_secs(1800);
-/// Two reconciles of an object are never closer than this.
-const SHORTEST: Duration = Duration::from_millis(50);
+/// Minimum delay between two reconciles of an object.
+const MIN_DELAY: Duration = Duration::from_millis(50);
 
-/// When to come again, and how the reconcile ended, for `keelson_reconciles_total`.
+/// When to requeue, and the result of the reconcile for `keelson_reconciles_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
     at: Option<Timestamp>,
@@ -37,30 +37,30 @@ pub struct Next {
 
 /// Nothing failed.
 const OK: &str = "ok";
-/// The spec, or the account that it names, does not allow it.
+/// The spec is not allowed, or its account does not allow it.
 pub const REFUSED: &str = "refused";
 /// A call to the management cluster's API failed.
 pub const MANAGEMENT_API: &str = "management_api";
-/// The checker refused the plan.
+/// The checker rejected the plan.
 const UNSAFE_PLAN: &str = "unsafe_plan";
 
 impl Next {
-    /// When something changes.
+    /// Requeue on the next change.
     pub fn change() -> Self {
         Self { at: None, result: OK }
     }
 
-    /// At that time.
+    /// Requeue at a time.
     pub fn at(at: Timestamp) -> Self {
         Self { at: Some(at), result: OK }
     }
 
-    /// After that long.
+    /// Requeue after a delay.
     pub fn after(pause: SignedDuration, now: Timestamp) -> Self {
         Self::at(now.saturating_add(pause).unwrap_or(now))
     }
 
-    /// The earlier of the two; what failed in either has failed.
+    /// The earlier of the two; the first failure is kept.
     pub fn or(self, other: Self) -> Self {
         let at = match (self.at, other.at) {
             (Some(one), Some(two)) => Some(one.min(two)),
@@ -69,12 +69,12 @@ impl Next {
         Self { at, ..self.failed(other.result) }
     }
 
-    /// The same of a reconcile that failed for `result`, unless another failure is noted already.
+    /// Records the failure `result`, unless a failure is already recorded.
     pub fn failed(self, result: &'static str) -> Self {
         Self { result: if self.result == OK { result } else { self.result }, ..self }
     }
 
-    /// The same with what failed in AWS, if anything.
+    /// Records the failure of `report`, if any.
     pub fn of(self, report: &Report) -> Self {
         if !report.violations.is_empty() {
             return self.failed(UNSAFE_PLAN);
@@ -82,24 +82,24 @@ impl Next {
         report.failure().map_or(self, |failure| self.failed(failure.class.as_str()))
     }
 
-    /// How the reconcile ended.
+    /// The result of the reconcile.
     pub fn result(self) -> &'static str {
         self.result
     }
 
-    /// The pause from `now`.
+    /// The delay from `now`.
     pub fn pause(self, now: Timestamp) -> Duration {
         let Some(at) = self.at else { return RESYNC };
-        at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs().clamp(SHORTEST, RESYNC)
+        at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs().clamp(MIN_DELAY, RESYNC)
     }
 }
 
-/// A number of the object's own, to spread what would happen all at once.
+/// A number derived from the object's UID, for jitter.
 pub fn seed<K: ResourceExt>(object: &K) -> u64 {
     digest(object.uid())
 }
 
-/// What the plans of an object are of.
+/// The subject of an object's plans.
 pub fn subject<K: ResourceExt>(object: &K) -> Subject {
     let meta = object.meta();
     Subject {
@@ -109,51 +109,51 @@ pub fn subject<K: ResourceExt>(object: &K) -> Subject {
     }
 }
 
-/// What a person changes by asking for something: the spec, or the annotation that asks for a look.
+/// Changes with each user request: the spec's generation, and the reconcile-at annotation.
 pub fn client_token_seed<K: ResourceExt>(object: &K) -> String {
-    let asked = object.annotations().get(RECONCILE_AT_ANNOTATION).map_or("", String::as_str);
-    format!("{} {asked}", object.meta().generation.unwrap_or_default())
+    let requested = object.annotations().get(RECONCILE_AT_ANNOTATION).map_or("", String::as_str);
+    format!("{} {requested}", object.meta().generation.unwrap_or_default())
 }
 
-/// How long an object that was at rest waits for its first look by this process, so that a restart with many of them is no
-/// burst of AWS calls: ten a second.
+/// The delay of the first reconcile of a steady object after a restart, so that a restart with many objects causes no
+/// burst of AWS calls: about ten objects a second.
 pub fn spread<K: ResourceExt>(object: &K, count: usize) -> Duration {
-    const AT_ONCE: usize = 20;
-    if count <= AT_ONCE {
+    const WITHOUT_DELAY: usize = 20;
+    if count <= WITHOUT_DELAY {
         return Duration::ZERO;
     }
     let window = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(100).min(1_800_000);
     Duration::from_millis(seed(object) % window)
 }
 
-/// True when nothing is known to be left to do for the present spec.
+/// Whether the last reconcile of the current spec left nothing to do.
 pub fn was_steady(generation: Option<i64>, observed: Option<i64>, conditions: &[Condition]) -> bool {
     generation == observed && conditions::is_true(conditions, ConditionType::Ready)
 }
 
-/// Events of an object as a whole: when it becomes ready, stalled, suspended.
+/// Publishes an event when the object becomes ready, stalled, observed or suspended.
 pub fn publish_transition<K: Kind>(ctx: &Context, object: &K, previous: &[Condition], overall: &Overall) {
     let reason_before = conditions::get(previous, ConditionType::Ready).map(|c| (c.status.as_str(), c.reason.as_str()));
-    let told = match overall {
-        Overall::Ready(says) if !matches!(reason_before, Some(("True", _))) => {
-            EventMessage::normal("Ready", &says.message)
+    let message = match overall {
+        Overall::Ready(value) if !matches!(reason_before, Some(("True", _))) => {
+            EventMessage::normal("Ready", &value.message)
         }
-        Overall::Stalled(says) if reason_before.is_none_or(|(_, reason)| reason != says.reason.as_str()) => {
-            EventMessage::warning(says.reason, &says.message)
+        Overall::Stalled(value) if reason_before.is_none_or(|(_, reason)| reason != value.reason.as_str()) => {
+            EventMessage::warning(value.reason, &value.message)
         }
-        Overall::Observed(says) if reason_before.is_none_or(|(_, reason)| reason != says.reason.as_str()) => {
-            EventMessage::normal(says.reason.as_str(), &says.message)
+        Overall::Observed(value) if reason_before.is_none_or(|(_, reason)| reason != value.reason.as_str()) => {
+            EventMessage::normal(value.reason.as_str(), &value.message)
         }
         Overall::Suspended(message) if reason_before.is_none_or(|(_, reason)| reason != "Suspended") => {
             EventMessage::normal("Suspended", message)
         }
         _ => return,
     };
-    ctx.events.publish(object, vec![told]);
+    ctx.events.publish(object, vec![message]);
 }
 
-/// Writes `status` when it differs from `previous`, counts, and returns when to come again.
-pub async fn write<K, S, R>(
+/// Writes `status` if it differs from `previous`, updates metrics, and returns when to requeue.
+pub async fn write_status<K, S, R>(
     ctx: &Context,
     object: &K,
     state: &mut State<S, R>,
@@ -166,39 +166,40 @@ where
     K: Kind,
     S: Serialize + PartialEq + Default + WithConditions,
 {
-    ctx.metrics.objects().ready(K::NAME, &object.uid().unwrap_or_default(), ready_status(overall));
+    ctx.metrics.objects().ready(K::NAME, &object.uid().unwrap_or_default(), ready_label(overall));
     let now = Timestamp::now();
-    if status == previous && state.unwritten == 0 {
+    if status == previous && state.failed_writes == 0 {
         state.written = Some(status);
         return next;
     }
     if !ctx.gate.may_write() {
-        // A process that was paused wakes up with old news, and whoever leads by now does not see that it was written over.
+        // A process that was paused has outdated status, and the new leader would not notice the overwrite.
         return next;
     }
-    match apply::status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
+    match apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
         Ok(()) => {
             log_transitions(object, previous.conditions(), status.conditions());
             state.written = Some(status);
-            state.unwritten = 0;
+            state.failed_writes = 0;
             next
         }
-        // Gone meanwhile, or made anew under its name: the watch will tell.
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => next,
+        // Deleted, or replaced under the same name: the watch will report it.
+        Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => next,
         Err(error) => {
-            state.unwritten = state.unwritten.saturating_add(1);
+            state.failed_writes = state.failed_writes.saturating_add(1);
             let (kind, name) = (K::NAME, object.name_any());
-            tracing::warn!(kind, name, error = %apply::describe_error(&error), "status was not written; it is tried again");
-            // Its own pause, doubled up to a minute: an API server that is away must not be stormed by all objects.
-            let millis = 1000_i64.saturating_mul(1 << state.unwritten.min(6)).min(60_000);
+            tracing::warn!(kind, name, error = %apply::describe_error(&error), "failed to write status; Keelson will retry");
+            // A separate backoff, doubled up to a minute: an unavailable API server must not be flooded by all
+            // objects.
+            let millis = 1000_i64.saturating_mul(1 << state.failed_writes.min(6)).min(60_000);
             let spread = i64::try_from(seed(object) % 1000).unwrap_or_default();
-            let again = Next::after(SignedDuration::from_millis(millis + spread), now).failed(MANAGEMENT_API);
-            if state.unwritten > 2 { again } else { next.or(again) }
+            let retry = Next::after(SignedDuration::from_millis(millis + spread), now).failed(MANAGEMENT_API);
+            if state.failed_writes > 2 { retry } else { next.or(retry) }
         }
     }
 }
 
-fn ready_status(overall: &Overall) -> &'static str {
+fn ready_label(overall: &Overall) -> &'static str {
     match overall {
         Overall::Ready(_) => "True",
         Overall::Reconciling(_) | Overall::Stalled(_) | Overall::Observed(_) => "False",
@@ -206,13 +207,13 @@ fn ready_status(overall: &Overall) -> &'static str {
     }
 }
 
-/// A status that holds conditions, and what is waited for.
+/// A status with conditions and waits.
 pub trait WithConditions {
-    /// All conditions.
+    /// The conditions.
     fn conditions(&self) -> &[Condition];
-    /// What is waited for.
+    /// The waits.
     fn waits(&self) -> &[WaitStatus];
-    /// The same status with others.
+    /// Replaces both.
     fn set(&mut self, conditions: Vec<Condition>, waits: Vec<WaitStatus>);
 }
 
@@ -234,9 +235,9 @@ macro_rules! with_conditions {
 
 with_conditions!(EksClusterStatus, NodeGroupStatus, AwsAccountStatus);
 
-/// Takes in what is waited for: what takes too long is Stalled, and looked at again when that is so. `waits`: as in
-/// [`waiting_on::judge`].
-pub fn judge<S: WithConditions>(
+/// Evaluates the waits: an overdue one makes the object Stalled, and the object is requeued at the next deadline.
+/// `waits`: as in [`waiting_on::evaluate_waits`].
+pub fn evaluate_waits<S: WithConditions>(
     ctx: &Context,
     (previous, status): (&S, &mut S),
     generation: Option<i64>,
@@ -244,16 +245,16 @@ pub fn judge<S: WithConditions>(
     (overall, next): (Overall, Next),
     now: Timestamp,
 ) -> (Overall, Next) {
-    let judged = waiting_on::judge(previous.waits(), waits, overall, ctx.settings.wait_scale, now);
+    let evaluated = waiting_on::evaluate_waits(previous.waits(), waits, overall, ctx.settings.wait_scale, now);
     let mut all = Conditions::from(status.conditions(), generation, &now);
-    if matches!(judged.overall, Overall::Stalled(_)) {
-        all.overall(&judged.overall);
+    if matches!(evaluated.overall, Overall::Stalled(_)) {
+        all.overall(&evaluated.overall);
     }
-    status.set(all.into_all(), judged.waits);
-    (judged.overall, judged.next.map_or(next, |at| next.or(Next::at(at))))
+    status.set(all.into_all(), evaluated.waits);
+    (evaluated.overall, evaluated.next.map_or(next, |at| next.or(Next::at(at))))
 }
 
-/// One line for each condition whose status or reason changed: what happened to an object can be read from the log alone.
+/// Logs each condition whose status or reason changed, so that an object's history can be read from the log alone.
 fn log_transitions<K: Kind>(object: &K, before: &[Condition], now: &[Condition]) {
     let (kind, object_name, namespace) = (K::NAME, object.name_any(), object.namespace().unwrap_or_default());
     for Condition { type_, status, reason, message, .. } in now {
@@ -261,7 +262,7 @@ fn log_transitions<K: Kind>(object: &K, before: &[Condition], now: &[Condition])
         if before.iter().any(|old| same(&old)) {
             continue;
         }
-        // Not every False is trouble; Stalled is.
+        // Only Stalled is always a problem.
         if type_ == ConditionType::Stalled.as_str() && status == "True" {
             tracing::warn!(
                 kind,
@@ -298,16 +299,16 @@ mod tests {
     }
 
     #[test]
-    fn the_earlier_time_wins_and_the_past_is_now() {
+    fn earlier_time_wins_and_past_times_mean_now() {
         let now = at(100);
         assert_eq!(Next::at(at(110)).or(Next::at(at(105))).pause(now), Duration::from_secs(5));
         assert_eq!(Next::change().or(Next::at(at(105))).pause(now), Duration::from_secs(5));
-        assert_eq!(Next::at(at(50)).pause(now), SHORTEST);
+        assert_eq!(Next::at(at(50)).pause(now), MIN_DELAY);
         assert_eq!(Next::change().pause(now), RESYNC);
     }
 
     #[test]
-    fn a_reconcile_that_failed_says_for_what_class_of_error() {
+    fn first_failure_class_is_the_result() {
         let next = Next::at(at(110)).failed("throttled");
         assert_eq!((Next::change().result(), next.result()), ("ok", "throttled"));
         assert_eq!(next.or(Next::at(at(105)).failed("denied")).result(), "throttled", "the first counts");
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn each_transition_of_a_condition_is_one_line_of_the_log() {
+    fn each_condition_transition_is_logged_once() {
         use crate::telemetry::logs::{Captured, Format};
         let object: EksCluster = serde_json::from_value(serde_json::json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_with_many_objects_is_spread_out() {
+    fn restart_with_many_objects_is_spread_out() {
         let mut object = EksCluster::new(
             "x",
             serde_json::from_value(serde_json::json!({"region": "r", "version": "1.34"})).unwrap(),

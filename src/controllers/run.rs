@@ -1,4 +1,4 @@
-//! The operator from start to end: lease, term, and a shutdown that lets calls in flight end. I/O: starts what does.
+//! The operator's lifecycle: lease, leadership term, graceful shutdown. I/O: starts tasks that do I/O.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,39 +22,39 @@ use crate::gitops::proxy::Proxy;
 use crate::gitops::workload::Workloads;
 use crate::telemetry::Metrics;
 
-/// How long reconciles under way may take at a shutdown: less than the 30 s that Kubernetes gives a Pod.
-const SHUTDOWN: Duration = Duration::from_secs(22);
-/// The same when the lease is lost: the gate is closed already, so nothing but reads is under way.
-const LOST: Duration = Duration::from_secs(5);
+/// How long running reconciles may take at shutdown: less than the 30 s that Kubernetes gives a Pod.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(22);
+/// The same after losing the lease: the write gate is closed, so only reads are in flight.
+const LEASE_LOST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a replica that goes is not ready.
+/// The reason for not being ready during shutdown.
 const STOPPING: &str = "stopping";
 
-/// How the operator is started.
+/// The operator's options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Namespace and name of the Lease; none: this is the only replica.
+    /// Namespace and name of the Lease; `None`: this is the only replica.
     pub lease: Option<(String, String)>,
-    /// How long the Lease lasts, and how often it is renewed.
+    /// Durations of the Lease.
     pub lease_timing: Timing,
-    /// Probes and metrics.
+    /// Address for probes and metrics.
     pub listen: SocketAddr,
-    /// Metrics are only for those whom the API server lets read them.
+    /// Whether metrics require authorization by the API server.
     pub metrics_auth: bool,
-    /// For reconciles.
+    /// Settings of reconciles.
     pub settings: Settings,
     /// Limits of AWS calls.
     pub aws: crate::aws::accounts::Settings,
-    /// This Pod's name, when it runs in one.
+    /// This Pod's name, if it runs in one.
     pub pod_name: Option<String>,
-    /// On the way to workload clusters.
+    /// Proxy to workload clusters.
     pub workload_proxy: Option<Proxy>,
 }
 
-/// Why the operator could not start.
+/// Errors at startup.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("no Kubernetes API to work with: {0}; set KUBECONFIG, or run in a cluster")]
+    #[error("cannot connect to the Kubernetes API: {0}; set KUBECONFIG, or run in a cluster")]
     Kubernetes(#[source] kube::Error),
     #[error("cannot listen on {0} for probes and metrics: {1}; choose another address with --listen")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -65,7 +65,7 @@ pub enum StartError {
 /// Runs until `SIGTERM` or `SIGINT`.
 ///
 /// # Errors
-/// Only at the start; an API server that goes away later is waited for.
+/// Only at startup; if the API server becomes unavailable later, the operator waits for it.
 pub async fn run(options: Options) -> Result<(), StartError> {
     let client = Client::try_default().await.map_err(StartError::Kubernetes)?;
     let stop = stop_on_signal()?;
@@ -77,7 +77,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         .await
         .map_err(|error| StartError::Listen(options.listen, error))?;
     tokio::spawn(health.clone().beat());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "keelson starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "keelson is starting");
     metrics.set_ambient_account_allowed(options.settings.allow_ambient_account);
     if options.settings.allow_ambient_account {
         tracing::warn!(
@@ -85,11 +85,11 @@ pub async fn run(options: Options) -> Result<(), StartError> {
              namespace and region, with no permissions boundary. Create an AwsAccount named default and remove the flag"
         );
     }
-    let me = leader::identity(options.pod_name.clone());
+    let identity = leader::identity(options.pod_name.clone());
     let gate = Arc::new(if options.lease.is_some() { Leadership::none() } else { Leadership::always() });
     let accounts = Accounts::load(options.aws, gate.clone(), metrics.clone()).await;
     let operator = Operator {
-        events: Events::new(client.clone(), &me),
+        events: Events::new(client.clone(), &identity),
         settings: Arc::new(options.settings),
         workloads: Workloads::new(options.workload_proxy),
         client,
@@ -103,14 +103,14 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             let term = operator.term();
             stop.cancelled().await;
             operator.health.set_not_ready(STOPPING);
-            term.end(SHUTDOWN).await;
+            term.shutdown(SHUTDOWN_TIMEOUT).await;
         }
         Some((namespace, name)) => {
-            let elector = Elector::new(operator.client.clone(), &namespace, &name, me, options.lease_timing);
+            let elector = Elector::new(operator.client.clone(), &namespace, &name, identity, options.lease_timing);
             operator.lead(elector, (&namespace, &name), &stop).await;
         }
     }
-    tracing::info!("keelson stops");
+    tracing::info!("keelson has stopped");
     probes.cancel();
     Ok(())
 }
@@ -127,29 +127,29 @@ struct Operator {
 }
 
 impl Operator {
-    /// Leads whenever the lease can be had, until `stop`.
+    /// Acquires the lease and leads, again and again, until `stop`.
     async fn lead(&self, mut elector: Elector, lease: (&str, &str), stop: &CancellationToken) {
         loop {
             tokio::select! {
                 () = elector.acquire(&self.gate) => {}
-                never = readiness::stand_by(&self.client, lease, &self.health) => match never {},
+                never = readiness::monitor_standby(&self.client, lease, &self.health) => match never {},
                 () = stop.cancelled() => return,
             }
             let term = self.term();
             let stopped = tokio::select! {
-                () = elector.keep(&self.gate) => false,
+                () = elector.renew(&self.gate) => false,
                 () = stop.cancelled() => true,
             };
             self.metrics.set_leader(false);
             if !stopped {
-                term.end(LOST).await;
+                term.shutdown(LEASE_LOST_TIMEOUT).await;
                 continue;
             }
             self.health.set_not_ready(STOPPING);
-            // The lease is ours while calls are in flight.
+            // Keep the lease while calls are in flight.
             tokio::select! {
-                () = term.end(SHUTDOWN) => {}
-                () = elector.keep(&self.gate) => {}
+                () = term.shutdown(SHUTDOWN_TIMEOUT) => {}
+                () = elector.renew(&self.gate) => {}
             }
             elector.release(&self.gate).await;
             return;
@@ -157,12 +157,12 @@ impl Operator {
     }
 
     fn term(&self) -> Term {
-        self.health.set_not_ready("leading, and the objects are not listed yet");
+        self.health.set_not_ready("leading; objects are not listed yet");
         let term = Term::start(&self.client, |stores, queues| self.parts(stores, queues));
         self.metrics.set_leader(true);
-        let (health, synced) = (self.health.clone(), term.synced());
+        let (health, listed) = (self.health.clone(), term.wait_until_listed());
         tokio::spawn(async move {
-            synced.await;
+            listed.await;
             health.set_ready();
         });
         term
@@ -186,7 +186,7 @@ impl Operator {
     }
 }
 
-/// Cancelled by `SIGTERM` or `SIGINT`.
+/// A token that is cancelled by `SIGTERM` or `SIGINT`.
 fn stop_on_signal() -> Result<CancellationToken, StartError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;

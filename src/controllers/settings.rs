@@ -1,4 +1,4 @@
-//! How the operator was started, as far as reconciles know. Pure.
+//! Operator settings used by reconciles. Pure.
 
 use std::time::Duration;
 
@@ -7,39 +7,39 @@ use super::installation::Source;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
 
-/// How the operator was started.
+/// Operator settings used by reconciles.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How often what is at rest is looked at.
+    /// How often steady resources are polled.
     pub intervals: Intervals,
-    /// How long a read may miss a write.
+    /// How long reads may miss a write.
     pub read_after_write_window: Duration,
-    /// What a Git source may be.
+    /// Restrictions on Git sources.
     pub sources: SourcePolicy,
-    /// Objects that name no AwsAccount use the operator's own credentials, where there is no AwsAccount `default`.
+    /// Whether objects without `accountRef` use the operator's own credentials when there is no AwsAccount `default`.
     pub allow_ambient_account: bool,
-    /// Reconciles of a kind side by side.
+    /// Concurrent reconciles per kind.
     pub concurrency: u16,
-    /// Where STS is, when it is not AWS's own (an emulator).
+    /// STS endpoint, if not AWS's own (an emulator).
     pub sts_endpoint: Option<String>,
-    /// Namespace and name of the ConfigMap that keeps what was learned; none: it is not kept.
-    pub learned_in: Option<(String, String)>,
-    /// How many clusters may begin to be deleted within an hour without a person's word.
+    /// Namespace and name of the ConfigMap with learned durations; `None`: they are not stored.
+    pub estimates_configmap: Option<(String, String)>,
+    /// How many cluster deletions may begin within an hour without a release.
     pub max_deletions: Limits,
-    /// Where the id of this installation is from.
+    /// Sources of the installation id.
     pub installation: Source,
-    /// Namespace and name of the ConfigMap that keeps which did; none: they are only remembered.
-    pub deletions_in: Option<(String, String)>,
-    /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
+    /// Namespace and name of the ConfigMap that records deletions; `None`: they are kept in memory only.
+    pub deletions_configmap: Option<(String, String)>,
+    /// URL of the queue with change events; `None`: changes are found by polling for drift.
     pub event_queue_url: Option<String>,
-    /// Ids of the principals whose messages in that queue are read; empty: everybody's.
+    /// Ids of the principals whose messages are accepted; empty: all.
     pub event_queue_sender_ids: Vec<String>,
-    /// How long a deletion waits for the load balancers of the workload.
+    /// How long a deletion waits for the workload's load balancers.
     pub load_balancer_timeout: Duration,
-    /// Of how many clusters the agent is watched; the others are asked now and then.
+    /// The number of clusters whose agent is watched; the others are polled.
     pub max_watches: usize,
-    /// What the deadlines of waits are multiplied by: 1, but for tests.
+    /// Factor for wait deadlines: 1, except in tests.
     pub wait_scale: f64,
-    /// Only PlanApprovals approve; annotations do not count.
+    /// Whether only PlanApprovals approve, and annotations do not count.
     pub require_approval_objects: bool,
 }

@@ -1,5 +1,5 @@
-//! Which tags an object has asked for so far. What is taken out of its spec, or of its account, is taken away in AWS by that, and
-//! nothing else is: tags of others are in no status. I/O: status.
+//! Records the tag keys that an object has set. A tag that is removed from its spec, or from its account, is removed
+//! in AWS only if its key is recorded: foreign tags are in no status. I/O: status.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +14,11 @@ use crate::engine::{Item, Memory, Plan};
 use crate::resources::cloud::tag_key;
 use crate::resources::prune::is_never_created;
 
-/// A status that holds the keys.
+/// A status with tag keys.
 pub trait WithTagKeys: Clone + Serialize {
-    /// All of them.
+    /// The recorded keys.
     fn tag_keys(&self) -> &[String];
-    /// The same with others.
+    /// A copy with other keys.
     fn with_tag_keys(&self, tag_keys: Vec<String>) -> Self;
 }
 
@@ -28,7 +28,7 @@ impl WithTagKeys for EksClusterStatus {
     }
 
     fn with_tag_keys(&self, tag_keys: Vec<String>) -> Self {
-        // The inventory is the journal's.
+        // The journal owns the inventory.
         Self { tag_keys, resources: Vec::new(), ..self.clone() }
     }
 }
@@ -43,61 +43,62 @@ impl WithTagKeys for NodeGroupStatus {
     }
 }
 
-/// The keys that status is to hold before the tags are written; `None`: it holds them.
-fn to_keep(recorded: &[String], wanted: &BTreeMap<String, String>) -> Option<Vec<String>> {
-    if wanted.keys().all(|key| recorded.contains(key)) {
+/// The keys that status must contain before the tags are written; `None`: it contains them.
+fn keys_to_record(recorded: &[String], desired: &BTreeMap<String, String>) -> Option<Vec<String>> {
+    if desired.keys().all(|key| recorded.contains(key)) {
         return None;
     }
-    let former: BTreeSet<&String> = recorded.iter().filter(|key| !wanted.contains_key(*key)).collect();
-    let mut all: Vec<String> = wanted.keys().chain(former).take(MAX_TAG_KEYS).cloned().collect();
+    let former: BTreeSet<&String> = recorded.iter().filter(|key| !desired.contains_key(*key)).collect();
+    let mut all: Vec<String> = desired.keys().chain(former).take(MAX_TAG_KEYS).cloned().collect();
     all.sort();
     Some(all)
 }
 
-/// Keeps in status which tags are about to be written, and returns the status that stands then. Whatever happens after that, they
-/// are known to be ours to take away.
+/// Records in status which tags are about to be written, and returns that status. From then on, whatever happens, the
+/// tags are known to be Keelson's to remove.
 ///
 /// # Errors
-/// The API server did not take it: nothing may be written to AWS. For people.
-pub async fn keep<K: Kind, S: WithTagKeys, R>(
+/// The API server did not store it: nothing may be written to AWS. Contains the message.
+pub async fn record_keys<K: Kind, S: WithTagKeys, R>(
     ctx: &Context,
     object: &K,
     state: &mut State<S, R>,
     previous: &S,
-    wanted: &BTreeMap<String, String>,
+    desired: &BTreeMap<String, String>,
 ) -> Result<S, String> {
-    let Some(keys) = to_keep(previous.tag_keys(), wanted) else { return Ok(previous.clone()) };
+    let Some(keys) = keys_to_record(previous.tag_keys(), desired) else { return Ok(previous.clone()) };
     let status = previous.with_tag_keys(keys);
-    match apply::status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
+    match apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
         Ok(()) => {
             state.written = Some(status.clone());
             Ok(status)
         }
         Err(error) => {
             let (kind, name, error) = (K::NAME, object.name_any(), apply::describe_error(&error));
-            tracing::warn!(kind, name, error, "the keys of tags were not kept in status; it is tried again");
-            Err(format!("the keys of its tags are not kept in status yet, so nothing is written to AWS: {error}"))
+            tracing::warn!(kind, name, error, "failed to record tag keys in status; Keelson will retry");
+            Err(format!("the tag keys are not recorded in status yet, so nothing is written to AWS: {error}"))
         }
     }
 }
 
-/// The keys that status holds from now on: those that are asked for, and those that something may still carry.
-pub fn still_needed(
+/// The keys to retain in status: those in the spec, and those that a resource may still carry.
+pub fn keys_to_retain(
     recorded: &[String],
-    wanted: &BTreeMap<String, String>,
+    desired: &BTreeMap<String, String>,
     plan: &Plan,
     memory: &Memory,
 ) -> Vec<String> {
-    // What was written before this process began may not have shown in the first look.
-    let shows_by = memory.since.saturating_add(span(memory.read_after_write_window)).unwrap_or(memory.since);
-    let looked_at = |item: &Item| {
-        // What only cleans away carries no tags, and is hardly ever looked at.
+    // Writes of the previous process may not have been visible in the first observation.
+    let visible_by = memory.since.saturating_add(span(memory.read_after_write_window)).unwrap_or(memory.since);
+    let is_observed = |item: &Item| {
+        // Prune items carry no tags, and are rarely observed.
         let observed_at = memory.get(&item.key).and_then(|entry| entry.observed_at);
-        is_never_created(&item.key) || observed_at.is_some_and(|seen| seen >= shows_by)
+        is_never_created(&item.key) || observed_at.is_some_and(|time| time >= visible_by)
     };
-    let removed = plan.settled() && plan.items.iter().all(looked_at);
-    let left = |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
-    let needed = |key: &&String| wanted.contains_key(*key) || !removed || left(key);
+    let removed = plan.settled() && plan.items.iter().all(is_observed);
+    let is_present =
+        |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
+    let needed = |key: &&String| desired.contains_key(*key) || !removed || is_present(key);
     recorded.iter().filter(needed).cloned().collect()
 }
 
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
     use crate::engine::{Change, Goal, Key, Observation, Presence, Verdict};
 
-    fn wanted(keys: &[&str]) -> BTreeMap<String, String> {
+    fn desired(keys: &[&str]) -> BTreeMap<String, String> {
         keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect()
     }
 
@@ -120,38 +121,42 @@ mod tests {
     }
 
     #[test]
-    fn status_is_written_first_when_a_tag_is_asked_for_that_it_does_not_hold() {
-        assert_eq!(to_keep(&[], &wanted(&[])), None);
-        assert_eq!(to_keep(&[], &wanted(&["team"])), Some(owned(&["team"])));
+    fn new_tag_keys_are_recorded_before_tags_are_written() {
+        assert_eq!(keys_to_record(&[], &desired(&[])), None);
+        assert_eq!(keys_to_record(&[], &desired(&["team"])), Some(owned(&["team"])));
         assert_eq!(
-            to_keep(&owned(&["env", "team"]), &wanted(&["team"])),
+            keys_to_record(&owned(&["env", "team"]), &desired(&["team"])),
             None,
-            "one that is taken out is written by the end"
+            "a removed key is dropped at the end"
         );
-        assert_eq!(to_keep(&owned(&["env"]), &wanted(&["team"])), Some(owned(&["env", "team"])));
+        assert_eq!(keys_to_record(&owned(&["env"]), &desired(&["team"])), Some(owned(&["env", "team"])));
         let many: Vec<String> = (0..200).map(|number| format!("k{number}")).collect();
-        let kept = to_keep(&many, &wanted(&["team"])).unwrap();
+        let kept = keys_to_record(&many, &desired(&["team"])).unwrap();
         assert!(kept.len() == MAX_TAG_KEYS && kept.contains(&"team".to_owned()));
     }
 
     #[test]
-    fn a_key_is_held_until_nothing_can_carry_the_tag() {
+    fn tag_key_is_retained_until_no_resource_carries_it() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let key = Key::single("vpc");
         let mut memory = Memory::new(at(100), Duration::from_secs(10), []);
         let item = |verdict, drift| Item { key: key.clone(), verdict, forbidden: Vec::new(), drift };
         let plan = |verdict, drift| Plan { goal: Goal::Present, items: vec![item(verdict, drift)] };
         let recorded = owned(&["env", "team"]);
-        let kept = |memory: &Memory, plan: &Plan| still_needed(&recorded, &wanted(&["team"]), plan, memory);
+        let kept = |memory: &Memory, plan: &Plan| keys_to_retain(&recorded, &desired(&["team"]), plan, memory);
         let settled = plan(Verdict::Settled, Vec::new());
-        assert_eq!(kept(&memory, &settled), recorded, "it was not looked at");
-        let seen = || Presence::Ours(Observation::ready("vpc-1", "available", Arc::new(()) as _));
-        memory.record_observation(&key, seen(), at(105));
-        assert_eq!(kept(&memory, &settled), recorded, "the look may be older than the write of an earlier process");
-        memory.record_observation(&key, seen(), at(110));
+        assert_eq!(kept(&memory, &settled), recorded, "not observed yet");
+        let observed = || Presence::Ours(Observation::ready("vpc-1", "available", Arc::new(()) as _));
+        memory.record_observation(&key, observed(), at(105));
+        assert_eq!(
+            kept(&memory, &settled),
+            recorded,
+            "the observation may be older than a write of the previous process"
+        );
+        memory.record_observation(&key, observed(), at(110));
         assert_eq!(kept(&memory, &plan(Verdict::Unseen(None), Vec::new())), recorded);
         let drift = vec![Change::in_place("tags.env", "prod", "(none)")];
-        assert_eq!(kept(&memory, &plan(Verdict::Settled, drift)), recorded, "it is left there");
+        assert_eq!(kept(&memory, &plan(Verdict::Settled, drift)), recorded, "the tag remains");
         assert_eq!(kept(&memory, &settled), owned(&["team"]));
     }
 }

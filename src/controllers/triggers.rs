@@ -1,4 +1,4 @@
-//! Who is to be looked at when an object changes. I/O: watches of the management cluster's API.
+//! Requests reconciles when an object changes. I/O: watches of the management cluster's API.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
 use super::context::{Context, Shared};
-use super::watch::{Change, watched};
+use super::watch::{Change, watch_kind};
 use super::{account, cluster, unreadable};
 use crate::api::status::EksClusterStatus;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
@@ -20,7 +20,7 @@ pub struct Stores {
     pub aws_accounts: Store<AwsAccount>,
 }
 
-/// Who hears of whom.
+/// Maps changes to reconciles.
 #[derive(Default)]
 pub(super) struct Triggers {
     pub(super) ctx: std::sync::OnceLock<Arc<Context>>,
@@ -28,25 +28,27 @@ pub(super) struct Triggers {
 
 pub(super) type Watch = futures::future::BoxFuture<'static, ()>;
 
-/// The stores of all kinds, and the watches that fill them.
+/// Creates the stores of all kinds, and the watches that fill them.
 pub(super) fn watch_all(client: &kube::Client, triggers: &Arc<Triggers>) -> (Stores, Vec<Watch>) {
-    let to = triggers.clone();
-    let (clusters, of_clusters) =
-        watched(Api::all(client.clone()), cluster::view::dependent_view, move |change| to.of_cluster(change));
-    let to = triggers.clone();
-    let (node_groups, of_groups) =
-        watched(Api::all(client.clone()), cluster::view::node_group_dependent_view, move |change| {
-            to.of_node_group(change)
+    let handler = triggers.clone();
+    let (clusters, cluster_watch) =
+        watch_kind(Api::all(client.clone()), cluster::view::dependent_view, move |change| {
+            handler.on_cluster_change(change)
         });
-    let to = triggers.clone();
-    let (aws_accounts, of_accounts) =
-        watched(Api::all(client.clone()), account::shown, move |change| to.of_account(change));
-    let watches: Vec<Watch> = vec![Box::pin(of_clusters), Box::pin(of_groups), Box::pin(of_accounts)];
+    let handler = triggers.clone();
+    let (node_groups, node_group_watch) =
+        watch_kind(Api::all(client.clone()), cluster::view::node_group_dependent_view, move |change| {
+            handler.on_node_group_change(change)
+        });
+    let handler = triggers.clone();
+    let (aws_accounts, account_watch) =
+        watch_kind(Api::all(client.clone()), account::dependent_view, move |change| handler.on_account_change(change));
+    let watches: Vec<Watch> = vec![Box::pin(cluster_watch), Box::pin(node_group_watch), Box::pin(account_watch)];
     (Stores { clusters, node_groups, aws_accounts }, watches)
 }
 
 impl Triggers {
-    fn of_cluster(&self, change: Change<'_, EksCluster>) {
+    fn on_cluster_change(&self, change: Change<'_, EksCluster>) {
         let Some(ctx) = self.ctx.get() else { return };
         match change {
             Change::SpecChanged(cluster) => {
@@ -54,11 +56,13 @@ impl Triggers {
                 ctx.queues.clusters.push(ObjectRef::from_obj(cluster));
             }
             Change::Unreadable(object) => {
-                unreadable::note::<EksCluster>(ctx, object);
+                unreadable::record::<EksCluster>(ctx, object);
                 let state = ctx.cluster_states.forget_unreadable(object.uid());
                 self.forget_cluster(ctx, object.meta.namespace.as_deref(), object.name(), object.uid(), state);
             }
-            Change::DependentsAffected(cluster) => groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any()),
+            Change::DependentsAffected(cluster) => {
+                enqueue_node_groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any())
+            }
             Change::Deleted { object, uid, .. } => {
                 unreadable::clear::<EksCluster>(ctx, object.namespace.as_deref(), &object.name);
                 let state = ctx.cluster_states.forget(uid);
@@ -67,7 +71,7 @@ impl Triggers {
         }
     }
 
-    /// Nothing is remembered of it, and its node groups hear of it.
+    /// Drops all state of a cluster, and requests reconciles of its node groups.
     fn forget_cluster(
         &self,
         ctx: &Context,
@@ -76,20 +80,20 @@ impl Triggers {
         uid: &str,
         state: Option<Shared<EksClusterStatus, cluster::KindState>>,
     ) {
-        forget(ctx, EksCluster::NAME, uid, state);
+        forget_metrics(ctx, EksCluster::NAME, uid, state);
         ctx.workloads.forget(uid);
-        ctx.news.take(uid);
-        ctx.clearings.forget(uid);
-        ctx.secrets.gone(uid);
+        ctx.pending_changes.take(uid);
+        ctx.load_balancer_cleanups.forget(uid);
+        ctx.secrets.remove_cluster(uid);
         ctx.watches.end(uid);
         ctx.metrics.gitops().forget(namespace.unwrap_or_default(), name);
-        account::wake_deleted(ctx);
-        groups_of(ctx, namespace, name);
+        account::enqueue_deleted_accounts(ctx);
+        enqueue_node_groups_of(ctx, namespace, name);
     }
 
-    fn of_node_group(&self, change: Change<'_, NodeGroup>) {
+    fn on_node_group_change(&self, change: Change<'_, NodeGroup>) {
         let Some(ctx) = self.ctx.get() else { return };
-        let cluster = |name: &str, namespace: Option<String>| {
+        let enqueue_cluster = |name: &str, namespace: Option<String>| {
             let cluster = ObjectRef::new(name);
             ctx.queues.clusters.push(match namespace {
                 Some(namespace) => cluster.within(&namespace),
@@ -102,21 +106,26 @@ impl Triggers {
                 ctx.queues.node_groups.push(ObjectRef::from_obj(group));
             }
             Change::Unreadable(object) => {
-                unreadable::note::<NodeGroup>(ctx, object);
-                forget(ctx, NodeGroup::NAME, object.uid(), ctx.node_group_states.forget_unreadable(object.uid()));
-                cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
+                unreadable::record::<NodeGroup>(ctx, object);
+                forget_metrics(
+                    ctx,
+                    NodeGroup::NAME,
+                    object.uid(),
+                    ctx.node_group_states.forget_unreadable(object.uid()),
+                );
+                enqueue_cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
             }
-            Change::DependentsAffected(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
+            Change::DependentsAffected(group) => enqueue_cluster(&group.spec.cluster_ref.name, group.namespace()),
             Change::Deleted { object, uid, part_of } => {
                 unreadable::clear::<NodeGroup>(ctx, object.namespace.as_deref(), &object.name);
-                forget(ctx, NodeGroup::NAME, uid, ctx.node_group_states.forget(uid));
-                ctx.news.take(uid);
-                cluster(part_of, object.namespace.clone());
+                forget_metrics(ctx, NodeGroup::NAME, uid, ctx.node_group_states.forget(uid));
+                ctx.pending_changes.take(uid);
+                enqueue_cluster(part_of, object.namespace.clone());
             }
         }
     }
 
-    fn of_account(&self, change: Change<'_, AwsAccount>) {
+    fn on_account_change(&self, change: Change<'_, AwsAccount>) {
         let Some(ctx) = self.ctx.get() else { return };
         match change {
             Change::SpecChanged(account) => {
@@ -124,37 +133,38 @@ impl Triggers {
                 ctx.queues.accounts.push(ObjectRef::from_obj(account));
             }
             Change::Unreadable(object) => {
-                unreadable::note::<AwsAccount>(ctx, object);
-                forget(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget_unreadable(object.uid()));
-                users_of(ctx, object.name());
+                unreadable::record::<AwsAccount>(ctx, object);
+                forget_metrics(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget_unreadable(object.uid()));
+                enqueue_users_of(ctx, object.name());
             }
-            Change::DependentsAffected(account) => users_of(ctx, &account.name_any()),
+            Change::DependentsAffected(account) => enqueue_users_of(ctx, &account.name_any()),
             Change::Deleted { object, uid, .. } => {
                 unreadable::clear::<AwsAccount>(ctx, None, &object.name);
-                forget(ctx, AwsAccount::NAME, uid, ctx.account_states.forget(uid));
-                users_of(ctx, &object.name);
+                forget_metrics(ctx, AwsAccount::NAME, uid, ctx.account_states.forget(uid));
+                enqueue_users_of(ctx, &object.name);
             }
         }
     }
 }
 
-fn groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {
+fn enqueue_node_groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {
     for group in ctx.node_groups_of(namespace.unwrap_or_default(), cluster) {
         ctx.queues.node_groups.push(ObjectRef::from_obj(&*group));
     }
 }
 
-/// The clusters that use an account, by name or because it is the default; their node groups follow through what they show.
-fn users_of(ctx: &Context, account: &str) {
+/// Requests reconciles of the clusters that use an account, by name or because it is the default, and of their node
+/// groups.
+fn enqueue_users_of(ctx: &Context, account: &str) {
     let uses = |cluster: &EksCluster| cluster.spec.account_name() == account;
     for cluster in ctx.clusters.state_filter(uses) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster));
-        groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any());
+        enqueue_node_groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any());
     }
 }
 
-/// An object that is gone is no longer counted.
-fn forget<S: Send + 'static, R: Send + 'static>(
+/// Removes an object's metrics.
+fn forget_metrics<S: Send + 'static, R: Send + 'static>(
     ctx: &Context,
     kind: &'static str,
     uid: &str,
@@ -162,7 +172,7 @@ fn forget<S: Send + 'static, R: Send + 'static>(
 ) {
     let (metrics, uid) = (ctx.metrics.clone(), uid.to_owned());
     tokio::spawn(async move {
-        // Its last reconcile may still run, and count it.
+        // Its last reconcile may still be running, and would count it again.
         if let Some(state) = state {
             drop(state.lock().await);
         }

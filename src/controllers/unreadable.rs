@@ -1,6 +1,6 @@
-//! Objects that cannot be read: said in their own status, counted, logged once, and held against what would be done in their absence.
-//! An object here is not in its kind's store, so nothing is done for it, and nothing may take it for one that is gone.
-//! I/O: the management cluster's API.
+//! Handles objects that cannot be decoded: they are reported in their own status, counted, logged once, and block what
+//! depends on their absence. Such an object is not in its kind's store, so it is not reconciled, and must not be
+//! treated as deleted. I/O: the management cluster's API.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,10 +22,10 @@ use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::aws::WriteGate;
 
-/// Field manager of these conditions, apart from the rest of status so that none of that is given up.
+/// Field manager of these conditions: separate, so that no other status field is dropped.
 const MANAGER: &str = "keelson-unreadable";
-/// When a status that was not written is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Retry interval for a failed status write.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Kind, namespace, name.
 type Id = (&'static str, String, String);
@@ -38,7 +38,7 @@ struct Entry {
     reported: bool,
 }
 
-/// The objects that cannot be read now.
+/// The objects that cannot be decoded.
 #[derive(Default)]
 pub struct Unreadables {
     all: Mutex<BTreeMap<Id, Entry>>,
@@ -50,13 +50,13 @@ fn id<K: Kind>(namespace: Option<&str>, name: &str) -> Id {
 }
 
 impl Unreadables {
-    /// Notes one. True: it is new, or something about it is.
+    /// Records an object. Returns whether it is new or has changed.
     pub fn insert<K: Kind>(&self, object: &Unreadable) -> bool {
         let namespace = object.meta.namespace.as_deref();
         let id = id::<K>(namespace, object.meta.name.as_deref().unwrap_or_default());
         let mut all = locked(&self.all);
         let same = |known: &Unreadable| known.meta.uid == object.meta.uid && known.reason == object.reason;
-        let known = all
+        let is_known = all
             .get(&id)
             .is_some_and(|entry| same(&entry.object) && entry.object.meta.generation == object.meta.generation);
         let entry = Entry {
@@ -64,68 +64,69 @@ impl Unreadables {
             api_version: K::api_version(&()).into_owned(),
             kind: K::kind(&()).into_owned(),
             url: K::url_path(&(), namespace),
-            reported: known && all.get(&id).is_some_and(|entry| entry.reported),
+            reported: is_known && all.get(&id).is_some_and(|entry| entry.reported),
         };
         all.insert(id, entry);
         drop(all);
-        if !known {
+        if !is_known {
             self.changed.notify_one();
         }
-        !known
+        !is_known
     }
 
-    /// It can be read again, or is gone. True: it was here.
+    /// Removes an object that is readable again, or deleted. Returns whether it was recorded.
     pub fn remove<K: Kind>(&self, namespace: Option<&str>, name: &str) -> bool {
         locked(&self.all).remove(&id::<K>(namespace, name)).is_some()
     }
 
-    /// Why an object cannot be read, if so.
+    /// Why an object cannot be decoded, if so.
     pub fn reason<K: Kind>(&self, namespace: Option<&str>, name: &str) -> Option<String> {
         locked(&self.all).get(&id::<K>(namespace, name)).map(|entry| entry.object.reason.clone())
     }
 
-    /// How many there are of a kind.
+    /// The number of recorded objects of a kind.
     pub fn count<K: Kind>(&self) -> usize {
         locked(&self.all).keys().filter(|(kind, ..)| *kind == K::NAME).count()
     }
 
-    /// Whether an object of that UID is here, of whatever kind.
+    /// Whether an object with that UID, of any kind, is recorded.
     pub fn has_uid(&self, uid: &str) -> bool {
         locked(&self.all).values().any(|entry| entry.object.meta.uid.as_deref() == Some(uid))
     }
 
-    /// Whether the EksCluster of that UID is here.
+    /// Whether the EksCluster with that UID is recorded.
     pub fn has_cluster(&self, uid: &str) -> bool {
         let all = locked(&self.all);
         all.iter().any(|((kind, ..), entry)| *kind == EksCluster::NAME && entry.object.meta.uid.as_deref() == Some(uid))
     }
 
-    /// EksClusters that may have something in AWS and name that account, or the default one by naming none. `allows`: whether a
-    /// namespace may use the account; a finalizer in another one proves nothing.
+    /// EksClusters that may own AWS resources and use that account, explicitly or by default. `allows`: whether a
+    /// namespace may use the account; a finalizer in another namespace proves nothing.
     pub fn clusters_of(&self, account: &str, allows: impl Fn(&str) -> bool) -> Vec<String> {
         let all = locked(&self.all);
-        let names = |object: &Unreadable| object.account.as_deref().unwrap_or(DEFAULT_ACCOUNT) == account;
-        let held = |namespace: &str, object: &Unreadable| object.in_aws || allows(namespace) && has_finalizer(object);
+        let uses_account = |object: &Unreadable| object.account.as_deref().unwrap_or(DEFAULT_ACCOUNT) == account;
+        let may_own_resources =
+            |namespace: &str, object: &Unreadable| object.in_aws || allows(namespace) && has_finalizer(object);
         all.iter()
             .filter(|((kind, namespace, _), Entry { object, .. })| {
-                *kind == EksCluster::NAME && names(object) && held(namespace, object)
+                *kind == EksCluster::NAME && uses_account(object) && may_own_resources(namespace, object)
             })
-            .map(|((_, namespace, name), _)| format!("{namespace}/{name} (it cannot be read)"))
+            .map(|((_, namespace, name), _)| format!("{namespace}/{name} (unreadable)"))
             .collect()
     }
 
-    /// NodeGroups that belong to a cluster, or may, and may have something in AWS: status says so, or else our finalizer on them,
-    /// which is in nobody's way but that of their own namespace.
+    /// NodeGroups that belong, or may belong, to a cluster and may own AWS resources: status says so, or they have
+    /// Keelson's finalizer, which affects only their own namespace.
     pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<String> {
         let all = locked(&self.all);
         let may_belong = |object: &Unreadable| object.cluster.as_deref().is_none_or(|name| name == cluster);
         all.iter()
-            .filter(|((kind, place, _), entry)| {
+            .filter(|((kind, object_namespace, _), entry)| {
                 let object = &entry.object;
-                let is_held = object.in_aws || has_finalizer(object);
-                *kind == NodeGroup::NAME && place == namespace && may_belong(object) && is_held
+                let may_own_resources = object.in_aws || has_finalizer(object);
+                *kind == NodeGroup::NAME && object_namespace == namespace && may_belong(object) && may_own_resources
             })
-            .map(|((_, _, name), entry)| format!("NodeGroup {name} (it cannot be read: {})", entry.object.reason))
+            .map(|((_, _, name), entry)| format!("NodeGroup {name} (unreadable: {})", entry.object.reason))
             .collect()
     }
 
@@ -143,12 +144,12 @@ impl Unreadables {
 }
 
 impl Entry {
-    /// The status that says so.
+    /// The status patch that reports the object as unreadable.
     fn body(&self) -> serde_json::Value {
         let (meta, now) = (&self.object.meta, Timestamp::now());
         let mut conditions = Conditions::from(&self.object.conditions, meta.generation, &now);
         let message = format!(
-            "the object cannot be read, and nothing is done for it: {}. What is in AWS stays as it is until this is corrected",
+            "the object cannot be read and is not reconciled: {}. Its AWS resources stay unchanged until you correct it",
             self.object.reason
         );
         conditions.overall(&Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, message)));
@@ -163,7 +164,7 @@ impl Entry {
     }
 }
 
-/// Says in the status of each that it cannot be read, for as long as this process leads.
+/// Reports unreadable objects in their status, while this process leads.
 pub async fn report(ctx: Arc<Context>) {
     loop {
         for (id, object, url, body) in ctx.unreadable.due() {
@@ -172,23 +173,23 @@ pub async fn report(ctx: Arc<Context>) {
             }
             match write(&ctx, &url, &object, &body).await {
                 Ok(()) => ctx.unreadable.reported(&id, &object),
-                // Gone, or another by now: the watch will tell.
+                // Deleted or replaced: the watch will report it.
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                     ctx.unreadable.reported(&id, &object)
                 }
                 Err(error) => {
                     let (kind, namespace, name) = id;
-                    tracing::warn!(kind, namespace, name, error = %apply::describe_error(&error), "the status of an object that cannot be read was not written; it is tried again");
+                    tracing::warn!(kind, namespace, name, error = %apply::describe_error(&error), "failed to write the status of an unreadable object; Keelson will retry");
                 }
             }
         }
         let pending = !ctx.unreadable.due().is_empty();
-        let pause = if pending { AGAIN } else { Duration::MAX };
+        let pause = if pending { RETRY_INTERVAL } else { Duration::MAX };
         let _ = tokio::time::timeout(pause, ctx.unreadable.changed.notified()).await;
     }
 }
 
-/// Asks for metadata only in return: the object itself cannot be parsed.
+/// Requests only metadata in the response: the object itself cannot be parsed.
 async fn write(ctx: &Context, url: &str, object: &Unreadable, body: &serde_json::Value) -> Result<(), kube::Error> {
     let name = object.meta.name.clone().unwrap_or_default();
     let params = PatchParams::apply(MANAGER).force();
@@ -199,13 +200,13 @@ async fn write(ctx: &Context, url: &str, object: &Unreadable, body: &serde_json:
     ctx.client.request::<IgnoredAny>(request).await.map(drop)
 }
 
-/// Whether our finalizer is on it.
+/// Whether the object has Keelson's finalizer.
 fn has_finalizer(object: &Unreadable) -> bool {
     object.meta.finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER)
 }
 
-/// Notes an object that cannot be read, with a log line when that is new.
-pub fn note<K: Kind>(ctx: &Context, object: &Unreadable) {
+/// Records an unreadable object, and logs it if it is new.
+pub fn record<K: Kind>(ctx: &Context, object: &Unreadable) {
     if ctx.unreadable.insert::<K>(object) {
         let meta = &object.meta;
         let (namespace, name) =
@@ -215,20 +216,20 @@ pub fn note<K: Kind>(ctx: &Context, object: &Unreadable) {
             namespace,
             name,
             reason = object.reason,
-            "an object cannot be read: nothing is done for it, others go on"
+            "an object cannot be read and is not reconciled; other objects are not affected"
         );
     }
     ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
 }
 
-/// An object can be read, or is gone.
+/// Removes an object that is readable again, or deleted.
 pub fn clear<K: Kind>(ctx: &Context, namespace: Option<&str>, name: &str) {
     if ctx.unreadable.remove::<K>(namespace, name) {
         ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
     }
 }
 
-/// The same for an object that was read.
+/// The same for a decoded object.
 pub fn clear_object<K: Kind>(ctx: &Context, object: &K) {
     clear::<K>(ctx, object.namespace().as_deref(), &object.name_any());
 }
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_group_that_cannot_be_read_is_not_taken_for_one_that_is_gone() {
+    fn unreadable_node_group_blocks_the_deletion_of_its_cluster() {
         let all = Unreadables::default();
         for object in [
             object("of-demo", Some("demo"), true),
@@ -258,15 +259,18 @@ mod tests {
         ] {
             assert!(all.insert::<NodeGroup>(&object));
         }
-        let held = all.node_groups_of("team", "demo");
-        assert_eq!(held.len(), 2);
-        assert!(held[0].contains("of-any") && held[1].contains("of-demo (it cannot be read: bad)"), "{held:?}");
+        let may_own_resources = all.node_groups_of("team", "demo");
+        assert_eq!(may_own_resources.len(), 2);
+        assert!(
+            may_own_resources[0].contains("of-any") && may_own_resources[1].contains("of-demo (unreadable: bad)"),
+            "{may_own_resources:?}"
+        );
         assert!(all.node_groups_of("elsewhere", "demo").is_empty());
         assert!(all.remove::<NodeGroup>(Some("team"), "of-demo") && !all.remove::<NodeGroup>(Some("team"), "of-demo"));
     }
 
     #[test]
-    fn a_cluster_that_cannot_be_read_holds_its_account_once_it_may_have_something_in_aws() {
+    fn unreadable_cluster_that_may_own_resources_blocks_the_deletion_of_its_account() {
         let all = Unreadables::default();
         let of = |name: &str, account: Option<&str>, finalizer: bool| Unreadable {
             account: account.map(str::to_owned),
@@ -276,29 +280,25 @@ mod tests {
         all.insert::<EksCluster>(&of("new", Some("prod"), false));
         all.insert::<EksCluster>(&of("of-default", None, true));
         all.insert::<NodeGroup>(&of("group", None, true));
-        let open = |namespace: &str| namespace == "team";
-        assert_eq!(all.clusters_of("prod", open), ["team/made (it cannot be read)"]);
-        assert_eq!(all.clusters_of("default", open), ["team/of-default (it cannot be read)"]);
-        assert!(all.clusters_of("other", open).is_empty());
+        let is_allowed = |namespace: &str| namespace == "team";
+        assert_eq!(all.clusters_of("prod", is_allowed), ["team/made (unreadable)"]);
+        assert_eq!(all.clusters_of("default", is_allowed), ["team/of-default (unreadable)"]);
+        assert!(all.clusters_of("other", is_allowed).is_empty());
     }
 
     #[test]
-    fn a_finalizer_of_a_namespace_that_may_not_use_the_account_holds_nothing_and_what_status_says_does() {
+    fn finalizer_counts_only_in_allowed_namespaces_and_status_always() {
         let all = Unreadables::default();
         let of = |name: &str, finalizer: bool, in_aws: bool| Unreadable { in_aws, ..object(name, None, finalizer) };
         all.insert::<EksCluster>(&of("written-by-a-tenant", true, false));
-        all.insert::<EksCluster>(&of("finalizer-taken-off", false, true));
+        all.insert::<EksCluster>(&of("finalizer-removed", false, true));
         all.insert::<NodeGroup>(&of("nodes", false, true));
-        assert_eq!(all.clusters_of("default", |_| false), ["team/finalizer-taken-off (it cannot be read)"]);
-        assert_eq!(
-            all.node_groups_of("team", "demo").len(),
-            1,
-            "its finalizer was taken off, and it is there all the same"
-        );
+        assert_eq!(all.clusters_of("default", |_| false), ["team/finalizer-removed (unreadable)"]);
+        assert_eq!(all.node_groups_of("team", "demo").len(), 1, "counts without its finalizer");
     }
 
     #[test]
-    fn the_same_object_is_reported_once_and_an_edited_one_again() {
+    fn unreadable_object_is_reported_once_per_edit() {
         let all = Unreadables::default();
         let mut cluster = object("a", None, false);
         assert!(all.insert::<EksCluster>(&cluster) && all.has_cluster("a"));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn its_status_says_that_it_is_stalled_and_touches_no_other_field() {
+    fn status_patch_of_an_unreadable_object_sets_only_its_conditions() {
         let all = Unreadables::default();
         all.insert::<EksCluster>(&object("a", None, false));
         let (_, _, url, body) = all.due().remove(0);

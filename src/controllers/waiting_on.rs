@@ -1,5 +1,5 @@
-//! What an object waits for, out of its plan, or out of what its conditions say where there is no plan. Each has an owner: AWS at
-//! work, a call that is repeated, a gate that others open. Pure; how long each may take is in [`super::waits`].
+//! Derives what an object waits for, from its plan, or from its conditions if there is no plan. Each wait has an
+//! owner: AWS, a retried call, or an external gate. Pure; how long each may take is in [`super::waits`].
 
 use jiff::Timestamp;
 
@@ -12,33 +12,33 @@ use crate::api::status::{MAX_WAITS, WaitStatus};
 use crate::engine::failure::Failed;
 use crate::engine::{Action, Goal, Item, Memory, Plan, Verdict, WaitingOn};
 
-/// What the resources of a plan wait for.
-pub fn of_plan(plan: &Plan, memory: &Memory, now: Timestamp) -> Vec<Wait> {
+/// The waits of a plan's resources.
+pub fn waits_of_plan(plan: &Plan, memory: &Memory, now: Timestamp) -> Vec<Wait> {
     plan.items
         .iter()
         .filter(|item| item.forbidden.is_empty())
-        .filter_map(|item| of_item(item, plan.goal, memory, now))
+        .filter_map(|item| wait_of_item(item, plan.goal, memory, now))
         .collect()
 }
 
-fn of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<Wait> {
+fn wait_of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<Wait> {
     let name = label(&item.key);
     match &item.verdict {
         Verdict::Waiting { action, since, until, note, operation } => {
             let update = operation.as_ref().map(|operation| format!(", update {}", operation.id)).unwrap_or_default();
-            let state = memory.observed(&item.key).map(|seen| seen.state.clone()).unwrap_or_default();
-            let says: Vec<_> = [state, note.clone()].into_iter().filter(|text| !text.is_empty()).collect();
+            let state = memory.observed(&item.key).map(|observation| observation.state.clone()).unwrap_or_default();
+            let details: Vec<_> = [state, note.clone()].into_iter().filter(|text| !text.is_empty()).collect();
             Some(Wait {
                 on: format!("{name}: {}{update}", doing(*action)),
                 kind: Kind::Aws(until.duration_since(*since).max(jiff::SignedDuration::ZERO).unsigned_abs()),
                 since: Some(*since),
                 reason: reasons::of_action(*action),
-                says: says.join("; "),
-                advice: of_aws(item.key.kind(), *action).to_owned(),
+                details: details.join("; "),
+                advice: advice_for_aws(item.key.kind(), *action).to_owned(),
             })
         }
         Verdict::Pending(step, waits) => waits.iter().find_map(|wait| match wait {
-            WaitingOn::Retry(failed) => of_failed(&name, failed, step.action, goal, now),
+            WaitingOn::Retry(failed) => wait_of_failure(&name, failed, step.action, goal, now),
             WaitingOn::Gate(key, why) => {
                 let (kind, reason) = match key.kind() {
                     "nodes" => (Kind::Nodes, Reason::WaitingForNodes),
@@ -46,136 +46,138 @@ fn of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<W
                     _ => (Kind::Cluster, Reason::WaitingForCluster),
                 };
                 let advice = match kind {
-                    Kind::Nodes => "see the NodeGroups of this cluster, or make one",
-                    Kind::NodeGroups => "see what the NodeGroups say of their deletion",
-                    _ => "see its EksCluster",
+                    Kind::Nodes => "check the NodeGroups of this cluster, or create one",
+                    Kind::NodeGroups => "check the status of the NodeGroups",
+                    _ => "check its EksCluster",
                 };
                 let on = format!("{name}: waiting for {}", label(key));
-                Some(Wait { on, kind, since: None, reason, says: why.clone(), advice: advice.to_owned() })
+                Some(Wait { on, kind, since: None, reason, details: why.clone(), advice: advice.to_owned() })
             }
             WaitingOn::Settling(_) => Some(Wait {
                 on: format!("{name}: {}", doing(step.action)),
                 kind: Kind::Change,
                 since: None,
                 reason: reasons::of_action(step.action),
-                says: "AWS took it, and does not show it".to_owned(),
-                advice: "see who changes it back, another tool or a policy of the account; it is done again ever more rarely"
-                    .to_owned(),
+                details: "AWS accepted the change, but does not show it".to_owned(),
+                advice:
+                    "check whether another tool or an account policy reverts it; Keelson retries with increasing delays"
+                        .to_owned(),
             }),
             // Owned by that resource, which is in the plan itself.
             WaitingOn::Resource(_) => None,
         }),
-        Verdict::Unseen(Some(failed)) => of_failed(&format!("{name}: reading it"), failed, Action::Update, goal, now),
-        // Done, to be done now, told as it is, or owned by what it goes with.
+        Verdict::Unseen(Some(failed)) => {
+            wait_of_failure(&format!("{name}: reading"), failed, Action::Update, goal, now)
+        }
+        // Complete, about to run, reported elsewhere, or owned by the resource it is deleted with.
         Verdict::Settled | Verdict::Step(_) | Verdict::Held(..) | Verdict::Blocked(_) => None,
         Verdict::GoesWith(_) | Verdict::Unseen(None) => None,
     }
 }
 
-fn of_failed(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
+fn wait_of_failure(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
     if failed.requires_intervention(now) {
         return None;
     }
     Some(Wait {
-        on: format!("{name}: a call that fails"),
+        on: format!("{name}: failing call"),
         kind: Kind::Call,
         since: Some(failed.first),
         reason: reasons::reason_of_step(failed, action, goal, now),
-        says: failed.failure.message.clone(),
-        advice: "it is tried again ever more rarely; put right what the message names, or ask AWS Support".to_owned(),
+        details: failed.failure.message.clone(),
+        advice: "fix what the message names, or ask AWS Support; Keelson retries with increasing delays".to_owned(),
     })
 }
 
-/// What to do when AWS takes too long.
-fn of_aws(kind: &str, action: Action) -> &'static str {
+/// Advice for when AWS takes too long.
+fn advice_for_aws(kind: &str, action: Action) -> &'static str {
     match (kind, action) {
         ("addon", Action::Create | Action::Update) => {
-            "see whether its pods find nodes that they fit on (kubectl get pods -n kube-system), and put right its entry in spec.addons"
+            "check whether its pods can be scheduled (kubectl get pods -n kube-system), and correct its entry in spec.addons"
         }
         ("nodeGroup", Action::Create) => {
-            "see status.healthIssues, and whether its instances reach the control plane: subnets, routes, role, launch template"
+            "check status.healthIssues, and whether its instances can reach the control plane: subnets, routes, role, launch template"
         }
         ("nodeGroup", Action::Update) => {
-            "see which nodes are not replaced and why (kubectl get nodes, PodDisruptionBudgets); EKS ends the update by itself when \
+            "check which nodes are not replaced and why (kubectl get nodes, PodDisruptionBudgets); EKS ends the update by itself if \
              pods cannot be evicted"
         }
         ("nodeGroup", Action::Delete) => {
-            "see the activity of its Auto Scaling group: an instance that is protected or that a lifecycle hook holds keeps it"
+            "check the activity of its Auto Scaling group: a protected instance or a lifecycle hook blocks the deletion"
         }
-        ("fargateProfile", Action::Delete) => "see whether its pods end",
+        ("fargateProfile", Action::Delete) => "check whether its pods terminate",
         _ => {
-            "see what AWS says of it, and ask AWS Support if it does not move; it is looked at again every five minutes"
+            "check its state in AWS, and ask AWS Support if it does not progress; Keelson checks it every five minutes"
         }
     }
 }
 
-/// What an object waits for of which there is no plan: its conditions say it.
-pub fn of_overall(overall: &Overall) -> Option<Wait> {
+/// The wait of an object without a plan, from its conditions.
+pub fn wait_of_overall(overall: &Overall) -> Option<Wait> {
     let Overall::Reconciling(ConditionValue { reason, message, .. }) = overall else { return None };
     let (on, kind, advice) = match reason {
-        Reason::Pending => ("the management cluster", Kind::Management, "see the operator's log"),
-        Reason::WaitingForCluster => ("its EksCluster", Kind::Cluster, "see what the EksCluster says"),
-        Reason::WaitingForNodes => ("nodes", Kind::Nodes, "see what the NodeGroups say"),
+        Reason::Pending => ("the management cluster", Kind::Management, "check the operator's log"),
+        Reason::WaitingForCluster => ("its EksCluster", Kind::Cluster, "check the EksCluster's status"),
+        Reason::WaitingForNodes => ("nodes", Kind::Nodes, "check the status of the NodeGroups"),
         Reason::WaitingForSync => {
-            ("the GitOps agent's sync", Kind::Agent, "see its Deployments and logs in the cluster")
+            ("the GitOps agent's sync", Kind::Agent, "check its Deployments and logs in the cluster")
         }
-        Reason::SyncFailed => ("the GitOps agent's sync", Kind::Agent, "put right in Git what the message names"),
+        Reason::SyncFailed => ("the GitOps agent's sync", Kind::Agent, "fix in Git what the message names"),
         Reason::AgentUnreachable => (
             "the cluster's API server",
             Kind::Unreachable,
             "let the operator reach it: endpoint access, network, --workload-proxy",
         ),
         Reason::OutsideMaintenanceWindow | Reason::Suspended | Reason::Observed => ("a plan", Kind::Planned, ""),
-        Reason::Degraded | Reason::InsufficientCapacity => ("its health", Kind::Health, "put right what AWS names"),
+        Reason::Degraded | Reason::InsufficientCapacity => ("its health", Kind::Health, "fix what AWS reports"),
         Reason::AwsError | Reason::Throttled | Reason::CredentialsUnavailable | Reason::AccessDenied => {
-            ("AWS", Kind::Call, "it is tried again ever more rarely; put right what the message names")
+            ("AWS", Kind::Call, "fix what the message names; Keelson retries with increasing delays")
         }
-        Reason::DeletionBlocked => ("its deletion", Kind::Call, "remove what is named, and what holds it"),
-        Reason::Deleting => ("its deletion", Kind::Other, "see what is left in AWS"),
-        Reason::Upgrading => ("its upgrade", Kind::Upgrade, "see status.upgrade and the NodeGroups"),
-        _ => ("AWS", Kind::Other, "see status.plan, and what AWS says"),
+        Reason::DeletionBlocked => ("its deletion", Kind::Call, "remove what the message names, and what blocks it"),
+        Reason::Deleting => ("its deletion", Kind::Other, "check what remains in AWS"),
+        Reason::Upgrading => ("its upgrade", Kind::Upgrade, "check status.upgrade and the NodeGroups"),
+        _ => ("AWS", Kind::Other, "check status.plan, and the state in AWS"),
     };
     Some(Wait {
         on: format!("waiting for {on}"),
         kind,
         since: None,
         reason: *reason,
-        says: message.clone(),
+        details: message.clone(),
         advice: advice.to_owned(),
     })
 }
 
-/// Judges where an object stands by what it waits for. `waits`: `None` when nothing was looked at; what was waited for then is waited
-/// for still.
-pub fn judge(
+/// Evaluates the waits of an object. `waits`: `None` if nothing was observed; the previous waits then continue.
+pub fn evaluate_waits(
     previous: &[WaitStatus],
     waits: Option<Vec<Wait>>,
     overall: Overall,
     scale: f64,
     now: Timestamp,
 ) -> Judged {
-    let looked = waits.is_some();
+    let is_observed = waits.is_some();
     let mut waits = waits.unwrap_or_default();
     if waits.is_empty() {
-        waits.extend(of_overall(&overall));
+        waits.extend(wait_of_overall(&overall));
     }
     let suspended = matches!(overall, Overall::Suspended(_));
-    let mut judged = waits::judge(previous, &waits, overall, scale, now);
-    if !looked && !suspended {
-        let known = |one: &&WaitStatus| !judged.waits.iter().any(|wait| wait.on == one.on);
-        let others: Vec<_> = previous.iter().filter(known).cloned().collect();
-        judged.waits.extend(others);
-        judged.waits.truncate(MAX_WAITS);
+    let mut evaluated = waits::evaluate_waits(previous, &waits, overall, scale, now);
+    if !is_observed && !suspended {
+        let known = |one: &&WaitStatus| !evaluated.waits.iter().any(|wait| wait.on == one.on);
+        let continued: Vec<_> = previous.iter().filter(known).cloned().collect();
+        evaluated.waits.extend(continued);
+        evaluated.waits.truncate(MAX_WAITS);
     }
-    judged
+    evaluated
 }
 
-/// What the agent waits for, once nothing else is waited for.
-pub fn of_agent(says: &ConditionValue) -> Option<Wait> {
-    if says.is_true() {
+/// The agent's wait, considered when nothing else is waited for.
+pub fn wait_of_agent(condition: &ConditionValue) -> Option<Wait> {
+    if condition.is_true() {
         return None;
     }
-    let wait = match says.reason {
+    let wait = match condition.reason {
         Reason::WaitingForApproval | Reason::Observed | Reason::Suspended => {
             return Some(Wait::planned("the GitOps agent"));
         }
@@ -183,11 +185,11 @@ pub fn of_agent(says: &ConditionValue) -> Option<Wait> {
             on: "waiting for the GitOps agent".to_owned(),
             kind: Kind::Agent,
             since: None,
-            reason: says.reason,
-            says: says.message.clone(),
-            advice: "see whether its Deployments run in the cluster, and status.gitops".to_owned(),
+            reason: condition.reason,
+            details: condition.message.clone(),
+            advice: "check its Deployments in the cluster, and status.gitops".to_owned(),
         },
-        _ => of_overall(&Overall::Reconciling(says.clone()))?,
+        _ => wait_of_overall(&Overall::Reconciling(condition.clone()))?,
     };
     Some(wait)
 }

@@ -1,4 +1,4 @@
-//! Who owns each wait of a plan, and what is waited for where there is no plan.
+//! The owner of each wait of a plan, and the waits without a plan.
 
 use std::collections::BTreeMap;
 
@@ -27,26 +27,26 @@ fn waits(items: Vec<Item>) -> Vec<Wait> {
     let mut memory = Memory::new(at(0), std::time::Duration::ZERO, []);
     let coredns = Key::named("addon", "coredns");
     let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
-    let seen: Observation<std::sync::Arc<dyn std::any::Any + Send + Sync>> = Observation {
+    let observation: Observation<std::sync::Arc<dyn std::any::Any + Send + Sync>> = Observation {
         outputs: BTreeMap::new(),
         ..Observation::ready("coredns", "DEGRADED", std::sync::Arc::new(()) as _)
     }
     .phase(busy);
-    memory.record_observation(&coredns, Presence::Ours(seen), at(900));
-    of_plan(&Plan { goal: Goal::Present, items }, &memory, at(1000))
+    memory.record_observation(&coredns, Presence::Ours(observation), at(900));
+    waits_of_plan(&Plan { goal: Goal::Present, items }, &memory, at(1000))
 }
 
-/// `on | kind | since | says`.
-fn told(waits: &[Wait]) -> Vec<String> {
+/// `on | kind | since | details`.
+fn lines(waits: &[Wait]) -> Vec<String> {
     let line = |wait: &Wait| {
         let since = wait.since.map_or("-".to_owned(), |since| since.as_second().to_string());
-        format!("{} | {:?} | {since} | {}", wait.on, wait.kind, wait.says)
+        format!("{} | {:?} | {since} | {}", wait.on, wait.kind, wait.details)
     };
     waits.iter().map(line).collect()
 }
 
 #[test]
-fn each_wait_of_a_plan_has_an_owner() {
+fn each_wait_of_a_plan_has_an_owner_and_advice() {
     let running = |operation| Verdict::Waiting {
         action: Action::Create,
         since: at(100),
@@ -71,18 +71,18 @@ fn each_wait_of_a_plan_has_an_owner() {
     let expected = [
         "add-on coredns: creating | Aws(30s) | 100 | DEGRADED; InsufficientNumberOfReplicas",
         "control plane: creating, update u-1 | Aws(30s) | 100 | InsufficientNumberOfReplicas",
-        "VPC: a call that fails | Call | 100 | CreateVpc: refused",
+        "VPC: failing call | Call | 100 | CreateVpc: refused",
         "add-on metrics-server: waiting for nodes | Nodes | - | no node is ready",
-        "IAM role node: reading it: a call that fails | Call | 100 | CreateVpc: refused",
-        "access entry x: creating | Change | - | AWS took it, and does not show it",
+        "IAM role node: reading: failing call | Call | 100 | CreateVpc: refused",
+        "access entry x: creating | Change | - | AWS accepted the change, but does not show it",
     ];
     let waits = waits(items);
-    assert_eq!(told(&waits), expected);
-    assert!(waits.iter().all(|wait| !wait.advice.is_empty()), "each says what to do");
+    assert_eq!(lines(&waits), expected);
+    assert!(waits.iter().all(|wait| !wait.advice.is_empty()), "each has advice");
 }
 
 #[test]
-fn what_is_done_told_or_owned_elsewhere_is_no_wait() {
+fn complete_or_otherwise_reported_items_are_no_waits() {
     let items = vec![
         item("vpc", "", Verdict::Settled),
         item("vpc", "", Verdict::Step(step(Action::Create))),
@@ -91,14 +91,14 @@ fn what_is_done_told_or_owned_elsewhere_is_no_wait() {
         item("subnet", "a", Verdict::Pending(step(Action::Create), vec![WaitingOn::Resource(Key::single("vpc"))])),
         item("route", "a", Verdict::GoesWith(Key::single("vpc"))),
         item("vpc", "", Verdict::Unseen(None)),
-        // Stalled already, with a reason of its own.
+        // Already Stalled, with its own reason.
         item("vpc", "", Verdict::Pending(step(Action::Create), vec![WaitingOn::Retry(failed(Class::Denied))])),
     ];
     assert_eq!(waits(items), []);
 }
 
 #[test]
-fn whatever_is_reconciling_without_a_plan_waits_for_something() {
+fn every_reconciling_reason_without_a_plan_has_a_wait() {
     use Reason::*;
     let all = [
         (Pending, Kind::Management),
@@ -117,26 +117,31 @@ fn whatever_is_reconciling_without_a_plan_waits_for_something() {
         (Updating, Kind::Other),
     ];
     for (reason, kind) in all {
-        let says = ConditionValue { status: ConditionStatus::False, reason, message: "x".into() };
-        assert_eq!(of_overall(&Overall::Reconciling(says)).map(|wait| wait.kind), Some(kind), "{reason}");
+        let value = ConditionValue { status: ConditionStatus::False, reason, message: "x".into() };
+        assert_eq!(wait_of_overall(&Overall::Reconciling(value)).map(|wait| wait.kind), Some(kind), "{reason}");
     }
-    assert_eq!(of_overall(&Overall::Stalled(ConditionValue::false_(InvalidSpec, "x"))), None);
+    assert_eq!(wait_of_overall(&Overall::Stalled(ConditionValue::false_(InvalidSpec, "x"))), None);
 }
 
 #[test]
-fn what_could_not_be_looked_at_is_waited_for_still() {
+fn waits_continue_while_nothing_can_be_observed() {
     let nodes = Wait { on: "nodes".into(), kind: Kind::Nodes, ..Wait::planned("") };
-    let before =
-        judge(&[], Some(vec![nodes]), Overall::Reconciling(ConditionValue::false_(Reason::Creating, "")), 1.0, at(0));
+    let before = evaluate_waits(
+        &[],
+        Some(vec![nodes]),
+        Overall::Reconciling(ConditionValue::false_(Reason::Creating, "")),
+        1.0,
+        at(0),
+    );
     let outage = Overall::Reconciling(ConditionValue::false_(Reason::AwsError, "STS does not answer"));
-    let during = judge(&before.waits, None, outage, 1.0, at(60));
+    let during = evaluate_waits(&before.waits, None, outage, 1.0, at(60));
     let on: Vec<_> = during.waits.iter().map(|wait| (wait.on.as_str(), wait.since.0.as_second())).collect();
     assert_eq!(on, [("waiting for AWS", 60), ("nodes", 0)]);
 }
 
 #[test]
-fn an_agent_that_is_not_to_be_touched_has_no_deadline_and_one_that_fails_has() {
-    let kind = |says: ConditionValue| of_agent(&says).map(|wait| wait.kind);
+fn held_agent_has_no_deadline_and_a_failing_one_has() {
+    let kind = |condition: ConditionValue| wait_of_agent(&condition).map(|wait| wait.kind);
     assert_eq!(kind(ConditionValue::true_(Reason::Available, "")), None);
     assert_eq!(kind(ConditionValue::unknown(Reason::Observed, "")), Some(Kind::Planned));
     assert_eq!(kind(ConditionValue::unknown(Reason::WaitingForApproval, "")), Some(Kind::Planned));

@@ -1,8 +1,8 @@
-//! What is waited for, and until when that counts as progress. One table for every kind of wait; past its deadline an object is
-//! `Stalled` with what is waited for, since when, how long such waits take, and what to do. It is tried, and looked at, as before:
-//! what goes on afterwards is Stalled no more. Since when stands in status, so that another process goes on counting. Pure.
+//! Deadlines of waits. One table covers every kind of wait; past its deadline an object is `Stalled`, with what it
+//! waits for, since when, how long such waits usually take, and advice. Retries and polling continue as before, and
+//! progress clears `Stalled`. The start is stored in status, so that another process continues counting. Pure.
 //!
-//! What is waited for is collected in [`super::waiting_on`].
+//! [`super::waiting_on`] collects the waits.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::api::conditions::bounded;
 use crate::api::status::{MAX_WAITS, WaitStatus};
 use crate::engine::failure::span;
 
-/// Longest text of what is waited for; the API's limit.
-const LONGEST_ON: usize = 512;
+/// Maximum length of a wait's name; the API's limit.
+const MAX_ON: usize = 512;
 
-/// A kind of wait: who brings it about, and how long that takes.
+/// A kind of wait: who must act, and how long that takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// AWS is at work on a resource, or carries out an operation. Holds how long that takes, as it was learned.
+    /// AWS is changing a resource, or running an operation. Holds the learned duration.
     Aws(Duration),
-    /// A call fails for a reason that should pass: throttling, an outage, something in use.
+    /// A call fails with a transient error: throttling, an outage, a resource in use.
     Call,
     /// A change was made, and AWS does not show it.
     Change,
@@ -32,40 +32,41 @@ pub enum Kind {
     Management,
     /// Nodes for add-ons to run on.
     Nodes,
-    /// Nodes that are to join, counted anew with each that does.
+    /// Nodes to join; restarts with each node that joins.
     Joining,
-    /// Nodes that are replaced, counted anew with each that is.
+    /// Nodes to be replaced; restarts with each node that is replaced.
     Replacing,
     /// A NodeGroup's cluster: its network and control plane.
     Cluster,
-    /// A version that the control plane does not have, and that its EksCluster may not ask for.
+    /// A version that the control plane does not have yet, and that its EksCluster may not request.
     ControlPlaneVersion,
-    /// NodeGroups that are deleted before their cluster.
+    /// NodeGroups that must be deleted before their cluster.
     NodeGroups,
-    /// The GitOps agent: its installation, source and first sync; or that a sync succeeds again.
+    /// The GitOps agent: installation, source and first sync; or recovery from a failed sync.
     Agent,
     /// An API server that does not answer.
     Unreachable,
     /// A step of an upgrade.
     Upgrade,
-    /// That something becomes healthy.
+    /// A resource to become healthy.
     Health,
-    /// Anything else that is done in AWS.
+    /// Any other change in AWS.
     Other,
-    /// Nothing goes on before a person acts.
+    /// A person must act.
     Person,
-    /// It ends at a time that is known, or is owned by another object, or by a person who knows of it: a window, a soak, an approval.
+    /// It ends at a known time, or is owned by another object, or by a person who knows about it: a maintenance
+    /// window, a soak time, an approval.
     Planned,
 }
 
-/// So many times the usual time is believed to be progress.
-const TIMES: u32 = 4;
-/// Nothing is called too long before this: AWS has slow days.
-const FLOOR: Duration = Duration::from_secs(600);
+/// The deadline is this multiple of the usual duration.
+const TOLERANCE: u32 = 4;
+/// The minimum deadline: AWS has slow days.
+const MIN_DEADLINE: Duration = Duration::from_secs(600);
 
 impl Kind {
-    /// How long such waits take. `None`: they have no deadline.
-    pub fn usual(self) -> Option<Duration> {
+    /// The usual duration. `None`: no deadline.
+    pub fn usual_duration(self) -> Option<Duration> {
         let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
         match self {
             Self::Aws(expected) => Some(expected),
@@ -79,56 +80,58 @@ impl Kind {
         }
     }
 
-    /// How long such a wait may last. `scale`: for tests, which cannot wait as long as people.
-    pub fn limit(self, scale: f64) -> Option<Duration> {
-        match (self, self.usual()?) {
+    /// The deadline, as a duration. `scale`: for tests, which cannot wait that long.
+    pub fn deadline_after(self, scale: f64) -> Option<Duration> {
+        match (self, self.usual_duration()?) {
             (Self::Person, _) => Some(Duration::ZERO),
-            (_, usual) => Some(usual.saturating_mul(TIMES).max(FLOOR).mul_f64(scale)),
+            (_, usual_duration) => Some(usual_duration.saturating_mul(TOLERANCE).max(MIN_DEADLINE).mul_f64(scale)),
         }
     }
 }
 
-/// Something that is waited for.
+/// Something an object waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
-    /// What, and how far it is: as long as it is the same text, it is the same wait.
+    /// What, and how far: the same text is the same wait.
     pub on: String,
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// Since when, where AWS or the engine knows.
+    /// The start, if AWS or the engine knows it.
     pub since: Option<Timestamp>,
-    /// What the conditions say of it until it takes too long.
+    /// The condition reason until it is overdue.
     pub reason: Reason,
-    /// What is known of it, for people; may be empty.
-    pub says: String,
-    /// What to do when it takes too long.
+    /// Details; may be empty.
+    pub details: String,
+    /// Advice for when it is overdue.
     pub advice: String,
 }
 
 impl Wait {
-    /// One that has no deadline.
+    /// A wait without a deadline.
     pub fn planned(on: impl Into<String>) -> Self {
-        let (says, advice) = (String::new(), String::new());
-        Self { on: on.into(), kind: Kind::Planned, since: None, reason: Reason::Pending, says, advice }
+        let (details, advice) = (String::new(), String::new());
+        Self { on: on.into(), kind: Kind::Planned, since: None, reason: Reason::Pending, details, advice }
     }
 
-    /// What a person reads once it takes too long.
+    /// The message once it is overdue.
     fn overdue(&self, since: Timestamp) -> String {
-        let Self { on, kind, says, advice, .. } = self;
+        let Self { on, kind, details, advice, .. } = self;
         let verb = match kind {
             Kind::Call | Kind::Change | Kind::Management | Kind::Unreachable => "passes within",
             _ => "takes",
         };
-        let usual = kind.usual().filter(|usual| !usual.is_zero());
-        let usual = usual.map(|usual| format!(", which usually {verb} {}", rough(usual))).unwrap_or_default();
-        let says = if says.is_empty() { String::new() } else { format!(" ({says})") };
-        format!("{on} since {since}{usual}{says}: {advice}")
+        let usual_duration = kind.usual_duration().filter(|usual_duration| !usual_duration.is_zero());
+        let usual_duration = usual_duration
+            .map(|usual_duration| format!(", which usually {verb} {}", rough(usual_duration)))
+            .unwrap_or_default();
+        let details = if details.is_empty() { String::new() } else { format!(" ({details})") };
+        format!("{on} since {since}{usual_duration}{details}: {advice}")
     }
 }
 
-/// The reason of a wait that takes too long: what went wrong where that is known.
-fn reason(of: Reason) -> Reason {
-    match of {
+/// The reason of an overdue wait: the specific one if known, otherwise Timeout.
+fn overdue_reason(reason: Reason) -> Reason {
+    match reason {
         Reason::Creating | Reason::Updating | Reason::Deleting | Reason::Upgrading | Reason::Pending => Reason::Timeout,
         Reason::WaitingForCluster | Reason::WaitingForNodes | Reason::WaitingForSync => Reason::Timeout,
         Reason::Available | Reason::OutsideMaintenanceWindow => Reason::Timeout,
@@ -136,48 +139,49 @@ fn reason(of: Reason) -> Reason {
     }
 }
 
-/// What waits come to.
+/// The result of evaluating waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    /// Where the object stands, those taken in that take too long.
+    /// The overall state, with overdue waits considered.
     pub overall: Overall,
-    /// For status.
+    /// The waits for status.
     pub waits: Vec<WaitStatus>,
-    /// When the next takes too long.
+    /// The next deadline.
     pub next: Option<Timestamp>,
 }
 
-/// Judges what is waited for. `previous`: those of the last status.
-pub fn judge(previous: &[WaitStatus], waits: &[Wait], overall: Overall, scale: f64, now: Timestamp) -> Judged {
-    let (mut kept, mut late, mut next) = (Vec::new(), None, None);
+/// Evaluates waits. `previous`: those of the last status.
+pub fn evaluate_waits(previous: &[WaitStatus], waits: &[Wait], overall: Overall, scale: f64, now: Timestamp) -> Judged {
+    let (mut statuses, mut overdue_condition, mut next) = (Vec::new(), None, None);
     if matches!(overall, Overall::Suspended(_)) {
-        return Judged { overall, waits: kept, next };
+        return Judged { overall, waits: statuses, next };
     }
     for wait in waits {
-        let Some(limit) = wait.kind.limit(scale) else { continue };
-        let on = bounded(&wait.on, LONGEST_ON);
-        let known = whole_seconds(wait.since.unwrap_or(now));
+        let Some(deadline_after) = wait.kind.deadline_after(scale) else { continue };
+        let on = bounded(&wait.on, MAX_ON);
+        let start = whole_seconds(wait.since.unwrap_or(now));
         let (since, deadline) = match previous.iter().find(|before| before.on == on) {
-            Some(before) if before.since.0 <= known => (before.since.0, before.deadline.0),
-            _ => (known, round_up(known.saturating_add(span(limit)).unwrap_or(Timestamp::MAX))),
+            Some(before) if before.since.0 <= start => (before.since.0, before.deadline.0),
+            _ => (start, round_up(start.saturating_add(span(deadline_after)).unwrap_or(Timestamp::MAX))),
         };
         if now >= deadline {
-            late.get_or_insert_with(|| ConditionValue::false_(reason(wait.reason), wait.overdue(since)));
+            overdue_condition
+                .get_or_insert_with(|| ConditionValue::false_(overdue_reason(wait.reason), wait.overdue(since)));
         } else {
             next = Some(next.map_or(deadline, |next: Timestamp| next.min(deadline)));
         }
-        if kept.len() < MAX_WAITS {
-            kept.push(WaitStatus { on, since: Time(since), deadline: Time(deadline) });
+        if statuses.len() < MAX_WAITS {
+            statuses.push(WaitStatus { on, since: Time(since), deadline: Time(deadline) });
         }
     }
-    let overall = match (overall, late) {
-        (Overall::Ready(_) | Overall::Reconciling(_), Some(says)) => Overall::Stalled(says),
+    let overall = match (overall, overdue_condition) {
+        (Overall::Ready(_) | Overall::Reconciling(_), Some(overdue)) => Overall::Stalled(overdue),
         (other, _) => other,
     };
-    Judged { overall, waits: kept, next }
+    Judged { overall, waits: statuses, next }
 }
 
-/// As the API server keeps times.
+/// The API server stores whole seconds.
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

@@ -1,4 +1,4 @@
-//! Deadlines of waits: the table, and what becomes of a wait over time.
+//! Deadlines of waits: the table, and the state of a wait over time.
 
 use super::*;
 use crate::controllers::conditions::Overall;
@@ -13,19 +13,19 @@ fn wait(on: &str, kind: Kind, since: Option<i64>) -> Wait {
         kind,
         since: since.map(at),
         reason: Reason::Creating,
-        says: "CREATING".into(),
-        advice: "see AWS".into(),
+        details: "CREATING".into(),
+        advice: "check AWS".into(),
     }
 }
 
-fn on_its_way() -> Overall {
+fn reconciling() -> Overall {
     Overall::Reconciling(ConditionValue::false_(Reason::Creating, "creating"))
 }
 
 const MINUTE: i64 = 60;
 
 #[test]
-fn every_kind_of_wait_but_those_that_are_planned_has_a_deadline_well_above_its_usual_time() {
+fn every_unplanned_wait_has_a_deadline_above_its_usual_duration() {
     let seconds = Duration::from_secs;
     let table = [
         (Kind::Aws(seconds(1)), Some(10)),
@@ -48,70 +48,71 @@ fn every_kind_of_wait_but_those_that_are_planned_has_a_deadline_well_above_its_u
         (Kind::Planned, None),
     ];
     for (kind, minutes) in table {
-        assert_eq!(kind.limit(1.0), minutes.map(|minutes| seconds(minutes * 60)), "{kind:?}");
+        assert_eq!(kind.deadline_after(1.0), minutes.map(|minutes| seconds(minutes * 60)), "{kind:?}");
     }
-    assert_eq!(Kind::Cluster.limit(0.01), Some(seconds(36)), "tests wait less");
+    assert_eq!(Kind::Cluster.deadline_after(0.01), Some(seconds(36)), "tests wait less");
 }
 
 #[test]
-fn a_wait_is_stalled_from_its_deadline_on_and_says_what_it_is() {
+fn overdue_wait_is_stalled_with_a_message() {
     let waits = [wait("add-on coredns: creating", Kind::Aws(Duration::from_secs(30)), Some(100))];
-    let before = judge(&[], &waits, on_its_way(), 1.0, at(100 + 10 * MINUTE - 1));
-    assert_eq!((before.overall, before.next), (on_its_way(), Some(at(700))));
-    let Judged { overall, next, .. } = judge(&before.waits, &waits, on_its_way(), 1.0, at(700));
-    let Overall::Stalled(says) = overall else { panic!("{overall:?}") };
-    assert_eq!((says.reason, next), (Reason::Timeout, None));
+    let before = evaluate_waits(&[], &waits, reconciling(), 1.0, at(100 + 10 * MINUTE - 1));
+    assert_eq!((before.overall, before.next), (reconciling(), Some(at(700))));
+    let Judged { overall, next, .. } = evaluate_waits(&before.waits, &waits, reconciling(), 1.0, at(700));
+    let Overall::Stalled(value) = overall else { panic!("{overall:?}") };
+    assert_eq!((value.reason, next), (Reason::Timeout, None));
     assert_eq!(
-        says.message,
-        "add-on coredns: creating since 1970-01-01T00:01:40Z, which usually takes 30 s (CREATING): see AWS"
+        value.message,
+        "add-on coredns: creating since 1970-01-01T00:01:40Z, which usually takes 30 s (CREATING): check AWS"
     );
 }
 
 #[test]
-fn what_a_new_process_notices_began_when_status_says_it_did() {
-    let first = judge(&[], &[wait("nodes", Kind::Nodes, None)], on_its_way(), 1.0, at(1000));
-    // The next process knows nothing of it, and begins to count anew.
-    let again = judge(&first.waits, &[wait("nodes", Kind::Nodes, Some(1900))], on_its_way(), 1.0, at(1900));
+fn wait_start_survives_a_restart() {
+    let first = evaluate_waits(&[], &[wait("nodes", Kind::Nodes, None)], reconciling(), 1.0, at(1000));
+    // The next process has no history, and starts counting anew.
+    let again = evaluate_waits(&first.waits, &[wait("nodes", Kind::Nodes, Some(1900))], reconciling(), 1.0, at(1900));
     assert_eq!(again.waits, first.waits);
-    let late = judge(&again.waits, &[wait("nodes", Kind::Nodes, Some(1900))], on_its_way(), 1.0, at(2200));
+    let late = evaluate_waits(&again.waits, &[wait("nodes", Kind::Nodes, Some(1900))], reconciling(), 1.0, at(2200));
     assert!(matches!(late.overall, Overall::Stalled(_)));
 }
 
 #[test]
-fn what_moves_on_is_stalled_no_more_and_counts_anew() {
-    let old = judge(&[], &[wait("1 of 3 nodes", Kind::Joining, None)], on_its_way(), 1.0, at(0));
-    let late = judge(&old.waits, &[wait("1 of 3 nodes", Kind::Joining, None)], on_its_way(), 1.0, at(1200));
+fn progress_clears_stalled_and_restarts_the_wait() {
+    let old = evaluate_waits(&[], &[wait("1 of 3 nodes", Kind::Joining, None)], reconciling(), 1.0, at(0));
+    let late = evaluate_waits(&old.waits, &[wait("1 of 3 nodes", Kind::Joining, None)], reconciling(), 1.0, at(1200));
     assert!(matches!(late.overall, Overall::Stalled(_)));
-    let moved = judge(&late.waits, &[wait("2 of 3 nodes", Kind::Joining, None)], on_its_way(), 1.0, at(1201));
-    assert_eq!((moved.overall, moved.waits[0].since.0), (on_its_way(), at(1201)));
-    let done = judge(&moved.waits, &[], Overall::Ready(ConditionValue::true_(Reason::Available, "")), 1.0, at(1300));
+    let moved = evaluate_waits(&late.waits, &[wait("2 of 3 nodes", Kind::Joining, None)], reconciling(), 1.0, at(1201));
+    assert_eq!((moved.overall, moved.waits[0].since.0), (reconciling(), at(1201)));
+    let done =
+        evaluate_waits(&moved.waits, &[], Overall::Ready(ConditionValue::true_(Reason::Available, "")), 1.0, at(1300));
     assert!(matches!(done.overall, Overall::Ready(_)) && done.waits.is_empty());
 }
 
 #[test]
-fn planned_waits_never_stall_and_a_person_is_asked_for_at_once() {
+fn planned_waits_never_stall_and_waits_for_a_person_stall_at_once() {
     let planned = [Wait::planned("a maintenance window")];
-    let judged = judge(&[], &planned, on_its_way(), 1.0, at(1_000_000_000));
-    assert_eq!((judged.overall, judged.waits, judged.next), (on_its_way(), Vec::new(), None));
-    let judged = judge(&[], &[wait("x", Kind::Person, None)], on_its_way(), 1.0, at(5));
-    let Overall::Stalled(says) = judged.overall else { panic!("{:?}", judged.overall) };
-    assert_eq!(says.message, "x since 1970-01-01T00:00:05Z (CREATING): see AWS");
+    let evaluated = evaluate_waits(&[], &planned, reconciling(), 1.0, at(1_000_000_000));
+    assert_eq!((evaluated.overall, evaluated.waits, evaluated.next), (reconciling(), Vec::new(), None));
+    let evaluated = evaluate_waits(&[], &[wait("x", Kind::Person, None)], reconciling(), 1.0, at(5));
+    let Overall::Stalled(value) = evaluated.overall else { panic!("{:?}", evaluated.overall) };
+    assert_eq!(value.message, "x since 1970-01-01T00:00:05Z (CREATING): check AWS");
 }
 
 #[test]
-fn what_stalls_for_another_reason_keeps_its_reason_and_its_waits() {
+fn object_stalled_for_another_reason_keeps_its_reason_and_waits() {
     let stalled = Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, "a typo"));
-    let judged = judge(&[], &[wait("x", Kind::Call, Some(0))], stalled.clone(), 1.0, at(10_000));
-    assert_eq!((judged.overall, judged.waits.len()), (stalled, 1));
+    let evaluated = evaluate_waits(&[], &[wait("x", Kind::Call, Some(0))], stalled.clone(), 1.0, at(10_000));
+    assert_eq!((evaluated.overall, evaluated.waits.len()), (stalled, 1));
     let failing = Wait { reason: Reason::DeletionBlocked, ..wait("x", Kind::Call, Some(0)) };
-    let judged = judge(&[], &[failing], on_its_way(), 1.0, at(10_000));
-    let Overall::Stalled(says) = judged.overall else { panic!("{:?}", judged.overall) };
-    assert_eq!(says.reason, Reason::DeletionBlocked, "what went wrong says more than that it took long");
+    let evaluated = evaluate_waits(&[], &[failing], reconciling(), 1.0, at(10_000));
+    let Overall::Stalled(value) = evaluated.overall else { panic!("{:?}", evaluated.overall) };
+    assert_eq!(value.reason, Reason::DeletionBlocked, "a specific reason is preferred to Timeout");
 }
 
 #[test]
-fn a_suspended_object_waits_for_nothing() {
+fn suspended_object_has_no_waits() {
     let suspended = Overall::Suspended("as asked".into());
-    let judged = judge(&[], &[wait("x", Kind::Call, Some(0))], suspended.clone(), 1.0, at(10_000));
-    assert_eq!((judged.overall, judged.waits), (suspended, Vec::new()));
+    let evaluated = evaluate_waits(&[], &[wait("x", Kind::Call, Some(0))], suspended.clone(), 1.0, at(10_000));
+    assert_eq!((evaluated.overall, evaluated.waits), (suspended, Vec::new()));
 }

@@ -1,5 +1,5 @@
-//! Watches of the kinds: the store that reconciles read, and who is to be looked at when something changed. Changes of our
-//! own status trigger nothing. I/O: the management cluster's API.
+//! Watches a kind: fills the store that reconciles read, and reports which objects to reconcile. Keelson's own status
+//! changes trigger nothing. I/O: the management cluster's API.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,41 +14,41 @@ use kube::{Api, ResourceExt};
 use super::apply::{Kind, describe_error, has_finalizer};
 use super::decode::{Decoded, Unreadable};
 
-/// A number that differs when something differs.
+/// Hashes a value, to detect changes.
 pub fn digest(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// What of an object asks for a reconcile of its own: not its status, which is ours. That our finalizer is taken off does, as it is
-/// to be put back.
+/// Digest of the parts of an object that trigger its own reconcile: not its status, which Keelson writes. Removal of
+/// Keelson's finalizer triggers one, as it must be added again.
 pub fn own_digest<K: Kind>(object: &K) -> u64 {
     let meta = object.meta();
-    let (deleted, held) = (meta.deletion_timestamp.is_some(), has_finalizer(object));
-    digest((&meta.uid, meta.generation, &meta.annotations, deleted, held))
+    let (deleted, has_our_finalizer) = (meta.deletion_timestamp.is_some(), has_finalizer(object));
+    digest((&meta.uid, meta.generation, &meta.annotations, deleted, has_our_finalizer))
 }
 
-/// What others need to know of an object.
+/// The part of an object that dependents see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DependentView {
-    /// Differs when something differs that they see.
+    /// Changes when that part changes.
     pub digest: u64,
     /// The name of the object that it belongs to, if any.
     pub part_of: String,
 }
 
-/// What changed.
+/// A change of an object.
 pub enum Change<'a, K: Kind> {
-    /// Of the object, what asks for a reconcile of its own.
+    /// A part that triggers its own reconcile changed.
     SpecChanged(&'a K),
-    /// Of the object, what others see.
+    /// The part that dependents see changed.
     DependentsAffected(&'a K),
-    /// It is there and cannot be read, or no longer.
+    /// It exists and cannot be decoded.
     Unreadable(&'a Unreadable),
-    /// It is gone.
+    /// It was deleted.
     Deleted {
-        /// Which.
+        /// The object.
         object: &'a ObjectRef<K>,
         /// Its UID.
         uid: &'a str,
@@ -57,24 +57,25 @@ pub enum Change<'a, K: Kind> {
     },
 }
 
-/// What was noticed of an object last.
-struct Noticed {
+/// The last observed state of an object.
+struct Tracked {
     uid: String,
     own: u64,
-    shown: DependentView,
+    view: DependentView,
 }
 
-/// Objects of a page: each may be as large as etcd lets it be, with all that is dropped once it is parsed.
+/// Objects per page: each may be as large as etcd allows, including everything that is dropped after parsing.
 const PAGE: u32 = 5;
 
-/// A kind's store, and the watch that fills it and tells what changed. An object that cannot be read is told of and is not in the store.
-pub fn watched<K: Kind>(
+/// Creates a kind's store, and the watch that fills it and reports changes. Unreadable objects are reported, and are
+/// not in the store.
+pub fn watch_kind<K: Kind>(
     api: Api<Decoded<K>>,
-    shown: impl Fn(&K) -> DependentView + Send + 'static,
+    view: impl Fn(&K) -> DependentView + Send + 'static,
     on_change: impl Fn(Change<'_, K>) + Send + 'static,
 ) -> (Store<K>, impl Future<Output = ()> + Send) {
     let (reader, writer) = store::<K>();
-    let mut tracker = Tracker::new(reader.clone(), writer, shown, on_change);
+    let mut tracker = Tracker::new(reader.clone(), writer, view, on_change);
     let watching = async move {
         let mut failing = false;
         let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
@@ -90,8 +91,8 @@ pub fn watched<K: Kind>(
                 }
                 Err(error) => {
                     failing = true;
-                    // Backed off by the stream: at most one line every half minute.
-                    tracing::warn!(kind = K::NAME, error = %explained(&error), "the watch failed and is tried again");
+                    // The stream backs off: at most one line every half minute.
+                    tracing::warn!(kind = K::NAME, error = %describe_watch_error(&error), "the watch failed; retrying");
                 }
             }
         }
@@ -99,48 +100,48 @@ pub fn watched<K: Kind>(
     (reader, watching)
 }
 
-/// Fills a store from the events of a watch, and tells of changes.
+/// Fills a store from watch events, and reports changes.
 struct Tracker<K: Kind, S, C> {
     reader: Store<K>,
     writer: Writer<K>,
-    noticed: HashMap<ObjectRef<K>, Noticed>,
-    /// Those that cannot be read: UID, and the name of the object they belong to.
+    tracked: HashMap<ObjectRef<K>, Tracked>,
+    /// Unreadable objects: UID, and the name of the object they belong to.
     unreadable: HashMap<ObjectRef<K>, (String, String)>,
-    /// Of a list under way.
-    initial: (Vec<ObjectRef<K>>, Vec<Unreadable>),
-    shown: S,
+    /// The objects of a list in progress.
+    pending_list: (Vec<ObjectRef<K>>, Vec<Unreadable>),
+    view: S,
     on_change: C,
 }
 
 impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
-    fn new(reader: Store<K>, writer: Writer<K>, shown: S, on_change: C) -> Self {
-        let (noticed, unreadable) = (HashMap::new(), HashMap::new());
-        Self { reader, writer, noticed, unreadable, initial: (Vec::new(), Vec::new()), shown, on_change }
+    fn new(reader: Store<K>, writer: Writer<K>, view: S, on_change: C) -> Self {
+        let (tracked, unreadable) = (HashMap::new(), HashMap::new());
+        Self { reader, writer, tracked, unreadable, pending_list: (Vec::new(), Vec::new()), view, on_change }
     }
 
     fn handle(&mut self, event: Event<Decoded<K>>) {
         match event {
             Event::Init => {
-                self.initial = (Vec::new(), Vec::new());
+                self.pending_list = (Vec::new(), Vec::new());
                 self.writer.apply_watcher_event(&Event::Init);
             }
             Event::InitApply(Decoded::Object(object)) => {
-                self.initial.0.push(ObjectRef::from_obj(&*object));
+                self.pending_list.0.push(ObjectRef::from_obj(&*object));
                 self.writer.apply_watcher_event(&Event::InitApply(*object));
             }
-            Event::InitApply(Decoded::Unreadable(object)) => self.initial.1.push(*object),
-            Event::InitDone => self.listed(),
+            Event::InitApply(Decoded::Unreadable(object)) => self.pending_list.1.push(*object),
+            Event::InitDone => self.finish_list(),
             Event::Apply(Decoded::Object(object)) => {
                 self.writer.apply_watcher_event(&Event::Apply((*object).clone()));
-                self.notice(&object);
+                self.track(&object);
             }
             Event::Apply(Decoded::Unreadable(object)) => self.isolate(&object),
             Event::Delete(Decoded::Object(object)) => {
                 let key = ObjectRef::from_obj(&*object);
-                self.noticed.remove(&key);
+                self.tracked.remove(&key);
                 self.unreadable.remove(&key);
                 let uid = object.uid().unwrap_or_default();
-                let part_of = (self.shown)(&object).part_of;
+                let part_of = (self.view)(&object).part_of;
                 self.writer.apply_watcher_event(&Event::Delete(*object));
                 (self.on_change)(Change::Deleted { object: &key, uid: &uid, part_of: &part_of });
             }
@@ -154,19 +155,20 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
         }
     }
 
-    /// Only now does the store show them; what is missing went while nobody watched.
-    fn listed(&mut self) {
+    /// Completes a list. The store shows its objects only now; objects missing from it were deleted while the watch
+    /// was interrupted.
+    fn finish_list(&mut self) {
         self.writer.apply_watcher_event(&Event::InitDone);
-        let (objects, unreadable) = std::mem::take(&mut self.initial);
-        let mut before = std::mem::take(&mut self.noticed);
+        let (objects, unreadable) = std::mem::take(&mut self.pending_list);
+        let mut before = std::mem::take(&mut self.tracked);
         let mut unreadable_before = std::mem::take(&mut self.unreadable);
         for key in objects {
             if let Some(known) = before.remove(&key) {
-                self.noticed.insert(key.clone(), known);
+                self.tracked.insert(key.clone(), known);
             }
             unreadable_before.remove(&key);
             if let Some(object) = self.reader.get(&key) {
-                self.notice(&object);
+                self.track(&object);
             }
         }
         for object in unreadable {
@@ -175,47 +177,48 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
             unreadable_before.remove(&key);
             self.isolate(&object);
         }
-        for (object, Noticed { uid, shown, .. }) in before {
-            (self.on_change)(Change::Deleted { object: &object, uid: &uid, part_of: &shown.part_of });
+        for (object, Tracked { uid, view, .. }) in before {
+            (self.on_change)(Change::Deleted { object: &object, uid: &uid, part_of: &view.part_of });
         }
         for (object, (uid, part_of)) in unreadable_before {
             (self.on_change)(Change::Deleted { object: &object, uid: &uid, part_of: &part_of });
         }
     }
 
-    /// Takes an object that cannot be read out of the store. What was noticed of it is forgotten, so that all of it is new once it can be.
+    /// Removes an unreadable object from the store. Its last observed state is forgotten, so that everything counts as
+    /// changed once it is readable again.
     fn isolate(&mut self, object: &Unreadable) {
         let key = reference(object);
         self.forget(&key);
-        let of = (object.meta.uid.clone().unwrap_or_default(), object.cluster.clone().unwrap_or_default());
-        self.unreadable.insert(key, of);
+        let owner = (object.meta.uid.clone().unwrap_or_default(), object.cluster.clone().unwrap_or_default());
+        self.unreadable.insert(key, owner);
         (self.on_change)(Change::Unreadable(object));
     }
 
     fn forget(&mut self, key: &ObjectRef<K>) {
-        self.noticed.remove(key);
+        self.tracked.remove(key);
         if let Some(object) = self.reader.get(key) {
             self.writer.apply_watcher_event(&Event::Delete((*object).clone()));
         }
     }
 
-    fn notice(&mut self, object: &K) {
-        let Self { noticed, shown, on_change, .. } = self;
+    fn track(&mut self, object: &K) {
+        let Self { tracked, view, on_change, .. } = self;
         let key = ObjectRef::from_obj(object);
         self.unreadable.remove(&key);
-        let now = Noticed { uid: object.uid().unwrap_or_default(), own: own_digest(object), shown: shown(object) };
-        let (own, others) = (now.own, now.shown.digest);
-        let before = noticed.insert(key.clone(), now);
+        let now = Tracked { uid: object.uid().unwrap_or_default(), own: own_digest(object), view: view(object) };
+        let (own, others) = (now.own, now.view.digest);
+        let before = tracked.insert(key.clone(), now);
         if let Some(before) = &before
-            && before.uid != noticed.get(&key).map(|n| n.uid.as_str()).unwrap_or_default()
+            && before.uid != tracked.get(&key).map(|n| n.uid.as_str()).unwrap_or_default()
         {
-            // Deleted and made again under the same name while nobody watched.
-            on_change(Change::Deleted { object: &key, uid: &before.uid, part_of: &before.shown.part_of });
+            // Deleted and recreated under the same name while the watch was interrupted.
+            on_change(Change::Deleted { object: &key, uid: &before.uid, part_of: &before.view.part_of });
         }
         if before.as_ref().is_none_or(|before| before.own != own) {
             on_change(Change::SpecChanged(object));
         }
-        if before.is_none_or(|before| before.shown.digest != others) {
+        if before.is_none_or(|before| before.view.digest != others) {
             on_change(Change::DependentsAffected(object));
         }
     }
@@ -229,7 +232,7 @@ fn reference<K: Kind>(object: &Unreadable) -> ObjectRef<K> {
     }
 }
 
-fn explained(error: &watcher::Error) -> String {
+fn describe_watch_error(error: &watcher::Error) -> String {
     use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
     match error {
         InitialListFailed(cause) | WatchStartFailed(cause) | WatchFailed(cause) => describe_error(cause),

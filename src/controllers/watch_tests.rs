@@ -1,4 +1,4 @@
-//! What is told of objects that can be read, cannot, and can again, by a list and by a watch.
+//! Changes reported for objects that are readable, unreadable, and readable again, by a list and by a watch.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,23 +8,23 @@ use serde_json::json;
 use super::*;
 use crate::api::EksCluster;
 
-type Reported = Rc<RefCell<Vec<String>>>;
+type Changes = Rc<RefCell<Vec<String>>>;
 type OnChange = Box<dyn Fn(Change<'_, EksCluster>)>;
 type ClusterTracker = Tracker<EksCluster, fn(&EksCluster) -> DependentView, OnChange>;
 
-fn tracker() -> (ClusterTracker, Reported) {
-    let told = Reported::default();
-    let heard = told.clone();
+fn tracker() -> (ClusterTracker, Changes) {
+    let changes = Changes::default();
+    let recorded = changes.clone();
     let (reader, writer) = store();
     let on_change: OnChange = Box::new(move |change: Change<'_, EksCluster>| {
-        heard.borrow_mut().push(match change {
-            Change::SpecChanged(object) => format!("own {}", object.name_any()),
-            Change::DependentsAffected(object) => format!("shown {}", object.name_any()),
+        recorded.borrow_mut().push(match change {
+            Change::SpecChanged(object) => format!("spec {}", object.name_any()),
+            Change::DependentsAffected(object) => format!("view {}", object.name_any()),
             Change::Unreadable(object) => format!("unreadable {}", object.name()),
-            Change::Deleted { object, uid, .. } => format!("gone {} {uid}", object.name),
+            Change::Deleted { object, uid, .. } => format!("deleted {} {uid}", object.name),
         });
     });
-    (Tracker::new(reader, writer, |_| DependentView::default(), on_change), told)
+    (Tracker::new(reader, writer, |_| DependentView::default(), on_change), changes)
 }
 
 fn object(name: &str, generation: i64) -> Decoded<EksCluster> {
@@ -40,13 +40,13 @@ fn unreadable(name: &str) -> Decoded<EksCluster> {
     serde_json::from_value(object).unwrap()
 }
 
-fn taken(told: &Reported) -> Vec<String> {
-    std::mem::take(&mut told.borrow_mut())
+fn take_changes(changes: &Changes) -> Vec<String> {
+    std::mem::take(&mut changes.borrow_mut())
 }
 
 #[test]
-fn an_object_that_cannot_be_read_is_isolated_and_the_list_completes() {
-    let (mut tracker, told) = tracker();
+fn unreadable_object_does_not_fail_its_list() {
+    let (mut tracker, changes) = tracker();
     for event in [
         Event::Init,
         Event::InitApply(object("a", 1)),
@@ -56,41 +56,41 @@ fn an_object_that_cannot_be_read_is_isolated_and_the_list_completes() {
     ] {
         tracker.handle(event);
     }
-    assert_eq!(taken(&told), ["own a", "shown a", "own b", "shown b", "unreadable bad"]);
+    assert_eq!(take_changes(&changes), ["spec a", "view a", "spec b", "view b", "unreadable bad"]);
     assert_eq!(tracker.reader.len(), 2);
     tracker.handle(Event::Apply(object("bad", 2)));
-    assert_eq!(taken(&told), ["own bad", "shown bad"]);
+    assert_eq!(take_changes(&changes), ["spec bad", "view bad"]);
     assert_eq!(tracker.reader.len(), 3);
 }
 
 #[test]
-fn an_object_that_becomes_unreadable_is_not_gone_and_not_reconciled() {
-    let (mut tracker, told) = tracker();
+fn object_that_becomes_unreadable_is_not_reported_as_deleted() {
+    let (mut tracker, changes) = tracker();
     for event in [Event::Init, Event::InitApply(object("a", 1)), Event::InitDone, Event::Apply(unreadable("a"))] {
         tracker.handle(event);
     }
-    assert_eq!(taken(&told), ["own a", "shown a", "unreadable a"]);
+    assert_eq!(take_changes(&changes), ["spec a", "view a", "unreadable a"]);
     assert_eq!(tracker.reader.len(), 0);
-    // The list is made anew: it is still there.
+    // After a new list it still exists.
     for event in [Event::Init, Event::InitApply(unreadable("a")), Event::InitDone] {
         tracker.handle(event);
     }
-    assert_eq!(taken(&told), ["unreadable a"]);
-    // Back at the same generation all of it is new.
+    assert_eq!(take_changes(&changes), ["unreadable a"]);
+    // Readable again at the same generation: everything counts as changed.
     tracker.handle(Event::Apply(object("a", 1)));
-    assert_eq!(taken(&told), ["own a", "shown a"]);
+    assert_eq!(take_changes(&changes), ["spec a", "view a"]);
 }
 
 #[test]
-fn an_unreadable_object_is_gone_when_it_is_deleted_or_missing_from_a_list() {
-    let (mut tracker, told) = tracker();
+fn unreadable_object_is_deleted_by_an_event_or_a_list_without_it() {
+    let (mut tracker, changes) = tracker();
     for event in [Event::Init, Event::InitApply(unreadable("a")), Event::InitApply(unreadable("b")), Event::InitDone] {
         tracker.handle(event);
     }
-    taken(&told);
+    take_changes(&changes);
     tracker.handle(Event::Delete(unreadable("a")));
-    assert_eq!(taken(&told), ["gone a a"]);
+    assert_eq!(take_changes(&changes), ["deleted a a"]);
     tracker.handle(Event::Init);
     tracker.handle(Event::InitDone);
-    assert_eq!(taken(&told), ["gone b b"]);
+    assert_eq!(take_changes(&changes), ["deleted b b"]);
 }

@@ -24,7 +24,7 @@ use crate::engine::{
 };
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("removals", "what is no longer asked for", Area::Cleanup);
+pub const KIND: Kind = Kind::new("removals", "resources removed from the spec", Area::Cleanup);
 
 /// The resources that the spec no longer requests.
 pub struct Removals {

@@ -86,7 +86,7 @@ def test_resources_of_a_lost_object_of_another_namespace_are_not_recovered(on, a
     role = account.role("keelson-shop-00000000-cluster", {"Service": "eks.amazonaws.com"})
     lost = {**lost, RESOURCE: "role/cluster"}
     iam.tag_role(RoleName=role.rsplit("/")[-1], Tags=[{"Key": k, "Value": v} for k, v in lost.items()])
-    assert_refused(on, account, shop, tenant_cluster(shop, "shop", uid), "nothing in account")
+    assert_refused(on, account, shop, tenant_cluster(shop, "shop", uid), "no resource in account")
     now = restore.owners(account)
     assert {i: tags for i, tags in now.items() if i in before} == before
     assert vpc in now and now[other][CLUSTER] == "team-lost/shop"

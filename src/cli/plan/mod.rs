@@ -116,7 +116,7 @@ fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Want
         let request = Request::of(cluster);
         let grant = if manifest.account(cluster.spec.account_name()).is_some() {
             let grant = account::grant(&request, false, find).map_err(refused)?;
-            grant.may_adopt(&request).map_err(refused)?;
+            grant.check_adoption(&request).map_err(refused)?;
             grant
         } else {
             // The limits of its AwsAccount are unknown here.

@@ -8,7 +8,7 @@ use super::style::{self, styled};
 use super::timeline::Timeline;
 use crate::api::status::{PlanStatus, StepAction, StepState};
 use crate::controllers::plan_status;
-use crate::controllers::progress::{ResourceProgress, label, standing};
+use crate::controllers::progress::{ResourceProgress, label, resource_progress};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
 use crate::resources::prune;
 
@@ -141,7 +141,7 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
         }
         Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => {
             if let ResourceProgress::Progressing { message, .. } | ResourceProgress::Stalled { message, .. } =
-                standing(item, Goal::Present, jiff::Timestamp::now())
+                resource_progress(item, Goal::Present, jiff::Timestamp::now())
             {
                 parts.push(message);
             }

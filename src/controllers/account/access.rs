@@ -1,4 +1,4 @@
-//! Who may use which account: decided before any AWS call. Pure.
+//! Decides who may use which account, before any AWS call. Pure.
 
 use super::allowlist::Allowlists;
 use crate::api::account::DEFAULT_ACCOUNT;
@@ -8,19 +8,19 @@ use crate::aws::{Identity, Role};
 use crate::resources::adoption::Adoption;
 use crate::resources::cloud::AccountSettings;
 
-/// What asks for an account: an EksCluster, or a NodeGroup of it.
+/// A request for account access by an EksCluster, or by one of its NodeGroups.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// The namespace of both.
+    /// Their namespace.
     pub namespace: String,
     /// Name of the cluster in EKS.
     pub cluster_name: String,
-    /// Of the EksCluster.
+    /// The EksCluster's spec.
     pub spec: &'a EksClusterSpec,
 }
 
 impl<'a> Request<'a> {
-    /// Of an EksCluster.
+    /// The request of an EksCluster.
     pub fn of(cluster: &'a EksCluster) -> Self {
         Self {
             namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
@@ -30,35 +30,36 @@ impl<'a> Request<'a> {
     }
 }
 
-/// How an object reaches its account.
+/// How an object accesses its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// As whom.
+    /// The identity to use.
     pub identity: Identity,
-    /// What the account adds to what is made in it.
+    /// What the account adds to resources created in it.
     pub settings: AccountSettings,
-    /// Name of the AwsAccount; none: the operator's own credentials without one.
+    /// Name of the AwsAccount; `None`: the operator's own credentials.
     pub account: Option<String>,
-    /// What may be adopted.
+    /// Which resources may be adopted.
     pub adoption: Adoption,
-    /// Whether an object may take over what nothing but tags says to be of an earlier one of its name.
+    /// Whether an object may take over resources for which only tags show that they belonged to an earlier object of
+    /// its name.
     pub recovers_by_tags: bool,
-    /// What the object may name in it that it did not make; `None`: anything, as the operator's own credentials have no account
-    /// object that could say, and with them the whole installation is one tenant.
+    /// Which resources of others the object may refer to; `None`: any. The operator's own credentials have no
+    /// AwsAccount to restrict them, and with them the whole installation is one tenant.
     pub allowlists: Option<Allowlists>,
 }
 
-/// Why it does not.
+/// Why access is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// For the condition.
+    /// The condition's reason.
     pub reason: Reason,
-    /// For people.
+    /// The condition's message.
     pub message: String,
 }
 
 impl Refusal {
-    /// A refusal.
+    /// Creates a refusal.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
@@ -69,7 +70,7 @@ impl Refusal {
 }
 
 impl Grant {
-    /// The operator's own credentials, whichever account they are of. They adopt nothing.
+    /// The operator's own credentials, whichever account they belong to. They adopt nothing.
     pub fn ambient() -> Self {
         Self {
             identity: Identity::ambient(),
@@ -93,16 +94,16 @@ impl Grant {
         }
     }
 
-    /// Whether NodeGroups may add the policy to the role of their nodes.
+    /// Whether NodeGroups may attach the policy to the role of their nodes.
     pub fn allows_policy(&self, arn: &str) -> bool {
         self.allowlists.as_ref().is_none_or(|lists| lists.allows_policy(arn))
     }
 
-    /// Why `adoptionPolicy: Adopt` is refused, where it is.
+    /// Checks `adoptionPolicy: Adopt` against the account.
     ///
     /// # Errors
-    /// The spec asks for what the account does not allow.
-    pub fn may_adopt(&self, request: &Request<'_>) -> Result<(), Refusal> {
+    /// The spec requests an adoption that the account does not allow.
+    pub fn check_adoption(&self, request: &Request<'_>) -> Result<(), Refusal> {
         if request.spec.adoption_policy != AdoptionPolicy::Adopt || self.adoption != Adoption::Forbidden {
             return Ok(());
         }
@@ -110,7 +111,7 @@ impl Grant {
         Err(Refusal::denied(match &self.account {
             Some(name) => format!(
                 "adoptionPolicy: Adopt: AwsAccount {name:?} does not allow namespace {namespace:?} to adopt a cluster called \
-                 {cluster_name:?}: whoever owns it has to allow that in its spec.adoption, or remove adoptionPolicy"
+                 {cluster_name:?}: its owner has to allow that in spec.adoption, or remove adoptionPolicy"
             ),
             None => "adoptionPolicy: Adopt: the operator's own credentials adopt nothing: remove adoptionPolicy, or delete this object \
                      and create it again with spec.accountRef, which cannot be changed, naming an AwsAccount whose spec.adoption allows it"
@@ -119,40 +120,40 @@ impl Grant {
     }
 }
 
-/// How an object reaches its account: the one it refers to, or the one named `default`. `find` looks an AwsAccount up.
-/// `allow_ambient`: without either, the operator's own credentials are used.
+/// Grants access to the account that the object refers to, or to the one named `default`. `find` looks up an
+/// AwsAccount. `allow_ambient`: use the operator's own credentials if there is neither.
 ///
 /// # Errors
-/// Who may not use it, and what to do.
+/// Why access is refused, and what to do.
 pub fn grant(
     request: &Request<'_>,
     allow_ambient: bool,
     find: impl FnOnce(&str) -> Option<AwsAccountSpec>,
 ) -> Result<Grant, Refusal> {
-    let Some((name, account)) = found(request, allow_ambient, find)? else { return Ok(Grant::ambient()) };
+    let Some((name, account)) = find_account(request, allow_ambient, find)? else { return Ok(Grant::ambient()) };
     let Request { namespace, spec, .. } = request;
     let region = &spec.region;
     if !account.allows_namespace(namespace) {
         return Err(Refusal::denied(format!(
             "AwsAccount {name:?} may not be used from namespace {namespace:?}: \
-             whoever owns it has to add the namespace to its allowedNamespaces"
+             its owner has to add the namespace to allowedNamespaces"
         )));
     }
     if !account.allows_region(region) {
         let allowed = account.allowed_regions.unwrap_or_default().join(", ");
         return Err(Refusal::denied(format!(
             "AwsAccount {name:?} may not be used in region {region:?}: \
-             whoever owns it has to add the region to its allowedRegions, now [{allowed}]"
+             its owner has to add the region to allowedRegions (currently [{allowed}])"
         )));
     }
     Ok(Grant::of(request, &name, &account))
 }
 
-/// How an object that is deleted reaches the account that it was made in: also one that was closed to its namespace or region
-/// since. `made_in`: the account's id, as status has it; of an object that made nothing, nothing is to be deleted.
+/// Grants a deleted object access to the account in which it was created, even if the account no longer allows its
+/// namespace or region. `made_in`: the account id in status; an object without one has nothing to delete.
 ///
 /// # Errors
-/// The account does not exist any more, or is another one.
+/// The account does not exist any more, or is a different one.
 pub fn grant_to_delete(
     request: &Request<'_>,
     made_in: Option<&str>,
@@ -163,7 +164,7 @@ pub fn grant_to_delete(
         Err(refusal) => refusal,
         granted => return granted,
     };
-    match found(request, false, find) {
+    match find_account(request, false, find) {
         Ok(Some((name, account))) if made_in == Some(account.account_id.as_str()) => {
             Ok(Grant { adoption: Adoption::Forbidden, ..Grant::of(request, &name, &account) })
         }
@@ -171,8 +172,8 @@ pub fn grant_to_delete(
     }
 }
 
-/// The AwsAccount of the request, by name; none: the operator's own credentials.
-fn found(
+/// Finds the AwsAccount of the request; `None`: the operator's own credentials.
+fn find_account(
     request: &Request<'_>,
     allow_ambient: bool,
     find: impl FnOnce(&str) -> Option<AwsAccountSpec>,
@@ -204,7 +205,8 @@ fn adoption(request: &Request<'_>, account: &AwsAccountSpec) -> Adoption {
     }
 }
 
-/// As whom the operator acts in an account. The same for all its objects, so that they share sessions and reads.
+/// The identity of the operator in an account. It is the same for all objects of the account, so that they share
+/// sessions and reads.
 pub fn identity(name: &str, account: &AwsAccountSpec) -> Identity {
     let role = account.role_arn.clone().map(|arn| Role {
         arn,
@@ -214,7 +216,7 @@ pub fn identity(name: &str, account: &AwsAccountSpec) -> Identity {
     Identity { account_id: Some(account.account_id.clone()), role }
 }
 
-/// The characters of a Kubernetes name are allowed in one; 64 of them at most.
+/// All characters of Kubernetes names are allowed; the length is limited to 64.
 fn session_name(name: &str) -> String {
     format!("keelson-{name}").chars().take(64).collect()
 }
@@ -259,49 +261,49 @@ mod tests {
         Request { namespace: namespace.into(), cluster_name: "demo".into(), spec }
     }
 
-    fn asked(name: Option<&str>, namespace: &str, region: &str) -> Result<Grant, Refusal> {
+    fn request_grant(name: Option<&str>, namespace: &str, region: &str) -> Result<Grant, Refusal> {
         grant(&request(&spec(name, region), namespace), false, |name| (name == "prod").then(account))
     }
 
     #[test]
-    fn only_allowed_namespaces_and_regions_reach_an_account() {
-        let granted = asked(Some("prod"), "team", "eu-west-1").unwrap();
+    fn account_is_limited_to_its_namespaces_and_regions() {
+        let granted = request_grant(Some("prod"), "team", "eu-west-1").unwrap();
         assert_eq!(granted.identity.account_id.as_deref(), Some("123456789012"));
         let role = granted.identity.role.unwrap();
         assert_eq!((role.external_id.as_deref(), role.session_name.as_str()), (Some("fleet"), "keelson-prod"));
         assert!(granted.settings.permissions_boundary.is_some() && granted.settings.tags.contains_key("cost"));
         assert_eq!(granted.settings.role_path.as_deref(), Some("/keelson/"));
         assert_eq!(granted.settings.enforced_tags["cost-center"], "4711");
-        for (name, namespace, region, names) in [
+        for (name, namespace, region, fragment) in [
             (Some("prod"), "other", "eu-west-1", "allowedNamespaces"),
             (Some("prod"), "team", "us-east-1", "us-east-1"),
             (Some("missing"), "team", "eu-west-1", "does not exist"),
             (None, "team", "eu-west-1", "again with spec.accountRef"),
         ] {
-            let refusal = asked(name, namespace, region).unwrap_err();
+            let refusal = request_grant(name, namespace, region).unwrap_err();
             assert_eq!(refusal.reason, Reason::AccessDenied);
-            assert!(refusal.message.contains(names), "{}", refusal.message);
+            assert!(refusal.message.contains(fragment), "{}", refusal.message);
         }
     }
 
     #[test]
-    fn without_a_reference_the_default_account_decides() {
+    fn default_account_applies_without_account_ref() {
         let default = |name: &str| (name == "default").then(account);
-        let asked = |namespace: &str, region: &str, allow_ambient| {
+        let request_grant = |namespace: &str, region: &str, allow_ambient| {
             grant(&request(&spec(None, region), namespace), allow_ambient, default)
         };
         for allow_ambient in [true, false] {
-            let granted = asked("team", "eu-west-1", allow_ambient).unwrap();
+            let granted = request_grant("team", "eu-west-1", allow_ambient).unwrap();
             assert_eq!(granted.account.as_deref(), Some("default"));
-            // It is no way around its limits, whatever the flag says.
-            let refusal = asked("other", "eu-west-1", allow_ambient).unwrap_err();
+            // The flag does not bypass the account's limits.
+            let refusal = request_grant("other", "eu-west-1", allow_ambient).unwrap_err();
             assert!(refusal.message.contains("AwsAccount \"default\" may not be used from namespace"));
-            assert!(asked("team", "us-east-1", allow_ambient).is_err());
+            assert!(request_grant("team", "us-east-1", allow_ambient).is_err());
         }
     }
 
     #[test]
-    fn ambient_credentials_are_used_only_when_allowed_and_only_without_any_account() {
+    fn ambient_credentials_require_the_flag_and_no_account() {
         let none = spec(None, "eu-west-1");
         assert_eq!(grant(&request(&none, "team"), true, |_| None), Ok(Grant::ambient()));
         assert!(grant(&request(&none, "team"), false, |_| None).is_err());
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_may_use_an_account_that_allows_none_and_all_one_that_allows_all() {
+    fn allowed_namespaces_may_be_empty_or_a_wildcard() {
         let with = |allowed: &[&str]| AwsAccountSpec {
             allowed_namespaces: allowed.iter().map(|s| (*s).to_owned()).collect(),
             ..account()
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_account_can_be_reached_to_delete_what_was_made_in_it() {
+    fn closed_account_can_still_be_used_for_deletion() {
         let closed = || AwsAccountSpec { allowed_namespaces: vec!["other".into()], ..account() };
         let to_delete = |spec: &EksClusterSpec, made_in: Option<&str>| {
             grant_to_delete(&request(spec, "team"), made_in, false, |name| (name == "prod").then(closed))
@@ -330,7 +332,7 @@ mod tests {
             let granted = to_delete(&spec_of(region), Some("123456789012")).unwrap();
             assert_eq!(granted.identity.account_id.as_deref(), Some("123456789012"));
         }
-        // Nothing was made, or elsewhere: the account stays closed.
+        // Nothing was created, or in another account: access stays refused.
         assert!(to_delete(&spec_of("eu-west-1"), None).is_err());
         assert!(to_delete(&spec_of("eu-west-1"), Some("210987654321")).is_err());
         assert!(to_delete(&spec(Some("missing"), "eu-west-1"), Some("123456789012")).is_err());
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn adoption_is_what_the_spec_asks_for_and_the_account_allows() {
+    fn adoption_requires_both_spec_and_account() {
         let allowing = |names: Option<&str>, namespaces: Option<&str>| AccountAdoption {
             policy: AccountAdoptionPolicy::Allow,
             cluster_names: names.map(|name| vec![name.to_owned()]),
@@ -359,8 +361,8 @@ mod tests {
             let request = request(spec, "team");
             let granted = grant(&request, false, |_| Some(account)).unwrap();
             assert_eq!(granted.adoption, expected, "{adoption:?}");
-            let asks = spec.adoption_policy == AdoptionPolicy::Adopt;
-            assert_eq!(granted.may_adopt(&request).is_err(), asks && expected == Adoption::Forbidden);
+            let requests_adoption = spec.adoption_policy == AdoptionPolicy::Adopt;
+            assert_eq!(granted.check_adoption(&request).is_err(), requests_adoption && expected == Adoption::Forbidden);
         }
     }
 
@@ -370,11 +372,11 @@ mod tests {
         let request = request(&adopt, "team");
         let granted = grant(&request, true, |_| None).unwrap();
         assert_eq!(granted.adoption, Adoption::Forbidden);
-        assert!(granted.may_adopt(&request).unwrap_err().message.contains("naming an AwsAccount"));
+        assert!(granted.check_adoption(&request).unwrap_err().message.contains("naming an AwsAccount"));
     }
 
     #[test]
-    fn all_objects_of_an_account_share_one_identity() {
+    fn objects_of_an_account_share_one_identity() {
         assert_eq!(identity("prod", &account()), identity("prod", &account()));
         assert_eq!(session_name(&"x".repeat(100)).len(), 64);
     }

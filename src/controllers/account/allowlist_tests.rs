@@ -1,4 +1,4 @@
-//! Every field that can name something foreign, against every way in which an account may or may not allow it.
+//! Every field that can refer to a foreign resource, with every way in which an account may or may not allow it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +13,20 @@ const ACCOUNT: &str = "123456789012";
 /// A field, and values of it.
 struct Case {
     field: &'static str,
-    /// A spec in which it has the value: of an EksCluster, else of a NodeGroup.
+    /// A spec with the value: of an EksCluster, otherwise of a NodeGroup.
     of_cluster: bool,
     spec: fn(&str) -> Value,
     list: &'static str,
-    /// Nobody's here; another tenant's; own (empty: Keelson makes none).
+    /// A resource outside Keelson; another tenant's; the tenant's own (empty: Keelson creates none).
     foreign: &'static str,
     others: &'static str,
     own: &'static str,
-    /// What has to be listed for `foreign`, exactly and as a pattern.
+    /// The list entries that allow `foreign`: exact, and as a pattern.
     exact: &'static str,
     pattern: &'static str,
 }
 
-const NOBODYS_ROLE: &str = "arn:aws:iam::123456789012:role/team/dns";
+const UNMANAGED_ROLE: &str = "arn:aws:iam::123456789012:role/team/dns";
 const OTHERS_ROLE: &str = "arn:aws:iam::123456789012:role/keelson-vault-0a0b0c0d-node";
 const OWN_ROLE: &str = "arn:aws:iam::123456789012:role/keelson/keelson-search-01020304-node";
 const ADMIN: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
@@ -40,15 +40,15 @@ fn role(field: &'static str, of_cluster: bool, spec: fn(&str) -> Value) -> Case 
         of_cluster,
         spec,
         list: "allowedRoleArns",
-        foreign: NOBODYS_ROLE,
+        foreign: UNMANAGED_ROLE,
         others: OTHERS_ROLE,
         own: OWN_ROLE,
-        exact: NOBODYS_ROLE,
+        exact: UNMANAGED_ROLE,
         pattern: "arn:aws:iam::123456789012:role/team/*",
     }
 }
 
-/// A case whose values are subnets: those of a VPC are listed by it.
+/// A case whose values are subnets; they are listed by their VPC.
 fn subnet(field: &'static str, of_cluster: bool, spec: fn(&str) -> Value) -> Case {
     Case {
         field,
@@ -146,15 +146,15 @@ fn set(items: &[&str]) -> BTreeSet<String> {
     items.iter().map(|item| (*item).to_owned()).collect()
 }
 
-/// What AWS shows to a tenant: what is its own, and where the subnets lie that it asked about.
-fn made(asked: &[String]) -> OwnedResources {
-    let lies_in = |id: &String| (id.clone(), id.replace("subnet", "vpc"));
+/// What AWS reports for a tenant: its own resources, and the VPCs of the requested subnets.
+fn owned(subnets_to_look_up: &[String]) -> OwnedResources {
+    let vpc_of = |id: &String| (id.clone(), id.replace("subnet", "vpc"));
     OwnedResources {
         vpcs: set(&["vpc-a"]),
         subnets: set(&["subnet-a"]),
         security_groups: set(&["sg-a"]),
         roles: set(&[OWN_ROLE]),
-        vpc_of_subnet: asked.iter().map(lies_in).collect(),
+        vpc_of_subnet: subnets_to_look_up.iter().map(vpc_of).collect(),
     }
 }
 
@@ -178,7 +178,7 @@ fn node_group_spec(more: &Value) -> NodeGroupSpec {
 
 fn decide(lists: &Allowlists, named: &[Named]) -> Result<(), Refusal> {
     let undecided = lists.check(named)?;
-    lists.check_owned(&undecided, &made(&lists.subnets_to_look_up(&undecided)))
+    lists.check_owned(&undecided, &owned(&lists.subnets_to_look_up(&undecided)))
 }
 
 fn outcome(case: &Case, value: &str, allowed: Value) -> Result<(), Refusal> {
@@ -188,7 +188,7 @@ fn outcome(case: &Case, value: &str, allowed: Value) -> Result<(), Refusal> {
 }
 
 #[test]
-fn each_field_names_what_is_own_or_listed_and_nothing_else() {
+fn each_field_may_refer_only_to_owned_or_listed_resources() {
     for case in cases() {
         let Case { field, list, foreign, others, own, exact, pattern, .. } = case;
         let listed = |entry: &str| json!({list: [entry]});
@@ -203,22 +203,22 @@ fn each_field_names_what_is_own_or_listed_and_nothing_else() {
             (others, listed(pattern), list == "allowedSecurityGroupIds"),
             (own, json!({}), !own.is_empty()),
         ] {
-            let told = outcome(&case, value, lists.clone()).map_err(|refusal| refusal.message);
-            assert_eq!(told.is_ok(), allowed, "{field}: {value} with {lists}: {told:?}");
+            let result = outcome(&case, value, lists.clone()).map_err(|refusal| refusal.message);
+            assert_eq!(result.is_ok(), allowed, "{field}: {value} with {lists}: {result:?}");
         }
     }
 }
 
 #[test]
-fn a_refusal_names_field_value_account_and_list_and_tells_nothing_of_what_is_there() {
+fn refusal_names_the_field_and_list_and_reveals_nothing() {
     for case in cases() {
         let refusal = outcome(&case, case.others, json!({case.list: [case.exact]})).unwrap_err();
         assert_eq!(refusal.reason, Reason::AccessDenied);
-        for part in [case.field, case.others, case.list, "\"prod\"", "whoever owns the AwsAccount"] {
+        for part in [case.field, case.others, case.list, "\"prod\"", "the owner of the AwsAccount"] {
             assert!(refusal.message.contains(part), "{part}: {}", refusal.message);
         }
         assert!(!refusal.message.contains("vpc-b") || case.others == "vpc-b", "{}", refusal.message);
-        // What is not there at all is refused in the same words.
+        // A missing resource is refused with the same message.
         let missing = format!("{}0", case.others);
         let of_missing = outcome(&case, &missing, json!({case.list: [case.exact]})).unwrap_err();
         assert_eq!(of_missing.message, refusal.message.replace(case.others, &missing));
@@ -226,7 +226,7 @@ fn a_refusal_names_field_value_account_and_list_and_tells_nothing_of_what_is_the
 }
 
 #[test]
-fn policies_of_clusters_are_not_for_nodes_unless_they_are_listed() {
+fn cluster_policies_are_not_for_nodes_unless_listed() {
     let lists = lists(json!({"allowedPolicyArns": ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]}));
     let arn = |name: &str| format!("arn:aws:iam::aws:policy/{name}");
     for name in ["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonSSMManagedInstanceCore"] {
@@ -239,15 +239,16 @@ fn policies_of_clusters_are_not_for_nodes_unless_they_are_listed() {
 }
 
 #[test]
-fn a_role_of_another_account_is_never_taken_for_own() {
-    let stranger = OWN_ROLE.replace(ACCOUNT, "999999999999");
-    let named = by_cluster(&cluster_spec(&json!({"roleArn": stranger})));
+fn role_of_another_account_is_never_owned() {
+    let foreign = OWN_ROLE.replace(ACCOUNT, "999999999999");
+    let named = by_cluster(&cluster_spec(&json!({"roleArn": foreign})));
     assert!(lists(json!({})).check(&named).is_err());
 }
 
 #[test]
-fn nodes_join_no_network_that_their_cluster_may_not_be_in() {
-    let cluster = cluster_spec(&json!({"network": {"existing": {"subnetIds": ["subnet-b"]}}, "roleArn": NOBODYS_ROLE}));
+fn nodes_may_not_join_a_network_refused_to_their_cluster() {
+    let cluster =
+        cluster_spec(&json!({"network": {"existing": {"subnetIds": ["subnet-b"]}}, "roleArn": UNMANAGED_ROLE}));
     let named = by_node_group_in("demo", &cluster, &node_group_spec(&json!({})));
     let refusal = decide(&lists(json!({})), &named).unwrap_err();
     assert!(
@@ -259,7 +260,7 @@ fn nodes_join_no_network_that_their_cluster_may_not_be_in() {
 }
 
 #[test]
-fn no_subnet_is_looked_up_where_no_vpc_is_listed() {
+fn subnets_are_looked_up_only_if_vpcs_are_listed() {
     let named = by_cluster(&cluster_spec(&json!({"network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"]}}})));
     for (allowed, looked_up) in
         [(json!({}), 0), (json!({"allowedVpcIds": ["vpc-f"]}), 2), (json!({"allowedVpcIds": ["*"]}), 0)]
@@ -270,7 +271,7 @@ fn no_subnet_is_looked_up_where_no_vpc_is_listed() {
 }
 
 #[test]
-fn a_star_stands_for_any_characters_and_nothing_else_does() {
+fn only_a_star_is_a_wildcard() {
     for (pattern, value, matched) in [
         ("*", "", true),
         ("*", "arn:aws:iam::1:role/a", true),
@@ -290,39 +291,43 @@ fn a_star_stands_for_any_characters_and_nothing_else_does() {
     }
 }
 
-/// Every id and ARN in the example that shows all fields is judged, but those that give nobody anything of what they name.
+/// Every id and ARN in the example that shows all fields is checked, except those that give no access to what they
+/// name.
 #[test]
-fn every_id_and_arn_of_the_full_example_is_judged() {
+fn every_id_and_arn_of_the_full_example_is_checked() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/full.yaml")).unwrap();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     let mut found = BTreeMap::new();
-    let mut judged = BTreeSet::new();
+    let mut checked = BTreeSet::new();
     for document in &documents {
         let spec = document["spec"].clone();
         match document["kind"].as_str() {
             Some("EksCluster") => {
-                judged.extend(by_cluster(&serde_json::from_value(spec.clone()).unwrap()).into_iter().map(|n| n.value));
-                names("spec", &spec, &mut found);
+                checked.extend(by_cluster(&serde_json::from_value(spec.clone()).unwrap()).into_iter().map(|n| n.value));
+                collect_names("spec", &spec, &mut found);
             }
             Some("NodeGroup") => {
-                judged
+                checked
                     .extend(by_node_group(&serde_json::from_value(spec.clone()).unwrap()).into_iter().map(|n| n.value));
-                names("spec", &spec, &mut found);
+                collect_names("spec", &spec, &mut found);
             }
             _ => {}
         }
     }
-    let open = |path: &str| path.starts_with("spec.access.entries");
-    let missed: Vec<_> = found.iter().filter(|(path, value)| !open(path) && !judged.contains(*value)).collect();
-    assert!(missed.is_empty() && judged.len() >= 6, "{missed:?} {judged:?}");
+    let is_exempt = |path: &str| path.starts_with("spec.access.entries");
+    let unchecked: Vec<_> =
+        found.iter().filter(|(path, value)| !is_exempt(path) && !checked.contains(*value)).collect();
+    assert!(unchecked.is_empty() && checked.len() >= 6, "{unchecked:?} {checked:?}");
 }
 
 /// The ids and ARNs in a document, by path.
-fn names(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+fn collect_names(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
     match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| names(&format!("{path}.{name}"), value, found)),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| collect_names(&format!("{path}.{name}"), value, found))
+        }
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| names(&format!("{path}[{at}]"), item, found));
+            items.iter().enumerate().for_each(|(at, item)| collect_names(&format!("{path}[{at}]"), item, found));
         }
         Value::String(text) => {
             let is_name =

@@ -1,4 +1,4 @@
-//! An AwsAccount that is deleted stays until no cluster needs it: without it nothing could be deleted in AWS any more. I/O: the
+//! Keeps a deleted AwsAccount until no cluster needs it: without it, nothing could be deleted in AWS. I/O: the
 //! management cluster's API.
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,14 +12,14 @@ use crate::controllers::context::Context;
 use crate::controllers::journal;
 use crate::controllers::report::Next;
 
-/// A reconcile that found the account before it was deleted may still put a finalizer on its cluster.
+/// A reconcile that read the account before its deletion may still add a finalizer to its cluster.
 const GRACE: SignedDuration = SignedDuration::from_secs(3);
-/// When to look again for clusters that need it, if no change of them is seen.
-const AGAIN: SignedDuration = SignedDuration::from_secs(30);
-/// So many clusters are named.
-const NAMED: usize = 10;
+/// Requeue interval for checking the clusters, in addition to their changes.
+const RECHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+/// Maximum clusters named in the message.
+const MAX_NAMED: usize = 10;
 
-/// Puts our finalizer on it. It is no failure of the account when that cannot be done.
+/// Adds Keelson's finalizer. A failure is logged, and does not affect the account.
 pub(super) async fn add_finalizer(account: &AwsAccount, ctx: &Context) {
     if apply::has_finalizer(account) {
         return;
@@ -29,12 +29,12 @@ pub(super) async fn add_finalizer(account: &AwsAccount, ctx: &Context) {
         tracing::warn!(
             aws_account = name,
             error,
-            "the finalizer was not added: deleted, it would not wait for its clusters"
+            "the finalizer was not added: a deletion of the AwsAccount would not wait for its clusters"
         );
     }
 }
 
-/// Removes the finalizer once no cluster needs the account. `None`: it is removed.
+/// Removes the finalizer once no cluster needs the account. Returns `None` when it is removed.
 pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) -> Option<(Overall, Next)> {
     if !apply::has_finalizer(account) {
         return None;
@@ -42,7 +42,7 @@ pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) 
     let blocked = |message| Overall::Reconciling(ConditionValue::false_(Reason::DeletionBlocked, message));
     let clusters = clusters_that_need(ctx, account);
     if !clusters.is_empty() {
-        return Some((blocked(describe_clusters(&clusters)), Next::after(AGAIN, now)));
+        return Some((blocked(describe_clusters(&clusters)), Next::after(RECHECK_INTERVAL, now)));
     }
     let deleted = account.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
     let until = deleted.saturating_add(GRACE).unwrap_or(now);
@@ -60,7 +60,7 @@ pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) 
     }
 }
 
-/// The EksClusters that use the account and may have something in AWS, sorted.
+/// The EksClusters that use the account and may own AWS resources, sorted.
 fn clusters_that_need(ctx: &Context, account: &AwsAccount) -> Vec<String> {
     let clusters = ctx.clusters.state_filter(|cluster| needs(cluster, account));
     let mut names: Vec<_> = clusters
@@ -72,23 +72,23 @@ fn clusters_that_need(ctx: &Context, account: &AwsAccount) -> Vec<String> {
     names
 }
 
-/// Whether a cluster may have something in an account. Its status says so, which nobody writes but the operator. Until the first id
-/// stands there our finalizer does, where the account is open to the cluster: whoever may write an object may write that on it, so in
-/// another namespace it proves nothing.
+/// Whether a cluster may own resources in an account. Its status says so, which only the operator writes. Before the
+/// first id is recorded, Keelson's finalizer says so, if the account allows the cluster: anyone who may write an
+/// object can add that finalizer, so in other namespaces it proves nothing.
 fn needs(cluster: &EksCluster, account: &AwsAccount) -> bool {
     let recorded = cluster.status.iter().flat_map(|status| &status.resources).map(|line| line.key.as_str());
-    let open = account.spec.allows_namespace(&cluster.namespace().unwrap_or_default())
+    let is_allowed = account.spec.allows_namespace(&cluster.namespace().unwrap_or_default())
         && account.spec.allows_region(&cluster.spec.region);
     cluster.spec.account_name() == account.name_any()
-        && (journal::has_recorded(recorded) || open && apply::has_finalizer(cluster))
+        && (journal::has_recorded(recorded) || is_allowed && apply::has_finalizer(cluster))
 }
 
 fn describe_clusters(clusters: &[String]) -> String {
-    let named = clusters.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = clusters.len().saturating_sub(NAMED);
+    let named = clusters.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = clusters.len().saturating_sub(MAX_NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(
-        "needed by EksCluster {named}{more}: it stays until they are deleted (with deletionPolicy: Retain AWS stays as it is)"
+        "needed by EksCluster {named}{more}: kept until they are deleted (deletionPolicy: Retain leaves their AWS resources unchanged)"
     )
 }
 
@@ -97,8 +97,8 @@ pub fn is_being_deleted(ctx: &Context, name: &str) -> bool {
     ctx.aws_accounts.get(&ObjectRef::new(name)).is_some_and(|account| account.metadata.deletion_timestamp.is_some())
 }
 
-/// A cluster is gone: AwsAccounts that are being deleted may have waited for it.
-pub fn wake_deleted(ctx: &Context) {
+/// Requests reconciles of AwsAccounts that are being deleted, after a cluster was deleted.
+pub fn enqueue_deleted_accounts(ctx: &Context) {
     for account in ctx.aws_accounts.state_filter(|account| account.metadata.deletion_timestamp.is_some()) {
         ctx.queues.accounts.push(ObjectRef::from_obj(&*account));
     }
@@ -110,7 +110,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_account_is_needed_by_what_is_recorded_and_a_finalizer_counts_only_where_it_is_open() {
+    fn account_is_needed_by_recorded_resources_or_an_allowed_finalizer() {
         let cluster = |namespace: &str, finalizers: &[&str], resources: &[&str]| -> EksCluster {
             let resources: Vec<_> = resources.iter().map(|key| json!({"key": key})).collect();
             serde_json::from_value(json!({
@@ -129,21 +129,24 @@ mod tests {
             .unwrap()
         };
         let (open, elsewhere) = (account(&["eu-west-1"]), account(&["eu-west-2"]));
-        let ours = [crate::api::FINALIZER];
-        assert!(needs(&cluster("team", &ours, &[]), &open), "its first id may not stand in status yet");
-        assert!(!needs(&cluster("team", &ours, &[]), &elsewhere) && !needs(&cluster("mallory", &ours, &[]), &open));
-        assert!(needs(&cluster("mallory", &[], &["vpc"]), &open), "made while the account was open to it");
-        assert!(!needs(&cluster("team", &[], &["leftovers"]), &open), "a record of what others had");
+        let finalizers = [crate::api::FINALIZER];
+        assert!(needs(&cluster("team", &finalizers, &[]), &open), "its first id may not be in status yet");
+        assert!(
+            !needs(&cluster("team", &finalizers, &[]), &elsewhere)
+                && !needs(&cluster("mallory", &finalizers, &[]), &open)
+        );
+        assert!(needs(&cluster("mallory", &[], &["vpc"]), &open), "created while the account allowed it");
+        assert!(!needs(&cluster("team", &[], &["leftovers"]), &open), "a record of pre-existing resources");
         assert!(!needs(&cluster("team", &["example.com/hold"], &[]), &open));
         let other = AwsAccount {
             metadata: kube::core::ObjectMeta { name: Some("dev".into()), ..open.metadata.clone() },
             ..open
         };
-        assert!(!needs(&cluster("team", &ours, &["vpc"]), &other));
+        assert!(!needs(&cluster("team", &finalizers, &["vpc"]), &other));
     }
 
     #[test]
-    fn the_clusters_that_need_an_account_are_named() {
+    fn message_names_the_clusters_that_need_the_account() {
         let names: Vec<_> = (0..12).map(|number| format!("team/c{number:02}")).collect();
         let text = describe_clusters(&names);
         assert!(text.contains("team/c00, team/c01") && text.contains("team/c09 and 2 more"), "{text}");

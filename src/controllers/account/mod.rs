@@ -1,4 +1,4 @@
-//! AwsAccounts: who may use them, and whether they can be reached. I/O: the management cluster's API, and STS through
+//! AwsAccounts: who may use them, and whether they are accessible. I/O: the management cluster's API, and STS through
 //! [`crate::aws`].
 
 mod access;
@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 pub use access::{Grant, Refusal, Request, grant, grant_to_delete, identity};
-pub use deletion::{is_being_deleted, wake_deleted};
+pub use deletion::{enqueue_deleted_accounts, is_being_deleted};
 
 use super::conditions::{ConditionValue, Conditions, Overall};
 use super::context::Context;
@@ -30,19 +30,19 @@ use crate::aws::Session;
 use crate::engine::{Class, Failure};
 use crate::resources::adoption::Adoption;
 
-/// How often an account that works is looked at: its credentials are renewed about as often.
-const AGAIN: SignedDuration = SignedDuration::from_mins(30);
+/// Poll interval of a working account; its credentials are renewed about as often.
+const POLL_INTERVAL: SignedDuration = SignedDuration::from_mins(30);
 
-/// An AwsAccount by name, as last told.
+/// The spec of the cached AwsAccount of that name.
 pub fn find(ctx: &Context, name: &str) -> Option<AwsAccountSpec> {
     ctx.aws_accounts.get(&ObjectRef::new(name)).map(|account| account.spec.clone())
 }
 
-/// Refuses an account that is there and cannot be read.
+/// Refuses an account that exists but is unreadable.
 ///
 /// # Errors
-/// Why it cannot.
-fn readable(ctx: &Context, request: &Request<'_>) -> Result<(), Refusal> {
+/// Why it is unreadable.
+fn check_readable(ctx: &Context, request: &Request<'_>) -> Result<(), Refusal> {
     let name = request.spec.account_name();
     match ctx.unreadable.reason::<AwsAccount>(None, name) {
         None => Ok(()),
@@ -53,48 +53,48 @@ fn readable(ctx: &Context, request: &Request<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// How an object reaches its account, by the AwsAccounts as last told.
+/// Grants access by the cached AwsAccounts.
 ///
 /// # Errors
 /// As [`grant`].
 pub fn grant_in(ctx: &Context, request: &Request<'_>) -> Result<Grant, Refusal> {
-    readable(ctx, request)?;
+    check_readable(ctx, request)?;
     grant(request, ctx.settings.allow_ambient_account, |name| find(ctx, name))
 }
 
-/// The same of an object that is deleted, by the id of the account that it was made in.
+/// The same for a deleted object, by the id of the account in which it was created.
 ///
 /// # Errors
 /// As [`grant_to_delete`].
 pub fn grant_to_delete_in(ctx: &Context, request: &Request<'_>, made_in: Option<&str>) -> Result<Grant, Refusal> {
-    readable(ctx, request)?;
+    check_readable(ctx, request)?;
     grant_to_delete(request, made_in, ctx.settings.allow_ambient_account, |name| find(ctx, name))
 }
 
-/// Whether what could be adopted when a reconcile began still may.
+/// Checks that the adoption allowed at the start of a reconcile is still allowed.
 ///
 /// # Errors
-/// The permission was withdrawn since.
-pub fn may_still_adopt(ctx: &Context, request: &Request<'_>, adoption: Adoption) -> Result<(), Failure> {
+/// The permission was withdrawn.
+pub fn check_still_adoptable(ctx: &Context, request: &Request<'_>, adoption: Adoption) -> Result<(), Failure> {
     let denied = |refusal: Refusal| Failure::new(Class::Denied, refusal.message);
     let now = grant_in(ctx, request).map_err(denied)?;
-    now.may_adopt(request).map_err(denied)?;
+    now.check_adoption(request).map_err(denied)?;
     if now.adoption < adoption {
-        return Err(Failure::new(Class::Denied, "the AwsAccount's spec.adoption allows less than before"));
+        return Err(Failure::new(Class::Denied, "the AwsAccount's spec.adoption no longer allows this adoption"));
     }
     Ok(())
 }
 
-/// Refuses credentials of another account than an object was made in.
+/// Refuses credentials of a different account than the one in which the object was created.
 ///
 /// # Errors
-/// The AwsAccount of that name is another one now, or the operator's own credentials are.
+/// The AwsAccount of that name, or the operator's own credentials, now belong to another account.
 pub fn check_same_account(made_in: Option<&str>, account_id: &str) -> Result<(), Failure> {
     match made_in {
         Some(made_in) if made_in != account_id => Err(Failure::new(
             Class::WrongAccount,
             format!(
-                "it was made in account {made_in}, and its AwsAccount (or the operator's own credentials) is of account {account_id}: \
+                "it was created in account {made_in}, but its AwsAccount (or the operator's own credentials) belongs to account {account_id}: \
                  have the AwsAccount of account {made_in} created again under that name"
             ),
         )),
@@ -102,19 +102,19 @@ pub fn check_same_account(made_in: Option<&str>, account_id: &str) -> Result<(),
     }
 }
 
-/// What clusters see of an account: who may use it, and how.
-pub fn shown(account: &AwsAccount) -> DependentView {
+/// The part of an account that clusters depend on: who may use it, and how.
+pub fn dependent_view(account: &AwsAccount) -> DependentView {
     let meta = &account.metadata;
     DependentView { digest: digest((&meta.uid, meta.generation, &meta.name)), part_of: String::new() }
 }
 
-/// Reconciles once, and says when to come again.
+/// Reconciles an AwsAccount, and returns when to requeue.
 pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
     let Some(uid) = account.uid() else { return Next::change() };
     let shared = ctx.account_states.of(&uid, || ctx.memory([]));
     let mut state = shared.lock().await;
     let now = Timestamp::now();
-    if state.asked_to_look(account.annotations().get(RECONCILE_AT_ANNOTATION)) {
+    if state.take_reconcile_request(account.annotations().get(RECONCILE_AT_ANNOTATION)) {
         state.failed = None;
     }
     let previous = state.written.clone().or_else(|| account.status.clone()).unwrap_or_default();
@@ -123,24 +123,24 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
         let conditions = conditions(&previous.conditions, account.metadata.generation, &overall, now);
         let mut status =
             AwsAccountStatus { observed_generation: account.metadata.generation, conditions, ..previous.clone() };
-        let (overall, next) = judge(&ctx, (&previous, &mut status), &account, (overall, next), now);
+        let (overall, next) = evaluate_waits(&ctx, (&previous, &mut status), &account, (overall, next), now);
         report::publish_transition(&ctx, &*account, &previous.conditions, &overall);
-        return report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await;
+        return report::write_status(&ctx, &*account, &mut state, previous, status, &overall, next).await;
     }
     deletion::add_finalizer(&account, &ctx).await;
     let (overall, session, next) = match session(&account, &ctx).await {
         Ok(session) => {
             state.failed = None;
-            let says =
-                ConditionValue::true_(Reason::Available, format!("account {} can be reached", session.account_id));
-            (Overall::Ready(says), Some(session), Next::after(AGAIN, now))
+            let value =
+                ConditionValue::true_(Reason::Available, format!("account {} is accessible", session.account_id));
+            (Overall::Ready(value), Some(session), Next::after(POLL_INTERVAL, now))
         }
         Err(failure) => {
-            let failed = state.failed_before(failure, now, report::seed(&*account));
-            let says = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
+            let failed = state.record_failure(failure, now, report::seed(&*account));
+            let value = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
             let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
             let overall =
-                if failed.requires_intervention(now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
+                if failed.requires_intervention(now) { Overall::Stalled(value) } else { Overall::Reconciling(value) };
             (overall, None, next)
         }
     };
@@ -157,20 +157,20 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
             .map(|session| session.caller_arn.to_string())
             .or_else(|| previous.caller_arn.clone()),
     };
-    let (overall, next) = judge(&ctx, (&previous, &mut status), &account, (overall, next), now);
+    let (overall, next) = evaluate_waits(&ctx, (&previous, &mut status), &account, (overall, next), now);
     report::publish_transition(&ctx, &*account, &previous.conditions, &overall);
-    report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await
+    report::write_status(&ctx, &*account, &mut state, previous, status, &overall, next).await
 }
 
-/// What it waits for is all that its conditions say.
-fn judge(
+/// Its only waits are those of its conditions.
+fn evaluate_waits(
     ctx: &Context,
     status: (&AwsAccountStatus, &mut AwsAccountStatus),
     account: &AwsAccount,
-    ends: (Overall, Next),
+    result: (Overall, Next),
     now: Timestamp,
 ) -> (Overall, Next) {
-    report::judge(ctx, status, account.metadata.generation, Some(Vec::new()), ends, now)
+    report::evaluate_waits(ctx, status, account.metadata.generation, Some(Vec::new()), result, now)
 }
 
 fn conditions(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
@@ -179,7 +179,7 @@ fn conditions(previous: &[Condition], generation: Option<i64>, overall: &Overall
     all.into_all()
 }
 
-/// Opening a session assumes the role and compares the account.
+/// Opens a session, which assumes the role and compares the account id.
 async fn session(account: &AwsAccount, ctx: &Context) -> Result<Session, Failure> {
     let allowed = account.spec.allowed_regions.as_ref().and_then(|regions| regions.first().cloned());
     let region = allowed
@@ -196,11 +196,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_stays_with_the_account_that_it_was_made_in() {
+    fn object_stays_in_its_original_account() {
         assert!(check_same_account(None, "123456789012").is_ok());
         assert!(check_same_account(Some("123456789012"), "123456789012").is_ok());
         let failure = check_same_account(Some("123456789012"), "210987654321").unwrap_err();
         assert_eq!(failure.class, Class::WrongAccount);
-        assert!(failure.message.contains("made in account 123456789012"), "{}", failure.message);
+        assert!(failure.message.contains("created in account 123456789012"), "{}", failure.message);
     }
 }

@@ -1,6 +1,7 @@
-//! What an object names that it may not have made: each such field with its value. Pure.
+//! Collects an object's references to resources that it may not have created: each such field with its value. Pure.
 //!
-//! Destructured without `..`, so that a new field does not compile before somebody decided whether it names something foreign.
+//! Destructured without `..`, so that a new field compiles only after someone decides whether it can refer to a
+//! foreign resource.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use crate::api::network::{ExistingNetwork, Network};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
-/// What something in AWS is.
+/// The kind of an AWS resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// An IAM role, by ARN.
@@ -30,12 +31,12 @@ pub enum Kind {
     LaunchTemplate,
 }
 
-/// Something that a field names.
+/// A reference in a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     /// Path of the field.
     pub field: Cow<'static, str>,
-    /// What it is.
+    /// Kind of the resource.
     pub kind: Kind,
     /// Its id or ARN.
     pub value: String,
@@ -47,27 +48,28 @@ impl Named {
     }
 }
 
-/// What a NodeGroup and the network of its EksCluster name: nodes join no network that their cluster may not be in.
+/// The references of a NodeGroup and of its EksCluster's network: nodes may not join a network that is refused to
+/// their cluster.
 pub fn by_node_group_in(name: &str, cluster: &EksClusterSpec, group: &NodeGroupSpec) -> Vec<Named> {
     let network = by_network(&cluster.network).into_iter();
     let of_cluster = network.map(|one| Named { field: format!("EksCluster {name}: {}", one.field).into(), ..one });
     of_cluster.chain(by_node_group(group)).collect()
 }
 
-/// Where a network lies.
+/// The VPC and subnets of a network.
 pub fn by_network(network: &Network) -> Vec<Named> {
     let named = network.existing.iter().flat_map(by_existing_network);
     named.filter(|one| matches!(one.kind, Kind::Vpc | Kind::Subnet)).collect()
 }
 
-/// What an EksCluster names.
+/// The references of an EksCluster.
 pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     let EksClusterSpec {
         account_ref: _,
         region: _,
         cluster_name: _,
         version: _,
-        // Which keys may be set is the schema's; which values, the account's enforcedTags.
+        // The schema restricts the keys, and the account's enforcedTags the values.
         tags: _,
         change_policy: _,
         drift_policy: _,
@@ -85,7 +87,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         zonal_shift: _,
         deletion_protection: _,
         auto_mode,
-        // Entries open this cluster to a principal; they give nobody anything of that principal's.
+        // Entries give a principal access to this cluster; they give nobody access to the principal.
         access: _,
         oidc_provider: _,
         pod_identities,
@@ -98,7 +100,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     } = spec;
     if let Some(AutoMode { node_pools: _ }) = auto_mode {}
     for profile in fargate_profiles {
-        // Both its role and its subnets are the cluster's.
+        // Its role and subnets are the cluster's.
         let FargateProfile { name: _, selectors: _ } = profile;
     }
     let mut named: Vec<Named> = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn)).collect();
@@ -114,7 +116,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
 }
 
 fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
-    // A selector chooses among the subnets of vpcId.
+    // A selector selects among the subnets of vpcId.
     let ExistingNetwork { vpc_id, subnet_ids, subnet_selector: _, security_group_ids } = network;
     let field = |name: &str| format!("spec.network.existing.{name}");
     let vpc = vpc_id.iter().map(|id| Named::new(field("vpcId"), Kind::Vpc, id));
@@ -125,7 +127,7 @@ fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
 }
 
 fn by_addon(addon: &Addon) -> Vec<Named> {
-    // `configuration` is the add-on's own, for what runs in the cluster.
+    // `configuration` belongs to the add-on, for what runs in the cluster.
     let Addon { name, version: _, configuration: _, conflicts: _, service_account_role_arn, pod_identity_role_arn } =
         addon;
     let role = |field: &str, arn: &String| Named::new(format!("spec.addons[{name}].{field}"), Kind::Role, arn);
@@ -133,7 +135,7 @@ fn by_addon(addon: &Addon) -> Vec<Named> {
     irsa.chain(pod_identity_role_arn.iter().map(|arn| role("podIdentityRoleArn", arn))).collect()
 }
 
-/// What a NodeGroup names.
+/// The references of a NodeGroup.
 pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
     let NodeGroupSpec {
         cluster_ref: _,

@@ -1,5 +1,5 @@
-//! Whether what an object names was made by objects of its namespace, where the account's allowlists alone do not say. I/O: the
-//! stores of the management cluster, and AWS through [`crate::resources`].
+//! Checks whether referenced resources were created by objects of the same namespace, where the account's allowlists
+//! alone do not decide. I/O: the stores of the management cluster, and AWS through [`crate::resources`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,28 +15,30 @@ use crate::controllers::context::Context;
 use crate::engine::Failure;
 use crate::resources::made_by::find_owned_resources;
 
-/// Why an object may not go on.
+/// Why an object is refused.
 #[derive(Debug)]
 pub enum Denied {
-    /// It names what it may not.
+    /// It refers to a resource that it may not use.
     Refused(Refusal),
-    /// It could not be seen whose it is.
-    Unseen(Failure),
+    /// The owner could not be read.
+    Unreadable(Failure),
 }
 
-/// Says what the account's allowlists alone can say of `named`: before any call. Returns what depends on who made it.
+/// Decides about `named` by the account's allowlists alone, before any call. Returns the references that depend on
+/// ownership.
 ///
 /// # Errors
-/// The first that the object may not name. Without an AwsAccount there are no allowlists: the whole installation is one tenant.
+/// The first reference that is not allowed. Without an AwsAccount there are no allowlists: the whole installation is
+/// one tenant.
 pub fn check<'n>(grant: &Grant, named: &'n [Named]) -> Result<Vec<&'n Named>, Refusal> {
     grant.allowlists.as_ref().map_or_else(|| Ok(Vec::new()), |lists| lists.check(named))
 }
 
-/// Decides the rest before the first write: `undecided` is what [`check`] returned. `max_age`: how old a read may be that shows
-/// it as the namespace's own; before something is refused it is read anew.
+/// Decides the rest before the first write: `undecided` is the result of [`check`]. `max_age`: maximum age of a cached
+/// read that shows ownership; before a refusal, it is read again.
 ///
 /// # Errors
-/// The first that is somebody else's, or that AWS could not be asked.
+/// The first resource with another owner, or that AWS could not be read.
 pub async fn check_owned(
     ctx: &Context,
     aws: &Session,
@@ -58,19 +60,20 @@ async fn decide(
     aws: &Session,
     own: &Own,
     undecided: &[&Named],
-    fresh: MaxStaleness,
+    max_staleness: MaxStaleness,
 ) -> Result<(), Denied> {
     let subnets = lists.subnets_to_look_up(undecided);
-    let mut made = find_owned_resources(aws, &own.uids, &subnets, fresh).await.map_err(Denied::Unseen)?;
+    let mut made = find_owned_resources(aws, &own.uids, &subnets, max_staleness).await.map_err(Denied::Unreadable)?;
     made.security_groups.extend(own.security_groups.iter().cloned());
     lists.check_owned(undecided, &made).map_err(Denied::Refused)
 }
 
-/// What is known of the EksClusters of a namespace without AWS.
+/// What is known about a namespace's EksClusters without AWS.
 struct Own {
-    /// What they make carries these as owner, and the API server alone gives them.
+    /// Their UIDs, which only the API server assigns; resources they create carry one as owner tag.
     uids: BTreeSet<String>,
-    /// Those that EKS made for them: EKS puts none of the cluster's tags on them. They stand in status, which tenants cannot write.
+    /// The security groups that EKS created for them, without the cluster's tags. They are in status, which tenants
+    /// cannot write.
     security_groups: BTreeSet<String>,
 }
 

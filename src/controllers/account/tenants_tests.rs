@@ -1,5 +1,5 @@
-//! A property over random pairs of tenants in one account: what one may name, and so what is read and written for it, is never the
-//! other's.
+//! Property test over random pairs of tenants in one account: what one may refer to, and so what is read and written
+//! for it, never belongs to the other.
 
 use std::collections::BTreeSet;
 
@@ -16,43 +16,43 @@ use crate::resources::cloud::{AccountSettings, Intervals, Owner};
 use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::made_by::OwnedResources;
 
-/// Who made something: the tenant itself, the other one, or others beside Keelson.
-const WHO: [&str; 3] = ["a", "b", "f"];
+/// The owner of a resource: the tenant itself, the other tenant, or someone outside Keelson.
+const OWNERS: [&str; 3] = ["a", "b", "f"];
 
-fn id(kind: Kind, who: &str, number: usize) -> String {
+fn id(kind: Kind, owner_id: &str, number: usize) -> String {
     match kind {
-        Kind::Role if who == "f" => format!("arn:aws:iam::123456789012:role/team/f{number}"),
-        Kind::Role => format!("arn:aws:iam::123456789012:role/keelson-{who}{number}-node"),
-        Kind::Policy => format!("arn:aws:iam::123456789012:policy/{who}{number}"),
-        Kind::KmsKey => format!("arn:aws:kms:eu-west-1:123456789012:key/{who}{number}"),
-        Kind::Vpc => format!("vpc-{who}{number}"),
-        Kind::Subnet => format!("subnet-{who}{number}"),
-        Kind::SecurityGroup => format!("sg-{who}{number}"),
-        Kind::LaunchTemplate => format!("lt-{who}{number}"),
+        Kind::Role if owner_id == "f" => format!("arn:aws:iam::123456789012:role/team/f{number}"),
+        Kind::Role => format!("arn:aws:iam::123456789012:role/keelson-{owner_id}{number}-node"),
+        Kind::Policy => format!("arn:aws:iam::123456789012:policy/{owner_id}{number}"),
+        Kind::KmsKey => format!("arn:aws:kms:eu-west-1:123456789012:key/{owner_id}{number}"),
+        Kind::Vpc => format!("vpc-{owner_id}{number}"),
+        Kind::Subnet => format!("subnet-{owner_id}{number}"),
+        Kind::SecurityGroup => format!("sg-{owner_id}{number}"),
+        Kind::LaunchTemplate => format!("lt-{owner_id}{number}"),
     }
 }
 
-/// The VPC of a subnet has its name.
+/// A subnet's VPC has the same suffix.
 fn vpc_of(subnet: &str) -> String {
     subnet.replace("subnet-", "vpc-")
 }
 
-fn any_of(kind: Kind) -> impl Strategy<Value = String> {
-    // What others made is there least often, so that some specs are taken.
+fn id_of_any_owner(kind: Kind) -> impl Strategy<Value = String> {
+    // The other tenant's resources are rarest, so that some specs are accepted.
     (prop_oneof![5 => Just("a"), 1 => Just("b"), 5 => Just("f")], 0usize..3)
-        .prop_map(move |(who, number)| id(kind, who, number))
+        .prop_map(move |(owner_id, number)| id(kind, owner_id, number))
 }
 
-fn spec_of_a_cluster() -> impl Strategy<Value = Value> {
+fn cluster_spec() -> impl Strategy<Value = Value> {
     let network = prop_oneof![
         2 => Just(json!({"vpc": {}})),
-        3 => (vec(any_of(Kind::Subnet), 2..4), option::weighted(0.3, vec(any_of(Kind::SecurityGroup), 1..3)))
+        3 => (vec(id_of_any_owner(Kind::Subnet), 2..4), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
             .prop_map(|(subnets, groups)| json!({"existing": {"subnetIds": subnets, "securityGroupIds": groups}})),
-        1 => any_of(Kind::Vpc)
+        1 => id_of_any_owner(Kind::Vpc)
             .prop_map(|vpc| json!({"existing": {"vpcId": vpc, "subnetSelector": {"tags": {"tier": "private"}}}})),
     ];
-    let role = || option::weighted(0.3, any_of(Kind::Role));
-    (network, role(), role(), role(), option::weighted(0.2, any_of(Kind::KmsKey))).prop_map(
+    let role = || option::weighted(0.3, id_of_any_owner(Kind::Role));
+    (network, role(), role(), role(), option::weighted(0.2, id_of_any_owner(Kind::KmsKey))).prop_map(
         |(network, role, identity, addon, key)| {
             let identities = identity.map(|arn| json!({"namespace": "x", "serviceAccount": "y", "roleArn": arn}));
             json!({
@@ -65,11 +65,11 @@ fn spec_of_a_cluster() -> impl Strategy<Value = Value> {
     )
 }
 
-fn spec_of_a_node_group() -> impl Strategy<Value = Value> {
-    let template = option::weighted(0.2, any_of(Kind::LaunchTemplate));
-    let subnets = option::weighted(0.4, vec(any_of(Kind::Subnet), 1..3));
-    let policies = prop_oneof![4 => Just(Vec::new()), 1 => vec(any_of(Kind::Policy), 1..2)];
-    (option::weighted(0.3, any_of(Kind::Role)), subnets, template, policies).prop_map(
+fn node_group_spec() -> impl Strategy<Value = Value> {
+    let template = option::weighted(0.2, id_of_any_owner(Kind::LaunchTemplate));
+    let subnets = option::weighted(0.4, vec(id_of_any_owner(Kind::Subnet), 1..3));
+    let policies = prop_oneof![4 => Just(Vec::new()), 1 => vec(id_of_any_owner(Kind::Policy), 1..2)];
+    (option::weighted(0.3, id_of_any_owner(Kind::Role)), subnets, template, policies).prop_map(
         |(role, ids, template, policies)| {
             json!({
                 "clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "roleArn": role,
@@ -81,7 +81,7 @@ fn spec_of_a_node_group() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Lists of what the account's owner opens: things of others beside Keelson, by name or by a pattern for all of them.
+/// The allowlists of an account: resources outside Keelson, by id or by a pattern for all of them.
 fn account() -> impl Strategy<Value = Value> {
     let list = |kind: Kind| {
         prop_oneof![
@@ -100,20 +100,20 @@ fn account() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What AWS shows of the tenant `a`.
-fn made_by_a(asked: &[String]) -> OwnedResources {
+/// What AWS reports for the tenant `a`.
+fn made_by_a(subnets_to_look_up: &[String]) -> OwnedResources {
     let all = |kind: Kind| -> BTreeSet<String> { (0..3).map(|number| id(kind, "a", number)).collect() };
     OwnedResources {
         vpcs: all(Kind::Vpc),
         subnets: all(Kind::Subnet),
         security_groups: all(Kind::SecurityGroup),
         roles: all(Kind::Role),
-        vpc_of_subnet: asked.iter().map(|subnet| (subnet.clone(), vpc_of(subnet))).collect(),
+        vpc_of_subnet: subnets_to_look_up.iter().map(|subnet| (subnet.clone(), vpc_of(subnet))).collect(),
     }
 }
 
-/// Another account of what is right: whose it is stands in its name.
-fn is_right(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
+/// A second implementation of the rule: the name shows the owner.
+fn is_allowed(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
     let made_by_keelson = !matches!(kind, Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate);
     let (list, listed) = match kind {
         Kind::Role => (&account.allowed_role_arns, value.to_owned()),
@@ -124,8 +124,8 @@ fn is_right(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
         Kind::Vpc => (&account.allowed_vpc_ids, value.to_owned()),
         Kind::Subnet => (&account.allowed_vpc_ids, vpc_of(value)),
     };
-    let who = WHO.iter().find(|who| (0..3).any(|number| value == id(kind, who, number)));
-    match who {
+    let owner_id = OWNERS.iter().find(|owner_id| (0..3).any(|number| value == id(kind, owner_id, number)));
+    match owner_id {
         Some(&"a") => made_by_keelson,
         Some(&"f") => list.iter().any(|entry| *entry == listed || entry.ends_with("f*")),
         _ => false,
@@ -136,7 +136,7 @@ fn owner(tenant: &str) -> Owner {
     Owner { uid: format!("uid-{tenant}"), cluster: format!("team-{tenant}/demo"), ..Owner::default() }
 }
 
-/// All that a graph says of its resources: what they are called, and what they are made of.
+/// All attributes in a graph: names of the resources, and their contents.
 fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
     let graph = expand::cluster(&ClusterInput {
         spec,
@@ -168,9 +168,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn nothing_of_another_tenant_is_ever_named(
-        of_cluster in spec_of_a_cluster(),
-        of_group in spec_of_a_node_group(),
+    fn no_spec_may_refer_to_resources_of_another_tenant(
+        of_cluster in cluster_spec(),
+        of_group in node_group_spec(),
         account in account(),
     ) {
         let account: AwsAccountSpec = serde_json::from_value(account).unwrap();
@@ -178,9 +178,9 @@ proptest! {
         let cluster: EksClusterSpec = serde_json::from_value(of_cluster).unwrap();
         let group: NodeGroupSpec = serde_json::from_value(of_group).unwrap();
         for named in [by_cluster(&cluster), by_node_group(&group)] {
-            let right = named.iter().all(|one| is_right(one.kind, &one.value, &account));
+            let allowed = named.iter().all(|one| is_allowed(one.kind, &one.value, &account));
             let decided = decide(&lists, &named);
-            prop_assert_eq!(decided.is_ok(), right, "{:?} {:?} {:?}", named, decided, account);
+            prop_assert_eq!(decided.is_ok(), allowed, "{:?} {:?} {:?}", named, decided, account);
         }
         if decide(&lists, &by_cluster(&cluster)).is_ok() {
             let kinds = [Kind::Role, Kind::KmsKey, Kind::Vpc, Kind::Subnet, Kind::SecurityGroup];
@@ -192,12 +192,12 @@ proptest! {
     }
 
     #[test]
-    fn two_tenants_with_one_spec_make_no_role_of_the_same_name(of_cluster in spec_of_a_cluster()) {
+    fn tenants_with_equal_specs_get_different_role_names(of_cluster in cluster_spec()) {
         let spec: EksClusterSpec = serde_json::from_value(of_cluster).unwrap();
-        let made = |tenant| -> BTreeSet<String> {
+        let role_names = |tenant| -> BTreeSet<String> {
             facts(&spec, tenant).into_iter().filter(|fact| fact.starts_with("keelson-")).collect()
         };
-        let (a, b) = (made("a"), made("b"));
+        let (a, b) = (role_names("a"), role_names("b"));
         prop_assert!(!a.is_empty() && a.is_disjoint(&b));
     }
 }

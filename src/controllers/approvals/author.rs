@@ -1,4 +1,4 @@
-//! Who approved, for the event. I/O: reads the metadata of the object, at each approval by annotation.
+//! Finds who approved, for the event. I/O: reads the object's metadata at each approval by annotation.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
@@ -16,19 +16,19 @@ pub enum ApprovedBy<'a> {
     Annotation(&'a str),
 }
 
-/// Who gave it, for people: the user that admission verified, or the field manager that wrote the annotation.
-pub async fn author<K: Kind>(ctx: &Context, object: &K, given: ApprovedBy<'_>) -> String {
-    match given {
+/// Describes the approver: the user that admission verified, or the field manager that wrote the annotation.
+pub async fn describe_author<K: Kind>(ctx: &Context, object: &K, approval: ApprovedBy<'_>) -> String {
+    match approval {
         ApprovedBy::Object(uid) => match ctx.approvals.by_uid(uid) {
             Some(approval) => of_object(&approval),
-            None => format!("a PlanApproval that is gone (UID {uid})"),
+            None => format!("a deleted PlanApproval (UID {uid})"),
         },
         ApprovedBy::Annotation(key) => {
             let api = K::api(&ctx.client, object.namespace().as_deref());
             let read = tokio::time::timeout(super::TIMEOUT, api.get_metadata(&object.name_any())).await;
             let managed = match read {
                 Ok(Ok(found)) => found.metadata.managed_fields.unwrap_or_default(),
-                // Who it was is worth an event, and no delay.
+                // The author is only informational and must not cause a delay.
                 Ok(Err(_)) | Err(_) => Vec::new(),
             };
             of_annotation(key, &managed)
@@ -40,7 +40,7 @@ fn of_object(approval: &PlanApproval) -> String {
     let name = approval.name_any();
     match &approval.spec.approved_by {
         Some(user) => format!("{user} (PlanApproval {name})"),
-        None => format!("PlanApproval {name}, which names no approvedBy"),
+        None => format!("PlanApproval {name}, which has no approvedBy"),
     }
 }
 
@@ -50,7 +50,7 @@ fn of_annotation(key: &str, managed: &[ManagedFieldsEntry]) -> String {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&pointer).is_some())
     };
     let managers: Vec<_> = managed.iter().filter(wrote).filter_map(|entry| entry.manager.as_deref()).collect();
-    let by = if managers.is_empty() { "a manager that is not known".to_owned() } else { managers.join(", ") };
+    let by = if managers.is_empty() { "unknown".to_owned() } else { managers.join(", ") };
     format!("the annotation {key}, written by the field manager {by}")
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_annotation_is_by_the_field_manager_that_owns_it() {
+    fn annotation_author_is_its_field_manager() {
         let entry = |manager: &str, annotation: &str| -> ManagedFieldsEntry {
             let fields = json!({"f:metadata": {"f:annotations": {".": {}, format!("f:{annotation}"): {}}}});
             serde_json::from_value(json!({"manager": manager, "operation": "Update", "fieldsV1": fields})).unwrap()
@@ -69,11 +69,11 @@ mod tests {
         let managed = [entry("kustomize-controller", "a"), entry("kubectl-annotate", "keelson.dev/approve")];
         let text = of_annotation("keelson.dev/approve", &managed);
         assert_eq!(text, "the annotation keelson.dev/approve, written by the field manager kubectl-annotate");
-        assert!(of_annotation("keelson.dev/approve", &[]).contains("not known"));
+        assert!(of_annotation("keelson.dev/approve", &[]).contains("field manager unknown"));
     }
 
     #[test]
-    fn an_object_is_by_the_user_that_it_names() {
+    fn plan_approval_author_is_its_approved_by_user() {
         let approval = |spec| -> PlanApproval {
             serde_json::from_value(json!({
                 "apiVersion": "keelson.dev/v1alpha1", "kind": "PlanApproval", "metadata": {"name": "a"}, "spec": spec,
@@ -82,6 +82,6 @@ mod tests {
         };
         let named = approval(json!({"hash": "9f86d081884c7d65", "approvedBy": "jane@example.com"}));
         assert_eq!(of_object(&named), "jane@example.com (PlanApproval a)");
-        assert!(of_object(&approval(json!({"hash": "9f86d081884c7d65"}))).contains("names no approvedBy"));
+        assert!(of_object(&approval(json!({"hash": "9f86d081884c7d65"}))).contains("has no approvedBy"));
     }
 }

@@ -1,5 +1,5 @@
-//! PlanApprovals: they are watched, offered to the objects that they name, and told what became of them. Who approved is told in
-//! an event. I/O: the management cluster's API.
+//! PlanApprovals: watches them, offers them to the objects they name, and reports the result in their status. An event
+//! on the object names the approver. I/O: the management cluster's API.
 
 mod author;
 pub mod policy;
@@ -14,41 +14,41 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
-pub use author::{ApprovedBy, author};
+pub use author::{ApprovedBy, describe_author};
 use verdict::{ApprovalTarget, Verdict, is_open, verdict};
 
 use super::apply::{self, Kind, MANAGER};
 use super::context::Context;
 use super::execution_policy::ApprovalObject;
-use super::watch::{Change, DependentView, digest, watched};
+use super::watch::{Change, DependentView, digest, watch_kind};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
 use crate::aws::WriteGate;
 
-/// How often approvals that are not decided are looked at. In memory: a write follows only where one is decided.
-const DECIDED_EVERY: Duration = Duration::from_secs(1);
-/// An API server that does not answer must not hold up the other approvals for long.
+/// How often undecided approvals are evaluated. In memory: status is written only when one is decided.
+const DECISION_INTERVAL: Duration = Duration::from_secs(1);
+/// An API server that does not answer must not delay other approvals for long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The approvals, as the API server last told.
+/// The cached PlanApprovals.
 #[derive(Default)]
-pub struct Offered(OnceLock<Store<PlanApproval>>);
+pub struct PlanApprovals(OnceLock<Store<PlanApproval>>);
 
-impl Offered {
-    /// Those of one object that are open. `taken`: the one that was taken up last: until that is marked as used, no other is, so
-    /// that each counts once whatever gets lost in between.
-    pub fn of<K: Kind>(&self, object: &K, taken: Option<&str>, now: Timestamp) -> Vec<ApprovalObject> {
+impl PlanApprovals {
+    /// The open approvals of an object. `accepted`: the one accepted last: until it is marked as used, no other is
+    /// offered, so that each counts once whatever is lost in between.
+    pub fn of<K: Kind>(&self, object: &K, accepted: Option<&str>, now: Timestamp) -> Vec<ApprovalObject> {
         let Some(store) = self.0.get() else { return Vec::new() };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let mut found: Vec<_> = store
             .state()
             .into_iter()
-            .filter(|one| one.namespace().as_ref() == Some(&namespace) && names(one) == Some((K::NAME, &name)))
+            .filter(|one| one.namespace().as_ref() == Some(&namespace) && target_of(one) == Some((K::NAME, &name)))
             .filter(|one| is_open(one, now))
             .filter_map(|one| Some(ApprovalObject { uid: one.uid()?, hash: one.spec.hash.clone() }))
             .collect();
-        if found.iter().any(|one| Some(one.uid.as_str()) == taken) {
+        if found.iter().any(|one| Some(one.uid.as_str()) == accepted) {
             return Vec::new();
         }
         found.sort_by(|one, other| one.uid.cmp(&other.uid));
@@ -60,19 +60,19 @@ impl Offered {
     }
 }
 
-/// Kind and name of what an approval names.
-fn names(approval: &PlanApproval) -> Option<(&'static str, &str)> {
+/// Kind and name of the object that an approval names.
+fn target_of(approval: &PlanApproval) -> Option<(&'static str, &str)> {
     let cluster = approval.spec.cluster_ref.as_ref().map(|cluster| (EksCluster::NAME, cluster.name.as_str()));
     let group = approval.spec.node_group_ref.as_ref().map(|group| (NodeGroup::NAME, group.name.as_str()));
     match (cluster, group) {
         (Some(named), None) | (None, Some(named)) => Some(named),
-        // The schema refuses it, so nothing is approved by it.
+        // The schema rejects both, so nothing is approved.
         (Some(_), Some(_)) | (None, None) => None,
     }
 }
 
-/// How the approval was given that `now` took up and `before` had not.
-pub fn given_now<'a>(before: Option<&PlanStatus>, now: &'a PlanStatus) -> Option<ApprovedBy<'a>> {
+/// The approval that is accepted in `now` and was not in `before`.
+pub fn newly_accepted<'a>(before: Option<&PlanStatus>, now: &'a PlanStatus) -> Option<ApprovedBy<'a>> {
     let changed = |of: fn(&PlanStatus) -> Option<&str>, now: &'a PlanStatus| {
         of(now).filter(|text| before.and_then(of) != Some(*text))
     };
@@ -82,17 +82,17 @@ pub fn given_now<'a>(before: Option<&PlanStatus>, now: &'a PlanStatus) -> Option
 }
 
 /// Watches the approvals until the term ends.
-pub async fn follow(ctx: Arc<Context>) {
-    let asks = ctx.clone();
+pub async fn watch_approvals(ctx: Arc<Context>) {
+    let watch_ctx = ctx.clone();
     let decided = |approval: &PlanApproval| approval.status.as_ref().is_some_and(|status| status.state.is_some());
-    let shown =
+    let view =
         move |approval: &PlanApproval| DependentView { digest: digest(decided(approval)), part_of: String::new() };
-    let (store, watching) = watched(Api::all(ctx.client.clone()), shown, move |change| match change {
-        Change::SpecChanged(approval) | Change::DependentsAffected(approval) => look_at_named(&asks, approval),
-        // One that cannot be read approves nothing.
+    let (store, watching) = watch_kind(Api::all(ctx.client.clone()), view, move |change| match change {
+        Change::SpecChanged(approval) | Change::DependentsAffected(approval) => enqueue_target(&watch_ctx, approval),
+        // An unreadable one approves nothing.
         Change::Unreadable(_) | Change::Deleted { .. } => {}
     });
-    // Of this term's context only, so it is not set yet.
+    // The context belongs to this term only, so it is not set yet.
     let _ = ctx.approvals.0.set(store.clone());
     tokio::select! {
         () = watching => {}
@@ -100,10 +100,10 @@ pub async fn follow(ctx: Arc<Context>) {
     }
 }
 
-/// The object that the approval names is reconciled.
-fn look_at_named(ctx: &Context, approval: &PlanApproval) {
+/// Requests a reconcile of the object that the approval names.
+fn enqueue_target(ctx: &Context, approval: &PlanApproval) {
     let namespace = approval.namespace().unwrap_or_default();
-    match names(approval) {
+    match target_of(approval) {
         Some((EksCluster::NAME, name)) => ctx.queues.clusters.push(ObjectRef::new(name).within(&namespace)),
         Some((_, name)) => ctx.queues.node_groups.push(ObjectRef::new(name).within(&namespace)),
         None => {}
@@ -113,7 +113,7 @@ fn look_at_named(ctx: &Context, approval: &PlanApproval) {
 async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
     let mut written: HashSet<String> = HashSet::new();
     loop {
-        tokio::time::sleep(DECIDED_EVERY).await;
+        tokio::time::sleep(DECISION_INTERVAL).await;
         let (all, now) = (store.state(), Timestamp::now());
         written.retain(|uid| all.iter().any(|one| one.uid().as_ref() == Some(uid)));
         for approval in all {
@@ -122,16 +122,18 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
             if decided || written.contains(&uid) || !ctx.gate.may_write() {
                 continue;
             }
-            let Some(verdict) = verdict(&approval, standing(ctx, &approval).as_ref(), now) else { continue };
+            let Some(verdict) = verdict(&approval, approval_target(ctx, &approval).as_ref(), now) else { continue };
             let status = status(&approval, verdict, now);
-            let write = apply::status(&ctx.client, &*approval, MANAGER, &*ctx.gate, &status);
+            let write = apply::patch_status(&ctx.client, &*approval, MANAGER, &*ctx.gate, &status);
             match tokio::time::timeout(TIMEOUT, write).await {
                 Ok(Ok(())) => drop(written.insert(uid)),
                 Ok(Err(error)) => {
                     let (name, error) = (approval.name_any(), apply::describe_error(&error));
-                    tracing::warn!(name, error, "the status of a PlanApproval was not written; it is tried again");
+                    tracing::warn!(name, error, "failed to write the status of a PlanApproval; Keelson will retry");
                 }
-                Err(_) => tracing::warn!("the API server does not answer: statuses of PlanApprovals wait"),
+                Err(_) => tracing::warn!(
+                    "the API server does not answer: the status of a PlanApproval was not written; Keelson will retry"
+                ),
             }
         }
     }
@@ -148,26 +150,26 @@ fn status(approval: &PlanApproval, verdict: Verdict, now: Timestamp) -> PlanAppr
     }
 }
 
-/// The plan of the object that an approval names.
-fn standing(ctx: &Context, approval: &PlanApproval) -> Option<ApprovalTarget> {
+/// The state of the object that an approval names.
+fn approval_target(ctx: &Context, approval: &PlanApproval) -> Option<ApprovalTarget> {
     let namespace = approval.namespace()?;
-    match names(approval)? {
+    match target_of(approval)? {
         (EksCluster::NAME, name) => {
             let cluster = ctx.cluster(&namespace, name)?;
             let status = cluster.status.clone().unwrap_or_default();
             let (observed, conditions) = (status.observed_generation, &status.conditions);
-            Some(of_status(&cluster.metadata, observed, conditions, status.plan, status.deletion))
+            Some(target_from_status(&cluster.metadata, observed, conditions, status.plan, status.deletion))
         }
         (_, name) => {
             let group = ctx.node_groups.get(&ObjectRef::new(name).within(&namespace))?;
             let status = group.status.clone().unwrap_or_default();
             let (observed, conditions) = (status.observed_generation, &status.conditions);
-            Some(of_status(&group.metadata, observed, conditions, status.plan, status.deletion))
+            Some(target_from_status(&group.metadata, observed, conditions, status.plan, status.deletion))
         }
     }
 }
 
-fn of_status(
+fn target_from_status(
     meta: &ObjectMeta,
     observed: Option<i64>,
     conditions: &[Condition],
@@ -175,13 +177,13 @@ fn of_status(
     deletion: Option<DeletionStatus>,
 ) -> ApprovalTarget {
     let (plan, deletion) = (plan.unwrap_or_default(), deletion.unwrap_or_default());
-    let waits = conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
-    let word = deletion.release.filter(|_| deletion.began.is_none()).unwrap_or_else(|| plan.hash.clone());
+    let is_waiting = conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
+    let token = deletion.release.filter(|_| deletion.began.is_none()).unwrap_or_else(|| plan.hash.clone());
     ApprovalTarget {
         uid: meta.uid.clone().unwrap_or_default(),
         current: observed == meta.generation && plan.generation == meta.generation,
-        waits_for: waits.then(|| word.clone()),
-        hash: word,
-        taken: plan.approval_uid.into_iter().chain(deletion.approval_uid).collect(),
+        waits_for: is_waiting.then(|| token.clone()),
+        hash: token,
+        accepted: plan.approval_uid.into_iter().chain(deletion.approval_uid).collect(),
     }
 }

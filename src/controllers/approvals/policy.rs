@@ -1,23 +1,23 @@
-//! The change policy that is in force. Where approvals are objects, whoever may write a spec must not be able to take the
-//! approval away with it: loosening `changePolicy` is a step of the plan that waits itself. Pure.
+//! The change policy in force. Where approvals are objects, a user who may edit a spec must not be able to disable
+//! approval with it: loosening `changePolicy` is a step of the plan that itself waits for approval. Pure.
 
 use crate::api::EksCluster;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
-use crate::controllers::execution_policy::kept;
+use crate::controllers::execution_policy::parse_step;
 use crate::engine::{Action, Change, ExecutionPolicy, HoldReason, Item, Key, Step, Verdict};
 
-/// What the policy's step is called.
+/// The key of the policy's step.
 pub const KIND: &str = "changePolicy";
 
-/// The step that makes the policy looser than the one in force; `None`: the spec's is in force at once. A new object begins
-/// with Approval, or deleting one and making it anew would be a way around.
+/// The step that loosens the policy in force; `None`: the spec's policy applies at once. A new object starts with
+/// Approval, otherwise deleting and recreating it would bypass approval.
 fn loosening(spec: ChangePolicy, status: &EksClusterStatus) -> Option<Step> {
     let before = match status.change_policy {
         Some(ChangePolicy::Automatic) => return None,
         Some(policy) => policy,
-        // Made by a Keelson that did not keep it. That something was reported of it proves nothing: that is done of one that cannot
-        // be read, too.
+        // Created by a Keelson version that did not record the policy. A reported status proves nothing: unreadable
+        // objects have one, too.
         None if status.arn.is_some() => return None,
         None => ChangePolicy::Approval,
     };
@@ -27,7 +27,7 @@ fn loosening(spec: ChangePolicy, status: &EksClusterStatus) -> Option<Step> {
     })
 }
 
-/// The policy that is in force for a cluster and its node groups. `required`: approvals are objects.
+/// The policy in force for a cluster and its node groups. `required`: approvals are objects.
 pub fn in_force(cluster: &EksCluster, status: &EksClusterStatus, required: bool) -> ChangePolicy {
     let spec = cluster.spec.change_policy;
     match loosening(spec, status).filter(|_| required) {
@@ -36,7 +36,7 @@ pub fn in_force(cluster: &EksCluster, status: &EksClusterStatus, required: bool)
     }
 }
 
-/// The step that waits, for the plan.
+/// The plan item of the waiting step.
 pub fn item(cluster: &EksCluster, status: &EksClusterStatus, required: bool) -> Option<Item> {
     let step = loosening(cluster.spec.change_policy, status).filter(|_| required)?;
     let is_approved = is_approved(&step, status);
@@ -49,7 +49,7 @@ fn is_approved(step: &Step, status: &EksClusterStatus) -> bool {
     let approved = status.plan.as_ref().map(|plan| plan.approved.as_slice()).unwrap_or_default();
     let key = Key::single(KIND);
     let ids = ExecutionPolicy::default().ids(&key, step);
-    ids.iter().all(|id| approved.iter().any(|one| kept(one) == (key.clone(), id.clone())))
+    ids.iter().all(|id| approved.iter().any(|one| parse_step(one) == (key.clone(), id.clone())))
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_looser_policy_waits_where_approvals_are_objects() {
+    fn looser_policy_waits_where_approvals_are_objects() {
         use ChangePolicy::{Approval, Automatic, Observe};
         for before in [Approval, Observe] {
             assert_eq!(in_force(&cluster("Automatic"), &status(Some(before)), true), Approval, "from {before:?}");
@@ -84,16 +84,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_object_begins_with_approval_and_one_of_an_older_keelson_goes_on_as_it_is() {
+    fn new_object_starts_with_approval_and_an_older_one_keeps_its_policy() {
         let automatic = cluster("Automatic");
-        // One that could not be read has the generation in its status, and was never reconciled.
+        // An object that was unreadable has a generation in its status, but was never reconciled.
         for observed in [None, Some(-1), Some(3)] {
             let new = EksClusterStatus { observed_generation: observed, ..EksClusterStatus::default() };
             assert_eq!(in_force(&automatic, &new, true), ChangePolicy::Approval);
             assert_eq!(in_force(&automatic, &new, false), ChangePolicy::Automatic);
             let first = item(&automatic, &new, true);
             let kept = EksClusterStatus { change_policy: Some(ChangePolicy::Approval), ..new };
-            assert_eq!(item(&automatic, &kept, true), first, "the hash stays when the policy is kept");
+            assert_eq!(item(&automatic, &kept, true), first, "recording the policy does not change the hash");
         }
         let older =
             EksClusterStatus { arn: Some("arn:aws:eks:eu-west-1:1:cluster/x".into()), ..EksClusterStatus::default() };
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_looser_policy_is_in_force_once_it_was_approved() {
+    fn looser_policy_applies_once_approved() {
         let mut status = status(Some(ChangePolicy::Approval));
         let step = loosening(ChangePolicy::Automatic, &status).unwrap();
         let ids = ExecutionPolicy::default().ids(&Key::single(KIND), &step);

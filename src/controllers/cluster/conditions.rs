@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::upgrade::status as upgrade_status;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, part, part_says, whole};
+use crate::controllers::conditions::{
+    ConditionValue, Conditions, Overall, condition_of_part, in_sync, overall_of_part, overall_of_plan,
+};
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
 use crate::resources::kind::{self, Area};
@@ -84,7 +86,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
             all.set(ConditionType::Upgrading, &upgrade_status::upgrading(decision, message));
         }
     }
-    let overall = match whole(plan, memory, violations, now, ready) {
+    let overall = match overall_of_plan(plan, memory, violations, now, ready) {
         Overall::Ready(_) if deleting => Overall::Reconciling(ConditionValue::false_(
             Reason::Deleting,
             "everything is deleted; checking once more for leftovers",
@@ -108,8 +110,8 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
 fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> ConditionValue {
     let deleting = plan.goal != Goal::Present;
     let of = |item: &Item| part_of(item.key.kind()) == kind;
-    let (overall, count) = part(plan, memory, of, now, "matches the spec");
-    match part_says(overall) {
+    let (overall, count) = overall_of_part(plan, memory, of, now, "matches the spec");
+    match condition_of_part(overall) {
         condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "deleted"),
         condition if condition.is_true() && count == 0 => {
             ConditionValue::true_(Reason::NotRequested, "the spec requests none")

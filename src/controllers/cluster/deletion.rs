@@ -17,9 +17,9 @@ use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::apply;
 use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::events::EventMessage;
-use crate::controllers::execution_policy::Agreed;
+use crate::controllers::execution_policy::PlanApprovalState;
 use crate::controllers::plan_status::{self, Ahead};
-use crate::controllers::recovery::handed_over;
+use crate::controllers::recovery::handed_over_message;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::controllers::waiting_on;
 use crate::engine::{Action, ExecutionPolicy, Goal, Graph, Key, Report, Step};
@@ -39,7 +39,7 @@ impl Reconcile<'_> {
         }
         self.pause_agent();
         if !deletion_gate::has_started(previous)
-            && let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref())
+            && let Some(note) = handed_over_message(self.cluster, previous.hand_over.as_ref())
         {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
@@ -104,7 +104,7 @@ impl Reconcile<'_> {
             return self.check_leftovers(previous, &cloud, report).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
-        let nothing_waits = (Agreed::default(), Ahead::default());
+        let nothing_waits = (PlanApprovalState::default(), Ahead::default());
         Some(self.deleting(previous, &cloud, report, nothing_waits, None, next))
     }
 
@@ -149,7 +149,7 @@ impl Reconcile<'_> {
                 };
                 let condition = ConditionValue::false_(Reason::DeletionBlocked, message);
                 let instead = Some(Overall::Reconciling(condition));
-                Some(self.deleting(previous, cloud, report, (Agreed::default(), Ahead::default()), instead, again))
+                Some(self.deleting(previous, cloud, report, Default::default(), instead, again))
             }
             Err(failure) => Some(self.failed(previous, failure)),
         }
@@ -160,7 +160,7 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         cloud: &Cloud,
         report: Report,
-        (agreed, ahead): (Agreed, Ahead),
+        (agreed, ahead): (PlanApprovalState, Ahead),
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {
@@ -180,7 +180,7 @@ impl Reconcile<'_> {
             upgrade: None,
             now: self.now,
         });
-        let mut waits = Some(waiting_on::of_plan(&plan, &self.state.memory, self.now));
+        let mut waits = Some(waiting_on::waits_of_plan(&plan, &self.state.memory, self.now));
         if let Some(instead) = instead {
             waits = None;
             all = conditions::unobserved(&all, generation, &instead, self.now);

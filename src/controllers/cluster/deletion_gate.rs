@@ -14,7 +14,7 @@ use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
-use crate::controllers::execution_policy::{self, Agreed, Proposal};
+use crate::controllers::execution_policy::{self, PlanApprovalState, Proposal};
 use crate::controllers::plan_status;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::execution_policy::{AllowedSteps, Approved};
@@ -61,9 +61,9 @@ impl Reconcile<'_> {
             let is_there = |uid: &str| {
                 clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid)) || unreadable.has_cluster(uid)
             };
-            match self.ctx.deletions.ask(&uid, &name, is_there).await {
-                Ok(Verdict::Begins) => return self.started_outcome(previous, goal, None),
-                Ok(Verdict::Waits { exceeded, lately }) => {
+            match self.ctx.deletions.request(&uid, &name, is_there).await {
+                Ok(Verdict::Allowed) => return self.started_outcome(previous, goal, None),
+                Ok(Verdict::Held { exceeded, recent: lately }) => {
                     Some((too_many(self.ctx.deletions.limits(), exceeded, &lately), self.release_of(None)))
                 }
                 Err(why) => return self.count_failed(previous, &why),
@@ -80,8 +80,8 @@ impl Reconcile<'_> {
         let ahead = node_group_steps(&self.deleted_node_groups(), self.cluster.spec.deletion_policy);
         let (subject, plan) = (self.subject(), &report.plan);
         let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
-        let agreed = execution_policy::agree(&policy, proposal, &approvals, None);
-        let agreed = Agreed { is_new: agreed.is_new && hold.is_none(), ..agreed };
+        let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, None);
+        let agreed = PlanApprovalState { is_new: agreed.is_new && hold.is_none(), ..agreed };
         if agreed.is_new {
             let approved_by =
                 agreed.approval_uid.as_deref().map_or(ApprovedBy::Annotation(APPROVE_ANNOTATION), ApprovedBy::Object);
@@ -101,10 +101,10 @@ impl Reconcile<'_> {
             Some((why, release)) => {
                 let how = release.instructions(&self.as_argument(), &approvals);
                 let message = format!("{why}: {summary}: {how}");
-                (Some(release.word), Some(ConditionValue::false_(Reason::WaitingForApproval, message)))
+                (Some(release.token), Some(ConditionValue::false_(Reason::WaitingForApproval, message)))
             }
         };
-        let agreed = Agreed { approved: Vec::new(), ..agreed };
+        let agreed = PlanApprovalState { approved: Vec::new(), ..agreed };
         let outcome = self.deleting(previous, cloud, report, (agreed, ahead), waits.map(Overall::Stalled), next);
         Outcome { deletion: Some(DeletionStatus { release, ..DeletionStatus::default() }), ..outcome }
     }

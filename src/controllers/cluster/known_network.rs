@@ -27,7 +27,7 @@ impl Reconcile<'_> {
         };
         match allowed {
             Ok(()) => Ok(spec.clone()),
-            Err(Denied::Unseen(failure)) => Err(NoGraph::Unobserved(failure)),
+            Err(Denied::Unreadable(failure)) => Err(NoGraph::Unobserved(failure)),
             Err(Denied::Refused(_)) => {
                 Ok(EksClusterSpec { network: last_network(status.as_ref(), &spec.network), ..spec.clone() })
             }

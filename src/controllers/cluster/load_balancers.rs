@@ -122,7 +122,7 @@ impl Reconcile<'_> {
     /// Makes the workload cluster delete its load balancers. `None`: none of them blocks the deletion.
     pub(super) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         let uid = self.owner().uid;
-        let cleanup = self.ctx.clearings.of(&uid);
+        let cleanup = self.ctx.load_balancer_cleanups.of(&uid);
         if locked(&cleanup.0).done {
             return None;
         }
@@ -178,7 +178,7 @@ impl LoadBalancerCleanup {
             let result = result.map_err(|error: GitOpsError| error.to_string());
             locked(&running.cleanup.0).record_result(result, Timestamp::now());
         };
-        let over = ctx.over.clone();
+        let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 }

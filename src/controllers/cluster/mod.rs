@@ -37,8 +37,8 @@ use super::conditions::{self as conditions_of, ConditionValue, Overall};
 use super::context::{Context, State};
 use super::drift_events::ExternalChange;
 use super::events::EventMessage;
-use super::execution_policy::{self, Agreed, Approvals};
-use super::recovery::{Done, Recovering, RecoveryRequest, kept_hand_over};
+use super::execution_policy::{self, Approvals, PlanApprovalState};
+use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
 use super::report::{self, Next};
 use super::waits::Wait;
 use super::{apply, journal};
@@ -120,28 +120,28 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
         return Next::change();
     };
     let before = cluster.status.clone().unwrap_or_default();
-    let shared = ctx.cluster_states.of(&uid, || ctx.memory(journal::recorded(&before.resources)));
+    let shared = ctx.cluster_states.of(&uid, || ctx.memory(journal::parse_inventory(&before.resources)));
     let mut state = shared.lock().await;
     let state = &mut *state;
     let now = Timestamp::now();
-    if state.asked_to_look(cluster.annotations().get(RECONCILE_AT_ANNOTATION)) {
+    if state.take_reconcile_request(cluster.annotations().get(RECONCILE_AT_ANNOTATION)) {
         state.memory.forget_observations(now);
         state.failed = None;
         state.kind.agent.forget();
         state.kind.upgrade.forget();
         state.kind.checked.forget();
     }
-    if let Some(ExternalChange { at, keys }) = ctx.news.take(&uid) {
+    if let Some(ExternalChange { at, keys }) = ctx.pending_changes.take(&uid) {
         state.memory.mark_changed_externally(&keys, at);
     }
     if apply::has_finalizer(&*cluster) {
         state.kind.finalizer = None;
     }
-    if let Some(at) = state.is_steady(&*cluster, now) {
+    if let Some(at) = state.debounce_edit(&*cluster, now) {
         return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
-    state.edited(cluster.metadata.generation, previous.observed_generation, now);
+    state.retry_after_edit(cluster.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, cluster: &cluster, namespace, state, now };
     let outcome = if cluster.metadata.deletion_timestamp.is_some() {
         run.delete(&previous).await
@@ -170,16 +170,16 @@ impl Reconcile<'_> {
 
     /// AWS could not be read.
     fn failed(&mut self, previous: &EksClusterStatus, failure: Failure) -> Outcome {
-        let failed = self.state.failed_before(failure, self.now, report::seed(self.cluster));
+        let failed = self.state.record_failure(failure, self.now, report::seed(self.cluster));
         self.still_failing(previous, &failed)
     }
 
     fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
-        let overall = conditions_of::before_the_engine(failed, &previous.conditions, self.now);
+        let overall = conditions_of::overall_without_plan(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
         let mut outcome = self.unobserved(previous, overall, next);
         let generation = self.cluster.metadata.generation;
-        conditions_of::not_asked(&mut outcome.conditions, generation, self.now, failed);
+        conditions_of::set_in_sync_unknown(&mut outcome.conditions, generation, self.now, failed);
         outcome
     }
 
@@ -205,7 +205,7 @@ impl Reconcile<'_> {
     /// Observes, plans and executes.
     async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, policy: &ExecutionPolicy) -> Report {
         let (ctx, cluster, adoption) = (self.ctx, self.cluster, cloud.adoption);
-        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
+        let may_adopt = || account::check_still_adoptable(ctx, &Request::of(cluster), adoption);
         self.engine_while(&may_adopt, graph, cloud, goal, policy).await
     }
 
@@ -252,8 +252,8 @@ impl Reconcile<'_> {
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
-        let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
+        let mut events = super::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
+        events.extend(super::events::operation_events(&report.ended, &mut self.state.reported_failures));
         let left = report.left.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
         let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
         events.extend(left.map(|left| EventMessage::normal("LeftAlone", note(left))));
@@ -306,7 +306,7 @@ impl Reconcile<'_> {
                 None => {}
             }
         }
-        status.hand_over = kept_hand_over(self.cluster, status.hand_over.as_ref());
+        status.hand_over = retained_hand_over(self.cluster, status.hand_over.as_ref());
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
         }
@@ -319,11 +319,11 @@ impl Reconcile<'_> {
             conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, self.now);
         }
         let before = (&previous, &mut status);
-        let (overall, next) = report::judge(self.ctx, before, generation, waits, (overall, next), self.now);
+        let (overall, next) = report::evaluate_waits(self.ctx, before, generation, waits, (overall, next), self.now);
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };
         report::publish_transition(self.ctx, self.cluster, &previous.conditions, &overall);
-        report::write(self.ctx, self.cluster, self.state, previous, status, &overall, next).await
+        report::write_status(self.ctx, self.cluster, self.state, previous, status, &overall, next).await
     }
 
     /// What may run: by the spec's policies, the approvals, and known drift.
@@ -333,17 +333,17 @@ impl Reconcile<'_> {
         let asked =
             execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let edited = self.cluster.metadata.generation != previous.observed_generation;
-        let asked =
-            execution_policy::asked(asked, versions.control_plane.is_some(), edited, previous.synced.as_deref());
+        let synced = previous.synced.as_deref();
+        let asked = execution_policy::current_target(asked, versions.control_plane.is_some(), edited, synced);
         let input = execution_policy::Input {
             change: self.change_policy(),
             drift: spec.drift_policy,
             wanted,
-            asked: asked.clone(),
+            target: asked.clone(),
             plan: previous.plan.as_ref(),
             approved_elsewhere: &[],
             known: &previous.drift,
-            synced: previous.synced.as_deref(),
+            synced,
         };
         (input.policy(), asked)
     }
@@ -364,7 +364,7 @@ impl Reconcile<'_> {
 
     /// Publishes an event about who approved what.
     async fn publish_approval(&self, hash: &str, summary: &str, approved_by: ApprovedBy<'_>) {
-        let by = approvals::author(self.ctx, self.cluster, approved_by).await;
+        let by = approvals::describe_author(self.ctx, self.cluster, approved_by).await;
         let note = format!("{hash} ({summary}) is approved by {by}");
         self.ctx.events.publish(self.cluster, vec![EventMessage::normal("Approved", note)]);
     }
@@ -385,8 +385,8 @@ impl Reconcile<'_> {
     }
 
     /// The condition while a plan waits.
-    fn waits(&self, agreed: &Agreed, summary: &str) -> ConditionValue {
-        let message = execution_policy::waits(agreed, summary, &self.as_argument(), &self.approvals());
+    fn waits(&self, agreed: &PlanApprovalState, summary: &str) -> ConditionValue {
+        let message = execution_policy::describe_pending_plan(agreed, summary, &self.as_argument(), &self.approvals());
         ConditionValue::false_(Reason::WaitingForApproval, message)
     }
 

@@ -53,7 +53,7 @@ impl Reconcile<'_> {
             self.pause_agent();
             return Some(self.suspended(previous).await);
         }
-        if let Some(why) = recovery::handed_over(self.cluster, previous.hand_over.as_ref()) {
+        if let Some(why) = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref()) {
             return Some(self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change()));
         }
         let checked = validate::with_installed_agent(spec, previous);
@@ -83,7 +83,7 @@ impl Reconcile<'_> {
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
-        let request = recovery::word(self.cluster, previous.recovery.as_ref());
+        let request = recovery::recovery_request(self.cluster, previous.recovery.as_ref());
         if self.owns_nothing(previous) && request.is_none() {
             // Nothing exists yet, so everything waits for the Secret.
             if let Secrets::Missing { condition, stalled, .. } = secrets {
@@ -106,13 +106,13 @@ impl Reconcile<'_> {
         if request.is_none()
             && let Err(refusal) = self.name_is_free(&cloud, observes)
         {
-            return Some(self.refused(previous, refusal, Next::after(name_claims::AGAIN, self.now)));
+            return Some(self.refused(previous, refusal, Next::after(name_claims::RECHECK_INTERVAL, self.now)));
         }
         let age = self.survey_age();
         match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
             Ok(()) => {}
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
-            Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
+            Err(Denied::Unreadable(failure)) => return Some(self.failed(previous, failure)),
         }
         if let Some(request) = request {
             return Some(self.recover(previous, &grant, &cloud, request).await);
@@ -145,7 +145,7 @@ impl Reconcile<'_> {
 
     /// Whether no other EksCluster holds its name. One that only observes needs no name.
     fn name_is_free(&self, cloud: &Cloud, observes: bool) -> Result<(), Refusal> {
-        if observes { Ok(()) } else { name_claims::of_cluster(self.ctx, self.cluster, &cloud.aws.account_id) }
+        if observes { Ok(()) } else { name_claims::check_cluster_name(self.ctx, self.cluster, &cloud.aws.account_id) }
     }
 
     /// Adds our finalizer before the first write to AWS. `Some`: it was not added.
@@ -209,7 +209,7 @@ impl Reconcile<'_> {
             );
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
-        grant.may_adopt(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
+        grant.check_adoption(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
     }
 
     fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {
@@ -229,7 +229,7 @@ impl Reconcile<'_> {
             return Ok(previous.clone());
         }
         let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
-        match tag_keys::keep(self.ctx, self.cluster, self.state, previous, &wanted).await {
+        match tag_keys::record_keys(self.ctx, self.cluster, self.state, previous, &wanted).await {
             Ok(previous) => Ok(previous),
             Err(message) => {
                 let overall = self.reconciling(Reason::Pending, message);
@@ -251,7 +251,7 @@ impl Reconcile<'_> {
         expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
         let subject = self.subject();
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
-        let agreed = execution_policy::agree(&policy, proposal, &self.approvals(), previous.plan.as_ref());
+        let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(), previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at).or(failed);
         if let Some(upgrade) = &upgrade
             && let Some(at) = upgrade_status::requeue_after(&upgrade.decision, self.now)
@@ -293,7 +293,7 @@ impl Reconcile<'_> {
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &condition);
         let drift = execution_policy::drift(&in_aws, &previous.drift, self.now);
-        let synced = execution_policy::synced(&in_aws, &asked, previous.synced.as_deref());
+        let synced = execution_policy::update_synced(&in_aws, &asked, previous.synced.as_deref());
         let tag_keys = self.tag_keys(previous, &in_aws);
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
         let input = plan_status::Input {
@@ -306,7 +306,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        if let Some(approved_by) = approvals::given_now(previous.plan.as_ref(), &plan) {
+        if let Some(approved_by) = approvals::newly_accepted(previous.plan.as_ref(), &plan) {
             self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, approved_by).await;
         }
         let support = upgrade.as_ref().and_then(Upgrade::support);
@@ -330,10 +330,10 @@ impl Reconcile<'_> {
     /// What is waited for: AWS, the upgrade, and the agent once everything else exists.
     fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &ConditionValue) -> Vec<Wait> {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        let mut waits = waiting_on::of_plan(in_aws, &self.state.memory, self.now);
+        let mut waits = waiting_on::waits_of_plan(in_aws, &self.state.memory, self.now);
         waits.extend(decision.map(|decision| waiting::of_decision(decision, &groups)).unwrap_or_default());
         if waits.is_empty() && in_aws.settled() {
-            waits.extend(waiting_on::of_agent(agent));
+            waits.extend(waiting_on::wait_of_agent(agent));
         }
         waits
     }
@@ -342,7 +342,7 @@ impl Reconcile<'_> {
     fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
         let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
         let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
-        tag_keys::still_needed(&previous.tag_keys, &wanted, plan, &self.state.memory)
+        tag_keys::keys_to_retain(&previous.tag_keys, &wanted, plan, &self.state.memory)
     }
 
     /// The steps that follow the engine's plan.

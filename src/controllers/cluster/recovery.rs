@@ -41,7 +41,7 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         word: RecoveryRequest,
     ) -> Outcome {
-        if let Err(why) = word.permitted(self.ctx, self.cluster) {
+        if let Err(why) = word.check_permitted(self.ctx, self.cluster) {
             return self.unrecovered(previous, why);
         }
         if self.state.kind.recovering.as_ref() != Some(&word) {
@@ -63,7 +63,7 @@ impl Reconcile<'_> {
             Err(why) => return self.unrecovered(previous, why),
         };
         if selection.items.is_empty() {
-            return self.unrecovered(previous, word.nothing(&cloud.owner, &cloud.aws, &selection));
+            return self.unrecovered(previous, word.describe_no_resources(&cloud.owner, &cloud.aws, &selection));
         }
         let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
             Ok(graph) => graph,
@@ -78,16 +78,16 @@ impl Reconcile<'_> {
         let policy = ExecutionPolicy { recovers: Some(digest), ..policy };
         let (ctx, cluster, said) = (self.ctx, self.cluster, word.clone());
         let may_take = || -> Result<(), Failure> {
-            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::denied)?;
-            said.still_permitted(ctx, cluster)
+            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::refusal_failure)?;
+            said.check_still_permitted(ctx, cluster)
         };
         let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &policy).await;
         let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::agree(&policy, proposal, &self.approvals(), previous.plan.as_ref());
+        let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(), previous.plan.as_ref());
         let ConditionValue { message: waits, .. } = self.waits(&agreed, &plan.summary());
-        let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
-        let is_done = recovery::is_done(&report, &self.state.memory, self.now);
+        let (overall, next) = word.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
+        let is_done = recovery::is_complete(&report, &self.state.memory, self.now);
         if is_done {
             self.ctx.events.publish(self.cluster, vec![word.done_event(&selection)]);
         }
@@ -101,7 +101,7 @@ impl Reconcile<'_> {
             facts: &report.facts,
         };
         let plan = word.plan(plan_status::plan_status(input, agreed));
-        if let Some(given) = approvals::given_now(previous.plan.as_ref(), &plan) {
+        if let Some(given) = approvals::newly_accepted(previous.plan.as_ref(), &plan) {
             self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
         }
         let done = is_done.then(|| word.done(selection.items.len(), self.now));
@@ -113,9 +113,10 @@ impl Reconcile<'_> {
 
     /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
     pub(super) async fn suspended(&mut self, previous: &EksClusterStatus) -> Outcome {
-        let Some(word) = recovery::while_suspended(self.cluster, &previous.recovery, &previous.hand_over) else {
+        let Some(word) = recovery::request_while_suspended(self.cluster, &previous.recovery, &previous.hand_over)
+        else {
             self.end_recovery();
-            let why = recovery::handed_over(self.cluster, previous.hand_over.as_ref());
+            let why = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref());
             let message = why
                 .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
             return self.unobserved(previous, Overall::Suspended(message), Next::change());
@@ -136,7 +137,7 @@ impl Reconcile<'_> {
     /// Whether the spec asks for a network of its own, and the account does not lend the one that the cluster is in.
     fn has_own_network(&self, grant: &Grant, inventory: &Inventory) -> bool {
         let vpc = inventory.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
-        let is_lent = vpc.is_some_and(|vpc| grant.allowlists.as_ref().is_some_and(|lists| lists.lends_vpc(vpc)));
+        let is_lent = vpc.is_some_and(|vpc| grant.allowlists.as_ref().is_some_and(|lists| lists.lists_shared_vpc(vpc)));
         matches!(self.cluster.spec.network.kind(), Ok(NetworkKind::Vpc(_))) && !is_lent
     }
 

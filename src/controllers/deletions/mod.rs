@@ -1,7 +1,7 @@
-//! A guard against mass deletion: a bad merge in Git must not delete a fleet. When more than a few clusters are to be deleted
-//! within an hour, in one namespace or in all together, the rest wait for a person; so does what is deleted only because its
-//! kind or its namespace is. What began is kept in a ConfigMap beside the Lease, so that a restart does not begin to count anew.
-//! I/O: the management cluster's API.
+//! Guards against mass deletion: a bad merge in Git must not delete a fleet. If more than a few clusters are to be
+//! deleted within an hour, in one namespace or in total, the rest wait for a person; so do objects that are deleted
+//! only because their CRD or namespace is. Deletions that began are recorded in a ConfigMap next to the Lease, so that
+//! a restart does not reset the count. I/O: the management cluster's API.
 
 mod release;
 mod removal;
@@ -23,31 +23,36 @@ pub use table::{Exceeded, Limits, Verdict};
 use super::apply::{Kind, MANAGER, describe_error};
 use crate::aws::WriteGate;
 
-/// How often what is held is reconciled while something around it is being deleted: the annotation that may release it stands on an
-/// object that is not watched.
+/// Requeue interval of a held object while its CRD or namespace is being deleted: the annotation that may release it
+/// is on an object that is not watched.
 pub const REMOVAL_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
-/// An API server that does not answer must not hold up a reconcile.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An API server that does not answer must not block a reconcile.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Counts deletions.
+/// Counts deletions and enforces the limits.
 pub struct Guard {
     client: Client,
     limits: Limits,
-    /// Where they are kept; none: a single process outside a cluster, which only remembers them.
-    kept: Option<(Api<ConfigMap>, String)>,
+    /// The ConfigMap that records them; `None`: a single process outside a cluster, which keeps them in memory.
+    configmap: Option<(Api<ConfigMap>, String)>,
     gate: Arc<dyn WriteGate>,
-    /// As it stands in the ConfigMap. `None`: not read yet.
-    known: tokio::sync::Mutex<Option<Table>>,
+    /// The contents of the ConfigMap. `None`: not read yet.
+    cached: tokio::sync::Mutex<Option<Table>>,
 }
 
 impl Guard {
-    /// Lets as many deletions begin within an hour as `limits` allow, kept in the ConfigMap `namespace/name`.
-    pub fn new(client: &Client, kept: Option<&(String, String)>, limits: Limits, gate: Arc<dyn WriteGate>) -> Self {
-        let kept = kept.map(|(namespace, name)| (Api::namespaced(client.clone(), namespace), name.clone()));
-        Self { client: client.clone(), limits, kept, gate, known: tokio::sync::Mutex::default() }
+    /// Creates a guard with these limits, recorded in the ConfigMap `namespace/name`.
+    pub fn new(
+        client: &Client,
+        configmap: Option<&(String, String)>,
+        limits: Limits,
+        gate: Arc<dyn WriteGate>,
+    ) -> Self {
+        let configmap = configmap.map(|(namespace, name)| (Api::namespaced(client.clone(), namespace), name.clone()));
+        Self { client: client.clone(), limits, configmap, gate, cached: tokio::sync::Mutex::default() }
     }
 
-    /// How many may begin within an hour.
+    /// The limits per hour.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -55,76 +60,78 @@ impl Guard {
     /// Whether the deletion of the cluster `uid` has begun, or was approved.
     ///
     /// # Errors
-    /// Why that cannot be read.
+    /// The record could not be read or written.
     pub async fn has_begun(&self, uid: &str) -> Result<bool, String> {
         self.change(|table| table.has_begun(uid)).await
     }
 
-    /// What is being deleted around an object of kind `K`, so that it may be deleted without anybody having meant it.
+    /// Whether the CRD or namespace of an object of kind `K` is being deleted, so that its deletion may be unintended.
     ///
     /// # Errors
-    /// Why it cannot be told: then nothing may be deleted.
+    /// It could not be read: nothing may be deleted.
     pub async fn removal<K: Kind>(&self, namespace: &str) -> Result<Option<Removal>, String> {
-        let found = tokio::time::timeout(PATIENCE, removal::find::<K>(&self.client, namespace)).await;
+        let found = tokio::time::timeout(TIMEOUT, removal::find::<K>(&self.client, namespace)).await;
         found.map_err(|_| "the API server does not answer".to_owned())?
     }
 
-    /// Whether the deletion of the object `uid`, called `namespace/name`, may begin. `is_there`: whether an object exists still.
+    /// Whether the deletion of the object `uid`, called `namespace/name`, may begin. `exists`: whether an object
+    /// still exists.
     ///
     /// # Errors
-    /// Why it cannot be told: nothing may begin that is not counted.
-    pub async fn ask(&self, uid: &str, name: &str, is_there: impl Fn(&str) -> bool) -> Result<Verdict, String> {
+    /// It could not be recorded: an uncounted deletion may not begin.
+    pub async fn request(&self, uid: &str, name: &str, exists: impl Fn(&str) -> bool) -> Result<Verdict, String> {
         let now = Timestamp::now();
         let limits = self.limits;
         self.change(|table| {
-            table.tidy(now, is_there);
-            table.ask(uid, name, now, limits)
+            table.tidy(now, exists);
+            table.request(uid, name, now, limits)
         })
         .await
     }
 
-    /// A person agrees to it.
+    /// Records that a person approved the deletion.
     ///
     /// # Errors
-    /// Why that cannot be kept.
+    /// The record could not be read or written.
     pub async fn approve(&self, uid: &str, name: &str) -> Result<(), String> {
         self.change(|table| table.approve(uid, name, Timestamp::now())).await
     }
 
-    /// Nothing is answered before it is kept.
+    /// Changes the table, and returns only after the change is recorded.
     async fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> Result<T, String> {
-        let changed = tokio::time::timeout(PATIENCE, self.changed(change)).await;
-        changed.map_err(|_| "the API server does not answer".to_owned())?
+        let result = tokio::time::timeout(TIMEOUT, self.apply_change(change)).await;
+        result.map_err(|_| "the API server does not answer".to_owned())?
     }
 
-    async fn changed<T>(&self, change: impl FnOnce(&mut Table) -> T) -> Result<T, String> {
-        let mut known = self.known.lock().await;
-        let before = match known.take() {
+    async fn apply_change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> Result<T, String> {
+        let mut cached = self.cached.lock().await;
+        let before = match cached.take() {
             Some(table) => table,
             None => self.read().await?,
         };
         let mut table = before.clone();
-        let answer = change(&mut table);
+        let result = change(&mut table);
         if table != before
-            && let Some((api, name)) = &self.kept
+            && let Some((api, name)) = &self.configmap
         {
             if !self.gate.may_write() {
-                return Err("this replica does not lead any more".to_owned());
+                return Err("this replica is no longer the leader".to_owned());
             }
             let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
             let object = ConfigMap { metadata, data: Some(table.encode()), ..ConfigMap::default() };
             let (params, object) = (PatchParams::apply(MANAGER).force(), Patch::Apply(&object));
-            // Should the answer be lost it is read anew: `known` is empty until then.
+            // If the response is lost, the table is read again: `cached` is empty until then.
             api.patch(name, &params, &object).await.map_err(|error| describe_error(&error))?;
         }
-        *known = Some(table);
-        Ok(answer)
+        *cached = Some(table);
+        Ok(result)
     }
 
     async fn read(&self) -> Result<Table, String> {
-        let Some((api, name)) = &self.kept else { return Ok(Table::default()) };
+        let Some((api, name)) = &self.configmap else { return Ok(Table::default()) };
         let data = api.get_opt(name).await.map_err(|error| describe_error(&error))?.and_then(|object| object.data);
-        Table::decode(&data.unwrap_or_default())
-            .map_err(|why| format!("ConfigMap {name} cannot be read ({why}): mend it, or delete it to count anew"))
+        Table::decode(&data.unwrap_or_default()).map_err(|why| {
+            format!("ConfigMap {name} cannot be read ({why}): repair it, or delete it to reset the count")
+        })
     }
 }

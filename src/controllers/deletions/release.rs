@@ -1,5 +1,5 @@
-//! The word by which a person releases a deletion that is held: apart from the approval of a plan, and unknown before the
-//! deletion was requested, so that it cannot be placed on objects in advance. Pure.
+//! The token with which a person releases a held deletion. It is separate from the approval of a plan, and unknown
+//! before the deletion is requested, so that it cannot be set on objects in advance. Pure.
 
 use jiff::Timestamp;
 
@@ -11,19 +11,20 @@ use crate::engine::execution_policy::digest;
 /// The release of one deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// The word that releases it: of this object, and of this deletion of it.
-    pub word: String,
-    /// Whether somebody gave it.
+    /// The token that releases this deletion of this object.
+    pub token: String,
+    /// Whether it was given.
     pub allowed: bool,
     /// UID of the PlanApproval that gave it.
     pub approval_uid: Option<String>,
-    /// What is being deleted around the object.
+    /// The CRD or namespace that is being deleted.
     removal: Option<Removal>,
 }
 
 impl Release {
-    /// Of the object `uid` whose deletion was requested at `deleted_at`. `annotation`: the text of [`RELEASE_ANNOTATION`].
-    /// `removal`: what is being deleted around the object, whose annotation releases it too.
+    /// The release of the object `uid` whose deletion was requested at `deleted_at`. `annotation`: the text of
+    /// [`RELEASE_ANNOTATION`]. `removal`: the CRD or namespace that is being deleted, whose annotation releases the
+    /// object, too.
     pub fn of(
         uid: &str,
         deleted_at: Timestamp,
@@ -31,18 +32,23 @@ impl Release {
         approvals: &Approvals,
         removal: Option<&Removal>,
     ) -> Self {
-        let word = digest(&format!("release-deletion\0{uid}\0{}", deleted_at.as_second()), 8);
-        let approval_uid = approvals.object(&word).map(|object| object.uid.clone());
-        let annotated = !approvals.only_objects && annotation.is_some_and(|text| text.trim() == word);
-        let around = removal.is_some_and(|removal| removal.releases(&word));
-        Self { allowed: annotated || around || approval_uid.is_some(), approval_uid, word, removal: removal.cloned() }
+        let token = digest(&format!("release-deletion\0{uid}\0{}", deleted_at.as_second()), 8);
+        let approval_uid = approvals.object(&token).map(|object| object.uid.clone());
+        let annotated = !approvals.only_objects && annotation.is_some_and(|text| text.trim() == token);
+        let released_by_parent = removal.is_some_and(|removal| removal.releases(&token));
+        Self {
+            allowed: annotated || released_by_parent || approval_uid.is_some(),
+            approval_uid,
+            token,
+            removal: removal.cloned(),
+        }
     }
 
-    /// What a person does to give it. `object`: as `keelson approve` takes it.
+    /// How to give it. `object`: the arguments of `keelson approve`.
     pub fn instructions(&self, object: &str, approvals: &Approvals) -> String {
         match &self.removal {
-            Some(removal) if approvals.only_objects => removal.instructions(&self.word),
-            _ => instructions(object, RELEASE_ANNOTATION, &self.word, approvals),
+            Some(removal) if approvals.only_objects => removal.instructions(&self.token),
+            _ => instructions(object, RELEASE_ANNOTATION, &self.token, approvals),
         }
     }
 }
@@ -57,24 +63,24 @@ mod tests {
     }
 
     #[test]
-    fn a_release_is_of_one_object_and_one_deletion() {
+    fn release_covers_one_object_and_one_deletion() {
         let none = Approvals::default();
-        let word = Release::of("uid-1", at(100), None, &none, None).word;
-        assert_eq!(word.len(), 16);
-        assert!(Release::of("uid-1", at(100), Some(&word), &none, None).allowed);
+        let token = Release::of("uid-1", at(100), None, &none, None).token;
+        assert_eq!(token.len(), 16);
+        assert!(Release::of("uid-1", at(100), Some(&token), &none, None).allowed);
         for (uid, second) in [("uid-2", 100), ("uid-1", 101)] {
-            assert!(!Release::of(uid, at(second), Some(&word), &none, None).allowed, "of {uid} at {second}");
+            assert!(!Release::of(uid, at(second), Some(&token), &none, None).allowed, "of {uid} at {second}");
         }
         assert!(!Release::of("uid-1", at(100), Some("uid-1"), &none, None).allowed);
         assert!(!Release::of("uid-1", at(100), None, &none, None).allowed);
     }
 
     #[test]
-    fn only_an_object_releases_where_annotations_do_not_count() {
-        let word = Release::of("uid-1", at(100), None, &Approvals::default(), None).word;
+    fn only_a_plan_approval_releases_where_annotations_do_not_count() {
+        let token = Release::of("uid-1", at(100), None, &Approvals::default(), None).token;
         let mut approvals = Approvals { only_objects: true, ..Approvals::default() };
-        assert!(!Release::of("uid-1", at(100), Some(&word), &approvals, None).allowed);
-        approvals.objects.push(ApprovalObject { uid: "a".into(), hash: word });
+        assert!(!Release::of("uid-1", at(100), Some(&token), &approvals, None).allowed);
+        approvals.objects.push(ApprovalObject { uid: "a".into(), hash: token });
         let release = Release::of("uid-1", at(100), None, &approvals, None);
         assert_eq!((release.allowed, release.approval_uid.as_deref()), (true, Some("a")));
     }

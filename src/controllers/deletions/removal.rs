@@ -1,5 +1,5 @@
-//! Whether an object is deleted only because something around it is: the definition of its kind, as when the operator is
-//! uninstalled, or its namespace. Then nobody may have meant what is in AWS. I/O: reads of the management cluster's API.
+//! Detects whether an object is deleted only because its CRD, as when the operator is uninstalled, or its namespace is
+//! deleted. Then the deletion of its AWS resources may be unintended. I/O: reads of the management cluster's API.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,34 +11,34 @@ use kube::{Api, Client, Resource};
 use crate::api::RELEASE_ANNOTATION;
 use crate::controllers::apply::{Kind, describe_error};
 
-/// What is being deleted around an object, and with it the object.
+/// The CRD or namespace whose deletion also deletes an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// `CustomResourceDefinition` or `Namespace`.
     kind: &'static str,
     name: String,
-    /// Text of its [`RELEASE_ANNOTATION`]: the words of the deletions that whoever may write it releases, separated by commas.
-    words: String,
+    /// Text of its [`RELEASE_ANNOTATION`]: tokens of the deletions to release, separated by commas.
+    tokens: String,
 }
 
 impl Removal {
-    /// Whether its annotation releases the deletion of `word`. In a namespace that terminates, and without the CRD, nobody can
-    /// create a PlanApproval, and few people may write either of the two.
-    pub fn releases(&self, word: &str) -> bool {
-        self.words.split(',').any(|one| one.trim() == word)
+    /// Whether its annotation releases the deletion with `token`. In a terminating namespace, and without the CRD,
+    /// nobody can create a PlanApproval, and few people may edit either of the two.
+    pub fn releases(&self, token: &str) -> bool {
+        self.tokens.split(',').any(|one| one.trim() == token)
     }
 
-    /// `kubectl annotate ...`: how the deletion of `word` is released by the annotation of what is being deleted.
-    pub fn instructions(&self, word: &str) -> String {
+    /// The command that releases the deletion with `token` by an annotation of the CRD or namespace.
+    pub fn instructions(&self, token: &str) -> String {
         let Self { kind, name, .. } = self;
         let kind = kind.to_lowercase();
         format!(
-            "kubectl annotate {kind} {name} {RELEASE_ANNOTATION}={word} (several words are separated by commas; \
+            "kubectl annotate {kind} {name} {RELEASE_ANNOTATION}={token} (separate several tokens by commas; \
              PlanApprovals cannot be created any more, and annotations of the object itself do not count here)"
         )
     }
 
-    /// For people: what happened, and how to do either of what they may have meant.
+    /// The message: what happened, and how to keep or delete the AWS resources.
     pub fn describe(&self) -> String {
         let Self { kind, name, .. } = self;
         let kind = if *kind == "Namespace" { "namespace" } else { kind };
@@ -49,10 +49,11 @@ impl Removal {
     }
 }
 
-/// What is being deleted around an object of kind `K` in `namespace`. Asked anew each time: no cache is told in time.
+/// Returns the CRD or namespace of kind `K` in `namespace`, if it is being deleted. Read each time: a cache may be
+/// outdated.
 ///
 /// # Errors
-/// Why it cannot be told: then nothing may be deleted.
+/// It could not be read: nothing may be deleted.
 pub async fn find<K: Kind>(client: &Client, namespace: &str) -> Result<Option<Removal>, String> {
     let name = format!("{}.{}", K::plural(&()), K::group(&()));
     match removal_of::<CustomResourceDefinition>(client, &name).await? {
@@ -61,22 +62,22 @@ pub async fn find<K: Kind>(client: &Client, namespace: &str) -> Result<Option<Re
     }
 }
 
-/// The removal of the object, cluster-scoped, if it is marked for deletion, or gone already.
+/// Returns a cluster-scoped object if it is being deleted, or does not exist.
 async fn removal_of<K>(client: &Client, name: &str) -> Result<Option<Removal>, String>
 where
     K: k8s_openapi::Resource + Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     let found: Option<PartialObjectMeta<K>> =
         Api::<K>::all(client.clone()).get_metadata_opt(name).await.map_err(|error| {
-            format!("whether {} {name} is being deleted cannot be read: {}", K::kind(&()), describe_error(&error))
+            format!("cannot read whether {} {name} is being deleted: {}", K::kind(&()), describe_error(&error))
         })?;
     let metadata = found.map(|object| object.metadata).unwrap_or_else(deleted);
-    let words = metadata.annotations.as_ref().and_then(|all| all.get(RELEASE_ANNOTATION)).cloned().unwrap_or_default();
-    let removal = Removal { kind: <K as k8s_openapi::Resource>::KIND, name: name.to_owned(), words };
+    let tokens = metadata.annotations.as_ref().and_then(|all| all.get(RELEASE_ANNOTATION)).cloned().unwrap_or_default();
+    let removal = Removal { kind: <K as k8s_openapi::Resource>::KIND, name: name.to_owned(), tokens };
     Ok(metadata.deletion_timestamp.is_some().then_some(removal))
 }
 
-/// Of an object that is gone.
+/// The metadata to assume for a missing object.
 fn deleted() -> ObjectMeta {
     ObjectMeta { deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)), ..ObjectMeta::default() }
 }
@@ -86,24 +87,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_reads_what_is_deleted_and_both_ways_on() {
+    fn message_names_the_deleted_parent_and_both_options() {
         for (kind, name, what) in [
             ("CustomResourceDefinition", "eksclusters.keelson.dev", "CustomResourceDefinition eksclusters.keelson.dev"),
             ("Namespace", "team", "namespace team"),
         ] {
-            let text = Removal { kind, name: name.into(), words: String::new() }.describe();
+            let text = Removal { kind, name: name.into(), tokens: String::new() }.describe();
             assert!(text.contains(what) && text.contains("spec.deletionPolicy to Retain"), "{text}");
-            assert!(text.ends_with("release the deletion"), "how that is done is said behind it: {text}");
+            assert!(text.ends_with("release the deletion"), "instructions follow: {text}");
         }
     }
 
     #[test]
-    fn an_annotation_of_what_is_deleted_releases_the_deletions_whose_words_it_holds() {
-        let removal = Removal { kind: "Namespace", name: "team".into(), words: "1111, 2222".into() };
-        for (word, released) in [("1111", true), ("2222", true), ("111", false), ("", false), ("1111, 2222", false)] {
-            assert_eq!(removal.releases(word), released, "{word:?}");
+    fn parent_annotation_releases_the_deletions_of_its_tokens() {
+        let removal = Removal { kind: "Namespace", name: "team".into(), tokens: "1111, 2222".into() };
+        for (token, released) in [("1111", true), ("2222", true), ("111", false), ("", false), ("1111, 2222", false)] {
+            assert_eq!(removal.releases(token), released, "{token:?}");
         }
-        let none = Removal { words: String::new(), ..removal.clone() };
+        let none = Removal { tokens: String::new(), ..removal.clone() };
         assert!(!none.releases("1111"));
         assert!(
             removal

@@ -1,56 +1,56 @@
-//! Which clusters' deletions began lately, and which of them wait because there were too many. Pure.
+//! Records which cluster deletions began recently, and which are held because of the limits. Pure.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The time within which deletions are counted.
-pub const WITHIN: SignedDuration = SignedDuration::from_hours(1);
+/// The period for counting deletions.
+pub const PERIOD: SignedDuration = SignedDuration::from_hours(1);
 
-/// A cluster whose deletion began, or waits.
+/// A cluster whose deletion began, or is held.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Entry {
     /// `namespace/name`.
     pub name: String,
-    /// Since when.
+    /// The time.
     pub at: Timestamp,
 }
 
-/// How many deletions may begin within an hour without a person's word.
+/// How many deletions may begin within an hour without a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// In one namespace.
+    /// Per namespace.
     pub namespace: u32,
-    /// In all namespaces together. One namespace counts for no more than its own limit, however many were approved in it: what
-    /// one tenant deletes, and approves, cannot use up what is for the others.
+    /// In total. One namespace counts for at most its own limit, however many were approved in it: what one tenant
+    /// deletes, and approves, cannot use up the others' share.
     pub total: u32,
 }
 
 /// The limit that a deletion would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
-    /// That of its namespace.
+    /// The limit per namespace.
     Namespace,
-    /// That of all namespaces together.
+    /// The total limit.
     Total,
 }
 
 /// Whether a deletion may begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may, or has begun.
-    Begins,
-    /// Not before a person agrees.
-    Waits {
-        /// Which limit holds it.
+    /// It may begin, or has begun.
+    Allowed,
+    /// It is held until a person releases it.
+    Held {
+        /// The exceeded limit.
         exceeded: Exceeded,
-        /// Whose deletions began within the hour, of its own namespace: other tenants' names are not its business.
-        lately: Vec<String>,
+        /// Recent deletions in its own namespace; names of other tenants are not revealed.
+        recent: Vec<String>,
     },
 }
 
-/// Deletions by the UID of their object.
+/// Deletions by object UID.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     began: BTreeMap<String, Entry>,
@@ -58,15 +58,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// Asks for one, and notes the answer. What waits once waits until it is approved, however long.
-    pub fn ask(&mut self, uid: &str, name: &str, now: Timestamp, limits: Limits) -> Verdict {
+    /// Requests a deletion, and records the result. A held deletion stays held until it is approved, however long.
+    pub fn request(&mut self, uid: &str, name: &str, now: Timestamp, limits: Limits) -> Verdict {
         if self.began.contains_key(uid) {
-            return Verdict::Begins;
+            return Verdict::Allowed;
         }
-        let lately = self.lately(now);
-        let own = lately.get(namespace_of(name)).cloned().unwrap_or_default();
+        let recent = self.recent(now);
+        let own = recent.get(namespace_of(name)).cloned().unwrap_or_default();
         let count = |names: &Vec<String>| u32::try_from(names.len()).unwrap_or(u32::MAX);
-        let total = lately.values().map(|names| count(names).min(limits.namespace)).fold(0, u32::saturating_add);
+        let total = recent.values().map(|names| count(names).min(limits.namespace)).fold(0, u32::saturating_add);
         let exceeded = if count(&own) >= limits.namespace {
             Some(Exceeded::Namespace)
         } else {
@@ -75,10 +75,10 @@ impl Table {
         let entry = Entry { name: name.to_owned(), at: now };
         if exceeded.is_none() && !self.held.contains_key(uid) {
             self.began.insert(uid.to_owned(), entry);
-            return Verdict::Begins;
+            return Verdict::Allowed;
         }
         self.held.entry(uid.to_owned()).or_insert(entry);
-        Verdict::Waits { exceeded: exceeded.unwrap_or(Exceeded::Namespace), lately: own }
+        Verdict::Held { exceeded: exceeded.unwrap_or(Exceeded::Namespace), recent: own }
     }
 
     /// Whether the deletion of `uid` has begun, or was approved.
@@ -86,37 +86,37 @@ impl Table {
         self.began.contains_key(uid)
     }
 
-    /// A person agrees to one.
+    /// Records an approval.
     pub fn approve(&mut self, uid: &str, name: &str, now: Timestamp) {
         self.held.remove(uid);
         self.began.entry(uid.to_owned()).or_insert(Entry { name: name.to_owned(), at: now });
     }
 
-    /// Forgets what is gone and does not count any more.
-    pub fn tidy(&mut self, now: Timestamp, is_there: impl Fn(&str) -> bool) {
-        self.began.retain(|uid, entry| is_there(uid) || now.duration_since(entry.at) < WITHIN);
-        self.held.retain(|uid, _| is_there(uid));
+    /// Removes deleted objects that no longer count.
+    pub fn tidy(&mut self, now: Timestamp, exists: impl Fn(&str) -> bool) {
+        self.began.retain(|uid, entry| exists(uid) || now.duration_since(entry.at) < PERIOD);
+        self.held.retain(|uid, _| exists(uid));
     }
 
-    /// What began within the hour, by namespace.
-    fn lately(&self, now: Timestamp) -> BTreeMap<String, Vec<String>> {
+    /// Deletions that began within the hour, by namespace.
+    fn recent(&self, now: Timestamp) -> BTreeMap<String, Vec<String>> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for entry in self.began.values().filter(|entry| now.duration_since(entry.at) < WITHIN) {
+        for entry in self.began.values().filter(|entry| now.duration_since(entry.at) < PERIOD) {
             found.entry(namespace_of(&entry.name).to_owned()).or_default().push(entry.name.clone());
         }
         found
     }
 
-    /// As it stands in a ConfigMap.
+    /// Encodes the table as ConfigMap data.
     pub fn encode(&self) -> BTreeMap<String, String> {
         let text = |entries| serde_json::to_string(entries).unwrap_or_default();
         BTreeMap::from([("began".to_owned(), text(&self.began)), ("held".to_owned(), text(&self.held))])
     }
 
-    /// Reads it back.
+    /// Decodes ConfigMap data.
     ///
     /// # Errors
-    /// The key that cannot be read: what is not known may be too much, so nothing is concluded from the rest.
+    /// The key that cannot be decoded. Nothing is concluded from the rest, as the unknown part may exceed a limit.
     pub fn decode(data: &BTreeMap<String, String>) -> Result<Self, String> {
         let read = |name: &str| match data.get(name) {
             None => Ok(BTreeMap::new()),
@@ -140,69 +140,72 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
     }
 
-    fn ask(table: &mut Table, uid: &str, minute: i64) -> bool {
-        table.ask(uid, &format!("team/{uid}"), at(minute), LIMITS) == Verdict::Begins
+    fn request(table: &mut Table, uid: &str, minute: i64) -> bool {
+        table.request(uid, &format!("team/{uid}"), at(minute), LIMITS) == Verdict::Allowed
     }
 
     #[test]
-    fn a_few_an_hour_begin_and_the_rest_wait_until_a_person_agrees() {
+    fn deletions_beyond_the_hourly_limit_are_held_until_approved() {
         let mut table = Table::default();
-        assert!(["a", "b", "c"].iter().all(|uid| ask(&mut table, uid, 0)));
+        assert!(["a", "b", "c"].iter().all(|uid| request(&mut table, uid, 0)));
         assert_eq!(
-            table.ask("d", "team/d", at(1), LIMITS),
-            Verdict::Waits {
+            table.request("d", "team/d", at(1), LIMITS),
+            Verdict::Held {
                 exceeded: Exceeded::Namespace,
-                lately: vec!["team/a".into(), "team/b".into(), "team/c".into()]
+                recent: vec!["team/a".into(), "team/b".into(), "team/c".into()]
             }
         );
-        assert!(ask(&mut table, "a", 2), "what has begun goes on");
-        assert!(!ask(&mut table, "d", 300), "what waits goes on waiting when the hour is over");
-        assert!(ask(&mut table, "e", 300), "a deletion of another day begins");
+        assert!(request(&mut table, "a", 2), "a deletion that began continues");
+        assert!(!request(&mut table, "d", 300), "a held deletion stays held after the hour");
+        assert!(request(&mut table, "e", 300), "a deletion of another day begins");
         table.approve("d", "team/d", at(301));
-        assert!(ask(&mut table, "d", 302));
-        assert!(ask(&mut table, "f", 303), "the third within this hour");
-        assert!(!ask(&mut table, "g", 304), "approved ones count");
+        assert!(request(&mut table, "d", 302));
+        assert!(request(&mut table, "f", 303), "the third within this hour");
+        assert!(!request(&mut table, "g", 304), "approved ones count");
         for none in [Limits { namespace: 0, ..LIMITS }, Limits { total: 0, ..LIMITS }] {
-            let answer = Table::default().ask("a", "team/a", at(0), none);
-            assert!(matches!(answer, Verdict::Waits { lately, .. } if lately.is_empty()), "none may begin by itself");
+            let answer = Table::default().request("a", "team/a", at(0), none);
+            assert!(
+                matches!(answer, Verdict::Held { recent, .. } if recent.is_empty()),
+                "none may begin without a release"
+            );
         }
     }
 
     #[test]
-    fn what_one_namespace_deletes_and_approves_holds_up_no_other() {
+    fn approved_deletions_of_one_namespace_do_not_block_others() {
         let mut table = Table::default();
         let limits = Limits { namespace: 2, total: 4 };
-        let begins = |name: &str, table: &mut Table| table.ask(name, name, at(0), limits) == Verdict::Begins;
-        assert!(begins("mallory/1", &mut table) && begins("mallory/2", &mut table));
+        let is_allowed = |name: &str, table: &mut Table| table.request(name, name, at(0), limits) == Verdict::Allowed;
+        assert!(is_allowed("mallory/1", &mut table) && is_allowed("mallory/2", &mut table));
         for held in 3..9 {
             let name = format!("mallory/{held}");
-            assert!(!begins(&name, &mut table));
+            assert!(!is_allowed(&name, &mut table));
             table.approve(&name, &name, at(0));
         }
-        assert!(begins("search/1", &mut table) && begins("search/2", &mut table));
-        assert!(!begins("search/3", &mut table));
+        assert!(is_allowed("search/1", &mut table) && is_allowed("search/2", &mut table));
+        assert!(!is_allowed("search/3", &mut table));
     }
 
     #[test]
-    fn many_namespaces_at_once_are_held_by_the_total_and_told_no_names_of_others() {
+    fn total_limit_holds_deletions_and_reveals_no_names_of_other_namespaces() {
         let mut table = Table::default();
         let limits = Limits { namespace: 2, total: 4 };
         for name in ["a/1", "a/2", "b/1", "c/1"] {
-            assert_eq!(table.ask(name, name, at(0), limits), Verdict::Begins);
+            assert_eq!(table.request(name, name, at(0), limits), Verdict::Allowed);
         }
-        let held = |lately| Verdict::Waits { exceeded: Exceeded::Total, lately };
-        assert_eq!(table.ask("d/1", "d/1", at(1), limits), held(vec![]));
-        assert_eq!(table.ask("b/2", "b/2", at(1), limits), held(vec!["b/1".into()]));
+        let held = |recent| Verdict::Held { exceeded: Exceeded::Total, recent };
+        assert_eq!(table.request("d/1", "d/1", at(1), limits), held(vec![]));
+        assert_eq!(table.request("b/2", "b/2", at(1), limits), held(vec!["b/1".into()]));
     }
 
     #[test]
-    fn it_outlives_the_process_and_forgets_what_is_gone() {
+    fn table_survives_a_restart_and_drops_old_entries() {
         let mut table = Table::default();
-        assert!(ask(&mut table, "a", 0) && ask(&mut table, "b", 50) && ask(&mut table, "c", 50));
-        assert!(!ask(&mut table, "d", 50));
+        assert!(request(&mut table, "a", 0) && request(&mut table, "b", 50) && request(&mut table, "c", 50));
+        assert!(!request(&mut table, "d", 50));
         assert_eq!(Table::decode(&table.encode()), Ok(table.clone()));
         table.tidy(at(70), |uid| uid == "b");
-        assert_eq!(table.began.keys().collect::<Vec<_>>(), ["b", "c"], "c is gone, and counts still");
+        assert_eq!(table.began.keys().collect::<Vec<_>>(), ["b", "c"], "c no longer exists, but still counts");
         assert!(table.held.is_empty());
         assert!(Table::decode(&BTreeMap::from([("held".to_owned(), "{".to_owned())])).is_err());
     }

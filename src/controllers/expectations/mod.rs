@@ -1,8 +1,8 @@
-//! What was learned of how long things take, and the ConfigMap in which it outlives the process: an operator that was just
-//! started looks again when the last one would have. I/O: the management cluster's API.
+//! Learned durations of AWS operations, and the ConfigMap that stores them across restarts, so that a new process
+//! polls when the previous one would have. I/O: the management cluster's API.
 //!
-//! Read when a term begins, written at most once a minute and when it ends. Nothing waits for either: what is lost is
-//! learned anew.
+//! Read when a term begins, written at most once a minute and when it ends. Nothing waits for either: lost durations
+//! are learned again.
 
 mod table;
 
@@ -21,107 +21,110 @@ use super::context::locked;
 use crate::aws::WriteGate;
 use crate::engine::Expectations;
 
-/// At most one write in this time, and the next try after one that failed.
-const EVERY: Duration = Duration::from_secs(60);
-/// An API server that does not answer must not hold up the end of a term.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Minimum interval between writes, and between retries.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// An API server that does not answer must not delay the end of a term.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What was learned in this term, of each account and region.
+/// The durations learned in this term, per account and region.
 #[derive(Debug, Default)]
-pub struct PerAccountRegion {
-    places: Mutex<BTreeMap<AccountRegion, Arc<Expectations>>>,
-    everywhere: Arc<Expectations>,
+pub struct RegionalEstimates {
+    regions: Mutex<BTreeMap<AccountRegion, Arc<Expectations>>>,
+    global: Arc<Expectations>,
 }
 
-impl PerAccountRegion {
-    /// What was learned of one account and region.
+impl RegionalEstimates {
+    /// The durations of one account and region.
     pub fn of(&self, account: &str, region: &str) -> Arc<Expectations> {
-        let place = AccountRegion { account: account.to_owned(), region: region.to_owned() };
-        let among = || Arc::new(Expectations::among(self.everywhere.clone()));
-        locked(&self.places).entry(place).or_insert_with(among).clone()
+        let account_region = AccountRegion { account: account.to_owned(), region: region.to_owned() };
+        let among = || Arc::new(Expectations::among(self.global.clone()));
+        locked(&self.regions).entry(account_region).or_insert_with(among).clone()
     }
 
-    /// Takes over what earlier processes learned.
+    /// Adds durations learned by earlier processes.
     fn restore(&self, table: &Table) {
-        for (place, line) in &table.0 {
-            let expectations = self.of(&place.account, &place.region);
-            for (kind, action, took) in &line.learned {
+        for (account_region, entry) in &table.0 {
+            let expectations = self.of(&account_region.account, &account_region.region);
+            for (kind, action, took) in &entry.learned {
                 expectations.restore(kind, *action, *took);
             }
         }
     }
 
     fn update(&self, table: &mut Table, now: Timestamp) {
-        for (place, expectations) in locked(&self.places).iter() {
-            table.update(place.clone(), expectations.learned(), now);
+        for (account_region, expectations) in locked(&self.regions).iter() {
+            table.update(account_region.clone(), expectations.learned(), now);
         }
     }
 }
 
-/// Keeps what was learned in a ConfigMap.
-pub struct Keeper {
+/// Stores learned durations in a ConfigMap.
+pub struct EstimateStore {
     api: Api<ConfigMap>,
     name: String,
-    learned: Arc<PerAccountRegion>,
+    estimates: Arc<RegionalEstimates>,
     gate: Arc<dyn WriteGate>,
-    /// The table, and its data as it stands in the ConfigMap. `None`: not read yet, so nothing is written over it.
-    known: tokio::sync::Mutex<Option<(Table, BTreeMap<String, String>)>>,
+    /// The table, and the ConfigMap's data. `None`: not read yet, so nothing is overwritten.
+    cached: tokio::sync::Mutex<Option<(Table, BTreeMap<String, String>)>>,
 }
 
-impl Keeper {
-    /// Keeps `learned` in the ConfigMap `namespace/name`, for as long as `gate` is open.
+impl EstimateStore {
+    /// Stores `estimates` in the ConfigMap `namespace/name` while `gate` is open.
     pub fn new(
         client: Client,
         (namespace, name): (&str, &str),
-        learned: Arc<PerAccountRegion>,
+        estimates: Arc<RegionalEstimates>,
         gate: Arc<dyn WriteGate>,
     ) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), learned, gate, known: tokio::sync::Mutex::default() }
+        Self { api, name: name.to_owned(), estimates, gate, cached: tokio::sync::Mutex::default() }
     }
 
-    /// Reads, then writes what is new every minute, until it is dropped.
-    pub async fn keep(self: Arc<Self>) {
-        let mut quiet = false;
+    /// Reads the ConfigMap, then writes changes every minute, until dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut logged = false;
         loop {
-            match self.once().await {
-                Ok(()) => quiet = false,
-                // Once per outage.
-                Err(why) if !quiet => {
+            match self.sync().await {
+                Ok(()) => logged = false,
+                // Logged once per outage.
+                Err(why) if !logged => {
                     tracing::warn!(
                         configmap = self.name,
                         why,
-                        "what was learned is not kept: times are learned anew after a restart; trying on"
+                        "cannot store duration estimates: they will be learned again after a restart; retrying"
                     );
-                    quiet = true;
+                    logged = true;
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    /// Writes what is new at the end of a term.
-    pub async fn last(&self) {
+    /// Writes the last changes at the end of a term.
+    pub async fn save_final(&self) {
         if self.gate.may_write()
-            && let Err(why) = self.once().await
+            && let Err(why) = self.sync().await
         {
-            tracing::warn!(configmap = self.name, why, "what was learned last is not kept");
+            tracing::warn!(configmap = self.name, why, "the last duration estimates were not stored");
         }
     }
 
-    async fn once(&self) -> Result<(), String> {
-        let written = tokio::time::timeout(PATIENCE, self.read_and_write());
-        written.await.map_err(|_| "no answer in time".to_owned())?.map_err(|error| describe_error(&error))
+    async fn sync(&self) -> Result<(), String> {
+        let written = tokio::time::timeout(TIMEOUT, self.read_and_write());
+        written
+            .await
+            .map_err(|_| "the API server did not answer in time".to_owned())?
+            .map_err(|error| describe_error(&error))
     }
 
     async fn read_and_write(&self) -> Result<(), kube::Error> {
-        let mut known = self.known.lock().await;
-        let (table, written) = match &mut *known {
-            Some(known) => known,
-            None => known.insert(self.read().await?),
+        let mut cached = self.cached.lock().await;
+        let (table, written) = match &mut *cached {
+            Some(cached) => cached,
+            None => cached.insert(self.read().await?),
         };
-        self.learned.update(table, Timestamp::now());
+        self.estimates.update(table, Timestamp::now());
         let data = table.encode();
         if data == *written || !self.gate.may_write() {
             return Ok(());
@@ -135,12 +138,16 @@ impl Keeper {
 
     async fn read(&self) -> Result<(Table, BTreeMap<String, String>), kube::Error> {
         let data = self.api.get_opt(&self.name).await?.and_then(|object| object.data).unwrap_or_default();
-        let (table, unread) = Table::decode(&data);
-        if !unread.is_empty() {
-            let unread = unread.join(", ");
-            tracing::warn!(configmap = self.name, unread, "what was kept cannot be read, and is learned anew");
+        let (table, invalid) = Table::decode(&data);
+        if !invalid.is_empty() {
+            let invalid = invalid.join(", ");
+            tracing::warn!(
+                configmap = self.name,
+                invalid,
+                "invalid stored duration estimates are ignored and will be learned again"
+            );
         }
-        self.learned.restore(&table);
+        self.estimates.restore(&table);
         Ok((table, data))
     }
 }

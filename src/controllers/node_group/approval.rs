@@ -28,8 +28,8 @@ impl Reconcile<'_> {
     /// Publishes an event about a new approval: who approved what.
     pub(super) async fn publish_approval(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
         let Some(plan) = &now.plan else { return };
-        let Some(allowed) = approvals::given_now(previous.plan.as_ref(), plan) else { return };
-        let by = approvals::author(self.ctx, self.group, allowed).await;
+        let Some(allowed) = approvals::newly_accepted(previous.plan.as_ref(), plan) else { return };
+        let by = approvals::describe_author(self.ctx, self.group, allowed).await;
         let note = format!("plan {} ({}) is approved by {by}", plan.approved_hash, plan.summary);
         self.ctx.events.publish(self.group, vec![EventMessage::normal("Approved", note)]);
     }

@@ -17,10 +17,10 @@ use crate::controllers::apply;
 use crate::controllers::cluster::deletion_gate;
 use crate::controllers::cluster::view::view;
 use crate::controllers::conditions::{ConditionValue, Overall};
-use crate::controllers::deadline::answered;
+use crate::controllers::deadline::with_deadline;
 use crate::controllers::events::EventMessage;
 use crate::controllers::execution_policy::{self, Proposal};
-use crate::controllers::recovery::handed_over;
+use crate::controllers::recovery::handed_over_message;
 use crate::controllers::report::{self, MANAGEMENT_API, Next};
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
@@ -33,7 +33,7 @@ impl Reconcile<'_> {
             return None;
         }
         let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
-        if !has_started && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
+        if !has_started && let Some(note) = handed_over_message(self.group, previous.hand_over.as_ref()) {
             return self.remove_finalizer(previous, &note).await;
         }
         if self.group.spec.suspend {
@@ -48,7 +48,7 @@ impl Reconcile<'_> {
             // The store may not have it yet: removing the finalizer on its answer would leave the node group in AWS.
             None => {
                 let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
-                answered("get EksCluster", api.get_opt(name)).await.map(|found| found.map(Arc::new))
+                with_deadline("get EksCluster", api.get_opt(name)).await.map(|found| found.map(Arc::new))
             }
         };
         let cluster = match known {
@@ -87,7 +87,8 @@ impl Reconcile<'_> {
             if !deletion_gate::has_started(&status) && apply::has_finalizer(cluster) {
                 return Some(waits("waiting for the deletion of its EksCluster to start"));
             }
-            let must_wait = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
+            let must_wait =
+                self.ctx.load_balancer_cleanups.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
             let message =
                 "the load balancers of its cluster's workload are deleted first: their controllers run on these nodes";
             let again = Next::after(SignedDuration::from_secs(2), self.now);
@@ -165,7 +166,7 @@ impl Reconcile<'_> {
         }
         let subject = report::subject(self.group);
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::agree(&policy, proposal, &self.approvals(previous), None);
+        let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(previous), None);
         let summary = report.plan.summary();
         let mut outcome = self.reported(previous, report, &Target::default(), &policy, "");
         self.publish_approval(previous, &outcome.status).await;

@@ -53,7 +53,8 @@ impl Reconcile<'_> {
             let how = release.instructions(&object, &self.approvals(previous));
             let message = format!("{}: {summary}: {how}", removal.describe());
             outcome.next = outcome.next.or(Next::after(REMOVAL_INTERVAL, self.now));
-            outcome.status.deletion = Some(DeletionStatus { release: Some(release.word), ..DeletionStatus::default() });
+            outcome.status.deletion =
+                Some(DeletionStatus { release: Some(release.token), ..DeletionStatus::default() });
             outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
         let generation = self.group.metadata.generation;

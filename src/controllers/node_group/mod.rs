@@ -36,7 +36,7 @@ use super::drift_events::ExternalChange;
 use super::execution_policy::{self, Proposal};
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::recovery::{RecoveryRequest, existing, kept_hand_over, word};
+use super::recovery::{RecoveryRequest, existing, recovery_request, retained_hand_over};
 use super::report::{self, Next};
 use super::tag_keys;
 use crate::api::policy::ChangePolicy;
@@ -87,23 +87,23 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     let mut state = shared.lock().await;
     let state = &mut *state;
     let now = Timestamp::now();
-    if state.asked_to_look(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
+    if state.take_reconcile_request(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
         state.memory.forget_observations(now);
         state.kind.nodes.forget();
         state.kind.checked = None;
         state.failed = None;
     }
-    if let Some(ExternalChange { at, keys }) = ctx.news.take(&uid) {
+    if let Some(ExternalChange { at, keys }) = ctx.pending_changes.take(&uid) {
         state.memory.mark_changed_externally(&keys, at);
     }
     if apply::has_finalizer(&*group) {
         state.kind.finalizer = None;
     }
-    if let Some(at) = state.is_steady(&*group, now) {
+    if let Some(at) = state.debounce_edit(&*group, now) {
         return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
-    state.edited(group.metadata.generation, previous.observed_generation, now);
+    state.retry_after_edit(group.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
     let outcome = if group.metadata.deletion_timestamp.is_some() {
         run.delete(&previous).await
@@ -111,11 +111,12 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
         Some(run.present(&previous).await)
     };
     let Some(Outcome { mut status, overall, waits, next }) = outcome else { return Next::change() };
-    status.hand_over = kept_hand_over(&*group, status.hand_over.as_ref());
+    status.hand_over = retained_hand_over(&*group, status.hand_over.as_ref());
     let generation = group.metadata.generation;
-    let (overall, next) = report::judge(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
+    let (overall, next) =
+        report::evaluate_waits(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
     report::publish_transition(&ctx, &*group, &previous.conditions, &overall);
-    report::write(&ctx, &*group, state, previous, status, &overall, next).await
+    report::write_status(&ctx, &*group, state, previous, status, &overall, next).await
 }
 
 /// The key of a node group's only resource.
@@ -127,7 +128,7 @@ pub fn key(group: &NodeGroup) -> Key {
 pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
     group.status.as_ref()?.arn.as_ref()?;
     let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
-    let operations = journal::operations(group.status.as_ref().and_then(|status| status.update_attempts));
+    let operations = journal::parse_update_attempts(group.status.as_ref().and_then(|status| status.update_attempts));
     Some((key(group), Recorded { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH }))
 }
 
@@ -192,9 +193,9 @@ impl Reconcile<'_> {
         match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
             Ok(()) => {}
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
-            Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
+            Err(Denied::Unreadable(failure)) => return self.failed(previous, failure),
         }
-        let request = word(self.group, previous.recovery.as_ref());
+        let request = recovery_request(self.group, previous.recovery.as_ref());
         if request.is_none()
             && let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await
         {
@@ -216,7 +217,7 @@ impl Reconcile<'_> {
         let observes = self.change_policy(&cluster) == ChangePolicy::Observe;
         let kept = match observes {
             true => Ok(previous.clone()),
-            false => tag_keys::keep(self.ctx, self.group, self.state, previous, &tags).await,
+            false => tag_keys::record_keys(self.ctx, self.group, self.state, previous, &tags).await,
         };
         let previous = match &kept {
             Ok(kept) => kept,
@@ -229,7 +230,7 @@ impl Reconcile<'_> {
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &policy).await;
         self.state.kind.steady = report.plan.settled();
         let due = self.state.kind.nodes.poll(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
-        let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
+        let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
         outcome.status.tag_keys = tag_keys;
         self.publish_approval(previous, &outcome.status).await;
@@ -280,7 +281,7 @@ impl Reconcile<'_> {
         policy: &ExecutionPolicy,
     ) -> Report {
         let (ctx, adoption) = (self.ctx, cloud.adoption);
-        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
+        let may_adopt = || account::check_still_adoptable(ctx, &Request::of(cluster), adoption);
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
         let run = Run {
@@ -296,8 +297,8 @@ impl Reconcile<'_> {
         // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let mut events = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        events.extend(super::events::of_operations(&report.ended, &mut self.state.told));
+        let mut events = super::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
+        events.extend(super::events::operation_events(&report.ended, &mut self.state.reported_failures));
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
@@ -330,7 +331,7 @@ impl Reconcile<'_> {
             change: self.change_policy(cluster),
             drift: cluster.spec.drift_policy,
             wanted,
-            asked: asked.clone(),
+            target: asked.clone(),
             plan: previous.plan.as_ref(),
             approved_elsewhere: &approved,
             known: &previous.drift,
@@ -352,7 +353,7 @@ impl Reconcile<'_> {
         let generation = self.group.metadata.generation;
         let (subject, approvals) = (report::subject(self.group), self.approvals(previous));
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
-        let agreed = execution_policy::agree(policy, proposal, &approvals, previous.plan.as_ref());
+        let agreed = execution_policy::accept_approval(policy, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
         if agreed.is_new {
             // As soon as status records it.
@@ -360,7 +361,7 @@ impl Reconcile<'_> {
         }
         let next = next.or(failed);
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = execution_policy::waits(&agreed, &plan.summary(), &object, &approvals);
+        let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
         let (memory, ahead) = (&self.state.memory, &Ahead::default());
         let changed_outside = previous.synced.as_deref() == Some(asked);
         let shown = plan_status::Input {
@@ -379,7 +380,7 @@ impl Reconcile<'_> {
             plan: &plan,
             shown: plan_status::plan_status(shown, agreed.clone()),
             drift: execution_policy::drift(&plan, &previous.drift, self.now),
-            synced: execution_policy::synced(&plan, asked, previous.synced.as_deref()),
+            synced: execution_policy::update_synced(&plan, asked, previous.synced.as_deref()),
             waits: &waits,
             approved: agreed.is_new,
             violations: &violations,

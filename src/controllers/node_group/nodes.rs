@@ -155,7 +155,7 @@ impl NodeReads {
             let result = read(&workloads, &cluster, &access, &name, interest).await;
             this.record_result(result, interest, Timestamp::now());
         };
-        let over = ctx.over.clone();
+        let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 

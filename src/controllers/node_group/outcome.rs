@@ -7,7 +7,7 @@ use super::{Outcome, Reconcile, status};
 use crate::api::Reason;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::account::Refusal;
-use crate::controllers::conditions::{ConditionValue, Overall, before_the_engine, not_asked};
+use crate::controllers::conditions::{ConditionValue, Overall, overall_without_plan, set_in_sync_unknown};
 use crate::controllers::name_claims;
 use crate::controllers::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::engine::Failure;
@@ -40,21 +40,21 @@ impl Reconcile<'_> {
 
     /// Another NodeGroup holds its name.
     pub(super) fn name_is_taken(&self, previous: &NodeGroupStatus) -> Option<Outcome> {
-        let refusal = name_claims::of_node_group(self.ctx, self.group).err()?;
-        let next = Next::after(name_claims::AGAIN, self.now).failed(REFUSED);
+        let refusal = name_claims::check_node_group_name(self.ctx, self.group).err()?;
+        let next = Next::after(name_claims::RECHECK_INTERVAL, self.now).failed(REFUSED);
         Some(Outcome { next, ..self.refused(previous, refusal) })
     }
 
     pub(super) fn failed(&mut self, previous: &NodeGroupStatus, failure: Failure) -> Outcome {
-        let failed = self.state.failed_before(failure, self.now, report::seed(self.group));
+        let failed = self.state.record_failure(failure, self.now, report::seed(self.group));
         self.still_failing(previous, &failed)
     }
 
     pub(super) fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
-        let overall = before_the_engine(failed, &previous.conditions, self.now);
+        let overall = overall_without_plan(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
         let mut outcome = self.unobserved(previous, overall, next);
-        not_asked(&mut outcome.status.conditions, self.group.metadata.generation, self.now, failed);
+        set_in_sync_unknown(&mut outcome.status.conditions, self.group.metadata.generation, self.now, failed);
         outcome
     }
 }

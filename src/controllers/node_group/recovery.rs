@@ -44,7 +44,7 @@ impl Reconcile<'_> {
         word: RecoveryRequest,
     ) -> Outcome {
         let not_owned = |why| Refusal::new(Reason::NotOwned, why);
-        if let Err(why) = word.permitted(self.ctx, self.group) {
+        if let Err(why) = word.check_permitted(self.ctx, self.group) {
             return self.refused(previous, not_owned(why));
         }
         if self.state.kind.recovering.as_ref() != Some(&word) {
@@ -62,7 +62,7 @@ impl Reconcile<'_> {
             Err(why) => return self.refused(previous, not_owned(why)),
         };
         if selection.items.is_empty() {
-            return self.refused(previous, not_owned(word.nothing(&cloud.owner, &cloud.aws, &selection)));
+            return self.refused(previous, not_owned(word.describe_no_resources(&cloud.owner, &cloud.aws, &selection)));
         }
         let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
             Ok(graph) => graph,
@@ -78,10 +78,10 @@ impl Reconcile<'_> {
         let (subject, approvals, ahead) = (report::subject(self.group), self.approvals(previous), Ahead::default());
         let plan = &report.plan;
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::agree(&policy, proposal, &approvals, previous.plan.as_ref());
+        let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, previous.plan.as_ref());
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = execution_policy::waits(&agreed, &plan.summary(), &object, &approvals);
-        let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
+        let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
+        let (overall, next) = word.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let input = plan_status::Input {
             plan,
             expected: &report.expected,
@@ -94,7 +94,7 @@ impl Reconcile<'_> {
         let plan = word.plan(plan_status::plan_status(input, agreed));
         let mut outcome = self.unobserved(previous, overall, next);
         outcome.status.plan = Some(plan);
-        if recovery::is_done(&report, &self.state.memory, self.now) {
+        if recovery::is_complete(&report, &self.state.memory, self.now) {
             self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);
             match word.done(selection.items.len(), self.now) {
                 Done::Recovered(done) => outcome.status.recovery = Some(done),
@@ -111,7 +111,7 @@ impl Reconcile<'_> {
         let cluster = self.ctx.cluster(&self.namespace, &self.group.spec.cluster_ref.name);
         // Of a cluster that is not on record as the object's, nothing is its node groups'.
         let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
-        let word = recovery::while_suspended(self.group, &previous.recovery, &previous.hand_over);
+        let word = recovery::request_while_suspended(self.group, &previous.recovery, &previous.hand_over);
         if word.is_some() && cluster.is_none() {
             let message = "its EksCluster has nothing on record in AWS yet".to_owned();
             let next = Next::after(SignedDuration::from_secs(2), self.now);
@@ -119,7 +119,7 @@ impl Reconcile<'_> {
         }
         let (Some(word), Some(cluster)) = (word, cluster) else {
             self.end_recovery();
-            let why = recovery::handed_over(self.group, previous.hand_over.as_ref());
+            let why = recovery::handed_over_message(self.group, previous.hand_over.as_ref());
             return self.suspended(previous, why.as_deref().unwrap_or(message));
         };
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
@@ -137,7 +137,7 @@ impl Reconcile<'_> {
 
     /// Whether what it has was handed over to another installation.
     pub(super) fn still_here(&self, previous: &NodeGroupStatus) -> Result<(), Refusal> {
-        let why = recovery::handed_over(self.group, previous.hand_over.as_ref());
+        let why = recovery::handed_over_message(self.group, previous.hand_over.as_ref());
         why.map_or(Ok(()), |why| Err(Refusal::new(Reason::NotOwned, why)))
     }
 
@@ -151,8 +151,8 @@ impl Reconcile<'_> {
     ) -> Report {
         let (ctx, group) = (self.ctx, self.group);
         let may_adopt = || -> Result<(), Failure> {
-            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::denied)?;
-            word.still_permitted(ctx, group)
+            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::refusal_failure)?;
+            word.check_still_permitted(ctx, group)
         };
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let run = Run {
@@ -168,7 +168,8 @@ impl Reconcile<'_> {
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let told = crate::controllers::events::of_steps(&report.steps, Goal::Present, &mut self.state.told);
+        let told =
+            crate::controllers::events::step_events(&report.steps, Goal::Present, &mut self.state.reported_failures);
         ctx.events.publish(group, told);
         report
     }

@@ -11,7 +11,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
 use crate::controllers::cluster::facts::{Facts, issues};
-use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, whole};
+use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, overall_of_plan};
 use crate::controllers::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
@@ -69,7 +69,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         (None, Some(desired)) => format!("{desired} nodes"),
         (None, None) => "the node group exists".to_owned(),
     };
-    let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
+    let overall = healthy(overall_of_plan(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
     let nodes = with_nodes(overall, input);
     let overall = match with_held_version(nodes.clone(), input) {
         _ if input.approved => {

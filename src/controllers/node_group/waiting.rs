@@ -14,7 +14,7 @@ use crate::resources::node_group::UpdateHold;
 /// What is waited for, when the node group's state is `overall`.
 pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     let Input { key, plan, memory, nodes, target, now, .. } = input;
-    let mut waits = waiting_on::of_plan(plan, memory, *now);
+    let mut waits = waiting_on::waits_of_plan(plan, memory, *now);
     if replaces_nodes(memory, key) {
         for wait in &mut waits {
             extend_replacement_wait(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
@@ -32,7 +32,7 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
                     kind: Kind::ControlPlaneVersion,
                     since: None,
                     reason: condition.reason,
-                    says: why.clone(),
+                    details: why.clone(),
                     advice: "set spec.version of its EksCluster to that version, or lower its own".to_owned(),
                 });
             }
@@ -80,7 +80,7 @@ fn joining_wait(input: &Input<'_>) -> Option<Wait> {
         kind: Kind::Joining,
         since: None,
         reason: Reason::WaitingForNodes,
-        says: format!("{} nodes are registered", count.total),
+        details: format!("{} nodes are registered", count.total),
         advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the \
                  control plane: subnets, routes, security groups, role, launch template"
             .to_owned(),

@@ -159,7 +159,7 @@ impl Agent {
     /// Everything to apply except the facts, with the referenced Secrets.
     pub async fn input(&self, ctx: &Context, cluster: &EksCluster, valid: &ValidAgent) -> Result<AgentInput, Missing> {
         let (uid, namespace) = (cluster.uid().unwrap_or_default(), cluster.namespace().unwrap_or_default());
-        let (input_hash, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
+        let (input_hash, changes) = (digest(format!("{valid:?}")), ctx.secrets.change_count(&uid));
         {
             let mut inner = locked(&self.0);
             if let Some(read) = &inner.secrets {
@@ -294,7 +294,7 @@ impl Agent {
             }
             this.record_result(result, started.elapsed(), Timestamp::now());
         };
-        let over = tasks.over.clone();
+        let over = tasks.term_ended.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
         locked(&self.0).reached == Some(input_hash)
     }

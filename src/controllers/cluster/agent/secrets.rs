@@ -10,7 +10,7 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
 use crate::controllers::apply::describe_error;
 use crate::controllers::context::Context;
-use crate::controllers::deadline::answered;
+use crate::controllers::deadline::with_deadline;
 use crate::gitops::input::{SecretCopy, SecretData};
 use crate::gitops::secret_keys::{self, Keys};
 use crate::gitops::validate::{self, NamedSecret, SourceUrl};
@@ -110,9 +110,9 @@ async fn read(
 ) -> Result<Option<Secret>, Missing> {
     let Reader { ctx, uid, cluster } = reader;
     // Registered first, so that no change is missed in between.
-    ctx.secrets.reads(uid, cluster, namespace, name);
+    ctx.secrets.record_reader(uid, cluster, namespace, name);
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let found = match answered("get Secret", api.get_opt(name)).await {
+    let found = match with_deadline("get Secret", api.get_opt(name)).await {
         Ok(found) => found,
         Err(kube::Error::Api(status)) if status.code == 403 => {
             return Err(Missing::permission_denied(field, namespace, name, &status.message));

@@ -11,7 +11,7 @@ use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::facts::cluster_key;
 use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::plan_status::Ahead;
-use crate::controllers::progress::timed;
+use crate::controllers::progress::describe_timing;
 use crate::engine::{Action, Change, FinishedOperation, Key, Plan, Verdict};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
@@ -101,7 +101,10 @@ impl Input<'_> {
                 let mut text = counted(step.to_string());
                 if let Some(InProgress { update_id, since, until }) = in_progress(self.plan, step) {
                     let update = update_id.map(|id| format!(", update {id}")).unwrap_or_default();
-                    text = format!("{text}{update}: {}", timed(crate::engine::Action::Update, since, until, self.now));
+                    text = format!(
+                        "{text}{update}: {}",
+                        describe_timing(crate::engine::Action::Update, since, until, self.now)
+                    );
                 }
                 text
             }

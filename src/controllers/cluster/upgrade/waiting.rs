@@ -21,7 +21,7 @@ pub fn of_decision(decision: &Decision, groups: &[Arc<NodeGroup>]) -> Vec<Wait> 
 
 fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
     let wait = |kind, on: String, says: String, advice: &str| {
-        vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, says, advice: advice.to_owned() }]
+        vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, details: says, advice: advice.to_owned() }]
     };
     match why {
         Hold::OutsideWindow { opens: Some(_) } | Hold::Soaking { .. } => vec![Wait::planned(why.to_string())],
@@ -80,7 +80,7 @@ fn of_groups(step: &Step, names: &[String], groups: &[Arc<NodeGroup>]) -> Vec<Wa
                 kind,
                 since: None,
                 reason: Reason::UpgradeBlocked,
-                says: says.to_owned(),
+                details: says.to_owned(),
                 advice: advice.to_owned(),
             };
             match stalled {
@@ -148,6 +148,6 @@ mod tests {
         let waits = of_groups(&to_nodes(&["stuck", "moves", "rests"]), &names, &groups);
         let kinds: Vec<_> = waits.iter().map(|wait| wait.kind).collect();
         assert_eq!(kinds, [Kind::Person, Kind::Planned, Kind::Management]);
-        assert_eq!(waits[0].says, "no instance joins");
+        assert_eq!(waits[0].details, "no instance joins");
     }
 }

@@ -134,7 +134,7 @@ impl WorkloadReads {
             };
             this.finish_read(generation, result, again, Timestamp::now());
         };
-        let over = ctx.over.clone();
+        let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
