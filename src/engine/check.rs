@@ -1,5 +1,5 @@
-//! The checker: holds a plan against the rules before anything of it is done. Pure, and written apart from the planner, so
-//! that an error there does not pass here. Only a [`Checked`] plan can be executed.
+//! The checker: verifies a plan against the rules before any step runs. Pure, and independent of the planner, so that a
+//! bug there does not pass here. Only a [`Checked`] plan can be executed.
 
 use super::execution_policy::ExecutionPolicy;
 use super::graph::Graph;
@@ -8,7 +8,7 @@ use super::memory::Memory;
 use super::plan::{Action, Goal, Plan, Step, Verdict};
 use super::resource::{How, Phase, Presence};
 
-/// A plan that keeps the rules.
+/// A plan that satisfies the rules.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Checked(Plan);
@@ -19,25 +19,25 @@ impl Checked {
         &self.0
     }
 
-    /// The plan, to keep.
+    /// Returns the plan.
     pub fn into_plan(self) -> Plan {
         self.0
     }
 }
 
-/// A rule that a plan would break: an error of ours, never of a person.
+/// A rule that a plan would break: a bug in Keelson, not a user error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("refused to {action} {key}: {why} (this is an error in Keelson, please report it)")]
 pub struct Violation {
     /// The resource.
     pub key: Key,
-    /// What the plan wanted.
+    /// The planned action.
     pub action: &'static str,
     /// The rule.
     pub why: &'static str,
 }
 
-/// Holds every step of `plan` that would run now against the rules.
+/// Verifies every step of `plan` that would run now.
 pub fn check<C>(
     plan: Plan,
     graph: &Graph<C>,
@@ -126,7 +126,7 @@ fn rule_broken<C>(
     }
 }
 
-/// Whether one of `needs` is not there to be built upon, or not ours to build upon yet.
+/// Whether a dependency in `needs` does not exist, is not ready, or is not owned yet.
 fn unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
     needs.iter().any(|need| match graph.gate(need) {
         Some(gate) => !gate.open,
@@ -180,7 +180,7 @@ mod tests {
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(there())),
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Foreign("x".into())),
             (Goal::Deleted, step(Action::Adopt, vec![]), Presence::Unowned(there())),
-            // It differs from what is asked for.
+            // It differs from the desired state.
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Unowned(Observation::ready("id", "there", 7))),
         ];
         for (goal, step, presence) in cases {

@@ -1,4 +1,4 @@
-//! A resource of any kind: what the graph holds. The typed [`Resource`] is what a kind implements.
+//! A type-erased resource, as the graph stores it. A kind implements the typed [`Resource`].
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::plan::Action;
 use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use super::sweep::{Scope, Sweep, Swept};
 
-/// A resource of any kind as it was seen.
+/// Observation of a resource of any kind.
 pub type AnyObservation = Observation<Arc<dyn Any + Send + Sync>>;
 
 /// A [`Resource`] of any kind.
@@ -126,7 +126,7 @@ impl<R: Resource> Node<R::Cloud> for R {
     fn diff(&self, seen: &AnyObservation, refs: &Refs) -> Vec<Change> {
         match typed::<R>(seen) {
             Ok(seen) => Resource::diff(self, &seen, refs),
-            // Seen by another kind of the same name, after an upgrade of the operator: look again.
+            // Observed as another kind with the same name, after an operator upgrade: observe again.
             Err(_) => Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
-//! One reconcile: observe what is due, plan, check, run every ready step side by side, plan again as each ends.
+//! One reconcile: observe what is due, plan, check, run all ready steps concurrently, plan again as each step ends.
 //!
-//! It decides nothing that the plan leaves open, and never sleeps: what takes time is in the report as a time to look again.
+//! It makes no decisions beyond the plan and never sleeps: long operations are in the report as a requeue time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,36 +26,36 @@ use super::report::{FinishedOperation, Report};
 use super::resource::{ObserveOptions, Phase, Presence};
 use super::sweep::Grounds;
 
-/// Where ids and intents are kept so that they outlive the process.
+/// Persists ids and intents beyond the process.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Keeps the inventory as it stands in `memory`. When it fails, no create that needs an intent is sent.
+    /// Persists the inventory of `memory`. If this fails, no create that needs a recorded intent is sent.
     async fn record(&self, memory: &Memory) -> Result<(), Failure>;
 }
 
-/// A graph, where it goes, and what a reconcile of it works with.
+/// A graph, its goal, and the inputs of a reconcile.
 pub struct Run<'a, C> {
-    /// What is wanted.
+    /// The desired resources.
     pub graph: &'a Graph<C>,
-    /// Whether it is to be there or to go.
+    /// The goal.
     pub goal: Goal,
-    /// Which steps may be done.
+    /// Which steps may run.
     pub policy: &'a ExecutionPolicy,
-    /// The handle of the resources' I/O.
+    /// The client for the resources' I/O.
     pub cloud: &'a C,
-    /// Asked right before each write to what is not ours yet: the permission may have been withdrawn since it was observed.
+    /// Called before each write to an unowned resource: the permission may be withdrawn after the observation.
     pub may_adopt: &'a (dyn Fn() -> Result<(), Failure> + Sync),
-    /// Where ids are kept.
+    /// Persists ids.
     pub journal: &'a dyn Journal,
-    /// How long things take.
+    /// Expected durations.
     pub expectations: &'a Expectations,
     /// The time.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
 }
 
-/// A step that does not settle after this many times in one reconcile waits for the next.
+/// After this many steps in one reconcile, a resource waits for the next reconcile.
 const MOST_STEPS_PER_RESOURCE: u32 = 4;
-/// Looks side by side: enough to hide their latency, few enough for a shared connection pool.
+/// Concurrent observations: enough to hide latency, few enough for a shared connection pool.
 const LOOKS_AT_ONCE: usize = 16;
 
 /// Reconciles once.
@@ -110,14 +110,14 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
         let keep_at_once = done.is_to_be_kept();
         ended.extend(run.note(memory, done, &mut steps));
         if keep_at_once && let Err(failure) = run.journal.record(memory).await {
-            // The intent is kept, so nothing is lost: the tag leads back to it.
+            // The intent is recorded, so nothing is lost: the tag leads back to it.
             tracing::warn!(%failure, "an id could not be kept in status yet");
         }
     }
 }
 
-/// Looks, and says what would be done: nothing is written. What is found by what another resource tells is looked for once
-/// that one was seen.
+/// Observes and returns the plan without writes. A resource whose lookup needs another resource's outputs is observed
+/// after that resource.
 pub async fn preview<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Plan {
     run.observe(memory).await;
     let seen: Vec<Key> = run.graph.nodes().iter().map(|node| node.key()).filter(|key| !memory.absent(key)).collect();
@@ -138,7 +138,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    /// Whether what came of it is to outlive the process before anything else happens.
+    /// Whether the result must be persisted before anything else happens.
     fn is_to_be_kept(&self) -> bool {
         let began = self.result.as_ref().ok().and_then(Presence::observed).is_some_and(|seen| seen.operation.is_some());
         self.keep_at_once || began
@@ -168,7 +168,7 @@ impl<C: Sync> Run<'_, C> {
         plan.items.iter().filter(|item| shown(item)).filter_map(of).collect()
     }
 
-    /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.
+    /// Observes all resources that are due, contained resources after their container. Returns the finished operations.
     async fn observe(&self, memory: &mut Memory) -> Vec<FinishedOperation> {
         let mut ended = Vec::new();
         let now = (self.clock)();
@@ -190,7 +190,7 @@ impl<C: Sync> Run<'_, C> {
                     memory.record_observation(&node.key(), Presence::Absent, now);
                 } else {
                     let options = self.options(memory, node.as_ref(), now);
-                    // What is taken from the last look is what may have changed.
+                    // The last observation may contain what has changed.
                     let heard =
                         memory.get(&node.key()).is_some_and(|entry| entry.changed_externally_at > entry.observed_at);
                     let last = memory.observed(&node.key()).filter(|_| !heard).cloned();
@@ -204,7 +204,7 @@ impl<C: Sync> Run<'_, C> {
                     (node, answer)
                 })
             });
-            // Collected and boxed first: of a closure in the stream, the compiler cannot see that it may cross threads.
+            // Collected and boxed first: the compiler cannot prove that a closure in the stream is `Send`.
             let looks: Vec<_> = looks.collect();
             let answers: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
             for (node, answer) in answers {
@@ -217,7 +217,8 @@ impl<C: Sync> Run<'_, C> {
         ended
     }
 
-    /// How old a read may be: never older than the last change, ours or one that was heard of, and at rest as old as sharing allows.
+    /// Maximum age of a read: not older than the last change, own or external; in steady state as old as the poll
+    /// policy allows.
     fn options(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> ObserveOptions {
         let key = node.key();
         let entry = memory.get(&key);
@@ -225,7 +226,7 @@ impl<C: Sync> Run<'_, C> {
         let changed = written.max(heard).unwrap_or(memory.since).max(memory.since);
         let moving =
             memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
-        // What was changed a moment ago, or could not be read, is not taken from an old list.
+        // After a recent change or a failed read, old cached lists do not count.
         let unsure = entry.is_some_and(|e| e.last_observe_error.is_some()) || memory.shows_soon(&key, now);
         let share = if moving || unsure { Duration::from_millis(500) } else { node.poll_policy().max_cache_age };
         let since_change = now.duration_since(changed).max(jiff::SignedDuration::ZERO).unsigned_abs();
@@ -241,7 +242,7 @@ impl<C: Sync> Run<'_, C> {
         }
     }
 
-    /// Records the intent of every create that could be doubled, or taken for another's, before any is sent.
+    /// Records the intent of every create that could be duplicated or mistaken for another's, before any is sent.
     async fn intend(&self, memory: &mut Memory, start: &mut [(Arc<dyn Node<C>>, Step)]) -> Result<(), Failure> {
         let now = (self.clock)();
         let keys: Vec<Key> = start
@@ -302,7 +303,7 @@ impl<C: Sync> Run<'_, C> {
         })
     }
 
-    /// Deletes what is in no graph: only what the checker lets pass.
+    /// Deletes resources outside the graph: only targets that pass the check.
     async fn sweep(
         &self,
         node: &dyn Node<C>,
@@ -317,7 +318,7 @@ impl<C: Sync> Run<'_, C> {
     }
 }
 
-/// True when nothing can be in `host`: it is not there, not ours to use, or still being made.
+/// True when `host` cannot contain anything: it is absent, foreign, or still being created or deleted.
 fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
     let Some(entry) = memory.get(host) else {
         return false;

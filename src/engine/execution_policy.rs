@@ -1,6 +1,6 @@
-//! Which steps of a plan may be done, as people decided. Pure.
+//! Which steps of a plan may run, by policy and approval. Pure.
 //!
-//! The planner holds back what nobody agreed to, and shows it; the checker asks again before anything is done.
+//! The planner holds steps that are not approved, and shows them; the checker verifies this again before execution.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,12 +12,12 @@ use super::key::Key;
 use super::plan::{Action, Goal, Plan, Step, Verdict};
 use super::resource::Change;
 
-/// What a step does, as a short digest: an approval names it. The same for the same change of the same resource.
+/// Short digest of what a step does, which an approval names. Equal for the same change of the same resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(String);
 
 impl StepId {
-    /// One that was kept.
+    /// Reads a stored id.
     pub fn kept(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -29,10 +29,10 @@ impl fmt::Display for StepId {
     }
 }
 
-/// Steps that were agreed to.
+/// Approved steps.
 pub type Approved = BTreeSet<(Key, StepId)>;
 
-/// What a plan is of. An approval of it is of no other object, no other spec and no other deletion.
+/// What a plan belongs to. An approval is valid for this object, spec generation and deletion request only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     /// UID of the object.
@@ -43,73 +43,73 @@ pub struct Subject {
     pub deleted_at: Option<Timestamp>,
 }
 
-/// What people read of resources that are created or deleted: names and values.
+/// Names and values that a plan shows of the resources it creates or deletes.
 pub type Facts = BTreeMap<Key, Vec<(&'static str, String)>>;
 
 /// Bytes of a plan's hash.
 const HASH_BYTES: usize = 8;
 
-/// Which steps may be done.
+/// Steps that may run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AllowedSteps {
     /// All.
     #[default]
     All,
-    /// None: only looked at.
+    /// None: observe only.
     None,
-    /// These and no others. A create that is in here covers what completes the thing it made.
+    /// Only these. An approved create also covers the updates that complete the created resource.
     Only(Approved),
 }
 
-/// A difference that is known: where, which field, and what was wanted when it was noticed.
+/// Known drift: resource, field, and the desired value when it was observed.
 pub type Known = BTreeSet<(Key, String, String)>;
 
-/// What is done about differences that nobody asked for.
+/// Policy for drift.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Drift {
-    /// They are settled like any others.
+    /// Correct it like any other difference.
     #[default]
     Correct,
-    /// They are left alone and told.
+    /// Report it and leave it unchanged.
     Report {
-        /// The cloud matched what is asked for now once: whatever differs is drift.
+        /// The cloud matched the current spec once: every difference is drift.
         synced: bool,
-        /// What was drift before something else was asked for, and is the same still.
+        /// Drift from before the last edit of the spec that still exists.
         known: Known,
-        /// Fields that are asked for anew by themselves: never drift.
+        /// Fields whose desired value changes without an edit: never drift.
         followed: BTreeSet<String>,
     },
 }
 
-/// Why a step is held back.
+/// Why a step is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldReason {
-    /// Nothing is ever done: only told.
+    /// The policy is observe-only.
     Observe,
-    /// Nobody has agreed to it yet.
+    /// It is not approved yet.
     Approval,
-    /// Nobody asked for it: it was changed outside, and is left so.
+    /// It corrects drift, and the policy reports drift only.
     Drift,
 }
 
-/// Field of a difference that is not one of a field: the thing is gone.
+/// Field name for drift of the resource itself: it was deleted.
 pub const EXISTENCE: &str = "";
 
-/// What may be done.
+/// What may run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecutionPolicy {
     /// Which steps.
     pub allowed: AllowedSteps,
-    /// What is done about drift.
+    /// What happens to drift.
     pub drift: Drift,
-    /// Digest of all that is asked for: a create that was agreed to is of that and of no other.
+    /// Digest of the desired state: an approved create is valid for it only.
     pub wanted: String,
-    /// Digest of what is taken over from an object that is no more: what was agreed to adopt is of that and of no other.
+    /// Digest of the deleted object whose resources are recovered: an approved adoption is valid for it only.
     pub recovers: Option<String>,
 }
 
 impl ExecutionPolicy {
-    /// Why a step is held back; `None`: it may be done.
+    /// Why a step is held; `None`: it may run.
     pub fn holds(&self, key: &Key, step: &Step) -> Option<HoldReason> {
         match &self.allowed {
             AllowedSteps::All => None,
@@ -123,12 +123,12 @@ impl ExecutionPolicy {
         }
     }
 
-    /// True for a difference that nobody asked for and that is left alone.
+    /// True for drift that is reported and not corrected.
     pub fn ignores_drift(&self, key: &Key, change: &Change) -> bool {
         self.ignores_field(key, &change.field, &change.to)
     }
 
-    /// True for a thing that vanished, and that is not made again by itself.
+    /// True for a deleted resource that is reported and not recreated.
     pub fn ignores_deletion(&self, key: &Key) -> bool {
         self.ignores_field(key, EXISTENCE, "")
     }
@@ -143,7 +143,7 @@ impl ExecutionPolicy {
         }
     }
 
-    /// The digests of a step: one for each change of an update, as EKS takes them in turns.
+    /// The digests of a step: one per change of an update, because EKS accepts changes one at a time.
     pub fn ids(&self, key: &Key, step: &Step) -> Vec<StepId> {
         match step.action {
             Action::Create if step.changes.is_empty() => vec![self.create_id(key)],
@@ -161,14 +161,14 @@ impl ExecutionPolicy {
         id(key, Action::Create, &[&self.wanted])
     }
 
-    /// The digests of all steps of a plan, and of those that will follow it.
+    /// The digests of all steps of a plan, and of the steps that follow it.
     pub fn ids_of(&self, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
         let steps = plan.steps().chain(ahead.iter().map(|(key, step)| (key, step)));
         steps.flat_map(|(key, step)| self.ids(key, step).into_iter().map(|id| (key.clone(), id))).collect()
     }
 
-    /// Hash of a plan, which an approval names: of its subject, its goal, and each step with its values, however far the steps
-    /// are. Empty when there are none.
+    /// The hash of a plan, which an approval names. It covers the subject, the goal, and each step with its values,
+    /// whatever their progress. Empty when there are no steps.
     pub fn hash(&self, subject: &Subject, plan: &Plan, ahead: &[(Key, Step)], facts: &Facts) -> String {
         let mut lines: BTreeSet<String> =
             self.ids_of(plan, ahead).iter().map(|(key, id)| format!("{key} {id}")).collect();
@@ -195,14 +195,14 @@ impl ExecutionPolicy {
         digest(&text, HASH_BYTES)
     }
 
-    /// What of `approved` is not used up: steps that are done, or not asked for any more, need a new agreement.
+    /// The part of `approved` that is still unused: completed or dropped steps need a new approval.
     pub fn left(&self, approved: &Approved, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
         let current = self.ids_of(plan, ahead);
         let is_left = |(key, step): &(Key, StepId)| {
             let Some(item) = plan.items.iter().find(|item| item.key == *key) else { return false };
             match &item.verdict {
                 Verdict::Settled => false,
-                // Steps that may follow, and the completion of what was made.
+                // Steps that may follow, and the completion of a created resource.
                 Verdict::Step(_) | Verdict::Pending(..) | Verdict::Held(..) => *step == self.create_id(key),
                 Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => true,
             }
@@ -301,7 +301,7 @@ mod tests {
         let left = agreed.left(approved, &plan, &[]);
         let keys: Vec<_> = left.iter().map(|(key, _)| key.name().to_owned()).collect();
         assert_eq!(keys, ["1", "3"]);
-        // What comes later is kept though nothing of it is due now.
+        // An approval of later steps is retained although none of them is due now.
         let ahead = [(key("2"), update)];
         assert_eq!(agreed.left(approved, &plan, &ahead).len(), 3);
     }

@@ -1,4 +1,4 @@
-//! How long things take, learned from what was seen, and when to look again. The decision is pure.
+//! Durations learned from observations, and the polling interval derived from them. The decision is pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,30 +8,30 @@ use super::erased::Node;
 use super::plan::Action;
 use super::resource::Operation;
 
-/// How long something takes.
+/// An expected duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// The usual time.
+    /// The typical duration.
     pub typical: Duration,
-    /// True when it was seen; false for what the kind was told by its author.
+    /// True when it was measured; false for the default of the kind.
     pub learned: bool,
 }
 
-/// What was learned, per kind of resource and action. One for each account and region.
+/// Learned durations per kind of resource and action. One set per account and region.
 #[derive(Debug, Default)]
 pub struct Expectations {
     learned: Mutex<BTreeMap<(String, Action), Duration>>,
-    /// What was learned in all places together: a cloud takes about as long in another account as in this one.
+    /// Durations learned in all accounts and regions: they take about as long everywhere.
     everywhere: Option<Arc<Expectations>>,
 }
 
 impl Expectations {
-    /// Of one place among others. What has not been seen in it is expected as it was seen in those.
+    /// The durations of one account and region. Missing ones are taken from `everywhere`.
     pub fn among(everywhere: Arc<Expectations>) -> Self {
         Self { learned: Mutex::default(), everywhere: Some(everywhere) }
     }
 
-    /// How long it should take.
+    /// The expected duration.
     pub fn estimate(&self, kind: &str, action: Action, prior: Duration) -> Estimate {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match (learned.get(&(kind.to_owned(), action)), &self.everywhere) {
@@ -41,7 +41,7 @@ impl Expectations {
         }
     }
 
-    /// How long an action on `node` should take, or the operation that carries it out.
+    /// The expected duration of an action on `node`, or of the operation that carries it out.
     pub fn of<C>(&self, node: &dyn Node<C>, action: Action, operation: Option<&Operation>) -> Estimate {
         let prior = match operation {
             Some(operation) => node.expected_operation(&operation.kind),
@@ -50,7 +50,7 @@ impl Expectations {
         self.estimate(&pace(node.key().kind(), operation), action, prior)
     }
 
-    /// Notes how long it took. The newest counts as much as all before it, so a change shows soon.
+    /// Records a duration. The newest counts as much as all before it, so changes take effect quickly.
     pub fn learn(&self, kind: &str, action: Action, took: Duration) {
         if let Some(everywhere) = &self.everywhere {
             everywhere.learn(kind, action, took);
@@ -59,13 +59,13 @@ impl Expectations {
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
 
-    /// All that was learned, in a fixed order.
+    /// All learned durations, in a fixed order.
     pub fn learned(&self) -> Vec<(String, Action, Duration)> {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.iter().map(|((kind, action), typical)| (kind.clone(), *action, *typical)).collect()
     }
 
-    /// Takes over what an earlier process learned. What was seen here since is newer, and stays.
+    /// Restores durations that an earlier process learned. Newer measurements of this process remain.
     pub fn restore(&self, kind: &str, action: Action, took: Duration) {
         if let Some(everywhere) = &self.everywhere {
             everywhere.restore(kind, action, took);
@@ -75,7 +75,7 @@ impl Expectations {
     }
 }
 
-/// What takes about as long as each other: a kind of resource, or a kind of operation on it.
+/// The key under which durations are learned: a kind of resource, or a kind of operation on it.
 pub fn pace(kind: &str, operation: Option<&Operation>) -> String {
     operation.map_or_else(|| kind.to_owned(), |operation| format!("{kind}/{}", operation.kind))
 }
@@ -83,20 +83,20 @@ pub fn pace(kind: &str, operation: Option<&Operation>) -> String {
 const SHORTEST: Duration = Duration::from_millis(900);
 const NOT_LEARNED: Duration = Duration::from_millis(1700);
 const LONGEST: Duration = Duration::from_secs(25);
-/// What hangs for hours (an add-on that stays degraded) is asked this often.
+/// Polling interval for actions that stay in progress for hours (a degraded add-on).
 const OVERDUE: Duration = Duration::from_secs(300);
 
-/// The pause until the next look at something that has been under way for `elapsed`.
+/// The delay until the next observation of an action that has been in progress for `elapsed`.
 ///
-/// Where the time was learned: nothing until shortly before it, then every second or so, then ever more slowly. Where it
-/// is only known from elsewhere: pauses that grow with the time already spent, so that something ten times as fast as
-/// usual is not noticed late, and something slow is not asked all the time.
+/// If the duration was learned: wait until shortly before it, poll about every second, then back off. If it is only a
+/// default: delays grow with the elapsed time, so that an action ten times faster than usual is noticed early, and a
+/// slow one is not polled constantly.
 pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     let typical = estimate.typical;
     if estimate.learned {
         let nearly = typical.mul_f64(0.97);
         if elapsed < nearly {
-            // Not all in one go: it may be quicker, or fail early.
+            // Not in one wait: it may finish or fail early.
             return (nearly - elapsed).min(typical.mul_f64(0.4)).max(SHORTEST);
         }
         let late = elapsed.saturating_sub(typical);
@@ -104,7 +104,7 @@ pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     }
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { LONGEST / 4 } else { LONGEST };
-    // A look costs a call: where nothing was learned, what usually takes minutes is not asked every second.
+    // A poll costs a call: without a learned duration, an action that takes minutes is not polled every second.
     let shortest = (typical / 30).clamp(NOT_LEARNED, Duration::from_secs(4));
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
     elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(OVERDUE)

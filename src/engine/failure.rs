@@ -1,51 +1,52 @@
-//! What a failed call means: its class, and when the step is tried again. Pure.
+//! Classes of failed calls, and their retry times. Pure.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 
-/// Class of a failed call. It alone decides retry, condition and metric label.
+/// Class of a failed call. It alone determines retry, condition and metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The thing (or, of a create, what it refers to) is not there. Just after a create it may only be unseen.
+    /// The resource (or, for a create, a resource it refers to) does not exist. Right after a create it may be a stale
+    /// read.
     NotFound,
-    /// Something just made is not visible to the callee yet (IAM roles above all): the same call will do in a while.
+    /// A new resource is not visible to the callee yet (mainly IAM roles): the same call succeeds later.
     NotYetVisible,
-    /// Something of that name exists already.
+    /// A resource of that name already exists.
     Conflict,
-    /// Something uses it or an operation is running: the same call will do later.
+    /// It is in use or an operation is in progress: the same call succeeds later.
     Busy,
-    /// The cloud says it is as asked already: no failure in effect.
+    /// The resource already is as requested: not a failure in effect.
     NoChange,
-    /// Asked too often, as the cloud or our own buckets see it.
+    /// Rate limited, by the cloud or by our own buckets.
     Throttled,
-    /// A quota is used up.
+    /// A quota is exceeded.
     Quota,
-    /// The identity may not do this.
+    /// The identity lacks permission.
     Denied,
-    /// There are no credentials, or none that the cloud takes.
+    /// Credentials are missing, or the cloud rejects them.
     CredentialsUnavailable,
-    /// The request is wrong, or wrong for the state of the resource: it needs a change by a person.
+    /// The request is invalid, or invalid for the state of the resource: a user must change something.
     Invalid,
-    /// The cloud cannot serve this here and now: other zones or instance types may do.
+    /// The cloud lacks capacity here: other zones or instance types may work.
     Capacity,
-    /// No answer, or a server error. A write may have been done all the same.
+    /// No response, or a server error. A write may have taken effect.
     Unavailable,
-    /// This process does not lead (any more): the call was not sent.
+    /// This process is not the leader: the call was not sent.
     NotLeader,
-    /// The credentials belong to another account than the one expected: nothing was sent.
+    /// The credentials belong to another account than expected: nothing was sent.
     WrongAccount,
-    /// The cloud took it up and gave up on it: worth another try or two.
+    /// The cloud accepted the operation and it failed: worth a few retries.
     OperationFailed,
-    /// Something that people own stands in the way (pods that may not be evicted): not tried again by itself.
+    /// A user's resource blocks it (pods that cannot be evicted): not retried automatically.
     EvictionBlocked,
     /// Anything else.
     Unknown,
 }
 
 impl Class {
-    /// All of them, for tests and for metrics that start at zero.
+    /// All classes, for tests and for metrics that start at zero.
     pub const ALL: [Class; 17] = [
         Class::NotFound,
         Class::NotYetVisible,
@@ -66,7 +67,7 @@ impl Class {
         Class::Unknown,
     ];
 
-    /// Whether it says nothing of the step itself: the cloud was busy, or not reached.
+    /// Whether it says nothing about the step itself: the cloud was busy or not reached.
     pub fn is_transient(self) -> bool {
         matches!(self, Class::Throttled | Class::Unavailable | Class::NotLeader | Class::Busy)
     }
@@ -101,15 +102,15 @@ impl std::fmt::Display for Class {
     }
 }
 
-/// A failed observation or step: its class and the message a person reads.
+/// A failed observation or step: its class and the message for users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What kind of failure.
+    /// Class of the failure.
     pub class: Class,
-    /// Call, resource, why, what to do.
+    /// Call, resource, reason, what to do.
     pub message: String,
-    /// Earliest time from now at which trying again makes sense, where the callee said so.
+    /// Minimum delay before a retry, if the callee requested one.
     pub retry_after: Option<Duration>,
 }
 
@@ -119,36 +120,36 @@ impl Failure {
         Self { class, message: message.into(), retry_after: None }
     }
 
-    /// A value that cannot work; a person has to change it.
+    /// An invalid value that a user must change.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Class::Invalid, message)
     }
 }
 
-/// How long something just made may stay invisible to others before it counts as an error (IAM propagation).
+/// How long a new resource may stay invisible to others before it counts as an error (IAM propagation).
 pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
 
-/// How often an operation is begun that the cloud gives up on.
+/// How often an operation that fails in the cloud is started.
 const MOST_TRIES: u32 = 3;
 
-/// What is known of a step that failed, over its attempts.
+/// A failed step, over its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// The last failure.
     pub failure: Failure,
-    /// When the first of this row of failures was.
+    /// When the first failure of this series occurred.
     pub first: Timestamp,
-    /// How many in a row.
+    /// Consecutive failures.
     pub attempts: u32,
-    /// When to try again.
+    /// When to retry.
     pub retry_at: Timestamp,
-    /// Operations that came to nothing since the last success, whatever failed between them.
+    /// Operations that failed since the last success, regardless of other failures in between.
     pub operations: u32,
-    /// The row that a transient failure interrupts: it goes on with the next failure of its class.
+    /// The series that a transient failure interrupts: the next failure of its class continues it.
     interrupted: Option<Row>,
 }
 
-/// Failures of one class, one after the other.
+/// Consecutive failures of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Row {
     class: Class,
@@ -157,7 +158,7 @@ struct Row {
 }
 
 impl Failed {
-    /// Notes a failure at `now`, after `before`. `seed` spreads retries of many objects.
+    /// Adds a failure at `now` to `before`. `seed` spreads the retries of many objects.
     pub fn after(before: Option<&Failed>, failure: Failure, now: Timestamp, seed: u64) -> Self {
         let (row, interrupted) = (before.map(Failed::row), before.and_then(|before| before.interrupted));
         let same = [row, interrupted].into_iter().flatten().find(|row| row.class == failure.class);
@@ -174,13 +175,13 @@ impl Failed {
         if let Some(asked) = failure.retry_after {
             delay = delay.max(asked);
         }
-        // Up to a fifth on top, so that what failed together does not come back together.
+        // Up to 20 % jitter, so that simultaneous failures do not retry together.
         let spread = delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
         let retry_at = now.saturating_add(span(delay + spread)).unwrap_or(now);
         Self { failure, first, attempts, retry_at, operations, interrupted }
     }
 
-    /// The same when at least so many operations came to nothing: an earlier process counted them.
+    /// The same with at least this many failed operations: an earlier process counted them.
     pub fn with_operations(self, at_least: u32) -> Self {
         Self { operations: self.operations.max(at_least), ..self }
     }
@@ -189,7 +190,7 @@ impl Failed {
         Row { class: self.failure.class, first: self.first, attempts: self.attempts }
     }
 
-    /// True when it is not tried again before a person asks for it: by an edit, or by asking for a look.
+    /// True when it is not retried before a user requests it, by an edit or a reconcile request.
     pub fn exhausted(&self) -> bool {
         match self.failure.class {
             Class::OperationFailed => self.operations >= MOST_TRIES,
@@ -198,7 +199,7 @@ impl Failed {
         }
     }
 
-    /// True when it will not get further without a change by a person, as far as can be known.
+    /// True when it cannot progress without action by a user, as far as known.
     pub fn requires_intervention(&self, now: Timestamp) -> bool {
         match self.failure.class {
             Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
@@ -216,7 +217,7 @@ pub(crate) fn span(duration: Duration) -> jiff::SignedDuration {
     jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
-/// The pause before attempt `attempts + 1`, when the first failure was `elapsed` ago.
+/// The delay before attempt `attempts + 1`, when the first failure was `elapsed` ago.
 fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
     let growing = |first: u64, most: u64| {
         let most = Duration::from_millis(most);

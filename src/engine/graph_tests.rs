@@ -1,4 +1,4 @@
-//! A graph that cannot be followed to its end is refused when it is built, whichever relation leads in a circle.
+//! A graph with a cycle in any relation is rejected when it is built.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::engine::{
     Refs, Resource,
 };
 
-/// A resource that is there, with the relations of a test.
+/// An existing resource, with the relations of a test.
 #[derive(Clone, Debug, Default)]
 struct Related {
     number: usize,
@@ -137,7 +137,7 @@ fn relations() -> impl Strategy<Value = Vec<Related>> {
 proptest! {
     #[test]
     fn what_is_built_can_be_deleted_to_its_end(all in relations()) {
-        // Should a circle get through, this overflows the stack or never ends.
+        // A cycle that is not rejected overflows the stack or never ends.
         if let Ok(graph) = build(&all) {
             let (policy, expectations) = (ExecutionPolicy::default(), Expectations::default());
             let clock = || Timestamp::from_second(1_800_000_000).unwrap();

@@ -1,4 +1,4 @@
-//! Permission to adopt is asked right before each write to what is not ours yet.
+//! The permission to adopt is checked right before each write to an unowned resource.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

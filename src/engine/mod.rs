@@ -1,10 +1,10 @@
-//! Graph, plan, check, execute, and when to look again.
+//! Graph, plan, check, execute, and requeue times.
 //!
-//! May not enter: any kind of resource, any AWS or Kubernetes crate. A second cloud would use it as it is.
-//! I/O: none of its own; [`execute`] awaits what the resources do.
+//! Contains no resource kind and no AWS or Kubernetes crate: a second cloud could use it unchanged.
+//! I/O: none of its own; [`execute`] awaits the resources.
 //!
-//! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run every
-//! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
+//! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run
+//! all ready steps concurrently, plan again as each step ends, and report when to requeue. Nothing sleeps.
 
 pub mod check;
 pub mod erased;

@@ -1,4 +1,4 @@
-//! How often an operation is begun that the cloud gives up on, whatever is lost in between.
+//! How often an operation that fails in the cloud is started, whatever responses are lost in between.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::failure::span;
 use super::toy_world::*;
 use super::world_tests::{drive, world};
 
-/// A toy whose update is an operation that takes a while.
+/// A toy whose update is a slow operation.
 fn updated_slowly() -> Toy {
     Toy {
         number: 0,
@@ -36,7 +36,7 @@ proptest! {
         let inventory = Inventory(Mutex::default(), world.clone());
         drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
         prop_assert_eq!(world.0.lock().unwrap().operations_of(&toy_key(0)), (3, 3));
-        // Another process finds what the first one left, and goes on counting from there.
+        // Another process finds the inventory of the first one and continues the count.
         world.0.lock().unwrap().now += span(Duration::from_secs(3600));
         drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
         prop_assert_eq!(world.0.lock().unwrap().operations_of(&toy_key(0)).0, 3);

@@ -1,8 +1,7 @@
-//! The planner: wanted graph + what is remembered + what people agreed to + now -> steps, waits, blocks. Pure, deterministic,
-//! total.
+//! The planner: desired graph + memory + policy + time -> steps, waits, blocks. Pure, deterministic, total.
 //!
-//! There is one planner: the controller executes its plan, `status.plan` shows it, `keelson plan` prints it. It leaves
-//! nothing to decide at execution.
+//! There is one planner: the controller executes its plan, `status.plan` shows it, `keelson plan` prints it. Execution
+//! decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +38,7 @@ pub fn plan<C>(
             }
         }
         Goal::Deleted | Goal::Retained => {
-            // What holds a thing may stand on either side of it in the order of creation, so this goes by demand.
+            // A holder may come before or after in creation order, so this evaluates holders on demand.
             for node in graph.nodes().iter().rev() {
                 let verdict = planner.gone(&node.key());
                 items.push(Item { key: node.key(), verdict, forbidden: Vec::new(), drift: Vec::new() });
@@ -58,12 +57,12 @@ struct Planner<'a, C> {
     now: Timestamp,
     refs: &'a super::resource::Refs,
     done: BTreeMap<Key, Verdict>,
-    /// What cannot come about before a person changes something: nothing is begun that would wait for it.
+    /// A resource that cannot become ready before a user acts: no step starts that would wait for it.
     unresolvable: Option<Key>,
 }
 
 impl<C> Planner<'_, C> {
-    /// It is somebody else's, or what is asked for cannot be, or is not what is to be taken over.
+    /// It belongs to another owner, its desired state is invalid, or it differs from what can be adopted.
     fn unresolvable(&self, node: &dyn Node<C>) -> bool {
         let entry = self.entry(&node.key());
         let invalid = entry
@@ -109,7 +108,7 @@ impl<C> Planner<'_, C> {
                     if changes.is_empty() && (is_ours || !forbidden.is_empty()) {
                         Verdict::Settled
                     } else if changes.is_empty() {
-                        // Last of all.
+                        // Adoption comes last.
                         let mut waits = self.not_ready(node.adopted_after());
                         waits.extend(self.hopeless_wait(&key));
                         self.step(&key, entry, Action::Adopt, changes, None, waits)
@@ -128,7 +127,7 @@ impl<C> Planner<'_, C> {
         Item { key, verdict, forbidden, drift }
     }
 
-    /// Those to settle, those that nothing settles, and those that are left alone.
+    /// Differences to correct, differences that no call can correct, and drift that is not corrected.
     fn differences(&self, node: &dyn Node<C>, seen: &AnyObservation) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
         let (in_place, forbidden): (Vec<_>, Vec<_>) =
             node.diff(seen, self.refs).into_iter().partition(|change| change.how == How::InPlace);
@@ -136,7 +135,7 @@ impl<C> Planner<'_, C> {
         (changes, forbidden, drift)
     }
 
-    /// What a person must change before anything is begun that would wait for it.
+    /// The resource that a user must fix before a step that would wait for it starts.
     fn hopeless_wait(&self, key: &Key) -> Vec<WaitingOn> {
         self.unresolvable.iter().filter(|unresolvable| *unresolvable != key).cloned().map(WaitingOn::Resource).collect()
     }
@@ -149,7 +148,7 @@ impl<C> Planner<'_, C> {
             }
         }
         let was_there = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
-        // What carries a token is sent again at once when only the intent is known.
+        // With a client token, the create is repeated at once when only the intent is recorded.
         let doubles = was_there || node.records_intent();
         if let Some(until) = self.memory.unsettled(&node.key(), self.now).filter(|_| doubles) {
             waits.push(WaitingOn::Settling(until));
@@ -187,7 +186,7 @@ impl<C> Planner<'_, C> {
         reason: Option<String>,
         mut waits: Vec<WaitingOn>,
     ) -> Verdict {
-        // A deletion is wanted until it is done: it is tried again, ever more rarely.
+        // A deletion never gives up: it is retried with backoff.
         if let Some(failed) = &entry.failed
             && failed.exhausted()
             && self.goal == Goal::Present
@@ -206,7 +205,7 @@ impl<C> Planner<'_, C> {
         if waits.is_empty() { Verdict::Step(step) } else { Verdict::Pending(step, waits) }
     }
 
-    /// Those of `needs` that are not ready to be built upon.
+    /// Those of `needs` that are not ready.
     fn not_ready(&self, needs: impl IntoIterator<Item = Key>) -> Vec<WaitingOn> {
         let mut waits: Vec<WaitingOn> = Vec::new();
         for need in needs {
@@ -215,7 +214,7 @@ impl<C> Planner<'_, C> {
                 Some(gate) => WaitingOn::Gate(need, gate.why.clone()),
                 None => {
                     let entry = self.entry(&need);
-                    // What is to be taken over is built upon once it is ours.
+                    // Dependents wait until an unowned resource is adopted.
                     let presence = entry.presence.as_ref().filter(|seen| !matches!(seen, Presence::Unowned(_)));
                     let seen = presence.and_then(Presence::observed);
                     if entry.last_observe_error.is_none() && seen.is_some_and(|s| s.phase == Phase::Ready) {
@@ -269,7 +268,7 @@ impl<C> Planner<'_, C> {
         }
         if let Some(host) = node.deleted_with().filter(|_| !release) {
             match self.entry(&host).presence {
-                // What it is in stays, so it has to be deleted by itself.
+                // Its container is retained, so it needs its own delete call.
                 Some(Presence::External(_) | Presence::Foreign(_) | Presence::Unowned(_)) => {}
                 Some(Presence::Ours(_) | Presence::Absent) | None => return Verdict::GoesWith(host),
             }

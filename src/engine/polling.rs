@@ -1,4 +1,4 @@
-//! When each resource is looked at again. Pure but for the clock it is given.
+//! When each resource is observed again. Pure except for the clock.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::failure::span;
 use super::memory::Memory;
 use super::plan::{Action, Goal, Plan, Verdict, WaitingOn};
 
-/// How often it is looked whether a change shows.
+/// How often to poll for a change to become visible.
 const SHOWS_AFTER: Duration = Duration::from_secs(1);
 
 impl<C: Sync> Run<'_, C> {
-    /// Sets when each resource is looked at again, and says when the first is.
+    /// Sets when each resource is observed again, and returns the earliest time.
     pub(super) fn requeue_after(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
         let now = (self.clock)();
         let mut next: Option<Timestamp> = None;
@@ -27,12 +27,13 @@ impl<C: Sync> Run<'_, C> {
             let news = memory.external_change_visible_by(&item.key);
             let entry = memory.entry(&item.key);
             let rested = entry.observed_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
-            // A look right after a change by others may still miss it.
+            // An observation right after an external change may still miss it.
             let rested = news.map_or(rested, |shows| rested.min(shows));
             match &item.verdict {
                 Verdict::Waiting { action, since, operation, .. } => {
                     let estimate = self.expectations.of(node.as_ref(), *action, operation.as_ref());
-                    // From the last look and not from now: reconciles for other reasons must not put it off.
+                    // Counted from the last observation, not from now: reconciles for other reasons must not postpone
+                    // it.
                     let seen = entry.observed_at.unwrap_or(now);
                     let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);
                     let pause = requeue_after(elapsed.unsigned_abs(), estimate);
@@ -50,8 +51,7 @@ impl<C: Sync> Run<'_, C> {
                         match wait {
                             WaitingOn::Retry(failed) => wake(failed.retry_at),
                             WaitingOn::Settling(until) => {
-                                // A change that was made mostly shows at once; only that something is not there takes the
-                                // whole time to be believed.
+                                // A change is usually visible at once; only absence takes the whole window to confirm.
                                 let made = entry.applied.as_ref().map_or(now, |applied| applied.at);
                                 let elapsed = now.duration_since(made).unsigned_abs();
                                 let soon = now.saturating_add(span(SHOWS_AFTER.max(elapsed / 4))).unwrap_or(now);

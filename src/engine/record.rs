@@ -1,4 +1,4 @@
-//! How what was seen and what was done goes into memory, and what is learned from it. Pure but for the clock it is given.
+//! Stores observations and step results in memory, and learns durations from them. Pure except for the clock.
 
 use jiff::Timestamp;
 
@@ -12,17 +12,17 @@ use super::plan::Action;
 use super::report::{FinishedOperation, Outcome, StepResult};
 use super::resource::{Operation, Phase, Presence};
 
-/// The kind of an operation that was a deletion.
+/// Operation kind of a deletion.
 pub const DELETION: &str = "Deletion";
-/// The kind of an operation that was a creation.
+/// Operation kind of a creation.
 pub const CREATION: &str = "Creation";
 
-/// Between our clock and the cloud's.
+/// Tolerated difference between our clock and the cloud's.
 const LATELY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 impl<C: Sync> Run<'_, C> {
-    /// Takes what was seen of a resource into memory. Returns the operation that was found to have ended. `started`: by a step
-    /// that was just run.
+    /// Stores an observation in memory. Returns the operation that it shows as finished. `started`: by a step that just
+    /// ran.
     pub(super) fn record_observation(
         &self,
         memory: &mut Memory,
@@ -50,17 +50,17 @@ impl<C: Sync> Run<'_, C> {
             (None, before) => (before, None),
         };
         entry.running = next;
-        // A sweep goes on with what it finds next.
+        // A sweep continues with what it finds next.
         let deleted = before.as_ref().filter(|running| running.action == Action::Delete && node.sweeps().is_none());
         let deleted = deleted.cloned();
         let id = entry.recorded.as_ref().and_then(|recorded| recorded.id.clone());
         let before = before.map(|running| match (&presence, &running.operation) {
-            // Deletions have no id of their own in the cloud: they go by the thing's.
+            // A deletion has no operation id in the cloud: use the id of the resource.
             (Presence::Absent, None) if running.action == Action::Delete => {
                 let (id, kind) = (id.unwrap_or_default(), DELETION.to_owned());
                 Running { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
             }
-            // The same of a creation whose beginning is known: what was degraded for a while was not created by that.
+            // The same for a creation with a known start: recovery from a degraded state is not a creation.
             (Presence::Ours(seen), None)
                 if running.action == Action::Create && running.from_start && seen.phase == Phase::Ready =>
             {
@@ -89,7 +89,7 @@ impl<C: Sync> Run<'_, C> {
         let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
         while let Some(host) = gone.pop() {
             for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
-                // What is lent, or stands for nothing, does not go with it.
+                // External resources are not deleted along with it.
                 if !matches!(memory.get(&along.key()).and_then(|e| e.presence.as_ref()), Some(Presence::External(_))) {
                     memory.record_observation(&along.key(), Presence::Absent, now);
                 }
@@ -100,7 +100,7 @@ impl<C: Sync> Run<'_, C> {
         ended
     }
 
-    /// Takes in that something is no longer under way: what was learned of it, and its operation's end, if it was one.
+    /// Handles the end of an action: learns its duration, and returns its operation, if it had one.
     fn ended(
         &self,
         key: &Key,
@@ -111,7 +111,7 @@ impl<C: Sync> Run<'_, C> {
     ) -> Option<FinishedOperation> {
         let failed = presence.observed().and_then(|seen| seen.failed_operation.as_ref());
         let failed = failed.filter(|failed| running.operation.as_ref().is_some_and(|o| o.id == failed.id));
-        // It ended somewhere between the last look that found it at work and this one.
+        // It ended between the last observation that found it in progress and this one.
         let late = now.duration_since(running.busy_at) / 2;
         let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
@@ -121,7 +121,7 @@ impl<C: Sync> Run<'_, C> {
             self.expectations.learn(&pace(key.kind(), operation), running.action, took);
         }
         let result = failed.map_or(Ok(took), |failed| Err(failed.failure.clone()));
-        // Of an update that this process began.
+        // Only for an update that this process started.
         let began = |applied: &&Applied| {
             running.action == Action::Update && applied.at.saturating_add(LATELY).is_ok_and(|at| at >= running.since)
         };
@@ -135,7 +135,7 @@ impl<C: Sync> Run<'_, C> {
         })
     }
 
-    /// Takes the end of a step into memory. Returns the operation that was found to have ended.
+    /// Stores the result of a step in memory. Returns the operation that it shows as finished.
     pub(super) fn note(
         &self,
         memory: &mut Memory,
@@ -156,13 +156,13 @@ impl<C: Sync> Run<'_, C> {
         let outcome = match result {
             Ok(presence) => {
                 let before = memory.observed(&key).map(|seen| seen.id.clone());
-                // Where the same call was sent before, its operation may have failed by now.
+                // If the same call was sent before, its operation may have failed by now.
                 let began =
                     presence.observed().is_some_and(|seen| seen.operation.is_some() || seen.failed_operation.is_some());
                 let is_sweep = self.graph.node(&key).is_none_or(|node| node.sweeps().is_some());
                 let goes_on = !is_sweep && is_under_way(step.action, &presence);
                 let entry = memory.entry(&key);
-                // What the cloud only took up may fail yet: the tries before count until it has succeeded.
+                // An accepted change can still fail: earlier attempts count until it succeeds.
                 let deleting = step.action == Action::Delete && presence.observed().is_some();
                 if !began && !deleting {
                     entry.failed = None;
@@ -198,7 +198,7 @@ impl<C: Sync> Run<'_, C> {
     }
 }
 
-/// Whether the cloud has only taken it up: it is told when it is done.
+/// Whether the change is only accepted: its end is reported when it finishes.
 fn is_under_way(action: Action, presence: &AnyPresence) -> bool {
     let Some(seen) = presence.observed() else { return false };
     match action {

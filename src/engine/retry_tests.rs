@@ -1,4 +1,4 @@
-//! When something is tried again that AWS took up and did not do, and when a change is looked for that does not show yet.
+//! Retries of accepted operations that fail, and polling for changes that are not visible yet.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,20 +18,20 @@ use super::{
 
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// One thing, and what was done to it when.
+/// A resource, and the calls on it with their times.
 #[derive(Default)]
 struct Script {
     now: Timestamp,
-    /// Deletions that were taken up; each is given up after ten seconds.
+    /// Accepted deletions; each ends after twenty seconds.
     deletions: Vec<Timestamp>,
-    /// This many are given up.
+    /// This many of them fail.
     failing: usize,
     changed: Option<Timestamp>,
     updates: usize,
-    /// How long a change does not show.
+    /// How long a change stays invisible.
     lag: Duration,
     looks: Vec<Timestamp>,
-    /// The look fails, as what it asks for next is gone.
+    /// Observations fail because a referenced resource is gone.
     broken: bool,
     oldest: Vec<Duration>,
 }

@@ -1,7 +1,8 @@
-//! Sweeps: what is deleted although it is no resource of a graph. Pure.
+//! Sweeps: deletion of resources outside the graph. Pure.
 //!
-//! A kind that sweeps lists targets, each with the proof by which it may go. [`Grounds::judge`] holds them against what is on
-//! record, and calls take an [`Allowed`], which only this file can make: a target without proof reaches no call.
+//! A sweeping kind lists targets, each with a proof that allows its deletion. [`Grounds::judge`] verifies them against
+//! the records. Delete calls take an [`Allowed`], which only this file can create: a target without proof is never
+//! deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,100 +15,100 @@ use super::key::Key;
 use super::memory::Memory;
 use super::resource::Presence;
 
-/// What a kind sweeps for, by the spec alone: never by what was found.
+/// Scope of a sweep: defined by the spec alone, never by observations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Whose leftovers they are.
+    /// The resource that left them behind.
     pub subject: Key,
-    /// Name of the subject in the cloud, as marks have it.
+    /// Name of the subject in the cloud, as marks contain it.
     pub name: String,
-    /// The owner, as its tags have it.
+    /// The owner, as its tags contain it.
     pub owner: String,
-    /// The spec asks that what it does not list is deleted.
+    /// The spec requests pruning of unlisted items.
     pub prunes: bool,
 }
 
-/// What says that something is the subject's.
+/// A mark that assigns a resource to the subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Who set it: a service of the cloud, or a controller.
+    /// Who sets it: a cloud service or a controller.
     pub by: &'static str,
-    /// The name it holds; `None`: it names nobody.
+    /// The name it contains; `None`: no name.
     pub name: Option<String>,
-    /// The cloud keeps this mark for itself: nobody else can set it.
+    /// The cloud reserves this mark: nobody else can set it.
     pub reserved: bool,
 }
 
-/// By what something may be deleted that is in no graph.
+/// Why a resource outside the graph may be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// It lies in a place of ours that is on record, and carries a mark of the subject.
+    /// It is in a recorded, owned container and carries a mark of the subject.
     InOurPlace {
-        /// The place, and its id as the target has it.
+        /// The container, and its id as the target reports it.
         place: (Key, String),
         /// The mark.
         mark: Mark,
     },
-    /// It lies in somebody else's place, carries a mark of the subject, and was not there before the subject.
+    /// It is in a container that is not owned, carries a mark of the subject, and did not exist before the subject.
     Appeared {
         /// The mark.
         mark: Mark,
-        /// When it was made, where that is known.
+        /// Creation time, if known.
         at: Option<Timestamp>,
     },
-    /// It is part of something of ours, and carries our owner tag.
+    /// It is part of an owned resource and carries our owner tag.
     Owned {
-        /// What it is part of.
+        /// The resource that contains it.
         part_of: Key,
-        /// The owner that its tag names.
+        /// The owner in its tag.
         owner: String,
     },
-    /// It is part of something of ours, nobody owns it, and the spec asks that what it does not list is deleted.
+    /// It is part of an owned resource, has no owner, and the spec requests pruning.
     Pruned {
-        /// What it is part of.
+        /// The resource that contains it.
         part_of: Key,
     },
-    /// We made it for an earlier spec, and this one asks for it no more: it carries our owner tag, and is on record under its key or
-    /// lies in a place of ours.
+    /// It was created for an earlier spec and the current one does not include it: it carries our owner tag, and it is
+    /// recorded under its key or is in an owned container.
     Made {
-        /// Its key, when it was in the graph.
+        /// Its key while it was in the graph.
         key: Key,
-        /// The owner that its tag names.
+        /// The owner in its tag.
         owner: String,
-        /// The place, and its id as the target has it.
+        /// The container, and its id as the target reports it.
         place: Option<(Key, String)>,
     },
 }
 
-/// Something that is to be swept.
+/// A resource to sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub id: String,
-    /// As people call it.
+    /// Description for users.
     pub what: String,
-    /// By what it may go.
+    /// Why it may be deleted.
     pub proof: Proof,
-    /// Something uses it.
+    /// It is in use.
     pub in_use: bool,
-    /// Ids of what refers to it, and so must go with it.
+    /// Ids of resources that refer to it and so must be deleted with it.
     pub referred_to_by: Vec<String>,
 }
 
-/// What was found.
+/// The result of listing a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// What is to go.
+    /// To delete.
     pub targets: Vec<Target>,
-    /// What will have to go, and cannot yet.
+    /// To delete later.
     pub pending: Option<String>,
-    /// What keeps the sweep from ending.
+    /// Why the sweep cannot finish.
     pub blocked: Option<Failure>,
-    /// What carries the subject's name and is left alone, described for people.
+    /// Resources that carry the subject's name and are not deleted, described for users.
     pub left: Vec<String>,
 }
 
-/// A target that was held against the rules.
+/// A target that passed the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed(Target);
 
@@ -117,13 +118,13 @@ impl Allowed {
         &self.0
     }
 
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 }
 
-/// What may be swept.
+/// What a sweep may delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swept {
     /// The targets.
@@ -134,31 +135,31 @@ pub struct Swept {
     pub blocked: Option<Failure>,
 }
 
-/// What was there before the subject of a sweep: nothing of it is ever swept.
+/// Resources that existed before the subject of a sweep: these are never swept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Baseline {
-    /// When it was taken.
+    /// When it was recorded.
     pub since: Timestamp,
-    /// Ids of what carried the subject's name then; `None`: too many, or nobody looked.
+    /// Ids of resources that carried the subject's name then; `None`: too many, or not recorded.
     pub before: Option<BTreeSet<String>>,
 }
 
-/// A longer line does not fit into status.
+/// A longer record does not fit into status.
 const MOST_BEFORE: usize = 60;
 
 impl Baseline {
-    /// Of what was there at `since`.
+    /// A baseline of what existed at `since`.
     pub fn new(since: Timestamp, before: impl IntoIterator<Item = String>) -> Self {
         let before: BTreeSet<_> = before.into_iter().collect();
         Self { since, before: Some(before).filter(|ids| ids.len() <= MOST_BEFORE) }
     }
 
-    /// When nobody looked in time: everything may have been there.
+    /// A baseline that was not recorded in time: anything may have existed before.
     pub fn unknown(since: Timestamp) -> Self {
         Self { since, before: None }
     }
 
-    /// Reads a line of the inventory.
+    /// Parses an inventory record.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let since = words.next()?.parse().ok()?;
@@ -182,27 +183,27 @@ impl fmt::Display for Baseline {
     }
 }
 
-/// What targets are held against: what is on record, what the spec names, and what the graph holds.
+/// What targets are verified against: the records, the spec, and the graph.
 #[derive(Clone, Debug)]
 pub struct Grounds {
     scope: Scope,
-    /// The subject was looked at and is not there.
+    /// The subject was observed as absent.
     subject_is_gone: bool,
-    /// The subject's name on record, if any.
+    /// The recorded name of the subject, if any.
     recorded_name: Option<String>,
-    /// Ids of what is ours, and on record as that.
+    /// Ids of owned and recorded resources.
     ours: BTreeMap<Key, String>,
     baseline: Option<Baseline>,
-    /// What is on record: ids, or creates whose answer is not known.
+    /// Recorded ids; `None` for creates without a response.
     records: BTreeMap<Key, Option<String>>,
-    /// What the spec asks for.
+    /// Resources in the spec.
     wanted: BTreeSet<Key>,
-    /// Ids that are never swept: resources of the graph, and what the spec names.
+    /// Ids that are never swept: resources of the graph, and references in the spec.
     never: BTreeSet<String>,
 }
 
 impl Grounds {
-    /// What the targets of the sweep `key` are held against.
+    /// The grounds for the sweep `key`.
     pub fn of<C>(graph: &Graph<C>, memory: &Memory, key: &Key, scope: Scope) -> Self {
         let recorded = |key: &Key| memory.get(key).and_then(|entry| entry.recorded.as_ref()?.id.clone());
         let (mut ours, mut never) = (BTreeMap::new(), BTreeSet::new());
@@ -234,10 +235,10 @@ impl Grounds {
         }
     }
 
-    /// Lets pass what has proof, all or nothing.
+    /// Allows all targets, or none.
     ///
     /// # Errors
-    /// The first target without: an error of ours, never of a person.
+    /// The first target without a valid proof: a bug in Keelson, not a user error.
     pub fn judge(&self, sweep: Sweep) -> Result<Swept, Failure> {
         let Sweep { targets, pending, blocked, .. } = sweep;
         let going: BTreeSet<&str> = targets.iter().map(|target| target.id.as_str()).collect();
@@ -253,7 +254,7 @@ impl Grounds {
     }
 
     fn refusal(&self, target: &Target, going: &BTreeSet<&str>) -> Option<&'static str> {
-        // Parts of something of ours have names of their own, which ids of other things may equal.
+        // Parts of an owned resource have their own names, which may equal ids of other resources.
         let is_part = matches!(target.proof, Proof::Owned { .. } | Proof::Pruned { .. });
         if target.id.is_empty() || !is_part && self.never.contains(&target.id) {
             return Some("the spec names it, or it is a resource of its own");
@@ -304,7 +305,7 @@ impl Grounds {
         }
     }
 
-    /// Leftovers are what is left when the subject, which was ours, is gone.
+    /// Leftovers exist only after the subject, which was owned, is gone.
     fn subject_refusal(&self) -> Option<&'static str> {
         let same = self.recorded_name.as_ref().is_none_or(|name| *name == self.scope.name);
         (!self.subject_is_gone || !same).then_some("what it belongs to is still there")

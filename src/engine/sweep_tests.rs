@@ -1,4 +1,4 @@
-//! What reaches a delete call, and what does not.
+//! Which targets reach a delete call, and which do not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::super::toy_world::{ToyWorld, toy_graph};
 use super::*;
 use crate::engine::Observation;
 
-/// The subject is `toy/0`, called `demo`; the place is `toy/1`; the sweep is `toy/2`.
+/// The subject is `toy/0`, called `demo`; the container is `toy/1`; the sweep is `toy/2`.
 fn key(number: usize) -> Key {
     Key::named("toy", number.to_string())
 }
@@ -146,7 +146,7 @@ fn a_baseline_reads_back_as_written_and_fits_into_status() {
     assert_eq!(Baseline::parse("vpc-1"), None);
 }
 
-/// What was made for an earlier spec: its key is in no graph.
+/// A resource created for an earlier spec: its key is not in the graph.
 #[test]
 fn what_is_asked_for_no_more_goes_only_with_our_tag_and_a_record_or_a_place() {
     let graph = toy_graph(3);
@@ -176,7 +176,7 @@ fn what_is_asked_for_no_more_goes_only_with_our_tag_and_a_record_or_a_place() {
         let told = judged(&memory, target.clone()).unwrap_err();
         assert!(told.contains(why), "{target:?}: {told}");
     }
-    // A create whose answer was lost is found by its tags.
+    // A create without a response is found by its tags.
     memory.intend(&dropped, at(2));
     assert_eq!(judged(&memory, made("nat-3", &dropped, "uid", None)), Ok(()));
 }

@@ -1,4 +1,4 @@
-//! An in-memory cloud with stale reads, lost answers and crashes, and a kind of resource in it: for tests.
+//! An in-memory cloud with stale reads, lost responses and crashes, and a resource kind for it: for tests.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub(super) struct Thing {
     pub(super) busy_until: Timestamp,
 }
 
-/// A cloud of the mind: every state it was in, so that a read can answer an old one.
+/// A simulated cloud with its complete history, so that reads can be stale.
 #[derive(Default)]
 pub struct World {
     pub(super) now: Timestamp,
@@ -33,13 +33,13 @@ pub struct World {
     pub(super) crashed: bool,
     pub(super) lose_answers: BTreeSet<u32>,
     pub(super) rules_broken: Vec<String>,
-    /// Updates that run by themselves, by token.
+    /// Asynchronous updates, by token.
     pub(super) operations: BTreeMap<String, ToyOperation>,
-    /// Which of them come to nothing, by the order in which they began.
+    /// Which of them fail, by start order.
     pub(super) failing: BTreeSet<usize>,
 }
 
-/// An update under way or over.
+/// An update in progress or finished.
 #[derive(Clone, Debug)]
 pub(super) struct ToyOperation {
     id: String,
@@ -52,7 +52,7 @@ pub(super) struct ToyOperation {
 }
 
 impl World {
-    /// Carries out what is due.
+    /// Completes the operations that are due.
     fn pass(&mut self) {
         let now = self.now;
         let due: Vec<ToyOperation> = self
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// How many were begun on a toy, and how many of them failed.
+    /// Number of operations started on a toy, and how many of them fail.
     pub(super) fn operations_of(&self, toy: &Key) -> (usize, usize) {
         let of = || self.operations.values().filter(|operation| operation.toy == toy.to_string());
         (of().count(), of().filter(|operation| operation.fails).count())
@@ -113,12 +113,12 @@ impl World {
     }
 }
 
-/// The handle of the toy resources.
+/// The client of the toy resources.
 #[derive(Clone, Default)]
 pub struct ToyWorld(pub Arc<Mutex<World>>);
 
 impl ToyWorld {
-    /// A presence as the engine keeps it.
+    /// A presence as the engine stores it.
     pub fn any(presence: Presence<u32>) -> AnyPresence {
         let erase = |seen: Observation<u32>| seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
         match presence {
@@ -137,12 +137,12 @@ pub(super) struct Toy {
     pub(super) after: Vec<usize>,
     pub(super) value: u32,
     pub(super) takes: Duration,
-    /// An update is an operation that takes as long; zero: it is done at once.
+    /// Duration of an update; zero: it completes synchronously.
     pub(super) update_takes: Duration,
     pub(super) has_token: bool,
-    /// Goes with the last thing it needs.
+    /// It is deleted with its last dependency.
     pub(super) goes_along: bool,
-    /// What goes with this.
+    /// The toys that are deleted with this one.
     pub(super) taken_along: Vec<usize>,
 }
 
@@ -160,7 +160,7 @@ impl Toy {
         }
     }
 
-    /// Changes whose it is; it must be as `fits` says then.
+    /// Changes the owner; `fits` must hold for the thing then.
     fn belongs_to(&self, world: &ToyWorld, owner: &'static str, fits: impl Fn(&Thing) -> bool) -> Result<(), Failure> {
         let name = self.key().to_string();
         let mut world = world.0.lock().unwrap();
@@ -174,7 +174,7 @@ impl Toy {
         })
     }
 
-    /// The same with the operation of that id, under way or failed.
+    /// The same with the operation `id`, in progress or failed.
     fn with_operation(seen: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
         let Some(operation) = world.operation(id) else { return seen };
         let (id, kind) = (operation.id.clone(), "Change".to_owned());

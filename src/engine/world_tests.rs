@@ -1,4 +1,4 @@
-//! Properties of the engine against an in-memory world with stale reads, lost answers and crashes.
+//! Properties of the engine in a simulated cloud with stale reads, lost responses and crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -19,12 +19,12 @@ use super::{
 
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Reconciles, restarting after each crash, until nothing is left to do. Returns how many reconciles it took.
+/// Reconciles until nothing is left to do, restarting after each crash. Returns the number of reconciles.
 pub(super) fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> Result<usize, String> {
     agreed(toys, goal, &ExecutionPolicy::default(), world, inventory)
 }
 
-/// The same, doing only what was agreed to.
+/// The same, with only the steps that `policy` allows.
 fn agreed(
     toys: &[Toy],
     goal: Goal,
@@ -73,7 +73,8 @@ fn agreed(
     Err("does not converge".into())
 }
 
-/// What it needs, its value, how long it takes, whether updates take as long, whether it has a token, whether it goes along.
+/// Dependencies, value, duration, whether updates take as long, whether it has a token, whether it is deleted with its
+/// host.
 type Traits = (u16, u32, u64, (u64, bool), bool);
 
 fn toys() -> impl Strategy<Value = Vec<Toy>> {
@@ -175,7 +176,7 @@ proptest! {
     }
 }
 
-/// A world in which there is a toy of that owner for every one of `toys`, each of its own value.
+/// A world that contains every toy of `toys`, owned by `owner`, some with another value.
 fn there_before(toys: &[Toy], owner: &'static str, stale: u64, crash_at: Option<u32>, lose: BTreeSet<u32>) -> ToyWorld {
     let world = world(stale, crash_at, lose);
     {
@@ -242,7 +243,7 @@ proptest! {
             agreed(&toys, goal, &none, &world, &inventory).map_err(TestCaseError::fail)?;
         }
         prop_assert_eq!(world.0.lock().unwrap().things(), before.clone());
-        // Some of the steps of the plan as it stands.
+        // Some of the steps of the current plan.
         let graph = graph(&toys);
         let now = world.0.lock().unwrap().now;
         let clock = move || now;
@@ -320,7 +321,7 @@ fn an_intent_that_cannot_be_kept_stops_the_create() {
     assert!(report.next.is_some());
 }
 
-/// One toy whose updates take a minute, made already and then wanted otherwise.
+/// A toy whose updates take a minute.
 fn slow_toy(value: u32) -> Toy {
     Toy {
         number: 0,
@@ -342,7 +343,7 @@ fn an_operation_that_fails_is_begun_three_times_and_then_waits_for_a_person() {
     let toys = [slow_toy(7)];
     drive(&toys, Goal::Present, &world, &inventory).unwrap();
     assert_eq!(world.0.lock().unwrap().operations_of(&toy_key(0)), (3, 3));
-    // A new process finds the failed one on record, and how many there were.
+    // A new process finds the failed operation and the count in the inventory.
     drive(&toys, Goal::Present, &world, &inventory).unwrap();
     let mut world = world.0.lock().unwrap();
     assert_eq!(world.operations_of(&toy_key(0)), (3, 3));
