@@ -1,10 +1,10 @@
-//! Holds the folders of `src` apart: who may know whom, that each says what it is for, and that no file grows without end.
+//! Architecture rules for `src`: dependencies between folders, module documentation, and file length.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder, the folders of ours it may use, and the crates it may not.
+/// A folder, the other folders it may use, and the crates it may not use.
 struct Rule {
     folder: &'static str,
     may_use: &'static [&'static str],
@@ -64,7 +64,7 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// A file longer than this has more than one job.
+/// Longer files do more than one job.
 const LONGEST_FILE: usize = 400;
 
 fn source() -> PathBuf {
@@ -85,13 +85,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The code without comments: they may name what they like.
+/// The code without comments: comments may mention anything.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// Every path in `text` that begins with `prefix::`, as the word behind it.
+/// The first path segment after `prefix::` of each path in `text`.
 fn words_behind(text: &str, prefix: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, _) in text.match_indices(prefix) {
@@ -101,7 +101,7 @@ fn words_behind(text: &str, prefix: &str) -> Vec<String> {
         }
         let rest = &text[at + prefix.len()..];
         if let Some(group) = rest.strip_prefix('{') {
-            // `use crate::{a::b, c}`: the first word of each item at the outermost level.
+            // `use crate::{a::b, c}`: the first segment of each item at the outermost level.
             let mut depth = 0;
             let mut word = String::new();
             for c in group.chars() {
@@ -136,7 +136,7 @@ fn folders_know_only_whom_they_may() {
                 }
             }
             for never in rule.never {
-                // In `api` and the like, kube's derive macros are named in attributes; a path is what counts.
+                // In `api` and the like, attributes name kube's derive macros; only paths count.
                 if !words_behind(&code, &format!("{never}::")).is_empty() {
                     broken.push(format!("{shown} uses {never}"));
                 }
@@ -180,11 +180,11 @@ fn every_file_says_what_it_is_for_and_has_one_job() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Calls that take something away: what each may act on stands in docs/safety.md.
+/// Calls that delete or detach: docs/safety.md lists what each may act on.
 const TAKES_AWAY: &[&str] =
     &["Delete", "Detach", "Disassociate", "Release", "Revoke", "Untag", "Remove", "Terminate", "Deregister"];
 
-/// `snake_case` as AWS names the action.
+/// `snake_case` as the name of an AWS action.
 fn camel_case(name: &str) -> String {
     let word = |word: &str| word[..1].to_uppercase() + &word[1..];
     name.split('_').filter(|word| !word.is_empty()).map(word).collect()
@@ -196,7 +196,7 @@ fn takes_away(action: &str) -> bool {
         .any(|verb| action.strip_prefix(verb).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())))
 }
 
-/// What `code` calls by name: the action that stands behind `.call(`.
+/// The actions that `code` passes to `.call(`.
 fn called(code: &str) -> Vec<String> {
     let name = |(at, _): (usize, &str)| {
         let (_, rest) = code[at..].split_once('"')?;
@@ -205,13 +205,13 @@ fn called(code: &str) -> Vec<String> {
     code.match_indices(".call(").filter_map(name).filter(|action| takes_away(action)).collect()
 }
 
-/// What `code` asks of an SDK: its requests are built from a method without arguments.
+/// The requests that `code` builds with an SDK: methods without arguments.
 fn built(code: &str) -> Vec<String> {
-    /// Fields of answers, which look alike.
+    /// Fields of responses with similar names.
     const FIELDS: [&str; 2] = ["ReleaseVersion", "RemoveTaints"];
     let method = |(at, _): (usize, &str)| {
         let before = code[..at].rsplit(|c: char| !c.is_ascii_lowercase() && c != '_').next()?;
-        // Methods of our own are called on `self`.
+        // Methods on `self` are not SDK calls.
         let of = code[..at - before.len()].strip_suffix('.').filter(|of| !of.ends_with("self"));
         of.map(|_| camel_case(before))
     };
@@ -238,7 +238,7 @@ fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
     for path in files(&source()).iter().filter(|path| !path.to_string_lossy().ends_with("_tests.rs")) {
         let (code, file) = (code(path), path.strip_prefix(source()).unwrap().display().to_string());
         let (calls, requests) = (called(&code), built(&code));
-        // The SDK writes some words otherwise: OpenId, OpenID.
+        // The SDK spells some words differently: OpenId, OpenID.
         let is_called = |request: &String| calls.iter().any(|call| call.eq_ignore_ascii_case(request));
         let hidden: Vec<_> = requests.iter().filter(|request| !is_called(request)).collect();
         assert!(hidden.is_empty(), "{file} sends {hidden:?} without Caller::call, which reads the lease");

@@ -1,5 +1,5 @@
-//! The files under `crds/` are what the types say, and the schemas keep what every schema must.
-//! `UPDATE_CRDS=1 cargo test --test crds` writes the files.
+//! The files under `crds/` match the types, and the schemas satisfy common rules. `UPDATE_CRDS=1 cargo test --test
+//! crds` writes the files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ fn files_are_up_to_date() {
         assert!(present == wanted, "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`", path.display());
         expected.push(path);
     }
-    // `Kustomization`, without a suffix, is not one of them.
+    // `Kustomization` without a suffix is not one of them.
     let mut present: Vec<PathBuf> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -85,7 +85,7 @@ fn every_field_is_described() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// The API server refuses rules whose cost it cannot bound, and status must stay small.
+/// The API server rejects rules with unbounded cost, and status must stay small.
 #[test]
 fn everything_is_bounded() {
     let found = complaints(|_, schema| {
@@ -98,7 +98,7 @@ fn everything_is_bounded() {
             Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && !has_length,
             Some("object") => (schema.additional_properties.is_some() || free_form) && schema.max_properties.is_none(),
             Some("integer" | "number" | "boolean") => false,
-            // Whatever may be of any type has no bounds.
+            // A field of any type has no bounds.
             _ => !int_or_string,
         };
         unbounded.then(|| "no upper bound".to_owned())
@@ -106,7 +106,7 @@ fn everything_is_bounded() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// Of free-form JSON only the admission policy and the operator know how deep and how large it is.
+/// Only the admission policy and the operator limit the depth and size of free-form JSON.
 #[test]
 fn free_form_json_is_where_the_limits_are() {
     let found = complaints(|_, schema| {
@@ -139,7 +139,7 @@ fn every_rule_has_a_message_for_people() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// kstatus takes an object without a status for one that is as asked.
+/// kstatus treats an object without a status as reconciled.
 #[test]
 fn an_object_that_nobody_has_looked_at_says_so() {
     for crd in crds::all() {

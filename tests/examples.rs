@@ -1,11 +1,11 @@
-//! The examples are read by the types, and what this version does not act on yet is named rather than ignored.
+//! The types parse the examples, and fields that this version does not act on are listed.
 
 use keelson::api::gitops::{Agent, GitReference, OciReference, SourceKind};
 use keelson::api::network::{ExistingSubnets, NetworkKind, Zones};
 use keelson::api::{AwsAccount, EksCluster, NodeGroup, unsupported};
 use serde::de::DeserializeOwned;
 
-/// The objects of type `T` in an example; fields that `T` does not know fail the test.
+/// The objects of type `T` in an example; unknown fields fail the test.
 fn objects<T: DeserializeOwned + serde::Serialize>(file: &str, kind: &str) -> Vec<T> {
     let text = std::fs::read_to_string(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
@@ -18,7 +18,7 @@ fn objects<T: DeserializeOwned + serde::Serialize>(file: &str, kind: &str) -> Ve
     found
 }
 
-/// What was written is still there after reading it into the type: no field was skipped.
+/// Parsing and serializing preserves all fields: none was skipped.
 fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value) {
     match (written, read) {
         (serde_json::Value::Object(written), serde_json::Value::Object(read)) => {

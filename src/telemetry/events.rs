@@ -1,4 +1,4 @@
-//! What is counted of the event queue. No I/O.
+//! Metrics of the event queue. No I/O.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +11,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// What became of a message of the queue.
+/// How a message of the queue was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOutcome {
-    /// It named something of ours, which was looked at.
+    /// It names a managed resource, which is observed again.
     Relevant,
-    /// It named nothing of ours, or changed nothing.
+    /// It names no managed resource, or changed nothing.
     Unrelated,
-    /// It was a call of this operator's.
+    /// The call was made by this operator.
     Own,
-    /// It was no event.
+    /// It is not an event.
     Malformed,
-    /// It contradicts itself, or a sender sent it that may not.
+    /// It contradicts itself, or its sender is not allowed to send it.
     Refused,
 }
 
@@ -43,7 +43,7 @@ struct ResultLabels {
     result: &'static str,
 }
 
-/// Of the event queue.
+/// Metrics of the event queue.
 #[derive(Debug, Clone)]
 pub struct EventMetrics {
     messages: Family<ResultLabels, Counter>,
@@ -51,7 +51,7 @@ pub struct EventMetrics {
     reachable: Reachable,
 }
 
-/// Whether the last poll was answered. Nothing is shown where no queue is polled: 0 would be an alert where nothing is wrong.
+/// Whether the last poll succeeded. Without a queue there is no value: 0 would raise an alert without a problem.
 #[derive(Debug, Clone, Default)]
 struct Reachable(Arc<Mutex<Option<bool>>>);
 
@@ -89,17 +89,17 @@ impl EventMetrics {
         self.messages.get_or_create(&ResultLabels { result: what.as_str() }).inc();
     }
 
-    /// A poll ended, with messages or without.
+    /// Records a successful poll, with or without messages.
     pub fn reached(&self) {
         self.reachable.set(Some(true));
     }
 
-    /// The queue is not polled by this replica any more.
+    /// Records that this replica no longer polls the queue.
     pub fn stopped(&self) {
         self.reachable.set(None);
     }
 
-    /// A poll failed.
+    /// Records a failed poll.
     pub fn failed(&self) {
         self.reachable.set(Some(false));
         self.failures.inc();

@@ -1,6 +1,6 @@
-//! What is counted of the clusters' agents. No I/O.
+//! Metrics of the clusters' agents. No I/O.
 //!
-//! The one place where each cluster has series of its own: three, so that an alert can name the cluster.
+//! Only these have series per cluster: three each, so that an alert can name the cluster.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +26,7 @@ impl ClusterLabels {
     }
 }
 
-/// Of the agents in the workload clusters.
+/// Metrics of the agents in workload clusters.
 #[derive(Debug, Clone)]
 pub struct GitOpsMetrics {
     ready: Family<ClusterLabels, Gauge>,
@@ -55,19 +55,19 @@ impl GitOpsMetrics {
         metrics
     }
 
-    /// How a cluster's agent fares.
+    /// Sets the state of a cluster's agent.
     pub fn fares(&self, namespace: &str, cluster: &str, ready: bool, failing: i32) {
         let labels = ClusterLabels::of(namespace, cluster);
         self.ready.get_or_create(&labels).set(ready.into());
         self.failing.get_or_create(&labels).set(failing.into());
     }
 
-    /// The workload cluster answered at `at`.
+    /// Records a response of the workload cluster at `at`.
     pub fn reached(&self, namespace: &str, cluster: &str, at: Instant) {
         self.contacts.locked().insert(ClusterLabels::of(namespace, cluster), at);
     }
 
-    /// A cluster is gone, or has no agent any more.
+    /// Removes a cluster that was deleted or no longer has an agent.
     pub fn forget(&self, namespace: &str, cluster: &str) {
         let labels = ClusterLabels::of(namespace, cluster);
         self.ready.remove(&labels);
@@ -75,21 +75,21 @@ impl GitOpsMetrics {
         self.contacts.locked().remove(&labels);
     }
 
-    /// This replica leads no more.
+    /// Removes everything: this replica is no longer the leader.
     pub fn forget_all(&self) {
         self.ready.clear();
         self.failing.clear();
         self.contacts.locked().clear();
     }
 
-    /// Counts a watch for as long as what is returned lives.
+    /// Counts a watch until the returned guard is dropped.
     pub fn watching(&self) -> Watching {
         self.watches.inc();
         Watching(self.watches.clone())
     }
 }
 
-/// An open watch, as counted.
+/// Guard of an open watch.
 #[derive(Debug)]
 pub struct Watching(Gauge);
 
@@ -99,7 +99,7 @@ impl Drop for Watching {
     }
 }
 
-/// When each cluster answered last: what is told is how long ago that is, when it is asked.
+/// The last response of each cluster: the metric is its age at the time of the scrape.
 #[derive(Clone, Default)]
 struct Contacts(Arc<Mutex<HashMap<ClusterLabels, Instant>>>);
 

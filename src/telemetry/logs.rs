@@ -1,4 +1,4 @@
-//! Tracing set-up: JSON for machines, readable lines on a terminal, no secrets in either. I/O: standard error.
+//! Tracing setup: JSON for machines, readable lines on a terminal, no secrets in either. I/O: standard error.
 
 use std::io::{self, IsTerminal};
 
@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::redact::Redacting;
 
-/// How a log line looks.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Json,
@@ -27,22 +27,23 @@ impl Format {
     }
 }
 
-/// Libraries that speak at each request; `RUST_LOG` can turn them up.
+/// Libraries that log each request; `RUST_LOG` can enable them.
 const QUIET: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,aws_sdk_sts=warn,aws_smithy_runtime=warn,\
                      aws_runtime=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,kube_runtime=info";
 
-/// Their debug lines hold signed requests, headers and session tokens: not to be had by any level or `RUST_LOG`.
+/// Their debug lines contain signed requests, headers and session tokens: no level and no `RUST_LOG` enables them.
 const NEVER_VERBOSE: [&str; 8] =
     ["aws_sigv4", "aws_smithy", "aws_sdk", "aws_config", "aws_runtime", "aws_credential", "hyper", "h2"];
 
-/// Its warnings quote whole bodies that could not be parsed, and a body can be a Secret; what went wrong comes back as an
-/// error as well. Those below it (TLS, retries) quote nothing.
+/// Its warnings quote complete bodies that could not be parsed, and a body can be a Secret; the error is also returned
+/// to the caller. The crates below it (TLS, retries) quote nothing.
 const QUOTES_BODIES: &str = "kube_client::client";
 
-/// Sets the process's subscriber. `level` (a level, or `RUST_LOG`'s syntax) wins over `RUST_LOG`; the default is `info`.
+/// Sets the process's subscriber. `level` (a level or `RUST_LOG` syntax) takes precedence over `RUST_LOG`; the default
+/// is `info`.
 ///
 /// # Errors
-/// When `level` cannot be parsed, or a subscriber is set already.
+/// When `level` cannot be parsed, or a subscriber is already set.
 pub fn init(level: Option<&str>, format: Format) -> Result<(), SetupError> {
     let level = level.map(str::to_owned).or_else(|| std::env::var("RUST_LOG").ok().filter(|l| !l.is_empty()));
     let layer = layer(level.as_deref().unwrap_or("info"), format, io::stderr)?;
@@ -65,7 +66,7 @@ fn layer<W>(level: &str, format: Format, writer: W) -> Result<Box<dyn Layer<Regi
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What the user writes comes last and wins.
+    // The user's filter comes last and takes precedence.
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(format!("{QUIET},{level}"))?;
     let hard = filter_fn(|meta| {
@@ -105,14 +106,14 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for RedactingWriter<W> {
     }
 }
 
-/// What was logged, for tests.
+/// Captured logs, for tests.
 #[cfg(test)]
 #[derive(Clone, Default)]
 pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 #[cfg(test)]
 impl Captured {
-    /// Takes the logs of this thread at `level` until the guard is dropped.
+    /// Captures the logs of this thread at `level` until the guard is dropped.
     pub(crate) fn start(level: &str, format: Format) -> (Self, tracing::subscriber::DefaultGuard) {
         let captured = Captured::default();
         let writer = captured.clone();
@@ -191,7 +192,7 @@ mod tests {
         assert!(text.contains("seen") && !text.contains("unseen"), "{text}");
     }
 
-    /// JSON whose objects must not have a key twice.
+    /// JSON whose objects must not contain a key twice.
     struct Unique;
 
     impl<'de> serde::Deserialize<'de> for Unique {
@@ -249,7 +250,7 @@ mod tests {
         assert!(serde_json::from_str::<Unique>(r#"{"a": {"b": 1, "b": 2}}"#).is_err());
     }
 
-    /// What tracing puts into a line itself: a field of that name would stand in it twice.
+    /// Keys that tracing adds to each line: a field of that name would appear twice.
     #[test]
     fn no_field_is_named_as_a_part_of_the_line_is() {
         let macros = regex::Regex::new(

@@ -1,6 +1,6 @@
-//! What is counted, and `/metrics` in OpenMetrics text. I/O: reads the process's own memory when asked.
+//! All metrics, and `/metrics` as OpenMetrics text. I/O: reads the process's own memory on request.
 //!
-//! Labels stay few: account and region on counters, but not on histograms, each of which is a dozen series.
+//! Few labels: account and region on counters, but not on histograms, which have a dozen series each.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ struct RateLabels {
     region: String,
 }
 
-/// Calls to AWS.
+/// Metrics of calls to AWS.
 #[derive(Debug)]
 pub struct AwsMetrics {
     calls: Family<CallLabels, Counter>,
@@ -91,7 +91,7 @@ struct OperationLabels {
     result: &'static str,
 }
 
-/// Reconciliations, and the updates that they began.
+/// Metrics of reconciliations and their updates.
 #[derive(Debug)]
 pub struct ReconcileMetrics {
     runs: Family<ResultLabels, Counter>,
@@ -101,7 +101,7 @@ pub struct ReconcileMetrics {
     operations: Family<OperationLabels, Histogram, fn() -> Histogram>,
 }
 
-/// From an endpoint's seconds to a large node group's hours.
+/// From the seconds of an endpoint to the hours of a large node group.
 fn operation_seconds() -> Histogram {
     Histogram::new([1.0, 5.0, 15.0, 60.0, 180.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 10_800.0])
 }
@@ -162,7 +162,7 @@ impl Metrics {
         &self.0.objects
     }
 
-    /// This replica leads no more: what it knew of objects, agents and the event queue is not known any more.
+    /// Removes the metrics of objects, agents and the event queue: this replica is no longer the leader.
     pub fn forget_term(&self) {
         self.0.objects.forget_all();
         self.0.gitops.forget_all();
@@ -174,16 +174,16 @@ impl Metrics {
         self.0.leader.set(leads.into());
     }
 
-    /// Whether objects without an AwsAccount may use the operator's own credentials.
+    /// Records whether objects without an AwsAccount may use the operator's own credentials.
     pub fn set_ambient_account_allowed(&self, allowed: bool) {
         self.0.ambient_account_allowed.set(allowed.into());
     }
 
-    /// OpenMetrics text.
+    /// Encodes all metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.0.registry).is_err() {
-            // Writing to a String fails only if a collector does; say so rather than serve half a page as whole.
+            // Writing to a String fails only if a collector fails; return an error line rather than an incomplete page.
             text.clear();
             let _ = writeln!(text, "# encoding failed");
         }
@@ -224,7 +224,7 @@ impl AwsMetrics {
         metrics
     }
 
-    /// Counts one call; the guard counts it as cancelled when dropped unfinished.
+    /// Starts timing a call; a guard that is dropped unfinished counts it as cancelled.
     pub fn start<'a>(
         &'a self,
         service: &'static str,
@@ -247,7 +247,7 @@ impl AwsMetrics {
         self.deferrals.get_or_create(&rate(service, account, region)).inc();
     }
 
-    /// Calls counted with these labels so far.
+    /// The number of calls with these labels.
     pub fn calls(&self, labels: &CallLabels) -> u64 {
         self.calls.get(labels).map_or(0, |counter| counter.get())
     }
@@ -326,20 +326,20 @@ impl ReconcileMetrics {
         metrics
     }
 
-    /// Times one reconciliation of this kind; the guard counts it as cancelled when dropped unfinished.
+    /// Starts timing a reconciliation of this kind; a guard that is dropped unfinished counts it as cancelled.
     pub fn start(&self, kind: &'static str) -> ReconcileTimer<'_> {
         self.running.get_or_create(&KindLabels { kind }).inc();
         ReconcileTimer { metrics: self, kind, started: Instant::now(), result: "cancelled" }
     }
 
-    /// An update of a resource of `kind` ended in AWS, after `took`; a failed one counts without its time.
+    /// Records an update of a resource of `kind` that ended in AWS after `took`; failed ones count without a duration.
     pub fn operation(&self, kind: &str, operation: &str, took: Option<Duration>) {
         let result = if took.is_some() { "ok" } else { "failed" };
         let labels = OperationLabels { kind: kind.to_owned(), operation: operation.to_owned(), result };
         self.operations.get_or_create(&labels).observe(took.unwrap_or_default().as_secs_f64());
     }
 
-    /// So many objects of a kind cannot be read now.
+    /// Sets the number of unreadable objects of a kind.
     pub fn unreadable(&self, kind: &'static str, count: usize) {
         self.unreadable.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -355,7 +355,7 @@ pub struct ReconcileTimer<'a> {
 }
 
 impl ReconcileTimer<'_> {
-    /// How it ended: see the metric's help.
+    /// Records the result: see the metric's help.
     pub fn finish(mut self, result: &'static str) {
         self.result = result;
     }

@@ -1,4 +1,4 @@
-//! What `/metrics` shows of what was counted.
+//! What `/metrics` contains.
 
 use super::*;
 

@@ -1,6 +1,6 @@
-//! `keelson_objects`: how many objects of a kind there are, by the status of their Ready condition. No I/O.
+//! `keelson_objects`: the number of objects of a kind by the status of their Ready condition. No I/O.
 //!
-//! The status of each object is kept, and counted when it is asked for: an object is counted once, however often it is told.
+//! Stores the status of each object and counts on request: an object counts once, however often it is updated.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// What a condition's status can be.
+/// The possible statuses of a condition.
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,17 +39,17 @@ impl ObjectMetrics {
         metrics
     }
 
-    /// The Ready condition of the object `uid` is `status` (`True`, `False` or `Unknown`).
+    /// Sets the Ready condition of the object `uid` to `status` (`True`, `False` or `Unknown`).
     pub fn ready(&self, kind: &'static str, uid: &str, status: &'static str) {
         self.locked().insert((kind, uid.to_owned()), status);
     }
 
-    /// The object is gone.
+    /// Removes a deleted object.
     pub fn forget(&self, kind: &'static str, uid: &str) {
         self.locked().remove(&(kind, uid.to_owned()));
     }
 
-    /// This replica leads no more.
+    /// Removes all objects: this replica is no longer the leader.
     pub fn forget_all(&self) {
         self.locked().clear();
     }

@@ -1,13 +1,13 @@
-//! The last line of defence against secrets in logs: what looks like a credential is blotted out as it is written. Pure.
+//! The last line of defence against secrets in logs: redacts text that looks like a credential. Pure.
 //!
-//! Nothing of ours logs secrets on purpose. This catches a library's message, or an error text that quotes a URL.
+//! Keelson itself logs no secrets. This catches messages of libraries and errors that quote a URL.
 
 use std::borrow::Cow;
 use std::io;
 
 const BLOT: &str = "<redacted>";
 
-/// What comes right before a secret; the secret ends at the first character that cannot be part of one.
+/// Text right before a secret; the secret ends at the first character that cannot be part of one.
 const MARKERS: [&str; 13] = [
     "k8s-aws-v1.",
     "X-Amz-Signature=",
@@ -24,7 +24,7 @@ const MARKERS: [&str; 13] = [
     "AWS_SESSION_TOKEN=",
 ];
 
-/// The text without what looks like a secret.
+/// The text without anything that looks like a secret.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut out: Option<String> = None;
     let mut rest = text;
@@ -43,13 +43,13 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where the first secret begins and ends.
+/// Start and end of the first secret.
 fn first_secret(text: &str) -> Option<(usize, usize)> {
     let marked = MARKERS.iter().filter_map(|marker| {
         text.match_indices(marker).find_map(|(at, _)| {
             let start = at + marker.len();
             let length = text[start..].find(|c: char| !is_secret_char(c)).unwrap_or(text.len() - start);
-            // Already blotted, or nothing there.
+            // Already redacted, or empty.
             (length > 0).then_some((start, start + length))
         })
     });
@@ -70,7 +70,7 @@ fn url_password(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// Writes whole log lines without their secrets.
+/// Writes complete log lines without their secrets.
 pub struct Redacting<W>(pub W);
 
 impl<W: io::Write> io::Write for Redacting<W> {

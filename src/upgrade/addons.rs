@@ -1,5 +1,5 @@
-//! Versions of add-ons: how they compare, which one is installed, which one an add-on is to have at a Kubernetes version,
-//! and in which order they move. Pure.
+//! Versions of add-ons: how they compare, which one is installed, which one an add-on should have at a Kubernetes
+//! version, and the update order. Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/updating-an-add-on.html>.
 
@@ -10,19 +10,19 @@ use crate::api::KubernetesVersion;
 use crate::api::addons::AddonVersion;
 use crate::api::upgrade::FollowPolicy;
 
-/// Add-ons that move one after the other, in this order; the others move after them, side by side.
+/// Add-ons that are updated one after the other, in this order; all others follow concurrently.
 const IN_ORDER: [&str; 3] = ["vpc-cni", "kube-proxy", "coredns"];
 
-/// A version of an add-on that EKS offers for a Kubernetes version.
+/// An add-on version that EKS offers for a Kubernetes version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// As EKS writes it, such as `v1.11.4-eksbuild.2`.
+    /// As EKS writes it, for example `v1.11.4-eksbuild.2`.
     pub version: String,
-    /// Whether it is EKS's choice for that Kubernetes version.
+    /// Whether it is EKS's default for that Kubernetes version.
     pub default: bool,
 }
 
-/// Which version of an add-on the spec asks for.
+/// The add-on version that the spec requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     Default,
@@ -40,7 +40,7 @@ impl From<AddonVersion<'_>> for Wanted {
     }
 }
 
-/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2]: so versions compare.
+/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2], for comparison.
 pub fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
@@ -53,7 +53,8 @@ fn find<'a>(offers: &'a [Offer], version: &str) -> Option<&'a Offer> {
     offers.iter().find(|offer| offer.version == version)
 }
 
-/// The version to install, of those offered for the cluster's Kubernetes version. An error says what to write instead.
+/// The version to install, from those offered for the cluster's Kubernetes version. An error says what to write
+/// instead.
 pub fn choose(wanted: &Wanted, offered: &[Offer]) -> Result<String, String> {
     let newest = newest(offered.iter());
     let chosen = match wanted {
@@ -78,8 +79,8 @@ fn newest_names(offered: &[Offer]) -> String {
     names.join(", ")
 }
 
-/// Of `offers`, the choice for an add-on that has `installed`. Nothing lower is chosen while what is installed is offered,
-/// or while anything newer is; only where all that is offered is lower, that is what fits.
+/// The version to choose from `offers` for an add-on at `installed`. It is not lower than `installed` while `installed`
+/// or a newer version is offered; only if all offered versions are lower, one of them is chosen.
 fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
     let chosen = choose(wanted, offers).ok()?;
     let is = numbers(installed);
@@ -93,7 +94,7 @@ fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<Str
     Some(newer.min_by_key(|offer| numbers(&offer.version)).map_or(chosen, |offer| offer.version.clone()))
 }
 
-/// Whether an add-on is moved by itself at all: it is listed, and at Default or Latest only under `Follow`.
+/// Whether the operator updates an add-on at all: it is in the spec, and Default or Latest only under `Follow`.
 fn moves(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     match addon.wanted {
         None => false,
@@ -102,8 +103,9 @@ fn moves(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     }
 }
 
-/// The version an add-on is to have while the control plane is at `minor`; `None`: what it has. Where the control plane goes
-/// on to `next`, it is not moved to what would have to be undone right before that: [`before`] then finds what runs on both.
+/// The version for an add-on while the control plane is at `minor`; `None`: no change. If the control plane goes on to
+/// `next`, a version that must be replaced right before that is not chosen: [`before`] then finds one that runs on
+/// both.
 pub fn steady(
     addon: &ObservedAddon,
     policy: FollowPolicy,
@@ -118,8 +120,8 @@ pub fn steady(
     (!undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
 }
 
-/// The version an add-on must have before the control plane goes `from` one minor `to` another; `None`: none, or there is
-/// none that runs on both and it moves afterwards.
+/// The version an add-on needs before the control plane moves from `from` to `to`; `None`: no change, or no version
+/// runs on both and the add-on is updated afterwards.
 pub fn before(
     addon: &ObservedAddon,
     policy: FollowPolicy,
@@ -134,7 +136,7 @@ pub fn before(
     if find(at_to, &addon.installed).is_some() || !moves(addon, policy) || kept {
         return None;
     }
-    // EKS's choice for where it goes, else its choice for where it is, else the newest.
+    // EKS's default for the target version, else its default for the current version, else the newest.
     let both = |offers: &[Offer], other: &[Offer]| -> Vec<Offer> {
         offers.iter().filter(|offer| find(other, &offer.version).is_some()).cloned().collect()
     };
@@ -146,7 +148,8 @@ pub fn before(
     not_lowered(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
 }
 
-/// Whether an exact version cannot be had yet, and can be after the step or later: until then the add-on may be moved.
+/// Whether an exact version is not offered yet, but is at this step or a later one: until then another version may be
+/// installed.
 fn on_its_way(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
     let ahead = |minor: KubernetesVersion| if to > from { minor >= to } else { minor == to };
     let has = |offers: &Vec<Offer>| find(offers, exact).is_some();
@@ -154,34 +157,34 @@ fn on_its_way(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: K
         && addon.offered.iter().any(|(minor, offers)| ahead(*minor) && has(offers))
 }
 
-/// The versions that EKS offers for a Kubernetes version instead of the exact one that is asked for; `None`: it offers that
-/// one, it is installed all the same, or nothing is known.
+/// The newest versions that EKS offers for a Kubernetes version instead of the requested exact one; `None`: that one is
+/// offered or installed, or nothing is known.
 pub fn not_offered(addon: &ObservedAddon, minor: KubernetesVersion) -> Option<String> {
     let Some(Wanted::Exact(exact)) = &addon.wanted else { return None };
     let offers = addon.offered.get(&minor)?;
     (*exact != addon.installed && find(offers, exact).is_none()).then(|| newest_names(offers))
 }
 
-/// Why an add-on stands in the way of a step of the control plane.
+/// Why an add-on blocks a control plane step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// EKS offers no version of it for where the control plane goes.
+    /// EKS offers no version of it for the target version.
     NotOffered,
     /// It is at an exact version that does not run there.
     Exact {
-        /// The exact version that the spec asks for.
+        /// The exact version in the spec.
         version: String,
-        /// A version that runs on both, if there is one.
+        /// A version that runs on both, if any.
         instead: Option<String>,
     },
-    /// It is left as it is (`spec.upgrade.addons: Manual`), and that does not run there.
+    /// It is updated manually (`spec.upgrade.addons: Manual`), and its version does not run there.
     Manual {
-        /// A version that runs on both, if there is one.
+        /// A version that runs on both, if any.
         instead: Option<String>,
     },
 }
 
-/// Why a listed add-on stands in the way of a step, once what can be done before is done.
+/// Why an add-on in the spec blocks a control plane step, after all possible earlier updates.
 pub fn obstacle(
     addon: &ObservedAddon,
     policy: FollowPolicy,
@@ -209,7 +212,7 @@ pub fn obstacle(
     }
 }
 
-/// In which turn an add-on moves: those of a turn move side by side, once those before are done.
+/// The turn in which an add-on is updated: those of a turn run concurrently, after all earlier turns.
 pub fn turn(name: &str) -> usize {
     IN_ORDER.iter().position(|first| *first == name).unwrap_or(IN_ORDER.len())
 }
@@ -228,7 +231,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// `v1 v2* v3`: the star is EKS's choice.
+    /// `v1 v2* v3`: the star marks EKS's default.
     fn offers(text: &str) -> Vec<Offer> {
         let offer = |word: &str| Offer { version: word.trim_end_matches('*').into(), default: word.ends_with('*') };
         text.split_whitespace().map(offer).collect()
@@ -272,16 +275,17 @@ mod tests {
     #[test]
     fn at_rest_an_add_on_is_raised_to_what_is_asked_for_and_not_lowered() {
         let table = [
-            // installed, asked, offered at 1.33, moves to
+            // installed, requested, offered at 1.33, target
             ("v1", "Default", "v1 v2* v3", Some("v2")),
             ("v1", "Latest", "v1 v2* v3", Some("v3")),
             ("v2", "Default", "v1 v2* v3", None),
             ("v3", "Default", "v1 v2* v3", None),
-            // Installed by hand, and newer than EKS's choice; not offered any more: the next above, else what there is.
+            // Installed manually and newer than EKS's default; no longer offered: the next higher version, else the
+            // default.
             ("v3", "Default", "v1 v2* v4 v5", Some("v4")),
             ("v9", "Default", "v1 v2*", Some("v2")),
             ("v9", "Latest", "v1 v2*", Some("v2")),
-            // An exact version is the person's own word.
+            // An exact version is a decision of the user.
             ("v3", "v1", "v1 v2* v3", Some("v1")),
             ("v3", "v7", "v1 v2* v3", None),
             ("v3", "Default", "", None),
@@ -300,7 +304,7 @@ mod tests {
     #[test]
     fn on_the_way_nothing_is_moved_to_what_the_next_step_undoes() {
         let table = [
-            // installed, offered at 1.33, at 1.34, moves to
+            // installed, offered at 1.33, at 1.34, target
             ("v1", "v1 v2*", "v2 v3*", Some("v2")),
             ("v1", "v1 v2*", "v1* v3", None),
             ("v1", "v1 v2*", "v3*", Some("v2")),
@@ -316,14 +320,14 @@ mod tests {
     #[test]
     fn what_does_not_run_after_a_step_is_moved_before_it_where_something_runs_on_both() {
         let table = [
-            // installed, asked, offered at 1.33, at 1.34, moves to
+            // installed, requested, offered at 1.33, at 1.34, target
             ("v1", "Default", "v1* v2 v3", "v2 v3* v4", Some("v3")),
             ("v1", "Default", "v1 v2* v3", "v2 v3 v4*", Some("v2")),
             ("v1", "Default", "v1* v2 v3", "v2 v3 v4*", Some("v3")),
             ("v1", "Latest", "v1* v2 v3", "v2* v3 v4", Some("v3")),
             ("v2", "Default", "v1* v2 v3", "v2 v3*", None),
             ("v1", "Default", "v1*", "v3*", None),
-            // Exact: kept, unless it comes with the step and something must bridge until then.
+            // Exact: unchanged, unless it is offered from this step on and another version must bridge until then.
             ("v1", "v1", "v1* v2", "v2 v3*", None),
             ("v1", "v3", "v1* v2", "v2 v3*", Some("v2")),
             ("v1", "v9", "v1* v2", "v2 v3*", None),

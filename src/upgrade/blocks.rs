@@ -1,4 +1,5 @@
-//! What holds an upgrade up, for people: what a person must change, what passes by itself, what is left to a person. Pure.
+//! What holds or blocks an upgrade, for users: what a user must change, what resolves itself, and which manual updates
+//! are due. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,41 +14,41 @@ use super::windows::rfc3339;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
 
-/// Most nodes that are named.
+/// Maximum number of names in a message.
 const NAMED: usize = 5;
 
-/// What a person must change before the upgrade goes on. [`fmt::Display`] says what, and what to do.
+/// What a user must change before the upgrade proceeds. [`fmt::Display`] says what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// The way goes across major versions.
+    /// The target is in another major version.
     NoWay { from: KubernetesVersion, to: KubernetesVersion },
-    /// EKS does not offer a version that is on the way.
+    /// EKS does not offer a version on the path.
     NotOffered { version: KubernetesVersion, newest: KubernetesVersion },
-    /// A node group at a version of its own would be left too far behind.
+    /// A node group with its own version would violate the version skew policy.
     OwnVersion { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// A node group that does not follow (`spec.upgrade.nodeGroups: Manual`) would be left too far behind.
+    /// A node group that does not follow (`spec.upgrade.nodeGroups: Manual`) would violate the version skew policy.
     ManualNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// A suspended node group would be left too far behind.
+    /// A suspended node group would violate the version skew policy.
     SuspendedNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// A node group whose AMI comes out of its launch template would be left too far behind.
+    /// A node group with an AMI from its launch template would violate the version skew policy.
     CustomAmi { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// Nodes that are in no node group of ours would be left too far behind.
+    /// Nodes outside the cluster's NodeGroups would violate the version skew policy.
     OtherNodes { names: Vec<String>, oldest: KubernetesVersion, control_plane: KubernetesVersion },
-    /// An add-on does not run on where the control plane goes.
+    /// An add-on does not run on the target version.
     Addon { name: String, installed: String, control_plane: KubernetesVersion, obstacle: Obstacle },
-    /// An exact version of an add-on is not offered for the cluster's version.
+    /// The exact version of an add-on is not offered for the target version.
     AddonNotOffered { name: String, version: String, control_plane: KubernetesVersion, offered: String },
     /// An add-on failed.
     AddonFailed { name: String, installed: String },
-    /// A check of the preflight failed.
+    /// A preflight check failed.
     Preflight { check: String, message: String },
-    /// The spec names a lower version, and does not allow it.
+    /// The spec requests a lower version without allowing rollbacks.
     RollbackNotAllowed { from: KubernetesVersion, to: KubernetesVersion },
-    /// The spec names a version more than one minor lower.
+    /// The spec requests a version more than one minor lower.
     RollbackTooFar { from: KubernetesVersion, to: KubernetesVersion },
-    /// Node groups are newer than the version to go back to.
+    /// Node groups are newer than the rollback version.
     NewerNodeGroups { names: Vec<String>, control_plane: KubernetesVersion },
-    /// Nodes that are in no node group of ours are newer than the version to go back to.
+    /// Nodes outside the cluster's NodeGroups are newer than the rollback version.
     NewerNodes { names: Vec<String>, control_plane: KubernetesVersion },
 }
 
@@ -147,7 +148,7 @@ impl fmt::Display for Block {
     }
 }
 
-/// `..., and Kubernetes 1.35 takes nodes of 1.32 and later: `
+/// `..., 3 minors behind Kubernetes 1.35, which supports nodes of 1.32 and later: `
 fn behind(
     f: &mut fmt::Formatter<'_>,
     who: &str,
@@ -193,26 +194,26 @@ fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle
     }
 }
 
-/// What holds a step back until it passes by itself.
+/// What holds a step until it resolves itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// The preflight for the control plane's next version is to be made first.
+    /// The preflight for the next control plane version must run first.
     Preflight { to: KubernetesVersion },
     /// No maintenance window is open.
     OutsideWindow { opens: Option<Zoned> },
-    /// The cluster must be healthy for a while longer.
+    /// The cluster must stay healthy for some time.
     Soaking { remaining: Duration },
-    /// The cluster is not healthy, and the time it must be so does not pass.
+    /// The cluster is unhealthy, so the soak time does not progress.
     Unhealthy { why: String, remaining: Duration },
-    /// EKS is at work on these.
+    /// EKS is updating these.
     Busy { what: Vec<String> },
-    /// These node groups are still to reach the versions of their own.
+    /// These node groups must reach their own versions first.
     NodeGroupsMoving { names: Vec<String> },
-    /// Nodes of these node groups are older than the node group is, and are still to go.
+    /// Outdated nodes of these node groups must be replaced first.
     OldNodes { names: Vec<String> },
-    /// The versions of the nodes' kubelets are being read.
+    /// The kubelet versions of the nodes are being read.
     ReadingNodes,
-    /// They cannot be read, so that one of them may be too far from the next version.
+    /// The kubelet versions cannot be read, so one of them may violate the version skew policy.
     UnreadableNodes { why: String, control_plane: KubernetesVersion },
 }
 
@@ -253,14 +254,14 @@ fn in_words(duration: Duration) -> String {
     format!("{whole:#}")
 }
 
-/// What is left to a person, and stands in nobody's way.
+/// A manual update that is due and blocks nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// A node group that does not follow is behind its control plane.
+    /// A node group that does not follow is older than its control plane.
     NodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion, suspended: bool },
-    /// The same of one whose AMI comes out of its launch template.
+    /// The same for a node group with an AMI from its launch template.
     CustomAmi { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// An add-on that does not follow is behind what EKS offers.
+    /// An add-on that does not follow has a newer version.
     Addon { name: String, installed: String, to: String },
 }
 
@@ -281,7 +282,7 @@ impl fmt::Display for Due {
     }
 }
 
-/// What is left to a person now.
+/// The manual updates that are due now.
 pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
     let control_plane = seen.control_plane;
     let left = |group: &&ObservedNodeGroup| {
@@ -305,7 +306,7 @@ pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
     groups.chain(addons).collect()
 }
 
-/// What a person must change before the control plane goes up to `to`.
+/// What a user must change before the control plane is upgraded to `to`.
 pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
     let too_old = |version| skew::breaks(to, version) == Some(Skew::TooOld);
     let groups = seen.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
@@ -328,7 +329,7 @@ pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) ->
     groups.chain(others).chain(of_addons(goal, seen, to)).collect()
 }
 
-/// What a person must change before the control plane goes back to `to`.
+/// What a user must change before the control plane is rolled back to `to`.
 pub(super) fn of_rollback(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
     let from = seen.control_plane;
     let not_allowed = (!goal.allow_rollback).then_some(Block::RollbackNotAllowed { from, to });
@@ -355,7 +356,7 @@ fn of_addons(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> impl Ite
     })
 }
 
-/// What stands in the way from the start: versions that cannot be had.
+/// Blocks of the goal itself: versions that are not available.
 pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion]) -> Vec<Block> {
     let (from, to) = (seen.control_plane, goal.version);
     if to != from && path.is_empty() {
@@ -370,7 +371,7 @@ pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion
         .collect()
 }
 
-/// Exact versions of add-ons that are not offered for the version the cluster is to have.
+/// Exact versions of add-ons that are not offered for the target version of the cluster.
 pub(super) fn of_exact_addons(goal: &Goal, seen: &Observation) -> Vec<Block> {
     let control_plane = goal.version;
     let addons = seen.addons.iter().filter_map(|addon| {

@@ -1,4 +1,4 @@
-//! The decision: of the way to the goal, what may be done now, and what holds back the rest. Pure.
+//! The decision: which of the remaining steps may run now, and what holds the next one. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,45 +13,45 @@ use super::windows::WindowState;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
 
-/// What is to be done now about versions, and what people are told.
+/// The current targets, and the state for users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Decision {
-    /// What the wanted graph is to say now.
+    /// The versions for the desired graph.
     pub targets: Targets,
-    /// Where the upgrade stands.
+    /// State of the upgrade.
     pub state: State,
-    /// The versions of the control plane still to come, one by one.
+    /// The remaining control plane versions, in order.
     pub path: Vec<KubernetesVersion>,
-    /// All the steps still to come, the next one first.
+    /// All remaining steps, in order.
     pub way: Vec<Step>,
-    /// What will block a step on the way, as far as it can be told now; empty once it does.
+    /// Expected blocks of later steps, as far as they are known; empty once a step is blocked.
     pub ahead: Vec<Block>,
-    /// What is left to a person, and stands in nobody's way.
+    /// Manual updates that are due and block nothing.
     pub due: Vec<Due>,
 }
 
-/// The versions that may be there now: what is there, and what has begun or may begin.
+/// The allowed versions: the current ones, and those of steps that started or may start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets {
     /// Version of the control plane.
     pub control_plane: KubernetesVersion,
-    /// Versions of add-ons by name; one that is not in here stays as it is.
+    /// Versions of add-ons by name; others are unchanged.
     pub addons: BTreeMap<String, String>,
-    /// The version that node groups which follow may go to; `None`: they stay as they are.
+    /// The version for node groups that follow; `None`: they are unchanged.
     pub node_groups: Option<KubernetesVersion>,
 }
 
-/// Where an upgrade stands.
+/// State of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// All that follows is where it is to be.
+    /// Everything that follows has its target version.
     Settled,
-    /// This is under way, or may begin.
+    /// This step is in progress, or may start.
     Running(Step),
-    /// The next step waits for something that passes by itself.
+    /// The next step waits for something that resolves itself.
     Holding { next: Step, why: Hold },
-    /// The next step waits for a person.
+    /// The next step waits for a user.
     Blocked { next: Step, why: Vec<Block> },
 }
 
@@ -70,15 +70,15 @@ impl fmt::Display for State {
 }
 
 impl Decision {
-    /// Which step is next, counted from 1, and how many there are in all. `total` is the number that was counted when this
-    /// upgrade began, to be kept for as long as the goal stays. `None`: there are none.
+    /// The next step, counted from 1, and the total. `total` is the number of steps when this upgrade started; the
+    /// caller stores it until the goal changes. `None`: no steps remain.
     pub fn step(&self, total: Option<usize>) -> Option<(usize, usize)> {
         let left = self.way.len();
         let total = total.unwrap_or(left).max(left);
         (left > 0).then_some((total - left + 1, total))
     }
 
-    /// The version that the preflight is to be made for: the next that the control plane goes up to.
+    /// The version for the preflight: the next version that the control plane is upgraded to.
     pub fn preflight_for(&self) -> Option<KubernetesVersion> {
         self.way.iter().find_map(|step| match step {
             Step::ControlPlane { to, .. } => Some(*to),
@@ -86,13 +86,14 @@ impl Decision {
         })
     }
 
-    /// Whether a Kubernetes version is still to be reached, by the control plane or by nodes; no: at most add-ons move.
+    /// Whether the control plane or nodes still have to reach a Kubernetes version; otherwise at most add-ons are
+    /// updated.
     pub fn is_upgrade(&self) -> bool {
         self.way.iter().any(|step| !matches!(step, Step::Addons { .. }))
     }
 }
 
-/// Decides what may be done now. `preflight` is the last one that was made, whichever version it was for.
+/// Decides what may run now. `preflight` is the last one, for whatever version.
 pub fn decide(goal: &Goal, seen: &Observation, clock: &Clock, preflight: Option<&Preflight>) -> Decision {
     let path = remaining_steps::path(seen.control_plane, goal.version);
     let stages = remaining_steps::way(goal, seen);
@@ -131,14 +132,14 @@ fn is_busy(seen: &Observation, one: &AddonStep) -> bool {
     seen.addons.iter().any(|addon| addon.name == one.name && addon.state == AddonState::Busy)
 }
 
-/// All that a decision is made from.
+/// The inputs of a decision.
 struct Scene<'a> {
     goal: &'a Goal,
     seen: &'a Observation,
     clock: &'a Clock,
     preflight: Option<&'a Preflight>,
-    /// Whether the way goes back: a remedy that waits for no window, no preflight and no soak, as EKS takes a version back
-    /// for 7 days only.
+    /// Whether this is a rollback: a remedy that waits for no window, preflight or soak, because EKS allows it for 7
+    /// days only.
     back: bool,
 }
 
@@ -153,7 +154,7 @@ impl Scene<'_> {
         }
         let mut why = blocks::of_goal(self.goal, self.seen, path);
         if self.back {
-            // What is refused is not prepared either.
+            // A refused rollback is not prepared either.
             why.extend(stages.iter().flat_map(|stage| stage.blocks.clone()));
         }
         if !why.is_empty() {
@@ -163,7 +164,7 @@ impl Scene<'_> {
         stages.first().map_or_else(|| self.at_rest(), |stage| self.stand(stage))
     }
 
-    /// There is no step: but a version that cannot be had is not passed over in silence.
+    /// No step remains; an exact add-on version that is not offered is still reported.
     fn at_rest(&self) -> State {
         let why = blocks::of_exact_addons(self.goal, self.seen);
         let moves = why.iter().filter_map(|block| match block {
@@ -177,7 +178,7 @@ impl Scene<'_> {
         if why.is_empty() { State::Settled } else { State::Blocked { next, why } }
     }
 
-    /// Where the next step stands.
+    /// State of the next step.
     fn stand(&self, stage: &Stage) -> State {
         let next = stage.step.clone();
         if self.has_begun(&next) {
@@ -200,7 +201,7 @@ impl Scene<'_> {
         self.preflight.filter(|preflight| preflight.to == to)
     }
 
-    /// What has begun is finished, whatever the time.
+    /// Whether the step already started: it must finish, even outside the window.
     fn has_begun(&self, step: &Step) -> bool {
         match step {
             Step::Addons { moves, .. } => moves.iter().any(|one| is_busy(self.seen, one)),
@@ -224,7 +225,7 @@ impl Scene<'_> {
                 stage.blocks.iter().cloned().chain(failed(usize::MAX)).chain(checks).collect()
             }
             Step::NodeGroups { .. } => failed(usize::MAX).collect(),
-            // What failed in this very round is tried again by its own resource, and shown there.
+            // The resource of an add-on that failed in this round retries it and reports it.
             Step::Addons { moves, .. } => failed(first_turn(moves)).collect(),
             Step::Rollback { .. } => stage.blocks.clone(),
         }
@@ -251,7 +252,7 @@ impl Scene<'_> {
         {
             return Some(hold);
         }
-        // The add-ons of a version belong to its step: the cluster settles with them.
+        // Add-on updates for a version are part of its step: they share its soak.
         let soaks = stage.ahead_of.is_some() || matches!(stage.step, Step::NodeGroups { .. });
         let remaining = self.clock.soaked.remaining;
         if !soaks || remaining.is_zero() {
@@ -286,7 +287,7 @@ impl Scene<'_> {
         }
     }
 
-    /// What cannot be checked does not pass.
+    /// A failed read does not pass.
     fn nodes_unread(&self, to: KubernetesVersion) -> Option<Hold> {
         Some(match self.seen.unread.as_ref()? {
             UnreadNodes::Reading => Hold::ReadingNodes,
@@ -294,7 +295,7 @@ impl Scene<'_> {
         })
     }
 
-    /// Node groups that are on their way, and that the step would leave too far behind now.
+    /// Holds for node groups that are moving, and that the step would leave too old now.
     fn nodes_behind(&self, to: KubernetesVersion) -> Option<Hold> {
         let names = |behind: &dyn Fn(&&ObservedNodeGroup) -> bool| -> Vec<String> {
             self.seen.node_groups.iter().filter(behind).map(|group| group.name.clone()).collect()

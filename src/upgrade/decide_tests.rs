@@ -1,4 +1,5 @@
-//! Whole upgrades, as they are told: each scenario is a golden text of every decision, what it begins, and what people do.
+//! Complete upgrades: the snapshot of each scenario lists all decisions, the steps that start, and the actions of
+//! users.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,13 +31,13 @@ fn decided(goal: &Goal, seen: &Observation) -> Decision {
 #[test]
 fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_it_must() {
     let custom = |minor| ObservedNodeGroup { custom_ami: true, ..group("gpu", minor, None) };
-    // It follows the cluster, and is left behind: nothing waits for it, and what to do is said.
+    // It follows the cluster and cannot be updated: nothing waits for it, and the status says what to do.
     let behind = decided(&goal(34), &cluster(34, &[custom(33)], &[]));
     assert_eq!(behind.state, State::Settled);
     let [due] = &behind.due[..] else { panic!("{:?}", behind.due) };
     assert!(due.to_string().contains("node group gpu is at 1.33 with an AMI of its own"), "{due}");
     assert!(due.to_string().contains("spec.launchTemplate.version"), "{due}");
-    // One that the next step would leave too far behind stops it, and says so at once.
+    // If the next step would leave it too old, it blocks that step and is reported at once.
     let way = decided(&goal(35), &cluster(34, &[custom(31)], &[]));
     let blocks: Vec<_> = way.ahead.iter().map(ToString::to_string).collect();
     assert!(blocks.iter().any(|block| block.contains("with an AMI of 1.32 or later")), "{blocks:?}");
@@ -46,7 +47,7 @@ fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_
 fn addon(name: &str, minor: u16) -> ObservedAddon {
     let offered = match name {
         "vpc-cni" => catalogue(&[("v1.19.0-eksbuild.1", 30..=34, 30..=31), ("v1.20.4-eksbuild.2", 31..=36, 32..=36)]),
-        // One for each minor.
+        // One per minor.
         "kube-proxy" => catalogue(&[
             ("v1.31.10-eksbuild.2", 31..=31, 31..=31),
             ("v1.32.6-eksbuild.2", 32..=32, 32..=32),
@@ -81,7 +82,7 @@ fn cluster(minor: u16, node_groups: &[ObservedNodeGroup], addons: &[&str]) -> Ob
 const FIVE: [&str; 5] = ["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"];
 
 impl World {
-    /// Follows it to its end, in a bounded number of ticks, and writes the end down.
+    /// Follows the decisions to the end, in a bounded number of ticks, and logs the end.
     fn run(&mut self) {
         match self.follow(400).unwrap() {
             End::Settled => self.log.push("-- settled".into()),

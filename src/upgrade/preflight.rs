@@ -1,6 +1,6 @@
-//! The checks that are made before the control plane goes a minor up, from what was read for them. Pure.
+//! The checks before a control plane upgrade by one minor, from data read for them. Pure.
 //!
-//! What could not be read is `Unknown`, and blocks nothing: EKS itself refuses what its insights speak against.
+//! Data that could not be read yields `Unknown` and blocks nothing: EKS itself rejects upgrades against its insights.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::api::conditions::bounded;
 use crate::api::status::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
 
-/// Longest message that status keeps of a check.
+/// Maximum length of a check's message in status.
 const MAX_MESSAGE: usize = 1024;
-/// Most things that a message names.
+/// Maximum number of names in a message.
 const NAMED: usize = 5;
-/// EKS needs as many free addresses in each subnet of the control plane to replace it.
+/// Free addresses that EKS needs in each control plane subnet to replace the control plane.
 const FREE_ADDRESSES: i32 = 5;
 
-/// The checks for a step, in the order they are shown.
+/// The checks for a step, in display order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    /// The version that the control plane is to go to.
+    /// The target version of the control plane.
     pub to: KubernetesVersion,
-    /// Each check's verdict.
+    /// The verdict of each check.
     pub checks: Vec<PreflightCheck>,
 }
 
 impl Preflight {
-    /// The checks that failed.
+    /// The failed checks, as blocks.
     pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
         let failed = self.checks.iter().filter(|check| check.verdict == Verdict::Failed);
         failed.map(|check| Block::Preflight {
@@ -47,7 +47,7 @@ fn check(name: &str, verdict: Verdict, message: impl AsRef<str>) -> PreflightChe
     PreflightCheck { check: name.to_owned(), verdict, message }
 }
 
-/// At most five of `all`, and how many more there are.
+/// At most five of `all`, and the number of the others.
 fn some_of(all: &[String]) -> String {
     let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     match all.len().saturating_sub(NAMED) {
@@ -61,11 +61,11 @@ fn some_of(all: &[String]) -> String {
 pub struct Insight {
     /// Its name.
     pub name: String,
-    /// What it says.
+    /// Its status.
     pub status: InsightStatus,
-    /// Why, as EKS says.
+    /// The reason, as EKS reports it.
     pub reason: String,
-    /// The version whose upgrade it speaks of; `None`: any.
+    /// The version that it applies to; `None`: any.
     pub version: Option<KubernetesVersion>,
 }
 
@@ -78,7 +78,7 @@ pub enum InsightStatus {
     Unknown,
 }
 
-/// EKS's own insights for the step, by the spec's policy. `None`: they could not be read.
+/// EKS's own insights for the step, by the policy in the spec. `None`: they could not be read.
 pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<&[Insight]>) -> PreflightCheck {
     const NAME: &str = "Insights";
     if policy == InsightsPolicy::Ignore {
@@ -120,7 +120,7 @@ pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<
     check(NAME, Verdict::Passed, format!("{} insights, all PASSING", ours.len()))
 }
 
-/// Whether EKS offers the version in the region, and still supports it at the standard price. `None`: not known.
+/// Whether EKS offers the version in the region, and still supports it at the standard price. `None`: unknown.
 pub fn version_offered(
     to: KubernetesVersion,
     offered: Option<&BTreeMap<KubernetesVersion, SupportDates>>,
@@ -145,7 +145,7 @@ pub fn version_offered(
     }
 }
 
-/// Whether the add-ons run on the next version, or are moved to one that does. Those that the spec does not list only warn.
+/// Whether the add-ons run on the next version, or are updated to one that does. Add-ons outside the spec only warn.
 pub fn addon_compatibility(
     seen: &[ObservedAddon],
     policy: FollowPolicy,
@@ -194,7 +194,7 @@ pub fn addon_compatibility(
     check(NAME, Verdict::Passed, format!("{} add-ons{moved}", seen.len()))
 }
 
-/// Whether the control plane's subnets have the free addresses that EKS needs to replace it. `None`: not known.
+/// Whether the control plane subnets have the free addresses that EKS needs to replace it. `None`: unknown.
 pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
     const NAME: &str = "FreeAddresses";
     let Some(subnets) = subnets else {
@@ -217,7 +217,7 @@ pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
     check(NAME, Verdict::Failed, text)
 }
 
-/// How a node group fares, as EKS says.
+/// Health of a node group, as EKS reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeGroupHealth {
     Healthy,
@@ -249,12 +249,12 @@ pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
 pub struct Budget {
     /// Namespace and name.
     pub name: String,
-    /// Whether it can never allow one, as it asks for all of its Pods.
+    /// Whether it can never allow one, because it requires all of its Pods.
     pub never: bool,
 }
 
-/// Whether nodes can be drained. `budgets`: those that allow no disruption now; `None`: they could not be read. `replaced`:
-/// whether nodes are replaced on the way, and Pods are not evicted in spite of their budgets.
+/// Whether nodes can be drained. `budgets`: those that allow no disruption now; `None`: they could not be read.
+/// `replaced`: whether the upgrade replaces nodes and respects the budgets.
 pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> PreflightCheck {
     const NAME: &str = "PodDisruptionBudgets";
     if !replaced {

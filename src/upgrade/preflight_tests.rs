@@ -1,4 +1,4 @@
-//! Tables of the preflight's checks.
+//! Table tests of the preflight checks.
 
 use jiff::civil::date;
 

@@ -1,5 +1,5 @@
-//! Properties of the decision: from whatever state to whatever goal, following it ends at the goal or at a block that is
-//! there, in a bounded number of steps, and never breaks a rule of EKS. The rules are held by [`super::world`].
+//! Properties of the decision: from any state to any goal, following it ends at the goal or at a real block, in a
+//! bounded number of steps, and never violates a rule of EKS. [`super::world`] verifies the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::*;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::{FollowPolicy, UpgradeWindow};
 
-/// More than any way takes here: six minors, each with nodes and add-ons, windows, soaks, failures.
+/// More ticks than any case needs: six minors, each with nodes, add-ons, windows, soaks and failures.
 const BOUND: u32 = 3000;
 
 const NAMES: [&str; 5] = ["coredns", "kube-proxy", "vpc-cni", "aws-ebs-csi-driver", "metrics-server"];
@@ -23,12 +23,12 @@ fn policy() -> impl Strategy<Value = FollowPolicy> {
     prop_oneof![3 => Just(FollowPolicy::Follow), 1 => Just(FollowPolicy::Manual)]
 }
 
-/// The minors that EKS is asked about.
+/// The minors that EKS is queried for.
 fn minors(base: u16) -> std::ops::RangeInclusive<u16> {
     base - 2..=base + 6
 }
 
-/// What EKS offers of an add-on whose versions each run on a row of minors.
+/// What EKS offers of an add-on whose versions each run on a range of minors.
 fn offered(
     base: u16,
     rows: &[(u16, u16)],
@@ -68,7 +68,7 @@ prop_compose! {
     }
 }
 
-/// A kubelet that goes with the control plane.
+/// A kubelet version that is compatible with the control plane.
 fn kubelet(base: u16) -> impl Strategy<Value = u16> {
     (0u16..=3).prop_map(move |behind| if goes_with(v(base), v(base - behind)) { base - behind } else { base })
 }
@@ -86,7 +86,7 @@ prop_compose! {
     }
 }
 
-/// What it begins with, and what a person edits once it is under way.
+/// The initial state, and the edits of a user during the upgrade.
 #[derive(Clone, Debug)]
 struct Case {
     goal: Goal,
@@ -148,7 +148,7 @@ fn world(case: &Case) -> World {
     world
 }
 
-/// Follows it to its end.
+/// Follows the case to its end.
 fn follow(case: &Case) -> Result<(World, End), TestCaseError> {
     let mut world = world(case);
     if let Some((after, goal)) = case.then {
@@ -164,7 +164,7 @@ fn runs_on(addon: &ObservedAddon, at: KubernetesVersion, version: &str) -> bool 
     addon.offered.get(&at).is_some_and(|offers| offers.iter().any(|offer| offer.version == version))
 }
 
-/// Whether what a block says is so.
+/// Whether the reason of a block exists.
 fn is_there(block: &Block, world: &World) -> bool {
     let (goal, seen) = (&world.goal, &world.seen);
     let is = seen.control_plane;
@@ -205,7 +205,7 @@ fn is_there(block: &Block, world: &World) -> bool {
     }
 }
 
-/// Whether all that follows is where it is to be.
+/// Whether everything that follows has its target version.
 fn has_arrived(world: &World) -> bool {
     let (goal, seen) = (&world.goal, &world.seen);
     let follows = |group: &&ObservedNodeGroup| {
@@ -271,7 +271,7 @@ proptest! {
         let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default() };
         let decision = decide(&world.goal, &world.seen, &clock, None);
         prop_assert_eq!(&decision, &decide(&world.goal, &world.seen, &clock, None));
-        // Nothing is told that is not there: a target is what is, or what the step says.
+        // A target is the current version, or the one of the running step.
         let is_running = matches!(decision.state, State::Running(_));
         prop_assert!(is_running || decision.targets.control_plane == world.seen.control_plane);
         prop_assert!(is_running || decision.targets.addons.is_empty());

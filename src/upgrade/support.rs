@@ -1,4 +1,4 @@
-//! Until when AWS supports a Kubernetes version, and when people are warned of its end. Pure.
+//! End of AWS support for a Kubernetes version, and warnings of it. Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html>.
 
@@ -10,10 +10,10 @@ use jiff::civil::Date;
 use crate::api::KubernetesVersion;
 use crate::api::cluster::SupportType;
 
-/// How many days ahead people are warned, the last warning first.
+/// How many days ahead warnings are issued, the last one first.
 const AHEAD: [i32; 2] = [30, 90];
 
-/// The last days of a version's support.
+/// The last days of support of a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SupportDates {
     /// Of standard support.
@@ -29,10 +29,10 @@ pub enum Support {
     Extended,
 }
 
-/// A warning that was given, to be kept so that it is given once. It is written `1.33/Standard/90`.
+/// The record of an issued warning, so that it is issued once. Format: `1.33/Standard/90`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportNotice {
-    /// Version that was warned of.
+    /// The version.
     pub version: KubernetesVersion,
     /// Which support ends.
     pub support: Support,
@@ -43,13 +43,13 @@ pub struct SupportNotice {
 /// A warning that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportWarning {
-    /// What to keep once it is given.
+    /// The record to store once it is issued.
     pub told: SupportNotice,
     /// The last day of the support.
     pub ends: Date,
     /// Days until then.
     pub days: i32,
-    /// What AWS then does, where the spec says.
+    /// The support type of the cluster, which determines what AWS does at the end, if the spec sets it.
     pub support_type: Option<SupportType>,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for SupportWarning {
     }
 }
 
-/// The warning that is due today, if one is. `told` is the last that was given.
+/// The warning that is due today, if any. `issued` is the last issued one.
 pub fn warning(
     version: KubernetesVersion,
     dates: SupportDates,
@@ -104,7 +104,7 @@ impl fmt::Display for SupportNotice {
     }
 }
 
-/// Text that is no warning that was given.
+/// The text is not the record of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a warning, as in 1.33/Standard/90")]
 pub struct InvalidTold;
@@ -143,11 +143,11 @@ mod tests {
         let mut given = Vec::new();
         let mut today = date(2026, 9, 1);
         while today < date(2028, 2, 1) {
-            // Three days a week it is not looked.
+            // Three days a week, no reconcile runs.
             if today.day() % 7 > 2
                 && let Some(warning) = warning(version(), dates, None, today, told)
             {
-                // What is kept is kept as text.
+                // The record is stored as text.
                 told = Some(warning.told.to_string().parse().unwrap());
                 given.push(format!("{today} {} {} days", warning.told, warning.days));
             }

@@ -1,8 +1,8 @@
-//! Maintenance windows: whether one is open, until when, and when the next one opens. Pure.
+//! Maintenance windows: whether one is open, when it closes, and when the next one opens. Pure.
 //!
-//! A window opens by a cron schedule on the wall clock of its time zone, and stays open for a length of real time. Where
-//! the clocks go forward over its opening, it opens right after the gap; where an hour comes twice, a window at a fixed
-//! time opens the first time only. The time zones are those built in: a scratch image has none of its own.
+//! A window opens by a cron schedule in the local time of its time zone, and stays open for its duration in real time.
+//! If daylight saving time skips its start, it opens right after the gap; if an hour repeats, a window with a fixed
+//! time opens only the first time. The time zone database is built in, because a scratch image has none.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::api::{SpecError, duration};
 
 const FIELD: &str = "spec.upgrade.windows";
 
-/// Most openings in a row that are followed to find when it closes: a window that never closes has no end to find.
+/// Maximum number of adjacent windows to follow to find the closing time: windows that never close have none.
 const MOST_IN_A_ROW: usize = 60;
 
 /// The maintenance windows of a cluster.
@@ -30,37 +30,37 @@ struct Window {
     zone: TimeZone,
 }
 
-/// Whether steps may begin.
+/// Whether steps may start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowState {
-    /// There are no windows: at any time.
+    /// No windows are configured: steps may start at any time.
     Always,
     /// One is open.
     Open {
-        /// When it closes, those with it that open before it closes.
+        /// When it closes, including windows that open before it closes.
         closes: Zoned,
     },
     /// None is open.
     Closed {
-        /// When the next one opens; `None`: never again.
+        /// When the next one opens; `None`: never.
         opens: Option<Zoned>,
     },
 }
 
 impl WindowState {
-    /// Whether steps may begin.
+    /// Whether steps may start.
     pub fn is_open(&self) -> bool {
         !matches!(self, Self::Closed { .. })
     }
 }
 
-/// As status shows it: `2026-11-28T02:00:00+01:00`.
+/// Format of status: `2026-11-28T02:00:00+01:00`.
 pub fn rfc3339(time: &Zoned) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 impl Windows {
-    /// Reads the windows of a spec. An error names the window and what to write instead.
+    /// Parses the windows of a spec. An error names the window and the expected format.
     pub fn parse(windows: &[UpgradeWindow]) -> Result<Self, SpecError> {
         let parse = |(index, window)| {
             Window::parse(window).map_err(|why| SpecError::new(FIELD, format!("window {}: {why}", index + 1)))
@@ -68,7 +68,7 @@ impl Windows {
         windows.iter().enumerate().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether steps may begin now.
+    /// Whether steps may start now.
     pub fn state(&self, now: Timestamp) -> WindowState {
         if self.0.is_empty() {
             return WindowState::Always;
@@ -86,7 +86,7 @@ impl Windows {
         WindowState::Open { closes }
     }
 
-    /// When the last of those that are open at that time closes; `None`: none is open.
+    /// When the last window open at that time closes; `None`: none is open.
     fn closes(&self, at: Timestamp) -> Option<Zoned> {
         self.0.iter().filter_map(|window| window.closes(at)).max_by_key(Zoned::timestamp)
     }
@@ -115,12 +115,12 @@ impl Window {
         Ok(window)
     }
 
-    /// When it opens after that time.
+    /// When it opens next after that time.
     fn opens(&self, after: Timestamp) -> Option<Zoned> {
         self.schedule.find_next_occurrence(&after.to_zoned(self.zone.clone()), false).ok()
     }
 
-    /// When it closes, if it is open at that time. Where it opened more than once, the last opening closes last.
+    /// When it closes, if it is open at that time. With several openings, the last one closes last.
     fn closes(&self, at: Timestamp) -> Option<Zoned> {
         let opened = self.schedule.find_previous_occurrence(&at.to_zoned(self.zone.clone()), true).ok()?;
         let closes = opened.checked_add(self.length).ok()?;
@@ -141,7 +141,7 @@ mod tests {
         Windows::parse(&all).unwrap()
     }
 
-    /// What `state` says, in a line.
+    /// The state as a line of text.
     fn says(windows: &Windows, now: &str) -> String {
         match windows.state(now.parse().unwrap()) {
             WindowState::Always => "always".into(),

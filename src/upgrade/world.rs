@@ -1,5 +1,5 @@
-//! A small world that carries out what is decided, for tests: it begins what the targets allow, takes its time, fails at
-//! times, and holds every instant against the rules of EKS. Written apart from the decision. No I/O.
+//! A simulated cluster that executes decisions, for tests: it starts what the targets allow, takes time, fails
+//! sometimes, and verifies the rules of EKS at every tick. Independent of the decision code. No I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::api::KubernetesVersion;
 use crate::api::status::{PreflightCheck, Verdict};
 
 const CONTROL_PLANE: &str = "control plane";
-/// A change of the control plane that is none of its version.
+/// A control plane update other than a version change.
 const OTHER_WORK: &str = "other work on the control plane";
 
 /// The minor of a version 1.x.
@@ -27,7 +27,7 @@ pub fn v(minor: u16) -> KubernetesVersion {
     KubernetesVersion { major: 1, minor }
 }
 
-/// An update under way.
+/// An update in progress.
 #[derive(Clone, Debug)]
 struct Update {
     what: String,
@@ -36,17 +36,17 @@ struct Update {
     fails: bool,
 }
 
-/// The world.
+/// The simulated cluster and its surroundings.
 #[derive(Debug)]
 pub struct World {
     pub goal: Goal,
     pub seen: Observation,
     pub windows: Windows,
     pub soak: Duration,
-    /// Versions for which a check of the preflight fails.
+    /// Versions for which a preflight check fails.
     pub refused: Vec<KubernetesVersion>,
     pub now: Timestamp,
-    /// Where chance begins; `None`: nothing takes long or fails.
+    /// Seed of the random generator; `None`: no delays or failures.
     pub chance: Option<u64>,
     pub log: Vec<String>,
     tick: u32,
@@ -55,16 +55,16 @@ pub struct World {
     soak_from_start: bool,
     preflight: Option<Preflight>,
     steps: Option<usize>,
-    /// What was told last: where it stands, what is ahead and due.
+    /// The last logged state, expected blocks and due updates.
     last: (String, Vec<String>),
 }
 
-/// How it ended.
+/// The end of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Settled,
     Blocked(Vec<Block>),
-    /// The ticks were over first.
+    /// The maximum number of ticks was reached.
     Unfinished,
 }
 
@@ -89,14 +89,14 @@ impl World {
         }
     }
 
-    /// 0 to 255: a linear congruential generator is chance enough.
+    /// 0 to 255, from a linear congruential generator.
     fn roll(&mut self) -> u8 {
         let Some(chance) = &mut self.chance else { return 255 };
         *chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         chance.to_be_bytes()[0]
     }
 
-    /// Follows the decisions until nothing is left to do, or a person must do something. An error is a rule that was broken.
+    /// Follows the decisions until nothing is left to do or a user must act. An error is a violated rule.
     pub fn follow(&mut self, most_ticks: u32) -> Result<End, String> {
         self.steps = None;
         let until = self.tick + most_ticks;
@@ -137,12 +137,12 @@ impl World {
         Ok(End::Unfinished)
     }
 
-    /// The checks are made anew.
+    /// Discards the preflight so that it runs again.
     pub fn forget_preflight(&mut self) {
         self.preflight = None;
     }
 
-    /// Writes down what a person does.
+    /// Logs an action of a user.
     pub fn note(&mut self, text: &str) {
         self.log.push(format!("== {text}"));
         self.last = Default::default();
@@ -193,7 +193,7 @@ impl World {
         self.updates.push(Update { what: what.to_owned(), to, ends, fails: roll < 30 });
     }
 
-    /// Begins what the decision allows.
+    /// Starts what the decision allows.
     fn begin(&mut self, decision: &Decision) -> Result<(), String> {
         let targets = &decision.targets;
         let is = self.seen.control_plane;
@@ -232,7 +232,8 @@ impl World {
         if holds { Ok(()) } else { Err(format!("{}\n{}", broken(), self.log.join("\n"))) }
     }
 
-    /// A minor a step, and no kubelet out of what goes with the new control plane: newer, or 3 minors behind (2 up to 1.24).
+    /// Steps by one minor, and never violates the version skew policy: kubelets not newer, and at most 3 minors older
+    /// (2 up to 1.24).
     fn may_step(&self, to: KubernetesVersion) -> Result<(), String> {
         let is = self.seen.control_plane;
         let clock = self.clock();
@@ -269,7 +270,7 @@ impl World {
         groups.chain(self.seen.other_kubelets.clone()).collect()
     }
 
-    /// No add-on is taken to a version that it does not run on while one that runs on both was to be had.
+    /// No add-on is left at a version that does not run on the target if a version that runs on both is offered.
     fn fits(&self, addon: &ObservedAddon, from: KubernetesVersion, to: KubernetesVersion) -> Result<(), String> {
         let (at_from, at_to) = (versions(addon, from), versions(addon, to));
         if addon.wanted.is_none() || at_to.contains(&addon.installed) {
@@ -336,7 +337,7 @@ impl World {
                 self.log.push(format!("  failed: {what} -> {to}"));
             }
         }
-        // At every instant, whoever moved last.
+        // At every tick, whatever changed last.
         for (name, kubelet) in self.kubelets() {
             let is = self.seen.control_plane;
             self.rule(goes_with(is, kubelet), || format!("{name} at {kubelet} below a control plane at {is}"))?;
@@ -349,13 +350,13 @@ fn versions(addon: &ObservedAddon, at: KubernetesVersion) -> Vec<String> {
     addon.offered.get(&at).into_iter().flatten().map(|offer| offer.version.clone()).collect()
 }
 
-/// Kubernetes's rule, as eks-facts has it.
+/// The rule of Kubernetes, as in eks-facts.
 pub fn goes_with(control_plane: KubernetesVersion, kubelet: KubernetesVersion) -> bool {
     let behind = minor(control_plane) - minor(kubelet);
     behind >= 0 && behind <= if kubelet.minor <= 24 { 2 } else { 3 }
 }
 
-/// What EKS offers: of each version, the minors it runs on, and those whose default it is.
+/// What EKS offers: each version with the minors it runs on, and those that have it as default.
 pub fn catalogue(
     lines: &[(&str, std::ops::RangeInclusive<u16>, std::ops::RangeInclusive<u16>)],
 ) -> BTreeMap<KubernetesVersion, Vec<Offer>> {
