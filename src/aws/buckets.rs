@@ -1,9 +1,9 @@
-//! Rates as AWS keeps them: a token bucket per account, region and API action, and a pause per service when it throttles.
-//! Pure: the time is passed in.
+//! Rate limits like those of AWS: a token bucket per account, region and API action, and a pause per service after
+//! throttling. Pure: the time is an argument.
 //!
-//! EC2 publishes its buckets; for EKS and IAM we begin with a guess and let answers correct it: a throttled call halves the
-//! refill, successes raise it slowly again. The figures of
-//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html> are a ceiling, a guess is not.
+//! EC2 publishes its buckets. For EKS and IAM, limits start as estimates and adapt: a throttled call halves the refill
+//! rate, successes raise it slowly again. The published figures of
+//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html> are a ceiling, an estimate is not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,12 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::call::{Priority, Service};
 
-/// Size and refill of a bucket.
+/// Size and refill rate of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
     pub burst: f64,
     pub per_second: f64,
-    /// As far as successes may raise the refill.
+    /// Upper limit of the refill rate.
     pub ceiling: f64,
 }
 
@@ -30,7 +30,7 @@ const fn guess(burst: f64, per_second: f64, ceiling: f64) -> Rate {
     Rate { burst, per_second, ceiling }
 }
 
-/// Where an action's bucket begins.
+/// Initial rate of an action's bucket.
 pub fn rate_of(service: Service, action: &str) -> Rate {
     let read = action.starts_with("Describe") || action.starts_with("Get") || action.starts_with("List");
     match (service, action) {
@@ -43,40 +43,41 @@ pub fn rate_of(service: Service, action: &str) -> Rate {
         (Service::Eks, _) => guess(30.0, 8.0, 40.0),
         (Service::Iam, _) if read => guess(40.0, 15.0, 60.0),
         (Service::Iam, _) => guess(30.0, 10.0, 40.0),
-        // SQS knows no limit that we could reach.
+        // SQS has no limit that the operator could reach.
         (Service::Sqs, _) => guess(100.0, 50.0, 200.0),
         (Service::Ssm, _) => guess(20.0, 10.0, 40.0),
         (Service::Sts, _) => guess(100.0, 50.0, 200.0),
     }
 }
 
-/// A refill never falls below this part of where it began: some call must go out to learn that AWS has room again.
+/// A refill rate never falls below this fraction of its initial value: some call must be sent to learn that AWS accepts
+/// calls again.
 const LEAST: f64 = 1.0 / 16.0;
-/// Each success raises the refill by this part of where it began: some tens of calls undo one throttle.
+/// Each success raises the refill rate by this fraction of its initial value: some tens of calls undo one throttle.
 const RECOVERY: f64 = 0.02;
-/// This part of a bucket is kept from background calls.
+/// The fraction of a bucket that background calls leave unused.
 const RESERVE: f64 = 0.5;
-/// No caller is sent away for longer than this: the world may have changed by then.
+/// Maximum delay for a deferred caller, because the situation may change.
 const LONGEST_AWAY: Duration = Duration::from_secs(120);
 
-/// What a caller is told.
+/// The result of a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// A token is yours after `wait`.
+    /// A token is reserved; it is valid after `wait`.
     Go { wait: Duration },
-    /// No token was taken: come again then.
+    /// No token was taken; retry after this time.
     Later { retry_after: Duration },
 }
 
-/// One action's tokens in one account and region.
+/// The tokens of one action in one account and region.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     rate: Rate,
     refill: f64,
-    /// Below zero when callers wait for tokens to come.
+    /// Negative when callers wait for future tokens.
     level: f64,
     at: Instant,
-    /// When the last of those sent away was told to come again: they come back one by one, not all at once.
+    /// The last retry time given to a deferred caller: they return one by one, not all at once.
     line_ends: Instant,
 }
 
@@ -91,10 +92,10 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    /// Takes a token that is there within `patience` (counted from `now`), but not before `not_before`.
+    /// Takes a token that is available within `patience` (counted from `now`), but not before `not_before`.
     pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, patience: Duration) -> Take {
         self.fill(now);
-        // Background calls use what is left over: they never borrow from tokens to come.
+        // Background calls never borrow future tokens.
         let (reserve, patience) = match priority {
             Priority::Foreground => (0.0, patience),
             Priority::Background => (self.rate.burst * RESERVE, Duration::ZERO),
@@ -112,7 +113,7 @@ impl Bucket {
         Take::Later { retry_after: turn - now }
     }
 
-    /// AWS threw a call away: its bucket is empty, and refills more slowly than we thought.
+    /// Records a throttled call: empties the bucket and slows its refill.
     pub fn throttled(&mut self, now: Instant) {
         self.fill(now);
         self.level = self.level.min(0.0);
@@ -120,20 +121,20 @@ impl Bucket {
     }
 
     pub fn succeeded(&mut self) {
-        // Beyond where it began only by calls that used the bucket up: an idle one proves nothing.
+        // Above the initial rate only if calls used up the bucket: an idle bucket proves nothing.
         let limit = if self.level < 1.0 { self.rate.ceiling } else { self.rate.per_second };
         if self.refill < limit {
             self.refill = (self.refill + self.rate.per_second * RECOVERY).min(limit);
         }
     }
 
-    /// Tokens a second, as adapted so far.
+    /// The current refill rate in tokens per second.
     pub fn refill(&self) -> f64 {
         self.refill
     }
 }
 
-/// The pause of one service in one account and region, longer with each throttle in a row.
+/// The pause of one service in one account and region, which grows with each consecutive throttle.
 #[derive(Debug)]
 struct Pause {
     until: Instant,
@@ -150,7 +151,7 @@ fn delays() -> ExponentialBackoff {
         .build()
 }
 
-/// All rates of one account and region. A call of one service never waits for another's.
+/// All limits of one account and region. Services never wait for each other.
 #[derive(Debug, Default)]
 pub struct Limits {
     state: Mutex<State>,
@@ -164,7 +165,7 @@ struct State {
 
 impl Limits {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is numbers that are valid at any point.
+        // A panic cannot leave the numbers inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -183,22 +184,22 @@ impl Limits {
         bucket.take(priority, now, not_before, patience)
     }
 
-    /// A call that began at `began` went through.
+    /// Records a success of a call that started at `began`.
     pub fn succeeded(&self, service: Service, action: &'static str, began: Instant) {
         let mut state = self.state();
         if let Some(bucket) = state.buckets.get_mut(&(service, action)) {
             bucket.succeeded();
         }
-        // Only a call sent after the pause shows that AWS has room again.
+        // Only a call sent after the pause shows that AWS accepts calls again.
         if state.pauses.get(&service).is_some_and(|pause| began >= pause.until) {
             state.pauses.remove(&service);
         }
     }
 
-    /// AWS throttled a call that began at `began`. Returns how long the service pauses from `now`.
+    /// Records the throttling of a call that started at `began`. Returns the pause of the service from `now`.
     pub fn throttled(&self, service: Service, action: &'static str, began: Instant, now: Instant) -> Duration {
         let mut state = self.state();
-        // Calls that had their token before the pause tell nothing new: a storm counts once.
+        // Calls that got their token before the pause carry no new information: a burst counts once.
         if let Some(pause) = state.pauses.get(&service)
             && began < pause.until
         {
@@ -213,13 +214,13 @@ impl Limits {
         delay
     }
 
-    /// Tokens a second of an action, as adapted so far.
+    /// The current refill rate of an action in tokens per second.
     pub fn refill(&self, service: Service, action: &'static str) -> f64 {
         self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, Bucket::refill)
     }
 }
 
-/// The limits of every account and region, shared by all sessions there whatever their credentials.
+/// The limits of every account and region, shared by all sessions there, regardless of credentials.
 #[derive(Debug, Default)]
 pub struct Buckets {
     places: Mutex<HashMap<(String, String), Arc<Limits>>>,
@@ -231,7 +232,7 @@ impl Buckets {
         places.entry((account.to_owned(), region.to_owned())).or_default().clone()
     }
 
-    /// Forgets places that no session uses any more.
+    /// Removes accounts and regions without sessions.
     pub fn drop_unused(&self) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, limits| Arc::strong_count(limits) > 1);

@@ -1,4 +1,4 @@
-//! Rates: what a bucket gives, and how it learns.
+//! What a bucket grants, and how it adapts.
 
 use proptest::prelude::*;
 
@@ -109,7 +109,7 @@ fn pauses_grow_while_throttled_and_end_with_a_success() {
         pauses.push(pause);
         now += pause;
     }
-    // Each delay is the base plus at most as much again of jitter.
+    // Each delay is the base plus jitter of at most the same size.
     assert!(pauses[4] >= seconds(8.0) && pauses[9] >= seconds(60.0) && pauses[9] <= seconds(120.0), "{pauses:?}");
     limits.succeeded(EC2, "CreateVpc", now);
     let pause = limits.throttled(EC2, "CreateVpc", now, now);
@@ -174,7 +174,7 @@ fn places_are_forgotten_when_unused() {
     drop(kept);
 }
 
-/// AWS's side: a plain bucket that refuses.
+/// The AWS side: a plain bucket that throttles.
 struct Aws {
     level: f64,
     burst: f64,
@@ -195,7 +195,7 @@ impl Aws {
 }
 
 proptest! {
-    /// Whatever comes and goes, no second sees more calls than the bucket's size plus its refill.
+    /// For any calls, no second has more of them than the bucket's size plus its refill.
     #[test]
     fn never_more_than_burst_and_refill(steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60)) {
         let rate = Rate { burst: 20.0, per_second: 10.0, ceiling: 10.0 };
@@ -218,13 +218,13 @@ proptest! {
         }
     }
 
-    /// Against an AWS that allows less than we thought, everything gets through, and few calls are wasted.
+    /// With a limit below the estimate, all calls succeed, and few are wasted.
     #[test]
     fn adapts_to_a_stricter_aws(burst in 5.0f64..50.0, per_second in 1.0f64..5.0) {
         let begin = Instant::now();
         let mut aws = Aws { level: burst, burst, per_second, at: begin };
         let limits = Limits::default();
-        // Two hundred callers that come back when told to.
+        // Two hundred callers that retry at the given time.
         let mut due: Vec<Instant> = vec![begin; 200];
         let (mut refused, mut served, mut now) = (0, 0, begin);
         while served < 200 {

@@ -1,5 +1,5 @@
-//! The one way to AWS: takes a token, asks whether this process may write, times, traces, counts and classifies. I/O: the
-//! call it is given.
+//! The only path to AWS: takes a token, checks the write gate, times, traces, counts and classifies calls. I/O: the
+//! call that is passed in.
 
 use std::error::Error;
 use std::fmt;
@@ -17,13 +17,13 @@ use super::errors::{AwsError, Call, Cause, Class, Reported};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CallTimer;
 
-/// The longest a call waits for a token inside a reconcile; beyond it the caller is told when to come again.
+/// Maximum wait for a token within a reconcile; beyond it the call fails with a retry time.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
-/// The region under which IAM's rates are kept and its calls are counted.
+/// The region for IAM's rate limits and metrics.
 pub const GLOBAL: &str = "global";
 
-/// The services called.
+/// The AWS services in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
     Ec2,
@@ -35,7 +35,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// As IAM policies write it.
+    /// Name in IAM policies.
     pub fn as_str(self) -> &'static str {
         match self {
             Service::Ec2 => "ec2",
@@ -47,7 +47,7 @@ impl Service {
         }
     }
 
-    /// One endpoint, and one set of rates, for all regions of a partition.
+    /// One endpoint and one set of limits for all regions of a partition.
     pub fn is_global(self) -> bool {
         self == Service::Iam
     }
@@ -59,21 +59,21 @@ impl fmt::Display for Service {
     }
 }
 
-/// Whether an action changes anything in AWS, by its name: AWS's own naming rule.
+/// Whether an action changes anything in AWS, judged by its name and AWS's naming rules.
 pub fn is_write(service: Service, action: &str) -> bool {
     let reads = ["Describe", "List", "Get", "Search", "Simulate", "Receive"];
-    // STS hands out credentials; it changes nothing.
+    // STS issues credentials and changes nothing.
     service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
 }
 
-/// Asked right before each write: does this process still own what it is about to change?
+/// Checked right before each write: whether this process may still change AWS.
 pub trait WriteGate: Send + Sync + fmt::Debug {
     fn may_write(&self) -> bool;
-    /// For how long it does if nothing renews it; `None`: for good.
+    /// How long it stays open without renewal; `None`: forever.
     fn holds_for(&self) -> Option<Duration>;
 }
 
-/// For the command line, where there is no other replica.
+/// For the command line, which has no other replicas.
 #[derive(Debug, Clone, Copy)]
 pub struct AlwaysOpen;
 
@@ -98,16 +98,16 @@ async fn closed(gate: &dyn WriteGate) {
     std::future::pending().await
 }
 
-/// Whose call goes first when tokens are short.
+/// Priority of calls when tokens are short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// Drift checks: they leave a part of each bucket to the others.
     Background,
-    /// Work in flight.
+    /// Work in progress.
     Foreground,
 }
 
-/// Makes calls for one identity in one account and region. Cheap to clone.
+/// Sends calls for one identity in one account and region. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
     place: Arc<AccountRegion>,
@@ -125,7 +125,7 @@ struct AccountRegion {
     credentials: Option<CachedCredentials>,
 }
 
-/// What a [`Caller`] is made of.
+/// The parts of a [`Caller`].
 pub(super) struct CallerParts {
     pub account: String,
     pub region: String,
@@ -133,7 +133,7 @@ pub(super) struct CallerParts {
     pub global_limits: Arc<Limits>,
     pub gate: Arc<dyn WriteGate>,
     pub metrics: Metrics,
-    /// Told to forget what AWS does not take any more.
+    /// Invalidated when AWS rejects the credentials.
     pub credentials: Option<CachedCredentials>,
 }
 
@@ -164,7 +164,7 @@ impl Caller {
         Caller { place: self.place.clone(), priority }
     }
 
-    /// Which call, for failures that are not AWS's.
+    /// Describes a call, for failures that do not come from AWS.
     pub fn describe<'a>(&'a self, service: Service, action: &'static str, resource: &'a str) -> Call<'a> {
         Call { service, action, resource, account: &self.place.account, region: self.region_of(service) }
     }
@@ -173,11 +173,11 @@ impl Caller {
         if service.is_global() { GLOBAL } else { &self.place.region }
     }
 
-    /// Sends `request`, an SDK operation's `send()` that was not polled yet.
+    /// Sends `request`, the `send()` of an SDK operation that has not been polled yet.
     ///
     /// # Errors
-    /// [`Class::Throttled`] without a call when no token is near; [`Class::NotLeader`] without a call when a write is no
-    /// longer ours to make; else what AWS answered, classified.
+    /// [`Class::Throttled`] without a call when no token is available soon; [`Class::NotLeader`] without a call when
+    /// the write gate is closed; else the classified error from AWS.
     pub fn call<'a, T, E, F>(
         &'a self,
         service: Service,
@@ -190,7 +190,7 @@ impl Caller {
         T: Send + 'a,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        // An EC2 operation's future is tens of kilobytes: on the heap it does not swell the reconcile's own.
+        // The future of an EC2 operation has tens of kilobytes: boxed, it does not enlarge the future of the reconcile.
         let request = Box::pin(request);
         async move {
             let call = self.describe(service, action, resource);
@@ -201,7 +201,7 @@ impl Caller {
             let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
             let answer = if is_write(service, action) {
                 tokio::select! {
-                    // First: a process that was paused sees that the gate is closed before it sends anything.
+                    // First: a process that was suspended must see the closed gate before it sends anything.
                     biased;
                     () = closed(&*self.place.gate) => return Err(self.given_up(&call, timer)),
                     answer = request => answer,
@@ -221,7 +221,7 @@ impl Caller {
                 Err(error) => {
                     let Reported { error, cause } = call.sdk_failure(error);
                     if cause == Cause::Credentials {
-                        // Not sent, and told already by the call that should have brought credentials.
+                        // Not sent, and already logged by the call that fetches credentials.
                         let _ = timer.finish("no_credentials");
                         return Err(error);
                     }
@@ -257,7 +257,7 @@ impl Caller {
         }
     }
 
-    /// After the wait for a token, so that nothing stands between the answer and the call.
+    /// After the wait for a token, right before the call is sent.
     fn ask_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
         if is_write(call.service, call.action) && !self.place.gate.may_write() {
             let failure = call.failed(Class::NotLeader, "not sent: this replica no longer holds the lease");
@@ -267,9 +267,9 @@ impl Caller {
         Ok(())
     }
 
-    /// A write that AWS has not answered when this process no longer leads: whoever leads next must not wait for it. AWS may
-    /// carry it out all the same. The next leader finds that out: by name, by client token, or, where a create has
-    /// neither, by the intent on record and the read-after-write window.
+    /// Abandons a write without a response when this process loses leadership: the next leader must not wait for it.
+    /// AWS may still carry it out. The next leader detects that by name, by client token, or, for a create with
+    /// neither, by the recorded intent and the read-after-write window.
     fn given_up(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
         let took = timer.finish(Class::Unavailable.as_str());
         let message =
@@ -279,7 +279,7 @@ impl Caller {
         error
     }
 
-    /// Lets rates and credentials learn from the failure.
+    /// Updates rate limits and credentials from the failure.
     fn learn(&self, call: &Call<'_>, error: AwsError, cause: Cause, began: Instant) -> AwsError {
         let limits = self.limits(call.service);
         match error.class() {
@@ -296,7 +296,7 @@ impl Caller {
                 error
             }
             Class::Unavailable => error,
-            // AWS took the call and refused it on its merits: as far as rates go, that is a success.
+            // AWS processed the call and rejected it: for rate limits, that is a success.
             _ => {
                 limits.succeeded(call.service, call.action, began);
                 error
@@ -308,7 +308,7 @@ impl Caller {
 fn trace_success(call: &Call<'_>, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms) = (service.as_str(), millis(took));
-    // Writes are the story of a cluster; reads, and our own queue, are only of interest when looking for something.
+    // Writes are logged at info; reads, and calls to the own queue, only at debug level.
     if is_write(call.service, action) && call.service != Service::Sqs {
         tracing::info!(service, action, resource, account, region, duration_ms, outcome = "ok", "AWS call");
     } else {
@@ -320,7 +320,7 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms, outcome) = (service.as_str(), millis(took), error.class().as_str());
     let (code, request_id) = (error.code.as_deref(), error.request_id.as_deref());
-    // Not `message`: that is the line's own.
+    // Not `message`: tracing uses that key itself.
     let details = error.message.as_str();
     match error.class() {
         Class::NotFound | Class::NoChange | Class::Busy | Class::NotYetVisible | Class::Throttled => {

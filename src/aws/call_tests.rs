@@ -1,4 +1,4 @@
-//! The one way to AWS, on the wire against a local server.
+//! Calls over HTTP to a local server.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ fn actions_that_change_nothing_are_known_by_their_names() {
     }
 }
 
-/// Rates, the lease and classification hold only for what goes through `call`.
+/// Rate limits, the lease and classification apply only to calls through `call`.
 #[test]
 fn nothing_is_sent_to_aws_past_call() {
     let mut files = Vec::new();

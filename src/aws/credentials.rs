@@ -1,7 +1,8 @@
-//! Credentials, cached until shortly before they expire, and those of an assumed role. I/O: STS, or what the SDK's chain asks.
+//! Credentials, cached until shortly before they expire, and those of an assumed role. I/O: STS, or the SDK's provider
+//! chain.
 //!
-//! Caching is ours rather than the SDK's so that one answer serves all clients of an identity, a refused credential is
-//! fetched anew, and an old one that still works is used while its renewal fails.
+//! Not the SDK's cache: here one result serves all clients of an identity, rejected credentials are fetched again, and
+//! old ones that still work are used while their renewal fails.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,23 +17,23 @@ use super::call::{Caller, Priority, Service};
 use super::errors::{AwsError, Class};
 use super::shared::{MaxStaleness, SharedRead};
 
-/// The longest a session of an assumed role lasts when the role itself was assumed ("role chaining").
+/// The maximum session duration of a role that was assumed by an assumed role ("role chaining").
 const SESSION_SECONDS: i32 = 3600;
-/// Renewed this long before they expire (or in the last quarter of a short life).
+/// Renewal starts this long before expiry (or in the last quarter of a short lifetime).
 const EARLY: Duration = Duration::from_secs(300);
 
-/// A provider with a cache of one. Clones share it.
+/// A provider with a cache of one entry. Clones share it.
 #[derive(Debug, Clone)]
 pub struct CachedCredentials {
     source: Arc<Source>,
     read: SharedRead<Credentials>,
-    /// When the kept ones are due for renewal, and when they end.
+    /// Renewal time and expiry of the cached credentials.
     life: Arc<Mutex<Option<Life>>>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// As the SDK finds them: environment, profile, web identity, pod identity, container, instance.
+    /// The SDK's provider chain: environment, profile, web identity, pod identity, container, instance.
     Ambient(SharedCredentialsProvider),
     Role(AssumeRole),
 }
@@ -57,7 +58,7 @@ impl CachedCredentials {
         CachedCredentials { source: Arc::new(source), read: SharedRead::default(), life: Arc::default() }
     }
 
-    /// AWS did not take them in a call that began at `began`: the next call fetches new ones.
+    /// Records that AWS rejected them in a call that started at `began`: the next call fetches new ones.
     pub fn refused(&self, began: Instant) {
         let mut life = self.life();
         if life.is_some_and(|life| life.read <= began) {
@@ -67,7 +68,7 @@ impl CachedCredentials {
     }
 
     fn life(&self) -> std::sync::MutexGuard<'_, Option<Life>> {
-        // A plain value, whole at any point.
+        // A panic cannot leave the value inconsistent.
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,7 +76,7 @@ impl CachedCredentials {
         let now = Instant::now();
         let life = *self.life();
         let fresh = match life {
-            // All who come after that moment share one renewal.
+            // Callers after that time share one renewal.
             Some(life) if now >= life.renew => MaxStaleness::since(life.renew),
             _ => MaxStaleness::any(),
         };
@@ -104,7 +105,7 @@ impl CachedCredentials {
         };
         *self.life() = credentials.expiry().map(|expiry| {
             let lasts = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-            // With our clock behind AWS's, they would seem to last longer than they were asked for.
+            // With a local clock behind AWS's, they would seem to last longer than requested.
             let lasts = longest.map_or(lasts, |longest| lasts.min(longest));
             Life { read, renew: read + lasts.saturating_sub(EARLY.min(lasts / 4)), end: read + lasts }
         });
@@ -128,13 +129,13 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
     })
 }
 
-/// Stands for an action where credentials were looked for without a call of ours.
+/// Action name in errors when credentials were resolved without a call of our own.
 pub const NO_CALL: &str = "Credentials";
 
-/// Stands for the account of the operator's own credentials until it is known.
+/// Account name in errors while the account of the operator's own credentials is unknown.
 pub const OPERATOR: &str = "operator";
 
-/// For a configuration that has no provider at all.
+/// For a configuration without a provider.
 #[derive(Debug)]
 pub(super) struct NoCredentials;
 
@@ -152,7 +153,7 @@ impl ProvideCredentials for CachedCredentials {
     where
         Self: 'a,
     {
-        // Our error travels inside the SDK's, and is found there again when the call is classified.
+        // Wraps our error in the SDK's; the classification of the call extracts it again.
         ProvideFuture::new(async { self.credentials().await.map_err(CredentialsError::provider_error) })
     }
 }

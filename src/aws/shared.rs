@@ -1,7 +1,7 @@
-//! One read for all who need it at the same time: cached for as long as each caller allows, in flight once. No I/O of its own.
+//! One read for all concurrent callers: cached for as long as each caller allows, single-flight. No I/O of its own.
 //!
-//! A value is as old as the moment its read *began*: what AWS did later may be missing from it. Callers that arrive during a
-//! read that began late enough for them share it, failure included; failures are not kept.
+//! The age of a value counts from the *start* of its read: later changes in AWS may be missing from it. Callers that
+//! arrive during a read that started late enough for them share it and its failure; failures are not cached.
 
 use std::fmt;
 use std::future::Future;
@@ -14,28 +14,28 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use super::call::Priority;
 use super::errors::AwsError;
 
-/// The oldest read a caller can use, by the time it began.
+/// The oldest acceptable read, by its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxStaleness(Option<Instant>);
 
 impl MaxStaleness {
-    /// Begun at `time` or later: for what was written just before `time`.
+    /// Started at `time` or later: for a write just before `time`.
     pub fn since(time: Instant) -> Self {
         MaxStaleness(Some(time))
     }
 
-    /// Begun at most `age` ago.
+    /// Started at most `age` ago.
     pub fn within(age: Duration) -> Self {
-        // A clock that runs for less than `age` has read nothing older.
+        // A clock that runs for less than `age` has no older reads.
         MaxStaleness(Instant::now().checked_sub(age))
     }
 
-    /// Not begun yet: reads anew, sharing with none but those who come during it.
+    /// Not started yet: reads again, shared only with callers that arrive during the read.
     pub fn now() -> Self {
         MaxStaleness(Some(Instant::now()))
     }
 
-    /// Whatever is there.
+    /// Any cached value.
     pub fn any() -> Self {
         MaxStaleness(None)
     }
@@ -47,7 +47,7 @@ impl MaxStaleness {
 
 type Outcome<T> = Result<Arc<T>, AwsError>;
 
-/// A cached, single-flight read of a `T`. `S` is what a read covers (for most just `()`), where callers ask for parts.
+/// A cached, single-flight read of a `T`. `S` is the coverage of a read (usually `()`), for callers that request parts.
 pub struct SharedRead<T, S = ()> {
     state: Arc<Mutex<State<T, S>>>,
 }
@@ -55,7 +55,7 @@ pub struct SharedRead<T, S = ()> {
 struct State<T, S> {
     done: Option<Done<T, S>>,
     flight: Option<Flight<T, S>>,
-    /// Reads that began before are not kept.
+    /// Reads that started before this are not cached.
     forgotten: Option<Instant>,
 }
 
@@ -69,7 +69,7 @@ struct Flight<T, S> {
     began: Instant,
     scope: Arc<S>,
     priority: Priority,
-    /// Weak: when all who wait have gone, the read is dropped rather than taken up half-done much later.
+    /// Weak: when all waiting callers are gone, the read is dropped rather than continued much later.
     outcome: WeakShared<BoxFuture<'static, Outcome<T>>>,
 }
 
@@ -98,7 +98,7 @@ enum Found<T> {
 }
 
 impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
-    /// The value, from the cache, a read in flight, or a new one by `read`.
+    /// Returns the value from the cache, a read in flight, or a new `read`.
     ///
     /// # Errors
     /// The failure of the read that this caller waited for.
@@ -137,7 +137,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
         {
             return Found::Done(done.value.clone());
         }
-        // Work in flight does not join a drift check's read, which may be waiting behind a reserve.
+        // Work in progress does not join a drift check's read, which may wait for the background share of a bucket.
         if let Some(flight) = &state.flight
             && fresh.allows(flight.began)
             && covers(&flight.scope)
@@ -163,19 +163,19 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
         Found::Flight(outcome)
     }
 
-    /// The kept value, if it will do; never a read.
+    /// The cached value, if it is acceptable; never reads.
     pub fn kept(&self, fresh: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
         let state = lock(&self.state);
         let fits = |done: &&Done<T, S>| fresh.allows(done.began) && covers(&done.scope);
         state.done.as_ref().filter(fits).map(|done| done.value.clone())
     }
 
-    /// What was read last, however old.
+    /// The last value, however old.
     pub fn peek(&self) -> Option<Arc<T>> {
         lock(&self.state).done.as_ref().map(|done| done.value.clone())
     }
 
-    /// Forgets what was read and what is being read: the next caller reads anew.
+    /// Discards the cached value and the read in flight: the next caller reads again.
     pub fn invalidate(&self) {
         let mut state = lock(&self.state);
         *state = State { done: None, flight: None, forgotten: Some(Instant::now()) };
@@ -183,7 +183,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
 }
 
 impl<T, S> State<T, S> {
-    /// A read that began earlier but ended later than the one kept is older news.
+    /// A read that started earlier but ended later than the cached one is older.
     fn keep(&mut self, done: Done<T, S>) {
         if self.flight.as_ref().is_some_and(|flight| flight.began == done.began) {
             self.flight = None;
@@ -196,7 +196,7 @@ impl<T, S> State<T, S> {
 }
 
 fn lock<T, S>(state: &Mutex<State<T, S>>) -> MutexGuard<'_, State<T, S>> {
-    // Each change of the state is a single assignment, whole at any point.
+    // Each change of the state is a single assignment, so a panic cannot leave it inconsistent.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,4 +1,4 @@
-//! One read for all who need it.
+//! Shared reads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,7 @@ impl Reads {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Each read takes a while and answers its number.
+    /// Each read takes some time and returns its number.
     async fn next(self) -> Result<usize, AwsError> {
         let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -55,7 +55,7 @@ async fn a_write_during_a_read_asks_for_another_one() {
     let early = get(&read, MaxStaleness::any(), &reads);
     let late = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        // Written now: the read under way may not show it.
+        // Written now: the read in flight may miss it.
         get(&read, MaxStaleness::since(Instant::now()), &reads).await
     };
     assert_eq!(futures::join!(early, late), (1, 2));

@@ -1,4 +1,4 @@
-//! A failure in words for people: what failed, on what, why as AWS said it, what to do. Pure.
+//! The message of a failure: the call, the resource, the reason from AWS, and what to do. Pure.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::{Class, Failure};
 use crate::aws::call::Service;
 use crate::aws::credentials::{NO_CALL, OPERATOR};
 
-/// AWS puts at most a few hundred useful characters in a message; conditions have little room.
+/// AWS messages have at most a few hundred useful characters, and conditions have little room.
 const LONGEST: usize = 700;
 
 pub(super) fn told(failure: &Failure) -> String {
@@ -38,8 +38,8 @@ pub(super) fn told(failure: &Failure) -> String {
     text
 }
 
-/// Cuts what is of no use to people or tells too much: EC2's encoded authorization blob, and the canonical request that a
-/// signature error quotes with its session token.
+/// Removes parts that are useless or sensitive: EC2's encoded authorization message, and the canonical request with the
+/// session token in a signature error.
 pub(super) fn plain(message: &str) -> String {
     const CUT_AT: [&str; 3] =
         ["Encoded authorization failure message", "The Canonical String for this request", "The String-to-Sign"];

@@ -1,22 +1,23 @@
-//! What kind of failure an AWS error code and message mean. One table, the only place that knows codes and phrases. Pure.
+//! The class of an AWS error code and message. One table, and the only place that knows codes and phrases. Pure.
 //!
-//! Codes are those of the services' API references; the phrases are what EKS and IAM put in `InvalidParameterException`
-//! and the like, where one code covers a wrong value and a role that is not visible yet.
+//! Codes are from the API references of the services. Phrases are from messages of EKS and IAM with
+//! `InvalidParameterException` and the like, where one code covers both an invalid value and a role that is not visible
+//! yet.
 
 use crate::aws::call::Service;
 
 pub use crate::engine::Class;
 
-/// One line of the table: the first that matches counts.
+/// A row of the table: the first match applies.
 struct Rule {
     code: Code,
     service: Option<Service>,
-    /// Any of these phrases stands in the message (lower case); empty: any message.
+    /// The message contains one of these phrases (lower case); empty: any message.
     says: &'static [&'static str],
     class: Class,
 }
 
-/// Codes are compared without a trailing `Exception`, so one entry covers the query and the JSON protocols.
+/// Codes are compared without a trailing `Exception`, so one entry covers the query and JSON protocols.
 enum Code {
     Any,
     Is(&'static [&'static str]),
@@ -55,7 +56,7 @@ const TABLE: &[Rule] = &[
         &["already at the desired configuration", "no changes needed"],
         Class::NoChange,
     ),
-    // What is offered for good, and not made a moment ago by us.
+    // Images and zones exist permanently: the value is wrong, not invisible yet.
     saying(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["instance types do not exist", "instance type does not exist", "launch template"],
@@ -78,7 +79,7 @@ const TABLE: &[Rule] = &[
     ),
     saying(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
     rule(Is(&["ResourcePropagationDelay"]), Class::NotYetVisible),
-    // One code for "the name is taken" and "wait for the other operation": only the text tells.
+    // One code for "the name is taken" and "wait for the other operation": only the message differs.
     saying(
         Is(&["ResourceInUse", "InvalidRequest"]),
         &["already exist", "already in use on this cluster", "already associated"],
@@ -118,7 +119,7 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Ends(&[".InUse"]), Class::Busy),
-    // EC2's InvalidState passes; EKS's is an upgrade insight that a person must look at.
+    // EC2's InvalidState is temporary; EKS's is an upgrade insight that needs a user.
     Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), says: &[], class: Class::Busy },
     rule(Ends(&["LimitExceeded", "QuotaExceeded"]), Class::Quota),
     saying(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
@@ -193,7 +194,7 @@ const TABLE: &[Rule] = &[
     rule(Starts(&["Invalid", "Malformed", "Missing", "Validation", "Unsupported", "Unknown"]), Class::Invalid),
 ];
 
-/// The class of an answer with an error code; `status` decides only for codes that are not in the table.
+/// The class of an error response; `status` matters only for codes that are not in the table.
 pub fn classify(service: Service, code: Option<&str>, message: &str, status: Option<u16>) -> Class {
     let code = code.map(|c| c.strip_suffix("Exception").unwrap_or(c)).unwrap_or_default();
     let message = message.to_lowercase();
@@ -214,7 +215,7 @@ impl Rule {
     }
 }
 
-/// A bare 404 is not `NotFound`: a wrong endpoint or a proxy answers so too, and "gone" would be made again.
+/// A plain 404 is not `NotFound`: a wrong endpoint or a proxy also returns it, and the resource would be recreated.
 fn by_status(status: Option<u16>) -> Class {
     match status {
         Some(429) => Class::Throttled,

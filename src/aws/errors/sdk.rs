@@ -1,5 +1,4 @@
-//! From the SDK's error to ours: reads code, message, request id and status, and tells what kind of failure it was when no
-//! answer came. No I/O.
+//! Converts SDK errors: reads code, message, request id and status, and classifies failures without a response. No I/O.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use super::class::classify;
 use super::{AwsError, Call, Class, advice};
 
 impl Call<'_> {
-    /// The SDK's error, classified.
+    /// Classifies an SDK error.
     pub fn sdk_failure<E>(&self, error: SdkError<E, HttpResponse>) -> Reported
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -69,20 +68,20 @@ impl Call<'_> {
     }
 }
 
-/// A classified failure and where it arose.
+/// A classified failure and its origin.
 pub struct Reported {
     pub error: AwsError,
     pub cause: Cause,
 }
 
-/// Where a failure arose.
+/// Origin of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The called service answered: only then do its rates learn from it.
+    /// The called service: only its responses affect its rate limits.
     Service,
-    /// Between us and AWS: the call may have been applied.
+    /// The transport: the call may have been applied.
     Transport,
-    /// No credentials: the call was not sent. The failure is that of the call that should have brought them.
+    /// Missing credentials: the call was not sent. The failure is that of the call that fetches credentials.
     Credentials,
 }
 
@@ -97,7 +96,7 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
-/// The innermost errors say what happened; the outer ones only "dispatch failure" and the like.
+/// The innermost errors are specific; the outer ones only say "dispatch failure" and the like.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
     while let Some(inner) = last.source() {
@@ -106,7 +105,7 @@ pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     advice::plain(&last.to_string())
 }
 
-/// From the modelled error; from the words where EC2 (or an SDK that does not know the field) says it in the message only.
+/// From the modelled error; from the message where EC2 (or an SDK without that field) has them only there.
 fn valid_zones(error: &(dyn Error + 'static), class: Class, said: &str) -> Vec<String> {
     if let Some(modelled) = find::<UnsupportedAvailabilityZoneException>(error)
         && !modelled.valid_zones().is_empty()
@@ -134,7 +133,8 @@ fn looks_like_zone(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// What AWS names as being in the way: node groups, Fargate profiles, mapped addresses, or ids other than the resource's own.
+/// The blocking resources in AWS's message: node groups, Fargate profiles, mapped addresses, or ids other than the
+/// resource's own.
 fn blocker(resource: &str, said: &str) -> Option<String> {
     let lower = said.to_lowercase();
     const KINDS: [(&str, &str); 7] = [

@@ -1,4 +1,4 @@
-//! From the SDK's errors to ours.
+//! Conversion of SDK errors.
 
 use aws_sdk_eks::operation::create_cluster::CreateClusterError;
 use aws_sdk_eks::types::error::UnsupportedAvailabilityZoneException;

@@ -1,12 +1,13 @@
-//! One message of the queue: what CloudTrail tells of a call, as EventBridge delivers it. Pure.
+//! A message of the queue: CloudTrail's record of a call, as EventBridge delivers it. Pure.
 //!
-//! Shapes: <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>, and
-//! around them <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>. Parameters differ from call to call,
-//! and in how lists are written from service to service, so all that they name is taken, with the name of its field.
+//! Formats:
+//! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>, and
+//! the envelope <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>. Parameters differ between
+//! calls, and list formats between services, so every value is collected with the name of its field.
 //!
-//! A message may be forged by whoever may send to the queue or to a bus before it. EventBridge itself writes the account and the region
-//! around a record, and lets nobody but AWS send from a source that begins with `aws.`; so these are what counts, and a record that
-//! contradicts them is rejected. All that is taken from a message is bounded in size, depth and number.
+//! Anyone who can send to the queue, or to a bus before it, can forge a message. EventBridge itself sets the account
+//! and the region of the envelope, and only AWS can send from a source that begins with `aws.`; so the envelope counts,
+//! and a record that contradicts it is rejected. All data taken from a message is limited in size, depth and number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,44 +16,44 @@ use serde_json::Value;
 
 use crate::aws::call::Service;
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Something was changed.
+    /// A change.
     Change(Event),
-    /// Nothing that concerns us: a call that only read or was refused, another service.
+    /// Not relevant: a read, a failed call, or another service.
     Other,
 }
 
 /// A change in AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The account it was made in.
+    /// The account of the call.
     pub account: String,
-    /// The region; of IAM, which has none, the one that its events come from.
+    /// The region; for IAM, which is global, the region that delivers its events.
     pub region: String,
-    /// The service that was called.
+    /// The service.
     pub service: Service,
-    /// The call.
+    /// The API action.
     pub action: String,
-    /// Who called.
+    /// The caller.
     pub caller_arn: Option<String>,
     user_agent: String,
-    /// Everything named in the call and its answer: each value, and the fields (as `roleName`) that hold it.
+    /// All values in the call and its response, each with the fields (for example `roleName`) that contain it.
     named: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// EventBridge takes no larger event: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>.
+/// Maximum event size of EventBridge: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>.
 const LARGEST_BODY: usize = 256 * 1024;
-/// Levels of a record that names are taken from: more than CloudTrail's records have.
+/// Maximum depth of a record for collecting values: more than CloudTrail's records have.
 const DEEPEST: usize = 32;
-/// Longer than every call's name and every region's.
+/// Maximum length of a name: longer than those of all calls and regions.
 const LONGEST_WORD: usize = 128;
-/// Names taken from one event: more than the longest real one has.
+/// Maximum number of values from one event: more than the longest real one has.
 const MOST_NAMES: usize = 4000;
-/// ARNs are the longest names.
+/// Maximum length of a value: ARNs are the longest.
 const LONGEST_NAME: usize = 2048;
-/// How the SDK names an application in its user agent.
+/// How the SDK adds the application name to its user agent.
 const OUR_APP: &str = "app/keelson";
 
 #[derive(Deserialize)]
@@ -100,28 +101,28 @@ struct Identity {
     arn: Option<String>,
 }
 
-/// Why a message is not acted on. Its text quotes nothing of the message.
+/// Why a message is rejected. The text quotes nothing of the message.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedMessage {
-    /// It is not JSON, or lacks a field.
+    /// It is not JSON, or a field is missing.
     #[error("it is not an event as EventBridge delivers it ({:?} error)", .0.classify())]
     NotAnEvent(#[from] serde_json::Error),
     /// It is larger than any event.
     #[error("it has {0} bytes, and EventBridge delivers at most {LARGEST_BODY}")]
     TooLarge(usize),
-    /// A field cannot be what AWS writes there.
+    /// AWS does not write such a value in this field.
     #[error("its {0} is not one of AWS")]
     Invalid(&'static str),
-    /// The record does not agree with what EventBridge wrote around it.
+    /// The record contradicts the envelope.
     #[error("its record names another {0} than EventBridge does: it is forged")]
     Contradictory(&'static str),
 }
 
 impl Message {
-    /// Reads a message's body.
+    /// Parses the body of a message.
     ///
     /// # Errors
-    /// When it is no event at all.
+    /// When it is not a valid event.
     pub fn read(body: &str) -> Result<Self, RejectedMessage> {
         if body.len() > LARGEST_BODY {
             return Err(RejectedMessage::TooLarge(body.len()));
@@ -160,7 +161,7 @@ impl Message {
     }
 }
 
-/// Whether the record is one that AWS writes, about what EventBridge says that it is about.
+/// Checks that AWS could have written the record, and that it matches the envelope.
 fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Result<(), RejectedMessage> {
     let is_word = |text: &str, more: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
@@ -188,18 +189,18 @@ fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Resu
     Ok(())
 }
 
-/// For events of Kubernetes, which people read.
+/// Needed because users read it in Kubernetes events.
 fn is_arn(text: &str) -> bool {
     text.starts_with("arn:") && text.len() <= LONGEST_NAME && text.chars().all(|c| c.is_ascii_graphic())
 }
 
-/// Takes every text in `value` under the nearest field that has a name of its own, `levels` deep.
+/// Collects every string in `value` under the nearest field with its own name, up to `levels` deep.
 fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, BTreeSet<String>>) {
     let Some(levels) = levels.checked_sub(1) else { return };
     match value {
         Value::Object(members) => {
             for (name, member) in members {
-                // How CloudTrail writes lists: {"items": [...]}, {"tag": 1, "content": ...}.
+                // CloudTrail's list formats: {"items": [...]}, {"tag": 1, "content": ...}.
                 let own = !matches!(name.as_str(), "items" | "content");
                 take(if own { name } else { field }, member, levels, into);
             }
@@ -207,7 +208,7 @@ fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, B
         Value::Array(items) => items.iter().for_each(|item| take(field, item, levels, into)),
         Value::String(text) => {
             if text.starts_with("arn%3A") {
-                // As it stood in the path of the request.
+                // As encoded in the path of the request.
                 let decoded = url::form_urlencoded::parse(text.as_bytes()).next();
                 decoded.into_iter().for_each(|(decoded, _)| insert(field, decoded.into_owned(), into));
             }
@@ -225,29 +226,29 @@ fn insert(field: &str, value: String, into: &mut BTreeMap<String, BTreeSet<Strin
     }
 }
 
-/// `VpcId`, as younger calls have it, as `vpcId`.
+/// Converts `VpcId`, as in newer calls, to `vpcId`.
 fn in_camel_case(field: &str) -> String {
     let mut letters = field.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 impl Event {
-    /// Whether the event names this id, name or ARN, in whatever field.
+    /// Whether the event contains this id, name or ARN in any field.
     pub fn names(&self, value: &str) -> bool {
         self.named.contains_key(value)
     }
 
-    /// Everything that it names.
+    /// All values.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.named.keys().map(String::as_str)
     }
 
-    /// The values of a field, wherever it stands.
+    /// The values of a field, at any depth.
     pub fn field<'e>(&'e self, field: &'e str) -> impl Iterator<Item = &'e str> {
         self.named.iter().filter(move |(_, fields)| fields.contains(field)).map(|(value, _)| value.as_str())
     }
 
-    /// Whether a Keelson called: this one, or another.
+    /// Whether a Keelson made the call: this one, or another.
     pub fn is_by_keelson(&self) -> bool {
         self.user_agent.trim_matches(['[', ']']).split(' ').any(|part| part == OUR_APP)
     }

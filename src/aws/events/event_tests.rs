@@ -1,4 +1,4 @@
-//! Events as AWS documents them, shortened.
+//! Shortened versions of the events in AWS's documentation.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn envelope(source: &str, detail: Value) -> String {
     .to_string()
 }
 
-/// A call with these parameters and answer.
+/// A call with these parameters and this response.
 fn call(source: &str, name: &str, parameters: Value, answer: Value) -> Event {
     let service = source.trim_start_matches("aws.");
     let detail = json!({
@@ -44,12 +44,12 @@ fn an_event_says_where_it_was_and_who_it_was() {
     assert!(!event.is_by_keelson());
 }
 
-/// Of each call: what it has to be seen to name, as field and value.
+/// For each call, the expected fields and values.
 #[test]
 fn what_a_call_names_is_found_in_every_shape_that_cloudtrail_has() {
     type Case = (&'static str, &'static str, Value, Value, &'static [(&'static str, &'static str)]);
     let cases: Vec<Case> = vec![
-        // EKS: as they were sent.
+        // EKS: lists as sent.
         (
             "aws.eks",
             "UpdateNodegroupConfig",

@@ -1,4 +1,4 @@
-//! What is kept of IAM's roles. Pure.
+//! The stored attributes of IAM roles. Pure.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ pub struct Role {
     /// Inline policies by name: JSON, decoded.
     pub inline: BTreeMap<String, String>,
     pub permissions_boundary: Option<String>,
-    /// When it was made, to the second.
+    /// Creation time, to the second.
     pub created: Option<Timestamp>,
-    /// Instance profiles hold a role: it cannot be deleted while in one.
+    /// Instance profiles with this role: they block its deletion.
     pub instance_profiles: Vec<String>,
     pub tags: Tags,
 }
@@ -54,7 +54,7 @@ impl From<&RoleDetail> for Role {
     }
 }
 
-/// IAM gives policy documents percent-encoded (RFC 3986); emulators often do not. A `+` stands for itself.
+/// IAM returns policy documents percent-encoded (RFC 3986); emulators often do not. A `+` is literal.
 pub fn decode(document: &str) -> String {
     let mut bytes = Vec::with_capacity(document.len());
     let mut rest = document.as_bytes();

@@ -1,7 +1,7 @@
-//! Reads shared by all clusters of an account and region: one describe by tag filter serves them all. I/O: AWS reads.
+//! Reads shared by all clusters of an account and region: one describe call by tag filter serves all. I/O: AWS reads.
 //!
-//! How old a read may be is for each caller to say ([`MaxStaleness`]), so writers need not tell anyone; the small structs of
-//! [`network`] and [`identity`] are kept instead of the SDK's, which are ten times larger.
+//! Each caller sets the maximum age of a read ([`MaxStaleness`]), so writers need no invalidation. Caches contain the
+//! small structs of [`network`] and [`identity`] instead of the SDK's, which are ten times larger.
 
 pub mod catalogue;
 pub mod identity;
@@ -30,9 +30,9 @@ use super::shared::{MaxStaleness, SharedRead};
 /// A shared list.
 pub type List<T> = Result<Arc<Vec<T>>, AwsError>;
 
-/// How long a read by id waits for others to join in.
+/// How long a read by id waits for other callers to join.
 const GATHER: Duration = Duration::from_millis(25);
-/// Parts that nobody asked for in this time are not read any more.
+/// Parts that are not requested for this long are not read any more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// The shared reads of one identity in one region. Cheap to clone.
@@ -47,7 +47,7 @@ pub struct Snapshots {
     global: GlobalReads,
 }
 
-/// What can be forgotten by [`Snapshots::invalidate`].
+/// What [`Snapshots::invalidate`] can discard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Vpcs,
@@ -85,7 +85,7 @@ struct RegionalReads {
     named: named::RegionalNamed,
 }
 
-/// IAM's, which are the same in every region.
+/// Reads of IAM, equal in all regions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GlobalReads(Arc<Global>);
 
@@ -96,7 +96,7 @@ struct Global {
     named: named::GlobalNamed,
 }
 
-/// A read per key, each forgotten when nobody asks for it.
+/// One read per key, dropped when it is no longer requested.
 #[derive(Debug)]
 struct Keyed<K, T>(Mutex<HashMap<K, (Instant, SharedRead<T>)>>);
 
@@ -117,7 +117,7 @@ impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
     }
 }
 
-/// Subnets that are not ours, by id: one read covers the ids that all clusters asked for lately.
+/// Subnets of others, by id: one read covers the ids that all clusters requested recently.
 #[derive(Debug, Default)]
 struct ById {
     asked: Mutex<HashMap<String, Instant>>,
@@ -167,12 +167,13 @@ impl Snapshots {
         read.get(fresh, self.caller.priority(), |()| true, || (), |_| fetch(this)).await
     }
 
-    /// VPCs with an owner tag. So are all lists below without an argument but `fresh`, where nothing else is said.
+    /// VPCs with an owner tag. The same holds for all lists below with only `fresh` as argument, unless stated
+    /// otherwise.
     pub async fn vpcs(&self, fresh: MaxStaleness) -> List<Vpc> {
         self.shared(&self.regional.vpcs, fresh, reads::vpcs).await
     }
 
-    /// The DNS attributes of a VPC, whoever made it. AWS tells them for one VPC at a time, in two calls.
+    /// The DNS attributes of a VPC of any owner. AWS returns them for one VPC at a time, in two calls.
     pub async fn vpc_dns(&self, vpc_id: &str, fresh: MaxStaleness) -> Result<Arc<VpcDns>, AwsError> {
         let read = self.regional.vpc_dns.of(vpc_id.to_owned());
         self.shared(&read, fresh, |this| reads::vpc_dns(this, vpc_id.to_owned())).await
@@ -190,7 +191,7 @@ impl Snapshots {
         self.shared(&self.regional.addresses, fresh, reads::addresses).await
     }
 
-    /// Those that are not deleted: AWS shows deleted ones for about an hour.
+    /// Without deleted ones: AWS lists them for about an hour.
     pub async fn nat_gateways(&self, fresh: MaxStaleness) -> List<NatGateway> {
         self.shared(&self.regional.nat_gateways, fresh, reads::nat_gateways).await
     }
@@ -207,21 +208,22 @@ impl Snapshots {
         self.shared(&self.regional.security_groups, fresh, |this| reads::security_groups(this, reads::owned())).await
     }
 
-    /// All security groups of a VPC, whoever made them: for what a deletion leaves behind.
+    /// All security groups of a VPC, of any owner: for leftovers of a deletion.
     pub async fn security_groups_of_vpc(&self, vpc_id: &str, fresh: MaxStaleness) -> List<SecurityGroup> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.groups_of_vpc.of(vpc_id.to_owned());
         self.shared(&read, fresh, |this| reads::security_groups(this, filter)).await
     }
 
-    /// All network interfaces of a VPC, whoever made them.
+    /// All network interfaces of a VPC, of any owner.
     pub async fn network_interfaces_of_vpc(&self, vpc_id: &str, fresh: MaxStaleness) -> List<NetworkInterface> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.network_interfaces.of(vpc_id.to_owned());
         self.shared(&read, fresh, |this| reads::network_interfaces(this, filter)).await
     }
 
-    /// Subnets by id, whoever made them, with those other clusters asked for; ids that do not exist are missing from the list.
+    /// Subnets by id, of any owner, together with those that other clusters requested; unknown ids are missing from the
+    /// list.
     pub async fn subnets_by_id(&self, ids: &[String], fresh: MaxStaleness) -> List<Subnet> {
         let by_id = &self.regional.subnets_by_id;
         by_id.ask(ids);
@@ -230,7 +232,8 @@ impl Snapshots {
         if let Some(kept) = by_id.read.kept(fresh, covers) {
             return Ok(kept);
         }
-        // Clusters that start together each know only their own ids: one read for all needs all to have asked.
+        // Clusters that start together each know only their own ids: one read for all requires that all have
+        // registered.
         tokio::time::sleep(GATHER).await;
         by_id
             .read
@@ -258,12 +261,12 @@ impl Snapshots {
         self.shared(&self.regional.cluster_versions, fresh, reads::cluster_versions).await
     }
 
-    /// The region's availability zones (not local or wavelength zones) that the account may use.
+    /// The region's availability zones (without local and wavelength zones) that the account may use.
     pub async fn zones(&self, fresh: MaxStaleness) -> List<Zone> {
         self.shared(&self.regional.zones, fresh, reads::zones).await
     }
 
-    /// All versions of an add-on, newest first as AWS lists them; empty when there is no such add-on.
+    /// All versions of an add-on, newest first as AWS lists them; empty for an unknown add-on.
     pub async fn addon_offers(&self, addon: &str, fresh: MaxStaleness) -> List<AddonOffer> {
         let read = self.regional.addon_offers.of(addon.to_owned());
         self.shared(&read, fresh, |this| reads::addon_offers(this, addon.to_owned())).await
@@ -272,7 +275,7 @@ impl Snapshots {
     /// The versions of an add-on for a Kubernetes version.
     ///
     /// # Errors
-    /// As of [`Snapshots::addon_offers`].
+    /// As [`Snapshots::addon_offers`].
     pub async fn addon_versions(
         &self,
         addon: &str,
@@ -283,7 +286,7 @@ impl Snapshots {
         Ok(offers.iter().filter_map(|offer| offer.for_kubernetes(kubernetes_version)).collect())
     }
 
-    /// The newest AMI release of a Kubernetes version; `None` where AWS does not tell.
+    /// The newest AMI release of a Kubernetes version; `None` where AWS does not publish it.
     pub async fn newest_release(
         &self,
         kubernetes_version: &str,
@@ -295,12 +298,12 @@ impl Snapshots {
         Ok((*self.shared(&read, fresh, |this| reads::parameter(this, parameter)).await?).clone())
     }
 
-    /// AMI releases that EKS refused in the region.
+    /// AMI releases that EKS rejected in the region.
     pub fn refused_releases(&self) -> &Refusals {
         &self.regional.refused_releases
     }
 
-    /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.
+    /// Roles with an owner tag, with trust policies, policies and tags: one read of the account for all.
     pub async fn roles(&self, fresh: MaxStaleness) -> List<Role> {
         self.shared(&self.global.0.roles, fresh, reads::roles).await
     }
@@ -310,7 +313,7 @@ impl Snapshots {
         self.shared(&self.global.0.oidc_providers, fresh, reads::oidc_providers).await
     }
 
-    /// Forgets what was read of a kind. Not needed after a write, when callers ask with [`MaxStaleness::since`].
+    /// Discards the reads of a kind. Not needed after a write if callers use [`MaxStaleness::since`].
     pub fn invalidate(&self, kind: Kind) {
         let RegionalReads {
             vpcs,

@@ -1,5 +1,5 @@
-//! What a spec names and somebody else made or offers, by name: instance types, launch templates, roles, users, policies. Each is
-//! read once for all who ask for it. I/O: AWS reads.
+//! Existing resources that a spec references by name: instance types, launch templates, roles, users, policies. Each is
+//! read once for all callers. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ pub(super) struct GlobalNamed {
 /// An instance type that EC2 offers in the region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceType {
-    /// Such as `m7i.large`.
+    /// For example `m7i.large`.
     pub name: String,
     /// `x86_64`, `arm64`.
     pub architectures: BTreeSet<String>,
-    /// Who makes its accelerators, such as `NVIDIA`; empty: it has none.
+    /// Manufacturers of its accelerators, for example `NVIDIA`; empty: it has none.
     pub accelerators: BTreeSet<String>,
     /// Names of the availability zones where it is offered.
     pub zones: BTreeSet<String>,
@@ -61,18 +61,18 @@ impl From<&InstanceTypeInfo> for InstanceType {
 /// A version of a launch template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Template {
-    /// There is none. Holds how EC2 says so.
+    /// Does not exist. Holds EC2's error.
     Missing(String),
-    /// It is there.
+    /// Exists.
     Found {
-        /// It names an AMI.
+        /// It sets an AMI.
         has_image: bool,
-        /// It names an instance type.
+        /// It sets an instance type.
         has_instance_type: bool,
     },
 }
 
-/// A role, whoever made it.
+/// A role of any owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRole {
     /// With its path.
@@ -82,10 +82,10 @@ pub struct NamedRole {
 }
 
 impl Snapshots {
-    /// The instance types of a family, such as `m7i`, that are offered in the region; empty when there is no such family.
+    /// The instance types of a family, for example `m7i`, in the region; empty for an unknown family.
     ///
     /// # Errors
-    /// As of the reads.
+    /// As the reads.
     pub async fn instance_types(&self, family: &str, fresh: MaxStaleness) -> Result<Arc<Vec<InstanceType>>, AwsError> {
         let read = self.regional.named.families.of(family.to_owned());
         self.shared(&read, fresh, |this| instance_types(this, family.to_owned())).await
@@ -94,7 +94,7 @@ impl Snapshots {
     /// A version of a launch template: a number, or `$Default`.
     ///
     /// # Errors
-    /// As of the read, but for a template or version that is not there.
+    /// As the read, except for a missing template or version.
     pub async fn launch_template(
         &self,
         id: &str,
@@ -106,35 +106,35 @@ impl Snapshots {
         self.shared(&read, fresh, |this| launch_template(this, key)).await
     }
 
-    /// The role of that name (without its path), whoever made it.
+    /// The role with that name (without its path), of any owner.
     ///
     /// # Errors
-    /// As of the read.
+    /// As the read.
     pub async fn named_role(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<NamedRole>>, AwsError> {
         let read = self.global.0.named.roles.of(name.to_owned());
         self.shared(&read, fresh, |this| role(this, name.to_owned())).await
     }
 
-    /// ARN of the user of that name (without its path).
+    /// ARN of the user with that name (without its path).
     ///
     /// # Errors
-    /// As of the read.
+    /// As the read.
     pub async fn user(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<String>>, AwsError> {
         let read = self.global.0.named.users.of(name.to_owned());
         self.shared(&read, fresh, |this| user(this, name.to_owned())).await
     }
 
-    /// Whether there is an IAM policy of that ARN.
+    /// Whether an IAM policy with that ARN exists.
     ///
     /// # Errors
-    /// As of the read.
+    /// As the read.
     pub async fn has_policy(&self, arn: &str, fresh: MaxStaleness) -> Result<bool, AwsError> {
         let read = self.global.0.named.policies.of(arn.to_owned());
         Ok(*self.shared(&read, fresh, |this| has_policy(this, arn.to_owned())).await?)
     }
 }
 
-/// By filter rather than by name: a name that does not exist would fail the read.
+/// By filter rather than by name: an unknown name would fail the read.
 async fn instance_types(reads: Snapshots, family: String) -> Result<Vec<InstanceType>, AwsError> {
     let (Snapshots { caller, ec2, .. }, family) = (&reads, &family);
     let filters = &filter("instance-type", [format!("{family}.*")]);

@@ -1,4 +1,4 @@
-//! From the SDK's types to ours.
+//! Conversion of the SDK's types.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The reads themselves, each complete over all its pages. I/O: AWS reads.
+//! The reads, each complete over all its pages. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::aws::call::{Caller, Service};
 use crate::aws::errors::{AwsError, Class};
 use crate::aws::tags;
 
-/// How the shared reads are called in traces.
+/// Resource name of the shared reads in traces.
 const OURS: &str = "all of ours";
-/// EC2 takes this many values in a filter.
+/// EC2's maximum number of values in a filter.
 const FILTER_VALUES: usize = 200;
 
 pub(super) type Page<T> = Result<(Vec<T>, Option<String>), AwsError>;
 
-/// Reads page after page. A token that comes twice would go round for ever: that is a failure, not the end.
+/// Reads all pages. A repeated token would loop forever: that is a failure, not the end.
 pub(super) async fn pages<T, F>(
     caller: &Caller,
     service: Service,
@@ -59,7 +59,7 @@ pub(super) fn filter<V: Into<String>>(name: impl Into<String>, values: impl Into
     vec![Filter::builder().name(name).set_values(Some(values)).build()]
 }
 
-/// Whatever carries an owner tag.
+/// All resources with an owner tag.
 pub(super) fn owned() -> Vec<Filter> {
     filter("tag-key", [tags::OWNER])
 }
@@ -104,7 +104,7 @@ pub(super) async fn subnets(reads: Snapshots, filters: Vec<Filter>) -> Result<Ve
     .await
 }
 
-/// By filter rather than by id: one id that does not exist would fail the read for all clusters.
+/// By filter rather than by id: one unknown id would fail the read for all clusters.
 pub(super) async fn subnets_by_id(reads: Snapshots, ids: Arc<BTreeSet<String>>) -> Result<Vec<Subnet>, AwsError> {
     let ids: Vec<&String> = ids.iter().collect();
     let chunks =
@@ -122,7 +122,7 @@ pub(super) async fn internet_gateways(reads: Snapshots) -> Result<Vec<InternetGa
     .await
 }
 
-/// DescribeAddresses has no pages.
+/// DescribeAddresses is not paginated.
 pub(super) async fn addresses(reads: Snapshots) -> Result<Vec<Address>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     let request = ec2.describe_addresses().set_filters(Some(owned()));
@@ -190,12 +190,12 @@ pub(super) async fn zones(reads: Snapshots) -> Result<Vec<Zone>, AwsError> {
     let request = ec2.describe_availability_zones().set_filters(Some(filter("zone-type", ["availability-zone"])));
     let answer = caller.call(Ec2, "DescribeAvailabilityZones", "the region", request.send()).await?;
     let mut zones: Vec<Zone> = each(answer.availability_zones());
-    // Which zones are chosen must not depend on the order of AWS's answer.
+    // The choice of zones must not depend on the order of AWS's response.
     zones.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(zones)
 }
 
-/// The Kubernetes versions that a new cluster can have, as EKS orders them.
+/// The Kubernetes versions available for new clusters, in EKS's order.
 pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<ClusterVersion>, AwsError> {
     let Snapshots { caller, eks, .. } = &reads;
     pages(caller, Eks, "DescribeClusterVersions", |token| async move {
@@ -207,7 +207,7 @@ pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<ClusterVers
     .await
 }
 
-/// All versions of an add-on, for whatever Kubernetes version: one read serves every step of an upgrade.
+/// All versions of an add-on, for all Kubernetes versions: one read serves every step of an upgrade.
 pub(super) async fn addon_offers(reads: Snapshots, addon: String) -> Result<Vec<AddonOffer>, AwsError> {
     let (Snapshots { caller, eks, .. }, addon) = (&reads, &addon);
     let versions = pages(caller, Eks, "DescribeAddonVersions", |token| async move {
@@ -224,7 +224,7 @@ pub(super) async fn addon_offers(reads: Snapshots, addon: String) -> Result<Vec<
     }
 }
 
-/// The value of a public parameter; `None` when there is none of that name.
+/// The value of a public parameter; `None` for an unknown name.
 pub(super) async fn parameter(reads: Snapshots, name: String) -> Result<Option<String>, AwsError> {
     let Snapshots { caller, ssm, .. } = &reads;
     match caller.call(Ssm, "GetParameter", &name, ssm.get_parameter().name(&name).send()).await {
@@ -233,7 +233,8 @@ pub(super) async fn parameter(reads: Snapshots, name: String) -> Result<Option<S
     }
 }
 
-/// All roles of the account pass by, ours are kept: IAM has no filter by tag, and asking for each role would cost three calls.
+/// Reads all roles of the account and filters for owned ones: IAM has no filter by tag, and reading each role would
+/// cost three calls.
 pub(super) async fn roles(reads: Snapshots) -> Result<Vec<Role>, AwsError> {
     const PAGE: i32 = 200;
     let Snapshots { caller, iam, .. } = &reads;

@@ -1,4 +1,4 @@
-//! One call: retries off, lost answers, hangs, the lease, throttles.
+//! Single calls: no retries, lost responses, timeouts, the lease, throttling.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -25,7 +25,7 @@ async fn a_failed_create_is_sent_once() {
     }
 }
 
-/// Accepts calls, reads them, and then does `with` the connection; answers GetCallerIdentity properly.
+/// Accepts calls, reads them, and then runs `with` on the connection; answers GetCallerIdentity normally.
 async fn broken(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) -> (Server, Arc<Mutex<usize>>) {
     let identity = Server::start(|_, _| caller_identity(ACCOUNT)).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -104,7 +104,7 @@ impl WriteGate for Lease {
     }
 }
 
-/// Held until a moment, which may be put off.
+/// Open until a time that can be extended.
 #[derive(Debug)]
 struct HeldUntil(Mutex<Instant>);
 

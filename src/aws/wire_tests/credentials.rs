@@ -1,4 +1,4 @@
-//! Roles, renewal, refusal, the expected account.
+//! Roles, renewal, rejected credentials, the expected account.
 
 use super::*;
 use crate::telemetry::logs::{Captured, Format};

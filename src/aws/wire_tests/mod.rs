@@ -1,4 +1,4 @@
-//! The SDK as we set it up, against a server that misbehaves as AWS and networks do.
+//! The SDK as configured here, against a server that misbehaves like AWS and networks.
 
 mod calls;
 mod credentials;
@@ -26,7 +26,7 @@ use crate::telemetry::Metrics;
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "eu-west-1";
 
-/// What the server saw of a request, and what it is to answer.
+/// A request as the server received it, and the response to it.
 #[derive(Debug, Clone)]
 struct Request {
     form: HashMap<String, String>,
@@ -49,7 +49,7 @@ struct Server {
 }
 
 impl Server {
-    /// `script` is given each request and how many of its action came before.
+    /// `script` gets each request and the number of earlier requests for its action.
     async fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

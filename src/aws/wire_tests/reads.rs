@@ -1,4 +1,4 @@
-//! Shared reads: one for all, and all of its pages.
+//! Shared reads: single-flight and pagination.
 
 use super::*;
 
