@@ -65,7 +65,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Longer files do more than one job.
-const LONGEST_FILE: usize = 400;
+const MAX_FILE_LINES: usize = 400;
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -92,7 +92,7 @@ fn code(path: &Path) -> String {
 }
 
 /// The first path segment after `prefix::` of each path in `text`.
-fn words_behind(text: &str, prefix: &str) -> Vec<String> {
+fn first_segments(text: &str, prefix: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, _) in text.match_indices(prefix) {
         let before = text[..at].chars().next_back();
@@ -125,25 +125,25 @@ fn words_behind(text: &str, prefix: &str) -> Vec<String> {
 
 #[test]
 fn folders_know_only_whom_they_may() {
-    let mut broken = Vec::new();
+    let mut violations = Vec::new();
     for rule in RULES {
         for path in files(&source().join(rule.folder)) {
             let code = code(&path);
-            let shown = path.strip_prefix(source()).unwrap().display().to_string();
-            for used in words_behind(&code, "crate::") {
+            let name = path.strip_prefix(source()).unwrap().display().to_string();
+            for used in first_segments(&code, "crate::") {
                 if used != rule.folder && !rule.may_use.contains(&used.as_str()) {
-                    broken.push(format!("{shown} uses crate::{used}"));
+                    violations.push(format!("{name} uses crate::{used}"));
                 }
             }
             for never in rule.never {
                 // In `api` and the like, attributes name kube's derive macros; only paths count.
-                if !words_behind(&code, &format!("{never}::")).is_empty() {
-                    broken.push(format!("{shown} uses {never}"));
+                if !first_segments(&code, &format!("{never}::")).is_empty() {
+                    violations.push(format!("{name} uses {never}"));
                 }
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 #[test]
@@ -158,30 +158,30 @@ fn every_folder_has_a_rule_and_says_what_it_is_for() {
         assert!(RULES.iter().any(|rule| rule.folder == name), "no rule for src/{name}");
         assert!(lib.contains(&format!("pub mod {name};")), "src/{name} is not part of the crate");
         let head = fs::read_to_string(path.join("mod.rs")).unwrap();
-        for says in ["May not enter:", "I/O"] {
-            assert!(head.contains(says), "src/{name}/mod.rs does not say {says:?}");
+        for phrase in ["May not enter:", "I/O"] {
+            assert!(head.contains(phrase), "src/{name}/mod.rs does not say {phrase:?}");
         }
     }
 }
 
 #[test]
 fn every_file_says_what_it_is_for_and_has_one_job() {
-    let mut broken = BTreeMap::new();
+    let mut violations = BTreeMap::new();
     for path in files(&source()) {
         let text = fs::read_to_string(&path).unwrap();
         let lines = text.lines().count();
         if !text.starts_with("//!") {
-            broken.insert(path.clone(), "does not begin with //!".to_owned());
+            violations.insert(path.clone(), "does not begin with //!".to_owned());
         }
-        if lines > LONGEST_FILE {
-            broken.insert(path, format!("has {lines} lines; split it at a seam"));
+        if lines > MAX_FILE_LINES {
+            violations.insert(path, format!("has {lines} lines; split it at a seam"));
         }
     }
-    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(violations.is_empty(), "{violations:#?}");
 }
 
 /// Calls that delete or detach: docs/safety.md lists what each may act on.
-const TAKES_AWAY: &[&str] =
+const DESTRUCTIVE_VERBS: &[&str] =
     &["Delete", "Detach", "Disassociate", "Release", "Revoke", "Untag", "Remove", "Terminate", "Deregister"];
 
 /// `snake_case` as the name of an AWS action.
@@ -190,23 +190,23 @@ fn camel_case(name: &str) -> String {
     name.split('_').filter(|word| !word.is_empty()).map(word).collect()
 }
 
-fn takes_away(action: &str) -> bool {
-    TAKES_AWAY
+fn is_destructive(action: &str) -> bool {
+    DESTRUCTIVE_VERBS
         .iter()
         .any(|verb| action.strip_prefix(verb).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())))
 }
 
 /// The actions that `code` passes to `.call(`.
-fn called(code: &str) -> Vec<String> {
+fn called_actions(code: &str) -> Vec<String> {
     let name = |(at, _): (usize, &str)| {
         let (_, rest) = code[at..].split_once('"')?;
         Some(rest.split_once('"')?.0.to_owned())
     };
-    code.match_indices(".call(").filter_map(name).filter(|action| takes_away(action)).collect()
+    code.match_indices(".call(").filter_map(name).filter(|action| is_destructive(action)).collect()
 }
 
 /// The requests that `code` builds with an SDK: methods without arguments.
-fn built(code: &str) -> Vec<String> {
+fn built_requests(code: &str) -> Vec<String> {
     /// Fields of responses with similar names.
     const FIELDS: [&str; 2] = ["ReleaseVersion", "RemoveTaints"];
     let method = |(at, _): (usize, &str)| {
@@ -215,12 +215,12 @@ fn built(code: &str) -> Vec<String> {
         let of = code[..at - before.len()].strip_suffix('.').filter(|of| !of.ends_with("self"));
         of.map(|_| camel_case(before))
     };
-    let built = code.match_indices("()").filter_map(method);
-    built.filter(|action| takes_away(action) && !FIELDS.contains(&action.as_str())).collect()
+    let built_requests = code.match_indices("()").filter_map(method);
+    built_requests.filter(|action| is_destructive(action) && !FIELDS.contains(&action.as_str())).collect()
 }
 
 /// Rows of docs/safety.md as "`CALL` `file`".
-fn promised() -> Vec<(String, String)> {
+fn documented_calls() -> Vec<(String, String)> {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/safety.md")).unwrap();
     let table =
         page.split("## By what proof something is deleted").nth(1).expect("the chapter").split("\n## ").next().unwrap();
@@ -237,7 +237,7 @@ fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
     let mut found = Vec::new();
     for path in files(&source()).iter().filter(|path| !path.to_string_lossy().ends_with("_tests.rs")) {
         let (code, file) = (code(path), path.strip_prefix(source()).unwrap().display().to_string());
-        let (calls, requests) = (called(&code), built(&code));
+        let (calls, requests) = (called_actions(&code), built_requests(&code));
         // The SDK spells some words differently: OpenId, OpenID.
         let is_called = |request: &String| calls.iter().any(|call| call.eq_ignore_ascii_case(request));
         let hidden: Vec<_> = requests.iter().filter(|request| !is_called(request)).collect();
@@ -249,22 +249,25 @@ fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
     }
     found.sort();
     found.dedup();
-    let mut promised = promised();
-    promised.sort();
-    assert_eq!(found, promised, "left: in src, right: in docs/safety.md");
+    let mut documented_calls = documented_calls();
+    documented_calls.sort();
+    assert_eq!(found, documented_calls, "left: in src, right: in docs/safety.md");
 }
 
 #[test]
 fn calls_that_take_something_away_are_found() {
     let code = "cloud.aws.call(Service::Ec2,\n \"DeleteVpc\", &id, aws.ec2.delete_vpc().vpc_id(id).send()); spec.release_version();";
-    assert_eq!((called(code), built(code)), (vec!["DeleteVpc".to_owned()], vec!["DeleteVpc".to_owned()]));
-    assert!(!takes_away("DescribeVpcs") && !takes_away("Deleted") && takes_away("ReleaseAddress"));
+    assert_eq!(
+        (called_actions(code), built_requests(code)),
+        (vec!["DeleteVpc".to_owned()], vec!["DeleteVpc".to_owned()])
+    );
+    assert!(!is_destructive("DescribeVpcs") && !is_destructive("Deleted") && is_destructive("ReleaseAddress"));
 }
 
 #[test]
 fn the_rules_can_fail() {
     let text = "use crate::{aws::Session, engine::{Key, Plan}};\nlet x = kube::Client::default();";
-    assert_eq!(words_behind(text, "crate::"), ["aws", "engine"]);
-    assert_eq!(words_behind(text, "kube::"), ["Client"]);
-    assert!(words_behind("use x_crate::y;", "crate::").is_empty());
+    assert_eq!(first_segments(text, "crate::"), ["aws", "engine"]);
+    assert_eq!(first_segments(text, "kube::"), ["Client"]);
+    assert!(first_segments("use x_crate::y;", "crate::").is_empty());
 }

@@ -59,7 +59,7 @@ fn walk(path: &str, schema: &JSONSchemaProps, visit: &mut dyn FnMut(&str, &JSONS
     }
 }
 
-fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Vec<String> {
+fn violations(check: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Vec<String> {
     let mut found = Vec::new();
     for crd in crds::all() {
         let schema = crd.spec.versions[0].schema.as_ref().unwrap();
@@ -68,7 +68,7 @@ fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Ve
             let fields = &root.properties.as_ref().unwrap()[part];
             let path = format!("{}.{part}", crd.spec.names.kind);
             walk(&path, fields, &mut |path, schema| {
-                found.extend(complain(path, schema).map(|complaint| format!("{path}: {complaint}")));
+                found.extend(check(path, schema).map(|violation| format!("{path}: {violation}")));
             });
         }
     }
@@ -77,7 +77,7 @@ fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Ve
 
 #[test]
 fn every_field_is_described() {
-    let found = complaints(|path, schema| {
+    let found = violations(|path, schema| {
         let is_field = !path.ends_with("[]") && !path.ends_with("{}");
         let described = schema.description.as_ref().is_some_and(|text| text.len() > 8);
         (is_field && !described).then(|| "no description".to_owned())
@@ -88,14 +88,14 @@ fn every_field_is_described() {
 /// The API server rejects rules with unbounded cost, and status must stay small.
 #[test]
 fn everything_is_bounded() {
-    let found = complaints(|_, schema| {
-        let has_length =
+    let found = violations(|_, schema| {
+        let has_fixed_length =
             schema.format.as_deref().is_some_and(|format| ["date-time", "date", "duration"].contains(&format));
         let free_form = schema.x_kubernetes_preserve_unknown_fields == Some(true);
         let int_or_string = schema.x_kubernetes_int_or_string == Some(true);
         let unbounded = match schema.type_.as_deref() {
             Some("array") => schema.max_items.is_none(),
-            Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && !has_length,
+            Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && !has_fixed_length,
             Some("object") => (schema.additional_properties.is_some() || free_form) && schema.max_properties.is_none(),
             Some("integer" | "number" | "boolean") => false,
             // A field of any type has no bounds.
@@ -109,7 +109,7 @@ fn everything_is_bounded() {
 /// Only the admission policy and the operator limit the depth and size of free-form JSON.
 #[test]
 fn free_form_json_is_where_the_limits_are() {
-    let found = complaints(|_, schema| {
+    let found = violations(|_, schema| {
         (schema.x_kubernetes_preserve_unknown_fields == Some(true)).then(|| "free-form".to_owned())
     });
     assert_eq!(
@@ -121,7 +121,7 @@ fn free_form_json_is_where_the_limits_are() {
 
 #[test]
 fn every_list_says_how_it_is_merged() {
-    let found = complaints(|_, schema| {
+    let found = violations(|_, schema| {
         let is_list = schema.type_.as_deref() == Some("array");
         (is_list && schema.x_kubernetes_list_type.is_none()).then(|| "no x-kubernetes-list-type".to_owned())
     });
@@ -130,7 +130,7 @@ fn every_list_says_how_it_is_merged() {
 
 #[test]
 fn every_rule_has_a_message_for_people() {
-    let found = complaints(|_, schema| {
+    let found = violations(|_, schema| {
         let rules = schema.x_kubernetes_validations.iter().flatten();
         let silent = rules.filter(|rule| rule.message.is_none() && rule.message_expression.is_none());
         let silent: Vec<&str> = silent.map(|rule| rule.rule.as_str()).collect();
@@ -151,7 +151,7 @@ fn an_object_that_nobody_has_looked_at_says_so() {
 
 #[test]
 fn descriptions_name_no_internals() {
-    let found = complaints(|_, schema| {
+    let found = violations(|_, schema| {
         let text = schema.description.as_deref().unwrap_or_default();
         ["TODO", "[`", "super::", "crate::"]
             .iter()

@@ -12,26 +12,26 @@ fn objects<T: DeserializeOwned + serde::Serialize>(file: &str, kind: &str) -> Ve
     let mut found = Vec::new();
     for document in documents.into_iter().filter(|document| document["kind"] == kind) {
         let object: T = serde_json::from_value(document.clone()).unwrap();
-        assert_kept("", &document, &serde_json::to_value(&object).unwrap());
+        assert_preserved("", &document, &serde_json::to_value(&object).unwrap());
         found.push(object);
     }
     found
 }
 
 /// Parsing and serializing preserves all fields: none was skipped.
-fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value) {
+fn assert_preserved(path: &str, written: &serde_json::Value, read: &serde_json::Value) {
     match (written, read) {
         (serde_json::Value::Object(written), serde_json::Value::Object(read)) => {
             for (key, value) in written {
                 let path = format!("{path}.{key}");
-                let kept = read.get(key).unwrap_or_else(|| panic!("{path} is not read"));
-                assert_kept(&path, value, kept);
+                let preserved = read.get(key).unwrap_or_else(|| panic!("{path} is not read"));
+                assert_preserved(&path, value, preserved);
             }
         }
         (serde_json::Value::Array(written), serde_json::Value::Array(read)) => {
             assert_eq!(written.len(), read.len(), "{path}");
             for (index, (written, read)) in written.iter().zip(read).enumerate() {
-                assert_kept(&format!("{path}[{index}]"), written, read);
+                assert_preserved(&format!("{path}[{index}]"), written, read);
             }
         }
         _ => assert_eq!(written, read, "{path}"),

@@ -106,15 +106,15 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Sessions {
-    by_place: HashMap<(Identity, String), Entry>,
+    by_region: HashMap<(Identity, String), Entry>,
     /// Per identity rather than per account: another role may have other permissions.
     global: HashMap<Identity, GlobalReads>,
-    swept: Option<Instant>,
+    last_sweep: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    used: Instant,
+    last_used: Instant,
     read: SharedRead<Session>,
 }
 
@@ -182,13 +182,13 @@ impl Accounts {
     /// Whether an open session has this caller ARN.
     pub fn acts_as(&self, caller_arn: &str) -> bool {
         let sessions = self.sessions();
-        let mut open = sessions.by_place.values().filter_map(|entry| entry.read.peek());
+        let mut open = sessions.by_region.values().filter_map(|entry| entry.read.peek());
         open.any(|session| &*session.caller_arn == caller_arn)
     }
 
     /// The number of open sessions.
     pub fn open_sessions(&self) -> usize {
-        self.sessions().by_place.len()
+        self.sessions().by_region.len()
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
@@ -199,11 +199,12 @@ impl Accounts {
     fn entry(&self, identity: &Identity, region: &str) -> (SharedRead<Session>, GlobalReads) {
         let now = Instant::now();
         let mut sessions = self.sessions();
-        sessions.sweep(now, self.0.idle, &self.0.buckets);
+        sessions.drop_idle(now, self.0.idle, &self.0.buckets);
         let global = sessions.global.entry(identity.clone()).or_default().clone();
         let key = (identity.clone(), region.to_owned());
-        let entry = sessions.by_place.entry(key).or_insert_with(|| Entry { used: now, read: SharedRead::default() });
-        entry.used = now;
+        let entry =
+            sessions.by_region.entry(key).or_insert_with(|| Entry { last_used: now, read: SharedRead::default() });
+        entry.last_used = now;
         (entry.read.clone(), global)
     }
 
@@ -216,8 +217,8 @@ impl Accounts {
         let config = inner.config(&region, credentials.clone());
         let sts = aws_sdk_sts::Client::new(&config);
         let expected = identity.account_id.as_deref();
-        let who = self.caller(identity.known_account(), &region, Some(credentials.clone()));
-        let (account_id, caller_arn, partition) = identify(&sts, &who, expected).await?;
+        let sts_caller = self.caller(identity.known_account(), &region, Some(credentials.clone()));
+        let (account_id, caller_arn, partition) = identify(&sts, &sts_caller, expected).await?;
         let caller = self.caller(&account_id, &region, Some(credentials));
         let ec2 = aws_sdk_ec2::Client::new(&config);
         let eks = aws_sdk_eks::Client::new(&config);
@@ -279,14 +280,14 @@ impl Inner {
 
 impl Sessions {
     /// Drops idle sessions; clones that are in use remain valid.
-    fn sweep(&mut self, now: Instant, idle: Duration, buckets: &Buckets) {
-        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < idle / 60) {
+    fn drop_idle(&mut self, now: Instant, idle: Duration, buckets: &Buckets) {
+        if self.last_sweep.is_some_and(|last_sweep| now.saturating_duration_since(last_sweep) < idle / 60) {
             return;
         }
-        self.swept = Some(now);
-        self.by_place.retain(|_, entry| now.saturating_duration_since(entry.used) < idle);
-        let by_place = &self.by_place;
-        self.global.retain(|identity, _| by_place.keys().any(|(used, _)| used == identity));
+        self.last_sweep = Some(now);
+        self.by_region.retain(|_, entry| now.saturating_duration_since(entry.last_used) < idle);
+        let by_region = &self.by_region;
+        self.global.retain(|identity, _| by_region.keys().any(|(last_used, _)| last_used == identity));
         buckets.drop_unused();
     }
 }
@@ -299,9 +300,9 @@ async fn identify(
 ) -> Result<(String, String, String), AwsError> {
     const ACTION: &str = "GetCallerIdentity";
     let resource = "the credentials";
-    let answer = caller.call(Service::Sts, ACTION, resource, sts.get_caller_identity().send()).await?;
+    let response = caller.call(Service::Sts, ACTION, resource, sts.get_caller_identity().send()).await?;
     let call = caller.describe(Service::Sts, ACTION, resource);
-    let account = answer.account().unwrap_or_default();
+    let account = response.account().unwrap_or_default();
     if account.is_empty() {
         return Err(call.failed(Class::Unavailable, "the answer names no account").into());
     }
@@ -311,7 +312,7 @@ async fn identify(
         let message = format!("the credentials are of account {account}, but account {expected} is expected");
         return Err(call.failed(Class::WrongAccount, message).into());
     }
-    let arn = answer.arn().unwrap_or_default();
+    let arn = response.arn().unwrap_or_default();
     let partition = arn.split(':').nth(1).filter(|p| !p.is_empty()).unwrap_or("aws");
     Ok((account.to_owned(), arn.to_owned(), partition.to_owned()))
 }

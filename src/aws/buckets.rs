@@ -26,7 +26,7 @@ const fn published(burst: f64, per_second: f64) -> Rate {
     Rate { burst, per_second, ceiling: per_second }
 }
 
-const fn guess(burst: f64, per_second: f64, ceiling: f64) -> Rate {
+const fn estimated(burst: f64, per_second: f64, ceiling: f64) -> Rate {
     Rate { burst, per_second, ceiling }
 }
 
@@ -39,34 +39,34 @@ pub fn rate_of(service: Service, action: &str) -> Rate {
         (Service::Ec2, "CreateVpcEndpoint") => published(4.0, 0.3),
         (Service::Ec2, _) if read => published(100.0, 20.0),
         (Service::Ec2, _) => published(50.0, 5.0),
-        (Service::Eks, _) if read => guess(60.0, 20.0, 100.0),
-        (Service::Eks, _) => guess(30.0, 8.0, 40.0),
-        (Service::Iam, _) if read => guess(40.0, 15.0, 60.0),
-        (Service::Iam, _) => guess(30.0, 10.0, 40.0),
+        (Service::Eks, _) if read => estimated(60.0, 20.0, 100.0),
+        (Service::Eks, _) => estimated(30.0, 8.0, 40.0),
+        (Service::Iam, _) if read => estimated(40.0, 15.0, 60.0),
+        (Service::Iam, _) => estimated(30.0, 10.0, 40.0),
         // SQS has no limit that the operator could reach.
-        (Service::Sqs, _) => guess(100.0, 50.0, 200.0),
-        (Service::Ssm, _) => guess(20.0, 10.0, 40.0),
-        (Service::Sts, _) => guess(100.0, 50.0, 200.0),
+        (Service::Sqs, _) => estimated(100.0, 50.0, 200.0),
+        (Service::Ssm, _) => estimated(20.0, 10.0, 40.0),
+        (Service::Sts, _) => estimated(100.0, 50.0, 200.0),
     }
 }
 
 /// A refill rate never falls below this fraction of its initial value: some call must be sent to learn that AWS accepts
 /// calls again.
-const LEAST: f64 = 1.0 / 16.0;
+const MIN_REFILL: f64 = 1.0 / 16.0;
 /// Each success raises the refill rate by this fraction of its initial value: some tens of calls undo one throttle.
 const RECOVERY: f64 = 0.02;
 /// The fraction of a bucket that background calls leave unused.
 const RESERVE: f64 = 0.5;
 /// Maximum delay for a deferred caller, because the situation may change.
-const LONGEST_AWAY: Duration = Duration::from_secs(120);
+const MAX_DEFERRAL: Duration = Duration::from_secs(120);
 
 /// The result of a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
     /// A token is reserved; it is valid after `wait`.
-    Go { wait: Duration },
+    Granted { wait: Duration },
     /// No token was taken; retry after this time.
-    Later { retry_after: Duration },
+    Deferred { retry_after: Duration },
 }
 
 /// The tokens of one action in one account and region.
@@ -78,12 +78,12 @@ pub struct Bucket {
     level: f64,
     at: Instant,
     /// The last retry time given to a deferred caller: they return one by one, not all at once.
-    line_ends: Instant,
+    last_retry: Instant,
 }
 
 impl Bucket {
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Bucket { rate, refill: rate.per_second, level: rate.burst, at: now, line_ends: now }
+        Bucket { rate, refill: rate.per_second, level: rate.burst, at: now, last_retry: now }
     }
 
     fn fill(&mut self, now: Instant) {
@@ -92,32 +92,32 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    /// Takes a token that is available within `patience` (counted from `now`), but not before `not_before`.
-    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, patience: Duration) -> Take {
+    /// Takes a token that is available within `max_wait` (counted from `now`), but not before `not_before`.
+    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, max_wait: Duration) -> Take {
         self.fill(now);
         // Background calls never borrow future tokens.
-        let (reserve, patience) = match priority {
-            Priority::Foreground => (0.0, patience),
+        let (reserve, max_wait) = match priority {
+            Priority::Foreground => (0.0, max_wait),
             Priority::Background => (self.rate.burst * RESERVE, Duration::ZERO),
         };
         let missing = (1.0 + reserve - self.level).max(0.0);
-        let for_token = Duration::from_secs_f64(missing / self.refill);
-        let wait = for_token.max(not_before.saturating_duration_since(now));
-        if wait <= patience {
+        let token_wait = Duration::from_secs_f64(missing / self.refill);
+        let wait = token_wait.max(not_before.saturating_duration_since(now));
+        if wait <= max_wait {
             self.level -= 1.0;
-            return Take::Go { wait };
+            return Take::Granted { wait };
         }
-        let turn = (now + wait).max(self.line_ends);
-        let turn = turn.min(now + LONGEST_AWAY);
-        self.line_ends = turn + Duration::from_secs_f64(1.0 / self.refill);
-        Take::Later { retry_after: turn - now }
+        let retry_at = (now + wait).max(self.last_retry);
+        let retry_at = retry_at.min(now + MAX_DEFERRAL);
+        self.last_retry = retry_at + Duration::from_secs_f64(1.0 / self.refill);
+        Take::Deferred { retry_after: retry_at - now }
     }
 
     /// Records a throttled call: empties the bucket and slows its refill.
     pub fn throttled(&mut self, now: Instant) {
         self.fill(now);
         self.level = self.level.min(0.0);
-        self.refill = (self.refill / 2.0).max(self.rate.per_second * LEAST);
+        self.refill = (self.refill / 2.0).max(self.rate.per_second * MIN_REFILL);
     }
 
     pub fn succeeded(&mut self) {
@@ -175,33 +175,33 @@ impl Limits {
         action: &'static str,
         priority: Priority,
         now: Instant,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Take {
         let mut state = self.state();
         let not_before = state.pauses.get(&service).map_or(now, |pause| pause.until);
         let bucket =
             state.buckets.entry((service, action)).or_insert_with(|| Bucket::new(rate_of(service, action), now));
-        bucket.take(priority, now, not_before, patience)
+        bucket.take(priority, now, not_before, max_wait)
     }
 
-    /// Records a success of a call that started at `began`.
-    pub fn succeeded(&self, service: Service, action: &'static str, began: Instant) {
+    /// Records a success of a call that started at `started`.
+    pub fn succeeded(&self, service: Service, action: &'static str, started: Instant) {
         let mut state = self.state();
         if let Some(bucket) = state.buckets.get_mut(&(service, action)) {
             bucket.succeeded();
         }
         // Only a call sent after the pause shows that AWS accepts calls again.
-        if state.pauses.get(&service).is_some_and(|pause| began >= pause.until) {
+        if state.pauses.get(&service).is_some_and(|pause| started >= pause.until) {
             state.pauses.remove(&service);
         }
     }
 
-    /// Records the throttling of a call that started at `began`. Returns the pause of the service from `now`.
-    pub fn throttled(&self, service: Service, action: &'static str, began: Instant, now: Instant) -> Duration {
+    /// Records the throttling of a call that started at `started`. Returns the pause of the service from `now`.
+    pub fn throttled(&self, service: Service, action: &'static str, started: Instant, now: Instant) -> Duration {
         let mut state = self.state();
         // Calls that got their token before the pause carry no new information: a burst counts once.
         if let Some(pause) = state.pauses.get(&service)
-            && began < pause.until
+            && started < pause.until
         {
             return pause.until.saturating_duration_since(now).max(Duration::from_millis(100));
         }
@@ -223,19 +223,19 @@ impl Limits {
 /// The limits of every account and region, shared by all sessions there, regardless of credentials.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    places: Mutex<HashMap<(String, String), Arc<Limits>>>,
+    limits_by_region: Mutex<HashMap<(String, String), Arc<Limits>>>,
 }
 
 impl Buckets {
     pub fn of(&self, account: &str, region: &str) -> Arc<Limits> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.entry((account.to_owned(), region.to_owned())).or_default().clone()
+        let mut limits_by_region = self.limits_by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        limits_by_region.entry((account.to_owned(), region.to_owned())).or_default().clone()
     }
 
     /// Removes accounts and regions without sessions.
     pub fn drop_unused(&self) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, limits| Arc::strong_count(limits) > 1);
+        let mut limits_by_region = self.limits_by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        limits_by_region.retain(|_, limits| Arc::strong_count(limits) > 1);
     }
 }
 

@@ -13,12 +13,12 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
-use super::errors::{AwsError, Call, Cause, Class, Reported};
+use super::errors::{AwsError, Call, Class, ClassifiedError, Origin};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CallTimer;
 
 /// Maximum wait for a token within a reconcile; beyond it the call fails with a retry time.
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
 /// The region for IAM's rate limits and metrics.
 pub const GLOBAL: &str = "global";
@@ -70,7 +70,7 @@ pub fn is_write(service: Service, action: &str) -> bool {
 pub trait WriteGate: Send + Sync + fmt::Debug {
     fn may_write(&self) -> bool;
     /// How long it stays open without renewal; `None`: forever.
-    fn holds_for(&self) -> Option<Duration>;
+    fn open_for(&self) -> Option<Duration>;
 }
 
 /// For the command line, which has no other replicas.
@@ -82,18 +82,18 @@ impl WriteGate for AlwaysOpen {
         true
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         None
     }
 }
 
 /// Returns once the gate has closed.
-async fn closed(gate: &dyn WriteGate) {
-    while let Some(left) = gate.holds_for() {
-        if left.is_zero() {
+async fn wait_until_closed(gate: &dyn WriteGate) {
+    while let Some(remaining) = gate.open_for() {
+        if remaining.is_zero() {
             return;
         }
-        tokio::time::sleep(left).await;
+        tokio::time::sleep(remaining).await;
     }
     std::future::pending().await
 }
@@ -110,7 +110,7 @@ pub enum Priority {
 /// Sends calls for one identity in one account and region. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    place: Arc<AccountRegion>,
+    target: Arc<AccountRegion>,
     priority: Priority,
 }
 
@@ -140,20 +140,20 @@ pub(super) struct CallerParts {
 impl Caller {
     pub(super) fn new(parts: CallerParts) -> Self {
         let CallerParts { account, region, limits, global_limits, gate, metrics, credentials } = parts;
-        let place = AccountRegion { account, region, limits, global_limits, gate, metrics, credentials };
-        Caller { place: Arc::new(place), priority: Priority::Foreground }
+        let target = AccountRegion { account, region, limits, global_limits, gate, metrics, credentials };
+        Caller { target: Arc::new(target), priority: Priority::Foreground }
     }
 
     pub fn account(&self) -> &str {
-        &self.place.account
+        &self.target.account
     }
 
     pub fn region(&self) -> &str {
-        &self.place.region
+        &self.target.region
     }
 
     pub(super) fn credentials(&self) -> Option<&CachedCredentials> {
-        self.place.credentials.as_ref()
+        self.target.credentials.as_ref()
     }
 
     pub fn priority(&self) -> Priority {
@@ -161,16 +161,16 @@ impl Caller {
     }
 
     pub(super) fn with_priority(&self, priority: Priority) -> Self {
-        Caller { place: self.place.clone(), priority }
+        Caller { target: self.target.clone(), priority }
     }
 
     /// Describes a call, for failures that do not come from AWS.
     pub fn describe<'a>(&'a self, service: Service, action: &'static str, resource: &'a str) -> Call<'a> {
-        Call { service, action, resource, account: &self.place.account, region: self.region_of(service) }
+        Call { service, action, resource, account: &self.target.account, region: self.region_of(service) }
     }
 
     fn region_of(&self, service: Service) -> &str {
-        if service.is_global() { GLOBAL } else { &self.place.region }
+        if service.is_global() { GLOBAL } else { &self.target.region }
     }
 
     /// Sends `request`, the `send()` of an SDK operation that has not been polled yet.
@@ -195,38 +195,38 @@ impl Caller {
         async move {
             let call = self.describe(service, action, resource);
             self.take_token(&call).await?;
-            self.ask_gate(&call)?;
-            let AccountRegion { metrics, .. } = &*self.place;
-            let began = Instant::now();
+            self.check_gate(&call)?;
+            let AccountRegion { metrics, .. } = &*self.target;
+            let started = Instant::now();
             let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
-            let answer = if is_write(service, action) {
+            let response = if is_write(service, action) {
                 tokio::select! {
                     // First: a process that was suspended must see the closed gate before it sends anything.
                     biased;
-                    () = closed(&*self.place.gate) => return Err(self.given_up(&call, timer)),
-                    answer = request => answer,
+                    () = wait_until_closed(&*self.target.gate) => return Err(self.abandon(&call, timer)),
+                    response = request => response,
                 }
             } else {
                 request.await
             };
-            match answer {
-                Ok(answer) => {
+            match response {
+                Ok(response) => {
                     #[cfg(debug_assertions)]
                     super::fault::after_write(service, action);
-                    self.limits(service).succeeded(service, action, began);
+                    self.limits(service).succeeded(service, action, started);
                     let took = timer.finish("ok");
                     trace_success(&call, took);
-                    Ok(answer)
+                    Ok(response)
                 }
                 Err(error) => {
-                    let Reported { error, cause } = call.sdk_failure(error);
-                    if cause == Cause::Credentials {
+                    let ClassifiedError { error, origin } = call.sdk_failure(error);
+                    if origin == Origin::Credentials {
                         // Not sent, and already logged by the call that fetches credentials.
                         let _ = timer.finish("no_credentials");
                         return Err(error);
                     }
                     let took = timer.finish(error.class().as_str());
-                    let error = self.learn(&call, error, cause, began);
+                    let error = self.record_failure(&call, error, origin, started);
                     trace_failure(&call, &error, took);
                     Err(error)
                 }
@@ -235,20 +235,20 @@ impl Caller {
     }
 
     fn limits(&self, service: Service) -> &Limits {
-        if service.is_global() { &self.place.global_limits } else { &self.place.limits }
+        if service.is_global() { &self.target.global_limits } else { &self.target.limits }
     }
 
     async fn take_token(&self, call: &Call<'_>) -> Result<(), AwsError> {
-        let (service, metrics) = (call.service, &self.place.metrics);
-        match self.limits(service).take(service, call.action, self.priority, Instant::now(), LONGEST_WAIT) {
-            Take::Go { wait } if wait.is_zero() => Ok(()),
-            Take::Go { wait } => {
-                metrics.aws().waited(service.as_str(), call.account, call.region, wait);
+        let (service, metrics) = (call.service, &self.target.metrics);
+        match self.limits(service).take(service, call.action, self.priority, Instant::now(), MAX_WAIT) {
+            Take::Granted { wait } if wait.is_zero() => Ok(()),
+            Take::Granted { wait } => {
+                metrics.aws().record_wait(service.as_str(), call.account, call.region, wait);
                 tokio::time::sleep(wait).await;
                 Ok(())
             }
-            Take::Later { retry_after } => {
-                metrics.aws().deferred(service.as_str(), call.account, call.region);
+            Take::Deferred { retry_after } => {
+                metrics.aws().record_deferral(service.as_str(), call.account, call.region);
                 let mut failure =
                     call.failed(Class::Throttled, "put off: the account's calls of this kind are used up for now");
                 failure.retry_after = Some(retry_after);
@@ -258,8 +258,8 @@ impl Caller {
     }
 
     /// After the wait for a token, right before the call is sent.
-    fn ask_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
-        if is_write(call.service, call.action) && !self.place.gate.may_write() {
+    fn check_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
+        if is_write(call.service, call.action) && !self.target.gate.may_write() {
             let failure = call.failed(Class::NotLeader, "not sent: this replica no longer holds the lease");
             tracing::warn!(action = call.action, resource = call.resource, "write refused: the lease is lost");
             return Err(failure.into());
@@ -270,7 +270,7 @@ impl Caller {
     /// Abandons a write without a response when this process loses leadership: the next leader must not wait for it.
     /// AWS may still carry it out. The next leader detects that by name, by client token, or, for a create with
     /// neither, by the recorded intent and the read-after-write window.
-    fn given_up(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
+    fn abandon(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
         let took = timer.finish(Class::Unavailable.as_str());
         let message =
             "given up: this replica's lease ran out before AWS answered; the next leader looks whether it was done";
@@ -280,25 +280,25 @@ impl Caller {
     }
 
     /// Updates rate limits and credentials from the failure.
-    fn learn(&self, call: &Call<'_>, error: AwsError, cause: Cause, began: Instant) -> AwsError {
+    fn record_failure(&self, call: &Call<'_>, error: AwsError, origin: Origin, started: Instant) -> AwsError {
         let limits = self.limits(call.service);
         match error.class() {
-            _ if cause != Cause::Service => error,
+            _ if origin != Origin::Service => error,
             Class::Throttled => {
-                self.place.metrics.aws().throttled(call.service.as_str(), call.account, call.region);
-                let pause = limits.throttled(call.service, call.action, began, Instant::now());
+                self.target.metrics.aws().record_throttle(call.service.as_str(), call.account, call.region);
+                let pause = limits.throttled(call.service, call.action, started, Instant::now());
                 error.with_retry_after(pause)
             }
             Class::CredentialsUnavailable => {
-                if let Some(credentials) = &self.place.credentials {
-                    credentials.refused(began);
+                if let Some(credentials) = &self.target.credentials {
+                    credentials.reject(started);
                 }
                 error
             }
             Class::Unavailable => error,
             // AWS processed the call and rejected it: for rate limits, that is a success.
             _ => {
-                limits.succeeded(call.service, call.action, began);
+                limits.succeeded(call.service, call.action, started);
                 error
             }
         }

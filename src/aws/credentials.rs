@@ -20,7 +20,7 @@ use super::shared::{MaxStaleness, SharedRead};
 /// The maximum session duration of a role that was assumed by an assumed role ("role chaining").
 const SESSION_SECONDS: i32 = 3600;
 /// Renewal starts this long before expiry (or in the last quarter of a short lifetime).
-const EARLY: Duration = Duration::from_secs(300);
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(300);
 
 /// A provider with a cache of one entry. Clones share it.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct CachedCredentials {
     source: Arc<Source>,
     read: SharedRead<Credentials>,
     /// Renewal time and expiry of the cached credentials.
-    life: Arc<Mutex<Option<Life>>>,
+    lifetime: Arc<Mutex<Option<Lifetime>>>,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ enum Source {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Life {
+struct Lifetime {
     read: Instant,
     renew: Instant,
     end: Instant,
@@ -55,38 +55,39 @@ impl CachedCredentials {
     }
 
     fn from(source: Source) -> Self {
-        CachedCredentials { source: Arc::new(source), read: SharedRead::default(), life: Arc::default() }
+        CachedCredentials { source: Arc::new(source), read: SharedRead::default(), lifetime: Arc::default() }
     }
 
-    /// Records that AWS rejected them in a call that started at `began`: the next call fetches new ones.
-    pub fn refused(&self, began: Instant) {
-        let mut life = self.life();
-        if life.is_some_and(|life| life.read <= began) {
-            *life = None;
+    /// Records that AWS rejected them in a call that started at `started`: the next call fetches new ones.
+    pub fn reject(&self, started: Instant) {
+        let mut lifetime = self.lifetime();
+        if lifetime.is_some_and(|lifetime| lifetime.read <= started) {
+            *lifetime = None;
             self.read.invalidate();
         }
     }
 
-    fn life(&self) -> std::sync::MutexGuard<'_, Option<Life>> {
+    fn lifetime(&self) -> std::sync::MutexGuard<'_, Option<Lifetime>> {
         // A panic cannot leave the value inconsistent.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lifetime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn credentials(&self) -> Result<Credentials, AwsError> {
         let now = Instant::now();
-        let life = *self.life();
-        let fresh = match life {
+        let lifetime = *self.lifetime();
+        let max_staleness = match lifetime {
             // Callers after that time share one renewal.
-            Some(life) if now >= life.renew => MaxStaleness::since(life.renew),
+            Some(lifetime) if now >= lifetime.renew => MaxStaleness::since(lifetime.renew),
             _ => MaxStaleness::any(),
         };
         let this = self.clone();
         let read = |_| async move { this.fetch().await };
-        match self.read.get(fresh, Priority::Foreground, |()| true, || (), read).await {
+        match self.read.get(max_staleness, Priority::Foreground, |()| true, || (), read).await {
             Ok(credentials) => Ok((*credentials).clone()),
             Err(error) => {
-                let still_good = life.filter(|life| Instant::now() < life.end).and_then(|_| self.read.peek());
-                match still_good {
+                let unexpired =
+                    lifetime.filter(|lifetime| Instant::now() < lifetime.end).and_then(|_| self.read.peek());
+                match unexpired {
                     Some(old) => {
                         tracing::warn!(error = %error, "credentials not renewed; the old ones serve until they expire");
                         Ok((*old).clone())
@@ -99,15 +100,19 @@ impl CachedCredentials {
 
     async fn fetch(self) -> Result<Credentials, AwsError> {
         let read = Instant::now();
-        let (credentials, longest) = match &*self.source {
+        let (credentials, max_validity) = match &*self.source {
             Source::Ambient(provider) => (ambient(provider).await?, None),
             Source::Role(role) => (role.assume().await?, Some(Duration::from_secs(SESSION_SECONDS as u64))),
         };
-        *self.life() = credentials.expiry().map(|expiry| {
-            let lasts = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+        *self.lifetime() = credentials.expiry().map(|expiry| {
+            let validity = expiry.duration_since(SystemTime::now()).unwrap_or_default();
             // With a local clock behind AWS's, they would seem to last longer than requested.
-            let lasts = longest.map_or(lasts, |longest| lasts.min(longest));
-            Life { read, renew: read + lasts.saturating_sub(EARLY.min(lasts / 4)), end: read + lasts }
+            let validity = max_validity.map_or(validity, |max_validity| validity.min(max_validity));
+            Lifetime {
+                read,
+                renew: read + validity.saturating_sub(RENEW_BEFORE_EXPIRY.min(validity / 4)),
+                end: read + validity,
+            }
         });
         Ok(credentials)
     }
@@ -183,19 +188,19 @@ impl AssumeRole {
             .role_session_name(&self.session_name)
             .set_external_id(self.external_id.clone())
             .duration_seconds(SESSION_SECONDS);
-        let answer = self.caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
-        let given = answer.credentials().ok_or_else(|| {
+        let response = self.caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
+        let issued = response.credentials().ok_or_else(|| {
             AwsError::from(
                 self.caller
                     .describe(Service::Sts, "AssumeRole", &self.role_arn)
                     .failed(Class::Unavailable, "the answer held no credentials"),
             )
         })?;
-        let expiry = SystemTime::try_from(*given.expiration()).ok();
+        let expiry = SystemTime::try_from(*issued.expiration()).ok();
         Ok(Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            Some(given.session_token().to_owned()),
+            issued.access_key_id(),
+            issued.secret_access_key(),
+            Some(issued.session_token().to_owned()),
             expiry,
             "AssumeRole",
         ))

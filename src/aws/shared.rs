@@ -40,8 +40,8 @@ impl MaxStaleness {
         MaxStaleness(None)
     }
 
-    fn allows(self, began: Instant) -> bool {
-        self.0.is_none_or(|oldest| began >= oldest)
+    fn allows(self, started: Instant) -> bool {
+        self.0.is_none_or(|oldest| started >= oldest)
     }
 }
 
@@ -53,20 +53,20 @@ pub struct SharedRead<T, S = ()> {
 }
 
 struct State<T, S> {
-    done: Option<Done<T, S>>,
-    flight: Option<Flight<T, S>>,
+    cached: Option<CachedValue<T, S>>,
+    in_flight: Option<InFlight<T, S>>,
     /// Reads that started before this are not cached.
-    forgotten: Option<Instant>,
+    invalidated_at: Option<Instant>,
 }
 
-struct Done<T, S> {
-    began: Instant,
+struct CachedValue<T, S> {
+    started: Instant,
     scope: Arc<S>,
     value: Arc<T>,
 }
 
-struct Flight<T, S> {
-    began: Instant,
+struct InFlight<T, S> {
+    started: Instant,
     scope: Arc<S>,
     priority: Priority,
     /// Weak: when all waiting callers are gone, the read is dropped rather than continued much later.
@@ -81,7 +81,7 @@ impl<T, S> Clone for SharedRead<T, S> {
 
 impl<T, S> Default for SharedRead<T, S> {
     fn default() -> Self {
-        SharedRead { state: Arc::new(Mutex::new(State { done: None, flight: None, forgotten: None })) }
+        SharedRead { state: Arc::new(Mutex::new(State { cached: None, in_flight: None, invalidated_at: None })) }
     }
 }
 
@@ -93,8 +93,8 @@ impl<T, S> fmt::Debug for SharedRead<T, S> {
 }
 
 enum Found<T> {
-    Done(Arc<T>),
-    Flight(Shared<BoxFuture<'static, Outcome<T>>>),
+    CachedValue(Arc<T>),
+    InFlight(Shared<BoxFuture<'static, Outcome<T>>>),
 }
 
 impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
@@ -104,7 +104,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
     /// The failure of the read that this caller waited for.
     pub async fn get<F>(
         &self,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
         priority: Priority,
         covers: impl Fn(&S) -> bool,
         scope: impl FnOnce() -> S,
@@ -113,15 +113,15 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
     where
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
-        match self.find_or_start(fresh, priority, covers, scope, read) {
-            Found::Done(value) => Ok(value),
-            Found::Flight(outcome) => outcome.await,
+        match self.find_or_start(max_staleness, priority, covers, scope, read) {
+            Found::CachedValue(value) => Ok(value),
+            Found::InFlight(outcome) => outcome.await,
         }
     }
 
     fn find_or_start<F>(
         &self,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
         priority: Priority,
         covers: impl Fn(&S) -> bool,
         scope: impl FnOnce() -> S,
@@ -131,66 +131,66 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
         let mut state = lock(&self.state);
-        if let Some(done) = &state.done
-            && fresh.allows(done.began)
-            && covers(&done.scope)
+        if let Some(cached) = &state.cached
+            && max_staleness.allows(cached.started)
+            && covers(&cached.scope)
         {
-            return Found::Done(done.value.clone());
+            return Found::CachedValue(cached.value.clone());
         }
         // Work in progress does not join a drift check's read, which may wait for the background share of a bucket.
-        if let Some(flight) = &state.flight
-            && fresh.allows(flight.began)
-            && covers(&flight.scope)
-            && flight.priority >= priority
-            && let Some(outcome) = flight.outcome.upgrade()
+        if let Some(in_flight) = &state.in_flight
+            && max_staleness.allows(in_flight.started)
+            && covers(&in_flight.scope)
+            && in_flight.priority >= priority
+            && let Some(outcome) = in_flight.outcome.upgrade()
         {
-            return Found::Flight(outcome);
+            return Found::InFlight(outcome);
         }
-        let began = Instant::now();
+        let started = Instant::now();
         let scope = Arc::new(scope());
         let reading = read(scope.clone());
         let (store, stored_scope) = (self.state.clone(), scope.clone());
         let outcome = async move {
             let value = Arc::new(reading.await?);
-            lock(&store).keep(Done { began, scope: stored_scope, value: value.clone() });
+            lock(&store).store(CachedValue { started, scope: stored_scope, value: value.clone() });
             Ok(value)
         }
         .boxed()
         .shared();
         if let Some(weak) = outcome.downgrade() {
-            state.flight = Some(Flight { began, scope, priority, outcome: weak });
+            state.in_flight = Some(InFlight { started, scope, priority, outcome: weak });
         }
-        Found::Flight(outcome)
+        Found::InFlight(outcome)
     }
 
     /// The cached value, if it is acceptable; never reads.
-    pub fn kept(&self, fresh: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
+    pub fn cached(&self, max_staleness: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
         let state = lock(&self.state);
-        let fits = |done: &&Done<T, S>| fresh.allows(done.began) && covers(&done.scope);
-        state.done.as_ref().filter(fits).map(|done| done.value.clone())
+        let fits = |cached: &&CachedValue<T, S>| max_staleness.allows(cached.started) && covers(&cached.scope);
+        state.cached.as_ref().filter(fits).map(|cached| cached.value.clone())
     }
 
     /// The last value, however old.
     pub fn peek(&self) -> Option<Arc<T>> {
-        lock(&self.state).done.as_ref().map(|done| done.value.clone())
+        lock(&self.state).cached.as_ref().map(|cached| cached.value.clone())
     }
 
     /// Discards the cached value and the read in flight: the next caller reads again.
     pub fn invalidate(&self) {
         let mut state = lock(&self.state);
-        *state = State { done: None, flight: None, forgotten: Some(Instant::now()) };
+        *state = State { cached: None, in_flight: None, invalidated_at: Some(Instant::now()) };
     }
 }
 
 impl<T, S> State<T, S> {
     /// A read that started earlier but ended later than the cached one is older.
-    fn keep(&mut self, done: Done<T, S>) {
-        if self.flight.as_ref().is_some_and(|flight| flight.began == done.began) {
-            self.flight = None;
+    fn store(&mut self, cached: CachedValue<T, S>) {
+        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.started == cached.started) {
+            self.in_flight = None;
         }
-        let newest = self.done.as_ref().is_none_or(|kept| kept.began <= done.began);
-        if newest && self.forgotten.is_none_or(|time| done.began >= time) {
-            self.done = Some(done);
+        let newest = self.cached.as_ref().is_none_or(|previous| previous.started <= cached.started);
+        if newest && self.invalidated_at.is_none_or(|time| cached.started >= time) {
+            self.cached = Some(cached);
         }
     }
 }

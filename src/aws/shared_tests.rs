@@ -28,15 +28,18 @@ impl Reads {
     }
 }
 
-async fn get(read: &SharedRead<usize>, fresh: MaxStaleness, reads: &Reads) -> usize {
-    *read.get(fresh, Priority::Foreground, |()| true, || (), |_| reads.clone().next()).await.expect("reads do not fail")
+async fn get(read: &SharedRead<usize>, max_staleness: MaxStaleness, reads: &Reads) -> usize {
+    *read
+        .get(max_staleness, Priority::Foreground, |()| true, || (), |_| reads.clone().next())
+        .await
+        .expect("reads do not fail")
 }
 
 #[tokio::test]
 async fn all_who_come_at_once_share_one_read() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let fresh = MaxStaleness::now();
-    let values = futures::future::join_all((0..500).map(|_| get(&read, fresh, &reads))).await;
+    let max_staleness = MaxStaleness::now();
+    let values = futures::future::join_all((0..500).map(|_| get(&read, max_staleness, &reads))).await;
     assert!(values.iter().all(|value| *value == 1));
     assert_eq!(reads.count(), 1);
 }
@@ -98,14 +101,14 @@ async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
 #[tokio::test]
 async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let leaves = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads));
-    let stays = async {
+    let cancelled = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads));
+    let other = async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         get(&read, MaxStaleness::any(), &reads).await
     };
-    let (left, stayed) = futures::join!(leaves, stays);
-    assert!(left.is_err());
-    assert_eq!((stayed, reads.count()), (1, 1));
+    let (cancelled_result, other_result) = futures::join!(cancelled, other);
+    assert!(cancelled_result.is_err());
+    assert_eq!((other_result, reads.count()), (1, 1));
 }
 
 #[tokio::test]

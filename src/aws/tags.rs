@@ -33,9 +33,9 @@ pub fn is_ownership(key: &str) -> bool {
 const PREFIX: &str = "keelson.dev/";
 /// AWS's limits: tags per resource, characters of a key, of a value. See
 /// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
-const MOST: usize = 50;
-const LONGEST_KEY: usize = 128;
-const LONGEST_VALUE: usize = 256;
+const MAX_TAGS: usize = 50;
+const MAX_KEY_LENGTH: usize = 128;
+const MAX_VALUE_LENGTH: usize = 256;
 
 /// Our own tags, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is omitted if
 /// there is no room.
@@ -83,13 +83,13 @@ pub enum TagError {
     ReservedByKeelson(String),
     #[error("a tag key is empty")]
     EmptyKey,
-    #[error("tag {key:?}: the key has {length} characters, AWS allows {LONGEST_KEY}")]
+    #[error("tag {key:?}: the key has {length} characters, AWS allows {MAX_KEY_LENGTH}")]
     KeyTooLong { key: String, length: usize },
-    #[error("tag {key:?}: the value has {length} characters, AWS allows {LONGEST_VALUE}")]
+    #[error("tag {key:?}: the value has {length} characters, AWS allows {MAX_VALUE_LENGTH}")]
     ValueTooLong { key: String, length: usize },
     #[error("tag {key:?}: the character {character:?} is not allowed; use letters, digits, spaces and _ . : / = + - @")]
     Character { key: String, character: char },
-    #[error("{0} tags, with those of the operator; AWS allows {MOST} on a resource")]
+    #[error("{0} tags, with those of the operator; AWS allows {MAX_TAGS} on a resource")]
     TooMany(usize),
 }
 
@@ -112,18 +112,18 @@ pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>
             return Err(TagError::ReservedByKeelson(key.to_owned()));
         }
         let length = key.chars().count();
-        if length > LONGEST_KEY {
+        if length > MAX_KEY_LENGTH {
             return Err(TagError::KeyTooLong { key: key.to_owned(), length });
         }
         let length = value.chars().count();
-        if length > LONGEST_VALUE {
+        if length > MAX_VALUE_LENGTH {
             return Err(TagError::ValueTooLong { key: key.to_owned(), length });
         }
         if let Some(character) = key.chars().chain(value.chars()).find(|c| !allowed(*c)) {
             return Err(TagError::Character { key: key.to_owned(), character });
         }
     }
-    if count > MOST { Err(TagError::TooMany(count)) } else { Ok(()) }
+    if count > MAX_TAGS { Err(TagError::TooMany(count)) } else { Ok(()) }
 }
 
 /// Characters that all four services accept.
@@ -157,7 +157,7 @@ impl Tags {
     /// Adds the installation, if there is room for one more tag besides those that subnets carry.
     #[must_use]
     pub fn with_installation(self, id: Option<&str>, user: usize) -> Self {
-        match id.filter(|_| user + OUR_OWN < MOST) {
+        match id.filter(|_| user + OUR_OWN < MAX_TAGS) {
             Some(id) => self.with(INSTALLATION, id),
             None => self,
         }
@@ -165,7 +165,7 @@ impl Tags {
 
     /// Whether AWS accepts another tag on a resource with these.
     pub fn has_room(&self) -> bool {
-        self.len() < MOST
+        self.len() < MAX_TAGS
     }
 
     /// The owner's UID.
@@ -231,8 +231,8 @@ impl Tags {
     }
 
     /// The tags that `observed` lacks; other tags on the resource are unchanged.
-    pub fn missing_from(&self, seen: &Tags) -> Tags {
-        let differs = |(key, value): &(&str, &str)| seen.get(key) != Some(*value);
+    pub fn missing_from(&self, observed: &Tags) -> Tags {
+        let differs = |(key, value): &(&str, &str)| observed.get(key) != Some(*value);
         self.iter().filter(differs).collect()
     }
 

@@ -44,8 +44,8 @@ fn tags_survive_each_services_types() {
 #[test]
 fn only_what_differs_is_set_and_foreign_tags_are_left() {
     let wanted: Tags = [("a", "1"), ("b", "2")].into_iter().collect();
-    let seen: Tags = [("a", "1"), ("b", "0"), ("theirs", "x")].into_iter().collect();
-    assert_eq!(wanted.missing_from(&seen), Tags::new().with("b", "2"));
+    let observed: Tags = [("a", "1"), ("b", "0"), ("theirs", "x")].into_iter().collect();
+    assert_eq!(wanted.missing_from(&observed), Tags::new().with("b", "2"));
     assert!(wanted.missing_from(&wanted).is_empty());
 }
 

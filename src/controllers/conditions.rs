@@ -159,7 +159,7 @@ pub fn not_asked(all: &mut Vec<Condition>, generation: Option<i64>, now: Timesta
 
 /// True when it could not be looked at just now, and was ready when it was.
 fn believed(item: &Item, memory: &Memory, now: Timestamp) -> bool {
-    let Verdict::Unseen(Some(failed)) = &item.verdict else { return false };
+    let Verdict::NotObserved(Some(failed)) = &item.verdict else { return false };
     memory.observed(&item.key).is_some_and(|seen| seen.phase == Phase::Ready) && passes(failed, now)
 }
 
@@ -271,7 +271,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
                 }
             }
             Verdict::Blocked(_) => drift.push(format!("{name}: it cannot be brought to what is asked")),
-            Verdict::Unseen(_) => {
+            Verdict::NotObserved(_) => {
                 return ConditionValue::unknown(Reason::Pending, format!("{name} could not be looked at"));
             }
             Verdict::Waiting { action, .. } if *action != Action::Create => {

@@ -191,7 +191,7 @@ impl<S, R> State<S, R> {
     /// status was about.
     pub fn edited(&mut self, generation: Option<i64>, seen: Option<i64>, now: Timestamp) {
         if seen.is_some() && generation != seen {
-            self.memory.try_again(now);
+            self.memory.retry_failures(now);
             self.failed = None;
         }
     }

@@ -14,7 +14,7 @@ async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
     {
         let state = states.of("uid", || Memory::new(at(0), read_after_write_window, []));
         let mut state = state.lock().await;
-        state.memory.intend(&vpc, at(100));
+        state.memory.record_intent(&vpc, at(100));
         state.memory.record_observation(&address, Presence::Absent, at(100));
         state.written = Some(());
     }
@@ -24,7 +24,7 @@ async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
     assert_eq!(state.memory.since, at(105));
     let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
     assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
-    assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
+    assert_eq!(state.memory.open_window_end(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
     assert!(state.memory.get(&address).is_none() && state.written.is_none());
 }
 
@@ -41,7 +41,10 @@ async fn of_an_object_that_could_not_be_read_no_earlier_read_counts() {
     let state = states.of("uid", memory);
     let since = state.lock().await.memory.since;
     assert!(since >= before, "{since}");
-    assert!(state.lock().await.memory.unsettled(&vpc, since).is_some(), "what was about to be made may show late");
+    assert!(
+        state.lock().await.memory.open_window_end(&vpc, since).is_some(),
+        "what was about to be made may show late"
+    );
     assert_eq!(states.of("other", memory).lock().await.memory.since, led);
     states.forget_unreadable("gone");
     states.forget("gone");

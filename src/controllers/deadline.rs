@@ -30,7 +30,7 @@ pub async fn answered_while<T>(
     call: &'static str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, kube::Error> {
-    let left = gate.holds_for().unwrap_or(DEADLINE);
+    let left = gate.open_for().unwrap_or(DEADLINE);
     within(left.min(DEADLINE), call, request).await
 }
 
@@ -42,7 +42,7 @@ async fn within<T>(
     match tokio::time::timeout(deadline, request).await {
         Ok(answer) => answer,
         Err(_) => {
-            management::timed_out(call);
+            management::count_timeout(call);
             tracing::warn!(call, ?deadline, "the management cluster's API server did not answer in time");
             let message =
                 format!("the API server did not answer `{call}` within {} s; it is tried again", deadline.as_secs());

@@ -81,7 +81,7 @@ pub fn of_steps(steps: &[StepResult], goal: Goal, failures: &mut Failures) -> Ve
                 told.push(EventMessage { action: action.as_str().into(), ..EventMessage::normal(reason, note) });
             }
             // Told when it is done: it may come to nothing, as it may have before.
-            Outcome::Begun(_) => {}
+            Outcome::InProgress(_) => {}
             Outcome::Failed(failure) => {
                 let this = (failure.class, stable(&failure.message).into_owned());
                 let passes = matches!(failure.class, Class::NotYetVisible | Class::NotFound | Class::NotLeader);
@@ -313,7 +313,7 @@ mod tests {
         let told: Vec<_> = tries
             .iter()
             .flat_map(|(id, fails)| {
-                let begun = steps(Action::Update, Outcome::Begun("coredns".into()));
+                let begun = steps(Action::Update, Outcome::InProgress("coredns".into()));
                 let begun = StepResult { key: Key::named("addon", "coredns"), ..begun };
                 assert_eq!(of_steps(&[begun], Goal::Present, &mut failures), []);
                 of_operations(&[ended(id, *fails)], &mut failures)

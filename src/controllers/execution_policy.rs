@@ -104,7 +104,7 @@ impl Input<'_> {
 
 /// As it is compared.
 pub fn kept(step: &ApprovedStep) -> (Key, StepId) {
-    (Key::parse(&step.resource), StepId::kept(&step.id))
+    (Key::parse(&step.resource), StepId::parse(&step.id))
 }
 
 /// Where approval stands.
@@ -193,7 +193,7 @@ pub fn agree(
     let by_object = approvals.object(&hash).filter(|object| approval_uid.as_ref() != Some(&object.uid));
     let is_new = is_waiting(plan) && (by_annotation.is_some() || by_object.is_some());
     if !is_new {
-        let approved = shown(&policy.left(approved, plan, ahead));
+        let approved = shown(&policy.unused_approvals(approved, plan, ahead));
         let approved_hash = previous.map(|plan| plan.approved_hash.clone()).unwrap_or_default();
         return Agreed { hash, approved, approval, approval_uid, approved_hash, is_new };
     }
@@ -253,7 +253,7 @@ pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<Drift
             return vec![one(&item.key, EXISTENCE, "", "it is gone")];
         }
         // Not compared while AWS is at work on it, or cannot be asked: what was known holds still, or an edit would settle it.
-        if matches!(item.verdict, Verdict::Waiting { .. } | Verdict::Unseen(_)) {
+        if matches!(item.verdict, Verdict::Waiting { .. } | Verdict::NotObserved(_)) {
             let resource = item.key.to_string();
             return previous.iter().filter(|old| old.resource == resource).cloned().collect();
         }
@@ -274,7 +274,7 @@ pub fn synced(plan: &Plan, asked: &str, before: Option<&str>) -> Option<String> 
 
 /// Whether a step waits for an approval.
 pub fn is_waiting(plan: &Plan) -> bool {
-    plan.held(HoldReason::Approval).next().is_some()
+    plan.held_steps(HoldReason::Approval).next().is_some()
 }
 
 #[cfg(test)]

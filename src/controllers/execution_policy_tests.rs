@@ -198,7 +198,7 @@ fn drift_is_kept_with_when_it_was_noticed() {
     assert_eq!(told, [("cluster", "logging", "[api]", "[]"), ("natGateway/a", "", "", "it is gone")]);
     let later = drift(&plan(vec![left]), &first, at(200));
     assert_eq!(later, first[..1]);
-    let busy = drift(&plan(vec![item("cluster", Verdict::Unseen(None))]), &first, at(300));
+    let busy = drift(&plan(vec![item("cluster", Verdict::NotObserved(None))]), &first, at(300));
     assert_eq!(busy, first[..1], "what is not compared now is as it was");
     // It is known after an edit of something else, too.
     let report = Input { drift: DriftPolicy::Report, known: &first, ..input(ChangePolicy::Automatic, None) };
@@ -215,7 +215,7 @@ fn drift_is_kept_with_when_it_was_noticed() {
 fn aws_matches_when_nothing_but_drift_is_left() {
     let settled = || item("vpc", Verdict::Settled);
     assert_eq!(synced(&plan(vec![settled()]), "new", Some("old")).as_deref(), Some("new"));
-    let pending = plan(vec![settled(), item("cluster", Verdict::Unseen(None))]);
+    let pending = plan(vec![settled(), item("cluster", Verdict::NotObserved(None))]);
     assert_eq!(synced(&pending, "old", Some("old")).as_deref(), Some("old"));
     assert_eq!(synced(&pending, "new", Some("old")), None, "an edit is under way");
     let mut forbidden = settled();

@@ -153,7 +153,7 @@ mod tests {
         memory.record_observation(&Key::single("cluster"), Presence::Ours(seen("demo", "ACTIVE")), now);
         memory.record_observation(&Key::single("cluster"), Presence::Absent, now);
         memory.record_observation(&Key::named("addon", "coredns"), Presence::Absent, now);
-        memory.intend(&Key::named("elasticIp", "eu-west-1a"), now);
+        memory.record_intent(&Key::named("elasticIp", "eu-west-1a"), now);
         let lines = inventory(&memory);
         let told: Vec<_> = lines.iter().map(|l| (l.key.as_str(), l.id.as_deref(), l.state.as_deref())).collect();
         let expected = [
@@ -182,7 +182,7 @@ mod tests {
             "spec": {"region": "eu-west-1", "version": "1.34"}});
         let object: EksCluster = serde_json::from_value(object).unwrap();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
-        memory.intend(&Key::single("vpc"), Timestamp::UNIX_EPOCH);
+        memory.record_intent(&Key::single("vpc"), Timestamp::UNIX_EPOCH);
         let gate = crate::controllers::leader::Leadership::none();
         let journal = StatusJournal::new(&client, &object, &gate, Vec::new());
         let failure = journal.record(&memory).await.unwrap_err();
@@ -200,7 +200,7 @@ mod tests {
                 now,
             );
         }
-        memory.intend(&Key::single("vpc"), now);
+        memory.record_intent(&Key::single("vpc"), now);
         let lines = inventory(&memory);
         assert_eq!(lines.len(), MAX_RESOURCES);
         assert!(lines.iter().any(|line| line.key == "vpc"));

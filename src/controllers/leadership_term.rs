@@ -95,7 +95,7 @@ impl Term {
             // What it counted last is counted before all is forgotten.
             let _ = task.await;
         }
-        ctx.metrics.forget_term();
+        ctx.metrics.clear_leader_metrics();
         if let Some(keeper) = keeper {
             keeper.last().await;
         }

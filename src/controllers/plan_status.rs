@@ -54,7 +54,7 @@ pub fn plan_status(input: Input<'_>, agreed: Agreed) -> PlanStatus {
 /// The plan in one line, with what is deleted beside its own steps.
 pub fn summary(plan: &Plan, ahead: &Ahead) -> String {
     let deleted = |(_, step): &&(Key, Step)| step.action == Action::Delete;
-    let goes_along = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::GoesWith(_))).count();
+    let goes_along = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::DeletedWith(_))).count();
     let more = goes_along + ahead.steps.iter().filter(deleted).count();
     if more == 0 {
         return plan.summary();
@@ -106,8 +106,8 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
         ..shown(step.action, state)
     };
     Some(match &item.verdict {
-        Verdict::Settled | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
-        Verdict::GoesWith(host) => PlanStep {
+        Verdict::Settled | Verdict::NotObserved(_) | Verdict::Blocked(_) => return None,
+        Verdict::DeletedWith(host) => PlanStep {
             detail: values(facts.get(&item.key), None),
             reason: Some(bounded(&format!("deleted with {host}"), 256)),
             after: Some(host.to_string()),

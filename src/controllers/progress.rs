@@ -70,11 +70,11 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> ResourceProgress {
             }
             moving(reasons::of_action(*action), message, left + Duration::from_secs(1))
         }
-        Verdict::GoesWith(host) => {
+        Verdict::DeletedWith(host) => {
             moving(Reason::Deleting, format!("{name}: goes with {}", label(host)), Duration::ZERO)
         }
-        Verdict::Unseen(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
-        Verdict::Unseen(Some(failed)) => unread(&name, failed, goal, now),
+        Verdict::NotObserved(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
+        Verdict::NotObserved(Some(failed)) => unread(&name, failed, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
             let message = format!("{name}: {owner}");
             ResourceProgress::Stalled { reason: Reason::NotOwned, message }
@@ -156,7 +156,7 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
     for wait in waits {
         match wait {
             WaitingOn::Resource(key) => names.push(label(key)),
-            WaitingOn::Settling(_) => names.push("AWS to show what was written a moment ago".to_owned()),
+            WaitingOn::ReadAfterWrite(_) => names.push("AWS to show what was written a moment ago".to_owned()),
             WaitingOn::Retry(_) | WaitingOn::Gate(..) => {}
         }
     }
@@ -316,9 +316,9 @@ mod tests {
                 Key::named("addon", "coredns"),
                 create(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready yet".into())]),
             ),
-            item(Key::single("vpc"), create(vec![WaitingOn::Settling(now)])),
-            item(Key::single("vpc"), Verdict::Unseen(None)),
-            item(Key::single("vpc"), Verdict::Unseen(Some(denied))),
+            item(Key::single("vpc"), create(vec![WaitingOn::ReadAfterWrite(now)])),
+            item(Key::single("vpc"), Verdict::NotObserved(None)),
+            item(Key::single("vpc"), Verdict::NotObserved(Some(denied))),
             item(cluster(), Verdict::Blocked(Block::Foreign("cluster demo exists and was not made by Keelson".into()))),
             item(cluster(), Verdict::Blocked(Block::Failed(Class::Unknown, "it is FAILED".into()))),
             item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
@@ -350,7 +350,7 @@ mod tests {
     fn what_cannot_be_read_for_minutes_needs_a_person() {
         let gone = Failed::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
         let stuck = |second| {
-            let item = item(Key::single("oidcProvider"), Verdict::Unseen(Some(gone.clone())));
+            let item = item(Key::single("oidcProvider"), Verdict::NotObserved(Some(gone.clone())));
             matches!(standing(&item, Goal::Deleted, at(second)), ResourceProgress::Stalled { .. })
         };
         assert!(!stuck(299) && stuck(300));

@@ -144,7 +144,7 @@ pub fn denied(refusal: Refusal) -> Failure {
 
 /// Whether nothing is left to write.
 pub fn is_done(report: &Report) -> bool {
-    report.plan.settled() && report.violations.is_empty()
+    report.plan.is_settled() && report.violations.is_empty()
 }
 
 impl RecoveryRequest {
@@ -166,10 +166,10 @@ impl RecoveryRequest {
             return (reconciling(format!("plan {} is approved", agreed.hash)), Next::at(now).of(report));
         }
         let next = report.next.map_or(Next::change(), Next::at).of(report);
-        let overall = if plan.held(HoldReason::Approval).next().is_some() {
+        let overall = if plan.held_steps(HoldReason::Approval).next().is_some() {
             let message = format!("{}: {waits}", self.would(selection));
             Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message))
-        } else if plan.held(HoldReason::Observe).next().is_some() {
+        } else if plan.held_steps(HoldReason::Observe).next().is_some() {
             let message = format!("{}; changePolicy is Observe, so no tag is written", self.would(selection));
             Overall::Stalled(ConditionValue::false_(Reason::Observed, message))
         } else {

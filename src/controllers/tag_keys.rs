@@ -95,7 +95,7 @@ pub fn still_needed(
         let observed_at = memory.get(&item.key).and_then(|entry| entry.observed_at);
         is_never_made(&item.key) || observed_at.is_some_and(|seen| seen >= shows_by)
     };
-    let removed = plan.settled() && plan.items.iter().all(looked_at);
+    let removed = plan.is_settled() && plan.items.iter().all(looked_at);
     let left = |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
     let needed = |key: &&String| wanted.contains_key(*key) || !removed || left(key);
     recorded.iter().filter(needed).cloned().collect()
@@ -149,7 +149,7 @@ mod tests {
         memory.record_observation(&key, seen(), at(105));
         assert_eq!(kept(&memory, &settled), recorded, "the look may be older than the write of an earlier process");
         memory.record_observation(&key, seen(), at(110));
-        assert_eq!(kept(&memory, &plan(Verdict::Unseen(None), Vec::new())), recorded);
+        assert_eq!(kept(&memory, &plan(Verdict::NotObserved(None), Vec::new())), recorded);
         let drift = vec![Change::in_place("tags.env", "prod", "(none)")];
         assert_eq!(kept(&memory, &plan(Verdict::Settled, drift)), recorded, "it is left there");
         assert_eq!(kept(&memory, &settled), owned(&["team"]));

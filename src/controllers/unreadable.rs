@@ -218,13 +218,13 @@ pub fn note<K: Kind>(ctx: &Context, object: &Unreadable) {
             "an object cannot be read: nothing is done for it, others go on"
         );
     }
-    ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
+    ctx.metrics.reconcile().set_unreadable(K::NAME, ctx.unreadable.count::<K>());
 }
 
 /// An object can be read, or is gone.
 pub fn clear<K: Kind>(ctx: &Context, namespace: Option<&str>, name: &str) {
     if ctx.unreadable.remove::<K>(namespace, name) {
-        ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
+        ctx.metrics.reconcile().set_unreadable(K::NAME, ctx.unreadable.count::<K>());
     }
 }
 

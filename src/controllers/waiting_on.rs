@@ -53,7 +53,7 @@ fn of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<W
                 let on = format!("{name}: waiting for {}", label(key));
                 Some(Wait { on, kind, since: None, reason, says: why.clone(), advice: advice.to_owned() })
             }
-            WaitingOn::Settling(_) => Some(Wait {
+            WaitingOn::ReadAfterWrite(_) => Some(Wait {
                 on: format!("{name}: {}", doing(step.action)),
                 kind: Kind::Change,
                 since: None,
@@ -65,10 +65,10 @@ fn of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<W
             // Owned by that resource, which is in the plan itself.
             WaitingOn::Resource(_) => None,
         }),
-        Verdict::Unseen(Some(failed)) => of_failed(&format!("{name}: reading it"), failed, Action::Update, goal, now),
+        Verdict::NotObserved(Some(failed)) => of_failed(&format!("{name}: reading it"), failed, Action::Update, goal, now),
         // Done, to be done now, told as it is, or owned by what it goes with.
         Verdict::Settled | Verdict::Step(_) | Verdict::Held(..) | Verdict::Blocked(_) => None,
-        Verdict::GoesWith(_) | Verdict::Unseen(None) => None,
+        Verdict::DeletedWith(_) | Verdict::NotObserved(None) => None,
     }
 }
 

@@ -65,8 +65,8 @@ fn each_wait_of_a_plan_has_an_owner() {
             "metrics-server",
             pending(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready".into())]),
         ),
-        item("role", "node", Verdict::Unseen(Some(failed(Class::Throttled)))),
-        item("accessEntry", "x", pending(vec![WaitingOn::Settling(at(1010))])),
+        item("role", "node", Verdict::NotObserved(Some(failed(Class::Throttled)))),
+        item("accessEntry", "x", pending(vec![WaitingOn::ReadAfterWrite(at(1010))])),
     ];
     let expected = [
         "add-on coredns: creating | Aws(30s) | 100 | DEGRADED; InsufficientNumberOfReplicas",
@@ -89,8 +89,8 @@ fn what_is_done_told_or_owned_elsewhere_is_no_wait() {
         item("vpc", "", Verdict::Held(step(Action::Create), HoldReason::Approval)),
         item("vpc", "", Verdict::Blocked(Block::Foreign("theirs".into()))),
         item("subnet", "a", Verdict::Pending(step(Action::Create), vec![WaitingOn::Resource(Key::single("vpc"))])),
-        item("route", "a", Verdict::GoesWith(Key::single("vpc"))),
-        item("vpc", "", Verdict::Unseen(None)),
+        item("route", "a", Verdict::DeletedWith(Key::single("vpc"))),
+        item("vpc", "", Verdict::NotObserved(None)),
         // Stalled already, with a reason of its own.
         item("vpc", "", Verdict::Pending(step(Action::Create), vec![WaitingOn::Retry(failed(Class::Denied))])),
     ];

@@ -1,5 +1,5 @@
 //! The checker: verifies a plan against the rules before any step runs. Pure, and independent of the planner, so that a
-//! bug there does not pass here. Only a [`Checked`] plan can be executed.
+//! bug there does not pass here. Only a [`CheckedPlan`] plan can be executed.
 
 use super::execution_policy::ExecutionPolicy;
 use super::graph::Graph;
@@ -11,9 +11,9 @@ use super::resource::{How, Phase, Presence};
 /// A plan that satisfies the rules.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Checked(Plan);
+pub struct CheckedPlan(Plan);
 
-impl Checked {
+impl CheckedPlan {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.0
@@ -43,20 +43,20 @@ pub fn check<C>(
     graph: &Graph<C>,
     memory: &Memory,
     policy: &ExecutionPolicy,
-) -> Result<Checked, Vec<Violation>> {
-    let broken: Vec<_> = plan
+) -> Result<CheckedPlan, Vec<Violation>> {
+    let violations: Vec<_> = plan
         .items
         .iter()
         .filter_map(|item| match &item.verdict {
-            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory, policy)
+            Verdict::Step(step) => violated_rule(plan.goal, &item.key, step, graph, memory, policy)
                 .map(|why| Violation { key: item.key.clone(), action: step.action.as_str(), why }),
             _ => None,
         })
         .collect();
-    if broken.is_empty() { Ok(Checked(plan)) } else { Err(broken) }
+    if violations.is_empty() { Ok(CheckedPlan(plan)) } else { Err(violations) }
 }
 
-fn rule_broken<C>(
+fn violated_rule<C>(
     goal: Goal,
     key: &Key,
     step: &Step,
@@ -84,11 +84,11 @@ fn rule_broken<C>(
         (Action::Delete, _) if goal == Goal::Retained => Some("all is to stay"),
         (Action::Release, _) if goal != Goal::Retained => Some("it is to be ours"),
         (Action::Create, Presence::Absent) => {
-            let made_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
-            if made_before && node.irreplaceable().is_some() {
+            let existed_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
+            if existed_before && node.irreplaceable().is_some() {
                 return Some("it was there once and is never made again by itself");
             }
-            unready(&node.after(), graph, memory).then_some("what it needs is not ready")
+            has_unready(&node.after(), graph, memory).then_some("what it needs is not ready")
         }
         (Action::Create, _) => Some("it exists"),
         (_, Presence::Absent) => Some("it does not exist"),
@@ -96,42 +96,42 @@ fn rule_broken<C>(
         (_, Presence::External(_)) => Some("it is only lent to us"),
         (Action::Delete | Action::Release, Presence::Unowned(_)) => Some("it is not ours"),
         (Action::Adopt, Presence::Ours(_)) => Some("it is ours already"),
-        (Action::Adopt, Presence::Unowned(seen)) => {
-            if !node.diff(seen, &memory.refs()).is_empty() {
+        (Action::Adopt, Presence::Unowned(observed)) => {
+            if !node.diff(observed, &memory.refs()).is_empty() {
                 return Some("it is not as asked for yet");
             }
-            unready(&node.adopted_after(), graph, memory).then_some("what it is part of is not ours yet")
+            has_unready(&node.adopted_after(), graph, memory).then_some("what it is part of is not ours yet")
         }
         (Action::Release, Presence::Ours(_)) => None,
-        (Action::Update, Presence::Ours(seen) | Presence::Unowned(seen)) if seen.operation.is_some() => {
+        (Action::Update, Presence::Ours(observed) | Presence::Unowned(observed)) if observed.operation.is_some() => {
             Some("an operation on it is under way")
         }
         (Action::Update, Presence::Ours(_) | Presence::Unowned(_)) => {
             let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
-        (Action::Delete, Presence::Ours(seen)) if goal == Goal::Present => {
-            let never_worked = matches!(seen.phase, Phase::Failed { recreate: true, .. });
+        (Action::Delete, Presence::Ours(observed)) if goal == Goal::Present => {
+            let never_worked = matches!(observed.phase, Phase::Failed { recreate: true, .. });
             (!never_worked).then_some("nothing is ever replaced to apply a change")
         }
         (Action::Delete, Presence::Ours(_)) => {
-            let held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
+            let is_held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
                 Some(gate) => !gate.open,
-                None => memory.get(holder).is_none_or(|held| {
-                    held.last_observe_error.is_some() || matches!(held.presence, None | Some(Presence::Ours(_)))
+                None => memory.get(holder).is_none_or(|entry| {
+                    entry.last_observe_error.is_some() || matches!(entry.presence, None | Some(Presence::Ours(_)))
                 }),
             });
-            held.then_some("something that must go before it is still there")
+            is_held.then_some("something that must go before it is still there")
         }
     }
 }
 
 /// Whether a dependency in `needs` does not exist, is not ready, or is not owned yet.
-fn unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
+fn has_unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
     needs.iter().any(|need| match graph.gate(need) {
         Some(gate) => !gate.open,
         None => match memory.get(need).and_then(|entry| entry.presence.as_ref()) {
-            Some(Presence::Ours(seen) | Presence::External(seen)) => seen.phase != Phase::Ready,
+            Some(Presence::Ours(observed) | Presence::External(observed)) => observed.phase != Phase::Ready,
             Some(Presence::Unowned(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
         },
     })
@@ -146,7 +146,7 @@ mod tests {
     use jiff::Timestamp;
     use std::time::Duration;
 
-    fn one_step(goal: Goal, step: Step, presence: Presence<u32>) -> Result<Checked, Vec<Violation>> {
+    fn check_step(goal: Goal, step: Step, presence: Presence<u32>) -> Result<CheckedPlan, Vec<Violation>> {
         let graph = toy_graph(1);
         let key = graph.nodes()[0].key();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
@@ -161,32 +161,32 @@ mod tests {
 
     #[test]
     fn what_would_break_a_rule_is_refused() {
-        let there = || Observation::ready("id", "available", 1);
+        let existing = || Observation::ready("id", "available", 1);
         let replace = Change::forbidden("cidr", "a", "b", "never");
         let cases = [
-            (Goal::Present, step(Action::Create, vec![]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Create, vec![]), Presence::Ours(existing())),
             (Goal::Present, step(Action::Create, vec![]), Presence::Foreign("x".into())),
             (Goal::Deleted, step(Action::Create, vec![]), Presence::Absent),
             (Goal::Present, step(Action::Update, vec![]), Presence::Foreign("x".into())),
-            (Goal::Present, step(Action::Update, vec![]), Presence::External(there())),
-            (Goal::Present, step(Action::Update, vec![replace]), Presence::Ours(there())),
-            (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Update, vec![]), Presence::External(existing())),
+            (Goal::Present, step(Action::Update, vec![replace]), Presence::Ours(existing())),
+            (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(existing())),
             (Goal::Deleted, step(Action::Delete, vec![]), Presence::Foreign("x".into())),
-            (Goal::Deleted, step(Action::Delete, vec![]), Presence::External(there())),
-            (Goal::Deleted, step(Action::Delete, vec![]), Presence::Unowned(there())),
-            (Goal::Retained, step(Action::Delete, vec![]), Presence::Ours(there())),
-            (Goal::Deleted, step(Action::Release, vec![]), Presence::Ours(there())),
-            (Goal::Retained, step(Action::Release, vec![]), Presence::Unowned(there())),
-            (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(there())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::External(existing())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::Unowned(existing())),
+            (Goal::Retained, step(Action::Delete, vec![]), Presence::Ours(existing())),
+            (Goal::Deleted, step(Action::Release, vec![]), Presence::Ours(existing())),
+            (Goal::Retained, step(Action::Release, vec![]), Presence::Unowned(existing())),
+            (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(existing())),
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Foreign("x".into())),
-            (Goal::Deleted, step(Action::Adopt, vec![]), Presence::Unowned(there())),
+            (Goal::Deleted, step(Action::Adopt, vec![]), Presence::Unowned(existing())),
             // It differs from the desired state.
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Unowned(Observation::ready("id", "there", 7))),
         ];
         for (goal, step, presence) in cases {
             let text = format!("{goal:?} {step:?} {presence:?}");
-            assert!(one_step(goal, step, presence).is_err(), "{text}");
+            assert!(check_step(goal, step, presence).is_err(), "{text}");
         }
-        assert!(one_step(Goal::Deleted, step(Action::Delete, vec![]), Presence::Ours(there())).is_ok());
+        assert!(check_step(Goal::Deleted, step(Action::Delete, vec![]), Presence::Ours(existing())).is_ok());
     }
 }

@@ -18,7 +18,7 @@ pub struct StepId(String);
 
 impl StepId {
     /// Reads a stored id.
-    pub fn kept(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         Self(text.to_owned())
     }
 }
@@ -117,8 +117,8 @@ impl ExecutionPolicy {
             AllowedSteps::Only(approved) => {
                 let has = |id: &StepId| approved.contains(&(key.clone(), id.clone()));
                 let completes = || matches!(step.action, Action::Update) && has(&self.create_id(key));
-                let agreed = self.ids(key, step).iter().all(has) || completes();
-                (!agreed).then_some(HoldReason::Approval)
+                let is_approved = self.ids(key, step).iter().all(has) || completes();
+                (!is_approved).then_some(HoldReason::Approval)
             }
         }
     }
@@ -180,7 +180,7 @@ impl ExecutionPolicy {
             lines.extend(facts.get(key).into_iter().flatten().map(|(name, value)| format!("{key} {name}={value:?}")));
         }
         lines.extend(plan.items.iter().filter_map(|item| match &item.verdict {
-            Verdict::GoesWith(host) => Some(format!("{} with {host}", item.key)),
+            Verdict::DeletedWith(host) => Some(format!("{} with {host}", item.key)),
             _ => None,
         }));
         let Subject { uid, generation, deleted_at } = subject;
@@ -196,18 +196,20 @@ impl ExecutionPolicy {
     }
 
     /// The part of `approved` that is still unused: completed or dropped steps need a new approval.
-    pub fn left(&self, approved: &Approved, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
+    pub fn unused_approvals(&self, approved: &Approved, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
         let current = self.ids_of(plan, ahead);
-        let is_left = |(key, step): &(Key, StepId)| {
+        let is_unused = |(key, step): &(Key, StepId)| {
             let Some(item) = plan.items.iter().find(|item| item.key == *key) else { return false };
             match &item.verdict {
                 Verdict::Settled => false,
                 // Steps that may follow, and the completion of a created resource.
                 Verdict::Step(_) | Verdict::Pending(..) | Verdict::Held(..) => *step == self.create_id(key),
-                Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => true,
+                Verdict::Waiting { .. } | Verdict::DeletedWith(_) | Verdict::NotObserved(_) | Verdict::Blocked(_) => {
+                    true
+                }
             }
         };
-        approved.iter().filter(|one| current.contains(*one) || is_left(one)).cloned().collect()
+        approved.iter().filter(|one| current.contains(*one) || is_unused(one)).cloned().collect()
     }
 }
 
@@ -246,13 +248,13 @@ mod tests {
         assert_eq!(all.holds(&key, &both), None);
         let none = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
         assert_eq!(none.holds(&key, &version), Some(HoldReason::Observe));
-        let agreed = only("spec", &[(key.clone(), version.clone())]);
-        assert_eq!(agreed.holds(&key, &version), None);
-        assert_eq!(agreed.holds(&key, &both), Some(HoldReason::Approval), "one of the two was not");
-        assert_eq!(agreed.holds(&key, &create), Some(HoldReason::Approval));
-        assert_eq!(agreed.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "of another thing");
+        let policy = only("spec", &[(key.clone(), version.clone())]);
+        assert_eq!(policy.holds(&key, &version), None);
+        assert_eq!(policy.holds(&key, &both), Some(HoldReason::Approval), "one of the two was not");
+        assert_eq!(policy.holds(&key, &create), Some(HoldReason::Approval));
+        assert_eq!(policy.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "of another thing");
         let other_way = step(Action::Update, &[("version", "1.32", "1.34")]);
-        assert_eq!(agreed.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
+        assert_eq!(policy.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
     }
 
     #[test]
@@ -260,10 +262,10 @@ mod tests {
         let key = Key::single("vpc");
         let create = step(Action::Create, &[]);
         let complete = step(Action::Update, &[("enableDnsHostnames", "false", "true")]);
-        let agreed = only("one", &[(key.clone(), create.clone())]);
-        assert_eq!((agreed.holds(&key, &create), agreed.holds(&key, &complete)), (None, None));
-        assert_eq!(agreed.holds(&key, &step(Action::Delete, &[])), Some(HoldReason::Approval));
-        let edited = ExecutionPolicy { wanted: "two".into(), ..agreed };
+        let policy = only("one", &[(key.clone(), create.clone())]);
+        assert_eq!((policy.holds(&key, &create), policy.holds(&key, &complete)), (None, None));
+        assert_eq!(policy.holds(&key, &step(Action::Delete, &[])), Some(HoldReason::Approval));
+        let edited = ExecutionPolicy { wanted: "two".into(), ..policy };
         assert_eq!(edited.holds(&key, &create), Some(HoldReason::Approval));
         assert_eq!(edited.holds(&key, &complete), Some(HoldReason::Approval));
     }
@@ -273,11 +275,11 @@ mod tests {
         let (key, adopt) = (Key::single("vpc"), step(Action::Adopt, &[]));
         let recovers = |digest: &str| ExecutionPolicy { recovers: Some(digest.into()), ..ExecutionPolicy::default() };
         let approved = recovers("of uid-1").ids(&key, &adopt).into_iter().map(|id| (key.clone(), id)).collect();
-        let agreed = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..recovers("of uid-1") };
-        assert_eq!(agreed.holds(&key, &adopt), None);
-        let of_another = ExecutionPolicy { recovers: Some("of uid-2".into()), ..agreed.clone() };
+        let policy = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..recovers("of uid-1") };
+        assert_eq!(policy.holds(&key, &adopt), None);
+        let of_another = ExecutionPolicy { recovers: Some("of uid-2".into()), ..policy.clone() };
         assert_eq!(of_another.holds(&key, &adopt), Some(HoldReason::Approval));
-        let adoption = ExecutionPolicy { recovers: None, ..agreed };
+        let adoption = ExecutionPolicy { recovers: None, ..policy };
         assert_eq!(adoption.holds(&key, &adopt), Some(HoldReason::Approval));
     }
 
@@ -286,8 +288,8 @@ mod tests {
         let key = |name: &str| Key::named("toy", name);
         let create = step(Action::Create, &[]);
         let update = step(Action::Update, &[("a", "1", "2")]);
-        let agreed = only("s", &[(key("1"), create.clone()), (key("2"), update.clone()), (key("3"), update.clone())]);
-        let AllowedSteps::Only(approved) = &agreed.allowed else { unreachable!() };
+        let policy = only("s", &[(key("1"), create.clone()), (key("2"), update.clone()), (key("3"), update.clone())]);
+        let AllowedSteps::Only(approved) = &policy.allowed else { unreachable!() };
         let item = |name: &str, verdict| Item { key: key(name), verdict, forbidden: Vec::new(), drift: Vec::new() };
         let completing = step(Action::Update, &[("b", "", "x")]);
         let plan = Plan {
@@ -295,15 +297,15 @@ mod tests {
             items: vec![
                 item("1", Verdict::Step(completing)),
                 item("2", Verdict::Settled),
-                item("3", Verdict::Unseen(None)),
+                item("3", Verdict::NotObserved(None)),
             ],
         };
-        let left = agreed.left(approved, &plan, &[]);
+        let left = policy.unused_approvals(approved, &plan, &[]);
         let keys: Vec<_> = left.iter().map(|(key, _)| key.name().to_owned()).collect();
         assert_eq!(keys, ["1", "3"]);
         // An approval of later steps is retained although none of them is due now.
         let ahead = [(key("2"), update)];
-        assert_eq!(agreed.left(approved, &plan, &ahead).len(), 3);
+        assert_eq!(policy.unused_approvals(approved, &plan, &ahead).len(), 3);
     }
 
     #[test]
@@ -340,7 +342,7 @@ mod tests {
         };
         let with_addon = {
             let mut plan = created(Goal::Present);
-            let verdict = Verdict::GoesWith(vpc.clone());
+            let verdict = Verdict::DeletedWith(vpc.clone());
             plan.items.push(Item { key: Key::named("addon", "x"), verdict, forbidden: Vec::new(), drift: Vec::new() });
             plan
         };

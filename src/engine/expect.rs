@@ -22,53 +22,53 @@ pub struct Estimate {
 pub struct Expectations {
     learned: Mutex<BTreeMap<(String, Action), Duration>>,
     /// Durations learned in all accounts and regions: they take about as long everywhere.
-    everywhere: Option<Arc<Expectations>>,
+    shared: Option<Arc<Expectations>>,
 }
 
 impl Expectations {
-    /// The durations of one account and region. Missing ones are taken from `everywhere`.
-    pub fn among(everywhere: Arc<Expectations>) -> Self {
-        Self { learned: Mutex::default(), everywhere: Some(everywhere) }
+    /// The durations of one account and region. Missing ones are taken from `shared`.
+    pub fn with_shared(shared: Arc<Expectations>) -> Self {
+        Self { learned: Mutex::default(), shared: Some(shared) }
     }
 
     /// The expected duration.
-    pub fn estimate(&self, kind: &str, action: Action, prior: Duration) -> Estimate {
+    pub fn estimate(&self, kind: &str, action: Action, default: Duration) -> Estimate {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match (learned.get(&(kind.to_owned(), action)), &self.everywhere) {
+        match (learned.get(&(kind.to_owned(), action)), &self.shared) {
             (Some(typical), _) => Estimate { typical: *typical, learned: true },
-            (None, Some(everywhere)) => everywhere.estimate(kind, action, prior),
-            (None, None) => Estimate { typical: prior, learned: false },
+            (None, Some(shared)) => shared.estimate(kind, action, default),
+            (None, None) => Estimate { typical: default, learned: false },
         }
     }
 
     /// The expected duration of an action on `node`, or of the operation that carries it out.
     pub fn of<C>(&self, node: &dyn Node<C>, action: Action, operation: Option<&Operation>) -> Estimate {
-        let prior = match operation {
+        let default = match operation {
             Some(operation) => node.expected_operation(&operation.kind),
             None => node.expected(action),
         };
-        self.estimate(&pace(node.key().kind(), operation), action, prior)
+        self.estimate(&duration_key(node.key().kind(), operation), action, default)
     }
 
     /// Records a duration. The newest counts as much as all before it, so changes take effect quickly.
     pub fn learn(&self, kind: &str, action: Action, took: Duration) {
-        if let Some(everywhere) = &self.everywhere {
-            everywhere.learn(kind, action, took);
+        if let Some(shared) = &self.shared {
+            shared.learn(kind, action, took);
         }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
 
     /// All learned durations, in a fixed order.
-    pub fn learned(&self) -> Vec<(String, Action, Duration)> {
+    pub fn learned_durations(&self) -> Vec<(String, Action, Duration)> {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.iter().map(|((kind, action), typical)| (kind.clone(), *action, *typical)).collect()
     }
 
     /// Restores durations that an earlier process learned. Newer measurements of this process remain.
     pub fn restore(&self, kind: &str, action: Action, took: Duration) {
-        if let Some(everywhere) = &self.everywhere {
-            everywhere.restore(kind, action, took);
+        if let Some(shared) = &self.shared {
+            shared.restore(kind, action, took);
         }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).or_insert(took);
@@ -76,15 +76,15 @@ impl Expectations {
 }
 
 /// The key under which durations are learned: a kind of resource, or a kind of operation on it.
-pub fn pace(kind: &str, operation: Option<&Operation>) -> String {
+pub fn duration_key(kind: &str, operation: Option<&Operation>) -> String {
     operation.map_or_else(|| kind.to_owned(), |operation| format!("{kind}/{}", operation.kind))
 }
 
-const SHORTEST: Duration = Duration::from_millis(900);
-const NOT_LEARNED: Duration = Duration::from_millis(1700);
-const LONGEST: Duration = Duration::from_secs(25);
+const MIN_INTERVAL: Duration = Duration::from_millis(900);
+const MIN_INTERVAL_NOT_LEARNED: Duration = Duration::from_millis(1700);
+const MAX_INTERVAL: Duration = Duration::from_secs(25);
 /// Polling interval for actions that stay in progress for hours (a degraded add-on).
-const OVERDUE: Duration = Duration::from_secs(300);
+const MAX_OVERDUE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The delay until the next observation of an action that has been in progress for `elapsed`.
 ///
@@ -94,27 +94,27 @@ const OVERDUE: Duration = Duration::from_secs(300);
 pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     let typical = estimate.typical;
     if estimate.learned {
-        let nearly = typical.mul_f64(0.97);
-        if elapsed < nearly {
+        let almost = typical.mul_f64(0.97);
+        if elapsed < almost {
             // Not in one wait: it may finish or fail early.
-            return (nearly - elapsed).min(typical.mul_f64(0.4)).max(SHORTEST);
+            return (almost - elapsed).min(typical.mul_f64(0.4)).max(MIN_INTERVAL);
         }
         let late = elapsed.saturating_sub(typical);
-        return (typical / 60).clamp(SHORTEST, LONGEST / 4).max(late / 10).min(OVERDUE);
+        return (typical / 60).clamp(MIN_INTERVAL, MAX_INTERVAL / 4).max(late / 10).min(MAX_OVERDUE_INTERVAL);
     }
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
-    let longest = if near { LONGEST / 4 } else { LONGEST };
+    let longest = if near { MAX_INTERVAL / 4 } else { MAX_INTERVAL };
     // A poll costs a call: without a learned duration, an action that takes minutes is not polled every second.
-    let shortest = (typical / 30).clamp(NOT_LEARNED, Duration::from_secs(4));
+    let shortest = (typical / 30).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_secs(4));
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
-    elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(OVERDUE)
+    elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(MAX_OVERDUE_INTERVAL)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn looks(took: Duration, estimate: Estimate) -> (usize, Duration) {
+    fn poll_until(took: Duration, estimate: Estimate) -> (usize, Duration) {
         let mut elapsed = Duration::ZERO;
         let mut count = 0;
         while elapsed < took {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_cluster_of_nine_minutes_is_not_asked_forty_times_in_seven() {
         for learned in [false, true] {
-            let (count, _) = looks(7 * MINUTE, Estimate { typical: 9 * MINUTE, learned });
+            let (count, _) = poll_until(7 * MINUTE, Estimate { typical: 9 * MINUTE, learned });
             assert!(count < 40, "{count}");
         }
     }
@@ -146,7 +146,7 @@ mod tests {
     fn once_learned_it_takes_few_looks_and_is_noticed_at_once() {
         for seconds in [5, 12, 60, 600] {
             let typical = Duration::from_secs(seconds);
-            let (count, late) = looks(typical, Estimate { typical, learned: true });
+            let (count, late) = poll_until(typical, Estimate { typical, learned: true });
             assert!(count <= 8, "{count} looks for {seconds} s");
             assert!(late <= Duration::from_secs(1).max(typical / 60), "{late:?} late for {seconds} s");
         }
@@ -156,28 +156,28 @@ mod tests {
     fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
         let estimate = Estimate { typical: MINUTE, learned: true };
         assert_eq!(requeue_after(30 * MINUTE, estimate), Duration::from_secs(174));
-        assert_eq!(requeue_after(300 * MINUTE, estimate), OVERDUE);
+        assert_eq!(requeue_after(300 * MINUTE, estimate), MAX_OVERDUE_INTERVAL);
     }
 
     #[test]
     fn what_was_seen_replaces_what_was_believed() {
         let expectations = Expectations::default();
-        let prior = Duration::from_secs(540);
-        assert!(!expectations.estimate("cluster", Action::Create, prior).learned);
+        let default = Duration::from_secs(540);
+        assert!(!expectations.estimate("cluster", Action::Create, default).learned);
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
-        let estimate = expectations.estimate("cluster", Action::Create, prior);
+        let estimate = expectations.estimate("cluster", Action::Create, default);
         assert_eq!(estimate, Estimate { typical: Duration::from_secs(60), learned: true });
     }
 
     #[test]
     fn what_was_seen_in_one_place_is_expected_in_all_but_not_kept_as_theirs() {
-        let everywhere = Arc::<Expectations>::default();
-        let (here, there) = (Expectations::among(everywhere.clone()), Expectations::among(everywhere));
+        let shared = Arc::<Expectations>::default();
+        let (here, there) = (Expectations::with_shared(shared.clone()), Expectations::with_shared(shared));
         let estimate = |place: &Expectations| place.estimate("cluster", Action::Create, 9 * MINUTE);
         assert!(!estimate(&there).learned);
         here.learn("cluster", Action::Create, MINUTE);
         assert_eq!(estimate(&there), Estimate { typical: MINUTE, learned: true });
-        assert!(there.learned().is_empty());
+        assert!(there.learned_durations().is_empty());
         there.learn("cluster", Action::Create, 5 * MINUTE);
         assert_eq!((estimate(&here).typical, estimate(&there).typical), (MINUTE, 5 * MINUTE));
     }
@@ -188,10 +188,10 @@ mod tests {
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
         expectations.restore("cluster", Action::Create, Duration::from_secs(500));
         expectations.restore("cluster", Action::Delete, Duration::from_secs(90));
-        let learned = expectations.learned();
-        let told: Vec<_> =
+        let learned = expectations.learned_durations();
+        let durations: Vec<_> =
             learned.iter().map(|(kind, action, took)| (kind.as_str(), *action, took.as_secs())).collect();
-        assert_eq!(told, [("cluster", Action::Create, 60), ("cluster", Action::Delete, 90)]);
+        assert_eq!(durations, [("cluster", Action::Create, 60), ("cluster", Action::Delete, 90)]);
         assert!(expectations.estimate("cluster", Action::Delete, MINUTE).learned);
     }
 }

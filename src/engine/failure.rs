@@ -127,10 +127,10 @@ impl Failure {
 }
 
 /// How long a new resource may stay invisible to others before it counts as an error (IAM propagation).
-pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
+pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How often an operation that fails in the cloud is started.
-const MOST_TRIES: u32 = 3;
+const MAX_OPERATIONS: u32 = 3;
 
 /// A failed step, over its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,12 +146,12 @@ pub struct Failed {
     /// Operations that failed since the last success, regardless of other failures in between.
     pub operations: u32,
     /// The series that a transient failure interrupts: the next failure of its class continues it.
-    interrupted: Option<Row>,
+    interrupted: Option<Series>,
 }
 
 /// Consecutive failures of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
+struct Series {
     class: Class,
     first: Timestamp,
     attempts: u32,
@@ -160,20 +160,20 @@ struct Row {
 impl Failed {
     /// Adds a failure at `now` to `before`. `seed` spreads the retries of many objects.
     pub fn after(before: Option<&Failed>, failure: Failure, now: Timestamp, seed: u64) -> Self {
-        let (row, interrupted) = (before.map(Failed::row), before.and_then(|before| before.interrupted));
-        let same = [row, interrupted].into_iter().flatten().find(|row| row.class == failure.class);
-        let first = same.map_or(now, |row| row.first);
-        let attempts = same.map_or(1, |row| row.attempts.saturating_add(1));
+        let (series, interrupted) = (before.map(Failed::series), before.and_then(|before| before.interrupted));
+        let same = [series, interrupted].into_iter().flatten().find(|series| series.class == failure.class);
+        let first = same.map_or(now, |series| series.first);
+        let attempts = same.map_or(1, |series| series.attempts.saturating_add(1));
         let interrupted = if failure.class.is_transient() {
-            row.filter(|row| !row.class.is_transient()).or(interrupted)
+            series.filter(|series| !series.class.is_transient()).or(interrupted)
         } else {
             None
         };
-        let gave_up = u32::from(failure.class == Class::OperationFailed);
-        let operations = before.map_or(0, |before| before.operations).saturating_add(gave_up);
+        let failed_operations = u32::from(failure.class == Class::OperationFailed);
+        let operations = before.map_or(0, |before| before.operations).saturating_add(failed_operations);
         let mut delay = delay(failure.class, attempts, now.duration_since(first).unsigned_abs());
-        if let Some(asked) = failure.retry_after {
-            delay = delay.max(asked);
+        if let Some(requested) = failure.retry_after {
+            delay = delay.max(requested);
         }
         // Up to 20 % jitter, so that simultaneous failures do not retry together.
         let spread = delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
@@ -186,14 +186,14 @@ impl Failed {
         Self { operations: self.operations.max(at_least), ..self }
     }
 
-    fn row(&self) -> Row {
-        Row { class: self.failure.class, first: self.first, attempts: self.attempts }
+    fn series(&self) -> Series {
+        Series { class: self.failure.class, first: self.first, attempts: self.attempts }
     }
 
     /// True when it is not retried before a user requests it, by an edit or a reconcile request.
     pub fn exhausted(&self) -> bool {
         match self.failure.class {
-            Class::OperationFailed => self.operations >= MOST_TRIES,
+            Class::OperationFailed => self.operations >= MAX_OPERATIONS,
             Class::EvictionBlocked => true,
             _ => false,
         }
@@ -205,7 +205,7 @@ impl Failed {
             Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
             Class::CredentialsUnavailable | Class::WrongAccount => true,
             Class::OperationFailed | Class::EvictionBlocked => self.exhausted(),
-            Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
+            Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBILITY_TIMEOUT,
             Class::NotFound | Class::Busy | Class::Throttled | Class::NoChange => false,
             Class::Unavailable | Class::NotLeader | Class::Unknown => false,
         }
@@ -219,28 +219,28 @@ pub(crate) fn span(duration: Duration) -> jiff::SignedDuration {
 
 /// The delay before attempt `attempts + 1`, when the first failure was `elapsed` ago.
 fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
-    let growing = |first: u64, most: u64| {
-        let most = Duration::from_millis(most);
+    let exponential = |first: u64, max: u64| {
+        let max = Duration::from_millis(max);
         let doubling = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(first))
             .with_factor(2.0)
-            .with_max_delay(most)
+            .with_max_delay(max)
             .without_max_times();
-        doubling.build().nth(attempts.saturating_sub(1).min(20) as usize).unwrap_or(most)
+        doubling.build().nth(attempts.saturating_sub(1).min(20) as usize).unwrap_or(max)
     };
     match class {
-        Class::NotFound | Class::NoChange => growing(500, 30_000),
-        Class::NotYetVisible if elapsed < VISIBLE_WITHIN => growing(1_000, 5_000),
+        Class::NotFound | Class::NoChange => exponential(500, 30_000),
+        Class::NotYetVisible if elapsed < VISIBILITY_TIMEOUT => exponential(1_000, 5_000),
         Class::NotYetVisible => Duration::from_secs(60),
-        Class::Busy => growing(1_000, 20_000),
-        Class::Throttled => growing(1_000, 60_000),
-        Class::Unavailable => growing(500, 60_000),
+        Class::Busy => exponential(1_000, 20_000),
+        Class::Throttled => exponential(1_000, 60_000),
+        Class::Unavailable => exponential(500, 60_000),
         Class::NotLeader => Duration::from_secs(5),
-        Class::Unknown => growing(2_000, 300_000),
-        Class::CredentialsUnavailable => growing(5_000, 120_000),
-        Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => growing(15_000, 600_000),
-        Class::Quota | Class::Capacity => growing(60_000, 600_000),
-        Class::OperationFailed | Class::EvictionBlocked => growing(5_000, 600_000),
+        Class::Unknown => exponential(2_000, 300_000),
+        Class::CredentialsUnavailable => exponential(5_000, 120_000),
+        Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => exponential(15_000, 600_000),
+        Class::Quota | Class::Capacity => exponential(60_000, 600_000),
+        Class::OperationFailed | Class::EvictionBlocked => exponential(5_000, 600_000),
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         let pauses = fail_repeatedly(Class::NotYetVisible, 60);
         let fast = pauses.iter().take_while(|p| **p < Duration::from_secs(30)).count();
         let spent: Duration = pauses.iter().take(fast).sum();
-        assert!(spent >= VISIBLE_WITHIN && spent < VISIBLE_WITHIN * 2, "{spent:?}");
+        assert!(spent >= VISIBILITY_TIMEOUT && spent < VISIBILITY_TIMEOUT * 2, "{spent:?}");
         assert!(pauses[fast..].iter().all(|p| *p >= Duration::from_secs(60)));
     }
 

@@ -35,7 +35,7 @@ pub enum GraphError {
     },
     /// A dependency cycle.
     #[error("{0} depends on itself")]
-    Circle(Key),
+    Cycle(Key),
 }
 
 /// The desired resources, in creation order.
@@ -112,24 +112,24 @@ fn acyclic<C>(
 ) -> Result<(), GraphError> {
     let edges: BTreeMap<&Key, Vec<Key>> = nodes.iter().map(|(key, node)| (key, next(node.as_ref()))).collect();
     // Removes keys without outgoing edges until none is left, or only cycles and what leads to them.
-    let mut left: BTreeSet<&Key> = edges.keys().copied().collect();
+    let mut remaining: BTreeSet<&Key> = edges.keys().copied().collect();
     loop {
         let ends: Vec<&Key> =
-            left.iter().copied().filter(|key| !edges[*key].iter().any(|to| left.contains(to))).collect();
+            remaining.iter().copied().filter(|key| !edges[*key].iter().any(|to| remaining.contains(to))).collect();
         if ends.is_empty() {
             break;
         }
         for end in ends {
-            left.remove(end);
+            remaining.remove(end);
         }
     }
     // Following the edges for as many steps as there are keys ends in a cycle.
-    let Some(mut on_circle) = left.iter().next().copied() else { return Ok(()) };
-    for _ in 0..left.len() {
-        let next = edges[on_circle].iter().find_map(|to| left.get(to).copied());
-        on_circle = next.unwrap_or(on_circle);
+    let Some(mut in_cycle) = remaining.iter().next().copied() else { return Ok(()) };
+    for _ in 0..remaining.len() {
+        let next = edges[in_cycle].iter().find_map(|to| remaining.get(to).copied());
+        in_cycle = next.unwrap_or(in_cycle);
     }
-    Err(GraphError::Circle(on_circle.clone()))
+    Err(GraphError::Cycle(in_cycle.clone()))
 }
 
 /// Depth first: adds a node to `order` after its dependencies. `state` is false during the visit.
@@ -142,7 +142,7 @@ fn visit<C>(
 ) -> Result<(), GraphError> {
     match state.get(key) {
         Some(true) => return Ok(()),
-        Some(false) => return Err(GraphError::Circle(key.clone())),
+        Some(false) => return Err(GraphError::Cycle(key.clone())),
         None => {}
     }
     let Some(node) = by_key.get(key) else {

@@ -77,10 +77,10 @@ impl Resource for Related {
     }
 }
 
-struct Unkept;
+struct NoJournal;
 
 #[async_trait]
-impl Journal for Unkept {
+impl Journal for NoJournal {
     async fn record(&self, _: &Memory) -> Result<(), Failure> {
         Ok(())
     }
@@ -101,7 +101,7 @@ fn pair(change: impl Fn(usize, &mut Related)) -> Vec<Related> {
 
 #[test]
 fn a_circle_of_any_relation_is_an_error_that_names_one_of_it() {
-    let circles = [
+    let cycles = [
         pair(|number, one| one.holds = vec![1 - number]),
         pair(|number, one| one.deleted_after = vec![1 - number]),
         pair(|number, one| one.observed_after = Some(1 - number)),
@@ -112,8 +112,8 @@ fn a_circle_of_any_relation_is_an_error_that_names_one_of_it() {
         ],
         vec![Related { holds: vec![0], ..Related::default() }],
     ];
-    for circle in circles {
-        assert!(matches!(build(&circle), Err(GraphError::Circle(_))), "{circle:?}");
+    for cycle in cycles {
+        assert!(matches!(build(&cycle), Err(GraphError::Cycle(_))), "{cycle:?}");
     }
     let chain = pair(|number, one| one.holds = (number == 0).then_some(1).into_iter().collect());
     assert!(build(&chain).is_ok());
@@ -148,7 +148,7 @@ proptest! {
                 policy: &policy,
                 cloud: &(),
                 may_adopt: &|| Ok(()),
-                journal: &Unkept,
+                journal: &NoJournal,
                 expectations: &expectations,
                 clock: &clock,
             };

@@ -32,7 +32,7 @@ pub struct Recorded {
 
 /// An action that the cloud has not completed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
+pub struct RunningAction {
     /// The action.
     pub action: Action,
     /// Start time.
@@ -45,9 +45,9 @@ pub struct Running {
     pub operation: Option<Operation>,
 }
 
-impl Running {
+impl RunningAction {
     /// Whether `action` is still this one and no other operation has replaced it.
-    pub fn goes_on(&self, action: Action, operation: Option<&Operation>) -> bool {
+    pub fn is_continued_by(&self, action: Action, operation: Option<&Operation>) -> bool {
         let other = match (&self.operation, operation) {
             (Some(before), Some(now)) => before.id != now.id,
             _ => false,
@@ -57,11 +57,11 @@ impl Running {
 }
 
 /// Maximum number of doublings of the pause between ineffective changes: from ten seconds to ten minutes.
-const MOST_DOUBLINGS: u32 = 6;
+const MAX_DOUBLINGS: u32 = 6;
 
 /// Changes that were applied and may not be visible yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedChanges {
     /// The changes.
     pub changes: Vec<Change>,
     /// When the cloud confirmed them.
@@ -84,13 +84,13 @@ pub struct Entry {
     /// When to observe again; `None`: now.
     pub due: Option<Timestamp>,
     /// The action in progress.
-    pub running: Option<Running>,
+    pub running: Option<RunningAction>,
     /// The last failed step, until one succeeds.
     pub failed: Option<Failed>,
     /// The failed operation that `failed` already counts.
     pub counted_operation: Option<String>,
     /// The last update that succeeded.
-    pub applied: Option<Applied>,
+    pub applied: Option<AppliedChanges>,
     /// The last failed observation, until one succeeds: earlier observations are not acted upon.
     pub last_observe_error: Option<Failed>,
     /// Its inventory record.
@@ -110,7 +110,7 @@ impl Entry {
 }
 
 /// The entry of an unknown resource.
-pub(super) static NOTHING_KNOWN: Entry = Entry {
+pub(super) static EMPTY_ENTRY: Entry = Entry {
     presence: None,
     observed_at: None,
     written_at: None,
@@ -172,7 +172,7 @@ impl Memory {
     }
 
     /// True when it was observed and does not exist.
-    pub fn absent(&self, key: &Key) -> bool {
+    pub fn is_absent(&self, key: &Key) -> bool {
         matches!(self.get(key).and_then(|e| e.presence.as_ref()), Some(Presence::Absent))
     }
 
@@ -180,8 +180,8 @@ impl Memory {
     pub fn refs(&self) -> Refs {
         let mut refs = Refs::default();
         for key in self.entries.keys() {
-            if let Some(seen) = self.observed(key) {
-                refs.insert(key.clone(), seen.id.clone(), seen.outputs.clone());
+            if let Some(observed) = self.observed(key) {
+                refs.insert(key.clone(), observed.id.clone(), observed.outputs.clone());
             }
         }
         refs
@@ -230,11 +230,11 @@ impl Memory {
     pub(super) fn external_change_visible_by(&self, key: &Key) -> Option<Timestamp> {
         let entry = self.get(key)?;
         let by = entry.changed_externally_at?.saturating_add(span(self.read_after_write_window)).ok()?;
-        entry.observed_at.is_none_or(|seen| seen < by).then_some(by)
+        entry.observed_at.is_none_or(|observed| observed < by).then_some(by)
     }
 
     /// Retries now what only a user could fix: the user has changed something.
-    pub fn try_again(&mut self, now: Timestamp) {
+    pub fn retry_failures(&mut self, now: Timestamp) {
         for entry in self.entries.values_mut() {
             // The spec references external resources: it may reference another one now.
             if matches!(entry.presence, Some(Presence::External(_))) {
@@ -260,14 +260,15 @@ impl Memory {
     /// Stores an observation of a resource.
     pub fn record_observation(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
         let entry = self.entry(key);
-        if let Some(seen) = presence.observed() {
-            let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&seen.id));
+        if let Some(observed) = presence.observed() {
+            let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&observed.id));
             if !known {
-                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), operation: None, operations: 0, at: now });
+                entry.recorded =
+                    Some(Recorded { id: Some(observed.id.clone()), operation: None, operations: 0, at: now });
             }
             if let Some(recorded) = &mut entry.recorded {
-                let failed = seen.failed_operation.as_ref().map(|failed| &failed.id);
-                let operation = seen.operation.as_ref().map(|operation| &operation.id).or(failed);
+                let failed = observed.failed_operation.as_ref().map(|failed| &failed.id);
+                let operation = observed.operation.as_ref().map(|operation| &operation.id).or(failed);
                 match operation {
                     None => recorded.operations = 0,
                     Some(_) if recorded.operation.as_ref() == operation => {}
@@ -314,19 +315,25 @@ impl Memory {
 
     /// Records that a deletion ended although the resource still exists. Soon after the start, the observation may only
     /// be stale.
-    pub(super) fn deletion_failed(&mut self, key: &Key, running: &Running, seen: &AnyObservation, now: Timestamp) {
-        let shows_by = running.since.saturating_add(span(self.read_after_write_window)).unwrap_or(running.since);
-        let failure = if now < shows_by && !matches!(seen.phase, Phase::Failed { .. }) {
-            Failure::new(Class::Busy, format!("the deletion of {} does not show yet", seen.id))
+    pub(super) fn deletion_failed(
+        &mut self,
+        key: &Key,
+        running: &RunningAction,
+        observed: &AnyObservation,
+        now: Timestamp,
+    ) {
+        let visible_by = running.since.saturating_add(span(self.read_after_write_window)).unwrap_or(running.since);
+        let failure = if now < visible_by && !matches!(observed.phase, Phase::Failed { .. }) {
+            Failure::new(Class::Busy, format!("the deletion of {} does not show yet", observed.id))
         } else {
-            let why = match &seen.phase {
-                Phase::Failed { reason, .. } => format!("{}: {reason}", seen.state),
-                _ => format!("it is {} again", seen.state),
+            let why = match &observed.phase {
+                Phase::Failed { reason, .. } => format!("{}: {reason}", observed.state),
+                _ => format!("it is {} again", observed.state),
             };
             let message = format!(
                 "the deletion of {} was begun and came to nothing ({why}). It is tried again ever more rarely; see what AWS says \
                  holds it, and delete that",
-                seen.id
+                observed.id
             );
             Failure::new(Class::OperationFailed, message)
         };
@@ -335,39 +342,39 @@ impl Memory {
     }
 
     /// Until when missing `changes` may be a stale read: they were applied recently.
-    pub fn shows_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
+    pub fn visible_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
         let applied = self.get(key)?.applied.as_ref()?;
         let same = changes.iter().all(|change| applied.changes.contains(change));
         // Changes that remain ineffective are repeated with backoff.
         let window =
-            self.read_after_write_window.saturating_mul(1 << applied.times.saturating_sub(1).min(MOST_DOUBLINGS));
+            self.read_after_write_window.saturating_mul(1 << applied.times.saturating_sub(1).min(MAX_DOUBLINGS));
         let until = applied.at.saturating_add(span(window)).unwrap_or(applied.at);
         Some(until).filter(|until| same && now < *until)
     }
 
     /// Whether a recent change may not be visible yet.
-    pub(super) fn shows_soon(&self, key: &Key, now: Timestamp) -> bool {
-        self.get(key).is_some_and(|entry| entry.applied.is_some()) && self.shows_by(key, &[], now).is_some()
+    pub(super) fn has_recent_change(&self, key: &Key, now: Timestamp) -> bool {
+        self.get(key).is_some_and(|entry| entry.applied.is_some()) && self.visible_by(key, &[], now).is_some()
     }
 
     /// Records that a create is about to be sent.
-    pub fn intend(&mut self, key: &Key, now: Timestamp) {
+    pub fn record_intent(&mut self, key: &Key, now: Timestamp) {
         self.entry(key).recorded = Some(Recorded { id: None, operation: None, operations: 0, at: now });
     }
 
     /// Until when an absent resource may be a stale read: it was created, or a create was sent, recently. Records of
     /// another process count from our start, because its clock may differ.
-    pub fn unsettled(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
-        self.settles(key, now).filter(|until| now < *until)
+    pub fn open_window_end(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+        self.window_end(key, now).filter(|until| now < *until)
     }
 
     /// Time since the read-after-write window ended. Earlier reads do not count: they may have missed the resource.
-    pub fn settled_for(&self, key: &Key, now: Timestamp) -> Option<Duration> {
-        let until = self.settles(key, now).filter(|until| now >= *until)?;
+    pub fn time_since_window(&self, key: &Key, now: Timestamp) -> Option<Duration> {
+        let until = self.window_end(key, now).filter(|until| now >= *until)?;
         Some(now.duration_since(until).unsigned_abs())
     }
 
-    fn settles(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+    fn window_end(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
         let recorded = self.get(key)?.recorded.as_ref()?;
         let at = recorded.at.min(now).max(self.since);
         Some(at.saturating_add(span(self.read_after_write_window)).unwrap_or(at))

@@ -23,7 +23,7 @@ mod report;
 pub mod resource;
 pub mod sweep;
 
-pub use check::{Checked, check};
+pub use check::{CheckedPlan, check};
 pub use erased::{AnyObservation, Node};
 pub use execute::{Journal, reconcile};
 pub use execution_policy::{ExecutionPolicy, HoldReason};
@@ -39,7 +39,7 @@ pub use report::{FinishedOperation, Outcome, Report, StepResult};
 pub use resource::{
     Change, FailedOperation, How, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Refs, Resource,
 };
-pub use sweep::{Allowed, Mark, Proof, Scope, Sweep, Swept, Target};
+pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 
 #[cfg(test)]
 mod may_adopt_tests;

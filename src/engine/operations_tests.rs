@@ -11,7 +11,7 @@ use super::toy_world::*;
 use super::world_tests::{drive, world};
 
 /// A toy whose update is a slow operation.
-fn updated_slowly() -> Toy {
+fn slowly_updated_toy() -> Toy {
     Toy {
         number: 0,
         after: Vec::new(),
@@ -19,8 +19,8 @@ fn updated_slowly() -> Toy {
         takes: Duration::ZERO,
         update_takes: Duration::from_secs(5),
         has_token: true,
-        goes_along: false,
-        taken_along: Vec::new(),
+        deleted_with_host: false,
+        dependents: Vec::new(),
     }
 }
 
@@ -30,7 +30,7 @@ proptest! {
         crash_at in prop::option::of(2..6u32),
         lose in prop::collection::btree_set(2..8u32, 0..4),
     ) {
-        let toys = [updated_slowly()];
+        let toys = [slowly_updated_toy()];
         let world = world(0, crash_at, lose);
         world.0.lock().unwrap().failing = (0..100).collect();
         let inventory = Inventory(Mutex::default(), world.clone());

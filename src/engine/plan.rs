@@ -67,7 +67,7 @@ pub enum WaitingOn {
     /// The time of the next retry.
     Retry(Failed),
     /// The end of the read-after-write window: an absent resource counts as absent only after it.
-    Settling(Timestamp),
+    ReadAfterWrite(Timestamp),
 }
 
 /// Why a resource is blocked until a user acts.
@@ -106,9 +106,9 @@ pub enum Verdict {
         operation: Option<Operation>,
     },
     /// Deleted together with that resource.
-    GoesWith(Key),
+    DeletedWith(Key),
     /// Its state could not be observed.
-    Unseen(Option<Failed>),
+    NotObserved(Option<Failed>),
     /// A user must act.
     Blocked(Block),
 }
@@ -138,7 +138,7 @@ pub struct Plan {
 
 impl Plan {
     /// Steps that can run now.
-    pub fn ready(&self) -> impl Iterator<Item = (&Key, &Step)> {
+    pub fn ready_steps(&self) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(|item| match &item.verdict {
             Verdict::Step(step) => Some((&item.key, step)),
             _ => None,
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     /// Steps held for that reason.
-    pub fn held(&self, why: HoldReason) -> impl Iterator<Item = (&Key, &Step)> {
+    pub fn held_steps(&self, why: HoldReason) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(move |item| match &item.verdict {
             Verdict::Held(step, held) if *held == why => Some((&item.key, step)),
             _ => None,
@@ -168,7 +168,7 @@ impl Plan {
     }
 
     /// True when there is nothing to do or wait for.
-    pub fn settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.items.iter().all(|i| i.verdict == Verdict::Settled && i.forbidden.is_empty())
     }
 
@@ -181,9 +181,9 @@ impl Plan {
             count(Action::Update),
             count(Action::Delete)
         );
-        for (action, word) in [(Action::Adopt, "adopt"), (Action::Release, "release")] {
+        for (action, verb) in [(Action::Adopt, "adopt"), (Action::Release, "release")] {
             if count(action) > 0 {
-                text = format!("{text}, {} to {word}", count(action));
+                text = format!("{text}, {} to {verb}", count(action));
             }
         }
         text

@@ -18,7 +18,7 @@ pub enum Outcome {
     /// Done, or an update that the cloud accepted. Holds the id.
     Done(String),
     /// A creation or deletion that the cloud accepted and that is in progress. Holds the id.
-    Begun(String),
+    InProgress(String),
     /// Failed.
     Failed(Failure),
 }
@@ -62,9 +62,9 @@ pub struct Report {
     /// The steps that ran.
     pub steps: Vec<StepResult>,
     /// The operations that finished, whoever started them.
-    pub ended: Vec<FinishedOperation>,
+    pub finished_operations: Vec<FinishedOperation>,
     /// Resources that carry the object's name and that sweeps do not delete, described for users.
-    pub left: Vec<String>,
+    pub skipped: Vec<String>,
     /// Rules that the plan would have broken: no step ran.
     pub violations: Vec<Violation>,
     /// Expected duration of each remaining step.
@@ -78,14 +78,14 @@ impl Report {
     pub fn failure(&self) -> Option<&Failure> {
         let step = self.steps.iter().find_map(|one| match &one.outcome {
             Outcome::Failed(failure) => Some(failure),
-            Outcome::Done(_) | Outcome::Begun(_) => None,
+            Outcome::Done(_) | Outcome::InProgress(_) => None,
         });
-        let unseen = || {
+        let observation = || {
             self.plan.items.iter().find_map(|item| match &item.verdict {
-                Verdict::Unseen(Some(failed)) => Some(&failed.failure),
+                Verdict::NotObserved(Some(failed)) => Some(&failed.failure),
                 _ => None,
             })
         };
-        step.or_else(unseen)
+        step.or_else(observation)
     }
 }

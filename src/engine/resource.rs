@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::{Action, Goal};
-use super::sweep::{Scope, Sweep, Swept};
+use super::sweep::{CheckedSweep, Scope, Sweep};
 
 /// State of a resource that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -322,12 +322,12 @@ pub trait Resource: Send + Sync + 'static {
 
     /// For a kind that deletes resources outside the graph: the scope of its sweep. An update or deletion is then a
     /// [`sweep`](Resource::sweep) of the result of [`list_sweep`](Resource::list_sweep).
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         None
     }
 
     /// Ids that the spec references as not owned by this object: no sweep deletes them.
-    fn spares(&self) -> Vec<String> {
+    fn excluded_ids(&self) -> Vec<String> {
         Vec::new()
     }
 
@@ -337,7 +337,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// All fields that differ from the desired state.
-    fn diff(&self, seen: &Observation<Self::Detail>, refs: &Refs) -> Vec<Change>;
+    fn diff(&self, observed: &Observation<Self::Detail>, refs: &Refs) -> Vec<Change>;
 
     /// The subset of `changes` that one update applies, where the cloud does not accept all of them at once. The next
     /// plan has the rest. Not empty unless `changes` is.
@@ -364,7 +364,7 @@ pub trait Resource: Send + Sync + 'static {
         &self,
         cloud: &Self::Cloud,
         refs: &Refs,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
         changes: &[Change],
     ) -> Result<Observation<Self::Detail>, Failure>;
 
@@ -372,7 +372,7 @@ pub trait Resource: Send + Sync + 'static {
     async fn delete(
         &self,
         cloud: &Self::Cloud,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
     ) -> Result<Presence<Self::Detail>, Failure>;
 
     /// Lists the targets of a sweep, each with its proof. Read-only.
@@ -384,11 +384,11 @@ pub trait Resource: Send + Sync + 'static {
     async fn sweep(
         &self,
         _: &Self::Cloud,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
         _: Action,
-        _: &Swept,
+        _: &CheckedSweep,
     ) -> Result<Presence<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} sweeps nothing", self.key(), seen.id)))
+        Err(Failure::invalid(format!("{} {} sweeps nothing", self.key(), observed.id)))
     }
 
     /// Adopts the resource unchanged: writes only the ownership marker. Only for kinds that can be
@@ -396,9 +396,9 @@ pub trait Resource: Send + Sync + 'static {
     async fn adopt(
         &self,
         _: &Self::Cloud,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
     ) -> Result<Observation<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} cannot be taken over", self.key(), seen.id)))
+        Err(Failure::invalid(format!("{} {} cannot be taken over", self.key(), observed.id)))
     }
 
     /// Releases the resource unchanged: removes the ownership marker. Does nothing by default: a kind without a marker

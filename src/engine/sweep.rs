@@ -1,7 +1,7 @@
 //! Sweeps: deletion of resources outside the graph. Pure.
 //!
-//! A sweeping kind lists targets, each with a proof that allows its deletion. [`Grounds::judge`] verifies them against
-//! the records. Delete calls take an [`Allowed`], which only this file can create: a target without proof is never
+//! A sweeping kind lists targets, each with a proof that allows its deletion. [`SweepCheck::judge`] verifies them against
+//! the records. Delete calls take an [`AllowedTarget`], which only this file can create: a target without proof is never
 //! deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,14 +43,14 @@ pub struct Mark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// It is in a recorded, owned container and carries a mark of the subject.
-    InOurPlace {
+    InOwnedContainer {
         /// The container, and its id as the target reports it.
-        place: (Key, String),
+        container: (Key, String),
         /// The mark.
         mark: Mark,
     },
     /// It is in a container that is not owned, carries a mark of the subject, and did not exist before the subject.
-    Appeared {
+    AppearedLater {
         /// The mark.
         mark: Mark,
         /// Creation time, if known.
@@ -70,13 +70,13 @@ pub enum Proof {
     },
     /// It was created for an earlier spec and the current one does not include it: it carries our owner tag, and it is
     /// recorded under its key or is in an owned container.
-    Made {
+    CreatedEarlier {
         /// Its key while it was in the graph.
         key: Key,
         /// The owner in its tag.
         owner: String,
         /// The container, and its id as the target reports it.
-        place: Option<(Key, String)>,
+        container: Option<(Key, String)>,
     },
 }
 
@@ -105,14 +105,14 @@ pub struct Sweep {
     /// Why the sweep cannot finish.
     pub blocked: Option<Failure>,
     /// Resources that carry the subject's name and are not deleted, described for users.
-    pub left: Vec<String>,
+    pub skipped: Vec<String>,
 }
 
 /// A target that passed the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed(Target);
+pub struct AllowedTarget(Target);
 
-impl Allowed {
+impl AllowedTarget {
     /// The target.
     pub fn target(&self) -> &Target {
         &self.0
@@ -126,9 +126,9 @@ impl Allowed {
 
 /// What a sweep may delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Swept {
+pub struct CheckedSweep {
     /// The targets.
-    pub allowed: Vec<Allowed>,
+    pub allowed: Vec<AllowedTarget>,
     /// As in [`Sweep`].
     pub pending: Option<String>,
     /// As in [`Sweep`].
@@ -145,13 +145,13 @@ pub struct Baseline {
 }
 
 /// A longer record does not fit into status.
-const MOST_BEFORE: usize = 60;
+const MAX_BASELINE_IDS: usize = 60;
 
 impl Baseline {
     /// A baseline of what existed at `since`.
     pub fn new(since: Timestamp, before: impl IntoIterator<Item = String>) -> Self {
         let before: BTreeSet<_> = before.into_iter().collect();
-        Self { since, before: Some(before).filter(|ids| ids.len() <= MOST_BEFORE) }
+        Self { since, before: Some(before).filter(|ids| ids.len() <= MAX_BASELINE_IDS) }
     }
 
     /// A baseline that was not recorded in time: anything may have existed before.
@@ -185,52 +185,52 @@ impl fmt::Display for Baseline {
 
 /// What targets are verified against: the records, the spec, and the graph.
 #[derive(Clone, Debug)]
-pub struct Grounds {
+pub struct SweepCheck {
     scope: Scope,
     /// The subject was observed as absent.
     subject_is_gone: bool,
     /// The recorded name of the subject, if any.
     recorded_name: Option<String>,
     /// Ids of owned and recorded resources.
-    ours: BTreeMap<Key, String>,
+    owned: BTreeMap<Key, String>,
     baseline: Option<Baseline>,
     /// Recorded ids; `None` for creates without a response.
     records: BTreeMap<Key, Option<String>>,
     /// Resources in the spec.
     wanted: BTreeSet<Key>,
     /// Ids that are never swept: resources of the graph, and references in the spec.
-    never: BTreeSet<String>,
+    excluded: BTreeSet<String>,
 }
 
-impl Grounds {
+impl SweepCheck {
     /// The grounds for the sweep `key`.
     pub fn of<C>(graph: &Graph<C>, memory: &Memory, key: &Key, scope: Scope) -> Self {
         let recorded = |key: &Key| memory.get(key).and_then(|entry| entry.recorded.as_ref()?.id.clone());
-        let (mut ours, mut never) = (BTreeMap::new(), BTreeSet::new());
+        let (mut owned, mut excluded) = (BTreeMap::new(), BTreeSet::new());
         for node in graph.nodes() {
-            never.extend(node.spares());
+            excluded.extend(node.excluded_ids());
             if node.key() == *key {
                 continue;
             }
-            never.extend(recorded(&node.key()));
-            if let Some(Presence::Ours(seen)) = memory.get(&node.key()).and_then(|entry| entry.presence.as_ref()) {
-                never.insert(seen.id.clone());
-                if recorded(&node.key()).as_ref() == Some(&seen.id) {
-                    ours.insert(node.key(), seen.id.clone());
+            excluded.extend(recorded(&node.key()));
+            if let Some(Presence::Ours(observed)) = memory.get(&node.key()).and_then(|entry| entry.presence.as_ref()) {
+                excluded.insert(observed.id.clone());
+                if recorded(&node.key()).as_ref() == Some(&observed.id) {
+                    owned.insert(node.key(), observed.id.clone());
                 }
             }
         }
         Self {
-            subject_is_gone: memory.absent(&scope.subject),
+            subject_is_gone: memory.is_absent(&scope.subject),
             recorded_name: recorded(&scope.subject),
-            ours,
+            owned,
             baseline: recorded(key).as_deref().and_then(Baseline::parse),
             records: memory
                 .iter()
                 .filter_map(|(key, entry)| Some((key.clone(), entry.recorded.as_ref()?.id.clone())))
                 .collect(),
             wanted: graph.nodes().iter().map(|node| node.key()).collect(),
-            never,
+            excluded,
             scope,
         }
     }
@@ -239,41 +239,41 @@ impl Grounds {
     ///
     /// # Errors
     /// The first target without a valid proof: a bug in Keelson, not a user error.
-    pub fn judge(&self, sweep: Sweep) -> Result<Swept, Failure> {
+    pub fn check(&self, sweep: Sweep) -> Result<CheckedSweep, Failure> {
         let Sweep { targets, pending, blocked, .. } = sweep;
-        let going: BTreeSet<&str> = targets.iter().map(|target| target.id.as_str()).collect();
+        let target_ids: BTreeSet<&str> = targets.iter().map(|target| target.id.as_str()).collect();
         for target in &targets {
-            if let Some(why) = self.refusal(target, &going) {
+            if let Some(why) = self.refusal(target, &target_ids) {
                 let what = &target.what;
                 let message =
                     format!("refused to delete {what}: {why} (this is an error in Keelson, please report it)");
                 return Err(Failure::new(Class::Invalid, message));
             }
         }
-        Ok(Swept { allowed: targets.into_iter().map(Allowed).collect(), pending, blocked })
+        Ok(CheckedSweep { allowed: targets.into_iter().map(AllowedTarget).collect(), pending, blocked })
     }
 
-    fn refusal(&self, target: &Target, going: &BTreeSet<&str>) -> Option<&'static str> {
+    fn refusal(&self, target: &Target, target_ids: &BTreeSet<&str>) -> Option<&'static str> {
         // Parts of an owned resource have their own names, which may equal ids of other resources.
         let is_part = matches!(target.proof, Proof::Owned { .. } | Proof::Pruned { .. });
-        if target.id.is_empty() || !is_part && self.never.contains(&target.id) {
+        if target.id.is_empty() || !is_part && self.excluded.contains(&target.id) {
             return Some("the spec names it, or it is a resource of its own");
         }
         if target.in_use {
             return Some("something uses it");
         }
-        if !target.referred_to_by.iter().all(|id| going.contains(id.as_str())) {
+        if !target.referred_to_by.iter().all(|id| target_ids.contains(id.as_str())) {
             return Some("something that stays refers to it");
         }
         match &target.proof {
-            Proof::InOurPlace { place: (key, id), mark } => {
-                if self.ours.get(key) != Some(id) {
+            Proof::InOwnedContainer { container: (key, id), mark } => {
+                if self.owned.get(key) != Some(id) {
                     return Some("it is not in a place that is on record as ours");
                 }
                 let names = mark.name.as_ref().is_none_or(|name| *name == self.scope.name);
                 (!names).then_some("it is marked as another's").or_else(|| self.subject_refusal())
             }
-            Proof::Appeared { mark, at } => {
+            Proof::AppearedLater { mark, at } => {
                 if mark.name.as_ref() != Some(&self.scope.name) {
                     return Some("nothing marks it as the cluster's");
                 }
@@ -286,20 +286,20 @@ impl Grounds {
                 (!appeared).then_some("it was there before the cluster").or_else(|| self.subject_refusal())
             }
             Proof::Owned { part_of, owner } => {
-                let ours = self.ours.contains_key(part_of) && *owner == self.scope.owner;
-                (!ours).then_some("it is not ours, or not in something of ours")
+                let owned = self.owned.contains_key(part_of) && *owner == self.scope.owner;
+                (!owned).then_some("it is not ours, or not in something of ours")
             }
-            Proof::Made { key, owner, .. } if self.wanted.contains(key) || *owner != self.scope.owner => {
+            Proof::CreatedEarlier { key, owner, .. } if self.wanted.contains(key) || *owner != self.scope.owner => {
                 Some("the spec asks for it, or it is not ours")
             }
-            Proof::Made { key, place, .. } => {
+            Proof::CreatedEarlier { key, container, .. } => {
                 let recorded = self.records.get(key);
                 let recorded = recorded.is_some_and(|id| id.as_ref().is_none_or(|id| *id == target.id));
-                let placed = place.as_ref().is_some_and(|(place, id)| self.ours.get(place) == Some(id));
+                let placed = container.as_ref().is_some_and(|(container, id)| self.owned.get(container) == Some(id));
                 (!recorded && !placed).then_some("it is neither on record as ours, nor in a place that is")
             }
             Proof::Pruned { part_of } => {
-                let asked = self.ours.contains_key(part_of) && self.scope.prunes;
+                let asked = self.owned.contains_key(part_of) && self.scope.prunes;
                 (!asked).then_some("the spec does not ask for it")
             }
         }

@@ -53,7 +53,7 @@ pub(super) struct ToyOperation {
 
 impl World {
     /// Completes the operations that are due.
-    fn pass(&mut self) {
+    fn complete_due_operations(&mut self) {
         let now = self.now;
         let due: Vec<ToyOperation> = self
             .operations
@@ -120,13 +120,13 @@ pub struct ToyWorld(pub Arc<Mutex<World>>);
 impl ToyWorld {
     /// A presence as the engine stores it.
     pub fn any(presence: Presence<u32>) -> AnyPresence {
-        let erase = |seen: Observation<u32>| seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
+        let erase = |observed: Observation<u32>| observed.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
         match presence {
             Presence::Absent => Presence::Absent,
             Presence::Foreign(owner) => Presence::Foreign(owner),
-            Presence::External(seen) => Presence::External(erase(seen)),
-            Presence::Unowned(seen) => Presence::Unowned(erase(seen)),
-            Presence::Ours(seen) => Presence::Ours(erase(seen)),
+            Presence::External(observed) => Presence::External(erase(observed)),
+            Presence::Unowned(observed) => Presence::Unowned(erase(observed)),
+            Presence::Ours(observed) => Presence::Ours(erase(observed)),
         }
     }
 }
@@ -141,9 +141,9 @@ pub(super) struct Toy {
     pub(super) update_takes: Duration,
     pub(super) has_token: bool,
     /// It is deleted with its last dependency.
-    pub(super) goes_along: bool,
+    pub(super) deleted_with_host: bool,
     /// The toys that are deleted with this one.
-    pub(super) taken_along: Vec<usize>,
+    pub(super) dependents: Vec<usize>,
 }
 
 pub(super) fn toy_key(number: usize) -> Key {
@@ -152,16 +152,21 @@ pub(super) fn toy_key(number: usize) -> Key {
 
 impl Toy {
     pub(super) fn observed(&self, thing: &Thing, now: Timestamp) -> Observation<u32> {
-        let seen = Observation::ready(format!("id-{}", self.number), "there", thing.value);
+        let observed = Observation::ready(format!("id-{}", self.number), "there", thing.value);
         if thing.busy_until > now {
-            seen.phase(Phase::Busy { action: Action::Create, since: None, note: String::new() })
+            observed.phase(Phase::Busy { action: Action::Create, since: None, note: String::new() })
         } else {
-            seen
+            observed
         }
     }
 
     /// Changes the owner; `fits` must hold for the thing then.
-    fn belongs_to(&self, world: &ToyWorld, owner: &'static str, fits: impl Fn(&Thing) -> bool) -> Result<(), Failure> {
+    fn change_owner(
+        &self,
+        world: &ToyWorld,
+        owner: &'static str,
+        fits: impl Fn(&Thing) -> bool,
+    ) -> Result<(), Failure> {
         let name = self.key().to_string();
         let mut world = world.0.lock().unwrap();
         if world.things().get(&name).is_some_and(|things| !fits(&things[0])) {
@@ -175,15 +180,15 @@ impl Toy {
     }
 
     /// The same with the operation `id`, in progress or failed.
-    fn with_operation(seen: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
-        let Some(operation) = world.operation(id) else { return seen };
+    fn with_operation(observed: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
+        let Some(operation) = world.operation(id) else { return observed };
         let (id, kind) = (operation.id.clone(), "Change".to_owned());
         if !operation.done {
-            return seen.running(Operation { id, kind, since: Some(operation.since) });
+            return observed.running(Operation { id, kind, since: Some(operation.since) });
         }
         let failure = Failure::new(Class::OperationFailed, "it gave up");
         let failed = operation.fails.then_some(FailedOperation { id, kind, failure });
-        Observation { failed_operation: failed, ..seen }
+        Observation { failed_operation: failed, ..observed }
     }
 }
 
@@ -199,7 +204,7 @@ impl Resource for Toy {
         self.after.iter().copied().map(toy_key).collect()
     }
     fn deleted_with(&self) -> Option<Key> {
-        self.after.last().filter(|_| self.goes_along).copied().map(toy_key)
+        self.after.last().filter(|_| self.deleted_with_host).copied().map(toy_key)
     }
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("value", self.value.to_string())]
@@ -210,11 +215,11 @@ impl Resource for Toy {
     fn records_intent(&self) -> bool {
         !self.has_token
     }
-    fn diff(&self, seen: &Observation<u32>, _: &Refs) -> Vec<Change> {
-        if seen.detail == self.value {
+    fn diff(&self, observed: &Observation<u32>, _: &Refs) -> Vec<Change> {
+        if observed.detail == self.value {
             return Vec::new();
         }
-        vec![Change::in_place("value", seen.detail, self.value)]
+        vec![Change::in_place("value", observed.detail, self.value)]
     }
     async fn observe(
         &self,
@@ -227,17 +232,19 @@ impl Resource for Toy {
         if world.crashed {
             return Err(Failure::new(Class::Unavailable, "the process is gone"));
         }
-        world.pass();
+        world.complete_due_operations();
         let operation = match last {
-            Some(seen) => seen.operation.as_ref().map(|o| &o.id).or(seen.failed_operation.as_ref().map(|o| &o.id)),
+            Some(observed) => {
+                observed.operation.as_ref().map(|o| &o.id).or(observed.failed_operation.as_ref().map(|o| &o.id))
+            }
             None => options.recorded_operation.as_ref(),
         };
         let operation = operation.cloned().unwrap_or_default();
         Ok(match world.read(&self.key()) {
             None => Presence::Absent,
             Some(thing) if thing.owner == "nobody" => {
-                let seen = self.observed(&thing, world.now);
-                Presence::Unowned(Toy::with_operation(seen, &world, &operation))
+                let observed = self.observed(&thing, world.now);
+                Presence::Unowned(Toy::with_operation(observed, &world, &operation))
             }
             Some(thing) if thing.owner != "us" => Presence::Foreign(thing.owner.into()),
             Some(thing) => Presence::Ours(Toy::with_operation(self.observed(&thing, world.now), &world, &operation)),
@@ -260,23 +267,23 @@ impl Resource for Toy {
         if self.has_token && things.contains_key(&name) {
             return Ok(self.observed(&things[&name][0], world.now));
         }
-        let made = thing.clone();
-        world.write(|things| things.entry(name).or_default().push(made))?;
+        let new = thing.clone();
+        world.write(|things| things.entry(name).or_default().push(new))?;
         Ok(self.observed(&thing, world.now))
     }
     async fn update(
         &self,
         world: &ToyWorld,
         _: &Refs,
-        seen: &Observation<u32>,
+        observed: &Observation<u32>,
         changes: &[Change],
     ) -> Result<Observation<u32>, Failure> {
         assert!(!changes.is_empty());
         let (name, value) = (self.key().to_string(), self.value);
         let mut world = world.0.lock().unwrap();
-        world.pass();
+        world.complete_due_operations();
         if !self.update_takes.is_zero() {
-            let token = format!("{name} {:?}", seen.failed_operation.as_ref().map(|failed| &failed.id));
+            let token = format!("{name} {:?}", observed.failed_operation.as_ref().map(|failed| &failed.id));
             if !world.operations.contains_key(&token) {
                 let count = world.operations.len();
                 if world.operations.values().any(|other| other.toy == name && !other.done) {
@@ -290,35 +297,35 @@ impl Resource for Toy {
                 world.write(|_| ())?;
             }
             let id = world.operations[&token].id.clone();
-            return Ok(Toy::with_operation(seen.clone(), &world, &id));
+            return Ok(Toy::with_operation(observed.clone(), &world, &id));
         }
         world.write(|things| {
             if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
                 thing.value = value;
             }
         })?;
-        Ok(Observation { detail: value, ..seen.clone() })
+        Ok(Observation { detail: value, ..observed.clone() })
     }
     async fn delete(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<Presence<u32>, Failure> {
         let name = self.key().to_string();
         world.0.lock().unwrap().write(|things| {
             things.remove(&name);
-            for along in &self.taken_along {
-                let along = toy_key(*along).to_string();
-                if things.get(&along).is_some_and(|there| there[0].owner == "us") {
-                    things.remove(&along);
+            for dependent in &self.dependents {
+                let dependent = toy_key(*dependent).to_string();
+                if things.get(&dependent).is_some_and(|existing| existing[0].owner == "us") {
+                    things.remove(&dependent);
                 }
             }
         })?;
         Ok(Presence::Absent)
     }
-    async fn adopt(&self, world: &ToyWorld, seen: &Observation<u32>) -> Result<Observation<u32>, Failure> {
+    async fn adopt(&self, world: &ToyWorld, observed: &Observation<u32>) -> Result<Observation<u32>, Failure> {
         let value = self.value;
-        self.belongs_to(world, "us", |thing| thing.value == value)?;
-        Ok(seen.clone())
+        self.change_owner(world, "us", |thing| thing.value == value)?;
+        Ok(observed.clone())
     }
     async fn release(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<(), Failure> {
-        self.belongs_to(world, "nobody", |_| true)
+        self.change_owner(world, "nobody", |_| true)
     }
 }
 
@@ -347,8 +354,8 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
         takes: Duration::ZERO,
         update_takes: Duration::ZERO,
         has_token: false,
-        goes_along: false,
-        taken_along: Vec::new(),
+        deleted_with_host: false,
+        dependents: Vec::new(),
     });
     graph(&toys.collect::<Vec<_>>())
 }

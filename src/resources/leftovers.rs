@@ -23,8 +23,8 @@ use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::sweep::Baseline;
 use crate::engine::{
-    Action, Allowed, Change, Class, Failure, Goal, Key, Mark, Observation, ObserveOptions, PollPolicy, Presence, Proof,
-    Refs, Resource, Scope, Sweep, Swept, Target,
+    Action, AllowedTarget, Change, CheckedSweep, Class, Failure, Goal, Key, Mark, Observation, ObserveOptions,
+    PollPolicy, Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 
 /// What the cluster may have left in a VPC.
@@ -104,8 +104,8 @@ impl Leftovers {
 
     fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {
         let proof = match self.whose() {
-            Network::Ours => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
-            Network::Theirs => Proof::Appeared { mark, at },
+            Network::Ours => Proof::InOwnedContainer { container: (self.network.clone(), vpc.to_owned()), mark },
+            Network::Theirs => Proof::AppearedLater { mark, at },
         };
         Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
     }
@@ -163,12 +163,12 @@ impl Resource for Leftovers {
         self.intervals.single()
     }
 
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         let (name, owner) = (self.cluster.clone(), self.owner.clone());
         Some(Scope { subject: cluster::key(), name, owner, prunes: false })
     }
 
-    fn spares(&self) -> Vec<String> {
+    fn excluded_ids(&self) -> Vec<String> {
         self.spared.clone()
     }
 
@@ -258,7 +258,7 @@ impl Resource for Leftovers {
                     Some(group) => Some(held(cloud, vpc, &group.id).await),
                     None => None,
                 };
-                Sweep { targets, pending, blocked, left: Vec::new() }
+                Sweep { targets, pending, blocked, skipped: Vec::new() }
             }
             Network::Theirs => {
                 let groups =
@@ -268,7 +268,7 @@ impl Resource for Leftovers {
                     found.unproven_interfaces.iter().map(|interface| blockers::describe_interface(interface));
                 // While something is on its way out, what it holds is no news.
                 let left = if pending.is_some() { Vec::new() } else { groups.chain(interfaces).collect() };
-                Sweep { targets, pending, blocked: None, left }
+                Sweep { targets, pending, blocked: None, skipped: left }
             }
         })
     }
@@ -280,7 +280,7 @@ impl Resource for Leftovers {
         cloud: &Cloud,
         seen: &Observation<Detail>,
         _: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Detail>, Failure> {
         let vpc = &seen.detail.vpc;
         let (groups, interfaces): (Vec<_>, Vec<_>) =
@@ -345,12 +345,12 @@ async fn held(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
     blockers::named(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
 }
 
-async fn delete_interface(cloud: &Cloud, interface: &Allowed) -> Result<(), Failure> {
+async fn delete_interface(cloud: &Cloud, interface: &AllowedTarget) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_network_interface().network_interface_id(interface.id());
     gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
 }
 
-async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
+async fn delete_group(cloud: &Cloud, group: &AllowedTarget) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_security_group().group_id(group.id());
     gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
 }
@@ -358,9 +358,9 @@ async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
 /// Takes the rules out of a group that name others of `groups`: all of them go.
 async fn revoke_rules_among(
     cloud: &Cloud,
-    group: &Allowed,
+    group: &AllowedTarget,
     there: &snapshots::SecurityGroup,
-    groups: &[&Allowed],
+    groups: &[&AllowedTarget],
 ) -> Result<(), Failure> {
     let ids: Vec<&str> = groups.iter().map(|group| group.id()).collect();
     let [ingress, egress] = [&there.ingress, &there.egress].map(|rules| naming(rules, group.id(), &ids));

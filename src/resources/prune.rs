@@ -14,8 +14,8 @@ use super::role::{self, Purpose};
 use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
 use crate::aws::tags::Tags;
 use crate::engine::{
-    Action, Allowed, Change, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
-    Presence, Proof, Refs, Resource, Scope, Sweep, Swept, Target,
+    Action, AllowedTarget, Change, CheckedSweep, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions,
+    Phase, PollPolicy, Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 
 /// What can be in a cluster beside what is listed.
@@ -154,7 +154,7 @@ impl Unlisted {
     }
 
     /// Deletes what the checker let pass.
-    async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+    async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[AllowedTarget]) -> Result<Detail, Failure> {
         let mut left = Detail { found: Vec::new(), stay: seen.stay.clone() };
         for found in &seen.found {
             let goes_now = allowed.iter().find(|allowed| allowed.id() == found.id);
@@ -256,7 +256,7 @@ impl Resource for Unlisted {
         self.intervals.slow()
     }
 
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         let owner = self.tags.owner().unwrap_or_default().to_owned();
         let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
         Some(Scope { subject: cluster::key(), name: self.cluster.clone(), owner, prunes })
@@ -328,7 +328,7 @@ impl Resource for Unlisted {
         cloud: &Cloud,
         seen: &Observation<Detail>,
         action: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Detail>, Failure> {
         let left = self.remove(cloud, &seen.detail, &swept.allowed).await?;
         let gone = action == Action::Delete && left.found.is_empty();

@@ -4,7 +4,7 @@ use super::cloud::Cloud;
 use super::prune::{Found, Judged, Kind, Unlisted};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
-use crate::engine::{Allowed, Class, Failure};
+use crate::engine::{AllowedTarget, Class, Failure};
 
 /// Name in the spec, and id in EKS.
 type Named = (String, String);
@@ -116,7 +116,12 @@ impl Unlisted {
     }
 
     /// Deletes one. What is not ours gets our tags first: the operator's policy lets it delete only what carries them.
-    pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found, allowed: &Allowed) -> Result<(), Failure> {
+    pub(super) async fn delete_one(
+        &self,
+        cloud: &Cloud,
+        found: &Found,
+        allowed: &AllowedTarget,
+    ) -> Result<(), Failure> {
         let (aws, cluster, name, id) = (&cloud.aws, &self.cluster, &found.name, allowed.id());
         if !found.tags.is_owned_by(&cloud.owner.uid) {
             cloud.tag_eks(&found.arn, &mut found.tags.clone(), self.tags.ownership()).await?;

@@ -6,7 +6,7 @@ use super::{oidc_provider, vpc};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
 use crate::aws::{AwsError, MaxStaleness, Service};
-use crate::engine::{Allowed, Class, Failure, Key};
+use crate::engine::{AllowedTarget, Class, Failure, Key};
 
 /// Destination of the routes to NAT gateways.
 const ANYWHERE: &str = "0.0.0.0/0";
@@ -155,7 +155,12 @@ impl Removals {
     }
 
     /// Deletes what the checker let pass, routes before gateways. Returns what is left.
-    pub(super) async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+    pub(super) async fn remove(
+        &self,
+        cloud: &Cloud,
+        seen: &Detail,
+        allowed: &[AllowedTarget],
+    ) -> Result<Detail, Failure> {
         let mut failed = None;
         let mut left = seen.clone();
         for one in allowed {

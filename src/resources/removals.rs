@@ -2,7 +2,7 @@
 //! with their security group, the OIDC provider. It is taken away, in the order in which nothing loses what it still uses.
 //!
 //! What it is about stands in the survey: it carries our tags, and is on record or lies in our VPC. The checker holds each against
-//! the record once more ([`Proof::Made`]). The calls are in [`super::removal_calls`].
+//! the record once more ([`Proof::CreatedEarlier`]). The calls are in [`super::removal_calls`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use super::route_table::Table;
 use crate::engine::failure::span;
 use crate::engine::memory::Entry;
 use crate::engine::{
-    Action, Change, Class, Failure, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy, Presence,
-    Proof, Refs, Resource, Scope, Sweep, Swept, Target,
+    Action, Change, CheckedSweep, Class, Failure, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
+    Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 
 /// Kinds of which a spec may ask for fewer than before.
@@ -132,7 +132,8 @@ fn list(found: &[Found]) -> Sweep {
         } else if !waits.is_empty() {
             pending.push(format!("{} is used by {}", one.id, waits.join(", ")));
         } else {
-            let proof = Proof::Made { key: one.key.clone(), owner: one.owner.clone(), place: one.place.clone() };
+            let proof =
+                Proof::CreatedEarlier { key: one.key.clone(), owner: one.owner.clone(), container: one.place.clone() };
             let (id, what) = (one.id.clone(), format!("{} {}", one.key, one.id));
             sweep.targets.push(Target { id, what, proof, in_use: false, referred_to_by: one.used_by.clone() });
         }
@@ -225,7 +226,7 @@ impl Resource for Removals {
         self.intervals.shared()
     }
 
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         let (name, owner) = (self.cluster.clone(), self.owner.clone());
         Some(Scope { subject: super::cluster::key(), name, owner, prunes: false })
     }
@@ -279,7 +280,7 @@ impl Resource for Removals {
         cloud: &Cloud,
         seen: &Observation<Detail>,
         _: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Detail>, Failure> {
         if swept.allowed.is_empty() {
             let blocked = swept.blocked.clone();

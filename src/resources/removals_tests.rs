@@ -129,7 +129,7 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
     for key in [&eip, &nat, &vpc::key(), &route("a")] {
         memory.record_observation(key, Presence::Ours(any(Detail::default())), at(100));
     }
-    memory.intend(&intent, at(100));
+    memory.record_intent(&intent, at(100));
     let left = |memory: &Memory| {
         let lines = memory.iter().filter(|(_, entry)| entry.recorded.is_some());
         lines.map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(" ")

@@ -85,22 +85,22 @@ impl EventMetrics {
     }
 
     /// Counts a message.
-    pub fn heard(&self, what: MessageOutcome) {
+    pub fn count_message(&self, what: MessageOutcome) {
         self.messages.get_or_create(&ResultLabels { result: what.as_str() }).inc();
     }
 
     /// Records a successful poll, with or without messages.
-    pub fn reached(&self) {
+    pub fn record_poll(&self) {
         self.reachable.set(Some(true));
     }
 
     /// Records that this replica no longer polls the queue.
-    pub fn stopped(&self) {
+    pub fn clear(&self) {
         self.reachable.set(None);
     }
 
     /// Records a failed poll.
-    pub fn failed(&self) {
+    pub fn record_poll_failure(&self) {
         self.reachable.set(Some(false));
         self.failures.inc();
     }

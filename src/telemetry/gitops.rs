@@ -56,15 +56,15 @@ impl GitOpsMetrics {
     }
 
     /// Sets the state of a cluster's agent.
-    pub fn fares(&self, namespace: &str, cluster: &str, ready: bool, failing: i32) {
+    pub fn set_state(&self, namespace: &str, cluster: &str, ready: bool, failing: i32) {
         let labels = ClusterLabels::of(namespace, cluster);
         self.ready.get_or_create(&labels).set(ready.into());
         self.failing.get_or_create(&labels).set(failing.into());
     }
 
     /// Records a response of the workload cluster at `at`.
-    pub fn reached(&self, namespace: &str, cluster: &str, at: Instant) {
-        self.contacts.locked().insert(ClusterLabels::of(namespace, cluster), at);
+    pub fn record_response(&self, namespace: &str, cluster: &str, at: Instant) {
+        self.contacts.lock().insert(ClusterLabels::of(namespace, cluster), at);
     }
 
     /// Removes a cluster that was deleted or no longer has an agent.
@@ -72,18 +72,18 @@ impl GitOpsMetrics {
         let labels = ClusterLabels::of(namespace, cluster);
         self.ready.remove(&labels);
         self.failing.remove(&labels);
-        self.contacts.locked().remove(&labels);
+        self.contacts.lock().remove(&labels);
     }
 
     /// Removes everything: this replica is no longer the leader.
     pub fn forget_all(&self) {
         self.ready.clear();
         self.failing.clear();
-        self.contacts.locked().clear();
+        self.contacts.lock().clear();
     }
 
     /// Counts a watch until the returned guard is dropped.
-    pub fn watching(&self) -> Watching {
+    pub fn count_watch(&self) -> Watching {
         self.watches.inc();
         Watching(self.watches.clone())
     }
@@ -104,7 +104,7 @@ impl Drop for Watching {
 struct Contacts(Arc<Mutex<HashMap<ClusterLabels, Instant>>>);
 
 impl Contacts {
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +117,7 @@ impl fmt::Debug for Contacts {
 
 impl Collector for Contacts {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let contacts = self.locked().clone();
+        let contacts = self.lock().clone();
         if contacts.is_empty() {
             return Ok(());
         }
@@ -143,8 +143,8 @@ mod tests {
     fn a_cluster_has_its_series_until_it_is_gone() {
         let metrics = Metrics::new();
         let gitops = metrics.gitops();
-        gitops.fares("shop", "demo", false, 3);
-        gitops.reached("shop", "demo", std::time::Instant::now().checked_sub(Duration::from_secs(90)).unwrap());
+        gitops.set_state("shop", "demo", false, 3);
+        gitops.record_response("shop", "demo", std::time::Instant::now().checked_sub(Duration::from_secs(90)).unwrap());
         let text = metrics.encode();
         for line in [format!("keelson_gitops_ready{OF} 0"), format!("keelson_gitops_failing_objects{OF} 3")] {
             assert!(text.contains(&line), "{line} not in\n{text}");
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_watch_counts_while_it_is_open() {
         let metrics = Metrics::new();
-        let watching = metrics.gitops().watching();
+        let watching = metrics.gitops().count_watch();
         assert!(metrics.encode().contains("keelson_gitops_watches 1"));
         drop(watching);
         assert!(metrics.encode().contains("keelson_gitops_watches 0"));

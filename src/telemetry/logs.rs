@@ -28,7 +28,7 @@ impl Format {
 }
 
 /// Libraries that log each request; `RUST_LOG` can enable them.
-const QUIET: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,aws_sdk_sts=warn,aws_smithy_runtime=warn,\
+const DEFAULT_FILTER: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,aws_sdk_sts=warn,aws_smithy_runtime=warn,\
                      aws_runtime=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,kube_runtime=info";
 
 /// Their debug lines contain signed requests, headers and session tokens: no level and no `RUST_LOG` enables them.
@@ -67,17 +67,18 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // The user's filter comes last and takes precedence.
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(format!("{QUIET},{level}"))?;
-    let hard = filter_fn(|meta| {
-        let most = match meta.target() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(format!("{DEFAULT_FILTER},{level}"))?;
+    let fixed_limits = filter_fn(|meta| {
+        let max = match meta.target() {
             QUOTES_BODIES => Level::ERROR,
             target if NEVER_VERBOSE.iter().any(|crate_name| target.starts_with(crate_name)) => Level::INFO,
             _ => Level::TRACE,
         };
-        *meta.level() <= most
+        *meta.level() <= max
     });
-    let filter = filter.and(hard);
+    let filter = filter.and(fixed_limits);
     let writer = RedactingWriter(writer);
     Ok(match format {
         Format::Json => {
@@ -142,16 +143,16 @@ impl io::Write for Captured {
 mod tests {
     use super::*;
 
-    fn logged(level: &str, format: Format, speak: impl FnOnce()) -> String {
+    fn capture(level: &str, format: Format, log: impl FnOnce()) -> String {
         let (captured, guard) = Captured::start(level, format);
-        speak();
+        log();
         drop(guard);
         captured.text()
     }
 
     #[test]
     fn json_lines_carry_the_fields_and_no_secret() {
-        let text = logged("info", Format::Json, || {
+        let text = capture("info", Format::Json, || {
             tracing::info!(action = "CreateVpc", token = "k8s-aws-v1.c2VjcmV0", "called");
         });
         let line: serde_json::Value = serde_json::from_str(text.trim()).expect("a line of JSON");
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn no_level_makes_the_signer_speak() {
         for level in ["trace", "aws_sigv4=trace,aws_sigv4::http_request=trace", "aws_smithy_runtime=debug"] {
-            let text = logged(level, Format::Text, || {
+            let text = capture(level, Format::Text, || {
                 tracing::trace!(target: "aws_sigv4::http_request", "canonical request with SECRET");
                 tracing::debug!(target: "aws_smithy_runtime::client", "SECRET");
             });
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn no_level_makes_the_kubernetes_client_quote_a_body() {
         for level in ["info", "trace", "kube_client::client=trace"] {
-            let text = logged(level, Format::Text, || {
+            let text = capture(level, Format::Text, || {
                 tracing::warn!(target: "kube_client::client", "{{\"data\":\"SECRET\"}}, not a Secret");
                 tracing::error!(target: "kube_client::client", "broken");
                 tracing::warn!(target: "kube_client::client::tls", "stale roots");
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_level_given_is_the_level_kept() {
-        let text = logged("keelson=debug", Format::Text, || {
+        let text = capture("keelson=debug", Format::Text, || {
             tracing::debug!(target: "keelson::aws", "seen");
             tracing::trace!(target: "keelson::aws", "unseen");
         });
@@ -206,8 +207,8 @@ mod tests {
                 fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
                     let mut keys = std::collections::BTreeSet::new();
                     while let Some((key, Unique)) = map.next_entry::<String, Unique>()? {
-                        if let Some(twice) = keys.replace(key) {
-                            return Err(serde::de::Error::custom(format!("{twice} is there twice")));
+                        if let Some(duplicate) = keys.replace(key) {
+                            return Err(serde::de::Error::custom(format!("{duplicate} is there twice")));
                         }
                     }
                     Ok(Unique)
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_line_within_a_span_has_no_key_twice() {
-        let text = logged("info", Format::Json, || {
+        let text = capture("info", Format::Json, || {
             let object_name = "demo";
             let _entered = tracing::info_span!("reconcile", kind = "EksCluster", object_name).entered();
             tracing::warn!(action = "CreateVpc", details = "denied", "AWS call");
@@ -279,8 +280,8 @@ mod tests {
                         "message" => with_text,
                         other => ["timestamp", "level", "target", "span", "spans"].contains(&other),
                     };
-                    let twice = fields.iter().find(reserved);
-                    assert!(twice.is_none(), "{}: {twice:?} in {}", path.display(), &one[0]);
+                    let duplicate = fields.iter().find(reserved);
+                    assert!(duplicate.is_none(), "{}: {duplicate:?} in {}", path.display(), &one[0]);
                 }
             }
         }

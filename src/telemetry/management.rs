@@ -21,6 +21,6 @@ pub(super) fn register(registry: &mut Registry) {
 }
 
 /// Counts a call that timed out.
-pub fn timed_out(call: &'static str) {
+pub fn count_timeout(call: &'static str) {
     TIMEOUTS.get_or_create(&CallLabels { call }).inc();
 }

@@ -163,15 +163,15 @@ impl Metrics {
     }
 
     /// Removes the metrics of objects, agents and the event queue: this replica is no longer the leader.
-    pub fn forget_term(&self) {
+    pub fn clear_leader_metrics(&self) {
         self.0.objects.forget_all();
         self.0.gitops.forget_all();
-        self.0.events.stopped();
+        self.0.events.clear();
         self.0.reconcile.unreadable.clear();
     }
 
-    pub fn set_leader(&self, leads: bool) {
-        self.0.leader.set(leads.into());
+    pub fn set_leader(&self, is_leader: bool) {
+        self.0.leader.set(is_leader.into());
     }
 
     /// Records whether objects without an AwsAccount may use the operator's own credentials.
@@ -235,15 +235,15 @@ impl AwsMetrics {
         CallTimer { metrics: self, service, action, account, region, started: Instant::now(), done: false }
     }
 
-    pub fn waited(&self, service: &'static str, account: &str, region: &str, time: Duration) {
+    pub fn record_wait(&self, service: &'static str, account: &str, region: &str, time: Duration) {
         self.waits.get_or_create(&rate(service, account, region)).inc_by(time.as_secs_f64());
     }
 
-    pub fn throttled(&self, service: &'static str, account: &str, region: &str) {
+    pub fn record_throttle(&self, service: &'static str, account: &str, region: &str) {
         self.throttles.get_or_create(&rate(service, account, region)).inc();
     }
 
-    pub fn deferred(&self, service: &'static str, account: &str, region: &str) {
+    pub fn record_deferral(&self, service: &'static str, account: &str, region: &str) {
         self.deferrals.get_or_create(&rate(service, account, region)).inc();
     }
 
@@ -333,14 +333,14 @@ impl ReconcileMetrics {
     }
 
     /// Records an update of a resource of `kind` that ended in AWS after `took`; failed ones count without a duration.
-    pub fn operation(&self, kind: &str, operation: &str, took: Option<Duration>) {
+    pub fn record_operation(&self, kind: &str, operation: &str, took: Option<Duration>) {
         let result = if took.is_some() { "ok" } else { "failed" };
         let labels = OperationLabels { kind: kind.to_owned(), operation: operation.to_owned(), result };
         self.operations.get_or_create(&labels).observe(took.unwrap_or_default().as_secs_f64());
     }
 
     /// Sets the number of unreadable objects of a kind.
-    pub fn unreadable(&self, kind: &'static str, count: usize) {
+    pub fn set_unreadable(&self, kind: &'static str, count: usize) {
         self.unreadable.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }

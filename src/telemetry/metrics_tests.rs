@@ -28,8 +28,8 @@ fn resident_memory_is_read_from_the_process() {
 #[test]
 fn the_steps_of_an_upgrade_are_timed_by_their_kind() {
     let metrics = Metrics::new();
-    metrics.reconcile().operation("cluster", "VersionUpdate", Some(Duration::from_secs(500)));
-    metrics.reconcile().operation("nodeGroup", "VersionUpdate", None);
+    metrics.reconcile().record_operation("cluster", "VersionUpdate", Some(Duration::from_secs(500)));
+    metrics.reconcile().record_operation("nodeGroup", "VersionUpdate", None);
     let text = metrics.encode();
     for (kind, result, bucket) in [("cluster", "ok", "600.0"), ("nodeGroup", "failed", "1.0")] {
         let labels = format!("kind=\"{kind}\",operation=\"VersionUpdate\",result=\"{result}\"");

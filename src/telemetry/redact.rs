@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io;
 
-const BLOT: &str = "<redacted>";
+const REDACTED: &str = "<redacted>";
 
 /// Text right before a secret; the secret ends at the first character that cannot be part of one.
 const MARKERS: [&str; 13] = [
@@ -31,7 +31,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     while let Some((start, end)) = first_secret(rest) {
         let out = out.get_or_insert_with(|| String::with_capacity(text.len()));
         out.push_str(&rest[..start]);
-        out.push_str(BLOT);
+        out.push_str(REDACTED);
         rest = &rest[end..];
     }
     match out {
@@ -66,7 +66,7 @@ fn url_password(text: &str) -> Option<(usize, usize)> {
         let start = at + 3;
         let authority = text[start..].split(['/', '?', '#', ' ', '"', '\'', '\n']).next()?;
         let (user, _) = authority.rsplit_once('@')?;
-        (user.contains(':') && user != BLOT).then_some((start, start + user.len()))
+        (user.contains(':') && user != REDACTED).then_some((start, start + user.len()))
     })
 }
 
@@ -106,8 +106,8 @@ mod tests {
             ("ssh://git@github.com/acme/fleet", "ssh://git@github.com/acme/fleet"),
             ("nothing to hide", "nothing to hide"),
         ];
-        for (given, wanted) in table {
-            assert_eq!(redact(given), wanted);
+        for (input, expected) in table {
+            assert_eq!(redact(input), expected);
         }
     }
 

@@ -81,7 +81,7 @@ fn newest_names(offered: &[Offer]) -> String {
 
 /// The version to choose from `offers` for an add-on at `installed`. It is not lower than `installed` while `installed`
 /// or a newer version is offered; only if all offered versions are lower, one of them is chosen.
-fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
+fn choose_not_lower(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
     let chosen = choose(wanted, offers).ok()?;
     let is = numbers(installed);
     if numbers(&chosen) >= is || matches!(wanted, Wanted::Exact(_)) {
@@ -95,7 +95,7 @@ fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<Str
 }
 
 /// Whether the operator updates an add-on at all: it is in the spec, and Default or Latest only under `Follow`.
-fn moves(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
+fn is_updatable(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     match addon.wanted {
         None => false,
         Some(Wanted::Exact(_)) => true,
@@ -112,12 +112,13 @@ pub fn steady(
     minor: KubernetesVersion,
     next: Option<KubernetesVersion>,
 ) -> Option<String> {
-    let wanted = addon.wanted.as_ref().filter(|_| moves(addon, policy))?;
+    let wanted = addon.wanted.as_ref().filter(|_| is_updatable(addon, policy))?;
     let offers = addon.offered.get(&minor)?;
-    let chosen = not_lowered(wanted, &addon.installed, offers).filter(|chosen| *chosen != addon.installed)?;
+    let chosen = choose_not_lower(wanted, &addon.installed, offers).filter(|chosen| *chosen != addon.installed)?;
     let at_next = next.and_then(|next| addon.offered.get(&next)).map_or(&[][..], Vec::as_slice);
-    let undone = find(at_next, &chosen).is_none() && offers.iter().any(|offer| find(at_next, &offer.version).is_some());
-    (!undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
+    let is_undone =
+        find(at_next, &chosen).is_none() && offers.iter().any(|offer| find(at_next, &offer.version).is_some());
+    (!is_undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
 }
 
 /// The version an add-on needs before the control plane moves from `from` to `to`; `None`: no change, or no version
@@ -129,11 +130,11 @@ pub fn before(
     to: KubernetesVersion,
 ) -> Option<String> {
     let (at_from, at_to) = (addon.offered.get(&from)?, addon.offered.get(&to)?);
-    let kept = match &addon.wanted {
-        Some(Wanted::Exact(exact)) => !on_its_way(addon, exact, from, to),
+    let keeps_exact = match &addon.wanted {
+        Some(Wanted::Exact(exact)) => !is_offered_later(addon, exact, from, to),
         _ => false,
     };
-    if find(at_to, &addon.installed).is_some() || !moves(addon, policy) || kept {
+    if find(at_to, &addon.installed).is_some() || !is_updatable(addon, policy) || keeps_exact {
         return None;
     }
     // EKS's default for the target version, else its default for the current version, else the newest.
@@ -145,12 +146,12 @@ pub fn before(
         offers = both(at_from, at_to);
     }
     let wanted = if addon.wanted == Some(Wanted::Latest) { Wanted::Latest } else { Wanted::Default };
-    not_lowered(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
+    choose_not_lower(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
 }
 
 /// Whether an exact version is not offered yet, but is at this step or a later one: until then another version may be
 /// installed.
-fn on_its_way(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
+fn is_offered_later(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
     let ahead = |minor: KubernetesVersion| if to > from { minor >= to } else { minor == to };
     let has = |offers: &Vec<Offer>| find(offers, exact).is_some();
     !addon.offered.get(&from).is_some_and(has)
@@ -203,7 +204,7 @@ pub fn obstacle(
     let on_both = || newest(at_to.iter().filter(|offer| find(at_from, &offer.version).is_some()));
     let instead = || on_both().map(|offer| offer.version.clone());
     match wanted {
-        Wanted::Exact(exact) if on_its_way(addon, exact, from, to) => None,
+        Wanted::Exact(exact) if is_offered_later(addon, exact, from, to) => None,
         Wanted::Exact(exact) => Some(Obstacle::Exact { version: exact.clone(), instead: instead() }),
         Wanted::Default | Wanted::Latest if policy == FollowPolicy::Manual => {
             Some(Obstacle::Manual { instead: instead() })
@@ -245,10 +246,10 @@ mod tests {
         }
     }
 
-    fn addon(installed: &str, asked: &str, at_33: &str, at_34: &str) -> ObservedAddon {
+    fn addon(installed: &str, requested: &str, at_33: &str, at_34: &str) -> ObservedAddon {
         let offered = BTreeMap::from([(minor("1.33"), offers(at_33)), (minor("1.34"), offers(at_34))]);
         let (name, installed) = ("coredns".into(), installed.into());
-        ObservedAddon { name, installed, wanted: Some(wanted(asked)), state: AddonState::Settled, offered }
+        ObservedAddon { name, installed, wanted: Some(wanted(requested)), state: AddonState::Settled, offered }
     }
 
     #[test]
@@ -290,10 +291,10 @@ mod tests {
             ("v3", "v7", "v1 v2* v3", None),
             ("v3", "Default", "", None),
         ];
-        for (installed, asked, at_33, moves_to) in table {
-            let addon = addon(installed, asked, at_33, "");
+        for (installed, requested, at_33, target) in table {
+            let addon = addon(installed, requested, at_33, "");
             let chosen = steady(&addon, FOLLOW, minor("1.33"), None);
-            assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?}");
+            assert_eq!(chosen.as_deref(), target, "{installed} at {requested} of {at_33:?}");
         }
         let unknown = addon("v1", "Default", "v1 v2*", "v3*");
         assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "nothing is concluded from what was not asked");
@@ -310,10 +311,10 @@ mod tests {
             ("v1", "v1 v2*", "v3*", Some("v2")),
             ("v0", "v1 v2*", "v1 v3*", None),
         ];
-        for (installed, at_33, at_34, moves_to) in table {
+        for (installed, at_33, at_34, target) in table {
             let addon = addon(installed, "Default", at_33, at_34);
             let chosen = steady(&addon, FOLLOW, minor("1.33"), Some(minor("1.34")));
-            assert_eq!(chosen.as_deref(), moves_to, "{installed} of {at_33:?} and {at_34:?}");
+            assert_eq!(chosen.as_deref(), target, "{installed} of {at_33:?} and {at_34:?}");
         }
     }
 
@@ -332,10 +333,10 @@ mod tests {
             ("v1", "v3", "v1* v2", "v2 v3*", Some("v2")),
             ("v1", "v9", "v1* v2", "v2 v3*", None),
         ];
-        for (installed, asked, at_33, at_34, moves_to) in table {
-            let addon = addon(installed, asked, at_33, at_34);
+        for (installed, requested, at_33, at_34, target) in table {
+            let addon = addon(installed, requested, at_33, at_34);
             let chosen = before(&addon, FOLLOW, minor("1.33"), minor("1.34"));
-            assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?} and {at_34:?}");
+            assert_eq!(chosen.as_deref(), target, "{installed} at {requested} of {at_33:?} and {at_34:?}");
         }
         assert_eq!(before(&addon("v1", "Default", "v1 v2", "v2"), MANUAL, minor("1.33"), minor("1.34")), None);
     }

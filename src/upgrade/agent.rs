@@ -26,7 +26,7 @@ pub struct AgentVersions {
 
 /// The origin of a version change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
+pub enum ChangeOrigin {
     /// The spec requests the version.
     Spec,
     /// The spec requests none, and this Keelson bundles it.
@@ -41,7 +41,7 @@ pub struct AgentUpgrade {
     /// The target version.
     pub to: String,
     /// The origin of the change.
-    pub asker: Asker,
+    pub origin: ChangeOrigin,
 }
 
 impl AgentVersions {
@@ -59,18 +59,18 @@ impl AgentVersions {
     /// The pending change; `None`: there is none, or it is a first installation.
     pub fn upgrade(&self) -> Option<AgentUpgrade> {
         let (from, to) = (self.current.as_ref()?, self.goal());
-        let asker = if self.named.is_some() { Asker::Spec } else { Asker::Keelson };
-        (from != to).then(|| AgentUpgrade { from: from.clone(), to: to.to_owned(), asker })
+        let origin = if self.named.is_some() { ChangeOrigin::Spec } else { ChangeOrigin::Keelson };
+        (from != to).then(|| AgentUpgrade { from: from.clone(), to: to.to_owned(), origin })
     }
 }
 
 impl AgentUpgrade {
     /// Why the change may not start now; `None`: it may, or it already started and must finish. A lower version in the
     /// spec is a remedy and waits for nothing. Other holds on one cluster of a fleet, for example waves, belong here.
-    pub fn hold(&self, begun: bool, window: &WindowState) -> Option<Hold> {
+    pub fn hold(&self, started: bool, window: &WindowState) -> Option<Hold> {
         let is_remedy = numbers(&self.to).cmp(&numbers(&self.from)) == Ordering::Less;
         match window {
-            _ if begun || is_remedy => None,
+            _ if started || is_remedy => None,
             WindowState::Closed { opens } => Some(Hold::OutsideWindow { opens: opens.clone() }),
             WindowState::Always | WindowState::Open { .. } => None,
         }
@@ -79,10 +79,10 @@ impl AgentUpgrade {
 
 impl fmt::Display for AgentUpgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, to, asker } = self;
-        match asker {
-            Asker::Spec => write!(f, "{from} -> {to}, which the spec names"),
-            Asker::Keelson => write!(f, "{from} -> {to}, which this Keelson brings"),
+        let Self { from, to, origin } = self;
+        match origin {
+            ChangeOrigin::Spec => write!(f, "{from} -> {to}, which the spec names"),
+            ChangeOrigin::Keelson => write!(f, "{from} -> {to}, which this Keelson brings"),
         }
     }
 }
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_person_reads_from_where_to_where_and_who_asks() {
-        let told = |named| versions("v2.7.5", named, "v2.9.5").upgrade().unwrap().to_string();
-        assert_eq!(told(""), "v2.7.5 -> v2.9.5, which this Keelson brings");
-        assert_eq!(told("v2.8.0"), "v2.7.5 -> v2.8.0, which the spec names");
+        let text = |named| versions("v2.7.5", named, "v2.9.5").upgrade().unwrap().to_string();
+        assert_eq!(text(""), "v2.7.5 -> v2.9.5, which this Keelson brings");
+        assert_eq!(text("v2.8.0"), "v2.7.5 -> v2.8.0, which the spec names");
     }
 }

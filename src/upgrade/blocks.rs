@@ -8,20 +8,20 @@ use jiff::{SignedDuration, Zoned};
 
 use super::addons::{self, Obstacle};
 use super::observation::{Goal, Observation, ObservedNodeGroup};
-use super::remaining_steps::moves_by_itself;
+use super::remaining_steps::own_version_target;
 use super::skew::{self, Skew};
 use super::windows::rfc3339;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
 
 /// Maximum number of names in a message.
-const NAMED: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// What a user must change before the upgrade proceeds. [`fmt::Display`] says what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
     /// The target is in another major version.
-    NoWay { from: KubernetesVersion, to: KubernetesVersion },
+    MajorVersionChange { from: KubernetesVersion, to: KubernetesVersion },
     /// EKS does not offer a version on the path.
     NotOffered { version: KubernetesVersion, newest: KubernetesVersion },
     /// A node group with its own version would violate the version skew policy.
@@ -55,7 +55,7 @@ pub enum Block {
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoWay { from, to } => write!(
+            Self::MajorVersionChange { from, to } => write!(
                 f,
                 "there is no way from Kubernetes {from} to {to}: set spec.version to a minor of the same major"
             ),
@@ -161,8 +161,8 @@ fn behind(
 }
 
 fn nodes(names: &[String]) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let named = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("nodes {named}{more} are")
 }
@@ -283,22 +283,22 @@ impl fmt::Display for Due {
 }
 
 /// The manual updates that are due now.
-pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
-    let control_plane = seen.control_plane;
-    let left = |group: &&ObservedNodeGroup| {
+pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
+    let control_plane = observed.control_plane;
+    let is_behind = |group: &&ObservedNodeGroup| {
         group.own.is_none()
             && group.version < control_plane
             && (group.suspended || group.custom_ami || goal.node_groups == FollowPolicy::Manual)
     };
-    let groups = seen.node_groups.iter().filter(left).map(|group| {
+    let groups = observed.node_groups.iter().filter(is_behind).map(|group| {
         let (name, version, suspended) = (group.name.clone(), group.version, group.suspended);
         match group.custom_ami && !suspended {
             true => Due::CustomAmi { name, version, control_plane },
             false => Due::NodeGroup { name, version, control_plane, suspended },
         }
     });
-    let by_hand = seen.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
-    let addons = by_hand.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
+    let manual = observed.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
+    let addons = manual.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
     let addons = addons.filter_map(|addon| {
         let to = addons::steady(addon, FollowPolicy::Follow, control_plane, None)?;
         Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
@@ -307,10 +307,10 @@ pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
 }
 
 /// What a user must change before the control plane is upgraded to `to`.
-pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
+pub(super) fn of_step(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> Vec<Block> {
     let too_old = |version| skew::breaks(to, version) == Some(Skew::TooOld);
-    let groups = seen.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
-        let by_itself = moves_by_itself(group, seen.control_plane).is_some_and(|own| !too_old(own));
+    let groups = observed.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
+        let by_itself = own_version_target(group, observed.control_plane).is_some_and(|own| !too_old(own));
         let (name, version, control_plane) = (group.name.clone(), group.version, to);
         match group.own {
             _ if by_itself => None,
@@ -320,18 +320,18 @@ pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) ->
             None => Some(Block::ManualNodeGroup { name, version, control_plane }),
         }
     });
-    let old: Vec<_> = seen.other_kubelets.iter().filter(|(_, version)| too_old(*version)).collect();
+    let old: Vec<_> = observed.other_kubelets.iter().filter(|(_, version)| too_old(*version)).collect();
     let others = old.iter().map(|(_, version)| *version).min().map(|oldest| Block::OtherNodes {
         names: old.iter().map(|(name, _)| name.clone()).collect(),
         oldest,
         control_plane: to,
     });
-    groups.chain(others).chain(of_addons(goal, seen, to)).collect()
+    groups.chain(others).chain(of_addons(goal, observed, to)).collect()
 }
 
 /// What a user must change before the control plane is rolled back to `to`.
-pub(super) fn of_rollback(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
-    let from = seen.control_plane;
+pub(super) fn of_rollback(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> Vec<Block> {
+    let from = observed.control_plane;
     let not_allowed = (!goal.allow_rollback).then_some(Block::RollbackNotAllowed { from, to });
     let too_far = (from.minors_ahead_of(to) != Some(1)).then_some(Block::RollbackTooFar { from, to });
     let refused: Vec<_> = not_allowed.into_iter().chain(too_far).collect();
@@ -339,31 +339,31 @@ pub(super) fn of_rollback(goal: &Goal, seen: &Observation, to: KubernetesVersion
         return refused;
     }
     let newer = |version| skew::breaks(to, version) == Some(Skew::Newer);
-    let groups = seen.node_groups.iter().filter(|group| newer(group.newest())).map(|group| group.name.clone());
+    let groups = observed.node_groups.iter().filter(|group| newer(group.newest())).map(|group| group.name.clone());
     let names: Vec<_> = groups.collect();
     let groups = (!names.is_empty()).then_some(Block::NewerNodeGroups { names, control_plane: to });
-    let nodes = seen.other_kubelets.iter().filter(|(_, version)| newer(*version)).map(|(name, _)| name.clone());
+    let nodes = observed.other_kubelets.iter().filter(|(_, version)| newer(*version)).map(|(name, _)| name.clone());
     let names: Vec<_> = nodes.collect();
     let others = (!names.is_empty()).then_some(Block::NewerNodes { names, control_plane: to });
-    groups.into_iter().chain(others).chain(of_addons(goal, seen, to)).collect()
+    groups.into_iter().chain(others).chain(of_addons(goal, observed, to)).collect()
 }
 
-fn of_addons(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
-    seen.addons.iter().filter_map(move |addon| {
-        let obstacle = addons::obstacle(addon, goal.addons, seen.control_plane, to)?;
+fn of_addons(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
+    observed.addons.iter().filter_map(move |addon| {
+        let obstacle = addons::obstacle(addon, goal.addons, observed.control_plane, to)?;
         let (name, installed) = (addon.name.clone(), addon.installed.clone());
         Some(Block::Addon { name, installed, control_plane: to, obstacle })
     })
 }
 
 /// Blocks of the goal itself: versions that are not available.
-pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion]) -> Vec<Block> {
-    let (from, to) = (seen.control_plane, goal.version);
+pub(super) fn of_goal(goal: &Goal, observed: &Observation, path: &[KubernetesVersion]) -> Vec<Block> {
+    let (from, to) = (observed.control_plane, goal.version);
     if to != from && path.is_empty() {
-        return vec![Block::NoWay { from, to }];
+        return vec![Block::MajorVersionChange { from, to }];
     }
-    let unknown = path.iter().rev().find(|version| **version > from && !seen.offered.contains(version));
-    let newest = seen.offered.last();
+    let unknown = path.iter().rev().find(|version| **version > from && !observed.offered.contains(version));
+    let newest = observed.offered.last();
     unknown
         .zip(newest)
         .map(|(version, newest)| Block::NotOffered { version: *version, newest: *newest })
@@ -372,9 +372,9 @@ pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion
 }
 
 /// Exact versions of add-ons that are not offered for the target version of the cluster.
-pub(super) fn of_exact_addons(goal: &Goal, seen: &Observation) -> Vec<Block> {
+pub(super) fn of_exact_addons(goal: &Goal, observed: &Observation) -> Vec<Block> {
     let control_plane = goal.version;
-    let addons = seen.addons.iter().filter_map(|addon| {
+    let addons = observed.addons.iter().filter_map(|addon| {
         let offered = addons::not_offered(addon, control_plane)?;
         let Some(addons::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
         Some(Block::AddonNotOffered { name: addon.name.clone(), version, control_plane, offered })

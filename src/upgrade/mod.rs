@@ -19,7 +19,7 @@ pub mod soak;
 pub mod support;
 pub mod windows;
 
-pub use agent::{AgentUpgrade, AgentVersions, Asker};
+pub use agent::{AgentUpgrade, AgentVersions, ChangeOrigin};
 pub use blocks::{Block, Hold};
 pub use decide::{Decision, State, Targets, decide};
 pub use observation::{

@@ -10,20 +10,20 @@ use crate::api::upgrade::FollowPolicy;
 /// to its own version as soon as the control plane has reached it; until then it follows where the version skew policy
 /// requires it. Never lower.
 pub fn target(
-    is_at: KubernetesVersion,
+    current: KubernetesVersion,
     own: Option<KubernetesVersion>,
     policy: FollowPolicy,
     control_plane: KubernetesVersion,
-    told: Option<KubernetesVersion>,
+    offered: Option<KubernetesVersion>,
 ) -> Option<KubernetesVersion> {
     // A version from before a rollback of the control plane no longer applies.
-    let told = told.filter(|told| *told <= control_plane);
+    let offered = offered.filter(|offered| *offered <= control_plane);
     let to = match own {
         Some(own) if own <= control_plane => Some(own),
-        Some(_) => told,
-        None => told.filter(|_| policy == FollowPolicy::Follow),
+        Some(_) => offered,
+        None => offered.filter(|_| policy == FollowPolicy::Follow),
     };
-    to.filter(|to| *to > is_at)
+    to.filter(|to| *to > current)
 }
 
 #[cfg(test)]
@@ -48,9 +48,13 @@ mod tests {
             ("1.33", Some("1.31"), Follow, "1.33", None, None),
         ];
         let version = |text: &str| text.parse::<KubernetesVersion>().unwrap();
-        for (at, own, policy, control_plane, told, goes_to) in table {
-            let to = target(version(at), own.map(version), policy, version(control_plane), told.map(version));
-            assert_eq!(to, goes_to.map(version), "at {at}, own {own:?}, {policy:?}, told {told:?} at {control_plane}");
+        for (at, own, policy, control_plane, offered, expected) in table {
+            let to = target(version(at), own.map(version), policy, version(control_plane), offered.map(version));
+            assert_eq!(
+                to,
+                expected.map(version),
+                "at {at}, own {own:?}, {policy:?}, told {offered:?} at {control_plane}"
+            );
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
 /// Maximum length of a check's message in status.
 const MAX_MESSAGE: usize = 1024;
 /// Maximum number of names in a message.
-const NAMED: usize = 5;
+const MAX_NAMES: usize = 5;
 /// Free addresses that EKS needs in each control plane subnet to replace the control plane.
 const FREE_ADDRESSES: i32 = 5;
 
@@ -48,9 +48,9 @@ fn check(name: &str, verdict: Verdict, message: impl AsRef<str>) -> PreflightChe
 }
 
 /// At most five of `all`, and the number of the others.
-fn some_of(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
+fn join_bounded(all: &[String]) -> String {
+    let named = all.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MAX_NAMES) {
         0 => named,
         more => format!("{named} and {more} more"),
     }
@@ -100,21 +100,21 @@ pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<
         return check(
             NAME,
             verdict,
-            format!("{} of {} say ERROR: {}; {todo}", errors.len(), ours.len(), some_of(&errors)),
+            format!("{} of {} say ERROR: {}; {todo}", errors.len(), ours.len(), join_bounded(&errors)),
         );
     }
     if !warnings.is_empty() {
         return check(
             NAME,
             Verdict::Warning,
-            format!("{} of {} say WARNING: {}", warnings.len(), ours.len(), some_of(&warnings)),
+            format!("{} of {} say WARNING: {}", warnings.len(), ours.len(), join_bounded(&warnings)),
         );
     }
     if !unknown.is_empty() {
         return check(
             NAME,
             Verdict::Unknown,
-            format!("{} of {} say UNKNOWN: {}", unknown.len(), ours.len(), some_of(&unknown)),
+            format!("{} of {} say UNKNOWN: {}", unknown.len(), ours.len(), join_bounded(&unknown)),
         );
     }
     check(NAME, Verdict::Passed, format!("{} insights, all PASSING", ours.len()))
@@ -132,7 +132,7 @@ pub fn version_offered(
     };
     let Some(dates) = offered.get(&to) else {
         let all: Vec<_> = offered.keys().rev().map(ToString::to_string).collect();
-        return check(NAME, Verdict::Failed, format!("EKS does not offer {to} here; it offers {}", some_of(&all)));
+        return check(NAME, Verdict::Failed, format!("EKS does not offer {to} here; it offers {}", join_bounded(&all)));
     };
     match dates.standard {
         Some(ended) if ended < today => check(
@@ -147,7 +147,7 @@ pub fn version_offered(
 
 /// Whether the add-ons run on the next version, or are updated to one that does. Add-ons outside the spec only warn.
 pub fn addon_compatibility(
-    seen: &[ObservedAddon],
+    observed: &[ObservedAddon],
     policy: FollowPolicy,
     from: KubernetesVersion,
     to: KubernetesVersion,
@@ -155,7 +155,7 @@ pub fn addon_compatibility(
     const NAME: &str = "AddonCompatibility";
     let named = |addon: &ObservedAddon| format!("{} {}", addon.name, addon.installed);
     let (mut failed, mut foreign, mut moved, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for addon in seen {
+    for addon in observed {
         let Some(offers) = addon.offered.get(&to) else {
             unknown.push(addon.name.clone());
             continue;
@@ -179,19 +179,19 @@ pub fn addon_compatibility(
         return check(
             NAME,
             Verdict::Failed,
-            format!("these do not run on {to}, and are not moved: {}", some_of(&failed)),
+            format!("these do not run on {to}, and are not moved: {}", join_bounded(&failed)),
         );
     }
     if !foreign.is_empty() {
         let todo = "spec.addons does not list them, so they are left as they are";
-        return check(NAME, Verdict::Warning, format!("these do not run on {to}: {}; {todo}", some_of(&foreign)));
+        return check(NAME, Verdict::Warning, format!("these do not run on {to}: {}; {todo}", join_bounded(&foreign)));
     }
     if !unknown.is_empty() {
-        let text = format!("which versions run on {to} could not be read: {}", some_of(&unknown));
+        let text = format!("which versions run on {to} could not be read: {}", join_bounded(&unknown));
         return check(NAME, Verdict::Unknown, text);
     }
-    let moved = if moved.is_empty() { String::new() } else { format!("; moved for it: {}", some_of(&moved)) };
-    check(NAME, Verdict::Passed, format!("{} add-ons{moved}", seen.len()))
+    let moved = if moved.is_empty() { String::new() } else { format!("; moved for it: {}", join_bounded(&moved)) };
+    check(NAME, Verdict::Passed, format!("{} add-ons{moved}", observed.len()))
 }
 
 /// Whether the control plane subnets have the free addresses that EKS needs to replace it. `None`: unknown.
@@ -212,7 +212,7 @@ pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
     }
     let text = format!(
         "EKS needs {FREE_ADDRESSES} free addresses in each subnet of the cluster: {}; free some",
-        some_of(&short)
+        join_bounded(&short)
     );
     check(NAME, Verdict::Failed, text)
 }
@@ -235,11 +235,15 @@ pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
     };
     let failed = of(|health| if let NodeGroupHealth::Failed(why) = health { Some(why) } else { None });
     if !failed.is_empty() {
-        return check(NAME, Verdict::Failed, format!("{}; put it right, or delete its NodeGroup", some_of(&failed)));
+        return check(
+            NAME,
+            Verdict::Failed,
+            format!("{}; put it right, or delete its NodeGroup", join_bounded(&failed)),
+        );
     }
     let degraded = of(|health| if let NodeGroupHealth::Degraded(why) = health { Some(why) } else { None });
     if !degraded.is_empty() {
-        return check(NAME, Verdict::Warning, some_of(&degraded));
+        return check(NAME, Verdict::Warning, join_bounded(&degraded));
     }
     check(NAME, Verdict::Passed, format!("{} node groups, all healthy", groups.len()))
 }
@@ -272,11 +276,11 @@ pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> Preflig
         return check(
             NAME,
             Verdict::Failed,
-            format!("these can never allow a disruption: {}; {todo}", some_of(&never)),
+            format!("these can never allow a disruption: {}; {todo}", join_bounded(&never)),
         );
     }
     if !now.is_empty() {
-        return check(NAME, Verdict::Warning, format!("these allow no disruption just now: {}", some_of(&now)));
+        return check(NAME, Verdict::Warning, format!("these allow no disruption just now: {}", join_bounded(&now)));
     }
     check(NAME, Verdict::Passed, "all allow a disruption")
 }

@@ -11,7 +11,7 @@ fn minor(text: &str) -> KubernetesVersion {
 }
 
 #[track_caller]
-fn says(check: &PreflightCheck, verdict: Verdict, part: &str) {
+fn assert_check(check: &PreflightCheck, verdict: Verdict, part: &str) {
     let message = check.message.as_deref().unwrap_or_default();
     assert!(check.verdict == verdict && message.contains(part), "{check:?}");
 }
@@ -37,9 +37,9 @@ fn insights_of_this_step_count_and_the_policy_says_for_how_much() {
         (Block, &[insight(Passing, Some("1.34")), insight(Passing, None)], Verdict::Passed, "2 insights, all PASSING"),
     ];
     for (policy, all, verdict, part) in table {
-        says(&insights(policy, minor("1.34"), Some(all)), verdict, part);
+        assert_check(&insights(policy, minor("1.34"), Some(all)), verdict, part);
     }
-    says(&insights(Block, minor("1.34"), None), Verdict::Unknown, "could not be read");
+    assert_check(&insights(Block, minor("1.34"), None), Verdict::Unknown, "could not be read");
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn a_version_must_be_offered_and_warns_past_its_standard_support() {
         (minor("1.34"), until(date(2026, 12, 2))),
     ]);
     let at = |version: &str| version_offered(minor(version), Some(&offered), date(2026, 11, 22));
-    says(&at("1.34"), Verdict::Passed, "1.34 is offered, in standard support until 2026-12-02");
-    says(&at("1.33"), Verdict::Warning, "standard support of 1.33 ended on 2026-07-29");
-    says(&at("1.35"), Verdict::Failed, "EKS does not offer 1.35 here; it offers 1.34, 1.33, 1.32");
-    says(&version_offered(minor("1.34"), None, date(2026, 11, 22)), Verdict::Unknown, "could not be read");
+    assert_check(&at("1.34"), Verdict::Passed, "1.34 is offered, in standard support until 2026-12-02");
+    assert_check(&at("1.33"), Verdict::Warning, "standard support of 1.33 ended on 2026-07-29");
+    assert_check(&at("1.35"), Verdict::Failed, "EKS does not offer 1.35 here; it offers 1.34, 1.33, 1.32");
+    assert_check(&version_offered(minor("1.34"), None, date(2026, 11, 22)), Verdict::Unknown, "could not be read");
 }
 
 fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> ObservedAddon {
@@ -80,52 +80,64 @@ fn an_add_on_that_would_not_run_and_is_not_moved_fails() {
     ];
     for (addon, verdict, part) in table {
         let check = addon_compatibility(&[addon], FollowPolicy::Follow, minor("1.33"), minor("1.34"));
-        says(&check, verdict, part);
+        assert_check(&check, verdict, part);
     }
     let manual = [addon("coredns", default(), Some(&["v2"]))];
     let check = addon_compatibility(&manual, FollowPolicy::Manual, minor("1.33"), minor("1.34"));
-    says(&check, Verdict::Failed, "these do not run on 1.34, and are not moved: coredns v1");
+    assert_check(&check, Verdict::Failed, "these do not run on 1.34, and are not moved: coredns v1");
 }
 
 #[test]
 fn a_subnet_with_fewer_than_five_free_addresses_fails() {
     let subnet = |id: &str, free| (id.to_owned(), free);
-    says(
+    assert_check(
         &free_addresses(Some(&[subnet("subnet-1", 5), subnet("subnet-2", 90)])),
         Verdict::Passed,
         "at least 5 addresses",
     );
-    says(
+    assert_check(
         &free_addresses(Some(&[subnet("subnet-1", 4), subnet("subnet-2", 90)])),
         Verdict::Failed,
         "subnet-1 has 4; free some",
     );
-    says(&free_addresses(None), Verdict::Unknown, "could not be read");
+    assert_check(&free_addresses(None), Verdict::Unknown, "could not be read");
 }
 
 #[test]
 fn a_failed_node_group_fails_and_a_degraded_one_warns() {
     use NodeGroupHealth::{Degraded, Failed, Healthy};
     let group = |name: &str, health| (name.to_owned(), health);
-    says(&node_groups(&[group("a", Healthy), group("b", Healthy)]), Verdict::Passed, "2 node groups, all healthy");
+    assert_check(
+        &node_groups(&[group("a", Healthy), group("b", Healthy)]),
+        Verdict::Passed,
+        "2 node groups, all healthy",
+    );
     let degraded = group("b", Degraded("AsgInstanceLaunchFailures".into()));
-    says(&node_groups(&[group("a", Healthy), degraded.clone()]), Verdict::Warning, "b: AsgInstanceLaunchFailures");
-    says(&node_groups(&[degraded, group("c", Failed("CREATE_FAILED".into()))]), Verdict::Failed, "c: CREATE_FAILED");
+    assert_check(
+        &node_groups(&[group("a", Healthy), degraded.clone()]),
+        Verdict::Warning,
+        "b: AsgInstanceLaunchFailures",
+    );
+    assert_check(
+        &node_groups(&[degraded, group("c", Failed("CREATE_FAILED".into()))]),
+        Verdict::Failed,
+        "c: CREATE_FAILED",
+    );
 }
 
 #[test]
 fn a_budget_that_never_allows_a_disruption_fails_where_nodes_are_drained() {
     let budget = |name: &str, never| Budget { name: name.into(), never };
     let (now, never) = (budget("shop/web", false), budget("shop/redis", true));
-    says(&disruption_budgets(Some(&[]), true), Verdict::Passed, "all allow");
-    says(&disruption_budgets(Some(std::slice::from_ref(&now)), true), Verdict::Warning, "just now: shop/web");
-    says(
+    assert_check(&disruption_budgets(Some(&[]), true), Verdict::Passed, "all allow");
+    assert_check(&disruption_budgets(Some(std::slice::from_ref(&now)), true), Verdict::Warning, "just now: shop/web");
+    assert_check(
         &disruption_budgets(Some(&[now, never.clone()]), true),
         Verdict::Failed,
         "never allow a disruption: shop/redis;",
     );
-    says(&disruption_budgets(Some(&[never]), false), Verdict::Passed, "no nodes are drained");
-    says(&disruption_budgets(None, true), Verdict::Unknown, "could not be read");
+    assert_check(&disruption_budgets(Some(&[never]), false), Verdict::Passed, "no nodes are drained");
+    assert_check(&disruption_budgets(None, true), Verdict::Unknown, "could not be read");
 }
 
 #[test]

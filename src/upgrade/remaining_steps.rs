@@ -83,8 +83,8 @@ pub fn path(at: KubernetesVersion, goal: KubernetesVersion) -> Vec<KubernetesVer
 }
 
 /// The remaining steps, as stages.
-pub(super) fn way(goal: &Goal, seen: &Observation) -> Vec<Stage> {
-    let mut at = seen.clone();
+pub(super) fn stages(goal: &Goal, observed: &Observation) -> Vec<Stage> {
+    let mut at = observed.clone();
     let mut stages = Vec::new();
     loop {
         let from = at.control_plane;
@@ -96,7 +96,7 @@ pub(super) fn way(goal: &Goal, seen: &Observation) -> Vec<Stage> {
         }
         let Some(to) = next else { break };
         if to > from {
-            stages.extend(bring_along(goal, &mut at.node_groups, from, to));
+            stages.extend(update_followers(goal, &mut at.node_groups, from, to));
         }
         let before = |addon: &ObservedAddon| addons::before(addon, goal.addons, from, to);
         stages.extend(addon_round(&mut at.addons, to, Some(to), before));
@@ -108,22 +108,22 @@ pub(super) fn way(goal: &Goal, seen: &Observation) -> Vec<Stage> {
         stages.push(Stage { step, ahead_of: Some(to), blocks });
         at.control_plane = to;
         for group in &mut at.node_groups {
-            if let Some(own) = moves_by_itself(group, to) {
-                arrive(group, own);
+            if let Some(own) = own_version_target(group, to) {
+                set_version(group, own);
             }
         }
     }
-    stages.extend(last_nodes(goal, &mut at));
+    stages.extend(final_node_groups(goal, &mut at));
     stages
 }
 
-fn arrive(group: &mut ObservedNodeGroup, version: KubernetesVersion) {
+fn set_version(group: &mut ObservedNodeGroup, version: KubernetesVersion) {
     group.version = version;
     group.kubelets.clear();
 }
 
 /// The version that a node group moves to independently of the cluster: its own, once the control plane has reached it.
-pub(super) fn moves_by_itself(
+pub(super) fn own_version_target(
     group: &ObservedNodeGroup,
     control_plane: KubernetesVersion,
 ) -> Option<KubernetesVersion> {
@@ -133,7 +133,11 @@ pub(super) fn moves_by_itself(
 
 /// How far a node group follows the cluster: up to the control plane if it follows, and up to its own version if the
 /// control plane has not reached that yet.
-fn goes_along(goal: &Goal, group: &ObservedNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
+fn follow_target(
+    goal: &Goal,
+    group: &ObservedNodeGroup,
+    control_plane: KubernetesVersion,
+) -> Option<KubernetesVersion> {
     let follows = group.own.is_none() && goal.node_groups == FollowPolicy::Follow;
     let early = group.own.is_some_and(|own| own > control_plane);
     let moves = !group.suspended && !group.custom_ami;
@@ -142,28 +146,28 @@ fn goes_along(goal: &Goal, group: &ObservedNodeGroup, control_plane: KubernetesV
 
 /// Node groups that the step would leave too old are updated to the control plane's version, together with all others
 /// that follow, because one version applies to all.
-fn bring_along(
+fn update_followers(
     goal: &Goal,
     groups: &mut [ObservedNodeGroup],
     from: KubernetesVersion,
     to: KubernetesVersion,
 ) -> Option<Stage> {
-    let along = |group: &ObservedNodeGroup| goes_along(goal, group, from).is_some();
-    let must = |group: &ObservedNodeGroup| along(group) && skew::breaks(to, group.oldest()).is_some();
+    let follows = |group: &ObservedNodeGroup| follow_target(goal, group, from).is_some();
+    let must = |group: &ObservedNodeGroup| follows(group) && skew::breaks(to, group.oldest()).is_some();
     if !groups.iter().any(must) {
         return None;
     }
-    let names = groups.iter_mut().filter(|group| along(group)).map(|group| {
-        arrive(group, from);
+    let names = groups.iter_mut().filter(|group| follows(group)).map(|group| {
+        set_version(group, from);
         group.name.clone()
     });
     Some(Stage { step: Step::NodeGroups { to: from, names: names.collect() }, ahead_of: Some(to), blocks: Vec::new() })
 }
 
 /// At the end, node groups that follow are updated to the control plane's version.
-fn last_nodes(goal: &Goal, at: &mut Observation) -> Option<Stage> {
+fn final_node_groups(goal: &Goal, at: &mut Observation) -> Option<Stage> {
     let to = at.control_plane;
-    let lag = |group: &&ObservedNodeGroup| group.own.is_none() && goes_along(goal, group, to).is_some();
+    let lag = |group: &&ObservedNodeGroup| group.own.is_none() && follow_target(goal, group, to).is_some();
     let names: Vec<_> = at.node_groups.iter().filter(lag).map(|group| group.name.clone()).collect();
     let stage = Stage { step: Step::NodeGroups { to, names }, ahead_of: None, blocks: Vec::new() };
     (!matches!(&stage.step, Step::NodeGroups { names, .. } if names.is_empty())).then_some(stage)

@@ -73,10 +73,10 @@ mod tests {
 
     #[test]
     fn being_kept_in_whole_seconds_makes_it_no_shorter() {
-        let begun: Timestamp = "2026-11-22T09:11:06.730Z".parse().unwrap();
-        let soak = Soak::default().advance(true, begun);
+        let started: Timestamp = "2026-11-22T09:11:06.730Z".parse().unwrap();
+        let soak = Soak::default().advance(true, started);
         assert_eq!(soak.healthy_since, Some("2026-11-22T09:11:07Z".parse().unwrap()));
-        assert_eq!(soak.remaining(Duration::from_secs(6), begun), Duration::from_secs(6));
+        assert_eq!(soak.remaining(Duration::from_secs(6), started), Duration::from_secs(6));
         assert_eq!(soak.remaining(Duration::from_secs(6), "2026-11-22T09:11:12.9Z".parse().unwrap()).as_millis(), 100);
     }
 

@@ -44,7 +44,7 @@ pub struct SupportNotice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportWarning {
     /// The record to store once it is issued.
-    pub told: SupportNotice,
+    pub notice: SupportNotice,
     /// The last day of the support.
     pub ends: Date,
     /// Days until then.
@@ -55,7 +55,7 @@ pub struct SupportWarning {
 
 impl fmt::Display for SupportWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { told: SupportNotice { version, support, .. }, ends, days, support_type } = self;
+        let Self { notice: SupportNotice { version, support, .. }, ends, days, support_type } = self;
         let which = match support {
             Support::Standard => "standard",
             Support::Extended => "extended",
@@ -85,7 +85,7 @@ pub fn warning(
     dates: SupportDates,
     support_type: Option<SupportType>,
     today: Date,
-    told: Option<SupportNotice>,
+    issued: Option<SupportNotice>,
 ) -> Option<SupportWarning> {
     let ends = [(Support::Standard, dates.standard), (Support::Extended, dates.extended)];
     let (support, ends, days) = ends.into_iter().find_map(|(support, ends)| {
@@ -93,9 +93,10 @@ pub fn warning(
         (days >= 0).then_some((support, ends?, days))
     })?;
     let ahead = AHEAD.into_iter().find(|ahead| days <= *ahead)?;
-    let known = |told: &SupportNotice| told.version == version && told.support == support && told.ahead <= ahead;
+    let known =
+        |issued: &SupportNotice| issued.version == version && issued.support == support && issued.ahead <= ahead;
     let due = SupportNotice { version, support, ahead };
-    (!told.as_ref().is_some_and(known)).then_some(SupportWarning { told: due, ends, days, support_type })
+    (!issued.as_ref().is_some_and(known)).then_some(SupportWarning { notice: due, ends, days, support_type })
 }
 
 impl fmt::Display for SupportNotice {
@@ -107,21 +108,21 @@ impl fmt::Display for SupportNotice {
 /// The text is not the record of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a warning, as in 1.33/Standard/90")]
-pub struct InvalidTold;
+pub struct InvalidNotice;
 
 impl FromStr for SupportNotice {
-    type Err = InvalidTold;
+    type Err = InvalidNotice;
 
-    fn from_str(text: &str) -> Result<Self, InvalidTold> {
+    fn from_str(text: &str) -> Result<Self, InvalidNotice> {
         let mut parts = text.split('/');
-        let mut part = || parts.next().ok_or(InvalidTold);
-        let version = part()?.parse().map_err(|_| InvalidTold)?;
+        let mut part = || parts.next().ok_or(InvalidNotice);
+        let version = part()?.parse().map_err(|_| InvalidNotice)?;
         let support = match part()? {
             "Standard" => Support::Standard,
             "Extended" => Support::Extended,
-            _ => return Err(InvalidTold),
+            _ => return Err(InvalidNotice),
         };
-        let ahead = part()?.parse().map_err(|_| InvalidTold)?;
+        let ahead = part()?.parse().map_err(|_| InvalidNotice)?;
         Ok(Self { version, support, ahead })
     }
 }
@@ -139,17 +140,17 @@ mod tests {
     #[test]
     fn each_end_of_support_is_warned_of_90_and_30_days_ahead_and_once() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: Some(date(2027, 12, 31)) };
-        let mut told = None;
-        let mut given = Vec::new();
+        let mut issued = None;
+        let mut warnings = Vec::new();
         let mut today = date(2026, 9, 1);
         while today < date(2028, 2, 1) {
             // Three days a week, no reconcile runs.
             if today.day() % 7 > 2
-                && let Some(warning) = warning(version(), dates, None, today, told)
+                && let Some(warning) = warning(version(), dates, None, today, issued)
             {
                 // The record is stored as text.
-                told = Some(warning.told.to_string().parse().unwrap());
-                given.push(format!("{today} {} {} days", warning.told, warning.days));
+                issued = Some(warning.notice.to_string().parse().unwrap());
+                warnings.push(format!("{today} {} {} days", warning.notice, warning.days));
             }
             today = today.tomorrow().unwrap();
         }
@@ -159,15 +160,15 @@ mod tests {
             "2027-10-03 1.33/Extended/90 89 days",
             "2027-12-03 1.33/Extended/30 28 days",
         ];
-        assert_eq!(given, expected);
+        assert_eq!(warnings, expected);
     }
 
     #[test]
     fn another_version_is_warned_of_anew_and_no_date_is_no_warning() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
         let today = date(2026, 12, 20);
-        let told = SupportNotice { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
-        assert!(warning(version(), dates, None, today, Some(told)).is_some());
+        let issued = SupportNotice { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
+        assert!(warning(version(), dates, None, today, Some(issued)).is_some());
         assert!(warning(version(), dates, None, date(2026, 9, 1), None).is_none());
         assert!(warning(version(), dates, None, date(2027, 1, 1), None).is_none());
         assert!(warning(version(), SupportDates::default(), None, today, None).is_none());
@@ -176,12 +177,12 @@ mod tests {
     #[test]
     fn a_warning_says_what_aws_does_then() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
-        let says =
+        let message =
             |support_type| warning(version(), dates, support_type, date(2026, 12, 20), None).unwrap().to_string();
         let standard = "standard support of Kubernetes 1.33 ends in 11 days, on 2026-12-31: AWS then upgrades the control \
                         plane by itself; raise spec.version before";
-        assert_eq!(says(Some(SupportType::Standard)), standard);
-        assert!(says(Some(SupportType::Extended)).contains("charges the price of extended support"));
-        assert!(says(None).contains("by the cluster's supportType"));
+        assert_eq!(message(Some(SupportType::Standard)), standard);
+        assert!(message(Some(SupportType::Extended)).contains("charges the price of extended support"));
+        assert!(message(None).contains("by the cluster's supportType"));
     }
 }

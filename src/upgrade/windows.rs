@@ -17,7 +17,7 @@ use crate::api::{SpecError, duration};
 const FIELD: &str = "spec.upgrade.windows";
 
 /// Maximum number of adjacent windows to follow to find the closing time: windows that never close have none.
-const MOST_IN_A_ROW: usize = 60;
+const MAX_ADJACENT_WINDOWS: usize = 60;
 
 /// The maintenance windows of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +77,7 @@ impl Windows {
             let opens = self.0.iter().filter_map(|window| window.opens(now)).min_by_key(Zoned::timestamp);
             return WindowState::Closed { opens };
         };
-        for _ in 0..MOST_IN_A_ROW {
+        for _ in 0..MAX_ADJACENT_WINDOWS {
             match self.closes(closes.timestamp()) {
                 Some(later) if later.timestamp() > closes.timestamp() => closes = later,
                 _ => break,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     /// The state as a line of text.
-    fn says(windows: &Windows, now: &str) -> String {
+    fn describe(windows: &Windows, now: &str) -> String {
         match windows.state(now.parse().unwrap()) {
             WindowState::Always => "always".into(),
             WindowState::Open { closes } => format!("open until {}", rfc3339(&closes)),
@@ -154,14 +154,14 @@ mod tests {
     #[track_caller]
     fn table(windows: &Windows, rows: &[(&str, &str)]) {
         for (now, expected) in rows {
-            assert_eq!(says(windows, now), *expected, "at {now}");
+            assert_eq!(describe(windows, now), *expected, "at {now}");
         }
     }
 
     #[test]
     fn without_windows_it_is_always_open() {
         assert!(windows(&[]).state(Timestamp::UNIX_EPOCH).is_open());
-        assert_eq!(says(&windows(&[]), "2026-11-22T03:00:00Z"), "always");
+        assert_eq!(describe(&windows(&[]), "2026-11-22T03:00:00Z"), "always");
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn a_window_over_a_change_of_the_clocks_is_open_for_its_real_length() {
         let night = windows(&[("0 1 * * *", "4h", "Europe/Berlin")]);
-        assert_eq!(says(&night, "2027-03-28T00:30:00Z"), "open until 2027-03-28T06:00:00+02:00");
-        assert_eq!(says(&night, "2026-10-25T02:30:00Z"), "open until 2026-10-25T04:00:00+01:00");
+        assert_eq!(describe(&night, "2027-03-28T00:30:00Z"), "open until 2027-03-28T06:00:00+02:00");
+        assert_eq!(describe(&night, "2026-10-25T02:30:00Z"), "open until 2026-10-25T04:00:00+01:00");
     }
 
     #[test]
@@ -226,9 +226,9 @@ mod tests {
         ];
         table(&two, &rows);
         let follow = windows(&[("0 2 * * *", "1h", "UTC"), ("0 3 * * *", "1h", "UTC")]);
-        assert_eq!(says(&follow, "2026-11-22T02:30:00Z"), "open until 2026-11-22T04:00:00+00:00");
+        assert_eq!(describe(&follow, "2026-11-22T02:30:00Z"), "open until 2026-11-22T04:00:00+00:00");
         let zones = windows(&[("0 2 * * *", "1h", "America/New_York"), ("0 2 * * *", "1h", "Asia/Tokyo")]);
-        assert_eq!(says(&zones, "2026-11-22T12:00:00Z"), "opens 2026-11-23T02:00:00+09:00");
+        assert_eq!(describe(&zones, "2026-11-22T12:00:00Z"), "opens 2026-11-23T02:00:00+09:00");
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
     fn sunday_is_0_and_7_and_names_are_read() {
         for schedule in ["0 2 * * 0", "0 2 * * 7", "0 2 * * SUN"] {
             let sunday = windows(&[(schedule, "1h", "UTC")]);
-            assert_eq!(says(&sunday, "2026-11-22T03:00:00Z"), "opens 2026-11-29T02:00:00+00:00", "{schedule}");
+            assert_eq!(describe(&sunday, "2026-11-22T03:00:00Z"), "opens 2026-11-29T02:00:00+00:00", "{schedule}");
         }
     }
 
@@ -269,6 +269,6 @@ mod tests {
     #[test]
     fn the_29th_of_february_comes() {
         let leap = windows(&[("0 2 29 2 *", "4h", "UTC")]);
-        assert_eq!(says(&leap, "2026-11-22T03:00:00Z"), "opens 2028-02-29T02:00:00+00:00");
+        assert_eq!(describe(&leap, "2026-11-22T03:00:00Z"), "opens 2028-02-29T02:00:00+00:00");
     }
 }

@@ -7,9 +7,9 @@ use crate::aws::call::Service;
 use crate::aws::credentials::{NO_CALL, OPERATOR};
 
 /// AWS messages have at most a few hundred useful characters, and conditions have little room.
-const LONGEST: usize = 700;
+const MAX_LENGTH: usize = 700;
 
-pub(super) fn told(failure: &Failure) -> String {
+pub(super) fn format_message(failure: &Failure) -> String {
     let mut text = match failure.action {
         NO_CALL => format!("No credentials for {}: ", failure.resource),
         action => format!("{}:{action}", failure.service.as_str()),
@@ -40,13 +40,13 @@ pub(super) fn told(failure: &Failure) -> String {
 
 /// Removes parts that are useless or sensitive: EC2's encoded authorization message, and the canonical request with the
 /// session token in a signature error.
-pub(super) fn plain(message: &str) -> String {
+pub(super) fn clean_message(message: &str) -> String {
     const CUT_AT: [&str; 3] =
         ["Encoded authorization failure message", "The Canonical String for this request", "The String-to-Sign"];
     let end = CUT_AT.iter().filter_map(|cut| message.find(cut)).min().unwrap_or(message.len());
     let mut text: String = message[..end].split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.len() > LONGEST {
-        let cut = (0..=LONGEST).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    if text.len() > MAX_LENGTH {
+        let cut = (0..=MAX_LENGTH).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
         text.truncate(cut);
         text.push_str("...");
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_signature_error_does_not_quote_the_request() {
-        let text = plain(
+        let text = clean_message(
             "The request signature we calculated does not match. The Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRET'",
         );
         assert_eq!(text, "The request signature we calculated does not match.");
@@ -116,21 +116,23 @@ mod tests {
             account,
             region,
         };
-        let told = |action| told(&call(action).failed(Class::Denied, "no identity-based policy allows the action"));
-        assert!(told("CreateRole").contains("permissionsBoundaryArn"));
-        assert!(!told("DeleteRole").contains("permissionsBoundaryArn"));
+        let format_message =
+            |action| format_message(&call(action).failed(Class::Denied, "no identity-based policy allows the action"));
+        assert!(format_message("CreateRole").contains("permissionsBoundaryArn"));
+        assert!(!format_message("DeleteRole").contains("permissionsBoundaryArn"));
     }
 
     #[test]
     fn the_encoded_authorization_blob_is_cut() {
-        let text =
-            plain("You are not authorized to perform this operation. Encoded authorization failure message: AbCd");
+        let text = clean_message(
+            "You are not authorized to perform this operation. Encoded authorization failure message: AbCd",
+        );
         assert_eq!(text, "You are not authorized to perform this operation.");
     }
 
     #[test]
     fn long_messages_are_cut_at_a_character() {
-        let text = plain(&"ü".repeat(2000));
-        assert!(text.ends_with("...") && text.len() <= LONGEST + 3);
+        let text = clean_message(&"ü".repeat(2000));
+        assert!(text.ends_with("...") && text.len() <= MAX_LENGTH + 3);
     }
 }

@@ -13,7 +13,7 @@ struct Rule {
     code: Code,
     service: Option<Service>,
     /// The message contains one of these phrases (lower case); empty: any message.
-    says: &'static [&'static str],
+    phrases: &'static [&'static str],
     class: Class,
 }
 
@@ -26,11 +26,11 @@ enum Code {
 }
 
 const fn rule(code: Code, class: Class) -> Rule {
-    Rule { code, service: None, says: &[], class }
+    Rule { code, service: None, phrases: &[], class }
 }
 
-const fn saying(code: Code, says: &'static [&'static str], class: Class) -> Rule {
-    Rule { code, service: None, says, class }
+const fn phrase_rule(code: Code, phrases: &'static [&'static str], class: Class) -> Rule {
+    Rule { code, service: None, phrases, class }
 }
 
 use Code::{Any, Ends, Is, Starts};
@@ -50,19 +50,19 @@ const TABLE: &[Rule] = &[
         ]),
         Class::Throttled,
     ),
-    saying(Any, &["rate exceeded", "too many requests"], Class::Throttled),
-    saying(
+    phrase_rule(Any, &["rate exceeded", "too many requests"], Class::Throttled),
+    phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["already at the desired configuration", "no changes needed"],
         Class::NoChange,
     ),
     // Images and zones exist permanently: the value is wrong, not invisible yet.
-    saying(
+    phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["instance types do not exist", "instance type does not exist", "launch template"],
         Class::Invalid,
     ),
-    saying(
+    phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &[
             "does not exist",
@@ -77,15 +77,15 @@ const TABLE: &[Rule] = &[
         ],
         Class::NotYetVisible,
     ),
-    saying(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
+    phrase_rule(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
     rule(Is(&["ResourcePropagationDelay"]), Class::NotYetVisible),
     // One code for "the name is taken" and "wait for the other operation": only the message differs.
-    saying(
+    phrase_rule(
         Is(&["ResourceInUse", "InvalidRequest"]),
         &["already exist", "already in use on this cluster", "already associated"],
         Class::Conflict,
     ),
-    saying(
+    phrase_rule(
         Is(&["InvalidRequest"]),
         &[
             "not in active",
@@ -99,12 +99,12 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Is(&["ResourceInUse"]), Class::Busy),
-    saying(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::NotFound),
+    phrase_rule(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::NotFound),
     rule(Is(&["NoSuchEntity", "Gateway.NotAttached"]), Class::NotFound),
     rule(Ends(&["NotFound"]), Class::NotFound),
     rule(Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]), Class::Conflict),
     rule(Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]), Class::Conflict),
-    saying(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
+    phrase_rule(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
     rule(
         Is(&[
             "DependencyViolation",
@@ -120,9 +120,9 @@ const TABLE: &[Rule] = &[
     ),
     rule(Ends(&[".InUse"]), Class::Busy),
     // EC2's InvalidState is temporary; EKS's is an upgrade insight that needs a user.
-    Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), says: &[], class: Class::Busy },
+    Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), phrases: &[], class: Class::Busy },
     rule(Ends(&["LimitExceeded", "QuotaExceeded"]), Class::Quota),
-    saying(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
+    phrase_rule(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
     rule(
         Is(&[
             "AccessDenied",
@@ -159,7 +159,7 @@ const TABLE: &[Rule] = &[
     rule(Is(&["UnsupportedAvailabilityZone"]), Class::Capacity),
     rule(Starts(&["Insufficient"]), Class::Capacity),
     rule(Ends(&["NotAvailableInZone"]), Class::Capacity),
-    saying(
+    phrase_rule(
         Is(&["InvalidParameterValue"]),
         &["subnets can currently only be created in", "following availability zones"],
         Class::Capacity,
@@ -211,7 +211,7 @@ impl Rule {
         };
         code_matches
             && self.service.is_none_or(|s| s == service)
-            && (self.says.is_empty() || self.says.iter().any(|phrase| message.contains(phrase)))
+            && (self.phrases.is_empty() || self.phrases.iter().any(|phrase| message.contains(phrase)))
     }
 }
 

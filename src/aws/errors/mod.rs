@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use class::Class;
 pub(super) use sdk::root_cause as reason;
-pub use sdk::{Cause, Reported};
+pub use sdk::{ClassifiedError, Origin};
 
 use crate::aws::call::{Service, is_write};
 
@@ -25,7 +25,7 @@ pub struct AwsError(Arc<Failure>);
 
 /// Details of a failed call.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", advice::told(self))]
+#[error("{}", advice::format_message(self))]
 pub struct Failure {
     pub service: Service,
     /// The API action, e.g. `CreateVpc`.
@@ -71,7 +71,7 @@ impl AwsError {
         self.0.class
     }
 
-    pub fn is_gone(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         self.0.class == Class::NotFound
     }
 

@@ -118,7 +118,7 @@ fn no_answer_is_unavailable_and_a_write_may_have_been_applied() {
         let reported = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error);
         assert_eq!(reported.error.class(), Class::Unavailable);
         assert!(reported.error.may_have_been_applied());
-        assert_eq!(reported.cause, Cause::Transport);
+        assert_eq!(reported.origin, Origin::Transport);
     }
     let read: SdkError<CreateClusterError, HttpResponse> = SdkError::timeout_error("slow");
     let read = call(Service::Eks, "DescribeCluster", "demo").sdk_failure(read);
@@ -133,7 +133,7 @@ fn a_failure_to_assume_the_role_is_told_as_that_call() {
         SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
     let reported = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error);
     assert_eq!((reported.error.action, reported.error.class()), ("AssumeRole", Class::Denied));
-    assert_eq!(reported.cause, Cause::Credentials, "EKS was never asked: its rates must not learn from it");
+    assert_eq!(reported.origin, Origin::Credentials, "EKS was never asked: its rates must not learn from it");
 }
 
 #[test]

@@ -44,15 +44,15 @@ pub struct Event {
 }
 
 /// Maximum event size of EventBridge: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>.
-const LARGEST_BODY: usize = 256 * 1024;
+const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Maximum depth of a record for collecting values: more than CloudTrail's records have.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 /// Maximum length of a name: longer than those of all calls and regions.
-const LONGEST_WORD: usize = 128;
+const MAX_WORD_LENGTH: usize = 128;
 /// Maximum number of values from one event: more than the longest real one has.
-const MOST_NAMES: usize = 4000;
+const MAX_VALUES: usize = 4000;
 /// Maximum length of a value: ARNs are the longest.
-const LONGEST_NAME: usize = 2048;
+const MAX_VALUE_LENGTH: usize = 2048;
 /// How the SDK adds the application name to its user agent.
 const OUR_APP: &str = "app/keelson";
 
@@ -108,7 +108,7 @@ pub enum RejectedMessage {
     #[error("it is not an event as EventBridge delivers it ({:?} error)", .0.classify())]
     NotAnEvent(#[from] serde_json::Error),
     /// It is larger than any event.
-    #[error("it has {0} bytes, and EventBridge delivers at most {LARGEST_BODY}")]
+    #[error("it has {0} bytes, and EventBridge delivers at most {MAX_BODY_BYTES}")]
     TooLarge(usize),
     /// AWS does not write such a value in this field.
     #[error("its {0} is not one of AWS")]
@@ -124,7 +124,7 @@ impl Message {
     /// # Errors
     /// When it is not a valid event.
     pub fn read(body: &str) -> Result<Self, RejectedMessage> {
-        if body.len() > LARGEST_BODY {
+        if body.len() > MAX_BODY_BYTES {
             return Err(RejectedMessage::TooLarge(body.len()));
         }
         let Envelope { detail_type, source, account, region, resources, detail } = serde_json::from_str(body)?;
@@ -143,9 +143,9 @@ impl Message {
             return Ok(Message::Other);
         }
         let mut named = BTreeMap::new();
-        take("", &detail.request_parameters, DEEPEST, &mut named);
-        take("", &detail.response_elements, DEEPEST, &mut named);
-        take("arn", &detail.resources, DEEPEST, &mut named);
+        collect("", &detail.request_parameters, MAX_DEPTH, &mut named);
+        collect("", &detail.response_elements, MAX_DEPTH, &mut named);
+        collect("arn", &detail.resources, MAX_DEPTH, &mut named);
         for arn in resources {
             insert("arn", arn, &mut named);
         }
@@ -165,7 +165,7 @@ impl Message {
 fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Result<(), RejectedMessage> {
     let is_word = |text: &str, more: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-        !text.is_empty() && text.len() <= LONGEST_WORD && text.chars().all(good)
+        !text.is_empty() && text.len() <= MAX_WORD_LENGTH && text.chars().all(good)
     };
     if account.len() != 12 || !account.chars().all(|c| c.is_ascii_digit()) {
         return Err(RejectedMessage::Invalid("account"));
@@ -191,21 +191,21 @@ fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Resu
 
 /// Needed because users read it in Kubernetes events.
 fn is_arn(text: &str) -> bool {
-    text.starts_with("arn:") && text.len() <= LONGEST_NAME && text.chars().all(|c| c.is_ascii_graphic())
+    text.starts_with("arn:") && text.len() <= MAX_VALUE_LENGTH && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// Collects every string in `value` under the nearest field with its own name, up to `levels` deep.
-fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, BTreeSet<String>>) {
+fn collect(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, BTreeSet<String>>) {
     let Some(levels) = levels.checked_sub(1) else { return };
     match value {
         Value::Object(members) => {
             for (name, member) in members {
                 // CloudTrail's list formats: {"items": [...]}, {"tag": 1, "content": ...}.
                 let own = !matches!(name.as_str(), "items" | "content");
-                take(if own { name } else { field }, member, levels, into);
+                collect(if own { name } else { field }, member, levels, into);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| take(field, item, levels, into)),
+        Value::Array(items) => items.iter().for_each(|item| collect(field, item, levels, into)),
         Value::String(text) => {
             if text.starts_with("arn%3A") {
                 // As encoded in the path of the request.
@@ -219,9 +219,9 @@ fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, B
 }
 
 fn insert(field: &str, value: String, into: &mut BTreeMap<String, BTreeSet<String>>) {
-    let field_fits = field.len() <= LONGEST_WORD;
-    let value_fits = !value.is_empty() && value.len() <= LONGEST_NAME;
-    if field_fits && value_fits && into.len() < MOST_NAMES {
+    let field_fits = field.len() <= MAX_WORD_LENGTH;
+    let value_fits = !value.is_empty() && value.len() <= MAX_VALUE_LENGTH;
+    if field_fits && value_fits && into.len() < MAX_VALUES {
         into.entry(value).or_default().insert(in_camel_case(field));
     }
 }

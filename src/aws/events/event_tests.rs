@@ -14,7 +14,7 @@ fn envelope(source: &str, detail: Value) -> String {
 }
 
 /// A call with these parameters and this response.
-fn call(source: &str, name: &str, parameters: Value, answer: Value) -> Event {
+fn call(source: &str, name: &str, parameters: Value, response: Value) -> Event {
     let service = source.trim_start_matches("aws.");
     let detail = json!({
         "eventVersion": "1.08",
@@ -25,7 +25,7 @@ fn call(source: &str, name: &str, parameters: Value, answer: Value) -> Event {
         },
         "eventTime": "2026-11-20T01:08:20Z", "eventSource": format!("{service}.amazonaws.com"), "eventName": name,
         "awsRegion": "eu-west-1", "sourceIPAddress": "192.0.2.1", "userAgent": "aws-cli/2.17.0 md/Botocore#2.0",
-        "requestParameters": parameters, "responseElements": answer,
+        "requestParameters": parameters, "responseElements": response,
         "requestID": "a", "eventID": "b", "readOnly": false, "eventType": "AwsApiCall", "managementEvent": true,
         "recipientAccountId": "111122223333", "eventCategory": "Management",
     });
@@ -131,8 +131,8 @@ fn what_a_call_names_is_found_in_every_shape_that_cloudtrail_has() {
             &[("roleName", "keelson-prod-node")],
         ),
     ];
-    for (source, action, parameters, answer, wanted) in cases {
-        let event = call(source, action, parameters, answer);
+    for (source, action, parameters, response, wanted) in cases {
+        let event = call(source, action, parameters, response);
         for (field, value) in wanted {
             assert!(event.field(field).any(|found| found == *value), "{action}: {field}={value} in {event:?}");
             assert!(event.names(value), "{action}: {value}");
@@ -242,7 +242,7 @@ fn what_is_named_is_bounded() {
     let many: Vec<_> = (0..6_000).map(|number| json!({"resourceId": format!("vpc-{number}")})).collect();
     let event =
         call("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": many}, "long": "x".repeat(5_000)}), Value::Null);
-    assert_eq!(event.named.len(), MOST_NAMES);
+    assert_eq!(event.named.len(), MAX_VALUES);
 }
 
 #[test]

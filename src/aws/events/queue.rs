@@ -8,7 +8,7 @@ use crate::aws::errors::AwsError;
 /// SQS's maximum wait time.
 const LONG_POLL_SECONDS: i32 = 20;
 /// SQS's maximum batch size.
-const MOST_MESSAGES: i32 = 10;
+const MAX_MESSAGES: i32 = 10;
 
 /// A message, until it is deleted or redelivered.
 #[derive(Clone, Debug)]
@@ -39,11 +39,11 @@ impl Queue {
             .sqs
             .receive_message()
             .queue_url(&self.url)
-            .max_number_of_messages(MOST_MESSAGES)
+            .max_number_of_messages(MAX_MESSAGES)
             .wait_time_seconds(LONG_POLL_SECONDS)
             .message_system_attribute_names(MessageSystemAttributeName::SenderId);
-        let answer = self.caller.call(Service::Sqs, "ReceiveMessage", &self.url, request.send()).await?;
-        let messages = answer.messages.unwrap_or_default().into_iter();
+        let response = self.caller.call(Service::Sqs, "ReceiveMessage", &self.url, request.send()).await?;
+        let messages = response.messages.unwrap_or_default().into_iter();
         let received = messages.filter_map(|message| {
             let sender = message.attributes.and_then(|mut all| all.remove(&MessageSystemAttributeName::SenderId));
             Some(Received { body: message.body.unwrap_or_default(), receipt: message.receipt_handle?, sender })

@@ -86,9 +86,13 @@ impl Snapshots {
     ///
     /// # Errors
     /// As the reads.
-    pub async fn instance_types(&self, family: &str, fresh: MaxStaleness) -> Result<Arc<Vec<InstanceType>>, AwsError> {
+    pub async fn instance_types(
+        &self,
+        family: &str,
+        max_staleness: MaxStaleness,
+    ) -> Result<Arc<Vec<InstanceType>>, AwsError> {
         let read = self.regional.named.families.of(family.to_owned());
-        self.shared(&read, fresh, |this| instance_types(this, family.to_owned())).await
+        self.shared(&read, max_staleness, |this| instance_types(this, family.to_owned())).await
     }
 
     /// A version of a launch template: a number, or `$Default`.
@@ -99,38 +103,42 @@ impl Snapshots {
         &self,
         id: &str,
         version: &str,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
     ) -> Result<Arc<Template>, AwsError> {
         let key = (id.to_owned(), version.to_owned());
         let read = self.regional.named.templates.of(key.clone());
-        self.shared(&read, fresh, |this| launch_template(this, key)).await
+        self.shared(&read, max_staleness, |this| launch_template(this, key)).await
     }
 
     /// The role with that name (without its path), of any owner.
     ///
     /// # Errors
     /// As the read.
-    pub async fn named_role(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<NamedRole>>, AwsError> {
+    pub async fn named_role(
+        &self,
+        name: &str,
+        max_staleness: MaxStaleness,
+    ) -> Result<Arc<Option<NamedRole>>, AwsError> {
         let read = self.global.0.named.roles.of(name.to_owned());
-        self.shared(&read, fresh, |this| role(this, name.to_owned())).await
+        self.shared(&read, max_staleness, |this| role(this, name.to_owned())).await
     }
 
     /// ARN of the user with that name (without its path).
     ///
     /// # Errors
     /// As the read.
-    pub async fn user(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<String>>, AwsError> {
+    pub async fn user(&self, name: &str, max_staleness: MaxStaleness) -> Result<Arc<Option<String>>, AwsError> {
         let read = self.global.0.named.users.of(name.to_owned());
-        self.shared(&read, fresh, |this| user(this, name.to_owned())).await
+        self.shared(&read, max_staleness, |this| user(this, name.to_owned())).await
     }
 
     /// Whether an IAM policy with that ARN exists.
     ///
     /// # Errors
     /// As the read.
-    pub async fn has_policy(&self, arn: &str, fresh: MaxStaleness) -> Result<bool, AwsError> {
+    pub async fn has_policy(&self, arn: &str, max_staleness: MaxStaleness) -> Result<bool, AwsError> {
         let read = self.global.0.named.policies.of(arn.to_owned());
-        Ok(*self.shared(&read, fresh, |this| has_policy(this, arn.to_owned())).await?)
+        Ok(*self.shared(&read, max_staleness, |this| has_policy(this, arn.to_owned())).await?)
     }
 }
 
@@ -167,11 +175,11 @@ async fn instance_types(reads: Snapshots, family: String) -> Result<Vec<Instance
 async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> Result<Template, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     let request = ec2.describe_launch_template_versions().launch_template_id(&id).versions(&version);
-    let answer = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &id, request.send()).await {
-        Err(error) if error.is_gone() => return Ok(Template::Missing(error.to_string())),
+    let response = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &id, request.send()).await {
+        Err(error) if error.is_not_found() => return Ok(Template::Missing(error.to_string())),
         other => other?,
     };
-    let Some(found) = answer.launch_template_versions().first() else {
+    let Some(found) = response.launch_template_versions().first() else {
         return Ok(Template::Missing(format!("EC2 shows no version {version} of it")));
     };
     let data = found.launch_template_data();
@@ -184,7 +192,7 @@ async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> R
 async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetRole", &name, iam.get_role().role_name(&name).send()).await {
-        Err(error) if error.is_gone() => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         other => Ok(other?.role.map(|role| NamedRole {
             trust_policy: decode(role.assume_role_policy_document().unwrap_or_default()),
             arn: role.arn().to_owned(),
@@ -195,7 +203,7 @@ async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsEr
 async fn user(reads: Snapshots, name: String) -> Result<Option<String>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetUser", &name, iam.get_user().user_name(&name).send()).await {
-        Err(error) if error.is_gone() => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         other => Ok(other?.user.map(|user| user.arn().to_owned())),
     }
 }
@@ -203,7 +211,7 @@ async fn user(reads: Snapshots, name: String) -> Result<Option<String>, AwsError
 async fn has_policy(reads: Snapshots, arn: String) -> Result<bool, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetPolicy", &arn, iam.get_policy().policy_arn(&arn).send()).await {
-        Err(error) if error.is_gone() => Ok(false),
+        Err(error) if error.is_not_found() => Ok(false),
         other => other.map(|_| true),
     }
 }

@@ -14,17 +14,17 @@ pub struct Refusals(Mutex<HashMap<Release, (Instant, String)>>);
 
 impl Refusals {
     /// Records that a release was rejected.
-    pub fn note(&self, ami_type: &str, release: &str, why: impl Into<String>) {
-        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn record(&self, ami_type: &str, release: &str, why: impl Into<String>) {
+        let mut rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Only the newest release of a type is ever requested.
-        refused.retain(|(of, _), _| of != ami_type);
-        refused.insert((ami_type.to_owned(), release.to_owned()), (Instant::now(), why.into()));
+        rejected.retain(|(of, _), _| of != ami_type);
+        rejected.insert((ami_type.to_owned(), release.to_owned()), (Instant::now(), why.into()));
     }
 
     /// Why a release was rejected, unless that is longer ago than `within`.
     pub fn why(&self, ami_type: &str, release: &str, within: Duration) -> Option<String> {
-        let refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, why) = refused.get(&(ami_type.to_owned(), release.to_owned()))?;
+        let rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, why) = rejected.get(&(ami_type.to_owned(), release.to_owned()))?;
         (at.elapsed() < within).then(|| why.clone())
     }
 }
@@ -36,13 +36,13 @@ mod tests {
     #[test]
     fn a_refusal_is_of_one_release_and_ends() {
         let (refusals, hour) = (Refusals::default(), Duration::from_secs(3600));
-        refusals.note("AL2023_x86_64_STANDARD", "1.34.5-20261201", "not valid");
+        refusals.record("AL2023_x86_64_STANDARD", "1.34.5-20261201", "not valid");
         let why = |ami_type: &str, release: &str, within| refusals.why(ami_type, release, within);
         assert_eq!(why("AL2023_x86_64_STANDARD", "1.34.5-20261201", hour).as_deref(), Some("not valid"));
         assert_eq!(why("AL2023_x86_64_STANDARD", "1.34.5-20261201", Duration::ZERO), None);
         assert_eq!(why("AL2023_x86_64_STANDARD", "1.34.6-20261215", hour), None);
         assert_eq!(why("AL2023_ARM_64_STANDARD", "1.34.5-20261201", hour), None);
-        refusals.note("AL2023_x86_64_STANDARD", "1.34.6-20261215", "not valid");
+        refusals.record("AL2023_x86_64_STANDARD", "1.34.6-20261215", "not valid");
         assert_eq!(why("AL2023_x86_64_STANDARD", "1.34.5-20261201", hour), None, "a newer one came");
     }
 }

@@ -26,10 +26,11 @@ async fn a_failed_create_is_sent_once() {
 }
 
 /// Accepts calls, reads them, and then runs `with` on the connection; answers GetCallerIdentity normally.
-async fn broken(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) -> (Server, Arc<Mutex<usize>>) {
+async fn broken_server(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) -> (Server, Arc<Mutex<usize>>) {
     let identity = Server::start(|_, _| caller_identity(ACCOUNT)).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = Server { url: format!("http://{}", listener.local_addr().expect("an address")), seen: Arc::default() };
+    let server =
+        Server { url: format!("http://{}", listener.local_addr().expect("an address")), requests: Arc::default() };
     let calls = Arc::new(Mutex::new(0));
     let counted = calls.clone();
     let upstream = identity.url.trim_start_matches("http://").to_owned();
@@ -58,7 +59,7 @@ async fn broken(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) ->
 
 #[tokio::test]
 async fn a_lost_answer_is_unavailable_and_not_sent_again() {
-    let (server, calls) = broken(|stream| {
+    let (server, calls) = broken_server(|stream| {
         stream.set_zero_linger().expect("a reset");
         drop(stream);
     })
@@ -73,14 +74,14 @@ async fn a_lost_answer_is_unavailable_and_not_sent_again() {
 
 #[tokio::test]
 async fn a_call_that_hangs_ends() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let (server, calls) = broken(move |stream| held.lock().expect("not poisoned").push(stream)).await;
+    let connections = Arc::new(Mutex::new(Vec::new()));
+    let (server, calls) = broken_server(move |stream| connections.lock().expect("not poisoned").push(stream)).await;
     let session = session(&server).await;
     tokio::time::sleep(Duration::from_millis(400)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let error = create_vpc(&session).await.expect_err("it fails");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!(*calls.lock().expect("not poisoned"), 1);
 }
 
@@ -99,31 +100,31 @@ impl WriteGate for Lease {
         self.0.load(Ordering::SeqCst)
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         (!self.may_write()).then_some(Duration::ZERO)
     }
 }
 
 /// Open until a time that can be extended.
 #[derive(Debug)]
-struct HeldUntil(Mutex<Instant>);
+struct OpenUntil(Mutex<Instant>);
 
-impl WriteGate for HeldUntil {
+impl WriteGate for OpenUntil {
     fn may_write(&self) -> bool {
-        self.holds_for() != Some(Duration::ZERO)
+        self.open_for() != Some(Duration::ZERO)
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         Some(self.0.lock().expect("not poisoned").saturating_duration_since(Instant::now()))
     }
 }
 
 #[tokio::test]
 async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_as_it_is_renewed() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let (server, calls) = broken(move |stream| held.lock().expect("not poisoned").push(stream)).await;
+    let connections = Arc::new(Mutex::new(Vec::new()));
+    let (server, calls) = broken_server(move |stream| connections.lock().expect("not poisoned").push(stream)).await;
     let open = |until: Duration| {
-        let gate = Arc::new(HeldUntil(Mutex::new(Instant::now() + until)));
+        let gate = Arc::new(OpenUntil(Mutex::new(Instant::now() + until)));
         let long = config(&server.url, Duration::from_secs(60));
         let accounts = Accounts::new(long, Settings::default(), gate.clone(), Metrics::new());
         async move {
@@ -133,18 +134,18 @@ async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_
         }
     };
     let (_, session) = open(Duration::from_millis(1500)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let error = create_vpc(&session).await.expect_err("nobody answers");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
     assert!(error.to_string().contains("lease ran out"), "{error}");
     assert!(error.may_have_been_applied());
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 
     let (gate, session) = open(Duration::from_millis(1500)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     *gate.0.lock().expect("not poisoned") += Duration::from_secs(1);
     create_vpc(&session).await.expect_err("nobody answers");
-    assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert!(started.elapsed() > Duration::from_millis(1500), "{:?}", started.elapsed());
     assert_eq!(*calls.lock().expect("not poisoned"), 2);
 }
 

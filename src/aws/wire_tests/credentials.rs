@@ -17,7 +17,7 @@ async fn the_account_is_checked_before_anything_else() {
 async fn the_role_is_assumed_with_the_external_id_and_again_before_it_expires() {
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
-        "AssumeRole" => assumed(before, Duration::from_secs(2)),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(2)),
         _ => vpcs(&[], None),
     })
     .await;
@@ -54,7 +54,7 @@ async fn a_denied_role_says_which_and_what_to_check_and_leaves_others_alone() {
 async fn refused_credentials_are_fetched_anew_for_the_next_call() {
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
-        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(3600)),
         _ if request.authorization.contains("ASIA0") => ec2_error(400, "ExpiredToken"),
         _ => vpcs(&["vpc-1"], None),
     })
@@ -70,7 +70,7 @@ async fn refused_credentials_are_fetched_anew_for_the_next_call() {
 async fn old_credentials_serve_while_their_renewal_fails() {
     let server = Server::start(|request, before| match (request.action(), before) {
         ("GetCallerIdentity", _) => caller_identity(ACCOUNT),
-        ("AssumeRole", 0) => assumed(0, Duration::from_secs(8)),
+        ("AssumeRole", 0) => assume_role_response(0, Duration::from_secs(8)),
         ("AssumeRole", _) => query_error(503, "ServiceUnavailable", "later"),
         _ => vpcs(&["vpc-1"], None),
     })
@@ -117,7 +117,7 @@ async fn not_even_the_most_verbose_log_tells_a_secret() {
     );
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
-        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(3600)),
         _ => ec2_error(403, "UnauthorizedOperation"),
     })
     .await;

@@ -83,7 +83,7 @@ fn every_point_of_a_clusters_life() {
         Step { action: Action::Update, changes: vec![Change::in_place("logging", "[]", "[api]")], reason: None };
     let unseen_since = |class, since| {
         let failed = Failed::after(None, Failure::new(class, "DescribeVpcs: what AWS said"), at(since), 0);
-        ("vpc", Verdict::Unseen(Some(failed)))
+        ("vpc", Verdict::NotObserved(Some(failed)))
     };
     let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());
     let cases = [
@@ -151,7 +151,7 @@ fn every_point_of_a_clusters_life() {
                             vec![WaitingOn::Gate(Key::single("nodeGroups"), "node groups a to be deleted".into())],
                         ),
                     ),
-                    ("addon/coredns", Verdict::GoesWith(Key::single("cluster"))),
+                    ("addon/coredns", Verdict::DeletedWith(Key::single("cluster"))),
                 ],
             ),
             no_agent(),

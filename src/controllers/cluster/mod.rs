@@ -249,13 +249,13 @@ impl Reconcile<'_> {
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
-        let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
+        told.extend(super::events::of_operations(&report.finished_operations, &mut self.state.told));
+        let left = report.skipped.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
         told.extend(left.map(|left| EventMessage::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
         ctx.events.publish(self.cluster, told);
-        for ended in &report.ended {
+        for ended in &report.finished_operations {
             let took = ended.result.as_ref().ok().copied();
-            ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
+            ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);
         }
         for violation in &report.violations {
             tracing::error!(%violation, "a plan was refused by the checker");

@@ -133,7 +133,7 @@ impl Reconcile<'_> {
     fn told(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
         let GitOps { says, status, .. } = &gitops;
         let failing = status.as_ref().and_then(|status| status.objects.as_ref()).map_or(0, |objects| objects.failing);
-        self.ctx.metrics.gitops().fares(&self.namespace, &self.cluster.name_any(), says.is_true(), failing);
+        self.ctx.metrics.gitops().set_state(&self.namespace, &self.cluster.name_any(), says.is_true(), failing);
         let news = self.state.kind.news.of(previous, says, status.as_ref());
         self.ctx.events.publish(self.cluster, news.into_iter().collect());
         gitops

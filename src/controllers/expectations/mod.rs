@@ -37,7 +37,7 @@ impl PerAccountRegion {
     /// What was learned of one account and region.
     pub fn of(&self, account: &str, region: &str) -> Arc<Expectations> {
         let place = AccountRegion { account: account.to_owned(), region: region.to_owned() };
-        let among = || Arc::new(Expectations::among(self.everywhere.clone()));
+        let among = || Arc::new(Expectations::with_shared(self.everywhere.clone()));
         locked(&self.places).entry(place).or_insert_with(among).clone()
     }
 
@@ -53,7 +53,7 @@ impl PerAccountRegion {
 
     fn update(&self, table: &mut Table, now: Timestamp) {
         for (place, expectations) in locked(&self.places).iter() {
-            table.update(place.clone(), expectations.learned(), now);
+            table.update(place.clone(), expectations.learned_durations(), now);
         }
     }
 }

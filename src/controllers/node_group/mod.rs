@@ -227,7 +227,7 @@ impl Reconcile<'_> {
         }
         let (policy, asked) = self.policy(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &policy).await;
-        self.state.kind.at_rest = report.plan.settled();
+        self.state.kind.at_rest = report.plan.is_settled();
         let due = self.state.kind.nodes.options(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
@@ -297,10 +297,10 @@ impl Reconcile<'_> {
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
-        for ended in &report.ended {
+        told.extend(super::events::of_operations(&report.finished_operations, &mut self.state.told));
+        for ended in &report.finished_operations {
             let took = ended.result.as_ref().ok().copied();
-            self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
+            self.ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);
         }
         self.ctx.events.publish(self.group, told);
         for violation in &report.violations {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::waiting::waits;
 use super::*;
 use crate::engine::failure::Failed;
-use crate::engine::memory::Applied;
+use crate::engine::memory::AppliedChanges;
 use crate::engine::{
     Action, Block, Change, FailedOperation, Failure, Item, Observation, Operation, Presence, Step, Verdict, WaitingOn,
 };
@@ -71,7 +71,7 @@ impl Case {
         let mut memory = Memory::new(at(0), Duration::ZERO, []);
         memory.record_observation(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
-        memory.entry(&key()).applied = Some(Applied { changes, at: at(900), times: 1 });
+        memory.entry(&key()).applied = Some(AppliedChanges { changes, at: at(900), times: 1 });
         let plan = Plan {
             goal: Goal::Present,
             items: vec![Item { key: key(), verdict, forbidden: Vec::new(), drift: Vec::new() }],

@@ -175,7 +175,7 @@ impl NodeGroup {
             Err(error) if newest.as_ref().is_some_and(|newest| release::is_refusal(&error.to_string(), newest)) => {
                 // Nobody named it: what runs is as asked, and the next look says what is pending.
                 let (ami_type, newest) = (&seen.detail.ami_type, newest.unwrap_or_default());
-                cloud.aws.snapshots.refused_releases().note(ami_type, &newest, error.to_string());
+                cloud.aws.snapshots.refused_releases().record(ami_type, &newest, error.to_string());
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
             other => other?,
