@@ -124,7 +124,7 @@ fn first_segments(text: &str, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn folders_know_only_whom_they_may() {
+fn folders_use_only_allowed_dependencies() {
     let mut violations = Vec::new();
     for rule in RULES {
         for path in files(&source().join(rule.folder)) {
@@ -147,7 +147,7 @@ fn folders_know_only_whom_they_may() {
 }
 
 #[test]
-fn every_folder_has_a_rule_and_says_what_it_is_for() {
+fn every_folder_has_a_rule_and_a_description() {
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
     for entry in fs::read_dir(source()).unwrap() {
         let path = entry.unwrap().path();
@@ -165,7 +165,7 @@ fn every_folder_has_a_rule_and_says_what_it_is_for() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for_and_has_one_job() {
+fn every_file_has_a_description_and_a_bounded_length() {
     let mut violations = BTreeMap::new();
     for path in files(&source()) {
         let text = fs::read_to_string(&path).unwrap();
@@ -233,7 +233,7 @@ fn documented_calls() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
+fn every_destructive_call_is_documented_with_its_proof() {
     let mut found = Vec::new();
     for path in files(&source()).iter().filter(|path| !path.to_string_lossy().ends_with("_tests.rs")) {
         let (code, file) = (code(path), path.strip_prefix(source()).unwrap().display().to_string());
@@ -255,7 +255,7 @@ fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
 }
 
 #[test]
-fn calls_that_take_something_away_are_found() {
+fn destructive_calls_are_detected() {
     let code = "cloud.aws.call(Service::Ec2,\n \"DeleteVpc\", &id, aws.ec2.delete_vpc().vpc_id(id).send()); spec.release_version();";
     assert_eq!(
         (called_actions(code), built_requests(code)),
@@ -265,7 +265,7 @@ fn calls_that_take_something_away_are_found() {
 }
 
 #[test]
-fn the_rules_can_fail() {
+fn rule_checks_can_fail() {
     let text = "use crate::{aws::Session, engine::{Key, Plan}};\nlet x = kube::Client::default();";
     assert_eq!(first_segments(text, "crate::"), ["aws", "engine"]);
     assert_eq!(first_segments(text, "kube::"), ["Client"]);

@@ -38,7 +38,7 @@ fn files_are_up_to_date() {
 }
 
 #[test]
-fn yaml_reads_back_as_the_same_definition() {
+fn crd_round_trips_through_yaml() {
     for crd in crds::all() {
         let read: CustomResourceDefinition = serde_saphyr::from_str(&crds::to_yaml(&crd).unwrap()).unwrap();
         assert_eq!(read, crd);
@@ -87,7 +87,7 @@ fn every_field_is_described() {
 
 /// The API server rejects rules with unbounded cost, and status must stay small.
 #[test]
-fn everything_is_bounded() {
+fn every_field_is_bounded() {
     let found = violations(|_, schema| {
         let has_fixed_length =
             schema.format.as_deref().is_some_and(|format| ["date-time", "date", "duration"].contains(&format));
@@ -108,7 +108,7 @@ fn everything_is_bounded() {
 
 /// Only the admission policy and the operator limit the depth and size of free-form JSON.
 #[test]
-fn free_form_json_is_where_the_limits_are() {
+fn free_form_json_is_only_where_admission_limits_exist() {
     let found = violations(|_, schema| {
         (schema.x_kubernetes_preserve_unknown_fields == Some(true)).then(|| "free-form".to_owned())
     });
@@ -120,7 +120,7 @@ fn free_form_json_is_where_the_limits_are() {
 }
 
 #[test]
-fn every_list_says_how_it_is_merged() {
+fn every_list_has_a_list_type() {
     let found = violations(|_, schema| {
         let is_list = schema.type_.as_deref() == Some("array");
         (is_list && schema.x_kubernetes_list_type.is_none()).then(|| "no x-kubernetes-list-type".to_owned())
@@ -129,7 +129,7 @@ fn every_list_says_how_it_is_merged() {
 }
 
 #[test]
-fn every_rule_has_a_message_for_people() {
+fn every_validation_rule_has_a_message() {
     let found = violations(|_, schema| {
         let rules = schema.x_kubernetes_validations.iter().flatten();
         let silent = rules.filter(|rule| rule.message.is_none() && rule.message_expression.is_none());
@@ -141,7 +141,7 @@ fn every_rule_has_a_message_for_people() {
 
 /// kstatus treats an object without a status as reconciled.
 #[test]
-fn an_object_that_nobody_has_looked_at_says_so() {
+fn new_object_has_observed_generation_minus_one() {
     for crd in crds::all() {
         let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
         let status = &schema.properties.as_ref().unwrap()["status"];
@@ -150,7 +150,7 @@ fn an_object_that_nobody_has_looked_at_says_so() {
 }
 
 #[test]
-fn descriptions_name_no_internals() {
+fn descriptions_contain_no_internals() {
     let found = violations(|_, schema| {
         let text = schema.description.as_deref().unwrap_or_default();
         ["TODO", "[`", "super::", "crate::"]

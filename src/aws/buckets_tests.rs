@@ -33,7 +33,7 @@ fn buckets_have_the_published_sizes() {
 }
 
 #[test]
-fn a_caller_waits_briefly_or_is_told_when_to_come_again() {
+fn caller_waits_briefly_or_gets_a_retry_time() {
     let mut bucket = Bucket::new(Rate { burst: 10.0, per_second: 1.0, ceiling: 1.0 }, Instant::now());
     let now = Instant::now();
     let mut take = || bucket.take(Priority::Foreground, now, now, MAX_WAIT);
@@ -46,7 +46,7 @@ fn a_caller_waits_briefly_or_is_told_when_to_come_again() {
 }
 
 #[test]
-fn those_sent_away_come_back_one_by_one() {
+fn deferred_callers_retry_one_by_one() {
     let now = Instant::now();
     let mut bucket = Bucket::new(Rate { burst: 1.0, per_second: 1.0, ceiling: 1.0 }, now);
     let mut retry_times = Vec::new();
@@ -69,7 +69,7 @@ fn background_calls_leave_half_the_bucket() {
 }
 
 #[test]
-fn background_calls_never_borrow_from_tokens_to_come() {
+fn background_calls_never_borrow_future_tokens() {
     let (limits, now) = (Limits::default(), Instant::now());
     while is_granted(&limits, "DescribeVpcs", Priority::Background, now) {}
     let take = limits.take(EC2, "DescribeVpcs", Priority::Background, now, MAX_WAIT);
@@ -77,7 +77,7 @@ fn background_calls_never_borrow_from_tokens_to_come() {
 }
 
 #[test]
-fn a_throttle_halves_the_refill_and_pauses_the_service() {
+fn throttle_halves_the_refill_and_pauses_the_service() {
     let (limits, now) = (Limits::default(), Instant::now());
     assert!(is_granted(&limits, "CreateVpc", Priority::Foreground, now));
     let pause = limits.throttled(EC2, "CreateVpc", now, now);
@@ -91,7 +91,7 @@ fn a_throttle_halves_the_refill_and_pauses_the_service() {
 }
 
 #[test]
-fn a_storm_counts_once() {
+fn burst_of_throttles_counts_once() {
     let (limits, now) = (Limits::default(), Instant::now());
     for _ in 0..50 {
         let _ = limits.throttled(EC2, "DescribeVpcs", now, now + seconds(0.1));
@@ -117,7 +117,7 @@ fn pauses_grow_while_throttled_and_end_with_a_success() {
 }
 
 #[test]
-fn a_success_from_before_the_pause_does_not_end_it() {
+fn earlier_success_does_not_end_a_pause() {
     let (limits, now) = (Limits::default(), Instant::now());
     let _ = limits.throttled(EC2, "CreateVpc", now, now);
     limits.succeeded(EC2, "CreateVpc", now - seconds(1.0));
@@ -125,7 +125,7 @@ fn a_success_from_before_the_pause_does_not_end_it() {
 }
 
 #[test]
-fn the_refill_recovers_slowly_and_not_beyond_what_is_published() {
+fn refill_recovers_slowly_up_to_the_published_rate() {
     let (limits, now) = (Limits::default(), Instant::now());
     let _ = limits.throttled(EC2, "CreateVpc", now, now);
     for _ in 0..10 {
@@ -140,7 +140,7 @@ fn the_refill_recovers_slowly_and_not_beyond_what_is_published() {
 }
 
 #[test]
-fn a_guess_is_raised_only_by_calls_that_used_the_bucket_up() {
+fn estimate_is_raised_only_when_the_bucket_is_used_up() {
     let (limits, now) = (Limits::default(), Instant::now());
     let take = || limits.take(Service::Eks, "CreateCluster", Priority::Foreground, now, Duration::ZERO);
     let _ = take();
@@ -152,7 +152,7 @@ fn a_guess_is_raised_only_by_calls_that_used_the_bucket_up() {
 }
 
 #[test]
-fn one_account_never_slows_another() {
+fn throttling_one_account_does_not_slow_others() {
     let (buckets, now) = (Buckets::default(), Instant::now());
     let (noisy, quiet) = (buckets.of("111122223333", "eu-west-1"), buckets.of("444455556666", "eu-west-1"));
     let elsewhere = buckets.of("111122223333", "eu-central-1");
@@ -165,7 +165,7 @@ fn one_account_never_slows_another() {
 }
 
 #[test]
-fn places_are_forgotten_when_unused() {
+fn unused_limits_are_dropped() {
     let buckets = Buckets::default();
     let kept = buckets.of("1", "a");
     drop(buckets.of("2", "a"));
@@ -197,7 +197,7 @@ impl Aws {
 proptest! {
     /// For any calls, no second has more of them than the bucket's size plus its refill.
     #[test]
-    fn never_more_than_burst_and_refill(steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60)) {
+    fn calls_never_exceed_burst_and_refill(steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60)) {
         let rate = Rate { burst: 20.0, per_second: 10.0, ceiling: 10.0 };
         let begin = Instant::now();
         let mut bucket = Bucket::new(rate, begin);
@@ -220,7 +220,7 @@ proptest! {
 
     /// With a limit below the estimate, all calls succeed, and few are wasted.
     #[test]
-    fn adapts_to_a_stricter_aws(burst in 5.0f64..50.0, per_second in 1.0f64..5.0) {
+    fn limits_adapt_to_a_stricter_aws(burst in 5.0f64..50.0, per_second in 1.0f64..5.0) {
         let begin = Instant::now();
         let mut aws = Aws { level: burst, burst, per_second, at: begin };
         let limits = Limits::default();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 #[test]
-fn actions_that_change_nothing_are_known_by_their_names() {
+fn reads_and_writes_are_distinguished_by_action_name() {
     let table = [
         (Service::Ec2, "CreateVpc", true),
         (Service::Ec2, "ModifySubnetAttribute", true),
@@ -24,7 +24,7 @@ fn actions_that_change_nothing_are_known_by_their_names() {
 
 /// Rate limits, the lease and classification apply only to calls through `call`.
 #[test]
-fn nothing_is_sent_to_aws_past_call() {
+fn every_aws_request_goes_through_call() {
     let mut files = Vec::new();
     rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     let mut calls = 0;

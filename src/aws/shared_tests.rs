@@ -36,7 +36,7 @@ async fn get(read: &SharedRead<usize>, max_staleness: MaxStaleness, reads: &Read
 }
 
 #[tokio::test]
-async fn all_who_come_at_once_share_one_read() {
+async fn concurrent_callers_share_one_read() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let max_staleness = MaxStaleness::now();
     let values = futures::future::join_all((0..500).map(|_| get(&read, max_staleness, &reads))).await;
@@ -45,7 +45,7 @@ async fn all_who_come_at_once_share_one_read() {
 }
 
 #[tokio::test]
-async fn a_value_serves_as_long_as_the_caller_allows() {
+async fn value_is_cached_for_as_long_as_the_caller_allows() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 1);
     assert_eq!(get(&read, MaxStaleness::within(Duration::from_secs(60)), &reads).await, 1);
@@ -53,7 +53,7 @@ async fn a_value_serves_as_long_as_the_caller_allows() {
 }
 
 #[tokio::test]
-async fn a_write_during_a_read_asks_for_another_one() {
+async fn write_during_a_read_causes_another_read() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let early = get(&read, MaxStaleness::any(), &reads);
     let late = async {
@@ -66,7 +66,7 @@ async fn a_write_during_a_read_asks_for_another_one() {
 }
 
 #[tokio::test]
-async fn a_slow_old_read_does_not_replace_a_newer_one() {
+async fn slow_older_read_does_not_replace_a_newer_one() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let slow = read.get(
         MaxStaleness::any(),
@@ -88,7 +88,7 @@ async fn a_slow_old_read_does_not_replace_a_newer_one() {
 }
 
 #[tokio::test]
-async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
+async fn failure_is_shared_by_waiting_callers_and_not_cached() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let all = (0..10)
         .map(|_| read.get(MaxStaleness::any(), Priority::Foreground, |()| true, || (), |_| reads.clone().fail()));
@@ -99,7 +99,7 @@ async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
 }
 
 #[tokio::test]
-async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
+async fn read_continues_when_its_first_caller_is_cancelled() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let cancelled = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads));
     let other = async {
@@ -112,14 +112,14 @@ async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
 }
 
 #[tokio::test]
-async fn an_abandoned_read_is_begun_anew() {
+async fn abandoned_read_is_started_again() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let _ = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads)).await;
     assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2);
 }
 
 #[tokio::test]
-async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round() {
+async fn foreground_does_not_join_a_background_read_but_vice_versa() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let get = |priority| read.get(MaxStaleness::any(), priority, |()| true, || (), |_| reads.clone().next());
     let (a, b) = futures::join!(get(Priority::Background), get(Priority::Foreground));
@@ -130,7 +130,7 @@ async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round(
 }
 
 #[tokio::test]
-async fn what_was_read_before_an_invalidation_is_not_kept() {
+async fn value_read_before_an_invalidation_is_not_cached() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let early = get(&read, MaxStaleness::any(), &reads);
     let forget = async {
@@ -142,7 +142,7 @@ async fn what_was_read_before_an_invalidation_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_read_serves_only_whom_it_covers() {
+async fn read_is_shared_only_with_callers_it_covers() {
     let (read, reads) = (SharedRead::<usize, Vec<u8>>::default(), Reads::default());
     let get = |mine: u8, union: Vec<u8>| {
         let (read, reads) = (read.clone(), reads.clone());

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_the_same_in_every_release() {
+    fn token_is_stable_across_releases() {
         // A change of this value would create a second NAT gateway if the operator is upgraded during a create.
         assert_eq!(
             client_token("0b6ff0f7-7a2b-4c1e-8c4e-0d6d1f6f2a11", 1, "nat-gateway/eu-west-1a"),
@@ -34,7 +34,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_fit_aws_and_differ_when_anything_differs(
+        fn tokens_fit_aws_and_differ_for_different_input(
             a in ("[a-f0-9-]{0,40}", 0u64..4, "[a-z/0-9-]{0,200}"),
             b in ("[a-f0-9-]{0,40}", 0u64..4, "[a-z/0-9-]{0,200}"),
         ) {

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_a_rule_is_refused() {
+    fn checker_rejects_every_violation() {
         let existing = || Observation::ready("id", "available", 1);
         let replace = Change::forbidden("cidr", "a", "b", "never");
         let cases = [

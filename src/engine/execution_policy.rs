@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_agreed_to_may_be_done() {
+    fn only_approved_steps_may_run() {
         let key = Key::single("cluster");
         let version = step(Action::Update, &[("version", "1.33", "1.34")]);
         let both = step(Action::Update, &[("version", "1.33", "1.34"), ("logging", "", "api")]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_covers_its_completion_and_no_other_spec() {
+    fn approved_create_covers_its_completion_and_no_other_spec() {
         let key = Key::single("vpc");
         let create = step(Action::Create, &[]);
         let complete = step(Action::Update, &[("enableDnsHostnames", "false", "true")]);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_agreed_to_take_over_is_of_that_and_nothing_else() {
+    fn approved_adoption_is_valid_for_its_recovery_only() {
         let (key, adopt) = (Key::single("vpc"), step(Action::Adopt, &[]));
         let recovers = |digest: &str| ExecutionPolicy { recovers: Some(digest.into()), ..ExecutionPolicy::default() };
         let approved = recovers("of uid-1").ids(&key, &adopt).into_iter().map(|id| (key.clone(), id)).collect();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_used_up() {
+    fn completed_steps_use_up_their_approval() {
         let key = |name: &str| Key::named("toy", name);
         let create = step(Action::Create, &[]);
         let update = step(Action::Update, &[("a", "1", "2")]);
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_what_differs_though_nothing_else_is_asked_for() {
+    fn difference_is_drift_unless_the_spec_changed() {
         let key = Key::single("cluster");
         let logging = Change::in_place("logging", "", "api");
         let report = |synced, known: &[(&str, &str)]| ExecutionPolicy {
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_of_one_object_one_spec_one_deletion_and_the_steps_with_their_values() {
+    fn plan_hash_covers_object_generation_deletion_and_step_values() {
         let vpc = Key::single("vpc");
         let ahead = [(vpc.clone(), step(Action::Update, &[("version", "1.33", "1.34")]))];
         let subject = Subject { uid: "uid-1".into(), generation: Some(3), deleted_at: None };

@@ -127,7 +127,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_cluster_of_nine_minutes_is_not_asked_forty_times_in_seven() {
+    fn long_creation_is_not_polled_constantly() {
         for learned in [false, true] {
             let (count, _) = poll_until(7 * MINUTE, Estimate { typical: 9 * MINUTE, learned });
             assert!(count < 40, "{count}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn near_the_expected_end_it_is_asked_every_few_seconds() {
+    fn near_the_expected_end_polls_are_frequent() {
         for learned in [false, true] {
             let estimate = Estimate { typical: 9 * MINUTE, learned };
             assert!(requeue_after(9 * MINUTE, estimate) <= Duration::from_secs(9));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn once_learned_it_takes_few_looks_and_is_noticed_at_once() {
+    fn learned_duration_needs_few_polls_and_is_noticed_at_once() {
         for seconds in [5, 12, 60, 600] {
             let typical = Duration::from_secs(seconds);
             let (count, late) = poll_until(typical, Estimate { typical, learned: true });
@@ -153,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
+    fn stuck_operation_is_polled_with_backoff_forever() {
         let estimate = Estimate { typical: MINUTE, learned: true };
         assert_eq!(requeue_after(30 * MINUTE, estimate), Duration::from_secs(174));
         assert_eq!(requeue_after(300 * MINUTE, estimate), MAX_OVERDUE_INTERVAL);
     }
 
     #[test]
-    fn what_was_seen_replaces_what_was_believed() {
+    fn measured_duration_replaces_the_default() {
         let expectations = Expectations::default();
         let default = Duration::from_secs(540);
         assert!(!expectations.estimate("cluster", Action::Create, default).learned);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_in_one_place_is_expected_in_all_but_not_kept_as_theirs() {
+    fn duration_measured_in_one_region_is_used_in_others_but_not_stored_there() {
         let shared = Arc::<Expectations>::default();
         let (here, there) = (Expectations::with_shared(shared.clone()), Expectations::with_shared(shared));
         let estimate = |place: &Expectations| place.estimate("cluster", Action::Create, 9 * MINUTE);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_learned_counts_until_it_is_seen_here() {
+    fn restored_durations_apply_until_measured_again() {
         let expectations = Expectations::default();
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
         expectations.restore("cluster", Action::Create, Duration::from_secs(500));

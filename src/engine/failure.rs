@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_not_visible_yet_is_tried_often_for_two_minutes_and_then_slowly() {
+    fn invisible_role_is_retried_fast_for_two_minutes_and_then_slowly() {
         let pauses = fail_repeatedly(Class::NotYetVisible, 60);
         let fast = pauses.iter().take_while(|p| **p < Duration::from_secs(30)).count();
         let spent: Duration = pauses.iter().take(fast).sum();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_never_becomes_a_hot_loop() {
+    fn outage_does_not_cause_a_hot_loop() {
         let pauses = fail_repeatedly(Class::Unavailable, 40);
         let first_ten_minutes = pauses
             .iter()
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_fails_is_tried_ever_more_rarely() {
+    fn every_class_is_retried_with_backoff() {
         for class in Class::ALL {
             let pauses = fail_repeatedly(class, 60);
             let (first, last) = (pauses[0], pauses[59]);
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_callee_asked_for_is_waited() {
+    fn requested_retry_delay_is_respected() {
         let mut failure = Failure::new(Class::Throttled, "slow down");
         failure.retry_after = Some(Duration::from_secs(42));
         let failed = Failed::after(None, failure, Timestamp::UNIX_EPOCH, 0);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn transient_failures_do_not_restart_the_count_of_operations_that_failed() {
+    fn transient_failures_do_not_reset_the_count_of_failed_operations() {
         let now = Timestamp::UNIX_EPOCH;
         let mut failed: Option<Failed> = None;
         let classes = [
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transient_failure_does_not_extend_the_time_for_something_to_become_visible() {
+    fn transient_failure_does_not_extend_the_visibility_timeout() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let fail = |before: &Failed, class, now| Failed::after(Some(before), Failure::new(class, "x"), now, 0);
         let unseen = Failed::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn another_class_of_failure_starts_a_new_row() {
+    fn another_class_of_failure_starts_a_new_series() {
         let start = Timestamp::UNIX_EPOCH;
         let busy = Failed::after(None, Failure::new(Class::Busy, "x"), start, 0);
         let later = start + span(Duration::from_secs(500));

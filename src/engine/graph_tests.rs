@@ -100,7 +100,7 @@ fn pair(change: impl Fn(usize, &mut Related)) -> Vec<Related> {
 }
 
 #[test]
-fn a_circle_of_any_relation_is_an_error_that_names_one_of_it() {
+fn cycle_in_any_relation_is_rejected() {
     let cycles = [
         pair(|number, one| one.holds = vec![1 - number]),
         pair(|number, one| one.deleted_after = vec![1 - number]),
@@ -136,7 +136,7 @@ fn relations() -> impl Strategy<Value = Vec<Related>> {
 
 proptest! {
     #[test]
-    fn what_is_built_can_be_deleted_to_its_end(all in relations()) {
+    fn every_valid_graph_can_be_deleted(all in relations()) {
         // A cycle that is not rejected overflows the stack or never ends.
         if let Ok(graph) = build(&all) {
             let (policy, expectations) = (ExecutionPolicy::default(), Expectations::default());

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_reads_back_as_written() {
+    fn key_round_trips_through_text() {
         for key in [Key::single("vpc"), Key::named("subnet", "private/eu-west-1a")] {
             assert_eq!(Key::parse(&key.to_string()), key);
         }

@@ -63,7 +63,7 @@ fn reconcile_once(toys: &[Toy], world: &ToyWorld, allowed: usize) -> (Report, us
 }
 
 #[test]
-fn permission_that_is_withdrawn_stops_the_next_write_to_what_is_not_ours() {
+fn withdrawn_permission_stops_the_next_write_to_unowned_resources() {
     let toys = toys(3);
     for allowed in 0..6 {
         let world = world(&toys, "nobody");
@@ -74,7 +74,7 @@ fn permission_that_is_withdrawn_stops_the_next_write_to_what_is_not_ours() {
 }
 
 #[test]
-fn what_is_ours_is_changed_without_that_permission() {
+fn owned_resources_are_updated_without_that_permission() {
     let toys = toys(2);
     let world = world(&toys, "us");
     let (_, checks) = reconcile_once(&toys, &world, 0);

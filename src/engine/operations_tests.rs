@@ -26,7 +26,7 @@ fn slowly_updated_toy() -> Toy {
 
 proptest! {
     #[test]
-    fn an_operation_that_always_fails_is_begun_three_times_whatever_happens_in_between(
+    fn failing_operation_is_started_three_times_despite_crashes_and_lost_responses(
         crash_at in prop::option::of(2..6u32),
         lose in prop::collection::btree_set(2..8u32, 0..4),
     ) {

@@ -174,7 +174,7 @@ impl Simulation {
 }
 
 #[test]
-fn a_deletion_that_comes_to_nothing_is_tried_ever_more_rarely_and_needs_a_person_soon() {
+fn failing_deletion_is_retried_with_backoff_and_requires_intervention() {
     let mut simulation = Simulation::new(Goal::Deleted, Script { failing: 1000, ..Script::default() });
     simulation.run_for(Duration::from_secs(300));
     assert!((3..=8).contains(&simulation.deletions()), "{} in five minutes", simulation.deletions());
@@ -189,7 +189,7 @@ fn a_deletion_that_comes_to_nothing_is_tried_ever_more_rarely_and_needs_a_person
 }
 
 #[test]
-fn a_deletion_that_works_at_last_is_told_once() {
+fn retried_deletion_is_reported_once() {
     let mut simulation = Simulation::new(Goal::Deleted, Script { failing: 2, ..Script::default() });
     simulation.run_for(Duration::from_secs(600));
     assert_eq!((simulation.deletions(), simulation.last), (3, Some(Verdict::Settled)));
@@ -197,7 +197,7 @@ fn a_deletion_that_works_at_last_is_told_once() {
 }
 
 #[test]
-fn a_change_that_does_not_show_yet_is_looked_for_each_second() {
+fn invisible_change_is_polled_every_second() {
     let mut simulation = Simulation::new(Goal::Present, Script { lag: Duration::from_secs(3), ..Script::default() });
     simulation.run_for(Duration::from_secs(9));
     assert_eq!(simulation.last, Some(Verdict::Settled), "not only once the window has passed");
@@ -211,7 +211,7 @@ fn a_change_that_does_not_show_yet_is_looked_for_each_second() {
 }
 
 #[test]
-fn a_look_that_failed_is_not_taken_from_an_old_list() {
+fn failed_observation_is_not_repeated_from_an_old_cache() {
     let mut simulation = Simulation::new(Goal::Present, Script { fails: true, ..Script::default() });
     simulation.run_for(Duration::from_secs(60));
     let script = simulation.cloud.0.lock().unwrap();
@@ -219,7 +219,7 @@ fn a_look_that_failed_is_not_taken_from_an_old_list() {
 }
 
 #[test]
-fn a_change_that_never_shows_is_made_ever_more_rarely_and_looked_for_no_more_often_than_it_is_worth() {
+fn change_that_never_becomes_visible_is_repeated_with_backoff() {
     let mut simulation =
         Simulation::new(Goal::Present, Script { lag: Duration::from_secs(1_000_000), ..Script::default() });
     simulation.run_for(Duration::from_secs(3600));

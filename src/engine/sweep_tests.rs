@@ -70,7 +70,7 @@ fn appeared(id: &str, name: Option<&str>, reserved: bool, when: Option<i64>) -> 
 }
 
 #[test]
-fn what_has_proof_passes() {
+fn targets_with_proof_pass() {
     for target in [
         in_container("sg-1", "vpc-1", Some("demo")),
         in_container("eni-1", "vpc-1", None),
@@ -88,7 +88,7 @@ fn what_has_proof_passes() {
 }
 
 #[test]
-fn what_has_no_proof_reaches_no_call() {
+fn targets_without_proof_are_rejected() {
     let (no_baseline, before) =
         (Setup { baseline: None, ..DEFAULT }, Setup { baseline: Some("1970-01-01T00:01:40Z *"), ..DEFAULT });
     let existing = Setup { subject_is_there: true, ..DEFAULT };
@@ -122,7 +122,7 @@ fn what_has_no_proof_reaches_no_call() {
 }
 
 #[test]
-fn one_target_without_proof_stops_all() {
+fn one_target_without_proof_rejects_the_sweep() {
     let both = vec![in_container("sg-1", "vpc-1", Some("demo")), in_container("sg-2", "vpc-2", Some("demo"))];
     assert!(check_targets(&DEFAULT, both).is_err());
     let each_other = [("sg-1", "sg-2"), ("sg-2", "sg-1")]
@@ -131,7 +131,7 @@ fn one_target_without_proof_stops_all() {
 }
 
 #[test]
-fn a_baseline_reads_back_as_written_and_fits_into_status() {
+fn baseline_round_trips_and_fits_into_status() {
     for baseline in [
         Baseline::new(at(100), []),
         Baseline::new(at(100), ["sg-2".to_owned(), "sg-1".to_owned()]),
@@ -148,7 +148,7 @@ fn a_baseline_reads_back_as_written_and_fits_into_status() {
 
 /// A resource created for an earlier spec: its key is not in the graph.
 #[test]
-fn what_is_asked_for_no_more_goes_only_with_our_tag_and_a_record_or_a_place() {
+fn removed_resource_needs_the_owner_tag_and_a_record_or_owned_container() {
     let graph = toy_graph(3);
     let dropped = Key::named("toy", "dropped");
     let observed = |id: &str| ToyWorld::any(Presence::Ours(Observation::ready(id, "there", 1)));

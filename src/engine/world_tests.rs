@@ -120,7 +120,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_is_lost_there_is_one_of_each_and_then_none(
+    fn each_resource_is_created_once_and_deleted_despite_crashes_and_lost_responses(
         toys in toys(),
         stale in 0..9_000u64,
         crash_create in prop::option::of(1..20u32),
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn a_second_run_writes_nothing_and_nothing_foreign_is_touched(
+    fn second_run_writes_nothing_and_foreign_resources_are_untouched(
         toys in toys(),
         foreign in any::<prop::sample::Index>(),
     ) {
@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn what_is_there_is_taken_over_when_it_is_as_wanted_and_let_go_as_it_is(
+    fn existing_resources_are_adopted_once_they_match_and_released_unchanged(
         toys in toys(),
         stale in 0..9_000u64,
         crash_adopt in prop::option::of(1..16u32),
@@ -232,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_done_that_was_not_agreed_to(
+    fn unapproved_steps_never_run(
         toys in toys(),
         existing in any::<bool>(),
         agree in prop::collection::vec(any::<bool>(), 9),
@@ -284,7 +284,7 @@ proptest! {
 }
 
 #[test]
-fn a_circle_is_refused() {
+fn dependency_cycle_is_rejected() {
     let toy = |number, after| Toy {
         number,
         after: vec![after],
@@ -300,7 +300,7 @@ fn a_circle_is_refused() {
 }
 
 #[test]
-fn an_intent_that_cannot_be_kept_stops_the_create() {
+fn create_is_not_sent_if_its_intent_cannot_be_recorded() {
     struct Broken;
     #[async_trait]
     impl Journal for Broken {
@@ -342,7 +342,7 @@ fn slow_toy(value: u32) -> Toy {
 }
 
 #[test]
-fn an_operation_that_fails_is_begun_three_times_and_then_waits_for_a_person() {
+fn failing_operation_is_started_three_times_and_then_blocked() {
     let world = world(0, None, BTreeSet::new());
     world.0.lock().unwrap().failing = (0..3).collect();
     let inventory = Inventory(Mutex::default(), world.clone());
@@ -359,7 +359,7 @@ fn an_operation_that_fails_is_begun_three_times_and_then_waits_for_a_person() {
 }
 
 #[test]
-fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
+fn finished_operation_is_reported_once_and_its_duration_learned() {
     let world = world(0, None, BTreeSet::new());
     let graph = graph(&[slow_toy(7)]);
     let inventory = Inventory(Mutex::default(), world.clone());

@@ -140,7 +140,7 @@ mod tests {
     const OF: &str = "{namespace=\"shop\",cluster=\"demo\"}";
 
     #[test]
-    fn a_cluster_has_its_series_until_it_is_gone() {
+    fn cluster_metrics_are_removed_with_the_cluster() {
         let metrics = Metrics::new();
         let gitops = metrics.gitops();
         gitops.set_state("shop", "demo", false, 3);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_counts_while_it_is_open() {
+    fn watch_is_counted_while_open() {
         let metrics = Metrics::new();
         let watching = metrics.gitops().count_watch();
         assert!(metrics.encode().contains("keelson_gitops_watches 1"));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn no_level_makes_the_signer_speak() {
+    fn request_signer_never_logs_secrets() {
         for level in ["trace", "aws_sigv4=trace,aws_sigv4::http_request=trace", "aws_smithy_runtime=debug"] {
             let text = capture(level, Format::Text, || {
                 tracing::trace!(target: "aws_sigv4::http_request", "canonical request with SECRET");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_level_makes_the_kubernetes_client_quote_a_body() {
+    fn kubernetes_client_never_logs_bodies() {
         for level in ["info", "trace", "kube_client::client=trace"] {
             let text = capture(level, Format::Text, || {
                 tracing::warn!(target: "kube_client::client", "{{\"data\":\"SECRET\"}}, not a Secret");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_given_is_the_level_kept() {
+    fn configured_level_applies() {
         let text = capture("keelson=debug", Format::Text, || {
             tracing::debug!(target: "keelson::aws", "seen");
             tracing::trace!(target: "keelson::aws", "unseen");
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_within_a_span_has_no_key_twice() {
+    fn json_line_within_a_span_has_unique_keys() {
         let text = capture("info", Format::Json, || {
             let object_name = "demo";
             let _entered = tracing::info_span!("reconcile", kind = "EksCluster", object_name).entered();
@@ -253,7 +253,7 @@ mod tests {
 
     /// Keys that tracing adds to each line: a field of that name would appear twice.
     #[test]
-    fn no_field_is_named_as_a_part_of_the_line_is() {
+    fn no_log_field_has_a_reserved_name() {
         let macros = regex::Regex::new(
             r#"(?s)tracing::(info_span|error_span|error|warn|info|debug|trace)!\((.*?)\)(;|\.| ?\})"#,
         )

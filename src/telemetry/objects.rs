@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_counted_once_under_its_last_status() {
+    fn object_is_counted_once_by_its_last_status() {
         let metrics = Metrics::new();
         for status in ["False", "True", "True"] {
             metrics.objects().set_ready("EksCluster", "uid-1", status);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_leads_no_more_shows_no_objects_agents_or_queue() {
+    fn former_leader_reports_no_objects_agents_or_queue() {
         let metrics = Metrics::new();
         assert!(!metrics.encode().contains("event_queue_reachable"), "there is none");
         metrics.objects().set_ready("EksCluster", "uid-1", "True");

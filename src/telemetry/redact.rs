@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_blotted_and_the_rest_stays() {
+    fn secrets_are_redacted_and_the_rest_is_unchanged() {
         let table = [
             ("token k8s-aws-v1.aHR0cHM6Ly9zdHM used", "token k8s-aws-v1.<redacted> used"),
             (
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_pass_changes_nothing() {
+    fn redaction_is_idempotent() {
         let once = redact("k8s-aws-v1.abc https://u:p@h/ Bearer t").into_owned();
         assert_eq!(redact(&once), once);
     }

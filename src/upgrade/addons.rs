@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn default_is_what_eks_says_and_latest_is_by_number() {
+    fn default_is_from_eks_and_latest_is_the_highest_version() {
         let offered = offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2* v1.11.4-eksbuild.14");
         assert_eq!(choose(&Wanted::Default, &offered).unwrap(), "v1.11.4-eksbuild.2");
         assert_eq!(choose(&Wanted::Latest, &offered).unwrap(), "v1.11.4-eksbuild.14");
@@ -267,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_not_offered_is_refused_with_those_that_are() {
+    fn unavailable_version_is_rejected_with_available_ones() {
         let why = choose(&wanted("v3"), &offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2")).unwrap_err();
         assert!(why.contains("v1.11.4-eksbuild.2, v1.9.3-eksbuild.5"), "{why}");
         assert!(choose(&Wanted::Default, &[]).unwrap_err().contains("no add-on of that name"));
     }
 
     #[test]
-    fn at_rest_an_add_on_is_raised_to_what_is_asked_for_and_not_lowered() {
+    fn steady_addon_is_raised_to_the_requested_version_and_not_lowered() {
         let table = [
             // installed, requested, offered at 1.33, target
             ("v1", "Default", "v1 v2* v3", Some("v2")),
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn on_the_way_nothing_is_moved_to_what_the_next_step_undoes() {
+    fn addon_is_not_updated_to_a_version_that_the_next_step_replaces() {
         let table = [
             // installed, offered at 1.33, at 1.34, target
             ("v1", "v1 v2*", "v2 v3*", Some("v2")),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_run_after_a_step_is_moved_before_it_where_something_runs_on_both() {
+    fn incompatible_addon_is_updated_before_the_step_if_a_version_runs_on_both() {
         let table = [
             // installed, requested, offered at 1.33, at 1.34, target
             ("v1", "Default", "v1* v2 v3", "v2 v3* v4", Some("v3")),
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_moved_and_does_not_run_after_a_step_is_an_obstacle() {
+    fn addon_that_cannot_be_updated_and_is_incompatible_is_an_obstacle() {
         let instead = |version: &str| Some(version.to_owned());
         let exact = |version: &str, instead| Some(Obstacle::Exact { version: version.into(), instead });
         let table = [
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_moves_first_then_the_proxy_then_dns_then_the_rest() {
+    fn update_order_is_network_proxy_dns_rest() {
         let mut names = ["aws-ebs-csi-driver", "coredns", "kube-proxy", "vpc-cni"];
         names.sort_by_key(|name| turn(name));
         assert_eq!(names, ["vpc-cni", "kube-proxy", "coredns", "aws-ebs-csi-driver"]);

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_goal_is_what_the_spec_names_and_else_the_newest_there_is() {
+    fn goal_is_the_spec_version_or_the_newest() {
         let table = [
             // current, named, bundled, goal
             ("", "", "v2.9.5", "v2.9.5"),
@@ -120,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn what_git_owns_is_upgraded_by_git_alone() {
+    fn adopted_agent_is_upgraded_by_git_only() {
         let of_git = AgentVersions { of_git: true, ..versions("v2.7.5", "v2.9.5", "v2.9.5") };
         assert_eq!((of_git.goal(), of_git.upgrade()), ("v2.7.5", None));
     }
 
     #[test]
-    fn an_upgrade_waits_for_a_window_whoever_asks_and_is_finished_once_begun() {
+    fn upgrade_waits_for_a_window_and_finishes_once_started() {
         let opens = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
         let closed = WindowState::Closed { opens: Some(opens.clone()) };
         let open = WindowState::Open { closes: opens.clone() };
@@ -139,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn back_to_a_version_that_the_spec_names_waits_for_nothing() {
+    fn downgrade_in_the_spec_waits_for_nothing() {
         let back = versions("v2.9.5", "v2.7.5", "v2.9.5").upgrade().unwrap();
         assert_eq!(back.hold(false, &WindowState::Closed { opens: None }), None);
     }
 
     #[test]
-    fn a_person_reads_from_where_to_where_and_who_asks() {
+    fn upgrade_message_has_versions_and_origin() {
         let text = |named| versions("v2.7.5", named, "v2.9.5").upgrade().unwrap().to_string();
         assert_eq!(text(""), "v2.7.5 -> v2.9.5, which this Keelson brings");
         assert_eq!(text("v2.8.0"), "v2.7.5 -> v2.8.0, which the spec names");

@@ -29,7 +29,7 @@ fn decide_with_open_window(goal: &Goal, observed: &Observation) -> Decision {
 }
 
 #[test]
-fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_it_must() {
+fn node_group_with_a_custom_ami_is_not_updated_and_blocks_only_on_skew() {
     let custom = |minor| ObservedNodeGroup { custom_ami: true, ..group("gpu", minor, None) };
     // It follows the cluster and cannot be updated: nothing waits for it, and the status says what to do.
     let behind = decide_with_open_window(&goal(34), &cluster(34, &[custom(33)], &[]));
@@ -107,7 +107,7 @@ impl World {
 }
 
 #[test]
-fn four_minors_with_a_group_that_follows_and_one_that_does_not() {
+fn four_minors_with_a_following_and_a_fixed_node_group() {
     let groups = [group("default", 31, None), group("fixed", 31, Some(31))];
     let mut world = World::new(goal(35), cluster(31, &groups, &FIVE_ADDONS));
     world.run();
@@ -116,7 +116,7 @@ fn four_minors_with_a_group_that_follows_and_one_that_does_not() {
 }
 
 #[test]
-fn manual_stops_where_it_must_and_says_what_is_due() {
+fn manual_policy_stops_where_required_and_lists_due_updates() {
     let mut world = World::new(goal(35), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
     (world.goal.node_groups, world.goal.addons) = (FollowPolicy::Manual, FollowPolicy::Manual);
     world.run();
@@ -135,7 +135,7 @@ fn manual_stops_where_it_must_and_says_what_is_due() {
 }
 
 #[test]
-fn steps_begin_inside_a_window_only_and_what_has_begun_is_finished() {
+fn steps_start_only_inside_a_window_and_then_finish() {
     let mut world = World::new(goal(33), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
     let window =
         UpgradeWindow { schedule: "0 2 * * *".into(), duration: "2m".into(), time_zone: "Europe/Berlin".into() };
@@ -145,7 +145,7 @@ fn steps_begin_inside_a_window_only_and_what_has_begun_is_finished() {
 }
 
 #[test]
-fn a_cluster_soaks_before_its_next_step_and_before_its_nodes() {
+fn cluster_soaks_before_the_next_step_and_before_node_groups() {
     let mut world = World::new(goal(33), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
     world.soak = Duration::from_secs(180);
     world.run();
@@ -153,7 +153,7 @@ fn a_cluster_soaks_before_its_next_step_and_before_its_nodes() {
 }
 
 #[test]
-fn a_failed_check_stops_before_the_step_it_was_made_for() {
+fn failed_preflight_check_blocks_its_step() {
     let mut world = World::new(goal(34), cluster(32, &[group("default", 30, None)], &["coredns"]));
     world.failing_preflights = vec![v(34)];
     world.run();
@@ -165,7 +165,7 @@ fn a_failed_check_stops_before_the_step_it_was_made_for() {
 }
 
 #[test]
-fn going_back_needs_leave_and_no_newer_nodes() {
+fn rollback_needs_permission_and_no_newer_nodes() {
     let groups = [group("old", 32, None), group("new", 33, None)];
     let mut world = World::new(goal(32), cluster(33, &groups, &["kube-proxy", "vpc-cni"]));
     world.run();
@@ -176,7 +176,7 @@ fn going_back_needs_leave_and_no_newer_nodes() {
 }
 
 #[test]
-fn versions_that_cannot_be_had_stop_it_at_once() {
+fn unavailable_versions_block_at_once() {
     let mut world = World::new(goal(39), cluster(33, &[group("default", 30, None)], &["coredns", "vpc-cni"]));
     world.run();
     let other = KubernetesVersion { major: 2, minor: 1 };
@@ -189,7 +189,7 @@ fn versions_that_cannot_be_had_stop_it_at_once() {
 }
 
 #[test]
-fn an_exact_version_of_an_add_on_stops_before_a_minor_it_does_not_run_on() {
+fn exact_addon_version_blocks_an_incompatible_minor() {
     let mut world = World::new(goal(35), cluster(33, &[], &["coredns", "vpc-cni"]));
     world.observed.addons[0].wanted = Some(Wanted::Exact("v1.11.4-eksbuild.2".into()));
     world.run();
@@ -200,7 +200,7 @@ fn an_exact_version_of_an_add_on_stops_before_a_minor_it_does_not_run_on() {
 }
 
 #[test]
-fn a_group_whose_own_version_is_raised_in_the_same_commit_is_taken_along() {
+fn node_group_with_its_own_raised_version_is_updated_along() {
     let groups = [group("own", 31, Some(35)), group("fits", 33, Some(34))];
     let mut world = World::new(goal(35), cluster(31, &groups, &[]));
     world.observed.node_groups[1] = group("fits", 31, Some(34));
@@ -209,7 +209,7 @@ fn a_group_whose_own_version_is_raised_in_the_same_commit_is_taken_along() {
 }
 
 #[test]
-fn nodes_of_nobody_and_suspended_groups_are_named() {
+fn other_nodes_and_suspended_node_groups_are_named() {
     let mut world = World::new(goal(34), cluster(33, &[group("paused", 30, None)], &[]));
     world.observed.node_groups[0].suspended = true;
     world.observed.other_kubelets = (1..=7).map(|node| (format!("ip-10-0-0-{node}"), v(30))).collect();
@@ -222,7 +222,7 @@ fn nodes_of_nobody_and_suspended_groups_are_named() {
 }
 
 #[test]
-fn an_add_on_that_failed_stops_what_comes_after_it() {
+fn failed_addon_blocks_later_steps() {
     let mut world = World::new(goal(33), cluster(32, &[group("default", 32, None)], &["coredns", "kube-proxy"]));
     world.observed.addons[0].state = AddonState::Failed;
     world.run();
@@ -231,7 +231,7 @@ fn an_add_on_that_failed_stops_what_comes_after_it() {
 }
 
 #[test]
-fn a_step_of_the_control_plane_waits_while_the_nodes_cannot_be_read() {
+fn control_plane_step_waits_while_nodes_are_unread() {
     let failed = UnreadNodes::Failed("the cluster's API server https://a cannot be reached".into());
     for unread in [UnreadNodes::Reading, failed] {
         for (at, to) in [(33, 34), (34, 33)] {

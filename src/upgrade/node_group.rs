@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_own_version_goes_before_what_the_cluster_tells_and_nothing_is_lowered() {
+    fn own_version_takes_precedence_and_nothing_is_lowered() {
         use FollowPolicy::{Follow, Manual};
         let table = [
             // at, own, policy, control plane, offered, target

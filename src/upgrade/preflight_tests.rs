@@ -22,7 +22,7 @@ fn insight(status: InsightStatus, version: Option<&str>) -> Insight {
 }
 
 #[test]
-fn insights_of_this_step_count_and_the_policy_says_for_how_much() {
+fn insights_for_the_target_version_count_by_policy() {
     use InsightStatus::{Error, Passing, Unknown, Warning};
     use InsightsPolicy::{Block, Ignore, Warn};
     let error = [insight(Passing, Some("1.34")), insight(Error, Some("1.34")), insight(Warning, None)];
@@ -43,7 +43,7 @@ fn insights_of_this_step_count_and_the_policy_says_for_how_much() {
 }
 
 #[test]
-fn a_version_must_be_offered_and_warns_past_its_standard_support() {
+fn version_must_be_offered_and_warns_after_standard_support() {
     let until = |standard| SupportDates { standard: Some(standard), extended: None };
     let offered = BTreeMap::from([
         (minor("1.32"), until(date(2026, 3, 23))),
@@ -67,7 +67,7 @@ fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> Observed
 }
 
 #[test]
-fn an_add_on_that_would_not_run_and_is_not_moved_fails() {
+fn incompatible_addon_without_an_update_fails() {
     let default = || Some(Wanted::Default);
     let table = [
         (addon("runs", default(), Some(&["v1", "v2"])), Verdict::Passed, "1 add-ons"),
@@ -88,7 +88,7 @@ fn an_add_on_that_would_not_run_and_is_not_moved_fails() {
 }
 
 #[test]
-fn a_subnet_with_fewer_than_five_free_addresses_fails() {
+fn subnet_with_fewer_than_five_free_addresses_fails() {
     let subnet = |id: &str, free| (id.to_owned(), free);
     assert_check(
         &free_addresses(Some(&[subnet("subnet-1", 5), subnet("subnet-2", 90)])),
@@ -104,7 +104,7 @@ fn a_subnet_with_fewer_than_five_free_addresses_fails() {
 }
 
 #[test]
-fn a_failed_node_group_fails_and_a_degraded_one_warns() {
+fn failed_node_group_fails_and_degraded_one_warns() {
     use NodeGroupHealth::{Degraded, Failed, Healthy};
     let group = |name: &str, health| (name.to_owned(), health);
     assert_check(
@@ -126,7 +126,7 @@ fn a_failed_node_group_fails_and_a_degraded_one_warns() {
 }
 
 #[test]
-fn a_budget_that_never_allows_a_disruption_fails_where_nodes_are_drained() {
+fn budget_that_never_allows_a_disruption_fails_if_nodes_are_drained() {
     let budget = |name: &str, never| Budget { name: name.into(), never };
     let (now, never) = (budget("shop/web", false), budget("shop/redis", true));
     assert_check(&disruption_budgets(Some(&[]), true), Verdict::Passed, "all allow");
@@ -141,7 +141,7 @@ fn a_budget_that_never_allows_a_disruption_fails_where_nodes_are_drained() {
 }
 
 #[test]
-fn messages_stay_within_what_status_keeps() {
+fn messages_fit_into_status() {
     let long: Vec<_> = (0..40).map(|_| insight(InsightStatus::Error, None)).collect();
     let message = insights(InsightsPolicy::Block, minor("1.34"), Some(&long)).message.unwrap();
     assert!(message.contains("and 35 more"), "{message}");

@@ -223,7 +223,7 @@ fn has_reached_goal(world: &World) -> bool {
 
 proptest! {
     #[test]
-    fn following_it_ends_at_the_goal_or_at_a_block_that_is_there(case in a_case()) {
+    fn following_decisions_ends_at_the_goal_or_a_justified_block(case in a_case()) {
         let (world, end) = follow(&case)?;
         match &end {
             End::Settled => prop_assert!(has_reached_goal(&world), "{}", world.log.join("\n")),
@@ -237,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn where_nothing_is_in_the_way_the_goal_is_reached(case in a_case(), ahead in 0u16..=5) {
+    fn goal_is_reached_if_nothing_blocks(case in a_case(), ahead in 0u16..=5) {
         let mut case = case;
         let base = case.observed.control_plane;
         let goal = v(base.minor + ahead);
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_decided_is_decided_again_from_the_same(case in a_case()) {
+    fn decision_is_deterministic(case in a_case()) {
         let world = world(&case);
         let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default() };
         let decision = decide(&world.goal, &world.observed, &clock, None);

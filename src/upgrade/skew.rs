@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubelet_may_be_three_minors_behind_and_two_up_to_1_24() {
+    fn kubelet_may_be_three_minors_behind_and_two_up_to_1_24() {
         let table = [
             ("1.34", "1.34", None),
             ("1.34", "1.31", None),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_still_goes_is_named() {
+    fn oldest_supported_kubelet_is_correct() {
         for (control_plane, oldest) in [("1.35", "1.32"), ("1.28", "1.25"), ("1.27", "1.25"), ("1.26", "1.24")] {
             assert_eq!(oldest_with(version(control_plane)), version(oldest), "{control_plane}");
         }

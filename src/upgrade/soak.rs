@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn being_kept_in_whole_seconds_makes_it_no_shorter() {
+    fn storing_whole_seconds_does_not_shorten_the_soak() {
         let started: Timestamp = "2026-11-22T09:11:06.730Z".parse().unwrap();
         let soak = Soak::default().advance(true, started);
         assert_eq!(soak.healthy_since, Some("2026-11-22T09:11:07Z".parse().unwrap()));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_soak_nothing_remains() {
+    fn zero_soak_is_complete() {
         assert!(Soak::default().remaining(Duration::ZERO, Timestamp::UNIX_EPOCH).is_zero());
     }
 }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_of_support_is_warned_of_90_and_30_days_ahead_and_once() {
+    fn end_of_support_is_warned_once_90_and_30_days_ahead() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: Some(date(2027, 12, 31)) };
         let mut issued = None;
         let mut warnings = Vec::new();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_warned_of_anew_and_no_date_is_no_warning() {
+    fn another_version_is_warned_again_and_missing_date_is_not() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
         let today = date(2026, 12, 20);
         let issued = SupportNotice { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_says_what_aws_does_then() {
+    fn warning_describes_what_aws_does() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
         let message =
             |support_type| warning(version(), dates, support_type, date(2026, 12, 20), None).unwrap().to_string();

@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn without_windows_it_is_always_open() {
+    fn without_windows_steps_may_always_start() {
         assert!(windows(&[]).state(Timestamp::UNIX_EPOCH).is_open());
         assert_eq!(describe(&windows(&[]), "2026-11-22T03:00:00Z"), "always");
     }
 
     #[test]
-    fn a_window_opens_by_its_zones_clock_and_closes_after_its_duration() {
+    fn window_opens_in_local_time_and_closes_after_its_duration() {
         let saturdays = windows(&[("0 2 * * 6", "4h", "Europe/Berlin")]);
         table(
             &saturdays,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_in_the_hour_that_spring_skips_opens_right_after_it() {
+    fn window_in_a_skipped_dst_hour_opens_right_after_it() {
         // 2027-03-28 in Berlin: 02:00 becomes 03:00.
         let nightly = windows(&[("30 2 * * *", "1h", "Europe/Berlin")]);
         table(
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_in_the_hour_that_autumn_repeats_opens_once_for_its_real_length() {
+    fn window_in_a_repeated_dst_hour_opens_once() {
         // 2026-10-25 in Berlin: 03:00 becomes 02:00.
         let nightly = windows(&[("30 2 * * *", "1h", "Europe/Berlin")]);
         table(
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_over_a_change_of_the_clocks_is_open_for_its_real_length() {
+    fn window_across_a_dst_change_keeps_its_duration() {
         let night = windows(&[("0 1 * * *", "4h", "Europe/Berlin")]);
         assert_eq!(describe(&night, "2027-03-28T00:30:00Z"), "open until 2027-03-28T06:00:00+02:00");
         assert_eq!(describe(&night, "2026-10-25T02:30:00Z"), "open until 2026-10-25T04:00:00+01:00");
     }
 
     #[test]
-    fn windows_that_overlap_or_follow_each_other_are_one() {
+    fn overlapping_or_adjacent_windows_are_merged() {
         let two = windows(&[("0 2 * * *", "2h", "UTC"), ("0 3 * * *", "3h", "UTC")]);
         let rows = [
             ("2026-11-22T02:30:00Z", "open until 2026-11-22T06:00:00+00:00"),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_longer_than_its_period_is_open_all_the_time() {
+    fn window_longer_than_its_period_is_always_open() {
         let longer = windows(&[("0 0 * * *", "36h", "UTC")]);
         for hour in 0..48 {
             let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(500_000 + hour);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn sunday_is_0_and_7_and_names_are_read() {
+    fn sunday_is_0_7_or_a_name() {
         for schedule in ["0 2 * * 0", "0 2 * * 7", "0 2 * * SUN"] {
             let sunday = windows(&[(schedule, "1h", "UTC")]);
             assert_eq!(describe(&sunday, "2026-11-22T03:00:00Z"), "opens 2026-11-29T02:00:00+00:00", "{schedule}");
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_refused_and_names_the_window() {
+    fn invalid_window_is_rejected_and_named() {
         let table = [
             (window("0 2 * * 6", "4h", "Europe/Berlyn"), "there is no time zone \"Europe/Berlyn\""),
             (window("0 2 31 2 *", "4h", "UTC"), "the schedule \"0 2 31 2 *\" never comes"),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_29th_of_february_comes() {
+    fn february_29_is_found() {
         let leap = windows(&[("0 2 29 2 *", "4h", "UTC")]);
         assert_eq!(describe(&leap, "2026-11-22T03:00:00Z"), "opens 2028-02-29T02:00:00+00:00");
     }

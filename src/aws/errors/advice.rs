@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_error_does_not_quote_the_request() {
+    fn signature_error_does_not_quote_the_request() {
         let text = clean_message(
             "The request signature we calculated does not match. The Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRET'",
         );
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_may_not_be_created_names_the_boundary_that_the_policy_demands() {
+    fn denied_role_creation_names_the_required_permissions_boundary() {
         let (account, region) = ("111122223333", "global");
         let call = |action| super::super::Call {
             service: Service::Iam,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_encoded_authorization_blob_is_cut() {
+    fn encoded_authorization_message_is_removed() {
         let text = clean_message(
             "You are not authorized to perform this operation. Encoded authorization failure message: AbCd",
         );
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_are_cut_at_a_character() {
+    fn long_messages_are_truncated_at_a_character_boundary() {
         let text = clean_message(&"ü".repeat(2000));
         assert!(text.ends_with("...") && text.len() <= MAX_LENGTH + 3);
     }

@@ -172,7 +172,7 @@ const CASES: &[(Service, &str, &str, Class)] = &[
 ];
 
 #[test]
-fn every_code_and_text_has_its_class() {
+fn every_code_and_message_has_the_expected_class() {
     let wrong: Vec<String> = CASES
         .iter()
         .filter_map(|(service, code, message, wanted)| {
@@ -184,7 +184,7 @@ fn every_code_and_text_has_its_class() {
 }
 
 #[test]
-fn without_a_code_the_status_decides_and_a_404_is_not_gone() {
+fn http_status_decides_without_a_code_and_404_is_not_not_found() {
     for (status, wanted) in [
         (Some(429), Throttled),
         (Some(403), Denied),
@@ -199,7 +199,7 @@ fn without_a_code_the_status_decides_and_a_404_is_not_gone() {
 }
 
 #[test]
-fn every_class_is_reached_from_the_table_or_made_by_us() {
+fn every_class_is_in_the_table_or_created_internally() {
     let ours = [NotLeader, WrongAccount, OperationFailed, EvictionBlocked];
     let missing: Vec<Class> = Class::ALL
         .into_iter()

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_region_is_read_from_every_form_of_the_url() {
+    fn region_is_read_from_all_queue_url_formats() {
         let cases = [
             ("https://sqs.eu-west-1.amazonaws.com/111122223333/keelson-events", Some("eu-west-1")),
             ("https://sqs-fips.us-gov-west-1.amazonaws.com/111122223333/q", Some("us-gov-west-1")),

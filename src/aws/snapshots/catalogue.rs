@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_counts_only_for_the_kubernetes_versions_it_runs_on() {
+    fn addon_version_is_offered_only_for_its_kubernetes_versions() {
         let compatible =
             |version: &str, default| Compatibility::builder().cluster_version(version).default_version(default).build();
         let info = AddonVersionInfo::builder()

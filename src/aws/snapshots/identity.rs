@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_read_encoded_and_plain() {
+    fn policy_documents_are_decoded_or_read_as_they_are() {
         let plain = r#"{"Version":"2012-10-17","Statement":[{"Action":"sts:AssumeRole"}]}"#;
         let encoded = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D";
         assert_eq!(decode(encoded), plain);

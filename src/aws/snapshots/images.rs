@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ami_type_with_releases_has_its_parameter() {
+    fn every_ami_type_with_releases_has_a_parameter() {
         use aws_sdk_eks::types::AmiTypes;
         let table: Vec<String> = AmiTypes::values()
             .iter()

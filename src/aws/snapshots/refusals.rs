@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_of_one_release_and_ends() {
+    fn rejection_applies_to_one_release_and_expires() {
         let (refusals, hour) = (Refusals::default(), Duration::from_secs(3600));
         refusals.record("AL2023_x86_64_STANDARD", "1.34.5-20261201", "not valid");
         let why = |ami_type: &str, release: &str, within| refusals.why(ami_type, release, within);

@@ -10,7 +10,7 @@ use crate::aws::call::WriteGate;
 use crate::telemetry::metrics::CallLabels;
 
 #[tokio::test]
-async fn a_failed_create_is_sent_once() {
+async fn failed_create_is_not_retried_by_the_sdk() {
     for status in [500, 503] {
         let server = Server::start(move |request, _| match request.action() {
             "GetCallerIdentity" => caller_identity(ACCOUNT),
@@ -58,7 +58,7 @@ async fn broken_server(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'sta
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_unavailable_and_not_sent_again() {
+async fn lost_response_is_unavailable_and_not_retried() {
     let (server, calls) = broken_server(|stream| {
         stream.set_zero_linger().expect("a reset");
         drop(stream);
@@ -73,7 +73,7 @@ async fn a_lost_answer_is_unavailable_and_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_call_that_hangs_ends() {
+async fn hanging_call_times_out() {
     let connections = Arc::new(Mutex::new(Vec::new()));
     let (server, calls) = broken_server(move |stream| connections.lock().expect("not poisoned").push(stream)).await;
     let session = session(&server).await;
@@ -86,7 +86,7 @@ async fn a_call_that_hangs_ends() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_endpoint_is_unavailable() {
+async fn refused_connection_is_unavailable() {
     let accounts = accounts("http://127.0.0.1:1");
     let error = accounts.session(&Identity::ambient(), REGION).await.expect_err("it fails");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
@@ -120,7 +120,7 @@ impl WriteGate for OpenUntil {
 }
 
 #[tokio::test]
-async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_as_it_is_renewed() {
+async fn unanswered_write_is_abandoned_when_the_lease_expires() {
     let connections = Arc::new(Mutex::new(Vec::new()));
     let (server, calls) = broken_server(move |stream| connections.lock().expect("not poisoned").push(stream)).await;
     let open = |until: Duration| {
@@ -150,7 +150,7 @@ async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_
 }
 
 #[tokio::test]
-async fn without_the_lease_writes_are_not_sent_but_reads_are() {
+async fn without_the_lease_only_reads_are_sent() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "DescribeVpcs" => vpcs(&["vpc-1"], None),
@@ -168,7 +168,7 @@ async fn without_the_lease_writes_are_not_sent_but_reads_are() {
 }
 
 #[tokio::test]
-async fn a_throttle_is_counted_and_says_when_to_come_again() {
+async fn throttle_is_counted_and_has_a_retry_time() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         _ => ec2_error(503, "RequestLimitExceeded"),

@@ -4,7 +4,7 @@ use super::*;
 use crate::telemetry::logs::{Captured, Format};
 
 #[tokio::test]
-async fn the_account_is_checked_before_anything_else() {
+async fn account_is_verified_first() {
     let server = Server::start(|_, _| caller_identity("999900001111")).await;
     let identity = Identity { account_id: Some(ACCOUNT.into()), role: None };
     let error = accounts(&server.url).session(&identity, REGION).await.expect_err("it is refused");
@@ -14,7 +14,7 @@ async fn the_account_is_checked_before_anything_else() {
 }
 
 #[tokio::test]
-async fn the_role_is_assumed_with_the_external_id_and_again_before_it_expires() {
+async fn role_is_assumed_with_the_external_id_and_renewed_before_expiry() {
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "AssumeRole" => assume_role_response(before, Duration::from_secs(2)),
@@ -35,7 +35,7 @@ async fn the_role_is_assumed_with_the_external_id_and_again_before_it_expires() 
 }
 
 #[tokio::test]
-async fn a_denied_role_says_which_and_what_to_check_and_leaves_others_alone() {
+async fn denied_role_has_advice_and_does_not_affect_other_identities() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "AssumeRole" => query_error(403, "AccessDenied", "User: op is not authorized to perform: sts:AssumeRole"),
@@ -51,7 +51,7 @@ async fn a_denied_role_says_which_and_what_to_check_and_leaves_others_alone() {
 }
 
 #[tokio::test]
-async fn refused_credentials_are_fetched_anew_for_the_next_call() {
+async fn rejected_credentials_are_fetched_again_for_the_next_call() {
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "AssumeRole" => assume_role_response(before, Duration::from_secs(3600)),
@@ -67,7 +67,7 @@ async fn refused_credentials_are_fetched_anew_for_the_next_call() {
 }
 
 #[tokio::test]
-async fn old_credentials_serve_while_their_renewal_fails() {
+async fn old_credentials_are_used_while_renewal_fails() {
     let server = Server::start(|request, before| match (request.action(), before) {
         ("GetCallerIdentity", _) => caller_identity(ACCOUNT),
         ("AssumeRole", 0) => assume_role_response(0, Duration::from_secs(8)),
@@ -83,7 +83,7 @@ async fn old_credentials_serve_while_their_renewal_fails() {
 }
 
 #[tokio::test]
-async fn no_credentials_are_told_as_such() {
+async fn missing_credentials_are_reported_without_a_call() {
     let server = Server::start(|_, _| caller_identity(ACCOUNT)).await;
     let none = config(&server.url, Duration::from_secs(1)).into_builder();
     let mut none = none;
@@ -110,7 +110,7 @@ async fn idle_sessions_are_dropped() {
 }
 
 #[tokio::test]
-async fn not_even_the_most_verbose_log_tells_a_secret() {
+async fn most_verbose_log_contains_no_secret() {
     let (logs, guard) = Captured::start(
         "trace,aws_smithy_runtime=trace,aws_sdk_sts=trace,aws_runtime=trace,hyper=trace,hyper_util=trace",
         Format::Json,

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_thousand_callers_open_one_session_and_share_its_reads() {
+async fn thousand_callers_share_one_session_and_its_reads() {
     let server = Server::start(|request, before| match (request.action(), before) {
         ("GetCallerIdentity", _) => caller_identity(ACCOUNT),
         ("DescribeVpcs", 0) => vpcs(&["vpc-1", "vpc-2"], Some("more")),
@@ -26,7 +26,7 @@ async fn a_thousand_callers_open_one_session_and_share_its_reads() {
 }
 
 #[tokio::test]
-async fn pages_that_repeat_are_a_failure_not_a_loop() {
+async fn repeated_page_token_is_a_failure() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         _ => vpcs(&["vpc-1"], Some("same")),
@@ -38,7 +38,7 @@ async fn pages_that_repeat_are_a_failure_not_a_loop() {
 }
 
 #[tokio::test]
-async fn subnets_are_asked_for_once_for_all_clusters() {
+async fn subnet_reads_are_batched_for_all_clusters() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         _ => {
