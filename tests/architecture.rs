@@ -159,7 +159,7 @@ fn every_folder_has_a_rule_and_a_description() {
         assert!(lib.contains(&format!("pub mod {name};")), "src/{name} is not part of the crate");
         let head = fs::read_to_string(path.join("mod.rs")).unwrap();
         for phrase in ["May not enter:", "I/O"] {
-            assert!(head.contains(phrase), "src/{name}/mod.rs does not say {phrase:?}");
+            assert!(head.contains(phrase), "src/{name}/mod.rs does not contain {phrase:?}");
         }
     }
 }
@@ -174,7 +174,7 @@ fn every_file_has_a_description_and_a_bounded_length() {
             violations.insert(path.clone(), "does not begin with //!".to_owned());
         }
         if lines > MAX_FILE_LINES {
-            violations.insert(path, format!("has {lines} lines; split it at a seam"));
+            violations.insert(path, format!("has {lines} lines; split it"));
         }
     }
     assert!(violations.is_empty(), "{violations:#?}");
@@ -241,7 +241,7 @@ fn every_destructive_call_is_documented_with_its_proof() {
         // The SDK spells some words differently: OpenId, OpenID.
         let is_called = |request: &String| calls.iter().any(|call| call.eq_ignore_ascii_case(request));
         let hidden: Vec<_> = requests.iter().filter(|request| !is_called(request)).collect();
-        assert!(hidden.is_empty(), "{file} sends {hidden:?} without Caller::call, which reads the lease");
+        assert!(hidden.is_empty(), "{file} sends {hidden:?} without Caller::call, which checks the lease");
         found.extend(calls.into_iter().map(|call| (call, file.clone())));
         if code.contains(".delete(") && code.contains("DeleteParams") {
             found.push(("delete of Kubernetes".into(), file));

@@ -34,7 +34,7 @@ fn files_are_up_to_date() {
         .filter(|path| path.extension().is_some())
         .collect();
     present.sort();
-    assert_eq!(present, expected, "one file per kind, and no other");
+    assert_eq!(present, expected, "one file per kind");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn free_form_json_is_only_where_admission_limits_exist() {
     assert_eq!(
         found,
         ["EksCluster.spec.addons[].configuration: free-form"],
-        "deploy/admission-limits.yaml has to know it"
+        "deploy/admission-limits.yaml must limit it"
     );
 }
 

@@ -24,7 +24,7 @@ fn assert_preserved(path: &str, written: &serde_json::Value, read: &serde_json::
         (serde_json::Value::Object(written), serde_json::Value::Object(read)) => {
             for (key, value) in written {
                 let path = format!("{path}.{key}");
-                let preserved = read.get(key).unwrap_or_else(|| panic!("{path} is not read"));
+                let preserved = read.get(key).unwrap_or_else(|| panic!("{path} is not parsed"));
                 assert_preserved(&path, value, preserved);
             }
         }

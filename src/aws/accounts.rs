@@ -304,12 +304,12 @@ async fn identify(
     let call = caller.describe(Service::Sts, ACTION, resource);
     let account = response.account().unwrap_or_default();
     if account.is_empty() {
-        return Err(call.failed(Class::Unavailable, "the answer names no account").into());
+        return Err(call.failed(Class::Unavailable, "the response contains no account").into());
     }
     if let Some(expected) = expected
         && expected != account
     {
-        let message = format!("the credentials are of account {account}, but account {expected} is expected");
+        let message = format!("the credentials belong to account {account}, not to the expected account {expected}");
         return Err(call.failed(Class::WrongAccount, message).into());
     }
     let arn = response.arn().unwrap_or_default();

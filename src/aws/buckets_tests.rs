@@ -87,7 +87,7 @@ fn throttle_halves_the_refill_and_pauses_the_service() {
     assert!(!is_granted(&limits, "CreateSubnet", Priority::Foreground, now), "but waits for the pause");
     assert!(is_granted(&limits, "CreateSubnet", Priority::Foreground, now + pause));
     let eks = limits.take(Service::Eks, "DescribeCluster", Priority::Foreground, now, Duration::ZERO);
-    assert_eq!(eks, Take::Granted { wait: Duration::ZERO }, "another service goes on");
+    assert_eq!(eks, Take::Granted { wait: Duration::ZERO }, "another service is not affected");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn pauses_grow_while_throttled_and_end_with_a_success() {
     assert!(pauses[4] >= seconds(8.0) && pauses[9] >= seconds(60.0) && pauses[9] <= seconds(120.0), "{pauses:?}");
     limits.succeeded(EC2, "CreateVpc", now);
     let pause = limits.throttled(EC2, "CreateVpc", now, now);
-    assert!(pause <= seconds(1.0), "the delays begin anew: {pause:?}");
+    assert!(pause <= seconds(1.0), "the delays start again: {pause:?}");
 }
 
 #[test]
@@ -197,7 +197,9 @@ impl Aws {
 proptest! {
     /// For any calls, no second has more of them than the bucket's size plus its refill.
     #[test]
-    fn calls_never_exceed_burst_and_refill(steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60)) {
+    fn calls_never_exceed_burst_and_refill(
+        steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60),
+    ) {
         let rate = Rate { burst: 20.0, per_second: 10.0, ceiling: 10.0 };
         let begin = Instant::now();
         let mut bucket = Bucket::new(rate, begin);
@@ -245,6 +247,6 @@ proptest! {
             }
             prop_assert!(now < begin + Duration::from_secs(3600), "starved: {served} served");
         }
-        prop_assert!(refused < 60, "{refused} calls thrown away");
+        prop_assert!(refused < 60, "{refused} calls throttled");
     }
 }

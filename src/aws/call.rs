@@ -250,7 +250,7 @@ impl Caller {
             Take::Deferred { retry_after } => {
                 metrics.aws().record_deferral(service.as_str(), call.account, call.region);
                 let mut failure =
-                    call.failed(Class::Throttled, "put off: the account's calls of this kind are used up for now");
+                    call.failed(Class::Throttled, "deferred: the account's rate limit for this call is exhausted");
                 failure.retry_after = Some(retry_after);
                 Err(failure.into())
             }
@@ -261,7 +261,7 @@ impl Caller {
     fn check_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
         if is_write(call.service, call.action) && !self.target.gate.may_write() {
             let failure = call.failed(Class::NotLeader, "not sent: this replica no longer holds the lease");
-            tracing::warn!(action = call.action, resource = call.resource, "write refused: the lease is lost");
+            tracing::warn!(action = call.action, resource = call.resource, "write rejected: the lease is lost");
             return Err(failure.into());
         }
         Ok(())
@@ -273,7 +273,7 @@ impl Caller {
     fn abandon(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
         let took = timer.finish(Class::Unavailable.as_str());
         let message =
-            "given up: this replica's lease ran out before AWS answered; the next leader looks whether it was done";
+            "abandoned: this replica's lease expired before AWS answered; the next leader checks whether it was done";
         let error = AwsError::from(call.failed(Class::Unavailable, message));
         trace_failure(call, &error, took);
         error

@@ -89,7 +89,8 @@ impl CachedCredentials {
                     lifetime.filter(|lifetime| Instant::now() < lifetime.end).and_then(|_| self.read.peek());
                 match unexpired {
                     Some(old) => {
-                        tracing::warn!(error = %error, "credentials not renewed; the old ones serve until they expire");
+                        tracing::warn!(error = %error, "credentials not renewed; the old ones are used until they \
+                                                        expire");
                         Ok((*old).clone())
                     }
                     None => Err(error),
@@ -193,7 +194,7 @@ impl AssumeRole {
             AwsError::from(
                 self.caller
                     .describe(Service::Sts, "AssumeRole", &self.role_arn)
-                    .failed(Class::Unavailable, "the answer held no credentials"),
+                    .failed(Class::Unavailable, "the response contains no credentials"),
             )
         })?;
         let expiry = SystemTime::try_from(*issued.expiration()).ok();

@@ -65,46 +65,48 @@ fn violated_rule<C>(
     policy: &ExecutionPolicy,
 ) -> Option<&'static str> {
     if policy.holds(key, step).is_some() || step.changes.iter().any(|change| policy.ignores_drift(key, change)) {
-        return Some("nobody has agreed to it");
+        return Some("it is not approved");
     }
     let Some(node) = graph.node(key) else {
         return Some("it is not in the graph");
     };
     let Some(entry) = memory.get(key) else {
-        return Some("it was never looked at");
+        return Some("it was not observed");
     };
     if entry.last_observe_error.is_some() {
-        return Some("the last look at it failed");
+        return Some("its last observation failed");
     }
     let Some(presence) = &entry.presence else {
-        return Some("it was never looked at");
+        return Some("it was not observed");
     };
     match (step.action, presence) {
-        (Action::Create | Action::Update | Action::Adopt, _) if goal != Goal::Present => Some("all is to go"),
-        (Action::Delete, _) if goal == Goal::Retained => Some("all is to stay"),
-        (Action::Release, _) if goal != Goal::Retained => Some("it is to be ours"),
+        (Action::Create | Action::Update | Action::Adopt, _) if goal != Goal::Present => {
+            Some("the resources are to be deleted")
+        }
+        (Action::Delete, _) if goal == Goal::Retained => Some("the resources are to be retained"),
+        (Action::Release, _) if goal != Goal::Retained => Some("the resources are not to be released"),
         (Action::Create, Presence::Absent) => {
             let existed_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
             if existed_before && node.irreplaceable().is_some() {
-                return Some("it was there once and is never made again by itself");
+                return Some("it existed before and is not recreated automatically");
             }
-            has_unready(&node.after(), graph, memory).then_some("what it needs is not ready")
+            has_unready(&node.after(), graph, memory).then_some("a dependency is not ready")
         }
         (Action::Create, _) => Some("it exists"),
         (_, Presence::Absent) => Some("it does not exist"),
-        (_, Presence::Foreign(_)) => Some("it is not ours"),
-        (_, Presence::External(_)) => Some("it is only lent to us"),
-        (Action::Delete | Action::Release, Presence::Unowned(_)) => Some("it is not ours"),
-        (Action::Adopt, Presence::Ours(_)) => Some("it is ours already"),
+        (_, Presence::Foreign(_)) => Some("it is not owned by this object"),
+        (_, Presence::External(_)) => Some("it is an external resource"),
+        (Action::Delete | Action::Release, Presence::Unowned(_)) => Some("it is not owned by this object"),
+        (Action::Adopt, Presence::Ours(_)) => Some("it is already owned by this object"),
         (Action::Adopt, Presence::Unowned(observed)) => {
             if !node.diff(observed, &memory.refs()).is_empty() {
-                return Some("it is not as asked for yet");
+                return Some("it does not match the spec yet");
             }
-            has_unready(&node.adopted_after(), graph, memory).then_some("what it is part of is not ours yet")
+            has_unready(&node.adopted_after(), graph, memory).then_some("its container is not owned yet")
         }
         (Action::Release, Presence::Ours(_)) => None,
         (Action::Update, Presence::Ours(observed) | Presence::Unowned(observed)) if observed.operation.is_some() => {
-            Some("an operation on it is under way")
+            Some("an operation on it is in progress")
         }
         (Action::Update, Presence::Ours(_) | Presence::Unowned(_)) => {
             let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
@@ -112,7 +114,7 @@ fn violated_rule<C>(
         }
         (Action::Delete, Presence::Ours(observed)) if goal == Goal::Present => {
             let never_worked = matches!(observed.phase, Phase::Failed { recreate: true, .. });
-            (!never_worked).then_some("nothing is ever replaced to apply a change")
+            (!never_worked).then_some("no resource is replaced to apply a change")
         }
         (Action::Delete, Presence::Ours(_)) => {
             let is_held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
@@ -121,7 +123,7 @@ fn violated_rule<C>(
                     entry.last_observe_error.is_some() || matches!(entry.presence, None | Some(Presence::Ours(_)))
                 }),
             });
-            is_held.then_some("something that must go before it is still there")
+            is_held.then_some("a resource that must be deleted first still exists")
         }
     }
 }

@@ -205,7 +205,7 @@ fn untyped_presence<R: Resource>(presence: Presence<R::Detail>) -> Presence<Arc<
 
 fn typed<R: Resource>(observed: &AnyObservation) -> Result<Observation<R::Detail>, Failure> {
     let Some(detail) = observed.detail.downcast_ref::<R::Detail>() else {
-        let message = format!("{} was seen as another kind of resource", observed.id);
+        let message = format!("{} was observed as another kind of resource", observed.id);
         return Err(Failure::new(Class::Unknown, message));
     };
     let detail = detail.clone();

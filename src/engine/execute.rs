@@ -111,7 +111,7 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
         finished_operations.extend(run.record_step(memory, done, &mut steps));
         if persist_at_once && let Err(failure) = run.journal.record(memory).await {
             // The intent is recorded, so nothing is lost: the tag leads back to it.
-            tracing::warn!(%failure, "an id could not be kept in status yet");
+            tracing::warn!(%failure, "an id could not be stored in status yet");
         }
     }
 }
@@ -304,7 +304,7 @@ impl<C: Sync> Run<'_, C> {
                 }
                 (Action::Delete, Some(observed), None) => node.delete(self.cloud, &observed).await,
                 (Action::Update | Action::Adopt | Action::Delete | Action::Release, None, _) => {
-                    Err(Failure::new(Class::NotFound, format!("{key} is not there")))
+                    Err(Failure::new(Class::NotFound, format!("{key} does not exist")))
                 }
             };
             FinishedStep { key, step, persist_at_once, skipped, result }

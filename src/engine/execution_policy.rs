@@ -250,9 +250,9 @@ mod tests {
         assert_eq!(none.holds(&key, &version), Some(HoldReason::Observe));
         let policy = only("spec", &[(key.clone(), version.clone())]);
         assert_eq!(policy.holds(&key, &version), None);
-        assert_eq!(policy.holds(&key, &both), Some(HoldReason::Approval), "one of the two was not");
+        assert_eq!(policy.holds(&key, &both), Some(HoldReason::Approval), "one of the two is not approved");
         assert_eq!(policy.holds(&key, &create), Some(HoldReason::Approval));
-        assert_eq!(policy.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "of another thing");
+        assert_eq!(policy.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "another resource");
         let other_way = step(Action::Update, &[("version", "1.32", "1.34")]);
         assert_eq!(policy.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
     }
@@ -323,10 +323,14 @@ mod tests {
         assert!(!ExecutionPolicy::default().ignores_drift(&key, &logging));
         assert!(report(true, &[]).ignores_drift(&key, &logging) && report(true, &[]).ignores_deletion(&key));
         assert!(!report(false, &[]).ignores_drift(&key, &logging), "an edit");
-        assert!(report(false, &[("logging", "api")]).ignores_drift(&key, &logging), "drift from before an edit");
+        assert!(report(false, &[("logging", "api")]).ignores_drift(&key, &logging), "drift from before the edit");
         assert!(!report(false, &[("logging", "audit")]).ignores_drift(&key, &logging), "and then edited");
         assert!(report(false, &[("", "")]).ignores_deletion(&key));
-        assert!(!report(true, &[]).ignores_drift(&key, &Change::in_place("release", "1", "2")), "it is followed");
+        assert!(
+            !report(true, &[]).ignores_drift(&key, &Change::in_place("release", "1", "2")),
+            "it changes without \
+                                                                                                 an edit"
+        );
     }
 
     #[test]

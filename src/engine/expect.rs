@@ -147,7 +147,7 @@ mod tests {
         for seconds in [5, 12, 60, 600] {
             let typical = Duration::from_secs(seconds);
             let (count, late) = poll_until(typical, Estimate { typical, learned: true });
-            assert!(count <= 8, "{count} looks for {seconds} s");
+            assert!(count <= 8, "{count} polls for {seconds} s");
             assert!(late <= Duration::from_secs(1).max(typical / 60), "{late:?} late for {seconds} s");
         }
     }

@@ -281,7 +281,7 @@ mod tests {
             })
             .take_while(|sum| *sum < Duration::from_secs(600))
             .count();
-        assert!(first_ten_minutes < 25, "{first_ten_minutes} tries in ten minutes");
+        assert!(first_ten_minutes < 25, "{first_ten_minutes} retries in ten minutes");
     }
 
     #[test]
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!((again.first, again.attempts), (at(0), 2));
         assert!(again.requires_intervention(at(120)));
         let away = fail(&unseen, Class::Unavailable, at(600));
-        assert_eq!((away.first, away.attempts), (at(600), 1), "an outage is a row of its own");
+        assert_eq!((away.first, away.attempts), (at(600), 1), "an outage is a series of its own");
     }
 
     #[test]

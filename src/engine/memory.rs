@@ -324,15 +324,15 @@ impl Memory {
     ) {
         let visible_by = running.since.saturating_add(span(self.read_after_write_window)).unwrap_or(running.since);
         let failure = if now < visible_by && !matches!(observed.phase, Phase::Failed { .. }) {
-            Failure::new(Class::Busy, format!("the deletion of {} does not show yet", observed.id))
+            Failure::new(Class::Busy, format!("the deletion of {} is not visible yet", observed.id))
         } else {
             let why = match &observed.phase {
                 Phase::Failed { reason, .. } => format!("{}: {reason}", observed.state),
                 _ => format!("it is {} again", observed.state),
             };
             let message = format!(
-                "the deletion of {} was begun and came to nothing ({why}). It is tried again ever more rarely; see what AWS says \
-                 holds it, and delete that",
+                "the deletion of {} was started and failed ({why}). It is retried with backoff; see which resource \
+                 blocks it in AWS, and delete that",
                 observed.id
             );
             Failure::new(Class::OperationFailed, message)

@@ -99,7 +99,7 @@ impl<C> Planner<'_, C> {
                     self.waiting(node, entry, *action, *since, note, observed.operation.clone())
                 }
                 Phase::Failed { reason, recreate: true, .. } if is_ours => {
-                    let reason = format!("it failed and is made again: {reason}");
+                    let reason = format!("it failed and is recreated: {reason}");
                     self.step(&key, entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
                 }
                 Phase::Failed { reason, class, .. } => Verdict::Blocked(Block::Failed(*class, reason.clone())),

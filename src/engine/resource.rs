@@ -94,17 +94,14 @@ impl<T> Observation<T> {
     }
 
     /// The same while `operation` is in progress.
-    pub fn running(mut self, operation: Operation) -> Self {
-        let note = String::new();
-        self.phase = Phase::Busy { action: Action::Update, since: operation.since, note };
-        self.operation = Some(operation);
-        self
+    pub fn running(self, operation: Operation) -> Self {
+        let phase = Phase::Busy { action: Action::Update, since: operation.since, note: String::new() };
+        Self { phase, operation: Some(operation), ..self }
     }
 
     /// The same in another phase.
-    pub fn phase(mut self, phase: Phase) -> Self {
-        self.phase = phase;
-        self
+    pub fn phase(self, phase: Phase) -> Self {
+        Self { phase, ..self }
     }
 
     /// The same with another detail.
@@ -175,8 +172,7 @@ impl Change {
 
     /// A difference that no call can correct; `why` says what to do instead.
     pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        let how = How::Forbidden(why.into());
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how }
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Forbidden(why.into()) }
     }
 }
 
@@ -240,7 +236,7 @@ impl Refs {
 }
 
 fn missing(key: &Key, what: &str) -> Failure {
-    Failure::new(Class::NotFound, format!("{key} is needed and its {what} is not known (yet)"))
+    Failure::new(Class::NotFound, format!("{key} is required, and its {what} is not known yet"))
 }
 
 /// A resource kind. Decisions are pure; only the `async` methods do I/O.
@@ -320,8 +316,7 @@ pub trait Resource: Send + Sync + 'static {
         self.records_intent()
     }
 
-    /// For a kind that deletes resources outside the graph: the scope of its sweep. An update or deletion is then a
-    /// [`sweep`](Resource::sweep) of the result of [`list_sweep`](Resource::list_sweep).
+    /// Scope of the sweep: an update or deletion is then a [`sweep`](Resource::sweep) of resources outside the graph.
     fn sweep_scope(&self) -> Option<Scope> {
         None
     }
@@ -339,14 +334,12 @@ pub trait Resource: Send + Sync + 'static {
     /// All fields that differ from the desired state.
     fn diff(&self, observed: &Observation<Self::Detail>, refs: &Refs) -> Vec<Change>;
 
-    /// The subset of `changes` that one update applies, where the cloud does not accept all of them at once. The next
-    /// plan has the rest. Not empty unless `changes` is.
+    /// The changes that one update can apply at once; the next plan has the rest. Not empty unless `changes` is.
     fn batch(&self, changes: &[Change]) -> Vec<Change> {
         changes.to_vec()
     }
 
-    /// Observes the resource. `last` is the previous observation: values that cost an extra call and rarely change may
-    /// be reused from it. `None` means: read everything.
+    /// Observes it. Rarely changing values that cost a call may be taken from `last`; `None`: read everything.
     async fn observe(
         &self,
         cloud: &Self::Cloud,
@@ -358,8 +351,7 @@ pub trait Resource: Send + Sync + 'static {
     /// Creates the resource. Repeated after a crash or a lost response, so it must be idempotent.
     async fn create(&self, cloud: &Self::Cloud, refs: &Refs) -> Result<Observation<Self::Detail>, Failure>;
 
-    /// Applies a [`batch`](Resource::batch) of changes. Repeated after a crash or a lost response, so it must not start
-    /// the same operation twice.
+    /// Applies a [`batch`](Resource::batch). Repeated after a crash or a lost response, so it must be idempotent.
     async fn update(
         &self,
         cloud: &Self::Cloud,
@@ -388,21 +380,19 @@ pub trait Resource: Send + Sync + 'static {
         _: Action,
         _: &CheckedSweep,
     ) -> Result<Presence<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} sweeps nothing", self.key(), observed.id)))
+        Err(Failure::invalid(format!("{} {} does not support sweeps", self.key(), observed.id)))
     }
 
-    /// Adopts the resource unchanged: writes only the ownership marker. Only for kinds that can be
-    /// [`Presence::Unowned`].
+    /// Adopts it unchanged: writes only the ownership marker. Only for kinds that can be [`Presence::Unowned`].
     async fn adopt(
         &self,
         _: &Self::Cloud,
         observed: &Observation<Self::Detail>,
     ) -> Result<Observation<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} cannot be taken over", self.key(), observed.id)))
+        Err(Failure::invalid(format!("{} {} cannot be adopted", self.key(), observed.id)))
     }
 
-    /// Releases the resource unchanged: removes the ownership marker. Does nothing by default: a kind without a marker
-    /// follows the resource that contains it.
+    /// Releases it: removes the ownership marker. Does nothing by default: the resource follows its container.
     async fn release(&self, _: &Self::Cloud, _: &Observation<Self::Detail>) -> Result<(), Failure> {
         Ok(())
     }

@@ -180,7 +180,7 @@ fn failing_deletion_is_retried_with_backoff_and_requires_intervention() {
     assert!((3..=8).contains(&simulation.deletions()), "{} in five minutes", simulation.deletions());
     let failed = simulation.memory.get(&Key::single("thing")).unwrap().failed.clone().unwrap();
     assert!(failed.requires_intervention(Timestamp::from_second(1_800_000_300).unwrap()));
-    assert!(failed.failure.message.contains("came to nothing"), "{}", failed.failure);
+    assert!(failed.failure.message.contains("was started and failed"), "{}", failed.failure);
     assert!(simulation.outcomes.iter().all(|outcome| matches!(outcome, Outcome::InProgress(_))), "nothing was deleted");
     let in_five_minutes = simulation.deletions();
     simulation.run_for(Duration::from_secs(3600));

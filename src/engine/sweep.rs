@@ -1,8 +1,8 @@
 //! Sweeps: deletion of resources outside the graph. Pure.
 //!
-//! A sweeping kind lists targets, each with a proof that allows its deletion. [`SweepCheck::judge`] verifies them against
-//! the records. Delete calls take an [`AllowedTarget`], which only this file can create: a target without proof is never
-//! deleted.
+//! A sweeping kind lists targets, each with a proof that allows its deletion. [`SweepCheck::check`] verifies them
+//! against the records. Delete calls take an [`AllowedTarget`], which only this file can create: a target without proof
+//! is never deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -257,50 +257,50 @@ impl SweepCheck {
         // Parts of an owned resource have their own names, which may equal ids of other resources.
         let is_part = matches!(target.proof, Proof::Owned { .. } | Proof::Pruned { .. });
         if target.id.is_empty() || !is_part && self.excluded.contains(&target.id) {
-            return Some("the spec names it, or it is a resource of its own");
+            return Some("the spec references it, or it is a resource of the graph");
         }
         if target.in_use {
-            return Some("something uses it");
+            return Some("it is in use");
         }
         if !target.referred_to_by.iter().all(|id| target_ids.contains(id.as_str())) {
-            return Some("something that stays refers to it");
+            return Some("a resource that is not deleted refers to it");
         }
         match &target.proof {
             Proof::InOwnedContainer { container: (key, id), mark } => {
                 if self.owned.get(key) != Some(id) {
-                    return Some("it is not in a place that is on record as ours");
+                    return Some("it is not in a recorded container that this object owns");
                 }
                 let names = mark.name.as_ref().is_none_or(|name| *name == self.scope.name);
-                (!names).then_some("it is marked as another's").or_else(|| self.subject_refusal())
+                (!names).then_some("its mark names another cluster").or_else(|| self.subject_refusal())
             }
             Proof::AppearedLater { mark, at } => {
                 if mark.name.as_ref() != Some(&self.scope.name) {
-                    return Some("nothing marks it as the cluster's");
+                    return Some("no mark assigns it to the cluster");
                 }
-                let Some(baseline) = &self.baseline else { return Some("what was there before is not on record") };
+                let Some(baseline) = &self.baseline else { return Some("the baseline is not recorded") };
                 let appeared = match at {
                     _ if mark.reserved => true,
                     Some(at) => *at >= baseline.since,
                     None => !baseline.excludes(&target.id),
                 };
-                (!appeared).then_some("it was there before the cluster").or_else(|| self.subject_refusal())
+                (!appeared).then_some("it existed before the cluster").or_else(|| self.subject_refusal())
             }
             Proof::Owned { part_of, owner } => {
                 let owned = self.owned.contains_key(part_of) && *owner == self.scope.owner;
-                (!owned).then_some("it is not ours, or not in something of ours")
+                (!owned).then_some("it is not owned, or not part of an owned resource")
             }
             Proof::CreatedEarlier { key, owner, .. } if self.wanted.contains(key) || *owner != self.scope.owner => {
-                Some("the spec asks for it, or it is not ours")
+                Some("the spec contains it, or it is not owned")
             }
             Proof::CreatedEarlier { key, container, .. } => {
                 let recorded = self.records.get(key);
                 let recorded = recorded.is_some_and(|id| id.as_ref().is_none_or(|id| *id == target.id));
                 let placed = container.as_ref().is_some_and(|(container, id)| self.owned.get(container) == Some(id));
-                (!recorded && !placed).then_some("it is neither on record as ours, nor in a place that is")
+                (!recorded && !placed).then_some("it is neither recorded nor in an owned container")
             }
             Proof::Pruned { part_of } => {
                 let asked = self.owned.contains_key(part_of) && self.scope.prunes;
-                (!asked).then_some("the spec does not ask for it")
+                (!asked).then_some("the spec does not request pruning")
             }
         }
     }
@@ -308,7 +308,7 @@ impl SweepCheck {
     /// Leftovers exist only after the subject, which was owned, is gone.
     fn subject_refusal(&self) -> Option<&'static str> {
         let same = self.recorded_name.as_ref().is_none_or(|name| *name == self.scope.name);
-        (!self.subject_is_gone || !same).then_some("what it belongs to is still there")
+        (!self.subject_is_gone || !same).then_some("the cluster that it belongs to still exists")
     }
 }
 

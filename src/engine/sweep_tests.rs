@@ -97,24 +97,24 @@ fn targets_without_proof_are_rejected() {
     let named = Target { referred_to_by: vec!["sg-2".into()], ..in_container("sg-1", "vpc-1", Some("demo")) };
     let owned = |owner: &str| target("a", Proof::Owned { part_of: key(0), owner: owner.into() });
     for (setup, target, why) in [
-        (&DEFAULT, in_container("vpc-1", "vpc-1", Some("demo")), "the spec names it"),
-        (&DEFAULT, in_container("", "vpc-1", Some("demo")), "the spec names it"),
-        (&DEFAULT, used, "something uses it"),
-        (&DEFAULT, named, "something that stays refers to it"),
-        (&DEFAULT, in_container("sg-1", "vpc-2", Some("demo")), "not in a place"),
-        (&unrecorded, in_container("sg-1", "vpc-1", Some("demo")), "not in a place"),
-        (&DEFAULT, in_container("sg-1", "vpc-1", Some("other")), "another's"),
-        (&existing, in_container("sg-1", "vpc-1", Some("demo")), "still there"),
-        (&DEFAULT, appeared("sg-1", None, false, None), "nothing marks it"),
-        (&DEFAULT, appeared("sg-1", Some("other"), true, None), "nothing marks it"),
-        (&DEFAULT, appeared("sg-before", Some("demo"), false, None), "before the cluster"),
-        (&DEFAULT, appeared("eni-1", Some("demo"), false, Some(99)), "before the cluster"),
-        (&before, appeared("sg-1", Some("demo"), false, None), "before the cluster"),
-        (&no_baseline, appeared("sg-1", Some("demo"), true, None), "not on record"),
-        (&existing, appeared("sg-1", Some("demo"), true, None), "still there"),
-        (&existing, owned("another"), "not ours"),
-        (&DEFAULT, owned("uid"), "not ours"),
-        (&existing, target("a", Proof::Pruned { part_of: key(0) }), "does not ask"),
+        (&DEFAULT, in_container("vpc-1", "vpc-1", Some("demo")), "the spec references it"),
+        (&DEFAULT, in_container("", "vpc-1", Some("demo")), "the spec references it"),
+        (&DEFAULT, used, "it is in use"),
+        (&DEFAULT, named, "a resource that is not deleted refers to it"),
+        (&DEFAULT, in_container("sg-1", "vpc-2", Some("demo")), "not in a recorded container"),
+        (&unrecorded, in_container("sg-1", "vpc-1", Some("demo")), "not in a recorded container"),
+        (&DEFAULT, in_container("sg-1", "vpc-1", Some("other")), "another cluster"),
+        (&existing, in_container("sg-1", "vpc-1", Some("demo")), "still exists"),
+        (&DEFAULT, appeared("sg-1", None, false, None), "no mark"),
+        (&DEFAULT, appeared("sg-1", Some("other"), true, None), "no mark"),
+        (&DEFAULT, appeared("sg-before", Some("demo"), false, None), "existed before the cluster"),
+        (&DEFAULT, appeared("eni-1", Some("demo"), false, Some(99)), "existed before the cluster"),
+        (&before, appeared("sg-1", Some("demo"), false, None), "existed before the cluster"),
+        (&no_baseline, appeared("sg-1", Some("demo"), true, None), "baseline is not recorded"),
+        (&existing, appeared("sg-1", Some("demo"), true, None), "still exists"),
+        (&existing, owned("another"), "not owned"),
+        (&DEFAULT, owned("uid"), "not owned"),
+        (&existing, target("a", Proof::Pruned { part_of: key(0) }), "does not request"),
     ] {
         let Err(failure) = check_targets(setup, vec![target.clone()]) else { panic!("{target:?} passed") };
         assert!(failure.message.contains(why), "{target:?}: {failure}");
@@ -164,14 +164,14 @@ fn removed_resource_needs_the_owner_tag_and_a_record_or_owned_container() {
         grounds.check(Sweep { targets: vec![target], ..Sweep::default() }).map(drop).map_err(|failure| failure.message)
     };
     assert_eq!(check_targets(&memory, made("nat-1", &dropped, "uid", None)), Ok(()), "on record");
-    assert_eq!(check_targets(&memory, made("nat-2", &dropped, "uid", Some("vpc-1"))), Ok(()), "in our place");
+    assert_eq!(check_targets(&memory, made("nat-2", &dropped, "uid", Some("vpc-1"))), Ok(()), "in an owned container");
     for (target, why) in [
-        (made("nat-1", &dropped, "another", Some("vpc-1")), "not ours"),
-        (made("nat-2", &dropped, "uid", None), "neither on record"),
-        (made("nat-2", &dropped, "uid", Some("vpc-2")), "neither on record"),
-        (made("nat-2", &Key::named("toy", "never"), "uid", None), "neither on record"),
-        (made("x", &key(1), "uid", Some("vpc-1")), "the spec asks for it"),
-        (made("vpc-1", &dropped, "uid", Some("vpc-1")), "the spec names it"),
+        (made("nat-1", &dropped, "another", Some("vpc-1")), "not owned"),
+        (made("nat-2", &dropped, "uid", None), "neither recorded"),
+        (made("nat-2", &dropped, "uid", Some("vpc-2")), "neither recorded"),
+        (made("nat-2", &Key::named("toy", "never"), "uid", None), "neither recorded"),
+        (made("x", &key(1), "uid", Some("vpc-1")), "the spec contains it"),
+        (made("vpc-1", &dropped, "uid", Some("vpc-1")), "the spec references it"),
     ] {
         let message = check_targets(&memory, target.clone()).unwrap_err();
         assert!(message.contains(why), "{target:?}: {message}");

@@ -93,7 +93,7 @@ impl World {
 
     pub(super) fn write(&mut self, change: impl FnOnce(&mut BTreeMap<String, Vec<Thing>>)) -> Result<(), Failure> {
         if self.crashed {
-            return Err(Failure::new(Class::Unavailable, "the process is gone"));
+            return Err(Failure::new(Class::Unavailable, "the process has crashed"));
         }
         let mut things = self.things();
         change(&mut things);
@@ -170,7 +170,7 @@ impl Toy {
         let name = self.key().to_string();
         let mut world = world.0.lock().unwrap();
         if world.things().get(&name).is_some_and(|things| !fits(&things[0])) {
-            world.rules_broken.push(format!("{name} became {owner}'s before it was as wanted"));
+            world.rules_broken.push(format!("{name} was given to {owner} before it matched the spec"));
         }
         world.write(|things| {
             if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
@@ -230,7 +230,7 @@ impl Resource for Toy {
     ) -> Result<Presence<u32>, Failure> {
         let mut world = world.0.lock().unwrap();
         if world.crashed {
-            return Err(Failure::new(Class::Unavailable, "the process is gone"));
+            return Err(Failure::new(Class::Unavailable, "the process has crashed"));
         }
         world.complete_due_operations();
         let operation = match last {
@@ -259,7 +259,7 @@ impl Resource for Toy {
                 .and_then(|t| t.first())
                 .is_some_and(|t| t.busy_until <= world.now);
             if !ready {
-                world.rules_broken.push(format!("toy {} before toy {need}", self.number));
+                world.rules_broken.push(format!("toy {} was created before toy {need}", self.number));
             }
         }
         let thing = Thing { owner: "us", value: 0, busy_until: world.now + span(self.takes) };
@@ -287,7 +287,7 @@ impl Resource for Toy {
             if !world.operations.contains_key(&token) {
                 let count = world.operations.len();
                 if world.operations.values().any(|other| other.toy == name && !other.done) {
-                    return Err(Failure::new(Class::Busy, "an operation is under way"));
+                    return Err(Failure::new(Class::Busy, "an operation is in progress"));
                 }
                 let (since, until) = (world.now, world.now + span(self.update_takes));
                 let fails = world.failing.contains(&count);
@@ -337,7 +337,7 @@ pub(super) struct Inventory(pub(super) Mutex<Vec<(Key, Recorded)>>, pub(super) T
 impl Journal for Inventory {
     async fn record(&self, memory: &Memory) -> Result<(), Failure> {
         if self.1.0.lock().unwrap().crashed {
-            return Err(Failure::new(Class::Unavailable, "the process is gone"));
+            return Err(Failure::new(Class::Unavailable, "the process has crashed"));
         }
         let lines = memory.iter().filter_map(|(key, e)| Some((key.clone(), e.recorded.clone()?)));
         *self.0.lock().unwrap() = lines.collect();

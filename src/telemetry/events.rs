@@ -64,7 +64,7 @@ impl Reachable {
 impl Collector for Reachable {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let Some(reachable) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
-        let help = "1 while the event queue can be read; absent where this replica polls none";
+        let help = "1 while the event queue can be read; absent if this replica polls no queue";
         let metric = encoder.encode_descriptor("event_queue_reachable", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::from(reachable)).encode(metric)
     }
@@ -79,7 +79,7 @@ impl EventMetrics {
             "Messages of the CloudTrail event queue, by result",
             metrics.messages.clone(),
         );
-        registry.register("event_queue_failures", "Polls of the event queue that failed", metrics.failures.clone());
+        registry.register("event_queue_failures", "Failed polls of the event queue", metrics.failures.clone());
         registry.register_collector(Box::new(metrics.reachable.clone()));
         metrics
     }

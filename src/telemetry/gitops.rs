@@ -48,7 +48,7 @@ impl GitOpsMetrics {
         registry.register("gitops_failing_objects", failing, metrics.failing.clone());
         registry.register(
             "gitops_watches",
-            "Workload clusters whose agent is watched; the others are asked now and then",
+            "Workload clusters whose agent is watched; the others are polled",
             metrics.watches.clone(),
         );
         registry.register_collector(Box::new(metrics.contacts.clone()));
@@ -121,7 +121,7 @@ impl Collector for Contacts {
         if contacts.is_empty() {
             return Ok(());
         }
-        let help = "Time since the workload cluster answered last";
+        let help = "Time since the last response of the workload cluster";
         let mut family =
             encoder.encode_descriptor("gitops_contact_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for (labels, at) in &contacts {

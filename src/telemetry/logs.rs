@@ -28,8 +28,10 @@ impl Format {
 }
 
 /// Libraries that log each request; `RUST_LOG` can enable them.
-const DEFAULT_FILTER: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,aws_sdk_sts=warn,aws_smithy_runtime=warn,\
-                     aws_runtime=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,kube_runtime=info";
+const DEFAULT_FILTER: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,\
+                              aws_sdk_sts=warn,aws_smithy_runtime=warn,aws_runtime=warn,hyper=warn,\
+                              hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,\
+                              kube_runtime=info";
 
 /// Their debug lines contain signed requests, headers and session tokens: no level and no `RUST_LOG` enables them.
 const NEVER_VERBOSE: [&str; 8] =
@@ -55,7 +57,8 @@ pub fn init(level: Option<&str>, format: Format) -> Result<(), SetupError> {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error(
-        "the log level cannot be read: {0}; give a level (error, warn, info, debug, trace) or directives such as keelson=debug,kube=info"
+        "invalid log level: {0}; give a level (error, warn, info, debug, trace) or directives such as \
+         keelson=debug,kube=info"
     )]
     Level(#[from] tracing_subscriber::filter::ParseError),
     #[error(transparent)]
@@ -187,10 +190,10 @@ mod tests {
     #[test]
     fn configured_level_applies() {
         let text = capture("keelson=debug", Format::Text, || {
-            tracing::debug!(target: "keelson::aws", "seen");
-            tracing::trace!(target: "keelson::aws", "unseen");
+            tracing::debug!(target: "keelson::aws", "logged");
+            tracing::trace!(target: "keelson::aws", "hidden");
         });
-        assert!(text.contains("seen") && !text.contains("unseen"), "{text}");
+        assert!(text.contains("logged") && !text.contains("hidden"), "{text}");
     }
 
     /// JSON whose objects must not contain a key twice.
@@ -247,7 +250,7 @@ mod tests {
             let _entered = tracing::info_span!("reconcile", kind = "EksCluster", object_name).entered();
             tracing::warn!(action = "CreateVpc", details = "denied", "AWS call");
         });
-        serde_json::from_str::<Unique>(text.trim()).expect("no key is there twice");
+        serde_json::from_str::<Unique>(text.trim()).expect("no duplicate keys");
         assert!(serde_json::from_str::<Unique>(r#"{"a": {"b": 1, "b": 2}}"#).is_err());
     }
 

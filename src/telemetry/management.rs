@@ -16,7 +16,7 @@ struct CallLabels {
 static TIMEOUTS: LazyLock<Family<CallLabels, Counter>> = LazyLock::new(Family::default);
 
 pub(super) fn register(registry: &mut Registry) {
-    let help = "Calls to the management cluster's API that were given up without an answer";
+    let help = "Calls to the management cluster's API that timed out";
     registry.register("management_api_timeouts", help, TIMEOUTS.clone());
 }
 

@@ -131,7 +131,7 @@ impl Metrics {
         let objects = ObjectMetrics::register(keelson);
         management::register(keelson);
         let leader = Gauge::default();
-        keelson.register("leader", "1 while this replica leads", leader.clone());
+        keelson.register("leader", "1 while this replica is the leader", leader.clone());
         let ambient_account_allowed = Gauge::default();
         keelson.register(
             "ambient_account_allowed",
@@ -209,7 +209,7 @@ impl AwsMetrics {
         registry.register("aws_calls", "Calls to AWS by outcome", metrics.calls.clone());
         registry.register_with_unit(
             "aws_call_duration",
-            "Time until AWS's answer",
+            "Duration of calls to AWS",
             Unit::Seconds,
             metrics.duration.clone(),
         );
@@ -219,8 +219,13 @@ impl AwsMetrics {
             Unit::Seconds,
             metrics.waits.clone(),
         );
-        registry.register("aws_throttles", "Answers in which AWS asked to slow down", metrics.throttles.clone());
-        registry.register("aws_deferrals", "Calls put off because no token was near", metrics.deferrals.clone());
+        registry.register("aws_throttles", "Throttled calls to AWS", metrics.throttles.clone());
+        registry.register(
+            "aws_deferrals",
+            "Calls deferred because no token was available \
+                                            soon",
+            metrics.deferrals.clone(),
+        );
         metrics
     }
 
@@ -311,15 +316,15 @@ impl ReconcileMetrics {
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Time a reconciliation took",
+            "Duration of reconciliations",
             Unit::Seconds,
             metrics.duration.clone(),
         );
-        registry.register("reconciles_running", "Reconciliations under way", metrics.running.clone());
+        registry.register("reconciles_running", "Reconciliations in progress", metrics.running.clone());
         registry.register("objects_unreadable", "Objects that cannot be read", metrics.unreadable.clone());
         registry.register_with_unit(
             "operation_duration",
-            "Time that updates in AWS took, by kind of resource and of update: the steps of upgrades among them",
+            "Duration of updates in AWS by kind of resource and update, including the steps of upgrades",
             Unit::Seconds,
             metrics.operations.clone(),
         );

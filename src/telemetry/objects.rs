@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn former_leader_reports_no_objects_agents_or_queue() {
         let metrics = Metrics::new();
-        assert!(!metrics.encode().contains("event_queue_reachable"), "there is none");
+        assert!(!metrics.encode().contains("event_queue_reachable"), "no queue");
         metrics.objects().set_ready("EksCluster", "uid-1", "True");
         metrics.gitops().set_state("shop", "demo", true, 0);
         metrics.gitops().record_response("shop", "demo", std::time::Instant::now());

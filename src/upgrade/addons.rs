@@ -297,7 +297,7 @@ mod tests {
             assert_eq!(chosen.as_deref(), target, "{installed} at {requested} of {at_33:?}");
         }
         let unknown = addon("v1", "Default", "v1 v2*", "v3*");
-        assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "nothing is concluded from what was not asked");
+        assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "no conclusion without data");
         assert_eq!(steady(&unknown, MANUAL, minor("1.33"), None), None);
         assert_eq!(steady(&ObservedAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33"), None), None);
     }

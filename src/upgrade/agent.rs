@@ -81,8 +81,8 @@ impl fmt::Display for AgentUpgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, origin } = self;
         match origin {
-            ChangeOrigin::Spec => write!(f, "{from} -> {to}, which the spec names"),
-            ChangeOrigin::Keelson => write!(f, "{from} -> {to}, which this Keelson brings"),
+            ChangeOrigin::Spec => write!(f, "{from} -> {to}, requested by the spec"),
+            ChangeOrigin::Keelson => write!(f, "{from} -> {to}, bundled with this Keelson"),
         }
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn upgrade_message_has_versions_and_origin() {
         let text = |named| versions("v2.7.5", named, "v2.9.5").upgrade().unwrap().to_string();
-        assert_eq!(text(""), "v2.7.5 -> v2.9.5, which this Keelson brings");
-        assert_eq!(text("v2.8.0"), "v2.7.5 -> v2.8.0, which the spec names");
+        assert_eq!(text(""), "v2.7.5 -> v2.9.5, bundled with this Keelson");
+        assert_eq!(text("v2.8.0"), "v2.7.5 -> v2.8.0, requested by the spec");
     }
 }

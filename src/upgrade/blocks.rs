@@ -57,7 +57,7 @@ impl fmt::Display for Block {
         match self {
             Self::MajorVersionChange { from, to } => write!(
                 f,
-                "there is no way from Kubernetes {from} to {to}: set spec.version to a minor of the same major"
+                "there is no upgrade path from Kubernetes {from} to {to}: set spec.version to a minor of the same major"
             ),
             Self::NotOffered { version, newest } => write!(
                 f,
@@ -73,8 +73,8 @@ impl fmt::Display for Block {
                 )
             }
             Self::ManualNodeGroup { name, version, control_plane } => {
-                let who =
-                    format!("node group {name} is at {version} and upgraded by hand (spec.upgrade.nodeGroups: Manual)");
+                let policy = "upgraded manually (spec.upgrade.nodeGroups: Manual)";
+                let who = format!("node group {name} is at {version} and {policy}");
                 behind(f, &who, *version, *control_plane)?;
                 let oldest = skew::oldest_with(*control_plane);
                 write!(f, "set spec.version of its NodeGroup to {oldest} or later")
@@ -84,23 +84,18 @@ impl fmt::Display for Block {
                 f.write_str("set spec.suspend of its NodeGroup to false")
             }
             Self::CustomAmi { name, version, control_plane } => {
-                behind(
-                    f,
-                    &format!("node group {name} is at {version} with an AMI of its own"),
-                    *version,
-                    *control_plane,
-                )?;
+                behind(f, &format!("node group {name} is at {version} with a custom AMI"), *version, *control_plane)?;
                 let oldest = skew::oldest_with(*control_plane);
                 write!(
                     f,
-                    "make a version of its launch template with an AMI of {oldest} or later, and set spec.launchTemplate.version of \
-                     its NodeGroup to it"
+                    "create a version of its launch template with an AMI of {oldest} or later, and set \
+                     spec.launchTemplate.version of its NodeGroup to it"
                 )
             }
             Self::OtherNodes { names, oldest, control_plane } => {
-                let who = format!("{} of no NodeGroup of this cluster, the oldest at {oldest}", nodes(names));
+                let who = format!("{} outside the NodeGroups of this cluster, the oldest at {oldest}", nodes(names));
                 behind(f, &who, *oldest, *control_plane)?;
-                write!(f, "replace or remove what is older than {}", skew::oldest_with(*control_plane))
+                write!(f, "replace or remove those older than {}", skew::oldest_with(*control_plane))
             }
             Self::Addon { name, installed, control_plane, obstacle } => {
                 write!(f, "add-on {name} {installed} does not run on Kubernetes {control_plane}")?;
@@ -118,8 +113,8 @@ impl fmt::Display for Block {
             ),
             Self::AddonFailed { name, installed } => write!(
                 f,
-                "add-on {name} {installed} has failed: see status.addons for what EKS says, and put right its entry in \
-                 spec.addons"
+                "add-on {name} {installed} has failed: see status.addons for the message of EKS, and change its entry \
+                 in spec.addons"
             ),
             Self::Preflight { check, message } => write!(f, "preflight check {check} failed: {message}"),
             Self::RollbackNotAllowed { from, to } => write!(
@@ -135,13 +130,13 @@ impl fmt::Display for Block {
             Self::NewerNodeGroups { names, control_plane } => write!(
                 f,
                 "node groups {} are newer than Kubernetes {control_plane}, and nodes may not be newer than their control \
-                 plane: make NodeGroups of {control_plane} for their workloads and delete these",
+                 plane: create NodeGroups at {control_plane} for their workloads and delete these",
                 names.join(", ")
             ),
             Self::NewerNodes { names, control_plane } => write!(
                 f,
-                "{} of no NodeGroup of this cluster, newer than Kubernetes {control_plane}, and nodes may not be newer than \
-                 their control plane: replace or remove them",
+                "{} outside the NodeGroups of this cluster, newer than Kubernetes {control_plane}, and nodes may not \
+                 be newer than their control plane: replace or remove them",
                 nodes(names)
             ),
         }
@@ -157,7 +152,7 @@ fn behind(
 ) -> fmt::Result {
     let oldest = skew::oldest_with(control_plane);
     let minors = control_plane.minors_ahead_of(is).unwrap_or_default();
-    write!(f, "{who}, {minors} minors behind Kubernetes {control_plane}, which takes nodes of {oldest} and later: ")
+    write!(f, "{who}, {minors} minors behind Kubernetes {control_plane}, which supports nodes of {oldest} and later: ")
 }
 
 fn nodes(names: &[String]) -> String {
@@ -171,7 +166,8 @@ fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle
     match obstacle {
         Obstacle::NotOffered => write!(
             f,
-            ", and EKS offers no version that does: remove {name} from spec.addons and from the cluster, or stay where it is"
+            ", and EKS offers no version that does: remove {name} from spec.addons and from the cluster, or stay at \
+             the current version"
         ),
         Obstacle::Exact { version, instead: Some(instead) } => {
             write!(f, ", and its exact version is {version}: set it to {instead}, which runs on both, or to Default")
@@ -179,17 +175,19 @@ fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle
         Obstacle::Exact { version, instead: None } => {
             write!(
                 f,
-                ", its exact version is {version}, and no version runs on both: set it to Default, which moves it right after"
+                ", its exact version is {version}, and no version runs on both: set it to Default, which updates it \
+                 right after the control plane"
             )
         }
         Obstacle::Manual { instead: Some(instead) } => write!(
             f,
-            ", and add-ons are upgraded by hand (spec.upgrade.addons: Manual): set its version to {instead}, which runs on both"
+            ", and add-ons are upgraded manually (spec.upgrade.addons: Manual): set its version to {instead}, which \
+             runs on both"
         ),
         Obstacle::Manual { instead: None } => write!(
             f,
-            ", add-ons are upgraded by hand (spec.upgrade.addons: Manual), and no version runs on both: set its version to one \
-             offered for {to}, which it then gets right after"
+            ", add-ons are upgraded manually (spec.upgrade.addons: Manual), and no version runs on both: set its \
+             version to one offered for {to}, which is installed right after the control plane"
         ),
     }
 }
@@ -220,30 +218,30 @@ pub enum Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Preflight { to } => write!(f, "the preflight for {to} is being made"),
+            Self::Preflight { to } => write!(f, "the preflight for {to} is running"),
             Self::OutsideWindow { opens: Some(opens) } => {
                 write!(f, "the next maintenance window opens {}", rfc3339(opens))
             }
             Self::OutsideWindow { opens: None } => {
-                f.write_str("no maintenance window opens any more: change spec.upgrade.windows")
+                f.write_str("no maintenance window opens again: change spec.upgrade.windows")
             }
             Self::Soaking { remaining } => write!(f, "soaking for another {}", in_words(*remaining)),
             Self::Unhealthy { why, remaining } => {
                 write!(f, "soaking for another {} once the cluster is healthy: {why}", in_words(*remaining))
             }
-            Self::Busy { what } => write!(f, "EKS is at work on {}", what.join(", ")),
+            Self::Busy { what } => write!(f, "EKS is updating {}", what.join(", ")),
             Self::NodeGroupsMoving { names } => {
-                write!(f, "node groups {} are to reach their own versions first", names.join(", "))
+                write!(f, "node groups {} must reach their own versions first", names.join(", "))
             }
             Self::OldNodes { names } => {
-                write!(f, "the last old nodes of node groups {} are to go first", names.join(", "))
+                write!(f, "the old nodes of node groups {} must be replaced first", names.join(", "))
             }
             Self::ReadingNodes => f.write_str("the versions of the cluster's nodes are being read"),
             Self::UnreadableNodes { why, control_plane } => write!(
                 f,
                 "the cluster's nodes cannot be read, and Kubernetes {control_plane} may not fit the kubelets of some: {why}; let \
                  the operator reach the cluster's API (endpoint access, an access entry for its role, --workload-proxy), or set \
-                 spec.upgrade.unreadableNodes to Ignore to go by the versions of the node groups"
+                 spec.upgrade.unreadableNodes to Ignore to use the versions of the node groups"
             ),
         }
     }
@@ -274,8 +272,9 @@ impl fmt::Display for Due {
             }
             Self::CustomAmi { name, version, control_plane } => write!(
                 f,
-                "node group {name} is at {version} with an AMI of its own, the control plane at {control_plane}: make a version of \
-                 its launch template with an AMI of {control_plane}, and set spec.launchTemplate.version of its NodeGroup to it"
+                "node group {name} is at {version} with a custom AMI, the control plane at {control_plane}: create a \
+                 version of its launch template with an AMI of {control_plane}, and set spec.launchTemplate.version \
+                 of its NodeGroup to it"
             ),
             Self::Addon { name, installed, to } => write!(f, "add-on {name} is at {installed}: {to} is due"),
         }

@@ -35,7 +35,7 @@ fn node_group_with_a_custom_ami_is_not_updated_and_blocks_only_on_skew() {
     let behind = decide_with_open_window(&goal(34), &cluster(34, &[custom(33)], &[]));
     assert_eq!(behind.state, State::Settled);
     let [due] = &behind.due[..] else { panic!("{:?}", behind.due) };
-    assert!(due.to_string().contains("node group gpu is at 1.33 with an AMI of its own"), "{due}");
+    assert!(due.to_string().contains("node group gpu is at 1.33 with a custom AMI"), "{due}");
     assert!(due.to_string().contains("spec.launchTemplate.version"), "{due}");
     // If the next step would leave it too old, it blocks that step and is reported at once.
     let decision = decide_with_open_window(&goal(35), &cluster(34, &[custom(31)], &[]));

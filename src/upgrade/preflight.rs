@@ -82,7 +82,7 @@ pub enum InsightStatus {
 pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<&[Insight]>) -> PreflightCheck {
     const NAME: &str = "Insights";
     if policy == InsightsPolicy::Ignore {
-        return check(NAME, Verdict::Passed, "not looked at (spec.upgrade.insights: Ignore)");
+        return check(NAME, Verdict::Passed, "not checked (spec.upgrade.insights: Ignore)");
     }
     let Some(insights) = insights else {
         return check(NAME, Verdict::Unknown, "the insights of EKS could not be read");
@@ -96,25 +96,25 @@ pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<
         (of(InsightStatus::Error), of(InsightStatus::Warning), of(InsightStatus::Unknown));
     if !errors.is_empty() {
         let verdict = if policy == InsightsPolicy::Block { Verdict::Failed } else { Verdict::Warning };
-        let todo = "see `aws eks describe-insight`, put it right, or set spec.upgrade.insights to Warn";
+        let todo = "see `aws eks describe-insight`, fix the cause, or set spec.upgrade.insights to Warn";
         return check(
             NAME,
             verdict,
-            format!("{} of {} say ERROR: {}; {todo}", errors.len(), ours.len(), join_bounded(&errors)),
+            format!("{} of {} report ERROR: {}; {todo}", errors.len(), ours.len(), join_bounded(&errors)),
         );
     }
     if !warnings.is_empty() {
         return check(
             NAME,
             Verdict::Warning,
-            format!("{} of {} say WARNING: {}", warnings.len(), ours.len(), join_bounded(&warnings)),
+            format!("{} of {} report WARNING: {}", warnings.len(), ours.len(), join_bounded(&warnings)),
         );
     }
     if !unknown.is_empty() {
         return check(
             NAME,
             Verdict::Unknown,
-            format!("{} of {} say UNKNOWN: {}", unknown.len(), ours.len(), join_bounded(&unknown)),
+            format!("{} of {} report UNKNOWN: {}", unknown.len(), ours.len(), join_bounded(&unknown)),
         );
     }
     check(NAME, Verdict::Passed, format!("{} insights, all PASSING", ours.len()))
@@ -138,7 +138,7 @@ pub fn version_offered(
         Some(ended) if ended < today => check(
             NAME,
             Verdict::Warning,
-            format!("standard support of {to} ended on {ended}: go on to a later version soon"),
+            format!("standard support of {to} ended on {ended}: upgrade to a later version soon"),
         ),
         Some(ends) => check(NAME, Verdict::Passed, format!("{to} is offered, in standard support until {ends}")),
         None => check(NAME, Verdict::Passed, format!("{to} is offered")),
@@ -169,7 +169,7 @@ pub fn addon_compatibility(
             moved.push(named(addon));
         } else {
             match addons::obstacle(addon, policy, from, to) {
-                Some(Obstacle::NotOffered) => failed.push(format!("{} (no version of it does)", named(addon))),
+                Some(Obstacle::NotOffered) => failed.push(format!("{} (no version does)", named(addon))),
                 Some(_) => failed.push(named(addon)),
                 None => moved.push(named(addon)),
             }
@@ -179,18 +179,18 @@ pub fn addon_compatibility(
         return check(
             NAME,
             Verdict::Failed,
-            format!("these do not run on {to}, and are not moved: {}", join_bounded(&failed)),
+            format!("these do not run on {to}, and are not updated: {}", join_bounded(&failed)),
         );
     }
     if !foreign.is_empty() {
-        let todo = "spec.addons does not list them, so they are left as they are";
+        let todo = "spec.addons does not list them, so the operator does not update them";
         return check(NAME, Verdict::Warning, format!("these do not run on {to}: {}; {todo}", join_bounded(&foreign)));
     }
     if !unknown.is_empty() {
         let text = format!("which versions run on {to} could not be read: {}", join_bounded(&unknown));
         return check(NAME, Verdict::Unknown, text);
     }
-    let moved = if moved.is_empty() { String::new() } else { format!("; moved for it: {}", join_bounded(&moved)) };
+    let moved = if moved.is_empty() { String::new() } else { format!("; updated for it: {}", join_bounded(&moved)) };
     check(NAME, Verdict::Passed, format!("{} add-ons{moved}", observed.len()))
 }
 
@@ -238,7 +238,7 @@ pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
         return check(
             NAME,
             Verdict::Failed,
-            format!("{}; put it right, or delete its NodeGroup", join_bounded(&failed)),
+            format!("{}; fix the cause, or delete its NodeGroup", join_bounded(&failed)),
         );
     }
     let degraded = of(|health| if let NodeGroupHealth::Degraded(why) = health { Some(why) } else { None });
@@ -262,7 +262,7 @@ pub struct Budget {
 pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> PreflightCheck {
     const NAME: &str = "PodDisruptionBudgets";
     if !replaced {
-        return check(NAME, Verdict::Passed, "no nodes are drained on the way, or by force");
+        return check(NAME, Verdict::Passed, "no nodes are drained, or only by force");
     }
     let Some(budgets) = budgets else {
         return check(NAME, Verdict::Unknown, "the workload cluster could not be read");
@@ -280,7 +280,7 @@ pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> Preflig
         );
     }
     if !now.is_empty() {
-        return check(NAME, Verdict::Warning, format!("these allow no disruption just now: {}", join_bounded(&now)));
+        return check(NAME, Verdict::Warning, format!("these allow no disruption now: {}", join_bounded(&now)));
     }
     check(NAME, Verdict::Passed, "all allow a disruption")
 }

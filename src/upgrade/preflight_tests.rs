@@ -27,11 +27,11 @@ fn insights_for_the_target_version_count_by_policy() {
     use InsightsPolicy::{Block, Ignore, Warn};
     let error = [insight(Passing, Some("1.34")), insight(Error, Some("1.34")), insight(Warning, None)];
     let table = [
-        (Block, &error[..], Verdict::Failed, "1 of 3 say ERROR: Error insight: flowcontrol v1beta3 is used"),
-        (Warn, &error, Verdict::Warning, "1 of 3 say ERROR"),
+        (Block, &error[..], Verdict::Failed, "1 of 3 report ERROR: Error insight: flowcontrol v1beta3 is used"),
+        (Warn, &error, Verdict::Warning, "1 of 3 report ERROR"),
         (Ignore, &error, Verdict::Passed, "Ignore"),
         (Block, &[insight(Error, Some("1.35"))], Verdict::Passed, "0 insights, all PASSING"),
-        (Block, &[insight(Error, None)], Verdict::Failed, "1 of 1 say ERROR"),
+        (Block, &[insight(Error, None)], Verdict::Failed, "1 of 1 report ERROR"),
         (Block, &[insight(Warning, Some("1.34"))], Verdict::Warning, "1 of 1 say WARNING"),
         (Block, &[insight(Unknown, Some("1.34")), insight(Passing, None)], Verdict::Unknown, "1 of 2 say UNKNOWN"),
         (Block, &[insight(Passing, Some("1.34")), insight(Passing, None)], Verdict::Passed, "2 insights, all PASSING"),
@@ -71,10 +71,10 @@ fn incompatible_addon_without_an_update_fails() {
     let default = || Some(Wanted::Default);
     let table = [
         (addon("runs", default(), Some(&["v1", "v2"])), Verdict::Passed, "1 add-ons"),
-        (addon("before", default(), Some(&["v2"])), Verdict::Passed, "moved for it: before v1"),
-        (addon("after", default(), Some(&["v3"])), Verdict::Passed, "moved for it: after v1"),
+        (addon("before", default(), Some(&["v2"])), Verdict::Passed, "updated for it: before v1"),
+        (addon("after", default(), Some(&["v3"])), Verdict::Passed, "updated for it: after v1"),
         (addon("exact", Some(Wanted::Exact("v1".into())), Some(&["v2"])), Verdict::Failed, "exact v1"),
-        (addon("gone", default(), Some(&[])), Verdict::Failed, "gone v1 (no version of it does)"),
+        (addon("gone", default(), Some(&[])), Verdict::Failed, "gone v1 (no version does)"),
         (addon("foreign", None, Some(&["v2"])), Verdict::Warning, "foreign v1; spec.addons does not list them"),
         (addon("unread", default(), None), Verdict::Unknown, "could not be read: unread"),
     ];
@@ -84,7 +84,7 @@ fn incompatible_addon_without_an_update_fails() {
     }
     let manual = [addon("coredns", default(), Some(&["v2"]))];
     let check = addon_compatibility(&manual, FollowPolicy::Manual, minor("1.33"), minor("1.34"));
-    assert_check(&check, Verdict::Failed, "these do not run on 1.34, and are not moved: coredns v1");
+    assert_check(&check, Verdict::Failed, "these do not run on 1.34, and are not updated: coredns v1");
 }
 
 #[test]

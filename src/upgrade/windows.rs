@@ -108,7 +108,7 @@ impl Window {
         let window = Self { schedule, length, zone };
         if window.opens(Timestamp::UNIX_EPOCH).is_none() {
             return Err(format!(
-                "the schedule {:?} never comes: no such day is in the calendar",
+                "the schedule {:?} never matches: the calendar has no such day",
                 window.schedule.as_str()
             ));
         }
@@ -253,7 +253,7 @@ mod tests {
     fn invalid_window_is_rejected_and_named() {
         let table = [
             (window("0 2 * * 6", "4h", "Europe/Berlyn"), "there is no time zone \"Europe/Berlyn\""),
-            (window("0 2 31 2 *", "4h", "UTC"), "the schedule \"0 2 31 2 *\" never comes"),
+            (window("0 2 31 2 *", "4h", "UTC"), "the schedule \"0 2 31 2 *\" never matches"),
             (window("0 25 * * *", "4h", "UTC"), "is not five cron fields"),
             (window("0 0 2 * * *", "4h", "UTC"), "is not five cron fields"),
             (window("0 2 * * 6", "0s", "UTC"), "the duration \"0s\" is not a duration"),

@@ -113,7 +113,7 @@ impl World {
                 State::Settled if idle => return Ok(End::Settled),
                 State::Blocked { why, .. } if idle => {
                     if why.is_empty() {
-                        return Err("blocked, and no word why".into());
+                        return Err("blocked without a reason".into());
                     }
                     return Ok(End::Blocked(why.clone()));
                 }
@@ -122,12 +122,12 @@ impl World {
                     let check = PreflightCheck {
                         check: "Insights".into(),
                         verdict,
-                        message: Some("an API that is gone is used".into()),
+                        message: Some("a removed API is used".into()),
                     };
                     self.preflight = Some(Preflight { to: *to, checks: vec![check] });
                 }
                 State::Holding { why: Hold::OutsideWindow { opens }, .. } if idle => {
-                    self.now = opens.as_ref().ok_or("no window opens any more")?.timestamp();
+                    self.now = opens.as_ref().ok_or("no window opens again")?.timestamp();
                 }
                 _ => self.now += SignedDuration::from_mins(1),
             }
@@ -204,7 +204,7 @@ impl World {
         }
         for (name, to) in &targets.addons {
             let at = self.observed.addons.iter().position(|addon| addon.name == *name);
-            let at = at.ok_or_else(|| format!("{name} is not there"))?;
+            let at = at.ok_or_else(|| format!("{name} does not exist"))?;
             if self.observed.addons[at].installed == *to || self.is_busy(name) {
                 continue;
             }
@@ -240,20 +240,26 @@ impl World {
         self.rule(self.observed.control_plane_work == ControlPlaneWork::Idle, || {
             "a second update of the control plane".into()
         })?;
-        self.rule(self.updates.is_empty(), || format!("the control plane is begun beside {:?}", self.updates))?;
+        self.rule(self.updates.is_empty(), || {
+            format!(
+                "the control plane is updated concurrently with \
+                                                       {:?}",
+                self.updates
+            )
+        })?;
         if to < is {
-            self.rule(self.goal.allow_rollback, || "a rollback that nobody allowed".into())?;
+            self.rule(self.goal.allow_rollback, || "a rollback that is not allowed".into())?;
         } else {
             self.rule(clock.window.is_open(), || "a step outside a window".into())?;
             self.rule(clock.soaked.remaining.is_zero(), || "a step before the soak is over".into())?;
-            self.rule(!self.failing_preflights.contains(&to), || format!("a step to {to} against the preflight"))?;
+            self.rule(!self.failing_preflights.contains(&to), || format!("a step to {to} despite the preflight"))?;
             self.rule(self.observed.offered.contains(&to), || format!("a step to {to}, which is not offered"))?;
             let made = self.preflight.as_ref().is_some_and(|preflight| preflight.to == to);
             self.rule(made, || format!("a step to {to} without its preflight"))?;
         }
-        self.rule((minor(to) - minor(is)).abs() == 1, || format!("from {is} to {to} at once"))?;
+        self.rule((minor(to) - minor(is)).abs() == 1, || format!("from {is} to {to} in one step"))?;
         for (name, kubelet) in self.kubelets() {
-            self.rule(is_compatible(to, kubelet), || format!("{name} at {kubelet} does not go with {to}"))?;
+            self.rule(is_compatible(to, kubelet), || format!("{name} at {kubelet} is incompatible with {to}"))?;
         }
         for addon in &self.observed.addons {
             self.check_addon(addon, is, to)?;
@@ -283,11 +289,11 @@ impl World {
     fn check_addon_update(&self, at: usize, to: &String, path: &[KubernetesVersion]) -> Result<(), String> {
         let (addon, is) = (&self.observed.addons[at], self.observed.control_plane);
         let name = &addon.name;
-        self.rule(addon.wanted.is_some(), || format!("{name} is not ours to move"))?;
+        self.rule(addon.wanted.is_some(), || format!("{name} is not in the spec"))?;
         self.rule(versions(addon, is).contains(to), || format!("{name} {to} does not run on {is}"))?;
         let next = path.first().copied().unwrap_or(is);
         let back = next < is;
-        self.rule(back || self.clock().window.is_open(), || format!("{name} is moved outside a window"))?;
+        self.rule(back || self.clock().window.is_open(), || format!("{name} is updated outside a window"))?;
         if !matches!(addon.wanted, Some(Wanted::Exact(_))) {
             let lower = numbers(to) < numbers(&addon.installed);
             let runs =
@@ -297,13 +303,13 @@ impl World {
         let order = ["vpc-cni", "kube-proxy", "coredns"];
         let before = order.iter().position(|one| one == name).unwrap_or(order.len());
         let first = order[..before].iter().find(|one| self.is_busy(one));
-        self.rule(first.is_none(), || format!("{name} is moved while {first:?} is"))
+        self.rule(first.is_none(), || format!("{name} is updated while {first:?} is"))
     }
 
     fn check_node_group_update(&self, group: &ObservedNodeGroup, to: KubernetesVersion) -> Result<(), String> {
         let name = &group.name;
-        self.rule(to <= self.observed.control_plane, || format!("{name} is to be newer than the control plane"))?;
-        self.rule(group.own.is_none_or(|own| to <= own), || format!("{name} is moved past its own version to {to}"))?;
+        self.rule(to <= self.observed.control_plane, || format!("{name} would be newer than the control plane"))?;
+        self.rule(group.own.is_none_or(|own| to <= own), || format!("{name} is updated past its own version to {to}"))?;
         self.rule(group.own.is_some() || self.clock().soaked.remaining.is_zero(), || format!("{name} before the soak"))
     }
 
@@ -340,7 +346,12 @@ impl World {
         // At every tick, whatever changed last.
         for (name, kubelet) in self.kubelets() {
             let is = self.observed.control_plane;
-            self.rule(is_compatible(is, kubelet), || format!("{name} at {kubelet} below a control plane at {is}"))?;
+            self.rule(is_compatible(is, kubelet), || {
+                format!(
+                    "{name} at {kubelet} is incompatible with a control \
+                                                              plane at {is}"
+                )
+            })?;
         }
         Ok(())
     }

@@ -57,7 +57,8 @@ fn advice(failure: &Failure) -> Option<String> {
     let permission = format!("{}:{}", failure.service.as_str(), failure.action);
     Some(match failure.class {
         Class::Denied if failure.action == "AssumeRole" => format!(
-            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the external id is the one it asks for",
+            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the \
+             external id matches",
             failure.resource
         ),
         Class::Denied if failure.action == "CreateRole" => format!(
@@ -70,7 +71,8 @@ fn advice(failure: &Failure) -> Option<String> {
             failure.account
         ),
         Class::CredentialsUnavailable if failure.code.is_some() => {
-            "AWS does not take the credentials: check that they are not expired or revoked, and that the clock is right".into()
+            "AWS rejects the credentials: check that they are not expired or revoked, and that the clock is \
+             right".into()
         }
         Class::CredentialsUnavailable => {
             "Check the operator's credentials: the service account's role (IRSA or pod identity), environment or profile".into()
@@ -80,13 +82,13 @@ fn advice(failure: &Failure) -> Option<String> {
                 Service::Iam => "IAM's quotas",
                 _ => "Service Quotas",
             };
-            format!("Ask for a higher limit in {console} of account {}, or delete what is not needed", failure.account)
+            format!("Request a higher limit in {console} of account {}, or delete unused resources", failure.account)
         }
         Class::Capacity if !failure.valid_zones.is_empty() => {
-            format!("Zones that can be used: {}", failure.valid_zones.join(", "))
+            format!("Available zones: {}", failure.valid_zones.join(", "))
         }
         Class::Busy => match &failure.blocker {
-            Some(blocker) => format!("It waits for: {blocker}"),
+            Some(blocker) => format!("Blocked by: {blocker}"),
             None => return None,
         },
         Class::WrongAccount => "Correct the account id, the role, or the credentials; nothing was written".into(),

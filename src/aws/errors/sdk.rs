@@ -38,11 +38,11 @@ impl Call<'_> {
                 failure.code = code;
                 origin = Origin::Service;
             }
-            SdkError::TimeoutError(_) => failure.message = "no answer in time".into(),
+            SdkError::TimeoutError(_) => failure.message = "timeout: no response".into(),
             SdkError::ResponseError(response) => {
                 let status = response.raw().status().as_u16();
                 failure.message =
-                    format!("the answer (HTTP status {status}) could not be read: {}", root_cause(&error));
+                    format!("the response (HTTP status {status}) could not be read: {}", root_cause(&error));
             }
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | _ => {
                 if let Some(credentials) = find::<CredentialsError>(&error) {

@@ -81,7 +81,7 @@ fn valid_zones_are_read_from_the_modelled_error() {
     let error = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error).error;
     assert_eq!(error.class(), Class::Capacity);
     assert_eq!(error.valid_zones, ["us-east-1a", "us-east-1b"]);
-    assert!(error.to_string().ends_with("Zones that can be used: us-east-1a, us-east-1b."), "{error}");
+    assert!(error.to_string().ends_with("Available zones: us-east-1a, us-east-1b."), "{error}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn failed_assume_role_is_reported_as_that_call() {
         SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
     let reported = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error);
     assert_eq!((reported.error.action, reported.error.class()), ("AssumeRole", Class::Denied));
-    assert_eq!(reported.origin, Origin::Credentials, "EKS was never asked: its rates must not learn from it");
+    assert_eq!(reported.origin, Origin::Credentials, "EKS was not called: its rate limits must not change");
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub enum RejectedMessage {
     #[error("it has {0} bytes, and EventBridge delivers at most {MAX_BODY_BYTES}")]
     TooLarge(usize),
     /// AWS does not write such a value in this field.
-    #[error("its {0} is not one of AWS")]
+    #[error("its {0} is not valid in AWS")]
     Invalid(&'static str),
     /// The record contradicts the envelope.
     #[error("its record names another {0} than EventBridge does: it is forged")]

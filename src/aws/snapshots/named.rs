@@ -180,7 +180,7 @@ async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> R
         other => other?,
     };
     let Some(found) = response.launch_template_versions().first() else {
-        return Ok(Template::Missing(format!("EC2 shows no version {version} of it")));
+        return Ok(Template::Missing(format!("EC2 has no version {version} of it")));
     };
     let data = found.launch_template_data();
     Ok(Template::Found {

@@ -18,7 +18,7 @@ use crate::aws::errors::{AwsError, Class};
 use crate::aws::tags;
 
 /// Resource name of the shared reads in traces.
-const OWNED_RESOURCES: &str = "all of ours";
+const OWNED_RESOURCES: &str = "all owned resources";
 /// EC2's maximum number of values in a filter.
 const FILTER_VALUES: usize = 200;
 
@@ -44,7 +44,7 @@ where
             next if next == token => {
                 return Err(caller
                     .describe(service, action, OWNED_RESOURCES)
-                    .failed(Class::Unavailable, "the pages repeat themselves")
+                    .failed(Class::Unavailable, "AWS returned the same page token twice")
                     .into());
             }
             next => token = next,

@@ -23,14 +23,14 @@ async fn role_is_assumed_with_the_external_id_and_renewed_before_expiry() {
     .await;
     let session = accounts(&server.url).session(&role(Some("fleet-1")), REGION).await.expect("a session");
     session.snapshots.vpcs(MaxStaleness::now()).await.expect("a read");
-    assert_eq!(server.count("AssumeRole"), 1, "one answer serves all clients");
+    assert_eq!(server.count("AssumeRole"), 1, "one response serves all clients");
     let request = server.last("AssumeRole");
     assert_eq!(request.form.get("ExternalId").map(String::as_str), Some("fleet-1"));
     assert!(request.authorization.contains("AKIAOPERATOR"), "assumed with the operator's own credentials");
     assert!(server.last("DescribeVpcs").authorization.contains("ASIA0"));
     tokio::time::sleep(Duration::from_millis(1700)).await;
     futures::future::join_all((0..20).map(|_| session.snapshots.vpcs(MaxStaleness::now()))).await;
-    assert_eq!(server.count("AssumeRole"), 2, "renewed once, by all");
+    assert_eq!(server.count("AssumeRole"), 2, "renewed once for all");
     assert!(server.last("DescribeVpcs").authorization.contains("ASIA1"));
 }
 
@@ -60,7 +60,7 @@ async fn rejected_credentials_are_fetched_again_for_the_next_call() {
     })
     .await;
     let session = accounts(&server.url).session(&role(None), REGION).await.expect("a session");
-    let error = session.snapshots.vpcs(MaxStaleness::any()).await.expect_err("the token is not taken");
+    let error = session.snapshots.vpcs(MaxStaleness::any()).await.expect_err("the token is rejected");
     assert_eq!(error.class(), Class::CredentialsUnavailable);
     assert_eq!(session.snapshots.vpcs(MaxStaleness::any()).await.expect("a read").len(), 1);
     assert_eq!(server.count("AssumeRole"), 2);
@@ -124,9 +124,9 @@ async fn most_verbose_log_contains_no_secret() {
     let identity = role(Some("SECRET-external-id"));
     let session = accounts(&server.url).session(&identity, REGION).await.expect("a session");
     let error = create_vpc(&session).await.expect_err("it is denied");
-    tracing::info!(?identity, ?session, ?error, %error, "all there is to tell");
+    tracing::info!(?identity, ?session, ?error, %error, "everything");
     drop(guard);
     let text = logs.text();
-    assert!(text.contains("\"action\":\"CreateVpc\"") && text.contains("all there is to tell"), "{text}");
+    assert!(text.contains("\"action\":\"CreateVpc\"") && text.contains("everything"), "{text}");
     assert!(!text.contains("SECRET"), "{}", text.lines().find(|line| line.contains("SECRET")).unwrap_or_default());
 }
