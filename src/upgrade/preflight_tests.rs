@@ -32,8 +32,8 @@ fn insights_for_the_target_version_count_by_policy() {
         (Ignore, &error, Verdict::Passed, "Ignore"),
         (Block, &[insight(Error, Some("1.35"))], Verdict::Passed, "0 insights, all PASSING"),
         (Block, &[insight(Error, None)], Verdict::Failed, "1 of 1 report ERROR"),
-        (Block, &[insight(Warning, Some("1.34"))], Verdict::Warning, "1 of 1 say WARNING"),
-        (Block, &[insight(Unknown, Some("1.34")), insight(Passing, None)], Verdict::Unknown, "1 of 2 say UNKNOWN"),
+        (Block, &[insight(Warning, Some("1.34"))], Verdict::Warning, "1 of 1 report WARNING"),
+        (Block, &[insight(Unknown, Some("1.34")), insight(Passing, None)], Verdict::Unknown, "1 of 2 report UNKNOWN"),
         (Block, &[insight(Passing, Some("1.34")), insight(Passing, None)], Verdict::Passed, "2 insights, all PASSING"),
     ];
     for (policy, all, verdict, part) in table {
