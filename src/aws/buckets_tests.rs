@@ -167,11 +167,11 @@ fn throttling_one_account_does_not_slow_others() {
 #[test]
 fn unused_limits_are_dropped() {
     let buckets = Buckets::default();
-    let kept = buckets.of("1", "a");
+    let used = buckets.of("1", "a");
     drop(buckets.of("2", "a"));
     buckets.drop_unused();
     assert_eq!(buckets.limits_by_region.lock().expect("not poisoned").len(), 1);
-    drop(kept);
+    drop(used);
 }
 
 /// The AWS side: a plain bucket that throttles.

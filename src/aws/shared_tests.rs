@@ -62,7 +62,7 @@ async fn write_during_a_read_causes_another_read() {
         get(&read, MaxStaleness::since(Instant::now()), &reads).await
     };
     assert_eq!(futures::join!(early, late), (1, 2));
-    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2, "the newer read is kept");
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2, "the newer read is cached");
 }
 
 #[tokio::test]

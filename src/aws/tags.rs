@@ -53,7 +53,7 @@ pub struct Tags {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ownership {
     /// No owner tag.
-    Nobody,
+    Unowned,
     /// The UID of another object.
     Other {
         owner: String,
@@ -67,7 +67,7 @@ impl Ownership {
     /// The owner of a resource with `tags`, from the view of the object with `uid`.
     pub fn of(tags: &Tags, uid: &str) -> Self {
         match tags.get(OWNER) {
-            None => Ownership::Nobody,
+            None => Ownership::Unowned,
             Some(owner) if owner == uid => Ownership::Ours,
             Some(owner) => Ownership::Other { owner: owner.to_owned(), cluster: tags.get(CLUSTER).map(str::to_owned) },
         }

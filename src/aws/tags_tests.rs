@@ -10,8 +10,8 @@ fn user(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn ownership_depends_on_the_uid_alone() {
     let table = [
         (Tags::new().with(OWNER, "uid-1"), Ownership::Ours),
-        (Tags::new(), Ownership::Nobody),
-        (Tags::new().with(CLUSTER, "team/demo").with(NAME, "demo"), Ownership::Nobody),
+        (Tags::new(), Ownership::Unowned),
+        (Tags::new().with(CLUSTER, "team/demo").with(NAME, "demo"), Ownership::Unowned),
         (
             Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/demo"),
             Ownership::Other { owner: "uid-2".into(), cluster: Some("team/demo".into()) },

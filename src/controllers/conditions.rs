@@ -11,7 +11,7 @@ use super::reasons::{self, of_action};
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, HoldReason, Item, Memory, Phase, Plan, Verdict};
 
 /// What a condition says.
@@ -135,12 +135,12 @@ impl<'a> Conditions<'a> {
 const BELIEVED: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether a failure is one that passes by itself, and did not last yet.
-fn passes(failed: &Failed, now: Timestamp) -> bool {
+fn passes(failed: &RetryState, now: Timestamp) -> bool {
     !failed.requires_intervention(now) && now.duration_since(failed.first) < BELIEVED
 }
 
 /// Where an object stands whose account could not be reached.
-pub fn before_the_engine(failed: &Failed, previous: &[Condition], now: Timestamp) -> Overall {
+pub fn before_the_engine(failed: &RetryState, previous: &[Condition], now: Timestamp) -> Overall {
     let says = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
     let before = conditions::get(previous, ConditionType::Ready).filter(|ready| ready.status == "True");
     match before {
@@ -151,7 +151,7 @@ pub fn before_the_engine(failed: &Failed, previous: &[Condition], now: Timestamp
 }
 
 /// What InSync says when AWS could not be asked.
-pub fn not_asked(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &Failed) {
+pub fn not_asked(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &RetryState) {
     let mut changed = Conditions::from(all, generation, &now);
     changed.set(ConditionType::InSync, &ConditionValue::unknown(Reason::Pending, &failed.failure.message));
     *all = changed.into_all();

@@ -27,7 +27,7 @@ use super::unreadable::Unreadables;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Expectations, Failure, Memory};
 use crate::gitops::workload::Workloads;
 use crate::resources::adoption::Adoption;
@@ -85,7 +85,7 @@ pub struct State<S, R> {
     /// The value of the reconcile-at annotation acted upon last.
     pub reconcile_at: Option<String>,
     /// What failed before the engine came to work, until it does not.
-    pub failed: Option<Failed>,
+    pub failed: Option<RetryState>,
     /// Failures that were told as events.
     pub told: Failures,
     /// The status patch failed this often in a row.
@@ -181,8 +181,8 @@ impl<S, R: Default> State<S, R> {
 
 impl<S, R> State<S, R> {
     /// Notes a failure before the engine came to work, and returns what is known of it now.
-    pub fn failed_before(&mut self, failure: Failure, now: Timestamp, seed: u64) -> Failed {
-        let failed = Failed::after(self.failed.as_ref(), failure, now, seed);
+    pub fn failed_before(&mut self, failure: Failure, now: Timestamp, seed: u64) -> RetryState {
+        let failed = RetryState::after(self.failed.as_ref(), failure, now, seed);
         self.failed = Some(failed.clone());
         failed
     }
@@ -351,7 +351,10 @@ impl Context {
     }
 
     /// A memory that begins with this process's leadership.
-    pub fn memory(&self, inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>) -> Memory {
+    pub fn memory(
+        &self,
+        inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::InventoryRecord)>,
+    ) -> Memory {
         Memory::new(self.since, self.settings.read_after_write_window, inventory)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{Key, Presence, Recorded};
+use crate::engine::{InventoryRecord, Key, Presence};
 
 #[tokio::test]
 async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
@@ -23,7 +23,7 @@ async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
     let state = state.lock().await;
     assert_eq!(state.memory.since, at(105));
     let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
-    assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
+    assert_eq!(intent, Some(InventoryRecord { id: None, operation: None, operations: 0, at: at(100) }));
     assert_eq!(state.memory.open_window_end(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
     assert!(state.memory.get(&address).is_none() && state.written.is_none());
 }
@@ -32,7 +32,7 @@ async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
 async fn of_an_object_that_could_not_be_read_no_earlier_read_counts() {
     let led = Timestamp::from_second(0).unwrap();
     let vpc = Key::single("vpc");
-    let recorded = || Recorded { id: None, operation: None, operations: 0, at: Timestamp::UNIX_EPOCH };
+    let recorded = || InventoryRecord { id: None, operation: None, operations: 0, at: Timestamp::UNIX_EPOCH };
     let memory = || Memory::new(led, Duration::from_secs(10), [(vpc.clone(), recorded())]);
     let states = States::<(), ()>::default();
     drop(states.of("uid", memory));

@@ -10,7 +10,7 @@ use super::apply;
 use crate::api::EksCluster;
 use crate::api::status::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
-use crate::engine::{Class, Failure, Journal, Key, Memory, Presence, Recorded};
+use crate::engine::{Class, Failure, InventoryRecord, Journal, Key, Memory, Presence};
 use crate::resources::leftovers;
 use jiff::Timestamp;
 
@@ -41,13 +41,13 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
 }
 
 /// The inventory as the last process left it. Its times are of another clock, so they count from our own start.
-pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
+pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, InventoryRecord)> {
     let line = |line: &ResourceStatus| {
         let id = line.id.clone().filter(|id| !id.is_empty());
         let operations = operations(line.update_attempts);
         (
             Key::parse(&line.key),
-            Recorded { id, operation: line.update_id.clone(), operations, at: Timestamp::UNIX_EPOCH },
+            InventoryRecord { id, operation: line.update_id.clone(), operations, at: Timestamp::UNIX_EPOCH },
         )
     };
     resources.iter().map(line).collect()
@@ -60,7 +60,7 @@ pub fn has_recorded<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
 }
 
 /// How many updates were begun in vain, as status keeps it.
-pub fn update_attempts(recorded: &Recorded) -> Option<i32> {
+pub fn update_attempts(recorded: &InventoryRecord) -> Option<i32> {
     (recorded.operations > 0).then(|| i32::try_from(recorded.operations).unwrap_or(i32::MAX))
 }
 

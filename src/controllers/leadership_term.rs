@@ -22,7 +22,7 @@ use super::report::{self, Next};
 use super::triggers::{Stores, Triggers, watch_all};
 use super::{account, approvals, cluster, drift_events, installation, node_group, secrets, unreadable};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Class, Failure};
 
 /// A term under way.
@@ -187,8 +187,12 @@ async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconc
             let after = began.elapsed();
             tracing::error!(kind, namespace, object_name, ?after, %error, "a reconcile ended in a panic: this is an error in Keelson, please report it; others go on");
             K::restart(&ctx, &uid).await;
-            let failed =
-                Failed::after(None, Failure::new(Class::Unknown, "panic"), Timestamp::now(), report::seed(&*object));
+            let failed = RetryState::after(
+                None,
+                Failure::new(Class::Unknown, "panic"),
+                Timestamp::now(),
+                report::seed(&*object),
+            );
             // Slowly: what it was about will most likely happen again.
             Action::requeue(Next::at(failed.retry_at).pause(Timestamp::now()).max(Duration::from_secs(60)))
         }

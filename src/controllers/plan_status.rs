@@ -246,7 +246,7 @@ pub fn format_changes(changes: &[Change]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::failure::Failed;
+    use crate::engine::failure::RetryState;
     use crate::engine::{Class, Failure, Goal};
 
     fn at(second: i64) -> Timestamp {
@@ -264,7 +264,7 @@ mod tests {
             changes: vec![Change::in_place("version", "1.33", "1.34")],
             reason: None,
         };
-        let failed = Failed::after(None, Failure::new(Class::Denied, "CreateRole x: denied"), at(90), 0);
+        let failed = RetryState::after(None, Failure::new(Class::Denied, "CreateRole x: denied"), at(90), 0);
         let items = vec![
             item("vpc", Verdict::Settled),
             item("role/node", Verdict::Pending(create(), vec![WaitingOn::Retry(failed)])),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::reasons;
 use crate::api::Reason;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Block, Class, Goal, HoldReason, Item, Key, Step, Verdict, WaitingOn};
 
 /// Where one resource stands.
@@ -164,7 +164,7 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
     moving(reasons::of_action(step.action), message, Duration::ZERO)
 }
 
-fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
+fn troubled(name: &str, failed: &RetryState, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
     let reason = reasons::reason_of_step(failed, action, goal, now);
     let message = format!("{name}: {}", failed.failure.message);
     if failed.requires_intervention(now) {
@@ -176,7 +176,7 @@ fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timest
 /// How long it may fail to be read, for a reason that should pass, before a person is asked for.
 const UNREAD: SignedDuration = SignedDuration::from_mins(5);
 
-fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> ResourceProgress {
+fn unread(name: &str, failed: &RetryState, goal: Goal, now: Timestamp) -> ResourceProgress {
     let lasted = now.duration_since(failed.first);
     if matches!(failed.failure.class, Class::NotFound | Class::Unknown) && lasted >= UNREAD {
         let message = format!(
@@ -285,9 +285,9 @@ mod tests {
     fn what_a_person_reads_of_each_verdict() {
         let now = at(1000);
         let cluster = || Key::single("cluster");
-        let denied = Failed::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
+        let denied = RetryState::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
         let reset =
-            Failed::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
+            RetryState::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
         let waiting = |since, until, note: &str| Verdict::Waiting {
             action: Action::Create,
             since: at(since),
@@ -348,7 +348,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_for_minutes_needs_a_person() {
-        let gone = Failed::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
+        let gone =
+            RetryState::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
         let stuck = |second| {
             let item = item(Key::single("oidcProvider"), Verdict::NotObserved(Some(gone.clone())));
             matches!(standing(&item, Goal::Deleted, at(second)), ResourceProgress::Stalled { .. })

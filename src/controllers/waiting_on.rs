@@ -9,7 +9,7 @@ use super::reasons;
 use super::waits::{self, Judged, Kind, Wait};
 use crate::api::Reason;
 use crate::api::status::{MAX_WAITS, WaitStatus};
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, Item, Memory, Plan, Verdict, WaitingOn};
 
 /// What the resources of a plan wait for.
@@ -72,7 +72,7 @@ fn of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<W
     }
 }
 
-fn of_failed(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
+fn of_failed(name: &str, failed: &RetryState, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
     if failed.requires_intervention(now) {
         return None;
     }

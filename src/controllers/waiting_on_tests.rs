@@ -19,8 +19,8 @@ fn step(action: Action) -> Step {
     Step { action, changes: Vec::new(), reason: None }
 }
 
-fn failed(class: Class) -> Failed {
-    Failed::after(None, Failure::new(class, "CreateVpc: refused"), at(100), 0)
+fn failed(class: Class) -> RetryState {
+    RetryState::after(None, Failure::new(class, "CreateVpc: refused"), at(100), 0)
 }
 
 fn waits(items: Vec<Item>) -> Vec<Wait> {

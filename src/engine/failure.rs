@@ -132,9 +132,9 @@ pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often an operation that fails in the cloud is started.
 const MAX_OPERATIONS: u32 = 3;
 
-/// A failed step, over its attempts.
+/// Retry state of a failed step, over its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct RetryState {
     /// The last failure.
     pub failure: Failure,
     /// When the first failure of this series occurred.
@@ -157,10 +157,10 @@ struct Series {
     attempts: u32,
 }
 
-impl Failed {
+impl RetryState {
     /// Adds a failure at `now` to `before`. `seed` spreads the retries of many objects.
-    pub fn after(before: Option<&Failed>, failure: Failure, now: Timestamp, seed: u64) -> Self {
-        let (series, interrupted) = (before.map(Failed::series), before.and_then(|before| before.interrupted));
+    pub fn after(before: Option<&RetryState>, failure: Failure, now: Timestamp, seed: u64) -> Self {
+        let (series, interrupted) = (before.map(RetryState::series), before.and_then(|before| before.interrupted));
         let same = [series, interrupted].into_iter().flatten().find(|series| series.class == failure.class);
         let first = same.map_or(now, |series| series.first);
         let attempts = same.map_or(1, |series| series.attempts.saturating_add(1));
@@ -250,10 +250,10 @@ mod tests {
 
     fn fail_repeatedly(class: Class, times: u32) -> Vec<Duration> {
         let mut now = Timestamp::UNIX_EPOCH;
-        let mut failed: Option<Failed> = None;
+        let mut failed: Option<RetryState> = None;
         let mut pauses = Vec::new();
         for _ in 0..times {
-            let next = Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0);
+            let next = RetryState::after(failed.as_ref(), Failure::new(class, "x"), now, 0);
             pauses.push(next.retry_at.duration_since(now).unsigned_abs());
             now = next.retry_at;
             failed = Some(next);
@@ -303,14 +303,14 @@ mod tests {
     fn requested_retry_delay_is_respected() {
         let mut failure = Failure::new(Class::Throttled, "slow down");
         failure.retry_after = Some(Duration::from_secs(42));
-        let failed = Failed::after(None, failure, Timestamp::UNIX_EPOCH, 0);
+        let failed = RetryState::after(None, failure, Timestamp::UNIX_EPOCH, 0);
         assert!(failed.retry_at >= Timestamp::UNIX_EPOCH + span(Duration::from_secs(42)));
     }
 
     #[test]
     fn transient_failures_do_not_reset_the_count_of_failed_operations() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut failed: Option<Failed> = None;
+        let mut failed: Option<RetryState> = None;
         let classes = [
             Class::OperationFailed,
             Class::Throttled,
@@ -320,21 +320,21 @@ mod tests {
             Class::OperationFailed,
         ];
         for class in classes {
-            assert!(!failed.as_ref().is_some_and(Failed::exhausted), "{failed:?}");
-            failed = Some(Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0));
+            assert!(!failed.as_ref().is_some_and(RetryState::exhausted), "{failed:?}");
+            failed = Some(RetryState::after(failed.as_ref(), Failure::new(class, "x"), now, 0));
         }
         let failed = failed.unwrap();
         assert!(failed.exhausted(), "{failed:?}");
         assert!(failed.requires_intervention(now));
-        let other = Failed::after(Some(&failed), Failure::new(Class::Conflict, "x"), now, 0);
-        assert!(Failed::after(Some(&other), Failure::new(Class::OperationFailed, "x"), now, 0).exhausted());
+        let other = RetryState::after(Some(&failed), Failure::new(Class::Conflict, "x"), now, 0);
+        assert!(RetryState::after(Some(&other), Failure::new(Class::OperationFailed, "x"), now, 0).exhausted());
     }
 
     #[test]
     fn transient_failure_does_not_extend_the_visibility_timeout() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let fail = |before: &Failed, class, now| Failed::after(Some(before), Failure::new(class, "x"), now, 0);
-        let unseen = Failed::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
+        let fail = |before: &RetryState, class, now| RetryState::after(Some(before), Failure::new(class, "x"), now, 0);
+        let unseen = RetryState::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
         let again = fail(&fail(&unseen, Class::Unavailable, at(60)), Class::NotYetVisible, at(120));
         assert_eq!((again.first, again.attempts), (at(0), 2));
         assert!(again.requires_intervention(at(120)));
@@ -345,9 +345,9 @@ mod tests {
     #[test]
     fn another_class_of_failure_starts_a_new_series() {
         let start = Timestamp::UNIX_EPOCH;
-        let busy = Failed::after(None, Failure::new(Class::Busy, "x"), start, 0);
+        let busy = RetryState::after(None, Failure::new(Class::Busy, "x"), start, 0);
         let later = start + span(Duration::from_secs(500));
-        let denied = Failed::after(Some(&busy), Failure::new(Class::Denied, "x"), later, 0);
+        let denied = RetryState::after(Some(&busy), Failure::new(Class::Denied, "x"), later, 0);
         assert_eq!((denied.first, denied.attempts), (later, 1));
         assert!(denied.requires_intervention(later) && !busy.requires_intervention(later));
     }

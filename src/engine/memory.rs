@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::erased::AnyObservation;
-use super::failure::{Class, Failed, Failure, span};
+use super::failure::{Class, Failure, RetryState, span};
 use super::key::Key;
 use super::plan::Action;
 use super::resource::{Change, FailedOperation, Operation, Phase, Presence, Refs};
@@ -19,7 +19,7 @@ pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;
 
 /// A record of the inventory that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub struct InventoryRecord {
     /// Id in the cloud; `None` for an intent: a create was about to be sent.
     pub id: Option<String>,
     /// The operation that was in progress or failed at the last observation.
@@ -86,15 +86,15 @@ pub struct Entry {
     /// The action in progress.
     pub running: Option<RunningAction>,
     /// The last failed step, until one succeeds.
-    pub failed: Option<Failed>,
+    pub failed: Option<RetryState>,
     /// The failed operation that `failed` already counts.
     pub counted_operation: Option<String>,
     /// The last update that succeeded.
     pub applied: Option<AppliedChanges>,
     /// The last failed observation, until one succeeds: earlier observations are not acted upon.
-    pub last_observe_error: Option<Failed>,
+    pub last_observe_error: Option<RetryState>,
     /// Its inventory record.
-    pub recorded: Option<Recorded>,
+    pub recorded: Option<InventoryRecord>,
 }
 
 impl Entry {
@@ -139,7 +139,7 @@ impl Memory {
     pub fn new(
         since: Timestamp,
         read_after_write_window: Duration,
-        inventory: impl IntoIterator<Item = (Key, Recorded)>,
+        inventory: impl IntoIterator<Item = (Key, InventoryRecord)>,
     ) -> Self {
         let entry = |recorded| Entry { recorded: Some(recorded), ..Entry::default() };
         let entries = inventory.into_iter().map(|(key, r)| (key, entry(r))).collect();
@@ -241,7 +241,7 @@ impl Memory {
                 entry.due = None;
             }
             entry.restart_count();
-            if entry.failed.as_ref().is_some_and(Failed::exhausted) {
+            if entry.failed.as_ref().is_some_and(RetryState::exhausted) {
                 entry.failed = None;
                 entry.due = None;
             }
@@ -264,7 +264,7 @@ impl Memory {
             let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&observed.id));
             if !known {
                 entry.recorded =
-                    Some(Recorded { id: Some(observed.id.clone()), operation: None, operations: 0, at: now });
+                    Some(InventoryRecord { id: Some(observed.id.clone()), operation: None, operations: 0, at: now });
             }
             if let Some(recorded) = &mut entry.recorded {
                 let failed = observed.failed_operation.as_ref().map(|failed| &failed.id);
@@ -285,7 +285,7 @@ impl Memory {
     /// Stores a failed observation.
     pub fn observe_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
         let entry = self.entry(key);
-        let failed = Failed::after(entry.last_observe_error.as_ref(), failure, now, seed(key));
+        let failed = RetryState::after(entry.last_observe_error.as_ref(), failure, now, seed(key));
         entry.due = Some(failed.retry_at);
         entry.last_observe_error = Some(failed);
     }
@@ -293,7 +293,7 @@ impl Memory {
     /// Stores a failed step. It may still have taken effect, so the resource is due for observation.
     pub fn step_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
         let entry = self.entry(key);
-        entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
+        entry.failed = Some(RetryState::after(entry.failed.as_ref(), failure, now, seed(key)));
         entry.written_at = Some(now);
         entry.due = None;
     }
@@ -309,7 +309,7 @@ impl Memory {
         // The failed operation is the last recorded one: an earlier process may have counted the others.
         let on_record = entry.recorded.as_ref().filter(|recorded| recorded.operation.as_ref() == Some(&failed.id));
         let counted = on_record.map_or(0, |recorded| recorded.operations);
-        let after = Failed::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key));
+        let after = RetryState::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key));
         entry.failed = Some(after.with_operations(counted));
     }
 
@@ -338,7 +338,7 @@ impl Memory {
             Failure::new(Class::OperationFailed, message)
         };
         let entry = self.entry(key);
-        entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
+        entry.failed = Some(RetryState::after(entry.failed.as_ref(), failure, now, seed(key)));
     }
 
     /// Until when missing `changes` may be a stale read: they were applied recently.
@@ -359,7 +359,7 @@ impl Memory {
 
     /// Records that a create is about to be sent.
     pub fn record_intent(&mut self, key: &Key, now: Timestamp) {
-        self.entry(key).recorded = Some(Recorded { id: None, operation: None, operations: 0, at: now });
+        self.entry(key).recorded = Some(InventoryRecord { id: None, operation: None, operations: 0, at: now });
     }
 
     /// Until when an absent resource may be a stale read: it was created, or a create was sent, recently. Records of

@@ -31,7 +31,7 @@ pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
-pub use memory::{Memory, Recorded};
+pub use memory::{InventoryRecord, Memory};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use record::{CREATION, DELETION};

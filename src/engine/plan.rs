@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::execution_policy::HoldReason;
-use super::failure::{Class, Failed};
+use super::failure::{Class, RetryState};
 use super::key::Key;
 use super::resource::{Change, Operation};
 
@@ -65,7 +65,7 @@ pub enum WaitingOn {
     /// A condition outside the graph.
     Gate(Key, String),
     /// The time of the next retry.
-    Retry(Failed),
+    Retry(RetryState),
     /// The end of the read-after-write window: an absent resource counts as absent only after it.
     ReadAfterWrite(Timestamp),
 }
@@ -108,7 +108,7 @@ pub enum Verdict {
     /// Deleted together with that resource.
     DeletedWith(Key),
     /// Its state could not be observed.
-    NotObserved(Option<Failed>),
+    NotObserved(Option<RetryState>),
     /// A user must act.
     Blocked(Block),
 }

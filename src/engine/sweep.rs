@@ -299,8 +299,8 @@ impl SweepCheck {
                 (!recorded && !placed).then_some("it is neither recorded nor in an owned container")
             }
             Proof::Pruned { part_of } => {
-                let asked = self.owned.contains_key(part_of) && self.scope.prunes;
-                (!asked).then_some("the spec does not request pruning")
+                let is_requested = self.owned.contains_key(part_of) && self.scope.prunes;
+                (!is_requested).then_some("the spec does not request pruning")
             }
         }
     }

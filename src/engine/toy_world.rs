@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::execute::Journal;
 use super::failure::span;
-use super::memory::{AnyPresence, Recorded};
+use super::memory::{AnyPresence, InventoryRecord};
 use super::plan::Action;
 use super::resource::{FailedOperation, ObserveOptions, Operation, PollPolicy, Resource};
 use super::{Change, Class, Failure, Graph, Key, Memory, Observation, Phase, Presence, Refs, erased};
@@ -331,7 +331,7 @@ impl Resource for Toy {
 
 /// What outlives the process.
 #[derive(Default)]
-pub(super) struct Inventory(pub(super) Mutex<Vec<(Key, Recorded)>>, pub(super) ToyWorld);
+pub(super) struct Inventory(pub(super) Mutex<Vec<(Key, InventoryRecord)>>, pub(super) ToyWorld);
 
 #[async_trait]
 impl Journal for Inventory {

@@ -139,10 +139,10 @@ proptest! {
             prop_assert_eq!(things.len(), toys.len());
             for toy in &toys {
                 let things = &things[&toy_key(toy.number).to_string()];
-                prop_assert_eq!(things.len(), 1, "toy {} was made {} times", toy.number, things.len());
+                prop_assert_eq!(things.len(), 1, "toy {} was created {} times", toy.number, things.len());
                 prop_assert_eq!(things[0].value, toy.value);
-                let (begun, failed) = world.operations_of(&toy_key(toy.number));
-                prop_assert!(begun <= failed + 1, "toy {}: {begun} operations, {failed} failed", toy.number);
+                let (started, failed) = world.operations_of(&toy_key(toy.number));
+                prop_assert!(started <= failed + 1, "toy {}: {started} operations, {failed} failed", toy.number);
             }
             world.now += span(WINDOW * 2);
             world.crash_at = crash_delete.map(|n| world.writes + n);

@@ -89,7 +89,7 @@ impl Leftovers {
             // Tagged as ours, and not on record as ours: else it would be on its way out.
             Ownership::Ours if self.whose() == Network::Theirs && !going => Ok(true),
             Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not gone yet", self.cluster))),
-            Ownership::Nobody | Ownership::Other { .. } => Ok(true),
+            Ownership::Unowned | Ownership::Other { .. } => Ok(true),
         }
     }
 

@@ -195,9 +195,9 @@ impl Resource for OidcProvider {
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, seen)),
             // It came with the cluster that is taken over.
-            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unowned(observed(&arn, seen)),
+            Ownership::Unowned if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unowned(observed(&arn, seen)),
             // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
-            Ownership::Nobody | Ownership::Other { .. } => Presence::External(observed(&arn, seen)),
+            Ownership::Unowned | Ownership::Other { .. } => Presence::External(observed(&arn, seen)),
         })
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::aws::snapshots::{Address, NatGateway, RouteTable};
 use crate::aws::tags::Tags;
-use crate::engine::Recorded;
+use crate::engine::InventoryRecord;
 
 const UID: &str = "uid-1";
 
@@ -124,7 +124,7 @@ fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
 
 #[test]
 fn what_only_claims_to_be_the_objects_is_told_apart() {
-    let recorded = |id: Option<&str>| Recorded {
+    let recorded = |id: Option<&str>| InventoryRecord {
         id: id.map(str::to_owned),
         operation: None,
         operations: 0,

@@ -196,7 +196,7 @@ mod tests {
         assert!(text.contains("logged") && !text.contains("hidden"), "{text}");
     }
 
-    /// JSON whose objects must not contain a key twice.
+    /// JSON whose objects must not contain duplicate keys.
     struct Unique;
 
     impl<'de> serde::Deserialize<'de> for Unique {

@@ -53,7 +53,7 @@ mod tests {
             assert_eq!(
                 to,
                 expected.map(version),
-                "at {at}, own {own:?}, {policy:?}, told {offered:?} at {control_plane}"
+                "at {at}, own {own:?}, {policy:?}, offered {offered:?} at {control_plane}"
             );
         }
     }

@@ -130,7 +130,7 @@ fn budget_that_never_allows_a_disruption_fails_if_nodes_are_drained() {
     let budget = |name: &str, never| Budget { name: name.into(), never };
     let (now, never) = (budget("shop/web", false), budget("shop/redis", true));
     assert_check(&disruption_budgets(Some(&[]), true), Verdict::Passed, "all allow");
-    assert_check(&disruption_budgets(Some(std::slice::from_ref(&now)), true), Verdict::Warning, "just now: shop/web");
+    assert_check(&disruption_budgets(Some(std::slice::from_ref(&now)), true), Verdict::Warning, "now: shop/web");
     assert_check(
         &disruption_budgets(Some(&[now, never.clone()]), true),
         Verdict::Failed,

@@ -135,7 +135,7 @@ async fn unanswered_write_is_abandoned_when_the_lease_expires() {
     };
     let (_, session) = open(Duration::from_millis(1500)).await;
     let started = Instant::now();
-    let error = create_vpc(&session).await.expect_err("nobody answers");
+    let error = create_vpc(&session).await.expect_err("no response");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
     assert!(error.to_string().contains("lease expired"), "{error}");
     assert!(error.may_have_been_applied());
@@ -144,7 +144,7 @@ async fn unanswered_write_is_abandoned_when_the_lease_expires() {
     let (gate, session) = open(Duration::from_millis(1500)).await;
     let started = Instant::now();
     *gate.0.lock().expect("not poisoned") += Duration::from_secs(1);
-    create_vpc(&session).await.expect_err("nobody answers");
+    create_vpc(&session).await.expect_err("no response");
     assert!(started.elapsed() > Duration::from_millis(1500), "{:?}", started.elapsed());
     assert_eq!(*calls.lock().expect("not poisoned"), 2);
 }

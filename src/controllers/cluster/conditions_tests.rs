@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{
     Action, Block, Change, Class, Failure, HoldReason, Key, Observation, Presence, Step, Verdict, WaitingOn,
 };
@@ -27,7 +27,7 @@ fn waiting(action: Action, since: i64, until: i64) -> Verdict {
 }
 
 fn failed(class: Class, message: &str) -> WaitingOn {
-    WaitingOn::Retry(Failed::after(None, Failure::new(class, message), at(990), 0))
+    WaitingOn::Retry(RetryState::after(None, Failure::new(class, message), at(990), 0))
 }
 
 /// A plan of five resources, one of each part, with `verdicts` for some of them; the others are settled.
@@ -82,7 +82,7 @@ fn every_point_of_a_clusters_life() {
     let drift =
         Step { action: Action::Update, changes: vec![Change::in_place("logging", "[]", "[api]")], reason: None };
     let unseen_since = |class, since| {
-        let failed = Failed::after(None, Failure::new(class, "DescribeVpcs: what AWS said"), at(since), 0);
+        let failed = RetryState::after(None, Failure::new(class, "DescribeVpcs: what AWS said"), at(since), 0);
         ("vpc", Verdict::NotObserved(Some(failed)))
     };
     let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());

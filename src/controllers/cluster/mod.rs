@@ -50,7 +50,7 @@ use crate::api::status::{
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::execute::Run;
 use crate::engine::execution_policy::Subject;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
@@ -174,7 +174,7 @@ impl Reconcile<'_> {
         self.still_failing(previous, &failed)
     }
 
-    fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
+    fn still_failing(&self, previous: &EksClusterStatus, failed: &RetryState) -> Outcome {
         let overall = conditions_of::before_the_engine(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
         let mut outcome = self.unseen(previous, overall, next);

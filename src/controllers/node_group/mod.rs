@@ -43,7 +43,7 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
-use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Key, Recorded, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
@@ -124,11 +124,14 @@ pub fn key(group: &NodeGroup) -> Key {
 }
 
 /// What status says was there.
-pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
+pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, InventoryRecord)> {
     group.status.as_ref()?.arn.as_ref()?;
     let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
     let operations = journal::operations(group.status.as_ref().and_then(|status| status.update_attempts));
-    Some((key(group), Recorded { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH }))
+    Some((
+        key(group),
+        InventoryRecord { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH },
+    ))
 }
 
 impl Reconcile<'_> {

@@ -10,7 +10,7 @@ use crate::controllers::conditions::{ConditionValue, Overall, before_the_engine,
 use crate::controllers::name_claims;
 use crate::controllers::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::engine::Failure;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 
 impl Reconcile<'_> {
     pub(super) fn unseen(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
@@ -49,7 +49,7 @@ impl Reconcile<'_> {
         self.still_failing(previous, &failed)
     }
 
-    pub(super) fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
+    pub(super) fn still_failing(&self, previous: &NodeGroupStatus, failed: &RetryState) -> Outcome {
         let overall = before_the_engine(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
         let mut outcome = self.unseen(previous, overall, next);
