@@ -51,7 +51,7 @@ impl fmt::Debug for Role {
 }
 
 impl Identity {
-    /// The operator's own credentials, in whatever account.
+    /// The operator's own credentials, in any account.
     pub fn ambient() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! How often an operation that fails in the cloud is started, whatever responses are lost in between.
+//! How often an operation that fails in the cloud is started, despite lost responses.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -252,9 +252,9 @@ impl<C> Planner<'_, C> {
             None => return Verdict::NotObserved(None),
             Some(Presence::Foreign(_) | Presence::External(_) | Presence::Unowned(_)) => return Verdict::Settled,
             Some(Presence::Absent) => {
-                let may_show_up = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
+                let may_appear = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
                 return match self.memory.open_window_end(key, self.now) {
-                    Some(until) if may_show_up => step(vec![WaitingOn::ReadAfterWrite(until)]),
+                    Some(until) if may_appear => step(vec![WaitingOn::ReadAfterWrite(until)]),
                     _ => Verdict::Settled,
                 };
             }

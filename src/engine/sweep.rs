@@ -188,7 +188,7 @@ impl fmt::Display for Baseline {
 pub struct SweepCheck {
     scope: Scope,
     /// The subject was observed as absent.
-    subject_is_gone: bool,
+    subject_is_absent: bool,
     /// The recorded name of the subject, if any.
     recorded_name: Option<String>,
     /// Ids of owned and recorded resources.
@@ -221,7 +221,7 @@ impl SweepCheck {
             }
         }
         Self {
-            subject_is_gone: memory.is_absent(&scope.subject),
+            subject_is_absent: memory.is_absent(&scope.subject),
             recorded_name: recorded(&scope.subject),
             owned,
             baseline: recorded(key).as_deref().and_then(Baseline::parse),
@@ -308,7 +308,7 @@ impl SweepCheck {
     /// Leftovers exist only after the subject, which was owned, is gone.
     fn subject_refusal(&self) -> Option<&'static str> {
         let same = self.recorded_name.as_ref().is_none_or(|name| *name == self.scope.name);
-        (!self.subject_is_gone || !same).then_some("the cluster that it belongs to still exists")
+        (!self.subject_is_absent || !same).then_some("the cluster that it belongs to still exists")
     }
 }
 

@@ -22,14 +22,14 @@ fn scope() -> Scope {
 
 struct Setup {
     baseline: Option<&'static str>,
-    subject_is_there: bool,
+    subject_exists: bool,
     container_is_recorded: bool,
     prunes: bool,
 }
 
 const DEFAULT: Setup = Setup {
     baseline: Some("1970-01-01T00:01:40Z sg-before"),
-    subject_is_there: false,
+    subject_exists: false,
     container_is_recorded: true,
     prunes: false,
 };
@@ -39,7 +39,7 @@ fn check_targets(setup: &Setup, targets: Vec<Target>) -> Result<CheckedSweep, Fa
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
     let observed = |id: &str| ToyWorld::any(Presence::Ours(Observation::ready(id, "there", 1)));
     memory.record_observation(&key(0), observed("demo"), at(1));
-    if !setup.subject_is_there {
+    if !setup.subject_exists {
         memory.record_observation(&key(0), Presence::Absent, at(2));
     }
     memory.record_observation(&key(1), observed("vpc-1"), at(1));
@@ -81,7 +81,7 @@ fn targets_with_proof_pass() {
         let swept = check_targets(&DEFAULT, vec![target.clone()]).unwrap();
         assert_eq!(swept.allowed[0].target(), &target);
     }
-    let of_a_cluster = Setup { subject_is_there: true, prunes: true, ..DEFAULT };
+    let of_a_cluster = Setup { subject_exists: true, prunes: true, ..DEFAULT };
     let owned = Proof::Owned { part_of: key(0), owner: "uid".into() };
     let pruned = Proof::Pruned { part_of: key(0) };
     assert!(check_targets(&of_a_cluster, vec![target("a", owned), target("b", pruned)]).is_ok());
@@ -91,7 +91,7 @@ fn targets_with_proof_pass() {
 fn targets_without_proof_are_rejected() {
     let (no_baseline, before) =
         (Setup { baseline: None, ..DEFAULT }, Setup { baseline: Some("1970-01-01T00:01:40Z *"), ..DEFAULT });
-    let existing = Setup { subject_is_there: true, ..DEFAULT };
+    let existing = Setup { subject_exists: true, ..DEFAULT };
     let unrecorded = Setup { container_is_recorded: false, ..DEFAULT };
     let used = Target { in_use: true, ..in_container("sg-1", "vpc-1", Some("demo")) };
     let named = Target { referred_to_by: vec!["sg-2".into()], ..in_container("sg-1", "vpc-1", Some("demo")) };

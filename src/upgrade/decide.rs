@@ -93,7 +93,7 @@ impl Decision {
     }
 }
 
-/// Decides what may run now. `preflight` is the last one, for whatever version.
+/// Decides what may run now. `preflight` is the last one, for any version.
 pub fn decide(goal: &Goal, observed: &Observation, clock: &Clock, preflight: Option<&Preflight>) -> Decision {
     let path = remaining_steps::path(observed.control_plane, goal.version);
     let stages = remaining_steps::stages(goal, observed);

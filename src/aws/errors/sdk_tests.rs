@@ -86,8 +86,8 @@ fn valid_zones_are_read_from_the_modelled_error() {
 
 #[test]
 fn valid_zones_are_read_from_the_ec2_message() {
-    let said = "Value (us-east-1e) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: us-east-1a, us-east-1b.";
-    let error = answered(Service::Ec2, "CreateSubnet", "subnet", "InvalidParameterValue", said);
+    let message = "Value (us-east-1e) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: us-east-1a, us-east-1b.";
+    let error = answered(Service::Ec2, "CreateSubnet", "subnet", "InvalidParameterValue", message);
     assert_eq!(error.valid_zones, ["us-east-1a", "us-east-1b"]);
 }
 
@@ -103,9 +103,9 @@ fn blocker_is_the_other_resource_in_the_aws_message() {
             Some("public addresses mapped in the VPC (load balancers, NAT gateways, instances)"),
         ),
     ];
-    for (resource, said, wanted) in table {
-        let error = answered(Service::Ec2, "Delete", resource, "DependencyViolation", said);
-        assert_eq!(error.blocker.as_deref(), wanted, "{said}");
+    for (resource, message, wanted) in table {
+        let error = answered(Service::Ec2, "Delete", resource, "DependencyViolation", message);
+        assert_eq!(error.blocker.as_deref(), wanted, "{message}");
     }
 }
 
