@@ -56,7 +56,7 @@ const TABLE: &[Rule] = &[
         &["already at the desired configuration", "no changes needed"],
         Class::NoChange,
     ),
-    // Images and zones exist permanently: the value is wrong, not invisible yet.
+    // Instance types and launch templates are not new: the value is wrong, not invisible yet.
     phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["instance types do not exist", "instance type does not exist", "launch template"],
