@@ -1,9 +1,9 @@
 //! Keelson: an operator that creates, upgrades and bootstraps EKS clusters from manifests in Git.
 //!
-//! Data goes one way: from [`api`] and what was seen, [`upgrade`] decides which versions may be there now, [`resources`]
-//! expand that into a graph of what must exist, [`engine`] compares it with what [`aws`] shows and executes the plan,
-//! [`gitops`] points an agent in the new cluster at Git, and [`controllers`] write status and events and say when to look
-//! again. `tests/architecture.rs` holds these folders apart.
+//! Data flow: from [`api`] and observations, [`upgrade`] decides which versions are allowed now, [`resources`] expands
+//! that into a graph of desired resources, [`engine`] compares it with what [`aws`] reports and executes the plan,
+//! [`gitops`] connects an agent in the new cluster to Git, and [`controllers`] write status and events and requeue.
+//! `tests/architecture.rs` enforces the boundaries of these folders.
 
 pub mod api;
 pub mod aws;

@@ -1,4 +1,4 @@
-//! The `keelson` binary: parses the command line and hands over to [`keelson::cli`].
+//! The `keelson` binary: parses the command line and calls [`keelson::cli`].
 
 fn main() -> std::process::ExitCode {
     keelson::cli::main()

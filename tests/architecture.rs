@@ -1,10 +1,10 @@
-//! Holds the folders of `src` apart: who may know whom, that each says what it is for, and that no file grows without end.
+//! Architecture rules for `src`: dependencies between folders, module documentation, and file length.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder, the folders of ours it may use, and the crates it may not.
+/// A folder, the other folders it may use, and the crates it may not use.
 struct Rule {
     folder: &'static str,
     may_use: &'static [&'static str],
@@ -64,8 +64,8 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// A file longer than this has more than one job.
-const LONGEST_FILE: usize = 400;
+/// Longer files do more than one job.
+const MAX_FILE_LINES: usize = 400;
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -85,14 +85,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The code without comments: they may name what they like.
+/// The code without comments: comments may mention anything.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// Every path in `text` that begins with `prefix::`, as the word behind it.
-fn words_behind(text: &str, prefix: &str) -> Vec<String> {
+/// The first path segment after `prefix::` of each path in `text`.
+fn first_segments(text: &str, prefix: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, _) in text.match_indices(prefix) {
         let before = text[..at].chars().next_back();
@@ -101,7 +101,7 @@ fn words_behind(text: &str, prefix: &str) -> Vec<String> {
         }
         let rest = &text[at + prefix.len()..];
         if let Some(group) = rest.strip_prefix('{') {
-            // `use crate::{a::b, c}`: the first word of each item at the outermost level.
+            // `use crate::{a::b, c}`: the first segment of each item at the outermost level.
             let mut depth = 0;
             let mut word = String::new();
             for c in group.chars() {
@@ -124,30 +124,30 @@ fn words_behind(text: &str, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn folders_know_only_whom_they_may() {
-    let mut broken = Vec::new();
+fn folders_use_only_allowed_dependencies() {
+    let mut violations = Vec::new();
     for rule in RULES {
         for path in files(&source().join(rule.folder)) {
             let code = code(&path);
-            let shown = path.strip_prefix(source()).unwrap().display().to_string();
-            for used in words_behind(&code, "crate::") {
+            let name = path.strip_prefix(source()).unwrap().display().to_string();
+            for used in first_segments(&code, "crate::") {
                 if used != rule.folder && !rule.may_use.contains(&used.as_str()) {
-                    broken.push(format!("{shown} uses crate::{used}"));
+                    violations.push(format!("{name} uses crate::{used}"));
                 }
             }
             for never in rule.never {
-                // In `api` and the like, kube's derive macros are named in attributes; a path is what counts.
-                if !words_behind(&code, &format!("{never}::")).is_empty() {
-                    broken.push(format!("{shown} uses {never}"));
+                // In `api` and the like, attributes name kube's derive macros; only paths count.
+                if !first_segments(&code, &format!("{never}::")).is_empty() {
+                    violations.push(format!("{name} uses {never}"));
                 }
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 #[test]
-fn every_folder_has_a_rule_and_says_what_it_is_for() {
+fn every_folder_has_a_rule_and_a_description() {
     let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
     for entry in fs::read_dir(source()).unwrap() {
         let path = entry.unwrap().path();
@@ -158,69 +158,69 @@ fn every_folder_has_a_rule_and_says_what_it_is_for() {
         assert!(RULES.iter().any(|rule| rule.folder == name), "no rule for src/{name}");
         assert!(lib.contains(&format!("pub mod {name};")), "src/{name} is not part of the crate");
         let head = fs::read_to_string(path.join("mod.rs")).unwrap();
-        for says in ["May not enter:", "I/O"] {
-            assert!(head.contains(says), "src/{name}/mod.rs does not say {says:?}");
+        for phrase in ["May not enter:", "I/O"] {
+            assert!(head.contains(phrase), "src/{name}/mod.rs does not contain {phrase:?}");
         }
     }
 }
 
 #[test]
-fn every_file_says_what_it_is_for_and_has_one_job() {
-    let mut broken = BTreeMap::new();
+fn every_file_has_a_description_and_a_bounded_length() {
+    let mut violations = BTreeMap::new();
     for path in files(&source()) {
         let text = fs::read_to_string(&path).unwrap();
         let lines = text.lines().count();
         if !text.starts_with("//!") {
-            broken.insert(path.clone(), "does not begin with //!".to_owned());
+            violations.insert(path.clone(), "does not begin with //!".to_owned());
         }
-        if lines > LONGEST_FILE {
-            broken.insert(path, format!("has {lines} lines; split it at a seam"));
+        if lines > MAX_FILE_LINES {
+            violations.insert(path, format!("has {lines} lines; split it"));
         }
     }
-    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(violations.is_empty(), "{violations:#?}");
 }
 
-/// Calls that take something away: what each may act on stands in docs/safety.md.
-const TAKES_AWAY: &[&str] =
+/// Calls that delete or detach: docs/safety.md lists what each may act on.
+const DESTRUCTIVE_VERBS: &[&str] =
     &["Delete", "Detach", "Disassociate", "Release", "Revoke", "Untag", "Remove", "Terminate", "Deregister"];
 
-/// `snake_case` as AWS names the action.
+/// `snake_case` as the name of an AWS action.
 fn camel_case(name: &str) -> String {
     let word = |word: &str| word[..1].to_uppercase() + &word[1..];
     name.split('_').filter(|word| !word.is_empty()).map(word).collect()
 }
 
-fn takes_away(action: &str) -> bool {
-    TAKES_AWAY
+fn is_destructive(action: &str) -> bool {
+    DESTRUCTIVE_VERBS
         .iter()
         .any(|verb| action.strip_prefix(verb).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())))
 }
 
-/// What `code` calls by name: the action that stands behind `.call(`.
-fn called(code: &str) -> Vec<String> {
+/// The actions that `code` passes to `.call(`.
+fn called_actions(code: &str) -> Vec<String> {
     let name = |(at, _): (usize, &str)| {
         let (_, rest) = code[at..].split_once('"')?;
         Some(rest.split_once('"')?.0.to_owned())
     };
-    code.match_indices(".call(").filter_map(name).filter(|action| takes_away(action)).collect()
+    code.match_indices(".call(").filter_map(name).filter(|action| is_destructive(action)).collect()
 }
 
-/// What `code` asks of an SDK: its requests are built from a method without arguments.
-fn built(code: &str) -> Vec<String> {
-    /// Fields of answers, which look alike.
+/// The requests that `code` builds with an SDK: methods without arguments.
+fn built_requests(code: &str) -> Vec<String> {
+    /// Fields of responses with similar names.
     const FIELDS: [&str; 2] = ["ReleaseVersion", "RemoveTaints"];
     let method = |(at, _): (usize, &str)| {
         let before = code[..at].rsplit(|c: char| !c.is_ascii_lowercase() && c != '_').next()?;
-        // Methods of our own are called on `self`.
+        // Methods on `self` are not SDK calls.
         let of = code[..at - before.len()].strip_suffix('.').filter(|of| !of.ends_with("self"));
         of.map(|_| camel_case(before))
     };
-    let built = code.match_indices("()").filter_map(method);
-    built.filter(|action| takes_away(action) && !FIELDS.contains(&action.as_str())).collect()
+    let built_requests = code.match_indices("()").filter_map(method);
+    built_requests.filter(|action| is_destructive(action) && !FIELDS.contains(&action.as_str())).collect()
 }
 
 /// Rows of docs/safety.md as "`CALL` `file`".
-fn promised() -> Vec<(String, String)> {
+fn documented_calls() -> Vec<(String, String)> {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/safety.md")).unwrap();
     let table =
         page.split("## By what proof something is deleted").nth(1).expect("the chapter").split("\n## ").next().unwrap();
@@ -233,15 +233,15 @@ fn promised() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
+fn every_destructive_call_is_documented_with_its_proof() {
     let mut found = Vec::new();
     for path in files(&source()).iter().filter(|path| !path.to_string_lossy().ends_with("_tests.rs")) {
         let (code, file) = (code(path), path.strip_prefix(source()).unwrap().display().to_string());
-        let (calls, requests) = (called(&code), built(&code));
-        // The SDK writes some words otherwise: OpenId, OpenID.
+        let (calls, requests) = (called_actions(&code), built_requests(&code));
+        // The SDK spells some words differently: OpenId, OpenID.
         let is_called = |request: &String| calls.iter().any(|call| call.eq_ignore_ascii_case(request));
         let hidden: Vec<_> = requests.iter().filter(|request| !is_called(request)).collect();
-        assert!(hidden.is_empty(), "{file} sends {hidden:?} without Caller::call, which reads the lease");
+        assert!(hidden.is_empty(), "{file} sends {hidden:?} without Caller::call, which checks the lease");
         found.extend(calls.into_iter().map(|call| (call, file.clone())));
         if code.contains(".delete(") && code.contains("DeleteParams") {
             found.push(("delete of Kubernetes".into(), file));
@@ -249,22 +249,25 @@ fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
     }
     found.sort();
     found.dedup();
-    let mut promised = promised();
-    promised.sort();
-    assert_eq!(found, promised, "left: in src, right: in docs/safety.md");
+    let mut documented_calls = documented_calls();
+    documented_calls.sort();
+    assert_eq!(found, documented_calls, "left: in src, right: in docs/safety.md");
 }
 
 #[test]
-fn calls_that_take_something_away_are_found() {
+fn destructive_calls_are_detected() {
     let code = "cloud.aws.call(Service::Ec2,\n \"DeleteVpc\", &id, aws.ec2.delete_vpc().vpc_id(id).send()); spec.release_version();";
-    assert_eq!((called(code), built(code)), (vec!["DeleteVpc".to_owned()], vec!["DeleteVpc".to_owned()]));
-    assert!(!takes_away("DescribeVpcs") && !takes_away("Deleted") && takes_away("ReleaseAddress"));
+    assert_eq!(
+        (called_actions(code), built_requests(code)),
+        (vec!["DeleteVpc".to_owned()], vec!["DeleteVpc".to_owned()])
+    );
+    assert!(!is_destructive("DescribeVpcs") && !is_destructive("Deleted") && is_destructive("ReleaseAddress"));
 }
 
 #[test]
-fn the_rules_can_fail() {
+fn rule_checks_can_fail() {
     let text = "use crate::{aws::Session, engine::{Key, Plan}};\nlet x = kube::Client::default();";
-    assert_eq!(words_behind(text, "crate::"), ["aws", "engine"]);
-    assert_eq!(words_behind(text, "kube::"), ["Client"]);
-    assert!(words_behind("use x_crate::y;", "crate::").is_empty());
+    assert_eq!(first_segments(text, "crate::"), ["aws", "engine"]);
+    assert_eq!(first_segments(text, "kube::"), ["Client"]);
+    assert!(first_segments("use x_crate::y;", "crate::").is_empty());
 }

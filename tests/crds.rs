@@ -1,5 +1,5 @@
-//! The files under `crds/` are what the types say, and the schemas keep what every schema must.
-//! `UPDATE_CRDS=1 cargo test --test crds` writes the files.
+//! The files under `crds/` match the types, and the schemas satisfy common rules. `UPDATE_CRDS=1 cargo test --test
+//! crds` writes the files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,18 +27,18 @@ fn files_are_up_to_date() {
         assert!(present == wanted, "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`", path.display());
         expected.push(path);
     }
-    // `Kustomization`, without a suffix, is not one of them.
+    // `Kustomization` without a suffix is not one of them.
     let mut present: Vec<PathBuf> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some())
         .collect();
     present.sort();
-    assert_eq!(present, expected, "one file per kind, and no other");
+    assert_eq!(present, expected, "one file per kind");
 }
 
 #[test]
-fn yaml_reads_back_as_the_same_definition() {
+fn crd_round_trips_through_yaml() {
     for crd in crds::all() {
         let read: CustomResourceDefinition = serde_saphyr::from_str(&crds::to_yaml(&crd).unwrap()).unwrap();
         assert_eq!(read, crd);
@@ -59,7 +59,7 @@ fn walk(path: &str, schema: &JSONSchemaProps, visit: &mut dyn FnMut(&str, &JSONS
     }
 }
 
-fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Vec<String> {
+fn violations(check: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Vec<String> {
     let mut found = Vec::new();
     for crd in crds::all() {
         let schema = crd.spec.versions[0].schema.as_ref().unwrap();
@@ -68,7 +68,7 @@ fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Ve
             let fields = &root.properties.as_ref().unwrap()[part];
             let path = format!("{}.{part}", crd.spec.names.kind);
             walk(&path, fields, &mut |path, schema| {
-                found.extend(complain(path, schema).map(|complaint| format!("{path}: {complaint}")));
+                found.extend(check(path, schema).map(|violation| format!("{path}: {violation}")));
             });
         }
     }
@@ -77,7 +77,7 @@ fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Ve
 
 #[test]
 fn every_field_is_described() {
-    let found = complaints(|path, schema| {
+    let found = violations(|path, schema| {
         let is_field = !path.ends_with("[]") && !path.ends_with("{}");
         let described = schema.description.as_ref().is_some_and(|text| text.len() > 8);
         (is_field && !described).then(|| "no description".to_owned())
@@ -85,20 +85,20 @@ fn every_field_is_described() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// The API server refuses rules whose cost it cannot bound, and status must stay small.
+/// The API server rejects rules with unbounded cost, and status must stay small.
 #[test]
-fn everything_is_bounded() {
-    let found = complaints(|_, schema| {
-        let has_length =
+fn every_field_is_bounded() {
+    let found = violations(|_, schema| {
+        let has_fixed_length =
             schema.format.as_deref().is_some_and(|format| ["date-time", "date", "duration"].contains(&format));
         let free_form = schema.x_kubernetes_preserve_unknown_fields == Some(true);
         let int_or_string = schema.x_kubernetes_int_or_string == Some(true);
         let unbounded = match schema.type_.as_deref() {
             Some("array") => schema.max_items.is_none(),
-            Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && !has_length,
+            Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && !has_fixed_length,
             Some("object") => (schema.additional_properties.is_some() || free_form) && schema.max_properties.is_none(),
             Some("integer" | "number" | "boolean") => false,
-            // Whatever may be of any type has no bounds.
+            // A field of any type has no bounds.
             _ => !int_or_string,
         };
         unbounded.then(|| "no upper bound".to_owned())
@@ -106,22 +106,22 @@ fn everything_is_bounded() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// Of free-form JSON only the admission policy and the operator know how deep and how large it is.
+/// Only the admission policy and the operator limit the depth and size of free-form JSON.
 #[test]
-fn free_form_json_is_where_the_limits_are() {
-    let found = complaints(|_, schema| {
+fn free_form_json_is_only_where_admission_limits_exist() {
+    let found = violations(|_, schema| {
         (schema.x_kubernetes_preserve_unknown_fields == Some(true)).then(|| "free-form".to_owned())
     });
     assert_eq!(
         found,
         ["EksCluster.spec.addons[].configuration: free-form"],
-        "deploy/admission-limits.yaml has to know it"
+        "deploy/admission-limits.yaml must limit it"
     );
 }
 
 #[test]
-fn every_list_says_how_it_is_merged() {
-    let found = complaints(|_, schema| {
+fn every_list_has_a_list_type() {
+    let found = violations(|_, schema| {
         let is_list = schema.type_.as_deref() == Some("array");
         (is_list && schema.x_kubernetes_list_type.is_none()).then(|| "no x-kubernetes-list-type".to_owned())
     });
@@ -129,8 +129,8 @@ fn every_list_says_how_it_is_merged() {
 }
 
 #[test]
-fn every_rule_has_a_message_for_people() {
-    let found = complaints(|_, schema| {
+fn every_validation_rule_has_a_message() {
+    let found = violations(|_, schema| {
         let rules = schema.x_kubernetes_validations.iter().flatten();
         let silent = rules.filter(|rule| rule.message.is_none() && rule.message_expression.is_none());
         let silent: Vec<&str> = silent.map(|rule| rule.rule.as_str()).collect();
@@ -139,9 +139,9 @@ fn every_rule_has_a_message_for_people() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// kstatus takes an object without a status for one that is as asked.
+/// kstatus treats an object without a status as reconciled.
 #[test]
-fn an_object_that_nobody_has_looked_at_says_so() {
+fn new_object_has_observed_generation_minus_one() {
     for crd in crds::all() {
         let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
         let status = &schema.properties.as_ref().unwrap()["status"];
@@ -150,8 +150,8 @@ fn an_object_that_nobody_has_looked_at_says_so() {
 }
 
 #[test]
-fn descriptions_name_no_internals() {
-    let found = complaints(|_, schema| {
+fn descriptions_contain_no_internals() {
+    let found = violations(|_, schema| {
         let text = schema.description.as_deref().unwrap_or_default();
         ["TODO", "[`", "super::", "crate::"]
             .iter()

@@ -1,37 +1,37 @@
-//! The examples are read by the types, and what this version does not act on yet is named rather than ignored.
+//! The types parse the examples, and fields that this version does not act on are listed.
 
 use keelson::api::gitops::{Agent, GitReference, OciReference, SourceKind};
 use keelson::api::network::{ExistingSubnets, NetworkKind, Zones};
 use keelson::api::{AwsAccount, EksCluster, NodeGroup, unsupported};
 use serde::de::DeserializeOwned;
 
-/// The objects of type `T` in an example; fields that `T` does not know fail the test.
+/// The objects of type `T` in an example; unknown fields fail the test.
 fn objects<T: DeserializeOwned + serde::Serialize>(file: &str, kind: &str) -> Vec<T> {
     let text = std::fs::read_to_string(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
     let mut found = Vec::new();
     for document in documents.into_iter().filter(|document| document["kind"] == kind) {
         let object: T = serde_json::from_value(document.clone()).unwrap();
-        assert_kept("", &document, &serde_json::to_value(&object).unwrap());
+        assert_preserved("", &document, &serde_json::to_value(&object).unwrap());
         found.push(object);
     }
     found
 }
 
-/// What was written is still there after reading it into the type: no field was skipped.
-fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value) {
+/// Parsing and serializing preserves all fields: none was skipped.
+fn assert_preserved(path: &str, written: &serde_json::Value, read: &serde_json::Value) {
     match (written, read) {
         (serde_json::Value::Object(written), serde_json::Value::Object(read)) => {
             for (key, value) in written {
                 let path = format!("{path}.{key}");
-                let kept = read.get(key).unwrap_or_else(|| panic!("{path} is not read"));
-                assert_kept(&path, value, kept);
+                let preserved = read.get(key).unwrap_or_else(|| panic!("{path} is not parsed"));
+                assert_preserved(&path, value, preserved);
             }
         }
         (serde_json::Value::Array(written), serde_json::Value::Array(read)) => {
             assert_eq!(written.len(), read.len(), "{path}");
             for (index, (written, read)) in written.iter().zip(read).enumerate() {
-                assert_kept(&format!("{path}[{index}]"), written, read);
+                assert_preserved(&format!("{path}[{index}]"), written, read);
             }
         }
         _ => assert_eq!(written, read, "{path}"),
@@ -39,7 +39,7 @@ fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value
 }
 
 #[test]
-fn minimal_asks_for_a_vpc_default_addons_and_flux() {
+fn minimal_example_has_a_vpc_default_addons_and_flux() {
     let [cluster]: [EksCluster; 1] = objects("minimal.yaml", "EksCluster").try_into().unwrap();
     assert_eq!(cluster.cluster_name(), "demo");
     assert_eq!(cluster.spec.version().unwrap().to_string(), "1.36");
@@ -63,7 +63,7 @@ fn minimal_asks_for_a_vpc_default_addons_and_flux() {
 }
 
 #[test]
-fn clusters_without_an_account_may_use_the_default_one() {
+fn example_clusters_may_use_the_default_account() {
     for (account, manifest) in [
         ("account.yaml", "minimal.yaml"),
         ("account.yaml", "existing-network.yaml"),
@@ -79,7 +79,7 @@ fn clusters_without_an_account_may_use_the_default_one() {
 }
 
 #[test]
-fn existing_network_names_its_subnets() {
+fn existing_network_example_has_subnet_ids() {
     let [cluster]: [EksCluster; 1] = objects("existing-network.yaml", "EksCluster").try_into().unwrap();
     let NetworkKind::Existing(existing) = cluster.spec.network.kind().unwrap() else {
         panic!("no existing network");
@@ -91,7 +91,7 @@ fn existing_network_names_its_subnets() {
 }
 
 #[test]
-fn each_cluster_of_the_fleet_follows_its_own_path_and_asks_for_nothing_that_is_not_acted_on() {
+fn fleet_clusters_have_their_own_path_and_only_supported_fields() {
     for name in ["staging", "production"] {
         let file = format!("fleet/management/clusters/{name}/cluster.yaml");
         let [cluster]: [EksCluster; 1] = objects(&file, "EksCluster").try_into().unwrap();
@@ -108,7 +108,7 @@ fn each_cluster_of_the_fleet_follows_its_own_path_and_asks_for_nothing_that_is_n
 }
 
 #[test]
-fn oci_follows_a_signed_artifact_in_ecr() {
+fn oci_example_uses_a_signed_artifact_in_ecr() {
     let [cluster]: [EksCluster; 1] = objects("oci.yaml", "EksCluster").try_into().unwrap();
     let gitops = cluster.spec.gitops.as_ref().unwrap();
     assert!(gitops.needs_aws_identity());
@@ -120,7 +120,7 @@ fn oci_follows_a_signed_artifact_in_ecr() {
 }
 
 #[test]
-fn argocd_follows_the_clusters_path_with_its_password() {
+fn argocd_example_uses_the_cluster_path_and_a_secret() {
     let [cluster]: [EksCluster; 1] = objects("argocd.yaml", "EksCluster").try_into().unwrap();
     let Some(Agent::ArgoCd(argocd)) = cluster.spec.gitops.as_ref().unwrap().agent().unwrap() else {
         panic!("no Argo CD");
@@ -134,7 +134,7 @@ fn argocd_follows_the_clusters_path_with_its_password() {
 }
 
 #[test]
-fn the_full_example_sets_nothing_that_is_not_acted_on_and_what_is_not_is_named_one_by_one() {
+fn full_example_has_only_supported_fields_and_others_are_listed() {
     let [mut cluster]: [EksCluster; 1] = objects("full.yaml", "EksCluster").try_into().unwrap();
     assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
     let kubeconfig = serde_json::from_value(serde_json::json!({"name": "kubeconfig"})).unwrap();
@@ -152,7 +152,7 @@ fn the_full_example_sets_nothing_that_is_not_acted_on_and_what_is_not_is_named_o
 }
 
 #[test]
-fn an_account_is_closed_to_namespaces_and_regions_it_does_not_name() {
+fn account_rejects_unlisted_namespaces_and_regions() {
     let [account]: [AwsAccount; 1] = objects("full.yaml", "AwsAccount").try_into().unwrap();
     assert!(account.spec.allows_namespace("team-payments"));
     assert!(!account.spec.allows_namespace("team"));

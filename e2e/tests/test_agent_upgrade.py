@@ -109,7 +109,7 @@ def test_outside_a_window_the_upgrade_waits_and_status_reports_the_next_window(o
     assert (upgrade["from"], upgrade["to"]) == (OLDER, NEWER)
     opens = datetime.datetime.fromisoformat(upgrade["nextWindow"])
     assert opens > datetime.datetime.now(datetime.timezone.utc)
-    assert "this Keelson brings" in upgrade["message"] and opens.date().isoformat() in upgrade["message"]
+    assert "bundled with this Keelson" in upgrade["message"] and opens.date().isoformat() in upgrade["message"]
     assert "startedAt" not in upgrade
     (step,) = [s for s in on.status(agent.item)["plan"]["steps"] if s["resource"] == "gitOpsAgent"]
     assert step["state"] == "Pending" and "maintenance window" in step["reason"]

@@ -165,7 +165,7 @@ def test_node_group_with_a_custom_ami_is_not_waited_for_and_reports_the_action(o
     until(lambda: on.status(item).get("version") == "1.34", 60, "1.34")
     on.ready(item)
     message = on.condition(item)["message"]
-    assert "with an AMI of its own" in message and "spec.launchTemplate.version" in message, message
+    assert "with a custom AMI" in message and "spec.launchTemplate.version" in message, message
     assert tenant.calls("UpdateNodegroupVersion") == []
     # Its own version in the spec is refused, with the same advice.
     edit(on, group, version="1.34")

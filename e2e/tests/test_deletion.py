@@ -326,7 +326,7 @@ def test_deletion_that_eks_fails_is_retried_with_backoff_and_reported(on, accoun
     try:
         on.api.delete(*key_of(item))
         on.await_condition(item, "Stalled", reason="DeletionBlocked", timeout=60)
-        assert "came to nothing" in on.condition(item)["message"]
+        assert "was started and failed" in on.condition(item)["message"]
         tries = [call for call in on.writes(mark, account.id) if call["action"] == "DeleteCluster"]
         assert 2 <= len(tries) <= 5
         assert deleted_events() == []

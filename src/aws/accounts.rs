@@ -1,5 +1,5 @@
-//! Sessions by identity and region: made once, checked against the expected account, shared, dropped when idle. I/O: STS, and
-//! what the SDK reads for its configuration.
+//! Sessions by identity and region: created once, verified against the expected account, shared, dropped when idle.
+//! I/O: STS, and what the SDK reads for its configuration.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,12 +25,12 @@ use super::shared::{MaxStaleness, SharedRead};
 use super::snapshots::{GlobalReads, Snapshots};
 use crate::telemetry::Metrics;
 
-/// How the operator is to act, and where it must find itself.
+/// The identity to act as, and the account it must belong to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Identity {
-    /// The account the credentials must belong to; none: any.
+    /// The account that the credentials must belong to; `None`: any.
     pub account_id: Option<String>,
-    /// Assumed with the operator's own credentials; none: those are used as they are.
+    /// Assumed with the operator's own credentials; `None`: those are used directly.
     pub role: Option<Role>,
 }
 
@@ -39,19 +39,19 @@ pub struct Identity {
 pub struct Role {
     pub arn: String,
     pub external_id: Option<String>,
-    /// Stands in CloudTrail. The same for all objects: each name has sessions, and shared reads, of its own.
+    /// Shown in CloudTrail. Equal for all objects: each name has its own sessions and shared reads.
     pub session_name: String,
 }
 
 impl fmt::Debug for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The external id is half a password: who knows it can ask the operator into the account.
+        // The external id is sensitive: with it, another tenant can make the operator assume the role.
         f.debug_struct("Role").field("arn", &self.arn).field("session_name", &self.session_name).finish_non_exhaustive()
     }
 }
 
 impl Identity {
-    /// The operator's own credentials, whichever account they are of.
+    /// The operator's own credentials, in any account.
     pub fn ambient() -> Self {
         Self::default()
     }
@@ -61,19 +61,19 @@ impl Identity {
         Identity { account_id: Some(account_id.into()), role: Some(role) }
     }
 
-    /// The account as far as it is known without asking: rates are kept under it, so that a role that is refused all the
-    /// time does not slow other accounts.
+    /// The account, if known without a call: rate limits are kept under it, so that a role that is denied constantly
+    /// does not slow other accounts.
     fn known_account(&self) -> &str {
         let of_role = || self.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
         self.account_id.as_deref().or_else(of_role).filter(|account| !account.is_empty()).unwrap_or(OPERATOR)
     }
 }
 
-/// Time limits of calls, and how long an unused session is kept.
+/// Timeout of calls, and idle time of sessions.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub connect_timeout: Duration,
-    /// From the call's start to the last byte of the answer.
+    /// From the start of the call to the last byte of the response.
     pub call_timeout: Duration,
     pub idle: Duration,
 }
@@ -94,7 +94,7 @@ pub struct Accounts(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// One configuration and one HTTP client for all: certificates and connections are held once.
+    /// One configuration and HTTP client for all: certificates and connections are stored once.
     base: SdkConfig,
     ambient: CachedCredentials,
     buckets: Buckets,
@@ -106,26 +106,26 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Sessions {
-    by_place: HashMap<(Identity, String), Entry>,
-    /// Per identity rather than per account: another role there may not be allowed to see the same.
+    by_region: HashMap<(Identity, String), Entry>,
+    /// Per identity rather than per account: another role may have other permissions.
     global: HashMap<Identity, GlobalReads>,
-    swept: Option<Instant>,
+    last_sweep: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    used: Instant,
+    last_used: Instant,
     read: SharedRead<Session>,
 }
 
 impl Accounts {
-    /// Reads the SDK's configuration: environment, profiles, endpoints. Credentials are looked for at the first call.
+    /// Reads the SDK's configuration: environment, profiles, endpoints. The first call resolves credentials.
     pub async fn load(settings: Settings, gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(settings.connect_timeout)
             .operation_attempt_timeout(settings.call_timeout)
             .build();
-        // Without a region the SDK would ask the instance metadata service and hang where there is none. Every session names
+        // Without a region the SDK queries the instance metadata service and hangs if there is none. Every session sets
         // its own; this one is only for the SDK's own calls to STS.
         let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
         let region = Region::new(region.ok().filter(|r| !r.is_empty()).unwrap_or_else(|| "us-east-1".to_owned()));
@@ -140,13 +140,13 @@ impl Accounts {
         Self::new(base, settings, gate, metrics)
     }
 
-    /// For tests of other folders: without credentials, and so without a call.
+    /// For tests of other folders: without credentials, so without calls.
     #[cfg(test)]
     pub fn without_credentials(gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
         Self::new(SdkConfig::builder().build(), Settings::default(), gate, metrics)
     }
 
-    /// From a configuration made elsewhere (tests).
+    /// Uses an existing configuration (tests).
     pub fn new(base: SdkConfig, settings: Settings, gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
         let ambient = match base.credentials_provider() {
             Some(provider) => CachedCredentials::ambient(provider),
@@ -159,8 +159,8 @@ impl Accounts {
     /// The session of `identity` in `region`; new ones are checked with GetCallerIdentity first.
     ///
     /// # Errors
-    /// [`Class::Denied`] and the like when the role cannot be assumed; [`Class::WrongAccount`] when the credentials are of
-    /// another account than expected.
+    /// [`Class::Denied`] and similar when the role cannot be assumed; [`Class::WrongAccount`] when the credentials
+    /// belong to another account.
     pub async fn session(&self, identity: &Identity, region: &str) -> Result<Session, AwsError> {
         let (read, global) = self.entry(identity, region);
         let (this, identity, region) = (self.clone(), identity.clone(), region.to_owned());
@@ -169,7 +169,7 @@ impl Accounts {
         Ok((*session).clone())
     }
 
-    /// The queue of that URL, read with the operator's own credentials in the region that it names.
+    /// The queue with that URL, read with the operator's own credentials in the region of the URL.
     pub fn event_queue(&self, url: &str) -> Queue {
         let inner = &*self.0;
         let configured = || inner.base.region().map_or_else(|| "us-east-1".to_owned(), ToString::to_string);
@@ -179,31 +179,32 @@ impl Accounts {
         Queue { url: url.to_owned(), sqs: aws_sdk_sqs::Client::new(&config), caller }
     }
 
-    /// Whether one of the open sessions is of this caller.
+    /// Whether an open session has this caller ARN.
     pub fn acts_as(&self, caller_arn: &str) -> bool {
         let sessions = self.sessions();
-        let mut open = sessions.by_place.values().filter_map(|entry| entry.read.peek());
+        let mut open = sessions.by_region.values().filter_map(|entry| entry.read.peek());
         open.any(|session| &*session.caller_arn == caller_arn)
     }
 
-    /// How many sessions are open.
+    /// The number of open sessions.
     pub fn open_sessions(&self) -> usize {
-        self.sessions().by_place.len()
+        self.sessions().by_region.len()
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
-        // A map of entries, each whole at any point.
+        // A panic cannot leave the map inconsistent.
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn entry(&self, identity: &Identity, region: &str) -> (SharedRead<Session>, GlobalReads) {
         let now = Instant::now();
         let mut sessions = self.sessions();
-        sessions.sweep(now, self.0.idle, &self.0.buckets);
+        sessions.drop_idle(now, self.0.idle, &self.0.buckets);
         let global = sessions.global.entry(identity.clone()).or_default().clone();
         let key = (identity.clone(), region.to_owned());
-        let entry = sessions.by_place.entry(key).or_insert_with(|| Entry { used: now, read: SharedRead::default() });
-        entry.used = now;
+        let entry =
+            sessions.by_region.entry(key).or_insert_with(|| Entry { last_used: now, read: SharedRead::default() });
+        entry.last_used = now;
         (entry.read.clone(), global)
     }
 
@@ -216,8 +217,8 @@ impl Accounts {
         let config = inner.config(&region, credentials.clone());
         let sts = aws_sdk_sts::Client::new(&config);
         let expected = identity.account_id.as_deref();
-        let who = self.caller(identity.known_account(), &region, Some(credentials.clone()));
-        let (account_id, caller_arn, partition) = identify(&sts, &who, expected).await?;
+        let sts_caller = self.caller(identity.known_account(), &region, Some(credentials.clone()));
+        let (account_id, caller_arn, partition) = identify(&sts, &sts_caller, expected).await?;
         let caller = self.caller(&account_id, &region, Some(credentials));
         let ec2 = aws_sdk_ec2::Client::new(&config);
         let eks = aws_sdk_eks::Client::new(&config);
@@ -238,7 +239,7 @@ impl Accounts {
         })
     }
 
-    /// Through the regional endpoint of STS, with the operator's own credentials.
+    /// Through the regional STS endpoint, with the operator's own credentials.
     fn assume_role(&self, role: &Role, account: &str, region: &str) -> AssumeRole {
         let config = self.0.config(region, self.0.ambient.clone());
         AssumeRole {
@@ -271,22 +272,22 @@ impl Inner {
             .region(Region::new(region.to_owned()))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .identity_cache(IdentityCache::no_cache())
-            // A create that is repeated after a lost answer makes two: the engine looks again instead.
+            // Repeating a create after a lost response makes a duplicate: the engine observes instead.
             .retry_config(RetryConfig::disabled())
             .build()
     }
 }
 
 impl Sessions {
-    /// Drops what was not used for long; those who still hold a session keep theirs.
-    fn sweep(&mut self, now: Instant, idle: Duration, buckets: &Buckets) {
-        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < idle / 60) {
+    /// Drops idle sessions; clones that are in use remain valid.
+    fn drop_idle(&mut self, now: Instant, idle: Duration, buckets: &Buckets) {
+        if self.last_sweep.is_some_and(|last_sweep| now.saturating_duration_since(last_sweep) < idle / 60) {
             return;
         }
-        self.swept = Some(now);
-        self.by_place.retain(|_, entry| now.saturating_duration_since(entry.used) < idle);
-        let by_place = &self.by_place;
-        self.global.retain(|identity, _| by_place.keys().any(|(used, _)| used == identity));
+        self.last_sweep = Some(now);
+        self.by_region.retain(|_, entry| now.saturating_duration_since(entry.last_used) < idle);
+        let by_region = &self.by_region;
+        self.global.retain(|identity, _| by_region.keys().any(|(last_used, _)| last_used == identity));
         buckets.drop_unused();
     }
 }
@@ -299,25 +300,25 @@ async fn identify(
 ) -> Result<(String, String, String), AwsError> {
     const ACTION: &str = "GetCallerIdentity";
     let resource = "the credentials";
-    let answer = caller.call(Service::Sts, ACTION, resource, sts.get_caller_identity().send()).await?;
+    let response = caller.call(Service::Sts, ACTION, resource, sts.get_caller_identity().send()).await?;
     let call = caller.describe(Service::Sts, ACTION, resource);
-    let account = answer.account().unwrap_or_default();
+    let account = response.account().unwrap_or_default();
     if account.is_empty() {
-        return Err(call.failed(Class::Unavailable, "the answer names no account").into());
+        return Err(call.failed(Class::Unavailable, "the response contains no account").into());
     }
     if let Some(expected) = expected
         && expected != account
     {
-        let message = format!("the credentials are of account {account}, but account {expected} is expected");
+        let message = format!("the credentials belong to account {account}, not to the expected account {expected}");
         return Err(call.failed(Class::WrongAccount, message).into());
     }
-    let arn = answer.arn().unwrap_or_default();
+    let arn = response.arn().unwrap_or_default();
     let partition = arn.split(':').nth(1).filter(|p| !p.is_empty()).unwrap_or("aws");
     Ok((account.to_owned(), arn.to_owned(), partition.to_owned()))
 }
 
-/// The SDK's default client, but with few idle connections, and those closed before AWS closes them: a write on a connection
-/// that is just being closed is a lost answer.
+/// The SDK's default client, with few idle connections that are closed before AWS closes them: a write on a closing
+/// connection loses its response.
 pub(super) fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
     HttpClient::new().build_with_connector_fn(|settings, components| {
         let mut connector = Connector::builder()

@@ -1,9 +1,9 @@
-//! Rates as AWS keeps them: a token bucket per account, region and API action, and a pause per service when it throttles.
-//! Pure: the time is passed in.
+//! Rate limits like those of AWS: a token bucket per account, region and API action, and a pause per service after
+//! throttling. Pure: the time is an argument.
 //!
-//! EC2 publishes its buckets; for EKS and IAM we begin with a guess and let answers correct it: a throttled call halves the
-//! refill, successes raise it slowly again. The figures of
-//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html> are a ceiling, a guess is not.
+//! EC2 publishes its buckets. For EKS and IAM, limits start as estimates and adapt: a throttled call halves the refill
+//! rate, successes raise it slowly again. The published figures of
+//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html> are a ceiling, an estimate is not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +13,12 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::call::{Priority, Service};
 
-/// Size and refill of a bucket.
+/// Size and refill rate of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
     pub burst: f64,
     pub per_second: f64,
-    /// As far as successes may raise the refill.
+    /// Upper limit of the refill rate.
     pub ceiling: f64,
 }
 
@@ -26,11 +26,11 @@ const fn published(burst: f64, per_second: f64) -> Rate {
     Rate { burst, per_second, ceiling: per_second }
 }
 
-const fn guess(burst: f64, per_second: f64, ceiling: f64) -> Rate {
+const fn estimated(burst: f64, per_second: f64, ceiling: f64) -> Rate {
     Rate { burst, per_second, ceiling }
 }
 
-/// Where an action's bucket begins.
+/// Initial rate of an action's bucket.
 pub fn rate_of(service: Service, action: &str) -> Rate {
     let read = action.starts_with("Describe") || action.starts_with("Get") || action.starts_with("List");
     match (service, action) {
@@ -39,50 +39,51 @@ pub fn rate_of(service: Service, action: &str) -> Rate {
         (Service::Ec2, "CreateVpcEndpoint") => published(4.0, 0.3),
         (Service::Ec2, _) if read => published(100.0, 20.0),
         (Service::Ec2, _) => published(50.0, 5.0),
-        (Service::Eks, _) if read => guess(60.0, 20.0, 100.0),
-        (Service::Eks, _) => guess(30.0, 8.0, 40.0),
-        (Service::Iam, _) if read => guess(40.0, 15.0, 60.0),
-        (Service::Iam, _) => guess(30.0, 10.0, 40.0),
-        // SQS knows no limit that we could reach.
-        (Service::Sqs, _) => guess(100.0, 50.0, 200.0),
-        (Service::Ssm, _) => guess(20.0, 10.0, 40.0),
-        (Service::Sts, _) => guess(100.0, 50.0, 200.0),
+        (Service::Eks, _) if read => estimated(60.0, 20.0, 100.0),
+        (Service::Eks, _) => estimated(30.0, 8.0, 40.0),
+        (Service::Iam, _) if read => estimated(40.0, 15.0, 60.0),
+        (Service::Iam, _) => estimated(30.0, 10.0, 40.0),
+        // SQS has no limit that the operator could reach.
+        (Service::Sqs, _) => estimated(100.0, 50.0, 200.0),
+        (Service::Ssm, _) => estimated(20.0, 10.0, 40.0),
+        (Service::Sts, _) => estimated(100.0, 50.0, 200.0),
     }
 }
 
-/// A refill never falls below this part of where it began: some call must go out to learn that AWS has room again.
-const LEAST: f64 = 1.0 / 16.0;
-/// Each success raises the refill by this part of where it began: some tens of calls undo one throttle.
+/// A refill rate never falls below this fraction of its initial value: some call must be sent to learn that AWS accepts
+/// calls again.
+const MIN_REFILL: f64 = 1.0 / 16.0;
+/// Each success raises the refill rate by this fraction of its initial value: some tens of calls undo one throttle.
 const RECOVERY: f64 = 0.02;
-/// This part of a bucket is kept from background calls.
+/// The fraction of a bucket that background calls leave unused.
 const RESERVE: f64 = 0.5;
-/// No caller is sent away for longer than this: the world may have changed by then.
-const LONGEST_AWAY: Duration = Duration::from_secs(120);
+/// Maximum delay for a deferred caller, because the situation may change.
+const MAX_DEFERRAL: Duration = Duration::from_secs(120);
 
-/// What a caller is told.
+/// The result of a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
-    /// A token is yours after `wait`.
-    Go { wait: Duration },
-    /// No token was taken: come again then.
-    Later { retry_after: Duration },
+    /// A token is reserved; it is valid after `wait`.
+    Granted { wait: Duration },
+    /// No token was taken; retry after this time.
+    Deferred { retry_after: Duration },
 }
 
-/// One action's tokens in one account and region.
+/// The tokens of one action in one account and region.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     rate: Rate,
     refill: f64,
-    /// Below zero when callers wait for tokens to come.
+    /// Negative when callers wait for future tokens.
     level: f64,
     at: Instant,
-    /// When the last of those sent away was told to come again: they come back one by one, not all at once.
-    line_ends: Instant,
+    /// The last retry time given to a deferred caller: they return one by one, not all at once.
+    last_retry: Instant,
 }
 
 impl Bucket {
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Bucket { rate, refill: rate.per_second, level: rate.burst, at: now, line_ends: now }
+        Bucket { rate, refill: rate.per_second, level: rate.burst, at: now, last_retry: now }
     }
 
     fn fill(&mut self, now: Instant) {
@@ -91,49 +92,49 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    /// Takes a token that is there within `patience` (counted from `now`), but not before `not_before`.
-    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, patience: Duration) -> Take {
+    /// Takes a token that is available within `max_wait` (counted from `now`), but not before `not_before`.
+    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, max_wait: Duration) -> Take {
         self.fill(now);
-        // Background calls use what is left over: they never borrow from tokens to come.
-        let (reserve, patience) = match priority {
-            Priority::Foreground => (0.0, patience),
+        // Background calls never borrow future tokens.
+        let (reserve, max_wait) = match priority {
+            Priority::Foreground => (0.0, max_wait),
             Priority::Background => (self.rate.burst * RESERVE, Duration::ZERO),
         };
         let missing = (1.0 + reserve - self.level).max(0.0);
-        let for_token = Duration::from_secs_f64(missing / self.refill);
-        let wait = for_token.max(not_before.saturating_duration_since(now));
-        if wait <= patience {
+        let token_wait = Duration::from_secs_f64(missing / self.refill);
+        let wait = token_wait.max(not_before.saturating_duration_since(now));
+        if wait <= max_wait {
             self.level -= 1.0;
-            return Take::Go { wait };
+            return Take::Granted { wait };
         }
-        let turn = (now + wait).max(self.line_ends);
-        let turn = turn.min(now + LONGEST_AWAY);
-        self.line_ends = turn + Duration::from_secs_f64(1.0 / self.refill);
-        Take::Later { retry_after: turn - now }
+        let retry_at = (now + wait).max(self.last_retry);
+        let retry_at = retry_at.min(now + MAX_DEFERRAL);
+        self.last_retry = retry_at + Duration::from_secs_f64(1.0 / self.refill);
+        Take::Deferred { retry_after: retry_at - now }
     }
 
-    /// AWS threw a call away: its bucket is empty, and refills more slowly than we thought.
+    /// Records a throttled call: empties the bucket and slows its refill.
     pub fn throttled(&mut self, now: Instant) {
         self.fill(now);
         self.level = self.level.min(0.0);
-        self.refill = (self.refill / 2.0).max(self.rate.per_second * LEAST);
+        self.refill = (self.refill / 2.0).max(self.rate.per_second * MIN_REFILL);
     }
 
     pub fn succeeded(&mut self) {
-        // Beyond where it began only by calls that used the bucket up: an idle one proves nothing.
+        // Above the initial rate only if calls used up the bucket: an idle bucket proves nothing.
         let limit = if self.level < 1.0 { self.rate.ceiling } else { self.rate.per_second };
         if self.refill < limit {
             self.refill = (self.refill + self.rate.per_second * RECOVERY).min(limit);
         }
     }
 
-    /// Tokens a second, as adapted so far.
+    /// The current refill rate in tokens per second.
     pub fn refill(&self) -> f64 {
         self.refill
     }
 }
 
-/// The pause of one service in one account and region, longer with each throttle in a row.
+/// The pause of one service in one account and region, which grows with each consecutive throttle.
 #[derive(Debug)]
 struct Pause {
     until: Instant,
@@ -150,7 +151,7 @@ fn delays() -> ExponentialBackoff {
         .build()
 }
 
-/// All rates of one account and region. A call of one service never waits for another's.
+/// All limits of one account and region. Services never wait for each other.
 #[derive(Debug, Default)]
 pub struct Limits {
     state: Mutex<State>,
@@ -164,7 +165,7 @@ struct State {
 
 impl Limits {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is numbers that are valid at any point.
+        // A panic cannot leave the numbers inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -174,33 +175,33 @@ impl Limits {
         action: &'static str,
         priority: Priority,
         now: Instant,
-        patience: Duration,
+        max_wait: Duration,
     ) -> Take {
         let mut state = self.state();
         let not_before = state.pauses.get(&service).map_or(now, |pause| pause.until);
         let bucket =
             state.buckets.entry((service, action)).or_insert_with(|| Bucket::new(rate_of(service, action), now));
-        bucket.take(priority, now, not_before, patience)
+        bucket.take(priority, now, not_before, max_wait)
     }
 
-    /// A call that began at `began` went through.
-    pub fn succeeded(&self, service: Service, action: &'static str, began: Instant) {
+    /// Records a success of a call that started at `started`.
+    pub fn succeeded(&self, service: Service, action: &'static str, started: Instant) {
         let mut state = self.state();
         if let Some(bucket) = state.buckets.get_mut(&(service, action)) {
             bucket.succeeded();
         }
-        // Only a call sent after the pause shows that AWS has room again.
-        if state.pauses.get(&service).is_some_and(|pause| began >= pause.until) {
+        // Only a call sent after the pause shows that AWS accepts calls again.
+        if state.pauses.get(&service).is_some_and(|pause| started >= pause.until) {
             state.pauses.remove(&service);
         }
     }
 
-    /// AWS throttled a call that began at `began`. Returns how long the service pauses from `now`.
-    pub fn throttled(&self, service: Service, action: &'static str, began: Instant, now: Instant) -> Duration {
+    /// Records the throttling of a call that started at `started`. Returns the pause of the service from `now`.
+    pub fn throttled(&self, service: Service, action: &'static str, started: Instant, now: Instant) -> Duration {
         let mut state = self.state();
-        // Calls that had their token before the pause tell nothing new: a storm counts once.
+        // Calls that got their token before the pause carry no new information: a burst counts once.
         if let Some(pause) = state.pauses.get(&service)
-            && began < pause.until
+            && started < pause.until
         {
             return pause.until.saturating_duration_since(now).max(Duration::from_millis(100));
         }
@@ -213,28 +214,28 @@ impl Limits {
         delay
     }
 
-    /// Tokens a second of an action, as adapted so far.
+    /// The current refill rate of an action in tokens per second.
     pub fn refill(&self, service: Service, action: &'static str) -> f64 {
         self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, Bucket::refill)
     }
 }
 
-/// The limits of every account and region, shared by all sessions there whatever their credentials.
+/// The limits of every account and region, shared by all sessions there, regardless of credentials.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    places: Mutex<HashMap<(String, String), Arc<Limits>>>,
+    limits_by_region: Mutex<HashMap<(String, String), Arc<Limits>>>,
 }
 
 impl Buckets {
     pub fn of(&self, account: &str, region: &str) -> Arc<Limits> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.entry((account.to_owned(), region.to_owned())).or_default().clone()
+        let mut limits_by_region = self.limits_by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        limits_by_region.entry((account.to_owned(), region.to_owned())).or_default().clone()
     }
 
-    /// Forgets places that no session uses any more.
+    /// Removes accounts and regions without sessions.
     pub fn drop_unused(&self) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, limits| Arc::strong_count(limits) > 1);
+        let mut limits_by_region = self.limits_by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        limits_by_region.retain(|_, limits| Arc::strong_count(limits) > 1);
     }
 }
 

@@ -1,18 +1,18 @@
-//! Rates: what a bucket gives, and how it learns.
+//! What a bucket grants, and how it adapts.
 
 use proptest::prelude::*;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_WAIT: Duration = Duration::from_secs(3);
 const EC2: Service = Service::Ec2;
 
 fn seconds(n: f64) -> Duration {
     Duration::from_secs_f64(n)
 }
 
-fn granted(limits: &Limits, action: &'static str, priority: Priority, now: Instant) -> bool {
-    matches!(limits.take(EC2, action, priority, now, Duration::ZERO), Take::Go { .. })
+fn is_granted(limits: &Limits, action: &'static str, priority: Priority, now: Instant) -> bool {
+    matches!(limits.take(EC2, action, priority, now, Duration::ZERO), Take::Granted { .. })
 }
 
 #[test]
@@ -27,71 +27,71 @@ fn buckets_have_the_published_sizes() {
     ];
     for (action, burst) in table {
         let (limits, now) = (Limits::default(), Instant::now());
-        let taken = (0..1000).filter(|_| granted(&limits, action, Priority::Foreground, now)).count();
+        let taken = (0..1000).filter(|_| is_granted(&limits, action, Priority::Foreground, now)).count();
         assert_eq!(taken, burst, "{action}");
     }
 }
 
 #[test]
-fn a_caller_waits_briefly_or_is_told_when_to_come_again() {
+fn caller_waits_briefly_or_gets_a_retry_time() {
     let mut bucket = Bucket::new(Rate { burst: 10.0, per_second: 1.0, ceiling: 1.0 }, Instant::now());
     let now = Instant::now();
-    let mut take = || bucket.take(Priority::Foreground, now, now, PATIENCE);
+    let mut take = || bucket.take(Priority::Foreground, now, now, MAX_WAIT);
     for _ in 0..10 {
-        assert_eq!(take(), Take::Go { wait: Duration::ZERO });
+        assert_eq!(take(), Take::Granted { wait: Duration::ZERO });
     }
-    let waits: Vec<bool> = (0..4).map(|_| matches!(take(), Take::Go { wait } if wait > Duration::ZERO)).collect();
+    let waits: Vec<bool> = (0..4).map(|_| matches!(take(), Take::Granted { wait } if wait > Duration::ZERO)).collect();
     assert_eq!(waits, [true, true, true, false]);
-    assert!(matches!(take(), Take::Later { retry_after } if retry_after > PATIENCE));
+    assert!(matches!(take(), Take::Deferred { retry_after } if retry_after > MAX_WAIT));
 }
 
 #[test]
-fn those_sent_away_come_back_one_by_one() {
+fn deferred_callers_retry_one_by_one() {
     let now = Instant::now();
     let mut bucket = Bucket::new(Rate { burst: 1.0, per_second: 1.0, ceiling: 1.0 }, now);
-    let mut away = Vec::new();
+    let mut retry_times = Vec::new();
     for _ in 0..20 {
-        if let Take::Later { retry_after } = bucket.take(Priority::Foreground, now, now, Duration::ZERO) {
-            away.push(retry_after);
+        if let Take::Deferred { retry_after } = bucket.take(Priority::Foreground, now, now, Duration::ZERO) {
+            retry_times.push(retry_after);
         }
     }
-    for pair in away.windows(2) {
-        assert!(pair[1] >= pair[0] + seconds(0.9), "{away:?}");
+    for pair in retry_times.windows(2) {
+        assert!(pair[1] >= pair[0] + seconds(0.9), "{retry_times:?}");
     }
 }
 
 #[test]
 fn background_calls_leave_half_the_bucket() {
     let (limits, now) = (Limits::default(), Instant::now());
-    let background = (0..100).filter(|_| granted(&limits, "DescribeVpcs", Priority::Background, now)).count();
-    let foreground = (0..100).filter(|_| granted(&limits, "DescribeVpcs", Priority::Foreground, now)).count();
+    let background = (0..100).filter(|_| is_granted(&limits, "DescribeVpcs", Priority::Background, now)).count();
+    let foreground = (0..100).filter(|_| is_granted(&limits, "DescribeVpcs", Priority::Foreground, now)).count();
     assert_eq!((background, foreground), (50, 50));
 }
 
 #[test]
-fn background_calls_never_borrow_from_tokens_to_come() {
+fn background_calls_never_borrow_future_tokens() {
     let (limits, now) = (Limits::default(), Instant::now());
-    while granted(&limits, "DescribeVpcs", Priority::Background, now) {}
-    let take = limits.take(EC2, "DescribeVpcs", Priority::Background, now, PATIENCE);
-    assert!(matches!(take, Take::Later { .. }), "{take:?}");
+    while is_granted(&limits, "DescribeVpcs", Priority::Background, now) {}
+    let take = limits.take(EC2, "DescribeVpcs", Priority::Background, now, MAX_WAIT);
+    assert!(matches!(take, Take::Deferred { .. }), "{take:?}");
 }
 
 #[test]
-fn a_throttle_halves_the_refill_and_pauses_the_service() {
+fn throttle_halves_the_refill_and_pauses_the_service() {
     let (limits, now) = (Limits::default(), Instant::now());
-    assert!(granted(&limits, "CreateVpc", Priority::Foreground, now));
+    assert!(is_granted(&limits, "CreateVpc", Priority::Foreground, now));
     let pause = limits.throttled(EC2, "CreateVpc", now, now);
     assert!(pause >= seconds(0.5) && pause <= seconds(1.0), "{pause:?}");
     assert_eq!(limits.refill(EC2, "CreateVpc"), 2.5);
     assert_eq!(limits.refill(EC2, "CreateSubnet"), 5.0, "another action keeps its rate");
-    assert!(!granted(&limits, "CreateSubnet", Priority::Foreground, now), "but waits for the pause");
-    assert!(granted(&limits, "CreateSubnet", Priority::Foreground, now + pause));
+    assert!(!is_granted(&limits, "CreateSubnet", Priority::Foreground, now), "but waits for the pause");
+    assert!(is_granted(&limits, "CreateSubnet", Priority::Foreground, now + pause));
     let eks = limits.take(Service::Eks, "DescribeCluster", Priority::Foreground, now, Duration::ZERO);
-    assert_eq!(eks, Take::Go { wait: Duration::ZERO }, "another service goes on");
+    assert_eq!(eks, Take::Granted { wait: Duration::ZERO }, "another service is not affected");
 }
 
 #[test]
-fn a_storm_counts_once() {
+fn burst_of_throttles_counts_once() {
     let (limits, now) = (Limits::default(), Instant::now());
     for _ in 0..50 {
         let _ = limits.throttled(EC2, "DescribeVpcs", now, now + seconds(0.1));
@@ -109,23 +109,23 @@ fn pauses_grow_while_throttled_and_end_with_a_success() {
         pauses.push(pause);
         now += pause;
     }
-    // Each delay is the base plus at most as much again of jitter.
+    // Each delay is the base plus jitter of at most the same size.
     assert!(pauses[4] >= seconds(8.0) && pauses[9] >= seconds(60.0) && pauses[9] <= seconds(120.0), "{pauses:?}");
     limits.succeeded(EC2, "CreateVpc", now);
     let pause = limits.throttled(EC2, "CreateVpc", now, now);
-    assert!(pause <= seconds(1.0), "the delays begin anew: {pause:?}");
+    assert!(pause <= seconds(1.0), "the delays start again: {pause:?}");
 }
 
 #[test]
-fn a_success_from_before_the_pause_does_not_end_it() {
+fn earlier_success_does_not_end_a_pause() {
     let (limits, now) = (Limits::default(), Instant::now());
     let _ = limits.throttled(EC2, "CreateVpc", now, now);
     limits.succeeded(EC2, "CreateVpc", now - seconds(1.0));
-    assert!(!granted(&limits, "CreateVpc", Priority::Foreground, now));
+    assert!(!is_granted(&limits, "CreateVpc", Priority::Foreground, now));
 }
 
 #[test]
-fn the_refill_recovers_slowly_and_not_beyond_what_is_published() {
+fn refill_recovers_slowly_up_to_the_published_rate() {
     let (limits, now) = (Limits::default(), Instant::now());
     let _ = limits.throttled(EC2, "CreateVpc", now, now);
     for _ in 0..10 {
@@ -140,41 +140,41 @@ fn the_refill_recovers_slowly_and_not_beyond_what_is_published() {
 }
 
 #[test]
-fn a_guess_is_raised_only_by_calls_that_used_the_bucket_up() {
+fn estimate_is_raised_only_when_the_bucket_is_used_up() {
     let (limits, now) = (Limits::default(), Instant::now());
     let take = || limits.take(Service::Eks, "CreateCluster", Priority::Foreground, now, Duration::ZERO);
     let _ = take();
     limits.succeeded(Service::Eks, "CreateCluster", now);
     assert_eq!(limits.refill(Service::Eks, "CreateCluster"), 8.0, "an idle bucket proves nothing");
-    while take() == (Take::Go { wait: Duration::ZERO }) {}
+    while take() == (Take::Granted { wait: Duration::ZERO }) {}
     limits.succeeded(Service::Eks, "CreateCluster", now);
     assert!(limits.refill(Service::Eks, "CreateCluster") > 8.0);
 }
 
 #[test]
-fn one_account_never_slows_another() {
+fn throttling_one_account_does_not_slow_others() {
     let (buckets, now) = (Buckets::default(), Instant::now());
     let (noisy, quiet) = (buckets.of("111122223333", "eu-west-1"), buckets.of("444455556666", "eu-west-1"));
     let elsewhere = buckets.of("111122223333", "eu-central-1");
-    while granted(&noisy, "CreateVpc", Priority::Foreground, now) {}
+    while is_granted(&noisy, "CreateVpc", Priority::Foreground, now) {}
     let _ = noisy.throttled(EC2, "CreateVpc", now, now);
     for other in [&quiet, &elsewhere] {
-        assert!(granted(other, "CreateVpc", Priority::Foreground, now));
+        assert!(is_granted(other, "CreateVpc", Priority::Foreground, now));
         assert_eq!(other.refill(EC2, "CreateVpc"), 5.0);
     }
 }
 
 #[test]
-fn places_are_forgotten_when_unused() {
+fn unused_limits_are_dropped() {
     let buckets = Buckets::default();
-    let kept = buckets.of("1", "a");
+    let used = buckets.of("1", "a");
     drop(buckets.of("2", "a"));
     buckets.drop_unused();
-    assert_eq!(buckets.places.lock().expect("not poisoned").len(), 1);
-    drop(kept);
+    assert_eq!(buckets.limits_by_region.lock().expect("not poisoned").len(), 1);
+    drop(used);
 }
 
-/// AWS's side: a plain bucket that refuses.
+/// The AWS side: a plain bucket that throttles.
 struct Aws {
     level: f64,
     burst: f64,
@@ -195,9 +195,11 @@ impl Aws {
 }
 
 proptest! {
-    /// Whatever comes and goes, no second sees more calls than the bucket's size plus its refill.
+    /// For any calls, no second has more of them than the bucket's size plus its refill.
     #[test]
-    fn never_more_than_burst_and_refill(steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60)) {
+    fn calls_never_exceed_burst_and_refill(
+        steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60),
+    ) {
         let rate = Rate { burst: 20.0, per_second: 10.0, ceiling: 10.0 };
         let begin = Instant::now();
         let mut bucket = Bucket::new(rate, begin);
@@ -206,7 +208,7 @@ proptest! {
             now += Duration::from_millis(millis);
             let priority = if background { Priority::Background } else { Priority::Foreground };
             for _ in 0..calls {
-                if let Take::Go { wait } = bucket.take(priority, now, now, PATIENCE) {
+                if let Take::Granted { wait } = bucket.take(priority, now, now, MAX_WAIT) {
                     sent.push(now + wait);
                 }
             }
@@ -218,13 +220,13 @@ proptest! {
         }
     }
 
-    /// Against an AWS that allows less than we thought, everything gets through, and few calls are wasted.
+    /// With a limit below the estimate, all calls succeed, and few are wasted.
     #[test]
-    fn adapts_to_a_stricter_aws(burst in 5.0f64..50.0, per_second in 1.0f64..5.0) {
+    fn limits_adapt_to_a_stricter_aws(burst in 5.0f64..50.0, per_second in 1.0f64..5.0) {
         let begin = Instant::now();
         let mut aws = Aws { level: burst, burst, per_second, at: begin };
         let limits = Limits::default();
-        // Two hundred callers that come back when told to.
+        // Two hundred callers that retry at the given time.
         let mut due: Vec<Instant> = vec![begin; 200];
         let (mut refused, mut served, mut now) = (0, 0, begin);
         while served < 200 {
@@ -232,12 +234,12 @@ proptest! {
             let Some(next) = due.pop() else { break };
             now = now.max(next);
             match limits.take(EC2, "CreateVpc", Priority::Foreground, now, Duration::ZERO) {
-                Take::Later { retry_after } => due.push(now + retry_after),
-                Take::Go { .. } if aws.accepts(now) => {
+                Take::Deferred { retry_after } => due.push(now + retry_after),
+                Take::Granted { .. } if aws.accepts(now) => {
                     limits.succeeded(EC2, "CreateVpc", now);
                     served += 1;
                 }
-                Take::Go { .. } => {
+                Take::Granted { .. } => {
                     refused += 1;
                     let pause = limits.throttled(EC2, "CreateVpc", now, now);
                     due.push(now + pause);
@@ -245,6 +247,6 @@ proptest! {
             }
             prop_assert!(now < begin + Duration::from_secs(3600), "starved: {served} served");
         }
-        prop_assert!(refused < 60, "{refused} calls thrown away");
+        prop_assert!(refused < 60, "{refused} calls throttled");
     }
 }

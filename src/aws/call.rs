@@ -1,5 +1,5 @@
-//! The one way to AWS: takes a token, asks whether this process may write, times, traces, counts and classifies. I/O: the
-//! call it is given.
+//! The only path to AWS: takes a token, checks the write gate, times, traces, counts and classifies calls. I/O: the
+//! call that is passed in.
 
 use std::error::Error;
 use std::fmt;
@@ -13,17 +13,17 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
-use super::errors::{AwsError, Call, Cause, Class, Reported};
+use super::errors::{AwsError, Call, Class, ClassifiedError, Origin};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CallTimer;
 
-/// The longest a call waits for a token inside a reconcile; beyond it the caller is told when to come again.
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// Maximum wait for a token within a reconcile; beyond it the call fails with a retry time.
+const MAX_WAIT: Duration = Duration::from_secs(3);
 
-/// The region under which IAM's rates are kept and its calls are counted.
+/// The region for IAM's rate limits and metrics.
 pub const GLOBAL: &str = "global";
 
-/// The services called.
+/// The AWS services in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
     Ec2,
@@ -35,7 +35,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// As IAM policies write it.
+    /// Name in IAM policies.
     pub fn as_str(self) -> &'static str {
         match self {
             Service::Ec2 => "ec2",
@@ -47,7 +47,7 @@ impl Service {
         }
     }
 
-    /// One endpoint, and one set of rates, for all regions of a partition.
+    /// One endpoint and one set of limits for all regions of a partition.
     pub fn is_global(self) -> bool {
         self == Service::Iam
     }
@@ -59,21 +59,21 @@ impl fmt::Display for Service {
     }
 }
 
-/// Whether an action changes anything in AWS, by its name: AWS's own naming rule.
+/// Whether an action changes anything in AWS, judged by its name and AWS's naming rules.
 pub fn is_write(service: Service, action: &str) -> bool {
     let reads = ["Describe", "List", "Get", "Search", "Simulate", "Receive"];
-    // STS hands out credentials; it changes nothing.
+    // STS issues credentials and changes nothing.
     service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
 }
 
-/// Asked right before each write: does this process still own what it is about to change?
+/// Checked right before each write: whether this process may still change AWS.
 pub trait WriteGate: Send + Sync + fmt::Debug {
     fn may_write(&self) -> bool;
-    /// For how long it does if nothing renews it; `None`: for good.
-    fn holds_for(&self) -> Option<Duration>;
+    /// How long it stays open without renewal; `None`: forever.
+    fn open_for(&self) -> Option<Duration>;
 }
 
-/// For the command line, where there is no other replica.
+/// For the command line, which has no other replicas.
 #[derive(Debug, Clone, Copy)]
 pub struct AlwaysOpen;
 
@@ -82,35 +82,35 @@ impl WriteGate for AlwaysOpen {
         true
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         None
     }
 }
 
 /// Returns once the gate has closed.
-async fn closed(gate: &dyn WriteGate) {
-    while let Some(left) = gate.holds_for() {
-        if left.is_zero() {
+async fn wait_until_closed(gate: &dyn WriteGate) {
+    while let Some(remaining) = gate.open_for() {
+        if remaining.is_zero() {
             return;
         }
-        tokio::time::sleep(left).await;
+        tokio::time::sleep(remaining).await;
     }
     std::future::pending().await
 }
 
-/// Whose call goes first when tokens are short.
+/// Priority of calls when tokens are short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// Drift checks: they leave a part of each bucket to the others.
     Background,
-    /// Work in flight.
+    /// Work in progress.
     Foreground,
 }
 
-/// Makes calls for one identity in one account and region. Cheap to clone.
+/// Sends calls for one identity in one account and region. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    place: Arc<AccountRegion>,
+    target: Arc<AccountRegion>,
     priority: Priority,
 }
 
@@ -125,7 +125,7 @@ struct AccountRegion {
     credentials: Option<CachedCredentials>,
 }
 
-/// What a [`Caller`] is made of.
+/// The parts of a [`Caller`].
 pub(super) struct CallerParts {
     pub account: String,
     pub region: String,
@@ -133,27 +133,27 @@ pub(super) struct CallerParts {
     pub global_limits: Arc<Limits>,
     pub gate: Arc<dyn WriteGate>,
     pub metrics: Metrics,
-    /// Told to forget what AWS does not take any more.
+    /// Invalidated when AWS rejects the credentials.
     pub credentials: Option<CachedCredentials>,
 }
 
 impl Caller {
     pub(super) fn new(parts: CallerParts) -> Self {
         let CallerParts { account, region, limits, global_limits, gate, metrics, credentials } = parts;
-        let place = AccountRegion { account, region, limits, global_limits, gate, metrics, credentials };
-        Caller { place: Arc::new(place), priority: Priority::Foreground }
+        let target = AccountRegion { account, region, limits, global_limits, gate, metrics, credentials };
+        Caller { target: Arc::new(target), priority: Priority::Foreground }
     }
 
     pub fn account(&self) -> &str {
-        &self.place.account
+        &self.target.account
     }
 
     pub fn region(&self) -> &str {
-        &self.place.region
+        &self.target.region
     }
 
     pub(super) fn credentials(&self) -> Option<&CachedCredentials> {
-        self.place.credentials.as_ref()
+        self.target.credentials.as_ref()
     }
 
     pub fn priority(&self) -> Priority {
@@ -161,23 +161,23 @@ impl Caller {
     }
 
     pub(super) fn with_priority(&self, priority: Priority) -> Self {
-        Caller { place: self.place.clone(), priority }
+        Caller { target: self.target.clone(), priority }
     }
 
-    /// Which call, for failures that are not AWS's.
+    /// Describes a call, for failures that do not come from AWS.
     pub fn describe<'a>(&'a self, service: Service, action: &'static str, resource: &'a str) -> Call<'a> {
-        Call { service, action, resource, account: &self.place.account, region: self.region_of(service) }
+        Call { service, action, resource, account: &self.target.account, region: self.region_of(service) }
     }
 
     fn region_of(&self, service: Service) -> &str {
-        if service.is_global() { GLOBAL } else { &self.place.region }
+        if service.is_global() { GLOBAL } else { &self.target.region }
     }
 
-    /// Sends `request`, an SDK operation's `send()` that was not polled yet.
+    /// Sends `request`, the `send()` of an SDK operation that has not been polled yet.
     ///
     /// # Errors
-    /// [`Class::Throttled`] without a call when no token is near; [`Class::NotLeader`] without a call when a write is no
-    /// longer ours to make; else what AWS answered, classified.
+    /// [`Class::Throttled`] without a call when no token is available soon; [`Class::NotLeader`] without a call when
+    /// the write gate is closed; else the classified error from AWS.
     pub fn call<'a, T, E, F>(
         &'a self,
         service: Service,
@@ -190,43 +190,43 @@ impl Caller {
         T: Send + 'a,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        // An EC2 operation's future is tens of kilobytes: on the heap it does not swell the reconcile's own.
+        // The future of an EC2 operation has tens of kilobytes: boxed, it does not enlarge the future of the reconcile.
         let request = Box::pin(request);
         async move {
             let call = self.describe(service, action, resource);
             self.take_token(&call).await?;
-            self.ask_gate(&call)?;
-            let AccountRegion { metrics, .. } = &*self.place;
-            let began = Instant::now();
+            self.check_gate(&call)?;
+            let AccountRegion { metrics, .. } = &*self.target;
+            let started = Instant::now();
             let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
-            let answer = if is_write(service, action) {
+            let response = if is_write(service, action) {
                 tokio::select! {
-                    // First: a process that was paused sees that the gate is closed before it sends anything.
+                    // First: a process that was suspended must see the closed gate before it sends anything.
                     biased;
-                    () = closed(&*self.place.gate) => return Err(self.given_up(&call, timer)),
-                    answer = request => answer,
+                    () = wait_until_closed(&*self.target.gate) => return Err(self.abandon(&call, timer)),
+                    response = request => response,
                 }
             } else {
                 request.await
             };
-            match answer {
-                Ok(answer) => {
+            match response {
+                Ok(response) => {
                     #[cfg(debug_assertions)]
                     super::fault::after_write(service, action);
-                    self.limits(service).succeeded(service, action, began);
+                    self.limits(service).succeeded(service, action, started);
                     let took = timer.finish("ok");
                     trace_success(&call, took);
-                    Ok(answer)
+                    Ok(response)
                 }
                 Err(error) => {
-                    let Reported { error, cause } = call.sdk_failure(error);
-                    if cause == Cause::Credentials {
-                        // Not sent, and told already by the call that should have brought credentials.
+                    let ClassifiedError { error, origin } = call.sdk_failure(error);
+                    if origin == Origin::Credentials {
+                        // Not sent, and already logged by the call that fetches credentials.
                         let _ = timer.finish("no_credentials");
                         return Err(error);
                     }
                     let took = timer.finish(error.class().as_str());
-                    let error = self.learn(&call, error, cause, began);
+                    let error = self.record_failure(&call, error, origin, started);
                     trace_failure(&call, &error, took);
                     Err(error)
                 }
@@ -235,70 +235,70 @@ impl Caller {
     }
 
     fn limits(&self, service: Service) -> &Limits {
-        if service.is_global() { &self.place.global_limits } else { &self.place.limits }
+        if service.is_global() { &self.target.global_limits } else { &self.target.limits }
     }
 
     async fn take_token(&self, call: &Call<'_>) -> Result<(), AwsError> {
-        let (service, metrics) = (call.service, &self.place.metrics);
-        match self.limits(service).take(service, call.action, self.priority, Instant::now(), LONGEST_WAIT) {
-            Take::Go { wait } if wait.is_zero() => Ok(()),
-            Take::Go { wait } => {
-                metrics.aws().waited(service.as_str(), call.account, call.region, wait);
+        let (service, metrics) = (call.service, &self.target.metrics);
+        match self.limits(service).take(service, call.action, self.priority, Instant::now(), MAX_WAIT) {
+            Take::Granted { wait } if wait.is_zero() => Ok(()),
+            Take::Granted { wait } => {
+                metrics.aws().record_wait(service.as_str(), call.account, call.region, wait);
                 tokio::time::sleep(wait).await;
                 Ok(())
             }
-            Take::Later { retry_after } => {
-                metrics.aws().deferred(service.as_str(), call.account, call.region);
+            Take::Deferred { retry_after } => {
+                metrics.aws().record_deferral(service.as_str(), call.account, call.region);
                 let mut failure =
-                    call.failed(Class::Throttled, "put off: the account's calls of this kind are used up for now");
+                    call.failed(Class::Throttled, "deferred: the account's rate limit for this call is exhausted");
                 failure.retry_after = Some(retry_after);
                 Err(failure.into())
             }
         }
     }
 
-    /// After the wait for a token, so that nothing stands between the answer and the call.
-    fn ask_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
-        if is_write(call.service, call.action) && !self.place.gate.may_write() {
+    /// After the wait for a token, right before the call is sent.
+    fn check_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
+        if is_write(call.service, call.action) && !self.target.gate.may_write() {
             let failure = call.failed(Class::NotLeader, "not sent: this replica no longer holds the lease");
-            tracing::warn!(action = call.action, resource = call.resource, "write refused: the lease is lost");
+            tracing::warn!(action = call.action, resource = call.resource, "write rejected: the lease is lost");
             return Err(failure.into());
         }
         Ok(())
     }
 
-    /// A write that AWS has not answered when this process no longer leads: whoever leads next must not wait for it. AWS may
-    /// carry it out all the same. The next leader finds that out: by name, by client token, or, where a create has
-    /// neither, by the intent on record and the read-after-write window.
-    fn given_up(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
+    /// Abandons a write without a response when this process loses leadership: the next leader must not wait for it.
+    /// AWS may still carry it out. The next leader detects that by name, by client token, or, for a create with
+    /// neither, by the recorded intent and the read-after-write window.
+    fn abandon(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
         let took = timer.finish(Class::Unavailable.as_str());
         let message =
-            "given up: this replica's lease ran out before AWS answered; the next leader looks whether it was done";
+            "abandoned: this replica's lease expired before AWS answered; the next leader checks whether it was done";
         let error = AwsError::from(call.failed(Class::Unavailable, message));
         trace_failure(call, &error, took);
         error
     }
 
-    /// Lets rates and credentials learn from the failure.
-    fn learn(&self, call: &Call<'_>, error: AwsError, cause: Cause, began: Instant) -> AwsError {
+    /// Updates rate limits and credentials from the failure.
+    fn record_failure(&self, call: &Call<'_>, error: AwsError, origin: Origin, started: Instant) -> AwsError {
         let limits = self.limits(call.service);
         match error.class() {
-            _ if cause != Cause::Service => error,
+            _ if origin != Origin::Service => error,
             Class::Throttled => {
-                self.place.metrics.aws().throttled(call.service.as_str(), call.account, call.region);
-                let pause = limits.throttled(call.service, call.action, began, Instant::now());
+                self.target.metrics.aws().record_throttle(call.service.as_str(), call.account, call.region);
+                let pause = limits.throttled(call.service, call.action, started, Instant::now());
                 error.with_retry_after(pause)
             }
             Class::CredentialsUnavailable => {
-                if let Some(credentials) = &self.place.credentials {
-                    credentials.refused(began);
+                if let Some(credentials) = &self.target.credentials {
+                    credentials.reject(started);
                 }
                 error
             }
             Class::Unavailable => error,
-            // AWS took the call and refused it on its merits: as far as rates go, that is a success.
+            // AWS processed the call and rejected it: for rate limits, that is a success.
             _ => {
-                limits.succeeded(call.service, call.action, began);
+                limits.succeeded(call.service, call.action, started);
                 error
             }
         }
@@ -308,7 +308,7 @@ impl Caller {
 fn trace_success(call: &Call<'_>, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms) = (service.as_str(), millis(took));
-    // Writes are the story of a cluster; reads, and our own queue, are only of interest when looking for something.
+    // Writes are logged at info; reads, and calls to the own queue, only at debug level.
     if is_write(call.service, action) && call.service != Service::Sqs {
         tracing::info!(service, action, resource, account, region, duration_ms, outcome = "ok", "AWS call");
     } else {
@@ -320,7 +320,7 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms, outcome) = (service.as_str(), millis(took), error.class().as_str());
     let (code, request_id) = (error.code.as_deref(), error.request_id.as_deref());
-    // Not `message`: that is the line's own.
+    // Not `message`: tracing uses that key itself.
     let details = error.message.as_str();
     match error.class() {
         Class::NotFound | Class::NoChange | Class::Busy | Class::NotYetVisible | Class::Throttled => {

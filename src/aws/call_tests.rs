@@ -1,11 +1,11 @@
-//! The one way to AWS, on the wire against a local server.
+//! Calls over HTTP to a local server.
 
 use std::path::{Path, PathBuf};
 
 use super::*;
 
 #[test]
-fn actions_that_change_nothing_are_known_by_their_names() {
+fn reads_and_writes_are_distinguished_by_action_name() {
     let table = [
         (Service::Ec2, "CreateVpc", true),
         (Service::Ec2, "ModifySubnetAttribute", true),
@@ -22,13 +22,13 @@ fn actions_that_change_nothing_are_known_by_their_names() {
     }
 }
 
-/// Rates, the lease and classification hold only for what goes through `call`.
+/// Rate limits, the lease and classification apply only to calls through `call`.
 #[test]
-fn nothing_is_sent_to_aws_past_call() {
+fn every_aws_request_goes_through_call() {
     let mut files = Vec::new();
     rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     let mut calls = 0;
-    let mut past = Vec::new();
+    let mut unchecked = Vec::new();
     for file in files.iter().filter(|file| !file.to_string_lossy().contains("_tests")) {
         let text = std::fs::read_to_string(file).expect("source is readable");
         if !text.contains("aws_sdk_") && !text.contains(".call(") {
@@ -40,12 +40,12 @@ fn nothing_is_sent_to_aws_past_call() {
             let line = text[..at].lines().count();
             let comment = text[..at].lines().last().is_some_and(|line| line.trim_start().starts_with("//"));
             if !comment && !text[statement..at].contains("call(") {
-                past.push(format!("{}:{line}", file.display()));
+                unchecked.push(format!("{}:{line}", file.display()));
             }
         }
     }
     assert!(calls > 10, "the test no longer finds the calls");
-    assert!(past.is_empty(), "sent without Session::call:\n{}", past.join("\n"));
+    assert!(unchecked.is_empty(), "sent without Session::call:\n{}", unchecked.join("\n"));
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -1,7 +1,8 @@
-//! Credentials, cached until shortly before they expire, and those of an assumed role. I/O: STS, or what the SDK's chain asks.
+//! Credentials, cached until shortly before they expire, and those of an assumed role. I/O: STS, or the SDK's provider
+//! chain.
 //!
-//! Caching is ours rather than the SDK's so that one answer serves all clients of an identity, a refused credential is
-//! fetched anew, and an old one that still works is used while its renewal fails.
+//! Not the SDK's cache: here one result serves all clients of an identity, rejected credentials are fetched again, and
+//! old ones that still work are used while their renewal fails.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,29 +17,29 @@ use super::call::{Caller, Priority, Service};
 use super::errors::{AwsError, Class};
 use super::shared::{MaxStaleness, SharedRead};
 
-/// The longest a session of an assumed role lasts when the role itself was assumed ("role chaining").
+/// The maximum session duration of a role that was assumed by an assumed role ("role chaining").
 const SESSION_SECONDS: i32 = 3600;
-/// Renewed this long before they expire (or in the last quarter of a short life).
-const EARLY: Duration = Duration::from_secs(300);
+/// Renewal starts this long before expiry (or in the last quarter of a short lifetime).
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(300);
 
-/// A provider with a cache of one. Clones share it.
+/// A provider with a cache of one entry. Clones share it.
 #[derive(Debug, Clone)]
 pub struct CachedCredentials {
     source: Arc<Source>,
     read: SharedRead<Credentials>,
-    /// When the kept ones are due for renewal, and when they end.
-    life: Arc<Mutex<Option<Life>>>,
+    /// Renewal time and expiry of the cached credentials.
+    lifetime: Arc<Mutex<Option<Lifetime>>>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// As the SDK finds them: environment, profile, web identity, pod identity, container, instance.
+    /// The SDK's provider chain: environment, profile, web identity, pod identity, container, instance.
     Ambient(SharedCredentialsProvider),
     Role(AssumeRole),
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Life {
+struct Lifetime {
     read: Instant,
     renew: Instant,
     end: Instant,
@@ -54,40 +55,42 @@ impl CachedCredentials {
     }
 
     fn from(source: Source) -> Self {
-        CachedCredentials { source: Arc::new(source), read: SharedRead::default(), life: Arc::default() }
+        CachedCredentials { source: Arc::new(source), read: SharedRead::default(), lifetime: Arc::default() }
     }
 
-    /// AWS did not take them in a call that began at `began`: the next call fetches new ones.
-    pub fn refused(&self, began: Instant) {
-        let mut life = self.life();
-        if life.is_some_and(|life| life.read <= began) {
-            *life = None;
+    /// Records that AWS rejected them in a call that started at `started`: the next call fetches new ones.
+    pub fn reject(&self, started: Instant) {
+        let mut lifetime = self.lifetime();
+        if lifetime.is_some_and(|lifetime| lifetime.read <= started) {
+            *lifetime = None;
             self.read.invalidate();
         }
     }
 
-    fn life(&self) -> std::sync::MutexGuard<'_, Option<Life>> {
-        // A plain value, whole at any point.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lifetime(&self) -> std::sync::MutexGuard<'_, Option<Lifetime>> {
+        // A panic cannot leave the value inconsistent.
+        self.lifetime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn credentials(&self) -> Result<Credentials, AwsError> {
         let now = Instant::now();
-        let life = *self.life();
-        let fresh = match life {
-            // All who come after that moment share one renewal.
-            Some(life) if now >= life.renew => MaxStaleness::since(life.renew),
+        let lifetime = *self.lifetime();
+        let max_staleness = match lifetime {
+            // Callers after that time share one renewal.
+            Some(lifetime) if now >= lifetime.renew => MaxStaleness::since(lifetime.renew),
             _ => MaxStaleness::any(),
         };
         let this = self.clone();
         let read = |_| async move { this.fetch().await };
-        match self.read.get(fresh, Priority::Foreground, |()| true, || (), read).await {
+        match self.read.get(max_staleness, Priority::Foreground, |()| true, || (), read).await {
             Ok(credentials) => Ok((*credentials).clone()),
             Err(error) => {
-                let still_good = life.filter(|life| Instant::now() < life.end).and_then(|_| self.read.peek());
-                match still_good {
+                let unexpired =
+                    lifetime.filter(|lifetime| Instant::now() < lifetime.end).and_then(|_| self.read.peek());
+                match unexpired {
                     Some(old) => {
-                        tracing::warn!(error = %error, "credentials not renewed; the old ones serve until they expire");
+                        tracing::warn!(error = %error, "credentials not renewed; the old ones are used until they \
+                                                        expire");
                         Ok((*old).clone())
                     }
                     None => Err(error),
@@ -98,15 +101,19 @@ impl CachedCredentials {
 
     async fn fetch(self) -> Result<Credentials, AwsError> {
         let read = Instant::now();
-        let (credentials, longest) = match &*self.source {
+        let (credentials, max_validity) = match &*self.source {
             Source::Ambient(provider) => (ambient(provider).await?, None),
             Source::Role(role) => (role.assume().await?, Some(Duration::from_secs(SESSION_SECONDS as u64))),
         };
-        *self.life() = credentials.expiry().map(|expiry| {
-            let lasts = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-            // With our clock behind AWS's, they would seem to last longer than they were asked for.
-            let lasts = longest.map_or(lasts, |longest| lasts.min(longest));
-            Life { read, renew: read + lasts.saturating_sub(EARLY.min(lasts / 4)), end: read + lasts }
+        *self.lifetime() = credentials.expiry().map(|expiry| {
+            let validity = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+            // With a local clock behind AWS's, they would seem to last longer than requested.
+            let validity = max_validity.map_or(validity, |max_validity| validity.min(max_validity));
+            Lifetime {
+                read,
+                renew: read + validity.saturating_sub(RENEW_BEFORE_EXPIRY.min(validity / 4)),
+                end: read + validity,
+            }
         });
         Ok(credentials)
     }
@@ -128,13 +135,13 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
     })
 }
 
-/// Stands for an action where credentials were looked for without a call of ours.
+/// Action name in errors when credentials were resolved without a call of our own.
 pub const NO_CALL: &str = "Credentials";
 
-/// Stands for the account of the operator's own credentials until it is known.
+/// Account name in errors while the account of the operator's own credentials is unknown.
 pub const OPERATOR: &str = "operator";
 
-/// For a configuration that has no provider at all.
+/// For a configuration without a provider.
 #[derive(Debug)]
 pub(super) struct NoCredentials;
 
@@ -152,7 +159,7 @@ impl ProvideCredentials for CachedCredentials {
     where
         Self: 'a,
     {
-        // Our error travels inside the SDK's, and is found there again when the call is classified.
+        // Wraps our error in the SDK's; the classification of the call extracts it again.
         ProvideFuture::new(async { self.credentials().await.map_err(CredentialsError::provider_error) })
     }
 }
@@ -182,19 +189,19 @@ impl AssumeRole {
             .role_session_name(&self.session_name)
             .set_external_id(self.external_id.clone())
             .duration_seconds(SESSION_SECONDS);
-        let answer = self.caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
-        let given = answer.credentials().ok_or_else(|| {
+        let response = self.caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
+        let issued = response.credentials().ok_or_else(|| {
             AwsError::from(
                 self.caller
                     .describe(Service::Sts, "AssumeRole", &self.role_arn)
-                    .failed(Class::Unavailable, "the answer held no credentials"),
+                    .failed(Class::Unavailable, "the response contains no credentials"),
             )
         })?;
-        let expiry = SystemTime::try_from(*given.expiration()).ok();
+        let expiry = SystemTime::try_from(*issued.expiration()).ok();
         Ok(Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            Some(given.session_token().to_owned()),
+            issued.access_key_id(),
+            issued.secret_access_key(),
+            Some(issued.session_token().to_owned()),
             expiry,
             "AssumeRole",
         ))

@@ -1,7 +1,7 @@
 //! The AWS edge: accounts and sessions, rate limits, error classes, ownership tags, shared snapshots.
 //!
-//! May not enter: what a cluster is, Kubernetes. I/O: AWS calls, all through [`session::Session::call`], which is where
-//! rates are kept, leadership is asked, failures are classified, and calls are traced and counted.
+//! May not enter: cluster semantics, Kubernetes. I/O: AWS calls, all through [`session::Session::call`], which limits
+//! rates, checks leadership, classifies failures, and traces and counts calls.
 
 pub mod accounts;
 pub mod buckets;

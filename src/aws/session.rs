@@ -1,4 +1,5 @@
-//! One identity in one account and region: the clients, and the way to call them. I/O: the calls it is given.
+//! One identity in one account and region: its clients, and the method that calls them. I/O: the calls that are passed
+//! in.
 
 use std::error::Error;
 use std::future::Future;
@@ -13,20 +14,20 @@ use super::call::{Caller, Priority, Service};
 use super::errors::{AwsError, Class};
 use super::snapshots::Snapshots;
 
-/// Clients of one account and region, checked to be the account that was asked for. Cheap to clone.
+/// Clients of one account and region, verified to be the expected account. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub account_id: Arc<str>,
     /// `aws`, `aws-cn`, `aws-us-gov`: for ARNs.
     pub partition: Arc<str>,
     pub region: Arc<str>,
-    /// Who we are in it, as GetCallerIdentity says.
+    /// Our ARN in the account, from GetCallerIdentity.
     pub caller_arn: Arc<str>,
     pub ec2: aws_sdk_ec2::Client,
     pub eks: aws_sdk_eks::Client,
     pub iam: aws_sdk_iam::Client,
     pub sts: aws_sdk_sts::Client,
-    /// Reads shared with all sessions of this identity here.
+    /// Reads shared by all sessions of this identity and region.
     pub snapshots: Snapshots,
     pub(super) caller: Caller,
 }
@@ -65,13 +66,13 @@ impl Session {
         }
     }
 
-    /// The same session for work that can wait: its calls leave a part of every bucket to the others.
+    /// The same session for work that can wait: its calls leave a part of every bucket to others.
     pub fn background(&self) -> Self {
         let caller = self.caller.with_priority(Priority::Background);
         Session { snapshots: self.snapshots.with_caller(caller.clone()), caller, ..self.clone() }
     }
 
-    /// A failure found in an answer rather than given as one: a field that must be there and is not, say.
+    /// A failure detected in a response: a required field is missing, for example.
     pub fn failure(
         &self,
         service: Service,
@@ -83,7 +84,7 @@ impl Session {
         self.caller.describe(service, action, resource).failed(class, message).into()
     }
 
-    /// The name, without its path, of something of IAM in this account, whose ARN's resource begins with `kind`.
+    /// The name, without its path, of an IAM resource in this account whose ARN resource begins with `kind`.
     pub fn own_iam_name<'a>(&self, arn: &'a str, kind: &str) -> Option<&'a str> {
         let path = arn.strip_prefix(&self.iam_arn(kind))?;
         path.rsplit('/').next().filter(|name| !name.is_empty())

@@ -1,7 +1,7 @@
-//! One read for all who need it at the same time: cached for as long as each caller allows, in flight once. No I/O of its own.
+//! One read for all concurrent callers: cached for as long as each caller allows, single-flight. No I/O of its own.
 //!
-//! A value is as old as the moment its read *began*: what AWS did later may be missing from it. Callers that arrive during a
-//! read that began late enough for them share it, failure included; failures are not kept.
+//! The age of a value counts from the *start* of its read: later changes in AWS may be missing from it. Callers that
+//! arrive during a read that started late enough for them share it and its failure; failures are not cached.
 
 use std::fmt;
 use std::future::Future;
@@ -14,62 +14,62 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use super::call::Priority;
 use super::errors::AwsError;
 
-/// The oldest read a caller can use, by the time it began.
+/// The oldest acceptable read, by its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxStaleness(Option<Instant>);
 
 impl MaxStaleness {
-    /// Begun at `time` or later: for what was written just before `time`.
+    /// Started at `time` or later: for a write just before `time`.
     pub fn since(time: Instant) -> Self {
         MaxStaleness(Some(time))
     }
 
-    /// Begun at most `age` ago.
+    /// Started at most `age` ago.
     pub fn within(age: Duration) -> Self {
-        // A clock that runs for less than `age` has read nothing older.
+        // A clock that runs for less than `age` has no older reads.
         MaxStaleness(Instant::now().checked_sub(age))
     }
 
-    /// Not begun yet: reads anew, sharing with none but those who come during it.
+    /// Not started yet: reads again, shared only with callers that arrive during the read.
     pub fn now() -> Self {
         MaxStaleness(Some(Instant::now()))
     }
 
-    /// Whatever is there.
+    /// Any cached value.
     pub fn any() -> Self {
         MaxStaleness(None)
     }
 
-    fn allows(self, began: Instant) -> bool {
-        self.0.is_none_or(|oldest| began >= oldest)
+    fn allows(self, started: Instant) -> bool {
+        self.0.is_none_or(|oldest| started >= oldest)
     }
 }
 
 type Outcome<T> = Result<Arc<T>, AwsError>;
 
-/// A cached, single-flight read of a `T`. `S` is what a read covers (for most just `()`), where callers ask for parts.
+/// A cached, single-flight read of a `T`. `S` is the coverage of a read (usually `()`), for callers that request parts.
 pub struct SharedRead<T, S = ()> {
     state: Arc<Mutex<State<T, S>>>,
 }
 
 struct State<T, S> {
-    done: Option<Done<T, S>>,
-    flight: Option<Flight<T, S>>,
-    /// Reads that began before are not kept.
-    forgotten: Option<Instant>,
+    cached: Option<CachedValue<T, S>>,
+    in_flight: Option<InFlight<T, S>>,
+    /// Reads that started before this are not cached.
+    invalidated_at: Option<Instant>,
 }
 
-struct Done<T, S> {
-    began: Instant,
+struct CachedValue<T, S> {
+    started: Instant,
     scope: Arc<S>,
     value: Arc<T>,
 }
 
-struct Flight<T, S> {
-    began: Instant,
+struct InFlight<T, S> {
+    started: Instant,
     scope: Arc<S>,
     priority: Priority,
-    /// Weak: when all who wait have gone, the read is dropped rather than taken up half-done much later.
+    /// Weak: when all waiting callers are gone, the read is dropped rather than continued much later.
     outcome: WeakShared<BoxFuture<'static, Outcome<T>>>,
 }
 
@@ -81,7 +81,7 @@ impl<T, S> Clone for SharedRead<T, S> {
 
 impl<T, S> Default for SharedRead<T, S> {
     fn default() -> Self {
-        SharedRead { state: Arc::new(Mutex::new(State { done: None, flight: None, forgotten: None })) }
+        SharedRead { state: Arc::new(Mutex::new(State { cached: None, in_flight: None, invalidated_at: None })) }
     }
 }
 
@@ -93,18 +93,18 @@ impl<T, S> fmt::Debug for SharedRead<T, S> {
 }
 
 enum Found<T> {
-    Done(Arc<T>),
-    Flight(Shared<BoxFuture<'static, Outcome<T>>>),
+    CachedValue(Arc<T>),
+    InFlight(Shared<BoxFuture<'static, Outcome<T>>>),
 }
 
 impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
-    /// The value, from the cache, a read in flight, or a new one by `read`.
+    /// Returns the value from the cache, a read in flight, or a new `read`.
     ///
     /// # Errors
     /// The failure of the read that this caller waited for.
     pub async fn get<F>(
         &self,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
         priority: Priority,
         covers: impl Fn(&S) -> bool,
         scope: impl FnOnce() -> S,
@@ -113,15 +113,15 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
     where
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
-        match self.find_or_start(fresh, priority, covers, scope, read) {
-            Found::Done(value) => Ok(value),
-            Found::Flight(outcome) => outcome.await,
+        match self.find_or_start(max_staleness, priority, covers, scope, read) {
+            Found::CachedValue(value) => Ok(value),
+            Found::InFlight(outcome) => outcome.await,
         }
     }
 
     fn find_or_start<F>(
         &self,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
         priority: Priority,
         covers: impl Fn(&S) -> bool,
         scope: impl FnOnce() -> S,
@@ -131,72 +131,72 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
         let mut state = lock(&self.state);
-        if let Some(done) = &state.done
-            && fresh.allows(done.began)
-            && covers(&done.scope)
+        if let Some(cached) = &state.cached
+            && max_staleness.allows(cached.started)
+            && covers(&cached.scope)
         {
-            return Found::Done(done.value.clone());
+            return Found::CachedValue(cached.value.clone());
         }
-        // Work in flight does not join a drift check's read, which may be waiting behind a reserve.
-        if let Some(flight) = &state.flight
-            && fresh.allows(flight.began)
-            && covers(&flight.scope)
-            && flight.priority >= priority
-            && let Some(outcome) = flight.outcome.upgrade()
+        // Work in progress does not join a drift check's read, which may wait for the background share of a bucket.
+        if let Some(in_flight) = &state.in_flight
+            && max_staleness.allows(in_flight.started)
+            && covers(&in_flight.scope)
+            && in_flight.priority >= priority
+            && let Some(outcome) = in_flight.outcome.upgrade()
         {
-            return Found::Flight(outcome);
+            return Found::InFlight(outcome);
         }
-        let began = Instant::now();
+        let started = Instant::now();
         let scope = Arc::new(scope());
         let reading = read(scope.clone());
         let (store, stored_scope) = (self.state.clone(), scope.clone());
         let outcome = async move {
             let value = Arc::new(reading.await?);
-            lock(&store).keep(Done { began, scope: stored_scope, value: value.clone() });
+            lock(&store).store(CachedValue { started, scope: stored_scope, value: value.clone() });
             Ok(value)
         }
         .boxed()
         .shared();
         if let Some(weak) = outcome.downgrade() {
-            state.flight = Some(Flight { began, scope, priority, outcome: weak });
+            state.in_flight = Some(InFlight { started, scope, priority, outcome: weak });
         }
-        Found::Flight(outcome)
+        Found::InFlight(outcome)
     }
 
-    /// The kept value, if it will do; never a read.
-    pub fn kept(&self, fresh: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
+    /// The cached value, if it is acceptable; never reads.
+    pub fn cached(&self, max_staleness: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
         let state = lock(&self.state);
-        let fits = |done: &&Done<T, S>| fresh.allows(done.began) && covers(&done.scope);
-        state.done.as_ref().filter(fits).map(|done| done.value.clone())
+        let fits = |cached: &&CachedValue<T, S>| max_staleness.allows(cached.started) && covers(&cached.scope);
+        state.cached.as_ref().filter(fits).map(|cached| cached.value.clone())
     }
 
-    /// What was read last, however old.
+    /// The last value, however old.
     pub fn peek(&self) -> Option<Arc<T>> {
-        lock(&self.state).done.as_ref().map(|done| done.value.clone())
+        lock(&self.state).cached.as_ref().map(|cached| cached.value.clone())
     }
 
-    /// Forgets what was read and what is being read: the next caller reads anew.
+    /// Discards the cached value and the read in flight: the next caller reads again.
     pub fn invalidate(&self) {
         let mut state = lock(&self.state);
-        *state = State { done: None, flight: None, forgotten: Some(Instant::now()) };
+        *state = State { cached: None, in_flight: None, invalidated_at: Some(Instant::now()) };
     }
 }
 
 impl<T, S> State<T, S> {
-    /// A read that began earlier but ended later than the one kept is older news.
-    fn keep(&mut self, done: Done<T, S>) {
-        if self.flight.as_ref().is_some_and(|flight| flight.began == done.began) {
-            self.flight = None;
+    /// A read that started earlier but ended later than the cached one is older.
+    fn store(&mut self, cached: CachedValue<T, S>) {
+        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.started == cached.started) {
+            self.in_flight = None;
         }
-        let newest = self.done.as_ref().is_none_or(|kept| kept.began <= done.began);
-        if newest && self.forgotten.is_none_or(|time| done.began >= time) {
-            self.done = Some(done);
+        let newest = self.cached.as_ref().is_none_or(|previous| previous.started <= cached.started);
+        if newest && self.invalidated_at.is_none_or(|time| cached.started >= time) {
+            self.cached = Some(cached);
         }
     }
 }
 
 fn lock<T, S>(state: &Mutex<State<T, S>>) -> MutexGuard<'_, State<T, S>> {
-    // Each change of the state is a single assignment, whole at any point.
+    // Each change of the state is a single assignment, so a panic cannot leave it inconsistent.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

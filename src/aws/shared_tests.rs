@@ -1,4 +1,4 @@
-//! One read for all who need it.
+//! Shared reads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,7 @@ impl Reads {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Each read takes a while and answers its number.
+    /// Each read takes some time and returns its number.
     async fn next(self) -> Result<usize, AwsError> {
         let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -28,21 +28,24 @@ impl Reads {
     }
 }
 
-async fn get(read: &SharedRead<usize>, fresh: MaxStaleness, reads: &Reads) -> usize {
-    *read.get(fresh, Priority::Foreground, |()| true, || (), |_| reads.clone().next()).await.expect("reads do not fail")
+async fn get(read: &SharedRead<usize>, max_staleness: MaxStaleness, reads: &Reads) -> usize {
+    *read
+        .get(max_staleness, Priority::Foreground, |()| true, || (), |_| reads.clone().next())
+        .await
+        .expect("reads do not fail")
 }
 
 #[tokio::test]
-async fn all_who_come_at_once_share_one_read() {
+async fn concurrent_callers_share_one_read() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let fresh = MaxStaleness::now();
-    let values = futures::future::join_all((0..500).map(|_| get(&read, fresh, &reads))).await;
+    let max_staleness = MaxStaleness::now();
+    let values = futures::future::join_all((0..500).map(|_| get(&read, max_staleness, &reads))).await;
     assert!(values.iter().all(|value| *value == 1));
     assert_eq!(reads.count(), 1);
 }
 
 #[tokio::test]
-async fn a_value_serves_as_long_as_the_caller_allows() {
+async fn value_is_cached_for_as_long_as_the_caller_allows() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 1);
     assert_eq!(get(&read, MaxStaleness::within(Duration::from_secs(60)), &reads).await, 1);
@@ -50,20 +53,20 @@ async fn a_value_serves_as_long_as_the_caller_allows() {
 }
 
 #[tokio::test]
-async fn a_write_during_a_read_asks_for_another_one() {
+async fn write_during_a_read_causes_another_read() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let early = get(&read, MaxStaleness::any(), &reads);
     let late = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        // Written now: the read under way may not show it.
+        // Written now: the read in flight may miss it.
         get(&read, MaxStaleness::since(Instant::now()), &reads).await
     };
     assert_eq!(futures::join!(early, late), (1, 2));
-    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2, "the newer read is kept");
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2, "the newer read is cached");
 }
 
 #[tokio::test]
-async fn a_slow_old_read_does_not_replace_a_newer_one() {
+async fn slow_older_read_does_not_replace_a_newer_one() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let slow = read.get(
         MaxStaleness::any(),
@@ -85,7 +88,7 @@ async fn a_slow_old_read_does_not_replace_a_newer_one() {
 }
 
 #[tokio::test]
-async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
+async fn failure_is_shared_by_waiting_callers_and_not_cached() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let all = (0..10)
         .map(|_| read.get(MaxStaleness::any(), Priority::Foreground, |()| true, || (), |_| reads.clone().fail()));
@@ -96,27 +99,27 @@ async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
 }
 
 #[tokio::test]
-async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
+async fn read_continues_when_its_first_caller_is_cancelled() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let leaves = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads));
-    let stays = async {
+    let cancelled = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads));
+    let other = async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         get(&read, MaxStaleness::any(), &reads).await
     };
-    let (left, stayed) = futures::join!(leaves, stays);
-    assert!(left.is_err());
-    assert_eq!((stayed, reads.count()), (1, 1));
+    let (cancelled_result, other_result) = futures::join!(cancelled, other);
+    assert!(cancelled_result.is_err());
+    assert_eq!((other_result, reads.count()), (1, 1));
 }
 
 #[tokio::test]
-async fn an_abandoned_read_is_begun_anew() {
+async fn abandoned_read_is_started_again() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let _ = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads)).await;
     assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2);
 }
 
 #[tokio::test]
-async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round() {
+async fn foreground_does_not_join_a_background_read_but_vice_versa() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let get = |priority| read.get(MaxStaleness::any(), priority, |()| true, || (), |_| reads.clone().next());
     let (a, b) = futures::join!(get(Priority::Background), get(Priority::Foreground));
@@ -127,7 +130,7 @@ async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round(
 }
 
 #[tokio::test]
-async fn what_was_read_before_an_invalidation_is_not_kept() {
+async fn value_read_before_an_invalidation_is_not_cached() {
     let (read, reads) = (SharedRead::default(), Reads::default());
     let early = get(&read, MaxStaleness::any(), &reads);
     let forget = async {
@@ -139,7 +142,7 @@ async fn what_was_read_before_an_invalidation_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_read_serves_only_whom_it_covers() {
+async fn read_is_shared_only_with_callers_it_covers() {
     let (read, reads) = (SharedRead::<usize, Vec<u8>>::default(), Reads::default());
     let get = |mine: u8, union: Vec<u8>| {
         let (read, reads) = (read.clone(), reads.clone());

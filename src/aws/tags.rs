@@ -1,6 +1,6 @@
-//! Ownership tags: who made a resource, and which one of a cluster's it is. Pure.
+//! Ownership tags: the owner of a resource, and its key in the graph. Pure.
 //!
-//! Ours is what carries our object's UID; nothing else is changed or deleted.
+//! A resource is owned if it carries the object's UID; nothing else is changed or deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,72 +8,73 @@ use aws_sdk_ec2::types::{ResourceType, TagSpecification};
 
 /// UID of the Kubernetes object.
 pub const OWNER: &str = "keelson.dev/owner";
-/// `namespace/name` of the object, or, without [`OWNER`], of the one that retained the resource.
+/// `namespace/name` of the owner, or, without [`OWNER`], of the object that retained the resource.
 pub const CLUSTER: &str = "keelson.dev/cluster";
 /// The resource's key in the graph, e.g. `subnet/private/eu-west-1a`.
 pub const RESOURCE: &str = "keelson.dev/resource";
-/// The installation of Keelson that made the resource, or took it over. Written with the others when a resource is created,
-/// adopted or recovered, and never compared: resources of an older Keelson have none.
+/// The installation of Keelson that created or adopted the resource. Written with the others on create, adopt and
+/// recover, and never compared: resources of an older Keelson have none.
 pub const INSTALLATION: &str = "keelson.dev/installation";
 pub const NAME: &str = "Name";
 
-/// The tags that say whose a resource is.
+/// The tags that define the owner of a resource.
 pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
 
-/// Those that are removed from what is retained. [`CLUSTER`] stays: it names the object that retained it, and so the namespace
-/// that may adopt it again.
+/// Tags to remove when a resource is retained. [`CLUSTER`] remains: it names the object that retained it, and so the
+/// namespace that may adopt it again.
 pub const REMOVED_ON_RELEASE: [&str; 3] = [OWNER, RESOURCE, INSTALLATION];
 
-/// Whether the tag says whose a resource is.
+/// Whether the tag defines the owner of a resource.
 pub fn is_ownership(key: &str) -> bool {
     OWNERSHIP.contains(&key) || key == INSTALLATION
 }
 
-/// What the keys of our own tags begin with.
+/// Prefix of our tag keys.
 const PREFIX: &str = "keelson.dev/";
-/// AWS's limits: tags on a resource, characters of a key, of a value.
-/// See <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
-const MOST: usize = 50;
-const LONGEST_KEY: usize = 128;
-const LONGEST_VALUE: usize = 256;
+/// AWS's limits: tags per resource, characters of a key, of a value. See
+/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
+const MAX_TAGS: usize = 50;
+const MAX_KEY_LENGTH: usize = 128;
+const MAX_VALUE_LENGTH: usize = 256;
 
-/// Ours, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is left out where there is no room.
+/// Our own tags, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is omitted if
+/// there is no room.
 const OUR_OWN: usize = 7;
 
 /// A resource's tags, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tags {
     set: BTreeMap<String, String>,
-    /// Keys that are to be taken away.
+    /// Keys to remove.
     removed: BTreeSet<String>,
 }
 
-/// Who owns a resource, by its tags.
+/// The owner of a resource, by its tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ownership {
-    /// It carries no owner tag.
-    Nobody,
-    /// It carries another object's UID.
+    /// No owner tag.
+    Unowned,
+    /// The UID of another object.
     Other {
         owner: String,
-        /// `namespace/name` of that object, if the tag is there.
+        /// `namespace/name` of that object, if tagged.
         cluster: Option<String>,
     },
     Ours,
 }
 
 impl Ownership {
-    /// Who owns what carries `tags`, as seen by the object with `uid`.
+    /// The owner of a resource with `tags`, from the view of the object with `uid`.
     pub fn of(tags: &Tags, uid: &str) -> Self {
         match tags.get(OWNER) {
-            None => Ownership::Nobody,
+            None => Ownership::Unowned,
             Some(owner) if owner == uid => Ownership::Ours,
             Some(owner) => Ownership::Other { owner: owner.to_owned(), cluster: tags.get(CLUSTER).map(str::to_owned) },
         }
     }
 }
 
-/// A tag that AWS would refuse, or that would take the place of one of ours.
+/// A tag that AWS would reject, or that would replace one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TagError {
     #[error("tag {0:?}: keys that begin with \"aws:\" are reserved by AWS")]
@@ -82,20 +83,20 @@ pub enum TagError {
     ReservedByKeelson(String),
     #[error("a tag key is empty")]
     EmptyKey,
-    #[error("tag {key:?}: the key has {length} characters, AWS allows {LONGEST_KEY}")]
+    #[error("tag {key:?}: the key has {length} characters, AWS allows {MAX_KEY_LENGTH}")]
     KeyTooLong { key: String, length: usize },
-    #[error("tag {key:?}: the value has {length} characters, AWS allows {LONGEST_VALUE}")]
+    #[error("tag {key:?}: the value has {length} characters, AWS allows {MAX_VALUE_LENGTH}")]
     ValueTooLong { key: String, length: usize },
     #[error("tag {key:?}: the character {character:?} is not allowed; use letters, digits, spaces and _ . : / = + - @")]
     Character { key: String, character: char },
-    #[error("{0} tags, with those of the operator; AWS allows {MOST} on a resource")]
+    #[error("{0} tags, with those of the operator; AWS allows {MAX_TAGS} on a resource")]
     TooMany(usize),
 }
 
-/// Checks tags that people give: what we add ourselves counts towards the limit.
+/// Checks tags from the spec: our own tags count towards the limit.
 ///
 /// # Errors
-/// The first tag that AWS would refuse.
+/// The first tag that AWS would reject.
 pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
     let mut count = OUR_OWN;
     for (key, value) in tags {
@@ -106,26 +107,26 @@ pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>
         if reserved(key, "aws:") {
             return Err(TagError::ReservedByAws(key.to_owned()));
         }
-        // IAM takes keys that differ in case for the same.
+        // IAM compares keys without regard to case.
         if reserved(key, PREFIX) {
             return Err(TagError::ReservedByKeelson(key.to_owned()));
         }
         let length = key.chars().count();
-        if length > LONGEST_KEY {
+        if length > MAX_KEY_LENGTH {
             return Err(TagError::KeyTooLong { key: key.to_owned(), length });
         }
         let length = value.chars().count();
-        if length > LONGEST_VALUE {
+        if length > MAX_VALUE_LENGTH {
             return Err(TagError::ValueTooLong { key: key.to_owned(), length });
         }
         if let Some(character) = key.chars().chain(value.chars()).find(|c| !allowed(*c)) {
             return Err(TagError::Character { key: key.to_owned(), character });
         }
     }
-    if count > MOST { Err(TagError::TooMany(count)) } else { Ok(()) }
+    if count > MAX_TAGS { Err(TagError::TooMany(count)) } else { Ok(()) }
 }
 
-/// What all four services take.
+/// Characters that all four services accept.
 fn allowed(c: char) -> bool {
     c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c)
 }
@@ -135,8 +136,8 @@ impl Tags {
         Self::default()
     }
 
-    /// The tags of something we make. The user's come first, so that none of them replaces one of ours; a `Name` of the
-    /// user's is kept.
+    /// The tags of a new resource. The user's tags come first, so that none of them replaces one of ours; a user's
+    /// `Name` is retained.
     pub fn owned(uid: &str, cluster: &str, resource: &str, name: &str, user: &BTreeMap<String, String>) -> Self {
         let mut tags = Tags::from(user.clone());
         tags.set.entry(NAME.to_owned()).or_insert_with(|| name.to_owned());
@@ -153,18 +154,18 @@ impl Tags {
         self.set.get(key).map(String::as_str)
     }
 
-    /// The same with the installation, where there is room for one more tag beside those that subnets carry.
+    /// Adds the installation, if there is room for one more tag besides those that subnets carry.
     #[must_use]
     pub fn with_installation(self, id: Option<&str>, user: usize) -> Self {
-        match id.filter(|_| user + OUR_OWN < MOST) {
+        match id.filter(|_| user + OUR_OWN < MAX_TAGS) {
             Some(id) => self.with(INSTALLATION, id),
             None => self,
         }
     }
 
-    /// Whether AWS takes another tag on what carries these.
+    /// Whether AWS accepts another tag on a resource with these.
     pub fn has_room(&self) -> bool {
-        self.len() < MOST
+        self.len() < MAX_TAGS
     }
 
     /// The owner's UID.
@@ -172,7 +173,7 @@ impl Tags {
         self.get(OWNER)
     }
 
-    /// The installation that made it.
+    /// The installation that created it.
     pub fn installation(&self) -> Option<&str> {
         self.get(INSTALLATION)
     }
@@ -186,12 +187,12 @@ impl Tags {
         self.owner() == Some(uid)
     }
 
-    /// Those that say whose the resource is.
+    /// The ownership tags.
     pub fn ownership(&self) -> Tags {
         self.iter().filter(|(key, _)| is_ownership(key)).collect()
     }
 
-    /// The same, with keys that are to be taken away where they are found, but for those that it has itself, AWS's and ours.
+    /// Adds keys to remove, except those in this set, AWS's and ours.
     #[must_use]
     pub fn without(mut self, keys: impl IntoIterator<Item = String>) -> Self {
         let removable = |key: &String| !reserved(key, "aws:") && !reserved(key, PREFIX);
@@ -199,12 +200,12 @@ impl Tags {
         self
     }
 
-    /// Keys that are to be taken away: those that [`Tags::without`] names, but for those that it has itself.
+    /// The keys to remove, from [`Tags::without`].
     pub fn removed(&self) -> impl Iterator<Item = &str> {
         self.removed.iter().filter(|key| !self.set.contains_key(*key)).map(String::as_str)
     }
 
-    /// Does to these what `tags` ask for: adds over what is there, and takes away.
+    /// Applies `tags`: sets theirs, and removes the keys they remove.
     pub fn apply(&mut self, tags: Tags) {
         for key in tags.removed() {
             self.set.remove(key);
@@ -212,7 +213,7 @@ impl Tags {
         self.set.extend(tags.set);
     }
 
-    /// Whether there is nothing to set and nothing to take away.
+    /// Whether there is nothing to set or remove.
     pub fn changes_nothing(&self) -> bool {
         self.set.is_empty() && self.removed.is_empty()
     }
@@ -229,9 +230,9 @@ impl Tags {
         self.set.is_empty()
     }
 
-    /// What must be set so that `seen` holds all of these; what else is there is left alone.
-    pub fn missing_from(&self, seen: &Tags) -> Tags {
-        let differs = |(key, value): &(&str, &str)| seen.get(key) != Some(*value);
+    /// The tags that `observed` lacks; other tags on the resource are unchanged.
+    pub fn missing_from(&self, observed: &Tags) -> Tags {
+        let differs = |(key, value): &(&str, &str)| observed.get(key) != Some(*value);
         self.iter().filter(differs).collect()
     }
 
@@ -239,7 +240,7 @@ impl Tags {
         self.iter().map(|(key, value)| aws_sdk_ec2::types::Tag::builder().key(key).value(value).build()).collect()
     }
 
-    /// For tagging on creation, the only way to find again what takes no client token.
+    /// For tagging on create, the only way to find a resource again without a client token.
     pub fn to_ec2_specification(&self, resource: ResourceType) -> TagSpecification {
         TagSpecification::builder().resource_type(resource).set_tags(Some(self.to_ec2())).build()
     }
@@ -255,7 +256,7 @@ impl Tags {
         self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    /// The keys to be taken away, as EC2 takes them: without a value, so whatever it is.
+    /// The keys to remove in EC2's format: without values, so that any value matches.
     pub fn removed_from_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
         self.removed().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect()
     }
@@ -287,7 +288,7 @@ impl From<BTreeMap<String, String>> for Tags {
     }
 }
 
-/// Whether a key begins with `prefix`, as AWS compares it: without regard to case.
+/// Whether a key begins with `prefix`, compared like AWS: without regard to case.
 fn reserved(key: &str, prefix: &str) -> bool {
     key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

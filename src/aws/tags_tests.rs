@@ -7,11 +7,11 @@ fn user(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_resource_is_ours_by_uid_alone() {
+fn ownership_depends_on_the_uid_alone() {
     let table = [
         (Tags::new().with(OWNER, "uid-1"), Ownership::Ours),
-        (Tags::new(), Ownership::Nobody),
-        (Tags::new().with(CLUSTER, "team/demo").with(NAME, "demo"), Ownership::Nobody),
+        (Tags::new(), Ownership::Unowned),
+        (Tags::new().with(CLUSTER, "team/demo").with(NAME, "demo"), Ownership::Unowned),
         (
             Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/demo"),
             Ownership::Other { owner: "uid-2".into(), cluster: Some("team/demo".into()) },
@@ -23,7 +23,7 @@ fn a_resource_is_ours_by_uid_alone() {
 }
 
 #[test]
-fn the_users_tags_never_replace_ours() {
+fn user_tags_never_replace_own_tags() {
     let tags =
         Tags::owned("uid-1", "team/demo", "vpc", "demo", &user(&[(OWNER, "evil"), ("Name", "mine"), ("team", "a")]));
     assert_eq!(tags.owner(), Some("uid-1"));
@@ -31,7 +31,7 @@ fn the_users_tags_never_replace_ours() {
 }
 
 #[test]
-fn tags_survive_each_services_types() {
+fn tags_convert_to_all_services_and_back() {
     let tags = Tags::owned("uid-1", "team/demo", "role/node", "demo", &user(&[("empty", ""), ("team", "ä")]));
     assert_eq!(Tags::from_ec2(&tags.to_ec2()), tags);
     assert_eq!(Tags::from_iam(&tags.to_iam()), tags);
@@ -42,15 +42,15 @@ fn tags_survive_each_services_types() {
 }
 
 #[test]
-fn only_what_differs_is_set_and_foreign_tags_are_left() {
+fn only_differing_tags_are_set_and_foreign_tags_are_unchanged() {
     let wanted: Tags = [("a", "1"), ("b", "2")].into_iter().collect();
-    let seen: Tags = [("a", "1"), ("b", "0"), ("theirs", "x")].into_iter().collect();
-    assert_eq!(wanted.missing_from(&seen), Tags::new().with("b", "2"));
+    let observed: Tags = [("a", "1"), ("b", "0"), ("theirs", "x")].into_iter().collect();
+    assert_eq!(wanted.missing_from(&observed), Tags::new().with("b", "2"));
     assert!(wanted.missing_from(&wanted).is_empty());
 }
 
 #[test]
-fn tags_that_aws_would_refuse_are_refused_first() {
+fn invalid_tags_are_rejected_before_the_call() {
     let long_key = "k".repeat(129);
     let long_value = "v".repeat(257);
     let table: [(&str, &str, TagError); 7] = [
@@ -74,7 +74,7 @@ fn tags_that_aws_would_refuse_are_refused_first() {
 }
 
 #[test]
-fn no_more_tags_than_aws_takes_with_ours() {
+fn tag_limit_includes_own_tags() {
     let keys: Vec<String> = (0..44).map(|i| format!("k{i}")).collect();
     let pairs = |n: usize| keys[..n].iter().map(|k| (k.as_str(), "v"));
     assert_eq!(validate_user_tags(pairs(43)), Ok(()));
@@ -82,7 +82,7 @@ fn no_more_tags_than_aws_takes_with_ours() {
 }
 
 #[test]
-fn the_installation_takes_no_users_tag_its_place() {
+fn installation_tag_never_displaces_a_user_tag() {
     let tags = |user: usize| Tags::new().with_installation(Some("here"), user);
     assert_eq!((tags(42).installation(), tags(43).installation()), (Some("here"), None));
     assert_eq!(Tags::new().with_installation(None, 0).installation(), None);

@@ -1,11 +1,12 @@
-//! Client tokens: the same step of the same generation always gets the same token, so that a repeated create is one. Pure.
+//! Client tokens: the same step of the same generation always has the same token, so that a repeated create is
+//! idempotent. Pure.
 
 use sha2::{Digest, Sha256};
 
-/// A token of 64 hexadecimal digits, which every AWS API that takes one accepts.
+/// A token of 64 hexadecimal digits, which every AWS API with client tokens accepts.
 ///
 /// `uid` is that of the object, `attempt` its generation or the number of a deliberate repetition (after a failed NAT
-/// gateway, say), `step` the graph's name for what is made.
+/// gateway, for example), `step` the key in the graph.
 pub fn client_token(uid: &str, attempt: u64, step: &str) -> String {
     let mut hash = Sha256::new();
     // Lengths first: ("ab", "c") and ("a", "bc") are different steps.
@@ -23,8 +24,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_the_same_in_every_release() {
-        // Were this to change, an upgrade of the operator in the middle of a create would make a second NAT gateway.
+    fn token_is_stable_across_releases() {
+        // A change of this value would create a second NAT gateway if the operator is upgraded during a create.
         assert_eq!(
             client_token("0b6ff0f7-7a2b-4c1e-8c4e-0d6d1f6f2a11", 1, "nat-gateway/eu-west-1a"),
             "71e899cb27afc5782233832c6ccd558c5f6ec5346cff6231abc7d10ee61796bf"
@@ -33,7 +34,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_fit_aws_and_differ_when_anything_differs(
+        fn tokens_fit_aws_and_differ_for_different_input(
             a in ("[a-f0-9-]{0,40}", 0u64..4, "[a-z/0-9-]{0,200}"),
             b in ("[a-f0-9-]{0,40}", 0u64..4, "[a-z/0-9-]{0,200}"),
         ) {

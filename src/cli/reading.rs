@@ -15,7 +15,7 @@ impl WriteGate for ReadOnly {
         false
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         Some(Duration::ZERO)
     }
 }

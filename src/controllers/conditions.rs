@@ -11,7 +11,7 @@ use super::reasons::{self, of_action};
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, HoldReason, Item, Memory, Phase, Plan, Verdict};
 
 /// The status, reason and message of a condition.
@@ -136,12 +136,12 @@ impl<'a> Conditions<'a> {
 const READY_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether a failure is transient and has not lasted too long.
-fn is_transient(failed: &Failed, now: Timestamp) -> bool {
+fn is_transient(failed: &RetryState, now: Timestamp) -> bool {
     !failed.requires_intervention(now) && now.duration_since(failed.first) < READY_GRACE
 }
 
 /// The overall state when the account cannot be accessed, so there is no plan.
-pub fn overall_without_plan(failed: &Failed, previous: &[Condition], now: Timestamp) -> Overall {
+pub fn overall_without_plan(failed: &RetryState, previous: &[Condition], now: Timestamp) -> Overall {
     let value = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
     let before = conditions::get(previous, ConditionType::Ready).filter(|ready| ready.status == "True");
     match before {
@@ -154,7 +154,7 @@ pub fn overall_without_plan(failed: &Failed, previous: &[Condition], now: Timest
 }
 
 /// Sets InSync to Unknown when AWS could not be read.
-pub fn set_in_sync_unknown(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &Failed) {
+pub fn set_in_sync_unknown(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &RetryState) {
     let mut changed = Conditions::from(all, generation, &now);
     changed.set(ConditionType::InSync, &ConditionValue::unknown(Reason::Pending, &failed.failure.message));
     *all = changed.into_all();
@@ -162,7 +162,7 @@ pub fn set_in_sync_unknown(all: &mut Vec<Condition>, generation: Option<i64>, no
 
 /// Whether the last observation failed, but the one before was ready and is recent enough.
 fn is_assumed_ready(item: &Item, memory: &Memory, now: Timestamp) -> bool {
-    let Verdict::Unseen(Some(failed)) = &item.verdict else { return false };
+    let Verdict::NotObserved(Some(failed)) = &item.verdict else { return false };
     memory.observed(&item.key).is_some_and(|observation| observation.phase == Phase::Ready) && is_transient(failed, now)
 }
 
@@ -280,7 +280,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
                 }
             }
             Verdict::Blocked(_) => drift.push(format!("{name}: cannot be reconciled to the spec")),
-            Verdict::Unseen(_) => {
+            Verdict::NotObserved(_) => {
                 return ConditionValue::unknown(Reason::Pending, format!("{name} could not be observed"));
             }
             Verdict::Waiting { action, .. } if *action != Action::Create => {

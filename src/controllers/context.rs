@@ -28,7 +28,7 @@ use super::unreadable::Unreadables;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Expectations, Failure, Memory};
 use crate::gitops::workload::Workloads;
 use crate::resources::adoption::Adoption;
@@ -87,7 +87,7 @@ pub struct State<S, R> {
     /// The last handled value of the reconcile-at annotation.
     pub reconcile_at: Option<String>,
     /// The current failure outside the engine, such as missing credentials.
-    pub failed: Option<Failed>,
+    pub failed: Option<RetryState>,
     /// Failures already published as events.
     pub reported_failures: Failures,
     /// Consecutive failures of the status patch.
@@ -183,8 +183,8 @@ impl<S, R: Default> State<S, R> {
 
 impl<S, R> State<S, R> {
     /// Records a failure outside the engine and returns its history.
-    pub fn record_failure(&mut self, failure: Failure, now: Timestamp, seed: u64) -> Failed {
-        let failed = Failed::after(self.failed.as_ref(), failure, now, seed);
+    pub fn record_failure(&mut self, failure: Failure, now: Timestamp, seed: u64) -> RetryState {
+        let failed = RetryState::after(self.failed.as_ref(), failure, now, seed);
         self.failed = Some(failed.clone());
         failed
     }
@@ -192,7 +192,7 @@ impl<S, R> State<S, R> {
     /// Retries failed resources after an edit of the spec. `observed`: the generation of the last status.
     pub fn retry_after_edit(&mut self, generation: Option<i64>, observed: Option<i64>, now: Timestamp) {
         if observed.is_some() && generation != observed {
-            self.memory.try_again(now);
+            self.memory.retry_failures(now);
             self.failed = None;
         }
     }
@@ -352,7 +352,10 @@ impl Context {
     }
 
     /// A memory that starts with this leadership term.
-    pub fn memory(&self, inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>) -> Memory {
+    pub fn memory(
+        &self,
+        inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::InventoryRecord)>,
+    ) -> Memory {
         Memory::new(self.leading_since, self.settings.read_after_write_window, inventory)
     }
 

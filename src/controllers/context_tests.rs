@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::{Key, Presence, Recorded};
+use crate::engine::{InventoryRecord, Key, Presence};
 
 #[tokio::test]
 async fn panic_invalidates_earlier_reads_and_keeps_records() {
@@ -14,7 +14,7 @@ async fn panic_invalidates_earlier_reads_and_keeps_records() {
     {
         let state = states.of("uid", || Memory::new(at(0), read_after_write_window, []));
         let mut state = state.lock().await;
-        state.memory.intend(&vpc, at(100));
+        state.memory.record_intent(&vpc, at(100));
         state.memory.record_observation(&address, Presence::Absent, at(100));
         state.written = Some(());
     }
@@ -23,8 +23,8 @@ async fn panic_invalidates_earlier_reads_and_keeps_records() {
     let state = state.lock().await;
     assert_eq!(state.memory.since, at(105));
     let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
-    assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
-    assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window starts at the panic");
+    assert_eq!(intent, Some(InventoryRecord { id: None, operation: None, operations: 0, at: at(100) }));
+    assert_eq!(state.memory.open_window_end(&vpc, at(114)), Some(at(115)), "the window starts at the panic");
     assert!(state.memory.get(&address).is_none() && state.written.is_none());
 }
 
@@ -32,7 +32,7 @@ async fn panic_invalidates_earlier_reads_and_keeps_records() {
 async fn earlier_reads_do_not_count_after_an_object_was_unreadable() {
     let leading_since = Timestamp::from_second(0).unwrap();
     let vpc = Key::single("vpc");
-    let recorded = || Recorded { id: None, operation: None, operations: 0, at: Timestamp::UNIX_EPOCH };
+    let recorded = || InventoryRecord { id: None, operation: None, operations: 0, at: Timestamp::UNIX_EPOCH };
     let memory = || Memory::new(leading_since, Duration::from_secs(10), [(vpc.clone(), recorded())]);
     let states = States::<(), ()>::default();
     drop(states.of("uid", memory));
@@ -41,7 +41,10 @@ async fn earlier_reads_do_not_count_after_an_object_was_unreadable() {
     let state = states.of("uid", memory);
     let since = state.lock().await.memory.since;
     assert!(since >= before, "{since}");
-    assert!(state.lock().await.memory.unsettled(&vpc, since).is_some(), "an intended create may become visible late");
+    assert!(
+        state.lock().await.memory.open_window_end(&vpc, since).is_some(),
+        "an intended create may become visible late"
+    );
     assert_eq!(states.of("other", memory).lock().await.memory.since, leading_since);
     states.forget_unreadable("gone");
     states.forget("gone");

@@ -30,7 +30,7 @@ pub async fn with_deadline_while_leading<T>(
     call: &'static str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, kube::Error> {
-    let remaining = gate.holds_for().unwrap_or(DEADLINE);
+    let remaining = gate.open_for().unwrap_or(DEADLINE);
     within(remaining.min(DEADLINE), call, request).await
 }
 
@@ -42,7 +42,7 @@ async fn within<T>(
     match tokio::time::timeout(deadline, request).await {
         Ok(response) => response,
         Err(_) => {
-            management::timed_out(call);
+            management::count_timeout(call);
             tracing::warn!(call, ?deadline, "the management cluster's API server did not answer in time");
             let message =
                 format!("the API server did not answer `{call}` within {} s; Keelson will retry", deadline.as_secs());

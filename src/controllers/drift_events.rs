@@ -80,7 +80,7 @@ pub async fn poll_queue(ctx: Arc<Context>, queue: Queue) {
                     tracing::info!("the event queue can be read again");
                 }
                 pause = RETRY.0;
-                ctx.metrics.events().reached();
+                ctx.metrics.events().record_poll();
                 let has_messages = !messages.is_empty();
                 let receipts = handle_messages(&ctx, messages, Timestamp::now());
                 if let Err(error) = queue.delete(receipts).await {
@@ -91,7 +91,7 @@ pub async fn poll_queue(ctx: Arc<Context>, queue: Queue) {
                 }
             }
             Err(error) => {
-                ctx.metrics.events().failed();
+                ctx.metrics.events().record_poll_failure();
                 log_queue_error(&error, pause);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);
@@ -124,7 +124,7 @@ fn handle_messages(ctx: &Arc<Context>, messages: Vec<Received>, now: Timestamp) 
             );
             MessageOutcome::Refused
         };
-        ctx.metrics.events().heard(outcome);
+        ctx.metrics.events().count_message(outcome);
         receipt
     });
     receipts.collect()

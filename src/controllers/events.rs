@@ -83,7 +83,7 @@ pub fn step_events(steps: &[StepResult], goal: Goal, failures: &mut Failures) ->
                 messages.push(EventMessage { action: action.as_str().into(), ..EventMessage::normal(reason, note) });
             }
             // Published when the operation completes: it may still fail.
-            Outcome::Begun(_) => {}
+            Outcome::InProgress(_) => {}
             Outcome::Failed(failure) => {
                 let this = (failure.class, stable(&failure.message).into_owned());
                 let is_transient = matches!(failure.class, Class::NotYetVisible | Class::NotFound | Class::NotLeader);
@@ -321,7 +321,7 @@ mod tests {
         let messages: Vec<_> = tries
             .iter()
             .flat_map(|(id, fails)| {
-                let begun = steps(Action::Update, Outcome::Begun("coredns".into()));
+                let begun = steps(Action::Update, Outcome::InProgress("coredns".into()));
                 let begun = StepResult { key: Key::named("addon", "coredns"), ..begun };
                 assert_eq!(step_events(&[begun], Goal::Present, &mut failures), []);
                 operation_events(&[finished(id, *fails)], &mut failures)

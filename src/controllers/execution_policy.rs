@@ -107,7 +107,7 @@ impl Input<'_> {
 
 /// Parses an approved step for comparison.
 pub fn parse_step(step: &ApprovedStep) -> (Key, StepId) {
-    (Key::parse(&step.resource), StepId::kept(&step.id))
+    (Key::parse(&step.resource), StepId::parse(&step.id))
 }
 
 /// The approval state of a plan.
@@ -197,7 +197,7 @@ pub fn accept_approval(
     let by_object = approvals.object(&hash).filter(|object| approval_uid.as_ref() != Some(&object.uid));
     let is_new = awaits_approval(plan) && (by_annotation.is_some() || by_object.is_some());
     if !is_new {
-        let approved = approved_steps(&policy.left(approved, plan, ahead));
+        let approved = approved_steps(&policy.unused_approvals(approved, plan, ahead));
         let approved_hash = previous.map(|plan| plan.approved_hash.clone()).unwrap_or_default();
         return PlanApprovalState { hash, approved, approval, approval_uid, approved_hash, is_new };
     }
@@ -260,7 +260,7 @@ pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<Drift
             return vec![drift_status(&item.key, EXISTENCE, "", "deleted")];
         }
         // Not compared while AWS is changing it, or cannot be read: the known drift stays, or an edit would accept it.
-        if matches!(item.verdict, Verdict::Waiting { .. } | Verdict::Unseen(_)) {
+        if matches!(item.verdict, Verdict::Waiting { .. } | Verdict::NotObserved(_)) {
             let resource = item.key.to_string();
             return previous.iter().filter(|old| old.resource == resource).cloned().collect();
         }
@@ -281,7 +281,7 @@ pub fn update_synced(plan: &Plan, target: &str, before: Option<&str>) -> Option<
 
 /// Whether a step waits for approval.
 pub fn awaits_approval(plan: &Plan) -> bool {
-    plan.held(HoldReason::Approval).next().is_some()
+    plan.held_steps(HoldReason::Approval).next().is_some()
 }
 
 #[cfg(test)]

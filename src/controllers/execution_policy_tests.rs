@@ -200,7 +200,7 @@ fn drift_keeps_the_time_of_its_first_observation() {
     assert_eq!(entries, [("cluster", "logging", "[api]", "[]"), ("natGateway/a", "", "", "deleted")]);
     let later = drift(&plan(vec![remaining]), &first, at(200));
     assert_eq!(later, first[..1]);
-    let busy = drift(&plan(vec![item("cluster", Verdict::Unseen(None))]), &first, at(300));
+    let busy = drift(&plan(vec![item("cluster", Verdict::NotObserved(None))]), &first, at(300));
     assert_eq!(busy, first[..1], "known drift stays while it is not compared");
     // It stays known after an edit of another field.
     let report = Input { drift: DriftPolicy::Report, known: &first, ..input(ChangePolicy::Automatic, None) };
@@ -217,7 +217,7 @@ fn drift_keeps_the_time_of_its_first_observation() {
 fn target_is_synced_when_only_drift_remains() {
     let settled = || item("vpc", Verdict::Settled);
     assert_eq!(update_synced(&plan(vec![settled()]), "new", Some("old")).as_deref(), Some("new"));
-    let pending = plan(vec![settled(), item("cluster", Verdict::Unseen(None))]);
+    let pending = plan(vec![settled(), item("cluster", Verdict::NotObserved(None))]);
     assert_eq!(update_synced(&pending, "old", Some("old")).as_deref(), Some("old"));
     assert_eq!(update_synced(&pending, "new", Some("old")), None, "an edit is in progress");
     let mut forbidden = settled();

@@ -10,7 +10,7 @@ use super::apply;
 use crate::api::EksCluster;
 use crate::api::status::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
-use crate::engine::{Class, Failure, Journal, Key, Memory, Presence, Recorded};
+use crate::engine::{Class, Failure, InventoryRecord, Journal, Key, Memory, Presence};
 use crate::resources::{kind, leftovers};
 use jiff::Timestamp;
 
@@ -48,13 +48,13 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
 
 /// Parses the inventory of the previous process. Its times come from another clock, so they count from this process's
 /// start.
-pub fn parse_inventory(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
+pub fn parse_inventory(resources: &[ResourceStatus]) -> Vec<(Key, InventoryRecord)> {
     let line = |line: &ResourceStatus| {
         let id = line.id.clone().filter(|id| !id.is_empty());
         let operations = parse_update_attempts(line.update_attempts);
         (
             Key::parse(&line.key),
-            Recorded { id, operation: line.update_id.clone(), operations, at: Timestamp::UNIX_EPOCH },
+            InventoryRecord { id, operation: line.update_id.clone(), operations, at: Timestamp::UNIX_EPOCH },
         )
     };
     resources.iter().map(line).collect()
@@ -67,7 +67,7 @@ pub fn has_recorded<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
 }
 
 /// The number of failed updates, as stored in status.
-pub fn update_attempts(recorded: &Recorded) -> Option<i32> {
+pub fn update_attempts(recorded: &InventoryRecord) -> Option<i32> {
     (recorded.operations > 0).then(|| i32::try_from(recorded.operations).unwrap_or(i32::MAX))
 }
 
@@ -165,7 +165,7 @@ mod tests {
         memory.record_observation(&Key::single("cluster"), Presence::Ours(observation("demo", "ACTIVE")), now);
         memory.record_observation(&Key::single("cluster"), Presence::Absent, now);
         memory.record_observation(&Key::named("addon", "coredns"), Presence::Absent, now);
-        memory.intend(&Key::named("elasticIp", "eu-west-1a"), now);
+        memory.record_intent(&Key::named("elasticIp", "eu-west-1a"), now);
         let lines = inventory(&memory);
         let entries: Vec<_> = lines.iter().map(|l| (l.key.as_str(), l.id.as_deref(), l.state.as_deref())).collect();
         let expected = [
@@ -195,7 +195,7 @@ mod tests {
             "spec": {"region": "eu-west-1", "version": "1.34"}});
         let object: EksCluster = serde_json::from_value(object).unwrap();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
-        memory.intend(&Key::single("vpc"), Timestamp::UNIX_EPOCH);
+        memory.record_intent(&Key::single("vpc"), Timestamp::UNIX_EPOCH);
         let gate = crate::controllers::leader::Leadership::none();
         let journal = StatusJournal::new(&client, &object, &gate, Vec::new());
         let failure = journal.record(&memory).await.unwrap_err();
@@ -213,7 +213,7 @@ mod tests {
                 now,
             );
         }
-        memory.intend(&Key::single("vpc"), now);
+        memory.record_intent(&Key::single("vpc"), now);
         let lines = inventory(&memory);
         assert_eq!(lines.len(), MAX_RESOURCES);
         assert!(lines.iter().any(|line| line.key == "vpc"));

@@ -58,7 +58,7 @@ impl WriteGate for Leadership {
         self.start.elapsed().as_millis() < u128::from(self.until.load(Ordering::SeqCst))
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         match self.until.load(Ordering::SeqCst) {
             u64::MAX => None,
             until => Some(Duration::from_millis(until).saturating_sub(self.start.elapsed())),
@@ -304,12 +304,12 @@ mod tests {
         assert!(!leadership.may_write());
         leadership.claim(Instant::now() + Duration::from_secs(5));
         assert!(leadership.may_write());
-        assert!(leadership.holds_for().is_some_and(|left| left > Duration::from_secs(4)));
+        assert!(leadership.open_for().is_some_and(|left| left > Duration::from_secs(4)));
         leadership.claim(Instant::now());
         assert!(!leadership.may_write());
-        assert_eq!(leadership.holds_for(), Some(Duration::ZERO));
+        assert_eq!(leadership.open_for(), Some(Duration::ZERO));
         assert!(Leadership::always().may_write());
-        assert_eq!(Leadership::always().holds_for(), None);
+        assert_eq!(Leadership::always().open_for(), None);
     }
 
     #[test]

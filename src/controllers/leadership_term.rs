@@ -22,7 +22,7 @@ use super::report::{self, Next};
 use super::triggers::{Stores, Triggers, watch_all};
 use super::{account, approvals, cluster, drift_events, installation, node_group, secrets, unreadable};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Class, Failure};
 
 /// A running term.
@@ -98,7 +98,7 @@ impl Term {
             // Its last metrics are counted before all metrics of the term are reset.
             let _ = task.await;
         }
-        ctx.metrics.forget_term();
+        ctx.metrics.clear_leader_metrics();
         if let Some(estimate_store) = estimate_store {
             estimate_store.save_final().await;
         }
@@ -200,8 +200,12 @@ async fn reconcile_one<K: Reconciled>(
             let elapsed = started.elapsed();
             tracing::error!(kind, namespace, object_name, ?elapsed, %error, "a reconcile panicked: this is a bug in Keelson, please report it; other objects are not affected");
             K::restart(&ctx, &uid).await;
-            let failed =
-                Failed::after(None, Failure::new(Class::Unknown, "panic"), Timestamp::now(), report::seed(&*object));
+            let failed = RetryState::after(
+                None,
+                Failure::new(Class::Unknown, "panic"),
+                Timestamp::now(),
+                report::seed(&*object),
+            );
             // Retry slowly: the panic will most likely recur.
             Action::requeue(Next::at(failed.retry_at).pause(Timestamp::now()).max(Duration::from_secs(60)))
         }

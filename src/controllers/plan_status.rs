@@ -54,7 +54,7 @@ pub fn plan_status(input: Input<'_>, agreed: PlanApprovalState) -> PlanStatus {
 /// The plan in one line, including resources deleted along with others.
 pub fn summary(plan: &Plan, ahead: &Ahead) -> String {
     let deleted = |(_, step): &&(Key, Step)| step.action == Action::Delete;
-    let dependents = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::GoesWith(_))).count();
+    let dependents = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::DeletedWith(_))).count();
     let more = dependents + ahead.steps.iter().filter(deleted).count();
     if more == 0 {
         return plan.summary();
@@ -106,8 +106,8 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
         ..new_step(step.action, state)
     };
     Some(match &item.verdict {
-        Verdict::Settled | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
-        Verdict::GoesWith(host) => PlanStep {
+        Verdict::Settled | Verdict::NotObserved(_) | Verdict::Blocked(_) => return None,
+        Verdict::DeletedWith(host) => PlanStep {
             detail: values(facts.get(&item.key), None),
             reason: Some(bounded(&format!("deleted with {host}"), 256)),
             after: Some(host.to_string()),
@@ -246,7 +246,7 @@ pub fn format_changes(changes: &[Change]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::failure::Failed;
+    use crate::engine::failure::RetryState;
     use crate::engine::{Class, Failure, Goal};
 
     fn at(second: i64) -> Timestamp {
@@ -264,7 +264,7 @@ mod tests {
             changes: vec![Change::in_place("version", "1.33", "1.34")],
             reason: None,
         };
-        let failed = Failed::after(None, Failure::new(Class::Denied, "CreateRole x: denied"), at(90), 0);
+        let failed = RetryState::after(None, Failure::new(Class::Denied, "CreateRole x: denied"), at(90), 0);
         let items = vec![
             item("vpc", Verdict::Settled),
             item("role/node", Verdict::Pending(create(), vec![WaitingOn::Retry(failed)])),

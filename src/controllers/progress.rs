@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::reasons;
 use crate::api::Reason;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Block, Class, Goal, HoldReason, Item, Key, Step, Verdict, WaitingOn};
 use crate::resources::kind;
 
@@ -71,11 +71,11 @@ pub fn resource_progress(item: &Item, goal: Goal, now: Timestamp) -> ResourcePro
             }
             progressing(reasons::of_action(*action), message, remaining + Duration::from_secs(1))
         }
-        Verdict::GoesWith(host) => {
+        Verdict::DeletedWith(host) => {
             progressing(Reason::Deleting, format!("{name}: deleted with {}", label(host)), Duration::ZERO)
         }
-        Verdict::Unseen(None) => progressing(Reason::Pending, format!("{name}: not observed yet"), Duration::ZERO),
-        Verdict::Unseen(Some(failed)) => unreadable(&name, failed, goal, now),
+        Verdict::NotObserved(None) => progressing(Reason::Pending, format!("{name}: not observed yet"), Duration::ZERO),
+        Verdict::NotObserved(Some(failed)) => unreadable(&name, failed, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
             let message = format!("{name}: {owner}");
             ResourceProgress::Stalled { reason: Reason::NotOwned, message }
@@ -161,7 +161,7 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
     for wait in waits {
         match wait {
             WaitingOn::Resource(key) => names.push(label(key)),
-            WaitingOn::Settling(_) => names.push("AWS to show the last write".to_owned()),
+            WaitingOn::ReadAfterWrite(_) => names.push("AWS to show the last write".to_owned()),
             WaitingOn::Retry(_) | WaitingOn::Gate(..) => {}
         }
     }
@@ -169,7 +169,7 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
     progressing(reasons::of_action(step.action), message, Duration::ZERO)
 }
 
-fn failing(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
+fn failing(name: &str, failed: &RetryState, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
     let reason = reasons::reason_of_step(failed, action, goal, now);
     let message = format!("{name}: {}", failed.failure.message);
     if failed.requires_intervention(now) {
@@ -181,7 +181,7 @@ fn failing(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timesta
 /// How long reads may fail with a usually transient error before a person is needed.
 const UNREADABLE_GRACE: SignedDuration = SignedDuration::from_mins(5);
 
-fn unreadable(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> ResourceProgress {
+fn unreadable(name: &str, failed: &RetryState, goal: Goal, now: Timestamp) -> ResourceProgress {
     let duration = now.duration_since(failed.first);
     if matches!(failed.failure.class, Class::NotFound | Class::Unknown) && duration >= UNREADABLE_GRACE {
         let message = format!(
@@ -266,9 +266,9 @@ mod tests {
     fn message_of_each_verdict() {
         let now = at(1000);
         let cluster = || Key::single("cluster");
-        let denied = Failed::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
+        let denied = RetryState::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
         let reset =
-            Failed::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
+            RetryState::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
         let waiting = |since, until, note: &str| Verdict::Waiting {
             action: Action::Create,
             since: at(since),
@@ -297,9 +297,9 @@ mod tests {
                 Key::named("addon", "coredns"),
                 create(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready yet".into())]),
             ),
-            item(Key::single("vpc"), create(vec![WaitingOn::Settling(now)])),
-            item(Key::single("vpc"), Verdict::Unseen(None)),
-            item(Key::single("vpc"), Verdict::Unseen(Some(denied))),
+            item(Key::single("vpc"), create(vec![WaitingOn::ReadAfterWrite(now)])),
+            item(Key::single("vpc"), Verdict::NotObserved(None)),
+            item(Key::single("vpc"), Verdict::NotObserved(Some(denied))),
             item(cluster(), Verdict::Blocked(Block::Foreign("cluster demo exists and was not made by Keelson".into()))),
             item(cluster(), Verdict::Blocked(Block::Failed(Class::Unknown, "it is FAILED".into()))),
             item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
@@ -330,9 +330,9 @@ mod tests {
     #[test]
     fn resource_unreadable_for_minutes_is_stalled() {
         let missing =
-            Failed::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
+            RetryState::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
         let is_stalled = |second| {
-            let item = item(Key::single("oidcProvider"), Verdict::Unseen(Some(missing.clone())));
+            let item = item(Key::single("oidcProvider"), Verdict::NotObserved(Some(missing.clone())));
             matches!(resource_progress(&item, Goal::Deleted, at(second)), ResourceProgress::Stalled { .. })
         };
         assert!(!is_stalled(299) && is_stalled(300));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::Reason;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Class, Goal};
 
 /// How long a deletion may fail with "in use" before it counts as blocked: dependents that AWS deletes itself take
@@ -30,7 +30,7 @@ pub fn reason(class: Class) -> Reason {
 }
 
 /// The reason for a failed step: transient failures are not reported as errors before they last.
-pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Reason {
+pub fn reason_of_step(failed: &RetryState, action: Action, goal: Goal, now: Timestamp) -> Reason {
     let class = failed.failure.class;
     let duration = now.duration_since(failed.first).unsigned_abs();
     if goal != Goal::Present {
@@ -84,7 +84,7 @@ mod tests {
         ];
         let now = Timestamp::UNIX_EPOCH;
         for (class, goal, expected) in cases {
-            let failed = Failed::after(None, Failure::new(class, "x"), now, 0);
+            let failed = RetryState::after(None, Failure::new(class, "x"), now, 0);
             assert_eq!(reason_of_step(&failed, Action::Create, goal, now), expected, "{class:?} {goal:?}");
         }
     }
@@ -93,7 +93,8 @@ mod tests {
     fn transient_failure_is_an_error_only_when_it_lasts() {
         let start = Timestamp::UNIX_EPOCH;
         let later = start + jiff::SignedDuration::from_secs(130);
-        let fail = |before: Option<&Failed>, class, now| Failed::after(before, Failure::new(class, "x"), now, 0);
+        let fail =
+            |before: Option<&RetryState>, class, now| RetryState::after(before, Failure::new(class, "x"), now, 0);
         let invisible = fail(Some(&fail(None, Class::NotYetVisible, start)), Class::NotYetVisible, later);
         assert_eq!(reason_of_step(&invisible, Action::Create, Goal::Present, later), Reason::AwsError);
         let in_use = fail(Some(&fail(None, Class::Busy, start)), Class::Busy, later);

@@ -146,7 +146,7 @@ pub fn refusal_failure(refusal: Refusal) -> Failure {
 
 /// Whether all tags are written.
 fn is_written(report: &Report) -> bool {
-    report.plan.settled() && report.violations.is_empty()
+    report.plan.is_settled() && report.violations.is_empty()
 }
 
 /// Whether all tags are written and visible in all reads: only then are resources without tags found by the owner of what
@@ -175,10 +175,10 @@ impl RecoveryRequest {
             return (reconciling(format!("plan {} is approved", agreed.hash)), Next::at(now).of(report));
         }
         let next = report.next.map_or(Next::change(), Next::at).of(report);
-        let overall = if plan.held(HoldReason::Approval).next().is_some() {
+        let overall = if plan.held_steps(HoldReason::Approval).next().is_some() {
             let message = format!("{}: {waits}", self.describe_proposed(selection));
             Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message))
-        } else if plan.held(HoldReason::Observe).next().is_some() {
+        } else if plan.held_steps(HoldReason::Observe).next().is_some() {
             let message =
                 format!("{}; changePolicy is Observe, so no tags are written", self.describe_proposed(selection));
             Overall::Stalled(ConditionValue::false_(Reason::Observed, message))

@@ -166,7 +166,7 @@ where
     K: Kind,
     S: Serialize + PartialEq + Default + WithConditions,
 {
-    ctx.metrics.objects().ready(K::NAME, &object.uid().unwrap_or_default(), ready_label(overall));
+    ctx.metrics.objects().set_ready(K::NAME, &object.uid().unwrap_or_default(), ready_label(overall));
     let now = Timestamp::now();
     if status == previous && state.failed_writes == 0 {
         state.written = Some(status);

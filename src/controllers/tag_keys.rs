@@ -95,7 +95,7 @@ pub fn keys_to_retain(
         let observed_at = memory.get(&item.key).and_then(|entry| entry.observed_at);
         is_never_created(&item.key) || observed_at.is_some_and(|time| time >= visible_by)
     };
-    let removed = plan.settled() && plan.items.iter().all(is_observed);
+    let removed = plan.is_settled() && plan.items.iter().all(is_observed);
     let is_present =
         |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
     let needed = |key: &&String| desired.contains_key(*key) || !removed || is_present(key);
@@ -154,7 +154,7 @@ mod tests {
             "the observation may be older than a write of the previous process"
         );
         memory.record_observation(&key, observed(), at(110));
-        assert_eq!(kept(&memory, &plan(Verdict::Unseen(None), Vec::new())), recorded);
+        assert_eq!(kept(&memory, &plan(Verdict::NotObserved(None), Vec::new())), recorded);
         let drift = vec![Change::in_place("tags.env", "prod", "(none)")];
         assert_eq!(kept(&memory, &plan(Verdict::Settled, drift)), recorded, "the tag remains");
         assert_eq!(kept(&memory, &settled), owned(&["team"]));

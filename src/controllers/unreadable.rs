@@ -219,13 +219,13 @@ pub fn record<K: Kind>(ctx: &Context, object: &Unreadable) {
             "an object cannot be read and is not reconciled; other objects are not affected"
         );
     }
-    ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
+    ctx.metrics.reconcile().set_unreadable(K::NAME, ctx.unreadable.count::<K>());
 }
 
 /// Removes an object that is readable again, or deleted.
 pub fn clear<K: Kind>(ctx: &Context, namespace: Option<&str>, name: &str) {
     if ctx.unreadable.remove::<K>(namespace, name) {
-        ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
+        ctx.metrics.reconcile().set_unreadable(K::NAME, ctx.unreadable.count::<K>());
     }
 }
 

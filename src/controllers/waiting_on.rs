@@ -9,7 +9,7 @@ use super::reasons;
 use super::waits::{self, Judged, Kind, Wait};
 use crate::api::Reason;
 use crate::api::status::{MAX_WAITS, WaitStatus};
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, Item, Memory, Plan, Verdict, WaitingOn};
 
 /// The waits of a plan's resources.
@@ -53,7 +53,7 @@ fn wait_of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Opt
                 let on = format!("{name}: waiting for {}", label(key));
                 Some(Wait { on, kind, since: None, reason, details: why.clone(), advice: advice.to_owned() })
             }
-            WaitingOn::Settling(_) => Some(Wait {
+            WaitingOn::ReadAfterWrite(_) => Some(Wait {
                 on: format!("{name}: {}", doing(step.action)),
                 kind: Kind::Change,
                 since: None,
@@ -66,16 +66,16 @@ fn wait_of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Opt
             // Owned by that resource, which is in the plan itself.
             WaitingOn::Resource(_) => None,
         }),
-        Verdict::Unseen(Some(failed)) => {
+        Verdict::NotObserved(Some(failed)) => {
             wait_of_failure(&format!("{name}: reading"), failed, Action::Update, goal, now)
         }
         // Complete, about to run, reported elsewhere, or owned by the resource it is deleted with.
         Verdict::Settled | Verdict::Step(_) | Verdict::Held(..) | Verdict::Blocked(_) => None,
-        Verdict::GoesWith(_) | Verdict::Unseen(None) => None,
+        Verdict::DeletedWith(_) | Verdict::NotObserved(None) => None,
     }
 }
 
-fn wait_of_failure(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
+fn wait_of_failure(name: &str, failed: &RetryState, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
     if failed.requires_intervention(now) {
         return None;
     }

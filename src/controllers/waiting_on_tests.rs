@@ -19,8 +19,8 @@ fn step(action: Action) -> Step {
     Step { action, changes: Vec::new(), reason: None }
 }
 
-fn failed(class: Class) -> Failed {
-    Failed::after(None, Failure::new(class, "CreateVpc: refused"), at(100), 0)
+fn failed(class: Class) -> RetryState {
+    RetryState::after(None, Failure::new(class, "CreateVpc: refused"), at(100), 0)
 }
 
 fn waits(items: Vec<Item>) -> Vec<Wait> {
@@ -65,8 +65,8 @@ fn each_wait_of_a_plan_has_an_owner_and_advice() {
             "metrics-server",
             pending(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready".into())]),
         ),
-        item("role", "node", Verdict::Unseen(Some(failed(Class::Throttled)))),
-        item("accessEntry", "x", pending(vec![WaitingOn::Settling(at(1010))])),
+        item("role", "node", Verdict::NotObserved(Some(failed(Class::Throttled)))),
+        item("accessEntry", "x", pending(vec![WaitingOn::ReadAfterWrite(at(1010))])),
     ];
     let expected = [
         "add-on coredns: creating | Aws(30s) | 100 | DEGRADED; InsufficientNumberOfReplicas",
@@ -89,8 +89,8 @@ fn complete_or_otherwise_reported_items_are_no_waits() {
         item("vpc", "", Verdict::Held(step(Action::Create), HoldReason::Approval)),
         item("vpc", "", Verdict::Blocked(Block::Foreign("theirs".into()))),
         item("subnet", "a", Verdict::Pending(step(Action::Create), vec![WaitingOn::Resource(Key::single("vpc"))])),
-        item("route", "a", Verdict::GoesWith(Key::single("vpc"))),
-        item("vpc", "", Verdict::Unseen(None)),
+        item("route", "a", Verdict::DeletedWith(Key::single("vpc"))),
+        item("vpc", "", Verdict::NotObserved(None)),
         // Already Stalled, with its own reason.
         item("vpc", "", Verdict::Pending(step(Action::Create), vec![WaitingOn::Retry(failed(Class::Denied))])),
     ];

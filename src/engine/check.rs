@@ -1,5 +1,5 @@
-//! The checker: holds a plan against the rules before anything of it is done. Pure, and written apart from the planner, so
-//! that an error there does not pass here. Only a [`Checked`] plan can be executed.
+//! The checker: verifies a plan against the rules before any step runs. Pure, and independent of the planner, so that a
+//! bug there does not pass here. Only a [`CheckedPlan`] plan can be executed.
 
 use super::execution_policy::ExecutionPolicy;
 use super::graph::Graph;
@@ -8,55 +8,55 @@ use super::memory::Memory;
 use super::plan::{Action, Goal, Plan, Step, Verdict};
 use super::resource::{How, Phase, Presence};
 
-/// A plan that keeps the rules.
+/// A plan that satisfies the rules.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Checked(Plan);
+pub struct CheckedPlan(Plan);
 
-impl Checked {
+impl CheckedPlan {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.0
     }
 
-    /// The plan, to keep.
+    /// Returns the plan.
     pub fn into_plan(self) -> Plan {
         self.0
     }
 }
 
-/// A rule that a plan would break: an error of ours, never of a person.
+/// A rule that a plan would break: a bug in Keelson, not a user error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("refused to {action} {key}: {why} (this is an error in Keelson, please report it)")]
 pub struct Violation {
     /// The resource.
     pub key: Key,
-    /// What the plan wanted.
+    /// The planned action.
     pub action: &'static str,
     /// The rule.
     pub why: &'static str,
 }
 
-/// Holds every step of `plan` that would run now against the rules.
+/// Verifies every step of `plan` that would run now.
 pub fn check<C>(
     plan: Plan,
     graph: &Graph<C>,
     memory: &Memory,
     policy: &ExecutionPolicy,
-) -> Result<Checked, Vec<Violation>> {
-    let broken: Vec<_> = plan
+) -> Result<CheckedPlan, Vec<Violation>> {
+    let violations: Vec<_> = plan
         .items
         .iter()
         .filter_map(|item| match &item.verdict {
-            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory, policy)
+            Verdict::Step(step) => violated_rule(plan.goal, &item.key, step, graph, memory, policy)
                 .map(|why| Violation { key: item.key.clone(), action: step.action.as_str(), why }),
             _ => None,
         })
         .collect();
-    if broken.is_empty() { Ok(Checked(plan)) } else { Err(broken) }
+    if violations.is_empty() { Ok(CheckedPlan(plan)) } else { Err(violations) }
 }
 
-fn rule_broken<C>(
+fn violated_rule<C>(
     goal: Goal,
     key: &Key,
     step: &Step,
@@ -65,73 +65,75 @@ fn rule_broken<C>(
     policy: &ExecutionPolicy,
 ) -> Option<&'static str> {
     if policy.holds(key, step).is_some() || step.changes.iter().any(|change| policy.ignores_drift(key, change)) {
-        return Some("nobody has agreed to it");
+        return Some("it is not approved");
     }
     let Some(node) = graph.node(key) else {
         return Some("it is not in the graph");
     };
     let Some(entry) = memory.get(key) else {
-        return Some("it was never looked at");
+        return Some("it was not observed");
     };
     if entry.last_observe_error.is_some() {
-        return Some("the last look at it failed");
+        return Some("its last observation failed");
     }
     let Some(presence) = &entry.presence else {
-        return Some("it was never looked at");
+        return Some("it was not observed");
     };
     match (step.action, presence) {
-        (Action::Create | Action::Update | Action::Adopt, _) if goal != Goal::Present => Some("all is to go"),
-        (Action::Delete, _) if goal == Goal::Retained => Some("all is to stay"),
-        (Action::Release, _) if goal != Goal::Retained => Some("it is to be ours"),
+        (Action::Create | Action::Update | Action::Adopt, _) if goal != Goal::Present => {
+            Some("the resources are to be deleted")
+        }
+        (Action::Delete, _) if goal == Goal::Retained => Some("the resources are to be retained"),
+        (Action::Release, _) if goal != Goal::Retained => Some("the resources are not to be released"),
         (Action::Create, Presence::Absent) => {
-            let made_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
-            if made_before && node.irreplaceable().is_some() {
-                return Some("it was there once and is never made again by itself");
+            let existed_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
+            if existed_before && node.irreplaceable().is_some() {
+                return Some("it existed before and is not recreated automatically");
             }
-            unready(&node.after(), graph, memory).then_some("what it needs is not ready")
+            has_unready(&node.after(), graph, memory).then_some("a dependency is not ready")
         }
         (Action::Create, _) => Some("it exists"),
         (_, Presence::Absent) => Some("it does not exist"),
-        (_, Presence::Foreign(_)) => Some("it is not ours"),
-        (_, Presence::External(_)) => Some("it is only lent to us"),
-        (Action::Delete | Action::Release, Presence::Unowned(_)) => Some("it is not ours"),
-        (Action::Adopt, Presence::Ours(_)) => Some("it is ours already"),
-        (Action::Adopt, Presence::Unowned(seen)) => {
-            if !node.diff(seen, &memory.refs()).is_empty() {
-                return Some("it is not as asked for yet");
+        (_, Presence::Foreign(_)) => Some("it is not owned by this object"),
+        (_, Presence::External(_)) => Some("it is an external resource"),
+        (Action::Delete | Action::Release, Presence::Unowned(_)) => Some("it is not owned by this object"),
+        (Action::Adopt, Presence::Ours(_)) => Some("it is already owned by this object"),
+        (Action::Adopt, Presence::Unowned(observed)) => {
+            if !node.diff(observed, &memory.refs()).is_empty() {
+                return Some("it does not match the spec yet");
             }
-            unready(&node.adopted_after(), graph, memory).then_some("what it is part of is not ours yet")
+            has_unready(&node.adopted_after(), graph, memory).then_some("its container is not owned yet")
         }
         (Action::Release, Presence::Ours(_)) => None,
-        (Action::Update, Presence::Ours(seen) | Presence::Unowned(seen)) if seen.operation.is_some() => {
-            Some("an operation on it is under way")
+        (Action::Update, Presence::Ours(observed) | Presence::Unowned(observed)) if observed.operation.is_some() => {
+            Some("an operation on it is in progress")
         }
         (Action::Update, Presence::Ours(_) | Presence::Unowned(_)) => {
             let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
-        (Action::Delete, Presence::Ours(seen)) if goal == Goal::Present => {
-            let never_worked = matches!(seen.phase, Phase::Failed { recreate: true, .. });
-            (!never_worked).then_some("nothing is ever replaced to apply a change")
+        (Action::Delete, Presence::Ours(observed)) if goal == Goal::Present => {
+            let never_worked = matches!(observed.phase, Phase::Failed { recreate: true, .. });
+            (!never_worked).then_some("no resource is replaced to apply a change")
         }
         (Action::Delete, Presence::Ours(_)) => {
-            let held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
+            let is_held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
                 Some(gate) => !gate.open,
-                None => memory.get(holder).is_none_or(|held| {
-                    held.last_observe_error.is_some() || matches!(held.presence, None | Some(Presence::Ours(_)))
+                None => memory.get(holder).is_none_or(|entry| {
+                    entry.last_observe_error.is_some() || matches!(entry.presence, None | Some(Presence::Ours(_)))
                 }),
             });
-            held.then_some("something that must go before it is still there")
+            is_held.then_some("a resource that must be deleted first still exists")
         }
     }
 }
 
-/// Whether one of `needs` is not there to be built upon, or not ours to build upon yet.
-fn unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
+/// Whether a dependency in `needs` does not exist, is not ready, or is not owned yet.
+fn has_unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
     needs.iter().any(|need| match graph.gate(need) {
         Some(gate) => !gate.open,
         None => match memory.get(need).and_then(|entry| entry.presence.as_ref()) {
-            Some(Presence::Ours(seen) | Presence::External(seen)) => seen.phase != Phase::Ready,
+            Some(Presence::Ours(observed) | Presence::External(observed)) => observed.phase != Phase::Ready,
             Some(Presence::Unowned(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
         },
     })
@@ -146,7 +148,7 @@ mod tests {
     use jiff::Timestamp;
     use std::time::Duration;
 
-    fn one_step(goal: Goal, step: Step, presence: Presence<u32>) -> Result<Checked, Vec<Violation>> {
+    fn check_step(goal: Goal, step: Step, presence: Presence<u32>) -> Result<CheckedPlan, Vec<Violation>> {
         let graph = toy_graph(1);
         let key = graph.nodes()[0].key();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
@@ -160,33 +162,33 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_a_rule_is_refused() {
-        let there = || Observation::ready("id", "available", 1);
+    fn checker_rejects_every_violation() {
+        let existing = || Observation::ready("id", "available", 1);
         let replace = Change::forbidden("cidr", "a", "b", "never");
         let cases = [
-            (Goal::Present, step(Action::Create, vec![]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Create, vec![]), Presence::Ours(existing())),
             (Goal::Present, step(Action::Create, vec![]), Presence::Foreign("x".into())),
             (Goal::Deleted, step(Action::Create, vec![]), Presence::Absent),
             (Goal::Present, step(Action::Update, vec![]), Presence::Foreign("x".into())),
-            (Goal::Present, step(Action::Update, vec![]), Presence::External(there())),
-            (Goal::Present, step(Action::Update, vec![replace]), Presence::Ours(there())),
-            (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Update, vec![]), Presence::External(existing())),
+            (Goal::Present, step(Action::Update, vec![replace]), Presence::Ours(existing())),
+            (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(existing())),
             (Goal::Deleted, step(Action::Delete, vec![]), Presence::Foreign("x".into())),
-            (Goal::Deleted, step(Action::Delete, vec![]), Presence::External(there())),
-            (Goal::Deleted, step(Action::Delete, vec![]), Presence::Unowned(there())),
-            (Goal::Retained, step(Action::Delete, vec![]), Presence::Ours(there())),
-            (Goal::Deleted, step(Action::Release, vec![]), Presence::Ours(there())),
-            (Goal::Retained, step(Action::Release, vec![]), Presence::Unowned(there())),
-            (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(there())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::External(existing())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::Unowned(existing())),
+            (Goal::Retained, step(Action::Delete, vec![]), Presence::Ours(existing())),
+            (Goal::Deleted, step(Action::Release, vec![]), Presence::Ours(existing())),
+            (Goal::Retained, step(Action::Release, vec![]), Presence::Unowned(existing())),
+            (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(existing())),
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Foreign("x".into())),
-            (Goal::Deleted, step(Action::Adopt, vec![]), Presence::Unowned(there())),
-            // It differs from what is asked for.
+            (Goal::Deleted, step(Action::Adopt, vec![]), Presence::Unowned(existing())),
+            // It differs from the desired state.
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Unowned(Observation::ready("id", "there", 7))),
         ];
         for (goal, step, presence) in cases {
             let text = format!("{goal:?} {step:?} {presence:?}");
-            assert!(one_step(goal, step, presence).is_err(), "{text}");
+            assert!(check_step(goal, step, presence).is_err(), "{text}");
         }
-        assert!(one_step(Goal::Deleted, step(Action::Delete, vec![]), Presence::Ours(there())).is_ok());
+        assert!(check_step(Goal::Deleted, step(Action::Delete, vec![]), Presence::Ours(existing())).is_ok());
     }
 }

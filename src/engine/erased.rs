@@ -1,4 +1,4 @@
-//! A resource of any kind: what the graph holds. The typed [`Resource`] is what a kind implements.
+//! A type-erased resource, as the graph stores it. A kind implements the typed [`Resource`].
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::Action;
 use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
-use super::sweep::{Scope, Sweep, Swept};
+use super::sweep::{CheckedSweep, Scope, Sweep};
 
-/// A resource of any kind as it was seen.
+/// Observation of a resource of any kind.
 pub type AnyObservation = Observation<Arc<dyn Any + Send + Sync>>;
 
 /// A [`Resource`] of any kind.
@@ -34,10 +34,10 @@ pub trait Node<C>: Send + Sync {
     fn poll_policy(&self) -> PollPolicy;
     fn records_intent(&self) -> bool;
     fn records_create(&self) -> bool;
-    fn sweeps(&self) -> Option<Scope>;
-    fn spares(&self) -> Vec<String>;
+    fn sweep_scope(&self) -> Option<Scope>;
+    fn excluded_ids(&self) -> Vec<String>;
     fn irreplaceable(&self) -> Option<String>;
-    fn diff(&self, seen: &AnyObservation, refs: &Refs) -> Vec<Change>;
+    fn diff(&self, observed: &AnyObservation, refs: &Refs) -> Vec<Change>;
     fn batch(&self, changes: &[Change]) -> Vec<Change>;
     async fn observe(
         &self,
@@ -51,20 +51,24 @@ pub trait Node<C>: Send + Sync {
         &self,
         cloud: &C,
         refs: &Refs,
-        seen: &AnyObservation,
+        observed: &AnyObservation,
         changes: &[Change],
     ) -> Result<AnyObservation, Failure>;
-    async fn delete(&self, cloud: &C, seen: &AnyObservation) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
-    async fn list_sweep(&self, cloud: &C, seen: &AnyObservation) -> Result<Sweep, Failure>;
+    async fn delete(
+        &self,
+        cloud: &C,
+        observed: &AnyObservation,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn list_sweep(&self, cloud: &C, observed: &AnyObservation) -> Result<Sweep, Failure>;
     async fn sweep(
         &self,
         cloud: &C,
-        seen: &AnyObservation,
+        observed: &AnyObservation,
         action: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
-    async fn adopt(&self, cloud: &C, seen: &AnyObservation) -> Result<AnyObservation, Failure>;
-    async fn release(&self, cloud: &C, seen: &AnyObservation) -> Result<(), Failure>;
+    async fn adopt(&self, cloud: &C, observed: &AnyObservation) -> Result<AnyObservation, Failure>;
+    async fn release(&self, cloud: &C, observed: &AnyObservation) -> Result<(), Failure>;
 }
 
 #[async_trait]
@@ -114,19 +118,19 @@ impl<R: Resource> Node<R::Cloud> for R {
     fn records_create(&self) -> bool {
         Resource::records_create(self)
     }
-    fn sweeps(&self) -> Option<Scope> {
-        Resource::sweeps(self)
+    fn sweep_scope(&self) -> Option<Scope> {
+        Resource::sweep_scope(self)
     }
-    fn spares(&self) -> Vec<String> {
-        Resource::spares(self)
+    fn excluded_ids(&self) -> Vec<String> {
+        Resource::excluded_ids(self)
     }
     fn irreplaceable(&self) -> Option<String> {
         Resource::irreplaceable(self)
     }
-    fn diff(&self, seen: &AnyObservation, refs: &Refs) -> Vec<Change> {
-        match typed::<R>(seen) {
-            Ok(seen) => Resource::diff(self, &seen, refs),
-            // Seen by another kind of the same name, after an upgrade of the operator: look again.
+    fn diff(&self, observed: &AnyObservation, refs: &Refs) -> Vec<Change> {
+        match typed::<R>(observed) {
+            Ok(observed) => Resource::diff(self, &observed, refs),
+            // Observed as another kind with the same name, after an operator upgrade: observe again.
             Err(_) => Vec::new(),
         }
     }
@@ -141,8 +145,8 @@ impl<R: Resource> Node<R::Cloud> for R {
         last: Option<&AnyObservation>,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
         let last = last.and_then(|last| typed::<R>(last).ok());
-        let seen = Resource::observe(self, cloud, refs, options, last.as_ref()).await?;
-        Ok(untyped_presence::<R>(seen))
+        let observed = Resource::observe(self, cloud, refs, options, last.as_ref()).await?;
+        Ok(untyped_presence::<R>(observed))
     }
     async fn create(&self, cloud: &R::Cloud, refs: &Refs) -> Result<AnyObservation, Failure> {
         Ok(untyped::<R>(Resource::create(self, cloud, refs).await?))
@@ -151,59 +155,59 @@ impl<R: Resource> Node<R::Cloud> for R {
         &self,
         cloud: &R::Cloud,
         refs: &Refs,
-        seen: &AnyObservation,
+        observed: &AnyObservation,
         changes: &[Change],
     ) -> Result<AnyObservation, Failure> {
-        let seen = typed::<R>(seen)?;
-        Ok(untyped::<R>(Resource::update(self, cloud, refs, &seen, changes).await?))
+        let observed = typed::<R>(observed)?;
+        Ok(untyped::<R>(Resource::update(self, cloud, refs, &observed, changes).await?))
     }
     async fn delete(
         &self,
         cloud: &R::Cloud,
-        seen: &AnyObservation,
+        observed: &AnyObservation,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
-        let seen = typed::<R>(seen)?;
-        Ok(untyped_presence::<R>(Resource::delete(self, cloud, &seen).await?))
+        let observed = typed::<R>(observed)?;
+        Ok(untyped_presence::<R>(Resource::delete(self, cloud, &observed).await?))
     }
-    async fn list_sweep(&self, cloud: &R::Cloud, seen: &AnyObservation) -> Result<Sweep, Failure> {
-        Resource::list_sweep(self, cloud, &typed::<R>(seen)?).await
+    async fn list_sweep(&self, cloud: &R::Cloud, observed: &AnyObservation) -> Result<Sweep, Failure> {
+        Resource::list_sweep(self, cloud, &typed::<R>(observed)?).await
     }
     async fn sweep(
         &self,
         cloud: &R::Cloud,
-        seen: &AnyObservation,
+        observed: &AnyObservation,
         action: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
-        Ok(untyped_presence::<R>(Resource::sweep(self, cloud, &typed::<R>(seen)?, action, swept).await?))
+        Ok(untyped_presence::<R>(Resource::sweep(self, cloud, &typed::<R>(observed)?, action, swept).await?))
     }
-    async fn adopt(&self, cloud: &R::Cloud, seen: &AnyObservation) -> Result<AnyObservation, Failure> {
-        Ok(untyped::<R>(Resource::adopt(self, cloud, &typed::<R>(seen)?).await?))
+    async fn adopt(&self, cloud: &R::Cloud, observed: &AnyObservation) -> Result<AnyObservation, Failure> {
+        Ok(untyped::<R>(Resource::adopt(self, cloud, &typed::<R>(observed)?).await?))
     }
-    async fn release(&self, cloud: &R::Cloud, seen: &AnyObservation) -> Result<(), Failure> {
-        Resource::release(self, cloud, &typed::<R>(seen)?).await
+    async fn release(&self, cloud: &R::Cloud, observed: &AnyObservation) -> Result<(), Failure> {
+        Resource::release(self, cloud, &typed::<R>(observed)?).await
     }
 }
 
-fn untyped<R: Resource>(seen: Observation<R::Detail>) -> AnyObservation {
-    seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>)
+fn untyped<R: Resource>(observed: Observation<R::Detail>) -> AnyObservation {
+    observed.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>)
 }
 
 fn untyped_presence<R: Resource>(presence: Presence<R::Detail>) -> Presence<Arc<dyn Any + Send + Sync>> {
     match presence {
         Presence::Absent => Presence::Absent,
         Presence::Foreign(owner) => Presence::Foreign(owner),
-        Presence::External(seen) => Presence::External(untyped::<R>(seen)),
-        Presence::Unowned(seen) => Presence::Unowned(untyped::<R>(seen)),
-        Presence::Ours(seen) => Presence::Ours(untyped::<R>(seen)),
+        Presence::External(observed) => Presence::External(untyped::<R>(observed)),
+        Presence::Unowned(observed) => Presence::Unowned(untyped::<R>(observed)),
+        Presence::Ours(observed) => Presence::Ours(untyped::<R>(observed)),
     }
 }
 
-fn typed<R: Resource>(seen: &AnyObservation) -> Result<Observation<R::Detail>, Failure> {
-    let Some(detail) = seen.detail.downcast_ref::<R::Detail>() else {
-        let message = format!("{} was seen as another kind of resource", seen.id);
+fn typed<R: Resource>(observed: &AnyObservation) -> Result<Observation<R::Detail>, Failure> {
+    let Some(detail) = observed.detail.downcast_ref::<R::Detail>() else {
+        let message = format!("{} was observed as another kind of resource", observed.id);
         return Err(Failure::new(Class::Unknown, message));
     };
     let detail = detail.clone();
-    Ok(seen.clone().map(|_| detail))
+    Ok(observed.clone().map(|_| detail))
 }

@@ -1,6 +1,6 @@
-//! One reconcile: observe what is due, plan, check, run every ready step side by side, plan again as each ends.
+//! One reconcile: observe what is due, plan, check, run all ready steps concurrently, plan again as each step ends.
 //!
-//! It decides nothing that the plan leaves open, and never sleeps: what takes time is in the report as a time to look again.
+//! It makes no decisions beyond the plan and never sleeps: long operations are in the report as a requeue time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,44 +24,44 @@ use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
 use super::planner::plan;
 use super::report::{FinishedOperation, Report};
 use super::resource::{ObserveOptions, Phase, Presence};
-use super::sweep::Grounds;
+use super::sweep::SweepCheck;
 
-/// Where ids and intents are kept so that they outlive the process.
+/// Persists ids and intents beyond the process.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Keeps the inventory as it stands in `memory`. When it fails, no create that needs an intent is sent.
+    /// Persists the inventory of `memory`. If this fails, no create that needs a recorded intent is sent.
     async fn record(&self, memory: &Memory) -> Result<(), Failure>;
 }
 
-/// A graph, where it goes, and what a reconcile of it works with.
+/// A graph, its goal, and the inputs of a reconcile.
 pub struct Run<'a, C> {
-    /// What is wanted.
+    /// The desired resources.
     pub graph: &'a Graph<C>,
-    /// Whether it is to be there or to go.
+    /// The goal.
     pub goal: Goal,
-    /// Which steps may be done.
+    /// Which steps may run.
     pub policy: &'a ExecutionPolicy,
-    /// The handle of the resources' I/O.
+    /// The client for the resources' I/O.
     pub cloud: &'a C,
-    /// Asked right before each write to what is not ours yet: the permission may have been withdrawn since it was observed.
+    /// Called before each write to an unowned resource: the permission may be withdrawn after the observation.
     pub may_adopt: &'a (dyn Fn() -> Result<(), Failure> + Sync),
-    /// Where ids are kept.
+    /// Persists ids.
     pub journal: &'a dyn Journal,
-    /// How long things take.
+    /// Expected durations.
     pub expectations: &'a Expectations,
     /// The time.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
 }
 
-/// A step that does not settle after this many times in one reconcile waits for the next.
-const MOST_STEPS_PER_RESOURCE: u32 = 4;
-/// Looks side by side: enough to hide their latency, few enough for a shared connection pool.
-const LOOKS_AT_ONCE: usize = 16;
+/// After this many steps in one reconcile, a resource waits for the next reconcile.
+const MAX_STEPS_PER_RESOURCE: u32 = 4;
+/// Concurrent observations: enough to hide latency, few enough for a shared connection pool.
+const CONCURRENT_OBSERVATIONS: usize = 16;
 
 /// Reconciles once.
 pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report {
-    let mut ended = run.observe(memory).await;
-    let (mut steps, mut left) = (Vec::new(), Vec::new());
+    let mut finished_operations = run.observe(memory).await;
+    let (mut steps, mut skipped) = (Vec::new(), Vec::new());
     let mut steps_of: BTreeMap<Key, u32> = BTreeMap::new();
     let mut in_flight: BTreeSet<Key> = BTreeSet::new();
     let mut running = FuturesUnordered::new();
@@ -71,26 +71,26 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
             Ok(checked) => checked,
             Err(violations) => {
                 while let Some(done) = running.next().await {
-                    ended.extend(run.note(memory, done, &mut steps));
+                    finished_operations.extend(run.record_step(memory, done, &mut steps));
                 }
                 let plan = run.plan(memory);
                 let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
                 let expected = run.expected(&plan);
                 let facts = run.facts(&plan);
-                return Report { plan, next, steps, ended, left, violations, expected, facts };
+                return Report { plan, next, steps, finished_operations, skipped, violations, expected, facts };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
-        for (key, step) in checked.plan().ready() {
-            let so_far = steps_of.get(key).copied().unwrap_or(0);
-            if so_far < MOST_STEPS_PER_RESOURCE
+        for (key, step) in checked.plan().ready_steps() {
+            let count = steps_of.get(key).copied().unwrap_or(0);
+            if count < MAX_STEPS_PER_RESOURCE
                 && !in_flight.contains(key)
                 && let Some(node) = run.graph.node(key)
             {
                 start.push((node.clone(), step.clone()));
             }
         }
-        if run.intend(memory, &mut start).await.is_err() {
+        if run.record_intents(memory, &mut start).await.is_err() {
             start.retain(|(node, step)| step.action != Action::Create || !node.records_create());
         }
         for (node, step) in start {
@@ -103,25 +103,26 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
             let next = run.requeue_after(memory, &plan);
             let expected = run.expected(&plan);
             let facts = run.facts(&plan);
-            return Report { plan, next, steps, ended, left, violations: Vec::new(), expected, facts };
+            return Report { plan, next, steps, finished_operations, skipped, violations: Vec::new(), expected, facts };
         };
         in_flight.remove(&done.key);
-        left.extend(done.left.iter().cloned());
-        let keep_at_once = done.is_to_be_kept();
-        ended.extend(run.note(memory, done, &mut steps));
-        if keep_at_once && let Err(failure) = run.journal.record(memory).await {
-            // The intent is kept, so nothing is lost: the tag leads back to it.
-            tracing::warn!(%failure, "an id could not be kept in status yet");
+        skipped.extend(done.skipped.iter().cloned());
+        let persist_at_once = done.must_be_persisted();
+        finished_operations.extend(run.record_step(memory, done, &mut steps));
+        if persist_at_once && let Err(failure) = run.journal.record(memory).await {
+            // The intent is recorded, so nothing is lost: the tag leads back to it.
+            tracing::warn!(%failure, "an id could not be stored in status yet");
         }
     }
 }
 
-/// Looks, and says what would be done: nothing is written. What is found by what another resource tells is looked for once
-/// that one was seen.
+/// Observes and returns the plan without writes. A resource whose lookup needs another resource's outputs is observed
+/// after that resource.
 pub async fn preview<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Plan {
     run.observe(memory).await;
-    let seen: Vec<Key> = run.graph.nodes().iter().map(|node| node.key()).filter(|key| !memory.absent(key)).collect();
-    for key in seen {
+    let existing: Vec<Key> =
+        run.graph.nodes().iter().map(|node| node.key()).filter(|key| !memory.is_absent(key)).collect();
+    for key in existing {
         memory.entry(&key).due = Some(Timestamp::MAX);
     }
     run.observe(memory).await;
@@ -129,19 +130,20 @@ pub async fn preview<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Plan {
 }
 
 /// A step that ended.
-pub(super) struct Done {
+pub(super) struct FinishedStep {
     pub(super) key: Key,
     pub(super) step: Step,
-    keep_at_once: bool,
-    left: Vec<String>,
+    persist_at_once: bool,
+    skipped: Vec<String>,
     pub(super) result: Result<AnyPresence, Failure>,
 }
 
-impl Done {
-    /// Whether what came of it is to outlive the process before anything else happens.
-    fn is_to_be_kept(&self) -> bool {
-        let began = self.result.as_ref().ok().and_then(Presence::observed).is_some_and(|seen| seen.operation.is_some());
-        self.keep_at_once || began
+impl FinishedStep {
+    /// Whether the result must be persisted before anything else happens.
+    fn must_be_persisted(&self) -> bool {
+        let has_operation =
+            self.result.as_ref().ok().and_then(Presence::observed).is_some_and(|observed| observed.operation.is_some());
+        self.persist_at_once || has_operation
     }
 }
 
@@ -159,90 +161,97 @@ impl<C: Sync> Run<'_, C> {
     }
 
     fn facts(&self, plan: &Plan) -> Facts {
-        let shown = |item: &Item| match &item.verdict {
-            Verdict::GoesWith(_) => true,
+        let has_facts = |item: &Item| match &item.verdict {
+            Verdict::DeletedWith(_) => true,
             Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => step.changes.is_empty(),
             _ => false,
         };
         let of = |item: &Item| Some((item.key.clone(), self.graph.node(&item.key)?.facts()));
-        plan.items.iter().filter(|item| shown(item)).filter_map(of).collect()
+        plan.items.iter().filter(|item| has_facts(item)).filter_map(of).collect()
     }
 
-    /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.
+    /// Observes all resources that are due, contained resources after their container. Returns the finished operations.
     async fn observe(&self, memory: &mut Memory) -> Vec<FinishedOperation> {
-        let mut ended = Vec::new();
+        let mut finished_operations = Vec::new();
         let now = (self.clock)();
         let due = |memory: &Memory, key: &Key| {
             memory.get(key).is_none_or(|e| {
                 e.presence.is_none() && e.last_observe_error.is_none() || e.due.is_none_or(|at| at <= now)
             })
         };
-        let mut left: Vec<_> = self.graph.nodes().iter().filter(|node| due(memory, &node.key())).cloned().collect();
-        while !left.is_empty() {
-            let waiting: BTreeSet<Key> = left.iter().map(|node| node.key()).collect();
-            let (now_looked, later): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|node| node.observed_after().is_none_or(|host| !waiting.contains(&host)));
-            left = later;
+        let mut pending: Vec<_> = self.graph.nodes().iter().filter(|node| due(memory, &node.key())).cloned().collect();
+        while !pending.is_empty() {
+            let unobserved: BTreeSet<Key> = pending.iter().map(|node| node.key()).collect();
+            let (ready, later): (Vec<_>, Vec<_>) = pending
+                .into_iter()
+                .partition(|node| node.observed_after().is_none_or(|host| !unobserved.contains(&host)));
+            pending = later;
             let refs = memory.refs();
-            let mut ask = Vec::new();
-            for node in now_looked {
+            let mut requests = Vec::new();
+            for node in ready {
                 if node.inside().is_some_and(|host| cannot_hold_anything(memory, &host)) {
                     memory.record_observation(&node.key(), Presence::Absent, now);
                 } else {
                     let options = self.options(memory, node.as_ref(), now);
-                    // What is taken from the last look is what may have changed.
-                    let heard =
+                    // The last observation may contain what has changed.
+                    let changed_externally =
                         memory.get(&node.key()).is_some_and(|entry| entry.changed_externally_at > entry.observed_at);
-                    let last = memory.observed(&node.key()).filter(|_| !heard).cloned();
-                    ask.push((node, options, last));
+                    let last = memory.observed(&node.key()).filter(|_| !changed_externally).cloned();
+                    requests.push((node, options, last));
                 }
             }
             let refs = &refs;
-            let looks = ask.into_iter().map(|(node, options, last)| -> BoxFuture<'_, _> {
+            let observations = requests.into_iter().map(|(node, options, last)| -> BoxFuture<'_, _> {
                 Box::pin(async move {
-                    let answer = node.observe(self.cloud, refs, &options, last.as_ref()).await;
-                    (node, answer)
+                    let result = node.observe(self.cloud, refs, &options, last.as_ref()).await;
+                    (node, result)
                 })
             });
-            // Collected and boxed first: of a closure in the stream, the compiler cannot see that it may cross threads.
-            let looks: Vec<_> = looks.collect();
-            let answers: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
-            for (node, answer) in answers {
-                match answer {
-                    Ok(presence) => ended.extend(self.record_observation(memory, node.as_ref(), presence, false)),
+            // Collected and boxed first: the compiler cannot prove that a closure in the stream is `Send`.
+            let observations: Vec<_> = observations.collect();
+            let results: Vec<_> =
+                futures::stream::iter(observations).buffer_unordered(CONCURRENT_OBSERVATIONS).collect().await;
+            for (node, result) in results {
+                match result {
+                    Ok(presence) => {
+                        finished_operations.extend(self.record_observation(memory, node.as_ref(), presence, false))
+                    }
                     Err(failure) => memory.observe_failed(&node.key(), failure, (self.clock)()),
                 }
             }
         }
-        ended
+        finished_operations
     }
 
-    /// How old a read may be: never older than the last change, ours or one that was heard of, and at rest as old as sharing allows.
+    /// Maximum age of a read: not older than the last change, own or external; in steady state as old as the poll
+    /// policy allows.
     fn options(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> ObserveOptions {
         let key = node.key();
         let entry = memory.get(&key);
-        let [written, heard] = [entry.and_then(|e| e.written_at), entry.and_then(|e| e.changed_externally_at)];
-        let changed = written.max(heard).unwrap_or(memory.since).max(memory.since);
-        let moving =
-            memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
-        // What was changed a moment ago, or could not be read, is not taken from an old list.
-        let unsure = entry.is_some_and(|e| e.last_observe_error.is_some()) || memory.shows_soon(&key, now);
-        let share = if moving || unsure { Duration::from_millis(500) } else { node.poll_policy().max_cache_age };
+        let [written_at, changed_externally_at] =
+            [entry.and_then(|e| e.written_at), entry.and_then(|e| e.changed_externally_at)];
+        let changed = written_at.max(changed_externally_at).unwrap_or(memory.since).max(memory.since);
+        let changing = memory.open_window_end(&key, now).is_some()
+            || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
+        // After a recent change or a failed read, old cached lists do not count.
+        let uncertain = entry.is_some_and(|e| e.last_observe_error.is_some()) || memory.has_recent_change(&key, now);
+        let max_cache_age =
+            if changing || uncertain { Duration::from_millis(500) } else { node.poll_policy().max_cache_age };
         let since_change = now.duration_since(changed).max(jiff::SignedDuration::ZERO).unsigned_abs();
-        let settled = memory.settled_for(&key, now).unwrap_or(Duration::MAX);
+        let since_window = memory.time_since_window(&key, now).unwrap_or(Duration::MAX);
         let recorded = entry.and_then(|e| e.recorded.as_ref());
         ObserveOptions {
-            max_age: share.min(since_change).min(settled),
+            max_age: max_cache_age.min(since_change).min(since_window),
             goal: self.goal,
             recorded_id: recorded.and_then(|r| r.id.clone()),
             recorded: recorded.is_some(),
             recorded_operation: recorded.and_then(|r| r.operation.clone()),
-            steady: !moving,
+            steady: !changing,
         }
     }
 
-    /// Records the intent of every create that could be doubled, or taken for another's, before any is sent.
-    async fn intend(&self, memory: &mut Memory, start: &mut [(Arc<dyn Node<C>>, Step)]) -> Result<(), Failure> {
+    /// Records the intent of every create that could be duplicated or mistaken for another's, before any is sent.
+    async fn record_intents(&self, memory: &mut Memory, start: &mut [(Arc<dyn Node<C>>, Step)]) -> Result<(), Failure> {
         let now = (self.clock)();
         let keys: Vec<Key> = start
             .iter()
@@ -253,71 +262,71 @@ impl<C: Sync> Run<'_, C> {
             return Ok(());
         }
         for key in &keys {
-            memory.intend(key, now);
+            memory.record_intent(key, now);
         }
-        let kept = self.journal.record(memory).await;
-        if let Err(failure) = &kept {
+        let persisted = self.journal.record(memory).await;
+        if let Err(failure) = &persisted {
             for key in &keys {
                 memory.entry(key).recorded = None;
                 memory.step_failed(key, failure.clone(), now);
             }
         }
-        kept
+        persisted
     }
 
-    fn step<'f>(&'f self, memory: &Memory, node: Arc<dyn Node<C>>, step: Step) -> BoxFuture<'f, Done> {
+    fn step<'f>(&'f self, memory: &Memory, node: Arc<dyn Node<C>>, step: Step) -> BoxFuture<'f, FinishedStep> {
         let refs = memory.refs();
-        let seen = memory.observed(&node.key()).cloned();
-        let is_unclaimed =
+        let observed = memory.observed(&node.key()).cloned();
+        let is_unowned =
             matches!(memory.get(&node.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Unowned(_)));
-        let keep_at_once = step.action == Action::Create && node.records_create();
+        let persist_at_once = step.action == Action::Create && node.records_create();
         let step = Step { changes: node.batch(&step.changes), ..step };
-        let grounds = node.sweeps().map(|scope| Grounds::of(self.graph, memory, &node.key(), scope));
+        let grounds = node.sweep_scope().map(|scope| SweepCheck::of(self.graph, memory, &node.key(), scope));
         Box::pin(async move {
             let key = node.key();
-            let allowed = if step.action == Action::Adopt || is_unclaimed { (self.may_adopt)() } else { Ok(()) };
+            let allowed = if step.action == Action::Adopt || is_unowned { (self.may_adopt)() } else { Ok(()) };
             if let Err(failure) = allowed {
-                return Done { key, step, keep_at_once, left: Vec::new(), result: Err(failure) };
+                return FinishedStep { key, step, persist_at_once, skipped: Vec::new(), result: Err(failure) };
             }
-            let mut left = Vec::new();
-            let result = match (step.action, seen, grounds) {
+            let mut skipped = Vec::new();
+            let result = match (step.action, observed, grounds) {
                 (Action::Create, ..) => node.create(self.cloud, &refs).await.map(Presence::Ours),
-                (Action::Update | Action::Delete, Some(seen), Some(grounds)) => {
-                    self.sweep(node.as_ref(), step.action, &seen, &grounds, &mut left).await
+                (Action::Update | Action::Delete, Some(observed), Some(grounds)) => {
+                    self.sweep(node.as_ref(), step.action, &observed, &grounds, &mut skipped).await
                 }
-                (Action::Update, Some(seen), None) => {
-                    let update = node.update(self.cloud, &refs, &seen, &step.changes);
-                    update.await.map(if is_unclaimed { Presence::Unowned } else { Presence::Ours })
+                (Action::Update, Some(observed), None) => {
+                    let update = node.update(self.cloud, &refs, &observed, &step.changes);
+                    update.await.map(if is_unowned { Presence::Unowned } else { Presence::Ours })
                 }
-                (Action::Adopt, Some(seen), _) => node.adopt(self.cloud, &seen).await.map(Presence::Ours),
-                (Action::Release, Some(seen), _) => {
-                    node.release(self.cloud, &seen).await.map(|()| Presence::Unowned(seen))
+                (Action::Adopt, Some(observed), _) => node.adopt(self.cloud, &observed).await.map(Presence::Ours),
+                (Action::Release, Some(observed), _) => {
+                    node.release(self.cloud, &observed).await.map(|()| Presence::Unowned(observed))
                 }
-                (Action::Delete, Some(seen), None) => node.delete(self.cloud, &seen).await,
+                (Action::Delete, Some(observed), None) => node.delete(self.cloud, &observed).await,
                 (Action::Update | Action::Adopt | Action::Delete | Action::Release, None, _) => {
-                    Err(Failure::new(Class::NotFound, format!("{key} is not there")))
+                    Err(Failure::new(Class::NotFound, format!("{key} does not exist")))
                 }
             };
-            Done { key, step, keep_at_once, left, result }
+            FinishedStep { key, step, persist_at_once, skipped, result }
         })
     }
 
-    /// Deletes what is in no graph: only what the checker lets pass.
+    /// Deletes resources outside the graph: only targets that pass the check.
     async fn sweep(
         &self,
         node: &dyn Node<C>,
         action: Action,
-        seen: &AnyObservation,
-        grounds: &Grounds,
-        left: &mut Vec<String>,
+        observed: &AnyObservation,
+        grounds: &SweepCheck,
+        skipped: &mut Vec<String>,
     ) -> Result<AnyPresence, Failure> {
-        let mut listed = node.list_sweep(self.cloud, seen).await?;
-        left.append(&mut listed.left);
-        node.sweep(self.cloud, seen, action, &grounds.judge(listed)?).await
+        let mut listed = node.list_sweep(self.cloud, observed).await?;
+        skipped.append(&mut listed.skipped);
+        node.sweep(self.cloud, observed, action, &grounds.check(listed)?).await
     }
 }
 
-/// True when nothing can be in `host`: it is not there, not ours to use, or still being made.
+/// True when `host` cannot contain anything: it is absent, foreign, or still being created or deleted.
 fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
     let Some(entry) = memory.get(host) else {
         return false;
@@ -327,8 +336,8 @@ fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
     }
     match &entry.presence {
         Some(Presence::Absent | Presence::Foreign(_)) => true,
-        Some(Presence::Ours(seen) | Presence::External(seen) | Presence::Unowned(seen)) => {
-            matches!(seen.phase, Phase::Busy { action: Action::Create | Action::Delete, .. })
+        Some(Presence::Ours(observed) | Presence::External(observed) | Presence::Unowned(observed)) => {
+            matches!(observed.phase, Phase::Busy { action: Action::Create | Action::Delete, .. })
         }
         None => false,
     }

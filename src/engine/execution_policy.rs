@@ -1,6 +1,6 @@
-//! Which steps of a plan may be done, as people decided. Pure.
+//! Which steps of a plan may run, by policy and approval. Pure.
 //!
-//! The planner holds back what nobody agreed to, and shows it; the checker asks again before anything is done.
+//! The planner holds steps that are not approved, and shows them; the checker verifies this again before execution.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,13 +12,13 @@ use super::key::Key;
 use super::plan::{Action, Goal, Plan, Step, Verdict};
 use super::resource::Change;
 
-/// What a step does, as a short digest: an approval names it. The same for the same change of the same resource.
+/// Short digest of what a step does, which an approval names. Equal for the same change of the same resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(String);
 
 impl StepId {
-    /// One that was kept.
-    pub fn kept(text: &str) -> Self {
+    /// Reads a stored id.
+    pub fn parse(text: &str) -> Self {
         Self(text.to_owned())
     }
 }
@@ -29,10 +29,10 @@ impl fmt::Display for StepId {
     }
 }
 
-/// Steps that were agreed to.
+/// Approved steps.
 pub type Approved = BTreeSet<(Key, StepId)>;
 
-/// What a plan is of. An approval of it is of no other object, no other spec and no other deletion.
+/// What a plan belongs to. An approval is valid for this object, spec generation and deletion request only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     /// UID of the object.
@@ -43,73 +43,73 @@ pub struct Subject {
     pub deleted_at: Option<Timestamp>,
 }
 
-/// What people read of resources that are created or deleted: names and values.
+/// Names and values that a plan shows of the resources it creates or deletes.
 pub type Facts = BTreeMap<Key, Vec<(&'static str, String)>>;
 
 /// Bytes of a plan's hash.
 const HASH_BYTES: usize = 8;
 
-/// Which steps may be done.
+/// Steps that may run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AllowedSteps {
     /// All.
     #[default]
     All,
-    /// None: only looked at.
+    /// None: observe only.
     None,
-    /// These and no others. A create that is in here covers what completes the thing it made.
+    /// Only these. An approved create also covers the updates that complete the created resource.
     Only(Approved),
 }
 
-/// A difference that is known: where, which field, and what was wanted when it was noticed.
+/// Known drift: resource, field, and the desired value when it was observed.
 pub type Known = BTreeSet<(Key, String, String)>;
 
-/// What is done about differences that nobody asked for.
+/// Policy for drift.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Drift {
-    /// They are settled like any others.
+    /// Correct it like any other difference.
     #[default]
     Correct,
-    /// They are left alone and told.
+    /// Report it and leave it unchanged.
     Report {
-        /// The cloud matched what is asked for now once: whatever differs is drift.
+        /// The cloud matched the current spec once: every difference is drift.
         synced: bool,
-        /// What was drift before something else was asked for, and is the same still.
+        /// Drift from before the last edit of the spec that still exists.
         known: Known,
-        /// Fields that are asked for anew by themselves: never drift.
+        /// Fields whose desired value changes without an edit: never drift.
         followed: BTreeSet<String>,
     },
 }
 
-/// Why a step is held back.
+/// Why a step is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldReason {
-    /// Nothing is ever done: only told.
+    /// The policy is observe-only.
     Observe,
-    /// Nobody has agreed to it yet.
+    /// It is not approved yet.
     Approval,
-    /// Nobody asked for it: it was changed outside, and is left so.
+    /// It corrects drift, and the policy reports drift only.
     Drift,
 }
 
-/// Field of a difference that is not one of a field: the thing is gone.
+/// Field name for drift of the resource itself: it was deleted.
 pub const EXISTENCE: &str = "";
 
-/// What may be done.
+/// What may run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecutionPolicy {
     /// Which steps.
     pub allowed: AllowedSteps,
-    /// What is done about drift.
+    /// What happens to drift.
     pub drift: Drift,
-    /// Digest of all that is asked for: a create that was agreed to is of that and of no other.
+    /// Digest of the desired state: an approved create is valid for it only.
     pub wanted: String,
-    /// Digest of what is taken over from an object that is no more: what was agreed to adopt is of that and of no other.
+    /// Digest of the deleted object whose resources are recovered: an approved adoption is valid for it only.
     pub recovers: Option<String>,
 }
 
 impl ExecutionPolicy {
-    /// Why a step is held back; `None`: it may be done.
+    /// Why a step is held; `None`: it may run.
     pub fn holds(&self, key: &Key, step: &Step) -> Option<HoldReason> {
         match &self.allowed {
             AllowedSteps::All => None,
@@ -117,18 +117,18 @@ impl ExecutionPolicy {
             AllowedSteps::Only(approved) => {
                 let has = |id: &StepId| approved.contains(&(key.clone(), id.clone()));
                 let completes = || matches!(step.action, Action::Update) && has(&self.create_id(key));
-                let agreed = self.ids(key, step).iter().all(has) || completes();
-                (!agreed).then_some(HoldReason::Approval)
+                let is_approved = self.ids(key, step).iter().all(has) || completes();
+                (!is_approved).then_some(HoldReason::Approval)
             }
         }
     }
 
-    /// True for a difference that nobody asked for and that is left alone.
+    /// True for drift that is reported and not corrected.
     pub fn ignores_drift(&self, key: &Key, change: &Change) -> bool {
         self.ignores_field(key, &change.field, &change.to)
     }
 
-    /// True for a thing that vanished, and that is not made again by itself.
+    /// True for a deleted resource that is reported and not recreated.
     pub fn ignores_deletion(&self, key: &Key) -> bool {
         self.ignores_field(key, EXISTENCE, "")
     }
@@ -143,7 +143,7 @@ impl ExecutionPolicy {
         }
     }
 
-    /// The digests of a step: one for each change of an update, as EKS takes them in turns.
+    /// The digests of a step: one per change of an update, because EKS accepts changes one at a time.
     pub fn ids(&self, key: &Key, step: &Step) -> Vec<StepId> {
         match step.action {
             Action::Create if step.changes.is_empty() => vec![self.create_id(key)],
@@ -161,14 +161,14 @@ impl ExecutionPolicy {
         id(key, Action::Create, &[&self.wanted])
     }
 
-    /// The digests of all steps of a plan, and of those that will follow it.
+    /// The digests of all steps of a plan, and of the steps that follow it.
     pub fn ids_of(&self, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
         let steps = plan.steps().chain(ahead.iter().map(|(key, step)| (key, step)));
         steps.flat_map(|(key, step)| self.ids(key, step).into_iter().map(|id| (key.clone(), id))).collect()
     }
 
-    /// Hash of a plan, which an approval names: of its subject, its goal, and each step with its values, however far the steps
-    /// are. Empty when there are none.
+    /// The hash of a plan, which an approval names. It covers the subject, the goal, and each step with its values,
+    /// whatever their progress. Empty when there are no steps.
     pub fn hash(&self, subject: &Subject, plan: &Plan, ahead: &[(Key, Step)], facts: &Facts) -> String {
         let mut lines: BTreeSet<String> =
             self.ids_of(plan, ahead).iter().map(|(key, id)| format!("{key} {id}")).collect();
@@ -180,7 +180,7 @@ impl ExecutionPolicy {
             lines.extend(facts.get(key).into_iter().flatten().map(|(name, value)| format!("{key} {name}={value:?}")));
         }
         lines.extend(plan.items.iter().filter_map(|item| match &item.verdict {
-            Verdict::GoesWith(host) => Some(format!("{} with {host}", item.key)),
+            Verdict::DeletedWith(host) => Some(format!("{} with {host}", item.key)),
             _ => None,
         }));
         let Subject { uid, generation, deleted_at } = subject;
@@ -195,19 +195,21 @@ impl ExecutionPolicy {
         digest(&text, HASH_BYTES)
     }
 
-    /// What of `approved` is not used up: steps that are done, or not asked for any more, need a new agreement.
-    pub fn left(&self, approved: &Approved, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
+    /// The part of `approved` that is still unused: completed or dropped steps need a new approval.
+    pub fn unused_approvals(&self, approved: &Approved, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
         let current = self.ids_of(plan, ahead);
-        let is_left = |(key, step): &(Key, StepId)| {
+        let is_unused = |(key, step): &(Key, StepId)| {
             let Some(item) = plan.items.iter().find(|item| item.key == *key) else { return false };
             match &item.verdict {
                 Verdict::Settled => false,
-                // Steps that may follow, and the completion of what was made.
+                // Steps that may follow, and the completion of a created resource.
                 Verdict::Step(_) | Verdict::Pending(..) | Verdict::Held(..) => *step == self.create_id(key),
-                Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => true,
+                Verdict::Waiting { .. } | Verdict::DeletedWith(_) | Verdict::NotObserved(_) | Verdict::Blocked(_) => {
+                    true
+                }
             }
         };
-        approved.iter().filter(|one| current.contains(*one) || is_left(one)).cloned().collect()
+        approved.iter().filter(|one| current.contains(*one) || is_unused(one)).cloned().collect()
     }
 }
 
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_agreed_to_may_be_done() {
+    fn only_approved_steps_may_run() {
         let key = Key::single("cluster");
         let version = step(Action::Update, &[("version", "1.33", "1.34")]);
         let both = step(Action::Update, &[("version", "1.33", "1.34"), ("logging", "", "api")]);
@@ -246,48 +248,48 @@ mod tests {
         assert_eq!(all.holds(&key, &both), None);
         let none = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
         assert_eq!(none.holds(&key, &version), Some(HoldReason::Observe));
-        let agreed = only("spec", &[(key.clone(), version.clone())]);
-        assert_eq!(agreed.holds(&key, &version), None);
-        assert_eq!(agreed.holds(&key, &both), Some(HoldReason::Approval), "one of the two was not");
-        assert_eq!(agreed.holds(&key, &create), Some(HoldReason::Approval));
-        assert_eq!(agreed.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "of another thing");
+        let policy = only("spec", &[(key.clone(), version.clone())]);
+        assert_eq!(policy.holds(&key, &version), None);
+        assert_eq!(policy.holds(&key, &both), Some(HoldReason::Approval), "one of the two is not approved");
+        assert_eq!(policy.holds(&key, &create), Some(HoldReason::Approval));
+        assert_eq!(policy.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "another resource");
         let other_way = step(Action::Update, &[("version", "1.32", "1.34")]);
-        assert_eq!(agreed.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
+        assert_eq!(policy.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
     }
 
     #[test]
-    fn a_create_covers_its_completion_and_no_other_spec() {
+    fn approved_create_covers_its_completion_and_no_other_spec() {
         let key = Key::single("vpc");
         let create = step(Action::Create, &[]);
         let complete = step(Action::Update, &[("enableDnsHostnames", "false", "true")]);
-        let agreed = only("one", &[(key.clone(), create.clone())]);
-        assert_eq!((agreed.holds(&key, &create), agreed.holds(&key, &complete)), (None, None));
-        assert_eq!(agreed.holds(&key, &step(Action::Delete, &[])), Some(HoldReason::Approval));
-        let edited = ExecutionPolicy { wanted: "two".into(), ..agreed };
+        let policy = only("one", &[(key.clone(), create.clone())]);
+        assert_eq!((policy.holds(&key, &create), policy.holds(&key, &complete)), (None, None));
+        assert_eq!(policy.holds(&key, &step(Action::Delete, &[])), Some(HoldReason::Approval));
+        let edited = ExecutionPolicy { wanted: "two".into(), ..policy };
         assert_eq!(edited.holds(&key, &create), Some(HoldReason::Approval));
         assert_eq!(edited.holds(&key, &complete), Some(HoldReason::Approval));
     }
 
     #[test]
-    fn what_was_agreed_to_take_over_is_of_that_and_nothing_else() {
+    fn approved_adoption_is_valid_for_its_recovery_only() {
         let (key, adopt) = (Key::single("vpc"), step(Action::Adopt, &[]));
         let recovers = |digest: &str| ExecutionPolicy { recovers: Some(digest.into()), ..ExecutionPolicy::default() };
         let approved = recovers("of uid-1").ids(&key, &adopt).into_iter().map(|id| (key.clone(), id)).collect();
-        let agreed = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..recovers("of uid-1") };
-        assert_eq!(agreed.holds(&key, &adopt), None);
-        let of_another = ExecutionPolicy { recovers: Some("of uid-2".into()), ..agreed.clone() };
+        let policy = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..recovers("of uid-1") };
+        assert_eq!(policy.holds(&key, &adopt), None);
+        let of_another = ExecutionPolicy { recovers: Some("of uid-2".into()), ..policy.clone() };
         assert_eq!(of_another.holds(&key, &adopt), Some(HoldReason::Approval));
-        let adoption = ExecutionPolicy { recovers: None, ..agreed };
+        let adoption = ExecutionPolicy { recovers: None, ..policy };
         assert_eq!(adoption.holds(&key, &adopt), Some(HoldReason::Approval));
     }
 
     #[test]
-    fn what_is_done_is_used_up() {
+    fn completed_steps_use_up_their_approval() {
         let key = |name: &str| Key::named("toy", name);
         let create = step(Action::Create, &[]);
         let update = step(Action::Update, &[("a", "1", "2")]);
-        let agreed = only("s", &[(key("1"), create.clone()), (key("2"), update.clone()), (key("3"), update.clone())]);
-        let AllowedSteps::Only(approved) = &agreed.allowed else { unreachable!() };
+        let policy = only("s", &[(key("1"), create.clone()), (key("2"), update.clone()), (key("3"), update.clone())]);
+        let AllowedSteps::Only(approved) = &policy.allowed else { unreachable!() };
         let item = |name: &str, verdict| Item { key: key(name), verdict, forbidden: Vec::new(), drift: Vec::new() };
         let completing = step(Action::Update, &[("b", "", "x")]);
         let plan = Plan {
@@ -295,19 +297,19 @@ mod tests {
             items: vec![
                 item("1", Verdict::Step(completing)),
                 item("2", Verdict::Settled),
-                item("3", Verdict::Unseen(None)),
+                item("3", Verdict::NotObserved(None)),
             ],
         };
-        let left = agreed.left(approved, &plan, &[]);
+        let left = policy.unused_approvals(approved, &plan, &[]);
         let keys: Vec<_> = left.iter().map(|(key, _)| key.name().to_owned()).collect();
         assert_eq!(keys, ["1", "3"]);
-        // What comes later is kept though nothing of it is due now.
+        // An approval of later steps is retained although none of them is due now.
         let ahead = [(key("2"), update)];
-        assert_eq!(agreed.left(approved, &plan, &ahead).len(), 3);
+        assert_eq!(policy.unused_approvals(approved, &plan, &ahead).len(), 3);
     }
 
     #[test]
-    fn drift_is_what_differs_though_nothing_else_is_asked_for() {
+    fn difference_is_drift_unless_the_spec_changed() {
         let key = Key::single("cluster");
         let logging = Change::in_place("logging", "", "api");
         let report = |synced, known: &[(&str, &str)]| ExecutionPolicy {
@@ -321,14 +323,18 @@ mod tests {
         assert!(!ExecutionPolicy::default().ignores_drift(&key, &logging));
         assert!(report(true, &[]).ignores_drift(&key, &logging) && report(true, &[]).ignores_deletion(&key));
         assert!(!report(false, &[]).ignores_drift(&key, &logging), "an edit");
-        assert!(report(false, &[("logging", "api")]).ignores_drift(&key, &logging), "drift from before an edit");
+        assert!(report(false, &[("logging", "api")]).ignores_drift(&key, &logging), "drift from before the edit");
         assert!(!report(false, &[("logging", "audit")]).ignores_drift(&key, &logging), "and then edited");
         assert!(report(false, &[("", "")]).ignores_deletion(&key));
-        assert!(!report(true, &[]).ignores_drift(&key, &Change::in_place("release", "1", "2")), "it is followed");
+        assert!(
+            !report(true, &[]).ignores_drift(&key, &Change::in_place("release", "1", "2")),
+            "it changes without \
+                                                                                                 an edit"
+        );
     }
 
     #[test]
-    fn the_hash_is_of_one_object_one_spec_one_deletion_and_the_steps_with_their_values() {
+    fn plan_hash_covers_object_generation_deletion_and_step_values() {
         let vpc = Key::single("vpc");
         let ahead = [(vpc.clone(), step(Action::Update, &[("version", "1.33", "1.34")]))];
         let subject = Subject { uid: "uid-1".into(), generation: Some(3), deleted_at: None };
@@ -340,7 +346,7 @@ mod tests {
         };
         let with_addon = {
             let mut plan = created(Goal::Present);
-            let verdict = Verdict::GoesWith(vpc.clone());
+            let verdict = Verdict::DeletedWith(vpc.clone());
             plan.items.push(Item { key: Key::named("addon", "x"), verdict, forbidden: Vec::new(), drift: Vec::new() });
             plan
         };

@@ -1,4 +1,4 @@
-//! How long things take, learned from what was seen, and when to look again. The decision is pure.
+//! Durations learned from observations, and the polling interval derived from them. The decision is pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,113 +8,113 @@ use super::erased::Node;
 use super::plan::Action;
 use super::resource::Operation;
 
-/// How long something takes.
+/// An expected duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// The usual time.
+    /// The typical duration.
     pub typical: Duration,
-    /// True when it was seen; false for what the kind was told by its author.
+    /// True when it was measured; false for the default of the kind.
     pub learned: bool,
 }
 
-/// What was learned, per kind of resource and action. One for each account and region.
+/// Learned durations per kind of resource and action. One set per account and region.
 #[derive(Debug, Default)]
 pub struct Expectations {
     learned: Mutex<BTreeMap<(String, Action), Duration>>,
-    /// What was learned in all places together: a cloud takes about as long in another account as in this one.
-    everywhere: Option<Arc<Expectations>>,
+    /// Durations learned in all accounts and regions: they take about as long everywhere.
+    shared: Option<Arc<Expectations>>,
 }
 
 impl Expectations {
-    /// Of one place among others. What has not been seen in it is expected as it was seen in those.
-    pub fn among(everywhere: Arc<Expectations>) -> Self {
-        Self { learned: Mutex::default(), everywhere: Some(everywhere) }
+    /// The durations of one account and region. Missing ones are taken from `shared`.
+    pub fn with_shared(shared: Arc<Expectations>) -> Self {
+        Self { learned: Mutex::default(), shared: Some(shared) }
     }
 
-    /// How long it should take.
-    pub fn estimate(&self, kind: &str, action: Action, prior: Duration) -> Estimate {
+    /// The expected duration.
+    pub fn estimate(&self, kind: &str, action: Action, default: Duration) -> Estimate {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match (learned.get(&(kind.to_owned(), action)), &self.everywhere) {
+        match (learned.get(&(kind.to_owned(), action)), &self.shared) {
             (Some(typical), _) => Estimate { typical: *typical, learned: true },
-            (None, Some(everywhere)) => everywhere.estimate(kind, action, prior),
-            (None, None) => Estimate { typical: prior, learned: false },
+            (None, Some(shared)) => shared.estimate(kind, action, default),
+            (None, None) => Estimate { typical: default, learned: false },
         }
     }
 
-    /// How long an action on `node` should take, or the operation that carries it out.
+    /// The expected duration of an action on `node`, or of the operation that carries it out.
     pub fn of<C>(&self, node: &dyn Node<C>, action: Action, operation: Option<&Operation>) -> Estimate {
-        let prior = match operation {
+        let default = match operation {
             Some(operation) => node.expected_operation(&operation.kind),
             None => node.expected(action),
         };
-        self.estimate(&pace(node.key().kind(), operation), action, prior)
+        self.estimate(&duration_key(node.key().kind(), operation), action, default)
     }
 
-    /// Notes how long it took. The newest counts as much as all before it, so a change shows soon.
+    /// Records a duration. The newest counts as much as all before it, so changes take effect quickly.
     pub fn learn(&self, kind: &str, action: Action, took: Duration) {
-        if let Some(everywhere) = &self.everywhere {
-            everywhere.learn(kind, action, took);
+        if let Some(shared) = &self.shared {
+            shared.learn(kind, action, took);
         }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
 
-    /// All that was learned, in a fixed order.
-    pub fn learned(&self) -> Vec<(String, Action, Duration)> {
+    /// All learned durations, in a fixed order.
+    pub fn learned_durations(&self) -> Vec<(String, Action, Duration)> {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.iter().map(|((kind, action), typical)| (kind.clone(), *action, *typical)).collect()
     }
 
-    /// Takes over what an earlier process learned. What was seen here since is newer, and stays.
+    /// Restores durations that an earlier process learned. Newer measurements of this process remain.
     pub fn restore(&self, kind: &str, action: Action, took: Duration) {
-        if let Some(everywhere) = &self.everywhere {
-            everywhere.restore(kind, action, took);
+        if let Some(shared) = &self.shared {
+            shared.restore(kind, action, took);
         }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).or_insert(took);
     }
 }
 
-/// What takes about as long as each other: a kind of resource, or a kind of operation on it.
-pub fn pace(kind: &str, operation: Option<&Operation>) -> String {
+/// The key under which durations are learned: a kind of resource, or a kind of operation on it.
+pub fn duration_key(kind: &str, operation: Option<&Operation>) -> String {
     operation.map_or_else(|| kind.to_owned(), |operation| format!("{kind}/{}", operation.kind))
 }
 
-const SHORTEST: Duration = Duration::from_millis(900);
-const NOT_LEARNED: Duration = Duration::from_millis(1700);
-const LONGEST: Duration = Duration::from_secs(25);
-/// What hangs for hours (an add-on that stays degraded) is asked this often.
-const OVERDUE: Duration = Duration::from_secs(300);
+const MIN_INTERVAL: Duration = Duration::from_millis(900);
+const MIN_INTERVAL_NOT_LEARNED: Duration = Duration::from_millis(1700);
+const MAX_INTERVAL: Duration = Duration::from_secs(25);
+/// Polling interval for actions that stay in progress for hours (a degraded add-on).
+const MAX_OVERDUE_INTERVAL: Duration = Duration::from_secs(300);
 
-/// The pause until the next look at something that has been under way for `elapsed`.
+/// The delay until the next observation of an action that has been in progress for `elapsed`.
 ///
-/// Where the time was learned: nothing until shortly before it, then every second or so, then ever more slowly. Where it
-/// is only known from elsewhere: pauses that grow with the time already spent, so that something ten times as fast as
-/// usual is not noticed late, and something slow is not asked all the time.
+/// If the duration was learned: wait until shortly before it, poll about every second, then back off. If it is only a
+/// default: delays grow with the elapsed time, so that an action ten times faster than usual is noticed early, and a
+/// slow one is not polled constantly.
 pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     let typical = estimate.typical;
     if estimate.learned {
-        let nearly = typical.mul_f64(0.97);
-        if elapsed < nearly {
-            // Not all in one go: it may be quicker, or fail early.
-            return (nearly - elapsed).min(typical.mul_f64(0.4)).max(SHORTEST);
+        let almost = typical.mul_f64(0.97);
+        if elapsed < almost {
+            // Not in one wait: it may finish or fail early.
+            return (almost - elapsed).min(typical.mul_f64(0.4)).max(MIN_INTERVAL);
         }
         let late = elapsed.saturating_sub(typical);
-        return (typical / 60).clamp(SHORTEST, LONGEST / 4).max(late / 10).min(OVERDUE);
+        return (typical / 60).clamp(MIN_INTERVAL, MAX_INTERVAL / 4).max(late / 10).min(MAX_OVERDUE_INTERVAL);
     }
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
-    let longest = if near { LONGEST / 4 } else { LONGEST };
-    // A look costs a call: where nothing was learned, what usually takes minutes is not asked every second.
-    let shortest = (typical / 30).clamp(NOT_LEARNED, Duration::from_secs(4));
+    let longest = if near { MAX_INTERVAL / 4 } else { MAX_INTERVAL };
+    // A poll costs a call: without a learned duration, an action that takes minutes is not polled every second.
+    let shortest = (typical / 30).clamp(MIN_INTERVAL_NOT_LEARNED, Duration::from_secs(4));
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
-    elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(OVERDUE)
+    elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(MAX_OVERDUE_INTERVAL)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn looks(took: Duration, estimate: Estimate) -> (usize, Duration) {
+    fn poll_until(took: Duration, estimate: Estimate) -> (usize, Duration) {
         let mut elapsed = Duration::ZERO;
         let mut count = 0;
         while elapsed < took {
@@ -127,15 +127,15 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_cluster_of_nine_minutes_is_not_asked_forty_times_in_seven() {
+    fn long_creation_is_not_polled_constantly() {
         for learned in [false, true] {
-            let (count, _) = looks(7 * MINUTE, Estimate { typical: 9 * MINUTE, learned });
+            let (count, _) = poll_until(7 * MINUTE, Estimate { typical: 9 * MINUTE, learned });
             assert!(count < 40, "{count}");
         }
     }
 
     #[test]
-    fn near_the_expected_end_it_is_asked_every_few_seconds() {
+    fn near_the_expected_end_polls_are_frequent() {
         for learned in [false, true] {
             let estimate = Estimate { typical: 9 * MINUTE, learned };
             assert!(requeue_after(9 * MINUTE, estimate) <= Duration::from_secs(9));
@@ -143,55 +143,55 @@ mod tests {
     }
 
     #[test]
-    fn once_learned_it_takes_few_looks_and_is_noticed_at_once() {
+    fn learned_duration_needs_few_polls_and_is_noticed_at_once() {
         for seconds in [5, 12, 60, 600] {
             let typical = Duration::from_secs(seconds);
-            let (count, late) = looks(typical, Estimate { typical, learned: true });
-            assert!(count <= 8, "{count} looks for {seconds} s");
+            let (count, late) = poll_until(typical, Estimate { typical, learned: true });
+            assert!(count <= 8, "{count} polls for {seconds} s");
             assert!(late <= Duration::from_secs(1).max(typical / 60), "{late:?} late for {seconds} s");
         }
     }
 
     #[test]
-    fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
+    fn stuck_operation_is_polled_with_backoff_forever() {
         let estimate = Estimate { typical: MINUTE, learned: true };
         assert_eq!(requeue_after(30 * MINUTE, estimate), Duration::from_secs(174));
-        assert_eq!(requeue_after(300 * MINUTE, estimate), OVERDUE);
+        assert_eq!(requeue_after(300 * MINUTE, estimate), MAX_OVERDUE_INTERVAL);
     }
 
     #[test]
-    fn what_was_seen_replaces_what_was_believed() {
+    fn measured_duration_replaces_the_default() {
         let expectations = Expectations::default();
-        let prior = Duration::from_secs(540);
-        assert!(!expectations.estimate("cluster", Action::Create, prior).learned);
+        let default = Duration::from_secs(540);
+        assert!(!expectations.estimate("cluster", Action::Create, default).learned);
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
-        let estimate = expectations.estimate("cluster", Action::Create, prior);
+        let estimate = expectations.estimate("cluster", Action::Create, default);
         assert_eq!(estimate, Estimate { typical: Duration::from_secs(60), learned: true });
     }
 
     #[test]
-    fn what_was_seen_in_one_place_is_expected_in_all_but_not_kept_as_theirs() {
-        let everywhere = Arc::<Expectations>::default();
-        let (here, there) = (Expectations::among(everywhere.clone()), Expectations::among(everywhere));
+    fn duration_measured_in_one_region_is_used_in_others_but_not_stored_there() {
+        let shared = Arc::<Expectations>::default();
+        let (here, there) = (Expectations::with_shared(shared.clone()), Expectations::with_shared(shared));
         let estimate = |place: &Expectations| place.estimate("cluster", Action::Create, 9 * MINUTE);
         assert!(!estimate(&there).learned);
         here.learn("cluster", Action::Create, MINUTE);
         assert_eq!(estimate(&there), Estimate { typical: MINUTE, learned: true });
-        assert!(there.learned().is_empty());
+        assert!(there.learned_durations().is_empty());
         there.learn("cluster", Action::Create, 5 * MINUTE);
         assert_eq!((estimate(&here).typical, estimate(&there).typical), (MINUTE, 5 * MINUTE));
     }
 
     #[test]
-    fn what_another_process_learned_counts_until_it_is_seen_here() {
+    fn restored_durations_apply_until_measured_again() {
         let expectations = Expectations::default();
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
         expectations.restore("cluster", Action::Create, Duration::from_secs(500));
         expectations.restore("cluster", Action::Delete, Duration::from_secs(90));
-        let learned = expectations.learned();
-        let told: Vec<_> =
+        let learned = expectations.learned_durations();
+        let durations: Vec<_> =
             learned.iter().map(|(kind, action, took)| (kind.as_str(), *action, took.as_secs())).collect();
-        assert_eq!(told, [("cluster", Action::Create, 60), ("cluster", Action::Delete, 90)]);
+        assert_eq!(durations, [("cluster", Action::Create, 60), ("cluster", Action::Delete, 90)]);
         assert!(expectations.estimate("cluster", Action::Delete, MINUTE).learned);
     }
 }

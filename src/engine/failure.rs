@@ -1,51 +1,52 @@
-//! What a failed call means: its class, and when the step is tried again. Pure.
+//! Classes of failed calls, and their retry times. Pure.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 
-/// Class of a failed call. It alone decides retry, condition and metric label.
+/// Class of a failed call. It alone determines retry, condition and metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The thing (or, of a create, what it refers to) is not there. Just after a create it may only be unseen.
+    /// The resource (or, for a create, a resource it refers to) does not exist. Right after a create it may be a stale
+    /// read.
     NotFound,
-    /// Something just made is not visible to the callee yet (IAM roles above all): the same call will do in a while.
+    /// A new resource is not visible to the callee yet (mainly IAM roles): the same call succeeds later.
     NotYetVisible,
-    /// Something of that name exists already.
+    /// A resource of that name already exists.
     Conflict,
-    /// Something uses it or an operation is running: the same call will do later.
+    /// It is in use or an operation is in progress: the same call succeeds later.
     Busy,
-    /// The cloud says it is as asked already: no failure in effect.
+    /// The resource already is as requested: not a failure in effect.
     NoChange,
-    /// Asked too often, as the cloud or our own buckets see it.
+    /// Rate limited, by the cloud or by our own buckets.
     Throttled,
-    /// A quota is used up.
+    /// A quota is exceeded.
     Quota,
-    /// The identity may not do this.
+    /// The identity lacks permission.
     Denied,
-    /// There are no credentials, or none that the cloud takes.
+    /// Credentials are missing, or the cloud rejects them.
     CredentialsUnavailable,
-    /// The request is wrong, or wrong for the state of the resource: it needs a change by a person.
+    /// The request is invalid, or invalid for the state of the resource: a user must change something.
     Invalid,
-    /// The cloud cannot serve this here and now: other zones or instance types may do.
+    /// The cloud lacks capacity here: other zones or instance types may work.
     Capacity,
-    /// No answer, or a server error. A write may have been done all the same.
+    /// No response, or a server error. A write may have taken effect.
     Unavailable,
-    /// This process does not lead (any more): the call was not sent.
+    /// This process is not the leader: the call was not sent.
     NotLeader,
-    /// The credentials belong to another account than the one expected: nothing was sent.
+    /// The credentials belong to another account than expected: nothing was sent.
     WrongAccount,
-    /// The cloud took it up and gave up on it: worth another try or two.
+    /// The cloud accepted the operation and it failed: worth a few retries.
     OperationFailed,
-    /// Something that people own stands in the way (pods that may not be evicted): not tried again by itself.
+    /// A user's resource blocks it (pods that cannot be evicted): not retried automatically.
     EvictionBlocked,
     /// Anything else.
     Unknown,
 }
 
 impl Class {
-    /// All of them, for tests and for metrics that start at zero.
+    /// All classes, for tests and for metrics that start at zero.
     pub const ALL: [Class; 17] = [
         Class::NotFound,
         Class::NotYetVisible,
@@ -66,7 +67,7 @@ impl Class {
         Class::Unknown,
     ];
 
-    /// Whether it says nothing of the step itself: the cloud was busy, or not reached.
+    /// Whether it says nothing about the step itself: the cloud was busy or not reached.
     pub fn is_transient(self) -> bool {
         matches!(self, Class::Throttled | Class::Unavailable | Class::NotLeader | Class::Busy)
     }
@@ -101,15 +102,15 @@ impl std::fmt::Display for Class {
     }
 }
 
-/// A failed observation or step: its class and the message a person reads.
+/// A failed observation or step: its class and the message for users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What kind of failure.
+    /// Class of the failure.
     pub class: Class,
-    /// Call, resource, why, what to do.
+    /// Call, resource, reason, what to do.
     pub message: String,
-    /// Earliest time from now at which trying again makes sense, where the callee said so.
+    /// Minimum delay before a retry, if the callee requested one.
     pub retry_after: Option<Duration>,
 }
 
@@ -119,92 +120,92 @@ impl Failure {
         Self { class, message: message.into(), retry_after: None }
     }
 
-    /// A value that cannot work; a person has to change it.
+    /// An invalid value that a user must change.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Class::Invalid, message)
     }
 }
 
-/// How long something just made may stay invisible to others before it counts as an error (IAM propagation).
-pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
+/// How long a new resource may stay invisible to others before it counts as an error (IAM propagation).
+pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often an operation is begun that the cloud gives up on.
-const MOST_TRIES: u32 = 3;
+/// How often an operation that fails in the cloud is started.
+const MAX_OPERATIONS: u32 = 3;
 
-/// What is known of a step that failed, over its attempts.
+/// Retry state of a failed step, over its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct RetryState {
     /// The last failure.
     pub failure: Failure,
-    /// When the first of this row of failures was.
+    /// When the first failure of this series occurred.
     pub first: Timestamp,
-    /// How many in a row.
+    /// Consecutive failures.
     pub attempts: u32,
-    /// When to try again.
+    /// When to retry.
     pub retry_at: Timestamp,
-    /// Operations that came to nothing since the last success, whatever failed between them.
+    /// Operations that failed since the last success, regardless of other failures in between.
     pub operations: u32,
-    /// The row that a transient failure interrupts: it goes on with the next failure of its class.
-    interrupted: Option<Row>,
+    /// The series that a transient failure interrupts: the next failure of its class continues it.
+    interrupted: Option<Series>,
 }
 
-/// Failures of one class, one after the other.
+/// Consecutive failures of one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
+struct Series {
     class: Class,
     first: Timestamp,
     attempts: u32,
 }
 
-impl Failed {
-    /// Notes a failure at `now`, after `before`. `seed` spreads retries of many objects.
-    pub fn after(before: Option<&Failed>, failure: Failure, now: Timestamp, seed: u64) -> Self {
-        let (row, interrupted) = (before.map(Failed::row), before.and_then(|before| before.interrupted));
-        let same = [row, interrupted].into_iter().flatten().find(|row| row.class == failure.class);
-        let first = same.map_or(now, |row| row.first);
-        let attempts = same.map_or(1, |row| row.attempts.saturating_add(1));
+impl RetryState {
+    /// Adds a failure at `now` to `before`. `seed` spreads the retries of many objects.
+    pub fn after(before: Option<&RetryState>, failure: Failure, now: Timestamp, seed: u64) -> Self {
+        let (series, interrupted) = (before.map(RetryState::series), before.and_then(|before| before.interrupted));
+        let same = [series, interrupted].into_iter().flatten().find(|series| series.class == failure.class);
+        let first = same.map_or(now, |series| series.first);
+        let attempts = same.map_or(1, |series| series.attempts.saturating_add(1));
         let interrupted = if failure.class.is_transient() {
-            row.filter(|row| !row.class.is_transient()).or(interrupted)
+            series.filter(|series| !series.class.is_transient()).or(interrupted)
         } else {
             None
         };
-        let gave_up = u32::from(failure.class == Class::OperationFailed);
-        let operations = before.map_or(0, |before| before.operations).saturating_add(gave_up);
+        let failed_operations = u32::from(failure.class == Class::OperationFailed);
+        let operations = before.map_or(0, |before| before.operations).saturating_add(failed_operations);
         let mut delay = delay(failure.class, attempts, now.duration_since(first).unsigned_abs());
-        if let Some(asked) = failure.retry_after {
-            delay = delay.max(asked);
+        if let Some(requested) = failure.retry_after {
+            delay = delay.max(requested);
         }
-        // Up to a fifth on top, so that what failed together does not come back together.
+        // Up to 20 % jitter, so that simultaneous failures do not retry together.
         let spread = delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
         let retry_at = now.saturating_add(span(delay + spread)).unwrap_or(now);
         Self { failure, first, attempts, retry_at, operations, interrupted }
     }
 
-    /// The same when at least so many operations came to nothing: an earlier process counted them.
+    /// The same with at least this many failed operations: an earlier process counted them.
     pub fn with_operations(self, at_least: u32) -> Self {
         Self { operations: self.operations.max(at_least), ..self }
     }
 
-    fn row(&self) -> Row {
-        Row { class: self.failure.class, first: self.first, attempts: self.attempts }
+    fn series(&self) -> Series {
+        Series { class: self.failure.class, first: self.first, attempts: self.attempts }
     }
 
-    /// True when it is not tried again before a person asks for it: by an edit, or by asking for a look.
+    /// True when it is not retried before a user requests it, by an edit or a reconcile request.
     pub fn exhausted(&self) -> bool {
         match self.failure.class {
-            Class::OperationFailed => self.operations >= MOST_TRIES,
+            Class::OperationFailed => self.operations >= MAX_OPERATIONS,
             Class::EvictionBlocked => true,
             _ => false,
         }
     }
 
-    /// True when it will not get further without a change by a person, as far as can be known.
+    /// True when it cannot progress without action by a user, as far as known.
     pub fn requires_intervention(&self, now: Timestamp) -> bool {
         match self.failure.class {
             Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
             Class::CredentialsUnavailable | Class::WrongAccount => true,
             Class::OperationFailed | Class::EvictionBlocked => self.exhausted(),
-            Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
+            Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBILITY_TIMEOUT,
             Class::NotFound | Class::Busy | Class::Throttled | Class::NoChange => false,
             Class::Unavailable | Class::NotLeader | Class::Unknown => false,
         }
@@ -216,30 +217,30 @@ pub(crate) fn span(duration: Duration) -> jiff::SignedDuration {
     jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
-/// The pause before attempt `attempts + 1`, when the first failure was `elapsed` ago.
+/// The delay before attempt `attempts + 1`, when the first failure was `elapsed` ago.
 fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
-    let growing = |first: u64, most: u64| {
-        let most = Duration::from_millis(most);
+    let exponential = |first: u64, max: u64| {
+        let max = Duration::from_millis(max);
         let doubling = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(first))
             .with_factor(2.0)
-            .with_max_delay(most)
+            .with_max_delay(max)
             .without_max_times();
-        doubling.build().nth(attempts.saturating_sub(1).min(20) as usize).unwrap_or(most)
+        doubling.build().nth(attempts.saturating_sub(1).min(20) as usize).unwrap_or(max)
     };
     match class {
-        Class::NotFound | Class::NoChange => growing(500, 30_000),
-        Class::NotYetVisible if elapsed < VISIBLE_WITHIN => growing(1_000, 5_000),
+        Class::NotFound | Class::NoChange => exponential(500, 30_000),
+        Class::NotYetVisible if elapsed < VISIBILITY_TIMEOUT => exponential(1_000, 5_000),
         Class::NotYetVisible => Duration::from_secs(60),
-        Class::Busy => growing(1_000, 20_000),
-        Class::Throttled => growing(1_000, 60_000),
-        Class::Unavailable => growing(500, 60_000),
+        Class::Busy => exponential(1_000, 20_000),
+        Class::Throttled => exponential(1_000, 60_000),
+        Class::Unavailable => exponential(500, 60_000),
         Class::NotLeader => Duration::from_secs(5),
-        Class::Unknown => growing(2_000, 300_000),
-        Class::CredentialsUnavailable => growing(5_000, 120_000),
-        Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => growing(15_000, 600_000),
-        Class::Quota | Class::Capacity => growing(60_000, 600_000),
-        Class::OperationFailed | Class::EvictionBlocked => growing(5_000, 600_000),
+        Class::Unknown => exponential(2_000, 300_000),
+        Class::CredentialsUnavailable => exponential(5_000, 120_000),
+        Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => exponential(15_000, 600_000),
+        Class::Quota | Class::Capacity => exponential(60_000, 600_000),
+        Class::OperationFailed | Class::EvictionBlocked => exponential(5_000, 600_000),
     }
 }
 
@@ -249,10 +250,10 @@ mod tests {
 
     fn fail_repeatedly(class: Class, times: u32) -> Vec<Duration> {
         let mut now = Timestamp::UNIX_EPOCH;
-        let mut failed: Option<Failed> = None;
+        let mut failed: Option<RetryState> = None;
         let mut pauses = Vec::new();
         for _ in 0..times {
-            let next = Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0);
+            let next = RetryState::after(failed.as_ref(), Failure::new(class, "x"), now, 0);
             pauses.push(next.retry_at.duration_since(now).unsigned_abs());
             now = next.retry_at;
             failed = Some(next);
@@ -261,16 +262,16 @@ mod tests {
     }
 
     #[test]
-    fn a_role_not_visible_yet_is_tried_often_for_two_minutes_and_then_slowly() {
+    fn invisible_role_is_retried_fast_for_two_minutes_and_then_slowly() {
         let pauses = fail_repeatedly(Class::NotYetVisible, 60);
         let fast = pauses.iter().take_while(|p| **p < Duration::from_secs(30)).count();
         let spent: Duration = pauses.iter().take(fast).sum();
-        assert!(spent >= VISIBLE_WITHIN && spent < VISIBLE_WITHIN * 2, "{spent:?}");
+        assert!(spent >= VISIBILITY_TIMEOUT && spent < VISIBILITY_TIMEOUT * 2, "{spent:?}");
         assert!(pauses[fast..].iter().all(|p| *p >= Duration::from_secs(60)));
     }
 
     #[test]
-    fn an_outage_never_becomes_a_hot_loop() {
+    fn outage_does_not_cause_a_hot_loop() {
         let pauses = fail_repeatedly(Class::Unavailable, 40);
         let first_ten_minutes = pauses
             .iter()
@@ -280,11 +281,11 @@ mod tests {
             })
             .take_while(|sum| *sum < Duration::from_secs(600))
             .count();
-        assert!(first_ten_minutes < 25, "{first_ten_minutes} tries in ten minutes");
+        assert!(first_ten_minutes < 25, "{first_ten_minutes} retries in ten minutes");
     }
 
     #[test]
-    fn whatever_fails_is_tried_ever_more_rarely() {
+    fn every_class_is_retried_with_backoff() {
         for class in Class::ALL {
             let pauses = fail_repeatedly(class, 60);
             let (first, last) = (pauses[0], pauses[59]);
@@ -299,17 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_callee_asked_for_is_waited() {
+    fn requested_retry_delay_is_respected() {
         let mut failure = Failure::new(Class::Throttled, "slow down");
         failure.retry_after = Some(Duration::from_secs(42));
-        let failed = Failed::after(None, failure, Timestamp::UNIX_EPOCH, 0);
+        let failed = RetryState::after(None, failure, Timestamp::UNIX_EPOCH, 0);
         assert!(failed.retry_at >= Timestamp::UNIX_EPOCH + span(Duration::from_secs(42)));
     }
 
     #[test]
-    fn transient_failures_do_not_restart_the_count_of_operations_that_failed() {
+    fn transient_failures_do_not_reset_the_count_of_failed_operations() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut failed: Option<Failed> = None;
+        let mut failed: Option<RetryState> = None;
         let classes = [
             Class::OperationFailed,
             Class::Throttled,
@@ -319,34 +320,34 @@ mod tests {
             Class::OperationFailed,
         ];
         for class in classes {
-            assert!(!failed.as_ref().is_some_and(Failed::exhausted), "{failed:?}");
-            failed = Some(Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0));
+            assert!(!failed.as_ref().is_some_and(RetryState::exhausted), "{failed:?}");
+            failed = Some(RetryState::after(failed.as_ref(), Failure::new(class, "x"), now, 0));
         }
         let failed = failed.unwrap();
         assert!(failed.exhausted(), "{failed:?}");
         assert!(failed.requires_intervention(now));
-        let other = Failed::after(Some(&failed), Failure::new(Class::Conflict, "x"), now, 0);
-        assert!(Failed::after(Some(&other), Failure::new(Class::OperationFailed, "x"), now, 0).exhausted());
+        let other = RetryState::after(Some(&failed), Failure::new(Class::Conflict, "x"), now, 0);
+        assert!(RetryState::after(Some(&other), Failure::new(Class::OperationFailed, "x"), now, 0).exhausted());
     }
 
     #[test]
-    fn a_transient_failure_does_not_extend_the_time_for_something_to_become_visible() {
+    fn transient_failure_does_not_extend_the_visibility_timeout() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let fail = |before: &Failed, class, now| Failed::after(Some(before), Failure::new(class, "x"), now, 0);
-        let unseen = Failed::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
+        let fail = |before: &RetryState, class, now| RetryState::after(Some(before), Failure::new(class, "x"), now, 0);
+        let unseen = RetryState::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
         let again = fail(&fail(&unseen, Class::Unavailable, at(60)), Class::NotYetVisible, at(120));
         assert_eq!((again.first, again.attempts), (at(0), 2));
         assert!(again.requires_intervention(at(120)));
         let away = fail(&unseen, Class::Unavailable, at(600));
-        assert_eq!((away.first, away.attempts), (at(600), 1), "an outage is a row of its own");
+        assert_eq!((away.first, away.attempts), (at(600), 1), "an outage is a series of its own");
     }
 
     #[test]
-    fn another_class_of_failure_starts_a_new_row() {
+    fn another_class_of_failure_starts_a_new_series() {
         let start = Timestamp::UNIX_EPOCH;
-        let busy = Failed::after(None, Failure::new(Class::Busy, "x"), start, 0);
+        let busy = RetryState::after(None, Failure::new(Class::Busy, "x"), start, 0);
         let later = start + span(Duration::from_secs(500));
-        let denied = Failed::after(Some(&busy), Failure::new(Class::Denied, "x"), later, 0);
+        let denied = RetryState::after(Some(&busy), Failure::new(Class::Denied, "x"), later, 0);
         assert_eq!((denied.first, denied.attempts), (later, 1));
         assert!(denied.requires_intervention(later) && !busy.requires_intervention(later));
     }

@@ -1,4 +1,4 @@
-//! The wanted graph: typed resources, and gates for what others bring about.
+//! The desired graph: typed resources, and gates for external conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,39 +6,39 @@ use std::sync::Arc;
 use super::erased::Node;
 use super::key::Key;
 
-/// Something outside the graph that resources in it wait for: nodes that joined, objects that went.
+/// A condition outside the graph that resources in it wait for: nodes that joined, objects that were deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
     /// Its name in the graph.
     pub key: Key,
-    /// Whether what waits for it may go on.
+    /// Whether dependents may proceed.
     pub open: bool,
-    /// What it waits for, for people.
+    /// What it waits for, described for users.
     pub why: String,
-    /// What cannot be deleted while it is closed.
+    /// Resources that cannot be deleted while it is closed.
     pub holds: Vec<Key>,
 }
 
-/// Why a graph cannot be: an error in the code that expands it, found by its tests.
+/// Why a graph is invalid: a bug in the code that expands it, found by its tests.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// Two resources of one name.
+    /// Two resources with the same name.
     #[error("{0} is in the graph twice")]
     Twice(Key),
-    /// A dependency on something that is not in the graph.
+    /// A dependency that is not in the graph.
     #[error("{from} needs {to}, which is not in the graph")]
     Missing {
-        /// Who needs it.
+        /// The dependent.
         from: Key,
-        /// What is missing.
+        /// The missing resource.
         to: Key,
     },
-    /// A circle of dependencies.
+    /// A dependency cycle.
     #[error("{0} depends on itself")]
-    Circle(Key),
+    Cycle(Key),
 }
 
-/// What must exist, in an order in which it can be made.
+/// The desired resources, in creation order.
 pub struct Graph<C> {
     nodes: Vec<Arc<dyn Node<C>>>,
     gates: BTreeMap<Key, Gate>,
@@ -46,7 +46,7 @@ pub struct Graph<C> {
 }
 
 impl<C> Graph<C> {
-    /// Orders the nodes so that each comes after what it needs.
+    /// Orders the nodes so that each follows its dependencies.
     pub fn new(nodes: Vec<Arc<dyn Node<C>>>, gates: Vec<Gate>) -> Result<Self, GraphError> {
         let gates: BTreeMap<_, _> = gates.into_iter().map(|g| (g.key.clone(), g)).collect();
         let mut by_key: BTreeMap<Key, Arc<dyn Node<C>>> = BTreeMap::new();
@@ -76,7 +76,7 @@ impl<C> Graph<C> {
                 held_by.entry(held.clone()).or_default().push(gate.key.clone());
             }
         }
-        // Each of these is followed to its end, in another direction than creation goes.
+        // Each of these relations is traversed too, in another direction than creation.
         let held = |key: &Key| held_by.get(key).cloned().unwrap_or_default();
         acyclic(&by_key, |node| held(&node.key()).into_iter().chain(node.deleted_after()).collect())?;
         acyclic(&by_key, |node| node.observed_after().into_iter().collect())?;
@@ -84,7 +84,7 @@ impl<C> Graph<C> {
         Ok(Self { nodes, gates, held_by })
     }
 
-    /// The nodes, each after what it needs.
+    /// The nodes, each after its dependencies.
     pub fn nodes(&self) -> &[Arc<dyn Node<C>>] {
         &self.nodes
     }
@@ -99,40 +99,40 @@ impl<C> Graph<C> {
         self.gates.get(key)
     }
 
-    /// What must be gone before `key` can be deleted.
+    /// What must be deleted before `key`.
     pub fn held_by(&self, key: &Key) -> &[Key] {
         self.held_by.get(key).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Refuses a circle of one relation. What is not in the graph leads nowhere.
+/// Rejects a cycle in one relation. Keys outside the graph have no edges.
 fn acyclic<C>(
     nodes: &BTreeMap<Key, Arc<dyn Node<C>>>,
     next: impl Fn(&dyn Node<C>) -> Vec<Key>,
 ) -> Result<(), GraphError> {
     let edges: BTreeMap<&Key, Vec<Key>> = nodes.iter().map(|(key, node)| (key, next(node.as_ref()))).collect();
-    // Takes away what leads nowhere any more, until nothing is left, or only circles and what leads into them.
-    let mut left: BTreeSet<&Key> = edges.keys().copied().collect();
+    // Removes keys without outgoing edges until none is left, or only cycles and what leads to them.
+    let mut remaining: BTreeSet<&Key> = edges.keys().copied().collect();
     loop {
         let ends: Vec<&Key> =
-            left.iter().copied().filter(|key| !edges[*key].iter().any(|to| left.contains(to))).collect();
+            remaining.iter().copied().filter(|key| !edges[*key].iter().any(|to| remaining.contains(to))).collect();
         if ends.is_empty() {
             break;
         }
         for end in ends {
-            left.remove(end);
+            remaining.remove(end);
         }
     }
-    // Whoever follows the edges from one of those comes into a circle after as many steps as there are.
-    let Some(mut on_circle) = left.iter().next().copied() else { return Ok(()) };
-    for _ in 0..left.len() {
-        let next = edges[on_circle].iter().find_map(|to| left.get(to).copied());
-        on_circle = next.unwrap_or(on_circle);
+    // Following the edges for as many steps as there are keys ends in a cycle.
+    let Some(mut in_cycle) = remaining.iter().next().copied() else { return Ok(()) };
+    for _ in 0..remaining.len() {
+        let next = edges[in_cycle].iter().find_map(|to| remaining.get(to).copied());
+        in_cycle = next.unwrap_or(in_cycle);
     }
-    Err(GraphError::Circle(on_circle.clone()))
+    Err(GraphError::Cycle(in_cycle.clone()))
 }
 
-/// Depth first: a node is put into `order` after all it needs. `state` is false while a node is being visited.
+/// Depth first: adds a node to `order` after its dependencies. `state` is false during the visit.
 fn visit<C>(
     key: &Key,
     by_key: &BTreeMap<Key, Arc<dyn Node<C>>>,
@@ -142,7 +142,7 @@ fn visit<C>(
 ) -> Result<(), GraphError> {
     match state.get(key) {
         Some(true) => return Ok(()),
-        Some(false) => return Err(GraphError::Circle(key.clone())),
+        Some(false) => return Err(GraphError::Cycle(key.clone())),
         None => {}
     }
     let Some(node) = by_key.get(key) else {

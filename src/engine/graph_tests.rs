@@ -1,4 +1,4 @@
-//! A graph that cannot be followed to its end is refused when it is built, whichever relation leads in a circle.
+//! A graph with a cycle in any relation is rejected when it is built.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::engine::{
     Refs, Resource,
 };
 
-/// A resource that is there, with the relations of a test.
+/// An existing resource, with the relations of a test.
 #[derive(Clone, Debug, Default)]
 struct Related {
     number: usize,
@@ -77,10 +77,10 @@ impl Resource for Related {
     }
 }
 
-struct Unkept;
+struct NoJournal;
 
 #[async_trait]
-impl Journal for Unkept {
+impl Journal for NoJournal {
     async fn record(&self, _: &Memory) -> Result<(), Failure> {
         Ok(())
     }
@@ -100,8 +100,8 @@ fn pair(change: impl Fn(usize, &mut Related)) -> Vec<Related> {
 }
 
 #[test]
-fn a_circle_of_any_relation_is_an_error_that_names_one_of_it() {
-    let circles = [
+fn cycle_in_any_relation_is_rejected() {
+    let cycles = [
         pair(|number, one| one.holds = vec![1 - number]),
         pair(|number, one| one.deleted_after = vec![1 - number]),
         pair(|number, one| one.observed_after = Some(1 - number)),
@@ -112,8 +112,8 @@ fn a_circle_of_any_relation_is_an_error_that_names_one_of_it() {
         ],
         vec![Related { holds: vec![0], ..Related::default() }],
     ];
-    for circle in circles {
-        assert!(matches!(build(&circle), Err(GraphError::Circle(_))), "{circle:?}");
+    for cycle in cycles {
+        assert!(matches!(build(&cycle), Err(GraphError::Cycle(_))), "{cycle:?}");
     }
     let chain = pair(|number, one| one.holds = (number == 0).then_some(1).into_iter().collect());
     assert!(build(&chain).is_ok());
@@ -136,8 +136,8 @@ fn relations() -> impl Strategy<Value = Vec<Related>> {
 
 proptest! {
     #[test]
-    fn what_is_built_can_be_deleted_to_its_end(all in relations()) {
-        // Should a circle get through, this overflows the stack or never ends.
+    fn every_valid_graph_can_be_deleted(all in relations()) {
+        // A cycle that is not rejected overflows the stack or never ends.
         if let Ok(graph) = build(&all) {
             let (policy, expectations) = (ExecutionPolicy::default(), Expectations::default());
             let clock = || Timestamp::from_second(1_800_000_000).unwrap();
@@ -148,7 +148,7 @@ proptest! {
                 policy: &policy,
                 cloud: &(),
                 may_adopt: &|| Ok(()),
-                journal: &Unkept,
+                journal: &NoJournal,
                 expectations: &expectations,
                 clock: &clock,
             };

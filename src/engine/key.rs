@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Logical name of a resource within one graph: its kind and, where there can be several, a name.
+/// Logical name of a resource within one graph: its kind and, if there can be several, a name.
 ///
-/// Written `vpc` or `subnet/private/eu-west-1a`: so it stands in tags, in status and in the plan.
+/// Written `vpc` or `subnet/private/eu-west-1a` in tags, status and plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     kind: Cow<'static, str>,
@@ -13,17 +13,17 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of a kind of which a graph holds one.
+    /// A key of a kind with one resource per graph.
     pub fn single(kind: &'static str) -> Self {
         Self { kind: Cow::Borrowed(kind), name: String::new() }
     }
 
-    /// A key of a kind of which a graph holds several.
+    /// A key of a kind with several resources per graph.
     pub fn named(kind: &'static str, name: impl Into<String>) -> Self {
         Self { kind: Cow::Borrowed(kind), name: name.into() }
     }
 
-    /// Reads a key back from a tag or from status.
+    /// Parses a key from a tag or from status.
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {
             Some((kind, name)) => Self { kind: Cow::Owned(kind.into()), name: name.into() },
@@ -36,7 +36,7 @@ impl Key {
         &self.kind
     }
 
-    /// The name within the kind; empty for a single one.
+    /// The name within the kind; empty for a kind with one resource.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_reads_back_as_written() {
+    fn key_round_trips_through_text() {
         for key in [Key::single("vpc"), Key::named("subnet", "private/eu-west-1a")] {
             assert_eq!(Key::parse(&key.to_string()), key);
         }

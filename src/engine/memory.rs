@@ -1,5 +1,5 @@
-//! What is remembered of an object's resources between two reconciles: what was seen, what failed, when to look again.
-//! Pure. Lost with the process without harm: all of it can be seen again.
+//! State of an object's resources between reconciles: observations, failures, requeue times. Pure. Can be lost with the
+//! process: all of it can be observed again.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -9,45 +9,45 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::erased::AnyObservation;
-use super::failure::{Class, Failed, Failure, span};
+use super::failure::{Class, Failure, RetryState, span};
 use super::key::Key;
 use super::plan::Action;
 use super::resource::{Change, FailedOperation, Operation, Phase, Presence, Refs};
 
-/// A presence of any kind.
+/// The presence of a resource of any kind.
 pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;
 
-/// A line of the inventory that outlives the process.
+/// A record of the inventory that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
-    /// The cloud's id; `None` for an intent: a create was about to be sent.
+pub struct InventoryRecord {
+    /// Id in the cloud; `None` for an intent: a create was about to be sent.
     pub id: Option<String>,
-    /// The operation that was under way, or failed, when it was last seen.
+    /// The operation that was in progress or failed at the last observation.
     pub operation: Option<String>,
-    /// Operations seen since the last that succeeded, `operation` among them.
+    /// Operations observed since the last success, including `operation`.
     pub operations: u32,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
-/// A step whose end the cloud has not reported yet.
+/// An action that the cloud has not completed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// What was begun.
+pub struct RunningAction {
+    /// The action.
     pub action: Action,
-    /// When.
+    /// Start time.
     pub since: Timestamp,
-    /// The last look that found it still under way.
+    /// The last observation that found it in progress.
     pub busy_at: Timestamp,
-    /// `since` is the true beginning, not just when it was noticed.
+    /// `since` is the actual start, not the time of the first observation.
     pub from_start: bool,
-    /// The operation that carries it out, where it has an id of its own.
+    /// The operation that carries it out, if it has an id.
     pub operation: Option<Operation>,
 }
 
-impl Running {
-    /// Whether `action` is still this one: not when another operation has taken its place.
-    pub fn goes_on(&self, action: Action, operation: Option<&Operation>) -> bool {
+impl RunningAction {
+    /// Whether `action` is still this one and no other operation has replaced it.
+    pub fn is_continued_by(&self, action: Action, operation: Option<&Operation>) -> bool {
         let other = match (&self.operation, operation) {
             (Some(before), Some(now)) => before.id != now.id,
             _ => false,
@@ -56,61 +56,61 @@ impl Running {
     }
 }
 
-/// The pause between changes that come to nothing is doubled so often: from ten seconds to ten minutes.
-const MOST_DOUBLINGS: u32 = 6;
+/// Maximum number of doublings of the pause between ineffective changes: from ten seconds to ten minutes.
+const MAX_DOUBLINGS: u32 = 6;
 
-/// Changes that were made, and may not show yet.
+/// Changes that were applied and may not be visible yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// Which.
+pub struct AppliedChanges {
+    /// The changes.
     pub changes: Vec<Change>,
-    /// When the cloud said that it had made them.
+    /// When the cloud confirmed them.
     pub at: Timestamp,
-    /// How often in a row: they did not show, or somebody undid them at once.
+    /// Consecutive attempts: the changes did not become visible, or were reverted immediately.
     pub times: u32,
 }
 
-/// What is known of one resource.
+/// State of one resource.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
-    /// As last seen; `None`: not looked at yet.
+    /// Last observation; `None`: not observed yet.
     pub presence: Option<AnyPresence>,
-    /// When that was.
+    /// When it was observed.
     pub observed_at: Option<Timestamp>,
     /// When this process last wrote to it: older reads do not count.
     pub written_at: Option<Timestamp>,
-    /// When others were last heard to have changed it: older reads do not count.
+    /// When an external change was last reported: older reads do not count.
     pub changed_externally_at: Option<Timestamp>,
-    /// When to look again; `None`: now.
+    /// When to observe again; `None`: now.
     pub due: Option<Timestamp>,
-    /// What is under way.
-    pub running: Option<Running>,
-    /// The step that failed last, until one succeeds.
-    pub failed: Option<Failed>,
-    /// The failed operation that `failed` has counted.
+    /// The action in progress.
+    pub running: Option<RunningAction>,
+    /// The last failed step, until one succeeds.
+    pub failed: Option<RetryState>,
+    /// The failed operation that `failed` already counts.
     pub counted_operation: Option<String>,
     /// The last update that succeeded.
-    pub applied: Option<Applied>,
-    /// The look that failed last, until one succeeds: what was seen before is not acted upon.
-    pub last_observe_error: Option<Failed>,
-    /// Its line in the inventory.
-    pub recorded: Option<Recorded>,
+    pub applied: Option<AppliedChanges>,
+    /// The last failed observation, until one succeeds: earlier observations are not acted upon.
+    pub last_observe_error: Option<RetryState>,
+    /// Its inventory record.
+    pub recorded: Option<InventoryRecord>,
 }
 
 impl Entry {
-    /// A person asks for another try: what failed before does not count.
+    /// Resets the count of failures: a user requested another attempt.
     fn restart_count(&mut self) {
         let Some(recorded) = &mut self.recorded else { return };
         recorded.operations = 0;
         if self.running.is_none() && recorded.operation.is_some() {
-            // Should it have failed, that was before: an earlier process may have seen it.
+            // If it failed, an earlier process may have counted it.
             self.counted_operation.clone_from(&recorded.operation);
         }
     }
 }
 
-/// Of a resource that was never met.
-pub(super) static NOTHING_KNOWN: Entry = Entry {
+/// The entry of an unknown resource.
+pub(super) static EMPTY_ENTRY: Entry = Entry {
     presence: None,
     observed_at: None,
     written_at: None,
@@ -124,39 +124,39 @@ pub(super) static NOTHING_KNOWN: Entry = Entry {
     recorded: None,
 };
 
-/// What is known of the resources of one object.
+/// State of the resources of one object.
 #[derive(Clone, Debug)]
 pub struct Memory {
     entries: BTreeMap<Key, Entry>,
-    /// No read that began before this counts: the process (or its leadership) began then.
+    /// Reads that started before this do not count: the process (or its leadership) started then.
     pub since: Timestamp,
-    /// How long after a write a read may still miss it.
+    /// How long reads may miss a write.
     pub read_after_write_window: Duration,
 }
 
 impl Memory {
-    /// An empty memory of a process that began at `since`, with the inventory that outlived the last one.
+    /// Empty memory of a process that started at `since`, with the persisted inventory.
     pub fn new(
         since: Timestamp,
         read_after_write_window: Duration,
-        inventory: impl IntoIterator<Item = (Key, Recorded)>,
+        inventory: impl IntoIterator<Item = (Key, InventoryRecord)>,
     ) -> Self {
         let entry = |recorded| Entry { recorded: Some(recorded), ..Entry::default() };
         let entries = inventory.into_iter().map(|(key, r)| (key, entry(r))).collect();
         Self { entries, since, read_after_write_window }
     }
 
-    /// What is known of a resource.
+    /// The state of a resource.
     pub fn get(&self, key: &Key) -> Option<&Entry> {
         self.entries.get(key)
     }
 
-    /// What is known of a resource, to be changed.
+    /// The state of a resource, mutable.
     pub fn entry(&mut self, key: &Key) -> &mut Entry {
         self.entries.entry(key.clone()).or_default()
     }
 
-    /// Forgets a resource altogether.
+    /// Removes a resource.
     pub fn forget(&mut self, key: &Key) {
         self.entries.remove(key);
     }
@@ -166,22 +166,22 @@ impl Memory {
         self.entries.iter()
     }
 
-    /// The resource, when it was seen and may be used.
+    /// The observation, if the resource is known and may be used.
     pub fn observed(&self, key: &Key) -> Option<&AnyObservation> {
         self.get(key)?.presence.as_ref()?.observed()
     }
 
-    /// True when it was looked at and is not there.
-    pub fn absent(&self, key: &Key) -> bool {
+    /// True when it was observed and does not exist.
+    pub fn is_absent(&self, key: &Key) -> bool {
         matches!(self.get(key).and_then(|e| e.presence.as_ref()), Some(Presence::Absent))
     }
 
-    /// Ids and outputs of all that is there.
+    /// Ids and outputs of all existing resources.
     pub fn refs(&self) -> Refs {
         let mut refs = Refs::default();
         for key in self.entries.keys() {
-            if let Some(seen) = self.observed(key) {
-                refs.insert(key.clone(), seen.id.clone(), seen.outputs.clone());
+            if let Some(observed) = self.observed(key) {
+                refs.insert(key.clone(), observed.id.clone(), observed.outputs.clone());
             }
         }
         refs
@@ -193,15 +193,15 @@ impl Memory {
         last.saturating_add(span(self.read_after_write_window)).ok()
     }
 
-    /// What is left when a reconcile ended in the middle of something: ids, intents and counts. All else is observed anew, by
-    /// reads that begin after `now`.
+    /// Resets memory after an interrupted reconcile: retains ids, intents and counts. Everything else is observed
+    /// again, by reads that start after `now`.
     pub fn restart(&mut self, now: Timestamp) {
         let entries = std::mem::take(&mut self.entries);
         let recorded = entries.into_iter().filter_map(|(key, entry)| Some((key, entry.recorded?)));
         *self = Self::new(now, self.read_after_write_window, recorded);
     }
 
-    /// Everything is to be looked at anew, and what failed is tried as if for the first time: a person asks for it.
+    /// Requires new observations of everything and resets failures, at the request of a user.
     pub fn forget_observations(&mut self, now: Timestamp) {
         self.since = now;
         for entry in self.entries.values_mut() {
@@ -215,16 +215,16 @@ impl Memory {
         }
     }
 
-    /// What may be adopted changed: what was seen of what is not ours does not count any more, and is not remembered.
+    /// Discards observations and records of resources that are not owned: the permission to adopt changed.
     pub fn forget_unowned(&mut self, now: Timestamp) {
         self.entries.retain(|_, entry| !matches!(entry.presence, Some(Presence::Unowned(_) | Presence::Foreign(_))));
         self.forget_observations(now);
     }
 
-    /// Others were heard at `at` to have changed these: they are looked at now, and what was read before does not count.
+    /// Marks resources that were changed externally at `at`: they are due now, and earlier reads do not count.
     pub fn mark_changed_externally<'k>(&mut self, keys: impl IntoIterator<Item = &'k Key>, at: Timestamp) {
         for key in keys {
-            // What is not known was never looked at, so nothing hides it.
+            // A resource without an entry was never observed, so no observation is stale.
             if let Some(entry) = self.entries.get_mut(key) {
                 entry.changed_externally_at = Some(at);
                 entry.due = None;
@@ -232,22 +232,22 @@ impl Memory {
         }
     }
 
-    /// When a look shows for certain what others were heard to have changed, unless the last look came after that.
+    /// When an observation is certain to show an external change, unless the last one already came after that.
     pub(super) fn external_change_visible_by(&self, key: &Key) -> Option<Timestamp> {
         let entry = self.get(key)?;
         let by = entry.changed_externally_at?.saturating_add(span(self.read_after_write_window)).ok()?;
-        entry.observed_at.is_none_or(|seen| seen < by).then_some(by)
+        entry.observed_at.is_none_or(|observed| observed < by).then_some(by)
     }
 
-    /// What only a person could mend is tried again now: one has changed something.
-    pub fn try_again(&mut self, now: Timestamp) {
+    /// Retries now what only a user could fix: the user has changed something.
+    pub fn retry_failures(&mut self, now: Timestamp) {
         for entry in self.entries.values_mut() {
-            // What is lent is named by whoever asked: it may be another now.
+            // The spec references external resources: it may reference another one now.
             if matches!(entry.presence, Some(Presence::External(_))) {
                 entry.due = None;
             }
             entry.restart_count();
-            if entry.failed.as_ref().is_some_and(Failed::exhausted) {
+            if entry.failed.as_ref().is_some_and(RetryState::exhausted) {
                 entry.failed = None;
                 entry.due = None;
             }
@@ -263,17 +263,18 @@ impl Memory {
         }
     }
 
-    /// Notes what was seen of a resource.
+    /// Stores an observation of a resource.
     pub fn record_observation(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
         let entry = self.entry(key);
-        if let Some(seen) = presence.observed() {
-            let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&seen.id));
+        if let Some(observed) = presence.observed() {
+            let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&observed.id));
             if !known {
-                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), operation: None, operations: 0, at: now });
+                entry.recorded =
+                    Some(InventoryRecord { id: Some(observed.id.clone()), operation: None, operations: 0, at: now });
             }
             if let Some(recorded) = &mut entry.recorded {
-                let failed = seen.failed_operation.as_ref().map(|failed| &failed.id);
-                let operation = seen.operation.as_ref().map(|operation| &operation.id).or(failed);
+                let failed = observed.failed_operation.as_ref().map(|failed| &failed.id);
+                let operation = observed.operation.as_ref().map(|operation| &operation.id).or(failed);
                 match operation {
                     None => recorded.operations = 0,
                     Some(_) if recorded.operation.as_ref() == operation => {}
@@ -287,23 +288,23 @@ impl Memory {
         entry.last_observe_error = None;
     }
 
-    /// Notes that a look failed.
+    /// Stores a failed observation.
     pub fn observe_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
         let entry = self.entry(key);
-        let failed = Failed::after(entry.last_observe_error.as_ref(), failure, now, seed(key));
+        let failed = RetryState::after(entry.last_observe_error.as_ref(), failure, now, seed(key));
         entry.due = Some(failed.retry_at);
         entry.last_observe_error = Some(failed);
     }
 
-    /// Notes that a step failed. It may have been done all the same: the next thing is a look.
+    /// Stores a failed step. It may still have taken effect, so the resource is due for observation.
     pub fn step_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
         let entry = self.entry(key);
-        entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
+        entry.failed = Some(RetryState::after(entry.failed.as_ref(), failure, now, seed(key)));
         entry.written_at = Some(now);
         entry.due = None;
     }
 
-    /// Counts an operation that came to nothing as a step that failed: once, however often it is seen.
+    /// Counts a failed operation as a failed step: once, however often it is observed.
     pub fn operation_failed(&mut self, key: &Key, failed: &FailedOperation, now: Timestamp) {
         let entry = self.entry(key);
         if entry.counted_operation.as_ref() == Some(&failed.id) {
@@ -311,69 +312,75 @@ impl Memory {
         }
         entry.counted_operation = Some(failed.id.clone());
         entry.applied = None;
-        // Of those on record, the one that failed is the last: an earlier process may have counted the others.
+        // The failed operation is the last recorded one: an earlier process may have counted the others.
         let on_record = entry.recorded.as_ref().filter(|recorded| recorded.operation.as_ref() == Some(&failed.id));
         let counted = on_record.map_or(0, |recorded| recorded.operations);
-        let after = Failed::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key));
+        let after = RetryState::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key));
         entry.failed = Some(after.with_operations(counted));
     }
 
-    /// Notes that a deletion was begun and is not under way any more, though the thing is there. What is seen a moment after it was
-    /// begun may only be old.
-    pub(super) fn deletion_failed(&mut self, key: &Key, running: &Running, seen: &AnyObservation, now: Timestamp) {
-        let shows_by = running.since.saturating_add(span(self.read_after_write_window)).unwrap_or(running.since);
-        let failure = if now < shows_by && !matches!(seen.phase, Phase::Failed { .. }) {
-            Failure::new(Class::Busy, format!("the deletion of {} does not show yet", seen.id))
+    /// Records that a deletion ended although the resource still exists. Soon after the start, the observation may only
+    /// be stale.
+    pub(super) fn deletion_failed(
+        &mut self,
+        key: &Key,
+        running: &RunningAction,
+        observed: &AnyObservation,
+        now: Timestamp,
+    ) {
+        let visible_by = running.since.saturating_add(span(self.read_after_write_window)).unwrap_or(running.since);
+        let failure = if now < visible_by && !matches!(observed.phase, Phase::Failed { .. }) {
+            Failure::new(Class::Busy, format!("the deletion of {} is not visible yet", observed.id))
         } else {
-            let why = match &seen.phase {
-                Phase::Failed { reason, .. } => format!("{}: {reason}", seen.state),
-                _ => format!("it is {} again", seen.state),
+            let why = match &observed.phase {
+                Phase::Failed { reason, .. } => format!("{}: {reason}", observed.state),
+                _ => format!("it is {} again", observed.state),
             };
             let message = format!(
-                "the deletion of {} was begun and came to nothing ({why}). It is tried again ever more rarely; see what AWS says \
-                 holds it, and delete that",
-                seen.id
+                "the deletion of {} was started and failed ({why}). It is retried with backoff; see which resource \
+                 blocks it in AWS, and delete that",
+                observed.id
             );
             Failure::new(Class::OperationFailed, message)
         };
         let entry = self.entry(key);
-        entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
+        entry.failed = Some(RetryState::after(entry.failed.as_ref(), failure, now, seed(key)));
     }
 
-    /// Until when not seeing `changes` does not mean that they were undone: they were made a moment ago.
-    pub fn shows_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
+    /// Until when missing `changes` may be a stale read: they were applied recently.
+    pub fn visible_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
         let applied = self.get(key)?.applied.as_ref()?;
         let same = changes.iter().all(|change| applied.changes.contains(change));
-        // What comes to nothing time and again is done ever more rarely.
+        // Changes that remain ineffective are repeated with backoff.
         let window =
-            self.read_after_write_window.saturating_mul(1 << applied.times.saturating_sub(1).min(MOST_DOUBLINGS));
+            self.read_after_write_window.saturating_mul(1 << applied.times.saturating_sub(1).min(MAX_DOUBLINGS));
         let until = applied.at.saturating_add(span(window)).unwrap_or(applied.at);
         Some(until).filter(|until| same && now < *until)
     }
 
-    /// Whether something was changed so lately that it may not show yet.
-    pub(super) fn shows_soon(&self, key: &Key, now: Timestamp) -> bool {
-        self.get(key).is_some_and(|entry| entry.applied.is_some()) && self.shows_by(key, &[], now).is_some()
+    /// Whether a recent change may not be visible yet.
+    pub(super) fn has_recent_change(&self, key: &Key, now: Timestamp) -> bool {
+        self.get(key).is_some_and(|entry| entry.applied.is_some()) && self.visible_by(key, &[], now).is_some()
     }
 
-    /// Notes that a create is about to be sent.
-    pub fn intend(&mut self, key: &Key, now: Timestamp) {
-        self.entry(key).recorded = Some(Recorded { id: None, operation: None, operations: 0, at: now });
+    /// Records that a create is about to be sent.
+    pub fn record_intent(&mut self, key: &Key, now: Timestamp) {
+        self.entry(key).recorded = Some(InventoryRecord { id: None, operation: None, operations: 0, at: now });
     }
 
-    /// Until when not seeing the thing does not mean that it is not there: it was made, or a create for it was sent,
-    /// a moment ago. What another process recorded counts from our own start: its clock may not be ours.
-    pub fn unsettled(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
-        self.settles(key, now).filter(|until| now < *until)
+    /// Until when an absent resource may be a stale read: it was created, or a create was sent, recently. Records of
+    /// another process count from our start, because its clock may differ.
+    pub fn open_window_end(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+        self.window_end(key, now).filter(|until| now < *until)
     }
 
-    /// How long it is settled. What a read from before shows does not count: it may have missed the thing.
-    pub fn settled_for(&self, key: &Key, now: Timestamp) -> Option<Duration> {
-        let until = self.settles(key, now).filter(|until| now >= *until)?;
+    /// Time since the read-after-write window ended. Earlier reads do not count: they may have missed the resource.
+    pub fn time_since_window(&self, key: &Key, now: Timestamp) -> Option<Duration> {
+        let until = self.window_end(key, now).filter(|until| now >= *until)?;
         Some(now.duration_since(until).unsigned_abs())
     }
 
-    fn settles(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+    fn window_end(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
         let recorded = self.get(key)?.recorded.as_ref()?;
         let at = recorded.at.min(now).max(self.since);
         Some(at.saturating_add(span(self.read_after_write_window)).unwrap_or(at))

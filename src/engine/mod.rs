@@ -1,10 +1,10 @@
-//! Graph, plan, check, execute, and when to look again.
+//! Graph, plan, check, execute, and requeue times.
 //!
-//! May not enter: any kind of resource, any AWS or Kubernetes crate. A second cloud would use it as it is.
-//! I/O: none of its own; [`execute`] awaits what the resources do.
+//! May not enter: any resource kind, any AWS or Kubernetes crate. A second cloud could use it unchanged.
+//! I/O: none of its own; [`execute`] awaits the resources.
 //!
-//! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run every
-//! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
+//! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run
+//! all ready steps concurrently, plan again as each step ends, and report when to requeue. Nothing sleeps.
 
 pub mod check;
 pub mod erased;
@@ -23,7 +23,7 @@ mod report;
 pub mod resource;
 pub mod sweep;
 
-pub use check::{Checked, check};
+pub use check::{CheckedPlan, check};
 pub use erased::{AnyObservation, Node};
 pub use execute::{Journal, reconcile};
 pub use execution_policy::{ExecutionPolicy, HoldReason};
@@ -31,7 +31,7 @@ pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
-pub use memory::{Memory, Recorded};
+pub use memory::{InventoryRecord, Memory};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use record::{CREATION, DELETION};
@@ -39,7 +39,7 @@ pub use report::{FinishedOperation, Outcome, Report, StepResult};
 pub use resource::{
     Change, FailedOperation, How, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Refs, Resource,
 };
-pub use sweep::{Allowed, Mark, Proof, Scope, Sweep, Swept, Target};
+pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 
 #[cfg(test)]
 mod may_adopt_tests;

@@ -1,29 +1,29 @@
-//! A plan: what is to be done, resource by resource, and why something is not. Pure. [`super::planner`] makes them.
+//! A plan: the steps of each resource, and why a step does not run. Pure. [`super::planner`] creates it.
 
 use jiff::Timestamp;
 
 use super::execution_policy::HoldReason;
-use super::failure::{Class, Failed};
+use super::failure::{Class, RetryState};
 use super::key::Key;
 use super::resource::{Change, Operation};
 
-/// What is done to a resource.
+/// An action on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Make it.
+    /// Create it.
     Create,
-    /// Change it in place.
+    /// Update it in place.
     Update,
-    /// Make it ours as it is.
+    /// Adopt it unchanged.
     Adopt,
     /// Delete it.
     Delete,
-    /// Let go of it as it is.
+    /// Release it unchanged.
     Release,
 }
 
 impl Action {
-    /// As in status and on the command line.
+    /// Name in status and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Action::Create => "Create",
@@ -35,102 +35,102 @@ impl Action {
     }
 }
 
-/// What the graph is for.
+/// The goal of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Everything in it is to exist as wanted.
+    /// All resources exist as desired.
     Present,
-    /// Everything in it that is ours is to go.
+    /// All owned resources are deleted.
     Deleted,
-    /// Everything in it that is ours is to stay, and to be ours no more.
+    /// All owned resources are retained and released from ownership.
     Retained,
 }
 
-/// One thing to do.
+/// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What.
+    /// The action.
     pub action: Action,
-    /// The fields that differ; an update may take them in turns.
+    /// The fields that differ; an update may apply them in batches.
     pub changes: Vec<Change>,
-    /// Why, where it is not plain.
+    /// The reason, where it is not obvious.
     pub reason: Option<String>,
 }
 
 /// What a step waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingOn {
-    /// Another resource to be ready or gone.
+    /// Another resource that must be ready or deleted.
     Resource(Key),
-    /// Something outside the graph.
+    /// A condition outside the graph.
     Gate(Key, String),
-    /// The time to try again.
-    Retry(Failed),
-    /// The time after which not seeing a thing means that it is not there.
-    Settling(Timestamp),
+    /// The time of the next retry.
+    Retry(RetryState),
+    /// The end of the read-after-write window: an absent resource counts as absent only after it.
+    ReadAfterWrite(Timestamp),
 }
 
-/// Why it does not go on without a person.
+/// Why a resource is blocked until a user acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// It is somebody else's. Holds who.
+    /// It belongs to another owner. Holds the owner.
     Foreign(String),
-    /// The cloud gave up on it. Holds why.
+    /// It failed in the cloud. Holds the reason.
     Failed(Class, String),
-    /// It was there, is gone, and is not made again by itself. Holds what to do.
+    /// It existed, is gone, and is not recreated automatically. Holds what to do.
     Irreplaceable(String),
 }
 
-/// What the plan says of one resource.
+/// The plan of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As wanted (or, when all is to go: gone, or not ours).
+    /// As desired (for a deletion: deleted, or not owned).
     Settled,
-    /// To be done now.
+    /// Runs now.
     Step(Step),
-    /// To be done later.
+    /// Runs later.
     Pending(Step, Vec<WaitingOn>),
-    /// Not to be done, as people decided.
+    /// Held by policy.
     Held(Step, HoldReason),
-    /// The cloud is at work: what, since when, until when about, and what it says.
+    /// The cloud is running an operation.
     Waiting {
-        /// What is under way.
+        /// The action in progress.
         action: Action,
-        /// Since when.
+        /// Start time.
         since: Timestamp,
         /// Expected end.
         until: Timestamp,
-        /// The cloud's own words, if any.
+        /// What the cloud reports, if anything.
         note: String,
-        /// The operation that carries it out, where it has an id of its own.
+        /// The operation that carries it out, if it has an id.
         operation: Option<Operation>,
     },
-    /// Goes when that goes.
-    GoesWith(Key),
-    /// It could not be looked at.
-    Unseen(Option<Failed>),
-    /// A person has to act.
+    /// Deleted together with that resource.
+    DeletedWith(Key),
+    /// Its state could not be observed.
+    NotObserved(Option<RetryState>),
+    /// A user must act.
     Blocked(Block),
 }
 
-/// One resource of the plan.
+/// A resource in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Which.
+    /// The resource.
     pub key: Key,
-    /// What is to be done.
+    /// What happens to it.
     pub verdict: Verdict,
-    /// Differences that nothing settles.
+    /// Differences that no call can correct.
     pub forbidden: Vec<Change>,
-    /// Differences that nobody asked for, and that are left alone.
+    /// Drift that is reported and not corrected.
     pub drift: Vec<Change>,
 }
 
-/// What is to be done, resource by resource, in an order in which it can be done.
+/// The steps of all resources, in an order in which they can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Plan {
-    /// What it is for.
+    /// The goal.
     pub goal: Goal,
     /// The resources.
     pub items: Vec<Item>,
@@ -138,14 +138,14 @@ pub struct Plan {
 
 impl Plan {
     /// Steps that can run now.
-    pub fn ready(&self) -> impl Iterator<Item = (&Key, &Step)> {
+    pub fn ready_steps(&self) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(|item| match &item.verdict {
             Verdict::Step(step) => Some((&item.key, step)),
             _ => None,
         })
     }
 
-    /// All steps, those to come and those that wait for a person too; not what is left alone.
+    /// All steps, including later and held ones; without drift that is not corrected.
     pub fn steps(&self) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(|item| match &item.verdict {
             Verdict::Held(_, HoldReason::Drift) => None,
@@ -154,25 +154,25 @@ impl Plan {
         })
     }
 
-    /// Steps that are held back for that reason.
-    pub fn held(&self, why: HoldReason) -> impl Iterator<Item = (&Key, &Step)> {
+    /// Steps held for that reason.
+    pub fn held_steps(&self, why: HoldReason) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(move |item| match &item.verdict {
             Verdict::Held(step, held) if *held == why => Some((&item.key, step)),
             _ => None,
         })
     }
 
-    /// What it says of one resource.
+    /// The verdict on one resource.
     pub fn verdict(&self, key: &Key) -> Option<&Verdict> {
         self.items.iter().find(|item| item.key == *key).map(|item| &item.verdict)
     }
 
-    /// True when there is nothing to do and nothing to wait for.
-    pub fn settled(&self) -> bool {
+    /// True when there is nothing to do or wait for.
+    pub fn is_settled(&self) -> bool {
         self.items.iter().all(|i| i.verdict == Verdict::Settled && i.forbidden.is_empty())
     }
 
-    /// "4 to create, 1 to update, 0 to delete"; and what is to be taken over or let go, if anything.
+    /// "4 to create, 1 to update, 0 to delete", plus adoptions and releases if any.
     pub fn summary(&self) -> String {
         let count = |action| self.steps().filter(|(_, step)| step.action == action).count();
         let mut text = format!(
@@ -181,9 +181,9 @@ impl Plan {
             count(Action::Update),
             count(Action::Delete)
         );
-        for (action, word) in [(Action::Adopt, "adopt"), (Action::Release, "release")] {
+        for (action, verb) in [(Action::Adopt, "adopt"), (Action::Release, "release")] {
             if count(action) > 0 {
-                text = format!("{text}, {} to {word}", count(action));
+                text = format!("{text}, {} to {verb}", count(action));
             }
         }
         text

@@ -1,8 +1,7 @@
-//! The planner: wanted graph + what is remembered + what people agreed to + now -> steps, waits, blocks. Pure, deterministic,
-//! total.
+//! The planner: desired graph + memory + policy + time -> steps, waits, blocks. Pure, deterministic, total.
 //!
-//! There is one planner: the controller executes its plan, `status.plan` shows it, `keelson plan` prints it. It leaves
-//! nothing to decide at execution.
+//! There is one planner: the controller executes its plan, `status.plan` shows it, `keelson plan` prints it. Execution
+//! decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use super::expect::Expectations;
 use super::failure::{Class, span};
 use super::graph::Graph;
 use super::key::Key;
-use super::memory::{Entry, Memory, NOTHING_KNOWN};
+use super::memory::{EMPTY_ENTRY, Entry, Memory};
 use super::plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 use super::resource::{Change, How, Operation, Phase, Presence};
 
@@ -28,20 +27,21 @@ pub fn plan<C>(
     now: Timestamp,
 ) -> Plan {
     let refs = memory.refs();
-    let done = BTreeMap::new();
-    let mut planner = Planner { graph, memory, goal, policy, expectations, now, refs: &refs, done, unresolvable: None };
+    let planned = BTreeMap::new();
+    let mut planner =
+        Planner { graph, memory, goal, policy, expectations, now, refs: &refs, planned, unresolvable: None };
     planner.unresolvable = graph.nodes().iter().find(|node| planner.unresolvable(node.as_ref())).map(|node| node.key());
     let mut items: Vec<Item> = Vec::with_capacity(graph.nodes().len());
     match goal {
         Goal::Present => {
             for node in graph.nodes() {
-                items.push(planner.present(node.as_ref()));
+                items.push(planner.plan_present(node.as_ref()));
             }
         }
         Goal::Deleted | Goal::Retained => {
-            // What holds a thing may stand on either side of it in the order of creation, so this goes by demand.
+            // A holder may come before or after in creation order, so this evaluates holders on demand.
             for node in graph.nodes().iter().rev() {
-                let verdict = planner.gone(&node.key());
+                let verdict = planner.plan_deletion(&node.key());
                 items.push(Item { key: node.key(), verdict, forbidden: Vec::new(), drift: Vec::new() });
             }
         }
@@ -57,13 +57,13 @@ struct Planner<'a, C> {
     expectations: &'a Expectations,
     now: Timestamp,
     refs: &'a super::resource::Refs,
-    done: BTreeMap<Key, Verdict>,
-    /// What cannot come about before a person changes something: nothing is begun that would wait for it.
+    planned: BTreeMap<Key, Verdict>,
+    /// A resource that cannot become ready before a user acts: no step starts that would wait for it.
     unresolvable: Option<Key>,
 }
 
 impl<C> Planner<'_, C> {
-    /// It is somebody else's, or what is asked for cannot be, or is not what is to be taken over.
+    /// It belongs to another owner, its desired state is invalid, or it differs from what can be adopted.
     fn unresolvable(&self, node: &dyn Node<C>) -> bool {
         let entry = self.entry(&node.key());
         let invalid = entry
@@ -73,52 +73,52 @@ impl<C> Planner<'_, C> {
         match &entry.presence {
             _ if invalid => true,
             Some(Presence::Foreign(_)) => true,
-            Some(Presence::Unowned(seen)) => !self.differences(node, seen).1.is_empty(),
+            Some(Presence::Unowned(observed)) => !self.differences(node, observed).1.is_empty(),
             _ => false,
         }
     }
 
     fn entry(&self, key: &Key) -> &Entry {
-        self.memory.get(key).unwrap_or(&NOTHING_KNOWN)
+        self.memory.get(key).unwrap_or(&EMPTY_ENTRY)
     }
 
-    fn present(&self, node: &dyn Node<C>) -> Item {
+    fn plan_present(&self, node: &dyn Node<C>) -> Item {
         let key = node.key();
         let entry = self.entry(&key);
         let mut forbidden = Vec::new();
         let mut drift = Vec::new();
         let is_ours = matches!(entry.presence, Some(Presence::Ours(_)));
         let verdict = match &entry.presence {
-            _ if entry.last_observe_error.is_some() => Verdict::Unseen(entry.last_observe_error.clone()),
-            None => Verdict::Unseen(None),
+            _ if entry.last_observe_error.is_some() => Verdict::NotObserved(entry.last_observe_error.clone()),
+            None => Verdict::NotObserved(None),
             Some(Presence::Foreign(owner)) => Verdict::Blocked(Block::Foreign(owner.clone())),
             Some(Presence::External(_)) => Verdict::Settled,
             Some(Presence::Absent) => self.create(node, entry),
-            Some(Presence::Ours(seen) | Presence::Unowned(seen)) => match &seen.phase {
+            Some(Presence::Ours(observed) | Presence::Unowned(observed)) => match &observed.phase {
                 Phase::Busy { action, since, note } => {
-                    self.waiting(node, entry, *action, *since, note, seen.operation.clone())
+                    self.waiting(node, entry, *action, *since, note, observed.operation.clone())
                 }
                 Phase::Failed { reason, recreate: true, .. } if is_ours => {
-                    let reason = format!("it failed and is made again: {reason}");
+                    let reason = format!("it failed and is recreated: {reason}");
                     self.step(&key, entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
                 }
                 Phase::Failed { reason, class, .. } => Verdict::Blocked(Block::Failed(*class, reason.clone())),
                 Phase::Ready | Phase::Incomplete => {
                     let changes;
-                    (changes, forbidden, drift) = self.differences(node, seen);
+                    (changes, forbidden, drift) = self.differences(node, observed);
                     if changes.is_empty() && (is_ours || !forbidden.is_empty()) {
                         Verdict::Settled
                     } else if changes.is_empty() {
-                        // Last of all.
+                        // Adoption comes last.
                         let mut waits = self.not_ready(node.adopted_after());
-                        waits.extend(self.hopeless_wait(&key));
+                        waits.extend(self.unresolvable_wait(&key));
                         self.step(&key, entry, Action::Adopt, changes, None, waits)
                     } else {
                         let mut waits = self.not_ready(node.after());
-                        let shows_by = self.memory.shows_by(&key, &node.batch(&changes), self.now);
-                        waits.extend(shows_by.map(WaitingOn::Settling));
+                        let visible_by = self.memory.visible_by(&key, &node.batch(&changes), self.now);
+                        waits.extend(visible_by.map(WaitingOn::ReadAfterWrite));
                         if !is_ours {
-                            waits.extend(self.hopeless_wait(&key));
+                            waits.extend(self.unresolvable_wait(&key));
                         }
                         self.step(&key, entry, Action::Update, changes, None, waits)
                     }
@@ -128,34 +128,34 @@ impl<C> Planner<'_, C> {
         Item { key, verdict, forbidden, drift }
     }
 
-    /// Those to settle, those that nothing settles, and those that are left alone.
-    fn differences(&self, node: &dyn Node<C>, seen: &AnyObservation) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
+    /// Differences to correct, differences that no call can correct, and drift that is not corrected.
+    fn differences(&self, node: &dyn Node<C>, observed: &AnyObservation) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
         let (in_place, forbidden): (Vec<_>, Vec<_>) =
-            node.diff(seen, self.refs).into_iter().partition(|change| change.how == How::InPlace);
+            node.diff(observed, self.refs).into_iter().partition(|change| change.how == How::InPlace);
         let (drift, changes) = in_place.into_iter().partition(|one| self.policy.ignores_drift(&node.key(), one));
         (changes, forbidden, drift)
     }
 
-    /// What a person must change before anything is begun that would wait for it.
-    fn hopeless_wait(&self, key: &Key) -> Vec<WaitingOn> {
+    /// The resource that a user must fix before a step that would wait for it starts.
+    fn unresolvable_wait(&self, key: &Key) -> Vec<WaitingOn> {
         self.unresolvable.iter().filter(|unresolvable| *unresolvable != key).cloned().map(WaitingOn::Resource).collect()
     }
 
     fn create(&self, node: &dyn Node<C>, entry: &Entry) -> Verdict {
         let mut waits = self.not_ready(node.after().into_iter().chain(node.inside()));
-        for unresolvable in self.hopeless_wait(&node.key()) {
+        for unresolvable in self.unresolvable_wait(&node.key()) {
             if !waits.contains(&unresolvable) {
                 waits.push(unresolvable);
             }
         }
-        let was_there = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
-        // What carries a token is sent again at once when only the intent is known.
-        let doubles = was_there || node.records_intent();
-        if let Some(until) = self.memory.unsettled(&node.key(), self.now).filter(|_| doubles) {
-            waits.push(WaitingOn::Settling(until));
-        } else if was_there && let Some(what_to_do) = node.irreplaceable() {
+        let existed = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
+        // With a client token, the create is repeated at once when only the intent is recorded.
+        let is_duplicable = existed || node.records_intent();
+        if let Some(until) = self.memory.open_window_end(&node.key(), self.now).filter(|_| is_duplicable) {
+            waits.push(WaitingOn::ReadAfterWrite(until));
+        } else if existed && let Some(what_to_do) = node.irreplaceable() {
             return Verdict::Blocked(Block::Irreplaceable(what_to_do));
-        } else if was_there && self.policy.ignores_deletion(&node.key()) {
+        } else if existed && self.policy.ignores_deletion(&node.key()) {
             let step = Step { action: Action::Create, changes: Vec::new(), reason: None };
             return Verdict::Held(step, HoldReason::Drift);
         }
@@ -187,7 +187,7 @@ impl<C> Planner<'_, C> {
         reason: Option<String>,
         mut waits: Vec<WaitingOn>,
     ) -> Verdict {
-        // A deletion is wanted until it is done: it is tried again, ever more rarely.
+        // A deletion never gives up: it is retried with backoff.
         if let Some(failed) = &entry.failed
             && failed.exhausted()
             && self.goal == Goal::Present
@@ -206,7 +206,7 @@ impl<C> Planner<'_, C> {
         if waits.is_empty() { Verdict::Step(step) } else { Verdict::Pending(step, waits) }
     }
 
-    /// Those of `needs` that are not ready to be built upon.
+    /// Those of `needs` that are not ready.
     fn not_ready(&self, needs: impl IntoIterator<Item = Key>) -> Vec<WaitingOn> {
         let mut waits: Vec<WaitingOn> = Vec::new();
         for need in needs {
@@ -215,10 +215,10 @@ impl<C> Planner<'_, C> {
                 Some(gate) => WaitingOn::Gate(need, gate.why.clone()),
                 None => {
                     let entry = self.entry(&need);
-                    // What is to be taken over is built upon once it is ours.
-                    let presence = entry.presence.as_ref().filter(|seen| !matches!(seen, Presence::Unowned(_)));
-                    let seen = presence.and_then(Presence::observed);
-                    if entry.last_observe_error.is_none() && seen.is_some_and(|s| s.phase == Phase::Ready) {
+                    // Dependents wait until an unowned resource is adopted.
+                    let presence = entry.presence.as_ref().filter(|observed| !matches!(observed, Presence::Unowned(_)));
+                    let observed = presence.and_then(Presence::observed);
+                    if entry.last_observe_error.is_none() && observed.is_some_and(|s| s.phase == Phase::Ready) {
                         continue;
                     }
                     WaitingOn::Resource(need)
@@ -231,47 +231,47 @@ impl<C> Planner<'_, C> {
         waits
     }
 
-    fn gone(&mut self, key: &Key) -> Verdict {
-        if let Some(verdict) = self.done.get(key) {
+    fn plan_deletion(&mut self, key: &Key) -> Verdict {
+        if let Some(verdict) = self.planned.get(key) {
             return verdict.clone();
         }
-        let verdict = self.decide_gone(key);
-        self.done.insert(key.clone(), verdict.clone());
+        let verdict = self.decide_deletion(key);
+        self.planned.insert(key.clone(), verdict.clone());
         verdict
     }
 
-    fn decide_gone(&mut self, key: &Key) -> Verdict {
+    fn decide_deletion(&mut self, key: &Key) -> Verdict {
         let Some(node) = self.graph.node(key).cloned() else {
             return Verdict::Settled;
         };
         let entry = self.entry(key).clone();
         let action = if self.goal == Goal::Retained { Action::Release } else { Action::Delete };
         let step = |waits| self.step(key, &entry, action, Vec::new(), None, waits);
-        let seen = match &entry.presence {
-            _ if entry.last_observe_error.is_some() => return Verdict::Unseen(entry.last_observe_error.clone()),
-            None => return Verdict::Unseen(None),
+        let observed = match &entry.presence {
+            _ if entry.last_observe_error.is_some() => return Verdict::NotObserved(entry.last_observe_error.clone()),
+            None => return Verdict::NotObserved(None),
             Some(Presence::Foreign(_) | Presence::External(_) | Presence::Unowned(_)) => return Verdict::Settled,
             Some(Presence::Absent) => {
-                let may_show_up = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
-                return match self.memory.unsettled(key, self.now) {
-                    Some(until) if may_show_up => step(vec![WaitingOn::Settling(until)]),
+                let may_appear = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
+                return match self.memory.open_window_end(key, self.now) {
+                    Some(until) if may_appear => step(vec![WaitingOn::ReadAfterWrite(until)]),
                     _ => Verdict::Settled,
                 };
             }
-            Some(Presence::Ours(seen)) => seen,
+            Some(Presence::Ours(observed)) => observed,
         };
         let release = self.goal == Goal::Retained;
-        if let Phase::Busy { action, since, note } = &seen.phase
+        if let Phase::Busy { action, since, note } = &observed.phase
             && !release
             && (*action == Action::Delete || !node.deletable_while(*action))
         {
-            return self.waiting(node.as_ref(), &entry, *action, *since, note, seen.operation.clone());
+            return self.waiting(node.as_ref(), &entry, *action, *since, note, observed.operation.clone());
         }
         if let Some(host) = node.deleted_with().filter(|_| !release) {
             match self.entry(&host).presence {
-                // What it is in stays, so it has to be deleted by itself.
+                // Its container is retained, so it needs its own delete call.
                 Some(Presence::External(_) | Presence::Foreign(_) | Presence::Unowned(_)) => {}
-                Some(Presence::Ours(_) | Presence::Absent) | None => return Verdict::GoesWith(host),
+                Some(Presence::Ours(_) | Presence::Absent) | None => return Verdict::DeletedWith(host),
             }
         }
         let holders = self.graph.held_by(key).to_vec();
@@ -280,7 +280,7 @@ impl<C> Planner<'_, C> {
             match self.graph.gate(&before) {
                 Some(gate) if gate.open => {}
                 Some(gate) => waits.push(WaitingOn::Gate(before, gate.why.clone())),
-                None if self.gone(&before) == Verdict::Settled => {}
+                None if self.plan_deletion(&before) == Verdict::Settled => {}
                 None => waits.push(WaitingOn::Resource(before)),
             }
         }

@@ -1,4 +1,4 @@
-//! When each resource is looked at again. Pure but for the clock it is given.
+//! When each resource is observed again. Pure except for the clock.
 
 use std::time::Duration;
 
@@ -10,75 +10,76 @@ use super::failure::span;
 use super::memory::Memory;
 use super::plan::{Action, Goal, Plan, Verdict, WaitingOn};
 
-/// How often it is looked whether a change shows.
-const SHOWS_AFTER: Duration = Duration::from_secs(1);
+/// How often to poll for a change to become visible.
+const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<C: Sync> Run<'_, C> {
-    /// Sets when each resource is looked at again, and says when the first is.
+    /// Sets when each resource is observed again, and returns the earliest time.
     pub(super) fn requeue_after(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
         let now = (self.clock)();
         let mut next: Option<Timestamp> = None;
-        let mut wake = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
+        let mut requeue_at = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
         for item in &plan.items {
             let Some(node) = self.graph.node(&item.key) else {
                 continue;
             };
-            let rest = node.poll_policy().interval;
-            let news = memory.external_change_visible_by(&item.key);
+            let interval = node.poll_policy().interval;
+            let external_change = memory.external_change_visible_by(&item.key);
             let entry = memory.entry(&item.key);
-            let rested = entry.observed_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
-            // A look right after a change by others may still miss it.
-            let rested = news.map_or(rested, |shows| rested.min(shows));
+            let poll_at = entry.observed_at.unwrap_or(now).saturating_add(span(interval)).unwrap_or(now);
+            // An observation right after an external change may still miss it.
+            let poll_at = external_change.map_or(poll_at, |shows| poll_at.min(shows));
             match &item.verdict {
                 Verdict::Waiting { action, since, operation, .. } => {
                     let estimate = self.expectations.of(node.as_ref(), *action, operation.as_ref());
-                    // From the last look and not from now: reconciles for other reasons must not put it off.
-                    let seen = entry.observed_at.unwrap_or(now);
-                    let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);
+                    // Counted from the last observation, not from now: reconciles for other reasons must not postpone
+                    // it.
+                    let observed = entry.observed_at.unwrap_or(now);
+                    let elapsed = observed.duration_since(*since).max(jiff::SignedDuration::ZERO);
                     let pause = requeue_after(elapsed.unsigned_abs(), estimate);
-                    let at = seen.saturating_add(span(pause)).unwrap_or(now);
+                    let at = observed.saturating_add(span(pause)).unwrap_or(now);
                     entry.due = Some(at);
-                    wake(at.max(now));
+                    requeue_at(at.max(now));
                 }
-                Verdict::Unseen(failed) => {
+                Verdict::NotObserved(failed) => {
                     let at = failed.as_ref().map_or(now, |failed| failed.retry_at);
                     entry.due = Some(at);
-                    wake(at);
+                    requeue_at(at);
                 }
                 Verdict::Pending(step, waits) => {
                     for wait in waits {
                         match wait {
-                            WaitingOn::Retry(failed) => wake(failed.retry_at),
-                            WaitingOn::Settling(until) => {
-                                // A change that was made mostly shows at once; only that something is not there takes the
-                                // whole time to be believed.
-                                let made = entry.applied.as_ref().map_or(now, |applied| applied.at);
-                                let elapsed = now.duration_since(made).unsigned_abs();
-                                let soon = now.saturating_add(span(SHOWS_AFTER.max(elapsed / 4))).unwrap_or(now);
+                            WaitingOn::Retry(failed) => requeue_at(failed.retry_at),
+                            WaitingOn::ReadAfterWrite(until) => {
+                                // A change is usually visible at once; only absence takes the whole window to confirm.
+                                let applied_at = entry.applied.as_ref().map_or(now, |applied| applied.at);
+                                let elapsed = now.duration_since(applied_at).unsigned_abs();
+                                let soon =
+                                    now.saturating_add(span(VISIBILITY_POLL_INTERVAL.max(elapsed / 4))).unwrap_or(now);
                                 let at = if step.action == Action::Update { soon.min(*until) } else { *until };
                                 entry.due = Some(at);
-                                wake(at);
+                                requeue_at(at);
                             }
                             WaitingOn::Resource(_) | WaitingOn::Gate(..) => {}
                         }
                     }
                     let retrying = waits.iter().any(|w| !matches!(w, WaitingOn::Resource(_) | WaitingOn::Gate(..)));
                     if !retrying {
-                        entry.due = Some(rested);
+                        entry.due = Some(poll_at);
                     }
                 }
                 Verdict::Step(_) => {
                     entry.due = None;
-                    wake(now.saturating_add(span(Duration::from_secs(1))).unwrap_or(now));
+                    requeue_at(now.saturating_add(span(Duration::from_secs(1))).unwrap_or(now));
                 }
-                Verdict::GoesWith(_) => entry.due = None,
+                Verdict::DeletedWith(_) => entry.due = None,
                 Verdict::Settled | Verdict::Blocked(_) | Verdict::Held(..) => {
                     if let (Verdict::Settled, Some(applied)) = (&item.verdict, &mut entry.applied) {
                         applied.times = 0;
                     }
-                    entry.due = Some(rested);
+                    entry.due = Some(poll_at);
                     if plan.goal == Goal::Present || matches!(item.verdict, Verdict::Held(..)) {
-                        wake(rested.max(now));
+                        requeue_at(poll_at.max(now));
                     }
                 }
             }

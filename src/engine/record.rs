@@ -1,28 +1,28 @@
-//! How what was seen and what was done goes into memory, and what is learned from it. Pure but for the clock it is given.
+//! Stores observations and step results in memory, and learns durations from them. Pure except for the clock.
 
 use jiff::Timestamp;
 
 use super::erased::Node;
-use super::execute::{Done, Run};
-use super::expect::pace;
+use super::execute::{FinishedStep, Run};
+use super::expect::duration_key;
 use super::failure::Class;
 use super::key::Key;
-use super::memory::{AnyPresence, Applied, Memory, Running};
+use super::memory::{AnyPresence, AppliedChanges, Memory, RunningAction};
 use super::plan::Action;
 use super::report::{FinishedOperation, Outcome, StepResult};
 use super::resource::{Operation, Phase, Presence};
 
-/// The kind of an operation that was a deletion.
+/// Operation kind of a deletion.
 pub const DELETION: &str = "Deletion";
-/// The kind of an operation that was a creation.
+/// Operation kind of a creation.
 pub const CREATION: &str = "Creation";
 
-/// Between our clock and the cloud's.
-const LATELY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// Tolerated difference between our clock and the cloud's.
+const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 impl<C: Sync> Run<'_, C> {
-    /// Takes what was seen of a resource into memory. Returns the operation that was found to have ended. `started`: by a step
-    /// that was just run.
+    /// Stores an observation in memory. Returns the operation that it shows as finished. `started`: by a step that just
+    /// ran.
     pub(super) fn record_observation(
         &self,
         memory: &mut Memory,
@@ -32,47 +32,49 @@ impl<C: Sync> Run<'_, C> {
     ) -> Option<FinishedOperation> {
         let now = (self.clock)();
         let key = node.key();
-        let busy_with = presence.observed().and_then(|seen| match &seen.phase {
+        let busy_action = presence.observed().and_then(|observed| match &observed.phase {
             Phase::Busy { action, since, .. } => Some((*action, *since)),
             _ => None,
         });
-        let operation = presence.observed().and_then(|seen| seen.operation.clone());
+        let operation = presence.observed().and_then(|observed| observed.operation.clone());
         let entry = memory.entry(&key);
-        let (before, next) = match (busy_with, entry.running.take()) {
-            (Some((action, _)), Some(running)) if running.goes_on(action, operation.as_ref()) => {
-                (None, Some(Running { busy_at: now, operation: operation.or(running.operation.clone()), ..running }))
-            }
+        let (before, next) = match (busy_action, entry.running.take()) {
+            (Some((action, _)), Some(running)) if running.is_continued_by(action, operation.as_ref()) => (
+                None,
+                Some(RunningAction { busy_at: now, operation: operation.or(running.operation.clone()), ..running }),
+            ),
             (Some((action, since)), before) => {
                 let from_start = since.is_some() || started;
                 let since = since.unwrap_or(now);
-                (before, Some(Running { action, since, busy_at: now, from_start, operation }))
+                (before, Some(RunningAction { action, since, busy_at: now, from_start, operation }))
             }
             (None, before) => (before, None),
         };
         entry.running = next;
-        // A sweep goes on with what it finds next.
-        let deleted = before.as_ref().filter(|running| running.action == Action::Delete && node.sweeps().is_none());
+        // A sweep continues with what it finds next.
+        let deleted =
+            before.as_ref().filter(|running| running.action == Action::Delete && node.sweep_scope().is_none());
         let deleted = deleted.cloned();
         let id = entry.recorded.as_ref().and_then(|recorded| recorded.id.clone());
         let before = before.map(|running| match (&presence, &running.operation) {
-            // Deletions have no id of their own in the cloud: they go by the thing's.
+            // A deletion has no operation id in the cloud: use the id of the resource.
             (Presence::Absent, None) if running.action == Action::Delete => {
                 let (id, kind) = (id.unwrap_or_default(), DELETION.to_owned());
-                Running { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
+                RunningAction { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
             }
-            // The same of a creation whose beginning is known: what was degraded for a while was not created by that.
-            (Presence::Ours(seen), None)
-                if running.action == Action::Create && running.from_start && seen.phase == Phase::Ready =>
+            // The same for a creation with a known start: recovery from a degraded state is not a creation.
+            (Presence::Ours(observed), None)
+                if running.action == Action::Create && running.from_start && observed.phase == Phase::Ready =>
             {
-                let (id, kind) = (seen.id.clone(), CREATION.to_owned());
-                Running { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
+                let (id, kind) = (observed.id.clone(), CREATION.to_owned());
+                RunningAction { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
             }
             _ => running,
         });
         let applied = entry.applied.clone();
-        let ended = before.and_then(|running| self.ended(&key, running, &presence, applied.as_ref(), now));
-        if let Some(ended) = &ended
-            && ended.result.is_ok()
+        let finished = before.and_then(|running| self.finish_action(&key, running, &presence, applied.as_ref(), now));
+        if let Some(finished) = &finished
+            && finished.result.is_ok()
         {
             entry.failed = None;
             entry.counted_operation = None;
@@ -80,52 +82,57 @@ impl<C: Sync> Run<'_, C> {
                 applied.at = now;
             }
         }
-        if let Some(failed) = presence.observed().and_then(|seen| seen.failed_operation.as_ref()) {
+        if let Some(failed) = presence.observed().and_then(|observed| observed.failed_operation.as_ref()) {
             memory.operation_failed(&key, failed, now);
         }
-        if let Some((running, seen)) = deleted.zip(presence.observed()) {
-            memory.deletion_failed(&key, &running, seen, now);
+        if let Some((running, observed)) = deleted.zip(presence.observed()) {
+            memory.deletion_failed(&key, &running, observed, now);
         }
-        let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
-        while let Some(host) = gone.pop() {
-            for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
-                // What is lent, or stands for nothing, does not go with it.
-                if !matches!(memory.get(&along.key()).and_then(|e| e.presence.as_ref()), Some(Presence::External(_))) {
-                    memory.record_observation(&along.key(), Presence::Absent, now);
+        let mut deleted_keys: Vec<Key> =
+            matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
+        while let Some(host) = deleted_keys.pop() {
+            for dependent in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
+                // External resources are not deleted along with it.
+                if !matches!(
+                    memory.get(&dependent.key()).and_then(|e| e.presence.as_ref()),
+                    Some(Presence::External(_))
+                ) {
+                    memory.record_observation(&dependent.key(), Presence::Absent, now);
                 }
-                gone.push(along.key());
+                deleted_keys.push(dependent.key());
             }
         }
         memory.record_observation(&key, presence, now);
-        ended
+        finished
     }
 
-    /// Takes in that something is no longer under way: what was learned of it, and its operation's end, if it was one.
-    fn ended(
+    /// Handles the end of an action: learns its duration, and returns its operation, if it had one.
+    fn finish_action(
         &self,
         key: &Key,
-        running: Running,
+        running: RunningAction,
         presence: &AnyPresence,
-        applied: Option<&Applied>,
+        applied: Option<&AppliedChanges>,
         now: Timestamp,
     ) -> Option<FinishedOperation> {
-        let failed = presence.observed().and_then(|seen| seen.failed_operation.as_ref());
+        let failed = presence.observed().and_then(|observed| observed.failed_operation.as_ref());
         let failed = failed.filter(|failed| running.operation.as_ref().is_some_and(|o| o.id == failed.id));
-        // It ended somewhere between the last look that found it at work and this one.
-        let late = now.duration_since(running.busy_at) / 2;
-        let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO).unsigned_abs();
-        let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
+        // It ended between the last observation that found it in progress and this one.
+        let half_interval = now.duration_since(running.busy_at) / 2;
+        let took = (now.duration_since(running.since) - half_interval).max(jiff::SignedDuration::ZERO).unsigned_abs();
+        let usable = presence.observed().is_none_or(|observed| observed.phase == Phase::Ready);
         if failed.is_none() && usable && running.from_start {
             let named = |operation: &&Operation| ![CREATION, DELETION].contains(&operation.kind.as_str());
             let operation = running.operation.as_ref().filter(named);
-            self.expectations.learn(&pace(key.kind(), operation), running.action, took);
+            self.expectations.learn(&duration_key(key.kind(), operation), running.action, took);
         }
         let result = failed.map_or(Ok(took), |failed| Err(failed.failure.clone()));
-        // Of an update that this process began.
-        let began = |applied: &&Applied| {
-            running.action == Action::Update && applied.at.saturating_add(LATELY).is_ok_and(|at| at >= running.since)
+        // Only for an update that this process started.
+        let started_here = |applied: &&AppliedChanges| {
+            running.action == Action::Update
+                && applied.at.saturating_add(CLOCK_SKEW).is_ok_and(|at| at >= running.since)
         };
-        let changes = applied.filter(began).map(|applied| applied.changes.clone()).unwrap_or_default();
+        let changes = applied.filter(started_here).map(|applied| applied.changes.clone()).unwrap_or_default();
         Some(FinishedOperation {
             key: key.clone(),
             operation: running.operation?,
@@ -135,15 +142,15 @@ impl<C: Sync> Run<'_, C> {
         })
     }
 
-    /// Takes the end of a step into memory. Returns the operation that was found to have ended.
-    pub(super) fn note(
+    /// Stores the result of a step in memory. Returns the operation that it shows as finished.
+    pub(super) fn record_step(
         &self,
         memory: &mut Memory,
-        done: Done,
+        done: FinishedStep,
         steps: &mut Vec<StepResult>,
     ) -> Option<FinishedOperation> {
-        let mut ended = None;
-        let Done { key, step, result, .. } = done;
+        let mut finished = None;
+        let FinishedStep { key, step, result, .. } = done;
         let now = (self.clock)();
         let result = match result {
             Err(failure)
@@ -155,22 +162,23 @@ impl<C: Sync> Run<'_, C> {
         };
         let outcome = match result {
             Ok(presence) => {
-                let before = memory.observed(&key).map(|seen| seen.id.clone());
-                // Where the same call was sent before, its operation may have failed by now.
-                let began =
-                    presence.observed().is_some_and(|seen| seen.operation.is_some() || seen.failed_operation.is_some());
-                let is_sweep = self.graph.node(&key).is_none_or(|node| node.sweeps().is_some());
-                let goes_on = !is_sweep && is_under_way(step.action, &presence);
+                let before = memory.observed(&key).map(|observed| observed.id.clone());
+                // If the same call was sent before, its operation may have failed by now.
+                let has_operation = presence
+                    .observed()
+                    .is_some_and(|observed| observed.operation.is_some() || observed.failed_operation.is_some());
+                let is_sweep = self.graph.node(&key).is_none_or(|node| node.sweep_scope().is_some());
+                let in_progress = !is_sweep && is_in_progress(step.action, &presence);
                 let entry = memory.entry(&key);
-                // What the cloud only took up may fail yet: the tries before count until it has succeeded.
+                // An accepted change can still fail: earlier attempts count until it succeeds.
                 let deleting = step.action == Action::Delete && presence.observed().is_some();
-                if !began && !deleting {
+                if !has_operation && !deleting {
                     entry.failed = None;
                 }
                 if step.action == Action::Update {
-                    let again = entry.applied.take().filter(|applied| applied.changes == step.changes);
-                    let times = again.map_or(1, |applied| applied.times.saturating_add(1));
-                    entry.applied = Some(Applied { changes: step.changes.clone(), at: now, times });
+                    let repeated = entry.applied.take().filter(|applied| applied.changes == step.changes);
+                    let times = repeated.map_or(1, |applied| applied.times.saturating_add(1));
+                    entry.applied = Some(AppliedChanges { changes: step.changes.clone(), at: now, times });
                 }
                 entry.written_at = Some(now);
                 entry.running = None;
@@ -178,12 +186,12 @@ impl<C: Sync> Run<'_, C> {
                 if deleted || step.action == Action::Release {
                     entry.recorded = None;
                 }
-                let id = presence.observed().map(|seen| seen.id.clone()).or(before);
+                let id = presence.observed().map(|observed| observed.id.clone()).or(before);
                 if let Some(node) = self.graph.node(&key) {
-                    ended = self.record_observation(memory, node.as_ref(), presence, true);
+                    finished = self.record_observation(memory, node.as_ref(), presence, true);
                 }
                 let id = id.unwrap_or_default();
-                if deleting || goes_on { Outcome::Begun(id) } else { Outcome::Done(id) }
+                if deleting || in_progress { Outcome::InProgress(id) } else { Outcome::Done(id) }
             }
             Err(failure) => {
                 memory.step_failed(&key, failure.clone(), now);
@@ -194,16 +202,16 @@ impl<C: Sync> Run<'_, C> {
             }
         };
         steps.push(StepResult { key, action: step.action, changes: step.changes, outcome });
-        ended
+        finished
     }
 }
 
-/// Whether the cloud has only taken it up: it is told when it is done.
-fn is_under_way(action: Action, presence: &AnyPresence) -> bool {
-    let Some(seen) = presence.observed() else { return false };
+/// Whether the change is only accepted: its end is reported when it finishes.
+fn is_in_progress(action: Action, presence: &AnyPresence) -> bool {
+    let Some(observed) = presence.observed() else { return false };
     match action {
-        Action::Create => matches!(seen.phase, Phase::Busy { .. }),
-        Action::Update => seen.operation.is_some(),
+        Action::Create => matches!(observed.phase, Phase::Busy { .. }),
+        Action::Update => observed.operation.is_some(),
         Action::Adopt | Action::Delete | Action::Release => false,
     }
 }

@@ -1,4 +1,4 @@
-//! What one reconcile did and what is left to do. Pure.
+//! The result of one reconcile, and what remains to do. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,80 +12,80 @@ use super::key::Key;
 use super::plan::{Action, Plan, Verdict};
 use super::resource::{Change, Operation};
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done, or a change that the cloud has taken up. Holds the id.
+    /// Done, or an update that the cloud accepted. Holds the id.
     Done(String),
-    /// A deletion that the cloud has taken up. Holds the id.
-    Begun(String),
+    /// A creation or deletion that the cloud accepted and that is in progress. Holds the id.
+    InProgress(String),
     /// Failed.
     Failed(Failure),
 }
 
-/// A step that was run.
+/// A step that ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepResult {
-    /// On which resource.
+    /// The resource.
     pub key: Key,
-    /// What.
+    /// The action.
     pub action: Action,
     /// The fields that an update changed.
     pub changes: Vec<Change>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// An operation whose end was noticed.
+/// An operation that finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinishedOperation {
-    /// On which resource.
+    /// The resource.
     pub key: Key,
-    /// Which.
+    /// The operation.
     pub operation: Operation,
-    /// The fields that it changed, where this process began it.
+    /// The fields that it changed, if this process started it.
     pub changes: Vec<Change>,
-    /// When it began.
+    /// Start time.
     pub since: Timestamp,
-    /// How long it took about, or why it came to nothing.
+    /// The approximate duration, or why it failed.
     pub result: Result<Duration, Failure>,
 }
 
-/// What a reconcile came to.
+/// The result of a reconcile.
 #[derive(Debug)]
 #[must_use]
 pub struct Report {
-    /// What is left to do after it.
+    /// What remains to do.
     pub plan: Plan,
-    /// When to look again, as far as the graph goes.
+    /// When to requeue, as far as the graph is concerned.
     pub next: Option<Timestamp>,
-    /// The steps that were run.
+    /// The steps that ran.
     pub steps: Vec<StepResult>,
-    /// The operations that ended, whoever began them.
-    pub ended: Vec<FinishedOperation>,
-    /// What sweeps left alone although it carries the object's name, described for people.
-    pub left: Vec<String>,
-    /// Rules that the plan would have broken: nothing was done.
+    /// The operations that finished, whoever started them.
+    pub finished_operations: Vec<FinishedOperation>,
+    /// Resources that carry the object's name and that sweeps do not delete, described for users.
+    pub skipped: Vec<String>,
+    /// Rules that the plan would have broken: no step ran.
     pub violations: Vec<Violation>,
-    /// How long each step that is left should take.
+    /// Expected duration of each remaining step.
     pub expected: BTreeMap<Key, Duration>,
-    /// What people read of the resources of the plan.
+    /// Values that the plan shows of its resources.
     pub facts: Facts,
 }
 
 impl Report {
-    /// What failed: a step, else a look that nothing replaces.
+    /// The failure: of a step, else of an observation.
     pub fn failure(&self) -> Option<&Failure> {
         let step = self.steps.iter().find_map(|one| match &one.outcome {
             Outcome::Failed(failure) => Some(failure),
-            Outcome::Done(_) | Outcome::Begun(_) => None,
+            Outcome::Done(_) | Outcome::InProgress(_) => None,
         });
-        let unseen = || {
+        let observation = || {
             self.plan.items.iter().find_map(|item| match &item.verdict {
-                Verdict::Unseen(Some(failed)) => Some(&failed.failure),
+                Verdict::NotObserved(Some(failed)) => Some(&failed.failure),
                 _ => None,
             })
         };
-        step.or_else(unseen)
+        step.or_else(observation)
     }
 }

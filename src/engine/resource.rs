@@ -1,4 +1,4 @@
-//! What the engine asks of a kind of resource, and what it gets to know of one.
+//! The interface that a resource kind implements, and the types that it returns to the engine.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,78 +9,78 @@ use jiff::Timestamp;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::{Action, Goal};
-use super::sweep::{Scope, Sweep, Swept};
+use super::sweep::{CheckedSweep, Scope, Sweep};
 
-/// Where a resource that exists stands.
+/// State of a resource that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Usable by what depends on it.
+    /// Its dependents can use it.
     Ready,
-    /// It exists but is of no use before its own updates are done (a gateway that is not attached).
+    /// It exists, but dependents cannot use it before its own updates finish (a gateway that is not attached).
     Incomplete,
-    /// The cloud is at work on it.
+    /// The cloud is running an operation on it.
     Busy {
-        /// What is under way.
+        /// The operation in progress.
         action: Action,
-        /// Since when, where the cloud says so.
+        /// Start time, if the cloud reports it.
         since: Option<Timestamp>,
-        /// More to tell a person, e.g. the issues a degraded add-on names.
+        /// More detail for users, e.g. the issues that a degraded add-on reports.
         note: String,
     },
-    /// The cloud gave up on it.
+    /// The cloud reports a terminal failure.
     Failed {
-        /// Why, in the cloud's words.
+        /// Reason, as the cloud reports it.
         reason: String,
-        /// What kind of why, where that is known.
+        /// Class of the failure; [`Class::Unknown`] where it is not known.
         class: Class,
-        /// It never worked, and deleting and making it again is the cure.
+        /// It never worked: the remedy is to delete and recreate it.
         recreate: bool,
     },
 }
 
-/// A change that the cloud carries out by itself once it was begun, under an id of its own.
+/// An asynchronous change with an id of its own: the cloud completes it after the call returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub id: String,
-    /// What is changed, in the cloud's own word, e.g. `VersionUpdate`. How long it takes is learned per kind.
+    /// Type of the change as the cloud names it, e.g. `VersionUpdate`. Durations are learned per type.
     pub kind: String,
-    /// When it began, where the cloud says so.
+    /// Start time, if the cloud reports it.
     pub since: Option<Timestamp>,
 }
 
-/// An operation that came to nothing.
+/// An operation that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedOperation {
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub id: String,
     /// As in [`Operation`].
     pub kind: String,
-    /// Why.
+    /// Reason.
     pub failure: Failure,
 }
 
-/// A resource as it was seen.
+/// Observed state of a resource.
 #[derive(Clone, Debug)]
 pub struct Observation<T> {
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub id: String,
-    /// The cloud's own word for its state, e.g. `available`.
+    /// State as the cloud names it, e.g. `available`.
     pub state: String,
-    /// Where it stands.
+    /// State as the engine classifies it.
     pub phase: Phase,
-    /// Facts for other resources and for status, e.g. the issuer of a cluster.
+    /// Values for other resources and for status, e.g. the issuer of a cluster.
     pub outputs: BTreeMap<&'static str, String>,
-    /// The operation under way: the phase is [`Phase::Busy`] then.
+    /// The operation in progress; the phase is [`Phase::Busy`] then.
     pub operation: Option<Operation>,
-    /// The last operation, when it came to nothing. Until one succeeds it counts as a step that failed.
+    /// The last operation, if it failed. Until one succeeds it counts as a failed step.
     pub failed_operation: Option<FailedOperation>,
-    /// What the kind itself needs to compare and change it.
+    /// Data that the kind needs to compare and change the resource.
     pub detail: T,
 }
 
 impl<T> Observation<T> {
-    /// A resource that is ready, in the cloud's state `state`.
+    /// A ready resource in the cloud's state `state`.
     pub fn ready(id: impl Into<String>, state: impl Into<String>, detail: T) -> Self {
         Self {
             id: id.into(),
@@ -93,18 +93,15 @@ impl<T> Observation<T> {
         }
     }
 
-    /// The same while `operation` is under way.
-    pub fn running(mut self, operation: Operation) -> Self {
-        let note = String::new();
-        self.phase = Phase::Busy { action: Action::Update, since: operation.since, note };
-        self.operation = Some(operation);
-        self
+    /// The same while `operation` is in progress.
+    pub fn running(self, operation: Operation) -> Self {
+        let phase = Phase::Busy { action: Action::Update, since: operation.since, note: String::new() };
+        Self { phase, operation: Some(operation), ..self }
     }
 
     /// The same in another phase.
-    pub fn phase(mut self, phase: Phase) -> Self {
-        self.phase = phase;
-        self
+    pub fn phase(self, phase: Phase) -> Self {
+        Self { phase, ..self }
     }
 
     /// The same with another detail.
@@ -120,23 +117,23 @@ impl<T> Observation<T> {
     }
 }
 
-/// Whether something is there, and whose it is.
+/// Whether a resource exists, and who owns it.
 #[derive(Clone, Debug)]
 pub enum Presence<T> {
-    /// Nothing of that name.
+    /// No resource has that name.
     Absent,
-    /// There, and somebody else's: never touched. Holds who.
+    /// Exists and belongs to another owner: never touched. Holds the owner.
     Foreign(String),
-    /// There, named by the user for our use: used, never changed or deleted.
+    /// Exists, and the spec references it: used, never changed or deleted.
     External(Observation<T>),
-    /// There, nobody's, and to be taken over: changed as ours is, never deleted before it is ours.
+    /// Exists without an owner and is to be adopted: updated like an owned resource, not deleted before adoption.
     Unowned(Observation<T>),
-    /// Ours.
+    /// Exists and this object owns it.
     Ours(Observation<T>),
 }
 
 impl<T> Presence<T> {
-    /// The resource, when it may be used.
+    /// The observation, if the graph may use the resource.
     pub fn observed(&self) -> Option<&Observation<T>> {
         match self {
             Presence::Ours(observed) | Presence::External(observed) | Presence::Unowned(observed) => Some(observed),
@@ -145,208 +142,204 @@ impl<T> Presence<T> {
     }
 }
 
-/// How a difference can be settled.
+/// Whether a difference can be corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
     /// By an update.
     InPlace,
-    /// Not at all; holds what to do instead.
+    /// Not possible; holds what to do instead.
     Forbidden(String),
 }
 
-/// One field that differs from what is wanted.
+/// A field that differs from the desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Name of the field, as in the manifest where it stands there.
+    /// Name of the field, as in the manifest if the manifest has it.
     pub field: String,
-    /// What is there.
+    /// Observed value.
     pub from: String,
-    /// What is wanted.
+    /// Desired value.
     pub to: String,
     /// Whether it can be changed.
     pub how: How,
 }
 
 impl Change {
-    /// A difference that an update settles.
+    /// A difference that an update corrects.
     pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
         Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::InPlace }
     }
 
-    /// A difference that nothing settles; `why` says what to do instead.
+    /// A difference that no call can correct; `why` says what to do instead.
     pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        let how = How::Forbidden(why.into());
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how }
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Forbidden(why.into()) }
     }
 }
 
-/// How to look at a resource.
+/// How to observe a resource.
 #[derive(Clone, Debug)]
 pub struct ObserveOptions {
-    /// A read that began longer ago than this does not count.
+    /// Discard reads that started longer ago than this.
     pub max_age: Duration,
-    /// What the graph is for: some things matter only when it is to go.
+    /// Goal of the graph: some state matters only for deletion.
     pub goal: Goal,
-    /// The id on record for it, if any.
+    /// The recorded id, if any.
     pub recorded_id: Option<String>,
-    /// It is on record: with that id, or as a create that was about to be sent.
+    /// The inventory has a record: an id, or the intent to create.
     pub recorded: bool,
-    /// The operation on record for it, if any: under way when it was last looked at, or failed.
+    /// The recorded operation, if any: in progress at the last observation, or failed.
     pub recorded_operation: Option<String>,
-    /// The state it was in when last seen is believed to be final: nothing is under way.
+    /// The last observed state is expected to be final: no change is in progress.
     pub steady: bool,
 }
 
-/// How long a seen state is believed while nothing is going on.
+/// How long an observation is valid while nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollPolicy {
-    /// Look again after this.
+    /// Requeue after this.
     pub interval: Duration,
-    /// A shared read up to this old will do.
+    /// Maximum age of a shared read.
     pub max_cache_age: Duration,
 }
 
-/// Ids and outputs of the resources that are there.
+/// Ids and outputs of the resources that exist.
 #[derive(Clone, Debug, Default)]
 pub struct Refs {
     known: BTreeMap<Key, (String, BTreeMap<&'static str, String>)>,
 }
 
 impl Refs {
-    /// Makes a resource known.
+    /// Adds a resource.
     pub fn insert(&mut self, key: Key, id: String, outputs: BTreeMap<&'static str, String>) {
         self.known.insert(key, (id, outputs));
     }
 
-    /// The id of a resource, when it is there.
+    /// The id of a resource, if it exists.
     pub fn get(&self, key: &Key) -> Option<&str> {
         self.known.get(key).map(|(id, _)| id.as_str())
     }
 
-    /// The id of a resource that this one depends on.
+    /// The id of a dependency.
     pub fn id(&self, key: &Key) -> Result<&str, Failure> {
         self.get(key).ok_or_else(|| missing(key, "id"))
     }
 
-    /// An output of a resource, when it is there.
+    /// An output of a resource, if it exists.
     pub fn output(&self, key: &Key, name: &str) -> Option<&str> {
         self.known.get(key)?.1.get(name).map(String::as_str)
     }
 
-    /// An output of a resource that this one depends on.
+    /// An output of a dependency.
     pub fn need(&self, key: &Key, name: &str) -> Result<&str, Failure> {
         self.output(key, name).ok_or_else(|| missing(key, name))
     }
 }
 
 fn missing(key: &Key, what: &str) -> Failure {
-    Failure::new(Class::NotFound, format!("{key} is needed and its {what} is not known (yet)"))
+    Failure::new(Class::NotFound, format!("{key} is required, and its {what} is not known yet"))
 }
 
-/// A kind of resource. What decides in it is pure; only the last six do I/O.
+/// A resource kind. Decisions are pure; only the `async` methods do I/O.
 #[async_trait]
 pub trait Resource: Send + Sync + 'static {
-    /// The handle its I/O goes through.
+    /// The client for its I/O.
     type Cloud: Send + Sync;
-    /// What it needs to know of itself to compare and change.
+    /// Data that it needs to compare and change itself.
     type Detail: Send + Sync + Clone + 'static;
 
     /// Its name in the graph.
     fn key(&self) -> Key;
 
-    /// What must be ready before it is made.
+    /// Dependencies that must be ready before creation.
     fn after(&self) -> Vec<Key> {
         Vec::new()
     }
 
-    /// What must be ready, and not to be taken over itself any more, before it is taken over.
+    /// Dependencies that must be ready and already adopted before this is adopted.
     fn adopted_after(&self) -> Vec<Key> {
         self.after()
     }
 
-    /// What it lives in: where that is absent, so is this, and nobody has to ask.
+    /// The resource that contains this: if that is absent, so is this, without a call.
     fn inside(&self) -> Option<Key> {
         None
     }
 
-    /// What is looked at first, because its outputs say where to look for this.
+    /// The resource to observe first, because its outputs are needed to observe this one.
     fn observed_after(&self) -> Option<Key> {
         self.inside()
     }
 
-    /// What takes it along when deleted, so that it needs no call of its own.
+    /// The resource whose deletion also deletes this one, without a call.
     fn deleted_with(&self) -> Option<Key> {
         None
     }
 
-    /// What cannot be deleted before this is gone.
+    /// Resources that cannot be deleted while this one exists.
     fn holds(&self) -> Vec<Key> {
         if self.deleted_with().is_some() { Vec::new() } else { self.after() }
     }
 
-    /// What must be gone before this is deleted, beside what holds it.
+    /// Resources that must be deleted before this one, besides those that hold it.
     fn deleted_after(&self) -> Vec<Key> {
         Vec::new()
     }
 
-    /// Whether it can be deleted while the cloud is at work on it.
+    /// Whether it can be deleted while the cloud runs `action` on it.
     fn deletable_while(&self, _action: Action) -> bool {
         true
     }
 
-    /// What a person reads of it in a plan that creates it.
+    /// Values that a plan shows when it creates this.
     fn facts(&self) -> Vec<(&'static str, String)>;
 
-    /// How long the cloud takes, as long as nothing has been learned.
+    /// Default duration of an action, used until a duration is learned.
     fn expected(&self, _action: Action) -> Duration {
         Duration::from_secs(1)
     }
 
-    /// How long an operation of that kind takes, as long as nothing has been learned.
+    /// Default duration of an operation of type `kind`, used until a duration is learned.
     fn expected_operation(&self, _kind: &str) -> Duration {
         self.expected(Action::Update)
     }
 
-    /// How long what was seen is believed at rest.
+    /// How long an observation is valid while nothing changes.
     fn poll_policy(&self) -> PollPolicy;
 
-    /// True when two creates make two: the intent is recorded first.
+    /// True when repeating a create makes a duplicate: the intent is recorded first.
     fn records_intent(&self) -> bool {
         false
     }
 
-    /// True when a create is put on record before it is sent: what is found later without a record was not made by us.
+    /// True when a create is recorded before the call: a resource found later without a record was not created here.
     fn records_create(&self) -> bool {
         self.records_intent()
     }
 
-    /// For what is in no graph and goes all the same: what it sweeps for. Then an update or deletion is a
-    /// [`sweep`](Resource::sweep) of what [`list_sweep`](Resource::list_sweep) finds.
-    fn sweeps(&self) -> Option<Scope> {
+    /// Scope of the sweep: an update or deletion is then a [`sweep`](Resource::sweep) of resources outside the graph.
+    fn sweep_scope(&self) -> Option<Scope> {
         None
     }
 
-    /// Ids that the spec names as somebody else's: no sweep takes them.
-    fn spares(&self) -> Vec<String> {
+    /// Ids that the spec references as not owned by this object: no sweep deletes them.
+    fn excluded_ids(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What to tell a person when it was there and is gone; `None`: make it again.
+    /// Advice for the user when the resource existed and is gone; `None`: recreate it.
     fn irreplaceable(&self) -> Option<String> {
         None
     }
 
-    /// Every field that differs.
-    fn diff(&self, seen: &Observation<Self::Detail>, refs: &Refs) -> Vec<Change>;
+    /// All fields that differ from the desired state.
+    fn diff(&self, observed: &Observation<Self::Detail>, refs: &Refs) -> Vec<Change>;
 
-    /// Those of `changes` that one update settles, where the cloud does not take them all at once. The rest comes with the
-    /// next plan. Never empty for changes that are not.
+    /// The changes that one update can apply at once; the next plan has the rest. Not empty unless `changes` is.
     fn batch(&self, changes: &[Change]) -> Vec<Change> {
         changes.to_vec()
     }
 
-    /// Looks at it. `last` is what the last look saw: what costs a call of its own and hardly ever changes may be taken
-    /// from there; it is `None` when everything is to be read anew.
+    /// Observes it. Rarely changing values that cost a call may be taken from `last`; `None`: read everything.
     async fn observe(
         &self,
         cloud: &Self::Cloud,
@@ -355,53 +348,51 @@ pub trait Resource: Send + Sync + 'static {
         last: Option<&Observation<Self::Detail>>,
     ) -> Result<Presence<Self::Detail>, Failure>;
 
-    /// Makes it. Called again after a crash or a lost answer, so it must not make two.
+    /// Creates the resource. Repeated after a crash or a lost response, so it must be idempotent.
     async fn create(&self, cloud: &Self::Cloud, refs: &Refs) -> Result<Observation<Self::Detail>, Failure>;
 
-    /// Settles the differences, a [`batch`](Resource::batch) of them. Called again after a crash or a lost answer, so it must
-    /// not begin the same operation twice.
+    /// Applies a [`batch`](Resource::batch). Repeated after a crash or a lost response, so it must be idempotent.
     async fn update(
         &self,
         cloud: &Self::Cloud,
         refs: &Refs,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
         changes: &[Change],
     ) -> Result<Observation<Self::Detail>, Failure>;
 
-    /// Deletes it. `Absent` when it is gone, `Ours` when the cloud takes its time.
+    /// Deletes the resource. Returns `Absent` when it is gone, `Ours` while the deletion is in progress.
     async fn delete(
         &self,
         cloud: &Self::Cloud,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
     ) -> Result<Presence<Self::Detail>, Failure>;
 
-    /// Lists what a sweep is to delete, each with its proof. Reads only.
+    /// Lists the targets of a sweep, each with its proof. Read-only.
     async fn list_sweep(&self, _: &Self::Cloud, _: &Observation<Self::Detail>) -> Result<Sweep, Failure> {
         Ok(Sweep::default())
     }
 
-    /// Deletes what the checker let pass.
+    /// Deletes the targets that passed the check.
     async fn sweep(
         &self,
         _: &Self::Cloud,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
         _: Action,
-        _: &Swept,
+        _: &CheckedSweep,
     ) -> Result<Presence<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} sweeps nothing", self.key(), seen.id)))
+        Err(Failure::invalid(format!("{} {} does not support sweeps", self.key(), observed.id)))
     }
 
-    /// Makes it ours, as it is: nothing but what says so is written. Only for kinds that may be [`Presence::Unowned`].
+    /// Adopts it unchanged: writes only the ownership marker. Only for kinds that can be [`Presence::Unowned`].
     async fn adopt(
         &self,
         _: &Self::Cloud,
-        seen: &Observation<Self::Detail>,
+        observed: &Observation<Self::Detail>,
     ) -> Result<Observation<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} cannot be taken over", self.key(), seen.id)))
+        Err(Failure::invalid(format!("{} {} cannot be adopted", self.key(), observed.id)))
     }
 
-    /// Lets go of it, as it is: what says that it is ours is taken away. Nothing by default: a kind that carries nothing that
-    /// says so goes with what it is in.
+    /// Releases it: removes the ownership marker. Does nothing by default: the resource follows its container.
     async fn release(&self, _: &Self::Cloud, _: &Observation<Self::Detail>) -> Result<(), Failure> {
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! Sweeps: what is deleted although it is no resource of a graph. Pure.
+//! Sweeps: deletion of resources outside the graph. Pure.
 //!
-//! A kind that sweeps lists targets, each with the proof by which it may go. [`Grounds::judge`] holds them against what is on
-//! record, and calls take an [`Allowed`], which only this file can make: a target without proof reaches no call.
+//! A sweeping kind lists targets, each with a proof that allows its deletion. [`SweepCheck::check`] verifies them
+//! against the records. Delete calls take an [`AllowedTarget`], which only this file can create: a target without proof
+//! is never deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,151 +15,151 @@ use super::key::Key;
 use super::memory::Memory;
 use super::resource::Presence;
 
-/// What a kind sweeps for, by the spec alone: never by what was found.
+/// Scope of a sweep: defined by the spec alone, never by observations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Whose leftovers they are.
+    /// The resource that left them behind.
     pub subject: Key,
-    /// Name of the subject in the cloud, as marks have it.
+    /// Name of the subject in the cloud, as marks contain it.
     pub name: String,
-    /// The owner, as its tags have it.
+    /// The owner, as its tags contain it.
     pub owner: String,
-    /// The spec asks that what it does not list is deleted.
+    /// The spec requests pruning of unlisted items.
     pub prunes: bool,
 }
 
-/// What says that something is the subject's.
+/// A mark that assigns a resource to the subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Who set it: a service of the cloud, or a controller.
+    /// Who sets it: a cloud service or a controller.
     pub by: &'static str,
-    /// The name it holds; `None`: it names nobody.
+    /// The name it contains; `None`: no name.
     pub name: Option<String>,
-    /// The cloud keeps this mark for itself: nobody else can set it.
+    /// The cloud reserves this mark: nobody else can set it.
     pub reserved: bool,
 }
 
-/// By what something may be deleted that is in no graph.
+/// Why a resource outside the graph may be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// It lies in a place of ours that is on record, and carries a mark of the subject.
-    InOurPlace {
-        /// The place, and its id as the target has it.
-        place: (Key, String),
+    /// It is in a recorded, owned container and carries a mark of the subject.
+    InOwnedContainer {
+        /// The container, and its id as the target reports it.
+        container: (Key, String),
         /// The mark.
         mark: Mark,
     },
-    /// It lies in somebody else's place, carries a mark of the subject, and was not there before the subject.
-    Appeared {
+    /// It is in a container that is not owned, carries a mark of the subject, and did not exist before the subject.
+    AppearedLater {
         /// The mark.
         mark: Mark,
-        /// When it was made, where that is known.
+        /// Creation time, if known.
         at: Option<Timestamp>,
     },
-    /// It is part of something of ours, and carries our owner tag.
+    /// It is part of an owned resource and carries our owner tag.
     Owned {
-        /// What it is part of.
+        /// The resource that contains it.
         part_of: Key,
-        /// The owner that its tag names.
+        /// The owner in its tag.
         owner: String,
     },
-    /// It is part of something of ours, nobody owns it, and the spec asks that what it does not list is deleted.
+    /// It is part of an owned resource, has no owner, and the spec requests pruning.
     Pruned {
-        /// What it is part of.
+        /// The resource that contains it.
         part_of: Key,
     },
-    /// We made it for an earlier spec, and this one asks for it no more: it carries our owner tag, and is on record under its key or
-    /// lies in a place of ours.
-    Made {
-        /// Its key, when it was in the graph.
+    /// It was created for an earlier spec and the current one does not include it: it carries our owner tag, and it is
+    /// recorded under its key or is in an owned container.
+    CreatedEarlier {
+        /// Its key while it was in the graph.
         key: Key,
-        /// The owner that its tag names.
+        /// The owner in its tag.
         owner: String,
-        /// The place, and its id as the target has it.
-        place: Option<(Key, String)>,
+        /// The container, and its id as the target reports it.
+        container: Option<(Key, String)>,
     },
 }
 
-/// Something that is to be swept.
+/// A resource to sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub id: String,
-    /// As people call it.
+    /// Description for users.
     pub what: String,
-    /// By what it may go.
+    /// Why it may be deleted.
     pub proof: Proof,
-    /// Something uses it.
+    /// It is in use.
     pub in_use: bool,
-    /// Ids of what refers to it, and so must go with it.
+    /// Ids of resources that refer to it and so must be deleted with it.
     pub referred_to_by: Vec<String>,
 }
 
-/// What was found.
+/// The result of listing a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// What is to go.
+    /// To delete.
     pub targets: Vec<Target>,
-    /// What will have to go, and cannot yet.
+    /// To delete later.
     pub pending: Option<String>,
-    /// What keeps the sweep from ending.
+    /// Why the sweep cannot finish.
     pub blocked: Option<Failure>,
-    /// What carries the subject's name and is left alone, described for people.
-    pub left: Vec<String>,
+    /// Resources that carry the subject's name and are not deleted, described for users.
+    pub skipped: Vec<String>,
 }
 
-/// A target that was held against the rules.
+/// A target that passed the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed(Target);
+pub struct AllowedTarget(Target);
 
-impl Allowed {
+impl AllowedTarget {
     /// The target.
     pub fn target(&self) -> &Target {
         &self.0
     }
 
-    /// The cloud's id of it.
+    /// Id in the cloud.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 }
 
-/// What may be swept.
+/// What a sweep may delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Swept {
+pub struct CheckedSweep {
     /// The targets.
-    pub allowed: Vec<Allowed>,
+    pub allowed: Vec<AllowedTarget>,
     /// As in [`Sweep`].
     pub pending: Option<String>,
     /// As in [`Sweep`].
     pub blocked: Option<Failure>,
 }
 
-/// What was there before the subject of a sweep: nothing of it is ever swept.
+/// Resources that existed before the subject of a sweep: these are never swept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Baseline {
-    /// When it was taken.
+    /// When it was recorded.
     pub since: Timestamp,
-    /// Ids of what carried the subject's name then; `None`: too many, or nobody looked.
+    /// Ids of resources that carried the subject's name then; `None`: too many, or not recorded.
     pub before: Option<BTreeSet<String>>,
 }
 
-/// A longer line does not fit into status.
-const MOST_BEFORE: usize = 60;
+/// A longer record does not fit into status.
+const MAX_BASELINE_IDS: usize = 60;
 
 impl Baseline {
-    /// Of what was there at `since`.
+    /// A baseline of what existed at `since`.
     pub fn new(since: Timestamp, before: impl IntoIterator<Item = String>) -> Self {
         let before: BTreeSet<_> = before.into_iter().collect();
-        Self { since, before: Some(before).filter(|ids| ids.len() <= MOST_BEFORE) }
+        Self { since, before: Some(before).filter(|ids| ids.len() <= MAX_BASELINE_IDS) }
     }
 
-    /// When nobody looked in time: everything may have been there.
+    /// A baseline that was not recorded in time: anything may have existed before.
     pub fn unknown(since: Timestamp) -> Self {
         Self { since, before: None }
     }
 
-    /// Reads a line of the inventory.
+    /// Parses an inventory record.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let since = words.next()?.parse().ok()?;
@@ -182,132 +183,132 @@ impl fmt::Display for Baseline {
     }
 }
 
-/// What targets are held against: what is on record, what the spec names, and what the graph holds.
+/// What targets are verified against: the records, the spec, and the graph.
 #[derive(Clone, Debug)]
-pub struct Grounds {
+pub struct SweepCheck {
     scope: Scope,
-    /// The subject was looked at and is not there.
-    subject_is_gone: bool,
-    /// The subject's name on record, if any.
+    /// The subject was observed as absent.
+    subject_is_absent: bool,
+    /// The recorded name of the subject, if any.
     recorded_name: Option<String>,
-    /// Ids of what is ours, and on record as that.
-    ours: BTreeMap<Key, String>,
+    /// Ids of owned and recorded resources.
+    owned: BTreeMap<Key, String>,
     baseline: Option<Baseline>,
-    /// What is on record: ids, or creates whose answer is not known.
+    /// Recorded ids; `None` for creates without a response.
     records: BTreeMap<Key, Option<String>>,
-    /// What the spec asks for.
+    /// Resources in the spec.
     wanted: BTreeSet<Key>,
-    /// Ids that are never swept: resources of the graph, and what the spec names.
-    never: BTreeSet<String>,
+    /// Ids that are never swept: resources of the graph, and references in the spec.
+    excluded: BTreeSet<String>,
 }
 
-impl Grounds {
-    /// What the targets of the sweep `key` are held against.
+impl SweepCheck {
+    /// The grounds for the sweep `key`.
     pub fn of<C>(graph: &Graph<C>, memory: &Memory, key: &Key, scope: Scope) -> Self {
         let recorded = |key: &Key| memory.get(key).and_then(|entry| entry.recorded.as_ref()?.id.clone());
-        let (mut ours, mut never) = (BTreeMap::new(), BTreeSet::new());
+        let (mut owned, mut excluded) = (BTreeMap::new(), BTreeSet::new());
         for node in graph.nodes() {
-            never.extend(node.spares());
+            excluded.extend(node.excluded_ids());
             if node.key() == *key {
                 continue;
             }
-            never.extend(recorded(&node.key()));
-            if let Some(Presence::Ours(seen)) = memory.get(&node.key()).and_then(|entry| entry.presence.as_ref()) {
-                never.insert(seen.id.clone());
-                if recorded(&node.key()).as_ref() == Some(&seen.id) {
-                    ours.insert(node.key(), seen.id.clone());
+            excluded.extend(recorded(&node.key()));
+            if let Some(Presence::Ours(observed)) = memory.get(&node.key()).and_then(|entry| entry.presence.as_ref()) {
+                excluded.insert(observed.id.clone());
+                if recorded(&node.key()).as_ref() == Some(&observed.id) {
+                    owned.insert(node.key(), observed.id.clone());
                 }
             }
         }
         Self {
-            subject_is_gone: memory.absent(&scope.subject),
+            subject_is_absent: memory.is_absent(&scope.subject),
             recorded_name: recorded(&scope.subject),
-            ours,
+            owned,
             baseline: recorded(key).as_deref().and_then(Baseline::parse),
             records: memory
                 .iter()
                 .filter_map(|(key, entry)| Some((key.clone(), entry.recorded.as_ref()?.id.clone())))
                 .collect(),
             wanted: graph.nodes().iter().map(|node| node.key()).collect(),
-            never,
+            excluded,
             scope,
         }
     }
 
-    /// Lets pass what has proof, all or nothing.
+    /// Allows all targets, or none.
     ///
     /// # Errors
-    /// The first target without: an error of ours, never of a person.
-    pub fn judge(&self, sweep: Sweep) -> Result<Swept, Failure> {
+    /// The first target without a valid proof: a bug in Keelson, not a user error.
+    pub fn check(&self, sweep: Sweep) -> Result<CheckedSweep, Failure> {
         let Sweep { targets, pending, blocked, .. } = sweep;
-        let going: BTreeSet<&str> = targets.iter().map(|target| target.id.as_str()).collect();
+        let target_ids: BTreeSet<&str> = targets.iter().map(|target| target.id.as_str()).collect();
         for target in &targets {
-            if let Some(why) = self.refusal(target, &going) {
+            if let Some(why) = self.refusal(target, &target_ids) {
                 let what = &target.what;
                 let message =
                     format!("refused to delete {what}: {why} (this is an error in Keelson, please report it)");
                 return Err(Failure::new(Class::Invalid, message));
             }
         }
-        Ok(Swept { allowed: targets.into_iter().map(Allowed).collect(), pending, blocked })
+        Ok(CheckedSweep { allowed: targets.into_iter().map(AllowedTarget).collect(), pending, blocked })
     }
 
-    fn refusal(&self, target: &Target, going: &BTreeSet<&str>) -> Option<&'static str> {
-        // Parts of something of ours have names of their own, which ids of other things may equal.
+    fn refusal(&self, target: &Target, target_ids: &BTreeSet<&str>) -> Option<&'static str> {
+        // Parts of an owned resource have their own names, which may equal ids of other resources.
         let is_part = matches!(target.proof, Proof::Owned { .. } | Proof::Pruned { .. });
-        if target.id.is_empty() || !is_part && self.never.contains(&target.id) {
-            return Some("the spec names it, or it is a resource of its own");
+        if target.id.is_empty() || !is_part && self.excluded.contains(&target.id) {
+            return Some("the spec references it, or it is a resource of the graph");
         }
         if target.in_use {
-            return Some("something uses it");
+            return Some("it is in use");
         }
-        if !target.referred_to_by.iter().all(|id| going.contains(id.as_str())) {
-            return Some("something that stays refers to it");
+        if !target.referred_to_by.iter().all(|id| target_ids.contains(id.as_str())) {
+            return Some("a resource that is not deleted refers to it");
         }
         match &target.proof {
-            Proof::InOurPlace { place: (key, id), mark } => {
-                if self.ours.get(key) != Some(id) {
-                    return Some("it is not in a place that is on record as ours");
+            Proof::InOwnedContainer { container: (key, id), mark } => {
+                if self.owned.get(key) != Some(id) {
+                    return Some("it is not in a recorded container that this object owns");
                 }
                 let names = mark.name.as_ref().is_none_or(|name| *name == self.scope.name);
-                (!names).then_some("it is marked as another's").or_else(|| self.subject_refusal())
+                (!names).then_some("its mark names another cluster").or_else(|| self.subject_refusal())
             }
-            Proof::Appeared { mark, at } => {
+            Proof::AppearedLater { mark, at } => {
                 if mark.name.as_ref() != Some(&self.scope.name) {
-                    return Some("nothing marks it as the cluster's");
+                    return Some("no mark assigns it to the cluster");
                 }
-                let Some(baseline) = &self.baseline else { return Some("what was there before is not on record") };
+                let Some(baseline) = &self.baseline else { return Some("the baseline is not recorded") };
                 let appeared = match at {
                     _ if mark.reserved => true,
                     Some(at) => *at >= baseline.since,
                     None => !baseline.excludes(&target.id),
                 };
-                (!appeared).then_some("it was there before the cluster").or_else(|| self.subject_refusal())
+                (!appeared).then_some("it existed before the cluster").or_else(|| self.subject_refusal())
             }
             Proof::Owned { part_of, owner } => {
-                let ours = self.ours.contains_key(part_of) && *owner == self.scope.owner;
-                (!ours).then_some("it is not ours, or not in something of ours")
+                let owned = self.owned.contains_key(part_of) && *owner == self.scope.owner;
+                (!owned).then_some("it is not owned, or not part of an owned resource")
             }
-            Proof::Made { key, owner, .. } if self.wanted.contains(key) || *owner != self.scope.owner => {
-                Some("the spec asks for it, or it is not ours")
+            Proof::CreatedEarlier { key, owner, .. } if self.wanted.contains(key) || *owner != self.scope.owner => {
+                Some("the spec contains it, or it is not owned")
             }
-            Proof::Made { key, place, .. } => {
+            Proof::CreatedEarlier { key, container, .. } => {
                 let recorded = self.records.get(key);
                 let recorded = recorded.is_some_and(|id| id.as_ref().is_none_or(|id| *id == target.id));
-                let placed = place.as_ref().is_some_and(|(place, id)| self.ours.get(place) == Some(id));
-                (!recorded && !placed).then_some("it is neither on record as ours, nor in a place that is")
+                let placed = container.as_ref().is_some_and(|(container, id)| self.owned.get(container) == Some(id));
+                (!recorded && !placed).then_some("it is neither recorded nor in an owned container")
             }
             Proof::Pruned { part_of } => {
-                let asked = self.ours.contains_key(part_of) && self.scope.prunes;
-                (!asked).then_some("the spec does not ask for it")
+                let is_requested = self.owned.contains_key(part_of) && self.scope.prunes;
+                (!is_requested).then_some("the spec does not request pruning")
             }
         }
     }
 
-    /// Leftovers are what is left when the subject, which was ours, is gone.
+    /// Leftovers exist only after the subject, which was owned, is gone.
     fn subject_refusal(&self) -> Option<&'static str> {
         let same = self.recorded_name.as_ref().is_none_or(|name| *name == self.scope.name);
-        (!self.subject_is_gone || !same).then_some("what it belongs to is still there")
+        (!self.subject_is_absent || !same).then_some("the cluster that it belongs to still exists")
     }
 }
 

@@ -1,4 +1,4 @@
-//! An in-memory cloud with stale reads, lost answers and crashes, and a kind of resource in it: for tests.
+//! An in-memory cloud with stale reads, lost responses and crashes, and a resource kind for it: for tests.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::execute::Journal;
 use super::failure::span;
-use super::memory::{AnyPresence, Recorded};
+use super::memory::{AnyPresence, InventoryRecord};
 use super::plan::Action;
 use super::resource::{FailedOperation, ObserveOptions, Operation, PollPolicy, Resource};
 use super::{Change, Class, Failure, Graph, Key, Memory, Observation, Phase, Presence, Refs, erased};
@@ -22,7 +22,7 @@ pub(super) struct Thing {
     pub(super) busy_until: Timestamp,
 }
 
-/// A cloud of the mind: every state it was in, so that a read can answer an old one.
+/// A simulated cloud with its complete history, so that reads can be stale.
 #[derive(Default)]
 pub struct World {
     pub(super) now: Timestamp,
@@ -33,13 +33,13 @@ pub struct World {
     pub(super) crashed: bool,
     pub(super) lose_answers: BTreeSet<u32>,
     pub(super) rules_broken: Vec<String>,
-    /// Updates that run by themselves, by token.
+    /// Asynchronous updates, by token.
     pub(super) operations: BTreeMap<String, ToyOperation>,
-    /// Which of them come to nothing, by the order in which they began.
+    /// Which of them fail, by start order.
     pub(super) failing: BTreeSet<usize>,
 }
 
-/// An update under way or over.
+/// An update in progress or finished.
 #[derive(Clone, Debug)]
 pub(super) struct ToyOperation {
     id: String,
@@ -52,8 +52,8 @@ pub(super) struct ToyOperation {
 }
 
 impl World {
-    /// Carries out what is due.
-    fn pass(&mut self) {
+    /// Completes the operations that are due.
+    fn complete_due_operations(&mut self) {
         let now = self.now;
         let due: Vec<ToyOperation> = self
             .operations
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// How many were begun on a toy, and how many of them failed.
+    /// Number of operations started on a toy, and how many of them fail.
     pub(super) fn operations_of(&self, toy: &Key) -> (usize, usize) {
         let of = || self.operations.values().filter(|operation| operation.toy == toy.to_string());
         (of().count(), of().filter(|operation| operation.fails).count())
@@ -93,7 +93,7 @@ impl World {
 
     pub(super) fn write(&mut self, change: impl FnOnce(&mut BTreeMap<String, Vec<Thing>>)) -> Result<(), Failure> {
         if self.crashed {
-            return Err(Failure::new(Class::Unavailable, "the process is gone"));
+            return Err(Failure::new(Class::Unavailable, "the process has crashed"));
         }
         let mut things = self.things();
         change(&mut things);
@@ -113,20 +113,20 @@ impl World {
     }
 }
 
-/// The handle of the toy resources.
+/// The client of the toy resources.
 #[derive(Clone, Default)]
 pub struct ToyWorld(pub Arc<Mutex<World>>);
 
 impl ToyWorld {
-    /// A presence as the engine keeps it.
+    /// A presence as the engine stores it.
     pub fn any(presence: Presence<u32>) -> AnyPresence {
-        let erase = |seen: Observation<u32>| seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
+        let erase = |observed: Observation<u32>| observed.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
         match presence {
             Presence::Absent => Presence::Absent,
             Presence::Foreign(owner) => Presence::Foreign(owner),
-            Presence::External(seen) => Presence::External(erase(seen)),
-            Presence::Unowned(seen) => Presence::Unowned(erase(seen)),
-            Presence::Ours(seen) => Presence::Ours(erase(seen)),
+            Presence::External(observed) => Presence::External(erase(observed)),
+            Presence::Unowned(observed) => Presence::Unowned(erase(observed)),
+            Presence::Ours(observed) => Presence::Ours(erase(observed)),
         }
     }
 }
@@ -137,13 +137,13 @@ pub(super) struct Toy {
     pub(super) after: Vec<usize>,
     pub(super) value: u32,
     pub(super) takes: Duration,
-    /// An update is an operation that takes as long; zero: it is done at once.
+    /// Duration of an update; zero: it completes synchronously.
     pub(super) update_takes: Duration,
     pub(super) has_token: bool,
-    /// Goes with the last thing it needs.
-    pub(super) goes_along: bool,
-    /// What goes with this.
-    pub(super) taken_along: Vec<usize>,
+    /// It is deleted with its last dependency.
+    pub(super) deleted_with_host: bool,
+    /// The toys that are deleted with this one.
+    pub(super) dependents: Vec<usize>,
 }
 
 pub(super) fn toy_key(number: usize) -> Key {
@@ -152,20 +152,25 @@ pub(super) fn toy_key(number: usize) -> Key {
 
 impl Toy {
     pub(super) fn observed(&self, thing: &Thing, now: Timestamp) -> Observation<u32> {
-        let seen = Observation::ready(format!("id-{}", self.number), "there", thing.value);
+        let observed = Observation::ready(format!("id-{}", self.number), "there", thing.value);
         if thing.busy_until > now {
-            seen.phase(Phase::Busy { action: Action::Create, since: None, note: String::new() })
+            observed.phase(Phase::Busy { action: Action::Create, since: None, note: String::new() })
         } else {
-            seen
+            observed
         }
     }
 
-    /// Changes whose it is; it must be as `fits` says then.
-    fn belongs_to(&self, world: &ToyWorld, owner: &'static str, fits: impl Fn(&Thing) -> bool) -> Result<(), Failure> {
+    /// Changes the owner; `fits` must hold for the thing then.
+    fn change_owner(
+        &self,
+        world: &ToyWorld,
+        owner: &'static str,
+        fits: impl Fn(&Thing) -> bool,
+    ) -> Result<(), Failure> {
         let name = self.key().to_string();
         let mut world = world.0.lock().unwrap();
         if world.things().get(&name).is_some_and(|things| !fits(&things[0])) {
-            world.rules_broken.push(format!("{name} became {owner}'s before it was as wanted"));
+            world.rules_broken.push(format!("{name} was given to {owner} before it matched the spec"));
         }
         world.write(|things| {
             if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
@@ -174,16 +179,16 @@ impl Toy {
         })
     }
 
-    /// The same with the operation of that id, under way or failed.
-    fn with_operation(seen: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
-        let Some(operation) = world.operation(id) else { return seen };
+    /// The same with the operation `id`, in progress or failed.
+    fn with_operation(observed: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
+        let Some(operation) = world.operation(id) else { return observed };
         let (id, kind) = (operation.id.clone(), "Change".to_owned());
         if !operation.done {
-            return seen.running(Operation { id, kind, since: Some(operation.since) });
+            return observed.running(Operation { id, kind, since: Some(operation.since) });
         }
         let failure = Failure::new(Class::OperationFailed, "it gave up");
         let failed = operation.fails.then_some(FailedOperation { id, kind, failure });
-        Observation { failed_operation: failed, ..seen }
+        Observation { failed_operation: failed, ..observed }
     }
 }
 
@@ -199,7 +204,7 @@ impl Resource for Toy {
         self.after.iter().copied().map(toy_key).collect()
     }
     fn deleted_with(&self) -> Option<Key> {
-        self.after.last().filter(|_| self.goes_along).copied().map(toy_key)
+        self.after.last().filter(|_| self.deleted_with_host).copied().map(toy_key)
     }
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("value", self.value.to_string())]
@@ -210,11 +215,11 @@ impl Resource for Toy {
     fn records_intent(&self) -> bool {
         !self.has_token
     }
-    fn diff(&self, seen: &Observation<u32>, _: &Refs) -> Vec<Change> {
-        if seen.detail == self.value {
+    fn diff(&self, observed: &Observation<u32>, _: &Refs) -> Vec<Change> {
+        if observed.detail == self.value {
             return Vec::new();
         }
-        vec![Change::in_place("value", seen.detail, self.value)]
+        vec![Change::in_place("value", observed.detail, self.value)]
     }
     async fn observe(
         &self,
@@ -225,19 +230,21 @@ impl Resource for Toy {
     ) -> Result<Presence<u32>, Failure> {
         let mut world = world.0.lock().unwrap();
         if world.crashed {
-            return Err(Failure::new(Class::Unavailable, "the process is gone"));
+            return Err(Failure::new(Class::Unavailable, "the process has crashed"));
         }
-        world.pass();
+        world.complete_due_operations();
         let operation = match last {
-            Some(seen) => seen.operation.as_ref().map(|o| &o.id).or(seen.failed_operation.as_ref().map(|o| &o.id)),
+            Some(observed) => {
+                observed.operation.as_ref().map(|o| &o.id).or(observed.failed_operation.as_ref().map(|o| &o.id))
+            }
             None => options.recorded_operation.as_ref(),
         };
         let operation = operation.cloned().unwrap_or_default();
         Ok(match world.read(&self.key()) {
             None => Presence::Absent,
             Some(thing) if thing.owner == "nobody" => {
-                let seen = self.observed(&thing, world.now);
-                Presence::Unowned(Toy::with_operation(seen, &world, &operation))
+                let observed = self.observed(&thing, world.now);
+                Presence::Unowned(Toy::with_operation(observed, &world, &operation))
             }
             Some(thing) if thing.owner != "us" => Presence::Foreign(thing.owner.into()),
             Some(thing) => Presence::Ours(Toy::with_operation(self.observed(&thing, world.now), &world, &operation)),
@@ -252,7 +259,7 @@ impl Resource for Toy {
                 .and_then(|t| t.first())
                 .is_some_and(|t| t.busy_until <= world.now);
             if !ready {
-                world.rules_broken.push(format!("toy {} before toy {need}", self.number));
+                world.rules_broken.push(format!("toy {} was created before toy {need}", self.number));
             }
         }
         let thing = Thing { owner: "us", value: 0, busy_until: world.now + span(self.takes) };
@@ -260,27 +267,27 @@ impl Resource for Toy {
         if self.has_token && things.contains_key(&name) {
             return Ok(self.observed(&things[&name][0], world.now));
         }
-        let made = thing.clone();
-        world.write(|things| things.entry(name).or_default().push(made))?;
+        let new = thing.clone();
+        world.write(|things| things.entry(name).or_default().push(new))?;
         Ok(self.observed(&thing, world.now))
     }
     async fn update(
         &self,
         world: &ToyWorld,
         _: &Refs,
-        seen: &Observation<u32>,
+        observed: &Observation<u32>,
         changes: &[Change],
     ) -> Result<Observation<u32>, Failure> {
         assert!(!changes.is_empty());
         let (name, value) = (self.key().to_string(), self.value);
         let mut world = world.0.lock().unwrap();
-        world.pass();
+        world.complete_due_operations();
         if !self.update_takes.is_zero() {
-            let token = format!("{name} {:?}", seen.failed_operation.as_ref().map(|failed| &failed.id));
+            let token = format!("{name} {:?}", observed.failed_operation.as_ref().map(|failed| &failed.id));
             if !world.operations.contains_key(&token) {
                 let count = world.operations.len();
                 if world.operations.values().any(|other| other.toy == name && !other.done) {
-                    return Err(Failure::new(Class::Busy, "an operation is under way"));
+                    return Err(Failure::new(Class::Busy, "an operation is in progress"));
                 }
                 let (since, until) = (world.now, world.now + span(self.update_takes));
                 let fails = world.failing.contains(&count);
@@ -290,47 +297,47 @@ impl Resource for Toy {
                 world.write(|_| ())?;
             }
             let id = world.operations[&token].id.clone();
-            return Ok(Toy::with_operation(seen.clone(), &world, &id));
+            return Ok(Toy::with_operation(observed.clone(), &world, &id));
         }
         world.write(|things| {
             if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
                 thing.value = value;
             }
         })?;
-        Ok(Observation { detail: value, ..seen.clone() })
+        Ok(Observation { detail: value, ..observed.clone() })
     }
     async fn delete(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<Presence<u32>, Failure> {
         let name = self.key().to_string();
         world.0.lock().unwrap().write(|things| {
             things.remove(&name);
-            for along in &self.taken_along {
-                let along = toy_key(*along).to_string();
-                if things.get(&along).is_some_and(|there| there[0].owner == "us") {
-                    things.remove(&along);
+            for dependent in &self.dependents {
+                let dependent = toy_key(*dependent).to_string();
+                if things.get(&dependent).is_some_and(|existing| existing[0].owner == "us") {
+                    things.remove(&dependent);
                 }
             }
         })?;
         Ok(Presence::Absent)
     }
-    async fn adopt(&self, world: &ToyWorld, seen: &Observation<u32>) -> Result<Observation<u32>, Failure> {
+    async fn adopt(&self, world: &ToyWorld, observed: &Observation<u32>) -> Result<Observation<u32>, Failure> {
         let value = self.value;
-        self.belongs_to(world, "us", |thing| thing.value == value)?;
-        Ok(seen.clone())
+        self.change_owner(world, "us", |thing| thing.value == value)?;
+        Ok(observed.clone())
     }
     async fn release(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<(), Failure> {
-        self.belongs_to(world, "nobody", |_| true)
+        self.change_owner(world, "nobody", |_| true)
     }
 }
 
 /// What outlives the process.
 #[derive(Default)]
-pub(super) struct Inventory(pub(super) Mutex<Vec<(Key, Recorded)>>, pub(super) ToyWorld);
+pub(super) struct Inventory(pub(super) Mutex<Vec<(Key, InventoryRecord)>>, pub(super) ToyWorld);
 
 #[async_trait]
 impl Journal for Inventory {
     async fn record(&self, memory: &Memory) -> Result<(), Failure> {
         if self.1.0.lock().unwrap().crashed {
-            return Err(Failure::new(Class::Unavailable, "the process is gone"));
+            return Err(Failure::new(Class::Unavailable, "the process has crashed"));
         }
         let lines = memory.iter().filter_map(|(key, e)| Some((key.clone(), e.recorded.clone()?)));
         *self.0.lock().unwrap() = lines.collect();
@@ -347,8 +354,8 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
         takes: Duration::ZERO,
         update_takes: Duration::ZERO,
         has_token: false,
-        goes_along: false,
-        taken_along: Vec::new(),
+        deleted_with_host: false,
+        dependents: Vec::new(),
     });
     graph(&toys.collect::<Vec<_>>())
 }

@@ -1,4 +1,4 @@
-//! Properties of the engine against an in-memory world with stale reads, lost answers and crashes.
+//! Properties of the engine in a simulated cloud with stale reads, lost responses and crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -17,15 +17,15 @@ use super::{
     Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, erased,
 };
 
-const SETTLE: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(10);
 
-/// Reconciles, restarting after each crash, until nothing is left to do. Returns how many reconciles it took.
+/// Reconciles until nothing is left to do, restarting after each crash. Returns the number of reconciles.
 pub(super) fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> Result<usize, String> {
-    agreed(toys, goal, &ExecutionPolicy::default(), world, inventory)
+    drive_with_policy(toys, goal, &ExecutionPolicy::default(), world, inventory)
 }
 
-/// The same, doing only what was agreed to.
-fn agreed(
+/// The same, with only the steps that `policy` allows.
+fn drive_with_policy(
     toys: &[Toy],
     goal: Goal,
     policy: &ExecutionPolicy,
@@ -35,8 +35,8 @@ fn agreed(
     let graph = graph(toys);
     let expectations = Expectations::default();
     let start = world.0.lock().unwrap().now;
-    let kept = || inventory.0.lock().unwrap().clone();
-    let mut memory = Memory::new(start, SETTLE, kept());
+    let persisted = || inventory.0.lock().unwrap().clone();
+    let mut memory = Memory::new(start, WINDOW, persisted());
     for round in 0..400 {
         let clock = || world.0.lock().unwrap().now;
         let expectations = &expectations;
@@ -50,14 +50,14 @@ fn agreed(
         if now.crashed {
             (now.crashed, now.crash_at) = (false, None);
             now.now += span(Duration::from_millis(200));
-            memory = Memory::new(now.now, SETTLE, kept());
+            memory = Memory::new(now.now, WINDOW, persisted());
             continue;
         }
         let blocked = |item: &Item| matches!(item.verdict, Verdict::Settled | Verdict::Blocked(_) | Verdict::Held(..));
         let is_held = report.plan.items.iter().any(|item| matches!(item.verdict, Verdict::Held(..)));
         let waits_for_blocked = |item: &Item| match &item.verdict {
             Verdict::Pending(_, on) => on.iter().all(|w| matches!(w, WaitingOn::Resource(_))),
-            Verdict::GoesWith(_) => is_held,
+            Verdict::DeletedWith(_) => is_held,
             _ => false,
         };
         if report.plan.items.iter().all(|item| blocked(item) || waits_for_blocked(item))
@@ -73,28 +73,29 @@ fn agreed(
     Err("does not converge".into())
 }
 
-/// What it needs, its value, how long it takes, whether updates take as long, whether it has a token, whether it goes along.
+/// Dependencies, value, duration, whether updates take as long, whether it has a token, whether it is deleted with its
+/// host.
 type Traits = (u16, u32, u64, (u64, bool), bool);
 
 fn toys() -> impl Strategy<Value = Vec<Toy>> {
     prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, (0..2u64, any::<bool>()), any::<bool>()), 1..9).prop_map(
-        |given| {
-            let toy = |(number, (needs, value, takes, (slow, has_token), goes_along)): (usize, Traits)| Toy {
+        |traits| {
+            let toy = |(number, (needs, value, takes, (slow, has_token), deleted_with_host)): (usize, Traits)| Toy {
                 number,
                 after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
                 value,
                 takes: Duration::from_secs(takes),
                 update_takes: Duration::from_secs(slow * (takes + 1)),
                 has_token,
-                goes_along,
-                taken_along: Vec::new(),
+                deleted_with_host,
+                dependents: Vec::new(),
             };
-            let mut toys: Vec<Toy> = given.into_iter().enumerate().map(toy).collect();
+            let mut toys: Vec<Toy> = traits.into_iter().enumerate().map(toy).collect();
             for number in (0..toys.len()).rev() {
                 let toy = toys[number].clone();
-                if let Some(host) = toy.after.last().copied().filter(|_| toy.goes_along) {
-                    let along: Vec<usize> = toy.taken_along.into_iter().chain([number]).collect();
-                    toys[host].taken_along.extend(along);
+                if let Some(host) = toy.after.last().copied().filter(|_| toy.deleted_with_host) {
+                    let dependents: Vec<usize> = toy.dependents.into_iter().chain([number]).collect();
+                    toys[host].dependents.extend(dependents);
                 }
             }
             toys
@@ -110,7 +111,7 @@ pub(super) fn world(stale: u64, crash_at: Option<u32>, lose: BTreeSet<u32>) -> T
         stale,
         crash_at,
         lose_answers: lose,
-        history: vec![(now - span(SETTLE * 2), BTreeMap::new())],
+        history: vec![(now - span(WINDOW * 2), BTreeMap::new())],
         ..World::default()
     })))
 }
@@ -119,7 +120,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_is_lost_there_is_one_of_each_and_then_none(
+    fn each_resource_is_created_once_and_deleted_despite_crashes_and_lost_responses(
         toys in toys(),
         stale in 0..9_000u64,
         crash_create in prop::option::of(1..20u32),
@@ -137,13 +138,13 @@ proptest! {
             let things = world.things();
             prop_assert_eq!(things.len(), toys.len());
             for toy in &toys {
-                let made = &things[&toy_key(toy.number).to_string()];
-                prop_assert_eq!(made.len(), 1, "toy {} was made {} times", toy.number, made.len());
-                prop_assert_eq!(made[0].value, toy.value);
-                let (begun, failed) = world.operations_of(&toy_key(toy.number));
-                prop_assert!(begun <= failed + 1, "toy {}: {begun} operations, {failed} failed", toy.number);
+                let things = &things[&toy_key(toy.number).to_string()];
+                prop_assert_eq!(things.len(), 1, "toy {} was created {} times", toy.number, things.len());
+                prop_assert_eq!(things[0].value, toy.value);
+                let (started, failed) = world.operations_of(&toy_key(toy.number));
+                prop_assert!(started <= failed + 1, "toy {}: {started} operations, {failed} failed", toy.number);
             }
-            world.now += span(SETTLE * 2);
+            world.now += span(WINDOW * 2);
             world.crash_at = crash_delete.map(|n| world.writes + n);
         }
         drive(&toys, Goal::Deleted, &world, &inventory).map_err(TestCaseError::fail)?;
@@ -151,18 +152,18 @@ proptest! {
     }
 
     #[test]
-    fn a_second_run_writes_nothing_and_nothing_foreign_is_touched(
+    fn second_run_writes_nothing_and_foreign_resources_are_untouched(
         toys in toys(),
         foreign in any::<prop::sample::Index>(),
     ) {
         let world = world(0, None, BTreeSet::new());
-        let theirs = toy_key(foreign.index(toys.len())).to_string();
+        let foreign_key = toy_key(foreign.index(toys.len())).to_string();
         let thing = Thing { owner: "them", value: 77, busy_until: Timestamp::UNIX_EPOCH };
         {
             let mut world = world.0.lock().unwrap();
-            let there = BTreeMap::from([(theirs.clone(), vec![thing.clone()])]);
-            let before = world.now - span(SETTLE * 2);
-            world.history.push((before, there));
+            let existing = BTreeMap::from([(foreign_key.clone(), vec![thing.clone()])]);
+            let before = world.now - span(WINDOW * 2);
+            world.history.push((before, existing));
         }
         let inventory = Inventory(Mutex::default(), world.clone());
         drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
@@ -171,12 +172,18 @@ proptest! {
         prop_assert_eq!(world.0.lock().unwrap().writes, writes);
         drive(&toys, Goal::Deleted, &world, &inventory).map_err(TestCaseError::fail)?;
         let left = world.0.lock().unwrap().things();
-        prop_assert_eq!(left, BTreeMap::from([(theirs, vec![thing])]));
+        prop_assert_eq!(left, BTreeMap::from([(foreign_key, vec![thing])]));
     }
 }
 
-/// A world in which there is a toy of that owner for every one of `toys`, each of its own value.
-fn there_before(toys: &[Toy], owner: &'static str, stale: u64, crash_at: Option<u32>, lose: BTreeSet<u32>) -> ToyWorld {
+/// A world that contains every toy of `toys`, owned by `owner`, some with another value.
+fn existing_world(
+    toys: &[Toy],
+    owner: &'static str,
+    stale: u64,
+    crash_at: Option<u32>,
+    lose: BTreeSet<u32>,
+) -> ToyWorld {
     let world = world(stale, crash_at, lose);
     {
         let mut world = world.0.lock().unwrap();
@@ -184,7 +191,7 @@ fn there_before(toys: &[Toy], owner: &'static str, stale: u64, crash_at: Option<
             let value = toy.value + u32::from(toy.number.is_multiple_of(2));
             (toy_key(toy.number).to_string(), vec![Thing { owner, value, busy_until: Timestamp::UNIX_EPOCH }])
         };
-        let before = world.now - span(SETTLE * 2);
+        let before = world.now - span(WINDOW * 2);
         world.history.push((before, toys.iter().map(thing).collect()));
     }
     world
@@ -194,14 +201,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn what_is_there_is_taken_over_when_it_is_as_wanted_and_let_go_as_it_is(
+    fn existing_resources_are_adopted_once_they_match_and_released_unchanged(
         toys in toys(),
         stale in 0..9_000u64,
         crash_adopt in prop::option::of(1..16u32),
         crash_release in prop::option::of(1..8u32),
         lose in prop::collection::btree_set(1..24u32, 0..4),
     ) {
-        let world = there_before(&toys, "nobody", stale, crash_adopt, lose);
+        let world = existing_world(&toys, "nobody", stale, crash_adopt, lose);
         let inventory = Inventory(Mutex::default(), world.clone());
         drive(&toys, Goal::Deleted, &world, &inventory).map_err(TestCaseError::fail)?;
         prop_assert_eq!(world.0.lock().unwrap().writes, 0, "what is not ours is not deleted");
@@ -210,28 +217,28 @@ proptest! {
             let mut world = world.0.lock().unwrap();
             prop_assert!(world.rules_broken.is_empty(), "{:?}", world.rules_broken);
             for toy in &toys {
-                let there = &world.things()[&toy_key(toy.number).to_string()];
-                prop_assert_eq!((there.len(), there[0].value, there[0].owner), (1, toy.value, "us"));
+                let existing = &world.things()[&toy_key(toy.number).to_string()];
+                prop_assert_eq!((existing.len(), existing[0].value, existing[0].owner), (1, toy.value, "us"));
             }
-            world.now += span(SETTLE * 2);
+            world.now += span(WINDOW * 2);
             world.crash_at = crash_release.map(|n| world.writes + n);
         }
         drive(&toys, Goal::Retained, &world, &inventory).map_err(TestCaseError::fail)?;
         let world = world.0.lock().unwrap();
         for toy in &toys {
-            let there = &world.things()[&toy_key(toy.number).to_string()];
-            prop_assert_eq!((there.len(), there[0].value, there[0].owner), (1, toy.value, "nobody"));
+            let existing = &world.things()[&toy_key(toy.number).to_string()];
+            prop_assert_eq!((existing.len(), existing[0].value, existing[0].owner), (1, toy.value, "nobody"));
         }
     }
 
     #[test]
-    fn nothing_is_done_that_was_not_agreed_to(
+    fn unapproved_steps_never_run(
         toys in toys(),
-        there in any::<bool>(),
+        existing in any::<bool>(),
         agree in prop::collection::vec(any::<bool>(), 9),
     ) {
-        let world = if there {
-            there_before(&toys, "us", 0, None, BTreeSet::new())
+        let world = if existing {
+            existing_world(&toys, "us", 0, None, BTreeSet::new())
         } else {
             world(0, None, BTreeSet::new())
         };
@@ -239,10 +246,10 @@ proptest! {
         let before = world.0.lock().unwrap().things();
         let none = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
         for goal in [Goal::Present, Goal::Deleted, Goal::Retained] {
-            agreed(&toys, goal, &none, &world, &inventory).map_err(TestCaseError::fail)?;
+            drive_with_policy(&toys, goal, &none, &world, &inventory).map_err(TestCaseError::fail)?;
         }
         prop_assert_eq!(world.0.lock().unwrap().things(), before.clone());
-        // Some of the steps of the plan as it stands.
+        // Some of the steps of the current plan.
         let graph = graph(&toys);
         let now = world.0.lock().unwrap().now;
         let clock = move || now;
@@ -257,12 +264,12 @@ proptest! {
             expectations: &expectations,
             clock: &clock,
         };
-        let report = block_on(reconcile(&run, &mut Memory::new(now, SETTLE, [])));
+        let report = block_on(reconcile(&run, &mut Memory::new(now, WINDOW, [])));
         let all = none.ids_of(&report.plan, &[]);
         let is_agreed = |key: &super::Key| agree[key.name().parse::<usize>().unwrap()];
         let some: Approved = all.iter().filter(|(key, _)| is_agreed(key)).cloned().collect();
         let only = ExecutionPolicy { allowed: AllowedSteps::Only(some.clone()), ..ExecutionPolicy::default() };
-        agreed(&toys, Goal::Present, &only, &world, &inventory).map_err(TestCaseError::fail)?;
+        drive_with_policy(&toys, Goal::Present, &only, &world, &inventory).map_err(TestCaseError::fail)?;
         let after = world.0.lock().unwrap().things();
         for toy in &toys {
             let name = toy_key(toy.number).to_string();
@@ -277,7 +284,7 @@ proptest! {
 }
 
 #[test]
-fn a_circle_is_refused() {
+fn dependency_cycle_is_rejected() {
     let toy = |number, after| Toy {
         number,
         after: vec![after],
@@ -285,15 +292,15 @@ fn a_circle_is_refused() {
         takes: Duration::ZERO,
         update_takes: Duration::ZERO,
         has_token: true,
-        goes_along: false,
-        taken_along: Vec::new(),
+        deleted_with_host: false,
+        dependents: Vec::new(),
     };
     let nodes: Vec<Arc<dyn erased::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
-    assert!(matches!(Graph::new(nodes, Vec::new()), Err(GraphError::Circle(_))));
+    assert!(matches!(Graph::new(nodes, Vec::new()), Err(GraphError::Cycle(_))));
 }
 
 #[test]
-fn an_intent_that_cannot_be_kept_stops_the_create() {
+fn create_is_not_sent_if_its_intent_cannot_be_recorded() {
     struct Broken;
     #[async_trait]
     impl Journal for Broken {
@@ -315,12 +322,12 @@ fn an_intent_that_cannot_be_kept_stops_the_create() {
         expectations: &Expectations::default(),
         clock: &clock,
     };
-    let report = block_on(reconcile(&run, &mut Memory::new(now, SETTLE, [])));
+    let report = block_on(reconcile(&run, &mut Memory::new(now, WINDOW, [])));
     assert_eq!(world.0.lock().unwrap().writes, 0);
     assert!(report.next.is_some());
 }
 
-/// One toy whose updates take a minute, made already and then wanted otherwise.
+/// A toy whose updates take a minute.
 fn slow_toy(value: u32) -> Toy {
     Toy {
         number: 0,
@@ -329,20 +336,20 @@ fn slow_toy(value: u32) -> Toy {
         takes: Duration::ZERO,
         update_takes: Duration::from_secs(60),
         has_token: true,
-        goes_along: false,
-        taken_along: Vec::new(),
+        deleted_with_host: false,
+        dependents: Vec::new(),
     }
 }
 
 #[test]
-fn an_operation_that_fails_is_begun_three_times_and_then_waits_for_a_person() {
+fn failing_operation_is_started_three_times_and_then_blocked() {
     let world = world(0, None, BTreeSet::new());
     world.0.lock().unwrap().failing = (0..3).collect();
     let inventory = Inventory(Mutex::default(), world.clone());
     let toys = [slow_toy(7)];
     drive(&toys, Goal::Present, &world, &inventory).unwrap();
     assert_eq!(world.0.lock().unwrap().operations_of(&toy_key(0)), (3, 3));
-    // A new process finds the failed one on record, and how many there were.
+    // A new process finds the failed operation and the count in the inventory.
     drive(&toys, Goal::Present, &world, &inventory).unwrap();
     let mut world = world.0.lock().unwrap();
     assert_eq!(world.operations_of(&toy_key(0)), (3, 3));
@@ -352,7 +359,7 @@ fn an_operation_that_fails_is_begun_three_times_and_then_waits_for_a_person() {
 }
 
 #[test]
-fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
+fn finished_operation_is_reported_once_and_its_duration_learned() {
     let world = world(0, None, BTreeSet::new());
     let graph = graph(&[slow_toy(7)]);
     let inventory = Inventory(Mutex::default(), world.clone());
@@ -368,19 +375,19 @@ fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
         expectations: &expectations,
         clock: &clock,
     };
-    let mut memory = Memory::new(clock(), SETTLE, []);
-    let mut ended = Vec::new();
+    let mut memory = Memory::new(clock(), WINDOW, []);
+    let mut finished = Vec::new();
     for _ in 0..60 {
         let report = block_on(reconcile(&run, &mut memory));
-        ended.extend(report.ended);
-        if report.plan.settled() {
+        finished.extend(report.finished_operations);
+        if report.plan.is_settled() {
             break;
         }
         let mut world = world.0.lock().unwrap();
         world.now = report.next.unwrap().max(world.now + span(Duration::from_millis(1)));
     }
-    assert_eq!(ended.len(), 1, "{ended:?}");
-    let took = ended[0].result.clone().unwrap();
+    assert_eq!(finished.len(), 1, "{finished:?}");
+    let took = finished[0].result.clone().unwrap();
     assert!(took >= Duration::from_secs(55) && took <= Duration::from_secs(65), "{took:?}");
     let learned = expectations.estimate("toy/Change", super::Action::Update, Duration::ZERO);
     assert!(learned.learned && learned.typical == took);

@@ -212,7 +212,7 @@ impl Resource for Cluster {
         true
     }
 
-    fn spares(&self) -> Vec<String> {
+    fn excluded_ids(&self) -> Vec<String> {
         self.security_groups().unwrap_or_default()
     }
 

@@ -105,7 +105,7 @@ impl Resource for ExistingNetwork {
         Some(cluster::key())
     }
 
-    fn spares(&self) -> Vec<String> {
+    fn excluded_ids(&self) -> Vec<String> {
         self.wanted.security_group_ids.clone().unwrap_or_default()
     }
 

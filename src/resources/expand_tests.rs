@@ -92,7 +92,7 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
         let plan = plan(graph, &memory, goal, &ExecutionPolicy::default(), &Expectations::default(), now);
         let checked =
             check(plan, graph, &memory, &ExecutionPolicy::default()).unwrap_or_else(|broken| panic!("{broken:?}"));
-        let ready: Vec<Key> = checked.plan().ready().map(|(key, _)| key.clone()).collect();
+        let ready: Vec<Key> = checked.plan().ready_steps().map(|(key, _)| key.clone()).collect();
         if ready.is_empty() {
             return waves;
         }

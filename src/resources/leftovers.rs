@@ -26,8 +26,8 @@ use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::sweep::Baseline;
 use crate::engine::{
-    Action, Allowed, Change, Class, Failure, Goal, Key, Mark, Observation, ObserveOptions, PollPolicy, Presence, Proof,
-    Refs, Resource, Scope, Sweep, Swept, Target,
+    Action, AllowedTarget, Change, CheckedSweep, Class, Failure, Goal, Key, Mark, Observation, ObserveOptions,
+    PollPolicy, Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 
 /// Its row in the table of kinds.
@@ -95,7 +95,7 @@ impl Leftovers {
             // Tagged as ours but not recorded as ours; a recorded one would be deleting.
             Ownership::Ours if self.network_kind() == Network::External && !deleting => Ok(true),
             Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not deleted yet", self.cluster))),
-            Ownership::Nobody | Ownership::Other { .. } => Ok(true),
+            Ownership::Unowned | Ownership::Other { .. } => Ok(true),
         }
     }
 
@@ -110,8 +110,8 @@ impl Leftovers {
 
     fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {
         let proof = match self.network_kind() {
-            Network::Own => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
-            Network::External => Proof::Appeared { mark, at },
+            Network::Own => Proof::InOwnedContainer { container: (self.network.clone(), vpc.to_owned()), mark },
+            Network::External => Proof::AppearedLater { mark, at },
         };
         Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
     }
@@ -169,12 +169,12 @@ impl Resource for Leftovers {
         self.intervals.single()
     }
 
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         let (name, owner) = (self.cluster.clone(), self.owner.clone());
         Some(Scope { subject: cluster::key(), name, owner, prunes: false })
     }
 
-    fn spares(&self) -> Vec<String> {
+    fn excluded_ids(&self) -> Vec<String> {
         self.spared.clone()
     }
 
@@ -263,7 +263,7 @@ impl Resource for Leftovers {
                     Some(group) => Some(blocked_failure(cloud, vpc, &group.id).await),
                     None => None,
                 };
-                Sweep { targets, pending, blocked, left: Vec::new() }
+                Sweep { targets, pending, blocked, skipped: Vec::new() }
             }
             Network::External => {
                 let groups = found.blocked.iter().chain(&found.unproven_groups);
@@ -272,7 +272,7 @@ impl Resource for Leftovers {
                 let interfaces = found.unproven_interfaces.iter().map(|one| blockers::describe_interface(one));
                 // While interfaces are being released, the groups that they use are not reported yet.
                 let left = if pending.is_some() { Vec::new() } else { groups.chain(interfaces).collect() };
-                Sweep { targets, pending, blocked: None, left }
+                Sweep { targets, pending, blocked: None, skipped: left }
             }
         })
     }
@@ -284,7 +284,7 @@ impl Resource for Leftovers {
         cloud: &Cloud,
         observed: &Observation<Detail>,
         _: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Detail>, Failure> {
         let vpc = &observed.detail.vpc;
         let (groups, interfaces): (Vec<_>, Vec<_>) =
@@ -347,12 +347,12 @@ async fn blocked_failure(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
     blockers::with_blockers(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
 }
 
-async fn delete_interface(cloud: &Cloud, interface: &Allowed) -> Result<(), Failure> {
+async fn delete_interface(cloud: &Cloud, interface: &AllowedTarget) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_network_interface().network_interface_id(interface.id());
     ignore_not_found(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
 }
 
-async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
+async fn delete_group(cloud: &Cloud, group: &AllowedTarget) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_security_group().group_id(group.id());
     ignore_not_found(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
 }
@@ -360,9 +360,9 @@ async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
 /// Revokes the rules of a group that reference others of `groups`: all of them are deleted.
 async fn revoke_rules_among(
     cloud: &Cloud,
-    group: &Allowed,
+    group: &AllowedTarget,
     current: &snapshots::SecurityGroup,
-    groups: &[&Allowed],
+    groups: &[&AllowedTarget],
 ) -> Result<(), Failure> {
     let ids: Vec<&str> = groups.iter().map(|group| group.id()).collect();
     let [ingress, egress] = [&current.ingress, &current.egress].map(|rules| rules_between(rules, group.id(), &ids));

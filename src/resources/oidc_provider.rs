@@ -200,11 +200,11 @@ impl Resource for OidcProvider {
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(to_observation(&arn, observed)),
             // It belongs to the cluster that is adopted.
-            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => {
+            Ownership::Unowned if cloud.adoption.allows(&cloud.owner, &tags) => {
                 Presence::Unowned(to_observation(&arn, observed))
             }
             // Created by others for our cluster's issuer: usable, but not ours to delete.
-            Ownership::Nobody | Ownership::Other { .. } => Presence::External(to_observation(&arn, observed)),
+            Ownership::Unowned | Ownership::Other { .. } => Presence::External(to_observation(&arn, observed)),
         })
     }
 

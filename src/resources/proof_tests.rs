@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::aws::snapshots::{Address, NatGateway, RouteTable};
 use crate::aws::tags::Tags;
-use crate::engine::Recorded;
+use crate::engine::InventoryRecord;
 
 const UID: &str = "uid-1";
 
@@ -124,7 +124,7 @@ fn address_belongs_to_the_vpc_of_its_gateway() {
 
 #[test]
 fn unproven_resources_are_separated() {
-    let recorded = |id: Option<&str>| Recorded {
+    let recorded = |id: Option<&str>| InventoryRecord {
         id: id.map(str::to_owned),
         operation: None,
         operations: 0,

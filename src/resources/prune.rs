@@ -15,8 +15,8 @@ use super::role::{self, Purpose};
 use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
 use crate::aws::tags::Tags;
 use crate::engine::{
-    Action, Allowed, Change, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
-    Presence, Proof, Refs, Resource, Scope, Sweep, Swept, Target,
+    Action, AllowedTarget, Change, CheckedSweep, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions,
+    Phase, PollPolicy, Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 
 /// Deletes access entries.
@@ -167,7 +167,7 @@ impl Pruning {
         observed.found.iter().filter(|found| !found.deleting).take(limit)
     }
 
-    async fn remove(&self, cloud: &Cloud, observed: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+    async fn remove(&self, cloud: &Cloud, observed: &Detail, allowed: &[AllowedTarget]) -> Result<Detail, Failure> {
         let mut left = Detail { found: Vec::new(), kept: observed.kept.clone() };
         for found in &observed.found {
             let allowed = allowed.iter().find(|allowed| allowed.id() == found.id);
@@ -270,7 +270,7 @@ impl Resource for Pruning {
         self.intervals.slow()
     }
 
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         let owner = self.tags.owner().unwrap_or_default().to_owned();
         let prunes = matches!(self.kind, PrunedKind::AccessEntries | PrunedKind::Addons);
         Some(Scope { subject: cluster::key(), name: self.cluster.clone(), owner, prunes })
@@ -342,7 +342,7 @@ impl Resource for Pruning {
         cloud: &Cloud,
         observed: &Observation<Detail>,
         action: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Detail>, Failure> {
         let left = self.remove(cloud, &observed.detail, &swept.allowed).await?;
         let gone = action == Action::Delete && left.found.is_empty();

@@ -4,7 +4,7 @@ use super::cloud::Cloud;
 use super::prune::{Decision, Found, PrunedKind, Pruning};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
-use crate::engine::{Allowed, Class, Failure};
+use crate::engine::{AllowedTarget, Class, Failure};
 
 /// Name in the spec, and id in EKS.
 type Named = (String, String);
@@ -117,7 +117,12 @@ impl Pruning {
 
     /// Deletes one resource. If it is not ours, it gets our tags first: the operator's IAM policy allows deletion only
     /// of tagged resources.
-    pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found, allowed: &Allowed) -> Result<(), Failure> {
+    pub(super) async fn delete_one(
+        &self,
+        cloud: &Cloud,
+        found: &Found,
+        allowed: &AllowedTarget,
+    ) -> Result<(), Failure> {
         let (aws, cluster, name, id) = (&cloud.aws, &self.cluster, &found.name, allowed.id());
         if !found.tags.is_owned_by(&cloud.owner.uid) {
             cloud.tag_eks(&found.arn, &mut found.tags.clone(), self.tags.ownership()).await?;

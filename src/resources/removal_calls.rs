@@ -7,7 +7,7 @@ use super::{oidc_provider, vpc};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
 use crate::aws::{AwsError, MaxStaleness, Service};
-use crate::engine::{Allowed, Class, Failure, Key};
+use crate::engine::{AllowedTarget, Class, Failure, Key};
 
 /// Destination of the routes to NAT gateways.
 const ANYWHERE: &str = "0.0.0.0/0";
@@ -162,7 +162,7 @@ impl Removals {
         &self,
         cloud: &Cloud,
         observed: &Detail,
-        allowed: &[Allowed],
+        allowed: &[AllowedTarget],
     ) -> Result<Detail, Failure> {
         let mut failed = None;
         let mut left = observed.clone();

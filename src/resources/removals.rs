@@ -3,7 +3,7 @@
 //! uses.
 //!
 //! The survey provides them: they carry our tags, and are recorded or in our VPC. The checker compares each with the
-//! record again ([`Proof::Made`]). The calls are in [`super::removal_calls`].
+//! record again ([`Proof::CreatedEarlier`]). The calls are in [`super::removal_calls`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use super::route_table::Table;
 use crate::engine::failure::span;
 use crate::engine::memory::Entry;
 use crate::engine::{
-    Action, Change, Class, Failure, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy, Presence,
-    Proof, Refs, Resource, Scope, Sweep, Swept, Target,
+    Action, Change, CheckedSweep, Class, Failure, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
+    Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 
 /// Its row in the table of kinds.
@@ -134,7 +134,8 @@ fn plan_sweep(found: &[Found]) -> Sweep {
         } else if !waits.is_empty() {
             pending.push(format!("{} is used by {}", one.id, waits.join(", ")));
         } else {
-            let proof = Proof::Made { key: one.key.clone(), owner: one.owner.clone(), place: one.place.clone() };
+            let proof =
+                Proof::CreatedEarlier { key: one.key.clone(), owner: one.owner.clone(), container: one.place.clone() };
             let (id, what) = (one.id.clone(), format!("{} {}", one.key, one.id));
             sweep.targets.push(Target { id, what, proof, in_use: false, referred_to_by: one.used_by.clone() });
         }
@@ -234,7 +235,7 @@ impl Resource for Removals {
         self.intervals.shared()
     }
 
-    fn sweeps(&self) -> Option<Scope> {
+    fn sweep_scope(&self) -> Option<Scope> {
         let (name, owner) = (self.cluster.clone(), self.owner.clone());
         Some(Scope { subject: super::cluster::key(), name, owner, prunes: false })
     }
@@ -290,7 +291,7 @@ impl Resource for Removals {
         cloud: &Cloud,
         observed: &Observation<Detail>,
         _: Action,
-        swept: &Swept,
+        swept: &CheckedSweep,
     ) -> Result<Presence<Detail>, Failure> {
         if swept.allowed.is_empty() {
             let blocked = swept.blocked.clone();

@@ -133,7 +133,7 @@ fn record_is_kept_until_the_resource_is_certainly_gone() {
     for key in [&eip, &nat, &vpc::key(), &route("a")] {
         memory.record_observation(key, Presence::Ours(any(Detail::default())), at(100));
     }
-    memory.intend(&intent, at(100));
+    memory.record_intent(&intent, at(100));
     let recorded = |memory: &Memory| {
         let lines = memory.iter().filter(|(_, entry)| entry.recorded.is_some());
         lines.map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(" ")

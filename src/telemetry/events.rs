@@ -1,4 +1,4 @@
-//! What is counted of the event queue. No I/O.
+//! Metrics of the event queue. No I/O.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,18 +11,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// What became of a message of the queue.
+/// How a message of the queue was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOutcome {
-    /// It named something of ours, which was looked at.
+    /// It names a managed resource, which is observed again.
     Relevant,
-    /// It named nothing of ours, or changed nothing.
+    /// It names no managed resource, or changed nothing.
     Unrelated,
-    /// It was a call of this operator's.
+    /// The call was made by this operator.
     Own,
-    /// It was no event.
+    /// It is not an event.
     Malformed,
-    /// It contradicts itself, or a sender sent it that may not.
+    /// It contradicts itself, or its sender is not allowed to send it.
     Refused,
 }
 
@@ -43,7 +43,7 @@ struct ResultLabels {
     result: &'static str,
 }
 
-/// Of the event queue.
+/// Metrics of the event queue.
 #[derive(Debug, Clone)]
 pub struct EventMetrics {
     messages: Family<ResultLabels, Counter>,
@@ -51,7 +51,7 @@ pub struct EventMetrics {
     reachable: Reachable,
 }
 
-/// Whether the last poll was answered. Nothing is shown where no queue is polled: 0 would be an alert where nothing is wrong.
+/// Whether the last poll succeeded. Without a queue there is no value: 0 would raise an alert without a problem.
 #[derive(Debug, Clone, Default)]
 struct Reachable(Arc<Mutex<Option<bool>>>);
 
@@ -64,7 +64,7 @@ impl Reachable {
 impl Collector for Reachable {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let Some(reachable) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
-        let help = "1 while the event queue can be read; absent where this replica polls none";
+        let help = "1 while the event queue can be read; absent if this replica polls no queue";
         let metric = encoder.encode_descriptor("event_queue_reachable", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::from(reachable)).encode(metric)
     }
@@ -79,28 +79,28 @@ impl EventMetrics {
             "Messages of the CloudTrail event queue, by result",
             metrics.messages.clone(),
         );
-        registry.register("event_queue_failures", "Polls of the event queue that failed", metrics.failures.clone());
+        registry.register("event_queue_failures", "Failed polls of the event queue", metrics.failures.clone());
         registry.register_collector(Box::new(metrics.reachable.clone()));
         metrics
     }
 
     /// Counts a message.
-    pub fn heard(&self, what: MessageOutcome) {
+    pub fn count_message(&self, what: MessageOutcome) {
         self.messages.get_or_create(&ResultLabels { result: what.as_str() }).inc();
     }
 
-    /// A poll ended, with messages or without.
-    pub fn reached(&self) {
+    /// Records a successful poll, with or without messages.
+    pub fn record_poll(&self) {
         self.reachable.set(Some(true));
     }
 
-    /// The queue is not polled by this replica any more.
-    pub fn stopped(&self) {
+    /// Records that this replica no longer polls the queue.
+    pub fn clear(&self) {
         self.reachable.set(None);
     }
 
-    /// A poll failed.
-    pub fn failed(&self) {
+    /// Records a failed poll.
+    pub fn record_poll_failure(&self) {
         self.reachable.set(Some(false));
         self.failures.inc();
     }

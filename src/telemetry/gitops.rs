@@ -1,6 +1,6 @@
-//! What is counted of the clusters' agents. No I/O.
+//! Metrics of the clusters' agents. No I/O.
 //!
-//! The one place where each cluster has series of its own: three, so that an alert can name the cluster.
+//! Only these have series per cluster: three each, so that an alert can name the cluster.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +26,7 @@ impl ClusterLabels {
     }
 }
 
-/// Of the agents in the workload clusters.
+/// Metrics of the agents in workload clusters.
 #[derive(Debug, Clone)]
 pub struct GitOpsMetrics {
     ready: Family<ClusterLabels, Gauge>,
@@ -48,48 +48,48 @@ impl GitOpsMetrics {
         registry.register("gitops_failing_objects", failing, metrics.failing.clone());
         registry.register(
             "gitops_watches",
-            "Workload clusters whose agent is watched; the others are asked now and then",
+            "Workload clusters whose agent is watched; the others are polled",
             metrics.watches.clone(),
         );
         registry.register_collector(Box::new(metrics.contacts.clone()));
         metrics
     }
 
-    /// How a cluster's agent fares.
-    pub fn fares(&self, namespace: &str, cluster: &str, ready: bool, failing: i32) {
+    /// Sets the state of a cluster's agent.
+    pub fn set_state(&self, namespace: &str, cluster: &str, ready: bool, failing: i32) {
         let labels = ClusterLabels::of(namespace, cluster);
         self.ready.get_or_create(&labels).set(ready.into());
         self.failing.get_or_create(&labels).set(failing.into());
     }
 
-    /// The workload cluster answered at `at`.
-    pub fn reached(&self, namespace: &str, cluster: &str, at: Instant) {
-        self.contacts.locked().insert(ClusterLabels::of(namespace, cluster), at);
+    /// Records a response of the workload cluster at `at`.
+    pub fn record_response(&self, namespace: &str, cluster: &str, at: Instant) {
+        self.contacts.lock().insert(ClusterLabels::of(namespace, cluster), at);
     }
 
-    /// A cluster is gone, or has no agent any more.
+    /// Removes a cluster that was deleted or no longer has an agent.
     pub fn forget(&self, namespace: &str, cluster: &str) {
         let labels = ClusterLabels::of(namespace, cluster);
         self.ready.remove(&labels);
         self.failing.remove(&labels);
-        self.contacts.locked().remove(&labels);
+        self.contacts.lock().remove(&labels);
     }
 
-    /// This replica leads no more.
+    /// Removes everything: this replica is no longer the leader.
     pub fn forget_all(&self) {
         self.ready.clear();
         self.failing.clear();
-        self.contacts.locked().clear();
+        self.contacts.lock().clear();
     }
 
-    /// Counts a watch for as long as what is returned lives.
-    pub fn watching(&self) -> Watching {
+    /// Counts a watch until the returned guard is dropped.
+    pub fn count_watch(&self) -> Watching {
         self.watches.inc();
         Watching(self.watches.clone())
     }
 }
 
-/// An open watch, as counted.
+/// Guard of an open watch.
 #[derive(Debug)]
 pub struct Watching(Gauge);
 
@@ -99,12 +99,12 @@ impl Drop for Watching {
     }
 }
 
-/// When each cluster answered last: what is told is how long ago that is, when it is asked.
+/// The last response of each cluster: the metric is its age at the time of the scrape.
 #[derive(Clone, Default)]
 struct Contacts(Arc<Mutex<HashMap<ClusterLabels, Instant>>>);
 
 impl Contacts {
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,11 +117,11 @@ impl fmt::Debug for Contacts {
 
 impl Collector for Contacts {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let contacts = self.locked().clone();
+        let contacts = self.lock().clone();
         if contacts.is_empty() {
             return Ok(());
         }
-        let help = "Time since the workload cluster answered last";
+        let help = "Time since the last response of the workload cluster";
         let mut family =
             encoder.encode_descriptor("gitops_contact_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for (labels, at) in &contacts {
@@ -140,11 +140,11 @@ mod tests {
     const OF: &str = "{namespace=\"shop\",cluster=\"demo\"}";
 
     #[test]
-    fn a_cluster_has_its_series_until_it_is_gone() {
+    fn cluster_metrics_are_removed_with_the_cluster() {
         let metrics = Metrics::new();
         let gitops = metrics.gitops();
-        gitops.fares("shop", "demo", false, 3);
-        gitops.reached("shop", "demo", std::time::Instant::now().checked_sub(Duration::from_secs(90)).unwrap());
+        gitops.set_state("shop", "demo", false, 3);
+        gitops.record_response("shop", "demo", std::time::Instant::now().checked_sub(Duration::from_secs(90)).unwrap());
         let text = metrics.encode();
         for line in [format!("keelson_gitops_ready{OF} 0"), format!("keelson_gitops_failing_objects{OF} 3")] {
             assert!(text.contains(&line), "{line} not in\n{text}");
@@ -155,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_counts_while_it_is_open() {
+    fn watch_is_counted_while_open() {
         let metrics = Metrics::new();
-        let watching = metrics.gitops().watching();
+        let watching = metrics.gitops().count_watch();
         assert!(metrics.encode().contains("keelson_gitops_watches 1"));
         drop(watching);
         assert!(metrics.encode().contains("keelson_gitops_watches 0"));

@@ -1,4 +1,4 @@
-//! Tracing set-up: JSON for machines, readable lines on a terminal, no secrets in either. I/O: standard error.
+//! Tracing setup: JSON for machines, readable lines on a terminal, no secrets in either. I/O: standard error.
 
 use std::io::{self, IsTerminal};
 
@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::redact::Redacting;
 
-/// How a log line looks.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Json,
@@ -27,22 +27,25 @@ impl Format {
     }
 }
 
-/// Libraries that speak at each request; `RUST_LOG` can turn them up.
-const QUIET: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,aws_sdk_sts=warn,aws_smithy_runtime=warn,\
-                     aws_runtime=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,kube_runtime=info";
+/// Libraries that log each request; `RUST_LOG` can enable them.
+const DEFAULT_FILTER: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_iam=warn,\
+                              aws_sdk_sts=warn,aws_smithy_runtime=warn,aws_runtime=warn,hyper=warn,\
+                              hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,\
+                              kube_runtime=info";
 
-/// Their debug lines hold signed requests, headers and session tokens: not to be had by any level or `RUST_LOG`.
+/// Their debug lines contain signed requests, headers and session tokens: no level and no `RUST_LOG` enables them.
 const NEVER_VERBOSE: [&str; 8] =
     ["aws_sigv4", "aws_smithy", "aws_sdk", "aws_config", "aws_runtime", "aws_credential", "hyper", "h2"];
 
-/// Its warnings quote whole bodies that could not be parsed, and a body can be a Secret; what went wrong comes back as an
-/// error as well. Those below it (TLS, retries) quote nothing.
+/// Its warnings quote complete bodies that could not be parsed, and a body can be a Secret; the error is also returned
+/// to the caller. The crates below it (TLS, retries) quote nothing.
 const QUOTES_BODIES: &str = "kube_client::client";
 
-/// Sets the process's subscriber. `level` (a level, or `RUST_LOG`'s syntax) wins over `RUST_LOG`; the default is `info`.
+/// Sets the process's subscriber. `level` (a level or `RUST_LOG` syntax) takes precedence over `RUST_LOG`; the default
+/// is `info`.
 ///
 /// # Errors
-/// When `level` cannot be parsed, or a subscriber is set already.
+/// When `level` cannot be parsed, or a subscriber is already set.
 pub fn init(level: Option<&str>, format: Format) -> Result<(), SetupError> {
     let level = level.map(str::to_owned).or_else(|| std::env::var("RUST_LOG").ok().filter(|l| !l.is_empty()));
     let layer = layer(level.as_deref().unwrap_or("info"), format, io::stderr)?;
@@ -54,7 +57,8 @@ pub fn init(level: Option<&str>, format: Format) -> Result<(), SetupError> {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error(
-        "the log level cannot be read: {0}; give a level (error, warn, info, debug, trace) or directives such as keelson=debug,kube=info"
+        "invalid log level: {0}; give a level (error, warn, info, debug, trace) or directives such as \
+         keelson=debug,kube=info"
     )]
     Level(#[from] tracing_subscriber::filter::ParseError),
     #[error(transparent)]
@@ -65,18 +69,19 @@ fn layer<W>(level: &str, format: Format, writer: W) -> Result<Box<dyn Layer<Regi
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What the user writes comes last and wins.
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(format!("{QUIET},{level}"))?;
-    let hard = filter_fn(|meta| {
-        let most = match meta.target() {
+    // The user's filter comes last and takes precedence.
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(format!("{DEFAULT_FILTER},{level}"))?;
+    let fixed_limits = filter_fn(|meta| {
+        let max = match meta.target() {
             QUOTES_BODIES => Level::ERROR,
             target if NEVER_VERBOSE.iter().any(|crate_name| target.starts_with(crate_name)) => Level::INFO,
             _ => Level::TRACE,
         };
-        *meta.level() <= most
+        *meta.level() <= max
     });
-    let filter = filter.and(hard);
+    let filter = filter.and(fixed_limits);
     let writer = RedactingWriter(writer);
     Ok(match format {
         Format::Json => {
@@ -105,14 +110,14 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for RedactingWriter<W> {
     }
 }
 
-/// What was logged, for tests.
+/// Captured logs, for tests.
 #[cfg(test)]
 #[derive(Clone, Default)]
 pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 #[cfg(test)]
 impl Captured {
-    /// Takes the logs of this thread at `level` until the guard is dropped.
+    /// Captures the logs of this thread at `level` until the guard is dropped.
     pub(crate) fn start(level: &str, format: Format) -> (Self, tracing::subscriber::DefaultGuard) {
         let captured = Captured::default();
         let writer = captured.clone();
@@ -141,16 +146,16 @@ impl io::Write for Captured {
 mod tests {
     use super::*;
 
-    fn logged(level: &str, format: Format, speak: impl FnOnce()) -> String {
+    fn capture(level: &str, format: Format, log: impl FnOnce()) -> String {
         let (captured, guard) = Captured::start(level, format);
-        speak();
+        log();
         drop(guard);
         captured.text()
     }
 
     #[test]
     fn json_lines_carry_the_fields_and_no_secret() {
-        let text = logged("info", Format::Json, || {
+        let text = capture("info", Format::Json, || {
             tracing::info!(action = "CreateVpc", token = "k8s-aws-v1.c2VjcmV0", "called");
         });
         let line: serde_json::Value = serde_json::from_str(text.trim()).expect("a line of JSON");
@@ -159,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn no_level_makes_the_signer_speak() {
+    fn request_signer_never_logs_secrets() {
         for level in ["trace", "aws_sigv4=trace,aws_sigv4::http_request=trace", "aws_smithy_runtime=debug"] {
-            let text = logged(level, Format::Text, || {
+            let text = capture(level, Format::Text, || {
                 tracing::trace!(target: "aws_sigv4::http_request", "canonical request with SECRET");
                 tracing::debug!(target: "aws_smithy_runtime::client", "SECRET");
             });
@@ -170,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn no_level_makes_the_kubernetes_client_quote_a_body() {
+    fn kubernetes_client_never_logs_bodies() {
         for level in ["info", "trace", "kube_client::client=trace"] {
-            let text = logged(level, Format::Text, || {
+            let text = capture(level, Format::Text, || {
                 tracing::warn!(target: "kube_client::client", "{{\"data\":\"SECRET\"}}, not a Secret");
                 tracing::error!(target: "kube_client::client", "broken");
                 tracing::warn!(target: "kube_client::client::tls", "stale roots");
@@ -183,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn the_level_given_is_the_level_kept() {
-        let text = logged("keelson=debug", Format::Text, || {
-            tracing::debug!(target: "keelson::aws", "seen");
-            tracing::trace!(target: "keelson::aws", "unseen");
+    fn configured_level_applies() {
+        let text = capture("keelson=debug", Format::Text, || {
+            tracing::debug!(target: "keelson::aws", "logged");
+            tracing::trace!(target: "keelson::aws", "hidden");
         });
-        assert!(text.contains("seen") && !text.contains("unseen"), "{text}");
+        assert!(text.contains("logged") && !text.contains("hidden"), "{text}");
     }
 
-    /// JSON whose objects must not have a key twice.
+    /// JSON whose objects must not contain duplicate keys.
     struct Unique;
 
     impl<'de> serde::Deserialize<'de> for Unique {
@@ -205,8 +210,8 @@ mod tests {
                 fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
                     let mut keys = std::collections::BTreeSet::new();
                     while let Some((key, Unique)) = map.next_entry::<String, Unique>()? {
-                        if let Some(twice) = keys.replace(key) {
-                            return Err(serde::de::Error::custom(format!("{twice} is there twice")));
+                        if let Some(duplicate) = keys.replace(key) {
+                            return Err(serde::de::Error::custom(format!("{duplicate} is there twice")));
                         }
                     }
                     Ok(Unique)
@@ -239,19 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_within_a_span_has_no_key_twice() {
-        let text = logged("info", Format::Json, || {
+    fn json_line_within_a_span_has_unique_keys() {
+        let text = capture("info", Format::Json, || {
             let object_name = "demo";
             let _entered = tracing::info_span!("reconcile", kind = "EksCluster", object_name).entered();
             tracing::warn!(action = "CreateVpc", details = "denied", "AWS call");
         });
-        serde_json::from_str::<Unique>(text.trim()).expect("no key is there twice");
+        serde_json::from_str::<Unique>(text.trim()).expect("no duplicate keys");
         assert!(serde_json::from_str::<Unique>(r#"{"a": {"b": 1, "b": 2}}"#).is_err());
     }
 
-    /// What tracing puts into a line itself: a field of that name would stand in it twice.
+    /// Keys that tracing adds to each line: a field of that name would appear twice.
     #[test]
-    fn no_field_is_named_as_a_part_of_the_line_is() {
+    fn no_log_field_has_a_reserved_name() {
         let macros = regex::Regex::new(
             r#"(?s)tracing::(info_span|error_span|error|warn|info|debug|trace)!\((.*?)\)(;|\.| ?\})"#,
         )
@@ -278,8 +283,8 @@ mod tests {
                         "message" => with_text,
                         other => ["timestamp", "level", "target", "span", "spans"].contains(&other),
                     };
-                    let twice = fields.iter().find(reserved);
-                    assert!(twice.is_none(), "{}: {twice:?} in {}", path.display(), &one[0]);
+                    let duplicate = fields.iter().find(reserved);
+                    assert!(duplicate.is_none(), "{}: {duplicate:?} in {}", path.display(), &one[0]);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What is counted of calls to the management cluster's API. No I/O.
+//! Metrics of calls to the management cluster's API. No I/O.
 
 use std::sync::LazyLock;
 
@@ -12,15 +12,15 @@ struct CallLabels {
     call: &'static str,
 }
 
-/// Of the whole process: those who call hold a client and nothing else.
+/// Global to the process, because the callers hold only a client.
 static TIMEOUTS: LazyLock<Family<CallLabels, Counter>> = LazyLock::new(Family::default);
 
 pub(super) fn register(registry: &mut Registry) {
-    let help = "Calls to the management cluster's API that were given up without an answer";
+    let help = "Calls to the management cluster's API that timed out";
     registry.register("management_api_timeouts", help, TIMEOUTS.clone());
 }
 
-/// A call was given up.
-pub fn timed_out(call: &'static str) {
+/// Counts a call that timed out.
+pub fn count_timeout(call: &'static str) {
     TIMEOUTS.get_or_create(&CallLabels { call }).inc();
 }

@@ -1,6 +1,6 @@
-//! What is counted, and `/metrics` in OpenMetrics text. I/O: reads the process's own memory when asked.
+//! All metrics, and `/metrics` as OpenMetrics text. I/O: reads the process's own memory on request.
 //!
-//! Labels stay few: account and region on counters, but not on histograms, each of which is a dozen series.
+//! Few labels: account and region on counters, but not on histograms, which have a dozen series each.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ struct RateLabels {
     region: String,
 }
 
-/// Calls to AWS.
+/// Metrics of calls to AWS.
 #[derive(Debug)]
 pub struct AwsMetrics {
     calls: Family<CallLabels, Counter>,
@@ -91,7 +91,7 @@ struct OperationLabels {
     result: &'static str,
 }
 
-/// Reconciliations, and the updates that they began.
+/// Metrics of reconciliations and their updates.
 #[derive(Debug)]
 pub struct ReconcileMetrics {
     runs: Family<ResultLabels, Counter>,
@@ -101,7 +101,7 @@ pub struct ReconcileMetrics {
     operations: Family<OperationLabels, Histogram, fn() -> Histogram>,
 }
 
-/// From an endpoint's seconds to a large node group's hours.
+/// From the seconds of an endpoint to the hours of a large node group.
 fn operation_seconds() -> Histogram {
     Histogram::new([1.0, 5.0, 15.0, 60.0, 180.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 10_800.0])
 }
@@ -131,7 +131,7 @@ impl Metrics {
         let objects = ObjectMetrics::register(keelson);
         management::register(keelson);
         let leader = Gauge::default();
-        keelson.register("leader", "1 while this replica leads", leader.clone());
+        keelson.register("leader", "1 while this replica is the leader", leader.clone());
         let ambient_account_allowed = Gauge::default();
         keelson.register(
             "ambient_account_allowed",
@@ -162,28 +162,28 @@ impl Metrics {
         &self.0.objects
     }
 
-    /// This replica leads no more: what it knew of objects, agents and the event queue is not known any more.
-    pub fn forget_term(&self) {
+    /// Removes the metrics of objects, agents and the event queue: this replica is no longer the leader.
+    pub fn clear_leader_metrics(&self) {
         self.0.objects.forget_all();
         self.0.gitops.forget_all();
-        self.0.events.stopped();
+        self.0.events.clear();
         self.0.reconcile.unreadable.clear();
     }
 
-    pub fn set_leader(&self, leads: bool) {
-        self.0.leader.set(leads.into());
+    pub fn set_leader(&self, is_leader: bool) {
+        self.0.leader.set(is_leader.into());
     }
 
-    /// Whether objects without an AwsAccount may use the operator's own credentials.
+    /// Records whether objects without an AwsAccount may use the operator's own credentials.
     pub fn set_ambient_account_allowed(&self, allowed: bool) {
         self.0.ambient_account_allowed.set(allowed.into());
     }
 
-    /// OpenMetrics text.
+    /// Encodes all metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.0.registry).is_err() {
-            // Writing to a String fails only if a collector does; say so rather than serve half a page as whole.
+            // Writing to a String fails only if a collector fails; return an error line rather than an incomplete page.
             text.clear();
             let _ = writeln!(text, "# encoding failed");
         }
@@ -209,7 +209,7 @@ impl AwsMetrics {
         registry.register("aws_calls", "Calls to AWS by outcome", metrics.calls.clone());
         registry.register_with_unit(
             "aws_call_duration",
-            "Time until AWS's answer",
+            "Duration of calls to AWS",
             Unit::Seconds,
             metrics.duration.clone(),
         );
@@ -219,12 +219,17 @@ impl AwsMetrics {
             Unit::Seconds,
             metrics.waits.clone(),
         );
-        registry.register("aws_throttles", "Answers in which AWS asked to slow down", metrics.throttles.clone());
-        registry.register("aws_deferrals", "Calls put off because no token was near", metrics.deferrals.clone());
+        registry.register("aws_throttles", "Throttled calls to AWS", metrics.throttles.clone());
+        registry.register(
+            "aws_deferrals",
+            "Calls deferred because no token was available \
+                                            soon",
+            metrics.deferrals.clone(),
+        );
         metrics
     }
 
-    /// Counts one call; the guard counts it as cancelled when dropped unfinished.
+    /// Starts timing a call; a guard that is dropped unfinished counts it as cancelled.
     pub fn start<'a>(
         &'a self,
         service: &'static str,
@@ -235,19 +240,19 @@ impl AwsMetrics {
         CallTimer { metrics: self, service, action, account, region, started: Instant::now(), done: false }
     }
 
-    pub fn waited(&self, service: &'static str, account: &str, region: &str, time: Duration) {
+    pub fn record_wait(&self, service: &'static str, account: &str, region: &str, time: Duration) {
         self.waits.get_or_create(&rate(service, account, region)).inc_by(time.as_secs_f64());
     }
 
-    pub fn throttled(&self, service: &'static str, account: &str, region: &str) {
+    pub fn record_throttle(&self, service: &'static str, account: &str, region: &str) {
         self.throttles.get_or_create(&rate(service, account, region)).inc();
     }
 
-    pub fn deferred(&self, service: &'static str, account: &str, region: &str) {
+    pub fn record_deferral(&self, service: &'static str, account: &str, region: &str) {
         self.deferrals.get_or_create(&rate(service, account, region)).inc();
     }
 
-    /// Calls counted with these labels so far.
+    /// The number of calls with these labels.
     pub fn calls(&self, labels: &CallLabels) -> u64 {
         self.calls.get(labels).map_or(0, |counter| counter.get())
     }
@@ -311,36 +316,36 @@ impl ReconcileMetrics {
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Time a reconciliation took",
+            "Duration of reconciliations",
             Unit::Seconds,
             metrics.duration.clone(),
         );
-        registry.register("reconciles_running", "Reconciliations under way", metrics.running.clone());
+        registry.register("reconciles_running", "Reconciliations in progress", metrics.running.clone());
         registry.register("objects_unreadable", "Objects that cannot be read", metrics.unreadable.clone());
         registry.register_with_unit(
             "operation_duration",
-            "Time that updates in AWS took, by kind of resource and of update: the steps of upgrades among them",
+            "Duration of updates in AWS by kind of resource and update, including the steps of upgrades",
             Unit::Seconds,
             metrics.operations.clone(),
         );
         metrics
     }
 
-    /// Times one reconciliation of this kind; the guard counts it as cancelled when dropped unfinished.
+    /// Starts timing a reconciliation of this kind; a guard that is dropped unfinished counts it as cancelled.
     pub fn start(&self, kind: &'static str) -> ReconcileTimer<'_> {
         self.running.get_or_create(&KindLabels { kind }).inc();
         ReconcileTimer { metrics: self, kind, started: Instant::now(), result: "cancelled" }
     }
 
-    /// An update of a resource of `kind` ended in AWS, after `took`; a failed one counts without its time.
-    pub fn operation(&self, kind: &str, operation: &str, took: Option<Duration>) {
+    /// Records an update of a resource of `kind` that ended in AWS after `took`; failed ones count without a duration.
+    pub fn record_operation(&self, kind: &str, operation: &str, took: Option<Duration>) {
         let result = if took.is_some() { "ok" } else { "failed" };
         let labels = OperationLabels { kind: kind.to_owned(), operation: operation.to_owned(), result };
         self.operations.get_or_create(&labels).observe(took.unwrap_or_default().as_secs_f64());
     }
 
-    /// So many objects of a kind cannot be read now.
-    pub fn unreadable(&self, kind: &'static str, count: usize) {
+    /// Sets the number of unreadable objects of a kind.
+    pub fn set_unreadable(&self, kind: &'static str, count: usize) {
         self.unreadable.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
@@ -355,7 +360,7 @@ pub struct ReconcileTimer<'a> {
 }
 
 impl ReconcileTimer<'_> {
-    /// How it ended: see the metric's help.
+    /// Records the result: see the metric's help.
     pub fn finish(mut self, result: &'static str) {
         self.result = result;
     }

@@ -1,9 +1,9 @@
-//! What `/metrics` shows of what was counted.
+//! What `/metrics` contains.
 
 use super::*;
 
 #[test]
-fn a_call_is_counted_with_its_outcome_and_a_dropped_one_as_cancelled() {
+fn call_is_counted_by_outcome_and_dropped_call_as_cancelled() {
     let metrics = Metrics::new();
     let _ = metrics.aws().start("ec2", "CreateVpc", "111122223333", "eu-west-1").finish("ok");
     drop(metrics.aws().start("ec2", "CreateVpc", "111122223333", "eu-west-1"));
@@ -26,10 +26,10 @@ fn resident_memory_is_read_from_the_process() {
 }
 
 #[test]
-fn the_steps_of_an_upgrade_are_timed_by_their_kind() {
+fn upgrade_steps_are_timed_by_kind() {
     let metrics = Metrics::new();
-    metrics.reconcile().operation("cluster", "VersionUpdate", Some(Duration::from_secs(500)));
-    metrics.reconcile().operation("nodeGroup", "VersionUpdate", None);
+    metrics.reconcile().record_operation("cluster", "VersionUpdate", Some(Duration::from_secs(500)));
+    metrics.reconcile().record_operation("nodeGroup", "VersionUpdate", None);
     let text = metrics.encode();
     for (kind, result, bucket) in [("cluster", "ok", "600.0"), ("nodeGroup", "failed", "1.0")] {
         let labels = format!("kind=\"{kind}\",operation=\"VersionUpdate\",result=\"{result}\"");
@@ -39,7 +39,7 @@ fn the_steps_of_an_upgrade_are_timed_by_their_kind() {
 }
 
 #[test]
-fn an_abandoned_reconciliation_is_not_left_running() {
+fn dropped_reconciliation_is_not_counted_as_running() {
     let metrics = Metrics::new();
     drop(metrics.reconcile().start("NodeGroup"));
     let text = metrics.encode();

@@ -1,6 +1,6 @@
-//! `keelson_objects`: how many objects of a kind there are, by the status of their Ready condition. No I/O.
+//! `keelson_objects`: the number of objects of a kind by the status of their Ready condition. No I/O.
 //!
-//! The status of each object is kept, and counted when it is asked for: an object is counted once, however often it is told.
+//! Stores the status of each object and counts on request: an object counts once, however often it is updated.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// What a condition's status can be.
+/// The possible statuses of a condition.
 const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,28 +39,28 @@ impl ObjectMetrics {
         metrics
     }
 
-    /// The Ready condition of the object `uid` is `status` (`True`, `False` or `Unknown`).
-    pub fn ready(&self, kind: &'static str, uid: &str, status: &'static str) {
-        self.locked().insert((kind, uid.to_owned()), status);
+    /// Sets the Ready condition of the object `uid` to `status` (`True`, `False` or `Unknown`).
+    pub fn set_ready(&self, kind: &'static str, uid: &str, status: &'static str) {
+        self.lock().insert((kind, uid.to_owned()), status);
     }
 
-    /// The object is gone.
+    /// Removes a deleted object.
     pub fn forget(&self, kind: &'static str, uid: &str) {
-        self.locked().remove(&(kind, uid.to_owned()));
+        self.lock().remove(&(kind, uid.to_owned()));
     }
 
-    /// This replica leads no more.
+    /// Removes all objects: this replica is no longer the leader.
     pub fn forget_all(&self) {
-        self.locked().clear();
+        self.lock().clear();
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<(&'static str, String), &'static str>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(&'static str, String), &'static str>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counts(&self) -> BTreeMap<(&'static str, &'static str), i64> {
         let mut counts = BTreeMap::new();
-        for ((kind, _), status) in self.locked().iter() {
+        for ((kind, _), status) in self.lock().iter() {
             for other in STATUSES {
                 counts.entry((*kind, other)).or_default();
             }
@@ -90,37 +90,37 @@ impl Collector for ObjectMetrics {
 mod tests {
     use crate::telemetry::Metrics;
 
-    fn shown(metrics: &Metrics, status: &str) -> Option<u32> {
+    fn counted(metrics: &Metrics, status: &str) -> Option<u32> {
         let line = format!("keelson_objects{{kind=\"EksCluster\",condition=\"Ready\",status=\"{status}\"}} ");
         metrics.encode().lines().find_map(|found| found.strip_prefix(&line)?.parse().ok())
     }
 
     #[test]
-    fn an_object_is_counted_once_under_its_last_status() {
+    fn object_is_counted_once_by_its_last_status() {
         let metrics = Metrics::new();
         for status in ["False", "True", "True"] {
-            metrics.objects().ready("EksCluster", "uid-1", status);
+            metrics.objects().set_ready("EksCluster", "uid-1", status);
         }
-        metrics.objects().ready("EksCluster", "uid-2", "False");
-        assert_eq!((shown(&metrics, "True"), shown(&metrics, "False")), (Some(1), Some(1)));
+        metrics.objects().set_ready("EksCluster", "uid-2", "False");
+        assert_eq!((counted(&metrics, "True"), counted(&metrics, "False")), (Some(1), Some(1)));
         metrics.objects().forget("EksCluster", "uid-2");
-        assert_eq!((shown(&metrics, "True"), shown(&metrics, "False")), (Some(1), Some(0)));
+        assert_eq!((counted(&metrics, "True"), counted(&metrics, "False")), (Some(1), Some(0)));
     }
 
     #[test]
-    fn a_replica_that_leads_no_more_shows_no_objects_agents_or_queue() {
+    fn former_leader_reports_no_objects_agents_or_queue() {
         let metrics = Metrics::new();
-        assert!(!metrics.encode().contains("event_queue_reachable"), "there is none");
-        metrics.objects().ready("EksCluster", "uid-1", "True");
-        metrics.gitops().fares("shop", "demo", true, 0);
-        metrics.gitops().reached("shop", "demo", std::time::Instant::now());
-        metrics.events().reached();
+        assert!(!metrics.encode().contains("event_queue_reachable"), "no queue");
+        metrics.objects().set_ready("EksCluster", "uid-1", "True");
+        metrics.gitops().set_state("shop", "demo", true, 0);
+        metrics.gitops().record_response("shop", "demo", std::time::Instant::now());
+        metrics.events().record_poll();
         assert!(metrics.encode().contains("\nkeelson_event_queue_reachable 1\n"), "{}", metrics.encode());
-        metrics.events().failed();
+        metrics.events().record_poll_failure();
         assert!(metrics.encode().contains("\nkeelson_event_queue_reachable 0\n"), "{}", metrics.encode());
-        metrics.forget_term();
+        metrics.clear_leader_metrics();
         let text = metrics.encode();
-        assert_eq!(shown(&metrics, "True"), None);
+        assert_eq!(counted(&metrics, "True"), None);
         assert!(!text.contains("cluster=\"demo\"") && !text.contains("event_queue_reachable"), "{text}");
     }
 }

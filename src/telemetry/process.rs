@@ -1,4 +1,4 @@
-//! The process's own figures, read when asked. I/O: `/proc/self`.
+//! Metrics of the process itself, read on request. I/O: `/proc/self`.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -9,7 +9,7 @@ pub(super) struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        // Absent where /proc is not (macOS): no figure rather than a wrong one.
+        // Absent without /proc (macOS): no value rather than a wrong one.
         if let Some(bytes) = resident_bytes() {
             let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
             let metric = encoder.encode_descriptor(

@@ -1,13 +1,13 @@
-//! The last line of defence against secrets in logs: what looks like a credential is blotted out as it is written. Pure.
+//! The last line of defence against secrets in logs: redacts text that looks like a credential. Pure.
 //!
-//! Nothing of ours logs secrets on purpose. This catches a library's message, or an error text that quotes a URL.
+//! Keelson itself logs no secrets. This catches messages of libraries and errors that quote a URL.
 
 use std::borrow::Cow;
 use std::io;
 
-const BLOT: &str = "<redacted>";
+const REDACTED: &str = "<redacted>";
 
-/// What comes right before a secret; the secret ends at the first character that cannot be part of one.
+/// Text right before a secret; the secret ends at the first character that cannot be part of one.
 const MARKERS: [&str; 13] = [
     "k8s-aws-v1.",
     "X-Amz-Signature=",
@@ -24,14 +24,14 @@ const MARKERS: [&str; 13] = [
     "AWS_SESSION_TOKEN=",
 ];
 
-/// The text without what looks like a secret.
+/// The text without anything that looks like a secret.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut out: Option<String> = None;
     let mut rest = text;
     while let Some((start, end)) = first_secret(rest) {
         let out = out.get_or_insert_with(|| String::with_capacity(text.len()));
         out.push_str(&rest[..start]);
-        out.push_str(BLOT);
+        out.push_str(REDACTED);
         rest = &rest[end..];
     }
     match out {
@@ -43,13 +43,13 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where the first secret begins and ends.
+/// Start and end of the first secret.
 fn first_secret(text: &str) -> Option<(usize, usize)> {
     let marked = MARKERS.iter().filter_map(|marker| {
         text.match_indices(marker).find_map(|(at, _)| {
             let start = at + marker.len();
             let length = text[start..].find(|c: char| !is_secret_char(c)).unwrap_or(text.len() - start);
-            // Already blotted, or nothing there.
+            // Already redacted, or empty.
             (length > 0).then_some((start, start + length))
         })
     });
@@ -66,11 +66,11 @@ fn url_password(text: &str) -> Option<(usize, usize)> {
         let start = at + 3;
         let authority = text[start..].split(['/', '?', '#', ' ', '"', '\'', '\n']).next()?;
         let (user, _) = authority.rsplit_once('@')?;
-        (user.contains(':') && user != BLOT).then_some((start, start + user.len()))
+        (user.contains(':') && user != REDACTED).then_some((start, start + user.len()))
     })
 }
 
-/// Writes whole log lines without their secrets.
+/// Writes complete log lines without their secrets.
 pub struct Redacting<W>(pub W);
 
 impl<W: io::Write> io::Write for Redacting<W> {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_blotted_and_the_rest_stays() {
+    fn secrets_are_redacted_and_the_rest_is_unchanged() {
         let table = [
             ("token k8s-aws-v1.aHR0cHM6Ly9zdHM used", "token k8s-aws-v1.<redacted> used"),
             (
@@ -106,13 +106,13 @@ mod tests {
             ("ssh://git@github.com/acme/fleet", "ssh://git@github.com/acme/fleet"),
             ("nothing to hide", "nothing to hide"),
         ];
-        for (given, wanted) in table {
-            assert_eq!(redact(given), wanted);
+        for (input, expected) in table {
+            assert_eq!(redact(input), expected);
         }
     }
 
     #[test]
-    fn a_second_pass_changes_nothing() {
+    fn redaction_is_idempotent() {
         let once = redact("k8s-aws-v1.abc https://u:p@h/ Bearer t").into_owned();
         assert_eq!(redact(&once), once);
     }

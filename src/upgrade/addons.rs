@@ -1,5 +1,5 @@
-//! Versions of add-ons: how they compare, which one is installed, which one an add-on is to have at a Kubernetes version,
-//! and in which order they move. Pure.
+//! Versions of add-ons: how they compare, which one is installed, which one an add-on should have at a Kubernetes
+//! version, and the update order. Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/updating-an-add-on.html>.
 
@@ -10,19 +10,19 @@ use crate::api::KubernetesVersion;
 use crate::api::addons::AddonVersion;
 use crate::api::upgrade::FollowPolicy;
 
-/// Add-ons that move one after the other, in this order; the others move after them, side by side.
+/// Add-ons that are updated one after the other, in this order; all others follow concurrently.
 const IN_ORDER: [&str; 3] = ["vpc-cni", "kube-proxy", "coredns"];
 
-/// A version of an add-on that EKS offers for a Kubernetes version.
+/// An add-on version that EKS offers for a Kubernetes version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// As EKS writes it, such as `v1.11.4-eksbuild.2`.
+    /// As EKS writes it, for example `v1.11.4-eksbuild.2`.
     pub version: String,
-    /// Whether it is EKS's choice for that Kubernetes version.
+    /// Whether it is EKS's default for that Kubernetes version.
     pub default: bool,
 }
 
-/// Which version of an add-on the spec asks for.
+/// The add-on version that the spec requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     Default,
@@ -40,7 +40,7 @@ impl From<AddonVersion<'_>> for Wanted {
     }
 }
 
-/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2]: so versions compare.
+/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2], for comparison.
 pub fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
@@ -53,7 +53,8 @@ fn find<'a>(offers: &'a [Offer], version: &str) -> Option<&'a Offer> {
     offers.iter().find(|offer| offer.version == version)
 }
 
-/// The version to install, of those offered for the cluster's Kubernetes version. An error says what to write instead.
+/// The version to install, from those offered for the cluster's Kubernetes version. An error says what to write
+/// instead.
 pub fn choose(wanted: &Wanted, offered: &[Offer]) -> Result<String, String> {
     let newest = newest(offered.iter());
     let chosen = match wanted {
@@ -78,9 +79,9 @@ fn newest_names(offered: &[Offer]) -> String {
     names.join(", ")
 }
 
-/// Of `offers`, the choice for an add-on that has `installed`. Nothing lower is chosen while what is installed is offered,
-/// or while anything newer is; only where all that is offered is lower, that is what fits.
-fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
+/// The version to choose from `offers` for an add-on at `installed`. It is not lower than `installed` while `installed`
+/// or a newer version is offered; only if all offered versions are lower, one of them is chosen.
+fn choose_not_lower(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
     let chosen = choose(wanted, offers).ok()?;
     let is = numbers(installed);
     if numbers(&chosen) >= is || matches!(wanted, Wanted::Exact(_)) {
@@ -93,8 +94,8 @@ fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<Str
     Some(newer.min_by_key(|offer| numbers(&offer.version)).map_or(chosen, |offer| offer.version.clone()))
 }
 
-/// Whether an add-on is moved by itself at all: it is listed, and at Default or Latest only under `Follow`.
-fn moves(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
+/// Whether the operator updates an add-on at all: it is in the spec, and Default or Latest only under `Follow`.
+fn is_updatable(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     match addon.wanted {
         None => false,
         Some(Wanted::Exact(_)) => true,
@@ -102,24 +103,26 @@ fn moves(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     }
 }
 
-/// The version an add-on is to have while the control plane is at `minor`; `None`: what it has. Where the control plane goes
-/// on to `next`, it is not moved to what would have to be undone right before that: [`before`] then finds what runs on both.
+/// The version for an add-on while the control plane is at `minor`; `None`: no change. If the control plane goes on to
+/// `next`, a version that must be replaced right before that is not chosen: [`before`] then finds one that runs on
+/// both.
 pub fn steady(
     addon: &ObservedAddon,
     policy: FollowPolicy,
     minor: KubernetesVersion,
     next: Option<KubernetesVersion>,
 ) -> Option<String> {
-    let wanted = addon.wanted.as_ref().filter(|_| moves(addon, policy))?;
+    let wanted = addon.wanted.as_ref().filter(|_| is_updatable(addon, policy))?;
     let offers = addon.offered.get(&minor)?;
-    let chosen = not_lowered(wanted, &addon.installed, offers).filter(|chosen| *chosen != addon.installed)?;
+    let chosen = choose_not_lower(wanted, &addon.installed, offers).filter(|chosen| *chosen != addon.installed)?;
     let at_next = next.and_then(|next| addon.offered.get(&next)).map_or(&[][..], Vec::as_slice);
-    let undone = find(at_next, &chosen).is_none() && offers.iter().any(|offer| find(at_next, &offer.version).is_some());
-    (!undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
+    let is_undone =
+        find(at_next, &chosen).is_none() && offers.iter().any(|offer| find(at_next, &offer.version).is_some());
+    (!is_undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
 }
 
-/// The version an add-on must have before the control plane goes `from` one minor `to` another; `None`: none, or there is
-/// none that runs on both and it moves afterwards.
+/// The version an add-on needs before the control plane moves from `from` to `to`; `None`: no change, or no version
+/// runs on both and the add-on is updated afterwards.
 pub fn before(
     addon: &ObservedAddon,
     policy: FollowPolicy,
@@ -127,14 +130,14 @@ pub fn before(
     to: KubernetesVersion,
 ) -> Option<String> {
     let (at_from, at_to) = (addon.offered.get(&from)?, addon.offered.get(&to)?);
-    let kept = match &addon.wanted {
-        Some(Wanted::Exact(exact)) => !on_its_way(addon, exact, from, to),
+    let keeps_exact = match &addon.wanted {
+        Some(Wanted::Exact(exact)) => !is_offered_later(addon, exact, from, to),
         _ => false,
     };
-    if find(at_to, &addon.installed).is_some() || !moves(addon, policy) || kept {
+    if find(at_to, &addon.installed).is_some() || !is_updatable(addon, policy) || keeps_exact {
         return None;
     }
-    // EKS's choice for where it goes, else its choice for where it is, else the newest.
+    // EKS's default for the target version, else its default for the current version, else the newest.
     let both = |offers: &[Offer], other: &[Offer]| -> Vec<Offer> {
         offers.iter().filter(|offer| find(other, &offer.version).is_some()).cloned().collect()
     };
@@ -143,45 +146,46 @@ pub fn before(
         offers = both(at_from, at_to);
     }
     let wanted = if addon.wanted == Some(Wanted::Latest) { Wanted::Latest } else { Wanted::Default };
-    not_lowered(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
+    choose_not_lower(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
 }
 
-/// Whether an exact version cannot be had yet, and can be after the step or later: until then the add-on may be moved.
-fn on_its_way(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
+/// Whether an exact version is not offered yet, but is at this step or a later one: until then another version may be
+/// installed.
+fn is_offered_later(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
     let ahead = |minor: KubernetesVersion| if to > from { minor >= to } else { minor == to };
     let has = |offers: &Vec<Offer>| find(offers, exact).is_some();
     !addon.offered.get(&from).is_some_and(has)
         && addon.offered.iter().any(|(minor, offers)| ahead(*minor) && has(offers))
 }
 
-/// The versions that EKS offers for a Kubernetes version instead of the exact one that is asked for; `None`: it offers that
-/// one, it is installed all the same, or nothing is known.
+/// The newest versions that EKS offers for a Kubernetes version instead of the requested exact one; `None`: that one is
+/// offered or installed, or nothing is known.
 pub fn not_offered(addon: &ObservedAddon, minor: KubernetesVersion) -> Option<String> {
     let Some(Wanted::Exact(exact)) = &addon.wanted else { return None };
     let offers = addon.offered.get(&minor)?;
     (*exact != addon.installed && find(offers, exact).is_none()).then(|| newest_names(offers))
 }
 
-/// Why an add-on stands in the way of a step of the control plane.
+/// Why an add-on blocks a control plane step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// EKS offers no version of it for where the control plane goes.
+    /// EKS offers no version of it for the target version.
     NotOffered,
     /// It is at an exact version that does not run there.
     Exact {
-        /// The exact version that the spec asks for.
+        /// The exact version in the spec.
         version: String,
-        /// A version that runs on both, if there is one.
+        /// A version that runs on both, if any.
         instead: Option<String>,
     },
-    /// It is left as it is (`spec.upgrade.addons: Manual`), and that does not run there.
+    /// It is updated manually (`spec.upgrade.addons: Manual`), and its version does not run there.
     Manual {
-        /// A version that runs on both, if there is one.
+        /// A version that runs on both, if any.
         instead: Option<String>,
     },
 }
 
-/// Why a listed add-on stands in the way of a step, once what can be done before is done.
+/// Why an add-on in the spec blocks a control plane step, after all possible earlier updates.
 pub fn obstacle(
     addon: &ObservedAddon,
     policy: FollowPolicy,
@@ -200,7 +204,7 @@ pub fn obstacle(
     let on_both = || newest(at_to.iter().filter(|offer| find(at_from, &offer.version).is_some()));
     let instead = || on_both().map(|offer| offer.version.clone());
     match wanted {
-        Wanted::Exact(exact) if on_its_way(addon, exact, from, to) => None,
+        Wanted::Exact(exact) if is_offered_later(addon, exact, from, to) => None,
         Wanted::Exact(exact) => Some(Obstacle::Exact { version: exact.clone(), instead: instead() }),
         Wanted::Default | Wanted::Latest if policy == FollowPolicy::Manual => {
             Some(Obstacle::Manual { instead: instead() })
@@ -209,7 +213,7 @@ pub fn obstacle(
     }
 }
 
-/// In which turn an add-on moves: those of a turn move side by side, once those before are done.
+/// The turn in which an add-on is updated: those of a turn run concurrently, after all earlier turns.
 pub fn turn(name: &str) -> usize {
     IN_ORDER.iter().position(|first| *first == name).unwrap_or(IN_ORDER.len())
 }
@@ -228,7 +232,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// `v1 v2* v3`: the star is EKS's choice.
+    /// `v1 v2* v3`: the star marks EKS's default.
     fn offers(text: &str) -> Vec<Offer> {
         let offer = |word: &str| Offer { version: word.trim_end_matches('*').into(), default: word.ends_with('*') };
         text.split_whitespace().map(offer).collect()
@@ -242,10 +246,10 @@ mod tests {
         }
     }
 
-    fn addon(installed: &str, asked: &str, at_33: &str, at_34: &str) -> ObservedAddon {
+    fn addon(installed: &str, requested: &str, at_33: &str, at_34: &str) -> ObservedAddon {
         let offered = BTreeMap::from([(minor("1.33"), offers(at_33)), (minor("1.34"), offers(at_34))]);
         let (name, installed) = ("coredns".into(), installed.into());
-        ObservedAddon { name, installed, wanted: Some(wanted(asked)), state: AddonState::Settled, offered }
+        ObservedAddon { name, installed, wanted: Some(wanted(requested)), state: AddonState::Settled, offered }
     }
 
     #[test]
@@ -255,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn default_is_what_eks_says_and_latest_is_by_number() {
+    fn default_is_from_eks_and_latest_is_the_highest_version() {
         let offered = offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2* v1.11.4-eksbuild.14");
         assert_eq!(choose(&Wanted::Default, &offered).unwrap(), "v1.11.4-eksbuild.2");
         assert_eq!(choose(&Wanted::Latest, &offered).unwrap(), "v1.11.4-eksbuild.14");
@@ -263,81 +267,82 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_not_offered_is_refused_with_those_that_are() {
+    fn unavailable_version_is_rejected_with_available_ones() {
         let why = choose(&wanted("v3"), &offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2")).unwrap_err();
         assert!(why.contains("v1.11.4-eksbuild.2, v1.9.3-eksbuild.5"), "{why}");
         assert!(choose(&Wanted::Default, &[]).unwrap_err().contains("no add-on of that name"));
     }
 
     #[test]
-    fn at_rest_an_add_on_is_raised_to_what_is_asked_for_and_not_lowered() {
+    fn steady_addon_is_raised_to_the_requested_version_and_not_lowered() {
         let table = [
-            // installed, asked, offered at 1.33, moves to
+            // installed, requested, offered at 1.33, target
             ("v1", "Default", "v1 v2* v3", Some("v2")),
             ("v1", "Latest", "v1 v2* v3", Some("v3")),
             ("v2", "Default", "v1 v2* v3", None),
             ("v3", "Default", "v1 v2* v3", None),
-            // Installed by hand, and newer than EKS's choice; not offered any more: the next above, else what there is.
+            // Installed manually and newer than EKS's default; no longer offered: the next higher version, else the
+            // default.
             ("v3", "Default", "v1 v2* v4 v5", Some("v4")),
             ("v9", "Default", "v1 v2*", Some("v2")),
             ("v9", "Latest", "v1 v2*", Some("v2")),
-            // An exact version is the person's own word.
+            // An exact version is a decision of the user.
             ("v3", "v1", "v1 v2* v3", Some("v1")),
             ("v3", "v7", "v1 v2* v3", None),
             ("v3", "Default", "", None),
         ];
-        for (installed, asked, at_33, moves_to) in table {
-            let addon = addon(installed, asked, at_33, "");
+        for (installed, requested, at_33, target) in table {
+            let addon = addon(installed, requested, at_33, "");
             let chosen = steady(&addon, FOLLOW, minor("1.33"), None);
-            assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?}");
+            assert_eq!(chosen.as_deref(), target, "{installed} at {requested} of {at_33:?}");
         }
         let unknown = addon("v1", "Default", "v1 v2*", "v3*");
-        assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "nothing is concluded from what was not asked");
+        assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "no conclusion without data");
         assert_eq!(steady(&unknown, MANUAL, minor("1.33"), None), None);
         assert_eq!(steady(&ObservedAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33"), None), None);
     }
 
     #[test]
-    fn on_the_way_nothing_is_moved_to_what_the_next_step_undoes() {
+    fn addon_is_not_updated_to_a_version_that_the_next_step_replaces() {
         let table = [
-            // installed, offered at 1.33, at 1.34, moves to
+            // installed, offered at 1.33, at 1.34, target
             ("v1", "v1 v2*", "v2 v3*", Some("v2")),
             ("v1", "v1 v2*", "v1* v3", None),
             ("v1", "v1 v2*", "v3*", Some("v2")),
             ("v0", "v1 v2*", "v1 v3*", None),
         ];
-        for (installed, at_33, at_34, moves_to) in table {
+        for (installed, at_33, at_34, target) in table {
             let addon = addon(installed, "Default", at_33, at_34);
             let chosen = steady(&addon, FOLLOW, minor("1.33"), Some(minor("1.34")));
-            assert_eq!(chosen.as_deref(), moves_to, "{installed} of {at_33:?} and {at_34:?}");
+            assert_eq!(chosen.as_deref(), target, "{installed} of {at_33:?} and {at_34:?}");
         }
     }
 
     #[test]
-    fn what_does_not_run_after_a_step_is_moved_before_it_where_something_runs_on_both() {
+    fn incompatible_addon_is_updated_before_the_step_if_a_version_runs_on_both() {
         let table = [
-            // installed, asked, offered at 1.33, at 1.34, moves to
+            // installed, requested, offered at 1.33, at 1.34, target
             ("v1", "Default", "v1* v2 v3", "v2 v3* v4", Some("v3")),
             ("v1", "Default", "v1 v2* v3", "v2 v3 v4*", Some("v2")),
             ("v1", "Default", "v1* v2 v3", "v2 v3 v4*", Some("v3")),
             ("v1", "Latest", "v1* v2 v3", "v2* v3 v4", Some("v3")),
             ("v2", "Default", "v1* v2 v3", "v2 v3*", None),
             ("v1", "Default", "v1*", "v3*", None),
-            // Exact: kept, unless it comes with the step and something must bridge until then.
+            // Exact: unchanged, unless it is offered from this step on and another version must bridge until then.
             ("v1", "v1", "v1* v2", "v2 v3*", None),
             ("v1", "v3", "v1* v2", "v2 v3*", Some("v2")),
             ("v1", "v9", "v1* v2", "v2 v3*", None),
         ];
-        for (installed, asked, at_33, at_34, moves_to) in table {
-            let addon = addon(installed, asked, at_33, at_34);
+        for (installed, requested, at_33, at_34, target) in table {
+            let addon = addon(installed, requested, at_33, at_34);
             let chosen = before(&addon, FOLLOW, minor("1.33"), minor("1.34"));
-            assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?} and {at_34:?}");
+            assert_eq!(chosen.as_deref(), target, "{installed} at {requested} of {at_33:?} and {at_34:?}");
         }
         assert_eq!(before(&addon("v1", "Default", "v1 v2", "v2"), MANUAL, minor("1.33"), minor("1.34")), None);
     }
 
     #[test]
-    fn what_cannot_be_moved_and_does_not_run_after_a_step_is_an_obstacle() {
+    fn addon_that_cannot_be_updated_and_is_incompatible_is_an_obstacle() {
         let instead = |version: &str| Some(version.to_owned());
         let exact = |version: &str, instead| Some(Obstacle::Exact { version: version.into(), instead });
         let table = [
@@ -355,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_moves_first_then_the_proxy_then_dns_then_the_rest() {
+    fn update_order_is_network_proxy_dns_rest() {
         let mut names = ["aws-ebs-csi-driver", "coredns", "kube-proxy", "vpc-cni"];
         names.sort_by_key(|name| turn(name));
         assert_eq!(names, ["vpc-cni", "kube-proxy", "coredns", "aws-ebs-csi-driver"]);

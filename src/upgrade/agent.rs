@@ -1,7 +1,8 @@
-//! The version of a cluster's GitOps agent: which one it is to have, and whether a change of it may begin now. Pure.
+//! The version of a cluster's GitOps agent: the target version, and whether a change of it may start now. Pure.
 //!
-//! A newer Keelson brings a newer agent, and an edit of the spec may ask for another one. Both are upgrades, and begin as those of
-//! Kubernetes do: in a maintenance window where there are any. A first installation is none, and goes at once.
+//! A newer Keelson bundles a newer agent, and an edit of the spec may request another version. Both are upgrades, and
+//! start like Kubernetes upgrades: inside a maintenance window, if any is configured. A first installation is not an
+//! upgrade and starts at once.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,42 +11,42 @@ use super::addons::numbers;
 use super::blocks::Hold;
 use super::windows::WindowState;
 
-/// The versions that there are of one cluster's agent.
+/// The relevant versions of a cluster's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentVersions {
-    /// The one that it was last brought to; `None`: there is no agent of this kind yet.
+    /// The last version that was applied; `None`: this kind of agent is not installed.
     pub current: Option<String>,
-    /// The one that the spec names.
+    /// The version in the spec.
     pub named: Option<String>,
-    /// The newest that this Keelson brings.
+    /// The newest version that this Keelson bundles.
     pub bundled: String,
-    /// Git owns the agent: its version is Git's.
+    /// Git owns the agent and its version.
     pub of_git: bool,
 }
 
-/// Who asks for another version.
+/// The origin of a version change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// The spec names it.
+pub enum ChangeOrigin {
+    /// The spec requests the version.
     Spec,
-    /// The spec names none, and this Keelson brings it.
+    /// The spec requests none, and this Keelson bundles it.
     Keelson,
 }
 
 /// A change of the agent's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentUpgrade {
-    /// What it has.
+    /// The current version.
     pub from: String,
-    /// What it is to have.
+    /// The target version.
     pub to: String,
-    /// Who asks for it.
-    pub asker: Asker,
+    /// The origin of the change.
+    pub origin: ChangeOrigin,
 }
 
 impl AgentVersions {
-    /// The version that it is to have. One that nobody names is never lowered: an older Keelson, put back in place of a newer one,
-    /// leaves what that brought.
+    /// The target version. Without a version in the spec it is never lowered: a downgraded Keelson leaves the agent of
+    /// the newer one in place.
     pub fn goal(&self) -> &str {
         match (&self.current, &self.named) {
             (Some(current), _) if self.of_git => current,
@@ -55,21 +56,21 @@ impl AgentVersions {
         }
     }
 
-    /// The change that is to be made; `None`: there is none, or it is a first installation.
+    /// The pending change; `None`: there is none, or it is a first installation.
     pub fn upgrade(&self) -> Option<AgentUpgrade> {
         let (from, to) = (self.current.as_ref()?, self.goal());
-        let asker = if self.named.is_some() { Asker::Spec } else { Asker::Keelson };
-        (from != to).then(|| AgentUpgrade { from: from.clone(), to: to.to_owned(), asker })
+        let origin = if self.named.is_some() { ChangeOrigin::Spec } else { ChangeOrigin::Keelson };
+        (from != to).then(|| AgentUpgrade { from: from.clone(), to: to.to_owned(), origin })
     }
 }
 
 impl AgentUpgrade {
-    /// Why it may not begin now; `None`: it may, or has begun and is finished. A lower version that the spec names is a remedy, and waits
-    /// for nothing. What else is to hold back the upgrade of one cluster among many, as a wave does, belongs here.
-    pub fn hold(&self, begun: bool, window: &WindowState) -> Option<Hold> {
+    /// Why the change may not start now; `None`: it may, or it already started and must finish. A lower version in the
+    /// spec is a remedy and waits for nothing. Other holds on one cluster of a fleet, for example waves, belong here.
+    pub fn hold(&self, started: bool, window: &WindowState) -> Option<Hold> {
         let is_remedy = numbers(&self.to).cmp(&numbers(&self.from)) == Ordering::Less;
         match window {
-            _ if begun || is_remedy => None,
+            _ if started || is_remedy => None,
             WindowState::Closed { opens } => Some(Hold::OutsideWindow { opens: opens.clone() }),
             WindowState::Always | WindowState::Open { .. } => None,
         }
@@ -78,10 +79,10 @@ impl AgentUpgrade {
 
 impl fmt::Display for AgentUpgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, to, asker } = self;
-        match asker {
-            Asker::Spec => write!(f, "{from} -> {to}, which the spec names"),
-            Asker::Keelson => write!(f, "{from} -> {to}, which this Keelson brings"),
+        let Self { from, to, origin } = self;
+        match origin {
+            ChangeOrigin::Spec => write!(f, "{from} -> {to}, requested by the spec"),
+            ChangeOrigin::Keelson => write!(f, "{from} -> {to}, bundled with this Keelson"),
         }
     }
 }
@@ -99,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn the_goal_is_what_the_spec_names_and_else_the_newest_there_is() {
+    fn goal_is_the_spec_version_or_the_newest() {
         let table = [
             // current, named, bundled, goal
             ("", "", "v2.9.5", "v2.9.5"),
             ("", "v2.7.5", "v2.9.5", "v2.7.5"),
             ("v2.7.5", "", "v2.9.5", "v2.9.5"),
             ("v2.9.5", "v2.7.5", "v2.9.5", "v2.7.5"),
-            // An older Keelson was put back.
+            // An older Keelson was installed again.
             ("v2.10.0", "", "v2.9.5", "v2.10.0"),
             ("v2.10.0", "v2.9.5", "v2.9.5", "v2.9.5"),
             ("unknown", "", "v2.9.5", "v2.9.5"),
@@ -119,13 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn what_git_owns_is_upgraded_by_git_alone() {
+    fn adopted_agent_is_upgraded_by_git_only() {
         let of_git = AgentVersions { of_git: true, ..versions("v2.7.5", "v2.9.5", "v2.9.5") };
         assert_eq!((of_git.goal(), of_git.upgrade()), ("v2.7.5", None));
     }
 
     #[test]
-    fn an_upgrade_waits_for_a_window_whoever_asks_and_is_finished_once_begun() {
+    fn upgrade_waits_for_a_window_and_finishes_once_started() {
         let opens = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
         let closed = WindowState::Closed { opens: Some(opens.clone()) };
         let open = WindowState::Open { closes: opens.clone() };
@@ -138,15 +139,15 @@ mod tests {
     }
 
     #[test]
-    fn back_to_a_version_that_the_spec_names_waits_for_nothing() {
+    fn downgrade_in_the_spec_waits_for_nothing() {
         let back = versions("v2.9.5", "v2.7.5", "v2.9.5").upgrade().unwrap();
         assert_eq!(back.hold(false, &WindowState::Closed { opens: None }), None);
     }
 
     #[test]
-    fn a_person_reads_from_where_to_where_and_who_asks() {
-        let told = |named| versions("v2.7.5", named, "v2.9.5").upgrade().unwrap().to_string();
-        assert_eq!(told(""), "v2.7.5 -> v2.9.5, which this Keelson brings");
-        assert_eq!(told("v2.8.0"), "v2.7.5 -> v2.8.0, which the spec names");
+    fn upgrade_message_has_versions_and_origin() {
+        let text = |named| versions("v2.7.5", named, "v2.9.5").upgrade().unwrap().to_string();
+        assert_eq!(text(""), "v2.7.5 -> v2.9.5, bundled with this Keelson");
+        assert_eq!(text("v2.8.0"), "v2.7.5 -> v2.8.0, requested by the spec");
     }
 }

@@ -1,4 +1,5 @@
-//! What holds an upgrade up, for people: what a person must change, what passes by itself, what is left to a person. Pure.
+//! What holds or blocks an upgrade, for users: what a user must change, what resolves itself, and which manual updates
+//! are due. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,56 +8,56 @@ use jiff::{SignedDuration, Zoned};
 
 use super::addons::{self, Obstacle};
 use super::observation::{Goal, Observation, ObservedNodeGroup};
-use super::remaining_steps::moves_by_itself;
+use super::remaining_steps::own_version_target;
 use super::skew::{self, Skew};
 use super::windows::rfc3339;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
 
-/// Most nodes that are named.
-const NAMED: usize = 5;
+/// Maximum number of names in a message.
+const MAX_NAMES: usize = 5;
 
-/// What a person must change before the upgrade goes on. [`fmt::Display`] says what, and what to do.
+/// What a user must change before the upgrade proceeds. [`fmt::Display`] says what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// The way goes across major versions.
-    NoWay { from: KubernetesVersion, to: KubernetesVersion },
-    /// EKS does not offer a version that is on the way.
+    /// The target is in another major version.
+    MajorVersionChange { from: KubernetesVersion, to: KubernetesVersion },
+    /// EKS does not offer a version on the path.
     NotOffered { version: KubernetesVersion, newest: KubernetesVersion },
-    /// A node group at a version of its own would be left too far behind.
+    /// A node group with its own version would violate the version skew policy.
     OwnVersion { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// A node group that does not follow (`spec.upgrade.nodeGroups: Manual`) would be left too far behind.
+    /// A node group that does not follow (`spec.upgrade.nodeGroups: Manual`) would violate the version skew policy.
     ManualNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// A suspended node group would be left too far behind.
+    /// A suspended node group would violate the version skew policy.
     SuspendedNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// A node group whose AMI comes out of its launch template would be left too far behind.
+    /// A node group with an AMI from its launch template would violate the version skew policy.
     CustomAmi { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// Nodes that are in no node group of ours would be left too far behind.
+    /// Nodes outside the cluster's NodeGroups would violate the version skew policy.
     OtherNodes { names: Vec<String>, oldest: KubernetesVersion, control_plane: KubernetesVersion },
-    /// An add-on does not run on where the control plane goes.
+    /// An add-on does not run on the target version.
     Addon { name: String, installed: String, control_plane: KubernetesVersion, obstacle: Obstacle },
-    /// An exact version of an add-on is not offered for the cluster's version.
+    /// The exact version of an add-on is not offered for the target version.
     AddonNotOffered { name: String, version: String, control_plane: KubernetesVersion, offered: String },
     /// An add-on failed.
     AddonFailed { name: String, installed: String },
-    /// A check of the preflight failed.
+    /// A preflight check failed.
     Preflight { check: String, message: String },
-    /// The spec names a lower version, and does not allow it.
+    /// The spec requests a lower version without allowing rollbacks.
     RollbackNotAllowed { from: KubernetesVersion, to: KubernetesVersion },
-    /// The spec names a version more than one minor lower.
+    /// The spec requests a version more than one minor lower.
     RollbackTooFar { from: KubernetesVersion, to: KubernetesVersion },
-    /// Node groups are newer than the version to go back to.
+    /// Node groups are newer than the rollback version.
     NewerNodeGroups { names: Vec<String>, control_plane: KubernetesVersion },
-    /// Nodes that are in no node group of ours are newer than the version to go back to.
+    /// Nodes outside the cluster's NodeGroups are newer than the rollback version.
     NewerNodes { names: Vec<String>, control_plane: KubernetesVersion },
 }
 
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoWay { from, to } => write!(
+            Self::MajorVersionChange { from, to } => write!(
                 f,
-                "there is no way from Kubernetes {from} to {to}: set spec.version to a minor of the same major"
+                "there is no upgrade path from Kubernetes {from} to {to}: set spec.version to a minor of the same major"
             ),
             Self::NotOffered { version, newest } => write!(
                 f,
@@ -72,8 +73,8 @@ impl fmt::Display for Block {
                 )
             }
             Self::ManualNodeGroup { name, version, control_plane } => {
-                let who =
-                    format!("node group {name} is at {version} and upgraded by hand (spec.upgrade.nodeGroups: Manual)");
+                let policy = "upgraded manually (spec.upgrade.nodeGroups: Manual)";
+                let who = format!("node group {name} is at {version} and {policy}");
                 behind(f, &who, *version, *control_plane)?;
                 let oldest = skew::oldest_with(*control_plane);
                 write!(f, "set spec.version of its NodeGroup to {oldest} or later")
@@ -83,23 +84,18 @@ impl fmt::Display for Block {
                 f.write_str("set spec.suspend of its NodeGroup to false")
             }
             Self::CustomAmi { name, version, control_plane } => {
-                behind(
-                    f,
-                    &format!("node group {name} is at {version} with an AMI of its own"),
-                    *version,
-                    *control_plane,
-                )?;
+                behind(f, &format!("node group {name} is at {version} with a custom AMI"), *version, *control_plane)?;
                 let oldest = skew::oldest_with(*control_plane);
                 write!(
                     f,
-                    "make a version of its launch template with an AMI of {oldest} or later, and set spec.launchTemplate.version of \
-                     its NodeGroup to it"
+                    "create a version of its launch template with an AMI of {oldest} or later, and set \
+                     spec.launchTemplate.version of its NodeGroup to it"
                 )
             }
             Self::OtherNodes { names, oldest, control_plane } => {
-                let who = format!("{} of no NodeGroup of this cluster, the oldest at {oldest}", nodes(names));
+                let who = format!("{} outside the NodeGroups of this cluster, the oldest at {oldest}", nodes(names));
                 behind(f, &who, *oldest, *control_plane)?;
-                write!(f, "replace or remove what is older than {}", skew::oldest_with(*control_plane))
+                write!(f, "replace or remove those older than {}", skew::oldest_with(*control_plane))
             }
             Self::Addon { name, installed, control_plane, obstacle } => {
                 write!(f, "add-on {name} {installed} does not run on Kubernetes {control_plane}")?;
@@ -117,8 +113,8 @@ impl fmt::Display for Block {
             ),
             Self::AddonFailed { name, installed } => write!(
                 f,
-                "add-on {name} {installed} has failed: see status.addons for what EKS says, and put right its entry in \
-                 spec.addons"
+                "add-on {name} {installed} has failed: see status.addons for the message of EKS, and change its entry \
+                 in spec.addons"
             ),
             Self::Preflight { check, message } => write!(f, "preflight check {check} failed: {message}"),
             Self::RollbackNotAllowed { from, to } => write!(
@@ -134,20 +130,20 @@ impl fmt::Display for Block {
             Self::NewerNodeGroups { names, control_plane } => write!(
                 f,
                 "node groups {} are newer than Kubernetes {control_plane}, and nodes may not be newer than their control \
-                 plane: make NodeGroups of {control_plane} for their workloads and delete these",
+                 plane: create NodeGroups at {control_plane} for their workloads and delete these",
                 names.join(", ")
             ),
             Self::NewerNodes { names, control_plane } => write!(
                 f,
-                "{} of no NodeGroup of this cluster, newer than Kubernetes {control_plane}, and nodes may not be newer than \
-                 their control plane: replace or remove them",
+                "{} outside the NodeGroups of this cluster, newer than Kubernetes {control_plane}, and nodes may not \
+                 be newer than their control plane: replace or remove them",
                 nodes(names)
             ),
         }
     }
 }
 
-/// `..., and Kubernetes 1.35 takes nodes of 1.32 and later: `
+/// `..., 3 minors behind Kubernetes 1.35, which supports nodes of 1.32 and later: `
 fn behind(
     f: &mut fmt::Formatter<'_>,
     who: &str,
@@ -156,12 +152,12 @@ fn behind(
 ) -> fmt::Result {
     let oldest = skew::oldest_with(control_plane);
     let minors = control_plane.minors_ahead_of(is).unwrap_or_default();
-    write!(f, "{who}, {minors} minors behind Kubernetes {control_plane}, which takes nodes of {oldest} and later: ")
+    write!(f, "{who}, {minors} minors behind Kubernetes {control_plane}, which supports nodes of {oldest} and later: ")
 }
 
 fn nodes(names: &[String]) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let named = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("nodes {named}{more} are")
 }
@@ -170,7 +166,8 @@ fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle
     match obstacle {
         Obstacle::NotOffered => write!(
             f,
-            ", and EKS offers no version that does: remove {name} from spec.addons and from the cluster, or stay where it is"
+            ", and EKS offers no version that does: remove {name} from spec.addons and from the cluster, or stay at \
+             the current version"
         ),
         Obstacle::Exact { version, instead: Some(instead) } => {
             write!(f, ", and its exact version is {version}: set it to {instead}, which runs on both, or to Default")
@@ -178,71 +175,73 @@ fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle
         Obstacle::Exact { version, instead: None } => {
             write!(
                 f,
-                ", its exact version is {version}, and no version runs on both: set it to Default, which moves it right after"
+                ", its exact version is {version}, and no version runs on both: set it to Default, which updates it \
+                 right after the control plane"
             )
         }
         Obstacle::Manual { instead: Some(instead) } => write!(
             f,
-            ", and add-ons are upgraded by hand (spec.upgrade.addons: Manual): set its version to {instead}, which runs on both"
+            ", and add-ons are upgraded manually (spec.upgrade.addons: Manual): set its version to {instead}, which \
+             runs on both"
         ),
         Obstacle::Manual { instead: None } => write!(
             f,
-            ", add-ons are upgraded by hand (spec.upgrade.addons: Manual), and no version runs on both: set its version to one \
-             offered for {to}, which it then gets right after"
+            ", add-ons are upgraded manually (spec.upgrade.addons: Manual), and no version runs on both: set its \
+             version to one offered for {to}, which is installed right after the control plane"
         ),
     }
 }
 
-/// What holds a step back until it passes by itself.
+/// What holds a step until it resolves itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// The preflight for the control plane's next version is to be made first.
+    /// The preflight for the next control plane version must run first.
     Preflight { to: KubernetesVersion },
     /// No maintenance window is open.
     OutsideWindow { opens: Option<Zoned> },
-    /// The cluster must be healthy for a while longer.
+    /// The cluster must stay healthy for some time.
     Soaking { remaining: Duration },
-    /// The cluster is not healthy, and the time it must be so does not pass.
+    /// The cluster is unhealthy, so the soak time does not progress.
     Unhealthy { why: String, remaining: Duration },
-    /// EKS is at work on these.
+    /// EKS is updating these.
     Busy { what: Vec<String> },
-    /// These node groups are still to reach the versions of their own.
+    /// These node groups must reach their own versions first.
     NodeGroupsMoving { names: Vec<String> },
-    /// Nodes of these node groups are older than the node group is, and are still to go.
+    /// Outdated nodes of these node groups must be replaced first.
     OldNodes { names: Vec<String> },
-    /// The versions of the nodes' kubelets are being read.
+    /// The kubelet versions of the nodes are being read.
     ReadingNodes,
-    /// They cannot be read, so that one of them may be too far from the next version.
+    /// The kubelet versions cannot be read, so one of them may violate the version skew policy.
     UnreadableNodes { why: String, control_plane: KubernetesVersion },
 }
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Preflight { to } => write!(f, "the preflight for {to} is being made"),
+            Self::Preflight { to } => write!(f, "the preflight for {to} is running"),
             Self::OutsideWindow { opens: Some(opens) } => {
                 write!(f, "the next maintenance window opens {}", rfc3339(opens))
             }
             Self::OutsideWindow { opens: None } => {
-                f.write_str("no maintenance window opens any more: change spec.upgrade.windows")
+                f.write_str("no maintenance window opens again: change spec.upgrade.windows")
             }
             Self::Soaking { remaining } => write!(f, "soaking for another {}", in_words(*remaining)),
             Self::Unhealthy { why, remaining } => {
                 write!(f, "soaking for another {} once the cluster is healthy: {why}", in_words(*remaining))
             }
-            Self::Busy { what } => write!(f, "EKS is at work on {}", what.join(", ")),
+            Self::Busy { what } => write!(f, "EKS is updating {}", what.join(", ")),
             Self::NodeGroupsMoving { names } => {
-                write!(f, "node groups {} are to reach their own versions first", names.join(", "))
+                write!(f, "node groups {} must reach their own versions first", names.join(", "))
             }
             Self::OldNodes { names } => {
-                write!(f, "the last old nodes of node groups {} are to go first", names.join(", "))
+                write!(f, "the old nodes of node groups {} must be replaced first", names.join(", "))
             }
             Self::ReadingNodes => f.write_str("the versions of the cluster's nodes are being read"),
             Self::UnreadableNodes { why, control_plane } => write!(
                 f,
                 "the cluster's nodes cannot be read, and Kubernetes {control_plane} may not fit the kubelets of some: {why}; let \
                  the operator reach the cluster's API (endpoint access, an access entry for its role, --workload-proxy), or set \
-                 spec.upgrade.unreadableNodes to Ignore to go by the versions of the node groups"
+                 spec.upgrade.unreadableNodes to Ignore to use the versions of the node groups"
             ),
         }
     }
@@ -253,14 +252,14 @@ fn in_words(duration: Duration) -> String {
     format!("{whole:#}")
 }
 
-/// What is left to a person, and stands in nobody's way.
+/// A manual update that is due and blocks nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// A node group that does not follow is behind its control plane.
+    /// A node group that does not follow is older than its control plane.
     NodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion, suspended: bool },
-    /// The same of one whose AMI comes out of its launch template.
+    /// The same for a node group with an AMI from its launch template.
     CustomAmi { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
-    /// An add-on that does not follow is behind what EKS offers.
+    /// An add-on that does not follow has a newer version.
     Addon { name: String, installed: String, to: String },
 }
 
@@ -273,31 +272,32 @@ impl fmt::Display for Due {
             }
             Self::CustomAmi { name, version, control_plane } => write!(
                 f,
-                "node group {name} is at {version} with an AMI of its own, the control plane at {control_plane}: make a version of \
-                 its launch template with an AMI of {control_plane}, and set spec.launchTemplate.version of its NodeGroup to it"
+                "node group {name} is at {version} with a custom AMI, the control plane at {control_plane}: create a \
+                 version of its launch template with an AMI of {control_plane}, and set spec.launchTemplate.version \
+                 of its NodeGroup to it"
             ),
             Self::Addon { name, installed, to } => write!(f, "add-on {name} is at {installed}: {to} is due"),
         }
     }
 }
 
-/// What is left to a person now.
-pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
-    let control_plane = seen.control_plane;
-    let left = |group: &&ObservedNodeGroup| {
+/// The manual updates that are due now.
+pub(super) fn due(goal: &Goal, observed: &Observation) -> Vec<Due> {
+    let control_plane = observed.control_plane;
+    let is_behind = |group: &&ObservedNodeGroup| {
         group.own.is_none()
             && group.version < control_plane
             && (group.suspended || group.custom_ami || goal.node_groups == FollowPolicy::Manual)
     };
-    let groups = seen.node_groups.iter().filter(left).map(|group| {
+    let groups = observed.node_groups.iter().filter(is_behind).map(|group| {
         let (name, version, suspended) = (group.name.clone(), group.version, group.suspended);
         match group.custom_ami && !suspended {
             true => Due::CustomAmi { name, version, control_plane },
             false => Due::NodeGroup { name, version, control_plane, suspended },
         }
     });
-    let by_hand = seen.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
-    let addons = by_hand.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
+    let manual = observed.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
+    let addons = manual.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
     let addons = addons.filter_map(|addon| {
         let to = addons::steady(addon, FollowPolicy::Follow, control_plane, None)?;
         Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
@@ -305,11 +305,11 @@ pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
     groups.chain(addons).collect()
 }
 
-/// What a person must change before the control plane goes up to `to`.
-pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
+/// What a user must change before the control plane is upgraded to `to`.
+pub(super) fn of_step(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> Vec<Block> {
     let too_old = |version| skew::breaks(to, version) == Some(Skew::TooOld);
-    let groups = seen.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
-        let by_itself = moves_by_itself(group, seen.control_plane).is_some_and(|own| !too_old(own));
+    let groups = observed.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
+        let by_itself = own_version_target(group, observed.control_plane).is_some_and(|own| !too_old(own));
         let (name, version, control_plane) = (group.name.clone(), group.version, to);
         match group.own {
             _ if by_itself => None,
@@ -319,18 +319,18 @@ pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) ->
             None => Some(Block::ManualNodeGroup { name, version, control_plane }),
         }
     });
-    let old: Vec<_> = seen.other_kubelets.iter().filter(|(_, version)| too_old(*version)).collect();
+    let old: Vec<_> = observed.other_kubelets.iter().filter(|(_, version)| too_old(*version)).collect();
     let others = old.iter().map(|(_, version)| *version).min().map(|oldest| Block::OtherNodes {
         names: old.iter().map(|(name, _)| name.clone()).collect(),
         oldest,
         control_plane: to,
     });
-    groups.chain(others).chain(of_addons(goal, seen, to)).collect()
+    groups.chain(others).chain(of_addons(goal, observed, to)).collect()
 }
 
-/// What a person must change before the control plane goes back to `to`.
-pub(super) fn of_rollback(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
-    let from = seen.control_plane;
+/// What a user must change before the control plane is rolled back to `to`.
+pub(super) fn of_rollback(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> Vec<Block> {
+    let from = observed.control_plane;
     let not_allowed = (!goal.allow_rollback).then_some(Block::RollbackNotAllowed { from, to });
     let too_far = (from.minors_ahead_of(to) != Some(1)).then_some(Block::RollbackTooFar { from, to });
     let refused: Vec<_> = not_allowed.into_iter().chain(too_far).collect();
@@ -338,31 +338,31 @@ pub(super) fn of_rollback(goal: &Goal, seen: &Observation, to: KubernetesVersion
         return refused;
     }
     let newer = |version| skew::breaks(to, version) == Some(Skew::Newer);
-    let groups = seen.node_groups.iter().filter(|group| newer(group.newest())).map(|group| group.name.clone());
+    let groups = observed.node_groups.iter().filter(|group| newer(group.newest())).map(|group| group.name.clone());
     let names: Vec<_> = groups.collect();
     let groups = (!names.is_empty()).then_some(Block::NewerNodeGroups { names, control_plane: to });
-    let nodes = seen.other_kubelets.iter().filter(|(_, version)| newer(*version)).map(|(name, _)| name.clone());
+    let nodes = observed.other_kubelets.iter().filter(|(_, version)| newer(*version)).map(|(name, _)| name.clone());
     let names: Vec<_> = nodes.collect();
     let others = (!names.is_empty()).then_some(Block::NewerNodes { names, control_plane: to });
-    groups.into_iter().chain(others).chain(of_addons(goal, seen, to)).collect()
+    groups.into_iter().chain(others).chain(of_addons(goal, observed, to)).collect()
 }
 
-fn of_addons(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
-    seen.addons.iter().filter_map(move |addon| {
-        let obstacle = addons::obstacle(addon, goal.addons, seen.control_plane, to)?;
+fn of_addons(goal: &Goal, observed: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
+    observed.addons.iter().filter_map(move |addon| {
+        let obstacle = addons::obstacle(addon, goal.addons, observed.control_plane, to)?;
         let (name, installed) = (addon.name.clone(), addon.installed.clone());
         Some(Block::Addon { name, installed, control_plane: to, obstacle })
     })
 }
 
-/// What stands in the way from the start: versions that cannot be had.
-pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion]) -> Vec<Block> {
-    let (from, to) = (seen.control_plane, goal.version);
+/// Blocks of the goal itself: versions that are not available.
+pub(super) fn of_goal(goal: &Goal, observed: &Observation, path: &[KubernetesVersion]) -> Vec<Block> {
+    let (from, to) = (observed.control_plane, goal.version);
     if to != from && path.is_empty() {
-        return vec![Block::NoWay { from, to }];
+        return vec![Block::MajorVersionChange { from, to }];
     }
-    let unknown = path.iter().rev().find(|version| **version > from && !seen.offered.contains(version));
-    let newest = seen.offered.last();
+    let unknown = path.iter().rev().find(|version| **version > from && !observed.offered.contains(version));
+    let newest = observed.offered.last();
     unknown
         .zip(newest)
         .map(|(version, newest)| Block::NotOffered { version: *version, newest: *newest })
@@ -370,10 +370,10 @@ pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion
         .collect()
 }
 
-/// Exact versions of add-ons that are not offered for the version the cluster is to have.
-pub(super) fn of_exact_addons(goal: &Goal, seen: &Observation) -> Vec<Block> {
+/// Exact versions of add-ons that are not offered for the target version of the cluster.
+pub(super) fn of_exact_addons(goal: &Goal, observed: &Observation) -> Vec<Block> {
     let control_plane = goal.version;
-    let addons = seen.addons.iter().filter_map(|addon| {
+    let addons = observed.addons.iter().filter_map(|addon| {
         let offered = addons::not_offered(addon, control_plane)?;
         let Some(addons::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
         Some(Block::AddonNotOffered { name: addon.name.clone(), version, control_plane, offered })

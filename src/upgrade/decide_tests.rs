@@ -1,4 +1,5 @@
-//! Whole upgrades, as they are told: each scenario is a golden text of every decision, what it begins, and what people do.
+//! Complete upgrades: the snapshot of each scenario lists all decisions, the steps that start, and the actions of
+//! users.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,31 +23,35 @@ fn group(name: &str, minor: u16, own: Option<u16>) -> ObservedNodeGroup {
     ObservedNodeGroup { name, version: v(minor), own, kubelets, busy: false, suspended: false, custom_ami: false }
 }
 
-fn decided(goal: &Goal, seen: &Observation) -> Decision {
+fn decide_with_open_window(goal: &Goal, observed: &Observation) -> Decision {
     let clock = Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default() };
-    decide(goal, seen, &clock, None)
+    decide(goal, observed, &clock, None)
 }
 
 #[test]
-fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_it_must() {
+fn node_group_with_a_custom_ami_is_not_updated_and_blocks_only_on_skew() {
     let custom = |minor| ObservedNodeGroup { custom_ami: true, ..group("gpu", minor, None) };
-    // It follows the cluster, and is left behind: nothing waits for it, and what to do is said.
-    let behind = decided(&goal(34), &cluster(34, &[custom(33)], &[]));
+    // It follows the cluster and cannot be updated: nothing waits for it, and the status says what to do.
+    let behind = decide_with_open_window(&goal(34), &cluster(34, &[custom(33)], &[]));
     assert_eq!(behind.state, State::Settled);
     let [due] = &behind.due[..] else { panic!("{:?}", behind.due) };
-    assert!(due.to_string().contains("node group gpu is at 1.33 with an AMI of its own"), "{due}");
+    assert!(due.to_string().contains("node group gpu is at 1.33 with a custom AMI"), "{due}");
     assert!(due.to_string().contains("spec.launchTemplate.version"), "{due}");
-    // One that the next step would leave too far behind stops it, and says so at once.
-    let way = decided(&goal(35), &cluster(34, &[custom(31)], &[]));
-    let blocks: Vec<_> = way.ahead.iter().map(ToString::to_string).collect();
+    // If the next step would leave it too old, it blocks that step and is reported at once.
+    let decision = decide_with_open_window(&goal(35), &cluster(34, &[custom(31)], &[]));
+    let blocks: Vec<_> = decision.ahead.iter().map(ToString::to_string).collect();
     assert!(blocks.iter().any(|block| block.contains("with an AMI of 1.32 or later")), "{blocks:?}");
-    assert!(way.way.iter().all(|step| !matches!(step, Step::NodeGroups { .. })), "{:?}", way.way);
+    assert!(
+        decision.remaining_steps.iter().all(|step| !matches!(step, Step::NodeGroups { .. })),
+        "{:?}",
+        decision.remaining_steps
+    );
 }
 
 fn addon(name: &str, minor: u16) -> ObservedAddon {
     let offered = match name {
         "vpc-cni" => catalogue(&[("v1.19.0-eksbuild.1", 30..=34, 30..=31), ("v1.20.4-eksbuild.2", 31..=36, 32..=36)]),
-        // One for each minor.
+        // One per minor.
         "kube-proxy" => catalogue(&[
             ("v1.31.10-eksbuild.2", 31..=31, 31..=31),
             ("v1.32.6-eksbuild.2", 32..=32, 32..=32),
@@ -78,10 +83,10 @@ fn cluster(minor: u16, node_groups: &[ObservedNodeGroup], addons: &[&str]) -> Ob
     }
 }
 
-const FIVE: [&str; 5] = ["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"];
+const FIVE_ADDONS: [&str; 5] = ["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"];
 
 impl World {
-    /// Follows it to its end, in a bounded number of ticks, and writes the end down.
+    /// Follows the decisions to the end, in a bounded number of ticks, and logs the end.
     fn run(&mut self) {
         match self.follow(400).unwrap() {
             End::Settled => self.log.push("-- settled".into()),
@@ -90,157 +95,159 @@ impl World {
         }
     }
 
-    fn person(&mut self, does: &str, change: impl FnOnce(&mut Self)) {
-        self.note(does);
+    fn user_action(&mut self, action: &str, change: impl FnOnce(&mut Self)) {
+        self.log_action(action);
         change(self);
         self.run();
     }
 
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         self.log.join("\n")
     }
 }
 
 #[test]
-fn four_minors_with_a_group_that_follows_and_one_that_does_not() {
+fn four_minors_with_a_following_and_a_fixed_node_group() {
     let groups = [group("default", 31, None), group("fixed", 31, Some(31))];
-    let mut world = World::new(goal(35), cluster(31, &groups, &FIVE));
+    let mut world = World::new(goal(35), cluster(31, &groups, &FIVE_ADDONS));
     world.run();
-    world.person("the NodeGroup fixed is set to 1.34", |world| world.seen.node_groups[1].own = Some(v(34)));
-    insta::assert_snapshot!(world.told());
+    world.user_action("the NodeGroup fixed is set to 1.34", |world| world.observed.node_groups[1].own = Some(v(34)));
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn manual_stops_where_it_must_and_says_what_is_due() {
+fn manual_policy_stops_where_required_and_lists_due_updates() {
     let mut world = World::new(goal(35), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
     (world.goal.node_groups, world.goal.addons) = (FollowPolicy::Manual, FollowPolicy::Manual);
     world.run();
-    world.person("add-on kube-proxy is set to 1.34's version", |world| {
-        world.seen.addons[1].wanted = Some(Wanted::Exact("v1.34.0-eksbuild.2".into()));
+    world.user_action("add-on kube-proxy is set to 1.34's version", |world| {
+        world.observed.addons[1].wanted = Some(Wanted::Exact("v1.34.0-eksbuild.2".into()));
     });
-    world.person("add-on coredns is set to a version that runs on both", |world| {
-        world.seen.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.1".into()));
+    world.user_action("add-on coredns is set to a version that runs on both", |world| {
+        world.observed.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.1".into()));
     });
-    world.person("add-ons follow again", |world| {
+    world.user_action("add-ons follow again", |world| {
         world.goal.addons = FollowPolicy::Follow;
-        world.seen.addons.iter_mut().for_each(|addon| addon.wanted = Some(Wanted::Default));
+        world.observed.addons.iter_mut().for_each(|addon| addon.wanted = Some(Wanted::Default));
     });
-    world.person("the NodeGroup default is set to 1.34", |world| world.seen.node_groups[0].own = Some(v(34)));
-    insta::assert_snapshot!(world.told());
+    world.user_action("the NodeGroup default is set to 1.34", |world| world.observed.node_groups[0].own = Some(v(34)));
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn steps_begin_inside_a_window_only_and_what_has_begun_is_finished() {
+fn steps_start_only_inside_a_window_and_then_finish() {
     let mut world = World::new(goal(33), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
     let window =
         UpgradeWindow { schedule: "0 2 * * *".into(), duration: "2m".into(), time_zone: "Europe/Berlin".into() };
     world.windows = Windows::parse(&[window]).unwrap();
     world.run();
-    insta::assert_snapshot!(world.told());
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn a_cluster_soaks_before_its_next_step_and_before_its_nodes() {
+fn cluster_soaks_before_the_next_step_and_before_node_groups() {
     let mut world = World::new(goal(33), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
     world.soak = Duration::from_secs(180);
     world.run();
-    insta::assert_snapshot!(world.told());
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn a_failed_check_stops_before_the_step_it_was_made_for() {
+fn failed_preflight_check_blocks_its_step() {
     let mut world = World::new(goal(34), cluster(32, &[group("default", 30, None)], &["coredns"]));
-    world.refused = vec![v(34)];
+    world.failing_preflights = vec![v(34)];
     world.run();
-    world.person("the workloads no longer use what 1.34 drops", |world| {
-        world.refused.clear();
+    world.user_action("the workloads no longer use what 1.34 drops", |world| {
+        world.failing_preflights.clear();
         world.forget_preflight();
     });
-    insta::assert_snapshot!(world.told());
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn going_back_needs_leave_and_no_newer_nodes() {
+fn rollback_needs_permission_and_no_newer_nodes() {
     let groups = [group("old", 32, None), group("new", 33, None)];
     let mut world = World::new(goal(32), cluster(33, &groups, &["kube-proxy", "vpc-cni"]));
     world.run();
-    world.person("the spec allows a rollback", |world| world.goal.allow_rollback = true);
-    world.person("the NodeGroup new is deleted", |world| drop(world.seen.node_groups.pop()));
-    world.person("two minors at once", |world| world.goal.version = v(30));
-    insta::assert_snapshot!(world.told());
+    world.user_action("the spec allows a rollback", |world| world.goal.allow_rollback = true);
+    world.user_action("the NodeGroup new is deleted", |world| drop(world.observed.node_groups.pop()));
+    world.user_action("two minors at once", |world| world.goal.version = v(30));
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn versions_that_cannot_be_had_stop_it_at_once() {
+fn unavailable_versions_block_at_once() {
     let mut world = World::new(goal(39), cluster(33, &[group("default", 30, None)], &["coredns", "vpc-cni"]));
     world.run();
     let other = KubernetesVersion { major: 2, minor: 1 };
-    world.person("another major", |world| world.goal.version = other);
-    world.person("an add-on version that there is not", |world| {
+    world.user_action("another major", |world| world.goal.version = other);
+    world.user_action("an add-on version that there is not", |world| {
         world.goal.version = v(33);
-        world.seen.addons[1].wanted = Some(Wanted::Exact("v1.99.0-eksbuild.1".into()));
+        world.observed.addons[1].wanted = Some(Wanted::Exact("v1.99.0-eksbuild.1".into()));
     });
-    insta::assert_snapshot!(world.told());
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn an_exact_version_of_an_add_on_stops_before_a_minor_it_does_not_run_on() {
+fn exact_addon_version_blocks_an_incompatible_minor() {
     let mut world = World::new(goal(35), cluster(33, &[], &["coredns", "vpc-cni"]));
-    world.seen.addons[0].wanted = Some(Wanted::Exact("v1.11.4-eksbuild.2".into()));
+    world.observed.addons[0].wanted = Some(Wanted::Exact("v1.11.4-eksbuild.2".into()));
     world.run();
-    world.person("it is set to one that comes with 1.34", |world| {
-        world.seen.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.10".into()));
+    world.user_action("it is set to one that comes with 1.34", |world| {
+        world.observed.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.10".into()));
     });
-    insta::assert_snapshot!(world.told());
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn a_group_whose_own_version_is_raised_in_the_same_commit_is_taken_along() {
+fn node_group_with_its_own_raised_version_is_updated_along() {
     let groups = [group("own", 31, Some(35)), group("fits", 33, Some(34))];
     let mut world = World::new(goal(35), cluster(31, &groups, &[]));
-    world.seen.node_groups[1] = group("fits", 31, Some(34));
+    world.observed.node_groups[1] = group("fits", 31, Some(34));
     world.run();
-    insta::assert_snapshot!(world.told());
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn nodes_of_nobody_and_suspended_groups_are_named() {
+fn other_nodes_and_suspended_node_groups_are_named() {
     let mut world = World::new(goal(34), cluster(33, &[group("paused", 30, None)], &[]));
-    world.seen.node_groups[0].suspended = true;
-    world.seen.other_kubelets = (1..=7).map(|node| (format!("ip-10-0-0-{node}"), v(30))).collect();
+    world.observed.node_groups[0].suspended = true;
+    world.observed.other_kubelets = (1..=7).map(|node| (format!("ip-10-0-0-{node}"), v(30))).collect();
     world.run();
-    world.person("the nodes are replaced", |world| world.seen.other_kubelets.clear());
-    world.person("the NodeGroup is not suspended any more", |world| world.seen.node_groups[0].suspended = false);
-    insta::assert_snapshot!(world.told());
+    world.user_action("the nodes are replaced", |world| world.observed.other_kubelets.clear());
+    world.user_action("the NodeGroup is not suspended any more", |world| {
+        world.observed.node_groups[0].suspended = false
+    });
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn an_add_on_that_failed_stops_what_comes_after_it() {
+fn failed_addon_blocks_later_steps() {
     let mut world = World::new(goal(33), cluster(32, &[group("default", 32, None)], &["coredns", "kube-proxy"]));
-    world.seen.addons[0].state = AddonState::Failed;
+    world.observed.addons[0].state = AddonState::Failed;
     world.run();
-    world.person("its configuration is put right", |world| world.seen.addons[0].state = AddonState::Settled);
-    insta::assert_snapshot!(world.told());
+    world.user_action("its configuration is put right", |world| world.observed.addons[0].state = AddonState::Settled);
+    insta::assert_snapshot!(world.text());
 }
 
 #[test]
-fn a_step_of_the_control_plane_waits_while_the_nodes_cannot_be_read() {
+fn control_plane_step_waits_while_nodes_are_unread() {
     let failed = UnreadNodes::Failed("the cluster's API server https://a cannot be reached".into());
     for unread in [UnreadNodes::Reading, failed] {
         for (at, to) in [(33, 34), (34, 33)] {
-            let mut seen = cluster(at, &[group("default", 33, None)], &[]);
-            seen.unread = Some(unread.clone());
+            let mut observed = cluster(at, &[group("default", 33, None)], &[]);
+            observed.unread = Some(unread.clone());
             let goal = Goal { allow_rollback: true, ..goal(to) };
             let now = Timestamp::from_second(1_800_000_000).unwrap();
             let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default() };
             let preflight = Preflight { to: v(34), checks: Vec::new() };
-            let decision = decide(&goal, &seen, &clock, Some(&preflight));
+            let decision = decide(&goal, &observed, &clock, Some(&preflight));
             assert_eq!(decision.targets.control_plane, v(at), "{}", decision.state);
-            let told = decision.state.to_string();
+            let state = decision.state.to_string();
             let expected = if unread == UnreadNodes::Reading { "being read" } else { "spec.upgrade.unreadableNodes" };
-            assert!(told.contains(expected), "{told}");
-            seen.unread = None;
-            let decision = decide(&goal, &seen, &clock, Some(&preflight));
+            assert!(state.contains(expected), "{state}");
+            observed.unread = None;
+            let decision = decide(&goal, &observed, &clock, Some(&preflight));
             assert_eq!(decision.targets.control_plane, v(to), "{}", decision.state);
         }
     }

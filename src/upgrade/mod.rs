@@ -1,10 +1,10 @@
-//! What an upgrade does next: the decisions, from what was seen to what may be done now.
+//! Upgrade decisions: from an observation to the steps that may run now.
 //!
-//! May not enter: AWS, Kubernetes clients, the engine, resources. No I/O: time and what was seen are arguments.
+//! May not enter: AWS, Kubernetes clients, the engine, resources. No I/O: time and observations are arguments.
 //!
-//! [`decide`] is asked in each reconcile and remembers nothing: an upgrade is a row of wanted graphs, each of which names
-//! only what may begin now or has begun ([`Targets`]). The engine brings that about and never learns of versions; what is
-//! held back stands in [`State`], for people.
+//! Each reconcile calls [`decide`], which keeps no state: an upgrade is a sequence of desired graphs, each of which
+//! contains only versions that are current, started or may start ([`Targets`]). The engine applies the graph and does
+//! not know about versions. [`State`] tells users what is held.
 
 pub mod addons;
 pub mod agent;
@@ -19,7 +19,7 @@ pub mod soak;
 pub mod support;
 pub mod windows;
 
-pub use agent::{AgentUpgrade, AgentVersions, Asker};
+pub use agent::{AgentUpgrade, AgentVersions, ChangeOrigin};
 pub use blocks::{Block, Hold};
 pub use decide::{Decision, State, Targets, decide};
 pub use observation::{

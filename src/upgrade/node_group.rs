@@ -1,28 +1,29 @@
-//! What a NodeGroup makes of the version that its cluster tells the node groups. Pure.
+//! The target version of a NodeGroup, derived from the version of its cluster. Pure.
 
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
 
-/// The version that a node group is to go to now; `None`: it stays as it is.
+/// The version that a node group must be updated to now; `None`: no update.
 ///
-/// `control_plane` is the lower of the versions that it has and that it is to have: nothing goes to where it does not stay.
-/// `told` is what the cluster tells ([`super::Targets::node_groups`]). A version of its own is gone to by itself once the
-/// control plane has reached it; until then the node group goes along where the cluster must take it along. Never lower.
+/// `control_plane` is the lower of the current and the desired control plane version: nodes never go to a version that
+/// will be rolled back. `offered` is the version for node groups ([`super::Targets::node_groups`]). A node group moves
+/// to its own version as soon as the control plane has reached it; until then it follows where the version skew policy
+/// requires it. Never lower.
 pub fn target(
-    is_at: KubernetesVersion,
+    current: KubernetesVersion,
     own: Option<KubernetesVersion>,
     policy: FollowPolicy,
     control_plane: KubernetesVersion,
-    told: Option<KubernetesVersion>,
+    offered: Option<KubernetesVersion>,
 ) -> Option<KubernetesVersion> {
-    // What was told before the control plane went back is not above it any more.
-    let told = told.filter(|told| *told <= control_plane);
+    // A version from before a rollback of the control plane no longer applies.
+    let offered = offered.filter(|offered| *offered <= control_plane);
     let to = match own {
         Some(own) if own <= control_plane => Some(own),
-        Some(_) => told,
-        None => told.filter(|_| policy == FollowPolicy::Follow),
+        Some(_) => offered,
+        None => offered.filter(|_| policy == FollowPolicy::Follow),
     };
-    to.filter(|to| *to > is_at)
+    to.filter(|to| *to > current)
 }
 
 #[cfg(test)]
@@ -30,10 +31,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_own_version_goes_before_what_the_cluster_tells_and_nothing_is_lowered() {
+    fn own_version_takes_precedence_and_nothing_is_lowered() {
         use FollowPolicy::{Follow, Manual};
         let table = [
-            // at, own, policy, control plane, told, goes to
+            // at, own, policy, control plane, offered, target
             ("1.31", None, Follow, "1.33", None, None),
             ("1.31", None, Follow, "1.33", Some("1.33"), Some("1.33")),
             ("1.31", None, Manual, "1.33", Some("1.33"), None),
@@ -47,9 +48,13 @@ mod tests {
             ("1.33", Some("1.31"), Follow, "1.33", None, None),
         ];
         let version = |text: &str| text.parse::<KubernetesVersion>().unwrap();
-        for (at, own, policy, control_plane, told, goes_to) in table {
-            let to = target(version(at), own.map(version), policy, version(control_plane), told.map(version));
-            assert_eq!(to, goes_to.map(version), "at {at}, own {own:?}, {policy:?}, told {told:?} at {control_plane}");
+        for (at, own, policy, control_plane, offered, expected) in table {
+            let to = target(version(at), own.map(version), policy, version(control_plane), offered.map(version));
+            assert_eq!(
+                to,
+                expected.map(version),
+                "at {at}, own {own:?}, {policy:?}, offered {offered:?} at {control_plane}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a decision is made from: what the spec asks for, what was seen, and what time it is. Plain data. Pure.
+//! The inputs of a decision: the spec, the observation and the time. Plain data. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::version::InvalidVersion;
 
-/// What the spec asks of an upgrade.
+/// The settings of an upgrade in the spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goal {
-    /// The version to reach.
+    /// The target version.
     pub version: KubernetesVersion,
-    /// Whether node groups without a version of their own follow.
+    /// Whether node groups without their own version follow.
     pub node_groups: FollowPolicy,
     /// Whether add-ons at Default or Latest follow.
     pub addons: FollowPolicy,
-    /// Whether the control plane may go back by a minor.
+    /// Whether the control plane may be rolled back by a minor.
     pub allow_rollback: bool,
 }
 
 impl Goal {
-    /// The goal that a spec sets.
+    /// The goal of a spec.
     pub fn of(spec: &EksClusterSpec) -> Result<Self, InvalidVersion> {
         let upgrade = &spec.upgrade;
         Ok(Self {
@@ -38,114 +38,114 @@ impl Goal {
     }
 }
 
-/// What was seen of a cluster that exists.
+/// Observation of an existing cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// Version of the control plane, as EKS says.
+    /// Version of the control plane, as EKS reports it.
     pub control_plane: KubernetesVersion,
-    /// What EKS does to the control plane now.
+    /// The update that EKS runs on the control plane.
     pub control_plane_work: ControlPlaneWork,
-    /// The add-ons that exist, listed in the spec or not.
+    /// The existing add-ons, in the spec or not.
     pub addons: Vec<ObservedAddon>,
-    /// The node groups of ours that exist.
+    /// The existing node groups of the cluster's NodeGroups.
     pub node_groups: Vec<ObservedNodeGroup>,
-    /// Nodes that are in no node group of ours: name and version of the kubelet.
+    /// Nodes outside the cluster's NodeGroups: name and kubelet version.
     pub other_kubelets: Vec<(String, KubernetesVersion)>,
-    /// Why the kubelets are not known; `None`: they are, or do not matter.
+    /// Why the kubelet versions are unknown; `None`: they are known or not needed.
     pub unread: Option<UnreadNodes>,
-    /// The Kubernetes versions that EKS offers in the region; empty: not known.
+    /// The Kubernetes versions that EKS offers in the region; empty: unknown.
     pub offered: BTreeSet<KubernetesVersion>,
 }
 
-/// Why the versions of the nodes' kubelets are not known.
+/// Why the kubelet versions of the nodes are unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnreadNodes {
     /// They are being read.
     Reading,
-    /// The workload cluster could not be read. Holds why.
+    /// The workload cluster could not be read. Holds the reason.
     Failed(String),
 }
 
-/// What EKS does to a control plane.
+/// The update that EKS runs on a control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlPlaneWork {
-    /// Nothing.
+    /// None.
     Idle,
-    /// It changes the version (an update of type VersionUpdate or VersionRollback runs), whoever began it.
+    /// A version change (an update of type VersionUpdate or VersionRollback), whoever started it.
     Version,
-    /// It changes something else.
+    /// Another change.
     Other,
 }
 
-/// An add-on that exists.
+/// An existing add-on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedAddon {
     /// Name in EKS.
     pub name: String,
-    /// Its version, as EKS says.
+    /// Its version, as EKS reports it.
     pub installed: String,
-    /// The version that the spec asks for; `None`: the spec does not list the add-on, so it is not ours to move.
+    /// The version in the spec; `None`: the spec does not list the add-on, so the operator does not update it.
     pub wanted: Option<Wanted>,
-    /// How it fares.
+    /// Its state.
     pub state: AddonState,
-    /// The versions that EKS offers for each Kubernetes version on the way, the present one with it. A Kubernetes version
-    /// that is not in here was not asked about, and nothing is concluded for it.
+    /// The versions that EKS offers for each Kubernetes version on the path, including the current one. Kubernetes
+    /// versions without an entry were not queried, and no conclusion is drawn for them.
     pub offered: BTreeMap<KubernetesVersion, Vec<Offer>>,
 }
 
-/// How an add-on fares. DEGRADED counts as settled: it may never clear, and then it would block for ever.
+/// State of an add-on. DEGRADED counts as settled: it may never clear, and would block forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddonState {
     Settled,
-    /// EKS is at work on it.
+    /// EKS is updating it.
     Busy,
     /// CREATE_FAILED, UPDATE_FAILED, DELETE_FAILED.
     Failed,
 }
 
-/// A node group of ours that exists.
+/// An existing node group of the cluster's NodeGroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedNodeGroup {
     /// Name in EKS.
     pub name: String,
-    /// Its version, as EKS says.
+    /// Its version, as EKS reports it.
     pub version: KubernetesVersion,
-    /// The version of its own (`spec.version` of the NodeGroup), if it has one.
+    /// Its own version (`spec.version` of the NodeGroup), if set.
     pub own: Option<KubernetesVersion>,
-    /// The versions of its nodes' kubelets; empty: there are none, or the workload cluster was not read.
+    /// The kubelet versions of its nodes; empty: it has no nodes, or the workload cluster was not read.
     pub kubelets: BTreeSet<KubernetesVersion>,
-    /// Whether EKS is at work on it.
+    /// Whether EKS is updating it.
     pub busy: bool,
-    /// Whether the NodeGroup is suspended: nothing will be done to it.
+    /// Whether the NodeGroup is suspended: the operator does not update it.
     pub suspended: bool,
-    /// Its AMI comes out of its launch template: EKS moves it to no version but by another version of that.
+    /// Its AMI comes from its launch template: EKS changes its version only with another launch template version.
     pub custom_ami: bool,
 }
 
 impl ObservedNodeGroup {
-    /// The oldest kubelet that is in it, or that it would make.
+    /// The oldest kubelet version of its current or new nodes.
     pub fn oldest(&self) -> KubernetesVersion {
         self.kubelets.first().copied().map_or(self.version, |kubelet| kubelet.min(self.version))
     }
 
-    /// The newest kubelet that is in it, or that it would make.
+    /// The newest kubelet version of its current or new nodes.
     pub fn newest(&self) -> KubernetesVersion {
         self.kubelets.last().copied().map_or(self.version, |kubelet| kubelet.max(self.version))
     }
 }
 
-/// What the time says.
+/// The time, and what depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// Now.
     pub now: Timestamp,
-    /// Whether steps may begin.
+    /// Whether steps may start.
     pub window: WindowState,
-    /// How far the cluster has settled since the last control plane step.
+    /// Soak since the last control plane step.
     pub soaked: Soaked,
 }
 
-/// How far a cluster has settled since its last control plane step.
+/// Soak of a cluster since its last control plane step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Soaked {
     /// How much longer it must be healthy; zero: long enough.

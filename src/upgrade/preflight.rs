@@ -1,6 +1,6 @@
-//! The checks that are made before the control plane goes a minor up, from what was read for them. Pure.
+//! The checks before a control plane upgrade by one minor, from data read for them. Pure.
 //!
-//! What could not be read is `Unknown`, and blocks nothing: EKS itself refuses what its insights speak against.
+//! Data that could not be read yields `Unknown` and blocks nothing: EKS itself rejects upgrades against its insights.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use crate::api::conditions::bounded;
 use crate::api::status::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
 
-/// Longest message that status keeps of a check.
+/// Maximum length of a check's message in status.
 const MAX_MESSAGE: usize = 1024;
-/// Most things that a message names.
-const NAMED: usize = 5;
-/// EKS needs as many free addresses in each subnet of the control plane to replace it.
+/// Maximum number of names in a message.
+const MAX_NAMES: usize = 5;
+/// Free addresses that EKS needs in each control plane subnet to replace the control plane.
 const FREE_ADDRESSES: i32 = 5;
 
-/// The checks for a step, in the order they are shown.
+/// The checks for a step, in display order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preflight {
-    /// The version that the control plane is to go to.
+    /// The target version of the control plane.
     pub to: KubernetesVersion,
-    /// Each check's verdict.
+    /// The verdict of each check.
     pub checks: Vec<PreflightCheck>,
 }
 
 impl Preflight {
-    /// The checks that failed.
+    /// The failed checks, as blocks.
     pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
         let failed = self.checks.iter().filter(|check| check.verdict == Verdict::Failed);
         failed.map(|check| Block::Preflight {
@@ -47,10 +47,10 @@ fn check(name: &str, verdict: Verdict, message: impl AsRef<str>) -> PreflightChe
     PreflightCheck { check: name.to_owned(), verdict, message }
 }
 
-/// At most five of `all`, and how many more there are.
-fn some_of(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
+/// At most five of `all`, and the number of the others.
+fn join_bounded(all: &[String]) -> String {
+    let named = all.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MAX_NAMES) {
         0 => named,
         more => format!("{named} and {more} more"),
     }
@@ -61,11 +61,11 @@ fn some_of(all: &[String]) -> String {
 pub struct Insight {
     /// Its name.
     pub name: String,
-    /// What it says.
+    /// Its status.
     pub status: InsightStatus,
-    /// Why, as EKS says.
+    /// The reason, as EKS reports it.
     pub reason: String,
-    /// The version whose upgrade it speaks of; `None`: any.
+    /// The version that it applies to; `None`: any.
     pub version: Option<KubernetesVersion>,
 }
 
@@ -78,11 +78,11 @@ pub enum InsightStatus {
     Unknown,
 }
 
-/// EKS's own insights for the step, by the spec's policy. `None`: they could not be read.
+/// EKS's own insights for the step, by the policy in the spec. `None`: they could not be read.
 pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<&[Insight]>) -> PreflightCheck {
     const NAME: &str = "Insights";
     if policy == InsightsPolicy::Ignore {
-        return check(NAME, Verdict::Passed, "not looked at (spec.upgrade.insights: Ignore)");
+        return check(NAME, Verdict::Passed, "not checked (spec.upgrade.insights: Ignore)");
     }
     let Some(insights) = insights else {
         return check(NAME, Verdict::Unknown, "the insights of EKS could not be read");
@@ -96,31 +96,31 @@ pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<
         (of(InsightStatus::Error), of(InsightStatus::Warning), of(InsightStatus::Unknown));
     if !errors.is_empty() {
         let verdict = if policy == InsightsPolicy::Block { Verdict::Failed } else { Verdict::Warning };
-        let todo = "see `aws eks describe-insight`, put it right, or set spec.upgrade.insights to Warn";
+        let todo = "see `aws eks describe-insight`, fix the cause, or set spec.upgrade.insights to Warn";
         return check(
             NAME,
             verdict,
-            format!("{} of {} say ERROR: {}; {todo}", errors.len(), ours.len(), some_of(&errors)),
+            format!("{} of {} report ERROR: {}; {todo}", errors.len(), ours.len(), join_bounded(&errors)),
         );
     }
     if !warnings.is_empty() {
         return check(
             NAME,
             Verdict::Warning,
-            format!("{} of {} say WARNING: {}", warnings.len(), ours.len(), some_of(&warnings)),
+            format!("{} of {} report WARNING: {}", warnings.len(), ours.len(), join_bounded(&warnings)),
         );
     }
     if !unknown.is_empty() {
         return check(
             NAME,
             Verdict::Unknown,
-            format!("{} of {} say UNKNOWN: {}", unknown.len(), ours.len(), some_of(&unknown)),
+            format!("{} of {} report UNKNOWN: {}", unknown.len(), ours.len(), join_bounded(&unknown)),
         );
     }
     check(NAME, Verdict::Passed, format!("{} insights, all PASSING", ours.len()))
 }
 
-/// Whether EKS offers the version in the region, and still supports it at the standard price. `None`: not known.
+/// Whether EKS offers the version in the region, and still supports it at the standard price. `None`: unknown.
 pub fn version_offered(
     to: KubernetesVersion,
     offered: Option<&BTreeMap<KubernetesVersion, SupportDates>>,
@@ -132,22 +132,22 @@ pub fn version_offered(
     };
     let Some(dates) = offered.get(&to) else {
         let all: Vec<_> = offered.keys().rev().map(ToString::to_string).collect();
-        return check(NAME, Verdict::Failed, format!("EKS does not offer {to} here; it offers {}", some_of(&all)));
+        return check(NAME, Verdict::Failed, format!("EKS does not offer {to} here; it offers {}", join_bounded(&all)));
     };
     match dates.standard {
         Some(ended) if ended < today => check(
             NAME,
             Verdict::Warning,
-            format!("standard support of {to} ended on {ended}: go on to a later version soon"),
+            format!("standard support of {to} ended on {ended}: upgrade to a later version soon"),
         ),
         Some(ends) => check(NAME, Verdict::Passed, format!("{to} is offered, in standard support until {ends}")),
         None => check(NAME, Verdict::Passed, format!("{to} is offered")),
     }
 }
 
-/// Whether the add-ons run on the next version, or are moved to one that does. Those that the spec does not list only warn.
+/// Whether the add-ons run on the next version, or are updated to one that does. Add-ons outside the spec only warn.
 pub fn addon_compatibility(
-    seen: &[ObservedAddon],
+    observed: &[ObservedAddon],
     policy: FollowPolicy,
     from: KubernetesVersion,
     to: KubernetesVersion,
@@ -155,7 +155,7 @@ pub fn addon_compatibility(
     const NAME: &str = "AddonCompatibility";
     let named = |addon: &ObservedAddon| format!("{} {}", addon.name, addon.installed);
     let (mut failed, mut foreign, mut moved, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for addon in seen {
+    for addon in observed {
         let Some(offers) = addon.offered.get(&to) else {
             unknown.push(addon.name.clone());
             continue;
@@ -169,7 +169,7 @@ pub fn addon_compatibility(
             moved.push(named(addon));
         } else {
             match addons::obstacle(addon, policy, from, to) {
-                Some(Obstacle::NotOffered) => failed.push(format!("{} (no version of it does)", named(addon))),
+                Some(Obstacle::NotOffered) => failed.push(format!("{} (no version does)", named(addon))),
                 Some(_) => failed.push(named(addon)),
                 None => moved.push(named(addon)),
             }
@@ -179,22 +179,22 @@ pub fn addon_compatibility(
         return check(
             NAME,
             Verdict::Failed,
-            format!("these do not run on {to}, and are not moved: {}", some_of(&failed)),
+            format!("these do not run on {to}, and are not updated: {}", join_bounded(&failed)),
         );
     }
     if !foreign.is_empty() {
-        let todo = "spec.addons does not list them, so they are left as they are";
-        return check(NAME, Verdict::Warning, format!("these do not run on {to}: {}; {todo}", some_of(&foreign)));
+        let todo = "spec.addons does not list them, so the operator does not update them";
+        return check(NAME, Verdict::Warning, format!("these do not run on {to}: {}; {todo}", join_bounded(&foreign)));
     }
     if !unknown.is_empty() {
-        let text = format!("which versions run on {to} could not be read: {}", some_of(&unknown));
+        let text = format!("which versions run on {to} could not be read: {}", join_bounded(&unknown));
         return check(NAME, Verdict::Unknown, text);
     }
-    let moved = if moved.is_empty() { String::new() } else { format!("; moved for it: {}", some_of(&moved)) };
-    check(NAME, Verdict::Passed, format!("{} add-ons{moved}", seen.len()))
+    let moved = if moved.is_empty() { String::new() } else { format!("; updated for it: {}", join_bounded(&moved)) };
+    check(NAME, Verdict::Passed, format!("{} add-ons{moved}", observed.len()))
 }
 
-/// Whether the control plane's subnets have the free addresses that EKS needs to replace it. `None`: not known.
+/// Whether the control plane subnets have the free addresses that EKS needs to replace it. `None`: unknown.
 pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
     const NAME: &str = "FreeAddresses";
     let Some(subnets) = subnets else {
@@ -212,12 +212,12 @@ pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
     }
     let text = format!(
         "EKS needs {FREE_ADDRESSES} free addresses in each subnet of the cluster: {}; free some",
-        some_of(&short)
+        join_bounded(&short)
     );
     check(NAME, Verdict::Failed, text)
 }
 
-/// How a node group fares, as EKS says.
+/// Health of a node group, as EKS reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeGroupHealth {
     Healthy,
@@ -235,11 +235,15 @@ pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
     };
     let failed = of(|health| if let NodeGroupHealth::Failed(why) = health { Some(why) } else { None });
     if !failed.is_empty() {
-        return check(NAME, Verdict::Failed, format!("{}; put it right, or delete its NodeGroup", some_of(&failed)));
+        return check(
+            NAME,
+            Verdict::Failed,
+            format!("{}; fix the cause, or delete its NodeGroup", join_bounded(&failed)),
+        );
     }
     let degraded = of(|health| if let NodeGroupHealth::Degraded(why) = health { Some(why) } else { None });
     if !degraded.is_empty() {
-        return check(NAME, Verdict::Warning, some_of(&degraded));
+        return check(NAME, Verdict::Warning, join_bounded(&degraded));
     }
     check(NAME, Verdict::Passed, format!("{} node groups, all healthy", groups.len()))
 }
@@ -249,16 +253,16 @@ pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
 pub struct Budget {
     /// Namespace and name.
     pub name: String,
-    /// Whether it can never allow one, as it asks for all of its Pods.
+    /// Whether it can never allow one, because it requires all of its Pods.
     pub never: bool,
 }
 
-/// Whether nodes can be drained. `budgets`: those that allow no disruption now; `None`: they could not be read. `replaced`:
-/// whether nodes are replaced on the way, and Pods are not evicted in spite of their budgets.
+/// Whether nodes can be drained. `budgets`: those that allow no disruption now; `None`: they could not be read.
+/// `replaced`: whether the upgrade replaces nodes and respects the budgets.
 pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> PreflightCheck {
     const NAME: &str = "PodDisruptionBudgets";
     if !replaced {
-        return check(NAME, Verdict::Passed, "no nodes are drained on the way, or by force");
+        return check(NAME, Verdict::Passed, "no nodes are drained, or only by force");
     }
     let Some(budgets) = budgets else {
         return check(NAME, Verdict::Unknown, "the workload cluster could not be read");
@@ -272,11 +276,11 @@ pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> Preflig
         return check(
             NAME,
             Verdict::Failed,
-            format!("these can never allow a disruption: {}; {todo}", some_of(&never)),
+            format!("these can never allow a disruption: {}; {todo}", join_bounded(&never)),
         );
     }
     if !now.is_empty() {
-        return check(NAME, Verdict::Warning, format!("these allow no disruption just now: {}", some_of(&now)));
+        return check(NAME, Verdict::Warning, format!("these allow no disruption now: {}", join_bounded(&now)));
     }
     check(NAME, Verdict::Passed, "all allow a disruption")
 }

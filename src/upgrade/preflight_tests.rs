@@ -1,4 +1,4 @@
-//! Tables of the preflight's checks.
+//! Table tests of the preflight checks.
 
 use jiff::civil::date;
 
@@ -11,7 +11,7 @@ fn minor(text: &str) -> KubernetesVersion {
 }
 
 #[track_caller]
-fn says(check: &PreflightCheck, verdict: Verdict, part: &str) {
+fn assert_check(check: &PreflightCheck, verdict: Verdict, part: &str) {
     let message = check.message.as_deref().unwrap_or_default();
     assert!(check.verdict == verdict && message.contains(part), "{check:?}");
 }
@@ -22,28 +22,28 @@ fn insight(status: InsightStatus, version: Option<&str>) -> Insight {
 }
 
 #[test]
-fn insights_of_this_step_count_and_the_policy_says_for_how_much() {
+fn insights_for_the_target_version_count_by_policy() {
     use InsightStatus::{Error, Passing, Unknown, Warning};
     use InsightsPolicy::{Block, Ignore, Warn};
     let error = [insight(Passing, Some("1.34")), insight(Error, Some("1.34")), insight(Warning, None)];
     let table = [
-        (Block, &error[..], Verdict::Failed, "1 of 3 say ERROR: Error insight: flowcontrol v1beta3 is used"),
-        (Warn, &error, Verdict::Warning, "1 of 3 say ERROR"),
+        (Block, &error[..], Verdict::Failed, "1 of 3 report ERROR: Error insight: flowcontrol v1beta3 is used"),
+        (Warn, &error, Verdict::Warning, "1 of 3 report ERROR"),
         (Ignore, &error, Verdict::Passed, "Ignore"),
         (Block, &[insight(Error, Some("1.35"))], Verdict::Passed, "0 insights, all PASSING"),
-        (Block, &[insight(Error, None)], Verdict::Failed, "1 of 1 say ERROR"),
-        (Block, &[insight(Warning, Some("1.34"))], Verdict::Warning, "1 of 1 say WARNING"),
-        (Block, &[insight(Unknown, Some("1.34")), insight(Passing, None)], Verdict::Unknown, "1 of 2 say UNKNOWN"),
+        (Block, &[insight(Error, None)], Verdict::Failed, "1 of 1 report ERROR"),
+        (Block, &[insight(Warning, Some("1.34"))], Verdict::Warning, "1 of 1 report WARNING"),
+        (Block, &[insight(Unknown, Some("1.34")), insight(Passing, None)], Verdict::Unknown, "1 of 2 report UNKNOWN"),
         (Block, &[insight(Passing, Some("1.34")), insight(Passing, None)], Verdict::Passed, "2 insights, all PASSING"),
     ];
     for (policy, all, verdict, part) in table {
-        says(&insights(policy, minor("1.34"), Some(all)), verdict, part);
+        assert_check(&insights(policy, minor("1.34"), Some(all)), verdict, part);
     }
-    says(&insights(Block, minor("1.34"), None), Verdict::Unknown, "could not be read");
+    assert_check(&insights(Block, minor("1.34"), None), Verdict::Unknown, "could not be read");
 }
 
 #[test]
-fn a_version_must_be_offered_and_warns_past_its_standard_support() {
+fn version_must_be_offered_and_warns_after_standard_support() {
     let until = |standard| SupportDates { standard: Some(standard), extended: None };
     let offered = BTreeMap::from([
         (minor("1.32"), until(date(2026, 3, 23))),
@@ -51,10 +51,10 @@ fn a_version_must_be_offered_and_warns_past_its_standard_support() {
         (minor("1.34"), until(date(2026, 12, 2))),
     ]);
     let at = |version: &str| version_offered(minor(version), Some(&offered), date(2026, 11, 22));
-    says(&at("1.34"), Verdict::Passed, "1.34 is offered, in standard support until 2026-12-02");
-    says(&at("1.33"), Verdict::Warning, "standard support of 1.33 ended on 2026-07-29");
-    says(&at("1.35"), Verdict::Failed, "EKS does not offer 1.35 here; it offers 1.34, 1.33, 1.32");
-    says(&version_offered(minor("1.34"), None, date(2026, 11, 22)), Verdict::Unknown, "could not be read");
+    assert_check(&at("1.34"), Verdict::Passed, "1.34 is offered, in standard support until 2026-12-02");
+    assert_check(&at("1.33"), Verdict::Warning, "standard support of 1.33 ended on 2026-07-29");
+    assert_check(&at("1.35"), Verdict::Failed, "EKS does not offer 1.35 here; it offers 1.34, 1.33, 1.32");
+    assert_check(&version_offered(minor("1.34"), None, date(2026, 11, 22)), Verdict::Unknown, "could not be read");
 }
 
 fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> ObservedAddon {
@@ -67,69 +67,81 @@ fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> Observed
 }
 
 #[test]
-fn an_add_on_that_would_not_run_and_is_not_moved_fails() {
+fn incompatible_addon_without_an_update_fails() {
     let default = || Some(Wanted::Default);
     let table = [
         (addon("runs", default(), Some(&["v1", "v2"])), Verdict::Passed, "1 add-ons"),
-        (addon("before", default(), Some(&["v2"])), Verdict::Passed, "moved for it: before v1"),
-        (addon("after", default(), Some(&["v3"])), Verdict::Passed, "moved for it: after v1"),
+        (addon("before", default(), Some(&["v2"])), Verdict::Passed, "updated for it: before v1"),
+        (addon("after", default(), Some(&["v3"])), Verdict::Passed, "updated for it: after v1"),
         (addon("exact", Some(Wanted::Exact("v1".into())), Some(&["v2"])), Verdict::Failed, "exact v1"),
-        (addon("gone", default(), Some(&[])), Verdict::Failed, "gone v1 (no version of it does)"),
+        (addon("gone", default(), Some(&[])), Verdict::Failed, "gone v1 (no version does)"),
         (addon("foreign", None, Some(&["v2"])), Verdict::Warning, "foreign v1; spec.addons does not list them"),
         (addon("unread", default(), None), Verdict::Unknown, "could not be read: unread"),
     ];
     for (addon, verdict, part) in table {
         let check = addon_compatibility(&[addon], FollowPolicy::Follow, minor("1.33"), minor("1.34"));
-        says(&check, verdict, part);
+        assert_check(&check, verdict, part);
     }
     let manual = [addon("coredns", default(), Some(&["v2"]))];
     let check = addon_compatibility(&manual, FollowPolicy::Manual, minor("1.33"), minor("1.34"));
-    says(&check, Verdict::Failed, "these do not run on 1.34, and are not moved: coredns v1");
+    assert_check(&check, Verdict::Failed, "these do not run on 1.34, and are not updated: coredns v1");
 }
 
 #[test]
-fn a_subnet_with_fewer_than_five_free_addresses_fails() {
+fn subnet_with_fewer_than_five_free_addresses_fails() {
     let subnet = |id: &str, free| (id.to_owned(), free);
-    says(
+    assert_check(
         &free_addresses(Some(&[subnet("subnet-1", 5), subnet("subnet-2", 90)])),
         Verdict::Passed,
         "at least 5 addresses",
     );
-    says(
+    assert_check(
         &free_addresses(Some(&[subnet("subnet-1", 4), subnet("subnet-2", 90)])),
         Verdict::Failed,
         "subnet-1 has 4; free some",
     );
-    says(&free_addresses(None), Verdict::Unknown, "could not be read");
+    assert_check(&free_addresses(None), Verdict::Unknown, "could not be read");
 }
 
 #[test]
-fn a_failed_node_group_fails_and_a_degraded_one_warns() {
+fn failed_node_group_fails_and_degraded_one_warns() {
     use NodeGroupHealth::{Degraded, Failed, Healthy};
     let group = |name: &str, health| (name.to_owned(), health);
-    says(&node_groups(&[group("a", Healthy), group("b", Healthy)]), Verdict::Passed, "2 node groups, all healthy");
+    assert_check(
+        &node_groups(&[group("a", Healthy), group("b", Healthy)]),
+        Verdict::Passed,
+        "2 node groups, all healthy",
+    );
     let degraded = group("b", Degraded("AsgInstanceLaunchFailures".into()));
-    says(&node_groups(&[group("a", Healthy), degraded.clone()]), Verdict::Warning, "b: AsgInstanceLaunchFailures");
-    says(&node_groups(&[degraded, group("c", Failed("CREATE_FAILED".into()))]), Verdict::Failed, "c: CREATE_FAILED");
+    assert_check(
+        &node_groups(&[group("a", Healthy), degraded.clone()]),
+        Verdict::Warning,
+        "b: AsgInstanceLaunchFailures",
+    );
+    assert_check(
+        &node_groups(&[degraded, group("c", Failed("CREATE_FAILED".into()))]),
+        Verdict::Failed,
+        "c: CREATE_FAILED",
+    );
 }
 
 #[test]
-fn a_budget_that_never_allows_a_disruption_fails_where_nodes_are_drained() {
+fn budget_that_never_allows_a_disruption_fails_if_nodes_are_drained() {
     let budget = |name: &str, never| Budget { name: name.into(), never };
     let (now, never) = (budget("shop/web", false), budget("shop/redis", true));
-    says(&disruption_budgets(Some(&[]), true), Verdict::Passed, "all allow");
-    says(&disruption_budgets(Some(std::slice::from_ref(&now)), true), Verdict::Warning, "just now: shop/web");
-    says(
+    assert_check(&disruption_budgets(Some(&[]), true), Verdict::Passed, "all allow");
+    assert_check(&disruption_budgets(Some(std::slice::from_ref(&now)), true), Verdict::Warning, "now: shop/web");
+    assert_check(
         &disruption_budgets(Some(&[now, never.clone()]), true),
         Verdict::Failed,
         "never allow a disruption: shop/redis;",
     );
-    says(&disruption_budgets(Some(&[never]), false), Verdict::Passed, "no nodes are drained");
-    says(&disruption_budgets(None, true), Verdict::Unknown, "could not be read");
+    assert_check(&disruption_budgets(Some(&[never]), false), Verdict::Passed, "no nodes are drained");
+    assert_check(&disruption_budgets(None, true), Verdict::Unknown, "could not be read");
 }
 
 #[test]
-fn messages_stay_within_what_status_keeps() {
+fn messages_fit_into_status() {
     let long: Vec<_> = (0..40).map(|_| insight(InsightStatus::Error, None)).collect();
     let message = insights(InsightsPolicy::Block, minor("1.34"), Some(&long)).message.unwrap();
     assert!(message.contains("and 35 more"), "{message}");

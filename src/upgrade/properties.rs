@@ -1,5 +1,5 @@
-//! Properties of the decision: from whatever state to whatever goal, following it ends at the goal or at a block that is
-//! there, in a bounded number of steps, and never breaks a rule of EKS. The rules are held by [`super::world`].
+//! Properties of the decision: from any state to any goal, following it ends at the goal or at a real block, in a
+//! bounded number of steps, and never violates a rule of EKS. [`super::world`] verifies the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::addons::{Offer, Wanted};
-use super::world::{End, World, goes_with, minor, v};
+use super::world::{End, World, is_compatible, minor, v};
 use super::*;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::{FollowPolicy, UpgradeWindow};
 
-/// More than any way takes here: six minors, each with nodes and add-ons, windows, soaks, failures.
+/// More ticks than any case needs: six minors, each with nodes, add-ons, windows, soaks and failures.
 const BOUND: u32 = 3000;
 
 const NAMES: [&str; 5] = ["coredns", "kube-proxy", "vpc-cni", "aws-ebs-csi-driver", "metrics-server"];
@@ -23,12 +23,12 @@ fn policy() -> impl Strategy<Value = FollowPolicy> {
     prop_oneof![3 => Just(FollowPolicy::Follow), 1 => Just(FollowPolicy::Manual)]
 }
 
-/// The minors that EKS is asked about.
+/// The minors that EKS is queried for.
 fn minors(base: u16) -> std::ops::RangeInclusive<u16> {
     base - 2..=base + 6
 }
 
-/// What EKS offers of an add-on whose versions each run on a row of minors.
+/// What EKS offers of an add-on whose versions each run on a range of minors.
 fn offered(
     base: u16,
     rows: &[(u16, u16)],
@@ -38,9 +38,9 @@ fn offered(
     let at = |minor: u16| {
         let runs = |(first, length): &(u16, u16)| (base - 3 + first..=base - 3 + first + length).contains(&minor);
         let versions: Vec<_> = (1..).zip(rows).filter(|(_, row)| runs(row)).map(|(number, _)| number).collect();
-        let offer = |(place, number): (usize, &i32)| Offer {
+        let offer = |(position, number): (usize, &i32)| Offer {
             version: format!("v1.{number}.0-eksbuild.1"),
-            default: place == default % versions.len(),
+            default: position == default % versions.len(),
         };
         (v(minor), versions.iter().enumerate().map(offer).collect())
     };
@@ -68,9 +68,9 @@ prop_compose! {
     }
 }
 
-/// A kubelet that goes with the control plane.
+/// A kubelet version that is compatible with the control plane.
 fn kubelet(base: u16) -> impl Strategy<Value = u16> {
-    (0u16..=3).prop_map(move |behind| if goes_with(v(base), v(base - behind)) { base - behind } else { base })
+    (0u16..=3).prop_map(move |behind| if is_compatible(v(base), v(base - behind)) { base - behind } else { base })
 }
 
 prop_compose! {
@@ -86,39 +86,39 @@ prop_compose! {
     }
 }
 
-/// What it begins with, and what a person edits once it is under way.
+/// The initial state, and the edits of a user during the upgrade.
 #[derive(Clone, Debug)]
 struct Case {
     goal: Goal,
-    then: Option<(u32, KubernetesVersion)>,
-    seen: Observation,
+    edit: Option<(u32, KubernetesVersion)>,
+    observed: Observation,
     windows: bool,
     soak: u64,
-    refused: Option<KubernetesVersion>,
-    chance: u64,
+    failing_preflight: Option<KubernetesVersion>,
+    seed: u64,
 }
 
 prop_compose! {
     fn a_case()(base in 23u16..33)(
         base in Just(base),
         goal in base - 2..=base + 6,
-        then in option::of((0u32..60, base - 2..=base + 6)),
+        edit in option::of((0u32..60, base - 2..=base + 6)),
         (node_groups, addon_policy, allow_rollback) in (policy(), policy(), any::<bool>()),
         addons in vec(an_addon(base), 0..=NAMES.len()),
         groups in vec(a_group(base), 0..4),
         others in vec(kubelet(base), 0..2),
         windows in any::<bool>(),
         soak in prop_oneof![Just(0), Just(600)],
-        refused in option::weighted(0.2, base..=base + 6),
-        chance in any::<u64>(),
+        failing_preflight in option::weighted(0.2, base..=base + 6),
+        seed in any::<u64>(),
     ) -> Case {
         let name = |(at, addon): (usize, ObservedAddon)| ObservedAddon { name: NAMES[at].into(), ..addon };
         let group = |(at, group): (usize, ObservedNodeGroup)| ObservedNodeGroup { name: format!("group-{at}"), ..group };
         let node = |(at, version): (usize, u16)| (format!("node-{at}"), v(version));
         Case {
             goal: Goal { version: v(goal), node_groups, addons: addon_policy, allow_rollback },
-            then: then.map(|(after, goal)| (after, v(goal))),
-            seen: Observation {
+            edit: edit.map(|(after, goal)| (after, v(goal))),
+            observed: Observation {
                 control_plane: v(base),
                 control_plane_work: ControlPlaneWork::Idle,
                 addons: addons.into_iter().enumerate().map(name).collect(),
@@ -129,32 +129,32 @@ prop_compose! {
             },
             windows,
             soak,
-            refused: refused.map(v),
-            chance,
+            failing_preflight: failing_preflight.map(v),
+            seed,
         }
     }
 }
 
 fn world(case: &Case) -> World {
-    let mut world = World::new(case.goal.clone(), case.seen.clone());
+    let mut world = World::new(case.goal.clone(), case.observed.clone());
     if case.windows {
         let window =
             UpgradeWindow { schedule: "0 2 * * 6".into(), duration: "9m".into(), time_zone: "Europe/Berlin".into() };
         world.windows = Windows::parse(&[window]).unwrap();
     }
     world.soak = Duration::from_secs(case.soak);
-    world.refused = case.refused.into_iter().collect();
-    world.chance = Some(case.chance);
+    world.failing_preflights = case.failing_preflight.into_iter().collect();
+    world.seed = Some(case.seed);
     world
 }
 
-/// Follows it to its end.
+/// Follows the case to its end.
 fn follow(case: &Case) -> Result<(World, End), TestCaseError> {
     let mut world = world(case);
-    if let Some((after, goal)) = case.then {
+    if let Some((after, goal)) = case.edit {
         let _ = world.follow(after).map_err(TestCaseError::fail)?;
         world.goal.version = goal;
-        world.note("the goal is edited");
+        world.log_action("the goal is edited");
     }
     let end = world.follow(BOUND).map_err(TestCaseError::fail)?;
     Ok((world, end))
@@ -164,20 +164,20 @@ fn runs_on(addon: &ObservedAddon, at: KubernetesVersion, version: &str) -> bool 
     addon.offered.get(&at).is_some_and(|offers| offers.iter().any(|offer| offer.version == version))
 }
 
-/// Whether what a block says is so.
-fn is_there(block: &Block, world: &World) -> bool {
-    let (goal, seen) = (&world.goal, &world.seen);
-    let is = seen.control_plane;
+/// Whether the reason of a block exists.
+fn is_justified(block: &Block, world: &World) -> bool {
+    let (goal, observed) = (&world.goal, &world.observed);
+    let is = observed.control_plane;
     let next = if goal.version < is { v(is.minor - 1) } else { is.next() };
     let behind = |name: &String, who: &dyn Fn(&ObservedNodeGroup) -> bool| {
-        let group = seen.node_groups.iter().find(|group| group.name == *name);
-        group.is_some_and(|group| who(group) && !goes_with(next, group.version))
+        let group = observed.node_groups.iter().find(|group| group.name == *name);
+        group.is_some_and(|group| who(group) && !is_compatible(next, group.version))
     };
-    let addon = |name: &String| seen.addons.iter().find(|addon| addon.name == *name);
+    let addon = |name: &String| observed.addons.iter().find(|addon| addon.name == *name);
     match block {
-        Block::NoWay { .. } => false,
+        Block::MajorVersionChange { .. } => false,
         Block::NotOffered { version, .. } => {
-            !seen.offered.contains(version) && *version <= goal.version && *version > is
+            !observed.offered.contains(version) && *version <= goal.version && *version > is
         }
         Block::OwnVersion { name, .. } => behind(name, &|group| group.own.is_some_and(|own| own <= is)),
         Block::ManualNodeGroup { name, .. } => {
@@ -185,7 +185,7 @@ fn is_there(block: &Block, world: &World) -> bool {
         }
         Block::SuspendedNodeGroup { name, .. } => behind(name, &|group| group.suspended),
         Block::CustomAmi { name, .. } => behind(name, &|group| group.custom_ami),
-        Block::OtherNodes { oldest, .. } => !goes_with(next, *oldest),
+        Block::OtherNodes { oldest, .. } => !is_compatible(next, *oldest),
         Block::Addon { name, .. } => addon(name).is_some_and(|addon| {
             let none = addon.offered.get(&next).is_some_and(Vec::is_empty);
             let exact = matches!(addon.wanted, Some(Wanted::Exact(_)));
@@ -195,19 +195,19 @@ fn is_there(block: &Block, world: &World) -> bool {
             addon(name).is_some_and(|addon| addon.installed != *version && !runs_on(addon, is, version))
         }
         Block::AddonFailed { name, .. } => addon(name).is_some_and(|addon| addon.state == AddonState::Failed),
-        Block::Preflight { .. } => world.refused.contains(&next),
+        Block::Preflight { .. } => world.failing_preflights.contains(&next),
         Block::RollbackNotAllowed { .. } => goal.version < is && !goal.allow_rollback,
         Block::RollbackTooFar { .. } => minor(is) - minor(goal.version) > 1,
         Block::NewerNodeGroups { names, .. } => names
             .iter()
-            .all(|name| seen.node_groups.iter().any(|group| group.name == *name && group.newest() > goal.version)),
-        Block::NewerNodes { .. } => seen.other_kubelets.iter().any(|(_, kubelet)| *kubelet > goal.version),
+            .all(|name| observed.node_groups.iter().any(|group| group.name == *name && group.newest() > goal.version)),
+        Block::NewerNodes { .. } => observed.other_kubelets.iter().any(|(_, kubelet)| *kubelet > goal.version),
     }
 }
 
-/// Whether all that follows is where it is to be.
-fn has_arrived(world: &World) -> bool {
-    let (goal, seen) = (&world.goal, &world.seen);
+/// Whether everything that follows has its target version.
+fn has_reached_goal(world: &World) -> bool {
+    let (goal, observed) = (&world.goal, &world.observed);
     let follows = |group: &&ObservedNodeGroup| {
         group.own.is_none() && !group.suspended && goal.node_groups == FollowPolicy::Follow
     };
@@ -216,20 +216,20 @@ fn has_arrived(world: &World) -> bool {
             && goal.addons == FollowPolicy::Follow
             && addon.offered.get(&goal.version).is_some_and(|offers| !offers.is_empty())
     };
-    seen.control_plane == goal.version
-        && seen.node_groups.iter().filter(follows).all(|group| group.version == goal.version)
-        && seen.addons.iter().filter(moves).all(|addon| runs_on(addon, goal.version, &addon.installed))
+    observed.control_plane == goal.version
+        && observed.node_groups.iter().filter(follows).all(|group| group.version == goal.version)
+        && observed.addons.iter().filter(moves).all(|addon| runs_on(addon, goal.version, &addon.installed))
 }
 
 proptest! {
     #[test]
-    fn following_it_ends_at_the_goal_or_at_a_block_that_is_there(case in a_case()) {
+    fn following_decisions_ends_at_the_goal_or_a_justified_block(case in a_case()) {
         let (world, end) = follow(&case)?;
         match &end {
-            End::Settled => prop_assert!(has_arrived(&world), "{}", world.log.join("\n")),
+            End::Settled => prop_assert!(has_reached_goal(&world), "{}", world.log.join("\n")),
             End::Blocked(blocks) => {
                 for block in blocks {
-                    prop_assert!(is_there(block, &world), "{block}\n{}", world.log.join("\n"));
+                    prop_assert!(is_justified(block, &world), "{block}\n{}", world.log.join("\n"));
                 }
             }
             End::Unfinished => prop_assert!(false, "it does not end\n{}", world.log.join("\n")),
@@ -237,19 +237,19 @@ proptest! {
     }
 
     #[test]
-    fn where_nothing_is_in_the_way_the_goal_is_reached(case in a_case(), ahead in 0u16..=5) {
+    fn goal_is_reached_if_nothing_blocks(case in a_case(), ahead in 0u16..=5) {
         let mut case = case;
-        let base = case.seen.control_plane;
+        let base = case.observed.control_plane;
         let goal = v(base.minor + ahead);
         let follow_all = FollowPolicy::Follow;
         case.goal = Goal { version: goal, node_groups: follow_all, addons: follow_all, allow_rollback: false };
-        (case.then, case.refused) = (None, None);
-        case.seen.other_kubelets.clear();
-        for group in &mut case.seen.node_groups {
+        (case.edit, case.failing_preflight) = (None, None);
+        case.observed.other_kubelets.clear();
+        for group in &mut case.observed.node_groups {
             group.suspended = false;
             group.own = group.own.map(|own| own.max(goal));
         }
-        for addon in &mut case.seen.addons {
+        for addon in &mut case.observed.addons {
             addon.state = AddonState::Settled;
             addon.wanted = Some(Wanted::Default);
             // A version that runs everywhere: the last resort.
@@ -259,21 +259,21 @@ proptest! {
         }
         let (world, end) = follow(&case)?;
         prop_assert_eq!(end, End::Settled, "{}", world.log.join("\n"));
-        prop_assert!(has_arrived(&world), "{}", world.log.join("\n"));
-        for group in &world.seen.node_groups {
+        prop_assert!(has_reached_goal(&world), "{}", world.log.join("\n"));
+        for group in &world.observed.node_groups {
             prop_assert!(group.own.is_none_or(|own| own > goal) || group.version == goal || case.windows);
         }
     }
 
     #[test]
-    fn what_is_decided_is_decided_again_from_the_same(case in a_case()) {
+    fn decision_is_deterministic(case in a_case()) {
         let world = world(&case);
         let clock = Clock { now: world.now, window: world.windows.state(world.now), soaked: Soaked::default() };
-        let decision = decide(&world.goal, &world.seen, &clock, None);
-        prop_assert_eq!(&decision, &decide(&world.goal, &world.seen, &clock, None));
-        // Nothing is told that is not there: a target is what is, or what the step says.
+        let decision = decide(&world.goal, &world.observed, &clock, None);
+        prop_assert_eq!(&decision, &decide(&world.goal, &world.observed, &clock, None));
+        // A target is the current version, or the one of the running step.
         let is_running = matches!(decision.state, State::Running(_));
-        prop_assert!(is_running || decision.targets.control_plane == world.seen.control_plane);
+        prop_assert!(is_running || decision.targets.control_plane == world.observed.control_plane);
         prop_assert!(is_running || decision.targets.addons.is_empty());
     }
 }

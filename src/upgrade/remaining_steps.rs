@@ -1,6 +1,6 @@
-//! The whole way from what is to what is asked for, step by step, as if nothing held it up. Pure.
+//! All remaining steps from the observed to the desired versions, assuming that nothing holds them. Pure.
 //!
-//! What may be done now is decided about the first of these steps ([`super::decide()`]); the others are counted, and shown.
+//! [`super::decide()`] decides about the first of these steps; the others are counted and shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,24 +15,25 @@ use crate::api::upgrade::FollowPolicy;
 /// A step of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The control plane goes a minor up.
+    /// The control plane is upgraded by one minor.
     ControlPlane { from: KubernetesVersion, to: KubernetesVersion },
-    /// The control plane goes a minor back.
+    /// The control plane is rolled back by one minor.
     Rollback { from: KubernetesVersion, to: KubernetesVersion },
-    /// A round of add-ons: those that run on this Kubernetes version, before or after the control plane goes there.
+    /// A round of add-on updates to versions that run on this Kubernetes version, before or after the control plane
+    /// step.
     Addons { minor: KubernetesVersion, moves: Vec<AddonStep> },
-    /// A round of node groups, side by side.
+    /// A round of node group updates, run concurrently.
     NodeGroups { to: KubernetesVersion, names: Vec<String> },
 }
 
-/// What becomes of an add-on in a round.
+/// The update of an add-on in a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddonStep {
     /// Name in EKS.
     pub name: String,
-    /// Its version.
+    /// Current version.
     pub from: String,
-    /// The version it is to have.
+    /// Target version.
     pub to: String,
 }
 
@@ -57,17 +58,17 @@ impl fmt::Display for AddonStep {
     }
 }
 
-/// A step, and what belongs to it.
+/// A step with its context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stage {
     pub step: Step,
-    /// The version that the control plane goes to by this step, or that this step is done for; `None`: it comes after.
+    /// The control plane version that this step reaches or prepares; `None`: it comes after the last one.
     pub ahead_of: Option<KubernetesVersion>,
-    /// What a person must change before this step, as far as can be told from here.
+    /// What a user must change before this step, as far as it is known now.
     pub blocks: Vec<Block>,
 }
 
-/// The version after `at` on the way to `goal`; `None`: it is there, or there is no way.
+/// The version after `at` on the path to `goal`; `None`: it is reached, or there is no path.
 fn next(at: KubernetesVersion, goal: KubernetesVersion) -> Option<KubernetesVersion> {
     match goal.minors_ahead_of(at)? {
         0 => None,
@@ -76,26 +77,26 @@ fn next(at: KubernetesVersion, goal: KubernetesVersion) -> Option<KubernetesVers
     }
 }
 
-/// The versions of the control plane still to come, one by one.
+/// The remaining control plane versions, in order.
 pub fn path(at: KubernetesVersion, goal: KubernetesVersion) -> Vec<KubernetesVersion> {
     std::iter::successors(next(at, goal), |at| next(*at, goal)).collect()
 }
 
-/// The way, in stages.
-pub(super) fn way(goal: &Goal, seen: &Observation) -> Vec<Stage> {
-    let mut at = seen.clone();
+/// The remaining steps, as stages.
+pub(super) fn stages(goal: &Goal, observed: &Observation) -> Vec<Stage> {
+    let mut at = observed.clone();
     let mut stages = Vec::new();
     loop {
         let from = at.control_plane;
         let next = next(from, goal.version);
-        // Before it goes back nothing is raised any more.
+        // Before a rollback no add-on is raised.
         if from <= goal.version {
             let steady = |addon: &ObservedAddon| addons::steady(addon, goal.addons, from, next);
             stages.extend(addon_round(&mut at.addons, from, None, steady));
         }
         let Some(to) = next else { break };
         if to > from {
-            stages.extend(bring_along(goal, &mut at.node_groups, from, to));
+            stages.extend(update_followers(goal, &mut at.node_groups, from, to));
         }
         let before = |addon: &ObservedAddon| addons::before(addon, goal.addons, from, to);
         stages.extend(addon_round(&mut at.addons, to, Some(to), before));
@@ -107,22 +108,22 @@ pub(super) fn way(goal: &Goal, seen: &Observation) -> Vec<Stage> {
         stages.push(Stage { step, ahead_of: Some(to), blocks });
         at.control_plane = to;
         for group in &mut at.node_groups {
-            if let Some(own) = moves_by_itself(group, to) {
-                arrive(group, own);
+            if let Some(own) = own_version_target(group, to) {
+                set_version(group, own);
             }
         }
     }
-    stages.extend(last_nodes(goal, &mut at));
+    stages.extend(final_node_groups(goal, &mut at));
     stages
 }
 
-fn arrive(group: &mut ObservedNodeGroup, version: KubernetesVersion) {
+fn set_version(group: &mut ObservedNodeGroup, version: KubernetesVersion) {
     group.version = version;
     group.kubelets.clear();
 }
 
-/// The version that a node group goes to without the cluster's leave: one of its own that the control plane has reached.
-pub(super) fn moves_by_itself(
+/// The version that a node group moves to independently of the cluster: its own, once the control plane has reached it.
+pub(super) fn own_version_target(
     group: &ObservedNodeGroup,
     control_plane: KubernetesVersion,
 ) -> Option<KubernetesVersion> {
@@ -130,39 +131,43 @@ pub(super) fn moves_by_itself(
     group.own.filter(|own| moves && group.version < *own && *own <= control_plane)
 }
 
-/// How far a node group goes along with the cluster: as far as the control plane where it follows, and no further than its
-/// own version where it has one that the control plane has not reached yet.
-fn goes_along(goal: &Goal, group: &ObservedNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
+/// How far a node group follows the cluster: up to the control plane if it follows, and up to its own version if the
+/// control plane has not reached that yet.
+fn follow_target(
+    goal: &Goal,
+    group: &ObservedNodeGroup,
+    control_plane: KubernetesVersion,
+) -> Option<KubernetesVersion> {
     let follows = group.own.is_none() && goal.node_groups == FollowPolicy::Follow;
     let early = group.own.is_some_and(|own| own > control_plane);
     let moves = !group.suspended && !group.custom_ami;
     (moves && (follows || early) && group.version < control_plane).then_some(control_plane)
 }
 
-/// Node groups that the step would leave too far behind go to where the control plane is; the others that go along go with
-/// them, as one version is told to all.
-fn bring_along(
+/// Node groups that the step would leave too old are updated to the control plane's version, together with all others
+/// that follow, because one version applies to all.
+fn update_followers(
     goal: &Goal,
     groups: &mut [ObservedNodeGroup],
     from: KubernetesVersion,
     to: KubernetesVersion,
 ) -> Option<Stage> {
-    let along = |group: &ObservedNodeGroup| goes_along(goal, group, from).is_some();
-    let must = |group: &ObservedNodeGroup| along(group) && skew::breaks(to, group.oldest()).is_some();
+    let follows = |group: &ObservedNodeGroup| follow_target(goal, group, from).is_some();
+    let must = |group: &ObservedNodeGroup| follows(group) && skew::breaks(to, group.oldest()).is_some();
     if !groups.iter().any(must) {
         return None;
     }
-    let names = groups.iter_mut().filter(|group| along(group)).map(|group| {
-        arrive(group, from);
+    let names = groups.iter_mut().filter(|group| follows(group)).map(|group| {
+        set_version(group, from);
         group.name.clone()
     });
     Some(Stage { step: Step::NodeGroups { to: from, names: names.collect() }, ahead_of: Some(to), blocks: Vec::new() })
 }
 
-/// At the end those that follow go to the control plane's version.
-fn last_nodes(goal: &Goal, at: &mut Observation) -> Option<Stage> {
+/// At the end, node groups that follow are updated to the control plane's version.
+fn final_node_groups(goal: &Goal, at: &mut Observation) -> Option<Stage> {
     let to = at.control_plane;
-    let lag = |group: &&ObservedNodeGroup| group.own.is_none() && goes_along(goal, group, to).is_some();
+    let lag = |group: &&ObservedNodeGroup| group.own.is_none() && follow_target(goal, group, to).is_some();
     let names: Vec<_> = at.node_groups.iter().filter(lag).map(|group| group.name.clone()).collect();
     let stage = Stage { step: Step::NodeGroups { to, names }, ahead_of: None, blocks: Vec::new() };
     (!matches!(&stage.step, Step::NodeGroups { names, .. } if names.is_empty())).then_some(stage)

@@ -1,18 +1,18 @@
-//! How far kubelets may be behind their control plane. Pure.
+//! The version skew that Kubernetes supports between kubelets and their control plane. Pure.
 //!
 //! See <https://kubernetes.io/releases/version-skew-policy/#kubelet>.
 
 use crate::api::KubernetesVersion;
 
-/// The last minor of kubelets that may be 2 minors behind only.
+/// The last kubelet minor that may be only 2 minors behind.
 const LAST_OF_TWO: KubernetesVersion = KubernetesVersion { major: 1, minor: 24 };
 
-/// How a kubelet does not go with a control plane.
+/// How a kubelet violates the version skew policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
     /// The kubelet is newer than the control plane.
     Newer,
-    /// The kubelet is further behind than it may be.
+    /// The kubelet is too old.
     TooOld,
 }
 
@@ -21,18 +21,18 @@ pub fn allowed(kubelet: KubernetesVersion) -> u16 {
     if kubelet <= LAST_OF_TWO { 2 } else { 3 }
 }
 
-/// How a kubelet does not go with a control plane; `None`: it does.
+/// How a kubelet violates the version skew policy; `None`: it does not.
 pub fn breaks(control_plane: KubernetesVersion, kubelet: KubernetesVersion) -> Option<Skew> {
     match control_plane.minors_ahead_of(kubelet) {
         Some(behind) if behind < 0 => Some(Skew::Newer),
         Some(behind) if behind <= i32::from(allowed(kubelet)) => None,
-        // Across majors nothing is known: that is no version to run beside.
+        // Another major is not compatible.
         _ if kubelet > control_plane => Some(Skew::Newer),
         _ => Some(Skew::TooOld),
     }
 }
 
-/// The oldest kubelet that goes with a control plane.
+/// The oldest kubelet that a control plane supports.
 pub fn oldest_with(control_plane: KubernetesVersion) -> KubernetesVersion {
     let minors = (0..=control_plane.minor).map(|minor| KubernetesVersion { minor, ..control_plane });
     minors.into_iter().find(|kubelet| breaks(control_plane, *kubelet).is_none()).unwrap_or(control_plane)
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubelet_may_be_three_minors_behind_and_two_up_to_1_24() {
+    fn kubelet_may_be_three_minors_behind_and_two_up_to_1_24() {
         let table = [
             ("1.34", "1.34", None),
             ("1.34", "1.31", None),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_still_goes_is_named() {
+    fn oldest_supported_kubelet_is_correct() {
         for (control_plane, oldest) in [("1.35", "1.32"), ("1.28", "1.25"), ("1.27", "1.25"), ("1.26", "1.24")] {
             assert_eq!(oldest_with(version(control_plane)), version(oldest), "{control_plane}");
         }

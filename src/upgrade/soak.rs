@@ -1,4 +1,4 @@
-//! The time a cluster has been healthy since its last control plane step: it counts only while it is healthy. Pure.
+//! The soak: the time a cluster has been healthy since its last control plane step. Only healthy time counts. Pure.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 /// How long a cluster has been healthy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Soak {
-    /// Seconds it was healthy before it was last unhealthy.
+    /// Healthy seconds before it was last unhealthy.
     pub counted: u64,
-    /// Since when it is healthy; `None`: it is not.
+    /// Start of the current healthy period; `None`: it is unhealthy.
     pub healthy_since: Option<Timestamp>,
 }
 
 impl Soak {
-    /// Takes note of how it is now. A step of the control plane begins anew, with [`Soak::default`].
+    /// Updates the soak with the current health. A control plane step starts a new one, with [`Soak::default`].
     #[must_use]
     pub fn advance(self, healthy: bool, now: Timestamp) -> Self {
         match (healthy, self.healthy_since) {
@@ -24,20 +24,20 @@ impl Soak {
         }
     }
 
-    /// How long it has been healthy in all. A clock that was put back takes nothing away.
+    /// Total healthy time. A clock that is set back does not reduce it.
     pub fn healthy_for(self, now: Timestamp) -> Duration {
         let running = self.healthy_since.map(|since| now.duration_since(since));
         let running = running.and_then(|running| Duration::try_from(running).ok()).unwrap_or_default();
         Duration::from_secs(self.counted).saturating_add(running)
     }
 
-    /// How much longer it is to be healthy, of the time that the spec asks for.
+    /// The remaining part of the `wanted` healthy time.
     pub fn remaining(self, wanted: Duration, now: Timestamp) -> Duration {
         wanted.saturating_sub(self.healthy_for(now))
     }
 }
 
-/// The next whole second: status keeps times in seconds, and a soak must not become shorter by being kept there.
+/// The next full second: status stores times in seconds, and this must not shorten a soak.
 fn whole_second(now: Timestamp) -> Timestamp {
     let up = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
     now.round(up).unwrap_or(now)
@@ -52,7 +52,7 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let wanted = Duration::from_secs(600);
         let mut soak = Soak::default();
-        // When it was looked at, how it was then, and what then remains.
+        // Time of observation, health, remaining seconds.
         let table = [
             (0, false, 600),
             (100, true, 600),
@@ -72,16 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn being_kept_in_whole_seconds_makes_it_no_shorter() {
-        let begun: Timestamp = "2026-11-22T09:11:06.730Z".parse().unwrap();
-        let soak = Soak::default().advance(true, begun);
+    fn storing_whole_seconds_does_not_shorten_the_soak() {
+        let started: Timestamp = "2026-11-22T09:11:06.730Z".parse().unwrap();
+        let soak = Soak::default().advance(true, started);
         assert_eq!(soak.healthy_since, Some("2026-11-22T09:11:07Z".parse().unwrap()));
-        assert_eq!(soak.remaining(Duration::from_secs(6), begun), Duration::from_secs(6));
+        assert_eq!(soak.remaining(Duration::from_secs(6), started), Duration::from_secs(6));
         assert_eq!(soak.remaining(Duration::from_secs(6), "2026-11-22T09:11:12.9Z".parse().unwrap()).as_millis(), 100);
     }
 
     #[test]
-    fn without_a_soak_nothing_remains() {
+    fn zero_soak_is_complete() {
         assert!(Soak::default().remaining(Duration::ZERO, Timestamp::UNIX_EPOCH).is_zero());
     }
 }

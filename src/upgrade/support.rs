@@ -1,4 +1,4 @@
-//! Until when AWS supports a Kubernetes version, and when people are warned of its end. Pure.
+//! End of AWS support for a Kubernetes version, and warnings of it. Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html>.
 
@@ -10,10 +10,10 @@ use jiff::civil::Date;
 use crate::api::KubernetesVersion;
 use crate::api::cluster::SupportType;
 
-/// How many days ahead people are warned, the last warning first.
+/// How many days ahead warnings are issued, the last one first.
 const AHEAD: [i32; 2] = [30, 90];
 
-/// The last days of a version's support.
+/// The last days of support of a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SupportDates {
     /// Of standard support.
@@ -29,10 +29,10 @@ pub enum Support {
     Extended,
 }
 
-/// A warning that was given, to be kept so that it is given once. It is written `1.33/Standard/90`.
+/// The record of an issued warning, so that it is issued once. Format: `1.33/Standard/90`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportNotice {
-    /// Version that was warned of.
+    /// The version.
     pub version: KubernetesVersion,
     /// Which support ends.
     pub support: Support,
@@ -43,19 +43,19 @@ pub struct SupportNotice {
 /// A warning that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportWarning {
-    /// What to keep once it is given.
-    pub told: SupportNotice,
+    /// The record to store once it is issued.
+    pub notice: SupportNotice,
     /// The last day of the support.
     pub ends: Date,
     /// Days until then.
     pub days: i32,
-    /// What AWS then does, where the spec says.
+    /// The support type of the cluster, which determines what AWS does at the end, if the spec sets it.
     pub support_type: Option<SupportType>,
 }
 
 impl fmt::Display for SupportWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { told: SupportNotice { version, support, .. }, ends, days, support_type } = self;
+        let Self { notice: SupportNotice { version, support, .. }, ends, days, support_type } = self;
         let which = match support {
             Support::Standard => "standard",
             Support::Extended => "extended",
@@ -79,13 +79,13 @@ impl fmt::Display for SupportWarning {
     }
 }
 
-/// The warning that is due today, if one is. `told` is the last that was given.
+/// The warning that is due today, if any. `issued` is the last issued one.
 pub fn warning(
     version: KubernetesVersion,
     dates: SupportDates,
     support_type: Option<SupportType>,
     today: Date,
-    told: Option<SupportNotice>,
+    issued: Option<SupportNotice>,
 ) -> Option<SupportWarning> {
     let ends = [(Support::Standard, dates.standard), (Support::Extended, dates.extended)];
     let (support, ends, days) = ends.into_iter().find_map(|(support, ends)| {
@@ -93,9 +93,10 @@ pub fn warning(
         (days >= 0).then_some((support, ends?, days))
     })?;
     let ahead = AHEAD.into_iter().find(|ahead| days <= *ahead)?;
-    let known = |told: &SupportNotice| told.version == version && told.support == support && told.ahead <= ahead;
+    let known =
+        |issued: &SupportNotice| issued.version == version && issued.support == support && issued.ahead <= ahead;
     let due = SupportNotice { version, support, ahead };
-    (!told.as_ref().is_some_and(known)).then_some(SupportWarning { told: due, ends, days, support_type })
+    (!issued.as_ref().is_some_and(known)).then_some(SupportWarning { notice: due, ends, days, support_type })
 }
 
 impl fmt::Display for SupportNotice {
@@ -104,24 +105,24 @@ impl fmt::Display for SupportNotice {
     }
 }
 
-/// Text that is no warning that was given.
+/// The text is not the record of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a warning, as in 1.33/Standard/90")]
-pub struct InvalidTold;
+pub struct InvalidNotice;
 
 impl FromStr for SupportNotice {
-    type Err = InvalidTold;
+    type Err = InvalidNotice;
 
-    fn from_str(text: &str) -> Result<Self, InvalidTold> {
+    fn from_str(text: &str) -> Result<Self, InvalidNotice> {
         let mut parts = text.split('/');
-        let mut part = || parts.next().ok_or(InvalidTold);
-        let version = part()?.parse().map_err(|_| InvalidTold)?;
+        let mut part = || parts.next().ok_or(InvalidNotice);
+        let version = part()?.parse().map_err(|_| InvalidNotice)?;
         let support = match part()? {
             "Standard" => Support::Standard,
             "Extended" => Support::Extended,
-            _ => return Err(InvalidTold),
+            _ => return Err(InvalidNotice),
         };
-        let ahead = part()?.parse().map_err(|_| InvalidTold)?;
+        let ahead = part()?.parse().map_err(|_| InvalidNotice)?;
         Ok(Self { version, support, ahead })
     }
 }
@@ -137,19 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn each_end_of_support_is_warned_of_90_and_30_days_ahead_and_once() {
+    fn end_of_support_is_warned_once_90_and_30_days_ahead() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: Some(date(2027, 12, 31)) };
-        let mut told = None;
-        let mut given = Vec::new();
+        let mut issued = None;
+        let mut warnings = Vec::new();
         let mut today = date(2026, 9, 1);
         while today < date(2028, 2, 1) {
-            // Three days a week it is not looked.
+            // Three days a week, no reconcile runs.
             if today.day() % 7 > 2
-                && let Some(warning) = warning(version(), dates, None, today, told)
+                && let Some(warning) = warning(version(), dates, None, today, issued)
             {
-                // What is kept is kept as text.
-                told = Some(warning.told.to_string().parse().unwrap());
-                given.push(format!("{today} {} {} days", warning.told, warning.days));
+                // The record is stored as text.
+                issued = Some(warning.notice.to_string().parse().unwrap());
+                warnings.push(format!("{today} {} {} days", warning.notice, warning.days));
             }
             today = today.tomorrow().unwrap();
         }
@@ -159,29 +160,29 @@ mod tests {
             "2027-10-03 1.33/Extended/90 89 days",
             "2027-12-03 1.33/Extended/30 28 days",
         ];
-        assert_eq!(given, expected);
+        assert_eq!(warnings, expected);
     }
 
     #[test]
-    fn another_version_is_warned_of_anew_and_no_date_is_no_warning() {
+    fn another_version_is_warned_again_and_missing_date_is_not() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
         let today = date(2026, 12, 20);
-        let told = SupportNotice { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
-        assert!(warning(version(), dates, None, today, Some(told)).is_some());
+        let issued = SupportNotice { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
+        assert!(warning(version(), dates, None, today, Some(issued)).is_some());
         assert!(warning(version(), dates, None, date(2026, 9, 1), None).is_none());
         assert!(warning(version(), dates, None, date(2027, 1, 1), None).is_none());
         assert!(warning(version(), SupportDates::default(), None, today, None).is_none());
     }
 
     #[test]
-    fn a_warning_says_what_aws_does_then() {
+    fn warning_describes_what_aws_does() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
-        let says =
+        let message =
             |support_type| warning(version(), dates, support_type, date(2026, 12, 20), None).unwrap().to_string();
         let standard = "standard support of Kubernetes 1.33 ends in 11 days, on 2026-12-31: AWS then upgrades the control \
                         plane by itself; raise spec.version before";
-        assert_eq!(says(Some(SupportType::Standard)), standard);
-        assert!(says(Some(SupportType::Extended)).contains("charges the price of extended support"));
-        assert!(says(None).contains("by the cluster's supportType"));
+        assert_eq!(message(Some(SupportType::Standard)), standard);
+        assert!(message(Some(SupportType::Extended)).contains("charges the price of extended support"));
+        assert!(message(None).contains("by the cluster's supportType"));
     }
 }

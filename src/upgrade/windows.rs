@@ -1,8 +1,8 @@
-//! Maintenance windows: whether one is open, until when, and when the next one opens. Pure.
+//! Maintenance windows: whether one is open, when it closes, and when the next one opens. Pure.
 //!
-//! A window opens by a cron schedule on the wall clock of its time zone, and stays open for a length of real time. Where
-//! the clocks go forward over its opening, it opens right after the gap; where an hour comes twice, a window at a fixed
-//! time opens the first time only. The time zones are those built in: a scratch image has none of its own.
+//! A window opens by a cron schedule in the local time of its time zone, and stays open for its duration in real time.
+//! If daylight saving time skips its start, it opens right after the gap; if an hour repeats, a window with a fixed
+//! time opens only the first time. The time zone database is built in, because a scratch image has none.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::api::{SpecError, duration};
 
 const FIELD: &str = "spec.upgrade.windows";
 
-/// Most openings in a row that are followed to find when it closes: a window that never closes has no end to find.
-const MOST_IN_A_ROW: usize = 60;
+/// Maximum number of adjacent windows to follow to find the closing time: windows that never close have none.
+const MAX_ADJACENT_WINDOWS: usize = 60;
 
 /// The maintenance windows of a cluster.
 #[derive(Clone, Debug, Default)]
@@ -30,37 +30,37 @@ struct Window {
     zone: TimeZone,
 }
 
-/// Whether steps may begin.
+/// Whether steps may start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowState {
-    /// There are no windows: at any time.
+    /// No windows are configured: steps may start at any time.
     Always,
     /// One is open.
     Open {
-        /// When it closes, those with it that open before it closes.
+        /// When it closes, including windows that open before it closes.
         closes: Zoned,
     },
     /// None is open.
     Closed {
-        /// When the next one opens; `None`: never again.
+        /// When the next one opens; `None`: never.
         opens: Option<Zoned>,
     },
 }
 
 impl WindowState {
-    /// Whether steps may begin.
+    /// Whether steps may start.
     pub fn is_open(&self) -> bool {
         !matches!(self, Self::Closed { .. })
     }
 }
 
-/// As status shows it: `2026-11-28T02:00:00+01:00`.
+/// Format of status: `2026-11-28T02:00:00+01:00`.
 pub fn rfc3339(time: &Zoned) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 impl Windows {
-    /// Reads the windows of a spec. An error names the window and what to write instead.
+    /// Parses the windows of a spec. An error names the window and the expected format.
     pub fn parse(windows: &[UpgradeWindow]) -> Result<Self, SpecError> {
         let parse = |(index, window)| {
             Window::parse(window).map_err(|why| SpecError::new(FIELD, format!("window {}: {why}", index + 1)))
@@ -68,7 +68,7 @@ impl Windows {
         windows.iter().enumerate().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether steps may begin now.
+    /// Whether steps may start now.
     pub fn state(&self, now: Timestamp) -> WindowState {
         if self.0.is_empty() {
             return WindowState::Always;
@@ -77,7 +77,7 @@ impl Windows {
             let opens = self.0.iter().filter_map(|window| window.opens(now)).min_by_key(Zoned::timestamp);
             return WindowState::Closed { opens };
         };
-        for _ in 0..MOST_IN_A_ROW {
+        for _ in 0..MAX_ADJACENT_WINDOWS {
             match self.closes(closes.timestamp()) {
                 Some(later) if later.timestamp() > closes.timestamp() => closes = later,
                 _ => break,
@@ -86,7 +86,7 @@ impl Windows {
         WindowState::Open { closes }
     }
 
-    /// When the last of those that are open at that time closes; `None`: none is open.
+    /// When the last window open at that time closes; `None`: none is open.
     fn closes(&self, at: Timestamp) -> Option<Zoned> {
         self.0.iter().filter_map(|window| window.closes(at)).max_by_key(Zoned::timestamp)
     }
@@ -108,19 +108,19 @@ impl Window {
         let window = Self { schedule, length, zone };
         if window.opens(Timestamp::UNIX_EPOCH).is_none() {
             return Err(format!(
-                "the schedule {:?} never comes: no such day is in the calendar",
+                "the schedule {:?} never matches: the calendar has no such day",
                 window.schedule.as_str()
             ));
         }
         Ok(window)
     }
 
-    /// When it opens after that time.
+    /// When it opens next after that time.
     fn opens(&self, after: Timestamp) -> Option<Zoned> {
         self.schedule.find_next_occurrence(&after.to_zoned(self.zone.clone()), false).ok()
     }
 
-    /// When it closes, if it is open at that time. Where it opened more than once, the last opening closes last.
+    /// When it closes, if it is open at that time. With several openings, the last one closes last.
     fn closes(&self, at: Timestamp) -> Option<Zoned> {
         let opened = self.schedule.find_previous_occurrence(&at.to_zoned(self.zone.clone()), true).ok()?;
         let closes = opened.checked_add(self.length).ok()?;
@@ -141,8 +141,8 @@ mod tests {
         Windows::parse(&all).unwrap()
     }
 
-    /// What `state` says, in a line.
-    fn says(windows: &Windows, now: &str) -> String {
+    /// The state as a line of text.
+    fn describe(windows: &Windows, now: &str) -> String {
         match windows.state(now.parse().unwrap()) {
             WindowState::Always => "always".into(),
             WindowState::Open { closes } => format!("open until {}", rfc3339(&closes)),
@@ -154,18 +154,18 @@ mod tests {
     #[track_caller]
     fn table(windows: &Windows, rows: &[(&str, &str)]) {
         for (now, expected) in rows {
-            assert_eq!(says(windows, now), *expected, "at {now}");
+            assert_eq!(describe(windows, now), *expected, "at {now}");
         }
     }
 
     #[test]
-    fn without_windows_it_is_always_open() {
+    fn without_windows_steps_may_always_start() {
         assert!(windows(&[]).state(Timestamp::UNIX_EPOCH).is_open());
-        assert_eq!(says(&windows(&[]), "2026-11-22T03:00:00Z"), "always");
+        assert_eq!(describe(&windows(&[]), "2026-11-22T03:00:00Z"), "always");
     }
 
     #[test]
-    fn a_window_opens_by_its_zones_clock_and_closes_after_its_duration() {
+    fn window_opens_in_local_time_and_closes_after_its_duration() {
         let saturdays = windows(&[("0 2 * * 6", "4h", "Europe/Berlin")]);
         table(
             &saturdays,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_in_the_hour_that_spring_skips_opens_right_after_it() {
+    fn window_in_a_skipped_dst_hour_opens_right_after_it() {
         // 2027-03-28 in Berlin: 02:00 becomes 03:00.
         let nightly = windows(&[("30 2 * * *", "1h", "Europe/Berlin")]);
         table(
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_in_the_hour_that_autumn_repeats_opens_once_for_its_real_length() {
+    fn window_in_a_repeated_dst_hour_opens_once() {
         // 2026-10-25 in Berlin: 03:00 becomes 02:00.
         let nightly = windows(&[("30 2 * * *", "1h", "Europe/Berlin")]);
         table(
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_over_a_change_of_the_clocks_is_open_for_its_real_length() {
+    fn window_across_a_dst_change_keeps_its_duration() {
         let night = windows(&[("0 1 * * *", "4h", "Europe/Berlin")]);
-        assert_eq!(says(&night, "2027-03-28T00:30:00Z"), "open until 2027-03-28T06:00:00+02:00");
-        assert_eq!(says(&night, "2026-10-25T02:30:00Z"), "open until 2026-10-25T04:00:00+01:00");
+        assert_eq!(describe(&night, "2027-03-28T00:30:00Z"), "open until 2027-03-28T06:00:00+02:00");
+        assert_eq!(describe(&night, "2026-10-25T02:30:00Z"), "open until 2026-10-25T04:00:00+01:00");
     }
 
     #[test]
-    fn windows_that_overlap_or_follow_each_other_are_one() {
+    fn overlapping_or_adjacent_windows_are_merged() {
         let two = windows(&[("0 2 * * *", "2h", "UTC"), ("0 3 * * *", "3h", "UTC")]);
         let rows = [
             ("2026-11-22T02:30:00Z", "open until 2026-11-22T06:00:00+00:00"),
@@ -226,13 +226,13 @@ mod tests {
         ];
         table(&two, &rows);
         let follow = windows(&[("0 2 * * *", "1h", "UTC"), ("0 3 * * *", "1h", "UTC")]);
-        assert_eq!(says(&follow, "2026-11-22T02:30:00Z"), "open until 2026-11-22T04:00:00+00:00");
+        assert_eq!(describe(&follow, "2026-11-22T02:30:00Z"), "open until 2026-11-22T04:00:00+00:00");
         let zones = windows(&[("0 2 * * *", "1h", "America/New_York"), ("0 2 * * *", "1h", "Asia/Tokyo")]);
-        assert_eq!(says(&zones, "2026-11-22T12:00:00Z"), "opens 2026-11-23T02:00:00+09:00");
+        assert_eq!(describe(&zones, "2026-11-22T12:00:00Z"), "opens 2026-11-23T02:00:00+09:00");
     }
 
     #[test]
-    fn a_window_longer_than_its_period_is_open_all_the_time() {
+    fn window_longer_than_its_period_is_always_open() {
         let longer = windows(&[("0 0 * * *", "36h", "UTC")]);
         for hour in 0..48 {
             let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(500_000 + hour);
@@ -242,18 +242,18 @@ mod tests {
     }
 
     #[test]
-    fn sunday_is_0_and_7_and_names_are_read() {
+    fn sunday_is_0_7_or_a_name() {
         for schedule in ["0 2 * * 0", "0 2 * * 7", "0 2 * * SUN"] {
             let sunday = windows(&[(schedule, "1h", "UTC")]);
-            assert_eq!(says(&sunday, "2026-11-22T03:00:00Z"), "opens 2026-11-29T02:00:00+00:00", "{schedule}");
+            assert_eq!(describe(&sunday, "2026-11-22T03:00:00Z"), "opens 2026-11-29T02:00:00+00:00", "{schedule}");
         }
     }
 
     #[test]
-    fn a_mistake_is_refused_and_names_the_window() {
+    fn invalid_window_is_rejected_and_named() {
         let table = [
             (window("0 2 * * 6", "4h", "Europe/Berlyn"), "there is no time zone \"Europe/Berlyn\""),
-            (window("0 2 31 2 *", "4h", "UTC"), "the schedule \"0 2 31 2 *\" never comes"),
+            (window("0 2 31 2 *", "4h", "UTC"), "the schedule \"0 2 31 2 *\" never matches"),
             (window("0 25 * * *", "4h", "UTC"), "is not five cron fields"),
             (window("0 0 2 * * *", "4h", "UTC"), "is not five cron fields"),
             (window("0 2 * * 6", "0s", "UTC"), "the duration \"0s\" is not a duration"),
@@ -267,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn the_29th_of_february_comes() {
+    fn february_29_is_found() {
         let leap = windows(&[("0 2 29 2 *", "4h", "UTC")]);
-        assert_eq!(says(&leap, "2026-11-22T03:00:00Z"), "opens 2028-02-29T02:00:00+00:00");
+        assert_eq!(describe(&leap, "2026-11-22T03:00:00Z"), "opens 2028-02-29T02:00:00+00:00");
     }
 }

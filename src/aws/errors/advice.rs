@@ -1,4 +1,4 @@
-//! A failure in words for people: what failed, on what, why as AWS said it, what to do. Pure.
+//! The message of a failure: the call, the resource, the reason from AWS, and what to do. Pure.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use super::{Class, Failure};
 use crate::aws::call::Service;
 use crate::aws::credentials::{NO_CALL, OPERATOR};
 
-/// AWS puts at most a few hundred useful characters in a message; conditions have little room.
-const LONGEST: usize = 700;
+/// AWS messages have at most a few hundred useful characters, and conditions have little room.
+const MAX_LENGTH: usize = 700;
 
-pub(super) fn told(failure: &Failure) -> String {
+pub(super) fn format_message(failure: &Failure) -> String {
     let mut text = match failure.action {
         NO_CALL => format!("No credentials for {}: ", failure.resource),
         action => format!("{}:{action}", failure.service.as_str()),
@@ -38,15 +38,15 @@ pub(super) fn told(failure: &Failure) -> String {
     text
 }
 
-/// Cuts what is of no use to people or tells too much: EC2's encoded authorization blob, and the canonical request that a
-/// signature error quotes with its session token.
-pub(super) fn plain(message: &str) -> String {
+/// Removes parts that are useless or sensitive: EC2's encoded authorization message, and the canonical request with the
+/// session token in a signature error.
+pub(super) fn clean_message(message: &str) -> String {
     const CUT_AT: [&str; 3] =
         ["Encoded authorization failure message", "The Canonical String for this request", "The String-to-Sign"];
     let end = CUT_AT.iter().filter_map(|cut| message.find(cut)).min().unwrap_or(message.len());
     let mut text: String = message[..end].split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.len() > LONGEST {
-        let cut = (0..=LONGEST).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    if text.len() > MAX_LENGTH {
+        let cut = (0..=MAX_LENGTH).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
         text.truncate(cut);
         text.push_str("...");
     }
@@ -57,7 +57,8 @@ fn advice(failure: &Failure) -> Option<String> {
     let permission = format!("{}:{}", failure.service.as_str(), failure.action);
     Some(match failure.class {
         Class::Denied if failure.action == "AssumeRole" => format!(
-            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the external id is the one it asks for",
+            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the \
+             external id matches",
             failure.resource
         ),
         Class::Denied if failure.action == "CreateRole" => format!(
@@ -70,7 +71,8 @@ fn advice(failure: &Failure) -> Option<String> {
             failure.account
         ),
         Class::CredentialsUnavailable if failure.code.is_some() => {
-            "AWS does not take the credentials: check that they are not expired or revoked, and that the clock is right".into()
+            "AWS rejects the credentials: check that they are not expired or revoked, and that the clock is \
+             right".into()
         }
         Class::CredentialsUnavailable => {
             "Check the operator's credentials: the service account's role (IRSA or pod identity), environment or profile".into()
@@ -80,13 +82,13 @@ fn advice(failure: &Failure) -> Option<String> {
                 Service::Iam => "IAM's quotas",
                 _ => "Service Quotas",
             };
-            format!("Ask for a higher limit in {console} of account {}, or delete what is not needed", failure.account)
+            format!("Request a higher limit in {console} of account {}, or delete unused resources", failure.account)
         }
         Class::Capacity if !failure.valid_zones.is_empty() => {
-            format!("Zones that can be used: {}", failure.valid_zones.join(", "))
+            format!("Available zones: {}", failure.valid_zones.join(", "))
         }
         Class::Busy => match &failure.blocker {
-            Some(blocker) => format!("It waits for: {blocker}"),
+            Some(blocker) => format!("Blocked by: {blocker}"),
             None => return None,
         },
         Class::WrongAccount => "Correct the account id, the role, or the credentials; nothing was written".into(),
@@ -99,15 +101,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_error_does_not_quote_the_request() {
-        let text = plain(
+    fn signature_error_does_not_quote_the_request() {
+        let text = clean_message(
             "The request signature we calculated does not match. The Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRET'",
         );
         assert_eq!(text, "The request signature we calculated does not match.");
     }
 
     #[test]
-    fn a_role_that_may_not_be_created_names_the_boundary_that_the_policy_demands() {
+    fn denied_role_creation_names_the_required_permissions_boundary() {
         let (account, region) = ("111122223333", "global");
         let call = |action| super::super::Call {
             service: Service::Iam,
@@ -116,21 +118,23 @@ mod tests {
             account,
             region,
         };
-        let told = |action| told(&call(action).failed(Class::Denied, "no identity-based policy allows the action"));
-        assert!(told("CreateRole").contains("permissionsBoundaryArn"));
-        assert!(!told("DeleteRole").contains("permissionsBoundaryArn"));
+        let format_message =
+            |action| format_message(&call(action).failed(Class::Denied, "no identity-based policy allows the action"));
+        assert!(format_message("CreateRole").contains("permissionsBoundaryArn"));
+        assert!(!format_message("DeleteRole").contains("permissionsBoundaryArn"));
     }
 
     #[test]
-    fn the_encoded_authorization_blob_is_cut() {
-        let text =
-            plain("You are not authorized to perform this operation. Encoded authorization failure message: AbCd");
+    fn encoded_authorization_message_is_removed() {
+        let text = clean_message(
+            "You are not authorized to perform this operation. Encoded authorization failure message: AbCd",
+        );
         assert_eq!(text, "You are not authorized to perform this operation.");
     }
 
     #[test]
-    fn long_messages_are_cut_at_a_character() {
-        let text = plain(&"ü".repeat(2000));
-        assert!(text.ends_with("...") && text.len() <= LONGEST + 3);
+    fn long_messages_are_truncated_at_a_character_boundary() {
+        let text = clean_message(&"ü".repeat(2000));
+        assert!(text.ends_with("...") && text.len() <= MAX_LENGTH + 3);
     }
 }

@@ -1,22 +1,23 @@
-//! What kind of failure an AWS error code and message mean. One table, the only place that knows codes and phrases. Pure.
+//! The class of an AWS error code and message. One table, and the only place that knows codes and phrases. Pure.
 //!
-//! Codes are those of the services' API references; the phrases are what EKS and IAM put in `InvalidParameterException`
-//! and the like, where one code covers a wrong value and a role that is not visible yet.
+//! Codes are from the API references of the services. Phrases are from messages of EKS and IAM with
+//! `InvalidParameterException` and the like, where one code covers both an invalid value and a role that is not visible
+//! yet.
 
 use crate::aws::call::Service;
 
 pub use crate::engine::Class;
 
-/// One line of the table: the first that matches counts.
+/// A row of the table: the first match applies.
 struct Rule {
     code: Code,
     service: Option<Service>,
-    /// Any of these phrases stands in the message (lower case); empty: any message.
-    says: &'static [&'static str],
+    /// The message contains one of these phrases (lower case); empty: any message.
+    phrases: &'static [&'static str],
     class: Class,
 }
 
-/// Codes are compared without a trailing `Exception`, so one entry covers the query and the JSON protocols.
+/// Codes are compared without a trailing `Exception`, so one entry covers the query and JSON protocols.
 enum Code {
     Any,
     Is(&'static [&'static str]),
@@ -25,11 +26,11 @@ enum Code {
 }
 
 const fn rule(code: Code, class: Class) -> Rule {
-    Rule { code, service: None, says: &[], class }
+    Rule { code, service: None, phrases: &[], class }
 }
 
-const fn saying(code: Code, says: &'static [&'static str], class: Class) -> Rule {
-    Rule { code, service: None, says, class }
+const fn phrase_rule(code: Code, phrases: &'static [&'static str], class: Class) -> Rule {
+    Rule { code, service: None, phrases, class }
 }
 
 use Code::{Any, Ends, Is, Starts};
@@ -49,19 +50,19 @@ const TABLE: &[Rule] = &[
         ]),
         Class::Throttled,
     ),
-    saying(Any, &["rate exceeded", "too many requests"], Class::Throttled),
-    saying(
+    phrase_rule(Any, &["rate exceeded", "too many requests"], Class::Throttled),
+    phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["already at the desired configuration", "no changes needed"],
         Class::NoChange,
     ),
-    // What is offered for good, and not made a moment ago by us.
-    saying(
+    // Instance types and launch templates are not new: the value is wrong, not invisible yet.
+    phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["instance types do not exist", "instance type does not exist", "launch template"],
         Class::Invalid,
     ),
-    saying(
+    phrase_rule(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &[
             "does not exist",
@@ -76,15 +77,15 @@ const TABLE: &[Rule] = &[
         ],
         Class::NotYetVisible,
     ),
-    saying(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
+    phrase_rule(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
     rule(Is(&["ResourcePropagationDelay"]), Class::NotYetVisible),
-    // One code for "the name is taken" and "wait for the other operation": only the text tells.
-    saying(
+    // One code for "the name is taken" and "wait for the other operation": only the message differs.
+    phrase_rule(
         Is(&["ResourceInUse", "InvalidRequest"]),
         &["already exist", "already in use on this cluster", "already associated"],
         Class::Conflict,
     ),
-    saying(
+    phrase_rule(
         Is(&["InvalidRequest"]),
         &[
             "not in active",
@@ -98,12 +99,12 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Is(&["ResourceInUse"]), Class::Busy),
-    saying(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::NotFound),
+    phrase_rule(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::NotFound),
     rule(Is(&["NoSuchEntity", "Gateway.NotAttached"]), Class::NotFound),
     rule(Ends(&["NotFound"]), Class::NotFound),
     rule(Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]), Class::Conflict),
     rule(Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]), Class::Conflict),
-    saying(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
+    phrase_rule(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
     rule(
         Is(&[
             "DependencyViolation",
@@ -118,10 +119,10 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Ends(&[".InUse"]), Class::Busy),
-    // EC2's InvalidState passes; EKS's is an upgrade insight that a person must look at.
-    Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), says: &[], class: Class::Busy },
+    // EC2's InvalidState is temporary; EKS's is an upgrade insight that needs a user.
+    Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), phrases: &[], class: Class::Busy },
     rule(Ends(&["LimitExceeded", "QuotaExceeded"]), Class::Quota),
-    saying(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
+    phrase_rule(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
     rule(
         Is(&[
             "AccessDenied",
@@ -158,7 +159,7 @@ const TABLE: &[Rule] = &[
     rule(Is(&["UnsupportedAvailabilityZone"]), Class::Capacity),
     rule(Starts(&["Insufficient"]), Class::Capacity),
     rule(Ends(&["NotAvailableInZone"]), Class::Capacity),
-    saying(
+    phrase_rule(
         Is(&["InvalidParameterValue"]),
         &["subnets can currently only be created in", "following availability zones"],
         Class::Capacity,
@@ -193,7 +194,7 @@ const TABLE: &[Rule] = &[
     rule(Starts(&["Invalid", "Malformed", "Missing", "Validation", "Unsupported", "Unknown"]), Class::Invalid),
 ];
 
-/// The class of an answer with an error code; `status` decides only for codes that are not in the table.
+/// The class of an error response; `status` matters only for codes that are not in the table.
 pub fn classify(service: Service, code: Option<&str>, message: &str, status: Option<u16>) -> Class {
     let code = code.map(|c| c.strip_suffix("Exception").unwrap_or(c)).unwrap_or_default();
     let message = message.to_lowercase();
@@ -210,11 +211,11 @@ impl Rule {
         };
         code_matches
             && self.service.is_none_or(|s| s == service)
-            && (self.says.is_empty() || self.says.iter().any(|phrase| message.contains(phrase)))
+            && (self.phrases.is_empty() || self.phrases.iter().any(|phrase| message.contains(phrase)))
     }
 }
 
-/// A bare 404 is not `NotFound`: a wrong endpoint or a proxy answers so too, and "gone" would be made again.
+/// A plain 404 is not `NotFound`: a wrong endpoint or a proxy also returns it, and the resource would be recreated.
 fn by_status(status: Option<u16>) -> Class {
     match status {
         Some(429) => Class::Throttled,

@@ -1,10 +1,10 @@
-//! Every code and text of the table.
+//! All codes and messages of the table.
 
 use super::*;
 use Class::*;
 use Service::{Ec2, Eks, Iam, Sts};
 
-/// service, code, message, class. Texts are those of AWS as users quote them.
+/// service, code, message, class. The messages are quoted from user reports.
 const CASES: &[(Service, &str, &str, Class)] = &[
     // EKS: in use, or taken
     (Eks, "ResourceInUseException", "Cluster already exists with name: demo", Conflict),
@@ -25,7 +25,7 @@ const CASES: &[(Service, &str, &str, Class)] = &[
         "Cannot create Fargate Profile b because cluster demo currently has Fargate profile a in status CREATING",
         Busy,
     ),
-    // EKS: nothing to do
+    // EKS: no change
     (
         Eks,
         "InvalidParameterException",
@@ -74,14 +74,14 @@ const CASES: &[(Service, &str, &str, Class)] = &[
         "Required resources were created and are still propagating",
         NotYetVisible,
     ),
-    // EKS: wrong for good
+    // EKS: invalid permanently
     (Eks, "InvalidParameterException", "unsupported Kubernetes version", Invalid),
     (Eks, "InvalidRequestException", "One or more of the subnets has fewer than 5 free IP addresses", Invalid),
     (Eks, "InvalidRequestException", "Cluster demo has deletion protection enabled", Invalid),
     (Eks, "InvalidRequestException", "Cluster 'demo' is not in ACTIVE status", Busy),
     (Eks, "InvalidStateException", "Kubernetes version upgrade is blocked by insights", Invalid),
     (Eks, "BadRequestException", "", Invalid),
-    // EKS: the rest
+    // EKS: others
     (Eks, "ResourceLimitExceededException", "Cluster limit exceeded for account", Quota),
     (
         Eks,
@@ -172,7 +172,7 @@ const CASES: &[(Service, &str, &str, Class)] = &[
 ];
 
 #[test]
-fn every_code_and_text_has_its_class() {
+fn every_code_and_message_has_the_expected_class() {
     let wrong: Vec<String> = CASES
         .iter()
         .filter_map(|(service, code, message, wanted)| {
@@ -184,7 +184,7 @@ fn every_code_and_text_has_its_class() {
 }
 
 #[test]
-fn without_a_code_the_status_decides_and_a_404_is_not_gone() {
+fn http_status_decides_without_a_code_and_404_is_not_not_found() {
     for (status, wanted) in [
         (Some(429), Throttled),
         (Some(403), Denied),
@@ -199,7 +199,7 @@ fn without_a_code_the_status_decides_and_a_404_is_not_gone() {
 }
 
 #[test]
-fn every_class_is_reached_from_the_table_or_made_by_us() {
+fn every_class_is_in_the_table_or_created_internally() {
     let ours = [NotLeader, WrongAccount, OperationFailed, EvictionBlocked];
     let missing: Vec<Class> = Class::ALL
         .into_iter()

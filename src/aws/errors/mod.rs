@@ -1,7 +1,8 @@
-//! A failed AWS call as a type: classified once, told for people. No I/O.
+//! A failed AWS call as a type: classified once, with a message for users. No I/O.
 //!
-//! `Display` is what stands in conditions and events: the call, the resource, why as AWS said it, and what to do. It never
-//! holds the request id (it changes with each attempt, and so would every status) nor anything of the request.
+//! `Display` is the text of conditions and events: the call, the resource, the reason from AWS, and what to do. It
+//! never contains the request id (which changes with each attempt, and would change the status) nor parts of the
+//! request.
 
 mod advice;
 pub mod class;
@@ -13,39 +14,39 @@ use std::time::Duration;
 
 pub use class::Class;
 pub(super) use sdk::root_cause as reason;
-pub use sdk::{Cause, Reported};
+pub use sdk::{ClassifiedError, Origin};
 
 use crate::aws::call::{Service, is_write};
 
-/// A failed AWS call. Cheap to clone: those who shared a read share its failure.
+/// A failed AWS call. Cheap to clone: callers that shared a read share its failure.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct AwsError(Arc<Failure>);
 
-/// What is known of a failed call.
+/// Details of a failed call.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", advice::told(self))]
+#[error("{}", advice::format_message(self))]
 pub struct Failure {
     pub service: Service,
     /// The API action, e.g. `CreateVpc`.
     pub action: &'static str,
-    /// What the call was about, as the caller named it.
+    /// The target of the call, as the caller described it.
     pub resource: String,
-    /// Account id; `operator` where it is not known yet.
+    /// Account id; `operator` while it is unknown.
     pub account: String,
     pub region: String,
-    /// AWS's error code, e.g. `InvalidVpcID.NotFound`; none when no answer came.
+    /// AWS's error code, e.g. `InvalidVpcID.NotFound`; `None` without a response.
     pub code: Option<String>,
-    /// AWS's words, or what happened on the way.
+    /// The message from AWS, or the transport error.
     pub message: String,
     pub request_id: Option<String>,
     pub http_status: Option<u16>,
     pub class: Class,
-    /// Not before then: for `Throttled`.
+    /// Earliest retry, for `Throttled`.
     pub retry_after: Option<Duration>,
-    /// Zones that would do: with `Capacity` for zones.
+    /// Zones that would work, for `Capacity`.
     pub valid_zones: Vec<String>,
-    /// What stands in the way, as far as AWS says: with `Busy`.
+    /// The blocking resource, if AWS names it, for `Busy`.
     pub blocker: Option<String>,
     #[source]
     pub source: Option<Arc<dyn Error + Send + Sync>>,
@@ -70,7 +71,7 @@ impl AwsError {
         self.0.class
     }
 
-    pub fn is_gone(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         self.0.class == Class::NotFound
     }
 
@@ -82,7 +83,7 @@ impl AwsError {
         self.0.class == Class::NoChange
     }
 
-    /// The same failure, with the time when to come again. Only right after it was made, before it is shared.
+    /// Adds a retry time. Only right after creation, before the error is shared.
     pub(super) fn with_retry_after(mut self, time: Duration) -> Self {
         if let Some(failure) = Arc::get_mut(&mut self.0) {
             failure.retry_after = Some(time);
@@ -90,13 +91,13 @@ impl AwsError {
         self
     }
 
-    /// The answer to a write was lost: it may have been applied, so look before doing it again.
+    /// Whether the response to a write was lost: it may have been applied, so observe before a retry.
     pub fn may_have_been_applied(&self) -> bool {
         self.0.class == Class::Unavailable && is_write(self.0.service, self.0.action)
     }
 }
 
-/// Which call it was: what every failure begins with.
+/// The call, which begins every message.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub service: Service,
@@ -107,7 +108,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// A failure of our own making, before or instead of an answer.
+    /// A failure without a response from AWS.
     pub fn failed(&self, class: Class, message: impl Into<String>) -> Failure {
         Failure {
             service: self.service,

@@ -1,5 +1,4 @@
-//! From the SDK's error to ours: reads code, message, request id and status, and tells what kind of failure it was when no
-//! answer came. No I/O.
+//! Converts SDK errors: reads code, message, request id and status, and classifies failures without a response. No I/O.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,40 +13,40 @@ use super::class::classify;
 use super::{AwsError, Call, Class, advice};
 
 impl Call<'_> {
-    /// The SDK's error, classified.
-    pub fn sdk_failure<E>(&self, error: SdkError<E, HttpResponse>) -> Reported
+    /// Classifies an SDK error.
+    pub fn sdk_failure<E>(&self, error: SdkError<E, HttpResponse>) -> ClassifiedError
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         if let Some(credentials) = find::<AwsError>(&error) {
-            return Reported { error: credentials.clone(), cause: Cause::Credentials };
+            return ClassifiedError { error: credentials.clone(), origin: Origin::Credentials };
         }
         let mut failure = self.failed(Class::Unavailable, "");
-        let mut cause = Cause::Transport;
+        let mut origin = Origin::Transport;
         match &error {
-            SdkError::ServiceError(answer) => {
-                let code = answer.err().code().map(str::to_owned);
-                let said = answer.err().message().unwrap_or_default();
-                let status = answer.raw().status().as_u16();
-                failure.message = advice::plain(said);
-                failure.class = classify(self.service, code.as_deref(), said, Some(status));
-                failure.valid_zones = valid_zones(answer.err(), failure.class, said);
-                failure.blocker = (failure.class == Class::Busy).then(|| blocker(self.resource, said)).flatten();
+            SdkError::ServiceError(response) => {
+                let code = response.err().code().map(str::to_owned);
+                let message = response.err().message().unwrap_or_default();
+                let status = response.raw().status().as_u16();
+                failure.message = advice::clean_message(message);
+                failure.class = classify(self.service, code.as_deref(), message, Some(status));
+                failure.valid_zones = valid_zones(response.err(), failure.class, message);
+                failure.blocker = (failure.class == Class::Busy).then(|| blocker(self.resource, message)).flatten();
                 if failure.message.is_empty() && code.is_none() {
                     failure.message = format!("HTTP status {status} without an error code");
                 }
                 failure.code = code;
-                cause = Cause::Service;
+                origin = Origin::Service;
             }
-            SdkError::TimeoutError(_) => failure.message = "no answer in time".into(),
-            SdkError::ResponseError(answer) => {
-                let status = answer.raw().status().as_u16();
+            SdkError::TimeoutError(_) => failure.message = "timeout: no response".into(),
+            SdkError::ResponseError(response) => {
+                let status = response.raw().status().as_u16();
                 failure.message =
-                    format!("the answer (HTTP status {status}) could not be read: {}", root_cause(&error));
+                    format!("the response (HTTP status {status}) could not be read: {}", root_cause(&error));
             }
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | _ => {
                 if let Some(credentials) = find::<CredentialsError>(&error) {
-                    cause = Cause::Credentials;
+                    origin = Origin::Credentials;
                     failure.class = Class::CredentialsUnavailable;
                     failure.message = format!("no credentials: {}", root_cause(credentials));
                 } else if matches!(error, SdkError::ConstructionFailure(_)) {
@@ -65,24 +64,24 @@ impl Call<'_> {
             failure.request_id = id.map(str::to_owned);
         }
         failure.source = error.into_source().ok().map(Arc::from);
-        Reported { error: failure.into(), cause }
+        ClassifiedError { error: failure.into(), origin }
     }
 }
 
-/// A classified failure and where it arose.
-pub struct Reported {
+/// A classified failure and its origin.
+pub struct ClassifiedError {
     pub error: AwsError,
-    pub cause: Cause,
+    pub origin: Origin,
 }
 
-/// Where a failure arose.
+/// Origin of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The called service answered: only then do its rates learn from it.
+pub enum Origin {
+    /// The called service: only its responses affect its rate limits.
     Service,
-    /// Between us and AWS: the call may have been applied.
+    /// The transport: the call may have been applied.
     Transport,
-    /// No credentials: the call was not sent. The failure is that of the call that should have brought them.
+    /// Missing credentials: the call was not sent. The failure is that of the call that fetches credentials.
     Credentials,
 }
 
@@ -97,17 +96,17 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     None
 }
 
-/// The innermost errors say what happened; the outer ones only "dispatch failure" and the like.
+/// The innermost errors are specific; the outer ones only say "dispatch failure" and the like.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
     while let Some(inner) = last.source() {
         last = inner;
     }
-    advice::plain(&last.to_string())
+    advice::clean_message(&last.to_string())
 }
 
-/// From the modelled error; from the words where EC2 (or an SDK that does not know the field) says it in the message only.
-fn valid_zones(error: &(dyn Error + 'static), class: Class, said: &str) -> Vec<String> {
+/// From the modelled error; from the message where EC2 (or an SDK without that field) has them only there.
+fn valid_zones(error: &(dyn Error + 'static), class: Class, message: &str) -> Vec<String> {
     if let Some(modelled) = find::<UnsupportedAvailabilityZoneException>(error)
         && !modelled.valid_zones().is_empty()
     {
@@ -116,17 +115,14 @@ fn valid_zones(error: &(dyn Error + 'static), class: Class, said: &str) -> Vec<S
     if class != Class::Capacity {
         return Vec::new();
     }
-    let Some((_, list)) = said.rsplit_once(':') else {
+    let Some((_, list)) = message.rsplit_once(':') else {
         return Vec::new();
     };
-    list.split(',')
-        .map(|zone| zone.trim().trim_end_matches('.').to_owned())
-        .filter(|zone| looks_like_zone(zone))
-        .collect()
+    list.split(',').map(|zone| zone.trim().trim_end_matches('.').to_owned()).filter(|zone| is_zone_name(zone)).collect()
 }
 
 /// `eu-west-1a`, `us-gov-west-1b`.
-fn looks_like_zone(text: &str) -> bool {
+fn is_zone_name(text: &str) -> bool {
     let mut ends = text.chars().rev();
     ends.next().is_some_and(|c| c.is_ascii_lowercase())
         && ends.next().is_some_and(|c| c.is_ascii_digit())
@@ -134,9 +130,10 @@ fn looks_like_zone(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
-/// What AWS names as being in the way: node groups, Fargate profiles, mapped addresses, or ids other than the resource's own.
-fn blocker(resource: &str, said: &str) -> Option<String> {
-    let lower = said.to_lowercase();
+/// The blocking resources in AWS's message: node groups, Fargate profiles, mapped addresses, or ids other than the
+/// resource's own.
+fn blocker(resource: &str, message: &str) -> Option<String> {
+    let lower = message.to_lowercase();
     const KINDS: [(&str, &str); 7] = [
         ("nodegroups attached", "node groups of the cluster"),
         ("node groups attached", "node groups of the cluster"),
@@ -149,7 +146,7 @@ fn blocker(resource: &str, said: &str) -> Option<String> {
     if let Some((_, kind)) = KINDS.iter().find(|(phrase, _)| lower.contains(phrase)) {
         return Some((*kind).to_owned());
     }
-    let ids: Vec<&str> = said
+    let ids: Vec<&str> = message
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
         .filter(|word| is_resource_id(word) && !resource.contains(word))
         .collect();

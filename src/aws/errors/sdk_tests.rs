@@ -1,4 +1,4 @@
-//! From the SDK's errors to ours.
+//! Conversion of SDK errors.
 
 use aws_sdk_eks::operation::create_cluster::CreateClusterError;
 use aws_sdk_eks::types::error::UnsupportedAvailabilityZoneException;
@@ -23,7 +23,7 @@ fn answered(service: Service, action: &'static str, resource: &str, code: &str, 
 }
 
 #[test]
-fn people_read_the_call_the_resource_what_aws_said_and_what_to_do() {
+fn message_has_call_resource_reason_and_advice() {
     let texts = [
         answered(
             Service::Eks,
@@ -61,7 +61,7 @@ fn people_read_the_call_the_resource_what_aws_said_and_what_to_do() {
 }
 
 #[test]
-fn the_request_id_is_kept_but_not_told() {
+fn request_id_is_stored_but_not_in_the_message() {
     let error = answered(Service::Eks, "CreateCluster", "demo", "InvalidParameterException", "no");
     assert_eq!(error.request_id.as_deref(), Some("6f1e2c0a"));
     assert_eq!(error.http_status, Some(400));
@@ -69,7 +69,7 @@ fn the_request_id_is_kept_but_not_told() {
 }
 
 #[test]
-fn valid_zones_come_from_the_modelled_error() {
+fn valid_zones_are_read_from_the_modelled_error() {
     let modelled = UnsupportedAvailabilityZoneException::builder()
         .message("us-east-1e has no capacity")
         .valid_zones("us-east-1a")
@@ -81,18 +81,18 @@ fn valid_zones_come_from_the_modelled_error() {
     let error = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error).error;
     assert_eq!(error.class(), Class::Capacity);
     assert_eq!(error.valid_zones, ["us-east-1a", "us-east-1b"]);
-    assert!(error.to_string().ends_with("Zones that can be used: us-east-1a, us-east-1b."), "{error}");
+    assert!(error.to_string().ends_with("Available zones: us-east-1a, us-east-1b."), "{error}");
 }
 
 #[test]
-fn valid_zones_come_from_the_words_of_ec2() {
-    let said = "Value (us-east-1e) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: us-east-1a, us-east-1b.";
-    let error = answered(Service::Ec2, "CreateSubnet", "subnet", "InvalidParameterValue", said);
+fn valid_zones_are_read_from_the_ec2_message() {
+    let message = "Value (us-east-1e) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: us-east-1a, us-east-1b.";
+    let error = answered(Service::Ec2, "CreateSubnet", "subnet", "InvalidParameterValue", message);
     assert_eq!(error.valid_zones, ["us-east-1a", "us-east-1b"]);
 }
 
 #[test]
-fn the_blocker_is_what_aws_names_besides_the_resource() {
+fn blocker_is_the_other_resource_in_the_aws_message() {
     let table = [
         ("vpc-0aaaaaaaa", "The vpc 'vpc-0aaaaaaaa' has dependencies and cannot be deleted.", None),
         ("sg-0aaaaaaaa", "resource sg-0aaaaaaaa has a dependent object", None),
@@ -103,14 +103,14 @@ fn the_blocker_is_what_aws_names_besides_the_resource() {
             Some("public addresses mapped in the VPC (load balancers, NAT gateways, instances)"),
         ),
     ];
-    for (resource, said, wanted) in table {
-        let error = answered(Service::Ec2, "Delete", resource, "DependencyViolation", said);
-        assert_eq!(error.blocker.as_deref(), wanted, "{said}");
+    for (resource, message, wanted) in table {
+        let error = answered(Service::Ec2, "Delete", resource, "DependencyViolation", message);
+        assert_eq!(error.blocker.as_deref(), wanted, "{message}");
     }
 }
 
 #[test]
-fn no_answer_is_unavailable_and_a_write_may_have_been_applied() {
+fn timeout_is_unavailable_and_the_write_may_have_been_applied() {
     let io = || std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connection reset by peer");
     let errors: [SdkError<CreateClusterError, HttpResponse>; 2] =
         [SdkError::timeout_error("slow"), SdkError::dispatch_failure(ConnectorError::io(io().into()))];
@@ -118,7 +118,7 @@ fn no_answer_is_unavailable_and_a_write_may_have_been_applied() {
         let reported = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error);
         assert_eq!(reported.error.class(), Class::Unavailable);
         assert!(reported.error.may_have_been_applied());
-        assert_eq!(reported.cause, Cause::Transport);
+        assert_eq!(reported.origin, Origin::Transport);
     }
     let read: SdkError<CreateClusterError, HttpResponse> = SdkError::timeout_error("slow");
     let read = call(Service::Eks, "DescribeCluster", "demo").sdk_failure(read);
@@ -126,18 +126,18 @@ fn no_answer_is_unavailable_and_a_write_may_have_been_applied() {
 }
 
 #[test]
-fn a_failure_to_assume_the_role_is_told_as_that_call() {
+fn failed_assume_role_is_reported_as_that_call() {
     let denied = answered(Service::Sts, "AssumeRole", "arn:aws:iam::1:role/keelson", "AccessDenied", "not authorized");
     let credentials = CredentialsError::provider_error(denied);
     let error: SdkError<CreateClusterError, HttpResponse> =
         SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
     let reported = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error);
     assert_eq!((reported.error.action, reported.error.class()), ("AssumeRole", Class::Denied));
-    assert_eq!(reported.cause, Cause::Credentials, "EKS was never asked: its rates must not learn from it");
+    assert_eq!(reported.origin, Origin::Credentials, "EKS was not called: its rate limits must not change");
 }
 
 #[test]
-fn credentials_that_cannot_be_had_are_told_as_such() {
+fn missing_credentials_are_classified() {
     let error: SdkError<CreateClusterError, HttpResponse> =
         SdkError::dispatch_failure(ConnectorError::other(CredentialsError::not_loaded("no provider").into(), None));
     let reported = call(Service::Eks, "CreateCluster", "demo").sdk_failure(error);

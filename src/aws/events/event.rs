@@ -1,12 +1,13 @@
-//! One message of the queue: what CloudTrail tells of a call, as EventBridge delivers it. Pure.
+//! A message of the queue: CloudTrail's record of a call, as EventBridge delivers it. Pure.
 //!
-//! Shapes: <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>, and
-//! around them <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>. Parameters differ from call to call,
-//! and in how lists are written from service to service, so all that they name is taken, with the name of its field.
+//! Formats:
+//! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>, and
+//! the envelope <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>. Parameters differ between
+//! calls, and list formats between services, so every value is collected with the name of its field.
 //!
-//! A message may be forged by whoever may send to the queue or to a bus before it. EventBridge itself writes the account and the region
-//! around a record, and lets nobody but AWS send from a source that begins with `aws.`; so these are what counts, and a record that
-//! contradicts them is rejected. All that is taken from a message is bounded in size, depth and number.
+//! Anyone who can send to the queue, or to a bus before it, can forge a message. EventBridge itself sets the account
+//! and the region of the envelope, and only AWS can send from a source that begins with `aws.`; so the envelope counts,
+//! and a record that contradicts it is rejected. All data taken from a message is limited in size, depth and number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,44 +16,44 @@ use serde_json::Value;
 
 use crate::aws::call::Service;
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Something was changed.
+    /// A change.
     Change(Event),
-    /// Nothing that concerns us: a call that only read or was refused, another service.
+    /// Not relevant: a read, a failed call, or another service.
     Other,
 }
 
 /// A change in AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The account it was made in.
+    /// The account of the call.
     pub account: String,
-    /// The region; of IAM, which has none, the one that its events come from.
+    /// The region; for IAM, which is global, the region that delivers its events.
     pub region: String,
-    /// The service that was called.
+    /// The service.
     pub service: Service,
-    /// The call.
+    /// The API action.
     pub action: String,
-    /// Who called.
+    /// The caller.
     pub caller_arn: Option<String>,
     user_agent: String,
-    /// Everything named in the call and its answer: each value, and the fields (as `roleName`) that hold it.
+    /// All values in the call and its response, each with the fields (for example `roleName`) that contain it.
     named: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// EventBridge takes no larger event: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>.
-const LARGEST_BODY: usize = 256 * 1024;
-/// Levels of a record that names are taken from: more than CloudTrail's records have.
-const DEEPEST: usize = 32;
-/// Longer than every call's name and every region's.
-const LONGEST_WORD: usize = 128;
-/// Names taken from one event: more than the longest real one has.
-const MOST_NAMES: usize = 4000;
-/// ARNs are the longest names.
-const LONGEST_NAME: usize = 2048;
-/// How the SDK names an application in its user agent.
+/// Maximum event size of EventBridge: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Maximum depth of a record for collecting values: more than CloudTrail's records have.
+const MAX_DEPTH: usize = 32;
+/// Maximum length of a name: longer than those of all calls and regions.
+const MAX_WORD_LENGTH: usize = 128;
+/// Maximum number of values from one event: more than the longest real one has.
+const MAX_VALUES: usize = 4000;
+/// Maximum length of a value: ARNs are the longest.
+const MAX_VALUE_LENGTH: usize = 2048;
+/// How the SDK adds the application name to its user agent.
 const OUR_APP: &str = "app/keelson";
 
 #[derive(Deserialize)]
@@ -100,30 +101,30 @@ struct Identity {
     arn: Option<String>,
 }
 
-/// Why a message is not acted on. Its text quotes nothing of the message.
+/// Why a message is rejected. The text quotes nothing of the message.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedMessage {
-    /// It is not JSON, or lacks a field.
+    /// It is not JSON, or a field is missing.
     #[error("it is not an event as EventBridge delivers it ({:?} error)", .0.classify())]
     NotAnEvent(#[from] serde_json::Error),
     /// It is larger than any event.
-    #[error("it has {0} bytes, and EventBridge delivers at most {LARGEST_BODY}")]
+    #[error("it has {0} bytes, and EventBridge delivers at most {MAX_BODY_BYTES}")]
     TooLarge(usize),
-    /// A field cannot be what AWS writes there.
-    #[error("its {0} is not one of AWS")]
+    /// AWS does not write such a value in this field.
+    #[error("its {0} is not valid in AWS")]
     Invalid(&'static str),
-    /// The record does not agree with what EventBridge wrote around it.
+    /// The record contradicts the envelope.
     #[error("its record names another {0} than EventBridge does: it is forged")]
     Contradictory(&'static str),
 }
 
 impl Message {
-    /// Reads a message's body.
+    /// Parses the body of a message.
     ///
     /// # Errors
-    /// When it is no event at all.
+    /// When it is not a valid event.
     pub fn read(body: &str) -> Result<Self, RejectedMessage> {
-        if body.len() > LARGEST_BODY {
+        if body.len() > MAX_BODY_BYTES {
             return Err(RejectedMessage::TooLarge(body.len()));
         }
         let Envelope { detail_type, source, account, region, resources, detail } = serde_json::from_str(body)?;
@@ -142,9 +143,9 @@ impl Message {
             return Ok(Message::Other);
         }
         let mut named = BTreeMap::new();
-        take("", &detail.request_parameters, DEEPEST, &mut named);
-        take("", &detail.response_elements, DEEPEST, &mut named);
-        take("arn", &detail.resources, DEEPEST, &mut named);
+        collect("", &detail.request_parameters, MAX_DEPTH, &mut named);
+        collect("", &detail.response_elements, MAX_DEPTH, &mut named);
+        collect("arn", &detail.resources, MAX_DEPTH, &mut named);
         for arn in resources {
             insert("arn", arn, &mut named);
         }
@@ -160,11 +161,11 @@ impl Message {
     }
 }
 
-/// Whether the record is one that AWS writes, about what EventBridge says that it is about.
+/// Checks that AWS could have written the record, and that it matches the envelope.
 fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Result<(), RejectedMessage> {
     let is_word = |text: &str, more: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-        !text.is_empty() && text.len() <= LONGEST_WORD && text.chars().all(good)
+        !text.is_empty() && text.len() <= MAX_WORD_LENGTH && text.chars().all(good)
     };
     if account.len() != 12 || !account.chars().all(|c| c.is_ascii_digit()) {
         return Err(RejectedMessage::Invalid("account"));
@@ -188,26 +189,26 @@ fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Resu
     Ok(())
 }
 
-/// For events of Kubernetes, which people read.
+/// Needed because users read it in Kubernetes events.
 fn is_arn(text: &str) -> bool {
-    text.starts_with("arn:") && text.len() <= LONGEST_NAME && text.chars().all(|c| c.is_ascii_graphic())
+    text.starts_with("arn:") && text.len() <= MAX_VALUE_LENGTH && text.chars().all(|c| c.is_ascii_graphic())
 }
 
-/// Takes every text in `value` under the nearest field that has a name of its own, `levels` deep.
-fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, BTreeSet<String>>) {
+/// Collects every string in `value` under the nearest field with its own name, up to `levels` deep.
+fn collect(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, BTreeSet<String>>) {
     let Some(levels) = levels.checked_sub(1) else { return };
     match value {
         Value::Object(members) => {
             for (name, member) in members {
-                // How CloudTrail writes lists: {"items": [...]}, {"tag": 1, "content": ...}.
+                // CloudTrail's list formats: {"items": [...]}, {"tag": 1, "content": ...}.
                 let own = !matches!(name.as_str(), "items" | "content");
-                take(if own { name } else { field }, member, levels, into);
+                collect(if own { name } else { field }, member, levels, into);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| take(field, item, levels, into)),
+        Value::Array(items) => items.iter().for_each(|item| collect(field, item, levels, into)),
         Value::String(text) => {
             if text.starts_with("arn%3A") {
-                // As it stood in the path of the request.
+                // As encoded in the path of the request.
                 let decoded = url::form_urlencoded::parse(text.as_bytes()).next();
                 decoded.into_iter().for_each(|(decoded, _)| insert(field, decoded.into_owned(), into));
             }
@@ -218,36 +219,36 @@ fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, B
 }
 
 fn insert(field: &str, value: String, into: &mut BTreeMap<String, BTreeSet<String>>) {
-    let field_fits = field.len() <= LONGEST_WORD;
-    let value_fits = !value.is_empty() && value.len() <= LONGEST_NAME;
-    if field_fits && value_fits && into.len() < MOST_NAMES {
+    let field_fits = field.len() <= MAX_WORD_LENGTH;
+    let value_fits = !value.is_empty() && value.len() <= MAX_VALUE_LENGTH;
+    if field_fits && value_fits && into.len() < MAX_VALUES {
         into.entry(value).or_default().insert(in_camel_case(field));
     }
 }
 
-/// `VpcId`, as younger calls have it, as `vpcId`.
+/// Converts `VpcId`, as in newer calls, to `vpcId`.
 fn in_camel_case(field: &str) -> String {
     let mut letters = field.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 impl Event {
-    /// Whether the event names this id, name or ARN, in whatever field.
+    /// Whether the event contains this id, name or ARN in any field.
     pub fn names(&self, value: &str) -> bool {
         self.named.contains_key(value)
     }
 
-    /// Everything that it names.
+    /// All values.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.named.keys().map(String::as_str)
     }
 
-    /// The values of a field, wherever it stands.
+    /// The values of a field, at any depth.
     pub fn field<'e>(&'e self, field: &'e str) -> impl Iterator<Item = &'e str> {
         self.named.iter().filter(move |(_, fields)| fields.contains(field)).map(|(value, _)| value.as_str())
     }
 
-    /// Whether a Keelson called: this one, or another.
+    /// Whether a Keelson made the call: this one, or another.
     pub fn is_by_keelson(&self) -> bool {
         self.user_agent.trim_matches(['[', ']']).split(' ').any(|part| part == OUR_APP)
     }

@@ -1,4 +1,4 @@
-//! Events as AWS documents them, shortened.
+//! Shortened versions of the events in AWS's documentation.
 
 use serde_json::{Value, json};
 
@@ -13,8 +13,8 @@ fn envelope(source: &str, detail: Value) -> String {
     .to_string()
 }
 
-/// A call with these parameters and answer.
-fn call(source: &str, name: &str, parameters: Value, answer: Value) -> Event {
+/// A call with these parameters and this response.
+fn call(source: &str, name: &str, parameters: Value, response: Value) -> Event {
     let service = source.trim_start_matches("aws.");
     let detail = json!({
         "eventVersion": "1.08",
@@ -25,7 +25,7 @@ fn call(source: &str, name: &str, parameters: Value, answer: Value) -> Event {
         },
         "eventTime": "2026-11-20T01:08:20Z", "eventSource": format!("{service}.amazonaws.com"), "eventName": name,
         "awsRegion": "eu-west-1", "sourceIPAddress": "192.0.2.1", "userAgent": "aws-cli/2.17.0 md/Botocore#2.0",
-        "requestParameters": parameters, "responseElements": answer,
+        "requestParameters": parameters, "responseElements": response,
         "requestID": "a", "eventID": "b", "readOnly": false, "eventType": "AwsApiCall", "managementEvent": true,
         "recipientAccountId": "111122223333", "eventCategory": "Management",
     });
@@ -36,7 +36,7 @@ fn call(source: &str, name: &str, parameters: Value, answer: Value) -> Event {
 }
 
 #[test]
-fn an_event_says_where_it_was_and_who_it_was() {
+fn event_has_account_region_and_caller() {
     let event = call("aws.eks", "DeleteAddon", json!({"clusterName": "prod", "addonName": "vpc-cni"}), Value::Null);
     assert_eq!((event.account.as_str(), event.region.as_str()), ("111122223333", "eu-west-1"));
     assert_eq!((event.service, event.action.as_str()), (Service::Eks, "DeleteAddon"));
@@ -44,12 +44,12 @@ fn an_event_says_where_it_was_and_who_it_was() {
     assert!(!event.is_by_keelson());
 }
 
-/// Of each call: what it has to be seen to name, as field and value.
+/// For each call, the expected fields and values.
 #[test]
-fn what_a_call_names_is_found_in_every_shape_that_cloudtrail_has() {
+fn values_are_found_in_all_cloudtrail_formats() {
     type Case = (&'static str, &'static str, Value, Value, &'static [(&'static str, &'static str)]);
     let cases: Vec<Case> = vec![
-        // EKS: as they were sent.
+        // EKS: lists as sent.
         (
             "aws.eks",
             "UpdateNodegroupConfig",
@@ -131,8 +131,8 @@ fn what_a_call_names_is_found_in_every_shape_that_cloudtrail_has() {
             &[("roleName", "keelson-prod-node")],
         ),
     ];
-    for (source, action, parameters, answer, wanted) in cases {
-        let event = call(source, action, parameters, answer);
+    for (source, action, parameters, response, wanted) in cases {
+        let event = call(source, action, parameters, response);
         for (field, value) in wanted {
             assert!(event.field(field).any(|found| found == *value), "{action}: {field}={value} in {event:?}");
             assert!(event.names(value), "{action}: {value}");
@@ -142,7 +142,7 @@ fn what_a_call_names_is_found_in_every_shape_that_cloudtrail_has() {
 }
 
 #[test]
-fn what_changed_nothing_is_no_news() {
+fn reads_and_failed_calls_are_not_changes() {
     let change = json!({"eventName": "DeleteRoute", "requestParameters": {"routeTableId": "rtb-0a"}});
     let read = |detail: &Value| Message::read(&envelope("aws.ec2", detail.clone())).unwrap();
     assert!(matches!(read(&change), Message::Change(_)));
@@ -158,7 +158,7 @@ fn what_changed_nothing_is_no_news() {
 }
 
 #[test]
-fn garbage_is_malformed_and_nothing_worse() {
+fn invalid_bodies_are_malformed() {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let bodies = ["", "null", "[]", "hello", "{}", "{\"detail\": 1}", &deep, &envelope("aws.eks", json!("text"))];
     for body in bodies {
@@ -167,7 +167,7 @@ fn garbage_is_malformed_and_nothing_worse() {
 }
 
 #[test]
-fn a_record_that_contradicts_what_eventbridge_wrote_around_it_is_rejected() {
+fn record_that_contradicts_the_envelope_is_rejected() {
     let record = json!({
         "eventName": "DeleteRoute", "eventSource": "ec2.amazonaws.com", "awsRegion": "eu-west-1", "recipientAccountId": "111122223333",
         "requestParameters": {"routeTableId": "rtb-0a"},
@@ -188,7 +188,7 @@ fn a_record_that_contradicts_what_eventbridge_wrote_around_it_is_rejected() {
 }
 
 #[test]
-fn what_aws_does_not_write_is_rejected() {
+fn invalid_field_values_are_rejected() {
     let good = envelope("aws.ec2", json!({"eventName": "DeleteRoute"}));
     assert!(Message::read(&good).is_ok());
     let long = "x".repeat(200);
@@ -208,7 +208,7 @@ fn what_aws_does_not_write_is_rejected() {
 }
 
 #[test]
-fn who_called_is_told_only_where_it_is_an_arn() {
+fn caller_is_reported_only_if_it_is_an_arn() {
     let by = |arn: &str| {
         let detail = json!({"eventName": "DeleteRoute", "userIdentity": {"arn": arn}});
         match Message::read(&envelope("aws.ec2", detail)) {
@@ -223,14 +223,14 @@ fn who_called_is_told_only_where_it_is_an_arn() {
 }
 
 #[test]
-fn a_body_larger_than_any_event_is_not_even_parsed() {
+fn oversized_body_is_not_parsed() {
     let detail = json!({"eventName": "CreateTags", "requestParameters": {"x": "y".repeat(300_000)}});
     let error = Message::read(&envelope("aws.ec2", detail)).unwrap_err();
     assert!(matches!(error, RejectedMessage::TooLarge(_)), "{error}");
 }
 
 #[test]
-fn names_are_taken_to_a_bounded_depth() {
+fn values_are_collected_to_a_bounded_depth() {
     let nested =
         |levels: usize| (0..levels).fold(json!({"routeTableId": "rtb-0a"}), |inner, _| json!({ "inner": inner }));
     assert!(call("aws.ec2", "DeleteRoute", nested(20), Value::Null).names("rtb-0a"));
@@ -238,15 +238,15 @@ fn names_are_taken_to_a_bounded_depth() {
 }
 
 #[test]
-fn what_is_named_is_bounded() {
+fn number_of_values_is_bounded() {
     let many: Vec<_> = (0..6_000).map(|number| json!({"resourceId": format!("vpc-{number}")})).collect();
     let event =
         call("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": many}, "long": "x".repeat(5_000)}), Value::Null);
-    assert_eq!(event.named.len(), MOST_NAMES);
+    assert_eq!(event.named.len(), MAX_VALUES);
 }
 
 #[test]
-fn our_own_calls_are_told_by_the_name_of_the_application() {
+fn own_calls_are_recognized_by_user_agent() {
     let by = |agent: &str| {
         let detail = json!({"eventName": "CreateTags", "userAgent": agent});
         match Message::read(&envelope("aws.ec2", detail)) {

@@ -1,7 +1,7 @@
-//! News of what others changed in AWS: CloudTrail's events, which EventBridge rules put into a queue.
+//! External changes in AWS: CloudTrail events that EventBridge rules put into a queue.
 //!
-//! [`event`] reads them and is pure; [`queue`] fetches them. What they mean for an object is decided by who knows objects.
-//! Nothing hangs on them: what they do not tell, or not in time, is found by polling. I/O: SQS.
+//! [`event`] parses them and is pure; [`queue`] receives them. Their meaning for an object is decided where objects are
+//! known. Nothing depends on them: polling finds what is missing or late. I/O: SQS.
 
 pub mod event;
 pub mod queue;

@@ -1,26 +1,27 @@
-//! The queue that events come through: long polls, and deletions of what was acted upon. I/O: SQS.
+//! The event queue: long polls, and deletion of handled messages. I/O: SQS.
 
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 
 use crate::aws::call::{Caller, Service};
 use crate::aws::errors::AwsError;
 
-/// SQS holds a poll open for so long at most.
+/// SQS's maximum wait time.
 const LONG_POLL_SECONDS: i32 = 20;
-/// SQS hands out so many at most.
-const MOST_MESSAGES: i32 = 10;
+/// SQS's maximum batch size.
+const MAX_MESSAGES: i32 = 10;
 
-/// A message, until it is deleted or comes again.
+/// A message, until it is deleted or redelivered.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub body: String,
-    /// For the deletion.
+    /// Handle for the deletion.
     pub receipt: String,
-    /// Who sent it, as SQS noted: `SenderId`, the unique id of a principal, of a role followed by `:SESSION`. Not for the sender to choose.
+    /// The sender as SQS recorded it: `SenderId`, the unique id of a principal, for a role followed by `:SESSION`. The
+    /// sender cannot choose it.
     pub sender: Option<String>,
 }
 
-/// One queue, read with the operator's own credentials. Cheap to clone.
+/// A queue, read with the operator's own credentials. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Queue {
     pub(in crate::aws) url: String,
@@ -29,7 +30,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Waits for messages, 20 s at most; none is a good answer, too.
+    /// Waits up to 20 s for messages; may return none.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -38,11 +39,11 @@ impl Queue {
             .sqs
             .receive_message()
             .queue_url(&self.url)
-            .max_number_of_messages(MOST_MESSAGES)
+            .max_number_of_messages(MAX_MESSAGES)
             .wait_time_seconds(LONG_POLL_SECONDS)
             .message_system_attribute_names(MessageSystemAttributeName::SenderId);
-        let answer = self.caller.call(Service::Sqs, "ReceiveMessage", &self.url, request.send()).await?;
-        let messages = answer.messages.unwrap_or_default().into_iter();
+        let response = self.caller.call(Service::Sqs, "ReceiveMessage", &self.url, request.send()).await?;
+        let messages = response.messages.unwrap_or_default().into_iter();
         let received = messages.filter_map(|message| {
             let sender = message.attributes.and_then(|mut all| all.remove(&MessageSystemAttributeName::SenderId));
             Some(Received { body: message.body.unwrap_or_default(), receipt: message.receipt_handle?, sender })
@@ -50,10 +51,10 @@ impl Queue {
         Ok(received.collect())
     }
 
-    /// Deletes messages. One that is not deleted comes again, which does no harm.
+    /// Deletes messages. A message that is not deleted is redelivered, which is harmless.
     ///
     /// # Errors
-    /// When SQS did not take the call.
+    /// When SQS rejects the call.
     pub async fn delete(&self, receipts: Vec<String>) -> Result<(), AwsError> {
         let entries: Vec<_> = receipts.into_iter().enumerate().filter_map(entry).collect();
         if entries.is_empty() {
@@ -68,14 +69,14 @@ fn entry((number, receipt): (usize, String)) -> Option<DeleteMessageBatchRequest
     DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(receipt).build().ok()
 }
 
-/// The region that a queue's URL names, as SQS's endpoints do; `None` for one of somewhere else (an emulator).
+/// The region in the URL of a queue, for SQS's endpoints; `None` for others (an emulator).
 ///
 /// See <https://docs.aws.amazon.com/general/latest/gr/sqs-service.html>.
 pub fn region_of(url: &str) -> Option<String> {
     let host = url::Url::parse(url).ok()?.host_str()?.to_owned();
     let labels: Vec<&str> = host.split('.').collect();
     let at = labels.iter().position(|label| matches!(*label, "sqs" | "sqs-fips" | "queue"))?;
-    // `eu-west-1.queue.amazonaws.com` is how they were called first.
+    // `eu-west-1.queue.amazonaws.com` is the legacy form.
     let region = if labels[at] == "queue" { labels.get(at.checked_sub(1)?) } else { labels.get(at + 1) };
     let aws = host.contains(".amazonaws.com") || host.contains(".api.aws") || host.contains(".aws.");
     region.filter(|region| aws && region.contains('-')).map(|region| (*region).to_owned())
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_region_is_read_from_every_form_of_the_url() {
+    fn region_is_read_from_all_queue_url_formats() {
         let cases = [
             ("https://sqs.eu-west-1.amazonaws.com/111122223333/keelson-events", Some("eu-west-1")),
             ("https://sqs-fips.us-gov-west-1.amazonaws.com/111122223333/q", Some("us-gov-west-1")),

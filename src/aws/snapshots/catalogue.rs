@@ -1,15 +1,15 @@
-//! What AWS offers: zones, Kubernetes versions, and versions of add-ons. Pure.
+//! What AWS offers: zones, Kubernetes versions and add-on versions. Pure.
 
 use aws_sdk_ec2::types::AvailabilityZone;
 pub use aws_sdk_ec2::types::AvailabilityZoneState;
 use aws_sdk_eks::types::{AddonVersionInfo, ClusterVersionInformation};
 use jiff::Timestamp;
 
-/// An availability zone that the account may use.
+/// An availability zone available to the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
     pub name: String,
-    /// `use1-az3`: EKS refuses some zones by id, and the names differ by account.
+    /// `use1-az3`: EKS does not support some zone ids, and zone names differ by account.
     pub id: String,
     pub state: Option<AvailabilityZoneState>,
 }
@@ -27,11 +27,11 @@ impl From<&AvailabilityZone> for Zone {
 /// A Kubernetes version that EKS offers in the region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterVersion {
-    /// Such as `1.34`.
+    /// For example `1.34`.
     pub version: String,
-    /// When standard support ends.
+    /// End of standard support.
     pub standard_ends: Option<Timestamp>,
-    /// When extended support ends.
+    /// End of extended support.
     pub extended_ends: Option<Timestamp>,
 }
 
@@ -46,11 +46,11 @@ impl ClusterVersion {
     }
 }
 
-/// A version of an add-on, and where it runs.
+/// A version of an add-on, and the Kubernetes versions it runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddonOffer {
     pub info: AddonVersion,
-    /// The Kubernetes versions it runs on, and whether it is EKS's choice there.
+    /// The Kubernetes versions it runs on, and whether it is EKS's default there.
     pub runs_on: Vec<(String, bool)>,
 }
 
@@ -70,7 +70,7 @@ impl AddonOffer {
         })
     }
 
-    /// As an offer for one Kubernetes version; `None`: it does not run there.
+    /// The offer for one Kubernetes version; `None`: it does not run there.
     pub fn for_kubernetes(&self, version: &str) -> Option<AddonVersion> {
         let mut there = self.runs_on.iter().filter(|(on, _)| on == version).peekable();
         there.peek()?;
@@ -78,11 +78,11 @@ impl AddonOffer {
     }
 }
 
-/// A version of an add-on that runs on the Kubernetes version asked for.
+/// A version of an add-on that runs on the requested Kubernetes version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddonVersion {
     pub version: String,
-    /// EKS's choice for that Kubernetes version.
+    /// EKS's default for that Kubernetes version.
     pub default: bool,
     pub requires_configuration: bool,
     pub requires_iam_permissions: bool,
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_counts_only_for_the_kubernetes_versions_it_runs_on() {
+    fn addon_version_is_offered_only_for_its_kubernetes_versions() {
         let compatible =
             |version: &str, default| Compatibility::builder().cluster_version(version).default_version(default).build();
         let info = AddonVersionInfo::builder()

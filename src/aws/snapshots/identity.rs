@@ -1,4 +1,4 @@
-//! What is kept of IAM's roles. Pure.
+//! The stored attributes of IAM roles. Pure.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ pub struct Role {
     /// Inline policies by name: JSON, decoded.
     pub inline: BTreeMap<String, String>,
     pub permissions_boundary: Option<String>,
-    /// When it was made, to the second.
+    /// Creation time, to the second.
     pub created: Option<Timestamp>,
-    /// Instance profiles hold a role: it cannot be deleted while in one.
+    /// Instance profiles with this role: they block its deletion.
     pub instance_profiles: Vec<String>,
     pub tags: Tags,
 }
@@ -54,7 +54,7 @@ impl From<&RoleDetail> for Role {
     }
 }
 
-/// IAM gives policy documents percent-encoded (RFC 3986); emulators often do not. A `+` stands for itself.
+/// IAM returns policy documents percent-encoded (RFC 3986); emulators often do not. A `+` is literal.
 pub fn decode(document: &str) -> String {
     let mut bytes = Vec::with_capacity(document.len());
     let mut rest = document.as_bytes();
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_read_encoded_and_plain() {
+    fn policy_documents_are_decoded_or_read_as_they_are() {
         let plain = r#"{"Version":"2012-10-17","Statement":[{"Action":"sts:AssumeRole"}]}"#;
         let encoded = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D";
         assert_eq!(decode(encoded), plain);

@@ -1,9 +1,10 @@
-//! Where SSM keeps the newest AMI release of a Kubernetes version: public parameters of AWS. Pure.
+//! The SSM parameter with the newest AMI release of a Kubernetes version: public parameters of AWS. Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/retrieve-ami-id.html> and
 //! <https://docs.aws.amazon.com/eks/latest/userguide/retrieve-ami-id-bottlerocket.html>.
 
-/// The parameter's name. `None` where AWS has none: for Windows it tells the image only, and an AMI of one's own has no releases.
+/// The parameter's name. `None` where AWS has none: for Windows it contains only the image, and custom AMIs have no
+/// releases.
 pub fn release_parameter(kubernetes_version: &str, ami_type: &str) -> Option<String> {
     if let Some(variant) = ami_type.strip_prefix("BOTTLEROCKET_") {
         let (architecture, variant) = architecture(variant)?;
@@ -38,7 +39,7 @@ pub fn release_parameter(kubernetes_version: &str, ami_type: &str) -> Option<Str
     Some(format!("/aws/service/eks/optimized-ami/{kubernetes_version}/{path}/recommended/release_version"))
 }
 
-/// The architecture as parameters write it, and what follows it in the AMI type.
+/// The architecture in the format of the parameters, and the rest of the AMI type.
 fn architecture(text: &str) -> Option<(&'static str, &str)> {
     [("x86_64", "x86_64"), ("ARM_64", "arm64")].into_iter().find_map(|(prefix, name)| {
         let rest = text.strip_prefix(prefix)?;
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ami_type_with_releases_has_its_parameter() {
+    fn every_ami_type_with_releases_has_a_parameter() {
         use aws_sdk_eks::types::AmiTypes;
         let table: Vec<String> = AmiTypes::values()
             .iter()

@@ -1,7 +1,7 @@
-//! Reads shared by all clusters of an account and region: one describe by tag filter serves them all. I/O: AWS reads.
+//! Reads shared by all clusters of an account and region: one describe call by tag filter serves all. I/O: AWS reads.
 //!
-//! How old a read may be is for each caller to say ([`MaxStaleness`]), so writers need not tell anyone; the small structs of
-//! [`network`] and [`identity`] are kept instead of the SDK's, which are ten times larger.
+//! Each caller sets the maximum age of a read ([`MaxStaleness`]), so writers need no invalidation. Caches contain the
+//! small structs of [`network`] and [`identity`] instead of the SDK's, which are ten times larger.
 
 pub mod catalogue;
 pub mod identity;
@@ -30,10 +30,10 @@ use super::shared::{MaxStaleness, SharedRead};
 /// A shared list.
 pub type List<T> = Result<Arc<Vec<T>>, AwsError>;
 
-/// How long a read by id waits for others to join in.
-const GATHER: Duration = Duration::from_millis(25);
-/// Parts that nobody asked for in this time are not read any more.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// How long a read by id waits for other callers to join.
+const GATHER_DELAY: Duration = Duration::from_millis(25);
+/// Parts that are not requested for this long are not read any more.
+const UNUSED_EXPIRY: Duration = Duration::from_secs(3600);
 
 /// The shared reads of one identity in one region. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub struct Snapshots {
     global: GlobalReads,
 }
 
-/// What can be forgotten by [`Snapshots::invalidate`].
+/// What [`Snapshots::invalidate`] can discard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Vpcs,
@@ -85,7 +85,7 @@ struct RegionalReads {
     named: named::RegionalNamed,
 }
 
-/// IAM's, which are the same in every region.
+/// Reads of IAM, equal in all regions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GlobalReads(Arc<Global>);
 
@@ -96,7 +96,7 @@ struct Global {
     named: named::GlobalNamed,
 }
 
-/// A read per key, each forgotten when nobody asks for it.
+/// One read per key, dropped when it is no longer requested.
 #[derive(Debug)]
 struct Keyed<K, T>(Mutex<HashMap<K, (Instant, SharedRead<T>)>>);
 
@@ -110,30 +110,30 @@ impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
     fn of(&self, key: K) -> SharedRead<T> {
         let now = Instant::now();
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reads.retain(|_, (used, _)| now.saturating_duration_since(*used) < FORGOTTEN_AFTER);
+        reads.retain(|_, (used, _)| now.saturating_duration_since(*used) < UNUSED_EXPIRY);
         let (used, read) = reads.entry(key).or_insert_with(|| (now, SharedRead::default()));
         *used = now;
         read.clone()
     }
 }
 
-/// Subnets that are not ours, by id: one read covers the ids that all clusters asked for lately.
+/// Subnets of others, by id: one read covers the ids that all clusters requested recently.
 #[derive(Debug, Default)]
 struct ById {
-    asked: Mutex<HashMap<String, Instant>>,
+    requested: Mutex<HashMap<String, Instant>>,
     read: SharedRead<Vec<Subnet>, BTreeSet<String>>,
 }
 
 impl ById {
-    fn ask(&self, ids: &[String]) {
+    fn register(&self, ids: &[String]) {
         let now = Instant::now();
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.extend(ids.iter().map(|id| (id.clone(), now)));
-        asked.retain(|_, time| now.saturating_duration_since(*time) < FORGOTTEN_AFTER);
+        let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        requested.extend(ids.iter().map(|id| (id.clone(), now)));
+        requested.retain(|_, time| now.saturating_duration_since(*time) < UNUSED_EXPIRY);
     }
 
     fn union(&self) -> BTreeSet<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.requested.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 }
 
@@ -156,7 +156,7 @@ impl Snapshots {
     async fn shared<T, F>(
         &self,
         read: &SharedRead<T>,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
         fetch: impl FnOnce(Self) -> F,
     ) -> Result<Arc<T>, AwsError>
     where
@@ -164,77 +164,87 @@ impl Snapshots {
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
         let this = self.clone();
-        read.get(fresh, self.caller.priority(), |()| true, || (), |_| fetch(this)).await
+        read.get(max_staleness, self.caller.priority(), |()| true, || (), |_| fetch(this)).await
     }
 
-    /// VPCs with an owner tag. So are all lists below without an argument but `fresh`, where nothing else is said.
-    pub async fn vpcs(&self, fresh: MaxStaleness) -> List<Vpc> {
-        self.shared(&self.regional.vpcs, fresh, reads::vpcs).await
+    /// VPCs with an owner tag. The same holds for all lists below with only `max_staleness` as argument, unless stated
+    /// otherwise.
+    pub async fn vpcs(&self, max_staleness: MaxStaleness) -> List<Vpc> {
+        self.shared(&self.regional.vpcs, max_staleness, reads::vpcs).await
     }
 
-    /// The DNS attributes of a VPC, whoever made it. AWS tells them for one VPC at a time, in two calls.
-    pub async fn vpc_dns(&self, vpc_id: &str, fresh: MaxStaleness) -> Result<Arc<VpcDns>, AwsError> {
+    /// The DNS attributes of a VPC of any owner. AWS returns them for one VPC at a time, in two calls.
+    pub async fn vpc_dns(&self, vpc_id: &str, max_staleness: MaxStaleness) -> Result<Arc<VpcDns>, AwsError> {
         let read = self.regional.vpc_dns.of(vpc_id.to_owned());
-        self.shared(&read, fresh, |this| reads::vpc_dns(this, vpc_id.to_owned())).await
+        self.shared(&read, max_staleness, |this| reads::vpc_dns(this, vpc_id.to_owned())).await
     }
 
-    pub async fn subnets(&self, fresh: MaxStaleness) -> List<Subnet> {
-        self.shared(&self.regional.subnets, fresh, |this| reads::subnets(this, reads::owned())).await
+    pub async fn subnets(&self, max_staleness: MaxStaleness) -> List<Subnet> {
+        self.shared(&self.regional.subnets, max_staleness, |this| reads::subnets(this, reads::owned())).await
     }
 
-    pub async fn internet_gateways(&self, fresh: MaxStaleness) -> List<InternetGateway> {
-        self.shared(&self.regional.internet_gateways, fresh, reads::internet_gateways).await
+    pub async fn internet_gateways(&self, max_staleness: MaxStaleness) -> List<InternetGateway> {
+        self.shared(&self.regional.internet_gateways, max_staleness, reads::internet_gateways).await
     }
 
-    pub async fn addresses(&self, fresh: MaxStaleness) -> List<Address> {
-        self.shared(&self.regional.addresses, fresh, reads::addresses).await
+    pub async fn addresses(&self, max_staleness: MaxStaleness) -> List<Address> {
+        self.shared(&self.regional.addresses, max_staleness, reads::addresses).await
     }
 
-    /// Those that are not deleted: AWS shows deleted ones for about an hour.
-    pub async fn nat_gateways(&self, fresh: MaxStaleness) -> List<NatGateway> {
-        self.shared(&self.regional.nat_gateways, fresh, reads::nat_gateways).await
+    /// Without deleted ones: AWS lists them for about an hour.
+    pub async fn nat_gateways(&self, max_staleness: MaxStaleness) -> List<NatGateway> {
+        self.shared(&self.regional.nat_gateways, max_staleness, reads::nat_gateways).await
     }
 
-    pub async fn route_tables(&self, fresh: MaxStaleness) -> List<RouteTable> {
-        self.shared(&self.regional.route_tables, fresh, reads::route_tables).await
+    pub async fn route_tables(&self, max_staleness: MaxStaleness) -> List<RouteTable> {
+        self.shared(&self.regional.route_tables, max_staleness, reads::route_tables).await
     }
 
-    pub async fn vpc_endpoints(&self, fresh: MaxStaleness) -> List<VpcEndpoint> {
-        self.shared(&self.regional.vpc_endpoints, fresh, reads::vpc_endpoints).await
+    pub async fn vpc_endpoints(&self, max_staleness: MaxStaleness) -> List<VpcEndpoint> {
+        self.shared(&self.regional.vpc_endpoints, max_staleness, reads::vpc_endpoints).await
     }
 
-    pub async fn security_groups(&self, fresh: MaxStaleness) -> List<SecurityGroup> {
-        self.shared(&self.regional.security_groups, fresh, |this| reads::security_groups(this, reads::owned())).await
+    pub async fn security_groups(&self, max_staleness: MaxStaleness) -> List<SecurityGroup> {
+        self.shared(&self.regional.security_groups, max_staleness, |this| reads::security_groups(this, reads::owned()))
+            .await
     }
 
-    /// All security groups of a VPC, whoever made them: for what a deletion leaves behind.
-    pub async fn security_groups_of_vpc(&self, vpc_id: &str, fresh: MaxStaleness) -> List<SecurityGroup> {
+    /// All security groups of a VPC, of any owner: for leftovers of a deletion.
+    pub async fn security_groups_of_vpc(&self, vpc_id: &str, max_staleness: MaxStaleness) -> List<SecurityGroup> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.groups_of_vpc.of(vpc_id.to_owned());
-        self.shared(&read, fresh, |this| reads::security_groups(this, filter)).await
+        self.shared(&read, max_staleness, |this| reads::security_groups(this, filter)).await
     }
 
-    /// All network interfaces of a VPC, whoever made them.
-    pub async fn network_interfaces_of_vpc(&self, vpc_id: &str, fresh: MaxStaleness) -> List<NetworkInterface> {
+    /// All network interfaces of a VPC, of any owner.
+    pub async fn network_interfaces_of_vpc(&self, vpc_id: &str, max_staleness: MaxStaleness) -> List<NetworkInterface> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.network_interfaces.of(vpc_id.to_owned());
-        self.shared(&read, fresh, |this| reads::network_interfaces(this, filter)).await
+        self.shared(&read, max_staleness, |this| reads::network_interfaces(this, filter)).await
     }
 
-    /// Subnets by id, whoever made them, with those other clusters asked for; ids that do not exist are missing from the list.
-    pub async fn subnets_by_id(&self, ids: &[String], fresh: MaxStaleness) -> List<Subnet> {
+    /// Subnets by id, of any owner, together with those that other clusters requested; unknown ids are missing from the
+    /// list.
+    pub async fn subnets_by_id(&self, ids: &[String], max_staleness: MaxStaleness) -> List<Subnet> {
         let by_id = &self.regional.subnets_by_id;
-        by_id.ask(ids);
+        by_id.register(ids);
         let this = self.clone();
         let covers = |covered: &BTreeSet<String>| ids.iter().all(|id| covered.contains(id));
-        if let Some(kept) = by_id.read.kept(fresh, covers) {
-            return Ok(kept);
+        if let Some(cached) = by_id.read.cached(max_staleness, covers) {
+            return Ok(cached);
         }
-        // Clusters that start together each know only their own ids: one read for all needs all to have asked.
-        tokio::time::sleep(GATHER).await;
+        // Clusters that start together each know only their own ids: one read for all requires that all have
+        // registered.
+        tokio::time::sleep(GATHER_DELAY).await;
         by_id
             .read
-            .get(fresh, self.caller.priority(), covers, || by_id.union(), |scope| reads::subnets_by_id(this, scope))
+            .get(
+                max_staleness,
+                self.caller.priority(),
+                covers,
+                || by_id.union(),
+                |scope| reads::subnets_by_id(this, scope),
+            )
             .await
     }
 
@@ -243,74 +253,74 @@ impl Snapshots {
         &self,
         vpc_id: &str,
         tags: &BTreeMap<String, String>,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
     ) -> List<Subnet> {
         let mut filters = reads::filter("vpc-id", [vpc_id]);
         for (key, value) in tags {
             filters.extend(reads::filter(format!("tag:{key}"), [value]));
         }
         let read = self.regional.subnets_by_tags.of((vpc_id.to_owned(), tags.clone()));
-        self.shared(&read, fresh, |this| reads::subnets(this, filters)).await
+        self.shared(&read, max_staleness, |this| reads::subnets(this, filters)).await
     }
 
     /// The Kubernetes versions that EKS supports in the region.
-    pub async fn cluster_versions(&self, fresh: MaxStaleness) -> List<ClusterVersion> {
-        self.shared(&self.regional.cluster_versions, fresh, reads::cluster_versions).await
+    pub async fn cluster_versions(&self, max_staleness: MaxStaleness) -> List<ClusterVersion> {
+        self.shared(&self.regional.cluster_versions, max_staleness, reads::cluster_versions).await
     }
 
-    /// The region's availability zones (not local or wavelength zones) that the account may use.
-    pub async fn zones(&self, fresh: MaxStaleness) -> List<Zone> {
-        self.shared(&self.regional.zones, fresh, reads::zones).await
+    /// The region's availability zones (without local and wavelength zones) that the account may use.
+    pub async fn zones(&self, max_staleness: MaxStaleness) -> List<Zone> {
+        self.shared(&self.regional.zones, max_staleness, reads::zones).await
     }
 
-    /// All versions of an add-on, newest first as AWS lists them; empty when there is no such add-on.
-    pub async fn addon_offers(&self, addon: &str, fresh: MaxStaleness) -> List<AddonOffer> {
+    /// All versions of an add-on, newest first as AWS lists them; empty for an unknown add-on.
+    pub async fn addon_offers(&self, addon: &str, max_staleness: MaxStaleness) -> List<AddonOffer> {
         let read = self.regional.addon_offers.of(addon.to_owned());
-        self.shared(&read, fresh, |this| reads::addon_offers(this, addon.to_owned())).await
+        self.shared(&read, max_staleness, |this| reads::addon_offers(this, addon.to_owned())).await
     }
 
     /// The versions of an add-on for a Kubernetes version.
     ///
     /// # Errors
-    /// As of [`Snapshots::addon_offers`].
+    /// As [`Snapshots::addon_offers`].
     pub async fn addon_versions(
         &self,
         addon: &str,
         kubernetes_version: &str,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
     ) -> Result<Vec<AddonVersion>, AwsError> {
-        let offers = self.addon_offers(addon, fresh).await?;
+        let offers = self.addon_offers(addon, max_staleness).await?;
         Ok(offers.iter().filter_map(|offer| offer.for_kubernetes(kubernetes_version)).collect())
     }
 
-    /// The newest AMI release of a Kubernetes version; `None` where AWS does not tell.
+    /// The newest AMI release of a Kubernetes version; `None` where AWS does not publish it.
     pub async fn newest_release(
         &self,
         kubernetes_version: &str,
         ami_type: &str,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
     ) -> Result<Option<String>, AwsError> {
         let Some(parameter) = images::release_parameter(kubernetes_version, ami_type) else { return Ok(None) };
         let read = self.regional.ami_releases.of(parameter.clone());
-        Ok((*self.shared(&read, fresh, |this| reads::parameter(this, parameter)).await?).clone())
+        Ok((*self.shared(&read, max_staleness, |this| reads::parameter(this, parameter)).await?).clone())
     }
 
-    /// AMI releases that EKS refused in the region.
+    /// AMI releases that EKS rejected in the region.
     pub fn refused_releases(&self) -> &Refusals {
         &self.regional.refused_releases
     }
 
-    /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.
-    pub async fn roles(&self, fresh: MaxStaleness) -> List<Role> {
-        self.shared(&self.global.0.roles, fresh, reads::roles).await
+    /// Roles with an owner tag, with trust policies, policies and tags: one read of the account for all.
+    pub async fn roles(&self, max_staleness: MaxStaleness) -> List<Role> {
+        self.shared(&self.global.0.roles, max_staleness, reads::roles).await
     }
 
     /// ARNs of the account's OIDC providers: `arn:...:oidc-provider/ISSUER`.
-    pub async fn oidc_providers(&self, fresh: MaxStaleness) -> List<String> {
-        self.shared(&self.global.0.oidc_providers, fresh, reads::oidc_providers).await
+    pub async fn oidc_providers(&self, max_staleness: MaxStaleness) -> List<String> {
+        self.shared(&self.global.0.oidc_providers, max_staleness, reads::oidc_providers).await
     }
 
-    /// Forgets what was read of a kind. Not needed after a write, when callers ask with [`MaxStaleness::since`].
+    /// Discards the reads of a kind. Not needed after a write if callers use [`MaxStaleness::since`].
     pub fn invalidate(&self, kind: Kind) {
         let RegionalReads {
             vpcs,

@@ -1,5 +1,5 @@
-//! What a spec names and somebody else made or offers, by name: instance types, launch templates, roles, users, policies. Each is
-//! read once for all who ask for it. I/O: AWS reads.
+//! Existing resources that a spec references by name: instance types, launch templates, roles, users, policies. Each is
+//! read once for all callers. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ pub(super) struct GlobalNamed {
 /// An instance type that EC2 offers in the region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceType {
-    /// Such as `m7i.large`.
+    /// For example `m7i.large`.
     pub name: String,
     /// `x86_64`, `arm64`.
     pub architectures: BTreeSet<String>,
-    /// Who makes its accelerators, such as `NVIDIA`; empty: it has none.
+    /// Manufacturers of its accelerators, for example `NVIDIA`; empty: it has none.
     pub accelerators: BTreeSet<String>,
     /// Names of the availability zones where it is offered.
     pub zones: BTreeSet<String>,
@@ -61,18 +61,18 @@ impl From<&InstanceTypeInfo> for InstanceType {
 /// A version of a launch template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Template {
-    /// There is none. Holds how EC2 says so.
+    /// Does not exist. Holds EC2's error.
     Missing(String),
-    /// It is there.
+    /// Exists.
     Found {
-        /// It names an AMI.
+        /// It sets an AMI.
         has_image: bool,
-        /// It names an instance type.
+        /// It sets an instance type.
         has_instance_type: bool,
     },
 }
 
-/// A role, whoever made it.
+/// A role of any owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRole {
     /// With its path.
@@ -82,59 +82,67 @@ pub struct NamedRole {
 }
 
 impl Snapshots {
-    /// The instance types of a family, such as `m7i`, that are offered in the region; empty when there is no such family.
+    /// The instance types of a family, for example `m7i`, in the region; empty for an unknown family.
     ///
     /// # Errors
-    /// As of the reads.
-    pub async fn instance_types(&self, family: &str, fresh: MaxStaleness) -> Result<Arc<Vec<InstanceType>>, AwsError> {
+    /// As the reads.
+    pub async fn instance_types(
+        &self,
+        family: &str,
+        max_staleness: MaxStaleness,
+    ) -> Result<Arc<Vec<InstanceType>>, AwsError> {
         let read = self.regional.named.families.of(family.to_owned());
-        self.shared(&read, fresh, |this| instance_types(this, family.to_owned())).await
+        self.shared(&read, max_staleness, |this| instance_types(this, family.to_owned())).await
     }
 
     /// A version of a launch template: a number, or `$Default`.
     ///
     /// # Errors
-    /// As of the read, but for a template or version that is not there.
+    /// As the read, except for a missing template or version.
     pub async fn launch_template(
         &self,
         id: &str,
         version: &str,
-        fresh: MaxStaleness,
+        max_staleness: MaxStaleness,
     ) -> Result<Arc<Template>, AwsError> {
         let key = (id.to_owned(), version.to_owned());
         let read = self.regional.named.templates.of(key.clone());
-        self.shared(&read, fresh, |this| launch_template(this, key)).await
+        self.shared(&read, max_staleness, |this| launch_template(this, key)).await
     }
 
-    /// The role of that name (without its path), whoever made it.
+    /// The role with that name (without its path), of any owner.
     ///
     /// # Errors
-    /// As of the read.
-    pub async fn named_role(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<NamedRole>>, AwsError> {
+    /// As the read.
+    pub async fn named_role(
+        &self,
+        name: &str,
+        max_staleness: MaxStaleness,
+    ) -> Result<Arc<Option<NamedRole>>, AwsError> {
         let read = self.global.0.named.roles.of(name.to_owned());
-        self.shared(&read, fresh, |this| role(this, name.to_owned())).await
+        self.shared(&read, max_staleness, |this| role(this, name.to_owned())).await
     }
 
-    /// ARN of the user of that name (without its path).
+    /// ARN of the user with that name (without its path).
     ///
     /// # Errors
-    /// As of the read.
-    pub async fn user(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<String>>, AwsError> {
+    /// As the read.
+    pub async fn user(&self, name: &str, max_staleness: MaxStaleness) -> Result<Arc<Option<String>>, AwsError> {
         let read = self.global.0.named.users.of(name.to_owned());
-        self.shared(&read, fresh, |this| user(this, name.to_owned())).await
+        self.shared(&read, max_staleness, |this| user(this, name.to_owned())).await
     }
 
-    /// Whether there is an IAM policy of that ARN.
+    /// Whether an IAM policy with that ARN exists.
     ///
     /// # Errors
-    /// As of the read.
-    pub async fn has_policy(&self, arn: &str, fresh: MaxStaleness) -> Result<bool, AwsError> {
+    /// As the read.
+    pub async fn has_policy(&self, arn: &str, max_staleness: MaxStaleness) -> Result<bool, AwsError> {
         let read = self.global.0.named.policies.of(arn.to_owned());
-        Ok(*self.shared(&read, fresh, |this| has_policy(this, arn.to_owned())).await?)
+        Ok(*self.shared(&read, max_staleness, |this| has_policy(this, arn.to_owned())).await?)
     }
 }
 
-/// By filter rather than by name: a name that does not exist would fail the read.
+/// By filter rather than by name: an unknown name would fail the read.
 async fn instance_types(reads: Snapshots, family: String) -> Result<Vec<InstanceType>, AwsError> {
     let (Snapshots { caller, ec2, .. }, family) = (&reads, &family);
     let filters = &filter("instance-type", [format!("{family}.*")]);
@@ -167,12 +175,12 @@ async fn instance_types(reads: Snapshots, family: String) -> Result<Vec<Instance
 async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> Result<Template, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     let request = ec2.describe_launch_template_versions().launch_template_id(&id).versions(&version);
-    let answer = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &id, request.send()).await {
-        Err(error) if error.is_gone() => return Ok(Template::Missing(error.to_string())),
+    let response = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &id, request.send()).await {
+        Err(error) if error.is_not_found() => return Ok(Template::Missing(error.to_string())),
         other => other?,
     };
-    let Some(found) = answer.launch_template_versions().first() else {
-        return Ok(Template::Missing(format!("EC2 shows no version {version} of it")));
+    let Some(found) = response.launch_template_versions().first() else {
+        return Ok(Template::Missing(format!("EC2 has no version {version} of it")));
     };
     let data = found.launch_template_data();
     Ok(Template::Found {
@@ -184,7 +192,7 @@ async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> R
 async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetRole", &name, iam.get_role().role_name(&name).send()).await {
-        Err(error) if error.is_gone() => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         other => Ok(other?.role.map(|role| NamedRole {
             trust_policy: decode(role.assume_role_policy_document().unwrap_or_default()),
             arn: role.arn().to_owned(),
@@ -195,7 +203,7 @@ async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsEr
 async fn user(reads: Snapshots, name: String) -> Result<Option<String>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetUser", &name, iam.get_user().user_name(&name).send()).await {
-        Err(error) if error.is_gone() => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         other => Ok(other?.user.map(|user| user.arn().to_owned())),
     }
 }
@@ -203,7 +211,7 @@ async fn user(reads: Snapshots, name: String) -> Result<Option<String>, AwsError
 async fn has_policy(reads: Snapshots, arn: String) -> Result<bool, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetPolicy", &arn, iam.get_policy().policy_arn(&arn).send()).await {
-        Err(error) if error.is_gone() => Ok(false),
+        Err(error) if error.is_not_found() => Ok(false),
         other => other.map(|_| true),
     }
 }

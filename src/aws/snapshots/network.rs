@@ -1,4 +1,4 @@
-//! What is kept of EC2's network resources: what decisions need, and tags. Pure.
+//! The stored attributes of EC2's network resources: only what decisions need, and tags. Pure.
 
 use aws_sdk_ec2::types as sdk;
 pub use sdk::{
@@ -21,7 +21,7 @@ pub struct Vpc {
     pub id: String,
     pub state: Option<VpcState>,
     pub cidr: String,
-    /// All IPv4 blocks, the first included.
+    /// All IPv4 blocks, including the first.
     pub cidrs: Vec<String>,
     pub ipv6_cidrs: Vec<String>,
     pub tags: Tags,
@@ -41,7 +41,7 @@ impl From<&sdk::Vpc> for Vpc {
     }
 }
 
-/// What DescribeVpcAttribute says of a VPC: EKS's private endpoint needs both.
+/// DNS attributes of a VPC: EKS's private endpoint needs both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VpcDns {
     pub support: bool,
@@ -55,7 +55,7 @@ pub struct Subnet {
     pub state: Option<SubnetState>,
     /// `eu-west-1a`.
     pub zone: String,
-    /// `euw1-az1`: the same place in every account, as names are not.
+    /// `euw1-az1`: identical in every account, unlike zone names.
     pub zone_id: String,
     pub cidr: String,
     pub ipv6_cidrs: Vec<String>,
@@ -105,7 +105,7 @@ impl From<&sdk::InternetGateway> for InternetGateway {
 pub struct Address {
     pub allocation_id: String,
     pub public_ip: String,
-    /// While something uses it.
+    /// Set while it is in use.
     pub association_id: Option<String>,
     pub network_interface_id: Option<String>,
     pub tags: Tags,
@@ -176,7 +176,7 @@ pub struct Route {
     /// An IPv4 or IPv6 block, or the id of a prefix list.
     pub destination: String,
     pub target: RouteTarget,
-    /// `Blackhole`: the target is gone.
+    /// `Blackhole`: the target no longer exists.
     pub state: Option<RouteState>,
 }
 
@@ -188,7 +188,7 @@ pub enum RouteTarget {
     NatGateway(String),
     /// A gateway endpoint (S3, DynamoDB).
     VpcEndpoint(String),
-    /// Peering, transit gateways and so on: not made by us.
+    /// Peering, transit gateways and so on: not created by Keelson.
     Other(String),
 }
 
@@ -298,7 +298,7 @@ pub struct SecurityGroup {
 }
 
 impl SecurityGroup {
-    /// Whether one of its rules names another group, which cannot be deleted while it does.
+    /// Whether one of its rules refers to another group, which blocks the deletion of that group.
     pub fn refers_to(&self, group: &str) -> bool {
         self.ingress.iter().chain(&self.egress).any(|rule| rule.group_ids.iter().any(|id| id == group))
     }
@@ -313,7 +313,7 @@ pub struct Permission {
     pub to_port: Option<i32>,
     pub cidrs: Vec<String>,
     pub ipv6_cidrs: Vec<String>,
-    /// Groups it refers to: those cannot be deleted while it stands.
+    /// Groups that it refers to: it blocks their deletion.
     pub group_ids: Vec<String>,
 }
 
@@ -350,19 +350,19 @@ pub struct NetworkInterface {
     pub id: String,
     pub vpc_id: String,
     pub subnet_id: String,
-    /// `Available`: nothing uses it.
+    /// `Available`: not in use.
     pub status: Option<NetworkInterfaceStatus>,
     pub description: String,
     /// E.g. `interface`, `network_load_balancer`.
     pub kind: Option<String>,
-    /// The account it is billed to.
+    /// The account that is billed for it.
     pub owner_id: Option<String>,
-    /// Who made it on somebody's behalf, e.g. `amazon-elb`.
+    /// The service that created it for an account, e.g. `amazon-elb`.
     pub requester_id: Option<String>,
     pub security_group_ids: Vec<String>,
     pub attachment_id: Option<String>,
     pub instance_id: Option<String>,
-    /// Made and deleted by another AWS service.
+    /// Created and deleted by another AWS service.
     pub requester_managed: bool,
     pub public_ip: Option<String>,
     pub tags: Tags,

@@ -1,4 +1,4 @@
-//! From the SDK's types to ours.
+//! Conversion of the SDK's types.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn route() -> sdk::builders::RouteBuilder {
 }
 
 #[test]
-fn a_route_has_one_destination_and_one_target() {
+fn route_has_one_destination_and_one_target() {
     let table = [
         (route().destination_cidr_block("10.0.0.0/16").gateway_id("local"), "10.0.0.0/16", RouteTarget::Local),
         (
@@ -48,7 +48,7 @@ fn a_route_has_one_destination_and_one_target() {
 }
 
 #[test]
-fn a_gateway_without_attachment_has_no_vpc() {
+fn gateway_without_attachment_has_no_vpc() {
     let gateway = |vpc: Option<&str>| {
         let attachment = vpc.map(|vpc| vec![sdk::InternetGatewayAttachment::builder().vpc_id(vpc).build()]);
         InternetGateway::from(
@@ -60,7 +60,7 @@ fn a_gateway_without_attachment_has_no_vpc() {
 }
 
 #[test]
-fn empty_ids_are_absent_ids() {
+fn empty_ids_are_absent() {
     let address = sdk::Address::builder().allocation_id("eipalloc-1").association_id("").build();
     assert_eq!(Address::from(&address).association_id, None);
 }

@@ -1,4 +1,4 @@
-//! The reads themselves, each complete over all its pages. I/O: AWS reads.
+//! The reads, each complete over all its pages. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::aws::call::{Caller, Service};
 use crate::aws::errors::{AwsError, Class};
 use crate::aws::tags;
 
-/// How the shared reads are called in traces.
-const OURS: &str = "all of ours";
-/// EC2 takes this many values in a filter.
+/// Resource name of the shared reads in traces.
+const OWNED_RESOURCES: &str = "all owned resources";
+/// EC2's maximum number of values in a filter.
 const FILTER_VALUES: usize = 200;
 
 pub(super) type Page<T> = Result<(Vec<T>, Option<String>), AwsError>;
 
-/// Reads page after page. A token that comes twice would go round for ever: that is a failure, not the end.
+/// Reads all pages. A repeated token would loop forever: that is a failure, not the end.
 pub(super) async fn pages<T, F>(
     caller: &Caller,
     service: Service,
@@ -43,8 +43,8 @@ where
             None => break,
             next if next == token => {
                 return Err(caller
-                    .describe(service, action, OURS)
-                    .failed(Class::Unavailable, "the pages repeat themselves")
+                    .describe(service, action, OWNED_RESOURCES)
+                    .failed(Class::Unavailable, "AWS returned the same page token twice")
                     .into());
             }
             next => token = next,
@@ -59,12 +59,12 @@ pub(super) fn filter<V: Into<String>>(name: impl Into<String>, values: impl Into
     vec![Filter::builder().name(name).set_values(Some(values)).build()]
 }
 
-/// Whatever carries an owner tag.
+/// All resources with an owner tag.
 pub(super) fn owned() -> Vec<Filter> {
     filter("tag-key", [tags::OWNER])
 }
 
-fn each<'a, S: 'a, T: From<&'a S>>(items: &'a [S]) -> Vec<T> {
+fn convert_all<'a, S: 'a, T: From<&'a S>>(items: &'a [S]) -> Vec<T> {
     items.iter().map(T::from).collect()
 }
 
@@ -72,8 +72,8 @@ pub(super) async fn vpcs(reads: Snapshots) -> Result<Vec<Vpc>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeVpcs", |token| async move {
         let request = ec2.describe_vpcs().set_filters(Some(owned())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeVpcs", OURS, request.send()).await?;
-        Ok((each(page.vpcs()), page.next_token))
+        let page = caller.call(Ec2, "DescribeVpcs", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.vpcs()), page.next_token))
     })
     .await
 }
@@ -98,13 +98,13 @@ pub(super) async fn subnets(reads: Snapshots, filters: Vec<Filter>) -> Result<Ve
     let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeSubnets", |token| async move {
         let request = ec2.describe_subnets().set_filters(Some(filters.clone())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeSubnets", OURS, request.send()).await?;
-        Ok((each(page.subnets()), page.next_token))
+        let page = caller.call(Ec2, "DescribeSubnets", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.subnets()), page.next_token))
     })
     .await
 }
 
-/// By filter rather than by id: one id that does not exist would fail the read for all clusters.
+/// By filter rather than by id: one unknown id would fail the read for all clusters.
 pub(super) async fn subnets_by_id(reads: Snapshots, ids: Arc<BTreeSet<String>>) -> Result<Vec<Subnet>, AwsError> {
     let ids: Vec<&String> = ids.iter().collect();
     let chunks =
@@ -116,18 +116,18 @@ pub(super) async fn internet_gateways(reads: Snapshots) -> Result<Vec<InternetGa
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeInternetGateways", |token| async move {
         let request = ec2.describe_internet_gateways().set_filters(Some(owned())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeInternetGateways", OURS, request.send()).await?;
-        Ok((each(page.internet_gateways()), page.next_token))
+        let page = caller.call(Ec2, "DescribeInternetGateways", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.internet_gateways()), page.next_token))
     })
     .await
 }
 
-/// DescribeAddresses has no pages.
+/// DescribeAddresses is not paginated.
 pub(super) async fn addresses(reads: Snapshots) -> Result<Vec<Address>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     let request = ec2.describe_addresses().set_filters(Some(owned()));
-    let answer = caller.call(Ec2, "DescribeAddresses", OURS, request.send()).await?;
-    Ok(each(answer.addresses()))
+    let response = caller.call(Ec2, "DescribeAddresses", OWNED_RESOURCES, request.send()).await?;
+    Ok(convert_all(response.addresses()))
 }
 
 pub(super) async fn nat_gateways(reads: Snapshots) -> Result<Vec<NatGateway>, AwsError> {
@@ -136,8 +136,8 @@ pub(super) async fn nat_gateways(reads: Snapshots) -> Result<Vec<NatGateway>, Aw
         let mut filters = owned();
         filters.extend(filter("state", ["pending", "available", "failed", "deleting"]));
         let request = ec2.describe_nat_gateways().set_filter(Some(filters)).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeNatGateways", OURS, request.send()).await?;
-        Ok((each(page.nat_gateways()), page.next_token))
+        let page = caller.call(Ec2, "DescribeNatGateways", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.nat_gateways()), page.next_token))
     })
     .await
 }
@@ -146,8 +146,8 @@ pub(super) async fn route_tables(reads: Snapshots) -> Result<Vec<RouteTable>, Aw
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeRouteTables", |token| async move {
         let request = ec2.describe_route_tables().set_filters(Some(owned())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeRouteTables", OURS, request.send()).await?;
-        Ok((each(page.route_tables()), page.next_token))
+        let page = caller.call(Ec2, "DescribeRouteTables", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.route_tables()), page.next_token))
     })
     .await
 }
@@ -156,8 +156,8 @@ pub(super) async fn vpc_endpoints(reads: Snapshots) -> Result<Vec<VpcEndpoint>, 
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeVpcEndpoints", |token| async move {
         let request = ec2.describe_vpc_endpoints().set_filters(Some(owned())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeVpcEndpoints", OURS, request.send()).await?;
-        Ok((each(page.vpc_endpoints()), page.next_token))
+        let page = caller.call(Ec2, "DescribeVpcEndpoints", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.vpc_endpoints()), page.next_token))
     })
     .await
 }
@@ -166,8 +166,8 @@ pub(super) async fn security_groups(reads: Snapshots, filters: Vec<Filter>) -> R
     let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeSecurityGroups", |token| async move {
         let request = ec2.describe_security_groups().set_filters(Some(filters.clone())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeSecurityGroups", OURS, request.send()).await?;
-        Ok((each(page.security_groups()), page.next_token))
+        let page = caller.call(Ec2, "DescribeSecurityGroups", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.security_groups()), page.next_token))
     })
     .await
 }
@@ -179,8 +179,8 @@ pub(super) async fn network_interfaces(
     let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeNetworkInterfaces", |token| async move {
         let request = ec2.describe_network_interfaces().set_filters(Some(filters.clone())).set_next_token(token);
-        let page = caller.call(Ec2, "DescribeNetworkInterfaces", OURS, request.send()).await?;
-        Ok((each(page.network_interfaces()), page.next_token))
+        let page = caller.call(Ec2, "DescribeNetworkInterfaces", OWNED_RESOURCES, request.send()).await?;
+        Ok((convert_all(page.network_interfaces()), page.next_token))
     })
     .await
 }
@@ -188,14 +188,14 @@ pub(super) async fn network_interfaces(
 pub(super) async fn zones(reads: Snapshots) -> Result<Vec<Zone>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     let request = ec2.describe_availability_zones().set_filters(Some(filter("zone-type", ["availability-zone"])));
-    let answer = caller.call(Ec2, "DescribeAvailabilityZones", "the region", request.send()).await?;
-    let mut zones: Vec<Zone> = each(answer.availability_zones());
-    // Which zones are chosen must not depend on the order of AWS's answer.
+    let response = caller.call(Ec2, "DescribeAvailabilityZones", "the region", request.send()).await?;
+    let mut zones: Vec<Zone> = convert_all(response.availability_zones());
+    // The choice of zones must not depend on the order of AWS's response.
     zones.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(zones)
 }
 
-/// The Kubernetes versions that a new cluster can have, as EKS orders them.
+/// The Kubernetes versions available for new clusters, in EKS's order.
 pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<ClusterVersion>, AwsError> {
     let Snapshots { caller, eks, .. } = &reads;
     pages(caller, Eks, "DescribeClusterVersions", |token| async move {
@@ -207,7 +207,7 @@ pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<ClusterVers
     .await
 }
 
-/// All versions of an add-on, for whatever Kubernetes version: one read serves every step of an upgrade.
+/// All versions of an add-on, for all Kubernetes versions: one read serves every step of an upgrade.
 pub(super) async fn addon_offers(reads: Snapshots, addon: String) -> Result<Vec<AddonOffer>, AwsError> {
     let (Snapshots { caller, eks, .. }, addon) = (&reads, &addon);
     let versions = pages(caller, Eks, "DescribeAddonVersions", |token| async move {
@@ -219,28 +219,29 @@ pub(super) async fn addon_offers(reads: Snapshots, addon: String) -> Result<Vec<
     })
     .await;
     match versions {
-        Err(error) if error.is_gone() => Ok(Vec::new()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
         other => other,
     }
 }
 
-/// The value of a public parameter; `None` when there is none of that name.
+/// The value of a public parameter; `None` for an unknown name.
 pub(super) async fn parameter(reads: Snapshots, name: String) -> Result<Option<String>, AwsError> {
     let Snapshots { caller, ssm, .. } = &reads;
     match caller.call(Ssm, "GetParameter", &name, ssm.get_parameter().name(&name).send()).await {
-        Err(error) if error.is_gone() => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
         other => Ok(other?.parameter.and_then(|parameter| parameter.value)),
     }
 }
 
-/// All roles of the account pass by, ours are kept: IAM has no filter by tag, and asking for each role would cost three calls.
+/// Reads all roles of the account and filters for owned ones: IAM has no filter by tag, and reading each role would
+/// cost three calls.
 pub(super) async fn roles(reads: Snapshots) -> Result<Vec<Role>, AwsError> {
     const PAGE: i32 = 200;
     let Snapshots { caller, iam, .. } = &reads;
     pages(caller, Iam, "GetAccountAuthorizationDetails", |token| async move {
         let request =
             iam.get_account_authorization_details().filter(EntityType::Role).max_items(PAGE).set_marker(token);
-        let page = caller.call(Iam, "GetAccountAuthorizationDetails", OURS, request.send()).await?;
+        let page = caller.call(Iam, "GetAccountAuthorizationDetails", OWNED_RESOURCES, request.send()).await?;
         let ours = page.role_detail_list().iter().filter(|role| role.tags().iter().any(|tag| tag.key() == tags::OWNER));
         Ok((ours.map(Role::from).collect(), page.marker.filter(|_| page.is_truncated)))
     })
@@ -249,7 +250,12 @@ pub(super) async fn roles(reads: Snapshots) -> Result<Vec<Role>, AwsError> {
 
 pub(super) async fn oidc_providers(reads: Snapshots) -> Result<Vec<String>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
-    let answer =
-        caller.call(Iam, "ListOpenIDConnectProviders", OURS, iam.list_open_id_connect_providers().send()).await?;
-    Ok(answer.open_id_connect_provider_list().iter().filter_map(|provider| provider.arn().map(str::to_owned)).collect())
+    let response = caller
+        .call(Iam, "ListOpenIDConnectProviders", OWNED_RESOURCES, iam.list_open_id_connect_providers().send())
+        .await?;
+    Ok(response
+        .open_id_connect_provider_list()
+        .iter()
+        .filter_map(|provider| provider.arn().map(str::to_owned))
+        .collect())
 }

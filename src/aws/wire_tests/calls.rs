@@ -1,4 +1,4 @@
-//! One call: retries off, lost answers, hangs, the lease, throttles.
+//! Single calls: no retries, lost responses, timeouts, the lease, throttling.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::aws::call::WriteGate;
 use crate::telemetry::metrics::CallLabels;
 
 #[tokio::test]
-async fn a_failed_create_is_sent_once() {
+async fn failed_create_is_not_retried_by_the_sdk() {
     for status in [500, 503] {
         let server = Server::start(move |request, _| match request.action() {
             "GetCallerIdentity" => caller_identity(ACCOUNT),
@@ -25,11 +25,12 @@ async fn a_failed_create_is_sent_once() {
     }
 }
 
-/// Accepts calls, reads them, and then does `with` the connection; answers GetCallerIdentity properly.
-async fn broken(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) -> (Server, Arc<Mutex<usize>>) {
+/// Accepts calls, reads them, and then runs `with` on the connection; answers GetCallerIdentity normally.
+async fn broken_server(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) -> (Server, Arc<Mutex<usize>>) {
     let identity = Server::start(|_, _| caller_identity(ACCOUNT)).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let server = Server { url: format!("http://{}", listener.local_addr().expect("an address")), seen: Arc::default() };
+    let server =
+        Server { url: format!("http://{}", listener.local_addr().expect("an address")), requests: Arc::default() };
     let calls = Arc::new(Mutex::new(0));
     let counted = calls.clone();
     let upstream = identity.url.trim_start_matches("http://").to_owned();
@@ -57,8 +58,8 @@ async fn broken(with: impl Fn(tokio::net::TcpStream) + Send + Sync + 'static) ->
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_unavailable_and_not_sent_again() {
-    let (server, calls) = broken(|stream| {
+async fn lost_response_is_unavailable_and_not_retried() {
+    let (server, calls) = broken_server(|stream| {
         stream.set_zero_linger().expect("a reset");
         drop(stream);
     })
@@ -72,20 +73,20 @@ async fn a_lost_answer_is_unavailable_and_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_call_that_hangs_ends() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let (server, calls) = broken(move |stream| held.lock().expect("not poisoned").push(stream)).await;
+async fn hanging_call_times_out() {
+    let connections = Arc::new(Mutex::new(Vec::new()));
+    let (server, calls) = broken_server(move |stream| connections.lock().expect("not poisoned").push(stream)).await;
     let session = session(&server).await;
     tokio::time::sleep(Duration::from_millis(400)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     let error = create_vpc(&session).await.expect_err("it fails");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!(*calls.lock().expect("not poisoned"), 1);
 }
 
 #[tokio::test]
-async fn nobody_at_the_endpoint_is_unavailable() {
+async fn refused_connection_is_unavailable() {
     let accounts = accounts("http://127.0.0.1:1");
     let error = accounts.session(&Identity::ambient(), REGION).await.expect_err("it fails");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
@@ -99,31 +100,31 @@ impl WriteGate for Lease {
         self.0.load(Ordering::SeqCst)
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         (!self.may_write()).then_some(Duration::ZERO)
     }
 }
 
-/// Held until a moment, which may be put off.
+/// Open until a time that can be extended.
 #[derive(Debug)]
-struct HeldUntil(Mutex<Instant>);
+struct OpenUntil(Mutex<Instant>);
 
-impl WriteGate for HeldUntil {
+impl WriteGate for OpenUntil {
     fn may_write(&self) -> bool {
-        self.holds_for() != Some(Duration::ZERO)
+        self.open_for() != Some(Duration::ZERO)
     }
 
-    fn holds_for(&self) -> Option<Duration> {
+    fn open_for(&self) -> Option<Duration> {
         Some(self.0.lock().expect("not poisoned").saturating_duration_since(Instant::now()))
     }
 }
 
 #[tokio::test]
-async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_as_it_is_renewed() {
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let (server, calls) = broken(move |stream| held.lock().expect("not poisoned").push(stream)).await;
+async fn unanswered_write_is_abandoned_when_the_lease_expires() {
+    let connections = Arc::new(Mutex::new(Vec::new()));
+    let (server, calls) = broken_server(move |stream| connections.lock().expect("not poisoned").push(stream)).await;
     let open = |until: Duration| {
-        let gate = Arc::new(HeldUntil(Mutex::new(Instant::now() + until)));
+        let gate = Arc::new(OpenUntil(Mutex::new(Instant::now() + until)));
         let long = config(&server.url, Duration::from_secs(60));
         let accounts = Accounts::new(long, Settings::default(), gate.clone(), Metrics::new());
         async move {
@@ -133,23 +134,23 @@ async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_
         }
     };
     let (_, session) = open(Duration::from_millis(1500)).await;
-    let begun = Instant::now();
-    let error = create_vpc(&session).await.expect_err("nobody answers");
+    let started = Instant::now();
+    let error = create_vpc(&session).await.expect_err("no response");
     assert_eq!(error.class(), Class::Unavailable, "{error}");
-    assert!(error.to_string().contains("lease ran out"), "{error}");
+    assert!(error.to_string().contains("lease expired"), "{error}");
     assert!(error.may_have_been_applied());
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 
     let (gate, session) = open(Duration::from_millis(1500)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     *gate.0.lock().expect("not poisoned") += Duration::from_secs(1);
-    create_vpc(&session).await.expect_err("nobody answers");
-    assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
+    create_vpc(&session).await.expect_err("no response");
+    assert!(started.elapsed() > Duration::from_millis(1500), "{:?}", started.elapsed());
     assert_eq!(*calls.lock().expect("not poisoned"), 2);
 }
 
 #[tokio::test]
-async fn without_the_lease_writes_are_not_sent_but_reads_are() {
+async fn without_the_lease_only_reads_are_sent() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "DescribeVpcs" => vpcs(&["vpc-1"], None),
@@ -167,7 +168,7 @@ async fn without_the_lease_writes_are_not_sent_but_reads_are() {
 }
 
 #[tokio::test]
-async fn a_throttle_is_counted_and_says_when_to_come_again() {
+async fn throttle_is_counted_and_has_a_retry_time() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         _ => ec2_error(503, "RequestLimitExceeded"),

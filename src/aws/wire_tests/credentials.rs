@@ -1,10 +1,10 @@
-//! Roles, renewal, refusal, the expected account.
+//! Roles, renewal, rejected credentials, the expected account.
 
 use super::*;
 use crate::telemetry::logs::{Captured, Format};
 
 #[tokio::test]
-async fn the_account_is_checked_before_anything_else() {
+async fn account_is_verified_first() {
     let server = Server::start(|_, _| caller_identity("999900001111")).await;
     let identity = Identity { account_id: Some(ACCOUNT.into()), role: None };
     let error = accounts(&server.url).session(&identity, REGION).await.expect_err("it is refused");
@@ -14,28 +14,28 @@ async fn the_account_is_checked_before_anything_else() {
 }
 
 #[tokio::test]
-async fn the_role_is_assumed_with_the_external_id_and_again_before_it_expires() {
+async fn role_is_assumed_with_the_external_id_and_renewed_before_expiry() {
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
-        "AssumeRole" => assumed(before, Duration::from_secs(2)),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(2)),
         _ => vpcs(&[], None),
     })
     .await;
     let session = accounts(&server.url).session(&role(Some("fleet-1")), REGION).await.expect("a session");
     session.snapshots.vpcs(MaxStaleness::now()).await.expect("a read");
-    assert_eq!(server.count("AssumeRole"), 1, "one answer serves all clients");
+    assert_eq!(server.count("AssumeRole"), 1, "one response serves all clients");
     let request = server.last("AssumeRole");
     assert_eq!(request.form.get("ExternalId").map(String::as_str), Some("fleet-1"));
     assert!(request.authorization.contains("AKIAOPERATOR"), "assumed with the operator's own credentials");
     assert!(server.last("DescribeVpcs").authorization.contains("ASIA0"));
     tokio::time::sleep(Duration::from_millis(1700)).await;
     futures::future::join_all((0..20).map(|_| session.snapshots.vpcs(MaxStaleness::now()))).await;
-    assert_eq!(server.count("AssumeRole"), 2, "renewed once, by all");
+    assert_eq!(server.count("AssumeRole"), 2, "renewed once for all");
     assert!(server.last("DescribeVpcs").authorization.contains("ASIA1"));
 }
 
 #[tokio::test]
-async fn a_denied_role_says_which_and_what_to_check_and_leaves_others_alone() {
+async fn denied_role_has_advice_and_does_not_affect_other_identities() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "AssumeRole" => query_error(403, "AccessDenied", "User: op is not authorized to perform: sts:AssumeRole"),
@@ -51,26 +51,26 @@ async fn a_denied_role_says_which_and_what_to_check_and_leaves_others_alone() {
 }
 
 #[tokio::test]
-async fn refused_credentials_are_fetched_anew_for_the_next_call() {
+async fn rejected_credentials_are_fetched_again_for_the_next_call() {
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
-        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(3600)),
         _ if request.authorization.contains("ASIA0") => ec2_error(400, "ExpiredToken"),
         _ => vpcs(&["vpc-1"], None),
     })
     .await;
     let session = accounts(&server.url).session(&role(None), REGION).await.expect("a session");
-    let error = session.snapshots.vpcs(MaxStaleness::any()).await.expect_err("the token is not taken");
+    let error = session.snapshots.vpcs(MaxStaleness::any()).await.expect_err("the token is rejected");
     assert_eq!(error.class(), Class::CredentialsUnavailable);
     assert_eq!(session.snapshots.vpcs(MaxStaleness::any()).await.expect("a read").len(), 1);
     assert_eq!(server.count("AssumeRole"), 2);
 }
 
 #[tokio::test]
-async fn old_credentials_serve_while_their_renewal_fails() {
+async fn old_credentials_are_used_while_renewal_fails() {
     let server = Server::start(|request, before| match (request.action(), before) {
         ("GetCallerIdentity", _) => caller_identity(ACCOUNT),
-        ("AssumeRole", 0) => assumed(0, Duration::from_secs(8)),
+        ("AssumeRole", 0) => assume_role_response(0, Duration::from_secs(8)),
         ("AssumeRole", _) => query_error(503, "ServiceUnavailable", "later"),
         _ => vpcs(&["vpc-1"], None),
     })
@@ -83,7 +83,7 @@ async fn old_credentials_serve_while_their_renewal_fails() {
 }
 
 #[tokio::test]
-async fn no_credentials_are_told_as_such() {
+async fn missing_credentials_are_reported_without_a_call() {
     let server = Server::start(|_, _| caller_identity(ACCOUNT)).await;
     let none = config(&server.url, Duration::from_secs(1)).into_builder();
     let mut none = none;
@@ -110,23 +110,23 @@ async fn idle_sessions_are_dropped() {
 }
 
 #[tokio::test]
-async fn not_even_the_most_verbose_log_tells_a_secret() {
+async fn most_verbose_log_contains_no_secret() {
     let (logs, guard) = Captured::start(
         "trace,aws_smithy_runtime=trace,aws_sdk_sts=trace,aws_runtime=trace,hyper=trace,hyper_util=trace",
         Format::Json,
     );
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
-        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(3600)),
         _ => ec2_error(403, "UnauthorizedOperation"),
     })
     .await;
     let identity = role(Some("SECRET-external-id"));
     let session = accounts(&server.url).session(&identity, REGION).await.expect("a session");
     let error = create_vpc(&session).await.expect_err("it is denied");
-    tracing::info!(?identity, ?session, ?error, %error, "all there is to tell");
+    tracing::info!(?identity, ?session, ?error, %error, "everything");
     drop(guard);
     let text = logs.text();
-    assert!(text.contains("\"action\":\"CreateVpc\"") && text.contains("all there is to tell"), "{text}");
+    assert!(text.contains("\"action\":\"CreateVpc\"") && text.contains("everything"), "{text}");
     assert!(!text.contains("SECRET"), "{}", text.lines().find(|line| line.contains("SECRET")).unwrap_or_default());
 }

@@ -1,4 +1,4 @@
-//! The SDK as we set it up, against a server that misbehaves as AWS and networks do.
+//! The SDK as configured here, against a server that misbehaves like AWS and networks.
 
 mod calls;
 mod credentials;
@@ -26,7 +26,7 @@ use crate::telemetry::Metrics;
 const ACCOUNT: &str = "111122223333";
 const REGION: &str = "eu-west-1";
 
-/// What the server saw of a request, and what it is to answer.
+/// A request as the server received it, and the response to it.
 #[derive(Debug, Clone)]
 struct Request {
     form: HashMap<String, String>,
@@ -39,23 +39,23 @@ impl Request {
     }
 }
 
-type Answer = (StatusCode, String);
-type Script = Arc<dyn Fn(&Request, usize) -> Answer + Send + Sync>;
+type Response = (StatusCode, String);
+type Script = Arc<dyn Fn(&Request, usize) -> Response + Send + Sync>;
 
 #[derive(Clone)]
 struct Server {
     url: String,
-    seen: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// `script` is given each request and how many of its action came before.
-    async fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+    /// `script` gets each request and the number of earlier requests for its action.
+    async fn start(script: impl Fn(&Request, usize) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let server = Server { url, seen: Arc::default() };
-        let (seen, script): (_, Script) = (server.seen.clone(), Arc::new(script));
-        let answer = move |headers: HeaderMap, body: Bytes| {
+        let server = Server { url, requests: Arc::default() };
+        let (requests, script): (_, Script) = (server.requests.clone(), Arc::new(script));
+        let response = move |headers: HeaderMap, body: Bytes| {
             let request = Request {
                 form: url::form_urlencoded::parse(&body).into_owned().collect(),
                 authorization: headers
@@ -64,24 +64,24 @@ impl Server {
                     .unwrap_or_default()
                     .to_owned(),
             };
-            let mut seen = seen.lock().expect("not poisoned");
-            let before = seen.iter().filter(|r: &&Request| r.action() == request.action()).count();
-            let answer = script(&request, before);
-            seen.push(request);
-            async move { (answer.0, [("x-amzn-requestid", "r-1")], answer.1) }
+            let mut requests = requests.lock().expect("not poisoned");
+            let before = requests.iter().filter(|r: &&Request| r.action() == request.action()).count();
+            let response = script(&request, before);
+            requests.push(request);
+            async move { (response.0, [("x-amzn-requestid", "r-1")], response.1) }
         };
-        let app = axum::Router::new().fallback(answer);
+        let app = axum::Router::new().fallback(response);
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
     }
 
     fn count(&self, action: &str) -> usize {
-        self.seen.lock().expect("not poisoned").iter().filter(|r| r.action() == action).count()
+        self.requests.lock().expect("not poisoned").iter().filter(|r| r.action() == action).count()
     }
 
     fn last(&self, action: &str) -> Request {
-        let seen = self.seen.lock().expect("not poisoned");
-        seen.iter().rfind(|r| r.action() == action).expect("the action was called").clone()
+        let requests = self.requests.lock().expect("not poisoned");
+        requests.iter().rfind(|r| r.action() == action).expect("the action was called").clone()
     }
 }
 
@@ -112,11 +112,11 @@ async fn session(server: &Server) -> Session {
     accounts(&server.url).session(&Identity::ambient(), REGION).await.expect("a session")
 }
 
-fn ok(body: impl Into<String>) -> Answer {
+fn ok(body: impl Into<String>) -> Response {
     (StatusCode::OK, body.into())
 }
 
-fn caller_identity(account: &str) -> Answer {
+fn caller_identity(account: &str) -> Response {
     ok(format!(
         "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
          <Arn>arn:aws-cn:sts::{account}:assumed-role/x/y</Arn><UserId>U</UserId><Account>{account}</Account>\
@@ -124,7 +124,7 @@ fn caller_identity(account: &str) -> Answer {
     ))
 }
 
-fn assumed(number: usize, lasts: Duration) -> Answer {
+fn assume_role_response(number: usize, lasts: Duration) -> Response {
     let expires = jiff::Timestamp::now() + lasts;
     ok(format!(
         "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
@@ -133,7 +133,7 @@ fn assumed(number: usize, lasts: Duration) -> Answer {
     ))
 }
 
-fn query_error(status: u16, code: &str, message: &str) -> Answer {
+fn query_error(status: u16, code: &str, message: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
     (
         status,
@@ -143,7 +143,7 @@ fn query_error(status: u16, code: &str, message: &str) -> Answer {
     )
 }
 
-fn ec2_error(status: u16, code: &str) -> Answer {
+fn ec2_error(status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
     (
         status,
@@ -153,7 +153,7 @@ fn ec2_error(status: u16, code: &str) -> Answer {
     )
 }
 
-fn vpcs(ids: &[&str], next: Option<&str>) -> Answer {
+fn vpcs(ids: &[&str], next: Option<&str>) -> Response {
     let items: String = ids
         .iter()
         .map(|id| format!("<item><vpcId>{id}</vpcId><tagSet><item><key>keelson.dev/owner</key><value>u</value></item></tagSet></item>"))

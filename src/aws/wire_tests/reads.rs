@@ -1,9 +1,9 @@
-//! Shared reads: one for all, and all of its pages.
+//! Shared reads: single-flight and pagination.
 
 use super::*;
 
 #[tokio::test]
-async fn a_thousand_callers_open_one_session_and_share_its_reads() {
+async fn thousand_callers_share_one_session_and_its_reads() {
     let server = Server::start(|request, before| match (request.action(), before) {
         ("GetCallerIdentity", _) => caller_identity(ACCOUNT),
         ("DescribeVpcs", 0) => vpcs(&["vpc-1", "vpc-2"], Some("more")),
@@ -11,11 +11,11 @@ async fn a_thousand_callers_open_one_session_and_share_its_reads() {
     })
     .await;
     let accounts = accounts(&server.url);
-    let fresh = MaxStaleness::now();
+    let max_staleness = MaxStaleness::now();
     let reads = (0..1000).map(|_| async {
         let session = accounts.session(&Identity::ambient(), REGION).await?;
         assert_eq!(&*session.partition, "aws-cn");
-        session.snapshots.vpcs(fresh).await
+        session.snapshots.vpcs(max_staleness).await
     });
     let all = futures::future::try_join_all(reads).await.expect("no failure");
     assert!(all.iter().all(|vpcs| vpcs.len() == 3), "all pages are read");
@@ -26,7 +26,7 @@ async fn a_thousand_callers_open_one_session_and_share_its_reads() {
 }
 
 #[tokio::test]
-async fn pages_that_repeat_are_a_failure_not_a_loop() {
+async fn repeated_page_token_is_a_failure() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         _ => vpcs(&["vpc-1"], Some("same")),
@@ -38,20 +38,20 @@ async fn pages_that_repeat_are_a_failure_not_a_loop() {
 }
 
 #[tokio::test]
-async fn subnets_are_asked_for_once_for_all_clusters() {
+async fn subnet_reads_are_batched_for_all_clusters() {
     let server = Server::start(|request, _| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         _ => {
-            let asked = request.form.iter().filter(|(key, _)| key.starts_with("Filter.1.Value."));
-            let items: String = asked.map(|(_, id)| format!("<item><subnetId>{id}</subnetId></item>")).collect();
+            let requested = request.form.iter().filter(|(key, _)| key.starts_with("Filter.1.Value."));
+            let items: String = requested.map(|(_, id)| format!("<item><subnetId>{id}</subnetId></item>")).collect();
             ok(format!("<DescribeSubnetsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><subnetSet>{items}</subnetSet></DescribeSubnetsResponse>"))
         }
     })
     .await;
     let snapshots = session(&server).await.snapshots;
     let ids: Vec<Vec<String>> = (0..50).map(|i| vec![format!("subnet-{i}"), "subnet-shared".to_owned()]).collect();
-    let fresh = MaxStaleness::now();
-    let all = futures::future::join_all(ids.iter().map(|ids| snapshots.subnets_by_id(ids, fresh))).await;
+    let max_staleness = MaxStaleness::now();
+    let all = futures::future::join_all(ids.iter().map(|ids| snapshots.subnets_by_id(ids, max_staleness))).await;
     for (ids, found) in ids.iter().zip(all) {
         let found = found.expect("a read");
         assert!(ids.iter().all(|id| found.iter().any(|subnet| subnet.id == *id)));

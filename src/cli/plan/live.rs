@@ -62,7 +62,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new() });
     }
     let decision = upgrade(cluster, &cloud, &memory, &observed).await?;
-    let upgrade = decision.iter().flat_map(|decision| &decision.way).map(ToString::to_string).collect();
+    let upgrade = decision.iter().flat_map(|decision| &decision.remaining_steps).map(ToString::to_string).collect();
     let (title, about) = (named("EksCluster", *cluster), about(cluster));
     let planned = Planned { title, about, graph, plan, upgrade };
     Ok(std::iter::once(planned).chain(of_groups).collect())

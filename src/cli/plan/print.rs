@@ -121,8 +121,8 @@ fn sign(item: &Item) -> &'static str {
         Verdict::Settled => "=",
         Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => style::sign(step.action),
         Verdict::Waiting { .. } => "…",
-        Verdict::GoesWith(_) => "-",
-        Verdict::Unseen(_) => "?",
+        Verdict::DeletedWith(_) => "-",
+        Verdict::NotObserved(_) => "?",
         Verdict::Blocked(_) => "!",
     }
 }
@@ -139,7 +139,7 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
                 facts.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}: {value}")),
             );
         }
-        Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => {
+        Verdict::Waiting { .. } | Verdict::DeletedWith(_) | Verdict::NotObserved(_) | Verdict::Blocked(_) => {
             if let ResourceProgress::Progressing { message, .. } | ResourceProgress::Stalled { message, .. } =
                 resource_progress(item, Goal::Present, jiff::Timestamp::now())
             {

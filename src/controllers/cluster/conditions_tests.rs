@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{
     Action, Block, Change, Class, Failure, HoldReason, Key, Observation, Presence, Step, Verdict, WaitingOn,
 };
@@ -27,7 +27,7 @@ fn waiting(action: Action, since: i64, until: i64) -> Verdict {
 }
 
 fn failed(class: Class, message: &str) -> WaitingOn {
-    WaitingOn::Retry(Failed::after(None, Failure::new(class, message), at(990), 0))
+    WaitingOn::Retry(RetryState::after(None, Failure::new(class, message), at(990), 0))
 }
 
 /// A plan of five resources, one for each condition, with `verdicts` for some of them; the others are settled.
@@ -82,8 +82,8 @@ fn conditions_at_every_stage() {
     let drift =
         Step { action: Action::Update, changes: vec![Change::in_place("logging", "[]", "[api]")], reason: None };
     let unseen_since = |class, since| {
-        let failed = Failed::after(None, Failure::new(class, "DescribeVpcs: what AWS said"), at(since), 0);
-        ("vpc", Verdict::Unseen(Some(failed)))
+        let failed = RetryState::after(None, Failure::new(class, "DescribeVpcs: what AWS said"), at(since), 0);
+        ("vpc", Verdict::NotObserved(Some(failed)))
     };
     let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());
     let cases = [
@@ -151,7 +151,7 @@ fn conditions_at_every_stage() {
                             vec![WaitingOn::Gate(Key::single("nodeGroups"), "node groups a to be deleted".into())],
                         ),
                     ),
-                    ("addon/coredns", Verdict::GoesWith(Key::single("cluster"))),
+                    ("addon/coredns", Verdict::DeletedWith(Key::single("cluster"))),
                 ],
             ),
             no_agent(),

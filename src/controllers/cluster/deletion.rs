@@ -100,7 +100,7 @@ impl Reconcile<'_> {
             return Some(self.start_deletion(previous, &cloud, &graph, goal).await);
         }
         let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;
-        if report.plan.settled() && report.violations.is_empty() {
+        if report.plan.is_settled() && report.violations.is_empty() {
             return self.check_leftovers(previous, &cloud, report).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);

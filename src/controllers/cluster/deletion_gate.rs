@@ -88,7 +88,7 @@ impl Reconcile<'_> {
             let summary = plan_status::summary(&report.plan, &ahead);
             self.publish_approval(&format!("plan {}", agreed.hash), &summary, approved_by).await;
         }
-        if agreed.is_new || report.plan.settled() {
+        if agreed.is_new || report.plan.is_settled() {
             return self.release_deletion(previous, goal, agreed.approval_uid).await;
         }
         let mut next = report.next.map_or(Next::change(), Next::at);

@@ -50,7 +50,7 @@ use crate::api::status::{
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::execute::Run;
 use crate::engine::execution_policy::Subject;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
@@ -174,7 +174,7 @@ impl Reconcile<'_> {
         self.still_failing(previous, &failed)
     }
 
-    fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
+    fn still_failing(&self, previous: &EksClusterStatus, failed: &RetryState) -> Outcome {
         let overall = conditions_of::overall_without_plan(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
         let mut outcome = self.unobserved(previous, overall, next);
@@ -253,14 +253,14 @@ impl Reconcile<'_> {
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
         let mut events = super::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
-        events.extend(super::events::operation_events(&report.ended, &mut self.state.reported_failures));
-        let left = report.left.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
+        events.extend(super::events::operation_events(&report.finished_operations, &mut self.state.reported_failures));
+        let left = report.skipped.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
         let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
         events.extend(left.map(|left| EventMessage::normal("LeftAlone", note(left))));
         ctx.events.publish(self.cluster, events);
-        for ended in &report.ended {
+        for ended in &report.finished_operations {
             let took = ended.result.as_ref().ok().copied();
-            ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
+            ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);
         }
         for violation in &report.violations {
             tracing::error!(%violation, "the checker refused a plan");

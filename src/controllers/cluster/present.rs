@@ -138,7 +138,7 @@ impl Reconcile<'_> {
             Ok(done) => done,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        self.state.kind.steady = done.report.plan.settled();
+        self.state.kind.steady = done.report.plan.is_settled();
         agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
     }
@@ -183,11 +183,11 @@ impl Reconcile<'_> {
             let (policy, asked) = self.policy(previous, grant, &versions);
             let mut report = self.engine(&graph, cloud, Goal::Present, &policy).await;
             steps.append(&mut report.steps);
-            ended.append(&mut report.ended);
+            ended.append(&mut report.finished_operations);
             let upgrade = self.upgrade(cloud, previous).await;
             let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
             if next == versions || round == MAX_ROUNDS {
-                let report = Report { steps, ended, ..report };
+                let report = Report { steps, finished_operations: ended, ..report };
                 return Ok(Done { report, upgrade, policy, asked });
             }
             versions = next;
@@ -332,7 +332,7 @@ impl Reconcile<'_> {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let mut waits = waiting_on::waits_of_plan(in_aws, &self.state.memory, self.now);
         waits.extend(decision.map(|decision| waiting::of_decision(decision, &groups)).unwrap_or_default());
-        if waits.is_empty() && in_aws.settled() {
+        if waits.is_empty() && in_aws.is_settled() {
             waits.extend(waiting_on::wait_of_agent(agent));
         }
         waits

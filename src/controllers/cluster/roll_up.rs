@@ -137,7 +137,7 @@ impl Reconcile<'_> {
     fn publish_state(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
         let GitOps { condition, status, .. } = &gitops;
         let failing = status.as_ref().and_then(|status| status.objects.as_ref()).map_or(0, |objects| objects.failing);
-        self.ctx.metrics.gitops().fares(&self.namespace, &self.cluster.name_any(), condition.is_true(), failing);
+        self.ctx.metrics.gitops().set_state(&self.namespace, &self.cluster.name_any(), condition.is_true(), failing);
         let events = self.state.kind.agent_events.of(previous, condition, status.as_ref());
         self.ctx.events.publish(self.cluster, events.into_iter().collect());
         gitops

@@ -37,7 +37,7 @@ impl RegionalEstimates {
     /// The durations of one account and region.
     pub fn of(&self, account: &str, region: &str) -> Arc<Expectations> {
         let account_region = AccountRegion { account: account.to_owned(), region: region.to_owned() };
-        let among = || Arc::new(Expectations::among(self.global.clone()));
+        let among = || Arc::new(Expectations::with_shared(self.global.clone()));
         locked(&self.regions).entry(account_region).or_insert_with(among).clone()
     }
 
@@ -53,7 +53,7 @@ impl RegionalEstimates {
 
     fn update(&self, table: &mut Table, now: Timestamp) {
         for (account_region, expectations) in locked(&self.regions).iter() {
-            table.update(account_region.clone(), expectations.learned(), now);
+            table.update(account_region.clone(), expectations.learned_durations(), now);
         }
     }
 }

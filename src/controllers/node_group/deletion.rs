@@ -159,7 +159,7 @@ impl Reconcile<'_> {
         let allowed = if asks { AllowedSteps::Only(Approved::new()) } else { AllowedSteps::All };
         let policy = ExecutionPolicy { allowed, ..ExecutionPolicy::default() };
         let report = self.engine(cluster, &graph, &cloud, goal, &policy).await;
-        if report.plan.settled() && report.violations.is_empty() {
+        if report.plan.is_settled() && report.violations.is_empty() {
             let note =
                 if goal == Goal::Retained { "deletionPolicy is Retain: the node group is retained in AWS" } else { "" };
             return self.remove_finalizer(previous, note).await;

@@ -43,7 +43,7 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
-use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Key, Recorded, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
@@ -125,11 +125,14 @@ pub fn key(group: &NodeGroup) -> Key {
 }
 
 /// The resource that status records.
-pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
+pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, InventoryRecord)> {
     group.status.as_ref()?.arn.as_ref()?;
     let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
     let operations = journal::parse_update_attempts(group.status.as_ref().and_then(|status| status.update_attempts));
-    Some((key(group), Recorded { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH }))
+    Some((
+        key(group),
+        InventoryRecord { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH },
+    ))
 }
 
 impl Reconcile<'_> {
@@ -228,7 +231,7 @@ impl Reconcile<'_> {
         }
         let (policy, asked) = self.policy(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &policy).await;
-        self.state.kind.steady = report.plan.settled();
+        self.state.kind.steady = report.plan.is_settled();
         let due = self.state.kind.nodes.poll(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
@@ -298,10 +301,10 @@ impl Reconcile<'_> {
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
         let mut events = super::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
-        events.extend(super::events::operation_events(&report.ended, &mut self.state.reported_failures));
-        for ended in &report.ended {
+        events.extend(super::events::operation_events(&report.finished_operations, &mut self.state.reported_failures));
+        for ended in &report.finished_operations {
             let took = ended.result.as_ref().ok().copied();
-            self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
+            self.ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);
         }
         self.ctx.events.publish(self.group, events);
         for violation in &report.violations {

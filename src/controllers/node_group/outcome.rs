@@ -11,7 +11,7 @@ use crate::controllers::conditions::{ConditionValue, Overall, overall_without_pl
 use crate::controllers::name_claims;
 use crate::controllers::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::engine::Failure;
-use crate::engine::failure::Failed;
+use crate::engine::failure::RetryState;
 
 impl Reconcile<'_> {
     pub(super) fn unobserved(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
@@ -50,7 +50,7 @@ impl Reconcile<'_> {
         self.still_failing(previous, &failed)
     }
 
-    pub(super) fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
+    pub(super) fn still_failing(&self, previous: &NodeGroupStatus, failed: &RetryState) -> Outcome {
         let overall = overall_without_plan(failed, &previous.conditions, self.now);
         let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
         let mut outcome = self.unobserved(previous, overall, next);

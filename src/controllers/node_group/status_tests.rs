@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::super::waiting::waits;
 use super::*;
-use crate::engine::failure::Failed;
-use crate::engine::memory::Applied;
+use crate::engine::failure::RetryState;
+use crate::engine::memory::AppliedChanges;
 use crate::engine::{
     Action, Block, Change, FailedOperation, Failure, Item, Observation, Operation, Presence, Step, Verdict, WaitingOn,
 };
@@ -71,7 +71,7 @@ impl Case {
         let mut memory = Memory::new(at(0), Duration::ZERO, []);
         memory.record_observation(&key(), Presence::Ours(observed.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
-        memory.entry(&key()).applied = Some(Applied { changes, at: at(900), times: 1 });
+        memory.entry(&key()).applied = Some(AppliedChanges { changes, at: at(900), times: 1 });
         let plan = Plan {
             goal: Goal::Present,
             items: vec![Item { key: key(), verdict, forbidden: Vec::new(), drift: Vec::new() }],
@@ -121,7 +121,7 @@ fn conditions_of_a_running_node_group() {
     };
     let stuck = || {
         let failure = Failure::new(Class::EvictionBlocked, "EKS update u-1 failed: PodEvictionFailure");
-        let failed = Failed::after(None, failure.clone(), at(990), 0);
+        let failed = RetryState::after(None, failure.clone(), at(990), 0);
         let step = Step { action: Action::Update, changes: Vec::new(), reason: None };
         let mut base = Case::new();
         base.observed.failed_operation =
@@ -143,7 +143,7 @@ fn conditions_of_a_running_node_group() {
     };
     let rejected_release = || {
         let changes = vec![Change::in_place("releaseVersion", "1.33.7-20260923", "1.33.8-20261201")];
-        let failed = Failed::after(None, Failure::new(Class::NoChange, "it is not valid"), at(999), 0);
+        let failed = RetryState::after(None, Failure::new(Class::NoChange, "it is not valid"), at(999), 0);
         let step = Step { action: Action::Update, changes, reason: None };
         Verdict::Pending(step, vec![WaitingOn::Retry(failed)])
     };

@@ -190,7 +190,7 @@ impl NodeGroup {
                 // The user did not choose this release: the nodes are as specified, and the next observation reports
                 // the pending release.
                 let (ami_type, newest) = (&observed.detail.ami_type, newest.unwrap_or_default());
-                cloud.aws.snapshots.refused_releases().note(ami_type, &newest, error.to_string());
+                cloud.aws.snapshots.refused_releases().record(ami_type, &newest, error.to_string());
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
             other => other?,

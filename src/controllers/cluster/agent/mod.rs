@@ -287,7 +287,7 @@ impl Agent {
             let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
             if let Ok(outcome) = &result {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
-                ctx.metrics.gitops().reached(namespace, &object.name, Instant::now());
+                ctx.metrics.gitops().record_response(namespace, &object.name, Instant::now());
                 if outcome.status.is_some() {
                     ctx.watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
                 }

@@ -76,7 +76,7 @@ fn outside_a_window_the_agent_keeps_its_version_and_status_names_the_next_window
     assert_eq!((upgrade.from.as_str(), upgrade.to.as_str()), (OLD, Version::NEWEST.as_str()));
     assert_eq!(upgrade.next_window.as_deref(), Some("1970-01-01T02:46:40+00:00"));
     let condition = part.with_upgrade_note(ConditionValue::true_(crate::api::Reason::Available, "applied main@sha1:1"));
-    insta::assert_snapshot!(condition.message, @"applied main@sha1:1; upgrade v2.7.5 -> v2.9.5, which this Keelson brings: the next maintenance window opens 1970-01-01T02:46:40+00:00");
+    insta::assert_snapshot!(condition.message, @"applied main@sha1:1; upgrade v2.7.5 -> v2.9.5, bundled with this Keelson: the next maintenance window opens 1970-01-01T02:46:40+00:00");
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Watches {
                     access: sender,
                     _task: AbortOnDropHandle::new(tokio::spawn(task)),
                     _place: place,
-                    _counted: ctx.metrics.gitops().watching(),
+                    _counted: ctx.metrics.gitops().count_watch(),
                 });
             }
         }
@@ -129,7 +129,7 @@ fn watch_agent(
                 failing = true;
             } else {
                 agent.watched(now);
-                metrics.gitops().reached(&namespace, object_name, Instant::now());
+                metrics.gitops().record_response(&namespace, object_name, Instant::now());
             }
             if is_alive && what == WatchSignal::Alive && std::mem::take(&mut failing) {
                 tracing::info!(namespace, object_name, "the cluster's GitOps agent is watched again");

@@ -85,7 +85,7 @@ impl Upgrade {
             goal: self.goal.version,
             control_plane: self.observed.control_plane,
             plan: &report.plan,
-            ended: &report.ended,
+            ended: &report.finished_operations,
             preflight: self.preflight.as_ref(),
             window: &self.window,
             soak: self.soak,
@@ -250,7 +250,7 @@ impl Reconcile<'_> {
             let group = groups.iter().find(|group| group.node_group_name() == *name);
             group.and_then(|group| group.spec.update.as_ref()).is_some_and(|update| update.force)
         };
-        let replaced = decision.way.iter().any(|step| match step {
+        let replaced = decision.remaining_steps.iter().any(|step| match step {
             Step::NodeGroups { names, .. } => !names.iter().all(forced),
             _ => false,
         });
@@ -287,7 +287,7 @@ impl Reconcile<'_> {
         });
         let Some(warning) = due else { return published.map(str::to_owned) };
         self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::SupportEnding, warning.to_string())]);
-        Some(warning.told.to_string())
+        Some(warning.notice.to_string())
     }
 }
 

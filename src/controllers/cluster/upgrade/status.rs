@@ -243,7 +243,7 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
 
 /// InSync, including the versions that are not requested from AWS yet.
 pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
-    if !base.is_true() || decision.way.is_empty() || !decision.is_upgrade() {
+    if !base.is_true() || decision.remaining_steps.is_empty() || !decision.is_upgrade() {
         return base;
     }
     let reason = match &decision.state {
@@ -251,7 +251,7 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
         State::Holding { why, .. } => of_hold(why),
         State::Blocked { .. } => Reason::UpgradeBlocked,
     };
-    let steps: Vec<_> = decision.way.iter().map(ToString::to_string).collect();
+    let steps: Vec<_> = decision.remaining_steps.iter().map(ToString::to_string).collect();
     ConditionValue::false_(reason, bounded(&steps.join("; "), MAX_LENGTH))
 }
 
@@ -297,7 +297,7 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
         }
         steps
     };
-    let steps = decision.way.iter().enumerate().flat_map(remaining_steps_of).collect();
+    let steps = decision.remaining_steps.iter().enumerate().flat_map(remaining_steps_of).collect();
     Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
