@@ -158,7 +158,7 @@ fn every_folder_has_a_rule_and_a_description() {
         assert!(RULES.iter().any(|rule| rule.folder == name), "no rule for src/{name}");
         assert!(lib.contains(&format!("pub mod {name};")), "src/{name} is not part of the crate");
         let head = fs::read_to_string(path.join("mod.rs")).unwrap();
-        for phrase in ["May not enter:", "I/O"] {
+        for phrase in ["Not allowed here:", "I/O"] {
             assert!(head.contains(phrase), "src/{name}/mod.rs does not contain {phrase:?}");
         }
     }

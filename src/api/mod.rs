@@ -1,6 +1,6 @@
 //! The API: the kinds of group `keelson.dev`, their defaults, validation rules, status and conditions.
 //!
-//! May not enter: AWS crates, kube clients, anything from the other folders. No I/O.
+//! Not allowed here: AWS crates, kube clients, anything from the other folders. No I/O.
 //!
 //! A field's doc comment is its description in the CRD. An exactly-one-of is a struct of optional members with a CEL
 //! rule; its accessor returns a Rust enum, which code outside this folder matches on.

@@ -1,6 +1,6 @@
 //! The AWS edge: accounts and sessions, rate limits, error classes, ownership tags, shared snapshots.
 //!
-//! May not enter: cluster semantics, Kubernetes. I/O: AWS calls, all through [`session::Session::call`], which limits
+//! Not allowed here: cluster semantics, Kubernetes. I/O: AWS calls, all through [`session::Session::call`], which limits
 //! rates, checks leadership, classifies failures, and traces and counts calls.
 
 pub mod accounts;

@@ -1,6 +1,6 @@
 //! The commands of the command line, each a thin layer over the other folders.
 //!
-//! May not enter: decisions. I/O: files and standard output.
+//! Not allowed here: decisions. I/O: files and standard output.
 
 mod approve;
 mod controller;

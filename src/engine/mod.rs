@@ -1,6 +1,6 @@
 //! Graph, plan, check, execute, and requeue times.
 //!
-//! May not enter: any resource kind, any AWS or Kubernetes crate. A second cloud could use it unchanged.
+//! Not allowed here: any resource kind, any AWS or Kubernetes crate. A second cloud could use it unchanged.
 //! I/O: none of its own; [`execute`] awaits the resources.
 //!
 //! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run

@@ -1,6 +1,6 @@
 //! Hosts that a source may not name: the agent's own machine, and the addresses where clouds serve credentials.
 //!
-//! May not enter: name resolution. Pure: a name is checked as written. What it resolves to is a matter of the workload
+//! Not allowed here: name resolution. Pure: a name is checked as written. What it resolves to is a matter of the workload
 //! cluster's network policies.
 
 use std::net::{Ipv4Addr, Ipv6Addr};

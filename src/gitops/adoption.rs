@@ -1,6 +1,6 @@
 //! Whether Git has adopted an object, and which of its fields Keelson still owns.
 //!
-//! May not enter: a client, and which agent. Pure.
+//! Not allowed here: a client, and which agent. Pure.
 //!
 //! The fields that Keelson owns are in the object's `managedFields`, so releasing them needs no memory: after a crash
 //! they are read again.

@@ -1,6 +1,6 @@
 //! The watches of one cluster's agent: one per kind, run concurrently for as long as the caller needs them.
 //!
-//! May not enter: what is done about a change. I/O: by [`super::watch`].
+//! Not allowed here: what is done about a change. I/O: by [`super::watch`].
 //!
 //! A client carries one token and is replaced before the token expires; the watches resume where they were. An
 //! unreachable cluster is retried with exponential backoff, and at once when another call reaches it. Watched objects

@@ -1,7 +1,7 @@
 //! Bounded responses of a workload cluster's API server: users of that cluster could make them arbitrarily large and
 //! slow.
 //!
-//! May not enter: which requests. I/O: the API server that the client is for.
+//! Not allowed here: which requests. I/O: the API server that the client is for.
 //!
 //! Every response is bounded in bytes and in time. Redirects are not followed, and compressed responses, which were not
 //! requested, are not read. Large responses take turns, so that many clusters at once stay within the same memory.

@@ -1,6 +1,6 @@
 //! Server-side apply of single objects, until Git adopts them.
 //!
-//! May not enter: which objects, and which agent. I/O: the workload cluster's API.
+//! Not allowed here: which objects, and which agent. I/O: the workload cluster's API.
 //!
 //! Every write carries the resourceVersion that it was decided on, so that an object that Git adopts meanwhile is left
 //! to Git.

@@ -1,6 +1,6 @@
 //! PodDisruptionBudgets of a workload cluster that block evictions, and so an upgrade.
 //!
-//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page.
+//! Not allowed here: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The other agent, installed in the same cluster before the spec selected this one. Only its owner uninstalls it.
 //!
-//! May not enter: what is done about it. I/O: reads of the workload cluster's API.
+//! Not allowed here: what is done about it. I/O: reads of the workload cluster's API.
 
 use std::time::{Duration, Instant};
 

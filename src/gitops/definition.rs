@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions of a workload cluster: whether one is served, and whether another version of it may be
 //! applied.
 //!
-//! May not enter: which definitions. I/O: the workload cluster's API, reads only.
+//! Not allowed here: which definitions. I/O: the workload cluster's API, reads only.
 
 use kube::Client;
 use kube::core::params::GetParams;

@@ -1,6 +1,6 @@
 //! Errors between the operator and a workload cluster.
 //!
-//! May not enter: retries; the caller decides by the type. No I/O.
+//! Not allowed here: retries; the caller decides by the type. No I/O.
 
 use std::error::Error as _;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The desired agent of one cluster, and the types that both agents share.
 //!
-//! May not enter: the API's types, so that the builders can be tested without an EksCluster. No I/O.
+//! Not allowed here: the API's types, so that the builders can be tested without an EksCluster. No I/O.
 
 use std::collections::BTreeMap;
 use std::fmt;

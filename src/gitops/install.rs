@@ -1,6 +1,6 @@
 //! Applies an agent's install manifests in order: the namespace, the CRDs, and once these are served, the agent.
 //!
-//! May not enter: which agent. I/O: by `apply`.
+//! Not allowed here: which agent. I/O: by `apply`.
 
 use std::collections::HashSet;
 use std::time::Instant;

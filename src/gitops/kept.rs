@@ -1,7 +1,7 @@
 //! Deserializers that bound the memory of foreign objects, whatever the server sends: texts are cut, lists keep their
 //! first items. The rest is skipped while it is parsed.
 //!
-//! May not enter: a client. No I/O.
+//! Not allowed here: a client. No I/O.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Lists objects in a workload cluster page by page, and keeps only the fields of `T`.
 //!
-//! May not enter: what is done with them. I/O: the workload cluster's API, reads only.
+//! Not allowed here: what is done with them. I/O: the workload cluster's API, reads only.
 //!
 //! A list is bounded as a whole: in pages, bytes, objects and time. Objects are passed on while a page is parsed, so
 //! that only one of them is in memory besides the text. A page that is too large is requested again with fewer objects.

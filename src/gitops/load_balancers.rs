@@ -1,7 +1,7 @@
 //! Deletes the Services and Ingresses of a workload cluster that have load balancers in AWS, while their controllers
 //! still run. Nothing else would delete the load balancers, and those would block the deletion of the network.
 //!
-//! May not enter: how long to wait; AWS. I/O: the workload cluster's API.
+//! Not allowed here: how long to wait; AWS. I/O: the workload cluster's API.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! What the operator applied in a cluster, so that a steady cluster costs reads only.
 //!
-//! May not enter: bodies of objects, which may be Secrets; digests may. No I/O. The memory may be lost: then everything
+//! Not allowed here: bodies of objects, which may be Secrets; digests may. No I/O. The memory may be lost: then everything
 //! is applied once more, which changes nothing.
 
 use std::collections::HashMap;

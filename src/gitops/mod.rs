@@ -1,6 +1,6 @@
 //! GitOps agents in workload clusters: access to the API server, what is installed there, and its status.
 //!
-//! May not enter: AWS resources. I/O: the workload cluster's API.
+//! Not allowed here: AWS resources. I/O: the workload cluster's API.
 
 mod address;
 pub mod adoption;

@@ -1,6 +1,6 @@
 //! The nodes of a workload cluster, counted.
 //!
-//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page. Objects are
+//! Not allowed here: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page. Objects are
 //! counted while a page is parsed, so that memory does not grow with the number of nodes.
 
 use std::collections::BTreeMap;

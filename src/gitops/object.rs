@@ -1,6 +1,6 @@
 //! An object to apply: its identity and its body.
 //!
-//! May not enter: a client. No I/O.
+//! Not allowed here: a client. No I/O.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};

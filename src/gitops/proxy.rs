@@ -1,6 +1,6 @@
 //! The proxy to workload clusters, and its exceptions.
 //!
-//! May not enter: clients. No I/O except the environment, read once at startup.
+//! Not allowed here: clients. No I/O except the environment, read once at startup.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Shared by the agents' roll-ups: the health of an object, the counts, and short revisions.
 //!
-//! May not enter: which agent, clients and clocks. Pure.
+//! Not allowed here: which agent, clients and clocks. Pure.
 
 use super::error::bounded;
 use crate::api::stable_text::stable;

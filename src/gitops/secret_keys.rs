@@ -1,6 +1,6 @@
 //! The keys of the Secrets that a spec names: which are required, and which are copied. Other keys are never copied.
 //!
-//! May not enter: clients. Pure: the caller reads the Secret.
+//! Not allowed here: clients. Pure: the caller reads the Secret.
 
 use std::collections::BTreeMap;
 

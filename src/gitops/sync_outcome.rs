@@ -1,6 +1,6 @@
 //! Reconciles one cluster with either agent, within a timeout, and classifies failures for the whole cluster.
 //!
-//! May not enter: waiting; the caller requeues. I/O: by the agents.
+//! Not allowed here: waiting; the caller requeues. I/O: by the agents.
 
 use std::time::Duration;
 

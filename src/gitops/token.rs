@@ -1,6 +1,6 @@
 //! The bearer token that an EKS API server accepts: a presigned STS `GetCallerIdentity`, minted in memory.
 //!
-//! May not enter: AWS clients; credentials are passed as a value. No I/O: signing is arithmetic.
+//! Not allowed here: AWS clients; credentials are passed as a value. No I/O: signing is arithmetic.
 //!
 //! The form is that of `aws eks get-token` (aws-iam-authenticator): `k8s-aws-v1.` and the URL in base64url without
 //! padding. The API server's webhook calls the URL, adding the header `x-k8s-aws-id` with its own cluster's name, which

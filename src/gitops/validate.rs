@@ -1,6 +1,6 @@
 //! Validates a source: its URL, path and ref, and the keys of the Secrets that it names.
 //!
-//! May not enter: clients. Pure: the caller reads the Secret. A valid URL becomes a [`SourceUrl`] or an [`OciUrl`], the
+//! Not allowed here: clients. Pure: the caller reads the Secret. A valid URL becomes a [`SourceUrl`] or an [`OciUrl`], the
 //! only types that the agent's input accepts.
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Watches that store nothing: each change is reported as the namespace and name of the object, and the caller reads
 //! the object.
 //!
-//! May not enter: what is done about a change. I/O: reads of the API server that the client is for.
+//! Not allowed here: what is done about a change. I/O: reads of the API server that the client is for.
 //!
 //! Watches request metadata only: object bodies may be large, and Secrets' are confidential. A list is read only for
 //! the resourceVersion at which the watch starts.

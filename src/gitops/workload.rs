@@ -1,6 +1,6 @@
 //! Access to the API of workload clusters: one client per cluster, with its own token, dropped when idle.
 //!
-//! May not enter: what is applied there. I/O: only by the clients it creates.
+//! Not allowed here: what is applied there. I/O: only by the clients it creates.
 //!
 //! A client carries one token and is replaced before the token expires, so nothing refreshes in the background. It is
 //! also replaced when ARN, endpoint, CA or credentials change. No token is minted for an endpoint that EKS described as

@@ -11,7 +11,7 @@ use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes
 use super::cluster;
 use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
-use super::prune;
+use super::pruned_kind;
 use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -23,7 +23,7 @@ pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPla
     .in_cluster(InCluster {
         parameter: Some("principalArn"),
         arn_type: "access-entry",
-        pruning: Some(("CreateAccessEntry", &prune::ACCESS_ENTRIES)),
+        pruning: Some(("CreateAccessEntry", &pruned_kind::ACCESS_ENTRIES)),
     })
     .after_nodes();
 

@@ -15,7 +15,7 @@ use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes
 use super::cluster;
 use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
-use super::prune;
+use super::pruned_kind;
 use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
@@ -30,7 +30,7 @@ use crate::upgrade::addons::{Offer, choose};
 pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons).in_cluster(InCluster {
     parameter: Some("addonName"),
     arn_type: "addon",
-    pruning: Some(("CreateAddon", &prune::ADDONS)),
+    pruning: Some(("CreateAddon", &pruned_kind::ADDONS)),
 });
 
 /// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.

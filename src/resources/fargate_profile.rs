@@ -15,7 +15,7 @@ use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, tag_cha
 use super::cluster;
 use super::kind::{Area, InCluster, Kind};
 use super::ownership;
-use super::prune;
+use super::pruned_kind;
 use super::role::{self, Purpose};
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::Service;
@@ -30,7 +30,7 @@ pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::Cont
     .in_cluster(InCluster {
         parameter: Some("fargateProfileName"),
         arn_type: "fargateprofile",
-        pruning: Some(("CreateFargateProfile", &prune::FARGATE_PROFILES)),
+        pruning: Some(("CreateFargateProfile", &pruned_kind::FARGATE_PROFILES)),
     })
     .after_nodes();
 

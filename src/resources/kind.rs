@@ -7,7 +7,7 @@ use super::account_lists::AccountLists;
 use super::proof::Located;
 use super::{
     access_entry, addon, cluster, elastic_ip, existing_network, fargate_profile, internet_gateway, leftovers,
-    nat_gateway, node_group, oidc_provider, pod_identity_association, prune, removals, role, route, route_table,
+    nat_gateway, node_group, oidc_provider, pod_identity_association, pruned_kind, removals, role, route, route_table,
     route_table_association, security_group, subnet, vpc, vpc_endpoint,
 };
 use crate::engine::Key;
@@ -89,10 +89,10 @@ pub static ALL: &[&Kind] = &[
     &fargate_profile::KIND,
     &node_group::KIND,
     &removals::KIND,
-    &prune::ACCESS_ENTRIES,
-    &prune::ADDONS,
-    &prune::POD_IDENTITIES,
-    &prune::FARGATE_PROFILES,
+    &pruned_kind::ACCESS_ENTRIES,
+    &pruned_kind::ADDONS,
+    &pruned_kind::POD_IDENTITIES,
+    &pruned_kind::FARGATE_PROFILES,
 ];
 
 /// The row of the kind with that name; `None` for gates and for parts of a plan that are no AWS resources.

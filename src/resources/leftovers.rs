@@ -1,10 +1,8 @@
 //! What a cluster leaves behind in its VPC: network interfaces of its nodes, and security groups of its load balancers.
 //!
-//! Keelson creates none of it. When the cluster is deleted, what [`super::marks`] recognises as the cluster's is swept
-//! (amazon-vpc-cni-k8s#608). In an existing network, only what appeared after the cluster is swept: what had the
-//! cluster's name before is recorded when the network is first observed, as the [`Baseline`] in `status.resources`. A
-//! late or lost baseline excludes more, never less. What is not swept there is reported and does not block the
-//! deletion.
+//! Keelson creates none of it. Deleting the cluster sweeps what [`super::marks`] recognises (amazon-vpc-cni-k8s#608). In an
+//! existing network only what appeared after the cluster: the [`Baseline`] in `status.resources` records what existed
+//! before. A late or lost baseline excludes more, never less. What is not swept is reported and blocks nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,8 +16,7 @@ use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::kind::{Area, Kind};
 use super::marks::{self, Found, Network, Search};
-use super::role::ignore_not_found;
-use super::{cluster, subnet};
+use super::{cluster, role::ignore_not_found, subnet};
 use crate::api::node_group::SubnetTier;
 use crate::aws::snapshots::network::Permission;
 use crate::aws::tags::{Ownership, Tags};

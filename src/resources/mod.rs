@@ -1,7 +1,7 @@
 //! One file per kind of AWS resource: the desired state, the observed state, their diff, and how to create, update and
 //! delete it.
 //!
-//! May not enter: Kubernetes clients. I/O: through [`crate::aws`] only.
+//! Not allowed here: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
 //! [`beforehand`] checks a spec against AWS before the first write; [`expand`] turns a spec into the graph of resources
 //! that must exist; [`layout`] assigns the subnets' address ranges. To add a kind: a file here, and a line in
@@ -46,6 +46,7 @@ mod policy_document;
 pub mod proof;
 pub mod prune;
 mod prune_calls;
+pub mod pruned_kind;
 pub mod readiness;
 pub mod recovery;
 pub mod recovery_reads;

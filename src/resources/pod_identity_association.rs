@@ -10,7 +10,7 @@ use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes
 use super::cluster;
 use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
-use super::prune;
+use super::pruned_kind;
 use super::role::{self, Purpose};
 use crate::api::access::PodIdentity as Wanted;
 use crate::aws::Service;
@@ -23,7 +23,7 @@ pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPla
     .in_cluster(InCluster {
         parameter: None,
         arn_type: "podidentityassociation",
-        pruning: Some(("CreatePodIdentityAssociation", &prune::POD_IDENTITIES)),
+        pruning: Some(("CreatePodIdentityAssociation", &pruned_kind::POD_IDENTITIES)),
     })
     .after_nodes();
 

@@ -10,82 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, ResourceContext};
-use super::kind::{self, Area};
+use super::pruned_kind::PrunedKind;
 use super::role::{self, Purpose};
-use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
+use super::{cluster, fargate_profile};
 use crate::aws::tags::Tags;
 use crate::engine::{
     Action, AllowedTarget, Change, CheckedSweep, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions,
     Phase, PollPolicy, Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
-
-/// Deletes access entries.
-pub const ACCESS_ENTRIES: kind::Kind =
-    kind::Kind::new("accessEntryPruning", "access entries that are not listed", Area::ControlPlane);
-/// Deletes add-ons.
-pub const ADDONS: kind::Kind = kind::Kind::new("addonPruning", "add-ons that are not listed", Area::Addons);
-/// Deletes pod identity associations.
-pub const POD_IDENTITIES: kind::Kind =
-    kind::Kind::new("podIdentityPruning", "pod identities that are not listed", Area::ControlPlane);
-/// Deletes Fargate profiles.
-pub const FARGATE_PROFILES: kind::Kind =
-    kind::Kind::new("fargateProfilePruning", "Fargate profiles that are not listed", Area::ControlPlane);
-
-/// The kinds of resources that can be pruned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrunedKind {
-    /// If `access.prune` is set.
-    AccessEntries,
-    /// If `pruneAddons` is set.
-    Addons,
-    /// Those with our tag.
-    PodIdentities,
-    /// Those with our tag.
-    FargateProfiles,
-}
-
-impl PrunedKind {
-    const ALL: [Self; 4] = [Self::AccessEntries, Self::Addons, Self::PodIdentities, Self::FargateProfiles];
-
-    fn row(self) -> &'static kind::Kind {
-        match self {
-            Self::AccessEntries => &ACCESS_ENTRIES,
-            Self::Addons => &ADDONS,
-            Self::PodIdentities => &POD_IDENTITIES,
-            Self::FargateProfiles => &FARGATE_PROFILES,
-        }
-    }
-
-    /// The key in the graph.
-    pub fn key(self) -> Key {
-        self.row().key()
-    }
-
-    /// The graph kind of the listed resources.
-    fn listed(self) -> &'static str {
-        match self {
-            Self::AccessEntries => access_entry::KIND.name,
-            Self::Addons => addon::KIND.name,
-            Self::PodIdentities => pod_identity_association::KIND.name,
-            Self::FargateProfiles => fargate_profile::KIND.name,
-        }
-    }
-
-    /// The list in the spec.
-    fn field(self) -> &'static str {
-        match self {
-            Self::AccessEntries => "access.entries",
-            Self::Addons => "addons",
-            Self::PodIdentities => "podIdentities",
-            Self::FargateProfiles => "fargateProfiles",
-        }
-    }
-
-    /// Whether EKS deletes it asynchronously.
-    fn is_deleted_asynchronously(self) -> bool {
-        matches!(self, Self::Addons | Self::FargateProfiles)
-    }
-}
 
 /// Prunes one kind of resource in one cluster.
 pub struct Pruning {

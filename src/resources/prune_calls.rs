@@ -1,7 +1,8 @@
 //! The EKS calls of [`super::prune`]: list, describe and delete. I/O: EKS.
 
 use super::cloud::Cloud;
-use super::prune::{Decision, Found, PrunedKind, Pruning};
+use super::prune::{Decision, Found, Pruning};
+use super::pruned_kind::PrunedKind;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
 use crate::engine::{AllowedTarget, Class, Failure};

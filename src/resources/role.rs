@@ -1,7 +1,5 @@
-//! The roles of the cluster, its nodes, its Fargate Pods and Flux, with their policies.
-//!
-//! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html>, and `create-node-role.html`,
-//! `auto-create-node-role.html` and `pod-execution-role.html` in the same guide.
+//! The roles of the cluster, its nodes, its Fargate Pods and Flux, with their policies. See `cluster-iam-role.html`,
+//! `create-node-role.html` and `pod-execution-role.html` in the EKS user guide.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +7,9 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, max_staleness};
-use super::eks_lists::all_pages;
 use super::kind::{Area, Kind};
-use super::ownership;
 use super::role_diff::Detail;
+use super::{eks_lists::all_pages, ownership};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{

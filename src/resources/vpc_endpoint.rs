@@ -273,12 +273,11 @@ impl Resource for VpcEndpoint {
 /// # Errors
 /// EC2's, whichever way it reports it. An endpoint that no longer exists is no error.
 pub(super) async fn delete_endpoint(aws: &Session, id: &str) -> Result<(), AwsError> {
-    const ACTION: &str = "DeleteVpcEndpoints";
     let request = aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id);
-    let answer = aws.call(Service::Ec2, ACTION, id, request.send()).await?;
+    let answer = aws.call(Service::Ec2, "DeleteVpcEndpoints", id, request.send()).await?;
     match refusal(answer.unsuccessful.unwrap_or_default()) {
         None | Some((Class::NotFound, _)) => Ok(()),
-        Some((class, message)) => Err(aws.failure(Service::Ec2, ACTION, id, class, message)),
+        Some((class, message)) => Err(aws.failure(Service::Ec2, "DeleteVpcEndpoints", id, class, message)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Logs and metrics of the process.
 //!
-//! May not enter: the other folders. I/O: standard error, and the HTTP port of `/metrics`.
+//! Not allowed here: the other folders. I/O: standard error, and the HTTP port of `/metrics`.
 
 pub mod events;
 pub mod gitops;

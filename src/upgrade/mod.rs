@@ -1,6 +1,6 @@
 //! Upgrade decisions: from an observation to the steps that may run now.
 //!
-//! May not enter: AWS, Kubernetes clients, the engine, resources. No I/O: time and observations are arguments.
+//! Not allowed here: AWS, Kubernetes clients, the engine, resources. No I/O: time and observations are arguments.
 //!
 //! Each reconcile calls [`decide`], which keeps no state: an upgrade is a sequence of desired graphs, each of which
 //! contains only versions that are current, started or may start ([`Targets`]). The engine applies the graph and does

@@ -1,7 +1,6 @@
 //! Reconciles an EksCluster: dereference, validate, expand, reconcile in AWS, point the agent at Git, write status.
 //!
-//! This file wires; the decisions are pure and in files beside it. I/O: the management cluster's API; AWS only
-//! through [`crate::resources`] and [`crate::engine`].
+//! Wiring only: decisions are pure, in the files beside it. I/O: the management cluster's API; AWS through the engine.
 
 pub mod agent;
 mod available;
@@ -40,8 +39,7 @@ use super::events::EventMessage;
 use super::execution_policy::{self, Approvals, PlanApprovalState};
 use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
 use super::report::{self, Next};
-use super::waits::Wait;
-use super::{apply, journal};
+use super::{apply, journal, waits::Wait};
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{
@@ -234,17 +232,17 @@ impl Reconcile<'_> {
             expectations: &expectations,
             clock: &clock,
         };
-        // The graph of a recovery holds only what carries tags: what it lacks is not removed from the spec.
-        let is_of_spec = policy.recovers.is_none();
-        if is_of_spec {
+        // What the graph of a recovery lacks is not removed from the spec.
+        if policy.recovers.is_none() {
             prune::schedule_pruning(&mut self.state.memory, graph);
         }
-        if is_of_spec && goal == Goal::Present {
+        let removes = goal == Goal::Present && policy.recovers.is_none();
+        if removes {
             removals::invalidate_dropped(&mut self.state.memory, graph, Timestamp::now());
         }
         // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
-        if is_of_spec && goal == Goal::Present {
+        if removes {
             removals::forget_deleted(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
         }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {

@@ -1,7 +1,7 @@
 //! Credentials: converts the keys of the Secrets that `secretRef` and `proxySecretRef` name, which are the same for
 //! both agents, into those of Argo CD's repository Secret.
 //!
-//! May not enter: clients. Pure. A key that Argo CD cannot use is rejected by name: Argo CD would ignore it, and the
+//! Not allowed here: clients. Pure. A key that Argo CD cannot use is rejected by name: Argo CD would ignore it, and the
 //! repository would deny access for no visible reason.
 
 use std::collections::BTreeMap;

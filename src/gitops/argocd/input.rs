@@ -1,7 +1,7 @@
 //! The desired Argo CD of one cluster: the controller builds it from `spec.gitops.argocd`, its Secrets and the state of
 //! AWS.
 //!
-//! May not enter: the API's types, so that the builders can be tested without an EksCluster. No I/O.
+//! Not allowed here: the API's types, so that the builders can be tested without an EksCluster. No I/O.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Argo CD's install manifest: `deploy/argocd`, embedded and compressed, customized with namespace, interval and known
 //! hosts.
 //!
-//! May not enter: a client. No I/O. The manifest is read as a stream with one object per line: other objects are not
+//! Not allowed here: a client. No I/O. The manifest is read as a stream with one object per line: other objects are not
 //! parsed, and an object lives as long as the caller keeps it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};

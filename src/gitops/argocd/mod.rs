@@ -1,6 +1,6 @@
 //! Argo CD in a workload cluster: installed and configured until Git adopts it, then only read.
 //!
-//! May not enter: AWS, the kinds of [`crate::api`] except status. I/O: the workload cluster's API, in `reconcile` and
+//! Not allowed here: AWS, the kinds of [`crate::api`] except status. I/O: the workload cluster's API, in `reconcile` and
 //! `observe` only. `manifests`, `credentials` and `sync` build the objects to apply; `status` and `verdict` evaluate
 //! the observation.
 

@@ -1,6 +1,6 @@
 //! Reads the state of Argo CD and of its Applications.
 //!
-//! May not enter: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
+//! Not allowed here: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
 //! object only the fields for the roll-up are kept: an Application lists every object that it manages.
 
 use kube::Client;

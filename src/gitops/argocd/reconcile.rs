@@ -1,6 +1,6 @@
 //! One reconcile of Argo CD in one cluster: applies what is missing, reads the state, and returns when to requeue.
 //!
-//! May not enter: waiting; the caller requeues. I/O: by `apply` and `observe`.
+//! Not allowed here: waiting; the caller requeues. I/O: by `apply` and `observe`.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};

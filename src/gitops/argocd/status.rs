@@ -1,6 +1,6 @@
 //! The roll-up: the observation of the workload cluster as `status.gitops`.
 //!
-//! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
+//! Not allowed here: clients and clocks. Pure, and bounded in size whatever the cluster holds.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

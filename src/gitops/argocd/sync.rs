@@ -1,7 +1,7 @@
 //! The objects that point Argo CD at its repository: credentials, the cluster with its facts, the project and the root
 //! Application.
 //!
-//! May not enter: a client. Pure.
+//! Not allowed here: a client. Pure.
 
 use std::time::Duration;
 

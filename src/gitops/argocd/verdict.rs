@@ -1,6 +1,6 @@
 //! The GitOpsReady condition: whether Argo CD has applied the newest revision, and if not, why.
 //!
-//! May not enter: clients and clocks. Pure.
+//! Not allowed here: clients and clocks. Pure.
 
 use super::input::NAME;
 use super::observe::{Application, Observation};

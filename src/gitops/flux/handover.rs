@@ -1,7 +1,7 @@
 //! The owner of Flux: Keelson until Git has adopted it, then Git, and nobody for objects that were removed from Git
 //! afterwards.
 //!
-//! May not enter: clients and clocks. Pure.
+//! Not allowed here: clients and clocks. Pure.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

@@ -1,6 +1,6 @@
 //! The desired Flux of one cluster: the controller builds it from `spec.gitops.flux`, its Secrets and the state of AWS.
 //!
-//! May not enter: the API's types, so that the builders can be tested without an EksCluster. No I/O.
+//! Not allowed here: the API's types, so that the builders can be tested without an EksCluster. No I/O.
 
 use std::collections::BTreeSet;
 use std::fmt;

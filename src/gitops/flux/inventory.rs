@@ -1,6 +1,6 @@
 //! The inventory of a Kustomization: the number of objects, and those in the agent's namespace.
 //!
-//! May not enter: other ids, of which there may be thousands: they are skipped while the response is parsed. No I/O.
+//! Not allowed here: other ids, of which there may be thousands: they are skipped while the response is parsed. No I/O.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Flux's install manifests: those of a release, customized with registry, pull secret and components.
 //!
-//! May not enter: a client. No I/O. An object is parsed when it is needed and lives as long as the caller keeps it.
+//! Not allowed here: a client. No I/O. An object is parsed when it is needed and lives as long as the caller keeps it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,6 +1,6 @@
 //! Flux in a workload cluster: installed and configured until Git adopts it, then only read.
 //!
-//! May not enter: AWS, the kinds of [`crate::api`] except status. I/O: the workload cluster's API, in `reconcile` and
+//! Not allowed here: AWS, the kinds of [`crate::api`] except status. I/O: the workload cluster's API, in `reconcile` and
 //! `observe` only. `manifests`, `source` and `sync` build the objects to apply; `status` and `verdict` evaluate the
 //! observation; `handover` determines who owns Flux.
 

@@ -1,6 +1,6 @@
 //! Reads the state of Flux and of the objects it applies.
 //!
-//! May not enter: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
+//! Not allowed here: evaluation, which is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each
 //! object only the fields for the roll-up are kept.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! The manifests of the built-in versions: `deploy/flux`, embedded.
 //!
-//! May not enter: customization. No I/O. The text is in the binary's read-only pages.
+//! Not allowed here: customization. No I/O. The text is in the binary's read-only pages.
 
 use super::input::{Component, Version};
 

@@ -1,6 +1,6 @@
 //! Flux's source: a GitRepository or an OCIRepository, and the Secrets that it refers to.
 //!
-//! May not enter: the API's types and a client. Pure.
+//! Not allowed here: the API's types and a client. Pure.
 
 use std::time::Duration;
 

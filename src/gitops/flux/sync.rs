@@ -1,6 +1,6 @@
 //! The objects that point Flux at its source: credentials, facts, source and Kustomization.
 //!
-//! May not enter: a client. Pure.
+//! Not allowed here: a client. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

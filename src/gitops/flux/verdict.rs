@@ -1,6 +1,6 @@
 //! The GitOpsReady condition: whether Flux has applied the newest revision, and if not, why.
 //!
-//! May not enter: clients and clocks. Pure.
+//! Not allowed here: clients and clocks. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
