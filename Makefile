@@ -14,7 +14,7 @@ DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kusto
 PARALLEL = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins crds tools tools-demo bench audit clean need-rust need-go
+.PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins words crds tools tools-demo bench audit clean need-rust need-go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,12 +41,15 @@ test: need-rust need-go ## all tests, unit and end-to-end; CI runs this
 lint-and-unit: lint
 	+@$(MAKE) --no-print-directory test-unit
 
-lint: need-rust pins ## formatting, clippy and pins
+lint: need-rust pins words ## formatting, clippy, pins and words
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
 pins: ## check that actions are pinned to commits and images to digests; KEELSON_RELEASE=1 allows no exception
 	@python3 e2e/pins.py
+
+words: ## identifiers, comments and pages use the terms of the field
+	@python3 e2e/words.py
 
 test-unit: need-rust ## tests that need only Rust
 	cargo test --locked

@@ -10,7 +10,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, existing, key_of, node_group
-from fleet.others import TAGGING, Others, assert_released, imported, picture, reference, rests
+from fleet.others import TAGGING, Others, assert_released, imported, picture, reference, assert_idle
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
@@ -66,7 +66,7 @@ def assert_stalled(on: Environment, foreign: ForeignCluster, item: dict, *texts:
         stalled = on.condition(item, "Stalled")
         for text in texts:
             assert text in stalled["message"], stalled
-        rests(on, foreign.account, 2)
+        assert_idle(on, foreign.account, 2)
         assert on.condition(foreign.group)["status"] != "True"
         assert actions(foreign.writes(since)) == []
         on.delete(foreign.group, item)
@@ -109,7 +109,7 @@ def test_immutable_field_mismatch_prevents_adoption(on, foreign):
         on.apply(*foreign.items)
         on.await_condition(foreign.cluster, "Stalled", reason="InvalidSpec")
         assert "serviceCidr" in on.condition(foreign.cluster, "Stalled")["message"]
-        rests(on, foreign.account, 2)
+        assert_idle(on, foreign.account, 2)
         assert actions(foreign.writes(since)) == []
 
 
@@ -128,7 +128,7 @@ def test_adoption_changes_only_specified_fields_and_writes_owner_tags_last(on, f
         cluster_actions = [c["action"] for c in writes if is_cluster_call(c, foreign.name)]
         # The user's tag is written with the change.
         assert cluster_actions == ["TagResource", "UpdateClusterConfig", "TagResource"]
-        rests(on, foreign.account)
+        assert_idle(on, foreign.account)
 
         # A later edit changes exactly that field.
         after, edited = picture(foreign.account), on.mark()

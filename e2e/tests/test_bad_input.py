@@ -68,7 +68,7 @@ def test_mistake_is_rejected_at_admission_with_field_and_advice(on, mistake):
     with pytest.raises(ApiError) as rejected:
         on.api.create(mistake.item)
     assert rejected.value.code == 422
-    for words in mistake.says:
+    for words in mistake.texts:
         assert words in rejected.value.message
 
 
@@ -78,7 +78,7 @@ def test_mistake_is_reported_in_a_condition_with_field_or_resource_and_advice(on
     ready = on.await_condition(mistake.item, status="False", reason=mistake.reason, timeout=30)
     found = conditions(ready)
     message = found["Ready"]["message"]
-    for words in mistake.says:
+    for words in mistake.texts:
         assert words in message, f"{words!r} is not in {message!r}"
     stalled = found.get("Stalled", {}).get("status") == "True"
     assert stalled == mistake.stalled, found

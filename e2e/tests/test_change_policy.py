@@ -51,7 +51,7 @@ def test_approved_plan_completes_after_kills_without_another_approval(on, capsys
     with on.operator(account=shop.account.id):
         status = shop.asks()
         mark = on.mark()
-        shop.look_again()
+        shop.reconcile_all()
     assert actions(shop.writes(mark)) == []
     approved = {resource for _, resource in plans.steps(status)}
     shop.approve(status["plan"]["hash"])
@@ -101,7 +101,7 @@ def test_observe_does_not_revert_manual_changes(on, running):
     on.await_condition(shop.cluster, "InSync", "False", timeout=30)
     until(lambda: "vpc-cni" in str(shop.plan()), 30, "the plan to create the add-on again")
     manual = {"UpdateClusterConfig", "DeleteAddon"}
-    shop.look_again()
+    shop.reconcile_all()
     assert {write["action"] for write in shop.writes()} == manual
     assert len(shop.writes()) == 2
     shop.go_away()

@@ -154,7 +154,7 @@ def test_report_changes_nothing_and_the_cluster_stays_ready(on, reported):
         await_or_explain(reported, lambda change=change: drift(reported, change))
     manual = {"UpdateClusterConfig", "CreateTags", "UpdateNodegroupConfig"}
     since = {change.name: drift(reported, change)["since"] for change in CHANGES}
-    reported.look_again()
+    reported.reconcile_all()
     writes = reported.writes()
     assert {write["action"] for write in writes} == manual and len(writes) == len(CHANGES)
     assert on.condition(reported.cluster)["status"] == "True"
@@ -167,7 +167,7 @@ def test_report_changes_nothing_after_a_requested_reconcile(on):
     mark = on.mark()
     change.apply(shop)
     # Before the drift poll detects it.
-    shop.look_again()
+    shop.reconcile_all()
     await_or_explain(shop, lambda: drift(shop, change))
     assert len(on.writes(mark, shop.account.id)) == 1, "only the manual change"
     shop.go_away()
@@ -194,7 +194,7 @@ def test_report_applies_an_edit_of_the_spec_and_nothing_else(on, reported):
     mark = on.mark()
     reported.edit(endpointAccess={"public": True, "publicCidrs": ["203.0.113.0/24"], "private": True})
     await_or_explain(reported, lambda: reported.writes(mark))
-    reported.look_again()
+    reported.reconcile_all()
     assert actions(reported.writes(mark)) == [f"eks:UpdateClusterConfig {reported.name}"]
     cidrs = reported.account.eks.describe_cluster(name=reported.name)["cluster"]["resourcesVpcConfig"]
     assert cidrs["publicAccessCidrs"] == ["203.0.113.0/24"]
@@ -268,7 +268,7 @@ def test_report_names_manually_deleted_resources(on):
         assert entry["seen"]
         message = conditions(shop.found(item))["InSync"]["message"]
         assert "gone" in message
-    shop.look_again()
+    shop.reconcile_all()
     assert {write["action"] for write in shop.writes()} == {"DeleteAddon", "DeleteNodegroup"}
     shop.go_away()
 
@@ -286,7 +286,7 @@ def test_manually_deleted_cluster_is_never_recreated_automatically(on, policy):
     found = on.await_condition(shop.cluster, "Stalled", timeout=40)
     message = conditions(found)["Ready"]["message"]
     assert "gone" in message and "delete" in message.lower(), message
-    shop.look_again()
+    shop.reconcile_all()
     assert [w["action"] for w in shop.writes() if w["action"].startswith("Create")] == []
     shop.go_away()
 
@@ -318,7 +318,7 @@ def test_fields_absent_from_the_spec_are_not_drift(on, policy):
     await_active(shop)
     mark = on.mark()
     for _ in range(2):
-        shop.look_again()
+        shop.reconcile_all()
     for item in shop.items:
         on.await_condition(item, "InSync", timeout=10)
         assert not shop.found(item)["status"].get("drift")

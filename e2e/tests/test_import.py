@@ -19,7 +19,7 @@ from fleet.others import (
     keelson,
     live_plan,
     picture,
-    rests,
+    assert_idle,
 )
 from fleet.environment import Environment, actions, environment
 from keelson_harness.aws import REGION, Durations
@@ -114,7 +114,7 @@ def test_applying_imported_manifests_only_tags_and_then_writes_nothing(on: Envir
                 on.await_condition(item, "InSync")
             writes = [call for call in on.writes(start, account.id) if call["status"] < 400]
             assert {call["action"] for call in writes} <= TAGGING, actions(writes)
-            rests(on, account)
+            assert_idle(on, account)
             assert picture(account, without_ours=True) == before
             # Now it is recognized by its tags and matches the spec, and cannot be imported again.
             plan = live_plan(on, account, tmp_path, items)

@@ -393,7 +393,7 @@ def test_ami_release_not_yet_accepted_by_eks_is_pending_and_node_group_stays_rea
     assert [call["status"] for call in update_calls()] == [400]
     since = conditions(shop.found(shop.nodes))["Ready"]["lastTransitionTime"]
     for _ in range(3):
-        shop.look_again()
+        shop.reconcile_all()
         found_conditions = conditions(shop.found(shop.nodes))
         assert found_conditions["Ready"]["status"] == "True" and found_conditions["Ready"]["lastTransitionTime"] == since
         assert found_conditions["Stalled"]["status"] == "False" and found_conditions["InSync"]["status"] == "True" and pending()

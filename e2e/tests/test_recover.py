@@ -17,7 +17,7 @@ from fleet.account import CLUSTER, OWNER, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.others import TAGGING, picture, rests
+from fleet.others import TAGGING, picture, assert_idle
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import conditions, documents
@@ -116,7 +116,7 @@ def test_object_applied_again_reports_recover_command_and_takes_over_by_tags_onl
     with recoverable.operator():
         message = wait_for_recover_message(on, recoverable.cluster, old[0])
         assert f"default/{recoverable.name}" in message and "no object with that UID exists" in message
-        rests(on, recoverable.account, 3)
+        assert_idle(on, recoverable.account, 3)
         assert actions(recoverable.writes(since)) == []
 
         run_command(on, message)
@@ -131,7 +131,7 @@ def test_object_applied_again_reports_recover_command_and_takes_over_by_tags_onl
             assert any(event["reason"] == "Recovered" and uid in event["note"] for event in on.events(item))
         assert on.status(recoverable.cluster)["recovery"]["resources"] > 15
         # The annotation is used up and has no further effect.
-        rests(on, recoverable.account, 3)
+        assert_idle(on, recoverable.account, 3)
         # Everything is recorded as owned by the new object, including roles with names from before.
         on.delete(*reversed(recoverable.items), timeout=90)
     assert {kind: ids for kind, ids in recoverable.account.inventory().items() if ids} == {}
@@ -194,12 +194,12 @@ def test_lost_lease_and_configmaps_cause_no_aws_writes(on, recoverable):
     before, since = picture(recoverable.account), on.mark()
     restore.forget_config(on)
     with recoverable.operator():
-        rests(on, recoverable.account, 4)
+        assert_idle(on, recoverable.account, 4)
         on.ready(*recoverable.items)
         assert restore.installation(on)
         # Lost while the operator leads: it keeps its state.
         restore.forget_config(on)
-        rests(on, recoverable.account, 4)
+        assert_idle(on, recoverable.account, 4)
     assert actions(recoverable.writes(since)) == []
     assert picture(recoverable.account) == before
 
@@ -218,11 +218,11 @@ def test_etcd_restored_from_before_cluster_creation_reports_recover_command_and_
     with recoverable.operator():
         message = wait_for_recover_message(on, recoverable.cluster, uid)
         assert "not recorded" in message
-        rests(on, recoverable.account, 2)
+        assert_idle(on, recoverable.account, 2)
         run_command(on, message)
         on.ready(*recoverable.items)
         assert on.status(recoverable.cluster)["recovery"]["owner"] == uid
-        rests(on, recoverable.account, 3)
+        assert_idle(on, recoverable.account, 3)
     assert actions(recoverable.writes(since)) == []
     assert picture(recoverable.account) == before
 
@@ -241,7 +241,7 @@ def test_stale_status_resources_cause_no_aws_writes(on, recoverable):
     set_status(on, recoverable.cluster, {"resources": stale, "version": None, "conditions": []})
     with recoverable.operator():
         on.ready(*recoverable.items)
-        rests(on, recoverable.account, 4)
+        assert_idle(on, recoverable.account, 4)
         now = {line["key"]: line["id"] for line in on.status(recoverable.cluster)["resources"]}
         assert now == {line["key"]: line["id"] for line in lines}
     assert actions(recoverable.writes(since)) == []
@@ -369,7 +369,7 @@ def test_resources_without_installation_tag_are_taken_over_and_not_written_befor
     account.eks.untag_resource(resourceArn=arn, tagKeys=[restore.INSTALLATION])
     since = on.mark()
     with recoverable.operator():
-        rests(on, account, 3)
+        assert_idle(on, account, 3)
     assert actions(recoverable.writes(since)) == []
     before, old = picture(account, without_ours=True), restore.lose(on, *recoverable.items)
     restore.from_git(on, *recoverable.items)

@@ -63,9 +63,9 @@ def aws_setup(on: Environment) -> AwsSetup:
 
 
 def clusters(setup: AwsSetup) -> list[Mistake]:
-    def mistake(what: str, says: tuple[str, ...], **spec: object) -> Mistake:
+    def mistake(what: str, texts: tuple[str, ...], **spec: object) -> Mistake:
         spec = {"network": existing(*setup.subnets[:2]), "addons": [], **spec}
-        return Mistake(what, cluster(what.replace(" ", "-"), **spec), says, "InvalidSpec")
+        return Mistake(what, cluster(what.replace(" ", "-"), **spec), texts, "InvalidSpec")
 
     net = existing(*setup.subnets[:2])["existing"]
     entry = {"kubernetesGroups": ["viewers"]}
@@ -90,8 +90,8 @@ def clusters(setup: AwsSetup) -> list[Mistake]:
 
 
 def groups(setup: AwsSetup, of: str) -> list[Mistake]:
-    def mistake(name: str, says: tuple[str, ...], **spec: object) -> Mistake:
-        return Mistake(name, node_group(of, name, **spec), says, "InvalidSpec")
+    def mistake(name: str, texts: tuple[str, ...], **spec: object) -> Mistake:
+        return Mistake(name, node_group(of, name, **spec), texts, "InvalidSpec")
 
     return [
         mistake("type", ("spec.instanceTypes", "m7i.lrge", "m7i.large, ", "m7i.xlarge"), instanceTypes=["m7i.lrge"]),
@@ -118,7 +118,7 @@ def invalid_clusters(on: Environment, aws_setup: AwsSetup) -> tuple[int, list[Mi
 
 def assert_invalid(on: Environment, mistake: Mistake, timeout: float = 15) -> None:
     found = conditions(on.await_condition(mistake.item, "Stalled", "True", "InvalidSpec", timeout))
-    for words in mistake.says:
+    for words in mistake.texts:
         assert words in found["Stalled"]["message"], f"{words!r} is not in {found['Stalled']['message']!r}"
     assert (found["Ready"]["status"], found["Ready"]["reason"]) == ("False", "InvalidSpec")
     until(lambda: "InvalidSpec" in {event["reason"] for event in on.events(mistake.item)}, 10, "an event")
@@ -220,5 +220,5 @@ def test_plan_reports_the_same_mistakes(on, aws_setup, tmp_path):
         env = {**on.aws.env(), "AWS_ACCESS_KEY_ID": aws_setup.account.id, "PATH": "/usr/bin:/bin"}
         result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
         assert result.returncode != 0, result.stdout
-        for words in mistake.says:
+        for words in mistake.texts:
             assert words in result.stderr, result.stderr

@@ -83,7 +83,7 @@ fn tags_prove_ownership_only_with_a_record_or_an_owned_vpc() {
         // Ours is recorded and deleted: the other one does not replace it.
         (&both[..1], Some("rtb-2"), Some("vpc-1"), present, "none"),
         (&both[..1], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "none"),
-        // Nothing is recorded: a create might make a duplicate, a delete might hit somebody else's resource.
+        // Nothing is recorded: a create might make a duplicate, a delete might hit a resource of another owner.
         (&both[..1], None, Some("vpc-1"), present, "unproven"),
         (&both[..1], None, Some("vpc-1"), Goal::Deleted, "none"),
         (&both[..1], None, Some("vpc-1"), Goal::Retained, "none"),

@@ -14,7 +14,7 @@ class Mistake:
 
     what: str
     item: dict
-    says: tuple[str, ...]
+    texts: tuple[str, ...]
     # Of the Ready condition; empty: rejected at admission.
     reason: str = ""
     # No progress until a person changes something.

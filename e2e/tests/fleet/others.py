@@ -272,7 +272,7 @@ def tags_of_ours(value: object) -> Iterator[tuple[str, str]]:
             yield from tags_of_ours(item)
 
 
-def rests(on: Environment, account: Account, looks: int = 8) -> None:
+def assert_idle(on: Environment, account: Account, looks: int = 8) -> None:
     """The operator observes the cluster that many times and writes nothing."""
     since = on.mark()
 

@@ -90,10 +90,10 @@ class Shop:
 
     def nothing_is_written(self, since: int | None = None) -> None:
         """Asserts that another observation of all objects leads to no write."""
-        self.look_again()
+        self.reconcile_all()
         assert actions(self.writes(since)) == []
 
-    def look_again(self) -> None:
+    def reconcile_all(self) -> None:
         """Triggers a reconcile of all its objects, and waits for writes that would follow."""
         mark = self.on.mark()
         for item in self.items:

@@ -1,4 +1,5 @@
-//! Takes over what an earlier object of this name had in AWS, on a person's word. I/O: reads from AWS; its tags, through the engine.
+//! Takes over the AWS resources of an earlier object with this name, at a user's request. I/O: reads from AWS; tags, through
+//! the engine.
 
 use kube::ResourceExt;
 
@@ -21,7 +22,7 @@ use crate::resources::recovery::{Inventory, select};
 use crate::resources::{cluster, recovery_reads, retag};
 
 impl Reconcile<'_> {
-    /// Whose its resources are.
+    /// The owner of its resources.
     pub(super) fn owner(&self) -> Owner {
         let name = self.cluster.name_any();
         Owner {
@@ -33,39 +34,39 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Goes on with the recovery that `word` asks for. What the spec asks for comes after it.
+    /// Continues the recovery that `request` asks for. The spec is applied after it.
     pub(super) async fn recover(
         &mut self,
         previous: &EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-        word: RecoveryRequest,
+        request: RecoveryRequest,
     ) -> Outcome {
-        if let Err(why) = word.check_permitted(self.ctx, self.cluster) {
+        if let Err(why) = request.check_permitted(self.ctx, self.cluster) {
             return self.unrecovered(previous, why);
         }
-        if self.state.kind.recovering.as_ref() != Some(&word) {
-            // What is known of the real things is of another graph.
+        if self.state.kind.recovering.as_ref() != Some(&request) {
+            // Observations of the resources belong to the graph of the spec.
             self.state.memory.restart(self.now);
-            self.state.kind.recovering = Some(word.clone());
+            self.state.kind.recovering = Some(request.clone());
         }
         let inventory = match recovery_reads::of_cluster(&cloud.aws, &self.cluster.cluster_name()).await {
             Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
             Err(failure) => return self.failed(previous, failure),
         };
-        let by_tags = match word.to {
+        let by_tags = match request.to {
             None => grant.recovers_by_tags,
-            // What is handed over must be ours: the record says so.
+            // Only recorded resources can be handed over.
             Some(_) => self.records().proves(&cluster::key(), &self.cluster.cluster_name()),
         };
-        let selection = match select(&inventory, &cloud.owner, &word.uid, by_tags, word.to.as_deref()) {
+        let selection = match select(&inventory, &cloud.owner, &request.uid, by_tags, request.to.as_deref()) {
             Ok(selection) => selection,
             Err(why) => return self.unrecovered(previous, why),
         };
         if selection.items.is_empty() {
-            return self.unrecovered(previous, word.describe_no_resources(&cloud.owner, &cloud.aws, &selection));
+            return self.unrecovered(previous, request.describe_no_resources(&cloud.owner, &cloud.aws, &selection));
         }
-        let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
+        let graph = match retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner)) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error), Next::change()),
         };
@@ -73,23 +74,23 @@ impl Reconcile<'_> {
         if !observes && let Some(outcome) = self.finalizer(previous).await {
             return outcome;
         }
-        let digest = word.digest(&selection.items);
+        let digest = request.digest(&selection.items);
         let (policy, _) = self.policy(previous, grant, &Versions::default());
         let policy = ExecutionPolicy { recovers: Some(digest), ..policy };
-        let (ctx, cluster, said) = (self.ctx, self.cluster, word.clone());
+        let (ctx, cluster, expected) = (self.ctx, self.cluster, request.clone());
         let may_take = || -> Result<(), Failure> {
             account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::refusal_failure)?;
-            said.check_still_permitted(ctx, cluster)
+            expected.check_still_permitted(ctx, cluster)
         };
         let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &policy).await;
         let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(), previous.plan.as_ref());
         let ConditionValue { message: waits, .. } = self.waits(&agreed, &plan.summary());
-        let (overall, next) = word.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
+        let (overall, next) = request.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let is_done = recovery::is_complete(&report, &self.state.memory, self.now);
         if is_done {
-            self.ctx.events.publish(self.cluster, vec![word.done_event(&selection)]);
+            self.ctx.events.publish(self.cluster, vec![request.done_event(&selection)]);
         }
         let input = plan_status::Input {
             plan,
@@ -100,20 +101,20 @@ impl Reconcile<'_> {
             changed_outside: false,
             facts: &report.facts,
         };
-        let plan = word.plan(plan_status::plan_status(input, agreed));
+        let plan = request.plan(plan_status::plan_status(input, agreed));
         if let Some(given) = approvals::newly_accepted(previous.plan.as_ref(), &plan) {
             self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
         }
-        let done = is_done.then(|| word.done(selection.items.len(), self.now));
+        let done = is_done.then(|| request.done(selection.items.len(), self.now));
         if is_done {
             self.end_recovery();
         }
         Outcome { recovery: Some(Recovering { plan, done }), ..self.unobserved(previous, overall, next) }
     }
 
-    /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
+    /// Suspended: only a user's request is carried out, which writes only tags.
     pub(super) async fn suspended(&mut self, previous: &EksClusterStatus) -> Outcome {
-        let Some(word) = recovery::request_while_suspended(self.cluster, &previous.recovery, &previous.hand_over)
+        let Some(request) = recovery::request_while_suspended(self.cluster, &previous.recovery, &previous.hand_over)
         else {
             self.end_recovery();
             let why = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref());
@@ -129,27 +130,30 @@ impl Reconcile<'_> {
             return self.still_failing(previous, &failed);
         }
         match self.cloud(&grant, previous).await {
-            Ok(cloud) => self.recover(previous, &grant, &cloud, word).await,
+            Ok(cloud) => self.recover(previous, &grant, &cloud, request).await,
             Err(failure) => self.failed(previous, failure),
         }
     }
 
-    /// Whether the spec asks for a network of its own, and the account does not lend the one that the cluster is in.
+    /// Whether the spec describes a network of its own, and the account does not share the cluster's VPC.
     fn has_own_network(&self, grant: &Grant, inventory: &Inventory) -> bool {
         let vpc = inventory.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
         let is_lent = vpc.is_some_and(|vpc| grant.allowlists.as_ref().is_some_and(|lists| lists.lists_shared_vpc(vpc)));
         matches!(self.cluster.spec.network.kind(), Ok(NetworkKind::Vpc(_))) && !is_lent
     }
 
-    /// Nothing is taken over, and nothing made beside what may be the object's.
+    /// Nothing is taken over, and nothing is created next to what may belong to the object.
     fn unrecovered(&self, previous: &EksClusterStatus, why: String) -> Outcome {
         self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change())
     }
 
-    /// What was known during a recovery is of its graph: of the real things only what is on record counts.
+    /// Observations during a recovery belong to its graph: only the inventory is kept.
     pub(super) fn end_recovery(&mut self) {
         if self.state.kind.recovering.take().is_some() {
-            tracing::info!(cluster = self.cluster.name_any(), "what was taken over is looked at as any other");
+            tracing::info!(
+                cluster = self.cluster.name_any(),
+                "recovery complete: resources are reconciled with the spec"
+            );
             self.state.memory.restart(self.now);
         }
     }

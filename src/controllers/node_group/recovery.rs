@@ -1,4 +1,4 @@
-//! Takes over the node group that an earlier object of this name had, on a person's word. I/O: reads of EKS; its tags, through the
+//! Takes over the node group of an earlier object with this name, at a user's request. I/O: reads of EKS; tags, through the
 //! engine.
 
 use futures::FutureExt as _;
@@ -23,7 +23,7 @@ use crate::resources::recovery::select;
 use crate::resources::{recovery_reads, retag};
 
 impl Reconcile<'_> {
-    /// Whose its node group is.
+    /// The owner of its node group.
     pub(super) fn owner(&self) -> Owner {
         Owner {
             uid: self.group.uid().unwrap_or_default(),
@@ -34,37 +34,38 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Goes on with the recovery that `word` asks for. What the spec asks for comes after it.
+    /// Continues the recovery that `request` asks for. The spec is applied after it.
     pub(super) async fn recover(
         &mut self,
         previous: &NodeGroupStatus,
         cluster: &EksCluster,
         grant: &Grant,
         cloud: &Cloud,
-        word: RecoveryRequest,
+        request: RecoveryRequest,
     ) -> Outcome {
         let not_owned = |why| Refusal::new(Reason::NotOwned, why);
-        if let Err(why) = word.check_permitted(self.ctx, self.group) {
+        if let Err(why) = request.check_permitted(self.ctx, self.group) {
             return self.refused(previous, not_owned(why));
         }
-        if self.state.kind.recovering.as_ref() != Some(&word) {
+        if self.state.kind.recovering.as_ref() != Some(&request) {
             self.state.memory.restart(self.now);
-            self.state.kind.recovering = Some(word.clone());
+            self.state.kind.recovering = Some(request.clone());
         }
         let (of, name) = (cluster.cluster_name(), key(self.group));
         let inventory = match recovery_reads::of_node_group(&cloud.aws, &of, name.name()).await {
             Ok(inventory) => inventory,
             Err(failure) => return self.failed(previous, failure),
         };
-        let also = word.to.as_deref();
-        let selection = match select(&inventory, &cloud.owner, &word.uid, grant.recovers_by_tags, also) {
+        let also = request.to.as_deref();
+        let selection = match select(&inventory, &cloud.owner, &request.uid, grant.recovers_by_tags, also) {
             Ok(selection) => selection,
             Err(why) => return self.refused(previous, not_owned(why)),
         };
         if selection.items.is_empty() {
-            return self.refused(previous, not_owned(word.describe_no_resources(&cloud.owner, &cloud.aws, &selection)));
+            return self
+                .refused(previous, not_owned(request.describe_no_resources(&cloud.owner, &cloud.aws, &selection)));
         }
-        let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
+        let graph = match retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner)) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
@@ -73,15 +74,15 @@ impl Reconcile<'_> {
             return outcome;
         }
         let (policy, _) = self.policy(previous, cluster, grant, &Target::default());
-        let policy = ExecutionPolicy { recovers: Some(word.digest(&selection.items)), ..policy };
-        let report = self.take_over(cluster, &graph, cloud, &policy, &word).await;
+        let policy = ExecutionPolicy { recovers: Some(request.digest(&selection.items)), ..policy };
+        let report = self.take_over(cluster, &graph, cloud, &policy, &request).await;
         let (subject, approvals, ahead) = (report::subject(self.group), self.approvals(previous), Ahead::default());
         let plan = &report.plan;
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, previous.plan.as_ref());
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
         let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
-        let (overall, next) = word.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
+        let (overall, next) = request.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let input = plan_status::Input {
             plan,
             expected: &report.expected,
@@ -91,12 +92,12 @@ impl Reconcile<'_> {
             changed_outside: false,
             facts: &report.facts,
         };
-        let plan = word.plan(plan_status::plan_status(input, agreed));
+        let plan = request.plan(plan_status::plan_status(input, agreed));
         let mut outcome = self.unobserved(previous, overall, next);
         outcome.status.plan = Some(plan);
         if recovery::is_complete(&report, &self.state.memory, self.now) {
-            self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);
-            match word.done(selection.items.len(), self.now) {
+            self.ctx.events.publish(self.group, vec![request.done_event(&selection)]);
+            match request.done(selection.items.len(), self.now) {
                 Done::Recovered(done) => outcome.status.recovery = Some(done),
                 Done::HandedOver(done) => outcome.status.hand_over = Some(done),
             }
@@ -106,18 +107,18 @@ impl Reconcile<'_> {
         outcome
     }
 
-    /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
+    /// Suspended: only a user's request is carried out, which writes only tags.
     pub(super) async fn while_suspended(&mut self, previous: &NodeGroupStatus, message: &str) -> Outcome {
         let cluster = self.ctx.cluster(&self.namespace, &self.group.spec.cluster_ref.name);
-        // Of a cluster that is not on record as the object's, nothing is its node groups'.
+        // Node groups of a cluster that is not recorded do not belong to it.
         let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
-        let word = recovery::request_while_suspended(self.group, &previous.recovery, &previous.hand_over);
-        if word.is_some() && cluster.is_none() {
+        let request = recovery::request_while_suspended(self.group, &previous.recovery, &previous.hand_over);
+        if request.is_some() && cluster.is_none() {
             let message = "its EksCluster has nothing on record in AWS yet".to_owned();
             let next = Next::after(SignedDuration::from_secs(2), self.now);
             return Outcome { next, ..self.waiting(previous, Reason::WaitingForCluster, message) };
         }
-        let (Some(word), Some(cluster)) = (word, cluster) else {
+        let (Some(request), Some(cluster)) = (request, cluster) else {
             self.end_recovery();
             let why = recovery::handed_over_message(self.group, previous.hand_over.as_ref());
             return self.suspended(previous, why.as_deref().unwrap_or(message));
@@ -130,12 +131,12 @@ impl Reconcile<'_> {
             return self.still_failing(previous, &failed);
         }
         match self.cloud(&grant, &cluster).await {
-            Ok(cloud) => self.recover(previous, &cluster, &grant, &cloud, word).await,
+            Ok(cloud) => self.recover(previous, &cluster, &grant, &cloud, request).await,
             Err(failure) => self.failed(previous, failure),
         }
     }
 
-    /// Whether what it has was handed over to another installation.
+    /// Whether its node group was handed over to another installation.
     pub(super) fn still_here(&self, previous: &NodeGroupStatus) -> Result<(), Refusal> {
         let why = recovery::handed_over_message(self.group, previous.hand_over.as_ref());
         why.map_or(Ok(()), |why| Err(Refusal::new(Reason::NotOwned, why)))
@@ -147,12 +148,12 @@ impl Reconcile<'_> {
         graph: &Graph<Cloud>,
         cloud: &Cloud,
         policy: &ExecutionPolicy,
-        word: &RecoveryRequest,
+        request: &RecoveryRequest,
     ) -> Report {
         let (ctx, group) = (self.ctx, self.group);
         let may_adopt = || -> Result<(), Failure> {
             account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::refusal_failure)?;
-            word.check_still_permitted(ctx, group)
+            request.check_still_permitted(ctx, group)
         };
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let run = Run {
@@ -165,16 +166,16 @@ impl Reconcile<'_> {
             expectations: &expectations,
             clock: &Timestamp::now,
         };
-        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let told =
+        let events =
             crate::controllers::events::step_events(&report.steps, Goal::Present, &mut self.state.reported_failures);
-        ctx.events.publish(group, told);
+        ctx.events.publish(group, events);
         report
     }
 
-    /// What was known during a recovery is of its graph: of the node group itself only what is on record counts.
+    /// Observations during a recovery belong to its graph: only the inventory is kept.
     pub(super) fn end_recovery(&mut self) {
         if self.state.kind.recovering.take().is_some() {
             self.state.memory.restart(self.now);

@@ -20,8 +20,8 @@ pub fn of_decision(decision: &Decision, groups: &[Arc<NodeGroup>]) -> Vec<Wait> 
 }
 
 fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
-    let wait = |kind, on: String, says: String, advice: &str| {
-        vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, details: says, advice: advice.to_owned() }]
+    let wait = |kind, on: String, details: String, advice: &str| {
+        vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, details, advice: advice.to_owned() }]
     };
     match why {
         Hold::OutsideWindow { opens: Some(_) } | Hold::Soaking { .. } => vec![Wait::planned(why.to_string())],
@@ -75,12 +75,12 @@ fn of_groups(step: &Step, names: &[String], groups: &[Arc<NodeGroup>]) -> Vec<Wa
                 .unwrap_or_default();
             let on = format!("{step}: waiting for node group {name}");
             let stalled = conditions::get(all, ConditionType::Stalled).filter(|stalled| stalled.status == "True");
-            let wait = |kind, says: &str, advice: &str| Wait {
+            let wait = |kind, details: &str, advice: &str| Wait {
                 on: on.clone(),
                 kind,
                 since: None,
                 reason: Reason::UpgradeBlocked,
-                details: says.to_owned(),
+                details: details.to_owned(),
                 advice: advice.to_owned(),
             };
             match stalled {
