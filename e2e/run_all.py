@@ -4,7 +4,7 @@ The longest of the last run start first.
 If only a few runs fail, each is retried once, alone, and reported if it then passes. So a test that fails only
 because the machine is busy does not fail the suite, and a broken test fails twice.
 
-`test_iam_policy.py` checks the AWS calls of all other tests and `test_no_secrets_told.py` their output. These two run
+`test_iam_policy.py` checks the AWS calls of all other tests and `test_no_secrets_in_output.py` their output. These two run
 last, over what the others recorded in a folder.
 """
 
@@ -28,11 +28,11 @@ from keelson_harness import processor_time  # noqa: E402
 from keelson_harness.processes import Process  # noqa: E402
 from keelson_harness.recorder import RECORD_DIR  # noqa: E402
 
-LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
+LAST = ("test_iam_policy.py", "test_no_secrets_in_output.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
 # Seconds of each run when it last passed on this machine.
 DURATIONS = CACHE / "e2e-seconds.json"
-# The folder where each test process records its AWS calls: `tests/fleet/called.py`.
+# The folder where each test process records its AWS calls: `tests/fleet/aws_calls.py`.
 CALLS = "KEELSON_CALLS"
 SLOWEST = 15
 # With more failures than this, a busy machine is not the cause.

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet import called
+from fleet import aws_calls
 from keelson_harness import recorder
 
-LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
+LAST = ("test_iam_policy.py", "test_no_secrets_in_output.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,4 +32,4 @@ def recording_folder(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    called.keep({item.path.name for item in session.items})
+    aws_calls.keep({item.path.name for item in session.items})

@@ -10,7 +10,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, existing, key_of, node_group
-from fleet.others import TAGGING, Others, assert_released, imported, picture, reference, assert_idle
+from fleet.existing_clusters import TAGGING, Others, assert_released, imported, picture, reference, assert_idle
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions

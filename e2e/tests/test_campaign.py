@@ -149,7 +149,7 @@ def test_value_rejected_at_creation_is_rejected_as_an_edit(campaign):
 
 def test_no_string_field_accepts_an_injection(campaign):
     """Fault 51, for each field that takes free text, except those that other programs interpret."""
-    accepted = [a.edit for a in campaign.all_answers if a.edit.what.endswith("an injection") and not a.creation_rejection]
+    accepted = [a.edit for a in campaign.all_answers if a.edit.description.endswith("an injection") and not a.creation_rejection]
     assert [str(edit) for edit in accepted if edit.name not in FREE_TEXT] == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.leftovers import Network, leave
 from fleet.manifests import cluster, key_of, node_group
-from fleet.neighbours import Neighbours, now
+from fleet.foreign_network import Neighbours, now
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 

@@ -30,7 +30,7 @@ LIST = "management/kustomization.yaml"
 GIT_INTERVAL = "1s"
 KEELSON_TAG = "v0.1.0"
 TOKEN = "token-of-the-fleet-repository-77aa"
-# The most verbose log level of every module: test_no_secrets_told.py searches the log.
+# The most verbose log level of every module: test_no_secrets_in_output.py searches the log.
 MOST_VERBOSE = "trace,aws_config=trace,aws_runtime=trace,aws_sdk_eks=trace,aws_sdk_sts=trace,aws_smithy_runtime=trace,h2=trace,hyper=trace,\
 hyper_util=trace,kube_client=trace,kube_runtime=trace,rustls=trace,tower=trace"
 # Enough to delete a cluster with its nodes and add-ons, plus Flux's own intervals.

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from fleet import called
+from fleet import aws_calls
 from fleet.policy import ADOPTION, actions, allowed, statements_of
 
 # Files whose operators together call every allowed action.
@@ -26,7 +26,7 @@ FILES_WITH_ALL_CALLS = {
     "test_removals.py",
     "test_recover.py",
     "test_spec_in_aws.py",
-    "test_validate_beforehand.py",
+    "test_aws_validation.py",
 }
 # Actions that are allowed but that no test calls, with the reason.
 NOT_CALLED = {
@@ -52,28 +52,28 @@ CALLED_BY_IMPORT = {
 
 @pytest.fixture(scope="module", autouse=True)
 def require_all_calls(request):
-    ran = {item.path.name for item in request.session.items} | called.take_over()
+    ran = {item.path.name for item in request.session.items} | aws_calls.take_over()
     if missing := FILES_WITH_ALL_CALLS - ran:
         pytest.skip(f"needs the calls of {', '.join(sorted(missing))}: run all tests of the folder")
 
 
 def test_every_called_action_is_allowed():
-    assert sorted(called.by_operator() - allowed() - CALLED_BY_IMPORT) == []
+    assert sorted(aws_calls.by_operator() - allowed() - CALLED_BY_IMPORT) == []
 
 
 def test_every_allowed_action_is_called():
-    assert sorted(allowed() - called.by_operator() - set(NOT_CALLED)) == []
+    assert sorted(allowed() - aws_calls.by_operator() - set(NOT_CALLED)) == []
 
 
 def test_listed_exceptions_are_still_needed():
-    assert sorted(set(NOT_CALLED) & called.by_operator()) == []
+    assert sorted(set(NOT_CALLED) & aws_calls.by_operator()) == []
     assert set(NOT_CALLED) <= allowed()
 
 
 def test_every_write_satisfies_the_policy_conditions():
     """Evaluates the tags, names and services of each write, as far as the emulator knows them; the adoption policy counts for its own actions."""
-    assert len(called.checked()) > 30, "the call log has no checks"
-    denied = called.denied()
+    assert len(aws_calls.checked()) > 30, "the call log has no checks"
+    denied = aws_calls.denied()
     adoption_actions = {action for statement in statements_of(ADOPTION) for action in actions(statement)}
     base_denials = {line for line in denied["base"] if line.split(" ")[0] not in adoption_actions}
     unexpected = base_denials | denied["adoption"]

@@ -11,7 +11,7 @@ import re
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.others import (
+from fleet.existing_clusters import (
     TAGGING,
     Others,
     assert_released,

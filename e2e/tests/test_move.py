@@ -18,7 +18,7 @@ from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, flux, key_of, node_group, secret
-from fleet.others import TAGGING, picture
+from fleet.existing_clusters import TAGGING, picture
 from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller

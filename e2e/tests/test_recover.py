@@ -17,7 +17,7 @@ from fleet.account import CLUSTER, OWNER, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.others import TAGGING, picture, assert_idle
+from fleet.existing_clusters import TAGGING, picture, assert_idle
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import conditions, documents

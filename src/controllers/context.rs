@@ -20,7 +20,7 @@ use super::deletions::Guard;
 use super::drift_events::PendingChanges;
 use super::edits::Edits;
 use super::events::{Events, Failures};
-use super::expectations::RegionalEstimates;
+use super::duration_estimates::RegionalEstimates;
 use super::leader::Leadership;
 use super::secrets::Secrets;
 use super::settings::Settings;

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::apply::Kind;
 use super::context::{Context, Parts, Queue, Queues};
-use super::expectations::EstimateStore;
+use super::duration_estimates::EstimateStore;
 use super::report::{self, Next};
 use super::triggers::{Stores, Triggers, watch_all};
 use super::{account, approvals, cluster, drift_events, installation, node_group, secrets, unreadable};

@@ -24,7 +24,7 @@ pub mod event_index;
 pub mod event_series;
 pub mod events;
 pub mod execution_policy;
-pub mod expectations;
+pub mod duration_estimates;
 pub mod http;
 pub mod installation;
 pub mod journal;

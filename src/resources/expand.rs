@@ -12,7 +12,7 @@ use super::elastic_ip::ElasticIp;
 use super::existing_network::{self, ExistingNetwork};
 pub use super::expand_node_group::{ClusterView, NodeGroupInput, SubnetView, node_group, node_group_tags};
 use super::fargate_profile::{self, FargateProfile};
-use super::given_role::ExternalRole;
+use super::external_role::ExternalRole;
 use super::internet_gateway::InternetGateway;
 use super::layout;
 use super::leftovers::Leftovers;

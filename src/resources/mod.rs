@@ -3,7 +3,7 @@
 //!
 //! Not allowed here: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
-//! [`beforehand`] checks a spec against AWS before the first write; [`expand`] turns a spec into the graph of resources
+//! [`aws_validation`] checks a spec against AWS before the first write; [`expand`] turns a spec into the graph of resources
 //! that must exist; [`layout`] assigns the subnets' address ranges. To add a kind: a file here, and a line in
 //! [`expand`].
 
@@ -13,7 +13,7 @@ pub mod addon;
 mod addon_diff;
 pub mod addon_fargate;
 pub mod adoption;
-pub mod beforehand;
+pub mod aws_validation;
 pub mod blockers;
 pub mod cloud;
 pub mod cluster;
@@ -27,13 +27,13 @@ pub mod existing_network;
 pub mod expand;
 mod expand_node_group;
 pub mod fargate_profile;
-mod given_role;
+mod external_role;
 pub mod internet_gateway;
 pub mod inventory;
 pub mod kind;
 mod layout;
 pub mod leftovers;
-pub mod made_by;
+pub mod owned_resources;
 mod marks;
 pub mod nat_gateway;
 pub mod node_access_entry;
@@ -49,7 +49,7 @@ mod prune_calls;
 pub mod pruned_kind;
 pub mod readiness;
 pub mod recovery;
-pub mod recovery_reads;
+pub mod tagged_resources;
 mod removal_calls;
 pub mod removals;
 pub mod retag;

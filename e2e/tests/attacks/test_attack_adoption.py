@@ -12,7 +12,7 @@ import pytest
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
-from fleet.others import Others, picture, tags_of_ours
+from fleet.existing_clusters import Others, picture, tags_of_ours
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import CLUSTER, OWNER, RESOURCE, Account, fresh_account
 from fleet.manifests import VERSION, cluster, key_of
-from fleet.neighbours import Neighbours, now
+from fleet.foreign_network import Neighbours, now
 from fleet.environment import environment, until
 from keelson_harness.aws import REGION, Durations
 

@@ -11,7 +11,7 @@ from collections import Counter
 
 from keelson_harness.aws import REGION, Aws
 
-from .called import count_calls_of
+from .aws_calls import count_calls_of
 
 OWNER, CLUSTER, RESOURCE = "keelson.dev/owner", "keelson.dev/cluster", "keelson.dev/resource"
 EC2_ID = re.compile("[a-z]+-[0-9a-f]{17}")

@@ -14,7 +14,7 @@ from keelson_harness.cloud import LocalCloud
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import KubeApi, Timeout, conditions
 
-from . import API, called
+from . import API, aws_calls
 from .account import Account
 from .manifests import key_of
 
@@ -178,7 +178,7 @@ def environment(crds: bool = True, **options) -> Iterator[Environment]:
             for controller in cloud.controllers:
                 if controller.alive:
                     controller.stop(5)
-            called.read_log(cloud.aws.call_log)
+            aws_calls.read_log(cloud.aws.call_log)
 
 
 def actions(calls: list[dict]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Searches the recorded output for secrets: `keelson_harness/recorder.py` records it, `test_no_secrets_told.py` searches it.
+"""Searches the recorded output for secrets: `keelson_harness/recorder.py` records it, `test_no_secrets_in_output.py` searches it.
 
 A secret is found in every form in which it could be printed: plain, escaped, in base64 (also as part of a longer
 text), and as numbers, as Rust prints bytes. Text that looks like a token is found as well.

@@ -16,7 +16,7 @@ use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::adoption::Existing;
-use crate::resources::beforehand::{self, Stage};
+use crate::resources::aws_validation::{self, Stage};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::proof::Records;
@@ -39,8 +39,8 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         cloud.owner.uid = uid;
     }
     let boundary = grant.settings.permissions_boundary.as_deref();
-    let claims = beforehand::of_cluster(&cluster.spec, stage, boundary);
-    beforehand::check(&cloud.aws, &claims).await.with_context(|| named("EksCluster", *cluster))?;
+    let claims = aws_validation::of_cluster(&cluster.spec, stage, boundary);
+    aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("EksCluster", *cluster))?;
     let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = options(&graph, &cloud).await;
@@ -51,8 +51,8 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let name = group.node_group_name();
         let uid = survey::find_node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
         let stage = Stage::of_node_group(uid.is_some(), &cluster.spec);
-        let claims = beforehand::of_node_group(&group.spec, stage, &cluster.spec, &view);
-        beforehand::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;
+        let claims = aws_validation::of_node_group(&group.spec, stage, &cluster.spec, &view);
+        aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;

@@ -270,12 +270,12 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
 }
 
 /// The plan when nothing exists except what the spec says exists.
-fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
+fn plan_from_nothing(graph: &Graph<Cloud>, external_role: bool) -> Plan {
     let now = Timestamp::now();
     let mut memory = Memory::new(now, Duration::ZERO, []);
     for node in graph.nodes() {
         let key = node.key();
-        let external = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
+        let external = key.kind() == "existingNetwork" || (external_role && key == Key::named("role", "cluster"));
         let presence = if external || prune::is_never_created(&key) {
             Presence::External(Observation::ready("given", "given", Arc::new(()) as _))
         } else {

@@ -20,7 +20,7 @@ use crate::aws::{Identity, MaxStaleness};
 use crate::controllers::account::{self, Request};
 use crate::controllers::installation;
 use crate::resources::recovery::TaggedResource;
-use crate::resources::{inventory, recovery_reads};
+use crate::resources::{inventory, tagged_resources};
 use verdicts::{Line, Object};
 
 /// Flags of `keelson recover`.
@@ -159,15 +159,15 @@ fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
 /// Everything in an account and region that carries an owner's tag, and the account's id.
 async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec<TaggedResource>)> {
     let aws = &reading::session(identity, region).await?;
-    let mut found = recovery_reads::in_account(aws, MaxStaleness::now()).await?;
+    let mut found = tagged_resources::in_account(aws, MaxStaleness::now()).await?;
     for name in inventory::clusters(aws).await? {
-        if let Some((_, more)) = recovery_reads::in_cluster(aws, &name).await? {
+        if let Some((_, more)) = tagged_resources::in_cluster(aws, &name).await? {
             found.extend(more);
         }
-        found.extend(recovery_reads::node_groups(aws, &name).await?);
+        found.extend(tagged_resources::node_groups(aws, &name).await?);
     }
     let known: BTreeSet<String> = found.iter().map(|one| one.id.clone()).collect();
-    let providers = recovery_reads::oidc_providers(aws).await?;
+    let providers = tagged_resources::oidc_providers(aws).await?;
     found.extend(providers.into_iter().filter(|one| !known.contains(&one.id)));
     Ok((aws.account_id.to_string(), found))
 }

@@ -8,7 +8,7 @@
 use super::Refusal;
 use super::named::{Kind, Named};
 use crate::api::{AwsAccountSpec, Reason};
-use crate::resources::made_by::OwnedResources;
+use crate::resources::owned_resources::OwnedResources;
 use crate::resources::role::{NAME_PREFIX, Purpose};
 
 /// The foreign resources of an account that objects of one namespace may refer to.

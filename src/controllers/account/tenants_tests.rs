@@ -14,7 +14,7 @@ use crate::api::{AwsAccountSpec, EksClusterSpec, NodeGroupSpec};
 use crate::controllers::account::Refusal;
 use crate::resources::cloud::{AccountSettings, Intervals, Owner};
 use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
-use crate::resources::made_by::OwnedResources;
+use crate::resources::owned_resources::OwnedResources;
 
 /// The owner of a resource: the tenant itself, the other tenant, or someone outside Keelson.
 const OWNERS: [&str; 3] = ["a", "b", "f"];

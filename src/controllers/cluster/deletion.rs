@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::conditions::{self, Input};
-use super::present::NoGraph;
+use super::apply_spec::NoGraph;
 use super::{Observation, Outcome, Reconcile, deletion_gate};
 use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};

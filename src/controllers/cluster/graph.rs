@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::present::NoGraph;
+use super::apply_spec::NoGraph;
 use super::{Reconcile, status, view};
 use crate::api::NodeGroup;
 use crate::api::network::NetworkKind;

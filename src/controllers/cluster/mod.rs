@@ -4,18 +4,18 @@
 
 pub mod agent;
 mod available;
-mod beforehand;
+mod aws_validation;
 pub mod conditions;
 mod deletion;
 pub mod deletion_gate;
 pub mod facts;
 mod graph;
-mod known_network;
+mod deletion_network;
 pub mod load_balancers;
-mod parts;
-mod present;
+mod whole_plan;
+mod apply_spec;
 mod recovery;
-mod roll_up;
+mod agent_roll_up;
 pub mod status;
 pub mod upgrade;
 pub mod validate;
@@ -72,7 +72,7 @@ pub struct KindState {
     /// Its upgrades.
     upgrade: upgrade::UpgradeState,
     /// Results of the checks of the spec against AWS.
-    checked: beforehand::SpecCheck,
+    checked: aws_validation::SpecCheck,
     /// The recovery that the memory of its resources belongs to.
     recovering: Option<RecoveryRequest>,
 }

@@ -19,7 +19,7 @@ use crate::engine::{ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Versions;
 use crate::resources::recovery::{Inventory, select};
-use crate::resources::{cluster, recovery_reads, retag};
+use crate::resources::{cluster, tagged_resources, retag};
 
 impl Reconcile<'_> {
     /// The owner of its resources.
@@ -50,7 +50,7 @@ impl Reconcile<'_> {
             self.state.memory.restart(self.now);
             self.state.kind.recovering = Some(request.clone());
         }
-        let inventory = match recovery_reads::of_cluster(&cloud.aws, &self.cluster.cluster_name()).await {
+        let inventory = match tagged_resources::of_cluster(&cloud.aws, &self.cluster.cluster_name()).await {
             Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
             Err(failure) => return self.failed(previous, failure),
         };

@@ -4,7 +4,7 @@
 //! through [`crate::resources`] and [`crate::engine`].
 
 mod approval;
-mod beforehand;
+mod aws_validation;
 mod deletion;
 mod hold;
 pub mod nodes;
@@ -200,7 +200,7 @@ impl Reconcile<'_> {
         }
         let request = recovery_request(self.group, previous.recovery.as_ref());
         if request.is_none()
-            && let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await
+            && let Err(failure) = self.validate_against_aws(&cloud.aws, previous, &cluster, &view).await
         {
             return self.failed(previous, failure);
         }

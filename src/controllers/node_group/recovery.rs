@@ -20,7 +20,7 @@ use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::node_group::Target;
 use crate::resources::recovery::select;
-use crate::resources::{recovery_reads, retag};
+use crate::resources::{tagged_resources, retag};
 
 impl Reconcile<'_> {
     /// The owner of its node group.
@@ -52,7 +52,7 @@ impl Reconcile<'_> {
             self.state.kind.recovering = Some(request.clone());
         }
         let (of, name) = (cluster.cluster_name(), key(self.group));
-        let inventory = match recovery_reads::of_node_group(&cloud.aws, &of, name.name()).await {
+        let inventory = match tagged_resources::of_node_group(&cloud.aws, &of, name.name()).await {
             Ok(inventory) => inventory,
             Err(failure) => return self.failed(previous, failure),
         };

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet import called, leaks
+from fleet import aws_calls, leaks
 from fleet.account import fresh_account
 from fleet.manifests import cluster, existing, key_of, secret
 from fleet.environment import environment, until
@@ -123,7 +123,7 @@ def clouds() -> dict[Path, dict]:
 
 def test_every_test_file_with_a_cloud_has_recordings(clouds, request):
     """And they contain what the search needs: secrets of each kind, logs of each level."""
-    ran = {item.path.name for item in request.session.items} | called.take_over()
+    ran = {item.path.name for item in request.session.items} | aws_calls.take_over()
     with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(environment|\w*Cloud)\(", path.read_text())}
     if missing := with_clouds - ran:
         pytest.skip(f"needs the recordings of {', '.join(sorted(missing))}: run all tests of the folder")

@@ -1,5 +1,5 @@
 //! Checks an EksCluster's spec against AWS before the first write. I/O: AWS, through
-//! [`crate::resources::beforehand`].
+//! [`crate::resources::aws_validation`].
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::api::status::EksClusterStatus;
 use crate::aws::Session;
 use crate::controllers::account::Grant;
 use crate::engine::Failure;
-use crate::resources::beforehand::{self, Stage};
+use crate::resources::aws_validation::{self, Stage};
 use crate::resources::expand::NodeRole;
 
 /// Results kept between reconciles.
@@ -37,7 +37,7 @@ impl SpecCheck {
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation. A generation that AWS already matched needs no check,
     /// even in a new process: what disappears later is not a mistake in the spec.
-    pub(super) async fn check_beforehand(
+    pub(super) async fn validate_against_aws(
         &mut self,
         aws: &Session,
         grant: &Grant,
@@ -46,7 +46,7 @@ impl Reconcile<'_> {
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let policies = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|one| grant.allows_policy(one));
-        let missing = beforehand::missing_policies(aws, &policies.policies).await?;
+        let missing = aws_validation::missing_policies(aws, &policies.policies).await?;
         let existing = policies.policies.into_iter().filter(|policy| !missing.contains(policy)).collect();
         self.state.kind.checked.node_policies = Some(existing);
         if self.state.kind.checked.generation == generation || was_in_sync(previous, generation) {
@@ -54,7 +54,7 @@ impl Reconcile<'_> {
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let boundary = grant.settings.permissions_boundary.as_deref();
-        beforehand::check(aws, &beforehand::of_cluster(&self.cluster.spec, stage, boundary)).await?;
+        aws_validation::check(aws, &aws_validation::of_cluster(&self.cluster.spec, stage, boundary)).await?;
         self.state.kind.checked.generation = generation;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Checks a NodeGroup's spec against AWS before the first write. I/O: AWS, through [`crate::resources::beforehand`].
+//! Checks a NodeGroup's spec against AWS before the first write. I/O: AWS, through [`crate::resources::aws_validation`].
 
 use super::Reconcile;
 use crate::api::EksCluster;
@@ -6,13 +6,13 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::NodeGroupStatus;
 use crate::aws::Session;
 use crate::engine::Failure;
-use crate::resources::beforehand::{self, Stage};
+use crate::resources::aws_validation::{self, Stage};
 use crate::resources::expand::ClusterView;
 
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation, even while the cluster is being created. A generation
     /// that AWS already matched needs no check.
-    pub(super) async fn check_beforehand(
+    pub(super) async fn validate_against_aws(
         &mut self,
         aws: &Session,
         previous: &NodeGroupStatus,
@@ -26,7 +26,7 @@ impl Reconcile<'_> {
             return Ok(());
         }
         let stage = Stage::of_node_group(previous.arn.is_some(), &cluster.spec);
-        beforehand::check(aws, &beforehand::of_node_group(&self.group.spec, stage, &cluster.spec, view)).await?;
+        aws_validation::check(aws, &aws_validation::of_node_group(&self.group.spec, stage, &cluster.spec, view)).await?;
         self.state.kind.checked = generation;
         Ok(())
     }

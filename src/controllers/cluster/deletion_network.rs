@@ -5,7 +5,7 @@
 //! no allowlist may block a deletion: so it uses the network that the cluster was last observed in.
 
 use super::Reconcile;
-use super::present::NoGraph;
+use super::apply_spec::NoGraph;
 use crate::api::network::{ExistingNetwork, Network};
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, EksClusterSpec};

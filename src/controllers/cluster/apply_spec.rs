@@ -3,8 +3,8 @@
 use super::agent::{self, steps};
 use super::conditions::{self, Input};
 use super::facts::Facts;
-use super::parts::Parts;
-use super::roll_up::{GitOps, Secrets};
+use super::whole_plan::Parts;
+use super::agent_roll_up::{GitOps, Secrets};
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
 use super::{Observation, Outcome, Reconcile};
@@ -118,7 +118,7 @@ impl Reconcile<'_> {
             return Some(self.recover(previous, &grant, &cloud, request).await);
         }
         self.end_recovery();
-        if let Err(failure) = self.check_beforehand(&cloud.aws, &grant, previous).await {
+        if let Err(failure) = self.validate_against_aws(&cloud.aws, &grant, previous).await {
             return Some(self.failed(previous, failure));
         }
         let previous = &match self.keep_tag_keys(previous, &grant).await {
