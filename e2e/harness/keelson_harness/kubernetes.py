@@ -150,6 +150,8 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             "--allow-privileged=true",
             "--profiling=false",
+            # A few clients: what it costs to start is not worth it.
+            "--enable-priority-and-fairness=false",
             f"--cert-dir={self.directory}",
         ]
         if self.token_webhook:
