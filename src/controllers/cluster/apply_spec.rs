@@ -1,12 +1,12 @@
 //! Reconciles an EksCluster that is not being deleted. Each step that can refuse comes before the first write.
 
 use super::agent::{self, steps};
+use super::agent_roll_up::{GitOps, Secrets};
 use super::conditions::{self, Input};
 use super::facts::Facts;
-use super::whole_plan::Parts;
-use super::agent_roll_up::{GitOps, Secrets};
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
+use super::whole_plan::Parts;
 use super::{Observation, Outcome, Reconcile};
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;

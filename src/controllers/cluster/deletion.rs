@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::conditions::{self, Input};
 use super::apply_spec::NoGraph;
+use super::conditions::{self, Input};
 use super::{Observation, Outcome, Reconcile, deletion_gate};
 use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};

@@ -3,23 +3,23 @@
 //! Wiring only: decisions are pure, in the files beside it. I/O: the management cluster's API; AWS through the engine.
 
 pub mod agent;
+mod agent_roll_up;
+mod apply_spec;
 mod available;
 mod aws_validation;
 pub mod conditions;
 mod deletion;
 pub mod deletion_gate;
+mod deletion_network;
 pub mod facts;
 mod graph;
-mod deletion_network;
 pub mod load_balancers;
-mod whole_plan;
-mod apply_spec;
 mod recovery;
-mod agent_roll_up;
 pub mod status;
 pub mod upgrade;
 pub mod validate;
 pub mod view;
+mod whole_plan;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use crate::engine::{ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Versions;
 use crate::resources::recovery::{Inventory, select};
-use crate::resources::{cluster, tagged_resources, retag};
+use crate::resources::{cluster, retag, tagged_resources};
 
 impl Reconcile<'_> {
     /// The owner of its resources.

@@ -26,7 +26,8 @@ impl Reconcile<'_> {
             return Ok(());
         }
         let stage = Stage::of_node_group(previous.arn.is_some(), &cluster.spec);
-        aws_validation::check(aws, &aws_validation::of_node_group(&self.group.spec, stage, &cluster.spec, view)).await?;
+        aws_validation::check(aws, &aws_validation::of_node_group(&self.group.spec, stage, &cluster.spec, view))
+            .await?;
         self.state.kind.checked = generation;
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::node_group::Target;
 use crate::resources::recovery::select;
-use crate::resources::{tagged_resources, retag};
+use crate::resources::{retag, tagged_resources};
 
 impl Reconcile<'_> {
     /// The owner of its node group.
