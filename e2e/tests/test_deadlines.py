@@ -70,7 +70,7 @@ def test_coredns_on_fargate_only_reports_the_required_setting(on, tenant):
     on.apply(item)
     message = await_stalled(on, item)
     assert "add-on coredns: waiting for nodes" in message and "computeType: Fargate" in message, message
-    assert len(warnings(on, item, "Timeout")) == 1
+    until(lambda: len(warnings(on, item, "Timeout")) == 1, 20, "one warning")
     names = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
     addons = [{"name": name} for name in names]
     addons.append({"name": "coredns", "configuration": {"computeType": "Fargate"}})
@@ -116,7 +116,7 @@ def test_deadline_of_a_node_group_survives_a_restart(on, tenant, operator):
     assert parse_time(transition) >= parse_time(before["deadline"]), (transition, before)
     # Further reconciles keep the message constant: it contains no running time.
     stays(lambda: on.condition(group, "Stalled")["message"] == message, 8, "the message")
-    assert len(warnings(on, group, "Timeout")) == 1
+    until(lambda: len(warnings(on, group, "Timeout")) == 1, 20, "one warning")
 
 
 def parse_time(text: str) -> datetime:

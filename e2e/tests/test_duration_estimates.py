@@ -24,7 +24,7 @@ def on():
 
 def message_while_creating(on, item: dict) -> str:
     on.apply(item)
-    until(lambda: "to go" in on.condition(item, "ControlPlaneReady").get("message", ""), 20, "the estimate")
+    until(lambda: "remaining" in on.condition(item, "ControlPlaneReady").get("message", ""), 20, "the estimate")
     return on.condition(item, "ControlPlaneReady")["message"]
 
 

@@ -110,9 +110,9 @@ class Player:
                     raise
 
     def _state_after_revert(self, edit: Edit) -> tuple[dict, list[str]]:
-        """The state of AWS, and its differences from the baseline. An edit of an account does not change its cluster's generation, so
-        there is no sign that the revert is applied: differences that must disappear get some time."""
-        deadline = time.monotonic() + (TIMEOUT if self.kind == "AwsAccount" else 0)
+        """The state of AWS, and its differences from the baseline. An edit of an account or a node group does not change the cluster's
+        generation, so there is no sign that the revert is applied: differences that must disappear get some time."""
+        deadline = time.monotonic() + (TIMEOUT if self.kind in ("AwsAccount", "NodeGroup") else 0)
         while True:
             now = state(self.account, self.world.name)
             changes = differences(self.baseline, now)

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::conditions;
 use super::status::is_ready;
+use crate::api::conditions::ConditionType;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::conditions::ConditionValue;
@@ -16,7 +18,7 @@ use crate::controllers::conditions::ConditionValue;
 const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether the cluster can be used. `control_plane`: the state that EKS reports; `None`: it does not exist.
-pub fn available(
+fn available(
     cluster: &EksCluster,
     status: &EksClusterStatus,
     control_plane: Option<&str>,
@@ -52,6 +54,24 @@ pub fn available(
     ConditionValue::true_(Reason::Available, "the control plane, nodes and applied manifests are available")
 }
 
+/// Sets the condition. Nodes join and leave also while an edit is rejected (`is_observed` is false then); what a rejected edit says of
+/// the agent does not affect what runs.
+pub fn update(
+    status: &mut EksClusterStatus,
+    cluster: &EksCluster,
+    control_plane: Option<&str>,
+    is_observed: bool,
+    groups: &[Arc<NodeGroup>],
+    now: Timestamp,
+) {
+    let condition = available(cluster, status, control_plane, groups, now);
+    let is_current = control_plane.is_some() && condition.reason != Reason::WaitingForSync;
+    if is_observed || is_current {
+        let generation = cluster.metadata.generation;
+        conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, now);
+    }
+}
+
 /// Whether at least one of its nodes is ready: as counted, otherwise as EKS reports.
 fn has_nodes(group: &NodeGroup) -> bool {
     let counted = group.status.as_ref().and_then(|status| status.ready_nodes);
@@ -60,7 +80,7 @@ fn has_nodes(group: &NodeGroup) -> bool {
 
 /// EKS replaces the nodes one after the other: the others keep running.
 fn is_updated(group: &NodeGroup) -> bool {
-    use crate::api::conditions::{ConditionType, get};
+    use crate::api::conditions::get;
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let reasons = [Reason::Updating, Reason::Upgrading].map(Reason::as_str);
     get(conditions, ConditionType::NodesReady).is_some_and(|nodes| reasons.contains(&nodes.reason.as_str()))
@@ -135,5 +155,28 @@ mod tests {
         unreachable for a minute: True Available: the control plane, nodes and applied manifests are available
         unreachable for an hour: False AgentUnreachable: the cluster's API has not answered since 2026-11-28T09:00:00Z
         ");
+    }
+
+    #[test]
+    fn nodes_count_while_an_edit_is_rejected_and_its_agent_does_not() {
+        let group: NodeGroup = serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": "web"},
+            "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 1}}, "status": {"readyNodes": 1},
+        }))
+        .unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let is_available = |spec: Value, ready: i32, before: bool| {
+            let mut group = group.clone();
+            group.status.as_mut().unwrap().ready_nodes = Some(ready);
+            let mut status = EksClusterStatus::default();
+            let reason = Reason::Available;
+            let condition = if before { ConditionValue::true_(reason, "") } else { ConditionValue::false_(reason, "") };
+            conditions::set(&mut status.conditions, ConditionType::Available, None, &condition, now);
+            update(&mut status, &cluster(spec), Some("ACTIVE"), false, &[Arc::new(group)], now);
+            crate::api::conditions::is_true(&status.conditions, ConditionType::Available)
+        };
+        assert!(is_available(json!({}), 1, false) && !is_available(json!({}), 0, true));
+        let agent = json!({"gitops": {"flux": {"path": "a", "source": {"git": {"url": "https://git.example.com/a", "ref": {"branch": "main"}}}}}});
+        assert!(is_available(agent.clone(), 1, true) && !is_available(agent, 1, false));
     }
 }

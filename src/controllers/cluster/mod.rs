@@ -311,11 +311,8 @@ impl Reconcile<'_> {
         agent::steps::keep_legacy_agent(&mut status, &previous);
         // Set from the first status on: a status without it is an older Keelson's.
         status.change_policy = Some(in_force);
-        if is_observed {
-            let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
-            let condition = available::available(self.cluster, &status, state, &groups, self.now);
-            conditions::set(&mut status.conditions, ConditionType::Available, generation, &condition, self.now);
-        }
+        let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
+        available::update(&mut status, self.cluster, state, is_observed, &groups, self.now);
         let before = (&previous, &mut status);
         let (overall, next) = report::evaluate_waits(self.ctx, before, generation, waits, (overall, next), self.now);
         status::settle_ticks(&mut status, &previous);
