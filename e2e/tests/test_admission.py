@@ -303,7 +303,7 @@ def test_scale_subresource_reads_status_replicas_and_writes_desired(api, create)
     assert api.get(API, "NodeGroup", "demo")["spec"]["scaling"]["desired"] == 3
     too_many = {"spec": {"replicas": 5}}
     message = rejection_message(lambda: api.patch(API, "NodeGroup", "demo", too_many, subresource="scale"))
-    assert "spec.scaling.desired" in message and "from min to max" in message
+    assert "spec.scaling.desired" in message and "between min and max" in message
 
 
 def test_node_groups_are_selectable_by_cluster(api, create):

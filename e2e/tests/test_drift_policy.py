@@ -267,7 +267,7 @@ def test_report_names_manually_deleted_resources(on):
         entry = await_or_explain(shop, lambda item=item, resource=resource: missing_resource(shop, item, resource))
         assert entry["seen"]
         message = conditions(shop.found(item))["InSync"]["message"]
-        assert "gone" in message
+        assert "no longer exists" in message
     shop.reconcile_all()
     assert {write["action"] for write in shop.writes()} == {"DeleteAddon", "DeleteNodegroup"}
     shop.go_away()
@@ -285,7 +285,7 @@ def test_manually_deleted_cluster_is_never_recreated_automatically(on, policy):
     shop.account.eks.delete_cluster(name=shop.name)
     found = on.await_condition(shop.cluster, "Stalled", timeout=40)
     message = conditions(found)["Ready"]["message"]
-    assert "gone" in message and "delete" in message.lower(), message
+    assert "no longer exists" in message and "delete" in message.lower(), message
     shop.reconcile_all()
     assert [w["action"] for w in shop.writes() if w["action"].startswith("Create")] == []
     shop.go_away()

@@ -257,7 +257,7 @@ def test_enforced_size_is_scaled(on, nodes):
     until(lambda: size(account) == 5, 45, "five nodes")
     with pytest.raises(ApiError) as error:
         scale(on, group, 9)
-    assert "from min to max" in error.value.message
+    assert "between min and max" in error.value.message
 
 
 def test_size_can_be_changed_before_creation(on):

@@ -31,8 +31,8 @@ INVALID = [
     invalid("capacityType", "SPOT", 'supported values: "OnDemand", "Spot"'),
     invalid("diskSizeGiB", 0, "greater than or equal to 1"),
     Rejected({"scaling": {"min": 5}}, "spec.scaling.min", "min must not be above max"),
-    Rejected({"scaling": {"desired": 1}}, "spec.scaling.desired", "from min to max"),
-    Rejected({"scaling": {"desired": 5}}, "spec.scaling.desired", "from min to max"),
+    Rejected({"scaling": {"desired": 1}}, "spec.scaling.desired", "between min and max"),
+    Rejected({"scaling": {"desired": 5}}, "spec.scaling.desired", "between min and max"),
     Rejected({"scaling": {"desiredPolicy": "Enforce"}}, "spec.scaling.desired", "set desired"),
     invalid("scaling", {"min": 0, "max": 0}, "greater than or equal to 1"),
     invalid("subnets", {"tier": "Private", "ids": ["subnet-1"]}, "leave out tier and zones"),
@@ -98,7 +98,7 @@ IMMUTABLE = [
         Rejected(
             {"scaling": scaling},
             "spec.scaling.desired",
-            "an autoscaler owns the size of a node group that exists",
+            "an autoscaler owns the size of an existing node group",
             {"scaling": {"min": 2, "max": 6, "desired": 3}},
             status=EXISTS,
         )
@@ -106,7 +106,7 @@ IMMUTABLE = [
         for scaling in ({"desired": 4}, {"min": 4, "desired": 5}, {"max": 2, "desired": 1, "min": 1})
     ),
     Rejected(
-        {"scaling": {"desired": 3}}, "spec.scaling.desired", "an autoscaler owns the size of a node group that exists", {}, status=EXISTS
+        {"scaling": {"desired": 3}}, "spec.scaling.desired", "an autoscaler owns the size of an existing node group", {}, status=EXISTS
     ),
     edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor replaced"),
     edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor replaced"),
