@@ -172,7 +172,7 @@ def test_lower_version_in_the_spec_is_applied_immediately(on, agent):
 
 def test_higher_version_in_the_spec_waits_for_its_window(on, agent):
     agent.set_version(NEWER)
-    until(lambda: "the spec names" in agent.upgrade_status().get("message", ""), 30, "the pending upgrade")
+    until(lambda: "requested by the spec" in agent.upgrade_status().get("message", ""), 30, "the pending upgrade")
     agent.assert_stays_at(OLDER)
     agent.edit(upgrade={"windows": always_open()})
     until(lambda: agent.is_at(NEWER), 60, "the newer agent")

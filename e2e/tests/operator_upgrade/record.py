@@ -1,6 +1,6 @@
 """Records the state that a version of Keelson leaves, for the tests of later versions:
 
-    PYTHONPATH=e2e/harness:e2e/tests python -m keelson_upgrade.record [--binary PATH]
+    PYTHONPATH=e2e/harness:e2e/tests python -m operator_upgrade.record [--binary PATH]
 
 Run it in the root of a checkout of the binary's version, as CRDs and roles are taken from the checkout.
 """

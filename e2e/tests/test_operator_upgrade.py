@@ -1,5 +1,5 @@
 """Upgrade of Keelson to this version: it takes over unchanged what the previous version left in the management cluster, in a workload
-cluster and in AWS (`keelson_upgrade/before`, recorded with the previous binary). It writes nothing to AWS, including tags, and nothing to
+cluster and in AWS (`operator_upgrade/before`, recorded with the previous binary). It writes nothing to AWS, including tags, and nothing to
 the workload cluster.
 """
 
@@ -13,7 +13,7 @@ import pytest
 from fleet import API
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.kubeapi import ApiError, conditions
-from keelson_upgrade import BEFORE, changed, content, objects_of_keelson
+from operator_upgrade import BEFORE, changed, content, objects_of_keelson
 
 KINDS = ("EksCluster", "NodeGroup", "AwsAccount")
 # Enough to compare everything with AWS several times, and to observe the agent again.

@@ -8,7 +8,7 @@ from pathlib import Path
 from keelson_harness.kubeapi import ApiError, KubeApi
 from keelson_harness.snapshot import Snapshot
 
-# The state that the previous version left: written by `python -m keelson_upgrade.record`.
+# The state that the previous version left: written by `python -m operator_upgrade.record`.
 BEFORE = Snapshot(Path(__file__).parent / "before")
 # Fields that others write all the time.
 IGNORED_FIELDS = ("status",)
