@@ -69,7 +69,7 @@ def test_listed_reference_passes_except_for_a_release_and_must_still_be_needed(c
     assert len(pins.problems(strict=True)) == 1
     write(checkout, base=f"rust:1@{DIGEST}")
     (line,) = pins.problems(strict=False)
-    assert "take it out" in line
+    assert "remove it" in line
 
 
 # `make audit`

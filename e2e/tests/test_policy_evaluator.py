@@ -25,7 +25,7 @@ def test_condition_keys_are_case_insensitive_and_tag_keys_values_follow_the_cond
     by_list = {**ALLOW, "Condition": {"ForAnyValue:StringLike": {"aws:TagKeys": "keelson.dev/*"}}}
     assert decide(Request("ec2:DeleteVpc", resource_tags={"Keelson.Dev/OWNER": "x"}), [by_tag]).allowed
     assert not decide(Request("ec2:CreateTags", request_tags={"Keelson.Dev/OWNER": "x"}), [by_list]).allowed
-    with pytest.raises(ValueError, match="differ in case"):
+    with pytest.raises(ValueError, match="differ only in case"):
         decide(Request("ec2:DeleteVpc", resource_tags={"a": "1", "A": "2"}), [by_tag])
 
 
