@@ -40,7 +40,6 @@ use super::execution_policy::{self, Approvals, PlanApprovalState};
 use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
 use super::report::{self, Next};
 use super::{apply, journal, waits::Wait};
-use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
