@@ -272,15 +272,15 @@ def tags_of_ours(value: object) -> Iterator[tuple[str, str]]:
             yield from tags_of_ours(item)
 
 
-def assert_idle(on: Environment, account: Account, looks: int = 8) -> None:
+def assert_idle(on: Environment, account: Account, observations: int = 8) -> None:
     """The operator observes the cluster that many times and writes nothing."""
     since = on.mark()
 
-    def looked() -> bool:
+    def is_observed_often() -> bool:
         calls = on.calls(since, account.id)
-        return sum(call["action"] == "DescribeCluster" for call in calls) >= looks
+        return sum(call["action"] == "DescribeCluster" for call in calls) >= observations
 
-    until(looked, 60, f"{looks} observations")
+    until(is_observed_often, 60, f"{observations} observations")
     assert actions(on.writes(since, account.id)) == []
 
 

@@ -65,3 +65,18 @@ fn was_in_sync(previous: &EksClusterStatus, generation: Option<i64>) -> bool {
     let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
     in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_that_no_check_found_is_not_attached() {
+        let mut check = SpecCheck::default();
+        assert!(check.is_attachable("checked"), "before the first check nothing is known to be missing");
+        check.node_policies = Some(BTreeSet::from(["checked".to_owned()]));
+        assert!(check.is_attachable("checked") && !check.is_attachable("appeared after the check"));
+        check.forget();
+        assert!(check.is_attachable("appeared after the check"));
+    }
+}
