@@ -2,15 +2,16 @@
 //!
 //! Data flow: from [`api`] and observations, [`upgrade`] decides which versions are allowed now, [`resources`] expands
 //! that into a graph of desired resources, [`engine`] compares it with what [`aws`] reports and executes the plan,
-//! [`gitops`] connects an agent in the new cluster to Git, and [`controllers`] write status and events and requeue.
+//! [`agents`] connect the new cluster to Git through [`workload`], and [`controllers`] write status and events and requeue.
 //! `tests/architecture.rs` enforces the boundaries of these folders.
 
+mod agents;
 pub mod api;
-pub mod aws;
+mod aws;
 pub mod cli;
-pub mod controllers;
-pub mod engine;
-pub mod gitops;
-pub mod resources;
-pub mod telemetry;
-pub mod upgrade;
+mod controllers;
+mod engine;
+mod resources;
+mod telemetry;
+mod upgrade;
+mod workload;

@@ -21,7 +21,7 @@ pub mod tokens;
 mod wire_tests;
 
 pub use accounts::{Accounts, Identity, Role};
-pub use call::{Priority, Service, WriteGate};
-pub use errors::{AwsError, Class};
+pub use call::{Service, WriteGate};
+pub use errors::AwsError;
 pub use session::Session;
 pub use shared::MaxStaleness;

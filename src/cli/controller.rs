@@ -6,12 +6,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
+use crate::agents::validate::SourcePolicy;
+use crate::controllers;
+use crate::controllers::Options;
 use crate::controllers::deletions::Limits;
-use crate::controllers::{self, Options, installation, lease_timing::Timing, settings::Settings};
-use crate::gitops::proxy::Proxy;
-use crate::gitops::validate::SourcePolicy;
+use crate::controllers::runtime::installation;
+use crate::controllers::runtime::lease_timing::Timing;
+use crate::controllers::runtime::settings::Settings;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::logs;
+use crate::workload::proxy::Proxy;
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -12,27 +12,27 @@ use kube::{Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::apply::Kind;
 use super::approvals::PlanApprovals;
 use super::cluster::agent::Watches;
-use super::cluster::load_balancers::LoadBalancerCleanups;
+use super::cluster::deletion::load_balancers::LoadBalancerCleanups;
 use super::deletions::Guard;
-use super::drift_events::PendingChanges;
+use super::drift::events::PendingChanges;
 use super::duration_estimates::RegionalEstimates;
-use super::edits::Edits;
-use super::events::{Events, Failures};
-use super::leader::Leadership;
-use super::secrets::Secrets;
-use super::settings::Settings;
-use super::unreadable::Unreadables;
+use super::runtime::apply::Kind;
+use super::runtime::edits::Edits;
+use super::runtime::events::{Events, Failures};
+use super::runtime::leader::Leadership;
+use super::runtime::secrets::Secrets;
+use super::runtime::settings::Settings;
+use super::runtime::unreadable::Unreadables;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
 use crate::engine::failure::RetryState;
 use crate::engine::{Expectations, Failure, Memory};
-use crate::gitops::workload::Workloads;
-use crate::resources::adoption::Adoption;
+use crate::resources::graph::adoption::Adoption;
 use crate::telemetry::Metrics;
+use crate::workload::client::Workloads;
 
 /// Locks a mutex even if it is poisoned: its content is consistent at any point, and a panic in one reconcile must not
 /// affect others.
@@ -199,7 +199,7 @@ impl<S, R> State<S, R> {
 
     /// The time at which a recent edit is to be reconciled; `None`: now. Creations and deletions are never delayed.
     pub fn debounce_edit(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
-        let urgent = object.meta().deletion_timestamp.is_some() || !super::apply::has_finalizer(object);
+        let urgent = object.meta().deletion_timestamp.is_some() || !super::runtime::apply::has_finalizer(object);
         let until = self.edits.debounce(object.meta().generation.unwrap_or_default(), now);
         until.filter(|_| !urgent)
     }

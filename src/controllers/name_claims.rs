@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::account::{self, Refusal, Request};
-use super::apply;
 use super::context::Context;
+use super::runtime::apply;
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus};

@@ -12,22 +12,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::account::Refusal;
-use super::apply::Kind;
-use super::conditions::{ConditionValue, Overall, overall_of_plan};
+use super::approvals::execution_policy::PlanApprovalState;
 use super::context::Context;
-use super::events::EventMessage;
-use super::execution_policy::PlanApprovalState;
-use super::report::Next;
+use super::runtime::apply::Kind;
+use super::runtime::events::EventMessage;
+use super::status::conditions::{ConditionValue, Overall, overall_of_plan};
+use super::status::report::Next;
 use crate::api::conditions::bounded;
 use crate::api::status::{HandOverStatus, PlanStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION, Reason};
 use crate::aws::Session;
 use crate::aws::tags::{INSTALLATION, Tags};
 use crate::engine::{Class, Failure, HoldReason, Key, Memory, Report};
-use crate::resources::adoption::Existing;
 use crate::resources::cloud::Owner;
-use crate::resources::recovery::{Item, Selection, parse_uid};
-use crate::resources::retag;
+use crate::resources::graph::adoption::Existing;
+use crate::resources::recovery::retag;
+use crate::resources::recovery::takeover::{Item, Selection, parse_uid};
 
 /// Maximum stored length of the annotation's text.
 const MAX_TEXT: usize = 256;

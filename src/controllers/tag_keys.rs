@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::apply::{self, Kind};
 use super::context::{Context, State};
+use super::runtime::apply;
+use super::runtime::apply::Kind;
 use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};
 use crate::resources::cloud::tag_key;
-use crate::resources::prune::is_never_created;
+use crate::resources::deletion::prune::is_never_created;
 
 /// A status with tag keys.
 pub trait WithTagKeys: Clone + Serialize {

@@ -23,13 +23,12 @@ mod report;
 pub mod resource;
 pub mod sweep;
 
-pub use check::{CheckedPlan, check};
-pub use erased::{AnyObservation, Node};
+pub use erased::AnyObservation;
 pub use execute::{Journal, reconcile};
 pub use execution_policy::{ExecutionPolicy, HoldReason};
-pub use expect::{Estimate, Expectations};
+pub use expect::Expectations;
 pub use failure::{Class, Failure};
-pub use graph::{Gate, Graph, GraphError};
+pub use graph::{Gate, Graph};
 pub use key::Key;
 pub use memory::{InventoryRecord, Memory};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};

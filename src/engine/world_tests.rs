@@ -12,10 +12,9 @@ use proptest::prelude::*;
 use super::execute::{Journal, Run, reconcile};
 use super::execution_policy::{AllowedSteps, Approved};
 use super::failure::span;
+use super::graph::GraphError;
 use super::toy_world::*;
-use super::{
-    Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, erased,
-};
+use super::{Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, Item, Memory, Verdict, WaitingOn, erased};
 
 const WINDOW: Duration = Duration::from_secs(10);
 

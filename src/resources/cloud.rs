@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::adoption::{Adoption, Existing, namespace_of};
-use super::role::NAME_PREFIX;
+use super::graph::adoption::{Adoption, Existing, namespace_of};
+use super::iam::role::NAME_PREFIX;
 use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
 use crate::aws::{AwsError, MaxStaleness, Service, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence};

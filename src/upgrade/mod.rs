@@ -19,14 +19,14 @@ pub mod soak;
 pub mod support;
 pub mod windows;
 
-pub use agent::{AgentUpgrade, AgentVersions, ChangeOrigin};
-pub use blocks::{Block, Hold};
-pub use decide::{Decision, State, Targets, decide};
+pub use agent::{AgentUpgrade, AgentVersions};
+pub use blocks::Hold;
+pub use decide::{Decision, State, decide};
 pub use observation::{
     AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedAddon, ObservedNodeGroup, Soaked, UnreadNodes,
 };
 pub use preflight::Preflight;
-pub use remaining_steps::{AddonStep, Step};
+pub use remaining_steps::Step;
 pub use windows::{WindowState, Windows};
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::addons::{Offer, Wanted};
+use super::blocks::Block;
 use super::world::{End, World, is_compatible, minor, v};
 use super::*;
 use crate::api::KubernetesVersion;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::addons::{Offer, Wanted, numbers};
+use super::blocks::Block;
 use super::preflight::Preflight;
 use super::soak::Soak;
 use super::*;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
 pub use network::{
-    Address, InternetGateway, NatGateway, NetworkInterface, Route, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
+    Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
     VpcDns, VpcEndpoint,
 };
 

@@ -8,7 +8,7 @@ use crate::api::status::PlanStatus;
 use crate::api::{
     APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
 };
-use crate::controllers::execution_policy::ONLY_OBJECTS;
+use crate::controllers::approvals::execution_policy::ONLY_OBJECTS;
 
 /// The kinds that have plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,11 +292,13 @@ mod tests {
     fn annotations_are_rejected_when_the_message_offers_none() {
         let with_message =
             |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
-        let approvals =
-            |only_objects| crate::controllers::execution_policy::Approvals { only_objects, ..Default::default() };
+        let approvals = |only_objects| crate::controllers::approvals::execution_policy::Approvals {
+            only_objects,
+            ..Default::default()
+        };
         let how = |only| {
             let approvals = approvals(only);
-            crate::controllers::execution_policy::instructions(
+            crate::controllers::approvals::execution_policy::instructions(
                 "demo -n default",
                 APPROVE_ANNOTATION,
                 "3f9a1c20",

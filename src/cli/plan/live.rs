@@ -10,17 +10,18 @@ use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owne
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
-use crate::controllers::cluster::facts::Facts;
+use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::cluster::upgrade::observation::{self, Read};
-use crate::controllers::journal::NoJournal;
+use crate::controllers::status::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
-use crate::resources::adoption::Existing;
 use crate::resources::aws_validation::{self, Stage};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
-use crate::resources::expand::{ClusterView, SubnetView};
-use crate::resources::proof::Records;
-use crate::resources::{node_group, readiness, survey};
+use crate::resources::eks::{node_group, upgrade_data};
+use crate::resources::graph::adoption::Existing;
+use crate::resources::graph::expand::{ClusterView, SubnetView};
+use crate::resources::graph::proof::Records;
+use crate::resources::inventory::survey;
 use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against the state of AWS.
@@ -88,9 +89,9 @@ async fn upgrade(
     };
     let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
     let mut read =
-        Read { offered: readiness::versions(cloud, Duration::MAX).await?.into_keys().collect(), ..Read::default() };
+        Read { offered: upgrade_data::versions(cloud, Duration::MAX).await?.into_keys().collect(), ..Read::default() };
     for addon in &cluster.spec.addons {
-        let offers = readiness::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
+        let offers = upgrade_data::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
     }
     let Some(observed) = observation::observe(memory, &cluster.spec, groups, &read) else { return Ok(None) };

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use crate::agents::validate::SourcePolicy;
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, NodeGroup};
@@ -26,15 +27,15 @@ use crate::controllers::node_group;
 use crate::engine::{
     Action, ExecutionPolicy, Expectations, Goal, Graph, Item, Key, Memory, Observation, Plan, Presence, Verdict, plan,
 };
-use crate::gitops::validate::SourcePolicy;
-use crate::resources::adoption::Adoption;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
-use crate::resources::expand::{
+use crate::resources::deletion::prune;
+use crate::resources::eks::node_group::Target;
+use crate::resources::graph::adoption::Adoption;
+use crate::resources::graph::expand::{
     self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SubnetView, Versions,
 };
-use crate::resources::node_group::Target;
-use crate::resources::prune;
-use crate::resources::survey::{self, Survey};
+use crate::resources::inventory::survey;
+use crate::resources::inventory::survey::Survey;
 use manifest::Manifest;
 
 /// Flags of `keelson plan`.

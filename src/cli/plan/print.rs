@@ -7,10 +7,10 @@ use super::Planned;
 use super::style::{self, styled};
 use super::timeline::Timeline;
 use crate::api::status::{PlanStatus, StepAction, StepState};
-use crate::controllers::plan_status;
-use crate::controllers::progress::{ResourceProgress, label, resource_progress};
+use crate::controllers::status::plan_status;
+use crate::controllers::status::progress::{ResourceProgress, label, resource_progress};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
-use crate::resources::prune;
+use crate::resources::deletion::prune;
 
 /// Prints a cluster and its node groups. `live`: resources that need no step are only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Planned;
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
-use crate::resources::kind;
+use crate::resources::graph::kind;
 
 /// When a step starts, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]

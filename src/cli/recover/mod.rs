@@ -18,9 +18,10 @@ use super::reading;
 use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
 use crate::aws::{Identity, MaxStaleness};
 use crate::controllers::account::{self, Request};
-use crate::controllers::installation;
-use crate::resources::recovery::TaggedResource;
-use crate::resources::{inventory, tagged_resources};
+use crate::controllers::runtime::installation;
+use crate::resources::inventory;
+use crate::resources::inventory::tagged_resources;
+use crate::resources::recovery::takeover::TaggedResource;
 use verdicts::{Line, Object};
 
 /// Flags of `keelson recover`.

@@ -9,7 +9,7 @@ use crate::api::status::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::tags::CLUSTER;
 use crate::engine::Key;
-use crate::resources::recovery::TaggedResource;
+use crate::resources::recovery::takeover::TaggedResource;
 
 /// An object and what it owns.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
 pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
     let used = object.recovery.as_ref().map(|recovery| recovery.annotation.as_str());
     let stands = object.annotation.as_deref().filter(|text| used != Some(*text));
-    if stands.is_some_and(|text| crate::resources::recovery::parse_uid(text) == uid) {
+    if stands.is_some_and(|text| crate::resources::recovery::takeover::parse_uid(text) == uid) {
         return None;
     }
     Some(if used == Some(uid) { format!("{uid}/{now}") } else { uid.to_owned() })
@@ -191,7 +191,7 @@ pub fn table(lines: &[Line]) -> String {
 mod tests {
     use super::*;
     use crate::aws::tags::{INSTALLATION, OWNER, RESOURCE, Tags};
-    use crate::resources::recovery::{Handle, Location};
+    use crate::resources::recovery::takeover::{Handle, Location};
 
     fn object(name: &str, uid: &str, node_group: Option<&str>) -> Object {
         Object {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
-use crate::resources::recovery::parse_uid;
+use crate::resources::recovery::takeover::parse_uid;
 
 /// Annotation that records whether the object was suspended before its move.
 pub const SUSPENDED_BEFORE: &str = "keelson.dev/suspended-before-move";

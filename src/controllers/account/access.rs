@@ -5,8 +5,8 @@ use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{AwsAccountSpec, EksCluster, EksClusterSpec, Reason};
 use crate::aws::{Identity, Role};
-use crate::resources::adoption::Adoption;
 use crate::resources::cloud::AccountSettings;
+use crate::resources::graph::adoption::Adoption;
 
 /// A request for account access by an EksCluster, or by one of its NodeGroups.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@
 use super::Refusal;
 use super::named::{Kind, Named};
 use crate::api::{AwsAccountSpec, Reason};
-use crate::resources::owned_resources::OwnedResources;
-use crate::resources::role::{NAME_PREFIX, Purpose};
+use crate::resources::iam::role::{NAME_PREFIX, Purpose};
+use crate::resources::inventory::owned_resources::OwnedResources;
 
 /// The foreign resources of an account that objects of one namespace may refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]

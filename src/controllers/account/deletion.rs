@@ -6,11 +6,11 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::api::{AwsAccount, EksCluster, Reason};
-use crate::controllers::apply;
-use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::context::Context;
-use crate::controllers::journal;
-use crate::controllers::report::Next;
+use crate::controllers::runtime::apply;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::journal;
+use crate::controllers::status::report::Next;
 
 /// A reconcile that read the account before its deletion may still add a finalizer to its cluster.
 const GRACE: SignedDuration = SignedDuration::from_secs(3);

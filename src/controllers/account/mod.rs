@@ -19,16 +19,17 @@ use kube::runtime::reflector::ObjectRef;
 pub use access::{Grant, Refusal, Request, grant, grant_to_delete, identity};
 pub use deletion::{enqueue_deleted_accounts, is_being_deleted};
 
-use super::conditions::{ConditionValue, Conditions, Overall};
 use super::context::Context;
-use super::reasons;
-use super::report::{self, Next};
-use super::watch::{DependentView, digest};
+use super::runtime::watch::{DependentView, digest};
+use super::status::conditions::{ConditionValue, Conditions, Overall};
+use super::status::reasons;
+use super::status::report;
+use super::status::report::Next;
 use crate::api::account::AwsAccountStatus;
 use crate::api::{AwsAccount, AwsAccountSpec, RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::Session;
 use crate::engine::{Class, Failure};
-use crate::resources::adoption::Adoption;
+use crate::resources::graph::adoption::Adoption;
 
 /// Poll interval of a working account; its credentials are renewed about as often.
 const POLL_INTERVAL: SignedDuration = SignedDuration::from_mins(30);

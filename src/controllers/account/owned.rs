@@ -13,7 +13,7 @@ use crate::api::EksCluster;
 use crate::aws::{MaxStaleness, Session};
 use crate::controllers::context::Context;
 use crate::engine::Failure;
-use crate::resources::owned_resources::find_owned_resources;
+use crate::resources::inventory::owned_resources::find_owned_resources;
 
 /// Why an object is refused.
 #[derive(Debug)]

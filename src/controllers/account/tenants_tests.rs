@@ -13,8 +13,9 @@ use super::named::{Kind, by_cluster, by_node_group};
 use crate::api::{AwsAccountSpec, EksClusterSpec, NodeGroupSpec};
 use crate::controllers::account::Refusal;
 use crate::resources::cloud::{AccountSettings, Intervals, Owner};
-use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
-use crate::resources::owned_resources::OwnedResources;
+use crate::resources::graph::expand;
+use crate::resources::graph::expand::{ClusterInput, NodeRole, Nodes, Versions};
+use crate::resources::inventory::owned_resources::OwnedResources;
 
 /// The owner of a resource: the tenant itself, the other tenant, or someone outside Keelson.
 const OWNERS: [&str; 3] = ["a", "b", "f"];

@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 
 use crate::api::PlanApproval;
-use crate::controllers::apply::Kind;
 use crate::controllers::context::Context;
+use crate::controllers::runtime::apply::Kind;
 
 /// How an approval was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,14 +17,15 @@ use kube::{Api, ResourceExt};
 pub use author::{ApprovedBy, describe_author};
 use verdict::{ApprovalTarget, Verdict, is_open, verdict};
 
-use super::apply::{self, Kind, MANAGER};
 use super::context::Context;
-use super::execution_policy::ApprovalObject;
-use super::watch::{Change, DependentView, digest, watch_kind};
+use super::runtime::apply;
+use super::runtime::apply::{Kind, MANAGER};
+use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
 use crate::aws::WriteGate;
+use execution_policy::ApprovalObject;
 
 /// How often undecided approvals are evaluated. In memory: status is written only when one is decided.
 const DECISION_INTERVAL: Duration = Duration::from_secs(1);
@@ -187,3 +188,4 @@ fn target_from_status(
         accepted: plan.approval_uid.into_iter().chain(deletion.approval_uid).collect(),
     }
 }
+pub mod execution_policy;

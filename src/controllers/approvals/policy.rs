@@ -1,10 +1,10 @@
 //! The change policy in force. Where approvals are objects, a user who may edit a spec must not be able to disable
 //! approval with it: loosening `changePolicy` is a step of the plan that itself waits for approval. Pure.
 
+use super::execution_policy::parse_step;
 use crate::api::EksCluster;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
-use crate::controllers::execution_policy::parse_step;
 use crate::engine::{Action, Change, ExecutionPolicy, HoldReason, Item, Key, Step, Verdict};
 
 /// The key of the policy's step.

@@ -1,12 +1,13 @@
 //! Reconciles an EksCluster that is not being deleted. Each step that can refuse comes before the first write.
 
+use super::agent::roll_up::{GitOps, Secrets};
 use super::agent::{self, steps};
-use super::agent_roll_up::{GitOps, Secrets};
-use super::conditions::{self, Input};
-use super::facts::Facts;
+use super::status::conditions;
+use super::status::conditions::Input;
+use super::status::facts::Facts;
+use super::status::whole_plan::Parts;
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
-use super::whole_plan::Parts;
 use super::{Observation, Outcome, Reconcile};
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
@@ -14,20 +15,22 @@ use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
-use crate::controllers::apply;
 use crate::controllers::approvals;
-use crate::controllers::conditions::{ConditionValue, Overall};
-use crate::controllers::execution_policy::{self, Proposal};
+use crate::controllers::approvals::execution_policy;
+use crate::controllers::approvals::execution_policy::Proposal;
 use crate::controllers::name_claims;
-use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery;
-use crate::controllers::report::{MANAGEMENT_API, Next};
+use crate::controllers::runtime::apply;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::plan_status;
+use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::report::{MANAGEMENT_API, Next};
+use crate::controllers::status::waiting_on;
+use crate::controllers::status::waits::Wait;
 use crate::controllers::tag_keys;
-use crate::controllers::waiting_on;
-use crate::controllers::waits::Wait;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::Versions;
+use crate::resources::graph::expand::Versions;
 use crate::upgrade::Decision;
 
 /// Why there is no graph.

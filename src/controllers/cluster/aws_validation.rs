@@ -10,7 +10,7 @@ use crate::aws::Session;
 use crate::controllers::account::Grant;
 use crate::engine::Failure;
 use crate::resources::aws_validation::{self, Stage};
-use crate::resources::expand::NodeRole;
+use crate::resources::graph::expand::NodeRole;
 
 /// Results kept between reconciles.
 #[derive(Debug, Default)]

@@ -7,17 +7,20 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::apply_spec::NoGraph;
-use super::{Reconcile, status, view};
+use super::status::view;
+use super::{Reconcile, status};
 use crate::api::NodeGroup;
 use crate::api::network::NetworkKind;
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::controllers::account::Grant;
 use crate::engine::{Graph, Key};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
-use crate::resources::proof::Records;
-use crate::resources::role::Purpose;
-use crate::resources::{addon_fargate, fargate_profile, survey};
+use crate::resources::eks::{addon_fargate, fargate_profile};
+use crate::resources::graph::expand;
+use crate::resources::graph::expand::{ClusterInput, NodeRole, Nodes, Versions};
+use crate::resources::graph::proof::Records;
+use crate::resources::iam::role::Purpose;
+use crate::resources::inventory::survey;
 
 impl Reconcile<'_> {
     /// Builds the graph.

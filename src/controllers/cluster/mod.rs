@@ -2,24 +2,17 @@
 //!
 //! Wiring only: decisions are pure, in the files beside it. I/O: the management cluster's API; AWS through the engine.
 
+use crate::controllers::cluster::status::available;
+use crate::controllers::cluster::status::facts;
 pub mod agent;
-mod agent_roll_up;
 mod apply_spec;
-mod available;
 mod aws_validation;
-pub mod conditions;
-mod deletion;
-pub mod deletion_gate;
-mod deletion_network;
-pub mod facts;
+pub mod deletion;
 mod graph;
-pub mod load_balancers;
 mod recovery;
 pub mod status;
 pub mod upgrade;
 pub mod validate;
-pub mod view;
-mod whole_plan;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,15 +24,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal, Request};
+use super::approvals::execution_policy;
+use super::approvals::execution_policy::{Approvals, PlanApprovalState};
 use super::approvals::{self, ApprovedBy};
-use super::conditions::{self as conditions_of, ConditionValue, Overall};
 use super::context::{Context, State};
-use super::drift_events::ExternalChange;
-use super::events::EventMessage;
-use super::execution_policy::{self, Approvals, PlanApprovalState};
+use super::drift::events::ExternalChange;
 use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
-use super::report::{self, Next};
-use super::{apply, journal, waits::Wait};
+use super::runtime::apply;
+use super::runtime::events::EventMessage;
+use super::status::conditions as conditions_of;
+use super::status::conditions::{ConditionValue, Overall};
+use super::status::journal;
+use super::status::report;
+use super::status::report::Next;
+use super::status::waits::Wait;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
@@ -50,8 +48,8 @@ use crate::engine::execution_policy::Subject;
 use crate::engine::failure::RetryState;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::Versions;
-use crate::resources::{prune, removals};
+use crate::resources::deletion::{prune, removals};
+use crate::resources::graph::expand::Versions;
 
 /// In-memory state of a cluster besides its resources.
 #[derive(Default)]
@@ -155,7 +153,7 @@ impl Reconcile<'_> {
     /// The outcome of a reconcile that ended before AWS was observed.
     fn unobserved(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
-        let conditions = conditions::unobserved(&previous.conditions, generation, &overall, self.now);
+        let conditions = status::conditions::unobserved(&previous.conditions, generation, &overall, self.now);
         Outcome { conditions, overall, observed: None, deletion: None, waits: None, recovery: None, next }
     }
 
@@ -249,8 +247,11 @@ impl Reconcile<'_> {
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
-        let mut events = super::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
-        events.extend(super::events::operation_events(&report.finished_operations, &mut self.state.reported_failures));
+        let mut events = super::runtime::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
+        events.extend(super::runtime::events::operation_events(
+            &report.finished_operations,
+            &mut self.state.reported_failures,
+        ));
         let left = report.skipped.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
         let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
         events.extend(left.map(|left| EventMessage::normal("LeftAlone", note(left))));

@@ -10,16 +10,20 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals;
-use crate::controllers::conditions::{ConditionValue, Overall};
-use crate::controllers::execution_policy::{self, Proposal};
-use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::approvals::execution_policy;
+use crate::controllers::approvals::execution_policy::Proposal;
 use crate::controllers::recovery::{self, Recovering, RecoveryRequest};
-use crate::controllers::report::Next;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::plan_status;
+use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::report::Next;
 use crate::engine::{ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::expand::Versions;
-use crate::resources::recovery::{Inventory, select};
-use crate::resources::{cluster, retag, tagged_resources};
+use crate::resources::eks::cluster;
+use crate::resources::graph::expand::Versions;
+use crate::resources::inventory::tagged_resources;
+use crate::resources::recovery::retag;
+use crate::resources::recovery::takeover::{Inventory, select};
 
 impl Reconcile<'_> {
     /// The owner of its resources.

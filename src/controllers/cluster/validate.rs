@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::agent::{ValidAgent, steps};
+use crate::agents::validate::SourcePolicy;
+use crate::agents::{argocd, flux};
 use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
 use crate::controllers::account::Refusal;
-use crate::gitops::validate::SourcePolicy;
-use crate::gitops::{argocd, flux};
 use crate::upgrade::Windows;
 
 /// A validated spec, as far as controllers need more of it than its literal values.
@@ -104,8 +104,8 @@ pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::input::GitRef;
     use crate::controllers::cluster::agent::ValidSource;
-    use crate::gitops::input::GitRef;
     use serde_json::{Value, json};
 
     fn spec(change: impl FnOnce(&mut Value)) -> EksClusterSpec {

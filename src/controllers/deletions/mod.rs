@@ -20,7 +20,7 @@ pub use removal::Removal;
 use table::Table;
 pub use table::{Exceeded, Limits, Verdict};
 
-use super::apply::{Kind, MANAGER, describe_error};
+use super::runtime::apply::{Kind, MANAGER, describe_error};
 use crate::aws::WriteGate;
 
 /// Requeue interval of a held object while its CRD or namespace is being deleted: the annotation that may release it

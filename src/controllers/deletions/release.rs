@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Removal;
 use crate::api::RELEASE_ANNOTATION;
-use crate::controllers::execution_policy::{Approvals, instructions};
+use crate::controllers::approvals::execution_policy::{Approvals, instructions};
 use crate::engine::execution_policy::digest;
 
 /// The release of one deletion.
@@ -56,7 +56,7 @@ impl Release {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::execution_policy::ApprovalObject;
+    use crate::controllers::approvals::execution_policy::ApprovalObject;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

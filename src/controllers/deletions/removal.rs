@@ -9,7 +9,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource};
 
 use crate::api::RELEASE_ANNOTATION;
-use crate::controllers::apply::{Kind, describe_error};
+use crate::controllers::runtime::apply::{Kind, describe_error};
 
 /// The CRD or namespace whose deletion also deletes an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 use table::{AccountRegion, Table};
 
-use super::apply::{MANAGER, describe_error};
 use super::context::locked;
+use super::runtime::apply::{MANAGER, describe_error};
 use crate::aws::WriteGate;
 use crate::engine::Expectations;
 

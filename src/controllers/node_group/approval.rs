@@ -6,9 +6,9 @@ use super::Reconcile;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster};
+use crate::controllers::approvals::execution_policy::Approvals;
 use crate::controllers::approvals::{self, policy};
-use crate::controllers::events::EventMessage;
-use crate::controllers::execution_policy::Approvals;
+use crate::controllers::runtime::events::EventMessage;
 
 impl Reconcile<'_> {
     /// The approvals of its plans.

@@ -7,7 +7,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::aws::Session;
 use crate::engine::Failure;
 use crate::resources::aws_validation::{self, Stage};
-use crate::resources::expand::ClusterView;
+use crate::resources::graph::expand::ClusterView;
 
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation, even while the cluster is being created. A generation

@@ -13,19 +13,21 @@ use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
-use crate::controllers::apply;
-use crate::controllers::cluster::deletion_gate;
-use crate::controllers::cluster::view::view;
-use crate::controllers::conditions::{ConditionValue, Overall};
-use crate::controllers::deadline::with_deadline;
-use crate::controllers::events::EventMessage;
-use crate::controllers::execution_policy::{self, Proposal};
+use crate::controllers::approvals::execution_policy;
+use crate::controllers::approvals::execution_policy::Proposal;
+use crate::controllers::cluster::deletion::gate;
+use crate::controllers::cluster::status::view::view;
 use crate::controllers::recovery::handed_over_message;
-use crate::controllers::report::{self, MANAGEMENT_API, Next};
+use crate::controllers::runtime::apply;
+use crate::controllers::runtime::deadline::with_deadline;
+use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::report;
+use crate::controllers::status::report::{MANAGEMENT_API, Next};
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, Goal};
-use crate::resources::node_group::Target;
+use crate::resources::eks::node_group::Target;
 
 impl Reconcile<'_> {
     pub(super) async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
@@ -84,7 +86,7 @@ impl Reconcile<'_> {
         if cluster.metadata.deletion_timestamp.is_some() {
             let status = cluster.status.clone().unwrap_or_default();
             let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
-            if !deletion_gate::has_started(&status) && apply::has_finalizer(cluster) {
+            if !gate::has_started(&status) && apply::has_finalizer(cluster) {
                 return Some(waits("waiting for the deletion of its EksCluster to start"));
             }
             let must_wait =

@@ -8,9 +8,9 @@ use kube::ResourceExt;
 use super::{Outcome, Reconcile, status};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{NodeGroup, RELEASE_ANNOTATION, Reason};
-use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::deletions::{REMOVAL_INTERVAL, Release, Removal};
-use crate::controllers::report::Next;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::report::Next;
 
 /// Why a deletion is held, and what releases it.
 pub(super) struct Hold {

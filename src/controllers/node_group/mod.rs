@@ -28,16 +28,20 @@ use self::nodes::NodeReads;
 pub use self::validate::valid;
 use super::account::owned::{self, Denied};
 use super::account::{self, Grant, Refusal, Request, named};
-use super::apply;
-use super::cluster::view::view;
-use super::conditions::Overall;
+use super::approvals::execution_policy;
+use super::approvals::execution_policy::Proposal;
+use super::cluster::status::view::view;
 use super::context::{Context, State};
-use super::drift_events::ExternalChange;
-use super::execution_policy::{self, Proposal};
-use super::journal::{self, NoJournal};
-use super::plan_status::{self, Ahead};
+use super::drift::events::ExternalChange;
 use super::recovery::{RecoveryRequest, existing, recovery_request, retained_hand_over};
-use super::report::{self, Next};
+use super::runtime::apply;
+use super::status::conditions::Overall;
+use super::status::journal;
+use super::status::journal::NoJournal;
+use super::status::plan_status;
+use super::status::plan_status::Ahead;
+use super::status::report;
+use super::status::report::Next;
 use super::tag_keys;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
@@ -45,8 +49,9 @@ use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecErr
 use crate::engine::execute::Run;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterView, NodeGroupInput};
-use crate::resources::node_group::Target;
+use crate::resources::eks::node_group::Target;
+use crate::resources::graph::expand;
+use crate::resources::graph::expand::{ClusterView, NodeGroupInput};
 
 /// In-memory state of a node group besides its resources.
 #[derive(Default)]
@@ -65,7 +70,7 @@ struct Outcome {
     status: NodeGroupStatus,
     overall: Overall,
     /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
-    waits: Option<Vec<super::waits::Wait>>,
+    waits: Option<Vec<super::status::waits::Wait>>,
     next: Next,
 }
 
@@ -300,8 +305,11 @@ impl Reconcile<'_> {
         // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let mut events = super::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
-        events.extend(super::events::operation_events(&report.finished_operations, &mut self.state.reported_failures));
+        let mut events = super::runtime::events::step_events(&report.steps, goal, &mut self.state.reported_failures);
+        events.extend(super::runtime::events::operation_events(
+            &report.finished_operations,
+            &mut self.state.reported_failures,
+        ));
         for ended in &report.finished_operations {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);

@@ -1,5 +1,5 @@
 //! The nodes of a node group as its cluster's API shows them. Read in the background, so that an unreachable cluster
-//! delays nothing in AWS. I/O: through [`crate::gitops`].
+//! delays nothing in AWS. I/O: through [`crate::workload`].
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -12,13 +12,15 @@ use super::status;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
 use crate::controllers::cluster::agent;
-use crate::controllers::cluster::facts::Facts;
+use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::context::{Context, locked};
 use crate::engine::Memory;
-use crate::gitops::budgets::{self, BlockedPod};
-use crate::gitops::nodes::{self, Count};
-use crate::gitops::workload::Access;
-use crate::gitops::{GitOpsError, Workloads};
+use crate::workload::budgets;
+use crate::workload::budgets::BlockedPod;
+use crate::workload::client::Access;
+use crate::workload::nodes;
+use crate::workload::nodes::Count;
+use crate::workload::{GitOpsError, Workloads};
 
 /// Interval while nodes are replaced.
 const WHILE_UPDATING: SignedDuration = SignedDuration::from_secs(5);
@@ -241,7 +243,7 @@ pub fn describe_guarded(guarded: &[BlockedPod]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gitops::nodes::Kubelets;
+    use crate::workload::nodes::Kubelets;
 
     const DRIFT: Duration = Duration::from_secs(600);
 

@@ -3,7 +3,7 @@
 
 use super::nodes::NodesObservation;
 use crate::api::{KubernetesVersion, NodeGroupSpec};
-use crate::gitops::nodes::Count;
+use crate::workload::nodes::Count;
 
 /// EKS's AMI type of such nodes.
 const CUSTOM: &str = "CUSTOM";
@@ -61,7 +61,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::gitops::nodes::Kubelets;
+    use crate::workload::nodes::Kubelets;
 
     fn nodes(kubelets: &[&str]) -> NodesObservation {
         let of = |kubelet: &&str| ((*kubelet).to_owned(), Kubelets { nodes: 1, example: "a".into() });

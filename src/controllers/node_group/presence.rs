@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::{Outcome, Reconcile};
 use crate::api::status::NodeGroupStatus;
-use crate::controllers::apply;
+use crate::controllers::runtime::apply;
 
 impl Reconcile<'_> {
     /// Adds our finalizer before the first write to AWS. `Some`: it was not added.

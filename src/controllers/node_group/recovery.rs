@@ -10,17 +10,21 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
-use crate::controllers::execution_policy::{self, Proposal};
-use crate::controllers::journal::NoJournal;
-use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::approvals::execution_policy;
+use crate::controllers::approvals::execution_policy::Proposal;
 use crate::controllers::recovery::{self, Done, RecoveryRequest};
-use crate::controllers::report::{self, Next};
+use crate::controllers::status::journal::NoJournal;
+use crate::controllers::status::plan_status;
+use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::report;
+use crate::controllers::status::report::Next;
 use crate::engine::execute::Run;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::node_group::Target;
-use crate::resources::recovery::select;
-use crate::resources::{retag, tagged_resources};
+use crate::resources::eks::node_group::Target;
+use crate::resources::inventory::tagged_resources;
+use crate::resources::recovery::retag;
+use crate::resources::recovery::takeover::select;
 
 impl Reconcile<'_> {
     /// The owner of its node group.
@@ -169,8 +173,11 @@ impl Reconcile<'_> {
         // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let events =
-            crate::controllers::events::step_events(&report.steps, Goal::Present, &mut self.state.reported_failures);
+        let events = crate::controllers::runtime::events::step_events(
+            &report.steps,
+            Goal::Present,
+            &mut self.state.reported_failures,
+        );
         ctx.events.publish(group, events);
         report
     }

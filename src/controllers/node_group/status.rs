@@ -10,12 +10,12 @@ use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
-use crate::controllers::cluster::facts::{Facts, issues};
-use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, overall_of_plan};
-use crate::controllers::journal::update_attempts;
+use crate::controllers::cluster::status::facts::{Facts, issues};
+use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall, in_sync, overall_of_plan};
+use crate::controllers::status::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
-use crate::resources::node_group::{Target, UpdateHold, pending_release, waits_for_window};
+use crate::resources::eks::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
 /// Input of the status.
 pub struct Input<'a> {

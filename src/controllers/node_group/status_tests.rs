@@ -12,9 +12,9 @@ use crate::engine::memory::AppliedChanges;
 use crate::engine::{
     Action, Block, Change, FailedOperation, Failure, Item, Observation, Operation, Presence, Step, Verdict, WaitingOn,
 };
-use crate::gitops::budgets::BlockedPod;
-use crate::gitops::nodes::{Count, Kubelets};
-use crate::resources::node_group as resource;
+use crate::resources::eks::node_group as resource;
+use crate::workload::budgets::BlockedPod;
+use crate::workload::nodes::{Count, Kubelets};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

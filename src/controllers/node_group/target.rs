@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
-use crate::resources::node_group::{Target, UpdateHold};
+use crate::resources::eks::node_group::{Target, UpdateHold};
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{WindowState, Windows, node_group};
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::status::{Input, replaces_nodes};
 use crate::api::Reason;
-use crate::controllers::conditions::Overall;
-use crate::controllers::waiting_on;
-use crate::controllers::waits::{Kind, Wait};
+use crate::controllers::status::conditions::Overall;
+use crate::controllers::status::waiting_on;
+use crate::controllers::status::waits::{Kind, Wait};
 use crate::engine::Goal;
-use crate::gitops::nodes::Count;
-use crate::resources::node_group::UpdateHold;
+use crate::resources::eks::node_group::UpdateHold;
+use crate::workload::nodes::Count;
 
 /// What is waited for, when the node group's state is `overall`.
 pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {

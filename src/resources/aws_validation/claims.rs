@@ -6,7 +6,7 @@ use crate::api::network::{ExistingSubnets, NetworkKind};
 use crate::api::node_group::NodeSubnetsKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
-use crate::resources::expand::ClusterView;
+use crate::resources::graph::expand::ClusterView;
 
 /// The service that assumes a cluster's role.
 pub const EKS: &str = "eks.amazonaws.com";
@@ -168,7 +168,7 @@ fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> R
     Requirement::new(field, RequirementKind::Role { arn: arn.to_owned(), service })
 }
 
-/// Whether the subnets exist and fit is checked by [`crate::resources::existing_network`].
+/// Whether the subnets exist and fit is checked by [`crate::resources::network::existing_network`].
 fn network(spec: &EksClusterSpec) -> Vec<Requirement> {
     let Ok(NetworkKind::Existing(existing)) = spec.network.kind() else { return Vec::new() };
     let subnets = match existing.subnets() {

@@ -10,7 +10,7 @@ use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, AddonVersion};
-use crate::resources::expand::ClusterView;
+use crate::resources::graph::expand::ClusterView;
 
 fn cluster_spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34", "addons": []});

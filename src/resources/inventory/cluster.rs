@@ -14,8 +14,8 @@ use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, SecretsEncryption
 use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use crate::api::upgrade::Upgrade;
-use crate::resources::addon_diff::configuration;
-use crate::resources::prune_calls::is_service_role;
+use crate::resources::deletion::prune_calls::is_service_role;
+use crate::resources::eks::addon_diff::configuration;
 
 /// EKS's default, which it does not report for older clusters.
 const STANDARD_TIER: &str = "standard";

@@ -5,7 +5,7 @@
 
 pub mod cluster;
 pub mod node_group;
-mod read;
+pub mod read;
 
 use aws_sdk_eks::types::{
     AccessEntry, Addon, AssociatedAccessPolicy, Cluster, FargateProfile, Nodegroup, PodIdentityAssociation,
@@ -91,7 +91,11 @@ impl Inventory {
 
 #[cfg(test)]
 pub use fixture::odd;
+pub mod account_lists;
 #[cfg(test)]
 mod fixture;
+pub mod owned_resources;
+pub mod survey;
+pub mod tagged_resources;
 #[cfg(test)]
 mod tests;

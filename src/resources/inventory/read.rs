@@ -6,8 +6,8 @@ use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster};
 use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
-use crate::resources::cluster_diff::CONFIG_MAP;
-use crate::resources::eks_lists::{all_pages, if_exists};
+use crate::resources::eks::cluster_diff::CONFIG_MAP;
+use crate::resources::eks::lists::{all_pages, if_exists};
 
 /// Names of the region's clusters.
 ///

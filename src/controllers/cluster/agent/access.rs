@@ -3,16 +3,16 @@
 
 use kube::ResourceExt as _;
 
+use crate::agents::Verdict;
+use crate::agents::input::Facts;
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, Reason};
 use crate::aws::Session;
-use crate::controllers::cluster::facts::Facts as ClusterFacts;
+use crate::controllers::cluster::status::facts::Facts as ClusterFacts;
 use crate::controllers::context::Context;
 use crate::engine::{Key, Memory};
-use crate::gitops::Verdict;
-use crate::gitops::input::Facts;
-use crate::gitops::token::StsEndpoint;
-use crate::gitops::workload::{Access, Location};
+use crate::workload::client::{Access, Location};
+use crate::workload::token::StsEndpoint;
 
 /// The facts that manifests in Git may refer to.
 pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {

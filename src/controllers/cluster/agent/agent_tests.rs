@@ -1,7 +1,7 @@
 //! When the next pass starts, and since when a cluster has been unreachable.
 
 use super::*;
-use crate::gitops::error::Unreachable;
+use crate::workload::error::Unreachable;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

@@ -3,8 +3,8 @@
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, FailingObject, GitOpsStatus};
-use crate::controllers::conditions::ConditionValue;
-use crate::controllers::events::EventMessage;
+use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::status::conditions::ConditionValue;
 
 /// Reasons of GitOpsReady that are failures, not stages of progress.
 const FAILURES: [Reason; 4] =

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::secrets::{Missing, Reader, copy_with};
 use super::source::{self, ValidSource};
+use crate::agents::flux::{Component, Decryption, FluxInput, NAME, Version};
+use crate::agents::secret_keys::Keys;
+use crate::agents::validate;
+use crate::agents::validate::SourcePolicy;
 use crate::api::gitops::Flux;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
-use crate::gitops::flux::{Component, Decryption, FluxInput, NAME, Version};
-use crate::gitops::secret_keys::Keys;
-use crate::gitops::validate::{self, SourcePolicy};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]

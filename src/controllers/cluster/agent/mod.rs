@@ -1,6 +1,6 @@
 //! The cluster's GitOps agent. Its Secrets are read here. Its passes run in the background, so that an unreachable
 //! workload cluster never delays work in AWS. A pass is due after an interval, or when a watch reports a change. I/O:
-//! the management cluster's Secrets; the rest through [`crate::gitops`].
+//! the management cluster's Secrets; the rest through [`crate::workload`].
 
 mod access;
 mod argocd;
@@ -31,19 +31,19 @@ use secrets::Reader;
 pub use source::ValidSource;
 pub use watches::Watches;
 
+use crate::agents::validate::SourcePolicy;
+use crate::agents::{AgentInput, GitOpsOutcome, Verdict, sync_outcome};
 use crate::api::gitops::Agent as Request;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
-use crate::controllers::conditions::ConditionValue;
 use crate::controllers::context::{Context, locked};
-use crate::controllers::events::EventMessage;
-use crate::controllers::watch::digest;
-use crate::gitops::error::{GitOpsError, MESSAGE, bounded};
-use crate::gitops::object::ObjectId;
-use crate::gitops::validate::SourcePolicy;
-use crate::gitops::workload::Access;
-use crate::gitops::{AgentInput, GitOpsOutcome, Verdict};
+use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::watch::digest;
+use crate::controllers::status::conditions::ConditionValue;
+use crate::workload::client::Access;
+use crate::workload::error::{GitOpsError, MESSAGE, bounded};
+use crate::workload::object::ObjectId;
 
 /// `spec.gitops`, validated.
 #[derive(Clone, Debug)]
@@ -284,7 +284,7 @@ impl Agent {
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
             let started = Instant::now();
-            let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
+            let result = sync_outcome::reconcile(&ctx.workloads, &key, &access, &input, SystemTime::now()).await;
             if let Ok(outcome) = &result {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().record_response(namespace, &object.name, Instant::now());
@@ -386,6 +386,7 @@ impl Drop for Running {
     }
 }
 
+pub mod roll_up;
 #[cfg(test)]
 #[path = "agent_tests.rs"]
 mod tests;

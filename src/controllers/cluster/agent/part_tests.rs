@@ -4,9 +4,9 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::*;
+use crate::agents::flux::Version;
 use crate::engine::execution_policy::AllowedSteps;
 use crate::engine::{Action, Change};
-use crate::gitops::flux::Version;
 
 const OLD: &str = "v2.7.5";
 

@@ -4,16 +4,18 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
+use crate::agents::input::{SecretCopy, SecretData};
+use crate::agents::secret_keys;
+use crate::agents::secret_keys::Keys;
+use crate::agents::validate;
+use crate::agents::validate::{NamedSecret, SourceUrl};
 use crate::api::reference::SecretReference;
 use crate::api::secret_use::{self, SecretUse};
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
-use crate::controllers::apply::describe_error;
 use crate::controllers::context::Context;
-use crate::controllers::deadline::with_deadline;
-use crate::gitops::input::{SecretCopy, SecretData};
-use crate::gitops::secret_keys::{self, Keys};
-use crate::gitops::validate::{self, NamedSecret, SourceUrl};
+use crate::controllers::runtime::apply::describe_error;
+use crate::controllers::runtime::deadline::with_deadline;
 
 /// The type of a Secret with registry credentials, the only one that Flux accepts.
 const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";

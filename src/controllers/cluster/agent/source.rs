@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use super::secrets::{self, Missing, Reader, copy_with};
+use crate::agents::flux::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
+use crate::agents::input::GitRef;
+use crate::agents::secret_keys::Keys;
+use crate::agents::validate;
+use crate::agents::validate::{OciUrl, SourcePolicy, SourceUrl};
 use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
 };
 use crate::api::reference::SecretReference;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
-use crate::gitops::flux::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
-use crate::gitops::input::GitRef;
-use crate::gitops::secret_keys::Keys;
-use crate::gitops::validate::{self, OciUrl, SourcePolicy, SourceUrl};
 
 const GIT: &str = "spec.gitops.flux.source.git";
 const OCI: &str = "spec.gitops.flux.source.oci";

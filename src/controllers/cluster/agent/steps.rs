@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::agents::{argocd, flux};
 use crate::api::gitops::GitOps;
 use crate::api::status::{AgentField, EksClusterStatus, MAX_AGENT_FIELDS};
 use crate::engine::execution_policy::digest;
 use crate::engine::{Action, Change, Key, Step};
-use crate::gitops::{argocd, flux};
 use crate::upgrade::AgentVersions;
 
 /// Longest value that is kept verbatim; a longer one is kept as a prefix and a digest.

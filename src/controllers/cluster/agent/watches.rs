@@ -1,4 +1,4 @@
-//! The watches of the clusters' agents: which clusters have one, and requesting a pass on a change. [`crate::gitops`]
+//! The watches of the clusters' agents: which clusters have one, and requesting a pass on a change. [`crate::workload`]
 //! defines what is watched. I/O: starts the watches.
 
 use std::collections::HashMap;
@@ -15,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Agent;
 use crate::api::EksCluster;
 use crate::controllers::context::{Context, locked};
-use crate::gitops::agent_watch::WatchSignal;
-use crate::gitops::watch::Watched;
-use crate::gitops::workload::Access;
 use crate::telemetry::gitops::Watching;
+use crate::workload::client::Access;
+use crate::workload::follow::WatchSignal;
+use crate::workload::watch::Watched;
 
 /// Debounce: changes within this time lead to one pass.
 const DEBOUNCE: Duration = Duration::from_millis(250);

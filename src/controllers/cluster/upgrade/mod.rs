@@ -1,7 +1,7 @@
 //! An upgrade in a reconcile: reads the inputs, lets [`crate::upgrade`] decide, and expands the next graph for what
 //! may run now. [`status`] builds what status reports, [`observation`] what was observed; both are pure.
 //!
-//! I/O: AWS through [`crate::resources::readiness`], the workload cluster through [`crate::gitops`]; reads only.
+//! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
 pub mod observation;
 pub mod status;
@@ -15,16 +15,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Reconcile;
-use super::facts::{Facts, cluster_key};
+use super::status::facts::{Facts, cluster_key};
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::{InsightsPolicy, UnreadableNodesPolicy};
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
-use crate::controllers::events::EventMessage;
+use crate::controllers::runtime::events::EventMessage;
 use crate::engine::Report;
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::Versions;
-use crate::resources::readiness;
+use crate::resources::eks::upgrade_data;
+use crate::resources::graph::expand::Versions;
 use crate::upgrade::preflight::{self, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
@@ -174,7 +174,7 @@ impl Reconcile<'_> {
     async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
         let mut read = Read::default();
         let mut support = None;
-        match readiness::versions(cloud, self.read_age()).await {
+        match upgrade_data::versions(cloud, self.read_age()).await {
             Ok(versions) => {
                 support = versions.get(&at).copied();
                 read.offered = versions.into_keys().collect();
@@ -183,7 +183,7 @@ impl Reconcile<'_> {
         }
         let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
         for addon in &self.cluster.spec.addons {
-            match readiness::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
+            match upgrade_data::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
                 Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
                 Err(failure) => {
                     tracing::warn!(%failure, addon = addon.name, "cannot read the versions that EKS offers of it")
@@ -238,14 +238,14 @@ impl Reconcile<'_> {
         let known = |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not run");
         let insights = match spec.upgrade.insights {
             InsightsPolicy::Ignore => None,
-            _ => readiness::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),
+            _ => upgrade_data::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),
         };
         let versions =
-            readiness::versions(cloud, self.read_age()).await.map_err(known).ok().filter(|all| !all.is_empty());
+            upgrade_data::versions(cloud, self.read_age()).await.map_err(known).ok().filter(|all| !all.is_empty());
         let facts = Facts(&self.state.memory);
         let subnets = facts.subnet_ids(SubnetTier::Private);
         let subnets = if subnets.is_empty() { facts.subnet_ids(SubnetTier::Public) } else { subnets };
-        let free = readiness::free_addresses(cloud, &subnets).await.map_err(known).ok();
+        let free = upgrade_data::free_addresses(cloud, &subnets).await.map_err(known).ok();
         let forced = |name: &String| {
             let group = groups.iter().find(|group| group.node_group_name() == *name);
             group.and_then(|group| group.spec.update.as_ref()).is_some_and(|update| update.force)

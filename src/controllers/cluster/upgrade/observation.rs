@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::HealthIssue;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
-use crate::controllers::cluster::facts::Facts;
+use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
-use crate::gitops::nodes::{Count, Nodes};
 use crate::upgrade::addons::{Offer, Wanted};
 use crate::upgrade::preflight::NodeGroupHealth;
 use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
+use crate::workload::nodes::{Count, Nodes};
 
 /// Offers of an add-on by the Kubernetes version they run on.
 pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;

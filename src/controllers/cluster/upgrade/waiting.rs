@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::{NodeGroup, Reason};
-use crate::controllers::waits::{Kind, Wait};
+use crate::controllers::status::waits::{Kind, Wait};
 use crate::upgrade::{Decision, Hold, State, Step};
 
 /// What is waited for. `groups`: the cluster's NodeGroups.

@@ -1,6 +1,6 @@
 //! What an upgrade must know of the workload cluster: its nodes and disruption budgets. Read in the background, so
 //! that an unreachable cluster delays nothing in AWS; results and failures are kept for a while. I/O: through
-//! [`crate::gitops`], reads only.
+//! [`crate::workload`], reads only.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -13,12 +13,14 @@ use super::super::agent;
 use crate::api::EksCluster;
 use crate::controllers::context::{Context, locked};
 use crate::engine::Memory;
-use crate::gitops::budgets::{self, Budgets};
-use crate::gitops::error::CallError;
-use crate::gitops::nodes::{self, Nodes};
-use crate::gitops::workload::Access;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
+use crate::workload::budgets;
+use crate::workload::budgets::Budgets;
+use crate::workload::client::Access;
+use crate::workload::error::CallError;
+use crate::workload::nodes;
+use crate::workload::nodes::Nodes;
 
 /// Nodes change during an upgrade: older results are read again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(20);

@@ -1,0 +1,235 @@
+//! Flux's source: a GitRepository or an OCIRepository, and the Secrets that it refers to.
+//!
+//! Not allowed here: the API's types and a client. Pure.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::input::NAME;
+use super::sync::duration;
+use crate::agents::input::{GitRef, SecretCopy, SecretData};
+use crate::agents::validate::{OciUrl, SourceUrl};
+
+pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
+pub const OCI_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "OCIRepository");
+
+/// The source, and how often it is polled.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub interval: Duration,
+    pub proxy_secret: Option<SecretCopy>,
+    pub kind: SourceKind,
+}
+
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    Git(GitSource),
+    Oci(OciSource),
+}
+
+#[derive(Debug, Clone)]
+pub struct GitSource {
+    pub url: SourceUrl,
+    pub reference: GitRef,
+    /// Copied under Flux's name, [`NAME`].
+    pub secret: Option<SecretData>,
+    pub verify: Option<GitVerification>,
+}
+
+/// What must be signed, and by whom.
+#[derive(Debug, Clone)]
+pub struct GitVerification {
+    /// GitRepository's `spec.verify.mode`.
+    pub mode: &'static str,
+    pub keys: SecretCopy,
+}
+
+#[derive(Debug, Clone)]
+pub struct OciSource {
+    pub url: OciUrl,
+    pub reference: OciRef,
+    /// The registry is ECR, and the controller's Pods have an identity in AWS.
+    pub aws: bool,
+    pub secret: Option<SecretCopy>,
+    pub cert_secret: Option<SecretCopy>,
+    pub verify: Option<OciVerification>,
+}
+
+/// The version of the artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OciRef {
+    Tag(String),
+    Semver(String),
+    Digest(String),
+}
+
+impl OciRef {
+    /// The field of OCIRepository's `spec.ref`, and its value.
+    pub fn field(&self) -> (&'static str, &str) {
+        match self {
+            Self::Tag(value) => ("tag", value),
+            Self::Semver(value) => ("semver", value),
+            Self::Digest(value) => ("digest", value),
+        }
+    }
+}
+
+/// Who must have signed.
+#[derive(Debug, Clone)]
+pub struct OciVerification {
+    /// `cosign` or `notation`.
+    pub provider: String,
+    pub keys: Option<SecretCopy>,
+    /// Issuers and subjects of keyless signatures.
+    pub identities: Vec<(String, String)>,
+}
+
+impl Source {
+    /// API version and kind of the source.
+    pub fn api(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            SourceKind::Git(_) => GIT_REPOSITORY,
+            SourceKind::Oci(_) => OCI_REPOSITORY,
+        }
+    }
+
+    /// API version and kind of the other source, which may have been used before.
+    pub fn other_api(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            SourceKind::Git(_) => OCI_REPOSITORY,
+            SourceKind::Oci(_) => GIT_REPOSITORY,
+        }
+    }
+
+    /// Credentials that are copied under Flux's name.
+    pub fn credentials(&self) -> Option<&SecretData> {
+        match &self.kind {
+            SourceKind::Git(git) => git.secret.as_ref(),
+            SourceKind::Oci(_) => None,
+        }
+    }
+
+    /// Secrets that are copied under their own names.
+    pub fn copies(&self) -> impl Iterator<Item = &SecretCopy> {
+        let of_kind = match &self.kind {
+            SourceKind::Git(git) => [git.verify.as_ref().map(|verify| &verify.keys), None, None],
+            SourceKind::Oci(oci) => {
+                let keys = oci.verify.as_ref().and_then(|verify| verify.keys.as_ref());
+                [oci.secret.as_ref(), oci.cert_secret.as_ref(), keys]
+            }
+        };
+        [self.proxy_secret.as_ref()].into_iter().chain(of_kind).flatten()
+    }
+
+    /// The object's spec.
+    pub fn spec(&self) -> Value {
+        let mut spec = match &self.kind {
+            SourceKind::Git(git) => git.spec(),
+            SourceKind::Oci(oci) => oci.spec(),
+        };
+        spec["interval"] = duration(self.interval).into();
+        if let Some(proxy) = &self.proxy_secret {
+            spec["proxySecretRef"] = named(proxy);
+        }
+        spec
+    }
+}
+
+fn named(secret: &SecretCopy) -> Value {
+    json!({"name": secret.name})
+}
+
+impl GitSource {
+    fn spec(&self) -> Value {
+        let (field, value) = self.reference.field();
+        let mut spec = json!({"url": self.url.as_str(), "ref": {field: value}});
+        if self.secret.is_some() {
+            spec["secretRef"] = json!({"name": NAME});
+        }
+        if self.secret.as_ref().is_some_and(|secret| secret.0.contains_key("githubAppID")) {
+            spec["provider"] = "github".into();
+        }
+        if let Some(GitVerification { mode, keys }) = &self.verify {
+            spec["verify"] = json!({"mode": mode, "secretRef": named(keys)});
+        }
+        spec
+    }
+}
+
+impl OciSource {
+    fn spec(&self) -> Value {
+        let (field, value) = self.reference.field();
+        let mut spec = json!({
+            "url": self.url.as_str(),
+            "ref": {field: value},
+            "provider": if self.aws { "aws" } else { "generic" },
+        });
+        if let Some(secret) = &self.secret {
+            spec["secretRef"] = named(secret);
+        }
+        if let Some(secret) = &self.cert_secret {
+            spec["certSecretRef"] = named(secret);
+        }
+        if let Some(OciVerification { provider, keys, identities }) = &self.verify {
+            spec["verify"] = json!({"provider": provider});
+            if let Some(keys) = keys {
+                spec["verify"]["secretRef"] = named(keys);
+            }
+            if !identities.is_empty() {
+                let identity = |(issuer, subject): &(String, String)| json!({"issuer": issuer, "subject": subject});
+                spec["verify"]["matchOIDCIdentity"] = identities.iter().map(identity).collect();
+            }
+        }
+        spec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::flux::fixture;
+
+    #[test]
+    fn each_kind_of_ref_sets_one_field() {
+        let text = || "x".to_owned();
+        for (reference, field) in [
+            (GitRef::Branch(text()), "branch"),
+            (GitRef::Tag(text()), "tag"),
+            (GitRef::Semver(text()), "semver"),
+            (GitRef::Commit(text()), "commit"),
+            (GitRef::Name(text()), "name"),
+        ] {
+            let source = fixture::git(|git| git.reference = reference);
+            assert_eq!(source.spec()["ref"], json!({field: "x"}));
+        }
+        for (reference, field) in
+            [(OciRef::Tag(text()), "tag"), (OciRef::Semver(text()), "semver"), (OciRef::Digest(text()), "digest")]
+        {
+            let source = fixture::oci(|oci| oci.reference = reference);
+            assert_eq!(source.spec()["ref"], json!({field: "x"}));
+        }
+    }
+
+    #[test]
+    fn github_app_sets_the_provider() {
+        let keys = fixture::data(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationID"]);
+        let source = fixture::git(|git| git.secret = Some(keys));
+        assert_eq!(source.spec()["provider"], "github");
+    }
+
+    #[test]
+    fn ecr_uses_the_aws_provider() {
+        assert_eq!(fixture::oci(|_| ()).spec()["provider"], "generic");
+        assert_eq!(fixture::oci(|oci| oci.aws = true).spec()["provider"], "aws");
+    }
+
+    #[test]
+    fn keyless_verification_lists_identities() {
+        let identities = vec![("issuer".to_owned(), "subject".to_owned())];
+        let verify = OciVerification { provider: "cosign".into(), keys: None, identities };
+        let source = fixture::oci(|oci| oci.verify = Some(verify));
+        let identity = json!([{"issuer": "issuer", "subject": "subject"}]);
+        assert_eq!(source.spec()["verify"], json!({"provider": "cosign", "matchOIDCIdentity": identity}));
+    }
+}

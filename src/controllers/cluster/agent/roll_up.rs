@@ -1,0 +1,203 @@
+//! The agent's part in a reconcile: its Secrets, a pass when one is due, and what conditions, status, events and
+//! metrics report of it. I/O: through [`crate::controllers::cluster::agent`].
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::part::AgentPart;
+use super::{Agent, Missing, ValidAgent};
+use crate::agents::AgentInput;
+use crate::api::Reason;
+use crate::api::status::{EksClusterStatus, GitOpsStatus};
+use crate::aws::WriteGate;
+use crate::controllers::cluster::Reconcile;
+use crate::controllers::cluster::agent;
+use crate::controllers::cluster::status::facts::Facts;
+use crate::controllers::status::conditions::ConditionValue;
+use crate::controllers::status::report::Next;
+use crate::resources::cloud::Cloud;
+use crate::resources::graph::source_identity;
+
+/// The result of reading the agent's Secrets.
+pub(crate) enum Secrets {
+    NotRequested,
+    /// `changePolicy: Observe`.
+    Skipped,
+    Read(Wanted),
+    /// The GitOpsReady value, and whether it requires intervention.
+    Missing {
+        condition: ConditionValue,
+        stalled: bool,
+        /// The agent already exists and keeps its current input.
+        last_good: Option<Wanted>,
+    },
+}
+
+/// The agent's desired state.
+pub(crate) struct Wanted {
+    input: Box<AgentInput>,
+    wants_facts: bool,
+}
+
+/// The agent's result.
+pub(crate) struct GitOps {
+    /// Value of GitOpsReady.
+    pub condition: ConditionValue,
+    /// Whether it requires intervention.
+    pub stalled: bool,
+    pub status: Option<GitOpsStatus>,
+    pub next: Next,
+    /// The agent matches the spec: a pass with this input found it applied.
+    pub reached: bool,
+}
+
+impl Reconcile<'_> {
+    pub(crate) async fn secrets(&self, previous: &EksClusterStatus, valid: Option<&ValidAgent>) -> Secrets {
+        let Some(valid) = valid else { return Secrets::NotRequested };
+        let agent = &self.state.kind.agent;
+        let wanted = |input| Wanted { input: Box::new(input), wants_facts: valid.wants_facts() };
+        let installed = previous.gitops.as_ref().is_some_and(|gitops| gitops.last_contact.is_some());
+        match agent.input(self.ctx, self.cluster, valid).await {
+            Ok(input) => Secrets::Read(wanted(input)),
+            Err(Missing::Refused(refusal)) if installed => {
+                let message =
+                    format!("{}; the copy in the cluster is unchanged, and the agent keeps using it", refusal.message);
+                let last_good = agent.last_good().map(wanted);
+                Secrets::Missing {
+                    condition: ConditionValue::false_(refusal.reason, message),
+                    stalled: false,
+                    last_good,
+                }
+            }
+            Err(Missing::Refused(refusal)) => {
+                let condition = ConditionValue::false_(refusal.reason, refusal.message);
+                Secrets::Missing { condition, stalled: true, last_good: None }
+            }
+            Err(Missing::Unread(message)) => match agent.last_good() {
+                // Transient, and nothing is known to have changed.
+                Some(input) => Secrets::Read(wanted(input)),
+                None => {
+                    let condition = ConditionValue::false_(Reason::Pending, message);
+                    Secrets::Missing { condition, stalled: false, last_good: None }
+                }
+            },
+        }
+    }
+
+    /// Points the agent at Git when that is due, and returns its state. `part`: how much of its step may run now.
+    pub(crate) async fn gitops(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        secrets: Secrets,
+        part: &AgentPart,
+    ) -> GitOps {
+        let waits = part.waits;
+        let left =
+            |condition, status| GitOps { condition, stalled: false, status, next: Next::change(), reached: false };
+        match secrets {
+            Secrets::NotRequested => {
+                self.pause_agent();
+                // Discarded only once that is allowed.
+                let status = previous.gitops.clone().filter(|_| waits);
+                left(ConditionValue::true_(Reason::NotRequested, "the spec requests no agent"), status)
+            }
+            Secrets::Skipped => {
+                self.pause_agent();
+                let message = "changePolicy is Observe: the workload cluster is not touched";
+                left(ConditionValue::unknown(Reason::Observed, message), previous.gitops.clone())
+            }
+            Secrets::Read(_) if waits => {
+                let message =
+                    "nothing is changed in the workload cluster while a change of the agent waits for approval";
+                left(ConditionValue::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
+            }
+            Secrets::Read(wanted) => {
+                let gitops = self.agent(previous, wanted, cloud, part).await;
+                self.publish_state(previous, gitops)
+            }
+            Secrets::Missing { condition, stalled, last_good } => {
+                let status = match last_good.filter(|_| !waits) {
+                    Some(wanted) => self.agent(previous, wanted, cloud, part).await,
+                    None => left(condition.clone(), previous.gitops.clone()),
+                };
+                let next = status.next.or(Next::after(agent::SECRET_RETRY, self.now));
+                self.publish_state(previous, GitOps { condition, stalled, next, ..status })
+            }
+        }
+    }
+
+    /// Stops observing the agent, and drops its metrics.
+    pub(crate) fn pause_agent(&self) {
+        self.state.kind.agent.pause();
+        self.ctx.watches.end(&self.cluster.uid().unwrap_or_default());
+        self.ctx.metrics.gitops().forget(&self.namespace, &self.cluster.name_any());
+    }
+
+    /// Publishes its events and metrics.
+    fn publish_state(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
+        let GitOps { condition, status, .. } = &gitops;
+        let failing = status.as_ref().and_then(|status| status.objects.as_ref()).map_or(0, |objects| objects.failing);
+        self.ctx.metrics.gitops().set_state(&self.namespace, &self.cluster.name_any(), condition.is_true(), failing);
+        let events = self.state.kind.agent_events.of(previous, condition, status.as_ref());
+        self.ctx.events.publish(self.cluster, events.into_iter().collect());
+        gitops
+    }
+
+    /// Starts a pass of the agent when it is due, and returns its last report.
+    async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud, part: &AgentPart) -> GitOps {
+        let Wanted { mut input, wants_facts } = wanted;
+        let (agent, name) = (self.state.kind.agent.clone(), input.agent());
+        agent.restore(previous.gitops.as_ref());
+        if let Some(version) = &part.version {
+            input.install_version(version);
+        }
+        if wants_facts {
+            input.set_facts(agent::facts(&self.state.memory, &self.cluster.cluster_name(), &cloud.aws));
+        }
+        let (reached, instead) = match self.pass(&agent, *input, cloud).await {
+            Ok(reached) => (reached, None),
+            Err(condition) => (false, Some(condition)),
+        };
+        let report = agent.report();
+        if report.endpoint_in_doubt {
+            self.state.memory.entry(&crate::controllers::cluster::status::facts::cluster_key()).due = None;
+        }
+        self.ctx.events.publish(self.cluster, report.events);
+        let mut status = report.status.or_else(|| previous.gitops.clone());
+        if let Some(since) = report.unreachable_since {
+            let known =
+                status.get_or_insert_with(|| GitOpsStatus { agent: Some(name.into()), ..GitOpsStatus::default() });
+            known.unreachable_since = Some(Time(since));
+        }
+        let unwatched = if self.ctx.secrets.are_watched() {
+            Next::change()
+        } else {
+            Next::after(agent::SECRETS_POLL_INTERVAL, self.now)
+        };
+        let next = report.due.map_or(Next::change(), Next::at).or(unwatched);
+        GitOps { condition: instead.unwrap_or(report.condition), stalled: false, status, next, reached }
+    }
+
+    /// Starts a pass when one is due. True: a pass with this input found the agent applied. An error says why none
+    /// can start.
+    async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<bool, ConditionValue> {
+        let memory = &self.state.memory;
+        if !Facts(memory).has_api() || !Facts(memory).is_ours() || !self.ctx.gate.may_write() {
+            return Ok(false);
+        }
+        if input.needs_identity() {
+            // Pods get the identity when they are created, so it must exist before them.
+            let key = source_identity::key();
+            let waits =
+                || ConditionValue::false_(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));
+            input.set_identity(memory.observed(&key).ok_or_else(waits)?.id.clone());
+        }
+        let sts = self.ctx.settings.sts_endpoint.as_deref();
+        match agent::access(memory, &self.cluster.cluster_name(), &cloud.aws, sts).await {
+            Ok(Some(access)) => Ok(agent.start_sync(self.ctx, self.cluster, input, access, self.now)),
+            Ok(None) => Ok(false),
+            Err(verdict) => Err(ConditionValue::false_(verdict.reason, verdict.message)),
+        }
+    }
+}

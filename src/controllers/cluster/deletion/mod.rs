@@ -1,0 +1,407 @@
+//! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
+
+pub mod gate;
+pub mod load_balancers;
+mod network;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+use super::apply_spec::NoGraph;
+use super::status::conditions;
+use super::status::conditions::Input;
+use super::{Observation, Outcome, Reconcile};
+use crate::api::network::{Network, Vpc};
+use crate::api::policy::{ChangePolicy, DeletionPolicy};
+use crate::api::status::EksClusterStatus;
+use crate::api::{EksClusterSpec, NodeGroup, Reason};
+use crate::controllers::account::{self, Grant, Refusal, Request};
+use crate::controllers::approvals::execution_policy::PlanApprovalState;
+use crate::controllers::recovery::handed_over_message;
+use crate::controllers::runtime::apply;
+use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::plan_status;
+use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::report::{MANAGEMENT_API, Next};
+use crate::controllers::status::waiting_on;
+use crate::engine::{Action, ExecutionPolicy, Goal, Graph, Key, Report, Step};
+use crate::resources::cloud::Cloud;
+use crate::resources::deletion::leftovers;
+use crate::resources::graph::expand;
+use crate::resources::graph::expand::{ClusterInput, NodeRole, Versions};
+use crate::resources::inventory::survey;
+use crate::resources::inventory::survey::Survey;
+
+/// Interval between surveys for leftovers.
+const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
+
+impl Reconcile<'_> {
+    /// Deletes everything. `None`: there is nothing left to report.
+    pub(super) async fn delete(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
+        if !self.has_finalizer() {
+            return None;
+        }
+        self.pause_agent();
+        if !gate::has_started(previous)
+            && let Some(note) = handed_over_message(self.cluster, previous.hand_over.as_ref())
+        {
+            return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
+        }
+        let spec = &self.cluster.spec;
+        if spec.suspend {
+            let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
+            return Some(self.unobserved(previous, Overall::Suspended(message), Next::change()));
+        }
+        if self.change_policy() == ChangePolicy::Observe {
+            let note = "changePolicy is Observe: everything in AWS is retained, with its tags";
+            return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
+        }
+        let deletion = previous.deletion.clone().unwrap_or_default();
+        let goal = match deletion.effective_policy(spec.deletion_policy) {
+            DeletionPolicy::Delete => Goal::Deleted,
+            DeletionPolicy::Retain => Goal::Retained,
+        };
+        let request = Request::of(self.cluster);
+        let grant = match account::grant_to_delete_in(self.ctx, &request, previous.account_id.as_deref()) {
+            Ok(grant) => grant,
+            Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, None).await,
+            Err(Refusal { message, .. }) if goal == Goal::Retained => {
+                let note = format!("everything in AWS is retained, with its tags: {message}");
+                return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
+            }
+            Err(Refusal { message, .. }) => {
+                let message = format!("its resources in AWS cannot be deleted: {message}");
+                let refusal = Refusal::new(Reason::DeletionBlocked, message);
+                return Some(self.refused(previous, refusal, Next::change()));
+            }
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return Some(self.still_failing(previous, &failed));
+        }
+        let cloud = match self.cloud(&grant, previous).await {
+            Ok(cloud) => cloud,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        if gate::has_started(previous) {
+            if goal == Goal::Deleted
+                && let Some(waiting) = self.load_balancers(previous, &cloud).await
+            {
+                return Some(waiting);
+            }
+            self.delete_node_groups().await;
+        }
+        let left = self.node_groups_left();
+        let graph = match self.graph_to_delete(&grant, &cloud, &left).await {
+            Ok(graph) => graph,
+            Err(NoGraph::Unobserved(failure)) => return Some(self.failed(previous, failure)),
+            Err(NoGraph::Spec(error)) => {
+                let refusal = Refusal::new(Reason::DeletionBlocked, format!("the spec cannot be read: {error}"));
+                return Some(self.refused(previous, refusal, Next::change()));
+            }
+        };
+        self.state.kind.steady = false;
+        if !gate::has_started(previous) {
+            return Some(self.start_deletion(previous, &cloud, &graph, goal).await);
+        }
+        let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;
+        if report.plan.is_settled() && report.violations.is_empty() {
+            return self.check_leftovers(previous, &cloud, report).await;
+        }
+        let next = report.next.map_or(Next::change(), Next::at);
+        let nothing_waits = (PlanApprovalState::default(), Ahead::default());
+        Some(self.deleting(previous, &cloud, report, nothing_waits, None, next))
+    }
+
+    /// Surveys AWS for everything that still carries our tag before the finalizer is removed.
+    async fn check_leftovers(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
+        let wait = self.state.kind.survey_at.filter(|at| *at > self.now);
+        let goal = report.plan.goal;
+        let left = match wait {
+            Some(_) => Ok(None),
+            None => survey::list_remaining(cloud, &self.records()).await.map(Some),
+        };
+        let again = Next::after(LEFTOVER_INTERVAL, self.now);
+        let second = self.state.kind.survey_at.is_some();
+        match left {
+            // Resources that only claim to be ours may be ones deleted a moment ago: they are checked twice.
+            Ok(Some(left)) if left.ours.is_empty() && (left.unproven.is_empty() || second) => {
+                let claims = left.unproven.join(", ");
+                if !claims.is_empty() {
+                    let note = format!(
+                        "{claims}: tagged as owned by this object but not on record as created by it, so not deleted; \
+                         remove its keelson.dev tags, or delete it if you know that it belongs to this cluster"
+                    );
+                    self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::NotOwned, note)]);
+                }
+                let note = "deletionPolicy is Retain: everything in AWS is retained, without its keelson.dev tags";
+                let event = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
+                self.remove_finalizer(previous, event).await
+            }
+            Ok(left) => {
+                if left.is_some() {
+                    // Resources that carry the tag and are not in the graph: observe again, and name them meanwhile.
+                    self.state.kind.survey_at = self.now.checked_add(LEFTOVER_INTERVAL).ok();
+                    self.state.memory.forget_observations(self.now);
+                }
+                let message = match &left {
+                    Some(left) if left.ours.is_empty() || goal == Goal::Retained => {
+                        let tagged = [&left.ours[..], &left.unproven[..]].concat();
+                        format!("still tagged as owned by this object: {}", tagged.join(", "))
+                    }
+                    Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
+                    None => "something is still in AWS; checking again".to_owned(),
+                };
+                let condition = ConditionValue::false_(Reason::DeletionBlocked, message);
+                let instead = Some(Overall::Reconciling(condition));
+                Some(self.deleting(previous, cloud, report, Default::default(), instead, again))
+            }
+            Err(failure) => Some(self.failed(previous, failure)),
+        }
+    }
+
+    pub(super) fn deleting(
+        &self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        report: Report,
+        (agreed, ahead): (PlanApprovalState, Ahead),
+        instead: Option<Overall>,
+        next: Next,
+    ) -> Outcome {
+        let next = next.of(&report);
+        let Report { plan, violations, expected, facts, .. } = report;
+        let generation = self.cluster.metadata.generation;
+        let gitops = ConditionValue::false_(Reason::Deleting, "deleted with the cluster");
+        let (mut all, mut overall) = conditions::conditions(&Input {
+            previous: &previous.conditions,
+            generation,
+            plan: &plan,
+            violations: &violations,
+            memory: &self.state.memory,
+            gitops: &gitops,
+            gitops_stalled: false,
+            ready: "",
+            upgrade: None,
+            now: self.now,
+        });
+        let mut waits = Some(waiting_on::waits_of_plan(&plan, &self.state.memory, self.now));
+        if let Some(instead) = instead {
+            waits = None;
+            all = conditions::unobserved(&all, generation, &instead, self.now);
+            overall = instead;
+        }
+        let input = plan_status::Input {
+            plan: &plan,
+            expected: &expected,
+            memory: &self.state.memory,
+            generation,
+            ahead: &ahead,
+            changed_outside: false,
+            facts: &facts,
+        };
+        let plan = plan_status::plan_status(input, agreed);
+        let observed = Observation {
+            account_id: cloud.aws.account_id.to_string(),
+            plan,
+            drift: Vec::new(),
+            synced: None,
+            tag_keys: previous.tag_keys.clone(),
+            gitops: None,
+            upgrade: None,
+            support: None,
+        };
+        Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
+    }
+
+    /// Removes the finalizer: nothing of ours is left, or it is retained.
+    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, event: Option<EventMessage>) -> Option<Outcome> {
+        if let Some(event) = event {
+            self.ctx.events.publish(self.cluster, vec![event]);
+        }
+        match apply::remove_finalizer(&self.ctx.client, self.cluster).await {
+            Ok(()) => {
+                tracing::info!(cluster = self.owner().cluster, "gone");
+                self.state.kind.finalizer = None;
+                self.ctx.workloads.forget(&self.owner().uid);
+                None
+            }
+            Err(error) => {
+                let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
+                let overall = self.reconciling(Reason::Deleting, message);
+                let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
+                Some(self.unobserved(previous, overall, next))
+            }
+        }
+    }
+
+    /// Whether it owns nothing in AWS (status, records). A missing finalizer proves nothing: any editor may remove it.
+    pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
+        previous.arn.is_none() && self.has_no_record()
+    }
+
+    pub(super) fn has_no_record(&self) -> bool {
+        let made = |key: &Key| *key != leftovers::key();
+        self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
+    }
+
+    /// Deletes the NodeGroups that existed at its deletion. A later one creates nothing in AWS, so it blocks nothing.
+    async fn delete_node_groups(&self) {
+        for group in self.deleted_node_groups() {
+            if group.metadata.deletion_timestamp.is_none()
+                && let Err(error) = apply::delete(&self.ctx.client, &*group).await
+            {
+                let (name, error) = (group.name_any(), apply::describe_error(&error));
+                tracing::warn!(node_group = name, error, "a NodeGroup of a deleted cluster was not deleted yet");
+            }
+        }
+    }
+
+    /// The NodeGroups that existed when the cluster was deleted.
+    pub(super) fn deleted_node_groups(&self) -> Vec<Arc<NodeGroup>> {
+        let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
+            return Vec::new();
+        };
+        let mut groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        groups.retain(|group| group.metadata.creation_timestamp.as_ref().is_none_or(|made| made.0 <= deleted));
+        groups
+    }
+
+    /// The NodeGroups that may still own something in AWS, by their status or our finalizer on them.
+    fn node_groups_left(&self) -> Vec<String> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
+        let may_own = |group: &&Arc<NodeGroup>| apply::has_finalizer(&***group) || is_there(group);
+        let left = groups.iter().filter(may_own).map(|group| describe_group(group));
+        left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
+    }
+
+    /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
+    async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
+        // Leftovers that the final survey found must be in this one, too, so it is read again.
+        let age = if self.state.kind.survey_at.is_some() { Duration::ZERO } else { self.survey_age() };
+        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unobserved)?;
+        let spec = self.spec_to_delete(grant, cloud).await?;
+        let first = self.expand_to_delete(&spec, grant, &survey, left);
+        first
+            .or_else(|error| {
+                tracing::warn!(cluster = self.owner().cluster, %error, "invalid spec: deleting what is found in AWS");
+                self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
+            })
+            .map_err(NoGraph::Spec)
+    }
+
+    fn expand_to_delete(
+        &self,
+        spec: &EksClusterSpec,
+        grant: &Grant,
+        survey: &Survey,
+        left: &[String],
+    ) -> Result<Graph<Cloud>, crate::api::SpecError> {
+        use crate::api::network::NetworkKind;
+        let zones = match spec.network.kind()? {
+            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, survey)?,
+            NetworkKind::Existing(_) => Vec::new(),
+        };
+        let owner = self.owner();
+        expand::cluster(&ClusterInput {
+            spec,
+            cluster_name: &self.cluster.cluster_name(),
+            region: &spec.region,
+            owner: &owner,
+            account: &grant.settings,
+            zones: &zones,
+            node_role: &NodeRole { in_use: Some(true), ..NodeRole::default() },
+            nodes: self.nodes(),
+            node_groups_left: left,
+            owned: &survey.owned,
+            tag_keys: &[],
+            used_roles: &[],
+            removes: None,
+            versions: &Versions::default(),
+            intervals: self.ctx.settings.intervals,
+        })
+    }
+}
+
+/// A node group that blocks the deletion, and why.
+fn describe_group(group: &NodeGroup) -> String {
+    let name = group.name_any();
+    if group.spec.suspend { format!("{name} (suspended)") } else { name }
+}
+
+/// The node groups that are deleted or retained with their cluster, as steps of its plan.
+pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
+    let step = |group: &Arc<NodeGroup>| {
+        let status = group.status.as_ref();
+        status.and_then(|status| status.arn.as_ref())?;
+        let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
+        let action = if retained { Action::Release } else { Action::Delete };
+        let version = status.and_then(|status| status.version.clone()).unwrap_or_default();
+        let nodes = status.and_then(|status| status.replicas).unwrap_or_default();
+        let types = group.spec.instance_types.join(", ");
+        let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
+        let step = Step { action, changes: Vec::new(), reason: Some(reason) };
+        Some((Key::named("nodeGroup", group.node_group_name()), step))
+    };
+    Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
+}
+
+/// The smallest spec whose graph holds what was found: for a spec that became invalid.
+fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
+    let mut zones: Vec<String> = owned
+        .iter()
+        .filter(|key| key.kind() == "subnet")
+        .filter_map(|key| Some(key.name().split_once('/')?.1.to_owned()))
+        .collect();
+    zones.sort();
+    zones.dedup();
+    let existing = spec.network.existing.clone().filter(|existing| zones.is_empty() && existing.subnets().is_ok());
+    let network = match existing {
+        Some(existing) => Network { vpc: None, existing: Some(existing) },
+        None => {
+            let zones =
+                if zones.is_empty() { ["a", "b"].map(|zone| format!("{}{zone}", spec.region)).to_vec() } else { zones };
+            Network { vpc: Some(Vpc { zones: Some(zones), ..Vpc::default() }), existing: None }
+        }
+    };
+    let least = EksClusterSpec {
+        network,
+        addons: Vec::new(),
+        gitops: None,
+        pod_identities: Vec::new(),
+        fargate_profiles: Vec::new(),
+        ..spec.clone()
+    };
+    EksClusterSpec {
+        access: crate::api::access::Access::default(),
+        kubernetes_network: crate::api::network::KubernetesNetwork::default(),
+        ..least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_invalid_spec_is_replaced_by_the_found_resources() {
+        let spec: EksClusterSpec = serde_json::from_value(json!({
+            "region": "eu-west-1", "version": "1.34",
+            "network": {"vpc": {"cidr": "nonsense"}, "existing": {}},
+            "addons": [{"name": "coredns"}],
+        }))
+        .unwrap();
+        let owned = ["vpc", "subnet/private/eu-west-1b", "subnet/public/eu-west-1b", "subnet/private/eu-west-1a"]
+            .map(Key::parse);
+        let bare = bare(&spec, &owned);
+        let vpc = bare.network.vpc.unwrap();
+        assert_eq!(vpc.zones.unwrap(), ["eu-west-1a", "eu-west-1b"]);
+        assert_eq!(vpc.cidr, "10.0.0.0/16");
+        assert!(bare.addons.is_empty() && bare.network.existing.is_none());
+    }
+}

@@ -1,0 +1,163 @@
+//! The conditions of an EksCluster, from its plan and its agent's report. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::Reason;
+use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::controllers::cluster::upgrade::status as upgrade_status;
+use crate::controllers::status::conditions::{
+    ConditionValue, Conditions, Overall, condition_of_part, in_sync, overall_of_part, overall_of_plan,
+};
+use crate::engine::check::Violation;
+use crate::engine::{Goal, Item, Memory, Plan};
+use crate::resources::graph::kind;
+use crate::resources::graph::kind::Area;
+use crate::upgrade::Decision;
+
+const PARTS: [ConditionType; 3] =
+    [ConditionType::NetworkReady, ConditionType::ControlPlaneReady, ConditionType::AddonsReady];
+
+/// The condition that covers a kind of resource.
+fn part_of(kind: &str) -> ConditionType {
+    match kind::find(kind).map(|kind| kind.area) {
+        Some(Area::Network) => ConditionType::NetworkReady,
+        Some(Area::Addons) => ConditionType::AddonsReady,
+        // Nothing waits for it.
+        Some(Area::Cleanup) => ConditionType::GitOpsReady,
+        Some(Area::ControlPlane) => ConditionType::ControlPlaneReady,
+        // Of the plan, and no resource in AWS.
+        None if matches!(kind, "gitOpsAgent" | "changePolicy") => ConditionType::GitOpsReady,
+        None => ConditionType::ControlPlaneReady,
+    }
+}
+
+/// Input of the conditions.
+pub struct Input<'a> {
+    /// The conditions of the last status.
+    pub previous: &'a [Condition],
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// The remaining plan.
+    pub plan: &'a Plan,
+    /// Rules that the plan would break.
+    pub violations: &'a [Violation],
+    /// The observed resources.
+    pub memory: &'a Memory,
+    /// Value of the GitOpsReady condition; true when no agent is requested.
+    pub gitops: &'a ConditionValue,
+    /// Whether the agent's failure requires intervention.
+    pub gitops_stalled: bool,
+    /// Message of Ready when everything is ready.
+    pub ready: &'a str,
+    /// The upgrade, if the control plane exists.
+    pub upgrade: Option<Upgrade<'a>>,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+/// The decision about an upgrade.
+#[derive(Clone, Copy)]
+pub struct Upgrade<'a> {
+    /// The decision.
+    pub decision: &'a Decision,
+    /// Its message for the user.
+    pub message: Option<&'a str>,
+}
+
+/// The conditions, and the overall state of the cluster.
+pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
+    let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
+    let mut all = Conditions::from(previous, generation, &now);
+    let deleting = plan.goal != Goal::Present;
+    for kind in PARTS {
+        all.set(kind, &part_condition(plan, memory, kind, now));
+    }
+    if deleting {
+        all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "deleted with the cluster"));
+        all.set(ConditionType::InSync, &ConditionValue::false_(Reason::Deleting, plan.summary()));
+    } else {
+        all.set(ConditionType::GitOpsReady, gitops);
+        let sync = in_sync(plan, memory);
+        all.set(
+            ConditionType::InSync,
+            &upgrade.map_or(sync.clone(), |upgrade| upgrade_status::in_sync(sync, upgrade.decision)),
+        );
+        if let Some(Upgrade { decision, message }) = upgrade {
+            all.set(ConditionType::Upgrading, &upgrade_status::upgrading(decision, message));
+        }
+    }
+    let overall = match overall_of_plan(plan, memory, violations, now, ready) {
+        Overall::Ready(_) if deleting => Overall::Reconciling(ConditionValue::false_(
+            Reason::Deleting,
+            "everything is deleted; checking once more for leftovers",
+        )),
+        // Deliberately not touched.
+        Overall::Ready(condition) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
+            Overall::Ready(condition)
+        }
+        Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
+        Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
+        other => other,
+    };
+    let overall = match upgrade {
+        Some(Upgrade { decision, message }) if !deleting => upgrade_status::overall(overall, decision, message),
+        _ => overall,
+    };
+    all.overall(&overall);
+    (all.into_all(), overall)
+}
+
+fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> ConditionValue {
+    let deleting = plan.goal != Goal::Present;
+    let of = |item: &Item| part_of(item.key.kind()) == kind;
+    let (overall, count) = overall_of_part(plan, memory, of, now, "matches the spec");
+    match condition_of_part(overall) {
+        condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "deleted"),
+        condition if condition.is_true() && count == 0 => {
+            ConditionValue::true_(Reason::NotRequested, "the spec requests none")
+        }
+        condition => condition,
+    }
+}
+
+/// The same conditions, with another overall state.
+pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
+    let mut all = Conditions::from(&all, generation, &now);
+    all.overall(overall);
+    all.into_all()
+}
+
+/// Replaces one of the conditions.
+pub fn set(
+    all: &mut Vec<Condition>,
+    kind: ConditionType,
+    generation: Option<i64>,
+    condition: &ConditionValue,
+    now: Timestamp,
+) {
+    let mut changed = Conditions::from(all, generation, &now);
+    changed.set(kind, condition);
+    *all = changed.into_all();
+}
+
+/// The conditions of a cluster that was not observed: `overall` has the reason.
+pub fn unobserved(
+    previous: &[Condition],
+    generation: Option<i64>,
+    overall: &Overall,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = Conditions::from(previous, generation, &now);
+    let unknown = ConditionValue::unknown(Reason::Pending, "not observed yet");
+    let others = [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Available];
+    for kind in PARTS.into_iter().chain(others) {
+        all.set_default(kind, &unknown);
+    }
+    all.overall(overall);
+    all.into_all()
+}
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;

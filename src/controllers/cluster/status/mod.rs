@@ -1,0 +1,168 @@
+//! The status of an EksCluster, from what was observed. Pure. The journal writes the inventory (`resources`).
+
+pub mod available;
+pub mod conditions;
+pub mod facts;
+pub mod view;
+pub mod whole_plan;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::NodeGroup;
+use crate::api::conditions::{ConditionType, is_true};
+use crate::api::status::{
+    AddonStatus, DriftStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus,
+    SupportStatus, UpgradeStatus,
+};
+use crate::engine::Memory;
+use facts::{Facts, issues};
+
+/// How old `gitops.lastContact` may get in status: it changes with every observation, and is not worth a write.
+const MAX_CONTACT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
+/// Input of the status.
+pub struct Input<'a> {
+    /// The status written last.
+    pub previous: &'a EksClusterStatus,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+    /// Account of the session.
+    pub account_id: Option<&'a str>,
+    /// The observed resources.
+    pub memory: &'a Memory,
+    /// The remaining plan.
+    pub plan: Option<PlanStatus>,
+    /// Drift that is left alone.
+    pub drift: Vec<DriftStatus>,
+    /// Digest of what AWS matched last.
+    pub synced: Option<String>,
+    /// Keys of tags that resources may carry.
+    pub tag_keys: Vec<String>,
+    /// The NodeGroups that refer to the cluster.
+    pub node_groups: &'a [Arc<NodeGroup>],
+    /// The agent's status.
+    pub gitops: Option<GitOpsStatus>,
+    /// The upgrade in progress, and past ones.
+    pub upgrade: Option<UpgradeStatus>,
+    /// Until when AWS supports the version.
+    pub support: Option<SupportStatus>,
+}
+
+/// The whole status except the inventory.
+pub fn status(input: Input<'_>) -> EksClusterStatus {
+    let Input {
+        previous,
+        generation,
+        conditions,
+        account_id,
+        memory,
+        plan,
+        drift,
+        synced,
+        tag_keys,
+        node_groups,
+        gitops,
+        upgrade,
+        support,
+    } = input;
+    let facts = Facts(memory);
+    let version = facts.of_cluster("version");
+    EksClusterStatus {
+        observed_generation: generation,
+        conditions,
+        waits: previous.waits.clone(),
+        account_id: account_id.map(str::to_owned).or_else(|| previous.account_id.clone()),
+        arn: facts.of_cluster("arn"),
+        platform_version: facts.of_cluster("platformVersion"),
+        endpoint: facts.of_cluster("endpoint"),
+        oidc_issuer: facts.of_cluster("oidcIssuer"),
+        network: network(facts),
+        resources: Vec::new(),
+        addons: addons(memory),
+        node_groups: Some(counts(node_groups)),
+        support,
+        version,
+        plan,
+        drift,
+        synced,
+        tag_keys,
+        change_policy: previous.change_policy,
+        deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
+        upgrade,
+        gitops,
+    }
+}
+
+/// The status with other conditions, when nothing was observed.
+pub fn unobserved(
+    previous: &EksClusterStatus,
+    generation: Option<i64>,
+    conditions: Vec<Condition>,
+) -> EksClusterStatus {
+    EksClusterStatus { observed_generation: generation, conditions, resources: Vec::new(), ..previous.clone() }
+}
+
+/// Keeps nothing of a cluster that is owned by others, not even from when it could be adopted.
+pub fn forget_cluster(status: &mut EksClusterStatus) {
+    (status.upgrade, status.support, status.gitops, status.synced) = (None, None, None, None);
+    status.drift = Vec::new();
+}
+
+/// Takes over from the last status the values that only tick, so that they alone cause no write.
+pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
+    let (Some(gitops), Some(before)) = (&mut next.gitops, &previous.gitops) else { return };
+    let contact = |status: &GitOpsStatus| status.last_contact.as_ref().map(|time| time.0);
+    let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
+    if let (Some(now), Some(then)) = (contact(gitops), contact(before))
+        && since(then, now) < MAX_CONTACT_AGE
+    {
+        gitops.last_contact = before.last_contact.clone();
+    }
+}
+
+fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
+    let network = NetworkStatus {
+        vpc_id: facts.vpc_id(),
+        cluster_security_group_id: facts.of_cluster("securityGroupId"),
+        subnets: facts.subnets(),
+    };
+    (network != NetworkStatus::default()).then_some(network)
+}
+
+fn addons(memory: &Memory) -> Vec<AddonStatus> {
+    let facts = Facts(memory);
+    let addons = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    addons
+        .filter_map(|(key, _)| {
+            Some(AddonStatus {
+                name: key.name().to_owned(),
+                state: Some(memory.observed(key)?.state.clone()),
+                version: facts.output(key, "version"),
+                issues: issues(facts.output(key, "issues")),
+            })
+        })
+        .collect()
+}
+
+/// Counts over the node groups that refer to the cluster.
+pub fn counts(node_groups: &[Arc<NodeGroup>]) -> NodeGroupCounts {
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    NodeGroupCounts {
+        ready: number(node_groups.iter().filter(|group| is_ready(group)).count()),
+        total: number(node_groups.len()),
+        nodes: node_groups.iter().filter_map(|group| group.status.as_ref()?.replicas).sum(),
+    }
+}
+
+/// Whether its nodes are ready.
+pub fn is_ready(group: &NodeGroup) -> bool {
+    let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    is_true(conditions, ConditionType::NodesReady)
+}

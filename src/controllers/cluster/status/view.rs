@@ -1,0 +1,249 @@
+//! What node groups see of their cluster, from its status; and which of its changes concern them. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{EksClusterStatus, ResourceStatus};
+use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
+use crate::controllers::cluster::deletion::gate;
+use crate::controllers::runtime::watch::{DependentView, digest};
+use crate::resources::graph::expand::{ClusterView, SubnetView};
+
+/// The view, from the cluster's last status.
+pub fn view(cluster: &EksCluster) -> ClusterView {
+    let status = cluster.status.clone().unwrap_or_default();
+    let network = status.network.clone().unwrap_or_default();
+    let subnets = network.subnets.into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier }).collect();
+    ClusterView {
+        cluster_name: cluster.cluster_name(),
+        version: status.version.clone(),
+        subnets,
+        node_role_arn: node_role_arn(&status),
+        not_ready: not_ready(&cluster.name_any(), &status),
+        tags: cluster.spec.tags.clone(),
+    }
+}
+
+fn resource<'s>(status: &'s EksClusterStatus, key: &str) -> Option<&'s ResourceStatus> {
+    status.resources.iter().find(|resource| resource.key == key)
+}
+
+/// From the inventory, which keeps the role's name or its ARN.
+fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
+    let id = resource(status, "role/node")?.id.clone()?;
+    if id.starts_with("arn:") {
+        return Some(id);
+    }
+    let account = status.account_id.as_deref()?;
+    let partition = status.arn.as_deref().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
+    Some(format!("arn:{partition}:iam::{account}:role/{id}"))
+}
+
+/// Why nodes cannot be created: they need an ACTIVE control plane and a route to it. A stalled cluster reports its
+/// own reason.
+fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
+    let stalled = stalled(&status.conditions);
+    let stalled =
+        || stalled.map(|Stalled { reason, message }| format!("EksCluster {name} is Stalled ({reason}): {message}"));
+    let condition_of = |kind: ConditionType| conditions::get(&status.conditions, kind);
+    let message =
+        |condition: Option<&Condition>| condition.map_or_else(|| "not observed yet".to_owned(), |c| c.message.clone());
+    let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
+    if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
+        let waits = || format!("waiting for the cluster: {}", message(condition_of(ConditionType::ControlPlaneReady)));
+        return Some(stalled().unwrap_or_else(waits));
+    }
+    let network = condition_of(ConditionType::NetworkReady);
+    if network.is_none_or(|condition| condition.status != "True") {
+        return Some(stalled().unwrap_or_else(|| format!("waiting for the cluster's network: {}", message(network))));
+    }
+    None
+}
+
+/// Why an object requires intervention.
+#[derive(Hash)]
+struct Stalled<'a> {
+    reason: &'a str,
+    message: &'a str,
+}
+
+fn stalled(all: &[Condition]) -> Option<Stalled<'_>> {
+    let found = conditions::get(all, ConditionType::Stalled).filter(|condition| condition.status == "True")?;
+    Some(Stalled { reason: &found.reason, message: &found.message })
+}
+
+/// The node groups that a cluster's add-ons wait for, each with the required user action.
+pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> String {
+    let describe = |group: &NodeGroup| {
+        let (name, namespace) = (group.name_any(), group.namespace().unwrap_or_default());
+        let conditions = group.status.as_ref().map(|status| &status.conditions[..]).unwrap_or_default();
+        match stalled(conditions) {
+            Some(Stalled { reason, .. }) if reason == Reason::WaitingForApproval.as_str() => {
+                format!("{name} (it waits for approval: keelson approve nodegroup/{name} -n {namespace})")
+            }
+            Some(Stalled { reason, .. }) => format!("{name} (it is Stalled: {reason})"),
+            None => name,
+        }
+    };
+    groups.into_iter().map(describe).collect::<Vec<_>>().join(", ")
+}
+
+/// Digest of what node groups see of a cluster.
+pub fn dependent_view(cluster: &EksCluster) -> DependentView {
+    let view = view(cluster);
+    let subnets: Vec<_> = view.subnets.iter().map(|subnet| &subnet.id).collect();
+    let status = cluster.status.as_ref();
+    let digest = digest((
+        &cluster.metadata.uid,
+        cluster.metadata.deletion_timestamp.is_some(),
+        &view.version,
+        subnets,
+        &view.node_role_arn,
+        (view.not_ready.is_none(), status.and_then(|status| stalled(&status.conditions))),
+        &view.tags,
+        (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
+        status.map(|status| &status.account_id),
+        status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),
+        format!("{:?} {:?}", cluster.spec.upgrade, cluster.spec.network.existing),
+        policy(cluster),
+    ));
+    DependentView { digest, part_of: String::new() }
+}
+
+/// What decides what a node group may do: its cluster's policies, its steps approved there, and whether a deletion
+/// has started.
+fn policy(cluster: &EksCluster) -> String {
+    let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
+    let status = cluster.status.as_ref();
+    let has_started = status.is_some_and(gate::has_started);
+    let approved = status.and_then(|status| status.plan.as_ref()).map(|plan| &plan.approved[..]).unwrap_or_default();
+    let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
+    let in_force = status.and_then(|status| status.change_policy);
+    format!(
+        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {has_started} \
+         {theirs:?}"
+    )
+}
+
+/// Digest of what a cluster sees of a node group.
+pub fn node_group_dependent_view(group: &NodeGroup) -> DependentView {
+    let status = group.status.as_ref();
+    let ready = super::is_ready(group);
+    let digest = digest((
+        &group.metadata.uid,
+        group.metadata.deletion_timestamp.is_some(),
+        &group.metadata.finalizers,
+        &group.spec.additional_role_policies,
+        ready,
+        status.and_then(|status| stalled(&status.conditions).map(|stalled| stalled.reason)),
+        status.and_then(|status| status.replicas),
+        status.and_then(|status| status.version.as_ref()),
+        (crate::controllers::cluster::upgrade::observation::is_busy(group), &group.spec.version, group.spec.suspend),
+    ));
+    DependentView { digest, part_of: group.spec.cluster_ref.name.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(change: impl FnOnce(&mut Value)) -> EksCluster {
+        let mut object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": "demo", "namespace": "team", "uid": "1"},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+            "status": {
+                "accountId": "123456789012",
+                "arn": "arn:aws-cn:eks:cn-north-1:123456789012:cluster/demo",
+                "version": "1.34",
+                "network": {"subnets": [{"id": "subnet-1", "zone": "eu-west-1a", "tier": "Private"}]},
+                "resources": [
+                    {"key": "cluster", "id": "demo", "state": "ACTIVE"},
+                    {"key": "role/node", "id": "demo-node"},
+                ],
+                "conditions": [{"type": "NetworkReady", "status": "True", "reason": "Available", "message": "",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z"}],
+            },
+        });
+        change(&mut object);
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn nodes_wait_for_control_plane_and_network() {
+        let observed = view(&cluster(|_| ()));
+        assert_eq!(observed.not_ready, None);
+        assert_eq!(observed.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
+        assert_eq!(observed.subnets[0].id, "subnet-1");
+        let creating = view(&cluster(|c| c["status"]["resources"][0]["state"] = "CREATING".into()));
+        assert!(creating.not_ready.unwrap().contains("waiting for the cluster"));
+        let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
+        assert!(no_routes.not_ready.unwrap().contains("network"));
+        assert!(view(&cluster(|c| drop(c["status"].take()))).not_ready.is_some());
+    }
+
+    #[test]
+    fn node_groups_report_their_stalled_cluster() {
+        let stalled = |c: &mut Value| {
+            c["status"] = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "AccessDenied",
+                "message": "AwsAccount \"prod\" may not be used", "lastTransitionTime": "2026-11-21T10:00:00Z"}]});
+        };
+        let why = view(&cluster(stalled)).not_ready.unwrap();
+        assert_eq!(why, "EksCluster demo is Stalled (AccessDenied): AwsAccount \"prod\" may not be used");
+        let unobserved = |c: &mut Value| c["status"] = json!({"conditions": []});
+        assert_eq!(view(&cluster(unobserved)).not_ready.unwrap(), "waiting for the cluster: not observed yet");
+        assert_ne!(
+            dependent_view(&cluster(stalled)).digest,
+            dependent_view(&cluster(unobserved)).digest,
+            "they are requeued"
+        );
+    }
+
+    #[test]
+    fn awaited_node_groups_are_named_with_the_required_action() {
+        let group = |name: &str, reason: Option<&str>| -> NodeGroup {
+            let condition = |reason| {
+                json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "m",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z"}])
+            };
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+                "metadata": {"name": name, "namespace": "team", "uid": "1"},
+                "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}},
+                "status": {"conditions": reason.map_or(json!([]), condition)},
+            }))
+            .unwrap()
+        };
+        let (web, batch) = (group("web", Some("WaitingForApproval")), group("batch", Some("QuotaExceeded")));
+        assert_eq!(
+            describe_awaited([&web, &batch, &group("new", None)]),
+            "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), \
+             new"
+        );
+        assert_ne!(
+            node_group_dependent_view(&web).digest,
+            node_group_dependent_view(&group("web", None)).digest,
+            "the cluster is requeued"
+        );
+    }
+
+    #[test]
+    fn node_groups_are_requeued_only_for_relevant_cluster_changes() {
+        let now = dependent_view(&cluster(|_| ())).digest;
+        assert_eq!(now, dependent_view(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["spec"]["changePolicy"] = "Observe".into())).digest);
+        let has_started = json!({"began": "2026-11-21T10:00:00Z"});
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["deletion"] = has_started)).digest);
+        let approved = |key: &str| json!({"approved": [{"resource": key, "id": "1"}]});
+        assert_eq!(now, dependent_view(&cluster(|c| c["status"]["plan"] = approved("cluster"))).digest);
+        assert_ne!(now, dependent_view(&cluster(|c| c["status"]["plan"] = approved("nodeGroup/a"))).digest);
+        assert_ne!(
+            now,
+            dependent_view(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! The whole plan of a cluster: the engine's, plus the agent and the change policy, which are not in AWS. Pure.
+
+use super::facts::Facts;
+use crate::api::status::EksClusterStatus;
+use crate::controllers::approvals::policy;
+use crate::controllers::cluster::Reconcile;
+use crate::controllers::cluster::agent::part;
+use crate::controllers::cluster::agent::part::AgentPart;
+use crate::engine::{ExecutionPolicy, HoldReason, Plan, Verdict};
+use crate::upgrade::{WindowState, Windows};
+
+/// The plans of one reconcile.
+pub(crate) struct Parts {
+    /// What runs in AWS.
+    pub in_aws: Plan,
+    /// Everything that is shown, hashed and approved.
+    pub whole: Plan,
+    /// What the overall state is derived from: the agent has its own condition, unless its step waits for an
+    /// approval.
+    pub judged: Plan,
+    /// The agent's part.
+    pub agent: AgentPart,
+}
+
+impl Reconcile<'_> {
+    /// Assembles the plan.
+    pub(crate) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, policy: &ExecutionPolicy) -> Parts {
+        let spec = &self.cluster.spec;
+        // Windows are validated earlier: an unreadable one counts as closed.
+        let window = Windows::parse(&spec.upgrade.windows).map(|windows| windows.state(self.now));
+        let window = window.unwrap_or(WindowState::Closed { opens: None });
+        let agent = AgentPart::of(&part::Input {
+            gitops: spec.gitops.as_ref(),
+            previous,
+            policy,
+            window: &window,
+            has_api: Facts(&self.state.memory).has_api(),
+            now: self.now,
+        });
+        let required = self.ctx.settings.require_approval_objects;
+        let policy = policy::item(self.cluster, &self.last_status(), required);
+        let (mut whole, mut judged) = (in_aws.clone(), in_aws.clone());
+        for item in agent.item.iter().cloned().chain(policy) {
+            if matches!(item.verdict, Verdict::Held(_, HoldReason::Approval)) {
+                judged.items.push(item.clone());
+            }
+            whole.items.push(item);
+        }
+        Parts { in_aws, whole, judged, agent }
+    }
+}

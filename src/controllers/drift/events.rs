@@ -1,0 +1,393 @@
+//! Reads the event queue and finds the resources that others changed, so that exactly those are observed now.
+//!
+//! Which resources an event affects is decided by the ids in status, and is pure. Correctness does not depend on the
+//! queue: what it misses is found by polling for drift. I/O: the queue, through [`crate::aws::events`].
+//!
+//! Messages may be forged, and may arrive at any rate: a message causes reads, never writes, and only as many as the
+//! limits here allow.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use super::index::EventIndex;
+use super::wake_limits::{Wake, WakeLimits};
+use crate::api::{EksCluster, NodeGroup};
+use crate::aws::events::queue::Received;
+use crate::aws::events::{Event, Message, Queue, RejectedMessage};
+use crate::aws::{AwsError, Service};
+use crate::controllers::cluster::status::facts::cluster_key;
+use crate::controllers::context::{Context, locked};
+use crate::controllers::runtime::apply::Kind;
+use crate::controllers::runtime::events::EventMessage;
+use crate::engine::Key;
+use crate::resources::eks::{access_entry, node_group, pod_identity_association};
+use crate::resources::graph::kind;
+use crate::resources::graph::kind::InCluster;
+use crate::resources::network::existing_network;
+use crate::telemetry::events::MessageOutcome;
+
+/// First and longest retry delay while the queue cannot be read.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Delay between batches: bounds a flood to about 100 messages a second.
+const BATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum objects reconciled for one message; more, such as users of a shared network, are found by polling.
+const MAX_OBJECTS: usize = 10;
+/// Maximum resources per object observed for one message.
+const MAX_RESOURCES: usize = 50;
+
+/// A change to an object's resources that is not observed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalChange {
+    /// When the message was received: reads from before do not count.
+    pub at: Timestamp,
+    /// The affected resources.
+    pub keys: BTreeSet<Key>,
+}
+
+/// Pending changes by object UID; the object's next reconcile takes them.
+#[derive(Debug, Default)]
+pub struct PendingChanges {
+    changes: Mutex<HashMap<String, ExternalChange>>,
+    limits: Mutex<WakeLimits>,
+}
+
+impl PendingChanges {
+    fn add(&self, uid: String, keys: BTreeSet<Key>, at: Timestamp) {
+        let mut all = locked(&self.changes);
+        let changes = all.entry(uid).or_insert_with(|| ExternalChange { at, keys: BTreeSet::new() });
+        changes.at = changes.at.max(at);
+        changes.keys.extend(keys);
+    }
+
+    /// Removes and returns the pending change of an object.
+    pub fn take(&self, uid: &str) -> Option<ExternalChange> {
+        locked(&self.changes).remove(uid)
+    }
+}
+
+/// Polls the queue while this process leads.
+pub async fn poll_queue(ctx: Arc<Context>, queue: Queue) {
+    // Objects not listed yet will be reconciled anyway, but their events must not be dropped as foreign.
+    ctx.all_listed.cancelled().await;
+    let mut pause = RETRY.0;
+    loop {
+        match queue.receive().await {
+            Ok(messages) => {
+                if pause != RETRY.0 {
+                    tracing::info!("the event queue can be read again");
+                }
+                pause = RETRY.0;
+                ctx.metrics.events().record_poll();
+                let has_messages = !messages.is_empty();
+                let receipts = handle_messages(&ctx, messages, Timestamp::now());
+                if let Err(error) = queue.delete(receipts).await {
+                    tracing::debug!(%error, "messages of the event queue were not deleted and will be redelivered");
+                }
+                if has_messages {
+                    tokio::time::sleep(BATCH_INTERVAL).await;
+                }
+            }
+            Err(error) => {
+                ctx.metrics.events().record_poll_failure();
+                log_queue_error(&error, pause);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+/// Logs the first failure, and each one at the longest delay.
+fn log_queue_error(error: &AwsError, pause: Duration) {
+    if pause == RETRY.0 || pause == RETRY.1 {
+        tracing::warn!(%error, "the event queue cannot be read: external changes are only found by polling for drift");
+    }
+}
+
+/// Handles messages and requests reconciles. Returns the receipts of all messages, for deletion.
+fn handle_messages(ctx: &Arc<Context>, messages: Vec<Received>, now: Timestamp) -> Vec<String> {
+    if messages.is_empty() {
+        return Vec::new();
+    }
+    let index = EventIndex::new(ctx.clusters.state(), ctx.node_groups.state());
+    let receipts = messages.into_iter().map(|Received { body, receipt, sender }| {
+        let sender = sender.as_deref();
+        let outcome = if is_trusted(sender, &ctx.settings.event_queue_sender_ids) {
+            handle_message(ctx, &index, &body, sender, now)
+        } else {
+            tracing::warn!(
+                sender,
+                "a message of the event queue is deleted unread: --event-queue-sender-id does not name its sender"
+            );
+            MessageOutcome::Refused
+        };
+        ctx.metrics.events().count_message(outcome);
+        receipt
+    });
+    receipts.collect()
+}
+
+fn handle_message(
+    ctx: &Arc<Context>,
+    index: &EventIndex,
+    body: &str,
+    sender: Option<&str>,
+    now: Timestamp,
+) -> MessageOutcome {
+    match Message::read(body) {
+        Ok(Message::Change(event)) if is_own(ctx, &event) => MessageOutcome::Own,
+        Ok(Message::Change(event)) if wake(ctx, index, &event, now) => MessageOutcome::Relevant,
+        Ok(Message::Change(_) | Message::Other) => MessageOutcome::Unrelated,
+        Err(error) => {
+            tracing::warn!(%error, sender, "a message of the event queue is invalid: deleted and ignored");
+            match error {
+                RejectedMessage::NotAnEvent(_) | RejectedMessage::TooLarge(_) => MessageOutcome::Malformed,
+                RejectedMessage::Invalid(_) | RejectedMessage::Contradictory(_) => MessageOutcome::Refused,
+            }
+        }
+    }
+}
+
+/// Whether messages from this sender are accepted; an empty list accepts all. A role's id precedes the session name.
+fn is_trusted(sender: Option<&str>, allowed: &[String]) -> bool {
+    let id = sender.map(|sender| sender.split_once(':').map_or(sender, |(role, _)| role));
+    allowed.is_empty() || id.is_some_and(|id| allowed.iter().any(|one| one == id))
+}
+
+/// Whether this installation made the call. Another Keelson installation, with other clusters, counts as external.
+fn is_own(ctx: &Context, event: &Event) -> bool {
+    event.is_by_keelson() && event.caller_arn.as_deref().is_some_and(|arn| ctx.accounts.acts_as(arn))
+}
+
+/// An object that an event affects, and which of its resources.
+enum Affected {
+    Cluster(Arc<EksCluster>, BTreeSet<Key>),
+    NodeGroup(Arc<NodeGroup>, BTreeSet<Key>),
+}
+
+/// What an event affects, within the limits per message.
+fn affected(index: &EventIndex, event: &Event) -> Vec<Affected> {
+    let bounded = |keys: BTreeSet<Key>| keys.into_iter().take(MAX_RESOURCES).collect::<BTreeSet<_>>();
+    let mut all = Vec::new();
+    for cluster in index.clusters_of(event).into_iter().filter(|cluster| is_in_account_and_region(event, cluster)) {
+        let keys = bounded(affected_cluster_keys(event, cluster));
+        if !keys.is_empty() {
+            all.push(Affected::Cluster(cluster.clone(), keys));
+        }
+        for group in index.node_groups_of(cluster).iter().filter(|group| is_of_node_group(event, group, cluster)) {
+            all.push(Affected::NodeGroup(group.clone(), BTreeSet::from([crate::controllers::node_group::key(group)])));
+        }
+        if all.len() >= MAX_OBJECTS {
+            tracing::debug!(action = event.action, "an event names more objects than one message may reconcile");
+            all.truncate(MAX_OBJECTS);
+            break;
+        }
+    }
+    all
+}
+
+/// Requests reconciles of the affected objects. Returns whether there are any.
+fn wake(ctx: &Arc<Context>, index: &EventIndex, event: &Event, now: Timestamp) -> bool {
+    let affected = affected(index, event);
+    let is_affected = !affected.is_empty();
+    for one in affected {
+        match one {
+            Affected::Cluster(cluster, keys) => {
+                // The cluster may be a foreign one with the same name: do not reveal who changed it.
+                let known = cluster.status.as_ref().is_some_and(|status| status.arn.is_some());
+                record_and_wake(ctx, &*cluster, known.then_some(event), keys, now, |ctx, object| {
+                    ctx.queues.clusters.push(object)
+                });
+            }
+            Affected::NodeGroup(group, keys) => {
+                let known = group.status.as_ref().is_some_and(|status| status.arn.is_some());
+                record_and_wake(ctx, &*group, known.then_some(event), keys, now, |ctx, object| {
+                    ctx.queues.node_groups.push(object)
+                });
+            }
+        }
+    }
+    is_affected
+}
+
+/// Records the change and requests a reconcile as soon as the limits allow. `shown`: the event to publish.
+fn record_and_wake<K: Kind>(
+    ctx: &Arc<Context>,
+    object: &K,
+    shown: Option<&Event>,
+    keys: BTreeSet<Key>,
+    now: Timestamp,
+    push: fn(&Context, ObjectRef<K>),
+) {
+    let Some(uid) = object.uid() else { return };
+    let wake = locked(&ctx.pending_changes.limits).next(&uid, Instant::now());
+    if let (Wake::Now, Some(event)) = (&wake, shown) {
+        ctx.events.publish(object, vec![describe_change(event, &keys)]);
+    }
+    ctx.pending_changes.add(uid.clone(), keys, now);
+    let object = ObjectRef::from_obj(object);
+    match wake {
+        Wake::Now => push(ctx, object),
+        Wake::Pending => {}
+        Wake::After(delay) => {
+            let task_ctx = ctx.clone();
+            ctx.tasks.spawn(async move {
+                if task_ctx.term_ended.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
+                    locked(&task_ctx.pending_changes.limits).delay_elapsed(&uid, Instant::now());
+                    push(&task_ctx, object);
+                }
+            });
+        }
+    }
+}
+
+/// Describes who did what: the first question when something differs.
+fn describe_change(event: &Event, keys: &BTreeSet<Key>) -> EventMessage {
+    const NAMED: usize = 5;
+    let named: Vec<_> = keys.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = keys.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let (service, action, named) = (event.service, &event.action, named.join(", "));
+    let who = event.caller_arn.as_deref().unwrap_or("an unknown caller");
+    EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; observing {named}{more}"))
+}
+
+/// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
+const USES: &[&str] = &["Run", "CreateFleet", "Request", "CreateNetworkInterface", "AttachNetworkInterface"];
+
+/// Whether the event is from the cluster's account and region.
+fn is_in_account_and_region(event: &Event, cluster: &EksCluster) -> bool {
+    let account = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
+    // IAM is global: its events come from its home region.
+    account == Some(event.account.as_str()) && (event.service.is_global() || event.region == cluster.spec.region)
+}
+
+/// The resources of a cluster that an event of its account and region affects.
+fn affected_cluster_keys(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
+    match event.service {
+        Service::Eks => affected_by_eks_call(event, cluster),
+        Service::Ec2 if USES.iter().any(|verb| event.action.starts_with(verb)) => BTreeSet::new(),
+        _ => inventory(cluster)
+            .filter(|(key, id)| parts(key, id).any(|part| event.names(part)))
+            .map(|(key, _)| key)
+            .collect(),
+    }
+}
+
+/// The keys and ids in a cluster's status; for an external network, its key with the ids of VPC and subnets.
+pub(crate) fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
+    cluster.status.iter().flat_map(|status| {
+        let external = status.resources.iter().all(|resource| resource.key != "vpc");
+        let network = status.network.iter().filter(move |_| external);
+        let external =
+            network.flat_map(|network| network.vpc_id.iter().chain(network.subnets.iter().map(|subnet| &subnet.id)));
+        let resources = status.resources.iter().filter_map(|one| Some((Key::parse(&one.key), one.id.as_deref()?)));
+        resources.chain(external.map(|id| (existing_network::key(), id.as_str())))
+    })
+}
+
+/// The names that identify a resource in events. A route's id starts with its table's, a role's ARN ends with its name.
+pub(crate) fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
+    let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
+    let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| key.kind() == "role");
+    std::iter::once(id).chain(table).chain(role)
+}
+
+/// What an EKS API call affects.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct EksTarget {
+    /// Clusters by name.
+    clusters: BTreeSet<String>,
+    /// Resources in them, as graph keys.
+    parts: BTreeSet<Key>,
+    /// Ids that only EKS assigns.
+    ids: BTreeSet<String>,
+}
+
+impl EksTarget {
+    fn of(event: &Event) -> Self {
+        let mut target = EksTarget::default();
+        let clusters = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
+        target.clusters.extend(clusters.map(str::to_owned));
+        for (kind, in_cluster) in kinds_in_clusters() {
+            let names = in_cluster.parameter.into_iter().flat_map(|parameter| event.field(parameter));
+            target.parts.extend(names.map(|name| kind.named(name)));
+        }
+        target.ids.extend(event.field("associationId").map(str::to_owned));
+        for namespace in event.field("namespace") {
+            let names = event.field("serviceAccount").map(|account| format!("{namespace}/{account}"));
+            target.parts.extend(names.map(|name| pod_identity_association::KIND.named(name)));
+        }
+        event.field("resourceArn").for_each(|arn| target.arn(arn));
+        target
+    }
+
+    /// The ARN of a tagged resource: `arn:aws:eks:REGION:ACCOUNT:KIND/CLUSTER/NAME/...`.
+    fn arn(&mut self, arn: &str) {
+        let mut parts = arn.splitn(6, ':');
+        let (Some(partition), Some(path)) = (parts.nth(1), parts.nth(3)) else { return };
+        let path: Vec<&str> = path.split('/').collect();
+        let [kind, cluster, rest @ ..] = path.as_slice() else { return };
+        self.clusters.insert((*cluster).to_owned());
+        let found =
+            kinds_in_clusters().find(|(_, in_cluster)| in_cluster.arn_type == *kind && in_cluster.parameter.is_some());
+        match (found.map(|(kind, _)| kind), rest) {
+            (Some(known), [kind, account, name, ..]) if known.name == access_entry::KIND.name => {
+                let principal = format!("arn:{partition}:iam::{account}:{kind}/{name}");
+                self.parts.extend([access_entry::KIND.named(principal)]);
+            }
+            (Some(known), [name, ..]) => self.parts.extend([known.named(*name)]),
+            (_, [id, ..]) => self.ids.extend([(*id).to_owned()]),
+            (_, []) => {}
+        }
+    }
+}
+
+/// The names of the clusters that an EKS API call affects.
+pub(crate) fn clusters_of_eks_call(event: &Event) -> BTreeSet<String> {
+    EksTarget::of(event).clusters
+}
+
+fn affected_by_eks_call(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
+    let EksTarget { clusters, mut parts, ids } = EksTarget::of(event);
+    if !clusters.contains(&cluster.cluster_name()) {
+        return BTreeSet::new();
+    }
+    if parts.is_empty() && ids.is_empty() {
+        return BTreeSet::from([cluster_key()]);
+    }
+    parts.retain(|key| !node_group::KIND.is_of(key));
+    parts.extend(inventory(cluster).filter(|(_, id)| ids.contains(*id)).map(|(key, _)| key));
+    parts.extend(pruning_key(&event.action));
+    parts
+}
+
+/// What is created manually may have to be pruned.
+fn pruning_key(action: &str) -> Option<Key> {
+    let mut pruning = kinds_in_clusters().filter_map(|(_, in_cluster)| in_cluster.pruning);
+    pruning.find(|(create, _)| *create == action).map(|(_, kind)| kind.key())
+}
+
+/// The kinds that exist within a cluster.
+fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static InCluster)> {
+    kind::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
+}
+
+/// Whether an event affects a node group.
+fn is_of_node_group(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> bool {
+    if event.service != Service::Eks {
+        return false;
+    }
+    let target = EksTarget::of(event);
+    target.clusters.contains(&cluster.cluster_name())
+        && target.parts.contains(&crate::controllers::node_group::key(group))
+}
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -1,0 +1,22 @@
+//! What runs all controllers: leader election, watches, probes, events, writes to the management cluster's API.
+
+pub mod apply;
+pub mod bounded_json;
+pub mod deadline;
+pub mod decode;
+pub mod edits;
+pub mod event_series;
+pub mod events;
+pub mod http;
+pub mod installation;
+pub mod leader;
+pub mod leadership_term;
+pub mod lease_timing;
+pub mod metrics_auth;
+mod readiness;
+pub mod run;
+pub mod secrets;
+pub mod settings;
+pub mod triggers;
+pub mod unreadable;
+pub mod watch;

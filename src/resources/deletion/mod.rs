@@ -1,0 +1,11 @@
+//! What goes besides the graph: what an edit removes, what is pruned, what controllers left in a network; and what
+//! blocks a deletion.
+
+pub mod blockers;
+pub mod leftovers;
+pub mod marks;
+pub mod prune;
+pub mod prune_calls;
+pub mod pruned_kind;
+pub mod removal_calls;
+pub mod removals;

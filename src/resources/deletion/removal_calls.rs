@@ -1,0 +1,241 @@
+//! Finds and deletes the resources of [`super::removals`]. I/O: EC2 and IAM.
+
+use super::removals::{Detail, Found, Removals, route_key};
+use crate::aws::snapshots::network::{NatGatewayState, RouteState};
+use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
+use crate::aws::{AwsError, MaxStaleness, Service};
+use crate::engine::{AllowedTarget, Class, Failure, Key};
+use crate::resources::cloud::{Cloud, Tagged};
+use crate::resources::iam::oidc_provider;
+use crate::resources::network::vpc;
+use crate::resources::network::vpc_endpoint::delete_endpoint;
+
+/// Destination of the routes to NAT gateways.
+const ANYWHERE: &str = "0.0.0.0/0";
+
+/// Whether a NAT gateway still uses an address or serves a route.
+fn is_active(gateway: &NatGateway) -> bool {
+    !matches!(gateway.state, Some(NatGatewayState::Deleted | NatGatewayState::Failed))
+}
+
+impl Removals {
+    /// The resources that still exist.
+    pub(crate) async fn find(&self, cloud: &Cloud, staleness: MaxStaleness) -> Result<Detail, Failure> {
+        let reads = &cloud.aws.snapshots;
+        let (gateways, addresses, endpoints, groups) = futures::try_join!(
+            reads.nat_gateways(staleness),
+            reads.addresses(staleness),
+            reads.vpc_endpoints(staleness),
+            reads.security_groups(staleness),
+        )?;
+        let to_delete: Vec<(&Key, &NatGateway)> = self
+            .ids_of("natGateway")
+            .filter_map(|(key, id)| Some((key, gateways.iter().find(|one| self.matches(*one, id) && is_active(one))?)))
+            .collect();
+        let tables = self.tables(cloud, &to_delete).await?;
+        let mut found = self.routes(&tables, &to_delete);
+        for (key, gateway) in &to_delete {
+            let (used_by, blocked_by) = self.route_users(gateway, &tables);
+            let deleting = gateway.state == Some(NatGatewayState::Deleting);
+            let one = self.found(key, &gateway.id, gateway.tags().owner(), Some(&gateway.vpc_id));
+            found.push(Found { deleting, used_by, blocked_by, ..one });
+        }
+        for (key, id) in self.ids_of("elasticIp") {
+            let Some(address) = addresses.iter().find(|one| self.matches(*one, id)) else { continue };
+            let has = |gateway: &&NatGateway| is_active(gateway) && gateway.allocation_ids.contains(id);
+            let gateway = gateways.iter().find(has);
+            let one = self.found(key, id, address.tags().owner(), gateway.map(|gateway| &gateway.vpc_id));
+            let blocked_by = foreign_user(address, gateway);
+            found.push(Found { used_by: gateway.iter().map(|one| one.id.clone()).collect(), blocked_by, ..one });
+        }
+        let owned: Vec<_> = self
+            .ids_of("vpcEndpoint")
+            .filter_map(|(key, id)| Some((key, endpoints.iter().find(|one| self.matches(*one, id))?)))
+            .collect();
+        for (key, endpoint) in &owned {
+            let state = endpoint.state.as_ref().map_or("", |state| state.as_str()).to_lowercase();
+            if state == "deleted" {
+                continue;
+            }
+            let one = self.found(key, &endpoint.id, endpoint.tags().owner(), Some(&endpoint.vpc_id));
+            found.push(Found { deleting: state == "deleting", ..one });
+        }
+        for (key, id) in self.ids_of("securityGroup") {
+            let Some(group) = groups.iter().find(|one| self.matches(*one, id)) else { continue };
+            // Gateway endpoints use no group, but deleting them first does no harm.
+            let used_by =
+                found.iter().filter(|one| one.key.kind() == "vpcEndpoint").map(|one| one.id.clone()).collect();
+            found.push(Found { used_by, ..self.found(key, id, group.tags().owner(), Some(&group.vpc_id)) });
+        }
+        for (key, arn) in self.ids_of("oidcProvider") {
+            if reads.oidc_providers(staleness).await?.contains(arn)
+                && let Some(tags) = oidc_provider::tags_of(&cloud.aws, arn).await?
+                && tags.is_owned_by(&self.owner)
+            {
+                found.push(self.found(key, arn, tags.owner(), None));
+            }
+        }
+        let exists = |key: &Key| found.iter().any(|one| one.key == *key);
+        let deleted = self.resources.iter().map(|(key, _)| key).filter(|key| !exists(key)).cloned().collect();
+        Ok(Detail { found, deleted })
+    }
+
+    /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else keeps it.
+    fn matches<T: Tagged>(&self, one: &T, id: &str) -> bool {
+        one.id() == id && one.tags().is_owned_by(&self.owner)
+    }
+
+    fn found(&self, key: &Key, id: &str, owner: Option<&str>, vpc_id: Option<&String>) -> Found {
+        Found {
+            key: key.clone(),
+            id: id.to_owned(),
+            owner: owner.unwrap_or_default().to_owned(),
+            place: vpc_id.map(|id| (vpc::key(), id.clone())),
+            deleting: false,
+            used_by: Vec::new(),
+            blocked_by: None,
+        }
+    }
+
+    /// All route tables in the VPCs of those gateways, whoever created them: a route to a deleted gateway leads
+    /// nowhere.
+    async fn tables(&self, cloud: &Cloud, to_delete: &[(&Key, &NatGateway)]) -> Result<Vec<RouteTable>, Failure> {
+        let Some((_, gateway)) = to_delete.first() else { return Ok(Vec::new()) };
+        let filter = aws_sdk_ec2::types::Filter::builder().name("vpc-id").values(&gateway.vpc_id).build();
+        let mut all = Vec::new();
+        let mut next = None;
+        loop {
+            let request = cloud.aws.ec2.describe_route_tables().filters(filter.clone()).set_next_token(next);
+            let answer = cloud.aws.call(Service::Ec2, "DescribeRouteTables", &gateway.vpc_id, request.send()).await?;
+            all.extend(answer.route_tables().iter().map(RouteTable::from));
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Our routes to those gateways or to deleted gateways, except those that a resource of the graph moves to another
+    /// target.
+    fn routes(&self, tables: &[RouteTable], to_delete: &[(&Key, &NatGateway)]) -> Vec<Found> {
+        let mut found = Vec::new();
+        for table in tables.iter().filter(|table| table.tags.is_owned_by(&self.owner)) {
+            let Some((key, table_key)) = keys_of(table).filter(|(key, _)| !self.wanted_routes.contains(key)) else {
+                continue;
+            };
+            let uses_deleted_gateway = table.routes.iter().any(|route| match &route.target {
+                RouteTarget::NatGateway(id) if route.destination == ANYWHERE => {
+                    route.state == Some(RouteState::Blackhole) || to_delete.iter().any(|(_, gateway)| gateway.id == *id)
+                }
+                _ => false,
+            });
+            if uses_deleted_gateway {
+                let one = self.found(&key, &format!("{}:{ANYWHERE}", table.id), table.tags.owner(), None);
+                found.push(Found { place: Some((table_key, table.id.clone())), ..one });
+            }
+        }
+        found
+    }
+
+    /// The routes to a gateway: ours, which are removed or moved first, and one that is not ours.
+    fn route_users(&self, gateway: &NatGateway, tables: &[RouteTable]) -> (Vec<String>, Option<String>) {
+        let is_to_gateway = |target: &RouteTarget| matches!(target, RouteTarget::NatGateway(id) if *id == gateway.id);
+        let (mut ours, mut blocked_by) = (Vec::new(), None);
+        for table in tables {
+            for route in table.routes.iter().filter(|route| is_to_gateway(&route.target)) {
+                let is_ours =
+                    table.tags.is_owned_by(&self.owner) && keys_of(table).is_some() && route.destination == ANYWHERE;
+                if is_ours {
+                    ours.push(format!("{}:{ANYWHERE}", table.id));
+                } else {
+                    blocked_by.get_or_insert(format!(
+                        "the route to {} in route table {}, which Keelson did not create, uses it: remove that route",
+                        route.destination, table.id
+                    ));
+                }
+            }
+        }
+        (ours, blocked_by)
+    }
+
+    /// Deletes what the checker allowed, routes before gateways. Returns what is left.
+    pub(crate) async fn remove(
+        &self,
+        cloud: &Cloud,
+        observed: &Detail,
+        allowed: &[AllowedTarget],
+    ) -> Result<Detail, Failure> {
+        let mut failed = None;
+        let mut left = observed.clone();
+        for one in allowed {
+            match delete(cloud, one.id()).await {
+                Err(error) if error.class() != Class::NotFound => {
+                    failed.get_or_insert(Failure::from(error));
+                    // If a route cannot be deleted, its gateway stays.
+                    if one.id().starts_with("rtb-") {
+                        break;
+                    }
+                }
+                answer => {
+                    let is_deleted_asynchronously =
+                        answer.is_ok() && (one.id().starts_with("nat-") || one.id().starts_with("vpce-"));
+                    if is_deleted_asynchronously {
+                        left.found
+                            .iter_mut()
+                            .filter(|found| found.id == one.id())
+                            .for_each(|found| found.deleting = true);
+                    } else {
+                        let is_deleted = |found: &Found| found.id == one.id();
+                        left.deleted
+                            .extend(left.found.iter().filter(|found| is_deleted(found)).map(|found| found.key.clone()));
+                        left.found.retain(|found| !is_deleted(found));
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(left), Err)
+    }
+}
+
+/// The key of a route in a table of ours, and the table's key.
+fn keys_of(table: &RouteTable) -> Option<(Key, Key)> {
+    let table_key = Key::parse(table.tags.resource()?);
+    Some((route_key(table_key.name())?, table_key))
+}
+
+/// What uses an address, other than our NAT gateway.
+fn foreign_user(address: &Address, gateway: Option<&NatGateway>) -> Option<String> {
+    address.association_id.as_ref().filter(|_| gateway.is_none()).map(|_| {
+        let by = address.network_interface_id.as_deref().unwrap_or("something");
+        format!("it is associated with {by}: disassociate it")
+    })
+}
+
+/// Deletes one resource; its kind follows from the id.
+async fn delete(cloud: &Cloud, id: &str) -> Result<(), AwsError> {
+    let aws = &cloud.aws;
+    match id.split_once(['-', ':']).map(|(kind, _)| kind) {
+        Some("rtb") => {
+            let (table, destination) = id.split_once(':').unwrap_or((id, ANYWHERE));
+            let request = aws.ec2.delete_route().route_table_id(table).destination_cidr_block(destination);
+            aws.call(Service::Ec2, "DeleteRoute", table, request.send()).await.map(drop)
+        }
+        Some("nat") => {
+            let request = aws.ec2.delete_nat_gateway().nat_gateway_id(id);
+            aws.call(Service::Ec2, "DeleteNatGateway", id, request.send()).await.map(drop)
+        }
+        Some("eipalloc") => {
+            let request = aws.ec2.release_address().allocation_id(id);
+            aws.call(Service::Ec2, "ReleaseAddress", id, request.send()).await.map(drop)
+        }
+        Some("vpce") => delete_endpoint(aws, id).await,
+        Some("sg") => {
+            let request = aws.ec2.delete_security_group().group_id(id);
+            aws.call(Service::Ec2, "DeleteSecurityGroup", id, request.send()).await.map(drop)
+        }
+        _ => {
+            let request = aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(id);
+            aws.call(Service::Iam, "DeleteOpenIDConnectProvider", id, request.send()).await.map(drop)
+        }
+    }
+}

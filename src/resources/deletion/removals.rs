@@ -1,0 +1,320 @@
+//! Resources that an earlier spec requested and the current one does not: NAT gateways with their addresses and routes,
+//! VPC endpoints with their security group, the OIDC provider. They are deleted so that nothing loses what it still
+//! uses.
+//!
+//! The survey provides them: they carry our tags, and are recorded or in our VPC. The checker compares each with the
+//! record again ([`Proof::CreatedEarlier`]). The calls are in [`super::removal_calls`].
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::engine::failure::span;
+use crate::engine::memory::Entry;
+use crate::engine::{
+    Action, Change, CheckedSweep, Class, Failure, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
+    Presence, Proof, Refs, Resource, Scope, Sweep, Target,
+};
+use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
+use crate::resources::graph::kind;
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::Owned;
+use crate::resources::network::route;
+use crate::resources::network::route_table::Table;
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("removals", "resources removed from the spec", Area::Cleanup);
+
+/// The resources that the spec no longer requests.
+pub struct Removals {
+    cluster: String,
+    pub(crate) owner: String,
+    /// Key and id of each.
+    pub(crate) resources: Vec<Owned>,
+    /// Routes of the current spec: they are moved, not removed.
+    pub(crate) wanted_routes: BTreeSet<Key>,
+    /// Replacements, which must exist first.
+    after: Vec<Key>,
+    intervals: Intervals,
+}
+
+/// A resource to remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its former key in the graph.
+    pub key: Key,
+    /// The id.
+    pub id: String,
+    /// The owner from the tag (for a route: from its table).
+    pub owner: String,
+    /// The owned resource that contains it.
+    pub place: Option<(Key, String)>,
+    /// Whether AWS is deleting it.
+    pub deleting: bool,
+    /// What still uses it and is removed first.
+    pub used_by: Vec<String>,
+    /// What uses it and is not ours to remove, as a message.
+    pub blocked_by: Option<String>,
+}
+
+/// What Keelson observes of the resources to remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// What still exists.
+    pub found: Vec<Found>,
+    /// What is already deleted.
+    pub deleted: Vec<Key>,
+}
+
+/// The key in the graph.
+pub fn key() -> Key {
+    KIND.key()
+}
+
+/// The field of the spec that requested it.
+fn field(key: &Key) -> String {
+    match key.kind() {
+        "vpcEndpoint" => format!("network.vpc.endpoints[{}]", key.name()),
+        "securityGroup" => "network.vpc.endpoints[securityGroup]".to_owned(),
+        "oidcProvider" => "oidcProvider".to_owned(),
+        _ => format!("network.vpc.nat[{key}]"),
+    }
+}
+
+impl Removals {
+    /// The resources of `existing` that no resource of the graph (`nodes`) represents; `None` if there are none.
+    pub fn new(context: &ResourceContext<'_>, existing: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
+        let dropped = |(key, _): &&Owned| is_of_removable_kind(key) && !nodes.contains(key);
+        let resources: Vec<Owned> = existing.iter().filter(dropped).cloned().collect();
+        let is_replacement = |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route");
+        (!resources.is_empty()).then(|| Self {
+            cluster: context.cluster_name.into(),
+            owner: context.owner.uid.clone(),
+            resources,
+            wanted_routes: nodes.iter().filter(|key| key.kind() == "route").cloned().collect(),
+            after: nodes.iter().filter(is_replacement).cloned().collect(),
+            intervals: context.intervals,
+        })
+    }
+
+    pub(crate) fn ids_of(&self, kind: &str) -> impl Iterator<Item = &Owned> {
+        self.resources.iter().filter(move |(key, _)| key.kind() == kind)
+    }
+}
+
+/// Builds the observation; it is busy while a deletion is in progress.
+fn to_observation(observed: Detail) -> Observation<Detail> {
+    let deleting: Vec<_> = observed.found.iter().filter(|found| found.deleting).map(|found| found.id.clone()).collect();
+    let state = if observed.found.is_empty() { "none" } else { "found" };
+    let all = Observation::ready("list", state, observed);
+    if deleting.is_empty() {
+        return all;
+    }
+    all.phase(Phase::Busy { action: Action::Update, since: None, note: format!("deleting {}", deleting.join(", ")) })
+}
+
+/// What can be deleted now, what waits for others, and what blocks a deletion.
+fn plan_sweep(found: &[Found]) -> Sweep {
+    let mut sweep = Sweep::default();
+    let deletable_now: BTreeSet<&str> =
+        found.iter().filter(|one| one.used_by.is_empty() && !one.deleting).map(|one| one.id.as_str()).collect();
+    let mut pending = Vec::new();
+    for one in found.iter().filter(|one| !one.deleting) {
+        // A route is deleted in the same sweep, before its gateway.
+        let waits: Vec<_> = one
+            .used_by
+            .iter()
+            .filter(|id| !(one.key.kind() == "natGateway" && deletable_now.contains(id.as_str())))
+            .cloned()
+            .collect();
+        if let Some(blocker) = &one.blocked_by {
+            let message = format!("{} {} is no longer requested and cannot be deleted: {blocker}", one.key, one.id);
+            sweep.blocked.get_or_insert(Failure::new(Class::Conflict, message));
+        } else if !waits.is_empty() {
+            pending.push(format!("{} is used by {}", one.id, waits.join(", ")));
+        } else {
+            let proof =
+                Proof::CreatedEarlier { key: one.key.clone(), owner: one.owner.clone(), container: one.place.clone() };
+            let (id, what) = (one.id.clone(), format!("{} {}", one.key, one.id));
+            sweep.targets.push(Target { id, what, proof, in_use: false, referred_to_by: one.used_by.clone() });
+        }
+    }
+    sweep.pending = (!pending.is_empty()).then(|| pending.join("; "));
+    sweep
+}
+
+fn is_of_removable_kind(key: &Key) -> bool {
+    kind::find(key.kind()).is_some_and(|kind| kind.is_removable)
+}
+
+/// Whether resources of that kind are removed separately, not only with the cluster.
+pub fn is_removable(key: &Key) -> bool {
+    is_of_removable_kind(key) && key.kind() != "route"
+}
+
+/// Reduces entries that left the graph to their records: if requested again, they are observed by new reads. If more
+/// resources left the graph since the last observation of removals, it is dropped.
+pub fn invalidate_dropped(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
+    let dropped = memory.iter().map(|(key, _)| key).filter(|key| is_of_removable_kind(key));
+    let dropped: Vec<Key> = dropped.filter(|key| graph.node(key).is_none()).cloned().collect();
+    let observed = memory.observed(&key()).and_then(|observed| observed.detail.downcast_ref::<Detail>()).cloned();
+    let found = observed.unwrap_or_default().found;
+    let mut is_new = false;
+    for dropped in dropped {
+        let recorded = memory.entry(&dropped).recorded.take();
+        let has_id = recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
+        is_new |= has_id && is_removable(&dropped) && found.iter().all(|one| one.key != dropped);
+        *memory.entry(&dropped) = Entry { recorded, written_at: Some(now), ..Entry::default() };
+    }
+    if is_new || graph.node(&key()).is_none() {
+        memory.forget(&key());
+    }
+}
+
+/// Drops the records of deleted resources; for a recently created one, not before an observation that cannot have
+/// missed it. A create with a lost response is found by its tags in a survey, which may be as old as `survey_age`.
+pub fn forget_deleted(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Duration, now: Timestamp) {
+    if graph.node(&key()).is_none() {
+        memory.forget(&key());
+    }
+    let observed_at = memory.get(&key()).and_then(|entry| entry.observed_at);
+    let observed = memory.observed(&key()).and_then(|observed| observed.detail.downcast_ref::<Detail>()).cloned();
+    let observed = observed.unwrap_or_default();
+    let (since, read_after_write_window) = (memory.since, memory.read_after_write_window);
+    let is_obsolete = |key: &Key, entry: &Entry| {
+        let Some(recorded) = &entry.recorded else { return true };
+        let after = |pause: Duration| recorded.at.max(since).saturating_add(span(pause)).unwrap_or(Timestamp::MAX);
+        let is_known = observed.found.iter().any(|found| found.key == *key);
+        match (key.kind(), &recorded.id) {
+            // A route is found in its table, with or without a record.
+            ("route", _) => !is_known,
+            (_, Some(_)) => {
+                observed.deleted.contains(key) && observed_at.is_some_and(|at| at >= after(read_after_write_window))
+            }
+            (_, None) => !is_known && now >= after(read_after_write_window + survey_age),
+        }
+    };
+    let dropped = memory.iter().filter(|(key, _)| is_of_removable_kind(key) && graph.node(key).is_none());
+    let obsolete: Vec<Key> =
+        dropped.filter(|(key, entry)| is_obsolete(key, entry)).map(|(key, _)| key.clone()).collect();
+    for key in obsolete {
+        // If it is created again, lists from before its deletion must not count.
+        *memory.entry(&key) = Entry { written_at: Some(now), ..Entry::default() };
+    }
+}
+
+#[async_trait]
+impl Resource for Removals {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        self.after.clone()
+    }
+
+    /// Not part of a deletion's graph: there, each resource has its own node.
+    fn holds(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// A NAT gateway takes about a minute to delete.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.shared()
+    }
+
+    fn sweep_scope(&self) -> Option<Scope> {
+        let (name, owner) = (self.cluster.clone(), self.owner.clone());
+        Some(Scope { subject: crate::resources::eks::cluster::key(), name, owner, prunes: false })
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let to_delete = observed.detail.found.iter().filter(|found| !found.deleting);
+        to_delete.map(|found| Change::in_place(field(&found.key), &found.id, "")).collect()
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        // A read from before the edit may miss what was created just before it.
+        let staleness = if last.is_none() {
+            crate::aws::MaxStaleness::now()
+        } else {
+            crate::resources::cloud::max_staleness(options)
+        };
+        let observed = self.find(cloud, staleness).await?;
+        let exists = !observed.found.is_empty();
+        Ok(if exists { Presence::Ours(to_observation(observed)) } else { Presence::External(to_observation(observed)) })
+    }
+
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
+        Err(Failure::invalid("removals are never created"))
+    }
+
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Observation<Detail>,
+        _: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        Err(Failure::invalid("removals are deleted by a sweep"))
+    }
+
+    async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        Err(Failure::invalid("removals are deleted by a sweep"))
+    }
+
+    /// The resources may have changed since the observation; what was not observed then was in no plan that could be
+    /// approved.
+    async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Sweep, Failure> {
+        let mut found = self.find(cloud, crate::aws::MaxStaleness::now()).await?.found;
+        found.retain(|one| observed.detail.found.iter().any(|planned| planned.id == one.id && planned.key == one.key));
+        Ok(plan_sweep(&found))
+    }
+
+    async fn sweep(
+        &self,
+        cloud: &Cloud,
+        observed: &Observation<Detail>,
+        _: Action,
+        swept: &CheckedSweep,
+    ) -> Result<Presence<Detail>, Failure> {
+        if swept.allowed.is_empty() {
+            let blocked = swept.blocked.clone();
+            let pending = || swept.pending.clone().map(|note| Failure::new(Class::Busy, note));
+            return match blocked.or_else(pending) {
+                Some(failure) => Err(failure),
+                None => Ok(Presence::Ours(observed.clone())),
+            };
+        }
+        let left = self.remove(cloud, &observed.detail, &swept.allowed).await?;
+        Ok(Presence::Ours(to_observation(left)))
+    }
+}
+
+/// The key of the route in a table with that name; `None` if the name is not valid.
+pub(crate) fn route_key(table: &str) -> Option<Key> {
+    Some(route::key(&Table::parse(table)?))
+}
+
+#[cfg(test)]
+#[path = "removals_tests.rs"]
+mod tests;

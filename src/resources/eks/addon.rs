@@ -1,0 +1,354 @@
+//! An EKS add-on. Add-ons that nodes need to join are created before compute. The others (CoreDNS and everything else
+//! that runs as a Deployment) wait for nodes, because they stay DEGRADED without them.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/eks-add-ons.html>.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
+use jiff::Timestamp;
+
+use super::addon_diff::{Detail, configuration};
+use super::cluster;
+use super::updates::{self, UpdateTarget};
+use crate::api::addons::{Addon as Wanted, Conflicts};
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::aws::{MaxStaleness, Service, snapshots};
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
+use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
+use crate::resources::deletion::pruned_kind;
+use crate::resources::graph::kind::{Area, InCluster, Kind};
+use crate::resources::graph::ownership;
+use crate::resources::graph::ownership::untagged;
+use crate::upgrade::addons::{Offer, choose};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons).in_cluster(InCluster {
+    parameter: Some("addonName"),
+    arn_type: "addon",
+    pruning: Some(("CreateAddon", &pruned_kind::ADDONS)),
+});
+
+/// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.
+const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
+
+/// How long the list of add-on versions is cached: EKS changes it a few times a month.
+const CATALOGUE_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
+
+/// An add-on from the spec.
+pub struct Addon {
+    cluster: String,
+    pub(crate) wanted: Wanted,
+    /// The version to install now.
+    pub(crate) target: Option<String>,
+    pub(crate) tags: Tags,
+    /// The Fargate profile that it runs on, if it needs no nodes.
+    fargate: Option<Key>,
+    intervals: Intervals,
+}
+
+/// The key in the graph.
+pub fn key(name: &str) -> Key {
+    KIND.named(name)
+}
+
+/// The gate that opens when nodes exist.
+pub fn nodes_gate() -> Key {
+    Key::single("nodes")
+}
+
+/// Whether an add-on needs nodes to become ACTIVE.
+pub fn needs_nodes(name: &str) -> bool {
+    !BEFORE_COMPUTE.contains(&name)
+}
+
+impl Addon {
+    /// Creates the resource for an add-on of the cluster. `target` is the version to install now. `None` keeps the
+    /// current version; a new add-on gets the version of the spec.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
+        let tags = context.tags(&key(&wanted.name));
+        let (cluster, wanted, intervals) = (context.cluster_name.into(), wanted.clone(), context.intervals);
+        Self { cluster, wanted, target, tags, fargate: None, intervals }
+    }
+
+    /// Sets the Fargate profile that the add-on runs on.
+    pub fn on_fargate(self, profile: Option<Key>) -> Self {
+        Self { fargate: profile, ..self }
+    }
+
+    fn update_target(&self) -> UpdateTarget<'_> {
+        UpdateTarget::Addon(&self.cluster, &self.wanted.name)
+    }
+
+    fn conflicts(&self) -> ResolveConflicts {
+        match self.wanted.conflicts {
+            Conflicts::Preserve => ResolveConflicts::Preserve,
+            Conflicts::Overwrite => ResolveConflicts::Overwrite,
+            Conflicts::None => ResolveConflicts::None,
+        }
+    }
+
+    async fn version(&self, cloud: &Cloud, kubernetes: &str) -> Result<String, Failure> {
+        let name = &self.wanted.name;
+        if let Some(target) = &self.target {
+            return Ok(target.clone());
+        }
+        let staleness = MaxStaleness::within(CATALOGUE_MAX_AGE);
+        let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, staleness).await?;
+        let offered: Vec<_> = offered.iter().map(offer).collect();
+        choose(&self.wanted.version().into(), &offered).map_err(|why| {
+            Failure::invalid(format!("add-on {name} for Kubernetes {kubernetes} in {}: {why}", cloud.aws.region))
+        })
+    }
+
+    /// The service accounts that get the role, as the add-on's own configuration lists them.
+    async fn pod_identity(
+        &self,
+        cloud: &Cloud,
+        version: &str,
+    ) -> Result<Option<Vec<AddonPodIdentityAssociations>>, Failure> {
+        let Some(role) = &self.wanted.pod_identity_role_arn else { return Ok(None) };
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.describe_addon_configuration().addon_name(name).addon_version(version);
+        let answer = cloud.aws.call(Service::Eks, "DescribeAddonConfiguration", name, request.send()).await?;
+        let accounts = answer.pod_identity_configuration().iter().filter_map(|one| one.service_account());
+        let associations = accounts
+            .map(|account| AddonPodIdentityAssociations::builder().service_account(account).role_arn(role).build())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Failure::invalid(error.to_string()))?;
+        if associations.is_empty() {
+            return Err(Failure::invalid(format!(
+                "add-on {name} {version} has no service account that takes a role by pod identity: \
+                 remove podIdentityRoleArn, or use serviceAccountRoleArn"
+            )));
+        }
+        Ok(Some(associations))
+    }
+}
+
+impl Addon {
+    /// The roles that the add-on uses through pod identity: DescribeAddon returns only the association ids.
+    async fn pod_identity_roles(
+        &self,
+        cloud: &Cloud,
+        addon: &aws_sdk_eks::types::Addon,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let mut roles = BTreeSet::new();
+        if self.wanted.pod_identity_role_arn.is_none() {
+            return Ok(roles);
+        }
+        for arn in addon.pod_identity_associations() {
+            let id = arn.rsplit('/').next().unwrap_or(arn);
+            let request =
+                cloud.aws.eks.describe_pod_identity_association().cluster_name(&self.cluster).association_id(id);
+            let name = &self.wanted.name;
+            match cloud.aws.call(Service::Eks, "DescribePodIdentityAssociation", name, request.send()).await {
+                Err(error) if error.class() == Class::NotFound => {}
+                other => {
+                    let association = other?.association;
+                    roles.extend(association.and_then(|association| association.role_arn));
+                }
+            }
+        }
+        Ok(roles)
+    }
+}
+
+fn offer(offered: &snapshots::AddonVersion) -> Offer {
+    Offer { version: offered.version.clone(), default: offered.default }
+}
+
+fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
+    let status = addon.status().map_or("CREATING", AddonStatus::as_str);
+    let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    let issues: Vec<String> = addon
+        .health()
+        .map_or(&[][..], |health| health.issues())
+        .iter()
+        .map(|issue| {
+            let code = issue.code().map_or("", |code| code.as_str());
+            format!("{code}: {}", issue.message().unwrap_or_default())
+        })
+        .collect();
+    let busy = |action, since| Phase::Busy { action, since, note: issues.join("; ") };
+    let phase = match addon.status() {
+        Some(AddonStatus::Active) => Phase::Ready,
+        Some(AddonStatus::Updating) => busy(Action::Update, None),
+        Some(AddonStatus::Deleting) => busy(Action::Delete, None),
+        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
+            Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), class: Class::Unknown, recreate: false }
+        }
+        // Often resolves by itself (no node yet); the issues say why. The add-on was created long ago, so it has no
+        // start time.
+        Some(AddonStatus::Degraded) => busy(Action::Create, None),
+        _ => busy(Action::Create, since),
+    };
+    let detail = Detail {
+        version: addon.addon_version().unwrap_or_default().into(),
+        configuration: addon.configuration_values().and_then(configuration),
+        service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
+        pod_identity_roles: BTreeSet::new(),
+        tags: Tags::from_eks(addon.tags()),
+        untagged: false,
+    };
+    Observation::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
+        .phase(phase)
+        .output("arn", addon.addon_arn().unwrap_or_default())
+        .output("version", detail.version)
+        .output("issues", serde_json::Value::from(issues).to_string())
+}
+
+#[async_trait]
+impl Resource for Addon {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key(&self.wanted.name)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        let nodes = needs_nodes(&self.wanted.name).then(|| self.fargate.clone().unwrap_or_else(nodes_gate));
+        [cluster::key()].into_iter().chain(nodes).collect()
+    }
+
+    /// Adoption does not depend on nodes.
+    fn adopted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("version", self.wanted.version.clone())]
+    }
+
+    /// 8 to 56 s according to published measurements.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail)
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.describe_addon().cluster_name(&self.cluster).addon_name(name);
+        let answer = match cloud.aws.call(Service::Eks, "DescribeAddon", name, request.send()).await {
+            Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
+            other => other?,
+        };
+        let Some(addon) = answer.addon else { return Ok(Presence::Absent) };
+        let mut observed = to_observation(&addon);
+        observed.detail.untagged = untagged(cloud, addon.tags());
+        observed.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
+        let observed = updates::follow(cloud, self.update_target(), self.changeable(observed), options, last).await?;
+        let tags = observed.detail.tags.clone();
+        Ok(ownership::presence_of_listed(cloud, &tags, observed, || {
+            format!("add-on {name} of cluster {}", self.cluster)
+        }))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
+        let version = self.version(cloud, refs.need(&cluster::key(), "version")?).await?;
+        let pod_identity = self.pod_identity(cloud, &version).await?;
+        let name = &self.wanted.name;
+        let step = format!("addon {:?} {version}", self.wanted);
+        let request = cloud
+            .aws
+            .eks
+            .create_addon()
+            .cluster_name(&self.cluster)
+            .addon_name(name)
+            .addon_version(&version)
+            .resolve_conflicts(self.conflicts())
+            .set_service_account_role_arn(self.wanted.service_account_role_arn.clone())
+            .set_pod_identity_associations(pod_identity)
+            .set_configuration_values(self.configuration().map(|values| values.to_string()))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
+        let addon = answer.addon.unwrap_or_else(|| aws_sdk_eks::types::Addon::builder().addon_name(name).build());
+        Ok(to_observation(&addon))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        observed: &Observation<Detail>,
+        changes: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
+        let changed = |field| changes_field(changes, field);
+        let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn"];
+        if !fields.into_iter().any(changed) {
+            return Ok(observed);
+        }
+        let (name, current) = (&self.wanted.name, &observed.detail);
+        let version = self.target.as_ref().unwrap_or(&current.version);
+        let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
+        // EKS removes the role if the request omits it, so it is always sent.
+        let role = self.wanted.service_account_role_arn.as_ref().or(current.service_account_role_arn.as_ref());
+        let configuration = self.configuration().filter(|_| changed("configuration"));
+        let descriptions: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &observed, &format!("addon {name} {}", descriptions.join(", ")));
+        let request = cloud
+            .aws
+            .eks
+            .update_addon()
+            .cluster_name(&self.cluster)
+            .addon_name(name)
+            .set_addon_version(changed("version").then(|| version.clone()))
+            .resolve_conflicts(self.conflicts())
+            .set_service_account_role_arn(role.filter(|_| self.wanted.pod_identity_role_arn.is_none()).cloned())
+            .set_pod_identity_associations(pod_identity)
+            .set_configuration_values(configuration.map(|values| values.to_string()))
+            .client_request_token(token);
+        let update = cloud.aws.call(Service::Eks, "UpdateAddon", name, request.send()).await?.update;
+        Ok(updates::record_start(observed, self.update_target(), update))
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name);
+        cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(observed.clone().phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
+    }
+
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
+    }
+}

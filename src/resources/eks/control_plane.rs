@@ -1,0 +1,40 @@
+//! Finds the Kubernetes API of an owned cluster by asking EKS directly, for work that comes before the reconcile of its
+//! graph.
+
+use aws_sdk_eks::types::ClusterStatus;
+
+use crate::aws::Service;
+use crate::aws::tags::{Ownership, Tags};
+use crate::engine::{Class, Failure};
+use crate::resources::cloud::Cloud;
+
+/// What a client needs to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// The cluster's ARN, from EKS.
+    pub arn: String,
+    /// Its URL.
+    pub endpoint: String,
+    /// PEM in base64.
+    pub certificate_authority: String,
+}
+
+/// The API of the cluster `name`; `None` if it cannot be used: the cluster does not exist, is not owned by the object,
+/// was never ready or is being deleted.
+///
+/// # Errors
+/// EKS could not be read.
+pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
+    let request = cloud.aws.eks.describe_cluster().name(name);
+    let cluster = match cloud.aws.call(Service::Eks, "DescribeCluster", name, request.send()).await {
+        Err(error) if error.class() == Class::NotFound => return Ok(None),
+        other => other?.cluster,
+    };
+    Ok(cluster.and_then(|cluster| {
+        let ours = Ownership::of(&Tags::from_eks(cluster.tags()), &cloud.owner.uid) == Ownership::Ours;
+        let usable = matches!(cluster.status(), Some(ClusterStatus::Active | ClusterStatus::Updating));
+        let endpoint = cluster.endpoint().filter(|_| ours && usable)?.to_owned();
+        let certificate_authority = cluster.certificate_authority().and_then(|ca| ca.data())?.to_owned();
+        Some(Api { arn: cluster.arn()?.to_owned(), endpoint, certificate_authority })
+    }))
+}

@@ -1,0 +1,317 @@
+//! A Fargate profile: which Pods run on Fargate, in the cluster's private subnets.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS creates and deletes one profile of
+//! a cluster at a time, so each waits for the previous one in the list. [`crate::resources::deletion::prune`] deletes profiles that the spec
+//! no longer lists.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{FargateProfile as Profile, FargateProfileSelector, FargateProfileStatus};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::cluster;
+use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
+use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, tag_changes};
+use crate::resources::deletion::pruned_kind;
+use crate::resources::graph::kind::{Area, InCluster, Kind};
+use crate::resources::graph::ownership;
+use crate::resources::iam::role;
+use crate::resources::iam::role::Purpose;
+
+/// The row in the table of kinds.
+pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::ControlPlane)
+    .in_cluster(InCluster {
+        parameter: Some("fargateProfileName"),
+        arn_type: "fargateprofile",
+        pruning: Some(("CreateFargateProfile", &pruned_kind::FARGATE_PROFILES)),
+    })
+    .after_nodes();
+
+/// A profile from the spec.
+pub struct FargateProfile {
+    cluster: String,
+    wanted: Wanted,
+    /// The resources that provide the private subnets: own subnets, or the existing network.
+    network: Vec<Key>,
+    /// The previous profile in the list.
+    previous: Option<Key>,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What Keelson observes of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    selectors: Vec<FargateSelector>,
+    tags: Tags,
+}
+
+/// The key in the graph.
+pub fn key(name: &str) -> Key {
+    KIND.named(name)
+}
+
+/// A subnet in the output of an existing network.
+#[derive(Deserialize)]
+struct ExistingSubnet {
+    id: String,
+    tier: String,
+}
+
+impl FargateProfile {
+    /// A profile of the cluster in the private subnets of `network`. `previous` is created, and deleted, first.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, network: Vec<Key>, previous: Option<Key>) -> Self {
+        let tags = context.tags(&key(&wanted.name));
+        let (cluster, intervals) = (context.cluster_name.into(), context.intervals);
+        Self { cluster, wanted: wanted.clone(), network, previous, tags, intervals }
+    }
+
+    fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
+        let mut ids = Vec::new();
+        for key in &self.network {
+            match refs.output(key, "subnets") {
+                Some(several) => ids.extend(private_subnet_ids(several)),
+                None => ids.push(refs.id(key)?.to_owned()),
+            }
+        }
+        if ids.is_empty() {
+            let name = &self.wanted.name;
+            return Err(Failure::invalid(format!(
+                "Fargate profile {name} needs a private subnet, and network.existing has none (a subnet that gives \
+                 its instances public addresses is not private): add one, or remove the profile"
+            )));
+        }
+        Ok(ids)
+    }
+
+    fn selectors(&self) -> Vec<FargateProfileSelector> {
+        let selector = |wanted: &FargateSelector| {
+            let labels = wanted.labels.clone().into_iter().collect();
+            FargateProfileSelector::builder().namespace(&wanted.namespace).set_labels(Some(labels)).build()
+        };
+        self.wanted.selectors.iter().map(selector).collect()
+    }
+}
+
+/// Ids of the private subnets.
+fn private_subnet_ids(listed: &str) -> Vec<String> {
+    let all: Vec<ExistingSubnet> = serde_json::from_str(listed).unwrap_or_default();
+    all.into_iter().filter(|subnet| subnet.tier == "Private").map(|subnet| subnet.id).collect()
+}
+
+/// The health issues that EKS reports.
+pub fn health(profile: &Profile) -> String {
+    let issues = profile.health().map_or(&[][..], |health| health.issues());
+    let messages = issues.iter().map(|issue| {
+        let code = issue.code().map_or("", |code| code.as_str());
+        format!("{code}: {}", issue.message().unwrap_or_default())
+    });
+    messages.collect::<Vec<_>>().join("; ")
+}
+
+fn to_observation(profile: &Profile) -> Observation<Detail> {
+    let name = profile.fargate_profile_name().unwrap_or_default();
+    let status = profile.status().map_or("CREATING", FargateProfileStatus::as_str);
+    let since = profile.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    let note = health(profile);
+    let phase = match profile.status() {
+        Some(FargateProfileStatus::Active) => Phase::Ready,
+        Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
+        Some(FargateProfileStatus::CreateFailed) => Phase::Failed {
+            reason: format!(
+                "{status}: {note}; fix the cause and delete the profile (aws eks delete-fargate-profile); Keelson \
+                 then recreates it"
+            ),
+            class: Class::Unknown,
+            recreate: false,
+        },
+        Some(FargateProfileStatus::DeleteFailed) => {
+            Phase::Failed { reason: format!("{status}: {note}"), class: Class::Unknown, recreate: false }
+        }
+        _ => Phase::Busy { action: Action::Create, since, note },
+    };
+    let selector = |selector: &FargateProfileSelector| FargateSelector {
+        namespace: selector.namespace().unwrap_or_default().into(),
+        labels: selector.labels().map(|labels| labels.clone().into_iter().collect()).unwrap_or_default(),
+    };
+    let detail =
+        Detail { selectors: profile.selectors().iter().map(selector).collect(), tags: Tags::from_eks(profile.tags()) };
+    Observation::ready(name, status, detail)
+        .phase(phase)
+        .output("arn", profile.fargate_profile_arn().unwrap_or_default())
+}
+
+/// "batch {fargate=true}, jobs-*", sorted.
+fn format_selectors(selectors: &[FargateSelector]) -> String {
+    let selector = |FargateSelector { namespace, labels }: &FargateSelector| {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if labels.is_empty() { namespace.clone() } else { format!("{namespace} {{{}}}", labels.join(", ")) }
+    };
+    let mut all: Vec<_> = selectors.iter().map(selector).collect();
+    all.sort();
+    all.join(", ")
+}
+
+#[async_trait]
+impl Resource for FargateProfile {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key(&self.wanted.name)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        let network = self.network.iter().cloned();
+        network.chain([cluster::key(), role::key(Purpose::Fargate)]).chain(self.previous.clone()).collect()
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    /// EKS does not delete a cluster that has profiles.
+    fn holds(&self) -> Vec<Key> {
+        vec![cluster::key(), role::key(Purpose::Fargate)]
+    }
+
+    fn deleted_after(&self) -> Vec<Key> {
+        self.previous.iter().cloned().collect()
+    }
+
+    fn deletable_while(&self, _: Action) -> bool {
+        false
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("selectors", format_selectors(&self.wanted.selectors))]
+    }
+
+    /// One to two minutes according to published measurements.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(90)
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        let (current, wanted) =
+            (format_selectors(&observed.detail.selectors), format_selectors(&self.wanted.selectors));
+        if current != wanted {
+            let why =
+                "the selectors of a Fargate profile are immutable: add a profile with a new name, and remove this one";
+            changes.push(Change::forbidden("selectors", current, wanted, why));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        _: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.describe_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
+        let answer = match cloud.aws.call(Service::Eks, "DescribeFargateProfile", name, request.send()).await {
+            Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
+            other => other?,
+        };
+        let Some(profile) = answer.fargate_profile else { return Ok(Presence::Absent) };
+        let tags = Tags::from_eks(profile.tags());
+        let what = || format!("Fargate profile {name} of cluster {}", self.cluster);
+        Ok(ownership::presence(cloud, &tags, to_observation(&profile), what))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
+        let name = &self.wanted.name;
+        let role = refs.need(&role::key(Purpose::Fargate), "arn")?;
+        let subnets = self.subnet_ids(refs)?;
+        let step = format!("{} {:?} {role} {subnets:?}", Resource::key(self), self.wanted.selectors);
+        let request = cloud
+            .aws
+            .eks
+            .create_fargate_profile()
+            .cluster_name(&self.cluster)
+            .fargate_profile_name(name)
+            .pod_execution_role_arn(role)
+            .set_subnets(Some(subnets))
+            .set_selectors(Some(self.selectors()))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateFargateProfile", name, request.send()).await?;
+        let profile = answer.fargate_profile.unwrap_or_else(|| Profile::builder().fargate_profile_name(name).build());
+        Ok(to_observation(&profile))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        observed: &Observation<Detail>,
+        changes: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        let mut detail = observed.detail.clone();
+        cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
+        Ok(Observation { detail, ..observed.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.delete_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
+        cloud.aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..observed.clone() }.phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
+    }
+
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(namespace: &str, labels: &[(&str, &str)]) -> FargateSelector {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        FargateSelector { namespace: namespace.into(), labels }
+    }
+
+    #[test]
+    fn order_of_selectors_does_not_matter() {
+        let (batch, jobs) = (selector("batch", &[("b", "2"), ("a", "1")]), selector("jobs-*", &[]));
+        assert_eq!(format_selectors(&[batch.clone(), jobs.clone()]), format_selectors(&[jobs.clone(), batch.clone()]));
+        assert_eq!(format_selectors(&[batch, jobs.clone()]), "batch {a=1, b=2}, jobs-*");
+        assert_ne!(
+            format_selectors(std::slice::from_ref(&jobs)),
+            format_selectors(&[selector("jobs-*", &[("a", "1")])])
+        );
+    }
+
+    #[test]
+    fn only_private_subnets_of_an_existing_network_are_used() {
+        let listed = r#"[{"id":"subnet-1","zone":"a","tier":"Public","cidr":"x"},{"id":"subnet-2","zone":"b","tier":"Private"}]"#;
+        assert_eq!(private_subnet_ids(listed), ["subnet-2"]);
+        assert!(private_subnet_ids("nonsense").is_empty());
+    }
+}

@@ -1,0 +1,18 @@
+//! Kinds of EKS resources: one file (or folder) for each, with the updates that EKS runs for them.
+
+pub mod access_entry;
+pub mod addon;
+pub mod addon_diff;
+pub mod addon_fargate;
+pub mod cluster;
+pub mod cluster_adoption;
+pub mod cluster_diff;
+pub mod cluster_request;
+pub mod control_plane;
+pub mod fargate_profile;
+pub mod lists;
+pub mod node_access_entry;
+pub mod node_group;
+pub mod pod_identity_association;
+pub mod updates;
+pub mod upgrade_data;

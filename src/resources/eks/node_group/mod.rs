@@ -1,0 +1,383 @@
+//! An EKS managed node group.
+//!
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. An autoscaler or the user
+//! owns the size: `desired` is only the initial one.
+
+mod changes;
+mod newest;
+pub mod observation;
+mod release;
+pub mod target;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{
+    AmiTypes, CapacityTypes, LaunchTemplateSpecification, NodeRepairConfig, Nodegroup, NodegroupScalingConfig,
+    NodegroupStatus, UpdateType,
+};
+
+use super::updates::{self, UpdateTarget};
+use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::engine::{
+    Action, AnyObservation, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy,
+    Presence, Refs, Resource,
+};
+use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, is_tag, tag_changes};
+use crate::resources::graph::kind::{Area, InCluster, Kind};
+use crate::resources::graph::ownership;
+use newest::Newest;
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane).in_cluster(InCluster {
+    parameter: Some("nodegroupName"),
+    arn_type: "nodegroup",
+    pruning: None,
+});
+pub use newest::pending_release;
+pub use observation::Detail;
+pub use target::{Target, UpdateHold};
+
+/// What else waits for a maintenance window in an observed node group, as a message.
+pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, observed: &AnyObservation) -> Option<String> {
+    changes::waits_for_window(spec, target, observed.detail.downcast_ref::<Detail>()?)
+}
+
+/// A managed node group, with everything from its cluster resolved.
+pub struct NodeGroup {
+    cluster: String,
+    name: String,
+    spec: Box<NodeGroupSpec>,
+    target: Target,
+    subnet_ids: Vec<String>,
+    role_arn: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// The key in the graph.
+pub fn key(name: &str) -> Key {
+    KIND.named(name)
+}
+
+/// The gate that opens when the cluster can take nodes.
+pub fn cluster_gate() -> Key {
+    Key::single("cluster")
+}
+
+impl NodeGroup {
+    /// A node group of the cluster in `subnet_ids`, whose nodes assume `role_arn` and may be updated to `target`.
+    pub fn new(
+        context: &ResourceContext<'_>,
+        name: &str,
+        spec: &NodeGroupSpec,
+        target: Target,
+        subnet_ids: Vec<String>,
+        role_arn: String,
+    ) -> Self {
+        Self {
+            cluster: context.cluster_name.into(),
+            name: name.into(),
+            spec: Box::new(spec.clone()),
+            target,
+            subnet_ids,
+            role_arn,
+            tags: context.tags(&key(name)),
+            intervals: context.intervals,
+        }
+    }
+
+    fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
+        observation::to_observation(&self.name, group, newest_release)
+    }
+
+    async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {
+        let request = cloud.aws.eks.describe_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
+        match cloud.aws.call(Service::Eks, "DescribeNodegroup", &self.name, request.send()).await {
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            other => Ok(other?.nodegroup),
+        }
+    }
+
+    fn launch_template(&self) -> Option<LaunchTemplateSpecification> {
+        let wanted = self.spec.launch_template.as_ref()?;
+        Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
+    }
+
+    /// What the launch template sets itself: EKS rejects a request that sets it as well.
+    async fn template(&self, cloud: &Cloud) -> Result<Template, Failure> {
+        let Some(wanted) = &self.spec.launch_template else { return Ok(Template::default()) };
+        let version = wanted.version.as_deref().unwrap_or("$Default");
+        let request =
+            cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
+        let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
+        let answer = answer.await.map_err(|error| match error.class() {
+            // In a create, NotFound would mean that a dependency is not visible yet.
+            Class::NotFound => Failure::invalid(error.to_string()),
+            _ => Failure::from(error),
+        })?;
+        let data = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
+        Ok(Template {
+            has_image: data.is_some_and(|data| data.image_id().is_some()),
+            has_instance_type: data.is_some_and(|data| data.instance_type().is_some()),
+        })
+    }
+
+    /// Reads the current state. The last observation may be minutes old: an autoscaler may have changed the size since,
+    /// and a write based on the old size would remove nodes.
+    async fn read_current(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Detail, Failure> {
+        let Some(group) = self.describe(cloud).await? else {
+            return Err(Failure::new(Class::NotFound, format!("node group {} no longer exists", self.name)));
+        };
+        if group.status() == Some(&NodegroupStatus::Updating) {
+            let message = format!("node group {} is being updated: its settings wait for that", self.name);
+            return Err(Failure::new(Class::Busy, message));
+        }
+        let Detail { newest_release, pending_release, .. } = observed.detail.clone();
+        Ok(Detail { newest_release, pending_release, ..Detail::from(&group) })
+    }
+
+    /// Sends all settings that differ in one call.
+    async fn configure(
+        &self,
+        cloud: &Cloud,
+        mut observed: Observation<Detail>,
+    ) -> Result<Observation<Detail>, Failure> {
+        observed.detail = self.read_current(cloud, &observed).await?;
+        let Some(config) = changes::config(&self.spec, &observed.detail) else { return Ok(observed) };
+        let changes::Config { scaling, labels, taints, update, repair } = config;
+        let step = format!("config {scaling:?} {labels:?} {taints:?} {update:?} {repair:?}");
+        let request = cloud
+            .aws
+            .eks
+            .update_nodegroup_config()
+            .cluster_name(&self.cluster)
+            .nodegroup_name(&self.name)
+            .set_scaling_config(scaling)
+            .set_labels(labels)
+            .set_taints(taints)
+            .set_update_config(update)
+            .set_node_repair_config(repair)
+            .client_request_token(self.token(cloud, &observed, &step));
+        let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupConfig", &self.name, request.send()).await?;
+        Ok(updates::record_start(observed, self.update_target(), answer.update))
+    }
+
+    /// Starts the replacement of the nodes.
+    async fn replace(&self, cloud: &Cloud, observed: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let Some(nodes) = changes::replacement(&self.spec, &self.target, &observed.detail) else { return Ok(observed) };
+        let force = self.spec.update.as_ref().is_some_and(|update| update.force);
+        let step = format!("version {nodes:?} {force}");
+        let newest = observed.detail.newest_release.clone().filter(|newest| nodes.release.as_ref() == Some(newest));
+        let request = cloud
+            .aws
+            .eks
+            .update_nodegroup_version()
+            .cluster_name(&self.cluster)
+            .nodegroup_name(&self.name)
+            .set_version(nodes.version)
+            .set_release_version(nodes.release)
+            .set_launch_template(nodes.launch_template)
+            .set_force(force.then_some(true))
+            .client_request_token(self.token(cloud, &observed, &step));
+        let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
+            Err(error)
+                if newest.as_ref().is_some_and(|newest| release::is_release_rejected(&error.to_string(), newest)) =>
+            {
+                // The user did not choose this release: the nodes are as specified, and the next observation reports
+                // the pending release.
+                let (ami_type, newest) = (&observed.detail.ami_type, newest.unwrap_or_default());
+                cloud.aws.snapshots.refused_releases().record(ami_type, &newest, error.to_string());
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
+        Ok(updates::record_start(observed, self.update_target(), answer.update))
+    }
+
+    fn update_target(&self) -> UpdateTarget<'_> {
+        UpdateTarget::NodeGroup(&self.cluster, &self.name)
+    }
+
+    /// The token of an update: it changes with every modification of the node group, so that the same size can be
+    /// restored twice.
+    fn token(&self, cloud: &Cloud, observed: &Observation<Detail>, step: &str) -> String {
+        updates::token(cloud, observed, &format!("nodeGroup/{} {step} {:?}", self.name, observed.detail.modified))
+    }
+}
+
+/// What a launch template sets itself.
+#[derive(Default)]
+struct Template {
+    has_image: bool,
+    has_instance_type: bool,
+}
+
+#[async_trait]
+impl Resource for NodeGroup {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key(&self.name)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![cluster_gate()]
+    }
+
+    /// The gate blocks creation only, not deletion.
+    fn holds(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// EKS refuses to delete a node group that it is updating.
+    fn deletable_while(&self, action: Action) -> bool {
+        action != Action::Update
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let scaling = &self.spec.scaling;
+        vec![
+            ("instanceTypes", self.spec.instance_types.join(", ")),
+            ("scaling", format!("{}..{}, initially {}", scaling.min, scaling.max, scaling.initial())),
+        ]
+    }
+
+    /// 88 to 201 s according to published measurements.
+    fn expected(&self, action: Action) -> Duration {
+        Duration::from_secs(match action {
+            Action::Create => 130,
+            Action::Update => 600,
+            Action::Adopt | Action::Release => 1,
+            Action::Delete => 180,
+        })
+    }
+
+    fn expected_operation(&self, kind: &str) -> Duration {
+        if kind == UpdateType::ConfigUpdate.as_str() { Duration::from_secs(20) } else { self.expected(Action::Update) }
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.single()
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        changes.extend(changes::changes(&self.spec, &self.target, &observed.detail));
+        changes
+    }
+
+    /// EKS accepts one update of a node group at a time. Settings go first: they take seconds.
+    fn batch(&self, changes: &[Change]) -> Vec<Change> {
+        let (nodes, settings): (Vec<_>, Vec<_>) = changes.iter().cloned().partition(changes::replaces);
+        if settings.is_empty() { nodes } else { settings }
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let Some(group) = self.describe(cloud).await? else { return Ok(Presence::Absent) };
+        let tags = Tags::from_eks(group.tags());
+        let what = || format!("node group {} of cluster {}", self.name, self.cluster);
+        if let Presence::Foreign(reason) = ownership::presence(cloud, &tags, Observation::ready("", "", ()), what) {
+            return Ok(Presence::Foreign(reason));
+        }
+        let newest = match options.goal {
+            Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
+            Goal::Deleted | Goal::Retained => Newest::default(),
+        };
+        let mut observed = self.to_observation(&group, newest.offered);
+        observed.detail.pending_release = newest.pending;
+        let observed = updates::follow(cloud, self.update_target(), observed, options, last).await?;
+        Ok(ownership::presence(cloud, &tags, observed, what))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
+        let spec = &self.spec;
+        if let Some(why) = changes::too_new(spec.version.as_deref(), &self.target) {
+            return Err(Failure::new(Class::Busy, format!("node group {}: {why}", self.name)));
+        }
+        let template = self.template(cloud).await?;
+        let exact = match spec.release_version() {
+            ReleaseVersion::Exact(exact) => Some(exact.to_owned()),
+            ReleaseVersion::Latest | ReleaseVersion::Pinned => None,
+        };
+        let scaling = &spec.scaling;
+        let scaling = NodegroupScalingConfig::builder()
+            .min_size(scaling.min)
+            .max_size(scaling.max)
+            .desired_size(scaling.initial());
+        let repair = spec.repair.as_ref();
+        let step = format!("nodeGroup {spec:?} {} {:?}", self.role_arn, self.subnet_ids);
+        let request = cloud
+            .aws
+            .eks
+            .create_nodegroup()
+            .cluster_name(&self.cluster)
+            .nodegroup_name(&self.name)
+            .node_role(&self.role_arn)
+            .set_subnets(Some(self.subnet_ids.clone()))
+            .set_instance_types((!template.has_instance_type).then(|| spec.instance_types.clone()))
+            .capacity_type(CapacityTypes::from(changes::capacity(spec.capacity_type)))
+            .set_ami_type(spec.ami_type.as_deref().map(AmiTypes::from))
+            .set_disk_size(spec.disk_size_gib)
+            .scaling_config(scaling.build())
+            .set_labels(spec.labels.as_ref().map(|labels| labels.clone().into_iter().collect()))
+            .set_taints(spec.taints.as_ref().map(|taints| taints.iter().map(changes::taint).collect()))
+            .set_update_config(changes::update_config(spec, &Detail::default()))
+            .set_node_repair_config(repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()))
+            .set_launch_template(self.launch_template())
+            .set_version(spec.version.clone().filter(|_| !template.has_image))
+            .set_release_version(exact.filter(|_| !template.has_image))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateNodegroup", &self.name, request.send()).await?;
+        let group = answer.nodegroup.unwrap_or_else(|| Nodegroup::builder().build());
+        Ok(self.to_observation(&group, None))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        observed: &Observation<Detail>,
+        changes: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
+        if changes.iter().any(changes::replaces) {
+            self.replace(cloud, observed).await
+        } else if changes.iter().any(|change| !is_tag(change)) {
+            self.configure(cloud, observed).await
+        } else {
+            Ok(observed)
+        }
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.eks.delete_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
+        cloud.aws.call(Service::Eks, "DeleteNodegroup", &self.name, request.send()).await?;
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..observed.clone() }.phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
+    }
+
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
+    }
+}

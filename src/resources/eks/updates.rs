@@ -1,0 +1,294 @@
+//! Most EKS changes run asynchronously as *updates* with an id: of a cluster, a node group or an add-on. Only
+//! DescribeUpdate reports the result: a cluster is ACTIVE again after a failed update, and its status shows late that
+//! one started. I/O: EKS.
+//!
+//! A resource that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns
+//! [`record_start`] from `update`. Follows
+//! <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
+
+use aws_sdk_eks::types::{ErrorDetail, Update, UpdateStatus};
+use jiff::Timestamp;
+
+use crate::api::RECONCILE_AT_ANNOTATION;
+use crate::aws::Service;
+use crate::aws::tokens::client_token;
+use crate::engine::{Action, Class, FailedOperation, Failure, Observation, ObserveOptions, Operation, Phase};
+use crate::resources::cloud::Cloud;
+
+/// What is updated. EKS finds the updates of node groups and add-ons only by name.
+#[derive(Clone, Copy, Debug)]
+pub enum UpdateTarget<'a> {
+    /// The cluster itself.
+    Cluster(&'a str),
+    /// A node group of the cluster.
+    NodeGroup(&'a str, &'a str),
+    /// An add-on of the cluster.
+    Addon(&'a str, &'a str),
+}
+
+/// Most updates to describe when looking for the one in progress.
+const MAX_DESCRIBED: usize = 20;
+
+/// The output with the id of the last finished update.
+const LAST: &str = "lastUpdate";
+/// The output that marks an unsuccessful search for the update in progress.
+const SEARCHED: &str = "soughtUpdate";
+
+impl<'a> UpdateTarget<'a> {
+    fn cluster(self) -> &'a str {
+        match self {
+            UpdateTarget::Cluster(cluster) | UpdateTarget::NodeGroup(cluster, _) | UpdateTarget::Addon(cluster, _) => {
+                cluster
+            }
+        }
+    }
+
+    fn node_group(self) -> Option<String> {
+        match self {
+            UpdateTarget::NodeGroup(_, name) => Some(name.to_owned()),
+            UpdateTarget::Cluster(_) | UpdateTarget::Addon(..) => None,
+        }
+    }
+
+    fn addon(self) -> Option<String> {
+        match self {
+            UpdateTarget::Addon(_, name) => Some(name.to_owned()),
+            UpdateTarget::Cluster(_) | UpdateTarget::NodeGroup(..) => None,
+        }
+    }
+
+    fn label(self) -> String {
+        match self {
+            UpdateTarget::Cluster(name) => format!("cluster {name}"),
+            UpdateTarget::NodeGroup(cluster, name) => format!("node group {name} of cluster {cluster}"),
+            UpdateTarget::Addon(cluster, name) => format!("add-on {name} of cluster {cluster}"),
+        }
+    }
+
+    /// `None` if EKS does not know the update (any more).
+    async fn describe(self, cloud: &Cloud, id: &str) -> Result<Option<Update>, Failure> {
+        let request = cloud
+            .aws
+            .eks
+            .describe_update()
+            .name(self.cluster())
+            .update_id(id)
+            .set_nodegroup_name(self.node_group())
+            .set_addon_name(self.addon());
+        match cloud.aws.call(Service::Eks, "DescribeUpdate", id, request.send()).await {
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            other => Ok(other?.update),
+        }
+    }
+
+    /// Finds the update in progress if its id is not known: started by somebody else, or by a call whose response was
+    /// lost.
+    async fn find_running(self, cloud: &Cloud) -> Result<Option<Update>, Failure> {
+        let (mut next, mut described) = (None, 0);
+        loop {
+            let request = cloud
+                .aws
+                .eks
+                .list_updates()
+                .name(self.cluster())
+                .set_nodegroup_name(self.node_group())
+                .set_addon_name(self.addon())
+                .set_next_token(next);
+            let answer = cloud.aws.call(Service::Eks, "ListUpdates", self.cluster(), request.send()).await?;
+            for id in answer.update_ids() {
+                if described == MAX_DESCRIBED {
+                    return Ok(None);
+                }
+                described += 1;
+                let update = self.describe(cloud, id).await?;
+                if update.as_ref().and_then(Update::status) == Some(&UpdateStatus::InProgress) {
+                    return Ok(update);
+                }
+            }
+            next = answer.next_token;
+            if next.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Adds to the observation the update in progress or the result of the last one. `last` is the previous observation.
+pub async fn follow<T>(
+    cloud: &Cloud,
+    target: UpdateTarget<'_>,
+    observed: Observation<T>,
+    options: &ObserveOptions,
+    last: Option<&Observation<T>>,
+) -> Result<Observation<T>, Failure> {
+    let busy = matches!(observed.phase, Phase::Busy { action: Action::Update, .. });
+    let finished = last.and_then(|last| last.outputs.get(LAST)).cloned();
+    let known_failed = last.and_then(|last| last.failed_operation.clone());
+    let known = match last.and_then(|last| last.operation.as_ref()) {
+        Some(operation) => Some(&operation.id),
+        None => options.recorded_operation.as_ref(),
+    };
+    // The result of a finished update is known and does not change.
+    let known = known.filter(|id| finished.as_ref() != Some(id));
+    let mut observed = Observation { failed_operation: known_failed, ..observed };
+    if let Some(finished) = finished {
+        observed = observed.output(LAST, finished);
+    }
+    if let Some(id) = known
+        && let Some(update) = target.describe(cloud, id).await?
+    {
+        observed = record_update(observed, target, &update);
+    }
+    // The status of a finished update shows late; and if EKS lists no update, a search every few seconds finds none
+    // either.
+    let searched = last.is_some_and(|last| last.outputs.contains_key(SEARCHED));
+    let was_running = last.is_some_and(|last| last.operation.is_some());
+    if !busy || observed.operation.is_some() || was_running {
+        return Ok(observed);
+    }
+    let found = if searched { None } else { target.find_running(cloud).await? };
+    let Some(update) = found else { return Ok(observed.output(SEARCHED, "")) };
+    let note_text = format!("update {} ({})", id(&update), kind(&update));
+    observed = record_update(observed, target, &update);
+    if let Phase::Busy { note, .. } = &mut observed.phase {
+        *note = note_text;
+    }
+    Ok(observed)
+}
+
+/// The observation right after the start of an update. For a repeated call, EKS returns the state of the first one.
+pub fn record_start<T>(observed: Observation<T>, target: UpdateTarget<'_>, update: Option<Update>) -> Observation<T> {
+    match update {
+        Some(update) => record_update(observed, target, &update),
+        None => observed.phase(Phase::Busy { action: Action::Update, since: None, note: String::new() }),
+    }
+}
+
+/// The client token of an update: the same when the call is repeated after a crash or a lost response, another one
+/// after the previous update finished or the user requested an action. `step` describes the changes.
+pub fn token<T>(cloud: &Cloud, observed: &Observation<T>, step: &str) -> String {
+    let after = observed.outputs.get(LAST).map_or("", String::as_str);
+    client_token(&cloud.owner.uid, 0, &format!("{step}, {}, after {after}", cloud.client_token_seed))
+}
+
+fn record_update<T>(observed: Observation<T>, target: UpdateTarget<'_>, update: &Update) -> Observation<T> {
+    match update.status() {
+        Some(UpdateStatus::Successful) => Observation { failed_operation: None, ..observed }.output(LAST, id(update)),
+        Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
+            let failed = Some(to_failed_operation(target, update));
+            Observation { failed_operation: failed, ..observed }.output(LAST, id(update))
+        }
+        _ => {
+            let since = update.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+            observed.running(Operation { id: id(update), kind: kind(update), since })
+        }
+    }
+}
+
+fn id(update: &Update) -> String {
+    update.id().unwrap_or_default().to_owned()
+}
+
+fn kind(update: &Update) -> String {
+    update.r#type().map_or("Update", |kind| kind.as_str()).to_owned()
+}
+
+fn to_failed_operation(target: UpdateTarget<'_>, update: &Update) -> FailedOperation {
+    let eviction_failed = update.errors().iter().any(|error| code(error) == "PodEvictionFailure");
+    let class = if eviction_failed { Class::EvictionBlocked } else { Class::OperationFailed };
+    let result = update.status().map_or("ended", |status| match status {
+        UpdateStatus::Cancelled => "was cancelled",
+        _ => "failed",
+    });
+    let mut message = format!("EKS update {} ({}) of {} {result}", id(update), kind(update), target.label());
+    let cancelled = update.cancellation().and_then(|cancellation| cancellation.reason()).map(str::to_owned);
+    let why: Vec<_> = update.errors().iter().map(format_error).chain(cancelled).collect();
+    if !why.is_empty() {
+        message.push_str(&format!(": {}", why.join("; ")));
+    }
+    message.push('.');
+    if eviction_failed {
+        message.push_str(&format!(
+            " Allow the pods to be evicted (see their PodDisruptionBudgets), then set the annotation \
+             {RECONCILE_AT_ANNOTATION} to a new value to retry"
+        ));
+    }
+    FailedOperation { id: id(update), kind: kind(update), failure: Failure::new(class, message) }
+}
+
+fn code(error: &ErrorDetail) -> &str {
+    error.error_code().map_or("Unknown", |code| code.as_str())
+}
+
+/// "PodEvictionFailure: Reached max retries (ip-10-0-1-2, ip-10-0-1-3)".
+fn format_error(error: &ErrorDetail) -> String {
+    let mut text = code(error).to_owned();
+    if let Some(message) = error.error_message().filter(|message| !message.is_empty()) {
+        text.push_str(&format!(": {}", message.trim_end_matches('.')));
+    }
+    if !error.resource_ids().is_empty() {
+        text.push_str(&format!(" ({})", error.resource_ids().join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_eks::types::{ErrorCode, UpdateType};
+
+    use super::*;
+
+    fn update(status: UpdateStatus, error: Option<ErrorDetail>) -> Update {
+        let errors = error.into_iter().collect();
+        let builder = Update::builder().id("u-1").r#type(UpdateType::VersionUpdate);
+        builder.status(status).set_errors(Some(errors)).build()
+    }
+
+    fn recorded(update: &Update) -> Observation<()> {
+        record_update(Observation::ready("demo", "ACTIVE", ()), UpdateTarget::NodeGroup("demo", "spot"), update)
+    }
+
+    #[test]
+    fn update_in_progress_keeps_the_resource_busy_before_its_status_shows_it() {
+        let observed = recorded(&update(UpdateStatus::InProgress, None));
+        let operation = Operation { id: "u-1".into(), kind: "VersionUpdate".into(), since: None };
+        assert_eq!(observed.operation, Some(operation));
+        assert!(matches!(observed.phase, Phase::Busy { action: Action::Update, .. }));
+    }
+
+    #[test]
+    fn failed_update_is_reported_with_all_details() {
+        let error = ErrorDetail::builder()
+            .error_code(ErrorCode::NodeCreationFailure)
+            .error_message("Couldn't proceed with upgrade process.")
+            .resource_ids("i-1")
+            .resource_ids("i-2")
+            .build();
+        let observed = recorded(&update(UpdateStatus::Failed, Some(error)));
+        let failed = observed.failed_operation.unwrap();
+        assert_eq!(failed.failure.class, Class::OperationFailed);
+        assert_eq!(
+            failed.failure.message,
+            "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't \
+             proceed with upgrade process (i-1, i-2)."
+        );
+        assert_eq!(observed.phase, Phase::Ready);
+    }
+
+    #[test]
+    fn blocked_eviction_requires_user_action() {
+        let error = ErrorDetail::builder().error_code(ErrorCode::PodEvictionFailure).build();
+        let failed = recorded(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
+        assert_eq!(failed.failure.class, Class::EvictionBlocked);
+        assert!(failed.failure.message.contains("keelson.dev/reconcile-at"), "{}", failed.failure);
+    }
+
+    #[test]
+    fn successful_update_clears_the_previous_failure() {
+        let before = recorded(&update(UpdateStatus::Cancelled, None));
+        assert!(before.failed_operation.as_ref().is_some_and(|f| f.failure.message.ends_with("was cancelled.")));
+        let after = record_update(before, UpdateTarget::Cluster("demo"), &update(UpdateStatus::Successful, None));
+        assert_eq!((after.failed_operation, after.operation, after.phase), (None, None, Phase::Ready));
+        assert_eq!(after.outputs.get(LAST).map(String::as_str), Some("u-1"));
+    }
+}

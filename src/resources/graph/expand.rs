@@ -1,0 +1,322 @@
+//! Expands a spec to the graph of resources that must exist. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use super::expand_node_group::{ClusterView, NodeGroupInput, SubnetView, node_group, node_group_tags};
+use super::layout;
+use super::proof::Owned;
+use super::source_identity;
+use crate::api::access::AuthenticationMode;
+use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
+use crate::api::node_group::SubnetTier;
+use crate::api::{EksClusterSpec, SpecError};
+use crate::engine::{Gate, Graph, Key, erased};
+use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
+use crate::resources::deletion::leftovers::Leftovers;
+use crate::resources::deletion::prune::Pruning;
+use crate::resources::deletion::pruned_kind::PrunedKind;
+use crate::resources::deletion::removals::Removals;
+use crate::resources::eks::access_entry::AccessEntry;
+use crate::resources::eks::addon;
+use crate::resources::eks::addon::Addon;
+use crate::resources::eks::addon_fargate;
+use crate::resources::eks::cluster;
+use crate::resources::eks::cluster::Cluster;
+use crate::resources::eks::fargate_profile;
+use crate::resources::eks::fargate_profile::FargateProfile;
+use crate::resources::eks::node_access_entry::NodeAccessEntry;
+use crate::resources::eks::pod_identity_association::PodIdentityAssociation;
+use crate::resources::iam::external_role::ExternalRole;
+pub use crate::resources::iam::node_role::NodeRole;
+use crate::resources::iam::oidc_provider;
+use crate::resources::iam::oidc_provider::OidcProvider;
+use crate::resources::iam::role;
+use crate::resources::iam::role::{Purpose, Role};
+use crate::resources::network::elastic_ip::ElasticIp;
+use crate::resources::network::existing_network;
+use crate::resources::network::existing_network::ExistingNetwork;
+use crate::resources::network::internet_gateway::InternetGateway;
+use crate::resources::network::nat_gateway::NatGateway;
+use crate::resources::network::route::Route;
+use crate::resources::network::route_table::{RouteTable, Table};
+use crate::resources::network::route_table_association::RouteTableAssociation;
+use crate::resources::network::security_group::SecurityGroup;
+use crate::resources::network::subnet;
+use crate::resources::network::subnet::Subnet;
+use crate::resources::network::vpc;
+use crate::resources::network::vpc::Vpc;
+use crate::resources::network::vpc_endpoint;
+use crate::resources::network::vpc_endpoint::VpcEndpoint;
+
+/// A node of the graph.
+pub(crate) type Node = Arc<dyn erased::Node<Cloud>>;
+
+/// Whether nodes exist that add-ons can run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// They do.
+    Ready,
+    /// Not yet, and why.
+    NotYet(String),
+}
+
+/// The versions to install now, as the upgrade in progress chose them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the control plane; `None` keeps the current one, or uses the spec's on creation.
+    pub control_plane: Option<String>,
+    /// Of add-ons, by name. An add-on that is missing here keeps its current version, or gets the spec's on creation.
+    pub addons: BTreeMap<String, String>,
+}
+
+/// The input for a cluster's graph.
+#[derive(Clone, Debug)]
+pub struct ClusterInput<'a> {
+    /// The spec.
+    pub spec: &'a EksClusterSpec,
+    /// The name in EKS.
+    pub cluster_name: &'a str,
+    /// The region.
+    pub region: &'a str,
+    /// The EksCluster.
+    pub owner: &'a Owner,
+    /// The settings of the account.
+    pub account: &'a AccountSettings,
+    /// The zones of the VPC's subnets.
+    pub zones: &'a [String],
+    /// What its NodeGroups require of the node role.
+    pub node_role: &'a NodeRole,
+    /// Whether nodes exist.
+    pub nodes: Nodes,
+    /// Node groups that still exist in AWS: they block the cluster's deletion.
+    pub node_groups_left: &'a [String],
+    /// What exists in AWS with the object's tag: resources that the spec no longer lists are deleted with the cluster.
+    pub owned: &'a [Key],
+    /// Tag keys requested so far, from status.
+    pub tag_keys: &'a [String],
+    /// Roles that nodes use: EKS created their access entries.
+    pub used_roles: &'a [Purpose],
+    /// The same with ids, if resources that the spec no longer lists are removed now; `None`: everything is deleted, in
+    /// order.
+    pub removes: Option<&'a [Owned]>,
+    /// The versions to install now.
+    pub versions: &'a Versions,
+    /// How long observations stay valid.
+    pub intervals: Intervals,
+}
+
+pub(crate) fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, SpecError> {
+    // Cannot fail for any spec: the tests expand every combination.
+    Graph::new(nodes, gates).map_err(|error| SpecError::new("spec", error.to_string()))
+}
+
+/// Builds the graph of a cluster.
+pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
+    let ClusterInput { spec, owner, account, zones, .. } = input;
+    let context = ResourceContext {
+        owner,
+        cluster_name: input.cluster_name,
+        user_tags: account.tags_with(&spec.tags),
+        former_tags: input.tag_keys.iter().cloned().collect(),
+        intervals: input.intervals,
+    };
+    let mut nodes: Vec<Node> = Vec::new();
+    let network = match spec.network.kind()? {
+        NetworkKind::Vpc(vpc) => {
+            if let Some(service) = &spec.kubernetes_network.service_cidr {
+                layout::check_no_overlap(&vpc.cidr, service)?;
+            }
+            add_own_network(&mut nodes, &context, vpc, zones, input)?
+        }
+        NetworkKind::Existing(existing) => {
+            nodes.push(Arc::new(ExistingNetwork::new(&context, existing)));
+            let spared = existing.security_group_ids.as_deref().unwrap_or_default();
+            nodes.push(Arc::new(Leftovers::new(&context, existing_network::key(), &[], spared)));
+            vec![existing_network::key()]
+        }
+    };
+    nodes.push(match &spec.role_arn {
+        Some(arn) => Arc::new(ExternalRole::new(&context, Purpose::Cluster, arn)),
+        None => {
+            let role = Role::new(&context, Purpose::Cluster, &[], account);
+            Arc::new(if spec.auto_mode.is_some() { role.for_auto_mode() } else { role })
+        }
+    });
+    if cluster::creates_nodes(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
+        nodes.push(Arc::new(Role::new(&context, Purpose::AutoNode, &[], account)));
+    }
+    if input.node_role.is_required(spec) || input.owned.contains(&role::key(Purpose::Node)) {
+        let role = Role::new(&context, Purpose::Node, &input.node_role.policies, account);
+        let role = role.with_node_groups(&input.node_role.node_groups);
+        nodes.push(Arc::new(role.with_kept_policies(&input.node_role.refused_policies)));
+    }
+    let version = input.versions.control_plane.clone();
+    nodes.push(Arc::new(Cluster::new(&context, spec, network.clone(), version)));
+    if spec.oidc_provider || is_deleted_with_cluster(input, &oidc_provider::key()) {
+        nodes.push(Arc::new(OidcProvider::new(&context)));
+    }
+    add_cluster_resources(&mut nodes, &context, spec, input.versions);
+    source_identity::add(&mut nodes, &context, spec, account, input.owned);
+    if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
+        nodes.push(Arc::new(Role::new(&context, Purpose::Fargate, &[], account)));
+    }
+    add_fargate_profiles(&mut nodes, &context, spec, &network);
+    if spec.access.authentication_mode != AuthenticationMode::ConfigMap {
+        let ours = |purpose: &&Purpose| nodes.iter().any(|node| node.key() == role::key(**purpose));
+        let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
+        nodes.extend(used.into_iter().map(|purpose| -> Node { Arc::new(NodeAccessEntry::new(&context, purpose)) }));
+    }
+    let keys = nodes.iter().map(|node| node.key()).collect();
+    if let Some(removals) = input.removes.and_then(|owned| Removals::new(&context, owned, &keys)) {
+        nodes.push(Arc::new(removals));
+    }
+    graph(nodes, gates(input))
+}
+
+/// Whether a resource of an earlier spec exists and is deleted with the cluster; otherwise [`Removals`] removes it
+/// separately.
+fn is_deleted_with_cluster(input: &ClusterInput<'_>, key: &Key) -> bool {
+    input.removes.is_none() && input.owned.contains(key)
+}
+
+/// Adds the resources inside the control plane that take little time.
+fn add_cluster_resources(
+    nodes: &mut Vec<Node>,
+    context: &ResourceContext<'_>,
+    spec: &EksClusterSpec,
+    versions: &Versions,
+) {
+    for entry in &spec.access.entries {
+        nodes.push(Arc::new(AccessEntry::new(context, entry)));
+    }
+    for wanted in &spec.addons {
+        let addon = Addon::new(context, wanted, versions.addons.get(&wanted.name).cloned());
+        nodes.push(Arc::new(addon.on_fargate(addon_fargate::profile(spec, wanted))));
+    }
+    for wanted in &spec.pod_identities {
+        nodes.push(Arc::new(PodIdentityAssociation::new(context, wanted)));
+    }
+    let listed = spec.pod_identities.iter().map(|one| format!("{}/{}", one.namespace, one.service_account));
+    let listed = listed.chain(source_identity::service_account(spec));
+    nodes.push(Arc::new(Pruning::new(context, PrunedKind::PodIdentities, listed)));
+    if spec.access.prune {
+        let listed = spec.access.entries.iter().map(|entry| entry.principal_arn.clone());
+        nodes.push(Arc::new(Pruning::new(context, PrunedKind::AccessEntries, listed)));
+    }
+    if spec.prune_addons {
+        let listed = spec.addons.iter().map(|addon| addon.name.clone());
+        nodes.push(Arc::new(Pruning::new(context, PrunedKind::Addons, listed)));
+    }
+}
+
+/// Adds the Fargate profiles, each after the previous one.
+fn add_fargate_profiles(nodes: &mut Vec<Node>, context: &ResourceContext<'_>, spec: &EksClusterSpec, network: &[Key]) {
+    let mut before = None;
+    for wanted in &spec.fargate_profiles {
+        nodes.push(Arc::new(FargateProfile::new(context, wanted, network.to_vec(), before)));
+        before = Some(fargate_profile::key(&wanted.name));
+    }
+    let listed = spec.fargate_profiles.iter().map(|profile| profile.name.clone());
+    nodes.push(Arc::new(Pruning::new(context, PrunedKind::FargateProfiles, listed)));
+}
+
+fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
+    let (open, why) = match &input.nodes {
+        Nodes::Ready => (true, String::new()),
+        Nodes::NotYet(why) => (false, why.clone()),
+    };
+    let remaining = input.node_groups_left;
+    vec![
+        Gate { key: addon::nodes_gate(), open, why, holds: Vec::new() },
+        Gate {
+            key: Key::single("nodeGroups"),
+            open: remaining.is_empty(),
+            why: format!("node groups {} to be deleted", remaining.join(", ")),
+            // Nodes still need their role while they are drained.
+            holds: vec![cluster::key(), role::key(Purpose::Node)],
+        },
+    ]
+}
+
+/// Adds the VPC and everything in it. Returns the resources that the control plane depends on.
+fn add_own_network(
+    nodes: &mut Vec<Node>,
+    context: &ResourceContext<'_>,
+    spec: &VpcSpec,
+    zones: &[String],
+    input: &ClusterInput<'_>,
+) -> Result<Vec<Key>, SpecError> {
+    let is_owned_in = |kind: &'static str, zone: &String| is_deleted_with_cluster(input, &Key::named(kind, zone));
+    // Public subnets stay until the cluster is deleted, and are deleted with it.
+    let has_public = input.owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
+    let public = spec.public_subnets || has_public;
+    let layout = layout::layout(&spec.cidr, zones.len(), public)?;
+    if spec.nat != Nat::None && !spec.public_subnets {
+        let why = "a NAT gateway needs a public subnet: set nat: None, or publicSubnets: true";
+        return Err(SpecError::new("spec.network.vpc.nat", why));
+    }
+    nodes.push(Arc::new(Vpc::new(context, &spec.cidr)));
+    let mut subnets = Vec::new();
+    let mut private = Vec::new();
+    if public {
+        nodes.push(Arc::new(InternetGateway::new(context)));
+        nodes.push(Arc::new(RouteTable::new(context, Table::Public)));
+        nodes.push(Arc::new(Route::to_internet(context)));
+    }
+    let nat_zones: &[String] = match spec.nat {
+        Nat::None => &[],
+        Nat::Single => &zones[..1],
+        Nat::PerZone => zones,
+    };
+    for zone in zones {
+        if nat_zones.contains(zone) || is_owned_in("elasticIp", zone) || is_owned_in("natGateway", zone) {
+            nodes.push(Arc::new(ElasticIp::new(context, zone)));
+            nodes.push(Arc::new(NatGateway::new(context, zone)));
+        }
+    }
+    for (n, (zone, ranges)) in zones.iter().zip(&layout).enumerate() {
+        let tiers = [(SubnetTier::Private, Some(ranges.private)), (SubnetTier::Public, ranges.public)];
+        for (tier, cidr) in tiers {
+            let Some(cidr) = cidr else { continue };
+            nodes.push(Arc::new(Subnet::new(context, tier, zone, cidr)));
+            nodes.push(Arc::new(RouteTableAssociation::new(context, tier, zone)));
+            subnets.push((tier, zone.clone()));
+        }
+        private.push(subnet::key(SubnetTier::Private, zone));
+        let table = Table::Private(zone.clone());
+        nodes.push(Arc::new(RouteTable::new(context, table.clone())));
+        if let Some(nat_zone) = nat_zones.get(n).or_else(|| nat_zones.first()) {
+            nodes.push(Arc::new(Route::to_nat(context, table, nat_zone)));
+        }
+    }
+    add_endpoints(nodes, context, spec, zones, input);
+    nodes.push(Arc::new(Leftovers::new(context, vpc::key(), &subnets, &[])));
+    Ok(private)
+}
+
+/// Adds the endpoints of the spec and, when the cluster is deleted, those of earlier specs.
+fn add_endpoints(
+    nodes: &mut Vec<Node>,
+    context: &ResourceContext<'_>,
+    spec: &VpcSpec,
+    zones: &[String],
+    input: &ClusterInput<'_>,
+) {
+    let owned = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && is_deleted_with_cluster(input, key));
+    let owned = owned.map(|key| key.name().to_owned());
+    let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(owned).collect();
+    services.sort();
+    services.dedup();
+    let has_group = is_deleted_with_cluster(input, &crate::resources::network::security_group::key());
+    if has_group || services.iter().any(|service| !vpc_endpoint::is_gateway(service)) {
+        nodes.push(Arc::new(SecurityGroup::new(context, &spec.cidr)));
+    }
+    for service in &services {
+        nodes.push(Arc::new(VpcEndpoint::new(context, service, zones)));
+    }
+}
+
+#[cfg(test)]
+#[path = "expand_tests.rs"]
+mod tests;

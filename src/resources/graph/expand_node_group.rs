@@ -1,0 +1,135 @@
+//! Expands the spec of a NodeGroup to the graph of resources that must exist. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::expand::graph;
+use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
+use crate::api::{NodeGroupSpec, SpecError};
+use crate::engine::{Gate, Graph};
+use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
+use crate::resources::eks::node_group;
+use crate::resources::eks::node_group::{NodeGroup, Target};
+
+/// What a node group needs to know about its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// The name in EKS.
+    pub cluster_name: String,
+    /// The Kubernetes version of its control plane.
+    pub version: Option<String>,
+    /// Its subnets.
+    pub subnets: Vec<SubnetView>,
+    /// The role of nodes without their own.
+    pub node_role_arn: Option<String>,
+    /// Why the cluster cannot take nodes yet, if so.
+    pub not_ready: Option<String>,
+    /// The cluster's tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A subnet of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetView {
+    /// Its id.
+    pub id: String,
+    /// Its zone.
+    pub zone: String,
+    /// For nodes or for load balancers.
+    pub tier: SubnetTier,
+}
+
+/// The input for a node group's graph.
+#[derive(Clone, Debug)]
+pub struct NodeGroupInput<'a> {
+    /// The spec.
+    pub spec: &'a NodeGroupSpec,
+    /// The name in EKS.
+    pub node_group_name: &'a str,
+    /// The NodeGroup.
+    pub owner: &'a Owner,
+    /// The settings of the account.
+    pub account: &'a AccountSettings,
+    /// Its cluster.
+    pub cluster: &'a ClusterView,
+    /// The versions its nodes may be updated to now.
+    pub target: Target,
+    /// Tag keys requested so far, from status.
+    pub tag_keys: &'a [String],
+    /// How long observations stay valid.
+    pub intervals: Intervals,
+}
+
+/// The user tags of a node group: its own take precedence over its cluster's, within the account's settings.
+pub fn node_group_tags(
+    spec: &NodeGroupSpec,
+    cluster: &ClusterView,
+    account: &AccountSettings,
+) -> BTreeMap<String, String> {
+    let mut own = cluster.tags.clone();
+    own.extend(spec.tags.clone());
+    account.tags_with(&own)
+}
+
+/// Builds the graph of a node group.
+pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError> {
+    let NodeGroupInput { spec, owner, account, cluster, .. } = input;
+    let user_tags = node_group_tags(spec, cluster, account);
+    let former_tags = input.tag_keys.iter().cloned().collect();
+    let context = ResourceContext {
+        owner,
+        cluster_name: &cluster.cluster_name,
+        user_tags,
+        former_tags,
+        intervals: input.intervals,
+    };
+    let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
+    let subnets = node_subnets(spec, cluster)?;
+    let not_ready = match (&cluster.not_ready, &role) {
+        (Some(why), _) => Some(why.clone()),
+        (None, None) => Some("the node role does not exist yet".into()),
+        (None, Some(_)) => None,
+    };
+    let gate = Gate {
+        key: node_group::cluster_gate(),
+        open: not_ready.is_none(),
+        why: not_ready.unwrap_or_default(),
+        holds: Vec::new(),
+    };
+    let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
+    let group = NodeGroup::new(&context, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
+    graph(vec![Arc::new(group)], vec![gate])
+}
+
+/// The subnets of a node group. Selected subnets are checked once the cluster's subnets are known.
+pub(crate) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<String>, SpecError> {
+    let refuse = |field, why: String| Err(SpecError::new(field, why));
+    match spec.subnets.kind()? {
+        NodeSubnetsKind::Ids(ids) => Ok(ids.to_vec()),
+        NodeSubnetsKind::Tier { .. } if cluster.subnets.is_empty() => Ok(Vec::new()),
+        NodeSubnetsKind::Tier { tier, zones } => {
+            let of_tier: Vec<_> = cluster.subnets.iter().filter(|subnet| subnet.tier == tier).collect();
+            if of_tier.is_empty() {
+                return refuse("spec.subnets.tier", format!("the cluster has no {tier:?} subnets"));
+            }
+            let Some(zones) = zones else {
+                return Ok(of_tier.iter().map(|subnet| subnet.id.clone()).collect());
+            };
+            let missing: Vec<_> =
+                zones.iter().filter(|zone| of_tier.iter().all(|subnet| subnet.zone != **zone)).cloned().collect();
+            if !missing.is_empty() {
+                let available: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
+                return refuse(
+                    "spec.subnets.zones",
+                    format!(
+                        "the cluster has no {tier:?} subnet in {}; it has them in {}",
+                        missing.join(", "),
+                        available.join(", ")
+                    ),
+                );
+            }
+            let chosen = of_tier.iter().filter(|subnet| zones.contains(&subnet.zone));
+            Ok(chosen.map(|subnet| subnet.id.clone()).collect())
+        }
+    }
+}

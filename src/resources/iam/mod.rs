@@ -1,0 +1,8 @@
+//! Kinds of IAM resources: one file for each, with how their policies are compared.
+
+pub mod external_role;
+pub mod node_role;
+pub mod oidc_provider;
+pub mod policy_document;
+pub mod role;
+pub mod role_diff;

@@ -1,0 +1,401 @@
+//! The roles of the cluster, its nodes, its Fargate Pods and Flux, with their policies. See `cluster-iam-role.html`,
+//! `create-node-role.html` and `pod-execution-role.html` in the EKS user guide.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::role_diff::Detail;
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, Service, Session, snapshots};
+use crate::engine::{
+    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
+use crate::resources::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, max_staleness};
+use crate::resources::eks::lists::all_pages;
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::ownership;
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
+
+/// Who assumes the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The control plane.
+    Cluster,
+    /// Nodes of all node groups without their own role.
+    Node,
+    /// Nodes of EKS Auto Mode.
+    AutoNode,
+    /// The Fargate Pod execution role: it pulls images.
+    Fargate,
+    /// Flux's source-controller: it pulls the cluster's source from ECR.
+    Source,
+}
+
+/// Policies of the cluster role that EKS Auto Mode requires in addition: it creates nodes, volumes and load balancers.
+pub(crate) const AUTO_MODE: [&str; 4] = [
+    "AmazonEKSComputePolicy",
+    "AmazonEKSBlockStoragePolicy",
+    "AmazonEKSLoadBalancingPolicy",
+    "AmazonEKSNetworkingPolicy",
+];
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Cluster => "cluster",
+            Purpose::Node => "node",
+            Purpose::AutoNode => "autoNode",
+            Purpose::Fargate => "fargate",
+            Purpose::Source => "source",
+        }
+    }
+
+    fn principal(self) -> &'static str {
+        match self {
+            Purpose::Cluster => "eks.amazonaws.com",
+            Purpose::Node | Purpose::AutoNode => "ec2.amazonaws.com",
+            Purpose::Fargate => "eks-fargate-pods.amazonaws.com",
+            Purpose::Source => "pods.eks.amazonaws.com",
+        }
+    }
+
+    /// Names of the AWS managed policies that every role of the purpose has.
+    pub fn policies(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Cluster => &["AmazonEKSClusterPolicy"],
+            Purpose::Node => {
+                &["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"]
+            }
+            Purpose::AutoNode => &["AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"],
+            Purpose::Fargate => &["AmazonEKSFargatePodExecutionRolePolicy"],
+            Purpose::Source => &["AmazonEC2ContainerRegistryPullOnly"],
+        }
+    }
+}
+
+/// A role that Keelson creates.
+pub struct Role {
+    pub(crate) purpose: Purpose,
+    pub(crate) name: String,
+    auto_mode: bool,
+    additional_policies: Vec<String>,
+    /// Policies that stay as they are, attached or not.
+    pub(crate) kept_policies: Vec<String>,
+    cluster_name: String,
+    /// For a node role: names of the node groups that have a NodeGroup.
+    node_groups: Option<BTreeSet<String>>,
+    pub(crate) permissions_boundary: Option<String>,
+    /// The path of a new role: IAM cannot change it.
+    path: Option<String>,
+    pub(crate) tags: Tags,
+    intervals: Intervals,
+}
+
+/// The output with the creation time: a role that is recreated with the same name is a different role for everything
+/// that refers to it.
+pub const CREATED_AT: &str = "createdAt";
+
+/// The key in the graph.
+pub fn key(purpose: Purpose) -> Key {
+    KIND.named(purpose.as_str())
+}
+
+/// The prefix of the names of all roles that Keelson creates.
+pub const NAME_PREFIX: &str = "keelson-";
+/// The part of a role name that identifies the object.
+fn name_hash(uid: &str) -> String {
+    Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The permanent description of a role: tagging permissions cannot change it.
+pub fn description(purpose: &str, cluster: &str) -> String {
+    format!("EKS {purpose} role of {cluster}, made by Keelson")
+}
+
+/// Whether only the object with that UID gives a role this name.
+pub fn is_named_for(name: &str, uid: &str) -> bool {
+    let hash = name_hash(uid);
+    name.starts_with(NAME_PREFIX)
+        && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
+}
+
+/// The prefix of the names of a cluster's roles. It also matches roles of clusters whose names start with this one's.
+pub(crate) fn name_prefix(cluster: &str) -> String {
+    let cluster: String = cluster.chars().take(38).collect();
+    format!("{NAME_PREFIX}{cluster}-")
+}
+
+/// A name unique to the object: IAM is global, so the cluster's name alone is ambiguous. At most 64 characters.
+fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
+    format!("{}{}-{}", name_prefix(cluster), name_hash(uid), purpose.as_str())
+}
+
+impl Role {
+    /// A role of the cluster, with policies in addition to those that EKS requires.
+    pub fn new(
+        context: &ResourceContext<'_>,
+        purpose: Purpose,
+        additional_policies: &[String],
+        account: &AccountSettings,
+    ) -> Self {
+        Self {
+            purpose,
+            name: context
+                .owner
+                .role_name(&key(purpose))
+                .unwrap_or_else(|| name(context.cluster_name, &context.owner.uid, purpose)),
+            auto_mode: false,
+            additional_policies: additional_policies.to_vec(),
+            kept_policies: Vec::new(),
+            cluster_name: context.cluster_name.to_owned(),
+            node_groups: None,
+            permissions_boundary: account.permissions_boundary.clone(),
+            path: account.role_path.clone(),
+            tags: context.tags(&key(purpose)),
+            intervals: context.intervals,
+        }
+    }
+
+    /// Adds what Auto Mode requires.
+    pub fn for_auto_mode(self) -> Self {
+        Self { auto_mode: true, ..self }
+    }
+
+    /// Leaves these policies as they are, attached or not.
+    #[must_use]
+    pub fn with_kept_policies(self, policies: &[String]) -> Self {
+        Self { kept_policies: policies.to_vec(), ..self }
+    }
+
+    /// For a node role: sets the EKS names of the node groups of all NodeGroups of the cluster.
+    #[must_use]
+    pub fn with_node_groups(self, node_groups: &[String]) -> Self {
+        Self { node_groups: Some(node_groups.iter().cloned().collect()), ..self }
+    }
+
+    /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
+    /// yet, or was deleted with Retain. Read only if something would be removed from the role.
+    async fn unmanaged_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
+        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, partition_of(arn)))
+        else {
+            return Ok(Vec::new());
+        };
+        match node_groups(&cloud.aws, &self.cluster_name).await {
+            Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
+            // The IAM policy of an older Keelson: without this knowledge, nothing is removed.
+            Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
+            all => Ok(all?.into_iter().filter(|name| !known.contains(name)).collect()),
+        }
+    }
+
+    /// Names of AWS managed policies.
+    fn aws_policies(&self) -> impl Iterator<Item = &'static str> {
+        let more: &[&str] = if self.auto_mode { &AUTO_MODE } else { &[] };
+        self.purpose.policies().iter().chain(more).copied()
+    }
+
+    /// ARNs of all policies, in the account's partition.
+    pub(crate) fn policies(&self, partition: &str) -> Vec<String> {
+        let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
+        ours.chain(self.additional_policies.iter().cloned()).collect()
+    }
+
+    pub(crate) fn trust(&self) -> String {
+        // Auto Mode requires TagSession for the cluster role, and pod identity for every role; it does no harm to the
+        // others.
+        serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": {"Service": self.purpose.principal()},
+                "Action": ["sts:AssumeRole", "sts:TagSession"],
+            }],
+        })
+        .to_string()
+    }
+
+    pub(crate) async fn tag(&self, cloud: &Cloud, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
+        if !removed.is_empty() {
+            let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(removed));
+            cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
+        }
+        if !tags.is_empty() {
+            let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
+            cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
+        }
+        observed.apply(tags);
+        Ok(())
+    }
+
+    fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
+        let partition = arn.split(':').nth(1).unwrap_or("aws");
+        let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
+        let phase = if complete { Phase::Ready } else { Phase::Incomplete };
+        // Users of the id build the ARN from it, which a name alone does not allow for a role with a path.
+        let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
+        let id = if in_root { &self.name } else { arn };
+        Observation::ready(id, "available", detail).phase(phase).output("arn", arn)
+    }
+
+    fn observation_of(&self, role: &snapshots::Role) -> Observation<Detail> {
+        let observed = self.to_observation(&role.arn, Detail::from(role));
+        match role.created {
+            Some(created) => observed.output(CREATED_AT, created.to_string()),
+            None => observed,
+        }
+    }
+}
+
+#[async_trait]
+impl Resource for Role {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key(self.purpose)
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let more = self.additional_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
+        let policies: Vec<_> = self.aws_policies().map(str::to_owned).chain(more).collect();
+        vec![("name", self.name.clone()), ("policies", policies.join(", "))]
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail, partition_of(observed.outputs.get("arn").map_or("", String::as_str)))
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let roles = cloud.aws.snapshots.roles(max_staleness(options)).await?;
+        let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
+        let mut observed = self.observation_of(role);
+        observed.detail.unmanaged_groups = self.unmanaged_groups(cloud, &observed.detail, &role.arn).await?;
+        Ok(ownership::presence(cloud, &role.tags, observed, || format!("role {}", role.arn)))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
+        let request = cloud
+            .aws
+            .iam
+            .create_role()
+            .role_name(&self.name)
+            .set_path(self.path.clone())
+            .description(description(self.purpose.as_str(), &cloud.owner.cluster))
+            .assume_role_policy_document(self.trust())
+            .set_permissions_boundary(self.permissions_boundary.clone())
+            .set_tags(Some(self.tags.to_iam()));
+        let answer = cloud.aws.call(Service::Iam, "CreateRole", &self.name, request.send()).await;
+        // Created by an attempt whose response was lost: the next observation shows the owner.
+        let answer = match answer {
+            Err(error) if error.class() == Class::Conflict => {
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
+        let arn = answer.role.map(|role| role.arn).unwrap_or_default();
+        let detail = Detail {
+            trust: self.trust(),
+            permissions_boundary: self.permissions_boundary.clone(),
+            tags: self.tags.clone(),
+            ..Detail::default()
+        };
+        Ok(self.to_observation(&arn, detail))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        observed: &Observation<Detail>,
+        changes: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        let mut detail = observed.detail.clone();
+        self.change(cloud, &mut detail, changes).await?;
+        let changed = self.to_observation(observed.outputs.get("arn").map_or("", String::as_str), detail);
+        Ok(Observation { outputs: observed.outputs.clone(), ..changed })
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        // Policies that others attached to our role are removed with it: IAM deletes no role with policies.
+        let (iam, name) = (&cloud.aws.iam, &self.name);
+        for policy in &observed.detail.attached {
+            let request = iam.detach_role_policy().role_name(name).policy_arn(policy);
+            ignore_not_found(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
+        }
+        let request = iam.list_role_policies().role_name(name);
+        let inline = cloud.aws.call(Service::Iam, "ListRolePolicies", name, request.send()).await?;
+        for policy in inline.policy_names() {
+            let request = iam.delete_role_policy().role_name(name).policy_name(policy);
+            ignore_not_found(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
+        }
+        for profile in &observed.detail.instance_profiles {
+            let request = iam.remove_role_from_instance_profile().role_name(name).instance_profile_name(profile);
+            ignore_not_found(
+                cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await,
+            )?;
+        }
+        let request = iam.delete_role().role_name(name);
+        cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        self.tag(cloud, &mut observed.detail.tags, self.tags.ownership()).await?;
+        Ok(observed)
+    }
+
+    async fn release(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<(), Failure> {
+        let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::released_keys()));
+        cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
+        Ok(())
+    }
+}
+
+/// Names of a cluster's node groups.
+async fn node_groups(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
+    Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
+}
+
+fn partition_of(arn: &str) -> &str {
+    arn.split(':').nth(1).unwrap_or("aws")
+}
+
+pub(crate) fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+    match answer {
+        Err(error) if error.class() != Class::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn role_names_fit_iam_and_are_unique_per_object() {
+        let long = "c".repeat(100);
+        for purpose in [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate, Purpose::Source] {
+            assert!(name(&long, "uid", purpose).len() <= 64);
+        }
+        assert_ne!(name("demo", "uid-1", Purpose::Node), name("demo", "uid-2", Purpose::Node));
+        assert!(is_named_for(&name("demo", "uid-1", Purpose::Node), "uid-1"));
+        assert!(!is_named_for(&name("demo", "uid-2", Purpose::Node), "uid-1"));
+        assert!(!is_named_for("theirs", "uid-1"));
+    }
+}

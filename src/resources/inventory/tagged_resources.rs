@@ -1,0 +1,268 @@
+//! Reads everything with an owner tag in an account, region and cluster, from which a recovery selects. I/O: reads of
+//! EC2, IAM, EKS.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_eks::types::Cluster;
+
+use super::account_lists::AccountLists;
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, MaxStaleness, Service, Session};
+use crate::engine::Failure;
+use crate::resources::eks::lists::{all_pages, if_exists};
+use crate::resources::graph::kind;
+use crate::resources::graph::proof::Located;
+use crate::resources::iam::{oidc_provider, role};
+use crate::resources::network::vpc;
+use crate::resources::recovery::takeover::{ControlPlane, Handle, Inventory, Location, TaggedResource};
+
+fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
+    all.iter().map(|one| TaggedResource {
+        id: one.id().to_owned(),
+        handle: Handle::Ec2,
+        tags: one.tags().clone(),
+        location: one.vpc().map_or(Location::Unused, |vpc| Location::Vpc(vpc.to_owned())),
+    })
+}
+
+/// Everything in EC2, and every role, that carries an owner tag.
+///
+/// # Errors
+/// The error of the first read that fails: a partial inventory is useless.
+pub async fn in_account(aws: &Session, staleness: MaxStaleness) -> Result<Vec<TaggedResource>, Failure> {
+    let all = AccountLists::read(aws, staleness).await?;
+    let in_use = |id: &str| {
+        all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
+    };
+    let found = kind::ALL.iter().flat_map(|kind| {
+        let is_vpc = kind.name == vpc::KIND.name;
+        located(&kind.listed(&all)).map(move |one| (is_vpc, one)).collect::<Vec<_>>()
+    });
+    let mut found: Vec<TaggedResource> = found
+        .map(|(is_vpc, one)| match one.location {
+            _ if is_vpc => TaggedResource { location: Location::Itself, ..one },
+            Location::Unused if in_use(&one.id) => TaggedResource { location: Location::Itself, ..one },
+            _ => one,
+        })
+        .collect();
+    found.extend(all.roles.iter().map(|role| TaggedResource {
+        // As the role resource records it: for a role with a path, the name alone is ambiguous.
+        id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },
+        handle: Handle::Role(role.name.clone()),
+        tags: role.tags.clone(),
+        location: Location::Itself,
+    }));
+    Ok(found)
+}
+
+/// The cluster with that name and everything in it that carries an owner tag, except node groups; `None` if it does not
+/// exist.
+///
+/// # Errors
+/// The error of the first read that fails.
+pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<TaggedResource>)>, Failure> {
+    let request = aws.eks.describe_cluster().name(name);
+    let answer = if_exists(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
+    let Some(cluster) = answer.and_then(|answer| answer.cluster) else { return Ok(None) };
+    let reader = Reader { aws, name };
+    let mut found = vec![reader.found(name, cluster.arn(), Tags::from_eks(cluster.tags()))];
+    found.extend(reader.addons().await?);
+    found.extend(reader.access_entries(&cluster).await?);
+    found.extend(reader.pod_identities().await?);
+    found.extend(reader.fargate_profiles().await?);
+    found.extend(reader.oidc_provider(&cluster).await?);
+    found.retain(|one| one.tags.owner().is_some());
+    let vpc = cluster.resources_vpc_config();
+    let control_plane = ControlPlane {
+        tags: Tags::from_eks(cluster.tags()),
+        vpc: vpc.and_then(|vpc| vpc.vpc_id()).map(str::to_owned),
+        role_arn: cluster.role_arn().map(str::to_owned),
+        role_description: None,
+        security_group: vpc.and_then(|vpc| vpc.cluster_security_group_id()).map(str::to_owned),
+    };
+    Ok(Some((control_plane, found)))
+}
+
+/// Everything that an EksCluster can select from for a takeover, freshly read.
+///
+/// # Errors
+/// The error of the first read that fails.
+pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, Failure> {
+    let (mut found, in_eks) = futures::try_join!(in_account(aws, MaxStaleness::now()), in_cluster(aws, cluster_name))?;
+    let control_plane = match in_eks {
+        Some((control_plane, more)) => {
+            found.extend(more);
+            let role_description = role_description(aws, control_plane.role_arn.as_deref()).await?;
+            Some(ControlPlane { role_description, ..control_plane })
+        }
+        None => {
+            found.extend(oidc_providers(aws).await?);
+            None
+        }
+    };
+    found.retain(|one| one.key().is_some_and(|key| key.kind() != "nodeGroup"));
+    let role_descriptions = role_descriptions(aws, cluster_name, &found).await?;
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found, role_descriptions })
+}
+
+/// The descriptions of the roles whose names match those that Keelson gives to the cluster's roles.
+async fn role_descriptions(
+    aws: &Session,
+    cluster_name: &str,
+    found: &[TaggedResource],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let prefix = role::name_prefix(cluster_name);
+    let mut all = BTreeMap::new();
+    for one in found {
+        if let Handle::Role(name) = &one.handle
+            && name.starts_with(&prefix)
+            && let Some(text) = role_description(aws, Some(name)).await?
+        {
+            all.insert(name.clone(), text);
+        }
+    }
+    Ok(all)
+}
+
+/// The description of the role, if its name matches Keelson's scheme.
+async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<String>, Failure> {
+    let name = arn.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
+    let Some(name) = name.filter(|name| name.starts_with(role::NAME_PREFIX)) else { return Ok(None) };
+    let request = aws.iam.get_role().role_name(name);
+    let answer = if_exists(aws.call(Service::Iam, "GetRole", name, request.send()).await)?;
+    Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
+}
+
+/// What a NodeGroup can take over: the node group with its name.
+///
+/// # Errors
+/// The error of the read.
+pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
+    let found = Reader { aws, name: cluster_name }.node_group(name).await?;
+    let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
+    let found = found.into_iter().collect();
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), found, ..Inventory::default() })
+}
+
+/// The node groups of a cluster that carry an owner tag; requires permission to list them.
+///
+/// # Errors
+/// The error of the first read that fails.
+pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
+    let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
+    let mut found = Vec::new();
+    for name in all_pages!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
+        found.extend(Reader { aws, name: cluster_name }.node_group(&name).await?);
+    }
+    found.retain(|one: &TaggedResource| one.tags.owner().is_some());
+    Ok(found)
+}
+
+/// EKS's providers in the region that carry an owner tag: after a cluster is deleted, no issuer leads to the provider's
+/// name.
+///
+/// # Errors
+/// The error of the first read that fails.
+pub async fn oidc_providers(aws: &Session) -> Result<Vec<TaggedResource>, Failure> {
+    let of_region = format!("oidc-provider/oidc.eks.{}.", aws.region);
+    let mut found = Vec::new();
+    for arn in aws.snapshots.oidc_providers(MaxStaleness::now()).await?.iter().filter(|arn| arn.contains(&of_region)) {
+        found.extend(provider(aws, arn).await?);
+    }
+    Ok(found)
+}
+
+async fn provider(aws: &Session, arn: &str) -> Result<Option<TaggedResource>, Failure> {
+    let tags = oidc_provider::tags_of(aws, arn).await?.filter(|tags| tags.owner().is_some());
+    Ok(tags.map(|tags| TaggedResource {
+        id: arn.to_owned(),
+        handle: Handle::OidcProvider(arn.to_owned()),
+        tags,
+        location: Location::Itself,
+    }))
+}
+
+struct Reader<'a> {
+    aws: &'a Session,
+    /// The cluster's name.
+    name: &'a str,
+}
+
+impl Reader<'_> {
+    fn found(&self, id: &str, arn: Option<&str>, tags: Tags) -> TaggedResource {
+        let handle = Handle::Eks(arn.unwrap_or_default().to_owned());
+        TaggedResource { id: id.to_owned(), handle, tags, location: Location::Cluster(self.name.to_owned()) }
+    }
+
+    async fn addons(&self) -> Result<Vec<TaggedResource>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let mut found = Vec::new();
+        for name in all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
+            let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+            let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
+            found.push(self.found(&name, addon.addon_arn(), Tags::from_eks(addon.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn access_entries(&self, of: &Cluster) -> Result<Vec<TaggedResource>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let mode = of.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
+        if mode == Some(crate::resources::eks::cluster_diff::CONFIG_MAP) {
+            return Ok(Vec::new());
+        }
+        let list = || aws.eks.list_access_entries().cluster_name(cluster);
+        let mut found = Vec::new();
+        for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
+            let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+            let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
+            found.push(self.found(&principal, entry.access_entry_arn(), Tags::from_eks(entry.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn pod_identities(&self) -> Result<Vec<TaggedResource>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
+        let mut found = Vec::new();
+        for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
+            // Associations with an owner belong to an add-on.
+            let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
+            let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
+            let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            let Some(one) = answer.and_then(|answer| answer.association) else { continue };
+            found.push(self.found(id, one.association_arn(), Tags::from_eks(one.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn fargate_profiles(&self) -> Result<Vec<TaggedResource>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
+        let mut found = Vec::new();
+        for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
+            let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
+            let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+            let Some(profile) = answer.and_then(|answer| answer.fargate_profile) else { continue };
+            found.push(self.found(&name, profile.fargate_profile_arn(), Tags::from_eks(profile.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<TaggedResource>, Failure> {
+        let issuer = cluster.identity().and_then(|identity| identity.oidc()).and_then(|oidc| oidc.issuer());
+        match issuer.filter(|issuer| !issuer.is_empty()) {
+            Some(issuer) => provider(self.aws, &oidc_provider::arn(self.aws, issuer)).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn node_group(&self, name: &str) -> Result<Option<TaggedResource>, AwsError> {
+        let request = self.aws.eks.describe_nodegroup().cluster_name(self.name).nodegroup_name(name);
+        let answer = if_exists(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
+        let group = answer.and_then(|answer| answer.nodegroup);
+        Ok(group.map(|group| self.found(name, group.nodegroup_arn(), Tags::from_eks(group.tags()))))
+    }
+}

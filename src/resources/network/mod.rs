@@ -1,0 +1,13 @@
+//! Kinds of EC2 resources: one file for each. And networks that the user provides.
+
+pub mod elastic_ip;
+pub mod existing_network;
+pub mod internet_gateway;
+pub mod nat_gateway;
+pub mod route;
+pub mod route_table;
+pub mod route_table_association;
+pub mod security_group;
+pub mod subnet;
+pub mod vpc;
+pub mod vpc_endpoint;

@@ -1,0 +1,190 @@
+//! A NAT gateway: internet access for private subnets.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
+use jiff::Timestamp;
+
+use super::{elastic_ip, internet_gateway, subnet, vpc};
+use crate::api::node_group::SubnetTier;
+use crate::aws::tags::{OWNER, RESOURCE, Tags};
+use crate::aws::tokens::client_token;
+use crate::aws::{Service, snapshots};
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
+use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
+use crate::resources::eks::cluster;
+use crate::resources::graph::kind::{Area, Kind, as_located};
+use crate::resources::graph::proof::{SearchResult, find};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind =
+    Kind::new("natGateway", "NAT gateway", Area::Network).in_ec2(|lists| as_located(&lists.nat_gateways)).removable();
+
+/// A public NAT gateway in a zone's public subnet.
+pub struct NatGateway {
+    zone: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// Only its tags can differ.
+pub type Detail = Tags;
+
+/// The key in the graph.
+pub fn key(zone: &str) -> Key {
+    KIND.named(zone)
+}
+
+impl NatGateway {
+    /// The NAT gateway in `zone`.
+    pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
+        Self { zone: zone.into(), tags: context.tags(&key(zone)), intervals: context.intervals }
+    }
+}
+
+fn to_observation(gateway: &snapshots::NatGateway) -> Observation<Detail> {
+    let since = gateway.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let state = gateway.state.as_ref().map_or("pending", |state| state.as_str());
+    let phase = match &gateway.state {
+        Some(NatGatewayState::Available) => Phase::Ready,
+        Some(NatGatewayState::Failed) => Phase::Failed {
+            reason: format!(
+                "{}: {}",
+                gateway.failure_code.as_deref().unwrap_or("unknown"),
+                gateway.failure_message.as_deref().unwrap_or("no message from AWS")
+            ),
+            class: Class::Unknown,
+            recreate: true,
+        },
+        Some(NatGatewayState::Deleting) => Phase::Busy { action: Action::Delete, since: None, note: String::new() },
+        _ => Phase::Busy { action: Action::Create, since, note: String::new() },
+    };
+    Observation::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
+}
+
+/// How many gateways with that name have existed. A failed or deleted one stays visible for an hour, and its client
+/// token would return it: each attempt uses its own token.
+async fn count_attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
+    let filter = |name: String, value: &str| aws_sdk_ec2::types::Filter::builder().name(name).values(value).build();
+    let request = cloud
+        .aws
+        .ec2
+        .describe_nat_gateways()
+        .filter(filter("vpc-id".to_owned(), vpc))
+        .filter(filter(format!("tag:{OWNER}"), &cloud.owner.uid))
+        .filter(filter(format!("tag:{RESOURCE}"), &key.to_string()));
+    let name = key.to_string();
+    let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", &name, request.send()).await?;
+    let (ended, live): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
+        matches!(gateway.state, Some(NatGatewayState::Failed | NatGatewayState::Deleted | NatGatewayState::Deleting))
+    });
+    Ok((ended.len() as u64, live.first().map(|gateway| snapshots::NatGateway::from(*gateway))))
+}
+
+#[async_trait]
+impl Resource for NatGateway {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key(&self.zone)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![elastic_ip::key(&self.zone), subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()]
+    }
+
+    /// The cluster may need its network until it is deleted: a blocked deletion must not cause an outage.
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    /// A gateway in our VPC is ours.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("zone", self.zone.clone())]
+    }
+
+    /// 85 to 125 s according to published measurements.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(100)
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &observed.detail)
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let gateways = cloud.aws.snapshots.nat_gateways(max_staleness(options)).await?;
+        Ok(match find(cloud, &gateways, &key(&self.zone), options, refs) {
+            SearchResult::Ours(gateway) => Presence::Ours(to_observation(gateway)),
+            other => other.not_ours(),
+        })
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
+        let key = key(&self.zone);
+        let (attempt, live) = count_attempts(cloud, &key, refs.id(&vpc::key())?).await?;
+        if let Some(live) = live {
+            return Ok(to_observation(&live));
+        }
+        // A gateway that was removed with its address and is requested again has another address, and so another token.
+        let address = refs.id(&elastic_ip::key(&self.zone))?;
+        let token = client_token(&cloud.owner.uid, attempt, &format!("{key} {address}"));
+        let request = cloud
+            .aws
+            .ec2
+            .create_nat_gateway()
+            .subnet_id(refs.id(&subnet::key(SubnetTier::Public, &self.zone))?)
+            .allocation_id(address)
+            .client_token(token)
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::Natgateway));
+        let name = key.to_string();
+        let answer = cloud.aws.call(Service::Ec2, "CreateNatGateway", &name, request.send()).await?;
+        let gateway = answer.nat_gateway.unwrap_or_else(|| aws_sdk_ec2::types::NatGateway::builder().build());
+        Ok(to_observation(&snapshots::NatGateway::from(&gateway)))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        observed: &Observation<Detail>,
+        changes: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        Ok(observed)
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteNatGateway", &observed.id, request.send()).await?;
+        if matches!(observed.phase, Phase::Failed { .. }) {
+            // A failed gateway is only a record and blocks nothing.
+            return Ok(Presence::Absent);
+        }
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..observed.clone() }))
+    }
+
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
+    }
+}

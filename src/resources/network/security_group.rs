@@ -1,0 +1,157 @@
+//! The security group of interface endpoints: HTTPS from the VPC. (EKS creates the cluster's own security group.)
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
+
+use super::vpc;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
+use crate::resources::cloud::{
+    Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
+};
+use crate::resources::graph::kind::{Area, Kind, as_located};
+use crate::resources::graph::proof::{SearchResult, find};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("securityGroup", "security group", Area::Network)
+    .in_ec2(|lists| as_located(&lists.security_groups))
+    .removable();
+
+const HTTPS: i32 = 443;
+
+/// The security group of the interface endpoints.
+pub struct SecurityGroup {
+    name: String,
+    vpc_cidr: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What Keelson observes of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    allows_https: bool,
+    tags: Tags,
+}
+
+/// The key in the graph.
+pub fn key() -> Key {
+    KIND.named("endpoints")
+}
+
+impl SecurityGroup {
+    /// A group that allows HTTPS from the VPC.
+    pub fn new(context: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
+        let name = format!("keelson-{}-endpoints", context.cluster_name);
+        Self { name, vpc_cidr: vpc_cidr.into(), tags: context.tags(&key()), intervals: context.intervals }
+    }
+}
+
+fn to_observation(id: &str, detail: Detail) -> Observation<Detail> {
+    let phase = if detail.allows_https { Phase::Ready } else { Phase::Incomplete };
+    Observation::ready(id, "available", detail).phase(phase)
+}
+
+#[async_trait]
+impl Resource for SecurityGroup {
+    type Cloud = Cloud;
+    type Detail = Detail;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![vpc::key()]
+    }
+
+    /// A group in our VPC is ours.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("ingress", format!("{HTTPS}/tcp from {}", self.vpc_cidr))]
+    }
+
+    fn poll_policy(&self) -> PollPolicy {
+        self.intervals.shared()
+    }
+
+    /// Its name is unique in a VPC, but the error on a duplicate does not contain the id.
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        if !observed.detail.allows_https {
+            changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", self.vpc_cidr)));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let groups = cloud.aws.snapshots.security_groups(max_staleness(options)).await?;
+        let group = match find(cloud, &groups, &key(), options, refs) {
+            SearchResult::Ours(group) => group,
+            other => return Ok(other.not_ours()),
+        };
+        let allows_https = group
+            .ingress
+            .iter()
+            .any(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS) && rule.cidrs.contains(&self.vpc_cidr));
+        Ok(Presence::Ours(to_observation(&group.id, Detail { allows_https, tags: group.tags.clone() })))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
+        let request = cloud
+            .aws
+            .ec2
+            .create_security_group()
+            .group_name(&self.name)
+            .description("HTTPS from the VPC to its interface endpoints")
+            .vpc_id(refs.id(&vpc::key())?)
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::SecurityGroup));
+        let answer = cloud.aws.call(Service::Ec2, "CreateSecurityGroup", &self.name, request.send()).await?;
+        let id = answer.group_id.unwrap_or_default();
+        Ok(to_observation(&id, Detail { allows_https: false, tags: self.tags.clone() }))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        observed: &Observation<Detail>,
+        changes: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
+        let mut detail = observed.detail.clone();
+        if changes_field(changes, "ingress") {
+            let range = IpRange::builder().cidr_ip(&self.vpc_cidr).description("the VPC").build();
+            let rule = IpPermission::builder().ip_protocol("tcp").from_port(HTTPS).to_port(HTTPS).ip_ranges(range);
+            let request =
+                cloud.aws.ec2.authorize_security_group_ingress().group_id(&observed.id).ip_permissions(rule.build());
+            cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &observed.id, request.send()).await?;
+            detail.allows_https = true;
+        }
+        cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(to_observation(&observed.id, detail))
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_security_group().group_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &observed.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
+    }
+}

@@ -1,0 +1,321 @@
+//! What an object may take over from an earlier object of the same name, as after a restore: by tags, location and
+//! name. Pure.
+//!
+//! After a restore, tags are nearly the only evidence, and anybody with tagging permissions can write them. So the user
+//! must name the UID, and of the resources with that UID only those qualify that have the location and the name that
+//! Keelson gives them. What tagging permissions cannot change is the description of the cluster's role, which is
+//! permanent: it names the object that the role was created for. Without that proof, the owner of the AWS account must
+//! allow the takeover, as for an adoption. [`super::retag`] writes the new tags, and nothing else.
+
+use std::collections::BTreeMap;
+
+use crate::api::RECOVER_ANNOTATION;
+use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
+use crate::engine::Key;
+use crate::resources::cloud::Owner;
+use crate::resources::graph::adoption::Existing;
+
+/// How to tag a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handle {
+    /// By its EC2 id.
+    Ec2,
+    /// A role, by name.
+    Role(String),
+    /// An OIDC provider, by ARN.
+    OidcProvider(String),
+    /// An EKS resource, by ARN.
+    Eks(String),
+}
+
+/// The location of a resource, as far as it is evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In that VPC.
+    Vpc(String),
+    /// In the EKS cluster with that name.
+    Cluster(String),
+    /// An address or gateway that is not in use.
+    Unused,
+    /// Without a location: a VPC or an IAM resource.
+    Itself,
+}
+
+/// A resource that carries an owner tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaggedResource {
+    /// The id, as in status.
+    pub id: String,
+    /// How to tag it.
+    pub handle: Handle,
+    /// Its tags.
+    pub tags: Tags,
+    /// Its location.
+    pub location: Location,
+}
+
+impl TaggedResource {
+    /// The key in the graph, from its tag.
+    pub fn key(&self) -> Option<Key> {
+        self.tags.resource().map(Key::parse)
+    }
+}
+
+/// The EKS cluster that exists with the object's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// Its tags.
+    pub tags: Tags,
+    /// Its VPC.
+    pub vpc: Option<String>,
+    /// Its permanent role.
+    pub role_arn: Option<String>,
+    /// The description of that role.
+    pub role_description: Option<String>,
+    /// The security group that EKS created with the cluster's tags.
+    pub security_group: Option<String>,
+}
+
+/// All resources to select from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// The name of the cluster in EKS.
+    pub cluster_name: String,
+    /// The cluster, if it exists.
+    pub control_plane: Option<ControlPlane>,
+    /// Whether the spec asks for its own network and nothing indicates that the cluster uses an external one.
+    pub own_network: bool,
+    /// Resources that carry an owner tag.
+    pub found: Vec<TaggedResource>,
+    /// Descriptions of the roles that may be the cluster's, by name: tagging permissions cannot change them.
+    pub role_descriptions: BTreeMap<String, String>,
+}
+
+/// A resource to take over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The key in the graph.
+    pub key: Key,
+    /// The resource.
+    pub found: TaggedResource,
+    /// EC2 ids of resources that carry the same tags because they were created with it.
+    pub extra_ids: Vec<String>,
+}
+
+/// What is taken over, and what carries the UID but is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// What is taken over.
+    pub items: Vec<Item>,
+    /// What is left alone: each "key id (reason)".
+    pub left: Vec<String>,
+}
+
+/// The UID in the annotation's value: up to a `/`, so that the same UID can be requested again.
+pub fn parse_uid(text: &str) -> &str {
+    text.split('/').next().unwrap_or_default().trim()
+}
+
+/// The command that requests the takeover.
+pub fn command(owner: &Owner, uid: &str) -> String {
+    let (object, namespace) = (&owner.object, owner.namespace());
+    format!("kubectl annotate {object} -n {namespace} --overwrite {RECOVER_ANNOTATION}={uid}")
+}
+
+/// The message after "carries the tags of ... with UID `uid`", for resources of an earlier object with this name.
+/// `None` if that object exists.
+pub fn instructions(uid: &str, installation: Option<&str>, owner: &Owner, existing: &Existing) -> Option<String> {
+    if let Some(why) = other_installation(installation, owner) {
+        return Some(why);
+    }
+    (!existing.has(uid)).then(|| {
+        format!(
+            ", and no object with that UID exists in this management cluster, as after a restore. To take over its \
+             resources: {}. Only tags are written; keelson recover --dry-run lists the resources \
+             (docs/disaster-recovery.md)",
+            command(owner, uid)
+        )
+    })
+}
+
+/// Why resources with the tag of `installation` are not this installation's; `None` if they are.
+fn other_installation(installation: Option<&str>, owner: &Owner) -> Option<String> {
+    let other = installation.filter(|id| owner.installation.as_deref() != Some(*id))?;
+    let this = owner.installation.as_ref().map_or("has no id".to_owned(), |id| format!("is {id}"));
+    Some(format!(
+        " of installation {other}, and this one {this}: while that one runs, it owns these resources. If it is lost \
+         for good, start Keelson here with --installation-id {other}, or restore its ConfigMap keelson-installation"
+    ))
+}
+
+/// Selects the resources that `owner` takes over from the object with UID `from`. Resources that carry `owner`'s UID
+/// already are selected as well: an earlier attempt tagged them, or their record was lost.
+///
+/// `by_tags`: tags are sufficient evidence, because the owner of the AWS account allows it or the object's resources
+/// are recorded. `also`: an installation whose id is accepted in addition to this one's.
+///
+/// # Errors
+/// Why nothing is taken over.
+pub fn select(
+    all: &Inventory,
+    owner: &Owner,
+    from: &str,
+    by_tags: bool,
+    also: Option<&str>,
+) -> Result<Selection, String> {
+    let is_of = |tags: &Tags| {
+        let uid = tags.owner().is_some_and(|uid| uid == from || uid == owner.uid);
+        uid && tags.get(CLUSTER) == Some(owner.cluster.as_str())
+    };
+    if let Some(control_plane) = &all.control_plane
+        && !is_of(&control_plane.tags)
+    {
+        return Err(format!(
+            "cluster {} exists but is not tagged for {} with UID {from}, so nothing is taken over",
+            all.cluster_name, owner.cluster
+        ));
+    }
+    let candidates: Vec<(Key, &TaggedResource)> =
+        all.found.iter().filter(|one| is_of(&one.tags)).filter_map(|one| Some((one.key()?, one))).collect();
+    if let Some(why) = candidates.iter().find_map(|(_, one)| {
+        let installation = one.tags.installation();
+        if installation.is_some() && installation == also { None } else { other_installation(installation, owner) }
+    }) {
+        return Err(format!("resources with UID {from} carry the tag{why}"));
+    }
+    if !by_tags && !is_proven(all, owner, &candidates) {
+        return Err(format!(
+            "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging \
+             permissions could have written them: no role that Keelson created confirms it. The owner of the AWS \
+             account has to allow it, in spec.adoption of the AwsAccount, with policy: Allow for this namespace and \
+             cluster {}",
+            owner.cluster, all.cluster_name
+        ));
+    }
+    let is_cluster_group = |one: &TaggedResource| {
+        let group = all.control_plane.as_ref().and_then(|control_plane| control_plane.security_group.as_ref());
+        one.handle == Handle::Ec2 && group == Some(&one.id)
+    };
+    let vpc = find_own_vpc(all, &candidates)?;
+    let (mut items, mut selection): (BTreeMap<Key, Item>, _) = (BTreeMap::new(), Selection::default());
+    for (key, one) in &candidates {
+        if is_cluster_group(one) {
+            continue;
+        }
+        let is_cluster = *key == crate::resources::eks::cluster::key();
+        let proof = match one.handle {
+            // Belongs to a deleted cluster, or to another one.
+            Handle::Ec2 if is_cluster => Err("EKS did not create it for the existing cluster".to_owned()),
+            // An unused resource has no location.
+            Handle::Ec2 if one.location == Location::Unused && by_tags => Ok(()),
+            _ => check_location(key, one, all, vpc.as_deref())
+                .and_then(|()| check_description(key, one, all, owner, by_tags)),
+        };
+        if let Err(why) = proof {
+            selection.left.push(format!("{key} {} ({why})", one.id));
+            continue;
+        }
+        let group = candidates
+            .iter()
+            .filter(|(_, other)| is_cluster && is_cluster_group(other))
+            .map(|(_, other)| other.id.clone());
+        let item = Item { key: key.clone(), found: (*one).clone(), extra_ids: group.collect() };
+        if let Some(other) = items.insert(key.clone(), item) {
+            return Err(duplicate_message(key, &[&other.found.id, &one.id]));
+        }
+    }
+    selection.items = items.into_values().collect();
+    Ok(selection)
+}
+
+/// Whether evidence that tagging permissions cannot change shows that the cluster was created for an object with this
+/// name. The cluster of a node group belongs to the object already.
+fn is_proven(all: &Inventory, owner: &Owner, candidates: &[(Key, &TaggedResource)]) -> bool {
+    if candidates.iter().all(|(key, _)| key.kind() == "nodeGroup") {
+        return true;
+    }
+    let expected = crate::resources::iam::role::description("cluster", &owner.cluster);
+    all.control_plane.as_ref().and_then(|control_plane| control_plane.role_description.as_ref()) == Some(&expected)
+}
+
+fn duplicate_message(key: &Key, ids: &[&str]) -> String {
+    format!(
+        "{} carry the same tags, all as {key}: remove the tags {OWNER}, {CLUSTER} and {RESOURCE} from those that are \
+         not this cluster's",
+        ids.join(" and ")
+    )
+}
+
+/// The VPC that Keelson created: the one that the cluster is in.
+fn find_own_vpc(all: &Inventory, candidates: &[(Key, &TaggedResource)]) -> Result<Option<String>, String> {
+    if !all.own_network {
+        return Ok(None);
+    }
+    let key = crate::resources::network::vpc::key();
+    let tagged: Vec<&str> = candidates.iter().filter(|(of, _)| *of == key).map(|(_, one)| one.id.as_str()).collect();
+    let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
+    match (tagged.as_slice(), of_cluster) {
+        (tagged, Some(vpc)) => Ok(tagged.contains(&vpc).then(|| vpc.to_owned())),
+        ([], None) => Ok(None),
+        ([one], None) => Ok(Some((*one).to_owned())),
+        (several, None) => Err(duplicate_message(&key, several)),
+    }
+}
+
+/// Whether a resource has the location and the name that Keelson gives it.
+fn check_location(key: &Key, one: &TaggedResource, all: &Inventory, vpc: Option<&str>) -> Result<(), String> {
+    match (&one.handle, &one.location) {
+        (Handle::Ec2, Location::Vpc(location)) if vpc == Some(location.as_str()) => Ok(()),
+        (Handle::Ec2, Location::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
+        (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or Keelson did not create that VPC".to_owned()),
+        (Handle::Eks(_), Location::Cluster(name)) if *name == all.cluster_name => Ok(()),
+        (Handle::Eks(_), _) => Err(format!("it does not belong to cluster {}", all.cluster_name)),
+        (Handle::OidcProvider(_), _) => Ok(()),
+        (Handle::Role(name), _) => {
+            let fits = name.starts_with(&crate::resources::iam::role::name_prefix(&all.cluster_name))
+                && name.ends_with(&format!("-{}", key.name()));
+            let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
+            let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
+            let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
+            if key.kind() == "role" && fits && is_current {
+                Ok(())
+            } else {
+                Err("Keelson creates no such role for it".to_owned())
+            }
+        }
+    }
+}
+
+/// Whether a role's description names the object. Its tags may have been copied from another cluster's role; with
+/// `by_tags` the owner of the account accepts tags as the only evidence.
+fn check_description(
+    key: &Key,
+    one: &TaggedResource,
+    all: &Inventory,
+    owner: &Owner,
+    by_tags: bool,
+) -> Result<(), String> {
+    let Handle::Role(name) = &one.handle else { return Ok(()) };
+    let expected = crate::resources::iam::role::description(key.name(), &owner.cluster);
+    if by_tags || all.role_descriptions.get(name) == Some(&expected) {
+        return Ok(());
+    }
+    Err(format!("its description is not {expected:?}, so its tags are the only evidence of its owner"))
+}
+
+impl Item {
+    /// The new ownership tags.
+    pub fn wanted(&self, owner: &Owner) -> Tags {
+        let tags =
+            Tags::new().with(OWNER, &owner.uid).with(CLUSTER, &owner.cluster).with(RESOURCE, self.key.to_string());
+        let tags_now = &self.found.tags;
+        match owner.installation.as_ref().filter(|_| tags_now.installation().is_some() || tags_now.has_room()) {
+            Some(id) => tags.with(INSTALLATION, id),
+            None => tags,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "takeover_tests.rs"]
+mod tests;

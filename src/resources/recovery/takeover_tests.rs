@@ -1,0 +1,245 @@
+//! What is taken over, and what never is.
+
+use super::*;
+
+const OLD: &str = "old";
+
+fn owner() -> Owner {
+    Owner {
+        uid: "new".into(),
+        cluster: "team/demo".into(),
+        object: "ekscluster/demo".into(),
+        installation: Some("here".into()),
+        ..Owner::default()
+    }
+}
+
+fn tags(key: &str) -> Tags {
+    Tags::owned(OLD, "team/demo", key, "demo", &Default::default()).with(INSTALLATION, "here")
+}
+
+fn found(key: &str, id: &str, handle: Handle, location: Location) -> TaggedResource {
+    TaggedResource { id: id.into(), handle, tags: tags(key), location }
+}
+
+fn in_vpc(key: &str, id: &str, vpc: &str) -> TaggedResource {
+    found(key, id, Handle::Ec2, Location::Vpc(vpc.into()))
+}
+
+fn role(name: &str, purpose: &str) -> TaggedResource {
+    found(&format!("role/{purpose}"), name, Handle::Role(name.into()), Location::Itself)
+}
+
+fn in_cluster(key: &str, id: &str) -> TaggedResource {
+    found(key, id, Handle::Eks(format!("arn:{id}")), Location::Cluster("demo".into()))
+}
+
+/// Name and description of a role.
+fn describes(purpose: &str, of: &str) -> (String, String) {
+    (format!("keelson-demo-00000000-{purpose}"), format!("EKS {purpose} role of {of}, made by Keelson"))
+}
+
+fn inventory() -> Inventory {
+    let control_plane = ControlPlane {
+        tags: tags("cluster"),
+        vpc: Some("vpc-1".into()),
+        role_arn: Some("arn:aws:iam::1:role/keelson-demo-00000000-cluster".into()),
+        role_description: Some("EKS cluster role of team/demo, made by Keelson".into()),
+        security_group: Some("sg-eks".into()),
+    };
+    Inventory {
+        cluster_name: "demo".into(),
+        control_plane: Some(control_plane),
+        own_network: true,
+        found: vec![
+            found("vpc", "vpc-1", Handle::Ec2, Location::Itself),
+            in_vpc("subnet/private/a", "subnet-1", "vpc-1"),
+            in_vpc("natGateway/a", "nat-1", "vpc-1"),
+            found("elasticIp/a", "eip-1", Handle::Ec2, Location::Vpc("vpc-1".into())),
+            in_vpc("cluster", "sg-eks", "vpc-1"),
+            role("keelson-demo-00000000-cluster", "cluster"),
+            role("keelson-demo-00000000-node", "node"),
+            in_cluster("cluster", "demo"),
+            in_cluster("addon/coredns", "coredns"),
+            found("oidcProvider", "arn:oidc", Handle::OidcProvider("arn:oidc".into()), Location::Itself),
+        ],
+        role_descriptions: ["cluster", "node"].map(|purpose| describes(purpose, "team/demo")).into(),
+    }
+}
+
+/// "key id" of what is taken over, or why nothing is.
+fn selected(all: &Inventory) -> Result<Vec<String>, String> {
+    let selection = select(all, &owner(), OLD, false, None)?;
+    Ok(selection.items.iter().map(|item| format!("{} {}", item.key, item.found.id)).collect())
+}
+
+fn left(all: &Inventory) -> Vec<String> {
+    select(all, &owner(), OLD, false, None).unwrap().left
+}
+
+#[test]
+fn all_resources_of_the_earlier_object_are_taken_over() {
+    let selection = select(&inventory(), &owner(), OLD, false, None).unwrap();
+    assert_eq!((selection.items.len(), selection.left.len()), (9, 0));
+    let cluster = selection.items.iter().find(|item| item.key == crate::resources::eks::cluster::key()).unwrap();
+    assert_eq!((cluster.found.id.as_str(), cluster.extra_ids.as_slice()), ("demo", &["sg-eks".to_owned()][..]));
+    let wanted = cluster.wanted(&owner());
+    let missing = wanted.missing_from(&cluster.found.tags);
+    assert_eq!(missing, Tags::new().with(OWNER, "new"), "only the ownership tags");
+}
+
+#[test]
+fn role_with_copied_tags_is_not_taken_over() {
+    let mut all = inventory();
+    all.role_descriptions.extend([describes("node", "victim/demo")]);
+    assert!(selected(&all).unwrap().iter().all(|one| !one.starts_with("role/node")));
+    assert!(left(&all)[0].contains("keelson-demo-00000000-node (its description is not"), "{:?}", left(&all));
+    all.role_descriptions.remove("keelson-demo-00000000-node");
+    assert_eq!(left(&all).len(), 1, "nor one without a description");
+    // The owner of the account accepts tags as the only evidence.
+    let allowed = select(&all, &owner(), OLD, true, None).unwrap();
+    assert_eq!(allowed.left, [""; 0]);
+}
+
+#[test]
+fn resources_of_other_objects_are_never_taken_over() {
+    for cluster in ["other/demo", "team/other", "team/demo2", "demo"] {
+        let mut all = inventory();
+        all.control_plane = None;
+        for one in &mut all.found {
+            one.tags = one.tags.clone().with(CLUSTER, cluster);
+        }
+        assert!(select(&all, &owner(), OLD, true, None).unwrap().items.is_empty(), "{cluster}");
+        let mut all = inventory();
+        all.control_plane.as_mut().unwrap().tags = tags("cluster").with(CLUSTER, cluster);
+        let why = selected(&all).unwrap_err();
+        assert!(!why.contains(cluster) || cluster == "demo", "reveals nothing about others: {why}");
+    }
+    let mut all = inventory();
+    all.found[1].tags = tags("subnet/private/a").with(OWNER, "another");
+    assert_eq!(selected(&all).unwrap().len(), 8);
+}
+
+#[test]
+fn foreign_or_unowned_cluster_stops_the_recovery() {
+    for tags in [Tags::new(), tags("cluster").with(OWNER, "another")] {
+        let mut all = inventory();
+        all.control_plane.as_mut().unwrap().tags = tags;
+        assert!(selected(&all).unwrap_err().contains("nothing is taken over"));
+    }
+}
+
+#[test]
+fn other_installation_is_rejected_and_a_missing_installation_is_not() {
+    let mut all = inventory();
+    all.found[2].tags = tags("natGateway/a").with(INSTALLATION, "there");
+    let why = selected(&all).unwrap_err();
+    assert!(why.contains("installation there") && why.contains("--installation-id there"), "{why}");
+    let older = |one: &TaggedResource| one.tags.iter().filter(|(key, _)| *key != INSTALLATION).collect();
+    let mut all = inventory();
+    for one in &mut all.found {
+        one.tags = older(one);
+    }
+    assert_eq!(selected(&all).unwrap().len(), 9);
+    // An installation without an id cannot be the named one.
+    let without_id = Owner { installation: None, ..owner() };
+    assert!(select(&inventory(), &without_id, OLD, false, None).is_err());
+}
+
+#[test]
+fn tagged_resources_elsewhere_are_skipped_and_listed() {
+    let mut all = inventory();
+    all.found.push(found("vpc", "vpc-theirs", Handle::Ec2, Location::Itself));
+    all.found.push(in_vpc("subnet/private/b", "subnet-theirs", "vpc-theirs"));
+    all.found.push(role("admin", "node2"));
+    all.found.push(role("keelson-demo-ffffffff-cluster", "cluster"));
+    all.found.push(found("elasticIp/b", "eip-used", Handle::Ec2, Location::Itself));
+    all.found.push(TaggedResource { location: Location::Cluster("other".into()), ..in_cluster("addon/x", "x") });
+    assert_eq!(selected(&all).unwrap().len(), 9);
+    let left = left(&all).join("\n");
+    for id in ["vpc-theirs", "subnet-theirs", "admin", "keelson-demo-ffffffff-cluster", "eip-used", "addon/x"] {
+        assert!(left.contains(id), "{id}: {left}");
+    }
+}
+
+#[test]
+fn external_network_is_never_taken_over() {
+    let all = Inventory { own_network: false, ..inventory() };
+    assert_eq!(selected(&all).unwrap().len(), 5);
+    assert!(left(&all).join("\n").contains("vpc-1"));
+}
+
+#[test]
+fn unused_address_is_skipped() {
+    let mut all = inventory();
+    all.found.push(found("elasticIp/b", "eip-unused", Handle::Ec2, Location::Unused));
+    assert!(left(&all).join("\n").contains("eip-unused"));
+    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 10);
+}
+
+#[test]
+fn duplicate_keys_stop_the_recovery() {
+    let mut all = inventory();
+    all.found.push(in_vpc("natGateway/a", "nat-2", "vpc-1"));
+    let why = selected(&all).unwrap_err();
+    assert!(why.contains("nat-1 and nat-2") && why.contains("natGateway/a"), "{why}");
+    let mut all = inventory();
+    all.control_plane = None;
+    all.found.push(found("vpc", "vpc-2", Handle::Ec2, Location::Itself));
+    assert!(select(&all, &owner(), OLD, true, None).unwrap_err().contains("vpc-1 and vpc-2"));
+}
+
+#[test]
+fn existing_network_recovers_only_resources_of_the_cluster() {
+    let mut all = inventory();
+    all.found.retain(|one| one.handle != Handle::Ec2 || one.id == "sg-eks");
+    all.found.push(in_vpc("securityGroup", "sg-x", "vpc-1"));
+    assert!(!selected(&all).unwrap().iter().any(|one| one.contains("sg-x")));
+    assert_eq!(selected(&all).unwrap().len(), 5);
+}
+
+#[test]
+fn interrupted_recovery_is_resumed() {
+    let all_selected = selected(&inventory()).unwrap();
+    for number in 0..inventory().found.len() {
+        let mut all = inventory();
+        for one in all.found.iter_mut().take(number) {
+            one.tags = one.tags.clone().with(OWNER, "new");
+        }
+        assert_eq!(selected(&all).unwrap(), all_selected);
+    }
+}
+
+#[test]
+fn tags_alone_need_consent_of_the_account_owner() {
+    let cases: [(&str, Option<&str>); 3] = [
+        ("a role of others", None),
+        ("created for another object", Some("EKS cluster role of vault/demo, made by Keelson")),
+        ("another role", Some("EKS node role of team/demo, made by Keelson")),
+    ];
+    for (what, description) in cases {
+        let mut all = inventory();
+        all.control_plane.as_mut().unwrap().role_description = description.map(str::to_owned);
+        assert!(selected(&all).unwrap_err().contains("spec.adoption of the AwsAccount"), "{what}");
+        assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 9, "{what}");
+    }
+    // Without a cluster, a role proves nothing about the network.
+    let mut all = inventory();
+    all.control_plane = None;
+    all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));
+    assert!(selected(&all).is_err());
+    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 7);
+}
+
+#[test]
+fn interrupted_hand_over_is_resumed() {
+    let own = Owner { uid: OLD.into(), ..owner() };
+    for number in 0..inventory().found.len() {
+        let mut all = inventory();
+        for one in all.found.iter_mut().take(number) {
+            one.tags = one.tags.clone().with(INSTALLATION, "there");
+        }
+        assert_eq!(select(&all, &own, OLD, true, Some("there")).unwrap().items.len(), 9);
+        assert_eq!(select(&all, &own, OLD, true, Some("elsewhere")).is_err(), number > 0);
+    }
+}
