@@ -69,6 +69,18 @@ pub struct PlanStatus {
     pub approved: Vec<ApprovedStep>,
 }
 
+impl PlanStatus {
+    /// The plan after an edit whose effect was not observed, for example as the object is suspended: what was approved
+    /// for another generation of the spec and has not begun needs a new approval. Otherwise whoever edits the spec could
+    /// withdraw an approved change, and make it later without asking again.
+    pub fn of_generation(mut self, generation: Option<i64>) -> Self {
+        if self.generation != generation {
+            self.approved.clear();
+        }
+        self
+    }
+}
+
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

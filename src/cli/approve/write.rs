@@ -83,6 +83,12 @@ impl Objects {
         };
         match self.approvals().create(&PostParams::default(), &approval).await {
             Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("being terminated") => {
+                bail!(
+                    "{}: no PlanApproval can be created in a namespace that is being deleted: approve with --annotation",
+                    object.title()
+                )
+            }
             Err(kube::Error::Api(status)) if status.code == 403 => bail!(
                 "{}: {}; ask for the ClusterRole keelson-approve, or approve with --annotation where the operator \
                  accepts annotations",

@@ -184,12 +184,12 @@ fn find_account(
         (None, None) if allow_ambient => Ok(None),
         (None, None) => Err(Refusal::denied(format!(
             "spec.accountRef is not set, and there is no AwsAccount {DEFAULT_ACCOUNT:?}: have one of that name \
-             created, or delete this object and create it again with spec.accountRef, which cannot be changed, naming one that allows \
-             this namespace"
+             created; or, as long as nothing exists in AWS for this object, delete this object and create it again with spec.accountRef, \
+             which cannot be changed, naming one that allows this namespace"
         ))),
         (None, Some(_)) => Err(Refusal::denied(format!(
-            "AwsAccount {name:?} does not exist: create it, or delete this object and create it again with another \
-             spec.accountRef, which cannot be changed"
+            "AwsAccount {name:?} does not exist: create it; or, as long as nothing exists in AWS for this object, delete this object and \
+             create it again with another spec.accountRef, which cannot be changed"
         ))),
     }
 }

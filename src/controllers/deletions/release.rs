@@ -48,7 +48,11 @@ impl Release {
     pub fn instructions(&self, object: &str, approvals: &Approvals) -> String {
         match &self.removal {
             Some(removal) if approvals.only_objects => removal.instructions(&self.token),
-            _ => instructions(object, RELEASE_ANNOTATION, &self.token, approvals),
+            // No PlanApproval can be created in a namespace that is being deleted, or while its CRD is.
+            Some(_) => {
+                format!("keelson approve {object} --annotation, or the annotation {RELEASE_ANNOTATION}: {}", self.token)
+            }
+            None => instructions(object, RELEASE_ANNOTATION, &self.token, approvals),
         }
     }
 }
@@ -73,6 +77,14 @@ mod tests {
         }
         assert!(!Release::of("uid-1", at(100), Some("uid-1"), &none, None).allowed);
         assert!(!Release::of("uid-1", at(100), None, &none, None).allowed);
+    }
+
+    #[test]
+    fn while_the_namespace_is_deleted_the_instructions_name_the_annotation() {
+        let removal = Removal { kind: "Namespace", name: "team".into(), tokens: String::new() };
+        let release = Release::of("uid-1", at(100), None, &Approvals::default(), Some(&removal));
+        let text = release.instructions("demo -n team", &Approvals::default());
+        assert!(text.starts_with("keelson approve demo -n team --annotation, or the annotation"), "{text}");
     }
 
     #[test]

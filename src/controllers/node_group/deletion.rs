@@ -68,6 +68,14 @@ impl Reconcile<'_> {
                 return Some(self.unobserved(previous, overall, next));
             }
         };
+        if cluster.spec.suspend {
+            let message = "its EksCluster is suspended: nothing is deleted until its spec.suspend is false";
+            return Some(self.suspended(previous, message));
+        }
+        let hand_over = cluster.status.as_ref().and_then(|status| status.hand_over.as_ref());
+        if !has_started && let Some(why) = handed_over_message(&*cluster, hand_over) {
+            return Some(self.waiting(previous, Reason::WaitingForCluster, format!("nothing is deleted: {why}")));
+        }
         if self.change_policy(&cluster) == ChangePolicy::Observe {
             let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
             return self.remove_finalizer(previous, note).await;

@@ -81,12 +81,14 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         other => other,
     };
     let recorded = memory.get(key).and_then(|entry| entry.recorded.as_ref());
+    let is_unknown = memory.get(key).is_none_or(|entry| entry.presence.is_none());
     let status = NodeGroupStatus {
         observed_generation: *generation,
         conditions: conditions(input, &nodes, &overall),
         waits: previous.waits.clone(),
-        arn: output("arn"),
-        version: output("version"),
+        // What could not be read is not gone.
+        arn: output("arn").or_else(|| previous.arn.clone().filter(|_| is_unknown)),
+        version: output("version").or_else(|| previous.version.clone().filter(|_| is_unknown)),
         release_version: output("releaseVersion"),
         replicas: desired,
         ready_nodes: observed.count.as_ref().map(|count| count.ready),
@@ -261,7 +263,8 @@ pub fn unobserved(
     all.set_default(ConditionType::NodesReady, &unknown);
     all.set_default(ConditionType::InSync, &unknown);
     all.overall(overall);
-    NodeGroupStatus { observed_generation: generation, conditions: all.into_all(), ..previous.clone() }
+    let plan = previous.plan.clone().map(|plan| plan.of_generation(generation));
+    NodeGroupStatus { observed_generation: generation, conditions: all.into_all(), plan, ..previous.clone() }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState}
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::engine::execution_policy::Facts;
 use crate::engine::{Action, Change, HoldReason, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
+use crate::resources::graph::kind;
 
 /// The inputs of [`plan_status`].
 #[derive(Clone, Copy)]
@@ -161,7 +162,9 @@ fn step_reason(item: &Item, step: &Step, input: Input<'_>) -> Option<String> {
     match step.action {
         _ if step.reason.is_some() => step.reason.clone(),
         Action::Create => previous_id().map(|id| format!("{id} no longer exists")),
-        Action::Update if input.changed_outside => Some("changed outside Keelson".to_owned()),
+        Action::Update if input.changed_outside && kind::find(item.key.kind()).is_some() => {
+            Some("changed outside Keelson".to_owned())
+        }
         Action::Adopt => Some("exists, has no owner, matches the spec".to_owned()),
         _ => None,
     }

@@ -12,6 +12,7 @@ use crate::api::status::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::approvals::execution_policy::{self, PlanApprovalState, Proposal};
+use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -42,7 +43,7 @@ impl Reconcile<'_> {
     ) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
         // Retained resources are no loss, nor are those that were never created.
-        let counts = goal == Goal::Deleted && previous.arn.is_some();
+        let counts = goal == Goal::Deleted && self.has_cluster(previous);
         let loses = goal == Goal::Deleted && (counts || !self.has_no_record());
         let removal = match self.removal(&uid, loses).await {
             Ok(removal) => removal,
@@ -109,12 +110,18 @@ impl Reconcile<'_> {
         Outcome { deletion: Some(DeletionStatus { release, ..DeletionStatus::default() }), ..outcome }
     }
 
+    /// Whether a cluster in AWS would be lost: by its ARN, or by its record where EKS could not be read since.
+    fn has_cluster(&self, previous: &EksClusterStatus) -> bool {
+        let record = self.state.memory.get(&cluster_key()).and_then(|entry| entry.recorded.as_ref());
+        previous.arn.is_some() || record.is_some_and(|record| record.id.is_some())
+    }
+
     /// Records that a user agreed to it, by the approval of `approval_uid` or by an annotation.
     async fn release_deletion(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
         // A retained cluster counts neither as a deletion nor as a released one.
         if goal == Goal::Deleted
-            && previous.arn.is_some()
+            && self.has_cluster(previous)
             && let Err(why) = self.ctx.deletions.approve(&uid, &name).await
         {
             return self.count_failed(previous, &why);

@@ -15,7 +15,7 @@ use super::status::conditions::{self, Input};
 use super::{Observation, Outcome, Reconcile};
 use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
-use crate::api::status::EksClusterStatus;
+use crate::api::status::{EksClusterStatus, NodeGroupStatus};
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
@@ -333,7 +333,11 @@ fn describe_group(group: &NodeGroup) -> String {
 pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
     let step = |group: &Arc<NodeGroup>| {
         let status = group.status.as_ref();
-        status.and_then(|status| status.arn.as_ref())?;
+        // One that was never observed may exist in AWS too: it has our finalizer, or was recovered.
+        let may_exist = |status: &NodeGroupStatus| status.arn.is_some() || status.recovery.is_some();
+        if !apply::has_finalizer(&**group) && !status.is_some_and(may_exist) {
+            return None;
+        }
         let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
         let action = if retained { Action::Release } else { Action::Delete };
         let version = status.and_then(|status| status.version.clone()).unwrap_or_default();

@@ -26,6 +26,11 @@ impl<'m> Facts<'m> {
         matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Ours(_)))
     }
 
+    /// Whether nothing is known of the control plane: it was not observed yet, or cannot be.
+    pub fn is_unknown(self) -> bool {
+        self.0.get(&cluster_key()).is_none_or(|entry| entry.presence.is_none())
+    }
+
     /// Whether another cluster has the name, is not ours, and may not be adopted.
     pub fn is_foreign(self) -> bool {
         matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Foreign(_)))

@@ -71,22 +71,25 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         support,
     } = input;
     let facts = Facts(memory);
-    let version = facts.of_cluster("version");
+    // What could not be read is not gone: the guard against mass deletion and the check of the account rely on the ARN.
+    let is_unknown = facts.is_unknown();
+    let known =
+        |name: &str, last: &Option<String>| facts.of_cluster(name).or_else(|| last.clone().filter(|_| is_unknown));
     EksClusterStatus {
         observed_generation: generation,
         conditions,
         waits: previous.waits.clone(),
         account_id: account_id.map(str::to_owned).or_else(|| previous.account_id.clone()),
-        arn: facts.of_cluster("arn"),
-        platform_version: facts.of_cluster("platformVersion"),
-        endpoint: facts.of_cluster("endpoint"),
-        oidc_issuer: facts.of_cluster("oidcIssuer"),
-        network: network(facts),
+        arn: known("arn", &previous.arn),
+        platform_version: known("platformVersion", &previous.platform_version),
+        endpoint: known("endpoint", &previous.endpoint),
+        oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
+        network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),
         addons: addons(memory),
         node_groups: Some(counts(node_groups)),
         support,
-        version,
+        version: known("version", &previous.version),
         plan,
         drift,
         synced,
@@ -106,7 +109,8 @@ pub fn unobserved(
     generation: Option<i64>,
     conditions: Vec<Condition>,
 ) -> EksClusterStatus {
-    EksClusterStatus { observed_generation: generation, conditions, resources: Vec::new(), ..previous.clone() }
+    let plan = previous.plan.clone().map(|plan| plan.of_generation(generation));
+    EksClusterStatus { observed_generation: generation, conditions, resources: Vec::new(), plan, ..previous.clone() }
 }
 
 /// Keeps nothing of a cluster that is owned by others, not even from when it could be adopted.
