@@ -187,6 +187,48 @@ def test_suspended_cluster_is_not_deleted_before_it_is_resumed(on):
         assert on.account(account).inventory() == {}
 
 
+def test_node_group_of_a_suspended_cluster_is_not_deleted_before_it_is_resumed(on):
+    account = fresh_account()
+    with on.operator(account=account):
+        item, group = pair("paused")
+        on.apply(item, group)
+        on.ready(item, group)
+        patch(on, item, {"spec": {"suspend": True}})
+        on.await_condition(group, "Reconciling", "False", "Suspended")
+        mark = on.mark()
+        on.api.delete(*key_of(group))
+        time.sleep(4)
+        assert actions(on.writes(mark)) == [] and on.api.find(*key_of(group))
+        assert "its EksCluster is suspended: nothing is deleted" in on.condition(group)["message"]
+        patch(on, item, {"spec": {"suspend": False}})
+        on.api.wait_gone(*key_of(group), 60)
+        on.delete(item)
+
+
+def test_cluster_that_cannot_be_read_counts_for_the_guard_against_mass_deletion(on):
+    account = fresh_account()
+    item, group = pair("unread")
+    with on.operator(account=account):
+        on.apply(item, group)
+        on.ready(item, group)
+    arn = on.status(item)["arn"]
+    on.aws.add_fault({"action": "DescribeCluster"}, {"error": {"code": "AccessDeniedException", "status": 403, "message": "denied"}})
+    # A new process that has never read the cluster.
+    with on.operator(account=account, env={"KEELSON_MAX_DELETIONS": "0"}):
+        on.await_condition(item, "Ready", "False", "AccessDenied")
+        assert on.status(item)["arn"] == arn
+        mark = on.mark()
+        on.api.delete(*key_of(item))
+        on.aws.clear_faults()
+        patch(on, item, {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
+        on.await_condition(item, "Stalled", "True", "WaitingForApproval")
+        # What is shown for the approval lists its node group.
+        assert any(step["resource"].startswith("nodeGroup/") for step in on.status(item)["plan"]["steps"])
+        assert actions(on.writes(mark)) == []
+    with on.operator(account=account):
+        on.delete(item, group)
+
+
 def test_live_plan_shows_differences_between_spec_and_aws(on, tmp_path):
     account = fresh_account()
     with on.operator(account=account):

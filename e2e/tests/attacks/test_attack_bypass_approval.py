@@ -141,3 +141,24 @@ def test_removing_the_finalizer_does_not_bypass_approval(on, editor, approver, a
     await_pending_plan(on, group)
     await_reconcile(on, group, account)
     assert written(on, account, mark, "DeleteNodegroup") == []
+
+
+def test_approval_is_void_once_its_edit_was_withdrawn(on, editor, approver, account):
+    item = editor.object("EksCluster", "reuse", spec(account, changePolicy="Approval"))
+    assert editor.apply_error(item) is None
+    first = await_pending_plan(on, item)
+    approve(approver, item, first, "reuse-make")
+    on.ready(item)
+    patch(editor, item, {"spec": {"logging": ["audit"]}})
+    second = await_pending_plan(on, item, other_than=first)
+    busy = {"code": "ResourceInUseException", "status": 409, "message": "in progress"}
+    on.aws.add_fault({"service": "eks", "action": "UpdateClusterConfig"}, {"error": busy})
+    approve(approver, item, second, "reuse-audit")
+    until(lambda: on.status(item)["plan"].get("approved"), 20, "the acceptance")
+    patch(editor, item, {"spec": {"logging": None, "suspend": True}})
+    until(lambda: not on.status(item)["plan"].get("approved"), 20, "the end of the approval")
+    on.aws.clear_faults()
+    mark = on.mark()
+    patch(editor, item, {"spec": {"logging": ["audit"], "suspend": False}})
+    await_pending_plan(on, item, other_than=second)
+    assert written(on, account, mark, "UpdateClusterConfig") == []

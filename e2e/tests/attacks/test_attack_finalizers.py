@@ -146,6 +146,15 @@ def ready(on, editor, account, admission) -> tuple[dict, dict]:
     return item, group
 
 
+def test_operator_adds_and_removes_the_finalizer_of_an_account(on, account, admission):
+    """An AwsAccount has no namespace: the policy must not fail on it."""
+    item = aws_account("protected", account.id)
+    on.apply(item)
+    until(lambda: FINALIZER in finalizers(on, item), 20, "the finalizer")
+    on.api.delete(*key_of(item))
+    on.api.wait_gone(*key_of(item), 20)
+
+
 @pytest.mark.parametrize("kind", ["EksCluster", "NodeGroup"])
 def test_only_the_operator_can_add_the_finalizer(on, editor, account, admission, kind):
     item = cluster(editor, account, "own-finalizer", finalizers=[FINALIZER])
