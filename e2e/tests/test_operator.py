@@ -225,7 +225,8 @@ def test_cluster_that_cannot_be_read_counts_for_the_guard_against_mass_deletion(
         # What is shown for the approval lists its node group.
         assert any(step["resource"].startswith("nodeGroup/") for step in on.status(item)["plan"]["steps"])
         assert actions(on.writes(mark)) == []
-    with on.operator(account=account):
+        release = on.status(item)["deletion"]["release"]
+        patch(on, item, {"metadata": {"annotations": {"keelson.dev/release-deletion": release}}})
         on.delete(item, group)
 
 
