@@ -15,10 +15,10 @@ use crate::controllers::runtime::apply::{Kind, describe_error};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// `CustomResourceDefinition` or `Namespace`.
-    kind: &'static str,
-    name: String,
+    pub(super) kind: &'static str,
+    pub(super) name: String,
     /// Text of its [`RELEASE_ANNOTATION`]: tokens of the deletions to release, separated by commas.
-    tokens: String,
+    pub(super) tokens: String,
 }
 
 impl Removal {
