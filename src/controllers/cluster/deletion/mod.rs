@@ -185,9 +185,12 @@ impl Reconcile<'_> {
             now: self.now,
         });
         let mut waits = Some(waiting_on::waits_of_plan(&plan, &self.state.memory, self.now));
+        let is_held = !gate::has_started(previous);
         if let Some(instead) = instead {
             waits = None;
-            all = conditions::unobserved(&all, generation, &instead, self.now);
+            // Until it starts nothing is touched: its parts are as they were.
+            let before = if is_held { &previous.conditions } else { &all };
+            all = conditions::unobserved(before, generation, &instead, self.now);
             overall = instead;
         }
         let input = plan_status::Input {
@@ -200,15 +203,18 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
+        let held = previous.clone();
+        let (gitops, upgrade, support) =
+            if is_held { (held.gitops, held.upgrade, held.support) } else { (None, None, None) };
         let observed = Observation {
             account_id: cloud.aws.account_id.to_string(),
             plan,
             drift: Vec::new(),
             synced: None,
             tag_keys: previous.tag_keys.clone(),
-            gitops: None,
-            upgrade: None,
-            support: None,
+            gitops,
+            upgrade,
+            support,
         };
         Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
     }

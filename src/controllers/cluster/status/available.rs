@@ -25,7 +25,8 @@ fn available(
     groups: &[Arc<NodeGroup>],
     now: Timestamp,
 ) -> ConditionValue {
-    if cluster.metadata.deletion_timestamp.is_some() {
+    let has_begun = status.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+    if cluster.metadata.deletion_timestamp.is_some() && has_begun {
         return ConditionValue::false_(Reason::Deleting, "the cluster is being deleted");
     }
     match control_plane {
