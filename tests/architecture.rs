@@ -188,7 +188,7 @@ const NAMES_AN_AGENT: &[(&str, &str)] = &[
     ("agents/validate.rs", "a message says what it requires of a Secret"),
 ];
 /// Other spellings of agents than the names of their folders.
-const AGENT_SPELLINGS: &[&str] = &["argo cd", "argoproj"];
+const AGENT_SPELLINGS: &[&str] = &["argo cd", "argoproj", "kustomiz"];
 
 /// The agents: the folders of `src/agents`.
 fn agents() -> Vec<String> {

@@ -92,3 +92,7 @@ fn installing_outcome(wanted: &dyn Manifests, applied: Results, missing: &str) -
         requeue_after: Duration::from_secs(requeue_after),
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;
