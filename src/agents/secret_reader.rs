@@ -8,10 +8,8 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 
 use super::input::{SecretCopy, SecretData};
-use super::secret_keys;
-use super::secret_keys::Keys;
-use super::validate;
-use super::validate::{NamedSecret, SourceUrl};
+use super::secret_keys::{self, Keys};
+use super::validate::{self, NamedSecret, SourceUrl};
 use crate::api::Reason;
 use crate::api::reference::SecretReference;
 use crate::api::secret_use::SecretUse;

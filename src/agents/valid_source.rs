@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::agent::InvalidField;
 use super::input::{GitRef, OciRef};
-use super::validate;
-use super::validate::{OciUrl, SourcePolicy, SourceUrl};
+use super::validate::{self, OciUrl, SourcePolicy, SourceUrl};
 use crate::api::duration;
 use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,

@@ -13,8 +13,7 @@ use crate::agents::input::SecretCopy;
 use crate::agents::secret_keys::Keys;
 use crate::agents::secret_reader::{self, Missing, SecretReader, copy_with};
 use crate::agents::valid_source::{self, ValidSource};
-use crate::agents::validate;
-use crate::agents::validate::{OciUrl, Scheme, SourcePolicy, SourceUrl};
+use crate::agents::validate::{self, OciUrl, Scheme, SourcePolicy, SourceUrl};
 use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
 
 const ARGOCD: &str = "spec.gitops.argocd";

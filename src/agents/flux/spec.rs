@@ -13,8 +13,7 @@ use crate::agents::agent::{AgentInput, InvalidField, ValidSpec};
 use crate::agents::secret_keys::Keys;
 use crate::agents::secret_reader::{Missing, SecretReader, copy_with};
 use crate::agents::valid_source::{self, ValidSource};
-use crate::agents::validate;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate::{self, SourcePolicy};
 use crate::api::gitops::Flux;
 
 /// `spec.gitops.flux`, parsed.

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use super::agent::steps;
-use crate::agents;
 use crate::agents::validate::SourcePolicy;
-use crate::agents::{ALL, Agent, InvalidField, ValidAgent};
+use crate::agents::{self, ALL, Agent, InvalidField, ValidAgent};
 use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;

@@ -11,10 +11,8 @@ use crate::api::EksClusterSpec;
 use crate::api::gitops::{AgentIdentity, GitOps};
 use crate::engine::Key;
 use crate::resources::cloud::{AccountSettings, ResourceContext};
-use crate::resources::eks::pod_identity_association;
-use crate::resources::eks::pod_identity_association::PodIdentityAssociation;
-use crate::resources::iam::role;
-use crate::resources::iam::role::{Purpose, Role};
+use crate::resources::eks::pod_identity_association::{self, PodIdentityAssociation};
+use crate::resources::iam::role::{self, Purpose, Role};
 
 /// The association's key in the graph, whether it is created here or listed in the spec.
 pub fn key(identity: &AgentIdentity) -> Key {
