@@ -181,6 +181,75 @@ fn every_file_has_a_description_and_a_bounded_length() {
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
+/// Files outside of an agent's own folder, the API and the table of agents that may name an agent, and why.
+const NAMES_AN_AGENT: &[(&str, &str)] = &[
+    ("cli/import/eksctl/", "eksctl's own files name it"),
+    ("agents/install.rs", "a message recommends a command of its command line"),
+    ("agents/validate.rs", "a message says what it requires of a Secret"),
+];
+/// Other spellings of agents than the names of their folders.
+const AGENT_SPELLINGS: &[&str] = &["argo cd", "argoproj", "kustomiz"];
+
+/// The agents: the folders of `src/agents`.
+fn agents() -> Vec<String> {
+    let folders = fs::read_dir(source().join("agents")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = folders.filter(|path| !files_below(path).is_empty());
+    folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn files_below(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() { files(path) } else { Vec::new() }
+}
+
+/// The names of agents in `code`, which may not know any. Tests may: they need an example.
+fn named_agents<'a>(code: &str, agents: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_lowercase();
+    agents.filter(|agent| code.contains(agent)).collect()
+}
+
+#[test]
+fn an_agent_is_a_folder_and_a_line() {
+    let agents = agents();
+    assert!(agents.len() > 1, "{agents:?}");
+    let own = |name: &str| {
+        name == "agents/mod.rs"
+            || name.starts_with("api/")
+            || agents.iter().any(|agent| name.starts_with(&format!("agents/{agent}/")))
+    };
+    let table = code(&source().join("agents/mod.rs"));
+    for agent in &agents {
+        assert!(table.contains(&format!("&{agent}::")), "src/agents/{agent} has no line in agents::ALL");
+    }
+    let (mut found, mut excepted) = (Vec::new(), Vec::new());
+    for path in files(&source()) {
+        let name = path.strip_prefix(source()).unwrap().display().to_string();
+        if own(&name) || name.ends_with("tests.rs") {
+            continue;
+        }
+        let spellings = agents.iter().map(String::as_str).chain(AGENT_SPELLINGS.iter().copied());
+        let named = named_agents(&code(&path), spellings);
+        let exception = NAMES_AN_AGENT.iter().find(|(exception, _)| name.starts_with(exception));
+        match exception {
+            _ if named.is_empty() => {}
+            Some((exception, _)) => excepted.push(*exception),
+            None => found.push(format!("{name} names {named:?}: ask the trait in src/agents/agent.rs")),
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    for (exception, why) in NAMES_AN_AGENT {
+        assert!(excepted.contains(exception), "{exception} no longer needs its exception ({why})");
+    }
+}
+
+#[test]
+fn names_of_agents_are_detected() {
+    let agents = ["flux", "argo cd"];
+    let of = |code| named_agents(code, agents.into_iter());
+    assert_eq!(of("match agent { Agent::Flux(flux) => 1 }"), ["flux"]);
+    assert_eq!(of("format!(\"Argo CD {version}\")"), ["argo cd"]);
+    assert!(of("fn agent() {}\n#[cfg(test)]\nmod tests {\n const EXAMPLE: &str = \"flux\";").is_empty());
+}
+
 /// Calls that delete or detach: docs/safety.md lists what each may act on.
 const DESTRUCTIVE_VERBS: &[&str] =
     &["Delete", "Detach", "Disassociate", "Release", "Revoke", "Untag", "Remove", "Terminate", "Deregister"];

@@ -8,8 +8,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use serde::Deserializer;
 use serde_json::{Map, Value, json};
 
+use super::ALL;
+use crate::workload::kept::metadata_map_with;
 use crate::workload::object::{Object, ObjectId};
 
 /// The field manager of everything that Keelson applies.
@@ -17,6 +20,15 @@ pub const FIELD_MANAGER: &str = "keelson";
 
 /// Labels or annotations.
 pub type MetadataMap = BTreeMap<String, String>;
+
+/// The first labels or annotations of an object, and all that show whether an agent applies it.
+pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MetadataMap, D::Error> {
+    metadata_map_with(deserializer, shows_adoption)
+}
+
+fn shows_adoption(key: &str) -> bool {
+    ALL.iter().any(|agent| agent.label_domains().iter().any(|domain| key.contains(domain)))
+}
 
 /// How objects of an agent show that Git has adopted them, and which fields Keelson retains nevertheless.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +117,18 @@ mod tests {
             "spec": {"deletionPolicy": "Orphan", "path": "./c", "items": [{"name": "d"}]},
         });
         Object::of(body).unwrap()
+    }
+
+    #[test]
+    fn adoption_shows_however_many_labels_an_object_has() {
+        let domains = ALL.iter().flat_map(|agent| agent.label_domains());
+        let needed: Vec<_> = domains.map(|domain| format!("{domain}name")).collect();
+        let others = (0..500).map(|number| format!("a-label-{number:03}"));
+        // In this order: a map would sort those that are needed to the end or to the start.
+        let entries: Vec<_> = others.chain(needed.clone()).map(|key| format!("{key:?}: \"x\"")).collect();
+        let text = format!("{{{}}}", entries.join(", "));
+        let read = metadata_map(&mut serde_json::Deserializer::from_str(&text)).unwrap();
+        assert!(needed.iter().all(|key| read.contains_key(key)) && read.len() < 100, "{read:?}");
     }
 
     fn entry(manager: &str, fields: &Value) -> ManagedFieldsEntry {

@@ -14,11 +14,11 @@ use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Deserialize;
 
-use super::adoption::{AdoptionMarker, FIELD_MANAGER, MetadataMap, is_applied_by_keelson, release_patch};
+use super::adoption::{AdoptionMarker, FIELD_MANAGER, MetadataMap, is_applied_by_keelson, metadata_map, release_patch};
 use crate::workload::answer;
 use crate::workload::client::{Workload, lock};
 use crate::workload::error::{CallError, NotApplied};
-use crate::workload::kept::{first_items, metadata_map, truncated, truncated_or_none};
+use crate::workload::kept::{first_items, truncated, truncated_or_none};
 use crate::workload::list::{self, Flow};
 use crate::workload::memory::{Applied, Memory, ObjectVersion};
 use crate::workload::object::{MANAGED_BY, Object, ObjectId, collection};

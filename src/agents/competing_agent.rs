@@ -1,14 +1,14 @@
-//! The other agent, installed in the same cluster before the spec selected this one. Only its owner uninstalls it.
+//! Other agents, installed in the same cluster before the spec selected this one. Only their owners uninstall them.
 //!
-//! Not allowed here: what is done about it. I/O: reads of the workload cluster's API.
+//! Not allowed here: what is done about them, and which agent. I/O: reads of the workload cluster's API.
 
 use std::time::{Duration, Instant};
 
 use kube::core::params::ListParams;
 use serde::Deserialize;
 
-use super::flux;
-use super::input::AgentInput;
+use super::ALL;
+use super::agent::{Agent, Installation};
 use crate::workload::client::{Workload, lock};
 use crate::workload::error::CallError;
 use crate::workload::list::{Flow, for_each};
@@ -16,45 +16,24 @@ use crate::workload::list::{Flow, for_each};
 /// How long a result is reused: people install and uninstall agents by hand.
 const RECHECK_AFTER: Duration = Duration::from_secs(60);
 
-/// The agent that the spec does not select.
-struct CompetingAgent {
-    name: &'static str,
-    kind: (&'static str, &'static str),
-    namespace: Option<&'static str>,
-    selector: &'static str,
-}
-
-const FLUX: CompetingAgent = CompetingAgent {
-    name: "Flux",
-    kind: ("apps/v1", "Deployment"),
-    namespace: Some(flux::input::NAMESPACE),
-    selector: "app.kubernetes.io/part-of=flux",
-};
-const ARGOCD: CompetingAgent = CompetingAgent {
-    name: "Argo CD",
-    kind: ("apps/v1", "StatefulSet"),
-    namespace: None,
-    selector: "app.kubernetes.io/part-of=argocd,app.kubernetes.io/component=application-controller",
-};
-
-/// A note about the other agent for the condition's message; `None` when it is not installed.
-pub async fn describe(workload: &Workload, input: &AgentInput) -> Result<Option<String>, CallError> {
-    let other = match input {
-        AgentInput::Flux(_) => ARGOCD,
-        AgentInput::ArgoCd(_) => FLUX,
-    };
-    if let Some((name, at, note)) = &lock(&workload.memory).competing_agent
-        && *name == other.name
+/// A note about the agents that the spec does not select, for the condition's message; `None` when none is installed.
+pub async fn describe(workload: &Workload, selected: &dyn Agent) -> Result<Option<String>, CallError> {
+    if let Some((name, at, note)) = &lock(&workload.memory).competing_agents
+        && *name == selected.name()
         && at.elapsed() < RECHECK_AFTER
     {
         return Ok(note.clone());
     }
-    let note = find(workload, &other).await?;
-    lock(&workload.memory).competing_agent = Some((other.name, Instant::now(), note.clone()));
+    let mut notes = Vec::new();
+    for other in ALL.iter().filter(|other| other.name() != selected.name()) {
+        notes.extend(find(workload, *other).await?);
+    }
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    lock(&workload.memory).competing_agents = Some((selected.name(), Instant::now(), note.clone()));
     Ok(note)
 }
 
-async fn find(workload: &Workload, other: &CompetingAgent) -> Result<Option<String>, CallError> {
+async fn find(workload: &Workload, other: &dyn Agent) -> Result<Option<String>, CallError> {
     #[derive(Deserialize)]
     struct Found {
         metadata: Metadata,
@@ -63,13 +42,14 @@ async fn find(workload: &Workload, other: &CompetingAgent) -> Result<Option<Stri
     struct Metadata {
         namespace: String,
     }
-    let CompetingAgent { name, kind, namespace, selector } = other;
+    let Installation { kind, namespace, selector } = other.installation();
     let mut note = None;
     let parameters = ListParams::default().labels(selector);
-    for_each(&workload.client, *kind, *namespace, &parameters, 1, |Found { metadata }| {
+    for_each(&workload.client, kind, namespace, &parameters, 1, |Found { metadata }| {
         note = Some(format!(
-            "{name} is installed too, in {}, and still applies its own sources: Keelson does not change it; uninstall \
+            "{} is installed too, in {}, and still applies its own sources: Keelson does not change it; uninstall \
              it once this agent has taken over",
+            other.label(),
             metadata.namespace
         ));
         Flow::Stop

@@ -8,10 +8,10 @@ use kube::core::params::GetParams;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::adoption::MetadataMap;
+use super::adoption::{MetadataMap, metadata_map};
 use crate::workload::answer;
 use crate::workload::error::CallError;
-use crate::workload::kept::{first_items, first_strings, metadata_map};
+use crate::workload::kept::{first_items, first_strings};
 use crate::workload::object::{Object, ObjectId, or_default};
 
 /// The fields of a definition that are needed.

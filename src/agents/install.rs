@@ -27,7 +27,7 @@ pub enum Phase {
 }
 
 /// The install manifests of one agent, customized for the spec.
-pub trait Manifests: Sync {
+pub trait Manifests: Send + Sync {
     /// Name and version for messages: `Flux v2.9.5`.
     fn agent(&self) -> String;
     /// Hash of what the manifests depend on.
@@ -52,7 +52,7 @@ pub trait Manifests: Sync {
 /// Applies the install manifests. Returns what the sync objects still wait for, if anything.
 pub async fn install(
     workload: &Workload,
-    manifests: &impl Manifests,
+    manifests: &dyn Manifests,
     results: &mut Results,
 ) -> Result<Option<String>, CallError> {
     let (key, policy) = (manifests.key(), manifests.policy());
@@ -111,7 +111,7 @@ pub async fn install(
 /// Whether objects are stored in a version that a desired CRD lacks; then nothing is applied.
 async fn refuses_stored_versions(
     workload: &Workload,
-    manifests: &impl Manifests,
+    manifests: &dyn Manifests,
     results: &mut Results,
 ) -> Result<bool, CallError> {
     let OwnershipPolicy::UntilAdopted(marker) = manifests.policy() else { return Ok(false) };

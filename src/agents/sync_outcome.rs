@@ -1,12 +1,12 @@
-//! Reconciles one cluster with either agent, within a timeout, and classifies failures for the whole cluster.
+//! Reconciles the agent of one cluster within a timeout, and classifies failures for the whole cluster.
 //!
-//! Not allowed here: waiting; the caller requeues. I/O: by the agents.
+//! Not allowed here: which agent; waiting: the caller requeues. I/O: by the agents.
 
 use std::time::{Duration, SystemTime};
 
-use super::input::AgentInput;
+use super::agent::Reconcilable;
+use super::competing_agent;
 use super::verdict::Verdict;
-use super::{argocd, competing_agent, flux};
 use crate::api::conditions::Reason;
 use crate::api::status::GitOpsStatus;
 use crate::workload::client::{Access, Workload, Workloads};
@@ -38,7 +38,7 @@ pub async fn reconcile(
     workloads: &Workloads,
     key: &str,
     access: &Access,
-    input: &AgentInput,
+    input: &dyn Reconcilable,
     now: SystemTime,
 ) -> Result<GitOpsOutcome, GitOpsError> {
     let result = pass(&workloads.open(key, access, now)?, input).await;
@@ -48,13 +48,11 @@ pub async fn reconcile(
     result
 }
 
-async fn pass(workload: &Workload, input: &AgentInput) -> Result<GitOpsOutcome, GitOpsError> {
+async fn pass(workload: &Workload, input: &dyn Reconcilable) -> Result<GitOpsOutcome, GitOpsError> {
     let pass = async {
-        let mut outcome = match input {
-            AgentInput::Flux(input) => flux::reconcile(workload, input).await,
-            AgentInput::ArgoCd(input) => argocd::reconcile(workload, input).await,
-        }?;
-        outcome.verdict = outcome.verdict.with_note(competing_agent::describe(workload, input).await?);
+        let mut outcome = input.reconcile(workload).await?;
+        let competing = competing_agent::describe(workload, input.agent()).await?;
+        outcome.verdict = outcome.verdict.with_note(competing);
         Ok(outcome)
     };
     let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, pass).await;
@@ -80,4 +78,29 @@ pub fn requeue_after(verdict: &Verdict, age: i64, interval: Duration) -> Duratio
         _ => 5,
     };
     Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(reason: Reason, ready: bool, age: i64, interval: u64) -> u64 {
+        let verdict = Verdict { ready, reason, message: String::new() };
+        requeue_after(&verdict, age, Duration::from_secs(interval)).as_secs()
+    }
+
+    #[test]
+    fn requeue_is_short_while_in_progress_and_long_when_ready() {
+        assert_eq!(after(Reason::WaitingForSync, false, 10, 60), 1);
+        assert_eq!(after(Reason::WaitingForSync, false, 60, 60), 2);
+        assert_eq!(after(Reason::WaitingForSync, false, 1000, 60), 5);
+        assert_eq!(after(Reason::SyncFailed, false, 10, 60), 15);
+        assert_eq!(after(Reason::Available, true, 10, 60), 60);
+    }
+
+    #[test]
+    fn requeue_follows_a_short_source_interval() {
+        assert_eq!(after(Reason::Available, true, 0, 15), 15);
+        assert_eq!(after(Reason::Available, true, 0, 1), 10);
+    }
 }

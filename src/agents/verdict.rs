@@ -2,7 +2,7 @@
 
 use crate::api::conditions::Reason;
 use crate::api::stable_text::stable;
-use crate::workload::error::bounded;
+use crate::workload::error::{NotApplied, bounded};
 
 /// Conditions may hold more, but a message should fit on one screen.
 const LONGEST: usize = 1024;
@@ -35,5 +35,36 @@ impl Verdict {
 
     pub fn ready(message: impl AsRef<str>) -> Self {
         Self { ready: true, reason: Reason::Available, message: bounded(message.as_ref(), LONGEST) }
+    }
+}
+
+/// The verdict if objects could not be applied, which takes precedence over what is observed; `None`: all were.
+pub fn rejected(not_applied: &[NotApplied]) -> Option<Verdict> {
+    let first = not_applied.first()?;
+    let others = match not_applied.len() - 1 {
+        0 => String::new(),
+        count => format!(" (and {count} more)"),
+    };
+    Some(Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::object::ObjectId;
+
+    #[test]
+    fn rejected_objects_are_reported_with_the_first_reason() {
+        let id = ObjectId {
+            api_version: "v1".into(),
+            kind: "ServiceAccount".into(),
+            namespace: Some("flux-system".into()),
+            name: "source-controller".into(),
+        };
+        let refused = NotApplied { object: id, why: "admission webhook \"policy\" denied the request".into() };
+        assert_eq!(rejected(&[]), None);
+        let verdict = rejected(&[refused.clone(), refused]).unwrap();
+        assert_eq!(verdict.reason, Reason::SyncFailed);
+        insta::assert_snapshot!(verdict.message, @r#"applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
     }
 }

@@ -51,11 +51,29 @@ impl GitOps {
     }
 }
 
+/// An identity in AWS with which Pods of an agent pull from ECR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentIdentity {
+    /// The field that asks for it.
+    pub field: &'static str,
+    /// The namespace of the Pods.
+    pub namespace: &'static str,
+    /// Their service account.
+    pub service_account: &'static str,
+}
+
+/// The identity of Flux's source-controller.
+pub const FLUX_IDENTITY: AgentIdentity = AgentIdentity {
+    field: "spec.gitops.flux.source.oci.provider",
+    namespace: "flux-system",
+    service_account: "source-controller",
+};
+
 impl GitOps {
-    /// Whether Flux pulls from ECR with its own identity in AWS.
-    pub fn needs_aws_identity(&self) -> bool {
+    /// The identity in AWS that the requested agent needs.
+    pub fn aws_identity(&self) -> Option<AgentIdentity> {
         let oci = self.flux.as_ref().and_then(|flux| flux.source.oci.as_ref());
-        oci.is_some_and(|oci| oci.provider == AWS_PROVIDER)
+        oci.filter(|oci| oci.provider == AWS_PROVIDER).map(|_| FLUX_IDENTITY)
     }
 }
 

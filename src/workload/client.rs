@@ -322,6 +322,13 @@ impl Outage {
 }
 
 impl Workload {
+    /// A cluster of which nothing is known yet.
+    #[cfg(test)]
+    pub(crate) fn with_client(client: Client) -> Self {
+        let installs = Arc::new(Semaphore::new(1));
+        Self { client, memory: Arc::default(), installs, endpoint: "https://api".into(), health: Arc::default() }
+    }
+
     /// Ends an outage: the cluster answered.
     pub(crate) fn record_reachable(&self) {
         *lock(&self.health) = None;

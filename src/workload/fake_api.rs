@@ -1,4 +1,4 @@
-//! An API server for tests, which answers lists from memory in pages of two. I/O: loopback.
+//! An API server for tests, which answers lists from memory in pages of two; no single object exists. I/O: loopback.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,11 @@ fn forbidden() -> (StatusCode, String) {
     (StatusCode::FORBIDDEN, status.to_string())
 }
 
+fn not_found() -> (StatusCode, String) {
+    let status = json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "NotFound", "code": 404});
+    (StatusCode::NOT_FOUND, status.to_string())
+}
+
 async fn answer(api: State<FakeApi>, method: Method, uri: Uri, body: String) -> impl IntoResponse {
     let (code, body) = text(api, method, uri, body);
     (code, [(CONTENT_TYPE, "application/json")], body)
@@ -49,15 +54,21 @@ async fn answer(api: State<FakeApi>, method: Method, uri: Uri, body: String) -> 
 
 fn text(State(api): State<FakeApi>, method: Method, uri: Uri, body: String) -> (StatusCode, String) {
     if method != Method::GET {
-        let body = if method == Method::PATCH { format!(" {body}") } else { String::new() };
-        api.writes.lock().unwrap().push(format!("{method} {}{body}", uri.path()));
-        return (StatusCode::OK, "{}".to_owned());
+        let (written, answer) = match method {
+            Method::PATCH => (format!(" {body}"), body),
+            _ => (String::new(), "{}".to_owned()),
+        };
+        api.writes.lock().unwrap().push(format!("{method} {}{written}", uri.path()));
+        return (StatusCode::OK, answer);
     }
     let query = uri.query().unwrap_or_default().as_bytes();
     let query: BTreeMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
     let selector = query.get("labelSelector").cloned().unwrap_or_default();
     api.requests.lock().unwrap().push(format!("{}?{selector}", uri.path()));
-    let Some(items) = api.lists.get(uri.path()) else { return forbidden() };
+    let Some(items) = api.lists.get(uri.path()) else {
+        let is_listed = uri.path().rsplit_once('/').is_some_and(|(kind, _)| api.lists.contains_key(kind));
+        return if is_listed { not_found() } else { forbidden() };
+    };
     let from: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
     let to = (from + PAGE).min(items.len());
     let next = if to < items.len() { to.to_string() } else { String::new() };

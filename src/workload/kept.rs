@@ -18,7 +18,7 @@ const MAX_ITEMS: usize = 32;
 const MAX_ENTRIES: usize = 64;
 
 /// Labels and annotations that decisions depend on: they are kept even after many others.
-const PRIORITY_DOMAINS: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
+const PRIORITY_DOMAINS: [&str; 2] = ["eks.amazonaws.com/", "keelson.dev/"];
 
 /// A text, cut to 1 KiB. Reads `null` as empty.
 pub fn truncated<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -117,7 +117,15 @@ pub fn last_item<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D
 
 /// The first 64 labels or annotations, each cut. Reads `null` as none.
 pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
-    struct MapVisitor;
+    metadata_map_with(deserializer, |_| false)
+}
+
+/// The same, and up to 64 more of those with a key that `is_needed`.
+pub fn metadata_map_with<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    is_needed: fn(&str) -> bool,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    struct MapVisitor(fn(&str) -> bool);
     impl<'de> Visitor<'de> for MapVisitor {
         type Value = BTreeMap<String, String>;
 
@@ -132,11 +140,8 @@ pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut kept = BTreeMap::new();
             while let Some(Text(key)) = map.next_key()? {
-                let limit = if PRIORITY_DOMAINS.iter().any(|domain| key.contains(domain)) {
-                    2 * MAX_ENTRIES
-                } else {
-                    MAX_ENTRIES
-                };
+                let is_priority = PRIORITY_DOMAINS.iter().any(|domain| key.contains(domain)) || (self.0)(&key);
+                let limit = if is_priority { 2 * MAX_ENTRIES } else { MAX_ENTRIES };
                 if kept.len() < limit {
                     let Text(value) = map.next_value()?;
                     kept.insert(key, value);
@@ -147,7 +152,7 @@ pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeM
             Ok(kept)
         }
     }
-    deserializer.deserialize_any(MapVisitor)
+    deserializer.deserialize_any(MapVisitor(is_needed))
 }
 
 /// Memory of labels or annotations, in bytes.

@@ -6,10 +6,8 @@
 use std::fmt;
 
 use kube::Client;
-use kube::core::params::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::params::{DeleteParams, ListParams};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::{Value, json};
 
 use super::answer;
 use super::error::CallError;
@@ -24,34 +22,6 @@ const MAX_NAMED: usize = 5;
 const SERVICE: (&str, &str) = ("v1", "Service");
 const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
 
-/// Kinds that apply manifests continuously, in the versions that may be served, and how each is paused.
-const APPLIERS: [(&str, &str, Pause); 6] = [
-    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", Pause::Suspend),
-    ("kustomize.toolkit.fluxcd.io/v1beta2", "Kustomization", Pause::Suspend),
-    ("helm.toolkit.fluxcd.io/v2", "HelmRelease", Pause::Suspend),
-    ("helm.toolkit.fluxcd.io/v2beta2", "HelmRelease", Pause::Suspend),
-    ("helm.toolkit.fluxcd.io/v2beta1", "HelmRelease", Pause::Suspend),
-    ("argoproj.io/v1alpha1", "Application", Pause::DisableAutomation),
-];
-
-#[derive(Clone, Copy)]
-enum Pause {
-    Suspend,
-    DisableAutomation,
-}
-
-impl Pause {
-    /// The merge patch that pauses it; `None`: it is paused already.
-    fn change(self, spec: &ApplierSpec) -> Option<Value> {
-        match self {
-            Pause::Suspend => (!spec.suspend).then(|| json!({"spec": {"suspend": true}})),
-            Pause::DisableAutomation => {
-                spec.sync_policy.automated.as_ref().map(|_| json!({"spec": {"syncPolicy": {"automated": null}}}))
-            }
-        }
-    }
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
@@ -61,29 +31,6 @@ struct Metadata {
     namespace: String,
     #[serde(deserialize_with = "truncated_or_none")]
     deletion_timestamp: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Applier {
-    metadata: Metadata,
-    #[serde(deserialize_with = "or_default")]
-    spec: ApplierSpec,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ApplierSpec {
-    #[serde(deserialize_with = "or_default")]
-    suspend: bool,
-    #[serde(deserialize_with = "or_default")]
-    sync_policy: SyncPolicy,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SyncPolicy {
-    automated: Option<IgnoredAny>,
 }
 
 /// A Service or an Ingress.
@@ -157,16 +104,13 @@ impl fmt::Display for Remaining {
     }
 }
 
-/// Pauses the agents that would recreate them, deletes all Services of type LoadBalancer and all Ingresses, and returns
-/// those that existed. Objects with finalizers stay until their controllers have deleted the load balancers, so call
+/// Deletes all Services of type LoadBalancer and all Ingresses, and returns those that existed. Whatever would create
+/// them again is paused before. Objects with finalizers stay until their controllers have deleted the load balancers, so call
 /// this until none remains.
 ///
 /// # Errors
 /// The API server's error for the first call that failed.
 pub async fn delete_exposed(client: &Client) -> Result<Remaining, CallError> {
-    for (api_version, kind, pause) in APPLIERS {
-        pause_all(client, api_version, kind, pause).await?;
-    }
     let mut remaining = Remaining::default();
     for (api_version, kind) in [SERVICE, INGRESS] {
         let mut to_delete = Vec::new();
@@ -195,27 +139,6 @@ fn id(api_version: &str, kind: &str, metadata: &Metadata) -> ObjectId {
         namespace: Some(metadata.namespace.clone()),
         name: metadata.name.clone(),
     }
-}
-
-async fn pause_all(client: &Client, api_version: &str, kind: &str, pause: Pause) -> Result<(), CallError> {
-    let mut running = Vec::new();
-    for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |applier: Applier| {
-        if let Some(change) = pause.change(&applier.spec) {
-            running.push((id(api_version, kind, &applier.metadata), change));
-        }
-        Flow::Continue
-    })
-    .await?;
-    for (id, change) in running {
-        let patch = Patch::Merge(change);
-        let request =
-            id.request().patch(&id.name, &PatchParams::default(), &patch).map_err(kube::Error::BuildRequest)?;
-        match answer::send(client, request).await {
-            Ok(_) | Err(CallError::NotFound) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(())
 }
 
 async fn delete(client: &Client, id: &ObjectId) -> Result<(), CallError> {

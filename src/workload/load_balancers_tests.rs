@@ -1,4 +1,6 @@
-//! What is paused, deleted and left, with an API server that answers from memory.
+//! What is deleted and left, with an API server that answers from memory.
+
+use serde_json::{Value, json};
 
 use super::*;
 use crate::workload::fake_api::FakeApi;
@@ -8,28 +10,11 @@ fn service(name: &str, kind: &str) -> Value {
 }
 
 fn cluster(services: Vec<Value>, ingresses: Vec<Value>) -> FakeApi {
-    let flux = |name: &str, suspend: Value| json!({"metadata": {"name": name, "namespace": "flux-system"}, "spec": {"suspend": suspend}});
-    let argo = |name: &str, policy: Value| json!({"metadata": {"name": name, "namespace": "argocd"}, "spec": {"syncPolicy": policy}});
-    FakeApi::new([
-        (
-            "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations",
-            vec![flux("apps", Value::Null), flux("off", json!(true))],
-        ),
-        ("/apis/kustomize.toolkit.fluxcd.io/v1beta2/kustomizations", vec![]),
-        ("/apis/helm.toolkit.fluxcd.io/v2/helmreleases", vec![flux("ingress-nginx", json!(false))]),
-        ("/apis/helm.toolkit.fluxcd.io/v2beta2/helmreleases", vec![]),
-        ("/apis/helm.toolkit.fluxcd.io/v2beta1/helmreleases", vec![]),
-        (
-            "/apis/argoproj.io/v1alpha1/applications",
-            vec![argo("shop", json!({"automated": {"selfHeal": true}})), argo("manual", Value::Null)],
-        ),
-        ("/api/v1/services", services),
-        ("/apis/networking.k8s.io/v1/ingresses", ingresses),
-    ])
+    FakeApi::new([("/api/v1/services", services), ("/apis/networking.k8s.io/v1/ingresses", ingresses)])
 }
 
 #[tokio::test]
-async fn agents_are_paused_and_then_load_balancers_are_deleted() {
+async fn load_balancers_are_deleted_and_nothing_else() {
     let web = json!({
         "metadata": {"name": "web", "namespace": "shop"}, "spec": {"type": "LoadBalancer"},
         "status": {"loadBalancer": {"ingress": [{"hostname": "web-1.elb.eu-west-1.amazonaws.com"}]}},
@@ -46,9 +31,6 @@ async fn agents_are_paused_and_then_load_balancers_are_deleted() {
     assert_eq!(
         *api.writes.lock().unwrap(),
         [
-            "PATCH /apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps {\"spec\":{\"suspend\":true}}",
-            "PATCH /apis/helm.toolkit.fluxcd.io/v2/namespaces/flux-system/helmreleases/ingress-nginx {\"spec\":{\"suspend\":true}}",
-            "PATCH /apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop {\"spec\":{\"syncPolicy\":{\"automated\":null}}}",
             "DELETE /api/v1/namespaces/shop/services/web",
             "DELETE /apis/networking.k8s.io/v1/namespaces/shop/ingresses/site",
         ]
@@ -56,10 +38,10 @@ async fn agents_are_paused_and_then_load_balancers_are_deleted() {
 }
 
 #[tokio::test]
-async fn cluster_without_load_balancers_has_only_its_agents_paused() {
+async fn nothing_is_deleted_in_a_cluster_without_load_balancers() {
     let api = cluster(vec![service("kubernetes", "ClusterIP")], vec![]);
     assert!(delete_exposed(&api.client().await).await.unwrap().is_empty());
-    assert!(api.writes.lock().unwrap().iter().all(|call| call.starts_with("PATCH")));
+    assert!(api.writes.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

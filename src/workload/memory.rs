@@ -19,8 +19,9 @@ pub struct Memory {
     pub objects: HashMap<ObjectId, Applied>,
     /// The source of the kind that the spec does not select does not exist, or Keelson does not own it.
     pub other_source_absent: bool,
-    /// The other agent: its name, when it was looked up, and the note about it.
-    pub competing_agent: Option<(&'static str, Instant, Option<String>)>,
+    /// The agents that the spec does not select: the selected one, when the others were looked up, and the note about
+    /// them.
+    pub competing_agents: Option<(&'static str, Instant, Option<String>)>,
 }
 
 /// How far Git has adopted the agent. On progress the manifests are applied again, which releases the adopted objects.

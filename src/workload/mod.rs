@@ -8,7 +8,7 @@ pub mod client;
 pub mod cluster_identity;
 pub mod error;
 #[cfg(test)]
-mod fake_api;
+pub mod fake_api;
 pub mod follow;
 pub mod kept;
 pub mod list;

@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::input::NAME;
 use super::sync::APPLICATION;
-use crate::agents::adoption::MetadataMap;
+use crate::agents::adoption::{MetadataMap, metadata_map};
 use crate::workload::error::CallError;
-use crate::workload::kept::{first_items, last_item, metadata_map, metadata_map_size, truncated};
+use crate::workload::kept::{first_items, last_item, metadata_map_size, truncated};
 use crate::workload::list::{self, MemorySize};
 use crate::workload::object::or_default;
 

@@ -1,78 +1,106 @@
-//! One reconcile of Argo CD in one cluster: applies what is missing, reads the state, and returns when to requeue.
+//! What the driver needs of Argo CD.
 //!
-//! Not allowed here: waiting; the caller requeues. I/O: by `apply` and `observe`.
+//! Not allowed here: the order of a reconcile, which is the driver's. I/O: by `observe`.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Client;
 
-use super::input::ArgoCdInput;
+use super::input::{ArgoCdInput, VERSION};
 use super::manifests::{self, COMPONENTS, key};
 use super::observe::{self, Application, Component, Observation};
 use super::status::roll_up;
-use super::sync;
 use super::verdict::verdict;
-use crate::agents::apply::{self, OwnershipPolicy, Results, apply_all};
-use crate::agents::install::{Manifests as _, install};
-use crate::agents::sync_outcome::{self, GitOpsOutcome};
+use super::{ArgoCdAgent, sync};
+use crate::agents::adoption::AdoptionMarker;
+use crate::agents::agent::{Agent, Driven, Input};
+use crate::agents::input::Facts;
+use crate::agents::install::Manifests;
 use crate::agents::verdict::Verdict;
-use crate::api::conditions::Reason;
-use crate::workload::client::{Workload, lock};
+use crate::api::status::GitOpsStatus;
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
-use crate::workload::memory::{Handover, Install};
+use crate::workload::memory::Handover;
+use crate::workload::object::Object;
+use crate::workload::watch::Watched;
 
-/// Reconciles Argo CD with `input` and reads its state.
-pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutcome, CallError> {
-    let mut applied = Results::default();
-    let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
-    if reinstall {
-        let adopted_by_git = observe::components(&workload.client, &input.namespace).await?.iter().any(is_adopted);
-        if adopted_by_git || input.installs {
-            let wanted = manifests::Install { input, adopted_by_git };
-            if let Some(missing) = install(workload, &wanted, &mut applied).await? {
-                return Ok(installing_outcome(&wanted, applied, &missing));
-            }
-        } else {
-            // The installed version is not built in, and the upgrade has to wait.
-            lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
-        }
+impl Input for ArgoCdInput {
+    fn agent(&self) -> &'static dyn Agent {
+        &ArgoCdAgent
     }
-    let permanent = sync::permanent_objects(input);
-    apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
-    // The project before the Application, which is invalid without it.
-    for seed in sync::seed_objects(input) {
-        apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::MARKER), &mut applied).await?;
+
+    /// Its Applications, Deployments and StatefulSets.
+    fn watched(&self) -> Vec<Watched> {
+        let of = |(api_version, kind)| Watched { api_version, kind, namespace: Some(self.namespace.clone()) };
+        [sync::APPLICATION, ("apps/v1", "Deployment"), ("apps/v1", "StatefulSet")].map(of).into()
     }
-    if reinstall || !applied.changed.is_empty() {
-        applied
-            .changed
-            .extend(apply::prune_secrets(&workload.client, &input.namespace, &permanent, sync::MARKER).await?);
+
+    fn install_version(&mut self, version: &str) {
+        self.installs = version == VERSION;
     }
-    let observed = observe::observe(&workload.client, &input.namespace).await?;
-    if lacks_a_component(&observed) {
-        lock(&workload.memory).install = Install::Nothing;
+
+    fn set_facts(&mut self, facts: Facts) {
+        self.facts = Some(facts);
     }
-    let adoption_progressed = record_adoption_progress(workload, &observed);
-    let verdict = verdict(&observed, &input.namespace, &applied.failed);
-    let now = Timestamp::now();
-    let requeue_after =
-        if adoption_progressed { Duration::from_secs(1) } else { requeue_after(&verdict, &observed, input, now) };
-    let complete = applied.failed.is_empty();
-    let Results { changed, released, .. } = applied;
-    Ok(GitOpsOutcome { status: Some(roll_up(&observed, now)), complete, verdict, changed, released, requeue_after })
 }
 
-/// Whether Git has adopted more of Argo CD since the last install; then the manifests are applied again, to release it.
-fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
-    let mut memory = lock(&workload.memory);
-    let progress = progress(observed, &memory.handover);
-    if memory.handover.progress == progress {
-        return false;
+impl Driven for ArgoCdInput {
+    type Observation = Observation;
+
+    const MARKER: AdoptionMarker = sync::MARKER;
+
+    fn namespace(&self) -> &str {
+        &self.namespace
     }
-    memory.handover.progress = progress;
-    memory.install = Install::Nothing;
-    true
+
+    fn interval(&self) -> Duration {
+        self.repository.interval
+    }
+
+    fn install_key(&self) -> u64 {
+        key(self)
+    }
+
+    async fn desired_install<'a>(&'a self, workload: &Workload) -> Result<Option<Box<dyn Manifests + 'a>>, CallError> {
+        let adopted_by_git = observe::components(&workload.client, &self.namespace).await?.iter().any(is_adopted);
+        let install = manifests::Install { input: self, adopted_by_git };
+        Ok((adopted_by_git || self.installs).then(|| Box::new(install) as Box<dyn Manifests>))
+    }
+
+    fn permanent_objects(&self) -> Vec<Object> {
+        sync::permanent_objects(self)
+    }
+
+    /// The project before the Application, which is invalid without it.
+    async fn seed_objects(&self, _workload: &Workload) -> Result<Vec<Object>, CallError> {
+        Ok(sync::seed_objects(self).into())
+    }
+
+    async fn observe(&self, client: &Client) -> Result<Observation, CallError> {
+        observe::observe(client, &self.namespace).await
+    }
+
+    fn lacks_a_component(&self, observed: &Observation) -> bool {
+        COMPONENTS.iter().any(|name| !observed.components.iter().any(|part| part.metadata.name == *name))
+    }
+
+    fn adoption_progress(&self, observed: &Observation, before: &Handover) -> u64 {
+        progress(observed, before)
+    }
+
+    fn verdict(&self, observed: &Observation, _now: Timestamp) -> Verdict {
+        verdict(observed, &self.namespace)
+    }
+
+    fn since(&self, observed: &Observation) -> Option<Timestamp> {
+        observed.root()?.metadata.creation_timestamp
+    }
+
+    fn roll_up(&self, observed: &Observation, now: Timestamp) -> GitOpsStatus {
+        roll_up(observed, now)
+    }
 }
 
 fn is_adopted(part: &Component) -> bool {
@@ -94,40 +122,12 @@ fn progress(observed: &Observation, before: &Handover) -> u64 {
     hasher.finish().max(1)
 }
 
-fn installing_outcome(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
-    let (verdict, requeue_after) = if applied.failed.is_empty() {
-        (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
-    } else {
-        (verdict(&Observation::default(), &wanted.input.namespace, &applied.failed), 15)
-    };
-    let Results { changed, released, .. } = applied;
-    GitOpsOutcome {
-        status: None,
-        complete: false,
-        verdict,
-        changed,
-        released,
-        requeue_after: Duration::from_secs(requeue_after),
-    }
-}
-
-/// A deleted component is restored at once, not only when everything is applied again.
-fn lacks_a_component(observed: &Observation) -> bool {
-    COMPONENTS.iter().any(|name| !observed.components.iter().any(|part| part.metadata.name == *name))
-}
-
-fn requeue_after(verdict: &Verdict, observed: &Observation, input: &ArgoCdInput, now: Timestamp) -> Duration {
-    let since = observed.root().and_then(|root| root.metadata.creation_timestamp);
-    let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    sync_outcome::requeue_after(verdict, age, input.repository.interval)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
 
-    use crate::agents::argocd::fixture::{component, root};
+    use super::*;
+    use crate::agents::argocd::fixture::{component, input, root};
 
     #[test]
     fn adoption_progress_changes_with_each_adopted_component_and_revision_until_complete() {
@@ -150,8 +150,8 @@ mod tests {
     fn deleted_component_is_detected() {
         let mut observed =
             Observation { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Observation::default() };
-        assert!(!lacks_a_component(&observed));
+        assert!(!input().lacks_a_component(&observed));
         observed.components.pop();
-        assert!(lacks_a_component(&observed));
+        assert!(input().lacks_a_component(&observed));
     }
 }

@@ -7,20 +7,12 @@ use super::observe::{Application, Observation};
 use crate::agents::roll_up::{Health, short_revision};
 use crate::agents::verdict::Verdict;
 use crate::api::conditions::Reason;
-use crate::workload::error::NotApplied;
 
 /// Components without which nothing is compared or applied.
 const NEEDED: [&str; 3] = ["argocd-application-controller", "argocd-repo-server", "argocd-redis"];
 
-/// Evaluates the observation of `namespace`; `not_applied` are the objects that could not be applied.
-pub fn verdict(observed: &Observation, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
-    if let Some(first) = not_applied.first() {
-        let others = match not_applied.len() - 1 {
-            0 => String::new(),
-            count => format!(" (and {count} more)"),
-        };
-        return Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}"));
-    }
+/// Evaluates the observation of `namespace`.
+pub fn verdict(observed: &Observation, namespace: &str) -> Verdict {
     let Some(root) = observed.root() else {
         return Verdict::not_ready(Reason::Creating, format!("Application {namespace}/{NAME} does not exist yet"));
     };
@@ -118,7 +110,7 @@ mod tests {
 
     fn verdict_with(root: Application, ready: i32) -> Verdict {
         let components = NEEDED.map(|name| component(name, ready)).into();
-        verdict(&Observation { applications: vec![root], components }, "argocd", &[])
+        verdict(&Observation { applications: vec![root], components }, "argocd")
     }
 
     fn status(sync: &str, mut rest: Value) -> Value {
@@ -220,7 +212,7 @@ mod tests {
         let components = NEEDED.map(|name| component(name, 1)).into();
         let failed = |name| application(name, &json!({"operationState": {"phase": "Failed"}}));
         let applications = vec![root(&status("Synced", json!({}))), failed("apps"), failed("infra")];
-        let verdict = verdict(&Observation { applications, components }, "argocd", &[]);
+        let verdict = verdict(&Observation { applications, components }, "argocd");
         assert!(verdict.ready);
         assert!(
             verdict.message.ends_with("; 2 objects fail, Application argocd/apps (SyncFailed) among them"),
@@ -231,6 +223,6 @@ mod tests {
 
     #[test]
     fn missing_application_is_creating() {
-        assert_eq!(verdict(&Observation::default(), "argocd", &[]).reason, Reason::Creating);
+        assert_eq!(verdict(&Observation::default(), "argocd").reason, Reason::Creating);
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 
 use super::input::{Component, Decryption, FluxInput, REGISTRY, Version};
-use super::source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
-use crate::agents::input::{Facts, GitRef, SecretCopy, SecretData};
+use super::source::{GitSource, GitVerification, OciSource, OciVerification, Source, SourceKind};
+use crate::agents::input::{Facts, GitRef, OciRef, SecretCopy, SecretData};
 use crate::agents::validate::{self, SourcePolicy};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";

@@ -14,9 +14,10 @@ use super::input::{NAME, NAMESPACE};
 use super::inventory::Inventory;
 use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
 use super::sync::{HELM_RELEASE, KUSTOMIZATION};
+use crate::agents::adoption::metadata_map;
 use crate::workload::answer;
 use crate::workload::error::CallError;
-use crate::workload::kept::{first_items, metadata_map, metadata_map_size, truncated, truncated_or_none};
+use crate::workload::kept::{first_items, metadata_map_size, truncated, truncated_or_none};
 use crate::workload::list::{self, MemorySize};
 use crate::workload::object::{collection, or_default};
 

@@ -1,173 +1,189 @@
-//! One reconcile of Flux in one cluster: applies what is missing, reads the state, and returns when to requeue.
+//! What the driver needs of Flux.
 //!
-//! Not allowed here: waiting; the caller requeues. I/O: by `apply` and `observe`.
+//! Not allowed here: the order of a reconcile, which is the driver's. I/O: by `observe` and `apply`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::Client;
 use kube::core::params::{Patch, PatchParams};
 use serde_json::json;
 
 use super::handover::{describe_ownership, desired_install, progress};
-use super::input::{FluxInput, NAME, NAMESPACE};
-use super::manifests::{self, key};
+use super::input::{FluxInput, NAME, NAMESPACE, Version};
+use super::manifests::key;
 use super::observe::{self, FluxObject, Observation};
 use super::status::roll_up;
-use super::sync;
 use super::verdict::verdict;
-use crate::agents::apply::{self, OwnershipPolicy, Results, apply_all};
-use crate::agents::install::{Manifests as _, install};
-use crate::agents::sync_outcome::{self, GitOpsOutcome};
+use super::{FluxAgent, sync};
+use crate::agents::adoption::AdoptionMarker;
+use crate::agents::agent::{Agent, Driven, Input};
+use crate::agents::apply;
+use crate::agents::input::Facts;
+use crate::agents::install::Manifests;
 use crate::agents::verdict::Verdict;
-use crate::api::conditions::Reason;
+use crate::api::gitops::{AgentIdentity, FLUX_IDENTITY};
+use crate::api::status::GitOpsStatus;
 use crate::workload::answer;
 use crate::workload::client::{Workload, lock};
 use crate::workload::error::CallError;
-use crate::workload::memory::Install;
+use crate::workload::memory::Handover;
 use crate::workload::object::{Object, ObjectId, collection};
+use crate::workload::watch::Watched;
 
 /// Flux's annotation that requests a reconcile, and its field manager: not that of applied objects, whose fields are
 /// released.
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 const REQUEST_MANAGER: &str = "keelson-asks";
 
-/// Reconciles Flux with `input` and reads its state.
-pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
-    let mut applied = Results::default();
-    let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
-    if reinstall {
-        if let Some(wanted) = desired_install(input, &observe::controllers(&workload.client).await?) {
-            if let Some(missing) = install(workload, &wanted, &mut applied).await? {
-                return Ok(installing_outcome(&wanted, applied, &missing));
+impl Input for FluxInput {
+    fn agent(&self) -> &'static dyn Agent {
+        &FluxAgent
+    }
+
+    /// Its own objects in all namespaces, and its Deployments.
+    fn watched(&self) -> Vec<Watched> {
+        let of = |(api_version, kind), namespace: Option<&str>| Watched {
+            api_version,
+            kind,
+            namespace: namespace.map(str::to_owned),
+        };
+        let own = Some(NAMESPACE);
+        vec![
+            of(self.source.api(), own),
+            of(sync::KUSTOMIZATION, None),
+            of(sync::HELM_RELEASE, None),
+            of(("apps/v1", "Deployment"), own),
+        ]
+    }
+
+    fn install_version(&mut self, version: &str) {
+        self.installs = Version::parse(version);
+    }
+
+    fn identity(&self) -> Option<AgentIdentity> {
+        self.source.is_in_ecr().then_some(FLUX_IDENTITY)
+    }
+
+    fn set_identity(&mut self, id: String) {
+        self.source_identity = Some(id);
+    }
+
+    fn set_facts(&mut self, facts: Facts) {
+        self.facts = Some(facts);
+    }
+}
+
+impl Driven for FluxInput {
+    type Observation = Observation;
+
+    const MARKER: AdoptionMarker = sync::MARKER;
+
+    fn namespace(&self) -> &str {
+        NAMESPACE
+    }
+
+    fn interval(&self) -> Duration {
+        self.source.interval
+    }
+
+    fn install_key(&self) -> u64 {
+        key(self)
+    }
+
+    async fn desired_install<'a>(&'a self, workload: &Workload) -> Result<Option<Box<dyn Manifests + 'a>>, CallError> {
+        let controllers = observe::controllers(&workload.client).await?;
+        Ok(desired_install(self, &controllers).map(|install| Box::new(install) as Box<dyn Manifests>))
+    }
+
+    fn permanent_objects(&self) -> Vec<Object> {
+        sync::permanent_objects(self)
+    }
+
+    /// The source before the Kustomization: kustomize-controller reports a missing source as a failure. If Git has
+    /// adopted the root and replaced its source, the original source is not created again.
+    async fn seed_objects(&self, workload: &Workload) -> Result<Vec<Object>, CallError> {
+        let [source, root] = sync::seed_objects(self);
+        let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
+        let is_replaced = |root: FluxObject| is_source_replaced(&root, &source.id.kind);
+        if is_new && observe::root(&workload.client).await?.is_some_and(is_replaced) {
+            return Ok(vec![root]);
+        }
+        Ok(vec![source, root])
+    }
+
+    async fn request_sync(&self, workload: &Workload) -> Result<(), CallError> {
+        let parameters = PatchParams { field_manager: Some(REQUEST_MANAGER.into()), ..PatchParams::default() };
+        let patch = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
+        for (api_version, kind) in [self.source.api(), sync::KUSTOMIZATION] {
+            let request = collection(api_version, kind, Some(NAMESPACE))
+                .patch_metadata(NAME, &parameters, &Patch::Merge(&patch))
+                .map_err(kube::Error::BuildRequest)?;
+            let answer = answer::send(&workload.client, request).await;
+            // An object that does not exist or cannot be patched is reconciled at its interval.
+            if let Err(error @ CallError::Unreachable(_)) = answer {
+                return Err(error);
             }
-        } else {
-            lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
         }
+        Ok(())
     }
-    let permanent = sync::permanent_objects(input);
-    apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
-    // The source before the Kustomization: kustomize-controller reports a missing source as a failure.
-    for seed in seeds_to_apply(workload, input).await? {
-        apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::MARKER), &mut applied).await?;
-    }
-    if applied.changed.iter().any(|object| object.kind == "Secret") {
-        request_reconcile(workload, input).await?;
-    }
-    if reinstall || !applied.changed.is_empty() {
-        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &permanent, sync::MARKER).await?);
-    }
-    let observed = observe::observe(&workload.client, input.source.api()).await?;
-    if reinstall || !applied.changed.is_empty() {
-        lock(&workload.memory).other_source_absent = false;
-    }
-    applied.changed.extend(delete_other_source(workload, input, &observed).await?);
-    if lacks_a_controller(&observed, input) {
-        lock(&workload.memory).install = Install::Nothing;
-    }
-    let adoption_progressed = record_adoption_progress(workload, &observed);
-    let now = Timestamp::now();
-    let verdict = verdict(&observed, &applied.failed, now);
-    let requeue_after =
-        if adoption_progressed { Duration::from_secs(1) } else { requeue_after(&verdict, &observed, input, now) };
-    let verdict = verdict.with_note(describe_ownership(&observed, input));
-    let complete = applied.failed.is_empty();
-    let Results { changed, released, .. } = applied;
-    let status = roll_up(&observed, &input.components, now);
-    Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
-}
 
-/// Requests a reconcile by Flux after a change of credentials, which would otherwise wait for Flux's backoff.
-async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
-    let parameters = PatchParams { field_manager: Some(REQUEST_MANAGER.into()), ..PatchParams::default() };
-    let patch = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
-    for (api_version, kind) in [input.source.api(), sync::KUSTOMIZATION] {
-        let request = collection(api_version, kind, Some(NAMESPACE))
-            .patch_metadata(NAME, &parameters, &Patch::Merge(&patch))
-            .map_err(kube::Error::BuildRequest)?;
-        let answer = answer::send(&workload.client, request).await;
-        // An object that does not exist or cannot be patched is reconciled at its interval.
-        if let Err(error @ CallError::Unreachable(_)) = answer {
-            return Err(error);
+    async fn observe(&self, client: &Client) -> Result<Observation, CallError> {
+        observe::observe(client, self.source.api()).await
+    }
+
+    /// Keelson's source of the other kind, which the spec selected before, once nothing in the cluster refers to it.
+    async fn delete_replaced(
+        &self,
+        workload: &Workload,
+        observed: &Observation,
+        is_changed: bool,
+    ) -> Result<Option<ObjectId>, CallError> {
+        let other = sync::other_source(self);
+        {
+            let mut memory = lock(&workload.memory);
+            memory.other_source_absent &= !is_changed;
+            if memory.other_source_absent || observed.is_referred_to(&other.kind) {
+                return Ok(None);
+            }
         }
+        let deleted = apply::delete_owned(&workload.client, &other, sync::MARKER).await?;
+        let mut memory = lock(&workload.memory);
+        memory.objects.remove(&other);
+        memory.other_source_absent = true;
+        Ok(deleted.then_some(other))
     }
-    Ok(())
-}
 
-/// The sync objects. If Git has adopted the root and replaced its source, the original source is not created again.
-async fn seeds_to_apply(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
-    let [source, root] = sync::seed_objects(input);
-    let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
-    if is_new && observe::root(&workload.client).await?.is_some_and(|root| is_source_replaced(&root, &source.id.kind)) {
-        return Ok(vec![root]);
+    fn lacks_a_component(&self, observed: &Observation) -> bool {
+        self.components
+            .iter()
+            .any(|component| !observed.controllers.iter().any(|found| found.metadata.name == component.as_str()))
     }
-    Ok(vec![source, root])
+
+    fn adoption_progress(&self, observed: &Observation, before: &Handover) -> u64 {
+        progress(observed, before)
+    }
+
+    fn verdict(&self, observed: &Observation, now: Timestamp) -> Verdict {
+        verdict(observed, now)
+    }
+
+    fn note(&self, observed: &Observation) -> Option<String> {
+        describe_ownership(observed, self)
+    }
+
+    fn since(&self, observed: &Observation) -> Option<Timestamp> {
+        observed.source.as_ref()?.metadata.creation_timestamp
+    }
+
+    fn roll_up(&self, observed: &Observation, now: Timestamp) -> GitOpsStatus {
+        roll_up(observed, &self.components, now)
+    }
 }
 
 /// Whether Git has adopted the root and uses another source than Flux's of that kind.
 fn is_source_replaced(root: &FluxObject, kind: &str) -> bool {
     sync::is_adopted(&root.metadata.labels) && !root.is_from(kind)
-}
-
-/// Deletes Keelson's source of the other kind, which the spec selected before, once nothing in the cluster refers to
-/// it.
-async fn delete_other_source(
-    workload: &Workload,
-    input: &FluxInput,
-    observed: &Observation,
-) -> Result<Option<ObjectId>, CallError> {
-    let other = sync::other_source(input);
-    if lock(&workload.memory).other_source_absent || observed.is_referred_to(&other.kind) {
-        return Ok(None);
-    }
-    let deleted = apply::delete_owned(&workload.client, &other, sync::MARKER).await?;
-    let mut memory = lock(&workload.memory);
-    memory.objects.remove(&other);
-    memory.other_source_absent = true;
-    Ok(deleted.then_some(other))
-}
-
-/// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release
-/// it.
-fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
-    let mut memory = lock(&workload.memory);
-    let progress = progress(observed, &memory.handover);
-    if memory.handover.progress == progress {
-        return false;
-    }
-    memory.handover.progress = progress;
-    memory.install = Install::Nothing;
-    true
-}
-
-fn installing_outcome(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
-    let (verdict, requeue_after) = if applied.failed.is_empty() {
-        (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
-    } else {
-        (verdict(&Observation::default(), &applied.failed, Timestamp::now()), 15)
-    };
-    let Results { changed, released, .. } = applied;
-    GitOpsOutcome {
-        status: None,
-        complete: false,
-        verdict,
-        changed,
-        released,
-        requeue_after: Duration::from_secs(requeue_after),
-    }
-}
-
-/// A deleted controller is restored at once, not only when everything is applied again.
-fn lacks_a_controller(observed: &Observation, input: &FluxInput) -> bool {
-    input
-        .components
-        .iter()
-        .any(|component| !observed.controllers.iter().any(|found| found.metadata.name == component.as_str()))
-}
-
-fn requeue_after(verdict: &Verdict, observed: &Observation, input: &FluxInput, now: Timestamp) -> Duration {
-    let since = observed.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
-    let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    sync_outcome::requeue_after(verdict, age, input.source.interval)
 }
 
 #[cfg(test)]
@@ -182,35 +198,8 @@ mod tests {
             serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
         });
         let mut observed = Observation { controllers: controllers.into(), ..Observation::default() };
-        assert!(!lacks_a_controller(&observed, &fixture::input()));
+        assert!(!fixture::input().lacks_a_component(&observed));
         observed.controllers.pop();
-        assert!(lacks_a_controller(&observed, &fixture::input()));
-    }
-
-    #[test]
-    fn requeue_is_short_while_in_progress_and_long_when_ready() {
-        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        let aged = |seconds: i64| {
-            let mut source = FluxObject::default();
-            source.metadata.creation_timestamp = Some(now - jiff::SignedDuration::from_secs(seconds));
-            Observation { source: Some(source), ..Observation::default() }
-        };
-        let input = fixture::input();
-        let after = |reason, ready, age| {
-            requeue_after(&Verdict { ready, reason, message: String::new() }, &aged(age), &input, now).as_secs()
-        };
-        assert_eq!(after(Reason::WaitingForSync, false, 10), 1);
-        assert_eq!(after(Reason::WaitingForSync, false, 60), 2);
-        assert_eq!(after(Reason::WaitingForSync, false, 1000), 5);
-        assert_eq!(after(Reason::SyncFailed, false, 10), 15);
-        assert_eq!(after(Reason::Available, true, 10), 60);
-    }
-
-    #[test]
-    fn requeue_follows_a_short_source_interval() {
-        let mut input = fixture::input();
-        input.source.interval = Duration::from_secs(15);
-        let ready = Verdict { ready: true, reason: Reason::Available, message: String::new() };
-        assert_eq!(requeue_after(&ready, &Observation::default(), &input, Timestamp::now()).as_secs(), 15);
+        assert!(fixture::input().lacks_a_component(&observed));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::input::NAME;
 use super::sync::duration;
-use crate::agents::input::{GitRef, SecretCopy, SecretData};
+use crate::agents::input::{GitRef, OciRef, SecretCopy, SecretData};
 use crate::agents::validate::{OciUrl, SourceUrl};
 
 pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
@@ -56,25 +56,6 @@ pub struct OciSource {
     pub verify: Option<OciVerification>,
 }
 
-/// The version of the artifact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OciRef {
-    Tag(String),
-    Semver(String),
-    Digest(String),
-}
-
-impl OciRef {
-    /// The field of OCIRepository's `spec.ref`, and its value.
-    pub fn field(&self) -> (&'static str, &str) {
-        match self {
-            Self::Tag(value) => ("tag", value),
-            Self::Semver(value) => ("semver", value),
-            Self::Digest(value) => ("digest", value),
-        }
-    }
-}
-
 /// Who must have signed.
 #[derive(Debug, Clone)]
 pub struct OciVerification {
@@ -100,6 +81,11 @@ impl Source {
             SourceKind::Git(_) => OCI_REPOSITORY,
             SourceKind::Oci(_) => GIT_REPOSITORY,
         }
+    }
+
+    /// Whether the controller logs in to ECR with an identity in AWS.
+    pub fn is_in_ecr(&self) -> bool {
+        matches!(&self.kind, SourceKind::Oci(oci) if oci.aws)
     }
 
     /// Credentials that are copied under Flux's name.

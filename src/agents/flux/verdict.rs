@@ -10,17 +10,9 @@ use super::status::revision;
 use crate::agents::roll_up::{Health, short_revision};
 use crate::agents::verdict::Verdict;
 use crate::api::conditions::Reason;
-use crate::workload::error::NotApplied;
 
-/// Evaluates the observation; `not_applied` are the objects that could not be applied.
-pub fn verdict(observed: &Observation, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
-    if let Some(first) = not_applied.first() {
-        let others = match not_applied.len() - 1 {
-            0 => String::new(),
-            count => format!(" (and {count} more)"),
-        };
-        return Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}"));
-    }
+/// Evaluates the observation.
+pub fn verdict(observed: &Observation, now: Timestamp) -> Verdict {
     let root = observed.kustomizations.iter().find(|kustomization| kustomization.is_root());
     let (Some(source), Some(root)) = (&observed.source, root) else {
         return Verdict::not_ready(

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::workload::object::ObjectId;
 
 const OLD: &str = "main@sha1:1111111111111111111111111111111111111111";
 const NEW: &str = "main@sha1:2222222222222222222222222222222222222222";
@@ -41,7 +40,7 @@ fn evaluate(source: FluxObject, root: FluxObject) -> String {
         controllers: controllers.into(),
         ..Observation::default()
     };
-    text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH))
+    text(&verdict(&observed, Timestamp::UNIX_EPOCH))
 }
 
 fn text(verdict: &Verdict) -> String {
@@ -112,25 +111,13 @@ fn verdict_in_each_state_of_source_and_root() {
 fn controller_without_a_pod_is_named() {
     let mut observed = Observation { source: Some(source(json!({}), PROGRESSING)), ..Observation::default() };
     observed.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
-    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
+    insta::assert_snapshot!(text(&verdict(&observed, Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
     let deployment = json!({
         "metadata": {"name": "source-controller"},
         "status": {"conditions": [{"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."}]},
     });
     observed.controllers.push(serde_json::from_value(deployment).unwrap());
-    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
-}
-
-#[test]
-fn rejected_object_takes_precedence() {
-    let id = ObjectId {
-        api_version: "v1".into(),
-        kind: "ServiceAccount".into(),
-        namespace: Some(NAMESPACE.into()),
-        name: "source-controller".into(),
-    };
-    let refused = NotApplied { object: id, why: "admission webhook \"policy\" denied the request".into() };
-    insta::assert_snapshot!(text(&verdict(&Observation::default(), &[refused.clone(), refused], Timestamp::UNIX_EPOCH)), @r#"not ready SyncFailed: applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
+    insta::assert_snapshot!(text(&verdict(&observed, Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }
 
 #[test]
@@ -144,7 +131,7 @@ fn failing_objects_below_the_root_are_reported_but_ready() {
         helm_releases: vec![below],
         ..Observation::default()
     };
-    insta::assert_snapshot!(text(&verdict(&observed, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
+    insta::assert_snapshot!(text(&verdict(&observed, Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
 }
 
 #[test]
@@ -161,6 +148,6 @@ fn stopped_controller_makes_an_applied_revision_unready_after_five_minutes() {
         ..Observation::default()
     };
     let after = |minutes| since.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
-    assert!(verdict(&observed, &[], after(4)).ready, "Pods are replaced now and then");
-    insta::assert_snapshot!(text(&verdict(&observed, &[], after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but new commits are not applied; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+    assert!(verdict(&observed, after(4)).ready, "Pods are replaced now and then");
+    insta::assert_snapshot!(text(&verdict(&observed, after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but new commits are not applied; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }

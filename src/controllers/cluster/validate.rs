@@ -1,11 +1,10 @@
 //! Validates what can be judged of a spec before any call, so that a mistake touches nothing. Pure.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use super::agent::{ValidAgent, steps};
+use super::agent::steps;
 use crate::agents::validate::SourcePolicy;
-use crate::agents::{argocd, flux};
+use crate::agents::{self, ALL, Agent, InvalidField, ValidAgent};
 use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
@@ -25,6 +24,12 @@ pub fn invalid(field: &str, why: impl std::fmt::Display) -> Refusal {
     Refusal::new(Reason::InvalidSpec, format!("{field}: {why}"))
 }
 
+impl From<InvalidField> for Refusal {
+    fn from(error: InvalidField) -> Self {
+        Refusal::new(Reason::InvalidSpec, error.to_string())
+    }
+}
+
 impl From<crate::api::SpecError> for Refusal {
     fn from(error: crate::api::SpecError) -> Self {
         Refusal::new(Reason::InvalidSpec, error.to_string())
@@ -40,22 +45,15 @@ pub fn with_installed_agent<'a>(spec: &'a EksClusterSpec, previous: &EksClusterS
         !is_built_in && (of_git || applied.get(field).is_some_and(|current| current == version))
     };
     let mut spec = Cow::Borrowed(spec);
-    let named = |spec: &EksClusterSpec| {
-        let gitops = spec.gitops.as_ref()?;
-        let flux = gitops.flux.as_ref().and_then(|flux| flux.version.clone());
-        let argocd = gitops.argocd.as_ref().and_then(|argocd| argocd.version.clone());
-        Some((flux, argocd))
+    let stays = |agent: &dyn Agent| {
+        let named = spec.gitops.as_ref().and_then(|gitops| agent.named_version(gitops));
+        named.is_some_and(|version| stays(&agent.version_field(), version, agent.has_version(version)))
     };
-    let (flux, argocd) = named(&spec).unwrap_or_default();
-    let flux =
-        flux.is_some_and(|version| stays(steps::FLUX_VERSION, &version, flux::Version::parse(&version).is_some()));
-    let argocd =
-        argocd.is_some_and(|version| stays(steps::ARGOCD_VERSION, &version, version == argocd::input::VERSION));
-    if (flux || argocd)
+    let agents: Vec<_> = ALL.iter().filter(|agent| stays(**agent)).collect();
+    if !agents.is_empty()
         && let Some(gitops) = &mut spec.to_mut().gitops
     {
-        gitops.flux.iter_mut().filter(|_| flux).for_each(|flux| flux.version = None);
-        gitops.argocd.iter_mut().filter(|_| argocd).for_each(|argocd| argocd.version = None);
+        agents.iter().for_each(|agent| agent.unset_version(gitops));
     }
     spec
 }
@@ -72,18 +70,19 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
         existing.subnets()?;
     }
     source_identity(spec)?;
-    let agent = spec.gitops.as_ref().map(|gitops| gitops.agent()).transpose()?.flatten();
-    let agent = agent.map(|agent| ValidAgent::of(agent, sources)).transpose()?;
-    Ok(Valid { agent })
+    // At most one.
+    spec.gitops.as_ref().map(GitOps::agent).transpose()?;
+    let agent = spec.gitops.as_ref().and_then(|gitops| agents::requested(gitops)?.validate(gitops, sources));
+    Ok(Valid { agent: agent.transpose()? })
 }
 
 /// Pods get an identity from an agent on their node, which Auto Mode includes.
 fn source_identity(spec: &EksClusterSpec) -> Result<(), Refusal> {
     const ADDON: &str = "eks-pod-identity-agent";
-    let needed = spec.gitops.as_ref().is_some_and(GitOps::needs_aws_identity);
-    if needed && spec.auto_mode.is_none() && !spec.addons.iter().any(|addon| addon.name == ADDON) {
+    let Some(identity) = spec.gitops.as_ref().and_then(GitOps::aws_identity) else { return Ok(()) };
+    if spec.auto_mode.is_none() && !spec.addons.iter().any(|addon| addon.name == ADDON) {
         let why = format!("aws needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode");
-        return Err(invalid("spec.gitops.flux.source.oci.provider", why));
+        return Err(invalid(identity.field, why));
     }
     Ok(())
 }
@@ -96,16 +95,9 @@ fn supported(spec: &EksClusterSpec) -> Result<(), Refusal> {
     }
 }
 
-/// Parses `10m`, `1h30m`, `90s`.
-pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
-    duration::parse(text).filter(|duration| !duration.is_zero()).ok_or_else(|| invalid(field, duration::refusal(text)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agents::input::GitRef;
-    use crate::controllers::cluster::agent::ValidSource;
     use serde_json::{Value, json};
 
     fn spec(change: impl FnOnce(&mut Value)) -> EksClusterSpec {
@@ -126,16 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn the_minimal_spec_is_valid_and_has_flux_defaults() {
-        let Some(ValidAgent::Flux(flux)) = validate(&spec(|_| ()), SourcePolicy::default()).unwrap().agent else {
-            panic!("it asks for Flux")
-        };
-        let ValidSource::Git { reference, .. } = flux.source else { panic!("it follows Git") };
-        assert_eq!(reference, GitRef::Branch("main".into()));
-        assert_eq!((flux.source_interval.as_secs(), flux.interval.as_secs()), (60, 600));
-        assert_eq!(flux.components.len(), 4);
-        let without = validate(&spec(|s| drop(s["gitops"].take())), SourcePolicy::default()).unwrap();
-        assert!(without.agent.is_none());
+    fn an_agent_is_optional() {
+        let agent = |spec: &EksClusterSpec| validate(spec, SourcePolicy::default()).unwrap().agent;
+        assert!(agent(&spec(|_| ())).is_some());
+        assert!(agent(&spec(|spec| drop(spec["gitops"].take()))).is_none());
     }
 
     #[test]
@@ -146,7 +132,7 @@ mod tests {
         };
         assert!(judged(&EksClusterStatus::default()).unwrap_err().contains("spec.gitops.flux.version"));
         let with = |version: &str, adopted| -> EksClusterStatus {
-            let applied = json!([{"field": steps::FLUX_VERSION, "value": version}]);
+            let applied = json!([{"field": "flux.version", "value": version}]);
             serde_json::from_value(json!({"gitops": {"applied": applied, "adopted": adopted}})).unwrap()
         };
         assert_eq!(judged(&with("v2.0.0", false)), Ok(()));
@@ -218,13 +204,5 @@ mod tests {
             spec["autoMode"] = json!({});
         };
         assert_eq!(good(spec(auto)), Ok(()));
-    }
-
-    #[test]
-    fn a_zero_interval_is_refused() {
-        assert_eq!(duration("x", "1h30m").unwrap().as_secs(), 5400);
-        for bad in ["", "0s", "-1m", "ten"] {
-            assert!(duration("x", bad).is_err(), "{bad}");
-        }
     }
 }

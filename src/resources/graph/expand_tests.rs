@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::api::NodeGroupSpec;
+use crate::api::gitops::FLUX_IDENTITY;
 use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
 use crate::resources::deletion::prune;
 use crate::resources::graph::kind;
@@ -263,7 +264,7 @@ fn ecr_source_gets_an_identity_unless_the_spec_lists_one() {
         let source = json!({"oci": {"url": "oci://r/fleet", "ref": {"tag": "prod"}, "provider": provider}});
         json!({"flux": {"source": source, "path": "."}})
     };
-    let (role, association) = (role::key(Purpose::Source), source_identity::key());
+    let (role, association) = (role::key(Purpose::Source), source_identity::key(&FLUX_IDENTITY));
     let contains = |more: Value, owned: &[Key]| {
         let graph = expanded(&spec(more), &[], owned).unwrap();
         (graph.node(&role).is_some(), graph.node(&association).is_some())

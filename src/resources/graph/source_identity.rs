@@ -1,4 +1,4 @@
-//! How Flux pulls from ECR: a role that may only pull, and the association that gives it to source-controller's Pods.
+//! How a GitOps agent pulls from ECR: a role that may only pull, and the association that gives it to the agent's Pods.
 //! Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html>. A cluster gets both if its source
@@ -8,31 +8,29 @@ use std::sync::Arc;
 
 use super::expand::Node;
 use crate::api::EksClusterSpec;
-use crate::api::gitops::GitOps;
+use crate::api::gitops::{AgentIdentity, GitOps};
 use crate::engine::Key;
 use crate::resources::cloud::{AccountSettings, ResourceContext};
 use crate::resources::eks::pod_identity_association::{self, PodIdentityAssociation};
 use crate::resources::iam::role::{self, Purpose, Role};
 
-/// The service account of Flux's source-controller.
-const NAMESPACE: &str = "flux-system";
-const SERVICE_ACCOUNT: &str = "source-controller";
-
 /// The association's key in the graph, whether it is created here or listed in the spec.
-pub fn key() -> Key {
-    pod_identity_association::key(NAMESPACE, SERVICE_ACCOUNT)
+pub fn key(identity: &AgentIdentity) -> Key {
+    pod_identity_association::key(identity.namespace, identity.service_account)
 }
 
-/// Whether the role must exist: the spec needs an identity and lists none.
-fn is_created(spec: &EksClusterSpec) -> bool {
-    let listed = |namespace: &str, name: &str| (namespace, name) == (NAMESPACE, SERVICE_ACCOUNT);
-    let needed = spec.gitops.as_ref().is_some_and(GitOps::needs_aws_identity);
-    needed && !spec.pod_identities.iter().any(|one| listed(&one.namespace, &one.service_account))
+/// The identity whose role must exist: the spec needs one and lists none.
+fn created(spec: &EksClusterSpec) -> Option<AgentIdentity> {
+    let listed = |identity: &AgentIdentity| {
+        let of = (identity.namespace, identity.service_account);
+        spec.pod_identities.iter().any(|one| (one.namespace.as_str(), one.service_account.as_str()) == of)
+    };
+    spec.gitops.as_ref().and_then(GitOps::aws_identity).filter(|identity| !listed(identity))
 }
 
 /// The service account in the notation of `podIdentities`, if the association is created here.
 pub fn service_account(spec: &EksClusterSpec) -> Option<String> {
-    is_created(spec).then(|| format!("{NAMESPACE}/{SERVICE_ACCOUNT}"))
+    created(spec).map(|identity| format!("{}/{}", identity.namespace, identity.service_account))
 }
 
 /// Adds both. A role of an earlier spec stays until the cluster is deleted, and is deleted with it.
@@ -43,11 +41,12 @@ pub(crate) fn add(
     account: &AccountSettings,
     owned: &[Key],
 ) {
-    if is_created(spec) || owned.contains(&role::key(Purpose::Source)) {
+    let created = created(spec);
+    if created.is_some() || owned.contains(&role::key(Purpose::Source)) {
         nodes.push(Arc::new(Role::new(context, Purpose::Source, &[], account)));
     }
-    if is_created(spec) {
-        let association = PodIdentityAssociation::with_role_of(context, NAMESPACE, SERVICE_ACCOUNT, Purpose::Source);
+    if let Some(AgentIdentity { namespace, service_account, .. }) = created {
+        let association = PodIdentityAssociation::with_role_of(context, namespace, service_account, Purpose::Source);
         nodes.push(Arc::new(association));
     }
 }

@@ -3,13 +3,10 @@
 //! the management cluster's Secrets; the rest through [`crate::workload`].
 
 mod access;
-mod argocd;
 mod backoff;
 mod events;
-mod flux;
 pub mod part;
 mod secrets;
-mod source;
 pub mod steps;
 mod watches;
 
@@ -22,21 +19,15 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 pub use access::{access, access_at, access_of, facts, locate};
-pub use argocd::ValidArgoCd;
 pub use events::AgentEvents;
-pub use flux::ValidFlux;
-pub use secrets::Missing;
 use secrets::Reader;
-#[cfg(test)]
-pub use source::ValidSource;
 pub use watches::Watches;
 
-use crate::agents::validate::SourcePolicy;
+use crate::agents::agent::ValidSpec;
+use crate::agents::secret_reader::{Missing, UnusableSecret};
 use crate::agents::{AgentInput, GitOpsOutcome, Verdict, sync_outcome};
-use crate::api::gitops::Agent as Request;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
-use crate::controllers::account::Refusal;
 use crate::controllers::context::{Context, locked};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
@@ -44,42 +35,6 @@ use crate::controllers::status::conditions::ConditionValue;
 use crate::workload::client::Access;
 use crate::workload::error::{GitOpsError, MESSAGE, bounded};
 use crate::workload::object::ObjectId;
-
-/// `spec.gitops`, validated.
-#[derive(Clone, Debug)]
-pub enum ValidAgent {
-    Flux(Box<ValidFlux>),
-    ArgoCd(Box<ValidArgoCd>),
-}
-
-impl ValidAgent {
-    /// Validates what the spec requests.
-    pub fn of(request: Request<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
-        match request {
-            Request::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
-            Request::ArgoCd(argocd) => argocd::valid(argocd, sources).map(|argocd| Self::ArgoCd(Box::new(argocd))),
-        }
-    }
-
-    /// Whether to write the cluster's facts to it.
-    pub fn wants_facts(&self) -> bool {
-        match self {
-            Self::Flux(flux) => flux.spec.facts,
-            Self::ArgoCd(_) => true,
-        }
-    }
-
-    async fn input(&self, reader: &Reader<'_>, namespace: &str) -> Result<AgentInput, Missing> {
-        match self {
-            Self::Flux(flux) => {
-                flux::input(reader, namespace, flux).await.map(|input| AgentInput::Flux(Box::new(input)))
-            }
-            Self::ArgoCd(argocd) => {
-                argocd::input(reader, namespace, argocd).await.map(|input| AgentInput::ArgoCd(Box::new(input)))
-            }
-        }
-    }
-}
 
 /// How long read Secrets stay valid: consecutive passes during an operation do not read them again.
 const SECRETS_TTL: Duration = Duration::from_secs(10);
@@ -136,7 +91,7 @@ struct Read {
     input_hash: u64,
     /// The Secrets' change counter before the read.
     changes: u64,
-    result: Result<AgentInput, Refusal>,
+    result: Result<AgentInput, UnusableSecret>,
 }
 
 /// The agent's current state.
@@ -157,8 +112,13 @@ pub struct AgentReport {
 
 impl Agent {
     /// Everything to apply except the facts, with the referenced Secrets.
-    pub async fn input(&self, ctx: &Context, cluster: &EksCluster, valid: &ValidAgent) -> Result<AgentInput, Missing> {
-        let (uid, namespace) = (cluster.uid().unwrap_or_default(), cluster.namespace().unwrap_or_default());
+    pub async fn input(
+        &self,
+        ctx: &Context,
+        cluster: &EksCluster,
+        valid: &dyn ValidSpec,
+    ) -> Result<AgentInput, Missing> {
+        let uid = cluster.uid().unwrap_or_default();
         let (input_hash, changes) = (digest(format!("{valid:?}")), ctx.secrets.change_count(&uid));
         {
             let mut inner = locked(&self.0);
@@ -170,13 +130,13 @@ impl Agent {
                     inner.urgent = true;
                     inner.schedule_pass(Timestamp::now());
                 } else if read.input_hash == input_hash && read.at.elapsed() < kept {
-                    return read.result.clone().map_err(Missing::Refused);
+                    return read.result.clone().map_err(Missing::Unusable);
                 }
             }
         }
-        let result = match valid.input(&Reader::new(ctx, cluster), &namespace).await {
+        let result = match valid.input(&Reader::new(ctx, cluster)).await {
             Ok(input) => Ok(input),
-            Err(Missing::Refused(refusal)) => Err(refusal),
+            Err(Missing::Unusable(unusable)) => Err(unusable),
             Err(unread) => return Err(unread),
         };
         let mut inner = locked(&self.0);
@@ -184,7 +144,7 @@ impl Agent {
             inner.last_good = Some(input.clone());
         }
         inner.secrets = Some(Read { at: Instant::now(), input_hash, changes, result: result.clone() });
-        result.map_err(Missing::Refused)
+        result.map_err(Missing::Unusable)
     }
 
     /// The input when its Secrets were last valid.
@@ -284,7 +244,7 @@ impl Agent {
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
             let started = Instant::now();
-            let result = sync_outcome::reconcile(&ctx.workloads, &key, &access, &input, SystemTime::now()).await;
+            let result = sync_outcome::reconcile(&ctx.workloads, &key, &access, &*input, SystemTime::now()).await;
             if let Ok(outcome) = &result {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().record_response(namespace, &object.name, Instant::now());

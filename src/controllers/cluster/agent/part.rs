@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::steps::{self, Fields, Wanted};
+use crate::agents;
 use crate::api::conditions::bounded;
 use crate::api::gitops::GitOps;
 use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
@@ -52,7 +53,7 @@ pub struct AgentPart {
     /// The fields to apply now: without an upgrade that is held.
     now: Fields,
     applied: Option<Fields>,
-    field: Option<&'static str>,
+    field: Option<String>,
     bundled: Option<String>,
     of_git: bool,
     upgrade: Option<AgentUpgradeStatus>,
@@ -82,13 +83,13 @@ impl AgentPart {
         let Input { gitops, previous, policy, window, now, .. } = *input;
         let applied = steps::applied(previous);
         // What Git adopted of the previous agent does not apply to another one.
-        let agent = gitops.map(|gitops| if gitops.flux.is_some() { "flux" } else { "argocd" });
+        let agent = gitops.and_then(agents::requested).map(|agent| agent.name());
         let is_its = |status: &&GitOpsStatus| status.agent.is_none() || status.agent.as_deref() == agent;
         let of_git = previous.gitops.as_ref().filter(is_its).is_some_and(|gitops| gitops.adopted);
         let Wanted { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
         let step = steps::step(&fields, applied.as_ref());
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
-        let field = version.as_ref().map(|(field, _)| *field);
+        let field = version.as_ref().map(|(field, _)| field.as_str());
         let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
         let hold_reason = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
         let (rest_held, version_held) = (hold_reason(&split.rest), hold_reason(&split.version));
@@ -122,7 +123,7 @@ impl AgentPart {
             next,
             now: current,
             applied,
-            field,
+            field: field.map(str::to_owned),
             bundled: version.map(|(_, versions)| versions.bundled),
             of_git,
             upgrade: upgrade.map(|upgrade| upgrade_status(&upgrade, version_held, hold.as_ref(), started_at)),
@@ -137,10 +138,10 @@ impl AgentPart {
         let is_new = reached && !self.waits;
         let mut applied = if is_new { Some(&self.now) } else { self.applied.as_ref() }.cloned();
         if let (true, Some(field), Some(version), Some(applied)) =
-            (self.of_git && status.adopted, self.field, &status.version, &mut applied)
+            (self.of_git && status.adopted, &self.field, &status.version, &mut applied)
         {
             // Git decides its version.
-            applied.insert(field.to_owned(), version.clone());
+            applied.insert(field.clone(), version.clone());
         }
         status.applied = applied.as_ref().map(steps::for_status).unwrap_or_default();
         status.bundled_version.clone_from(&self.bundled);

@@ -4,9 +4,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
+use super::Agent;
 use super::part::AgentPart;
-use super::{Agent, Missing, ValidAgent};
-use crate::agents::AgentInput;
+use crate::agents::secret_reader::Missing;
+use crate::agents::{AgentInput, ValidAgent};
 use crate::api::Reason;
 use crate::api::status::{EksClusterStatus, GitOpsStatus};
 use crate::aws::WriteGate;
@@ -35,7 +36,7 @@ pub(crate) enum Secrets {
 
 /// The agent's desired state.
 pub(crate) struct Wanted {
-    input: Box<AgentInput>,
+    input: AgentInput,
     wants_facts: bool,
 }
 
@@ -55,11 +56,11 @@ impl Reconcile<'_> {
     pub(crate) async fn secrets(&self, previous: &EksClusterStatus, valid: Option<&ValidAgent>) -> Secrets {
         let Some(valid) = valid else { return Secrets::NotRequested };
         let agent = &self.state.kind.agent;
-        let wanted = |input| Wanted { input: Box::new(input), wants_facts: valid.wants_facts() };
+        let wanted = |input| Wanted { input, wants_facts: valid.wants_facts() };
         let installed = previous.gitops.as_ref().is_some_and(|gitops| gitops.last_contact.is_some());
-        match agent.input(self.ctx, self.cluster, valid).await {
+        match agent.input(self.ctx, self.cluster, &**valid).await {
             Ok(input) => Secrets::Read(wanted(input)),
-            Err(Missing::Refused(refusal)) if installed => {
+            Err(Missing::Unusable(refusal)) if installed => {
                 let message =
                     format!("{}; the copy in the cluster is unchanged, and the agent keeps using it", refusal.message);
                 let last_good = agent.last_good().map(wanted);
@@ -69,7 +70,7 @@ impl Reconcile<'_> {
                     last_good,
                 }
             }
-            Err(Missing::Refused(refusal)) => {
+            Err(Missing::Unusable(refusal)) => {
                 let condition = ConditionValue::false_(refusal.reason, refusal.message);
                 Secrets::Missing { condition, stalled: true, last_good: None }
             }
@@ -147,7 +148,7 @@ impl Reconcile<'_> {
     /// Starts a pass of the agent when it is due, and returns its last report.
     async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud, part: &AgentPart) -> GitOps {
         let Wanted { mut input, wants_facts } = wanted;
-        let (agent, name) = (self.state.kind.agent.clone(), input.agent());
+        let (agent, name) = (self.state.kind.agent.clone(), input.agent().name());
         agent.restore(previous.gitops.as_ref());
         if let Some(version) = &part.version {
             input.install_version(version);
@@ -155,7 +156,7 @@ impl Reconcile<'_> {
         if wants_facts {
             input.set_facts(agent::facts(&self.state.memory, &self.cluster.cluster_name(), &cloud.aws));
         }
-        let (reached, instead) = match self.pass(&agent, *input, cloud).await {
+        let (reached, instead) = match self.pass(&agent, input, cloud).await {
             Ok(reached) => (reached, None),
             Err(condition) => (false, Some(condition)),
         };
@@ -186,11 +187,11 @@ impl Reconcile<'_> {
         if !Facts(memory).has_api() || !Facts(memory).is_ours() || !self.ctx.gate.may_write() {
             return Ok(false);
         }
-        if input.needs_identity() {
+        if let Some(identity) = input.identity() {
             // Pods get the identity when they are created, so it must exist before them.
-            let key = source_identity::key();
-            let waits =
-                || ConditionValue::false_(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));
+            let (key, agent) = (source_identity::key(&identity), input.agent().label());
+            let message = || format!("waiting for {key}, by which {agent} pulls from ECR");
+            let waits = || ConditionValue::false_(Reason::Creating, message());
             input.set_identity(memory.observed(&key).ok_or_else(waits)?.id.clone());
         }
         let sts = self.ctx.settings.sts_endpoint.as_deref();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::agents::{argocd, flux};
+use crate::agents;
 use crate::api::gitops::GitOps;
 use crate::api::status::{AgentField, EksClusterStatus, MAX_AGENT_FIELDS};
 use crate::engine::execution_policy::digest;
@@ -17,9 +17,6 @@ use crate::upgrade::AgentVersions;
 const MAX_LENGTH: usize = 512;
 /// The kind of the agent's step.
 pub const KIND: &str = "gitOpsAgent";
-/// The fields that hold a version.
-pub const FLUX_VERSION: &str = "flux.version";
-pub const ARGOCD_VERSION: &str = "argocd.version";
 /// Part of every complete record.
 const HANDOVER: &str = "handover";
 /// Value of an unknown version.
@@ -39,7 +36,7 @@ pub struct Wanted {
     /// All fields; empty: no agent.
     pub fields: Fields,
     /// The field with the version, and the available versions; `None`: no agent.
-    pub version: Option<(&'static str, AgentVersions)>,
+    pub version: Option<(String, AgentVersions)>,
 }
 
 /// What the spec requests, for an agent that was last brought to `applied`. `of_git`: Git owns it.
@@ -47,16 +44,11 @@ pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -
     let Some(gitops) = gitops else { return Wanted::default() };
     let mut fields = Fields::new();
     flatten("", &serde_json::to_value(gitops).unwrap_or_default(), &mut fields);
-    let bundled = match (&gitops.flux, &gitops.argocd) {
-        (Some(_), _) => Some((FLUX_VERSION, flux::Version::NEWEST.as_str())),
-        (None, Some(_)) => Some((ARGOCD_VERSION, argocd::input::VERSION)),
-        (None, None) => None,
-    };
-    let version = bundled.map(|(field, bundled)| {
-        let current = applied.and_then(|applied| applied.get(field).cloned());
-        let versions =
-            AgentVersions { current, named: fields.get(field).cloned(), bundled: bundled.to_owned(), of_git };
-        fields.insert(field.to_owned(), versions.goal().to_owned());
+    let version = agents::requested(gitops).map(|agent| {
+        let (field, bundled) = (agent.version_field(), agent.newest_version().to_owned());
+        let current = applied.and_then(|applied| applied.get(&field).cloned());
+        let versions = AgentVersions { current, named: fields.get(&field).cloned(), bundled, of_git };
+        fields.insert(field.clone(), versions.goal().to_owned());
         // Part of the approval: after Git has adopted an object, Keelson releases it without asking again.
         fields.insert(HANDOVER.to_owned(), "each object, once Git has adopted it".to_owned());
         (field, versions)
@@ -94,9 +86,9 @@ pub fn applied(previous: &EksClusterStatus) -> Option<Fields> {
         return Some(gitops.applied.iter().map(|one| (one.field.clone(), one.value.clone())).collect());
     }
     let is_older = previous.change_policy.is_none() && gitops.last_contact.is_some();
-    let field = if gitops.agent.as_deref() == Some("argocd") { ARGOCD_VERSION } else { FLUX_VERSION };
+    let field = agents::recorded(gitops.agent.as_deref()).version_field();
     let version = gitops.version.as_deref().unwrap_or(UNKNOWN);
-    is_older.then(|| Fields::from([(field.to_owned(), version.to_owned())]))
+    is_older.then(|| Fields::from([(field, version.to_owned())]))
 }
 
 /// Keeps from the first status on what an older Keelson left: later statuses no longer show who wrote it.
@@ -149,8 +141,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::agents::flux;
     use crate::api::policy::ChangePolicy;
     use crate::api::status::GitOpsStatus;
+
+    const FLUX_VERSION: &str = "flux.version";
 
     fn gitops(change: impl FnOnce(&mut Value)) -> GitOps {
         let mut gitops = json!({"flux": {

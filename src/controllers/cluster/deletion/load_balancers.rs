@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::agents::pause::pause_all;
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, Reason};
@@ -173,7 +174,11 @@ impl LoadBalancerCleanup {
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
             let workloads = running.ctx.workloads.clone();
-            let pass = async |client| load_balancers::delete_exposed(&client).await;
+            let pass = async |client| {
+                // The agents would create them again.
+                pause_all(&client).await?;
+                load_balancers::delete_exposed(&client).await
+            };
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
             locked(&running.cleanup.0).record_result(result, Timestamp::now());

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::conditions;
 use super::is_ready;
+use crate::agents;
 use crate::api::conditions::ConditionType;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
@@ -47,7 +48,7 @@ fn available(
         let names: Vec<_> = groups.iter().map(|group| group.node_group_name()).collect();
         return ConditionValue::false_(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));
     }
-    let has_agent = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
+    let has_agent = spec.gitops.as_ref().is_some_and(|gitops| agents::requested(gitops).is_some());
     let applied = status.gitops.as_ref().is_some_and(|gitops| gitops.last_applied_revision.is_some());
     if has_agent && !applied {
         return ConditionValue::false_(Reason::WaitingForSync, "the GitOps agent has not applied a revision yet");

@@ -1,19 +1,20 @@
-//! `spec.gitops.argocd`: validates it and builds the agent's input, including the Secrets it references. I/O: reads
-//! these Secrets.
+//! `spec.gitops.argocd`: validates it and builds the agent's input, including the Secrets it references.
+//!
+//! Not allowed here: clients. I/O: reads these Secrets, by the caller's reader.
 
 use std::time::Duration;
 
-use super::secrets::{self, Missing, Reader, copy_with};
-use super::source::{self, ValidSource};
-use crate::agents::argocd::credentials::{self, Credentials, Unusable};
-use crate::agents::argocd::input::{Kind, VERSION, revision_of};
-use crate::agents::argocd::{ArgoCdInput, Repository};
+use futures::future::BoxFuture;
+
+use super::credentials::{self, Credentials, Unusable};
+use super::input::{ArgoCdInput, Kind, Repository, VERSION, revision_of};
+use crate::agents::agent::{AgentInput, InvalidField, ValidSpec};
 use crate::agents::input::SecretCopy;
 use crate::agents::secret_keys::Keys;
+use crate::agents::secret_reader::{self, Missing, SecretReader, copy_with};
+use crate::agents::valid_source::{self, ValidSource};
 use crate::agents::validate::{self, OciUrl, Scheme, SourcePolicy, SourceUrl};
 use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
-use crate::controllers::account::Refusal;
-use crate::controllers::cluster::validate::invalid;
 
 const ARGOCD: &str = "spec.gitops.argocd";
 const SOURCE: &str = "spec.gitops.argocd.source";
@@ -32,20 +33,20 @@ pub struct ValidArgoCd {
 }
 
 /// Validates the spec. Rejects source fields that only Flux supports.
-pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refusal> {
+pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, InvalidField> {
     let ArgoCd { version, namespace, source, path } = argocd;
     if let Some(version) = version.as_ref().filter(|version| *version != VERSION) {
         let why = format!("{version:?} is not built in; this operator installs {VERSION}");
-        return Err(invalid(&format!("{ARGOCD}.version"), why));
+        return Err(InvalidField::new(format!("{ARGOCD}.version"), why));
     }
-    validate::path(path).map_err(|why| invalid(&format!("{ARGOCD}.path"), why))?;
-    let (source, interval) = source::valid(source, sources, SOURCE)?;
+    validate::path(path).map_err(|why| InvalidField::new(format!("{ARGOCD}.path"), why))?;
+    let (source, interval) = valid_source::valid(source, sources, SOURCE)?;
     let cannot = match &source {
         ValidSource::Git { spec, .. } => unsupported_git_field(spec),
         ValidSource::Oci { spec, .. } => unsupported_oci_field(spec),
     };
     match cannot {
-        Some((field, why)) => Err(invalid(&format!("{SOURCE}.{field}"), why)),
+        Some((field, why)) => Err(InvalidField::new(format!("{SOURCE}.{field}"), why)),
         None => Ok(ValidArgoCd { namespace: namespace.clone(), source, interval, path: path.clone() }),
     }
 }
@@ -78,59 +79,70 @@ fn unsupported_oci_field(oci: &OciSource) -> Option<(&'static str, &'static str)
     verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: remove it, or use Flux"))
 }
 
-/// Everything to apply except the facts, with the referenced Secrets in Argo CD's format.
-pub async fn input(reader: &Reader<'_>, namespace: &str, argocd: &ValidArgoCd) -> Result<ArgoCdInput, Missing> {
+impl ValidSpec for ValidArgoCd {
+    fn wants_facts(&self) -> bool {
+        true
+    }
+
+    fn input<'a>(&'a self, secrets: &'a dyn SecretReader) -> BoxFuture<'a, Result<AgentInput, Missing>> {
+        Box::pin(async move { Ok(Box::new(input(secrets, self).await?) as AgentInput) })
+    }
+}
+
+/// The Secrets are in Argo CD's format.
+async fn input(secrets: &dyn SecretReader, argocd: &ValidArgoCd) -> Result<ArgoCdInput, Missing> {
     let ValidArgoCd { namespace: into, source, interval, path } = argocd;
     let (kind, url, revision, credentials) = match source {
         ValidSource::Git { url, reference, spec } => {
-            (Kind::Git, url.as_str(), revision_of(reference), git(reader, namespace, url, spec).await?)
+            (Kind::Git, url.as_str(), revision_of(reference), git(secrets, url, spec).await?)
         }
         ValidSource::Oci { url, reference, spec } => {
-            (Kind::Oci, url.as_str(), reference.field().1.to_owned(), oci(reader, namespace, url, spec).await?)
+            (Kind::Oci, url.as_str(), reference.field().1.to_owned(), oci(secrets, url, spec).await?)
         }
     };
     let repository = Repository { kind, url: url.to_owned(), revision, interval: *interval, credentials };
     Ok(ArgoCdInput { installs: true, namespace: into.clone(), repository, path: path.clone(), facts: None })
 }
 
-async fn git(reader: &Reader<'_>, namespace: &str, url: &SourceUrl, spec: &GitSource) -> Result<Credentials, Missing> {
+async fn git(secrets: &dyn SecretReader, url: &SourceUrl, spec: &GitSource) -> Result<Credentials, Missing> {
     let field = format!("{SOURCE}.git.secretRef");
-    let mut found =
-        match (&spec.secret_ref, secrets::git(reader, namespace, spec.secret_ref.as_ref(), url, &field).await?) {
-            (Some(reference), Some(data)) => credentials::of_git(url, &data)
-                .map_err(|why| unusable_secret(&field, namespace, &reference.name, why))?,
-            _ => Credentials::default(),
-        };
+    let mut found = match (&spec.secret_ref, secret_reader::git(secrets, spec.secret_ref.as_ref(), url, &field).await?)
+    {
+        (Some(reference), Some(data)) => {
+            credentials::of_git(url, &data).map_err(|why| unusable_secret(&field, secrets, &reference.name, why))?
+        }
+        _ => Credentials::default(),
+    };
     let field = format!("{SOURCE}.git.proxySecretRef");
-    if let Some(secret) = copy_with(reader, namespace, spec.proxy_secret_ref.as_ref(), &field, Keys::Proxy).await? {
+    if let Some(secret) = copy_with(secrets, spec.proxy_secret_ref.as_ref(), &field, Keys::Proxy).await? {
         let proxy = credentials::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
-        found.keys.insert("proxy", proxy.map_err(|why| unusable_secret(&field, namespace, &secret.name, why))?);
+        found.keys.insert("proxy", proxy.map_err(|why| unusable_secret(&field, secrets, &secret.name, why))?);
     }
     Ok(found)
 }
 
-async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSource) -> Result<Credentials, Missing> {
+async fn oci(secrets: &dyn SecretReader, url: &OciUrl, spec: &OciSource) -> Result<Credentials, Missing> {
     let field = |name: &str| format!("{SOURCE}.oci.{name}");
-    let of = |at: String| move |secret: &SecretCopy, why| unusable_secret(&at, namespace, &secret.name, why);
+    let of = |at: String| move |secret: &SecretCopy, why| unusable_secret(&at, secrets, &secret.name, why);
     let mut found = Credentials::default();
     let (at, refuse) = (field("secretRef"), of(field("secretRef")));
-    if let Some(secret) = copy_with(reader, namespace, spec.secret_ref.as_ref(), &at, Keys::DockerConfig).await? {
+    if let Some(secret) = copy_with(secrets, spec.secret_ref.as_ref(), &at, Keys::DockerConfig).await? {
         found = credentials::of_registry(url, &secret.data).map_err(|why| refuse(&secret, why))?;
     }
     let (at, refuse) = (field("certSecretRef"), of(field("certSecretRef")));
-    if let Some(secret) = copy_with(reader, namespace, spec.cert_secret_ref.as_ref(), &at, Keys::Certificates).await? {
+    if let Some(secret) = copy_with(secrets, spec.cert_secret_ref.as_ref(), &at, Keys::Certificates).await? {
         credentials::add_certificates(url, &secret.data, &mut found).map_err(|why| refuse(&secret, why))?;
     }
     let (at, refuse) = (field("proxySecretRef"), of(field("proxySecretRef")));
-    if let Some(secret) = copy_with(reader, namespace, spec.proxy_secret_ref.as_ref(), &at, Keys::Proxy).await? {
+    if let Some(secret) = copy_with(secrets, spec.proxy_secret_ref.as_ref(), &at, Keys::Proxy).await? {
         let proxy = credentials::of_proxy(false, &secret.data).map_err(|why| refuse(&secret, why))?;
         found.keys.insert("proxy", proxy);
     }
     Ok(found)
 }
 
-fn unusable_secret(field: &str, namespace: &str, name: &str, why: Unusable) -> Missing {
-    Missing::invalid_secret(field, format!("Secret {namespace}/{name}: {why}"))
+fn unusable_secret(field: &str, secrets: &dyn SecretReader, name: &str, why: Unusable) -> Missing {
+    Missing::invalid_secret(field, format!("Secret {}/{name}: {why}", secrets.namespace()))
 }
 
 #[cfg(test)]
@@ -138,17 +150,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::Reason;
 
     fn checked(change: impl FnOnce(&mut Value)) -> Result<ValidArgoCd, String> {
         let source = json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}});
         let mut spec = json!({"source": source, "path": "clusters/demo"});
         change(&mut spec);
         let spec: ArgoCd = serde_json::from_value(spec).unwrap();
-        valid(&spec, SourcePolicy::default()).map_err(|refusal| {
-            assert_eq!(refusal.reason, Reason::InvalidSpec);
-            refusal.message
-        })
+        valid(&spec, SourcePolicy::default()).map_err(|mistake| mistake.to_string())
     }
 
     #[test]

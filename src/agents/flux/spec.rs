@@ -1,17 +1,20 @@
-//! `spec.gitops.flux`: validates it and builds the agent's input, including the Secrets it references. I/O: reads
-//! these Secrets.
+//! `spec.gitops.flux`: validates it and builds the agent's input, including the Secrets it references.
+//!
+//! Not allowed here: clients. I/O: reads these Secrets, by the caller's reader.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::secrets::{Missing, Reader, copy_with};
-use super::source::{self, ValidSource};
-use crate::agents::flux::{Component, Decryption, FluxInput, NAME, Version};
+use futures::future::BoxFuture;
+
+use super::input::{Component, Decryption, FluxInput, NAME, Version};
+use super::source_input;
+use crate::agents::agent::{AgentInput, InvalidField, ValidSpec};
 use crate::agents::secret_keys::Keys;
+use crate::agents::secret_reader::{Missing, SecretReader, copy_with};
+use crate::agents::valid_source::{self, ValidSource};
 use crate::agents::validate::{self, SourcePolicy};
 use crate::api::gitops::Flux;
-use crate::controllers::account::Refusal;
-use crate::controllers::cluster::validate::{duration, invalid};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]
@@ -31,36 +34,36 @@ pub struct ValidFlux {
 }
 
 /// Validates the spec.
-pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
+pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, InvalidField> {
     let version = flux.version.as_deref().map(version).transpose()?;
-    let (source, source_interval) = source::valid(&flux.source, sources, "spec.gitops.flux.source")?;
-    validate::path(&flux.path).map_err(|why| invalid("spec.gitops.flux.path", why))?;
+    let (source, source_interval) = valid_source::valid(&flux.source, sources, "spec.gitops.flux.source")?;
+    validate::path(&flux.path).map_err(|why| InvalidField::new("spec.gitops.flux.path", why))?;
     copies_are_apart(flux)?;
     Ok(ValidFlux {
         version,
         source,
         source_interval,
-        interval: duration("spec.gitops.flux.interval", &flux.interval)?,
+        interval: valid_source::interval("spec.gitops.flux.interval", &flux.interval)?,
         components: components(flux)?,
         spec: flux.clone(),
     })
 }
 
 /// The repository's credentials are copied under Flux's own name for them, all other Secrets under their own names.
-fn copies_are_apart(flux: &Flux) -> Result<(), Refusal> {
+fn copies_are_apart(flux: &Flux) -> Result<(), InvalidField> {
     let decryption = flux.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref());
     let others = [("imagePullSecretRef", flux.image_pull_secret_ref.as_ref()), ("decryption.secretRef", decryption)];
-    for (field, reference) in others.into_iter().chain(source::copies(&flux.source)) {
+    for (field, reference) in others.into_iter().chain(source_input::copies(&flux.source)) {
         if reference.is_some_and(|reference| reference.name == NAME) {
             let why =
                 format!("Flux reserves the Secret name {NAME} for the repository's credentials: use another name");
-            return Err(invalid(&format!("spec.gitops.flux.{field}"), why));
+            return Err(InvalidField::new(format!("spec.gitops.flux.{field}"), why));
         }
     }
     Ok(())
 }
 
-fn version(text: &str) -> Result<Version, Refusal> {
+fn version(text: &str) -> Result<Version, InvalidField> {
     Version::parse(text).ok_or_else(|| {
         let built_in: Vec<_> = Version::ALL.iter().map(|version| version.as_str()).collect();
         let why = format!(
@@ -68,16 +71,16 @@ fn version(text: &str) -> Result<Version, Refusal> {
             built_in.join(", "),
             Version::NEWEST
         );
-        invalid("spec.gitops.flux.version", why)
+        InvalidField::new("spec.gitops.flux.version", why)
     })
 }
 
-fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
+fn components(flux: &Flux) -> Result<BTreeSet<Component>, InvalidField> {
     const FIELD: &str = "spec.gitops.flux.components";
     let parse = |name: &String| {
         Component::parse(name).ok_or_else(|| {
             let known: Vec<_> = Component::ALL.iter().map(|component| component.as_str()).collect();
-            invalid(FIELD, format!("{name:?} is not built in; use any of {}", known.join(", ")))
+            InvalidField::new(FIELD, format!("{name:?} is not built in; use any of {}", known.join(", ")))
         })
     };
     let mut all: BTreeSet<_> = flux.components.iter().map(parse).collect::<Result<_, _>>()?;
@@ -86,18 +89,27 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
     Ok(all)
 }
 
-/// Everything to apply except the facts, with the referenced Secrets.
-pub async fn input(reader: &Reader<'_>, namespace: &str, flux: &ValidFlux) -> Result<FluxInput, Missing> {
+impl ValidSpec for ValidFlux {
+    fn wants_facts(&self) -> bool {
+        self.spec.facts
+    }
+
+    fn input<'a>(&'a self, secrets: &'a dyn SecretReader) -> BoxFuture<'a, Result<AgentInput, Missing>> {
+        Box::pin(async move { Ok(Box::new(input(secrets, self).await?) as AgentInput) })
+    }
+}
+
+async fn input(secrets: &dyn SecretReader, flux: &ValidFlux) -> Result<FluxInput, Missing> {
     let ValidFlux { version, source, source_interval, interval, components, spec } = flux;
-    let source = source::input(reader, namespace, source, *source_interval).await?;
+    let source = source_input::input(secrets, source, *source_interval).await?;
     let (pull, field) = (spec.image_pull_secret_ref.as_ref(), "spec.gitops.flux.imagePullSecretRef");
-    let image_pull_secret = copy_with(reader, namespace, pull, field, Keys::DockerConfig).await?;
+    let image_pull_secret = copy_with(secrets, pull, field, Keys::DockerConfig).await?;
     let decryption = match &spec.decryption {
         None => None,
         Some(decryption) => {
             let field = "spec.gitops.flux.decryption.secretRef";
             let keys = decryption.secret_ref.as_ref();
-            let secret = copy_with(reader, namespace, keys, field, Keys::Decryption).await?;
+            let secret = copy_with(secrets, keys, field, Keys::Decryption).await?;
             Some(Decryption { provider: decryption.provider.clone(), secret })
         }
     };
@@ -115,4 +127,24 @@ pub async fn input(reader: &Reader<'_>, namespace: &str, flux: &ValidFlux) -> Re
         facts: None,
         source_identity: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::agents::input::GitRef;
+
+    #[test]
+    fn the_minimal_spec_is_valid_and_has_defaults() {
+        let source = json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}});
+        let spec: Flux = serde_json::from_value(json!({"source": source, "path": "clusters/demo"})).unwrap();
+        let found = valid(&spec, SourcePolicy::default()).unwrap();
+        let ValidSource::Git { reference, .. } = &found.source else { panic!("it follows Git") };
+        assert_eq!(*reference, GitRef::Branch("main".into()));
+        assert_eq!((found.source_interval.as_secs(), found.interval.as_secs()), (60, 600));
+        assert_eq!(found.components.len(), 4);
+        assert!(found.wants_facts());
+    }
 }

@@ -1,0 +1,98 @@
+//! One reconcile of one cluster, the same for every agent: installs what is missing, points the agent at its source,
+//! leaves to Git what Git has adopted, reads the state, and returns when to requeue.
+//!
+//! Not allowed here: which agent; waiting: the caller requeues. I/O: by `apply` and the agent.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::agent::Driven;
+use super::apply::{self, OwnershipPolicy, Results, apply_all};
+use super::install::{Manifests, install};
+use super::sync_outcome::{GitOpsOutcome, requeue_after};
+use super::verdict::{Verdict, rejected};
+use crate::api::conditions::Reason;
+use crate::workload::client::{Workload, lock};
+use crate::workload::error::CallError;
+use crate::workload::memory::Install;
+
+/// Reconciles the agent with `input` and reads its state.
+pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitOpsOutcome, CallError> {
+    let mut applied = Results::default();
+    let key = input.install_key();
+    let reinstall = !lock(&workload.memory).is_installed(key, Instant::now());
+    if reinstall {
+        if let Some(wanted) = input.desired_install(workload).await? {
+            if let Some(missing) = install(workload, &*wanted, &mut applied).await? {
+                return Ok(installing_outcome(&*wanted, applied, &missing));
+            }
+        } else {
+            lock(&workload.memory).install = Install::Done { key, at: Instant::now() };
+        }
+    }
+    let permanent = input.permanent_objects();
+    apply_all(workload, permanent.iter().cloned(), OwnershipPolicy::Always, &mut applied).await?;
+    for seed in input.seed_objects(workload).await? {
+        apply_all(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(I::MARKER), &mut applied).await?;
+    }
+    if applied.changed.iter().any(|object| object.kind == "Secret") {
+        input.request_sync(workload).await?;
+    }
+    if reinstall || !applied.changed.is_empty() {
+        let pruned = apply::prune_secrets(&workload.client, input.namespace(), &permanent, I::MARKER).await?;
+        applied.changed.extend(pruned);
+    }
+    let observed = input.observe(&workload.client).await?;
+    let is_changed = reinstall || !applied.changed.is_empty();
+    applied.changed.extend(input.delete_replaced(workload, &observed, is_changed).await?);
+    if input.lacks_a_component(&observed) {
+        lock(&workload.memory).install = Install::Nothing;
+    }
+    let adoption_progressed = record_adoption_progress(workload, input, &observed);
+    let now = Timestamp::now();
+    let verdict = rejected(&applied.failed).unwrap_or_else(|| input.verdict(&observed, now));
+    let age = input.since(&observed).map_or(0, |since| now.duration_since(since).as_secs());
+    let requeue_after =
+        if adoption_progressed { Duration::from_secs(1) } else { requeue_after(&verdict, age, input.interval()) };
+    let verdict = verdict.with_note(input.note(&observed));
+    let complete = applied.failed.is_empty();
+    let Results { changed, released, .. } = applied;
+    let status = input.roll_up(&observed, now);
+    Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
+}
+
+/// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release
+/// it.
+fn record_adoption_progress<I: Driven>(workload: &Workload, input: &I, observed: &I::Observation) -> bool {
+    let mut memory = lock(&workload.memory);
+    let progress = input.adoption_progress(observed, &memory.handover);
+    if memory.handover.progress == progress {
+        return false;
+    }
+    memory.handover.progress = progress;
+    memory.install = Install::Nothing;
+    true
+}
+
+fn installing_outcome(wanted: &dyn Manifests, applied: Results, missing: &str) -> GitOpsOutcome {
+    let (verdict, requeue_after) = match rejected(&applied.failed) {
+        None => {
+            (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
+        }
+        Some(rejected) => (rejected, 15),
+    };
+    let Results { changed, released, .. } = applied;
+    GitOpsOutcome {
+        status: None,
+        complete: false,
+        verdict,
+        changed,
+        released,
+        requeue_after: Duration::from_secs(requeue_after),
+    }
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -1,0 +1,252 @@
+//! The driver with an agent that is in no table: what it is asked, in which order, and what follows from its answers.
+
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::agents::adoption::AdoptionMarker;
+use crate::agents::agent::{Agent, Input, Installation, InvalidField, Reconcilable as _, ValidAgent};
+use crate::agents::input::Facts;
+use crate::agents::install::Phase;
+use crate::agents::validate::SourcePolicy;
+use crate::api::gitops::GitOps;
+use crate::api::status::GitOpsStatus;
+use crate::workload::fake_api::FakeApi;
+use crate::workload::memory::Handover;
+use crate::workload::object::{Object, ObjectId};
+use crate::workload::watch::Watched;
+
+struct Third;
+
+impl Agent for Third {
+    fn name(&self) -> &'static str {
+        "third"
+    }
+    fn label(&self) -> &'static str {
+        "Third"
+    }
+    fn newest_version(&self) -> &'static str {
+        "v1.0.0"
+    }
+    fn has_version(&self, version: &str) -> bool {
+        version == self.newest_version()
+    }
+    fn is_requested(&self, _: &GitOps) -> bool {
+        false
+    }
+    fn named_version<'a>(&self, _: &'a GitOps) -> Option<&'a str> {
+        None
+    }
+    fn unset_version(&self, _: &mut GitOps) {}
+    fn validate(&self, _: &GitOps, _: SourcePolicy) -> Option<Result<ValidAgent, InvalidField>> {
+        None
+    }
+    fn installation(&self) -> Installation {
+        Installation { kind: ("apps/v1", "Deployment"), namespace: Some("third"), selector: "app=third" }
+    }
+    fn label_domains(&self) -> &'static [&'static str] {
+        &["third.example/"]
+    }
+    fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The answers of the agent, and what it was asked.
+#[derive(Clone, Debug, Default)]
+struct ThirdInput {
+    may_install: bool,
+    has_secret: bool,
+    lacks_a_component: bool,
+    adoption_progress: u64,
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl ThirdInput {
+    fn record(&self, question: &'static str) {
+        lock(&self.asked).push(question);
+    }
+}
+
+fn object(kind: &str, name: &str, namespace: Option<&str>) -> Object {
+    let metadata = json!({"name": name, "namespace": namespace});
+    Object::of(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata})).unwrap()
+}
+
+const MARKER: AdoptionMarker =
+    AdoptionMarker { is_adopted: |labels, _| labels.contains_key("third.example/root"), retained: &[] };
+
+impl Manifests for ThirdInput {
+    fn agent(&self) -> String {
+        "Third v1.0.0".into()
+    }
+    fn key(&self) -> u64 {
+        7
+    }
+    fn objects(&self, phase: Phase) -> Box<dyn Iterator<Item = Object> + Send + '_> {
+        let object = match phase {
+            Phase::Namespace => Some(object("Namespace", "third", None)),
+            Phase::Definitions => None,
+            Phase::Agent => Some(object("ConfigMap", "controller", Some("third"))),
+        };
+        Box::new(object.into_iter())
+    }
+    fn is_synced(&self, _: &ObjectId) -> bool {
+        false
+    }
+    fn marker(&self) -> AdoptionMarker {
+        MARKER
+    }
+}
+
+impl Input for ThirdInput {
+    fn agent(&self) -> &'static dyn Agent {
+        &Third
+    }
+    fn watched(&self) -> Vec<Watched> {
+        Vec::new()
+    }
+    fn install_version(&mut self, version: &str) {
+        self.may_install = Third.has_version(version);
+    }
+    fn set_facts(&mut self, _: Facts) {}
+}
+
+impl Driven for ThirdInput {
+    type Observation = ();
+
+    const MARKER: AdoptionMarker = MARKER;
+
+    fn namespace(&self) -> &str {
+        "third"
+    }
+    fn interval(&self) -> Duration {
+        Duration::from_secs(45)
+    }
+    fn install_key(&self) -> u64 {
+        self.key()
+    }
+    async fn desired_install<'a>(&'a self, _: &Workload) -> Result<Option<Box<dyn Manifests + 'a>>, CallError> {
+        self.record("desired_install");
+        Ok(self.may_install.then(|| Box::new(self.clone()) as Box<dyn Manifests>))
+    }
+    fn permanent_objects(&self) -> Vec<Object> {
+        self.record("permanent_objects");
+        self.has_secret.then(|| object("Secret", "credentials", Some("third"))).into_iter().collect()
+    }
+    async fn seed_objects(&self, _: &Workload) -> Result<Vec<Object>, CallError> {
+        self.record("seed_objects");
+        Ok(["source", "root"].map(|name| object("ConfigMap", name, Some("third"))).into())
+    }
+    async fn request_sync(&self, _: &Workload) -> Result<(), CallError> {
+        self.record("request_sync");
+        Ok(())
+    }
+    async fn observe(&self, _: &Client) -> Result<(), CallError> {
+        self.record("observe");
+        Ok(())
+    }
+    async fn delete_replaced(&self, _: &Workload, (): &(), changed: bool) -> Result<Option<ObjectId>, CallError> {
+        self.record(if changed { "delete_replaced after a change" } else { "delete_replaced" });
+        Ok(None)
+    }
+    fn lacks_a_component(&self, (): &()) -> bool {
+        self.lacks_a_component
+    }
+    fn adoption_progress(&self, (): &(), _: &Handover) -> u64 {
+        self.adoption_progress
+    }
+    fn verdict(&self, (): &(), _: Timestamp) -> Verdict {
+        self.record("verdict");
+        Verdict::ready("applied 1")
+    }
+    fn note(&self, (): &()) -> Option<String> {
+        Some("a note".into())
+    }
+    fn since(&self, (): &()) -> Option<Timestamp> {
+        None
+    }
+    fn roll_up(&self, (): &(), _: Timestamp) -> GitOpsStatus {
+        GitOpsStatus { agent: Some(Third.name().into()), ..GitOpsStatus::default() }
+    }
+}
+
+/// An API server with the kinds that the agent uses.
+fn api() -> FakeApi {
+    let none: Vec<Value> = Vec::new();
+    FakeApi::new([
+        ("/api/v1/namespaces", none.clone()),
+        ("/api/v1/namespaces/third/configmaps", none.clone()),
+        ("/api/v1/namespaces/third/secrets", none),
+    ])
+}
+
+/// The paths of all writes, in order.
+fn written(api: &FakeApi) -> Vec<String> {
+    let writes = lock(&api.writes);
+    writes.iter().map(|write| write.split(' ').nth(1).unwrap().rsplit_once('/').unwrap().1.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_agent_is_installed_then_seeded_then_observed() {
+    let (api, input) = (api(), ThirdInput { may_install: true, has_secret: true, ..ThirdInput::default() });
+    let workload = Workload::with_client(api.client().await);
+    let outcome = input.boxed().reconcile(&workload).await.unwrap();
+    assert_eq!(written(&api), ["third", "controller", "credentials", "source", "root"]);
+    let asked = [
+        "desired_install",
+        "permanent_objects",
+        "seed_objects",
+        "request_sync",
+        "observe",
+        "delete_replaced after a change",
+        "verdict",
+    ];
+    assert_eq!(*lock(&input.asked), asked);
+    assert_eq!((outcome.complete, outcome.changed.len()), (true, 5));
+    assert_eq!((outcome.verdict.message.as_str(), outcome.requeue_after.as_secs()), ("applied 1; a note", 45));
+    assert_eq!(outcome.status.unwrap().agent.as_deref(), Some("third"));
+}
+
+#[tokio::test]
+async fn a_version_that_may_not_change_yet_leaves_the_installed_manifests() {
+    let (api, input) = (api(), ThirdInput::default());
+    let workload = Workload::with_client(api.client().await);
+    for _ in 0..2 {
+        reconcile(&workload, &input).await.unwrap();
+    }
+    let seeds = ["source", "root", "source", "root"];
+    assert_eq!(written(&api), seeds, "the fake keeps no object, so the seeds are applied each time");
+    let installs = lock(&input.asked).iter().filter(|question| **question == "desired_install").count();
+    assert_eq!(installs, 1);
+    assert!(!lock(&input.asked).contains(&"request_sync"), "no Secret has changed");
+}
+
+#[tokio::test]
+async fn progress_of_adoption_and_a_lost_component_install_again() {
+    let mut input = ThirdInput { may_install: true, adoption_progress: 1, ..ThirdInput::default() };
+    let workload = Workload::with_client(api().client().await);
+    let is_installed = || lock(&workload.memory).is_installed(7, Instant::now());
+    let first = reconcile(&workload, &input).await.unwrap();
+    assert_eq!((first.requeue_after.as_secs(), is_installed()), (1, false));
+    let second = reconcile(&workload, &input).await.unwrap();
+    assert_eq!((second.requeue_after.as_secs(), is_installed()), (45, true));
+    input.lacks_a_component = true;
+    let third = reconcile(&workload, &input).await.unwrap();
+    assert_eq!((third.requeue_after.as_secs(), is_installed()), (45, false));
+}
+
+#[tokio::test]
+async fn a_rejected_object_takes_precedence_over_the_observation() {
+    // Writing ConfigMaps is forbidden.
+    let none: Vec<Value> = Vec::new();
+    let api = FakeApi::new([("/api/v1/namespaces", none.clone()), ("/api/v1/namespaces/third/secrets", none)]);
+    let workload = Workload::with_client(api.client().await);
+    let outcome = reconcile(&workload, &ThirdInput::default()).await.unwrap();
+    assert_eq!((outcome.complete, outcome.verdict.reason), (false, Reason::SyncFailed));
+    assert!(outcome.verdict.message.contains("ConfigMap third/source failed"), "{}", outcome.verdict.message);
+    assert_eq!(outcome.requeue_after.as_secs(), 15);
+}

@@ -1,0 +1,123 @@
+//! Pauses the agents of a cluster that is deleted, so that none of them creates again what the deletion removes.
+//!
+//! Not allowed here: which agent. I/O: the workload cluster's API.
+
+use kube::Client;
+use kube::core::params::{ListParams, Patch, PatchParams};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::ALL;
+use crate::workload::answer;
+use crate::workload::error::CallError;
+use crate::workload::kept::truncated;
+use crate::workload::list::{Flow, for_each};
+use crate::workload::object::{ObjectId, or_default};
+
+const PAGE: u32 = 200;
+
+/// The fields of a spec that applies manifests continuously which show whether it is paused.
+pub trait Pausable: DeserializeOwned + Default {
+    /// The merge patch that pauses the object; `None`: it is paused already.
+    fn pause(&self) -> Option<Value>;
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    #[serde(deserialize_with = "truncated")]
+    name: String,
+    #[serde(deserialize_with = "truncated")]
+    namespace: String,
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "S: Pausable")]
+struct Applier<S: Pausable> {
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default, deserialize_with = "or_default")]
+    spec: S,
+}
+
+/// Pauses every agent, whichever the spec selects.
+///
+/// # Errors
+/// The API server's error for the first call that failed.
+pub async fn pause_all(client: &Client) -> Result<(), CallError> {
+    for agent in ALL {
+        agent.pause(client).await?;
+    }
+    Ok(())
+}
+
+/// Pauses all objects of a kind. A kind that is not served has none.
+pub async fn pause_kind<S: Pausable>(
+    client: &Client,
+    (api_version, kind): (&'static str, &'static str),
+) -> Result<(), CallError> {
+    let mut running = Vec::new();
+    for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |Applier::<S> { metadata, spec }| {
+        if let Some(change) = spec.pause() {
+            let Metadata { name, namespace } = metadata;
+            let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+            running.push((ObjectId { api_version, kind, namespace: Some(namespace), name }, change));
+        }
+        Flow::Continue
+    })
+    .await?;
+    for (id, change) in running {
+        let patch = Patch::Merge(change);
+        let request =
+            id.request().patch(&id.name, &PatchParams::default(), &patch).map_err(kube::Error::BuildRequest)?;
+        match answer::send(client, request).await {
+            Ok(_) | Err(CallError::NotFound) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::workload::fake_api::FakeApi;
+
+    #[tokio::test]
+    async fn running_appliers_of_every_agent_are_paused_once() {
+        let flux = |name: &str, suspend: Value| json!({"metadata": {"name": name, "namespace": "flux-system"}, "spec": {"suspend": suspend}});
+        let argo = |name: &str, policy: Value| json!({"metadata": {"name": name, "namespace": "argocd"}, "spec": {"syncPolicy": policy}});
+        let api = FakeApi::new([
+            (
+                "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations",
+                vec![flux("apps", Value::Null), flux("off", json!(true))],
+            ),
+            ("/apis/kustomize.toolkit.fluxcd.io/v1beta2/kustomizations", vec![]),
+            ("/apis/helm.toolkit.fluxcd.io/v2/helmreleases", vec![flux("ingress-nginx", json!(false))]),
+            ("/apis/helm.toolkit.fluxcd.io/v2beta2/helmreleases", vec![]),
+            ("/apis/helm.toolkit.fluxcd.io/v2beta1/helmreleases", vec![]),
+            (
+                "/apis/argoproj.io/v1alpha1/applications",
+                vec![argo("shop", json!({"automated": {"selfHeal": true}})), argo("manual", Value::Null)],
+            ),
+        ]);
+        pause_all(&api.client().await).await.unwrap();
+        assert_eq!(
+            *api.writes.lock().unwrap(),
+            [
+                "PATCH /apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps {\"spec\":{\"suspend\":true}}",
+                "PATCH /apis/helm.toolkit.fluxcd.io/v2/namespaces/flux-system/helmreleases/ingress-nginx {\"spec\":{\"suspend\":true}}",
+                "PATCH /apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop {\"spec\":{\"syncPolicy\":{\"automated\":null}}}",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn denied_call_is_returned_as_an_error() {
+        let refused = pause_all(&FakeApi::new([]).client().await).await;
+        assert!(matches!(refused, Err(CallError::Denied { .. })), "{refused:?}");
+    }
+}
