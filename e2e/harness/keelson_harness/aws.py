@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
-import requests
 
+from .light_http import answers, session
 from .paths import AWS_PACKAGE
 from .processes import Process, free_port
 
@@ -69,9 +69,7 @@ class Aws:
         return f"{self.url}/tokenreview"
 
     def wait_ready(self) -> float:
-        return self.process.wait_ready(
-            lambda: requests.get(f"{self.url}/_keelson/health", timeout=2).ok
-        )
+        return self.process.wait_ready(lambda: answers(f"{self.url}/_keelson/health"))
 
     def stop(self) -> None:
         self.process.kill()
@@ -98,7 +96,7 @@ class Aws:
 
     def control(self, method: str, path: str, **options) -> dict:
         """Calls the control API under /_keelson/ (see `keelson_aws/control.py`)."""
-        answer = requests.request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
+        answer = session().request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
         if not answer.ok:
             raise RuntimeError(f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()

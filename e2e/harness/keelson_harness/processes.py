@@ -22,7 +22,8 @@ from pathlib import Path
 from . import processor_time
 
 PR_SET_PDEATHSIG = 1
-POLL_SECONDS = 0.05
+# Between two polls: short at first, longer as a wait gets longer, for each costs processor time here and in what is polled.
+POLL_SECONDS, LONGEST_POLL_SECONDS, POLL_SHARE = 0.05, 0.2, 0.1
 # Go programs collect garbage less often: their processes are small and short-lived, and processor time is scarce.
 GO_ENV = {"GOGC": "400"}
 
@@ -32,6 +33,11 @@ _spawner_lock = threading.Lock()
 _spawner: threading.Thread | None = None
 # Sockets that reserve the ports of free_port, on Linux only.
 _holders: list[socket.socket] = []
+
+
+def poll_seconds(started: float) -> float:
+    """How long to sleep before the next poll of what is waited for since `started` (time.monotonic)."""
+    return min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - started)))
 
 
 class NotReady(Exception):
@@ -161,7 +167,7 @@ class Process:
                     return time.monotonic() - self.started
             except Exception as error:
                 last = error
-            time.sleep(POLL_SECONDS)
+            time.sleep(poll_seconds(self.started))
         raise NotReady(
             f"{self.name} not ready after {timeout:.0f} s (last: {last})\n{self.tail()}"
         )
