@@ -16,6 +16,8 @@ REGION = "eu-west-1"
 # secret, so it can verify for which cluster a token was signed.
 ACCOUNT = "123456789012"
 SECRET_KEY = "keelson-harness-secret-key-5c1f"
+# The socket of a process that forks emulators; `run_all.py` starts one for all test files.
+PRELOADED = "KEELSON_AWS_PRELOADED"
 # Higher than the number of any call.
 NEVER_REACHED = 10**12
 
@@ -56,6 +58,7 @@ class Aws:
             "AWS emulator",
             [sys.executable, "-m", "keelson_aws", "--port", str(self.port)],
             directory / "aws.log",
+            fork_from=Path(server) if (server := os.environ.get(PRELOADED)) else None,
             env={
                 "PYTHONPATH": path,
                 "CALL_LOG": str(self.call_log),
