@@ -11,12 +11,15 @@ last, over what the others recorded in a folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -25,6 +28,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "harness"))
 
 from keelson_harness import processor_time  # noqa: E402
+from keelson_harness.aws import PRELOADED  # noqa: E402
+from keelson_harness.paths import AWS_PACKAGE  # noqa: E402
 from keelson_harness.processes import Process  # noqa: E402
 from keelson_harness.recorder import RECORD_DIR  # noqa: E402
 
@@ -63,8 +68,10 @@ class Run:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-c", str(self.configuration), "--rootdir", str(self.configuration.parent)]
         command += [f"--junitxml={self._report}", "-o", "junit_duration_report=total", str(self.tests)]
-        folders = {CALLS: "calls", RECORD_DIR: "output", processor_time.FOLDER: "times"}
-        self.process = Process(self.name, command, self._log, env={name: str(records / folder) for name, folder in folders.items()})
+        times = records / "times" / self.name
+        times.mkdir(parents=True, exist_ok=True)
+        env = {CALLS: records / "calls", RECORD_DIR: records / "output", processor_time.FOLDER: times}
+        self.process = Process(self.name, command, self._log, env={name: str(path) for name, path in env.items()})
 
     @property
     def _log(self) -> Path:
@@ -162,6 +169,37 @@ def retry_failed(done: list[Run], records: Path) -> list[Run]:
     return [passed.get(run.name, run) for run in done]
 
 
+@contextlib.contextmanager
+def preloaded_emulator(directory: Path) -> Iterator[None]:
+    """A process that forks the emulators of all runs: half of what they cost is to load their code and data."""
+    if not hasattr(os, "pidfd_open"):
+        yield
+        return
+    socket = directory / "emulators"
+    argv = [sys.executable, "-m", "keelson_aws.preloaded", socket]
+    process = Process("preloaded emulator", argv, directory / "preloaded.log", env={"PYTHONPATH": str(AWS_PACKAGE)})
+    os.environ[PRELOADED] = str(socket)
+    try:
+        yield
+    finally:
+        del os.environ[PRELOADED]
+        process.kill()
+
+
+def print_processor_times(folder: Path) -> None:
+    """Of all runs by program, and of those that used most."""
+    by_run = {path.name: processor_time.total(path) for path in folder.iterdir()}
+    total: Counter[str] = Counter()
+    for times in by_run.values():
+        total.update(times)
+    print(f"== processor time: {sum(total.values()) / 60:.1f} min")
+    print("  " + ", ".join(f"{program} {seconds / 60:.1f}" for program, seconds in total.most_common()))
+    most = sorted(by_run.items(), key=lambda item: -sum(item[1].values()))[:SLOWEST]
+    for name, times in most:
+        programs = ", ".join(f"{program} {seconds:.1f}" for program, seconds in times.most_common(6))
+        print(f"{sum(times.values()):6.1f} s  {name}: {programs}")
+
+
 def print_slowest(done: list[Run]) -> None:
     slowest = sorted((time for run in done for time in run.times), reverse=True)[:SLOWEST]
     print(f"== slowest {len(slowest)} tests")
@@ -184,22 +222,21 @@ def main() -> int:
         all_runs = find_runs(directory, options.runs)
         last = [run for run in all_runs if run.tests.name in LAST]
         try:
-            done = execute([run for run in all_runs if run not in last], options.jobs, directory)
-            done = retry_failed(done, directory)
-            done += execute(last, 1, directory)
+            with preloaded_emulator(directory):
+                done = execute([run for run in all_runs if run not in last], options.jobs, directory)
+                done = retry_failed(done, directory)
+                done += execute(last, 1, directory)
         except KeyboardInterrupt:
             return INTERRUPTED
-        times = processor_time.total(directory / "times")
-    save_durations(done)
-    print_slowest(done)
-    print(f"== processor time: {sum(times.values()) / 60:.1f} min")
-    print("  " + ", ".join(f"{program} {seconds / 60:.1f}" for program, seconds in times.most_common()))
+        save_durations(done)
+        print_slowest(done)
+        print_processor_times(directory / "times")
     failed = [run.name for run in done if not run.passed]
     tests = sum(len(run.times) for run in done)
     skipped = sum(run.skipped for run in done)
     verdict = f"FAILED: {', '.join(failed)}" if failed else f"passed, {skipped} skipped"
     if retried := [run.retry_of.name for run in done if run.retry_of]:
-        verdict += f"; passed only when retried: {', '.join(retried)}"
+        verdict += f"; {len(retried)} passed only when retried: {', '.join(retried)}"
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"\n{tests} tests in {len(done)} runs, {minutes} min {seconds} s: {verdict}")
     return 1 if failed or not done else 0

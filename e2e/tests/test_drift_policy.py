@@ -234,6 +234,7 @@ def test_switching_to_correct_reverts_all_drift(on, reported):
     assert labels == {"workload": "batch"}
     logs = account.eks.describe_cluster(name=reported.name)["cluster"]["logging"]["clusterLogging"]
     assert [log["types"] for log in logs if log["enabled"]] == [["audit"]]
+    reported.go_away()
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +258,7 @@ def test_correct_recreates_manually_deleted_resources(on, corrected):
     assert eks.describe_nodegroup(**node_group(corrected))["nodegroup"]["status"] == "ACTIVE"
     counts = [write["action"] for write in corrected.writes(mark) if write["action"].startswith("Create")]
     assert len(counts) == len(set(counts)), "one of each"
+    corrected.go_away()
 
 
 def test_report_names_manually_deleted_resources(on):

@@ -1,11 +1,8 @@
 """`python -m keelson_aws`. Sets the environment before importing moto, which reads it on import."""
 
-import os
+from keelson_aws.environment import prepare_environment
 
-os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-# moto also reads the credentials of its own process, which must not affect callers.
-for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "MOTO_ACCOUNT_ID"):
-    os.environ.pop(name, None)
+prepare_environment()
 
 from keelson_aws.server import main  # noqa: E402
 

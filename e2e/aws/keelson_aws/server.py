@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import logging
 import os
 import re
+import socket
 import sys
 
 from moto.core.base_backend import BackendDict
@@ -40,12 +42,17 @@ TICK_SECONDS = 0.02
 XML_CODE = re.compile(rb"<Code>([^<]+)</Code>")
 
 
+@functools.cache
+def load() -> None:
+    """Changes moto, and loads what would make the first call slower: once in a process, and in those it forks."""
+    patches.apply()
+    iam.apply()
+    get_service_model("ec2")
+
+
 class Emulator:
     def __init__(self, settings: Settings) -> None:
-        patches.apply()
-        iam.apply()
-        # Loaded now, so that the first call is not slower.
-        get_service_model("ec2")
+        load()
         self.settings = settings
         self.timeline = Timeline()
         self.accounts = Accounts()
@@ -162,7 +169,10 @@ class Emulator:
         elif self.history.recording:
             self.history.stop_recording()
 
-    async def run(self, host: str, port: int) -> None:
+    async def run(self, host: str, port: int, client: socket.socket | None = None) -> None:
+        """client: a connection; the emulator exits when its other end closes it."""
+        if client:
+            asyncio.get_running_loop().add_reader(client, os._exit, 1)
         # Rarer garbage collection: the state is small and long-lived, and a collection would delay bursts of calls.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
@@ -197,7 +207,7 @@ def apply_effects(reply: Reply, effects: FaultEffects) -> None:
         reply.after_send = lambda: send_signal(after)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, client: socket.socket | None = None) -> None:
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m keelson_aws", description="A local AWS with EKS, for Keelson's tests.")
@@ -207,6 +217,6 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     emulator = Emulator(Settings.from_environment())
     try:
-        asyncio.run(emulator.run(options.host, options.port))
+        asyncio.run(emulator.run(options.host, options.port, client))
     except KeyboardInterrupt:
         sys.exit(0)

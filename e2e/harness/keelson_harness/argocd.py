@@ -13,10 +13,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
 
 from .kubelet import POD, DependencyMissing, Runner
 from .kubernetes import ControlPlane
+from .light_http import answers
 from .processes import Process, free_port
 
 ARGOCD_TOOLS = ("argocd", "redis")
@@ -208,7 +208,7 @@ class _Installation:
 
 
 def _is_healthy(port: int, path: str) -> bool:
-    return requests.get(f"http://127.0.0.1:{port}/{path}", timeout=2).ok
+    return answers(f"http://127.0.0.1:{port}/{path}")
 
 
 def _is_listening(address: str) -> bool:

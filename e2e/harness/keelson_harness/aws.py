@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
-import requests
 
+from .light_http import answers, session
 from .paths import AWS_PACKAGE
 from .processes import Process, free_port
 
@@ -16,6 +16,8 @@ REGION = "eu-west-1"
 # secret, so it can verify for which cluster a token was signed.
 ACCOUNT = "123456789012"
 SECRET_KEY = "keelson-harness-secret-key-5c1f"
+# The socket of a process that forks emulators; `run_all.py` starts one for all test files.
+PRELOADED = "KEELSON_AWS_PRELOADED"
 # Higher than the number of any call.
 NEVER_REACHED = 10**12
 
@@ -56,6 +58,7 @@ class Aws:
             "AWS emulator",
             [sys.executable, "-m", "keelson_aws", "--port", str(self.port)],
             directory / "aws.log",
+            fork_from=Path(server) if (server := os.environ.get(PRELOADED)) else None,
             env={
                 "PYTHONPATH": path,
                 "CALL_LOG": str(self.call_log),
@@ -69,9 +72,7 @@ class Aws:
         return f"{self.url}/tokenreview"
 
     def wait_ready(self) -> float:
-        return self.process.wait_ready(
-            lambda: requests.get(f"{self.url}/_keelson/health", timeout=2).ok
-        )
+        return self.process.wait_ready(lambda: answers(f"{self.url}/_keelson/health"))
 
     def stop(self) -> None:
         self.process.kill()
@@ -98,7 +99,7 @@ class Aws:
 
     def control(self, method: str, path: str, **options) -> dict:
         """Calls the control API under /_keelson/ (see `keelson_aws/control.py`)."""
-        answer = requests.request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
+        answer = session().request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
         if not answer.ok:
             raise RuntimeError(f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()

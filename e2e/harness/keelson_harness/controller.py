@@ -7,6 +7,7 @@ from pathlib import Path
 import requests
 
 from . import confidential
+from .light_http import answers
 from .processes import Process
 
 
@@ -70,7 +71,7 @@ class Controller:
         return self.process.wait_ready(self.ready, timeout)
 
     def ready(self) -> bool:
-        return requests.get(f"{self.url}/readyz", timeout=2).ok
+        return answers(f"{self.url}/readyz")
 
     def metrics(self, timeout: float = 10) -> str:
         """In Prometheus text format."""

@@ -8,13 +8,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
 import yaml
 
 from .git import BRANCH, Repository
 from .kubeapi import documents
 from .kubelet import POD, Runner
 from .kubernetes import ControlPlane
+from .light_http import answers
 from .paths import DEPLOY
 from .processes import Process, free_port
 
@@ -85,7 +85,7 @@ def _runner(
                 **identity(),
             },
         )
-        return process, lambda: requests.get(f"http://{health}/readyz", timeout=2).ok
+        return process, lambda: answers(f"http://{health}/readyz")
 
     return run
 

@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import requests
 import yaml
 
 from .kubeapi import KubeApi
+from .light_http import answers
 from .pki import Authority, Pair
 from .processes import Process, free_port
 
@@ -82,10 +82,8 @@ class Etcd:
         )
 
     def wait_ready(self) -> float:
-        def probe() -> bool:
-            return requests.get(f"{self.url}/health", timeout=2).json()["health"] == "true"
-
-        return self.process.wait_ready(probe)
+        # Healthy: 200, otherwise 503.
+        return self.process.wait_ready(lambda: answers(f"{self.url}/health"))
 
     def stop(self) -> None:
         self.process.stop()

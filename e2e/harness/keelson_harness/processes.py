@@ -20,9 +20,11 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from . import processor_time
+from .forked import ForkedChild
 
 PR_SET_PDEATHSIG = 1
-POLL_SECONDS = 0.05
+# Between two polls: short at first, longer as a wait gets longer, for each costs processor time here and in what is polled.
+POLL_SECONDS, LONGEST_POLL_SECONDS, POLL_SHARE = 0.05, 0.2, 0.1
 # Go programs collect garbage less often: their processes are small and short-lived, and processor time is scarce.
 GO_ENV = {"GOGC": "400"}
 
@@ -32,6 +34,11 @@ _spawner_lock = threading.Lock()
 _spawner: threading.Thread | None = None
 # Sockets that reserve the ports of free_port, on Linux only.
 _holders: list[socket.socket] = []
+
+
+def poll_seconds(started: float) -> float:
+    """How long to sleep before the next poll of what is waited for since `started` (time.monotonic)."""
+    return min(LONGEST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - started)))
 
 
 class NotReady(Exception):
@@ -94,7 +101,9 @@ class Process:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        fork_from: Path | None = None,
     ):
+        """fork_from: the socket of a process that has loaded the Python module of `argv`, and forks (`forked.py`)."""
         self.name = name
         self.log = log
         self.started = time.monotonic()
@@ -103,13 +112,18 @@ class Process:
         is_module = len(argv) > 2 and argv[1] == "-m"
         self._program = str(argv[2]) if is_module else Path(argv[0]).name
         log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**GO_ENV, **os.environ, **(env or {})}
         with open(log, "ab") as output:
+            if fork_from:
+                arguments = [str(part) for part in argv[3:]]
+                self._child: subprocess.Popen | ForkedChild = ForkedChild(fork_from, arguments, environment, output.fileno())
+                return
             self._child = _spawn(
                 [str(part) for part in argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**GO_ENV, **os.environ, **(env or {})},
+                env=environment,
                 cwd=cwd,
                 # Its own session: Ctrl-C reaches only the harness, which stops all in order.
                 start_new_session=True,
@@ -130,7 +144,14 @@ class Process:
         return self.returncode is None
 
     def _count_time(self) -> None:
-        if not self._counted and (seconds := processor_time.of_exited(self.pid)) is not None:
+        if self._counted:
+            return
+        if isinstance(self._child, ForkedChild):
+            self._child.poll()
+            seconds = self._child.seconds
+        else:
+            seconds = processor_time.of_exited(self.pid)
+        if seconds is not None:
             self._counted = True
             processor_time.add(self._program, seconds)
 
@@ -161,7 +182,7 @@ class Process:
                     return time.monotonic() - self.started
             except Exception as error:
                 last = error
-            time.sleep(POLL_SECONDS)
+            time.sleep(poll_seconds(self.started))
         raise NotReady(
             f"{self.name} not ready after {timeout:.0f} s (last: {last})\n{self.tail()}"
         )

@@ -113,15 +113,13 @@ class _Stream:
             self._file.close()
 
     def _run(self) -> None:
-        params = {"watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
         while not self._ended.is_set():
             # Its CRD may not exist yet, and tests stop API servers.
             with contextlib.suppress(ApiError, requests.RequestException, ValueError):
                 path = self._api.path(*self._kind, namespace=None)
-                with self._api.request("GET", path, params=params, stream=True, timeout=WATCH_SECONDS + 5) as answer:
-                    for line in answer.iter_lines(chunk_size=None):
-                        with self._lock:
-                            if self._ended.is_set():
-                                return
-                            self._file.write(line + b"\n")
+                for data in self._api.watch_bytes(path, {}, WATCH_SECONDS):
+                    with self._lock:
+                        if self._ended.is_set():
+                            return
+                        self._file.write(data)
             self._ended.wait(RETRY_SECONDS)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
-
 from keelson_harness.aws import ACCOUNT, REGION, Durations
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import KubeApi, Timeout, conditions
+from keelson_harness.processes import poll_seconds
 
 from . import API, aws_calls
 from .account import Account
@@ -69,8 +68,7 @@ class Environment:
         return controller
 
     def await_ready(self, controller: Controller) -> None:
-        url = f"{controller.url}/readyz"
-        controller.process.wait_ready(lambda: requests.get(url, timeout=2).ok, 30)
+        controller.wait_ready()
 
     @contextmanager
     def operator(self, *args: str, **options) -> Iterator[Controller]:
@@ -188,13 +186,13 @@ def actions(calls: list[dict]) -> list[str]:
 
 def until(holds: Callable[[], object], seconds: float = 30, what: str = "it") -> object:
     """Polls what cannot be watched: AWS, logs, processes."""
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while True:
         found = holds()
         if found:
             return found
-        assert time.monotonic() < deadline, f"{what}: timed out after {seconds:.0f} s"
-        time.sleep(0.05)
+        assert time.monotonic() < started + seconds, f"{what}: timed out after {seconds:.0f} s"
+        time.sleep(poll_seconds(started))
 
 
 def stays(holds: Callable[[], object], seconds: float, what: str = "it") -> None:
