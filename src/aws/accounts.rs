@@ -56,11 +56,6 @@ impl Identity {
         Self::default()
     }
 
-    /// A role in the account `account_id`.
-    pub fn role(account_id: impl Into<String>, role: Role) -> Self {
-        Identity { account_id: Some(account_id.into()), role: Some(role) }
-    }
-
     /// The account, if known without a call: rate limits are kept under it, so that a role that is denied constantly
     /// does not slow other accounts.
     fn known_account(&self) -> &str {
@@ -187,6 +182,7 @@ impl Accounts {
     }
 
     /// The number of open sessions.
+    #[cfg(test)]
     pub fn open_sessions(&self) -> usize {
         self.sessions().by_region.len()
     }
@@ -233,7 +229,6 @@ impl Accounts {
             ec2,
             eks,
             iam,
-            sts,
             snapshots,
             caller,
         })

@@ -127,11 +127,6 @@ impl Bucket {
             self.refill = (self.refill + self.rate.per_second * RECOVERY).min(limit);
         }
     }
-
-    /// The current refill rate in tokens per second.
-    pub fn refill(&self) -> f64 {
-        self.refill
-    }
 }
 
 /// The pause of one service in one account and region, which grows with each consecutive throttle.
@@ -215,8 +210,9 @@ impl Limits {
     }
 
     /// The current refill rate of an action in tokens per second.
+    #[cfg(test)]
     pub fn refill(&self, service: Service, action: &'static str) -> f64 {
-        self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, Bucket::refill)
+        self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, |bucket| bucket.refill)
     }
 }
 

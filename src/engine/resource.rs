@@ -189,8 +189,6 @@ pub struct ObserveOptions {
     pub recorded: bool,
     /// The recorded operation, if any: in progress at the last observation, or failed.
     pub recorded_operation: Option<String>,
-    /// The last observed state is expected to be final: no change is in progress.
-    pub steady: bool,
 }
 
 /// How long an observation is valid while nothing changes.

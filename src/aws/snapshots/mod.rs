@@ -47,21 +47,6 @@ pub struct Snapshots {
     global: GlobalReads,
 }
 
-/// What [`Snapshots::invalidate`] can discard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Vpcs,
-    Subnets,
-    InternetGateways,
-    Addresses,
-    NatGateways,
-    RouteTables,
-    VpcEndpoints,
-    SecurityGroups,
-    Roles,
-    OidcProviders,
-}
-
 #[derive(Debug, Default)]
 struct RegionalReads {
     vpcs: SharedRead<Vec<Vpc>>,
@@ -318,35 +303,5 @@ impl Snapshots {
     /// ARNs of the account's OIDC providers: `arn:...:oidc-provider/ISSUER`.
     pub async fn oidc_providers(&self, max_staleness: MaxStaleness) -> List<String> {
         self.shared(&self.global.0.oidc_providers, max_staleness, reads::oidc_providers).await
-    }
-
-    /// Discards the reads of a kind. Not needed after a write if callers use [`MaxStaleness::since`].
-    pub fn invalidate(&self, kind: Kind) {
-        let RegionalReads {
-            vpcs,
-            subnets,
-            internet_gateways,
-            addresses,
-            nat_gateways,
-            route_tables,
-            vpc_endpoints,
-            security_groups,
-            ..
-        } = &*self.regional;
-        match kind {
-            Kind::Vpcs => vpcs.invalidate(),
-            Kind::Subnets => {
-                subnets.invalidate();
-                self.regional.subnets_by_id.read.invalidate();
-            }
-            Kind::InternetGateways => internet_gateways.invalidate(),
-            Kind::Addresses => addresses.invalidate(),
-            Kind::NatGateways => nat_gateways.invalidate(),
-            Kind::RouteTables => route_tables.invalidate(),
-            Kind::VpcEndpoints => vpc_endpoints.invalidate(),
-            Kind::SecurityGroups => security_groups.invalidate(),
-            Kind::Roles => self.global.0.roles.invalidate(),
-            Kind::OidcProviders => self.global.0.oidc_providers.invalidate(),
-        }
     }
 }

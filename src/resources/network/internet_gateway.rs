@@ -12,6 +12,8 @@ use crate::engine::{
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
+use crate::resources::deletion::blockers;
+use crate::resources::deletion::blockers::Part;
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
@@ -151,7 +153,7 @@ impl Resource for InternetGateway {
             if let Err(error) = answer.map(drop)
                 && error.class() != Class::NotFound
             {
-                return Err(error.into());
+                return Err(blockers::with_blockers(cloud, vpc, Part::InternetGateway, error.into()).await);
             }
         }
         let request = cloud.aws.ec2.delete_internet_gateway().internet_gateway_id(&observed.id);
