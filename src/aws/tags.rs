@@ -195,11 +195,6 @@ impl Tags {
         self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    /// The keys to remove in EC2's format: without values, so that any value matches.
-    pub fn removed_from_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
-        self.removed().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect()
-    }
-
     pub fn from_ec2(tags: &[aws_sdk_ec2::types::Tag]) -> Self {
         let pair =
             |tag: &aws_sdk_ec2::types::Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));

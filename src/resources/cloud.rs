@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::graph::adoption::{Adoption, Existing, namespace_of};
 use super::iam::role::NAME_PREFIX;
 use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
-use crate::aws::{AwsError, MaxStaleness, Service, Session, snapshots};
+use crate::aws::{AwsError, MaxStaleness, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy};
 
 /// The object that owns resources.
@@ -251,38 +251,6 @@ pub fn changed_tags(changes: &[Change]) -> Tags {
 /// The observed ARN; empty if AWS returns none.
 pub fn arn<T>(observed: &Observation<T>) -> &str {
     observed.outputs.get("arn").map_or("", String::as_str)
-}
-
-impl Cloud {
-    /// Applies `tags` to an EC2 resource, and updates `observed`, its tags so far.
-    pub async fn tag_ec2(&self, id: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
-        let removed = tags.removed_from_ec2();
-        if !removed.is_empty() {
-            let request = self.aws.ec2.delete_tags().resources(id).set_tags(Some(removed));
-            self.aws.call(Service::Ec2, "DeleteTags", id, request.send()).await?;
-        }
-        if !tags.is_empty() {
-            let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(tags.to_ec2()));
-            self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
-        }
-        observed.apply(tags);
-        Ok(())
-    }
-
-    /// Applies `tags` to an EKS resource, and updates `observed`, its tags so far.
-    pub async fn tag_eks(&self, arn: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
-        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
-        if !removed.is_empty() {
-            let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
-            self.aws.call(Service::Eks, "UntagResource", arn, request.send()).await?;
-        }
-        if !tags.is_empty() {
-            let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
-            self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
-        }
-        observed.apply(tags);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::resources::cloud::{AccountSettings, Cloud, Intervals, ResourceContext
 use crate::resources::eks::lists::all_pages;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::ownership;
+use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
@@ -218,20 +219,6 @@ impl Role {
         .to_string()
     }
 
-    pub(crate) async fn tag(&self, cloud: &Cloud, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
-        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
-        if !removed.is_empty() {
-            let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(removed));
-            cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
-        }
-        if !tags.is_empty() {
-            let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
-            cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
-        }
-        observed.apply(tags);
-        Ok(())
-    }
-
     fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
@@ -268,6 +255,10 @@ impl Resource for Role {
 
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::new(Handle::Role(self.name.clone()), &observed.id, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -352,18 +343,6 @@ impl Resource for Role {
         let request = iam.delete_role().role_name(name);
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        self.tag(cloud, &mut observed.detail.tags, self.tags.ownership()).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<(), Failure> {
-        let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::released_keys()));
-        cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
-        Ok(())
     }
 }
 

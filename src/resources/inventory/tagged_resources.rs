@@ -14,7 +14,8 @@ use crate::resources::graph::kind;
 use crate::resources::graph::proof::Located;
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::vpc;
-use crate::resources::recovery::takeover::{ControlPlane, Handle, Inventory, Location, TaggedResource};
+use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
+use crate::resources::tag_calls::Handle;
 
 fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
     all.iter().map(|one| TaggedResource {

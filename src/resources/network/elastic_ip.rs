@@ -10,6 +10,7 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{LocatedAddress, SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
@@ -68,6 +69,10 @@ impl Resource for ElasticIp {
         true
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         tag_changes(&self.tags, &observed.detail)
     }
@@ -117,9 +122,5 @@ impl Resource for ElasticIp {
         let request = cloud.aws.ec2.release_address().allocation_id(&observed.id);
         cloud.aws.call(Service::Ec2, "ReleaseAddress", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

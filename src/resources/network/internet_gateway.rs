@@ -17,6 +17,7 @@ use crate::resources::deletion::blockers::Part;
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("internetGateway", "internet gateway", Area::Network)
@@ -90,6 +91,10 @@ impl Resource for InternetGateway {
         true
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         match (&observed.detail.attached_to, refs.get(&vpc::key())) {
@@ -159,9 +164,5 @@ impl Resource for InternetGateway {
         let request = cloud.aws.ec2.delete_internet_gateway().internet_gateway_id(&observed.id);
         cloud.aws.call(Service::Ec2, "DeleteInternetGateway", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }
