@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::flux;
 use super::input::AgentInput;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::list::{Flow, for_each};
 
@@ -43,14 +43,14 @@ pub async fn describe(workload: &Workload, input: &AgentInput) -> Result<Option<
         AgentInput::Flux(_) => ARGOCD,
         AgentInput::ArgoCd(_) => FLUX,
     };
-    if let Some((name, at, note)) = &lock(&workload.memory).competing_agent
+    if let Some((name, at, note)) = &workload.memory.lock().competing_agent
         && *name == other.name
         && at.elapsed() < RECHECK_AFTER
     {
         return Ok(note.clone());
     }
     let note = find(workload, &other).await?;
-    lock(&workload.memory).competing_agent = Some((other.name, Instant::now(), note.clone()));
+    workload.memory.lock().competing_agent = Some((other.name, Instant::now(), note.clone()));
     Ok(note)
 }
 

@@ -20,14 +20,14 @@ use crate::agents::sync_outcome;
 use crate::agents::sync_outcome::GitOpsOutcome;
 use crate::agents::verdict::Verdict;
 use crate::api::conditions::Reason;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::memory::{Handover, Install};
 
 /// Reconciles Argo CD with `input` and reads its state.
 pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
-    let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
+    let reinstall = !workload.memory.lock().is_installed(key(input), Instant::now());
     if reinstall {
         let adopted_by_git = observe::components(&workload.client, &input.namespace).await?.iter().any(is_adopted);
         if adopted_by_git || input.installs {
@@ -37,7 +37,7 @@ pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOp
             }
         } else {
             // The installed version is not built in, and the upgrade has to wait.
-            lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
+            workload.memory.lock().install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
     let permanent = sync::permanent_objects(input);
@@ -53,7 +53,7 @@ pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOp
     }
     let observed = observe::observe(&workload.client, &input.namespace).await?;
     if lacks_a_component(&observed) {
-        lock(&workload.memory).install = Install::Nothing;
+        workload.memory.lock().install = Install::Nothing;
     }
     let adoption_progressed = record_adoption_progress(workload, &observed);
     let verdict = verdict(&observed, &input.namespace, &applied.failed);
@@ -67,7 +67,7 @@ pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOp
 
 /// Whether Git has adopted more of Argo CD since the last install; then the manifests are applied again, to release it.
 fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
-    let mut memory = lock(&workload.memory);
+    let mut memory = workload.memory.lock();
     let progress = progress(observed, &memory.handover);
     if memory.handover.progress == progress {
         return false;

@@ -23,7 +23,7 @@ use crate::agents::sync_outcome::GitOpsOutcome;
 use crate::agents::verdict::Verdict;
 use crate::api::conditions::Reason;
 use crate::workload::answer;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::memory::Install;
 use crate::workload::object::{Object, ObjectId, collection};
@@ -36,14 +36,14 @@ const REQUEST_MANAGER: &str = "keelson-asks";
 /// Reconciles Flux with `input` and reads its state.
 pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
-    let reinstall = !lock(&workload.memory).is_installed(key(input), Instant::now());
+    let reinstall = !workload.memory.lock().is_installed(key(input), Instant::now());
     if reinstall {
         if let Some(wanted) = desired_install(input, &observe::controllers(&workload.client).await?) {
             if let Some(missing) = install(workload, &wanted, &mut applied).await? {
                 return Ok(installing_outcome(&wanted, applied, &missing));
             }
         } else {
-            lock(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
+            workload.memory.lock().install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
     let permanent = sync::permanent_objects(input);
@@ -60,11 +60,11 @@ pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsO
     }
     let observed = observe::observe(&workload.client, input.source.api()).await?;
     if reinstall || !applied.changed.is_empty() {
-        lock(&workload.memory).other_source_absent = false;
+        workload.memory.lock().other_source_absent = false;
     }
     applied.changed.extend(delete_other_source(workload, input, &observed).await?);
     if lacks_a_controller(&observed, input) {
-        lock(&workload.memory).install = Install::Nothing;
+        workload.memory.lock().install = Install::Nothing;
     }
     let adoption_progressed = record_adoption_progress(workload, &observed);
     let now = Timestamp::now();
@@ -98,7 +98,7 @@ async fn request_reconcile(workload: &Workload, input: &FluxInput) -> Result<(),
 /// The sync objects. If Git has adopted the root and replaced its source, the original source is not created again.
 async fn seeds_to_apply(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
     let [source, root] = sync::seed_objects(input);
-    let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
+    let is_new = !workload.memory.lock().objects.contains_key(&source.id);
     if is_new && observe::root(&workload.client).await?.is_some_and(|root| is_source_replaced(&root, &source.id.kind)) {
         return Ok(vec![root]);
     }
@@ -118,11 +118,11 @@ async fn delete_other_source(
     observed: &Observation,
 ) -> Result<Option<ObjectId>, CallError> {
     let other = sync::other_source(input);
-    if lock(&workload.memory).other_source_absent || observed.is_referred_to(&other.kind) {
+    if workload.memory.lock().other_source_absent || observed.is_referred_to(&other.kind) {
         return Ok(None);
     }
     let deleted = apply::delete_owned(&workload.client, &other, sync::MARKER).await?;
-    let mut memory = lock(&workload.memory);
+    let mut memory = workload.memory.lock();
     memory.objects.remove(&other);
     memory.other_source_absent = true;
     Ok(deleted.then_some(other))
@@ -131,7 +131,7 @@ async fn delete_other_source(
 /// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release
 /// it.
 fn record_adoption_progress(workload: &Workload, observed: &Observation) -> bool {
-    let mut memory = lock(&workload.memory);
+    let mut memory = workload.memory.lock();
     let progress = progress(observed, &memory.handover);
     if memory.handover.progress == progress {
         return false;

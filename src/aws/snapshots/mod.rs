@@ -12,8 +12,10 @@ mod reads;
 pub mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
@@ -94,7 +96,7 @@ impl<K, T> Default for Keyed<K, T> {
 impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
     fn of(&self, key: K) -> SharedRead<T> {
         let now = Instant::now();
-        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reads = self.0.lock();
         reads.retain(|_, (used, _)| now.saturating_duration_since(*used) < UNUSED_EXPIRY);
         let (used, read) = reads.entry(key).or_insert_with(|| (now, SharedRead::default()));
         *used = now;
@@ -112,13 +114,13 @@ struct ById {
 impl ById {
     fn register(&self, ids: &[String]) {
         let now = Instant::now();
-        let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requested = self.requested.lock();
         requested.extend(ids.iter().map(|id| (id.clone(), now)));
         requested.retain(|_, time| now.saturating_duration_since(*time) < UNUSED_EXPIRY);
     }
 
     fn union(&self) -> BTreeSet<String> {
-        self.requested.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.requested.lock().keys().cloned().collect()
     }
 }
 
