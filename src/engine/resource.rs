@@ -257,7 +257,9 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// Values that a plan shows when it creates this.
-    fn facts(&self) -> Vec<(&'static str, String)>;
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// Default duration of an action, used until a duration is learned.
     fn expected(&self, _action: Action) -> Duration {

@@ -62,9 +62,6 @@ impl Resource for Thing {
     fn key(&self) -> Key {
         Key::single("thing")
     }
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
     fn poll_policy(&self) -> PollPolicy {
         PollPolicy { interval: Duration::from_secs(600), max_cache_age: Duration::from_secs(300) }
     }

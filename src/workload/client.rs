@@ -19,6 +19,8 @@ use http::Uri;
 use jiff::Timestamp;
 use kube::{Client, Config};
 use parking_lot::Mutex;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 
@@ -115,17 +117,10 @@ fn route(endpoint: &str, proxy: Option<&Proxy>) -> String {
 
 /// The DER certificates of a PEM bundle in base64.
 fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
     let pem =
         STANDARD.decode(data.trim()).map_err(|error| format!("the certificate authority is not base64: {error}"))?;
-    let pem = String::from_utf8(pem).map_err(|_| "the certificate authority is not PEM".to_owned())?;
-    let certificates: Result<Vec<_>, _> = pem
-        .split(BEGIN)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(END))
-        .map(|(body, _)| STANDARD.decode(body.split_whitespace().collect::<String>()))
-        .collect();
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&pem).map(|found| found.map(|certificate| certificate.to_vec())).collect();
     match certificates {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err("the certificate authority holds no certificate".into()),

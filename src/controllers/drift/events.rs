@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::index::EventIndex;
 use super::wake_limits::{Wake, WakeLimits};
+use crate::api::listing::first_few;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
@@ -250,12 +251,9 @@ fn record_and_wake<K: Kind>(
 /// Describes who did what: the first question when something differs.
 fn describe_change(event: &Event, keys: &BTreeSet<Key>) -> EventMessage {
     const NAMED: usize = 5;
-    let named: Vec<_> = keys.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = keys.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let (service, action, named) = (event.service, &event.action, named.join(", "));
+    let (service, action, named) = (event.service, &event.action, first_few(keys, NAMED));
     let who = event.caller_arn.as_deref().unwrap_or("an unknown caller");
-    EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; observing {named}{more}"))
+    EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; observing {named}"))
 }
 
 /// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)

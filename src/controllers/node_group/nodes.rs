@@ -10,6 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
 use super::status;
+use crate::api::listing::first_few_joined;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
 use crate::controllers::cluster::agent;
@@ -235,10 +236,7 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
 /// Pods that block an update, for the user: five of them by name.
 pub fn describe_guarded(guarded: &[BlockedPod]) -> String {
     const NAMED: usize = 5;
-    let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = guarded.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{}{more}", names.join("; "))
+    first_few_joined(guarded, NAMED, "; ", "; and ")
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 
 use super::role_diff::Detail;
 use crate::aws::tags::Tags;
-use crate::aws::{AwsError, Service, Session, snapshots};
+use crate::aws::{Service, snapshots};
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, max_staleness};
-use crate::resources::eks::lists::all_pages;
+use crate::resources::eks::lists;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::tag_calls::{Handle, OwnerTags};
@@ -185,7 +185,7 @@ impl Role {
         else {
             return Ok(Vec::new());
         };
-        match node_groups(&cloud.aws, &self.cluster_name).await {
+        match lists::node_group_names(&cloud.aws, &self.cluster_name).await {
             Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
             // The IAM policy of an older Keelson: without this knowledge, nothing is removed.
             Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
@@ -344,11 +344,6 @@ impl Resource for Role {
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
     }
-}
-
-/// Names of a cluster's node groups.
-async fn node_groups(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
-    Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
 }
 
 fn partition_of(arn: &str) -> &str {

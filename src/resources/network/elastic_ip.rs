@@ -57,10 +57,6 @@ impl Resource for ElasticIp {
         Some(vpc::key())
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }

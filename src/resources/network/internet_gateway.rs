@@ -79,10 +79,6 @@ impl Resource for InternetGateway {
         Some(vpc::key())
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }

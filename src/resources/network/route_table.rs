@@ -94,10 +94,6 @@ impl Resource for RouteTable {
         Some(vpc::key())
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }

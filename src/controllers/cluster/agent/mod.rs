@@ -35,6 +35,7 @@ pub use watches::Watches;
 use crate::agents::validate::SourcePolicy;
 use crate::agents::{AgentInput, GitOpsOutcome, Verdict, sync_outcome};
 use crate::api::gitops::Agent as Request;
+use crate::api::listing::first_few;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
@@ -42,6 +43,7 @@ use crate::controllers::context::Context;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
 use crate::controllers::status::conditions::ConditionValue;
+use crate::controllers::status::whole_seconds;
 use crate::workload::client::Access;
 use crate::workload::error::{GitOpsError, MESSAGE, bounded};
 use crate::workload::object::ObjectId;
@@ -360,17 +362,9 @@ impl Inner {
     }
 }
 
-/// The API server's resolution of times.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
 /// "Namespace flux-system, Deployment flux-system/source-controller and 12 more".
 fn first_of(objects: &[ObjectId]) -> String {
-    let names: Vec<_> = objects.iter().take(5).map(ToString::to_string).collect();
-    let more = objects.len().saturating_sub(names.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", names.join(", "))
+    first_few(objects, 5)
 }
 
 /// A running pass. However it ends, the cluster is requeued.
