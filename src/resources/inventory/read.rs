@@ -7,8 +7,7 @@ use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::eks::cluster_diff::CONFIG_MAP;
-use crate::resources::eks::lists;
-use crate::resources::eks::lists::{all_pages, if_exists};
+use crate::resources::eks::lists::{self, all_pages, if_exists};
 
 /// Names of the region's clusters.
 ///
