@@ -5,18 +5,18 @@
 //! Every write carries the resourceVersion that it was decided on, so that an object that Git adopts meanwhile is left
 //! to Git.
 
-use std::sync::Mutex;
 use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::adoption::{AdoptionMarker, FIELD_MANAGER, MetadataMap, is_applied_by_keelson, metadata_map, release_patch};
 use crate::workload::answer;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::{CallError, NotApplied};
 use crate::workload::kept::{first_items, truncated, truncated_or_none};
 use crate::workload::list::{self, Flow};
@@ -199,7 +199,7 @@ async fn apply(
 ) -> Result<Outcome, CallError> {
     let digest = object.digest();
     if let Some(observed) = observed {
-        if lock(memory).is_unchanged(&object.id, digest, &observed.version(), Instant::now()) {
+        if memory.lock().is_unchanged(&object.id, digest, &observed.version(), Instant::now()) {
             return Ok(Outcome::Unchanged);
         }
         if observed.deletion_timestamp.is_some() {
@@ -225,13 +225,13 @@ async fn release(
     observed: &Metadata,
 ) -> Result<Outcome, CallError> {
     let digest = release_patch.digest();
-    if lock(memory).is_unchanged(&release_patch.id, digest, &observed.version(), Instant::now()) {
+    if memory.lock().is_unchanged(&release_patch.id, digest, &observed.version(), Instant::now()) {
         return Ok(Outcome::Adopted);
     }
     match patch(client, release_patch, Some(&observed.resource_version)).await {
         Ok(_) => {
             // If Git loses it, it must be applied again whatever was applied before.
-            lock(memory).objects.remove(&release_patch.id);
+            memory.lock().objects.remove(&release_patch.id);
             Ok(Outcome::Released)
         }
         Err(CallError::Refused(why)) => {
@@ -244,7 +244,7 @@ async fn release(
 }
 
 fn record_applied(memory: &Mutex<Memory>, object: &Object, digest: u64, version: ObjectVersion) {
-    lock(memory).objects.insert(object.id.clone(), Applied { digest, version, at: Instant::now() });
+    memory.lock().objects.insert(object.id.clone(), Applied { digest, version, at: Instant::now() });
 }
 
 /// Deletes an object that Keelson applied and Git has not adopted. Returns whether there was one.

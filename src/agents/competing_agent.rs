@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::ALL;
 use super::agent::{Agent, Installation};
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::list::{Flow, for_each};
 
@@ -18,7 +18,7 @@ const RECHECK_AFTER: Duration = Duration::from_secs(60);
 
 /// A note about the agents that the spec does not select, for the condition's message; `None` when none is installed.
 pub async fn describe(workload: &Workload, selected: &dyn Agent) -> Result<Option<String>, CallError> {
-    if let Some((name, at, note)) = &lock(&workload.memory).competing_agents
+    if let Some((name, at, note)) = &workload.memory.lock().competing_agents
         && *name == selected.name()
         && at.elapsed() < RECHECK_AFTER
     {
@@ -29,7 +29,7 @@ pub async fn describe(workload: &Workload, selected: &dyn Agent) -> Result<Optio
         notes.extend(find(workload, *other).await?);
     }
     let note = (!notes.is_empty()).then(|| notes.join("; "));
-    lock(&workload.memory).competing_agents = Some((selected.name(), Instant::now(), note.clone()));
+    workload.memory.lock().competing_agents = Some((selected.name(), Instant::now(), note.clone()));
     Ok(note)
 }
 

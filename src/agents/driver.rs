@@ -13,7 +13,7 @@ use super::install::{Manifests, install};
 use super::sync_outcome::{GitOpsOutcome, requeue_after};
 use super::verdict::{Verdict, rejected};
 use crate::api::conditions::Reason;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::memory::Install;
 
@@ -21,14 +21,14 @@ use crate::workload::memory::Install;
 pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
     let key = input.install_key();
-    let reinstall = !lock(&workload.memory).is_installed(key, Instant::now());
+    let reinstall = !workload.memory.lock().is_installed(key, Instant::now());
     if reinstall {
         if let Some(wanted) = input.desired_install(workload).await? {
             if let Some(missing) = install(workload, &*wanted, &mut applied).await? {
                 return Ok(installing_outcome(&*wanted, applied, &missing));
             }
         } else {
-            lock(&workload.memory).install = Install::Done { key, at: Instant::now() };
+            workload.memory.lock().install = Install::Done { key, at: Instant::now() };
         }
     }
     let permanent = input.permanent_objects();
@@ -47,7 +47,7 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
     let is_changed = reinstall || !applied.changed.is_empty();
     applied.changed.extend(input.delete_replaced(workload, &observed, is_changed).await?);
     if input.lacks_a_component(&observed) {
-        lock(&workload.memory).install = Install::Nothing;
+        workload.memory.lock().install = Install::Nothing;
     }
     let adoption_progressed = record_adoption_progress(workload, input, &observed);
     let now = Timestamp::now();
@@ -65,7 +65,7 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
 /// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release
 /// it.
 fn record_adoption_progress<I: Driven>(workload: &Workload, input: &I, observed: &I::Observation) -> bool {
-    let mut memory = lock(&workload.memory);
+    let mut memory = workload.memory.lock();
     let progress = input.adoption_progress(observed, &memory.handover);
     if memory.handover.progress == progress {
         return false;

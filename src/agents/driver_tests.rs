@@ -1,6 +1,7 @@
 //! The driver with an agent that is in no table: what it is asked, in which order, and what follows from its answers.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::Client;
@@ -67,7 +68,7 @@ struct ThirdInput {
 
 impl ThirdInput {
     fn record(&self, question: &'static str) {
-        lock(&self.asked).push(question);
+        self.asked.lock().push(question);
     }
 }
 
@@ -186,7 +187,7 @@ fn api() -> FakeApi {
 
 /// The paths of all writes, in order.
 fn written(api: &FakeApi) -> Vec<String> {
-    let writes = lock(&api.writes);
+    let writes = api.writes.lock();
     writes.iter().map(|write| write.split(' ').nth(1).unwrap().rsplit_once('/').unwrap().1.to_owned()).collect()
 }
 
@@ -205,7 +206,7 @@ async fn an_agent_is_installed_then_seeded_then_observed() {
         "delete_replaced after a change",
         "verdict",
     ];
-    assert_eq!(*lock(&input.asked), asked);
+    assert_eq!(*input.asked.lock(), asked);
     assert_eq!((outcome.complete, outcome.changed.len()), (true, 5));
     assert_eq!((outcome.verdict.message.as_str(), outcome.requeue_after.as_secs()), ("applied 1; a note", 45));
     assert_eq!(outcome.status.unwrap().agent.as_deref(), Some("third"));
@@ -220,16 +221,16 @@ async fn a_version_that_may_not_change_yet_leaves_the_installed_manifests() {
     }
     let seeds = ["source", "root", "source", "root"];
     assert_eq!(written(&api), seeds, "the fake keeps no object, so the seeds are applied each time");
-    let installs = lock(&input.asked).iter().filter(|question| **question == "desired_install").count();
+    let installs = input.asked.lock().iter().filter(|question| **question == "desired_install").count();
     assert_eq!(installs, 1);
-    assert!(!lock(&input.asked).contains(&"request_sync"), "no Secret has changed");
+    assert!(!input.asked.lock().contains(&"request_sync"), "no Secret has changed");
 }
 
 #[tokio::test]
 async fn progress_of_adoption_and_a_lost_component_install_again() {
     let mut input = ThirdInput { may_install: true, adoption_progress: 1, ..ThirdInput::default() };
     let workload = Workload::with_client(api().client().await);
-    let is_installed = || lock(&workload.memory).is_installed(7, Instant::now());
+    let is_installed = || workload.memory.lock().is_installed(7, Instant::now());
     let first = reconcile(&workload, &input).await.unwrap();
     assert_eq!((first.requeue_after.as_secs(), is_installed()), (1, false));
     let second = reconcile(&workload, &input).await.unwrap();

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::adoption::AdoptionMarker;
 use super::apply::{self, CONCURRENCY, OwnershipPolicy, PrunedKind, Results, apply_all};
 use super::definition::Definition;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::{CallError, NotApplied};
 use crate::workload::memory::Install;
 use crate::workload::object::{Object, ObjectId};
@@ -56,13 +56,13 @@ pub async fn install(
     results: &mut Results,
 ) -> Result<Option<String>, CallError> {
     let (key, policy) = (manifests.key(), manifests.policy());
-    if lock(&workload.memory).is_installed(key, Instant::now()) {
+    if workload.memory.lock().is_installed(key, Instant::now()) {
         return Ok(None);
     }
     let Ok(_permit) = workload.installs.try_acquire() else {
         return Ok(Some("installs in other clusters".into()));
     };
-    let pending = match &lock(&workload.memory).install {
+    let pending = match &workload.memory.lock().install {
         Install::Definitions { key: started, pending } if *started == key => Some(pending.clone()),
         _ => None,
     };
@@ -83,7 +83,7 @@ pub async fn install(
     }
     let pending = not_established(workload, pending).await?;
     let waiting_for = pending.first().map(ToString::to_string);
-    lock(&workload.memory).install = Install::Definitions { key, pending };
+    workload.memory.lock().install = Install::Definitions { key, pending };
     if waiting_for.is_some() {
         return Ok(waiting_for);
     }
@@ -100,7 +100,7 @@ pub async fn install(
             results.changed.extend(pruned);
         }
     }
-    let mut memory = lock(&workload.memory);
+    let mut memory = workload.memory.lock();
     memory.install = Install::Done { key, at: Instant::now() };
     memory.handover.complete = results.released.is_empty() && results.adopted - adopted_before == wanted.len();
     // Their digests are no longer needed: the key covers them all.

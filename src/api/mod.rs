@@ -17,6 +17,7 @@ pub mod conditions;
 pub mod crds;
 pub mod duration;
 pub mod gitops;
+pub mod listing;
 pub mod network;
 pub mod node_group;
 pub mod plan_approval;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::identity::IdentityCache;
@@ -14,6 +14,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder as HttpClient, Connector, tls};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use parking_lot::Mutex;
 
 use super::buckets::Buckets;
 use super::call::{Caller, CallerParts, GLOBAL, Priority, Service, WriteGate};
@@ -54,11 +55,6 @@ impl Identity {
     /// The operator's own credentials, in any account.
     pub fn ambient() -> Self {
         Self::default()
-    }
-
-    /// A role in the account `account_id`.
-    pub fn role(account_id: impl Into<String>, role: Role) -> Self {
-        Identity { account_id: Some(account_id.into()), role: Some(role) }
     }
 
     /// The account, if known without a call: rate limits are kept under it, so that a role that is denied constantly
@@ -187,13 +183,14 @@ impl Accounts {
     }
 
     /// The number of open sessions.
+    #[cfg(test)]
     pub fn open_sessions(&self) -> usize {
         self.sessions().by_region.len()
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
+    fn sessions(&self) -> parking_lot::MutexGuard<'_, Sessions> {
         // A panic cannot leave the map inconsistent.
-        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.sessions.lock()
     }
 
     fn entry(&self, identity: &Identity, region: &str) -> (SharedRead<Session>, GlobalReads) {
@@ -233,7 +230,6 @@ impl Accounts {
             ec2,
             eks,
             iam,
-            sts,
             snapshots,
             caller,
         })

@@ -6,10 +6,11 @@
 //! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html> are a ceiling, an estimate is not.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use parking_lot::Mutex;
 
 use super::call::{Priority, Service};
 
@@ -127,11 +128,6 @@ impl Bucket {
             self.refill = (self.refill + self.rate.per_second * RECOVERY).min(limit);
         }
     }
-
-    /// The current refill rate in tokens per second.
-    pub fn refill(&self) -> f64 {
-        self.refill
-    }
 }
 
 /// The pause of one service in one account and region, which grows with each consecutive throttle.
@@ -164,9 +160,9 @@ struct State {
 }
 
 impl Limits {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
         // A panic cannot leave the numbers inconsistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub fn take(
@@ -215,8 +211,9 @@ impl Limits {
     }
 
     /// The current refill rate of an action in tokens per second.
+    #[cfg(test)]
     pub fn refill(&self, service: Service, action: &'static str) -> f64 {
-        self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, Bucket::refill)
+        self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, |bucket| bucket.refill)
     }
 }
 
@@ -228,13 +225,13 @@ pub struct Buckets {
 
 impl Buckets {
     pub fn of(&self, account: &str, region: &str) -> Arc<Limits> {
-        let mut limits_by_region = self.limits_by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits_by_region = self.limits_by_region.lock();
         limits_by_region.entry((account.to_owned(), region.to_owned())).or_default().clone()
     }
 
     /// Removes accounts and regions without sessions.
     pub fn drop_unused(&self) {
-        let mut limits_by_region = self.limits_by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits_by_region = self.limits_by_region.lock();
         limits_by_region.retain(|_, limits| Arc::strong_count(limits) > 1);
     }
 }

@@ -73,10 +73,12 @@ pub trait WriteGate: Send + Sync + fmt::Debug {
     fn open_for(&self) -> Option<Duration>;
 }
 
-/// For the command line, which has no other replicas.
+/// For tests without replicas.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub struct AlwaysOpen;
 
+#[cfg(test)]
 impl WriteGate for AlwaysOpen {
     fn may_write(&self) -> bool {
         true
@@ -142,14 +144,6 @@ impl Caller {
         let CallerParts { account, region, limits, global_limits, gate, metrics, credentials } = parts;
         let target = AccountRegion { account, region, limits, global_limits, gate, metrics, credentials };
         Caller { target: Arc::new(target), priority: Priority::Foreground }
-    }
-
-    pub fn account(&self) -> &str {
-        &self.target.account
-    }
-
-    pub fn region(&self) -> &str {
-        &self.target.region
     }
 
     pub(super) fn credentials(&self) -> Option<&CachedCredentials> {

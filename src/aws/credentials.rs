@@ -5,13 +5,14 @@
 //! old ones that still work are used while their renewal fails.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use parking_lot::Mutex;
 
 use super::call::{Caller, Priority, Service};
 use super::errors::{AwsError, Class};
@@ -67,9 +68,9 @@ impl CachedCredentials {
         }
     }
 
-    fn lifetime(&self) -> std::sync::MutexGuard<'_, Option<Lifetime>> {
+    fn lifetime(&self) -> parking_lot::MutexGuard<'_, Option<Lifetime>> {
         // A panic cannot leave the value inconsistent.
-        self.lifetime.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lifetime.lock()
     }
 
     pub(super) async fn credentials(&self) -> Result<Credentials, AwsError> {

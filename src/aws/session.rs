@@ -26,7 +26,6 @@ pub struct Session {
     pub ec2: aws_sdk_ec2::Client,
     pub eks: aws_sdk_eks::Client,
     pub iam: aws_sdk_iam::Client,
-    pub sts: aws_sdk_sts::Client,
     /// Reads shared by all sessions of this identity and region.
     pub snapshots: Snapshots,
     pub(super) caller: Caller,

@@ -5,11 +5,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use parking_lot::Mutex;
 
 use super::call::Priority;
 use super::errors::AwsError;
@@ -130,7 +131,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
     where
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if let Some(cached) = &state.cached
             && max_staleness.allows(cached.started)
             && covers(&cached.scope)
@@ -152,7 +153,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
         let (store, stored_scope) = (self.state.clone(), scope.clone());
         let outcome = async move {
             let value = Arc::new(reading.await?);
-            lock(&store).store(CachedValue { started, scope: stored_scope, value: value.clone() });
+            store.lock().store(CachedValue { started, scope: stored_scope, value: value.clone() });
             Ok(value)
         }
         .boxed()
@@ -165,19 +166,19 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
 
     /// The cached value, if it is acceptable; never reads.
     pub fn cached(&self, max_staleness: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let fits = |cached: &&CachedValue<T, S>| max_staleness.allows(cached.started) && covers(&cached.scope);
         state.cached.as_ref().filter(fits).map(|cached| cached.value.clone())
     }
 
     /// The last value, however old.
     pub fn peek(&self) -> Option<Arc<T>> {
-        lock(&self.state).cached.as_ref().map(|cached| cached.value.clone())
+        self.state.lock().cached.as_ref().map(|cached| cached.value.clone())
     }
 
     /// Discards the cached value and the read in flight: the next caller reads again.
     pub fn invalidate(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         *state = State { cached: None, in_flight: None, invalidated_at: Some(Instant::now()) };
     }
 }
@@ -193,11 +194,6 @@ impl<T, S> State<T, S> {
             self.cached = Some(cached);
         }
     }
-}
-
-fn lock<T, S>(state: &Mutex<State<T, S>>) -> MutexGuard<'_, State<T, S>> {
-    // Each change of the state is a single assignment, so a panic cannot leave it inconsistent.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

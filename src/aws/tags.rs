@@ -31,15 +31,16 @@ pub fn is_ownership(key: &str) -> bool {
 
 /// Prefix of our tag keys.
 const PREFIX: &str = "keelson.dev/";
-/// AWS's limits: tags per resource, characters of a key, of a value. See
-/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
-const MAX_TAGS: usize = 50;
-const MAX_KEY_LENGTH: usize = 128;
-const MAX_VALUE_LENGTH: usize = 256;
+/// Tags that AWS allows on a resource. The CRDs' rules hold the other limits: characters and lengths of keys and values.
+/// See <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
+pub const MAX_TAGS: usize = 50;
 
 /// Our own tags, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is omitted if
 /// there is no room.
 const OUR_OWN: usize = 7;
+
+/// Tags of the account and of the object that fit on every resource.
+pub const MAX_USER_TAGS: usize = MAX_TAGS - OUR_OWN;
 
 /// A resource's tags, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -74,63 +75,6 @@ impl Ownership {
     }
 }
 
-/// A tag that AWS would reject, or that would replace one of ours.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TagError {
-    #[error("tag {0:?}: keys that begin with \"aws:\" are reserved by AWS")]
-    ReservedByAws(String),
-    #[error("tag {0:?}: keys that begin with \"keelson.dev/\" are the operator's own")]
-    ReservedByKeelson(String),
-    #[error("a tag key is empty")]
-    EmptyKey,
-    #[error("tag {key:?}: the key has {length} characters, AWS allows {MAX_KEY_LENGTH}")]
-    KeyTooLong { key: String, length: usize },
-    #[error("tag {key:?}: the value has {length} characters, AWS allows {MAX_VALUE_LENGTH}")]
-    ValueTooLong { key: String, length: usize },
-    #[error("tag {key:?}: the character {character:?} is not allowed; use letters, digits, spaces and _ . : / = + - @")]
-    Character { key: String, character: char },
-    #[error("{0} tags, with those of the operator; AWS allows {MAX_TAGS} on a resource")]
-    TooMany(usize),
-}
-
-/// Checks tags from the spec: our own tags count towards the limit.
-///
-/// # Errors
-/// The first tag that AWS would reject.
-pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
-    let mut count = OUR_OWN;
-    for (key, value) in tags {
-        count += 1;
-        if key.is_empty() {
-            return Err(TagError::EmptyKey);
-        }
-        if reserved(key, "aws:") {
-            return Err(TagError::ReservedByAws(key.to_owned()));
-        }
-        // IAM compares keys without regard to case.
-        if reserved(key, PREFIX) {
-            return Err(TagError::ReservedByKeelson(key.to_owned()));
-        }
-        let length = key.chars().count();
-        if length > MAX_KEY_LENGTH {
-            return Err(TagError::KeyTooLong { key: key.to_owned(), length });
-        }
-        let length = value.chars().count();
-        if length > MAX_VALUE_LENGTH {
-            return Err(TagError::ValueTooLong { key: key.to_owned(), length });
-        }
-        if let Some(character) = key.chars().chain(value.chars()).find(|c| !allowed(*c)) {
-            return Err(TagError::Character { key: key.to_owned(), character });
-        }
-    }
-    if count > MAX_TAGS { Err(TagError::TooMany(count)) } else { Ok(()) }
-}
-
-/// Characters that all four services accept.
-fn allowed(c: char) -> bool {
-    c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c)
-}
-
 impl Tags {
     pub fn new() -> Self {
         Self::default()
@@ -157,7 +101,7 @@ impl Tags {
     /// Adds the installation, if there is room for one more tag besides those that subnets carry.
     #[must_use]
     pub fn with_installation(self, id: Option<&str>, user: usize) -> Self {
-        match id.filter(|_| user + OUR_OWN < MAX_TAGS) {
+        match id.filter(|_| user < MAX_USER_TAGS) {
             Some(id) => self.with(INSTALLATION, id),
             None => self,
         }
@@ -213,11 +157,6 @@ impl Tags {
         self.set.extend(tags.set);
     }
 
-    /// Whether there is nothing to set or remove.
-    pub fn changes_nothing(&self) -> bool {
-        self.set.is_empty() && self.removed.is_empty()
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.set.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -254,11 +193,6 @@ impl Tags {
 
     pub fn to_eks(&self) -> HashMap<String, String> {
         self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-    }
-
-    /// The keys to remove in EC2's format: without values, so that any value matches.
-    pub fn removed_from_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
-        self.removed().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect()
     }
 
     pub fn from_ec2(tags: &[aws_sdk_ec2::types::Tag]) -> Self {

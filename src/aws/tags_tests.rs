@@ -1,4 +1,4 @@
-//! Ownership tags and their limits.
+//! Ownership tags.
 
 use super::*;
 
@@ -47,38 +47,6 @@ fn only_differing_tags_are_set_and_foreign_tags_are_unchanged() {
     let observed: Tags = [("a", "1"), ("b", "0"), ("theirs", "x")].into_iter().collect();
     assert_eq!(wanted.missing_from(&observed), Tags::new().with("b", "2"));
     assert!(wanted.missing_from(&wanted).is_empty());
-}
-
-#[test]
-fn invalid_tags_are_rejected_before_the_call() {
-    let long_key = "k".repeat(129);
-    let long_value = "v".repeat(257);
-    let table: [(&str, &str, TagError); 7] = [
-        ("aws:x", "1", TagError::ReservedByAws("aws:x".into())),
-        ("AWS:x", "1", TagError::ReservedByAws("AWS:x".into())),
-        ("keelson.dev/owner", "1", TagError::ReservedByKeelson("keelson.dev/owner".into())),
-        ("", "1", TagError::EmptyKey),
-        (&long_key, "1", TagError::KeyTooLong { key: long_key.clone(), length: 129 }),
-        ("k", &long_value, TagError::ValueTooLong { key: "k".into(), length: 257 }),
-        ("k", "a;b", TagError::Character { key: "k".into(), character: ';' }),
-    ];
-    for (key, value, wanted) in table.clone() {
-        assert_eq!(validate_user_tags([(key, value)]), Err(wanted));
-    }
-    let good = [
-        ("team", "payments & co".replace('&', "+")),
-        ("Kosten-Stelle_1.2:3/4=5+6@7", "ü".repeat(256)),
-        ("empty", String::new()),
-    ];
-    assert_eq!(validate_user_tags(good.iter().map(|(k, v)| (*k, v.as_str()))), Ok(()));
-}
-
-#[test]
-fn tag_limit_includes_own_tags() {
-    let keys: Vec<String> = (0..44).map(|i| format!("k{i}")).collect();
-    let pairs = |n: usize| keys[..n].iter().map(|k| (k.as_str(), "v"));
-    assert_eq!(validate_user_tags(pairs(43)), Ok(()));
-    assert_eq!(validate_user_tags(pairs(44)), Err(TagError::TooMany(51)));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //! own.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
 use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,12 +34,6 @@ use crate::engine::{Expectations, Failure, Memory};
 use crate::resources::graph::adoption::Adoption;
 use crate::telemetry::Metrics;
 use crate::workload::client::Workloads;
-
-/// Locks a mutex even if it is poisoned: its content is consistent at any point, and a panic in one reconcile must not
-/// affect others.
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Requests reconciles of objects of one kind.
 pub struct Queue<K: Kind>(UnboundedSender<ReconcileRequest<K>>);
@@ -119,12 +114,12 @@ impl<S, R> Default for States<S, R> {
 impl<S, R: Default> States<S, R> {
     /// The state of the object `uid`; a new one starts with `memory`.
     pub fn of(&self, uid: &str, memory: impl FnOnce() -> Memory) -> Shared<S, R> {
-        let mut all = locked(&self.all);
+        let mut all = self.all.lock();
         if let Some(state) = all.get(uid) {
             return state.clone();
         }
         let mut memory = memory();
-        if locked(&self.unreadable).remove(uid) {
+        if self.unreadable.lock().remove(uid) {
             // The memory of this process's last writes is lost, and earlier reads may not show them.
             memory.restart(Timestamp::now());
         }
@@ -147,12 +142,12 @@ impl<S, R: Default> States<S, R> {
 
     /// Whether the object has state in this term.
     pub fn contains(&self, uid: &str) -> bool {
-        locked(&self.all).contains_key(uid)
+        self.all.lock().contains_key(uid)
     }
 
     /// Resets the state after a panic in the object's reconcile; keeps only what prevents duplicate writes.
     pub async fn restart(&self, uid: &str, now: Timestamp) {
-        let existing = locked(&self.all).get(uid).cloned();
+        let existing = self.all.lock().get(uid).cloned();
         if let Some(state) = existing {
             state.lock().await.restart(now);
         }
@@ -160,14 +155,14 @@ impl<S, R: Default> States<S, R> {
 
     /// Removes the state of a deleted object.
     pub fn forget(&self, uid: &str) -> Option<Shared<S, R>> {
-        locked(&self.unreadable).remove(uid);
-        locked(&self.all).remove(uid)
+        self.unreadable.lock().remove(uid);
+        self.all.lock().remove(uid)
     }
 
     /// Removes the state of an object that became unreadable. When it is readable again, earlier reads do not count.
     pub fn forget_unreadable(&self, uid: &str) -> Option<Shared<S, R>> {
-        locked(&self.unreadable).insert(uid.to_owned());
-        locked(&self.all).remove(uid)
+        self.unreadable.lock().insert(uid.to_owned());
+        self.all.lock().remove(uid)
     }
 }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::Action;
-use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+use super::refs::Refs;
+use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Resource};
 use super::sweep::{CheckedSweep, Scope, Sweep};
 
 /// Observation of a resource of any kind.

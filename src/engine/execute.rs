@@ -246,7 +246,6 @@ impl<C: Sync> Run<'_, C> {
             recorded_id: recorded.and_then(|r| r.id.clone()),
             recorded: recorded.is_some(),
             recorded_operation: recorded.and_then(|r| r.operation.clone()),
-            steady: !changing,
         }
     }
 

@@ -1,8 +1,10 @@
 //! Durations learned from observations, and the polling interval derived from them. The decision is pure.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::erased::Node;
 use super::plan::Action;
@@ -33,7 +35,7 @@ impl Expectations {
 
     /// The expected duration.
     pub fn estimate(&self, kind: &str, action: Action, default: Duration) -> Estimate {
-        let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let learned = self.learned.lock();
         match (learned.get(&(kind.to_owned(), action)), &self.shared) {
             (Some(typical), _) => Estimate { typical: *typical, learned: true },
             (None, Some(shared)) => shared.estimate(kind, action, default),
@@ -55,13 +57,13 @@ impl Expectations {
         if let Some(shared) = &self.shared {
             shared.learn(kind, action, took);
         }
-        let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut learned = self.learned.lock();
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
 
     /// All learned durations, in a fixed order.
     pub fn learned_durations(&self) -> Vec<(String, Action, Duration)> {
-        let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let learned = self.learned.lock();
         learned.iter().map(|((kind, action), typical)| (kind.clone(), *action, *typical)).collect()
     }
 
@@ -70,7 +72,7 @@ impl Expectations {
         if let Some(shared) = &self.shared {
             shared.restore(kind, action, took);
         }
-        let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut learned = self.learned.lock();
         learned.entry((kind.to_owned(), action)).or_insert(took);
     }
 }

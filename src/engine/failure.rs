@@ -46,7 +46,8 @@ pub enum Class {
 }
 
 impl Class {
-    /// All classes, for tests and for metrics that start at zero.
+    /// All classes.
+    #[cfg(test)]
     pub const ALL: [Class; 17] = [
         Class::NotFound,
         Class::NotYetVisible,

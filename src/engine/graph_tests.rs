@@ -48,9 +48,6 @@ impl Resource for Related {
     fn deleted_with(&self) -> Option<Key> {
         self.deleted_with.map(key)
     }
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
     fn poll_policy(&self) -> PollPolicy {
         PollPolicy { interval: Duration::from_secs(60), max_cache_age: Duration::ZERO }
     }

@@ -12,7 +12,8 @@ use super::erased::AnyObservation;
 use super::failure::{Class, Failure, RetryState, span};
 use super::key::Key;
 use super::plan::Action;
-use super::resource::{Change, FailedOperation, Operation, Phase, Presence, Refs};
+use super::refs::Refs;
+use super::resource::{Change, FailedOperation, Operation, Phase, Presence};
 
 /// The presence of a resource of any kind.
 pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;

@@ -15,10 +15,12 @@ pub mod failure;
 pub mod graph;
 pub mod key;
 pub mod memory;
+mod owner_marker;
 pub mod plan;
 pub mod planner;
 mod polling;
 mod record;
+mod refs;
 mod report;
 pub mod resource;
 pub mod sweep;
@@ -31,12 +33,14 @@ pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph};
 pub use key::Key;
 pub use memory::{InventoryRecord, Memory};
+pub use owner_marker::MarkOwner;
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use record::{CREATION, DELETION};
+pub use refs::Refs;
 pub use report::{FinishedOperation, Outcome, Report, StepResult};
 pub use resource::{
-    Change, FailedOperation, How, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Refs, Resource,
+    Change, FailedOperation, How, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Resource,
 };
 pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 

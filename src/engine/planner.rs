@@ -56,7 +56,7 @@ struct Planner<'a, C> {
     policy: &'a ExecutionPolicy,
     expectations: &'a Expectations,
     now: Timestamp,
-    refs: &'a super::resource::Refs,
+    refs: &'a super::refs::Refs,
     planned: BTreeMap<Key, Verdict>,
     /// A resource that cannot become ready before a user acts: no step starts that would wait for it.
     unresolvable: Option<Key>,

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::failure::{Class, Failure};
 use super::key::Key;
+use super::owner_marker::MarkOwner;
 use super::plan::{Action, Goal};
+use super::refs::Refs;
 use super::sweep::{CheckedSweep, Scope, Sweep};
 
 /// State of a resource that exists.
@@ -189,8 +191,6 @@ pub struct ObserveOptions {
     pub recorded: bool,
     /// The recorded operation, if any: in progress at the last observation, or failed.
     pub recorded_operation: Option<String>,
-    /// The last observed state is expected to be final: no change is in progress.
-    pub steady: bool,
 }
 
 /// How long an observation is valid while nothing changes.
@@ -202,48 +202,14 @@ pub struct PollPolicy {
     pub max_cache_age: Duration,
 }
 
-/// Ids and outputs of the resources that exist.
-#[derive(Clone, Debug, Default)]
-pub struct Refs {
-    known: BTreeMap<Key, (String, BTreeMap<&'static str, String>)>,
-}
-
-impl Refs {
-    /// Adds a resource.
-    pub fn insert(&mut self, key: Key, id: String, outputs: BTreeMap<&'static str, String>) {
-        self.known.insert(key, (id, outputs));
-    }
-
-    /// The id of a resource, if it exists.
-    pub fn get(&self, key: &Key) -> Option<&str> {
-        self.known.get(key).map(|(id, _)| id.as_str())
-    }
-
-    /// The id of a dependency.
-    pub fn id(&self, key: &Key) -> Result<&str, Failure> {
-        self.get(key).ok_or_else(|| missing(key, "id"))
-    }
-
-    /// An output of a resource, if it exists.
-    pub fn output(&self, key: &Key, name: &str) -> Option<&str> {
-        self.known.get(key)?.1.get(name).map(String::as_str)
-    }
-
-    /// An output of a dependency.
-    pub fn need(&self, key: &Key, name: &str) -> Result<&str, Failure> {
-        self.output(key, name).ok_or_else(|| missing(key, name))
-    }
-}
-
-fn missing(key: &Key, what: &str) -> Failure {
-    Failure::new(Class::NotFound, format!("{key} is required, and its {what} is not known yet"))
-}
+/// The marker that the cloud of a kind writes.
+pub type Marker<R> = <<R as Resource>::Cloud as MarkOwner>::Marker;
 
 /// A resource kind. Decisions are pure; only the `async` methods do I/O.
 #[async_trait]
 pub trait Resource: Send + Sync + 'static {
     /// The client for its I/O.
-    type Cloud: Send + Sync;
+    type Cloud: MarkOwner;
     /// Data that it needs to compare and change itself.
     type Detail: Send + Sync + Clone + 'static;
 
@@ -291,7 +257,9 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// Values that a plan shows when it creates this.
-    fn facts(&self) -> Vec<(&'static str, String)>;
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// Default duration of an action, used until a duration is learned.
     fn expected(&self, _action: Action) -> Duration {
@@ -383,17 +351,29 @@ pub trait Resource: Send + Sync + 'static {
         Err(Failure::invalid(format!("{} {} does not support sweeps", self.key(), observed.id)))
     }
 
+    /// Its ownership marker; `None`: it has none, cannot be adopted, and follows its container when that is released.
+    fn marker(&self, _: &Observation<Self::Detail>) -> Option<Marker<Self>> {
+        None
+    }
+
     /// Adopts it unchanged: writes only the ownership marker. Only for kinds that can be [`Presence::Unowned`].
     async fn adopt(
         &self,
-        _: &Self::Cloud,
+        cloud: &Self::Cloud,
         observed: &Observation<Self::Detail>,
     ) -> Result<Observation<Self::Detail>, Failure> {
-        Err(Failure::invalid(format!("{} {} cannot be adopted", self.key(), observed.id)))
+        let Some(marker) = self.marker(observed) else {
+            return Err(Failure::invalid(format!("{} {} cannot be adopted", self.key(), observed.id)));
+        };
+        cloud.mark(&marker).await?;
+        Ok(observed.clone())
     }
 
-    /// Releases it: removes the ownership marker. Does nothing by default: the resource follows its container.
-    async fn release(&self, _: &Self::Cloud, _: &Observation<Self::Detail>) -> Result<(), Failure> {
-        Ok(())
+    /// Releases it: removes only the ownership marker.
+    async fn release(&self, cloud: &Self::Cloud, observed: &Observation<Self::Detail>) -> Result<(), Failure> {
+        match self.marker(observed) {
+            Some(marker) => cloud.unmark(&marker).await,
+            None => Ok(()),
+        }
     }
 }

@@ -12,8 +12,8 @@ use super::plan::Action;
 use super::report::Outcome;
 use super::resource::{ObserveOptions, PollPolicy, Resource};
 use super::{
-    Change, Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, Key, Memory, Observation, Phase, Presence,
-    Refs, Verdict, erased,
+    Change, Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, Key, MarkOwner, Memory, Observation, Phase,
+    Presence, Refs, Verdict, erased,
 };
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -39,6 +39,19 @@ struct Script {
 #[derive(Clone, Default)]
 struct SimulatedCloud(Arc<Mutex<Script>>);
 
+#[async_trait]
+impl MarkOwner for SimulatedCloud {
+    type Marker = ();
+
+    async fn mark(&self, (): &()) -> Result<(), Failure> {
+        Err(Failure::invalid("not part of this test"))
+    }
+
+    async fn unmark(&self, (): &()) -> Result<(), Failure> {
+        Err(Failure::invalid("not part of this test"))
+    }
+}
+
 struct Thing;
 
 #[async_trait]
@@ -48,9 +61,6 @@ impl Resource for Thing {
 
     fn key(&self) -> Key {
         Key::single("thing")
-    }
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
     }
     fn poll_policy(&self) -> PollPolicy {
         PollPolicy { interval: Duration::from_secs(600), max_cache_age: Duration::from_secs(300) }

@@ -113,11 +113,6 @@ pub struct Sweep {
 pub struct AllowedTarget(Target);
 
 impl AllowedTarget {
-    /// The target.
-    pub fn target(&self) -> &Target {
-        &self.0
-    }
-
     /// Id in the cloud.
     pub fn id(&self) -> &str {
         &self.0.id

@@ -79,7 +79,7 @@ fn targets_with_proof_pass() {
         appeared("eni-1", Some("demo"), false, Some(100)),
     ] {
         let swept = check_targets(&DEFAULT, vec![target.clone()]).unwrap();
-        assert_eq!(swept.allowed[0].target(), &target);
+        assert_eq!(swept.allowed[0].0, target);
     }
     let of_a_cluster = Setup { subject_exists: true, prunes: true, ..DEFAULT };
     let owned = Proof::Owned { part_of: key(0), owner: "uid".into() };

@@ -13,7 +13,7 @@ use super::failure::span;
 use super::memory::{AnyPresence, InventoryRecord};
 use super::plan::Action;
 use super::resource::{FailedOperation, ObserveOptions, Operation, PollPolicy, Resource};
-use super::{Change, Class, Failure, Graph, Key, Memory, Observation, Phase, Presence, Refs, erased};
+use super::{Change, Class, Failure, Graph, Key, MarkOwner, Memory, Observation, Phase, Presence, Refs, erased};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Thing {
@@ -106,6 +106,14 @@ impl World {
         Ok(())
     }
 
+    fn change_owner(&mut self, name: &str, owner: &'static str) -> Result<(), Failure> {
+        self.write(|things| {
+            if let Some(thing) = things.get_mut(name).and_then(|t| t.first_mut()) {
+                thing.owner = owner;
+            }
+        })
+    }
+
     pub(super) fn read(&self, key: &Key) -> Option<Thing> {
         let as_of = self.now - span(self.stale);
         let old = self.history.iter().rev().find(|(at, _)| *at <= as_of);
@@ -161,24 +169,6 @@ impl Toy {
     }
 
     /// Changes the owner; `fits` must hold for the thing then.
-    fn change_owner(
-        &self,
-        world: &ToyWorld,
-        owner: &'static str,
-        fits: impl Fn(&Thing) -> bool,
-    ) -> Result<(), Failure> {
-        let name = self.key().to_string();
-        let mut world = world.0.lock().unwrap();
-        if world.things().get(&name).is_some_and(|things| !fits(&things[0])) {
-            world.rules_broken.push(format!("{name} was given to {owner} before it matched the spec"));
-        }
-        world.write(|things| {
-            if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
-                thing.owner = owner;
-            }
-        })
-    }
-
     /// The same with the operation `id`, in progress or failed.
     fn with_operation(observed: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
         let Some(operation) = world.operation(id) else { return observed };
@@ -319,13 +309,26 @@ impl Resource for Toy {
         })?;
         Ok(Presence::Absent)
     }
-    async fn adopt(&self, world: &ToyWorld, observed: &Observation<u32>) -> Result<Observation<u32>, Failure> {
-        let value = self.value;
-        self.change_owner(world, "us", |thing| thing.value == value)?;
-        Ok(observed.clone())
+    fn marker(&self, _: &Observation<u32>) -> Option<(String, u32)> {
+        Some((self.key().to_string(), self.value))
     }
-    async fn release(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<(), Failure> {
-        self.change_owner(world, "nobody", |_| true)
+}
+
+/// The name of a toy, and the value that it must have before it is ours.
+#[async_trait]
+impl MarkOwner for ToyWorld {
+    type Marker = (String, u32);
+
+    async fn mark(&self, (name, value): &(String, u32)) -> Result<(), Failure> {
+        let mut world = self.0.lock().unwrap();
+        if world.things().get(name).is_some_and(|things| things[0].value != *value) {
+            world.rules_broken.push(format!("{name} was adopted before it matched the spec"));
+        }
+        world.change_owner(name, "us")
+    }
+
+    async fn unmark(&self, (name, _): &(String, u32)) -> Result<(), Failure> {
+        self.0.lock().unwrap().change_owner(name, "nobody")
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::graph::adoption::{Adoption, Existing, namespace_of};
 use super::iam::role::NAME_PREFIX;
 use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
-use crate::aws::{AwsError, MaxStaleness, Service, Session, snapshots};
-use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence};
+use crate::aws::{AwsError, MaxStaleness, Session, snapshots};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy};
 
 /// The object that owns resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,10 +58,11 @@ impl AccountSettings {
     /// enforced ones.
     pub fn tags_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut tags = self.tags.clone();
-        tags.extend(own.clone());
-        // IAM treats keys that differ only in case as duplicates and rejects both.
-        tags.retain(|key, _| !self.enforced_tags.keys().any(|enforced| enforced.eq_ignore_ascii_case(key)));
-        tags.extend(self.enforced_tags.clone());
+        for overriding in [own, &self.enforced_tags] {
+            // IAM treats keys that differ only in case as duplicates and rejects both.
+            tags.retain(|key, _| !overriding.keys().any(|other| other.eq_ignore_ascii_case(key)));
+            tags.extend(overriding.clone());
+        }
         tags
     }
 }
@@ -252,43 +253,6 @@ pub fn arn<T>(observed: &Observation<T>) -> &str {
     observed.outputs.get("arn").map_or("", String::as_str)
 }
 
-/// `Ours` if found, otherwise `Absent`.
-pub fn ours_or_absent<T>(found: Option<Observation<T>>) -> Presence<T> {
-    found.map_or(Presence::Absent, Presence::Ours)
-}
-
-impl Cloud {
-    /// Applies `tags` to an EC2 resource, and updates `observed`, its tags so far.
-    pub async fn tag_ec2(&self, id: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
-        let removed = tags.removed_from_ec2();
-        if !removed.is_empty() {
-            let request = self.aws.ec2.delete_tags().resources(id).set_tags(Some(removed));
-            self.aws.call(Service::Ec2, "DeleteTags", id, request.send()).await?;
-        }
-        if !tags.is_empty() {
-            let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(tags.to_ec2()));
-            self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
-        }
-        observed.apply(tags);
-        Ok(())
-    }
-
-    /// Applies `tags` to an EKS resource, and updates `observed`, its tags so far.
-    pub async fn tag_eks(&self, arn: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
-        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
-        if !removed.is_empty() {
-            let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
-            self.aws.call(Service::Eks, "UntagResource", arn, request.send()).await?;
-        }
-        if !tags.is_empty() {
-            let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
-            self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
-        }
-        observed.apply(tags);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,7 +288,7 @@ mod tests {
         let text: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
         assert_eq!(text, ["tags.env prod -> (none)"], "team is still requested");
         let requested = changed_tags(&changes);
-        assert!(requested.is_empty() && !requested.changes_nothing());
+        assert!(requested.is_empty(), "nothing is set");
         assert_eq!(requested.removed().collect::<Vec<_>>(), ["env"]);
         observed.apply(requested);
         assert_eq!(tag_changes(&wanted, &observed), []);
@@ -340,7 +304,7 @@ mod tests {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
         let account = AccountSettings {
-            tags: tags(&[("team", "none"), ("env", "prod")]),
+            tags: tags(&[("Team", "none"), ("env", "prod")]),
             enforced_tags: tags(&[("cost-center", "4711")]),
             ..AccountSettings::default()
         };

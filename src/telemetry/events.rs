@@ -1,8 +1,9 @@
 //! Metrics of the event queue. No I/O.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -57,13 +58,13 @@ struct Reachable(Arc<Mutex<Option<bool>>>);
 
 impl Reachable {
     fn set(&self, reachable: Option<bool>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reachable;
+        *self.0.lock() = reachable;
     }
 }
 
 impl Collector for Reachable {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let Some(reachable) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return Ok(()) };
+        let Some(reachable) = *self.0.lock() else { return Ok(()) };
         let help = "1 while the event queue can be read; absent if this replica polls no queue";
         let metric = encoder.encode_descriptor("event_queue_reachable", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::from(reachable)).encode(metric)

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -104,8 +105,8 @@ impl Drop for Watching {
 struct Contacts(Arc<Mutex<HashMap<ClusterLabels, Instant>>>);
 
 impl Contacts {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
+        self.0.lock()
     }
 }
 

@@ -253,6 +253,7 @@ impl AwsMetrics {
     }
 
     /// The number of calls with these labels.
+    #[cfg(test)]
     pub fn calls(&self, labels: &CallLabels) -> u64 {
         self.calls.get(labels).map_or(0, |counter| counter.get())
     }

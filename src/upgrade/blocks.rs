@@ -12,6 +12,7 @@ use super::remaining_steps::own_version_target;
 use super::skew::{self, Skew};
 use super::windows::rfc3339;
 use crate::api::KubernetesVersion;
+use crate::api::listing::first_few;
 use crate::api::upgrade::FollowPolicy;
 
 /// Maximum number of names in a message.
@@ -156,10 +157,7 @@ fn behind(
 }
 
 fn nodes(names: &[String]) -> String {
-    let more = names.len().saturating_sub(MAX_NAMES);
-    let named = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("nodes {named}{more} are")
+    format!("nodes {} are", first_few(names, MAX_NAMES))
 }
 
 fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle: &Obstacle) -> fmt::Result {

@@ -12,6 +12,7 @@ use super::observation::ObservedAddon;
 use super::support::SupportDates;
 use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
+use crate::api::listing::first_few;
 use crate::api::status::{PreflightCheck, Verdict};
 use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
 
@@ -49,11 +50,7 @@ fn check(name: &str, verdict: Verdict, message: impl AsRef<str>) -> PreflightChe
 
 /// At most five of `all`, and the number of the others.
 fn join_bounded(all: &[String]) -> String {
-    let named = all.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(MAX_NAMES) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
+    first_few(all, MAX_NAMES)
 }
 
 /// An upgrade insight of EKS (category UPGRADE_READINESS).

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -18,6 +18,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use jiff::Timestamp;
 use kube::{Client, Config};
+use parking_lot::Mutex;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 
@@ -114,17 +117,10 @@ fn route(endpoint: &str, proxy: Option<&Proxy>) -> String {
 
 /// The DER certificates of a PEM bundle in base64.
 fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
     let pem =
         STANDARD.decode(data.trim()).map_err(|error| format!("the certificate authority is not base64: {error}"))?;
-    let pem = String::from_utf8(pem).map_err(|_| "the certificate authority is not PEM".to_owned())?;
-    let certificates: Result<Vec<_>, _> = pem
-        .split(BEGIN)
-        .skip(1)
-        .filter_map(|rest| rest.split_once(END))
-        .map(|(body, _)| STANDARD.decode(body.split_whitespace().collect::<String>()))
-        .collect();
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&pem).map(|found| found.map(|certificate| certificate.to_vec())).collect();
     match certificates {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err("the certificate authority holds no certificate".into()),
@@ -182,11 +178,6 @@ impl Default for Workloads {
     }
 }
 
-/// Ignores poisoning: the guarded values are valid at any time, and a panic must not affect other clusters.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Workloads {
     /// Connects through `proxy` except for its exceptions, or directly without one.
     pub fn new(proxy: Option<Proxy>) -> Self {
@@ -201,7 +192,7 @@ impl Workloads {
     /// Opens the cluster of `key` (the EksCluster's UID). An unreachable cluster returns its last error until the
     /// backoff has passed.
     pub fn open(&self, key: &str, access: &Access, now: SystemTime) -> Result<Workload, GitOpsError> {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.entries.lock();
         drop_idle(&mut entries, key);
         let fingerprint = access.fingerprint();
         let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
@@ -222,7 +213,7 @@ impl Workloads {
             };
         }
         entry.used = Instant::now();
-        if let Some(outage) = lock(&entry.health).as_ref()
+        if let Some(outage) = entry.health.lock().as_ref()
             && let Some(left) = outage.next.checked_duration_since(Instant::now())
         {
             return Err(outage.error(&route(&access.endpoint, self.proxy.as_deref()), left));
@@ -246,7 +237,7 @@ impl Workloads {
 
     /// Stores the location of the cluster of `key`, for callers that only read from it.
     pub fn locate(&self, key: &str, location: Location) {
-        let mut locations = lock(&self.locations);
+        let mut locations = self.locations.lock();
         if locations.get(key) != Some(&location) {
             locations.insert(key.to_owned(), location);
         }
@@ -254,7 +245,7 @@ impl Workloads {
 
     /// The stored location.
     pub fn location(&self, key: &str) -> Option<Location> {
-        lock(&self.locations).get(key).cloned()
+        self.locations.lock().get(key).cloned()
     }
 
     /// Reads from one cluster.
@@ -289,13 +280,13 @@ impl Workloads {
 
     /// Forgets a deleted cluster.
     pub fn forget(&self, key: &str) {
-        lock(&self.locations).remove(key);
-        lock(&self.entries).remove(key);
+        self.locations.lock().remove(key);
+        self.entries.lock().remove(key);
     }
 
     /// Makes the next [`Self::open`] mint a new token, after the last one was rejected.
     pub fn renew(&self, key: &str) {
-        if let Some(entry) = lock(&self.entries).get_mut(key) {
+        if let Some(entry) = self.entries.lock().get_mut(key) {
             entry.client = None;
         }
     }
@@ -331,7 +322,7 @@ impl Workload {
 
     /// Ends an outage: the cluster answered.
     pub(crate) fn record_reachable(&self) {
-        *lock(&self.health) = None;
+        *self.health.lock() = None;
     }
 
     /// Turns a failed call into the error for the whole cluster. Failures of single objects are handled by the caller.
@@ -354,7 +345,7 @@ impl Workload {
                 return GitOpsError::OverBudget { endpoint: self.endpoint.clone(), message };
             }
         };
-        let mut health = lock(&self.health);
+        let mut health = self.health.lock();
         let before = health.take();
         let delay = before.as_ref().map_or(RETRY.0, |outage| (outage.delay * 2).min(RETRY.1));
         let since = before.map_or_else(Timestamp::now, |outage| outage.since);

@@ -24,7 +24,7 @@ fn memory_of(workloads: &Workloads, access: &Access) -> Arc<Mutex<Memory>> {
 }
 
 fn valid_until(workloads: &Workloads) -> SystemTime {
-    lock(&workloads.entries)["uid"].client.as_ref().unwrap().1
+    workloads.entries.lock()["uid"].client.as_ref().unwrap().1
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn no_token_is_minted_for_a_same_named_cluster_of_another_account() {
     let error = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
     assert!(matches!(&error, GitOpsError::OtherCluster(_)), "{error:?}");
     assert!(error.endpoint_may_have_changed(), "the cluster is described again");
-    let kept = lock(&workloads.entries)["uid"].client.is_some();
+    let kept = workloads.entries.lock()["uid"].client.is_some();
     assert!(!kept, "the previous client carries a token for what may be another cluster");
     access.account_id = "999988887777".into();
     assert!(!Arc::ptr_eq(&memory_of(&workloads, &access), &first));

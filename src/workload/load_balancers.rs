@@ -14,6 +14,7 @@ use super::error::CallError;
 use super::kept::{first_items, truncated, truncated_or_none};
 use super::list::{Flow, for_each};
 use super::object::{ObjectId, collection, or_default};
+use crate::api::listing::with_rest;
 
 const PAGE: u32 = 200;
 /// Objects that are listed by name; the rest are counted.
@@ -96,11 +97,7 @@ impl Remaining {
 
 impl fmt::Display for Remaining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.named.join(", "))?;
-        match self.total.saturating_sub(self.named.len()) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        f.write_str(&with_rest(self.named.join(", "), self.total.saturating_sub(self.named.len()), " and "))
     }
 }
 

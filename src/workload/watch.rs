@@ -4,7 +4,10 @@
 //! Not allowed here: what is done about a change. I/O: reads of the API server that the client is for.
 //!
 //! Watches request metadata only: object bodies may be large, and Secrets' are confidential. A list is read only for
-//! the resourceVersion at which the watch starts.
+//! the resourceVersion at which the watch starts. kube's `metadata_watcher` (5.0) reads that list completely and again
+//! after each interruption that outlasts the resourceVersion, and bounds neither a line nor what a request sends: a
+//! cluster with 50,000 Secrets, or a hostile one, would cost the memory that [`MAX_BYTES`] protects. It does not tell
+//! bookmarks, by which a caller knows that the server answers.
 
 use std::time::Duration;
 

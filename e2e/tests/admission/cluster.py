@@ -67,6 +67,7 @@ INVALID = [
     invalid("changePolicy", "automatic", 'supported values: "Automatic", "Approval", "Observe"'),
     invalid("tags", {"Name": "x"}, "choose another key"),
     invalid("tags", {"aws:created": "x"}, "choose another key"),
+    invalid("tags", {"AWS:created": "x"}, "choose another key"),
     invalid("tags", {"keelson.dev/owner": "someone"}, "choose another key"),
     invalid("tags", {"kubernetes.io/cluster/demo": "owned"}, "choose another key"),
     invalid("tags", {"k" * 129: "x"}, "1 to 128"),

@@ -25,7 +25,7 @@ use crate::agents::verdict::Verdict;
 use crate::api::gitops::{AgentIdentity, FLUX_IDENTITY};
 use crate::api::status::GitOpsStatus;
 use crate::workload::answer;
-use crate::workload::client::{Workload, lock};
+use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::memory::Handover;
 use crate::workload::object::{Object, ObjectId, collection};
@@ -104,7 +104,7 @@ impl Driven for FluxInput {
     /// adopted the root and replaced its source, the original source is not created again.
     async fn seed_objects(&self, workload: &Workload) -> Result<Vec<Object>, CallError> {
         let [source, root] = sync::seed_objects(self);
-        let is_new = !lock(&workload.memory).objects.contains_key(&source.id);
+        let is_new = !workload.memory.lock().objects.contains_key(&source.id);
         let is_replaced = |root: FluxObject| is_source_replaced(&root, &source.id.kind);
         if is_new && observe::root(&workload.client).await?.is_some_and(is_replaced) {
             return Ok(vec![root]);
@@ -141,14 +141,14 @@ impl Driven for FluxInput {
     ) -> Result<Option<ObjectId>, CallError> {
         let other = sync::other_source(self);
         {
-            let mut memory = lock(&workload.memory);
+            let mut memory = workload.memory.lock();
             memory.other_source_absent &= !is_changed;
             if memory.other_source_absent || observed.is_referred_to(&other.kind) {
                 return Ok(None);
             }
         }
         let deleted = apply::delete_owned(&workload.client, &other, sync::MARKER).await?;
-        let mut memory = lock(&workload.memory);
+        let mut memory = workload.memory.lock();
         memory.objects.remove(&other);
         memory.other_source_absent = true;
         Ok(deleted.then_some(other))

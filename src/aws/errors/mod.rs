@@ -16,7 +16,7 @@ pub use class::Class;
 pub(super) use sdk::root_cause as reason;
 pub use sdk::{ClassifiedError, Origin};
 
-use crate::aws::call::{Service, is_write};
+use crate::aws::call::Service;
 
 /// A failed AWS call. Cheap to clone: callers that shared a read share its failure.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -75,25 +75,12 @@ impl AwsError {
         self.0.class == Class::NotFound
     }
 
-    pub fn is_conflict(&self) -> bool {
-        self.0.class == Class::Conflict
-    }
-
-    pub fn is_no_change(&self) -> bool {
-        self.0.class == Class::NoChange
-    }
-
     /// Adds a retry time. Only right after creation, before the error is shared.
     pub(super) fn with_retry_after(mut self, time: Duration) -> Self {
         if let Some(failure) = Arc::get_mut(&mut self.0) {
             failure.retry_after = Some(time);
         }
         self
-    }
-
-    /// Whether the response to a write was lost: it may have been applied, so observe before a retry.
-    pub fn may_have_been_applied(&self) -> bool {
-        self.0.class == Class::Unavailable && is_write(self.0.service, self.0.action)
     }
 }
 

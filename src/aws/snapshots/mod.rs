@@ -12,8 +12,10 @@ mod reads;
 pub mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
@@ -45,21 +47,6 @@ pub struct Snapshots {
     ssm: aws_sdk_ssm::Client,
     regional: Arc<RegionalReads>,
     global: GlobalReads,
-}
-
-/// What [`Snapshots::invalidate`] can discard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Vpcs,
-    Subnets,
-    InternetGateways,
-    Addresses,
-    NatGateways,
-    RouteTables,
-    VpcEndpoints,
-    SecurityGroups,
-    Roles,
-    OidcProviders,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +96,7 @@ impl<K, T> Default for Keyed<K, T> {
 impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
     fn of(&self, key: K) -> SharedRead<T> {
         let now = Instant::now();
-        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reads = self.0.lock();
         reads.retain(|_, (used, _)| now.saturating_duration_since(*used) < UNUSED_EXPIRY);
         let (used, read) = reads.entry(key).or_insert_with(|| (now, SharedRead::default()));
         *used = now;
@@ -127,13 +114,13 @@ struct ById {
 impl ById {
     fn register(&self, ids: &[String]) {
         let now = Instant::now();
-        let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requested = self.requested.lock();
         requested.extend(ids.iter().map(|id| (id.clone(), now)));
         requested.retain(|_, time| now.saturating_duration_since(*time) < UNUSED_EXPIRY);
     }
 
     fn union(&self) -> BTreeSet<String> {
-        self.requested.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.requested.lock().keys().cloned().collect()
     }
 }
 
@@ -318,35 +305,5 @@ impl Snapshots {
     /// ARNs of the account's OIDC providers: `arn:...:oidc-provider/ISSUER`.
     pub async fn oidc_providers(&self, max_staleness: MaxStaleness) -> List<String> {
         self.shared(&self.global.0.oidc_providers, max_staleness, reads::oidc_providers).await
-    }
-
-    /// Discards the reads of a kind. Not needed after a write if callers use [`MaxStaleness::since`].
-    pub fn invalidate(&self, kind: Kind) {
-        let RegionalReads {
-            vpcs,
-            subnets,
-            internet_gateways,
-            addresses,
-            nat_gateways,
-            route_tables,
-            vpc_endpoints,
-            security_groups,
-            ..
-        } = &*self.regional;
-        match kind {
-            Kind::Vpcs => vpcs.invalidate(),
-            Kind::Subnets => {
-                subnets.invalidate();
-                self.regional.subnets_by_id.read.invalidate();
-            }
-            Kind::InternetGateways => internet_gateways.invalidate(),
-            Kind::Addresses => addresses.invalidate(),
-            Kind::NatGateways => nat_gateways.invalidate(),
-            Kind::RouteTables => route_tables.invalidate(),
-            Kind::VpcEndpoints => vpc_endpoints.invalidate(),
-            Kind::SecurityGroups => security_groups.invalidate(),
-            Kind::Roles => self.global.0.roles.invalidate(),
-            Kind::OidcProviders => self.global.0.oidc_providers.invalidate(),
-        }
     }
 }

@@ -2,8 +2,9 @@
 //! hint: a process without it makes one extra call. Pure except for the clock.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// AMI type and release.
 type Release = (String, String);
@@ -15,7 +16,7 @@ pub struct Refusals(Mutex<HashMap<Release, (Instant, String)>>);
 impl Refusals {
     /// Records that a release was rejected.
     pub fn record(&self, ami_type: &str, release: &str, why: impl Into<String>) {
-        let mut rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rejected = self.0.lock();
         // Only the newest release of a type is ever requested.
         rejected.retain(|(of, _), _| of != ami_type);
         rejected.insert((ami_type.to_owned(), release.to_owned()), (Instant::now(), why.into()));
@@ -23,7 +24,7 @@ impl Refusals {
 
     /// Why a release was rejected, unless that is longer ago than `within`.
     pub fn why(&self, ami_type: &str, release: &str, within: Duration) -> Option<String> {
-        let rejected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rejected = self.0.lock();
         let (at, why) = rejected.get(&(ami_type.to_owned(), release.to_owned()))?;
         (at.elapsed() < within).then(|| why.clone())
     }

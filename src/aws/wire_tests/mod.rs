@@ -172,12 +172,10 @@ async fn create_vpc(session: &Session) -> Result<(), AwsError> {
 }
 
 fn role(external_id: Option<&str>) -> Identity {
-    Identity::role(
-        ACCOUNT,
-        Role {
-            arn: format!("arn:aws:iam::{ACCOUNT}:role/keelson"),
-            external_id: external_id.map(str::to_owned),
-            session_name: "keelson".into(),
-        },
-    )
+    let role = Role {
+        arn: format!("arn:aws:iam::{ACCOUNT}:role/keelson"),
+        external_id: external_id.map(str::to_owned),
+        session_name: "keelson".into(),
+    };
+    Identity { account_id: Some(ACCOUNT.into()), role: Some(role) }
 }

@@ -213,7 +213,6 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
     let graph = expand::cluster(&ClusterInput {
         spec,
         cluster_name: &cluster.cluster_name(),
-        region: &spec.region,
         owner,
         account: &grant.settings,
         zones: &zones,
@@ -237,7 +236,8 @@ pub fn node_group_graph(
     owner: &Owner,
     view: &ClusterView,
 ) -> anyhow::Result<Graph<Cloud>> {
-    let graph = expand::node_group(&NodeGroupInput {
+    let tags = expand::check_tag_count(&expand::node_group_tags(&group.spec, view, &grant.settings));
+    let input = NodeGroupInput {
         spec: &group.spec,
         node_group_name: &group.node_group_name(),
         owner,
@@ -246,8 +246,8 @@ pub fn node_group_graph(
         target: Target::at_once(&group.spec),
         tag_keys: &[],
         intervals: Intervals::default(),
-    });
-    graph.with_context(|| named("NodeGroup", group))
+    };
+    tags.and_then(|()| expand::node_group(&input)).with_context(|| named("NodeGroup", group))
 }
 
 /// What node groups would see of the cluster once it exists, with ids unknown.

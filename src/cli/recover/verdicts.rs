@@ -191,7 +191,8 @@ pub fn table(lines: &[Line]) -> String {
 mod tests {
     use super::*;
     use crate::aws::tags::{INSTALLATION, OWNER, RESOURCE, Tags};
-    use crate::resources::recovery::takeover::{Handle, Location};
+    use crate::resources::recovery::takeover::Location;
+    use crate::resources::tag_calls::Handle;
 
     fn object(name: &str, uid: &str, node_group: Option<&str>) -> Object {
         Object {

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::api::listing::first_few;
 use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply;
@@ -84,11 +85,9 @@ fn needs(cluster: &EksCluster, account: &AwsAccount) -> bool {
 }
 
 fn describe_clusters(clusters: &[String]) -> String {
-    let named = clusters.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = clusters.len().saturating_sub(MAX_NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let named = first_few(clusters, MAX_NAMED);
     format!(
-        "needed by EksCluster {named}{more}: kept until they are deleted (deletionPolicy: Retain leaves their AWS resources unchanged)"
+        "needed by EksCluster {named}: kept until they are deleted (deletionPolicy: Retain leaves their AWS resources unchanged)"
     )
 }
 

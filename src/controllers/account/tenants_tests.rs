@@ -141,7 +141,6 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
     let graph = expand::cluster(&ClusterInput {
         spec,
         cluster_name: "demo",
-        region: "eu-west-1",
         owner: &owner(tenant),
         account: &AccountSettings::default(),
         zones: &["eu-west-1a".into(), "eu-west-1b".into(), "eu-west-1c".into()],

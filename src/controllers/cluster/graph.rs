@@ -40,7 +40,6 @@ impl Reconcile<'_> {
         let input = ClusterInput {
             spec,
             cluster_name: &self.cluster.cluster_name(),
-            region: &spec.region,
             owner: &owner,
             account: &grant.settings,
             zones: &zones,

@@ -7,21 +7,23 @@
 //! limits here allow.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 
 use super::index::EventIndex;
 use super::wake_limits::{Wake, WakeLimits};
+use crate::api::listing::first_few;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::aws::{AwsError, Service};
 use crate::controllers::cluster::status::facts::cluster_key;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::runtime::events::EventMessage;
 use crate::engine::Key;
@@ -57,7 +59,7 @@ pub struct PendingChanges {
 
 impl PendingChanges {
     fn add(&self, uid: String, keys: BTreeSet<Key>, at: Timestamp) {
-        let mut all = locked(&self.changes);
+        let mut all = self.changes.lock();
         let changes = all.entry(uid).or_insert_with(|| ExternalChange { at, keys: BTreeSet::new() });
         changes.at = changes.at.max(at);
         changes.keys.extend(keys);
@@ -65,7 +67,7 @@ impl PendingChanges {
 
     /// Removes and returns the pending change of an object.
     pub fn take(&self, uid: &str) -> Option<ExternalChange> {
-        locked(&self.changes).remove(uid)
+        self.changes.lock().remove(uid)
     }
 }
 
@@ -224,7 +226,7 @@ fn record_and_wake<K: Kind>(
     push: fn(&Context, ObjectRef<K>),
 ) {
     let Some(uid) = object.uid() else { return };
-    let wake = locked(&ctx.pending_changes.limits).next(&uid, Instant::now());
+    let wake = ctx.pending_changes.limits.lock().next(&uid, Instant::now());
     if let (Wake::Now, Some(event)) = (&wake, shown) {
         ctx.events.publish(object, vec![describe_change(event, &keys)]);
     }
@@ -237,7 +239,7 @@ fn record_and_wake<K: Kind>(
             let task_ctx = ctx.clone();
             ctx.tasks.spawn(async move {
                 if task_ctx.term_ended.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
-                    locked(&task_ctx.pending_changes.limits).delay_elapsed(&uid, Instant::now());
+                    task_ctx.pending_changes.limits.lock().delay_elapsed(&uid, Instant::now());
                     push(&task_ctx, object);
                 }
             });
@@ -248,12 +250,9 @@ fn record_and_wake<K: Kind>(
 /// Describes who did what: the first question when something differs.
 fn describe_change(event: &Event, keys: &BTreeSet<Key>) -> EventMessage {
     const NAMED: usize = 5;
-    let named: Vec<_> = keys.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = keys.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let (service, action, named) = (event.service, &event.action, named.join(", "));
+    let (service, action, named) = (event.service, &event.action, first_few(keys, NAMED));
     let who = event.caller_arn.as_deref().unwrap_or("an unknown caller");
-    EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; observing {named}{more}"))
+    EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; observing {named}"))
 }
 
 /// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)

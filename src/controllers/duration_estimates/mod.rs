@@ -7,16 +7,16 @@
 mod table;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use table::{AccountRegion, Table};
 
-use super::context::locked;
 use super::runtime::apply::{MANAGER, describe_error};
 use crate::aws::WriteGate;
 use crate::engine::Expectations;
@@ -38,7 +38,7 @@ impl RegionalEstimates {
     pub fn of(&self, account: &str, region: &str) -> Arc<Expectations> {
         let account_region = AccountRegion { account: account.to_owned(), region: region.to_owned() };
         let among = || Arc::new(Expectations::with_shared(self.global.clone()));
-        locked(&self.regions).entry(account_region).or_insert_with(among).clone()
+        self.regions.lock().entry(account_region).or_insert_with(among).clone()
     }
 
     /// Adds durations learned by earlier processes.
@@ -52,7 +52,7 @@ impl RegionalEstimates {
     }
 
     fn update(&self, table: &mut Table, now: Timestamp) {
-        for (account_region, expectations) in locked(&self.regions).iter() {
+        for (account_region, expectations) in self.regions.lock().iter() {
             table.update(account_region.clone(), expectations.learned_durations(), now);
         }
     }

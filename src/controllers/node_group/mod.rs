@@ -213,7 +213,9 @@ impl Reconcile<'_> {
         self.end_recovery();
         let (target, opens) = target::target(self.group, &cluster, self.now);
         let tags = expand::node_group_tags(spec, &view, &grant.settings);
-        let graph = match self.graph(&grant, &cloud, &view, &target, &previous.tag_keys) {
+        let graph = expand::check_tag_count(&tags)
+            .and_then(|()| self.graph(&grant, &cloud, &view, &target, &previous.tag_keys));
+        let graph = match graph {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };

@@ -1,19 +1,21 @@
 //! The nodes of a node group as its cluster's API shows them. Read in the background, so that an unreachable cluster
 //! delays nothing in AWS. I/O: through [`crate::workload`].
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 
 use super::status;
+use crate::api::listing::first_few_joined;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
 use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::engine::Memory;
 use crate::workload::budgets::{self, BlockedPod};
 use crate::workload::client::Access;
@@ -90,12 +92,12 @@ struct Inner {
 impl NodeReads {
     /// The last observation.
     pub fn last_observation(&self) -> NodesObservation {
-        locked(&self.0).observed.clone()
+        self.0.lock().observed.clone()
     }
 
     /// Discards what is known, so that everything is observed again.
     pub fn forget(&self) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         (inner.read, inner.not_before) = (None, None);
     }
 
@@ -132,7 +134,7 @@ impl NodeReads {
 
     /// When the next read is due; `None` while one runs, at whose end the node group is reconciled.
     fn due(&self, interest: Interest, drift: Duration, now: Timestamp) -> Option<Timestamp> {
-        let inner = locked(&self.0);
+        let inner = self.0.lock();
         if inner.running {
             return None;
         }
@@ -147,7 +149,7 @@ impl NodeReads {
 
     /// Starts a read in the background.
     fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, interest: Interest) {
-        locked(&self.0).running = true;
+        self.0.lock().running = true;
         let (this, name, object) = (self.clone(), group.node_group_name(), ObjectRef::from_obj(group));
         let (workloads, running) = (ctx.workloads.clone(), Running { reads: self.clone(), ctx: ctx.clone(), object });
         let pass = async move {
@@ -160,7 +162,7 @@ impl NodeReads {
     }
 
     fn record_result(&self, result: Result<NodesObservation, GitOpsError>, interest: Interest, now: Timestamp) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         let same = inner.read.is_some_and(|(_, of)| of == interest);
         inner.read = Some((now, interest));
         match result {
@@ -210,7 +212,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.reads.0).running = false;
+        self.reads.0.lock().running = false;
         self.ctx.queues.node_groups.push(self.object.clone());
     }
 }
@@ -232,10 +234,7 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
 /// Pods that block an update, for the user: five of them by name.
 pub fn describe_guarded(guarded: &[BlockedPod]) -> String {
     const NAMED: usize = 5;
-    let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = guarded.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{}{more}", names.join("; "))
+    first_few_joined(guarded, NAMED, "; ", "; and ")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! information. I/O: the management cluster's API.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::event_series::{Decision, Series};
@@ -260,7 +261,7 @@ impl Events {
 
     /// The current time, never the same twice.
     fn unique_timestamp(&self) -> Timestamp {
-        let mut last = self.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut last = self.last.lock();
         let next = last.saturating_add(jiff::SignedDuration::from_micros(1)).unwrap_or(*last);
         *last = Timestamp::now().max(next);
         *last
@@ -343,7 +344,7 @@ mod tests {
         let received = posted.clone();
         let answer = move |body: String| async move {
             let event: Event = serde_json::from_str(&body).unwrap();
-            let mut posted = received.lock().unwrap();
+            let mut posted = received.lock();
             posted.push(event.reason.unwrap_or_default());
             let (status, code) = if posted.len() == 1 { ("Failure", 422) } else { ("Success", 200) };
             let body = serde_json::json!({"kind": "Status", "status": status, "code": code, "metadata": {}});
@@ -357,10 +358,10 @@ mod tests {
         let object = k8s_openapi::api::core::v1::ConfigMap::default();
         events.publish(&object, ["First", "Second", "Third"].map(|reason| EventMessage::normal(reason, "x")).into());
         let deadline = std::time::Instant::now() + Duration::from_secs(5);
-        while posted.lock().unwrap().len() < 3 && std::time::Instant::now() < deadline {
+        while posted.lock().len() < 3 && std::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(*posted.lock().unwrap(), ["First", "Second", "Third"]);
+        assert_eq!(*posted.lock(), ["First", "Second", "Third"]);
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! `/healthz`, `/readyz` and `/metrics`. I/O: a listening socket.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-
-use crate::controllers::context::locked;
 
 /// The process counts as hung when its runtime has made no progress for this long.
 const HUNG_AFTER: Duration = Duration::from_secs(60);
@@ -36,14 +35,14 @@ impl Default for Health {
 impl Health {
     /// Marks the replica ready: it leads with synced stores, or can take over.
     pub fn set_ready(&self) {
-        if locked(&self.0.not_ready).take().is_some() {
+        if self.0.not_ready.lock().take().is_some() {
             tracing::info!("ready");
         }
     }
 
     /// Marks the replica not ready.
     pub fn set_not_ready(&self, reason: impl Into<String>) {
-        *locked(&self.0.not_ready) = Some(reason.into());
+        *self.0.not_ready.lock() = Some(reason.into());
     }
 
     /// Updates the heartbeat while the runtime runs.
@@ -61,11 +60,11 @@ impl Health {
 
     /// Whether the replica is ready.
     pub fn is_ready(&self) -> bool {
-        locked(&self.0.not_ready).is_none()
+        self.0.not_ready.lock().is_none()
     }
 
     fn readiness(&self) -> (StatusCode, String) {
-        match &*locked(&self.0.not_ready) {
+        match &*self.0.not_ready.lock() {
             None => (StatusCode::OK, "ok\n".to_owned()),
             Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("no: {reason}\n")),
         }

@@ -4,7 +4,7 @@
 //! cluster's API.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,11 +17,11 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInf
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::apply::describe_error;
-use crate::controllers::context::locked;
 
 /// How long permission is cached: a revoked right ends after this.
 const ALLOWED_FOR: Duration = Duration::from_secs(60);
@@ -116,14 +116,14 @@ impl Authorizer {
     }
 
     fn cached(&self, digest: &TokenDigest, now: Instant) -> Option<Decision> {
-        let cache = locked(&self.cache);
+        let cache = self.cache.lock();
         let (decision, at) = cache.get(digest)?;
         let ttl = if *decision == Decision::Allowed { ALLOWED_FOR } else { REFUSED_FOR };
         (now.saturating_duration_since(*at) < ttl).then_some(*decision)
     }
 
     fn cache_decision(&self, digest: TokenDigest, decision: Decision, now: Instant) {
-        let mut cache = locked(&self.cache);
+        let mut cache = self.cache.lock();
         if cache.len() >= MAX_CACHED {
             // Refusals are evicted first: a flood of guesses must not evict permitted readers.
             cache.retain(|_, (decision, at)| {

@@ -33,7 +33,7 @@ fn api_server(reviews: &Arc<Mutex<Vec<String>>>) -> Router {
     let token_review = async move |body: String| {
         let review = parsed(&body);
         let token = review["spec"]["token"].as_str().unwrap_or_default().to_owned();
-        locked(&tokens).push(format!("token {token}"));
+        tokens.lock().push(format!("token {token}"));
         let authenticated = ["reader", "other"].contains(&token.as_str());
         let user = authenticated.then(|| json!({"username": token, "groups": ["system:authenticated"]}));
         json!({"spec": {}, "status": {"authenticated": authenticated, "user": user}}).to_string()
@@ -41,7 +41,7 @@ fn api_server(reviews: &Arc<Mutex<Vec<String>>>) -> Router {
     let access_review = async move |body: String| {
         let review = parsed(&body);
         let (user, attributes) = (&review["spec"]["user"], &review["spec"]["nonResourceAttributes"]);
-        locked(&accesses).push(format!("{user} {} {}", attributes["verb"], attributes["path"]));
+        accesses.lock().push(format!("{user} {} {}", attributes["verb"], attributes["path"]));
         let allowed = user == "reader" && *attributes == json!({"verb": "get", "path": "/metrics"});
         json!({"spec": {}, "status": {"allowed": allowed}}).to_string()
     };
@@ -93,7 +93,7 @@ async fn decisions_are_cached_per_token() {
         read(&metrics, Some("Bearer nobody")).await;
         read(&metrics, None).await;
     }
-    assert_eq!(*locked(&reviews), ["token reader", r#""reader" "get" "/metrics""#, "token nobody"]);
+    assert_eq!(*reviews.lock(), ["token reader", r#""reader" "get" "/metrics""#, "token nobody"]);
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn cache_is_bounded_and_keeps_permitted_readers() {
         digest[..4].copy_from_slice(&guess.to_be_bytes());
         authorizer.cache_decision(digest, Decision::Unauthenticated, now);
     }
-    assert!(locked(&authorizer.cache).len() <= MAX_CACHED);
+    assert!(authorizer.cache.lock().len() <= MAX_CACHED);
     assert_eq!(authorizer.cached(&reader, now), Some(Decision::Allowed));
     assert_eq!(authorizer.cached(&reader, now + ALLOWED_FOR), None, "a revoked right expires");
 }

@@ -2,14 +2,15 @@
 //! even listed: only the requested names and their readers. I/O: the management cluster's API, metadata only.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 
 use crate::api::EksCluster;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::workload::error::CallError;
 use crate::workload::watch::{Watch, WatchEvent, Watched};
 
@@ -36,24 +37,24 @@ struct Inner {
 impl Secrets {
     /// A number that differs after a Secret that the cluster reads has changed. Get it before reading.
     pub fn change_count(&self, uid: &str) -> u64 {
-        locked(&self.0).change_count.get(uid).copied().unwrap_or_default()
+        self.0.lock().change_count.get(uid).copied().unwrap_or_default()
     }
 
     /// Records that the cluster is about to read the Secret.
     pub fn record_reader(&self, uid: &str, cluster: &ObjectRef<EksCluster>, namespace: &str, name: &str) {
         let name = (namespace.to_owned(), name.to_owned());
-        locked(&self.0).readers.entry(name).or_default().insert(uid.to_owned(), cluster.clone());
+        self.0.lock().readers.entry(name).or_default().insert(uid.to_owned(), cluster.clone());
     }
 
     /// Removes a deleted cluster.
     pub fn remove_cluster(&self, uid: &str) {
         self.forget(uid);
-        locked(&self.0).change_count.remove(uid);
+        self.0.lock().change_count.remove(uid);
     }
 
     /// Forgets what a cluster reads, as it is about to read everything again.
     pub fn forget(&self, uid: &str) {
-        locked(&self.0).readers.retain(|_, readers| {
+        self.0.lock().readers.retain(|_, readers| {
             readers.remove(uid);
             !readers.is_empty()
         });
@@ -61,16 +62,16 @@ impl Secrets {
 
     /// Whether changes are watched; otherwise they must be polled.
     pub fn are_watched(&self) -> bool {
-        locked(&self.0).watched
+        self.0.lock().watched
     }
 
     fn set_watched(&self, watched: bool) -> bool {
-        std::mem::replace(&mut locked(&self.0).watched, watched)
+        std::mem::replace(&mut self.0.lock().watched, watched)
     }
 
     /// Marks a change, and returns the clusters to reconcile. `None`: all that read any Secret.
     fn mark_changed(&self, name: Option<&Name>) -> Vec<ObjectRef<EksCluster>> {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         let Inner { readers, change_count, .. } = &mut *inner;
         let readers: BTreeMap<_, _> = match name {
             Some(name) => readers.get(name).into_iter().flatten().collect(),

@@ -3,13 +3,14 @@
 //! treated as deleted. I/O: the management cluster's API.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::core::Request;
+use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -19,7 +20,7 @@ use super::decode::Unreadable;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::aws::WriteGate;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall};
 
 /// Field manager of these conditions: separate, so that no other status field is dropped.
@@ -54,7 +55,7 @@ impl Unreadables {
     pub fn insert<K: Kind>(&self, object: &Unreadable) -> bool {
         let namespace = object.meta.namespace.as_deref();
         let id = id::<K>(namespace, object.meta.name.as_deref().unwrap_or_default());
-        let mut all = locked(&self.all);
+        let mut all = self.all.lock();
         let same = |known: &Unreadable| known.meta.uid == object.meta.uid && known.reason == object.reason;
         let is_known = all
             .get(&id)
@@ -76,34 +77,34 @@ impl Unreadables {
 
     /// Removes an object that is readable again, or deleted. Returns whether it was recorded.
     pub fn remove<K: Kind>(&self, namespace: Option<&str>, name: &str) -> bool {
-        locked(&self.all).remove(&id::<K>(namespace, name)).is_some()
+        self.all.lock().remove(&id::<K>(namespace, name)).is_some()
     }
 
     /// Why an object cannot be decoded, if so.
     pub fn reason<K: Kind>(&self, namespace: Option<&str>, name: &str) -> Option<String> {
-        locked(&self.all).get(&id::<K>(namespace, name)).map(|entry| entry.object.reason.clone())
+        self.all.lock().get(&id::<K>(namespace, name)).map(|entry| entry.object.reason.clone())
     }
 
     /// The number of recorded objects of a kind.
     pub fn count<K: Kind>(&self) -> usize {
-        locked(&self.all).keys().filter(|(kind, ..)| *kind == K::NAME).count()
+        self.all.lock().keys().filter(|(kind, ..)| *kind == K::NAME).count()
     }
 
     /// Whether an object with that UID, of any kind, is recorded.
     pub fn has_uid(&self, uid: &str) -> bool {
-        locked(&self.all).values().any(|entry| entry.object.meta.uid.as_deref() == Some(uid))
+        self.all.lock().values().any(|entry| entry.object.meta.uid.as_deref() == Some(uid))
     }
 
     /// Whether the EksCluster with that UID is recorded.
     pub fn has_cluster(&self, uid: &str) -> bool {
-        let all = locked(&self.all);
+        let all = self.all.lock();
         all.iter().any(|((kind, ..), entry)| *kind == EksCluster::NAME && entry.object.meta.uid.as_deref() == Some(uid))
     }
 
     /// EksClusters that may own AWS resources and use that account, explicitly or by default. `allows`: whether a
     /// namespace may use the account; a finalizer in another namespace proves nothing.
     pub fn clusters_of(&self, account: &str, allows: impl Fn(&str) -> bool) -> Vec<String> {
-        let all = locked(&self.all);
+        let all = self.all.lock();
         let uses_account = |object: &Unreadable| object.account.as_deref().unwrap_or(DEFAULT_ACCOUNT) == account;
         let may_own_resources =
             |namespace: &str, object: &Unreadable| object.in_aws || allows(namespace) && has_finalizer(object);
@@ -118,7 +119,7 @@ impl Unreadables {
     /// NodeGroups that belong, or may belong, to a cluster and may own AWS resources: status says so, or they have
     /// Keelson's finalizer, which affects only their own namespace.
     pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<String> {
-        let all = locked(&self.all);
+        let all = self.all.lock();
         let may_belong = |object: &Unreadable| object.cluster.as_deref().is_none_or(|name| name == cluster);
         all.iter()
             .filter(|((kind, object_namespace, _), entry)| {
@@ -131,13 +132,13 @@ impl Unreadables {
     }
 
     fn due(&self) -> Vec<(Id, Unreadable, String, serde_json::Value)> {
-        let all = locked(&self.all);
+        let all = self.all.lock();
         let due = all.iter().filter(|(_, entry)| !entry.reported);
         due.map(|(id, entry)| (id.clone(), entry.object.clone(), entry.url.clone(), entry.body())).collect()
     }
 
     fn reported(&self, id: &Id, object: &Unreadable) {
-        if let Some(entry) = locked(&self.all).get_mut(id).filter(|entry| entry.object.reason == object.reason) {
+        if let Some(entry) = self.all.lock().get_mut(id).filter(|entry| entry.object.reason == object.reason) {
             entry.reported = true;
         }
     }

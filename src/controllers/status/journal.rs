@@ -1,9 +1,8 @@
 //! The inventory in `status.resources`: ids and intents that survive a restart. I/O: the management cluster's API.
 
-use std::sync::Mutex;
-
 use async_trait::async_trait;
 use kube::Client;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::api::EksCluster;
@@ -98,11 +97,11 @@ impl<'a> StatusJournal<'a> {
 
     /// The inventory in status.
     pub fn into_written(self) -> Vec<ResourceStatus> {
-        self.written.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.written.into_inner()
     }
 
-    fn written(&self) -> std::sync::MutexGuard<'_, Vec<ResourceStatus>> {
-        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn written(&self) -> parking_lot::MutexGuard<'_, Vec<ResourceStatus>> {
+        self.written.lock()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::whole_seconds;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
@@ -173,11 +174,6 @@ fn step_reason(item: &Item, step: &Step, input: Input<'_>) -> Option<String> {
 /// When the step began: this process's own record, if it has one, otherwise the observation's.
 fn start_time(item: &Item, memory: &Memory, since: Timestamp) -> Timestamp {
     memory.get(&item.key).and_then(|entry| entry.running.as_ref()).map_or(since, |running| running.since)
-}
-
-/// The API server stores whole seconds; without rounding, the stored status would differ from the written one.
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn step_action(action: Action) -> StepAction {

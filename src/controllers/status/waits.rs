@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{ConditionValue, Overall};
 use super::progress::rough;
+use super::whole_seconds;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_WAITS, WaitStatus};
@@ -179,11 +180,6 @@ pub fn evaluate_waits(previous: &[WaitStatus], waits: &[Wait], overall: Overall,
         (other, _) => other,
     };
     Judged { overall, waits: statuses, next }
-}
-
-/// The API server stores whole seconds.
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn round_up(at: Timestamp) -> Timestamp {

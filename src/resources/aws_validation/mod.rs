@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 
+use crate::api::listing::first_few_joined;
 use crate::aws::snapshots::named::Template;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::{Class, Failure};
@@ -50,10 +51,7 @@ pub async fn check(aws: &Session, requirements: &[Requirement]) -> Result<(), Fa
             wrong.extend(answer?);
         }
         if !wrong.is_empty() {
-            let more = wrong.len().saturating_sub(MAX_PROBLEMS);
-            wrong.truncate(MAX_PROBLEMS);
-            let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-            return Err(Failure::invalid(format!("{}{more}", wrong.join("; "))));
+            return Err(Failure::invalid(first_few_joined(wrong, MAX_PROBLEMS, "; ", "; and ")));
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{Filter, NatGateway, Tag, VpcEndpoint, VpcPeeringConnection, VpnGateway};
 
+use crate::api::listing::first_few_joined;
 use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service};
@@ -251,11 +252,8 @@ fn without_named_interfaces(blockers: Vec<Blocker>) -> Vec<String> {
 
 fn add_blockers(mut failure: Failure, blockers: &[String]) -> Failure {
     if !blockers.is_empty() {
-        let named = blockers.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join("; ");
-        let more = blockers.len().saturating_sub(MAX_NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        failure.message =
-            format!("{} Blocked by {named}{more}: delete what Keelson does not own by hand.", failure.message);
+        let named = first_few_joined(blockers, MAX_NAMED, "; ", " and ");
+        failure.message = format!("{} Blocked by {named}: delete what Keelson does not own by hand.", failure.message);
     }
     failure
 }

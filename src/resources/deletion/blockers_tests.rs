@@ -41,6 +41,20 @@ fn description_has_id_type_owner_and_name() {
 }
 
 #[test]
+fn only_interfaces_with_a_public_address_block_the_internet_gateway() {
+    let interface = |public_ip: &str| {
+        let association = aws_sdk_ec2::types::NetworkInterfaceAssociation::builder().public_ip(public_ip).build();
+        let bare = aws_sdk_ec2::types::NetworkInterface::builder().network_interface_id("eni-1").subnet_id("subnet-1");
+        let bare = if public_ip.is_empty() { bare } else { bare.association(association) };
+        NetworkInterface::from(&bare.build())
+    };
+    let (public, private) = (interface("203.0.113.7"), interface(""));
+    assert!(uses(&public, Part::InternetGateway) && !uses(&private, Part::InternetGateway));
+    assert!(uses(&private, Part::Subnet("subnet-1")) && uses(&private, Part::Vpc));
+    assert!(describe_interface(&public).contains("public address 203.0.113.7"));
+}
+
+#[test]
 fn interface_of_a_listed_blocker_is_omitted() {
     let blockers = vec![
         Blocker::new("VPC endpoint", "vpce-1", [Some("Interface")]),

@@ -156,10 +156,6 @@ impl Resource for Leftovers {
         vec![cluster::key()]
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(30)
     }

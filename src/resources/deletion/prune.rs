@@ -186,10 +186,6 @@ impl Resource for Pruning {
         }
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(match self.kind {
             PrunedKind::FargateProfiles => 90,

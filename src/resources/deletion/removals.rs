@@ -222,10 +222,6 @@ impl Resource for Removals {
         Vec::new()
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     /// A NAT gateway takes about a minute to delete.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(60)

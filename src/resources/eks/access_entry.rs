@@ -17,6 +17,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::deletion::pruned_kind;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPlane)
@@ -160,6 +161,10 @@ impl Resource for AccessEntry {
 
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_eks(observed, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -310,17 +315,6 @@ impl Resource for AccessEntry {
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        let arn = arn(&observed).to_owned();
-        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(observed).await
     }
 }
 

@@ -24,6 +24,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::deletion::pruned_kind;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
+use crate::resources::tag_calls::OwnerTags;
 use crate::upgrade::addons::{Offer, choose};
 
 /// Its row in the table of kinds.
@@ -242,6 +243,10 @@ impl Resource for Addon {
         self.intervals.slow()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_eks(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         self.differences(&observed.detail)
     }
@@ -338,16 +343,5 @@ impl Resource for Addon {
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(observed.clone().phase(phase)))
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        let arn = arn(&observed).to_owned();
-        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(observed).await
     }
 }

@@ -17,14 +17,16 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
-    Action, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Action, Change, Class, Failure, Goal, Key, MarkOwner, Observation, ObserveOptions, Phase, PollPolicy, Presence,
+    Refs, Resource,
 };
-use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn};
+use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::{ownership, proof};
 use crate::resources::iam::role::{self, Purpose};
 use crate::resources::inventory::survey;
+use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane);
@@ -224,6 +226,10 @@ impl Resource for Cluster {
         ))
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_eks(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         self.differences(&observed.detail, refs)
     }
@@ -339,20 +345,13 @@ impl Resource for Cluster {
         Ok(Presence::Ours(deleting.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        let arn = arn(&observed).to_owned();
-        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
-        Ok(observed)
-    }
-
     async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
         // First the security group that EKS created: it has the cluster's tags.
         let groups = cloud.aws.snapshots.security_groups(MaxStaleness::now()).await?;
         let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == observed.outputs.get(SECURITY_GROUP);
         if let Some(group) = groups.iter().find(made_by_eks).filter(|group| group.tags.is_owned_by(&cloud.owner.uid)) {
-            cloud.release_ec2(&group.id).await?;
+            cloud.unmark(&OwnerTags::new(Handle::Ec2, &group.id, &self.tags)).await?;
         }
-        cloud.release_eks(observed).await
+        cloud.unmark(&OwnerTags::in_eks(observed, &self.tags)).await
     }
 }

@@ -24,6 +24,7 @@ use crate::resources::deletion::pruned_kind;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::iam::role::{self, Purpose};
+use crate::resources::tag_calls::OwnerTags;
 
 /// The row in the table of kinds.
 pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::ControlPlane)
@@ -203,6 +204,10 @@ impl Resource for FargateProfile {
         self.intervals.slow()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_eks(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         let (current, wanted) =
@@ -273,17 +278,6 @@ impl Resource for FargateProfile {
         cloud.aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observation { state: "DELETING".into(), ..observed.clone() }.phase(phase)))
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        let arn = arn(&observed).to_owned();
-        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(observed).await
     }
 }
 

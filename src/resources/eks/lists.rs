@@ -1,6 +1,8 @@
 //! Reads EKS lists: all pages, and the details of each item, which may be deleted in between.
 
-use crate::aws::AwsError;
+use aws_sdk_eks::types::{AccessEntry, Addon, FargateProfile, Nodegroup, PodIdentityAssociation};
+
+use crate::aws::{AwsError, Service, Session};
 use crate::engine::Class;
 
 /// Reads all pages of an EKS list. Arguments: session, resource name for messages, action, request without a token,
@@ -27,4 +29,67 @@ pub(crate) fn if_exists<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Aws
         Err(error) if error.class() == Class::NotFound => Ok(None),
         other => other.map(Some),
     }
+}
+
+/// The cluster's add-ons.
+///
+/// # Errors
+/// The error of the first read that fails, as for all lists below.
+pub(crate) async fn addons(aws: &Session, cluster: &str) -> Result<Vec<Addon>, AwsError> {
+    let mut found = Vec::new();
+    for name in all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
+        let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
+        let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+        found.extend(answer.and_then(|answer| answer.addon));
+    }
+    Ok(found)
+}
+
+/// The cluster's access entries.
+pub(crate) async fn access_entries(aws: &Session, cluster: &str) -> Result<Vec<AccessEntry>, AwsError> {
+    let list = || aws.eks.list_access_entries().cluster_name(cluster);
+    let mut found = Vec::new();
+    for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
+        let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
+        let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+        found.extend(answer.and_then(|answer| answer.access_entry));
+    }
+    Ok(found)
+}
+
+/// The cluster's pod identity associations without an owner: those with one belong to an add-on.
+pub(crate) async fn pod_identities(aws: &Session, cluster: &str) -> Result<Vec<PodIdentityAssociation>, AwsError> {
+    let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
+    let mut found = Vec::new();
+    for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
+        let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
+        let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
+        let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+        found.extend(answer.and_then(|answer| answer.association));
+    }
+    Ok(found)
+}
+
+/// The cluster's Fargate profiles.
+pub(crate) async fn fargate_profiles(aws: &Session, cluster: &str) -> Result<Vec<FargateProfile>, AwsError> {
+    let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
+    let mut found = Vec::new();
+    for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
+        let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
+        let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+        found.extend(answer.and_then(|answer| answer.fargate_profile));
+    }
+    Ok(found)
+}
+
+/// Names of the cluster's node groups.
+pub(crate) async fn node_group_names(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
+    Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
+}
+
+/// The node group of that name, if it exists.
+pub(crate) async fn node_group(aws: &Session, cluster: &str, name: &str) -> Result<Option<Nodegroup>, AwsError> {
+    let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(name);
+    let answer = if_exists(aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
+    Ok(answer.and_then(|answer| answer.nodegroup))
 }

@@ -18,6 +18,7 @@ use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changes_field};
 use crate::resources::iam::role::{self, Purpose};
+use crate::resources::tag_calls::OwnerTags;
 
 /// The minimum age of the role before its entry is created: EKS must see the new role, not the previous one.
 const VISIBLE_AFTER: Duration = Duration::from_secs(10);
@@ -169,6 +170,10 @@ impl Resource for NodeAccessEntry {
         self.intervals.slow()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        observed.detail.tags.owner().is_some().then(|| OwnerTags::in_eks(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         self.differences(&observed.detail, self.role_created_at(refs))
     }
@@ -236,10 +241,6 @@ impl Resource for NodeAccessEntry {
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(&observed.id);
         cloud.aws.call(Service::Eks, "DeleteAccessEntry", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        if observed.detail.tags.owner().is_some() { cloud.release_eks(observed).await } else { Ok(()) }
     }
 }
 

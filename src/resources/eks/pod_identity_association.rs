@@ -17,6 +17,7 @@ use crate::resources::deletion::pruned_kind;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::iam::role::{self, Purpose};
+use crate::resources::tag_calls::OwnerTags;
 
 /// The row in the table of kinds.
 pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPlane)
@@ -163,6 +164,10 @@ impl Resource for PodIdentityAssociation {
         self.intervals.slow()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_eks(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &observed.detail.tags, observed.detail.untagged);
         // If our role does not exist yet, it is created first.
@@ -264,16 +269,5 @@ impl Resource for PodIdentityAssociation {
             cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&observed.id);
         cloud.aws.call(Service::Eks, "DeletePodIdentityAssociation", &self.name(), request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        let arn = arn(&observed).to_owned();
-        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(observed).await
     }
 }

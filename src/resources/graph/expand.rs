@@ -11,6 +11,7 @@ use crate::api::access::AuthenticationMode;
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksClusterSpec, SpecError};
+use crate::aws::tags::{MAX_TAGS, MAX_USER_TAGS};
 use crate::engine::{Gate, Graph, Key, erased};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
 use crate::resources::deletion::leftovers::Leftovers;
@@ -68,8 +69,6 @@ pub struct ClusterInput<'a> {
     pub spec: &'a EksClusterSpec,
     /// The name in EKS.
     pub cluster_name: &'a str,
-    /// The region.
-    pub region: &'a str,
     /// The EksCluster.
     pub owner: &'a Owner,
     /// The settings of the account.
@@ -102,9 +101,25 @@ pub(crate) fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, 
     Graph::new(nodes, gates).map_err(|error| SpecError::new("spec", error.to_string()))
 }
 
+/// Refuses tags that do not all fit on a resource: the limits of the CRDs hold for each list alone, and resources carry
+/// all of them. Not asked for a deletion, which must not depend on it.
+pub fn check_tag_count(tags: &BTreeMap<String, String>) -> Result<(), SpecError> {
+    let Some(excess) = tags.len().checked_sub(MAX_USER_TAGS).filter(|excess| *excess > 0) else { return Ok(()) };
+    let message = format!(
+        "{} tags, with those of the AwsAccount and the EksCluster; AWS allows {MAX_TAGS} on a resource, and Keelson needs \
+         {} of them: remove {excess}",
+        tags.len(),
+        MAX_TAGS - MAX_USER_TAGS,
+    );
+    Err(SpecError::new("spec.tags", message))
+}
+
 /// Builds the graph of a cluster.
 pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let ClusterInput { spec, owner, account, zones, .. } = input;
+    if input.removes.is_some() {
+        check_tag_count(&account.tags_with(&spec.tags))?;
+    }
     let context = ResourceContext {
         owner,
         cluster_name: input.cluster_name,

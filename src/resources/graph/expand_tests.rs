@@ -39,24 +39,30 @@ fn expanded_with(
     remaining: &[String],
     owned: &[Key],
 ) -> Result<Graph<Cloud>, SpecError> {
-    let zones: Vec<String> = ["a", "b", "c"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
-    cluster(&ClusterInput {
+    cluster(&ClusterInput { node_role, node_groups_left: remaining, owned, ..input(spec) })
+}
+
+/// The input of a deletion in three zones, where nodes are ready.
+fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
+    fn leaked<T>(value: T) -> &'static T {
+        Box::leak(Box::new(value))
+    }
+    ClusterInput {
         spec,
         cluster_name: "demo",
-        region: "eu-west-1",
-        owner: &owner(),
-        account: &AccountSettings::default(),
-        zones: &zones,
-        node_role,
+        owner: leaked(owner()),
+        account: leaked(AccountSettings::default()),
+        zones: leaked(["a", "b", "c"].map(|zone| format!("eu-west-1{zone}"))),
+        node_role: leaked(NodeRole::default()),
         nodes: Nodes::Ready,
-        node_groups_left: remaining,
-        owned,
+        node_groups_left: &[],
+        owned: &[],
         tag_keys: &[],
         used_roles: &[],
         removes: None,
-        versions: &Versions::default(),
+        versions: leaked(Versions::default()),
         intervals: Intervals::default(),
-    })
+    }
 }
 
 fn current() -> AnyObservation {
@@ -201,24 +207,7 @@ fn resources_of_earlier_specs_are_removed_while_the_cluster_stays() {
             .collect();
     let owned: Vec<_> = created.iter().map(|(key, _)| key.clone()).collect();
     let graph = |more: Value, removes: Option<&[Owned]>| {
-        cluster(&ClusterInput {
-            spec: &spec(more),
-            cluster_name: "demo",
-            region: "eu-west-1",
-            owner: &owner(),
-            account: &AccountSettings::default(),
-            zones: &zones,
-            node_role: &NodeRole::default(),
-            nodes: Nodes::Ready,
-            node_groups_left: &[],
-            owned: &owned,
-            tag_keys: &[],
-            used_roles: &[],
-            removes,
-            versions: &Versions::default(),
-            intervals: Intervals::default(),
-        })
-        .unwrap()
+        cluster(&ClusterInput { zones: &zones, owned: &owned, removes, ..input(&spec(more)) }).unwrap()
     };
     let contains = |graph: &Graph<Cloud>, key: &Key| graph.node(key).is_some();
     let removals = crate::resources::deletion::removals::key();
@@ -230,6 +219,21 @@ fn resources_of_earlier_specs_are_removed_while_the_cluster_stays() {
     assert!(!contains(&deleted, &removals) && owned.iter().all(|key| contains(&deleted, key)));
     let all = json!({"network": {"vpc": {"zoneCount": 2, "nat": "PerZone", "endpoints": ["sqs"]}}});
     assert!(!contains(&graph(all, Some(&created)), &removals));
+}
+
+#[test]
+fn more_tags_than_fit_on_a_resource_are_refused_before_the_first_call() {
+    let tags = |name: &str, count: usize| (0..count).map(|n| (format!("{name}{n}"), "x".to_owned())).collect();
+    let account = AccountSettings { tags: tags("account", 20), ..AccountSettings::default() };
+    let refused = |own: usize, removes: Option<&[Owned]>| {
+        let own: BTreeMap<String, String> = tags("own", own);
+        let spec = spec(json!({"tags": own}));
+        cluster(&ClusterInput { account: &account, removes, ..input(&spec) }).err().map(|error| error.to_string())
+    };
+    assert_eq!(refused(MAX_USER_TAGS - 20, Some(&[])), None);
+    let message = refused(MAX_USER_TAGS - 18, Some(&[])).unwrap();
+    assert!(message.contains("spec.tags: 45 tags") && message.ends_with("remove 2"), "{message}");
+    assert_eq!(refused(MAX_USER_TAGS - 18, None), None, "a deletion does not depend on it");
 }
 
 #[test]
@@ -306,24 +310,7 @@ fn pruning_runs_for_owned_kinds_and_on_request_for_others() {
 #[test]
 fn only_addons_that_need_nodes_wait_for_them() {
     let spec = spec(json!({}));
-    let owner = owner();
-    let graph = cluster(&ClusterInput {
-        spec: &spec,
-        cluster_name: "demo",
-        region: "eu-west-1",
-        owner: &owner,
-        account: &AccountSettings::default(),
-        zones: &["eu-west-1a".into(), "eu-west-1b".into()],
-        node_role: &NodeRole::default(),
-        nodes: Nodes::NotYet("no NodeGroup is ready".into()),
-        node_groups_left: &[],
-        owned: &[],
-        tag_keys: &[],
-        used_roles: &[],
-        removes: None,
-        versions: &Versions::default(),
-        intervals: Intervals::default(),
-    });
+    let graph = cluster(&ClusterInput { nodes: Nodes::NotYet("no NodeGroup is ready".into()), ..input(&spec) });
     let created = positions(&follow(&graph.unwrap(), Goal::Present));
     let addons: Vec<_> = created.keys().filter(|key| key.starts_with("addon/")).cloned().collect();
     assert_eq!(addons, ["addon/eks-pod-identity-agent", "addon/kube-proxy", "addon/vpc-cni"]);

@@ -42,7 +42,6 @@ fn options(recorded: Option<&str>, goal: Goal) -> ObserveOptions {
         recorded_id: recorded.filter(|id| !id.is_empty()).map(str::to_owned),
         recorded: recorded.is_some(),
         recorded_operation: None,
-        steady: true,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::engine::{
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::ownership;
+use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("oidcProvider", "OIDC provider", Area::ControlPlane).removable().after_nodes();
@@ -79,27 +79,6 @@ pub(crate) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Fa
     Ok(describe(aws, arn).await?.map(|observed| observed.tags))
 }
 
-async fn tag(cloud: &Cloud, observed: &Observation<Detail>, tags: Tags) -> Result<Observation<Detail>, Failure> {
-    let mut detail = observed.detail.clone();
-    let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
-    if !removed.is_empty() {
-        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
-        let request = request.set_tag_keys(Some(removed));
-        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &observed.id, request.send()).await?;
-    }
-    if !tags.is_empty() {
-        let request = cloud
-            .aws
-            .iam
-            .tag_open_id_connect_provider()
-            .open_id_connect_provider_arn(&observed.id)
-            .set_tags(Some(tags.to_iam()));
-        cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &observed.id, request.send()).await?;
-    }
-    detail.tags.apply(tags);
-    Ok(to_observation(&observed.id, detail))
-}
-
 /// The one of `arns` that carries our tag: after the cluster is deleted, no issuer leads to its name. A provider
 /// deleted since the list was read was not ours.
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
@@ -150,6 +129,10 @@ impl Resource for OidcProvider {
     /// After the cluster is deleted, the record identifies it.
     fn records_create(&self) -> bool {
         true
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::new(Handle::OidcProvider(observed.id.clone()), &observed.id, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -236,23 +219,14 @@ impl Resource for OidcProvider {
         observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        tag(cloud, observed, changed_tags(changes)).await
+        let (handle, mut detail) = (Handle::OidcProvider(observed.id.clone()), observed.detail.clone());
+        cloud.tag(&handle, &observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(to_observation(&observed.id, detail))
     }
 
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
         cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        tag(cloud, observed, self.tags.ownership()).await
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
-        let request = request.set_tag_keys(Some(ownership::released_keys()));
-        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &observed.id, request.send()).await?;
-        Ok(())
     }
 }

@@ -8,14 +8,15 @@ use sha2::{Digest, Sha256};
 
 use super::role_diff::Detail;
 use crate::aws::tags::Tags;
-use crate::aws::{AwsError, Service, Session, snapshots};
+use crate::aws::{Service, snapshots};
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, max_staleness};
-use crate::resources::eks::lists::all_pages;
+use crate::resources::eks::lists;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::ownership;
+use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
@@ -184,7 +185,7 @@ impl Role {
         else {
             return Ok(Vec::new());
         };
-        match node_groups(&cloud.aws, &self.cluster_name).await {
+        match lists::node_group_names(&cloud.aws, &self.cluster_name).await {
             Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
             // The IAM policy of an older Keelson: without this knowledge, nothing is removed.
             Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
@@ -216,20 +217,6 @@ impl Role {
             }],
         })
         .to_string()
-    }
-
-    pub(crate) async fn tag(&self, cloud: &Cloud, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
-        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
-        if !removed.is_empty() {
-            let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(removed));
-            cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
-        }
-        if !tags.is_empty() {
-            let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
-            cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
-        }
-        observed.apply(tags);
-        Ok(())
     }
 
     fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
@@ -268,6 +255,10 @@ impl Resource for Role {
 
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::new(Handle::Role(self.name.clone()), &observed.id, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -353,23 +344,6 @@ impl Resource for Role {
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
     }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        self.tag(cloud, &mut observed.detail.tags, self.tags.ownership()).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<(), Failure> {
-        let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::released_keys()));
-        cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
-        Ok(())
-    }
-}
-
-/// Names of a cluster's node groups.
-async fn node_groups(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
-    Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
 }
 
 fn partition_of(arn: &str) -> &str {

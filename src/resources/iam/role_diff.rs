@@ -12,6 +12,7 @@ use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{Change, Failure};
 use crate::resources::cloud::{Cloud, changed_tags, changes_field, tag_changes};
+use crate::resources::tag_calls::Handle;
 
 /// What Keelson observes of a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl Role {
             cloud.aws.call(Service::Iam, "AttachRolePolicy", name, request.send()).await?;
             detail.attached.push(change.to.clone());
         }
-        self.tag(cloud, &mut detail.tags, changed_tags(changes)).await
+        cloud.tag(&Handle::Role(self.name.clone()), &self.name, &mut detail.tags, changed_tags(changes)).await
     }
 }
 

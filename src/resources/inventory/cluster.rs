@@ -11,6 +11,7 @@ use crate::api::EksClusterSpec;
 use crate::api::access::{Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, PodIdentity, ScopeType};
 use crate::api::addons::Addon;
 use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, SecretsEncryption, SupportType};
+use crate::api::listing::first_few;
 use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use crate::api::upgrade::Upgrade;
@@ -132,11 +133,8 @@ fn notes(inventory: &Inventory) -> Vec<Note> {
         );
     }
     if !inventory.other_instances.is_empty() {
-        let count = inventory.other_instances.len();
-        let some: Vec<_> = inventory.other_instances.iter().take(5).cloned().collect();
-        let more = if count > some.len() { format!(" and {} more", count - some.len()) } else { String::new() };
         note(
-            format!("instances {}{more}", some.join(", ")),
+            format!("instances {}", first_few(&inventory.other_instances, 5)),
             "they are in no managed node group: whatever created them (a self-managed group, Karpenter) keeps \
              managing them",
         );

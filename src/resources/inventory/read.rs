@@ -1,13 +1,13 @@
 //! The reads of EKS, EC2 and IAM that make up an [`Inventory`]. I/O: AWS reads.
 
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster};
+use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster, Nodegroup};
 
 use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::eks::cluster_diff::CONFIG_MAP;
-use crate::resources::eks::lists::{all_pages, if_exists};
+use crate::resources::eks::lists::{self, all_pages, if_exists};
 
 /// Names of the region's clusters.
 ///
@@ -33,8 +33,8 @@ pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
     Ok(Inventory {
         addons: reader.addons(cluster.version().unwrap_or_default()).await?,
         access_entries: if has_entries { reader.access_entries().await? } else { Vec::new() },
-        pod_identities: reader.pod_identities().await?,
-        fargate_profiles: reader.fargate_profiles().await?,
+        pod_identities: lists::pod_identities(aws, name).await?,
+        fargate_profiles: lists::fargate_profiles(aws, name).await?,
         node_groups: reader.node_groups().await?,
         identity_providers: reader.identity_providers().await?,
         oidc_provider: reader.has_oidc_provider(&cluster).await?,
@@ -51,14 +51,10 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn addons(&self, version: &str) -> Result<Vec<FoundAddon>, Failure> {
-        let (aws, cluster) = (self.aws, self.name);
-        let names = all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons);
         let mut found = Vec::new();
-        for name in names {
-            let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
-            let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
-            let offers = aws.snapshots.addon_versions(&name, version, MaxStaleness::any()).await?;
+        for addon in lists::addons(self.aws, self.name).await? {
+            let name = addon.addon_name().unwrap_or_default();
+            let offers = self.aws.snapshots.addon_versions(name, version, MaxStaleness::any()).await?;
             let is_default =
                 offers.iter().any(|offer| offer.default && Some(offer.version.as_str()) == addon.addon_version());
             let pod_identity_roles = self.pod_identity_roles(&addon).await?;
@@ -82,14 +78,10 @@ impl Reader<'_> {
     }
 
     async fn access_entries(&self) -> Result<Vec<FoundEntry>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_access_entries().cluster_name(cluster);
         let mut found = Vec::new();
-        for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
-            let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
-            let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
-            found.push(FoundEntry { entry, policies: self.policies(&principal).await? });
+        for entry in lists::access_entries(self.aws, self.name).await? {
+            let policies = self.policies(entry.principal_arn().unwrap_or_default()).await?;
+            found.push(FoundEntry { entry, policies });
         }
         Ok(found)
     }
@@ -100,40 +92,10 @@ impl Reader<'_> {
         Ok(all_pages!(aws, principal, "ListAssociatedAccessPolicies", list(), associated_access_policies))
     }
 
-    /// Associations without an owner; an add-on's are reported with the add-on.
-    async fn pod_identities(&self) -> Result<Vec<aws_sdk_eks::types::PodIdentityAssociation>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
+    async fn node_groups(&self) -> Result<Vec<Nodegroup>, AwsError> {
         let mut found = Vec::new();
-        for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
-            let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
-            let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
-            let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
-            found.extend(answer.and_then(|answer| answer.association));
-        }
-        Ok(found)
-    }
-
-    async fn fargate_profiles(&self) -> Result<Vec<aws_sdk_eks::types::FargateProfile>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
-        let mut found = Vec::new();
-        for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
-            let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
-            found.extend(answer.and_then(|answer| answer.fargate_profile));
-        }
-        Ok(found)
-    }
-
-    async fn node_groups(&self) -> Result<Vec<aws_sdk_eks::types::Nodegroup>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_nodegroups().cluster_name(cluster);
-        let mut found = Vec::new();
-        for name in all_pages!(aws, cluster, "ListNodegroups", list(), nodegroups) {
-            let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(&name);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await)?;
-            found.extend(answer.and_then(|answer| answer.nodegroup));
+        for name in lists::node_group_names(self.aws, self.name).await? {
+            found.extend(lists::node_group(self.aws, self.name, &name).await?);
         }
         Ok(found)
     }

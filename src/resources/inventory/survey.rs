@@ -12,10 +12,11 @@ use crate::aws::{MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure, Key};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::removals;
+use crate::resources::eks::lists;
 use crate::resources::graph::proof::{Owned, Records};
 use crate::resources::graph::{kind, layout};
 use crate::resources::iam::role;
-use crate::resources::network::subnet;
+use crate::resources::network::{subnet, vpc};
 
 /// How long zones are cached: they change once in years.
 const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -89,8 +90,9 @@ async fn list_tagged(cloud: &Cloud, staleness: MaxStaleness, records: &Records) 
     let lists = AccountLists::read(&cloud.aws, staleness).await?;
     let of_vpcs = records.classify(cloud, &lists.vpcs, &BTreeSet::new());
     let owned_vpcs: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
-    let all = kind::ALL.iter().map(|kind| records.classify(cloud, &kind.listed(&lists), &owned_vpcs));
-    let (ours, unproven): (Vec<_>, Vec<_>) = all.unzip();
+    let others = kind::ALL.iter().filter(|kind| kind.name != vpc::KIND.name);
+    let others = others.map(|kind| records.classify(cloud, &kind.listed(&lists), &owned_vpcs));
+    let (ours, unproven): (Vec<_>, Vec<_>) = std::iter::once(of_vpcs).chain(others).unzip();
     let (mut ours, mut unproven) = (ours.concat(), unproven.concat());
     for role in lists.roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {
         let Some(key) = role.tags.resource().map(Key::parse) else { continue };
@@ -136,15 +138,9 @@ pub async fn find_node_group_owner(
     name: &str,
     cluster: &str,
 ) -> Result<Option<String>, Failure> {
-    let request = aws.eks.describe_nodegroup().cluster_name(cluster_name).nodegroup_name(name);
-    match aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await {
-        Err(error) if error.class() == Class::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-        Ok(answer) => {
-            let tags = Tags::from_eks(answer.nodegroup.as_ref().and_then(|group| group.tags()));
-            Ok(tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned))
-        }
-    }
+    let group = lists::node_group(aws, cluster_name, name).await?;
+    let tags = Tags::from_eks(group.as_ref().and_then(|group| group.tags()));
+    Ok(tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned))
 }
 
 /// The zones of a VPC's subnets. Zones with subnets stay; otherwise those of the spec, or the first by name.

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_eks::types::Cluster;
+use aws_sdk_eks::types::{AccessEntry, Addon, Cluster, FargateProfile, PodIdentityAssociation};
 
 use super::account_lists::AccountLists;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
-use crate::resources::eks::lists::{all_pages, if_exists};
+use crate::resources::eks::lists::{self, if_exists};
 use crate::resources::graph::kind;
 use crate::resources::graph::proof::Located;
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::vpc;
-use crate::resources::recovery::takeover::{ControlPlane, Handle, Inventory, Location, TaggedResource};
+use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
+use crate::resources::tag_calls::Handle;
 
 fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
     all.iter().map(|one| TaggedResource {
@@ -149,9 +150,8 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
 /// # Errors
 /// The error of the first read that fails.
 pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
-    let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
     let mut found = Vec::new();
-    for name in all_pages!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
+    for name in lists::node_group_names(aws, cluster_name).await? {
         found.extend(Reader { aws, name: cluster_name }.node_group(&name).await?);
     }
     found.retain(|one: &TaggedResource| one.tags.owner().is_some());
@@ -195,60 +195,39 @@ impl Reader<'_> {
     }
 
     async fn addons(&self) -> Result<Vec<TaggedResource>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let mut found = Vec::new();
-        for name in all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
-            let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
-            let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
-            found.push(self.found(&name, addon.addon_arn(), Tags::from_eks(addon.tags())));
-        }
-        Ok(found)
+        let all = lists::addons(self.aws, self.name).await?;
+        let found =
+            |one: &Addon| self.found(one.addon_name().unwrap_or_default(), one.addon_arn(), Tags::from_eks(one.tags()));
+        Ok(all.iter().map(found).collect())
     }
 
     async fn access_entries(&self, of: &Cluster) -> Result<Vec<TaggedResource>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
         let mode = of.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
         if mode == Some(crate::resources::eks::cluster_diff::CONFIG_MAP) {
             return Ok(Vec::new());
         }
-        let list = || aws.eks.list_access_entries().cluster_name(cluster);
-        let mut found = Vec::new();
-        for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
-            let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
-            let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
-            found.push(self.found(&principal, entry.access_entry_arn(), Tags::from_eks(entry.tags())));
-        }
-        Ok(found)
+        let all = lists::access_entries(self.aws, self.name).await?;
+        let found = |one: &AccessEntry| {
+            self.found(one.principal_arn().unwrap_or_default(), one.access_entry_arn(), Tags::from_eks(one.tags()))
+        };
+        Ok(all.iter().map(found).collect())
     }
 
     async fn pod_identities(&self) -> Result<Vec<TaggedResource>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
-        let mut found = Vec::new();
-        for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
-            // Associations with an owner belong to an add-on.
-            let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
-            let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
-            let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
-            let Some(one) = answer.and_then(|answer| answer.association) else { continue };
-            found.push(self.found(id, one.association_arn(), Tags::from_eks(one.tags())));
-        }
-        Ok(found)
+        let all = lists::pod_identities(self.aws, self.name).await?;
+        let found = |one: &PodIdentityAssociation| {
+            self.found(one.association_id().unwrap_or_default(), one.association_arn(), Tags::from_eks(one.tags()))
+        };
+        Ok(all.iter().map(found).collect())
     }
 
     async fn fargate_profiles(&self) -> Result<Vec<TaggedResource>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
-        let mut found = Vec::new();
-        for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
-            let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
-            let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
-            let Some(profile) = answer.and_then(|answer| answer.fargate_profile) else { continue };
-            found.push(self.found(&name, profile.fargate_profile_arn(), Tags::from_eks(profile.tags())));
-        }
-        Ok(found)
+        let all = lists::fargate_profiles(self.aws, self.name).await?;
+        let found = |one: &FargateProfile| {
+            let (name, tags) = (one.fargate_profile_name().unwrap_or_default(), Tags::from_eks(one.tags()));
+            self.found(name, one.fargate_profile_arn(), tags)
+        };
+        Ok(all.iter().map(found).collect())
     }
 
     async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<TaggedResource>, Failure> {
@@ -260,9 +239,7 @@ impl Reader<'_> {
     }
 
     async fn node_group(&self, name: &str) -> Result<Option<TaggedResource>, AwsError> {
-        let request = self.aws.eks.describe_nodegroup().cluster_name(self.name).nodegroup_name(name);
-        let answer = if_exists(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
-        let group = answer.and_then(|answer| answer.nodegroup);
+        let group = lists::node_group(self.aws, self.name, name).await?;
         Ok(group.map(|group| self.found(name, group.nodegroup_arn(), Tags::from_eks(group.tags()))))
     }
 }

@@ -12,9 +12,11 @@ use crate::engine::{
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
+use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("internetGateway", "internet gateway", Area::Network)
@@ -76,16 +78,16 @@ impl Resource for InternetGateway {
         Some(vpc::key())
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
     fn records_intent(&self) -> bool {
         true
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
@@ -151,15 +153,11 @@ impl Resource for InternetGateway {
             if let Err(error) = answer.map(drop)
                 && error.class() != Class::NotFound
             {
-                return Err(error.into());
+                return Err(blockers::with_blockers(cloud, vpc, Part::InternetGateway, error.into()).await);
             }
         }
         let request = cloud.aws.ec2.delete_internet_gateway().internet_gateway_id(&observed.id);
         cloud.aws.call(Service::Ec2, "DeleteInternetGateway", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

@@ -18,6 +18,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, m
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
@@ -120,6 +121,10 @@ impl Resource for NatGateway {
         self.intervals.shared()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         tag_changes(&self.tags, &observed.detail)
     }
@@ -182,9 +187,5 @@ impl Resource for NatGateway {
         }
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..observed.clone() }))
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

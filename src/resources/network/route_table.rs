@@ -12,6 +12,7 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =
@@ -93,16 +94,16 @@ impl Resource for RouteTable {
         Some(vpc::key())
     }
 
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
-    }
-
     fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
     fn records_intent(&self) -> bool {
         true
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -152,9 +153,5 @@ impl Resource for RouteTable {
         let request = cloud.aws.ec2.delete_route_table().route_table_id(&observed.id);
         cloud.aws.call(Service::Ec2, "DeleteRouteTable", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

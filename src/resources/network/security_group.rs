@@ -12,6 +12,7 @@ use crate::resources::cloud::{
 };
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("securityGroup", "security group", Area::Network)
@@ -84,6 +85,10 @@ impl Resource for SecurityGroup {
         true
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         if !observed.detail.allows_https {
@@ -149,9 +154,5 @@ impl Resource for SecurityGroup {
         let request = cloud.aws.ec2.delete_security_group().group_id(&observed.id);
         cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

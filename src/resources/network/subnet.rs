@@ -19,6 +19,7 @@ use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_located(&lists.subnets));
@@ -128,6 +129,10 @@ impl Resource for Subnet {
         true
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let Detail { vpc: _, zone, cidr, public_addresses, tags } = &observed.detail;
         let mut changes = tag_changes(&self.tags, tags);
@@ -219,9 +224,5 @@ impl Resource for Subnet {
                     .await)
             }
         }
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

@@ -12,6 +12,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, m
 use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("vpc", "VPC", Area::Network).in_ec2(|lists| as_located(&lists.vpcs));
@@ -69,6 +70,10 @@ impl Resource for Vpc {
 
     fn records_intent(&self) -> bool {
         true
+    }
+
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
@@ -157,9 +162,5 @@ impl Resource for Vpc {
             Ok(_) => Ok(Presence::Absent),
             Err(error) => Err(blockers::with_blockers(cloud, &observed.id, Part::Vpc, error.into()).await),
         }
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }

@@ -25,6 +25,7 @@ use crate::resources::cloud::{
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
@@ -152,6 +153,10 @@ impl Resource for VpcEndpoint {
         self.intervals.shared()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         let wanted: Vec<_> = self.attachments().iter().filter_map(|key| refs.get(key).map(str::to_owned)).collect();
@@ -265,10 +270,6 @@ impl Resource for VpcEndpoint {
         // Its addresses are released some time after the response.
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..observed.clone() }))
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }
 /// Deletes one endpoint. EC2 answers 200 for a deletion that it refuses, and says so in the answer.

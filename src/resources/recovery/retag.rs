@@ -8,9 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::takeover::{Handle, Item};
+use super::takeover::Item;
 use crate::api::SpecError;
-use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Graph, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals};
@@ -123,21 +122,7 @@ impl Resource for Retag {
             cloud.tag_ec2(id, &mut Tags::new(), self.wanted.clone()).await?;
         }
         let mut tags = observed.detail.clone();
-        match &self.item.found.handle {
-            Handle::Ec2 => cloud.tag_ec2(&observed.id, &mut tags, missing).await?,
-            Handle::Eks(arn) => cloud.tag_eks(arn, &mut tags, missing).await?,
-            Handle::Role(name) => {
-                let request = cloud.aws.iam.tag_role().role_name(name).set_tags(Some(missing.to_iam()));
-                cloud.aws.call(Service::Iam, "TagRole", name, request.send()).await?;
-                tags.apply(missing);
-            }
-            Handle::OidcProvider(arn) => {
-                let request = cloud.aws.iam.tag_open_id_connect_provider().open_id_connect_provider_arn(arn);
-                let request = request.set_tags(Some(missing.to_iam()));
-                cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", arn, request.send()).await?;
-                tags.apply(missing);
-            }
-        }
+        cloud.tag(&self.item.found.handle, &observed.id, &mut tags, missing).await?;
         Ok(self.to_observation(&tags))
     }
 }

@@ -14,19 +14,7 @@ use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
 use crate::resources::graph::adoption::Existing;
-
-/// How to tag a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Handle {
-    /// By its EC2 id.
-    Ec2,
-    /// A role, by name.
-    Role(String),
-    /// An OIDC provider, by ARN.
-    OidcProvider(String),
-    /// An EKS resource, by ARN.
-    Eks(String),
-}
+use crate::resources::tag_calls::Handle;
 
 /// The location of a resource, as far as it is evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn due(agent: &Agent) -> i64 {
-    locked(&agent.0).due.unwrap().as_second()
+    agent.0.lock().due.unwrap().as_second()
 }
 
 fn well() -> Result<GitOpsOutcome, GitOpsError> {
@@ -40,12 +40,12 @@ fn watched_agents_are_observed_after_changes_and_otherwise_rarely() {
 #[test]
 fn a_change_during_a_pass_causes_another_pass() {
     let agent = Agent::default();
-    locked(&agent.0).running = true;
+    agent.0.lock().running = true;
     assert_eq!(agent.request_pass(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
     // After a pause as long as the pass.
     assert_eq!(due(&agent), 103);
-    locked(&agent.0).running = false;
+    agent.0.lock().running = false;
     assert_eq!(agent.request_pass(at(102)), Some(at(103)));
     // The following passes pause longer.
     agent.record_result(well(), Duration::from_secs(2), at(105));
@@ -58,7 +58,7 @@ fn a_paused_agent_is_observed_when_it_resumes() {
     agent.watched(at(100));
     agent.record_result(well(), QUICK, at(100));
     agent.pause();
-    assert_eq!(locked(&agent.0).due, None);
+    assert_eq!(agent.0.lock().due, None);
     agent.record_result(well(), QUICK, at(200));
     assert_eq!(due(&agent), 260, "it is not watched yet");
 }
@@ -81,8 +81,8 @@ fn a_new_process_keeps_the_time_since_which_a_cluster_is_unreachable() {
 #[test]
 fn a_changed_secret_skips_the_pause() {
     let agent = Agent::default();
-    locked(&agent.0).running = true;
-    locked(&agent.0).urgent = true;
+    agent.0.lock().running = true;
+    agent.0.lock().urgent = true;
     assert_eq!(agent.request_pass(at(100)), None);
     agent.record_result(well(), Duration::from_secs(2), at(101));
     assert_eq!(due(&agent), 101);

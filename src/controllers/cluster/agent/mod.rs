@@ -10,7 +10,8 @@ mod secrets;
 pub mod steps;
 mod watches;
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +29,7 @@ use crate::agents::secret_reader::{Missing, UnusableSecret};
 use crate::agents::{AgentInput, GitOpsOutcome, Verdict, sync_outcome};
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
 use crate::controllers::status::conditions::ConditionValue;
@@ -121,7 +122,7 @@ impl Agent {
         let uid = cluster.uid().unwrap_or_default();
         let (input_hash, changes) = (digest(format!("{valid:?}")), ctx.secrets.change_count(&uid));
         {
-            let mut inner = locked(&self.0);
+            let mut inner = self.0.lock();
             if let Some(read) = &inner.secrets {
                 let kept =
                     if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED_TTL } else { SECRETS_TTL };
@@ -139,7 +140,7 @@ impl Agent {
             Err(Missing::Unusable(unusable)) => Err(unusable),
             Err(unread) => return Err(unread),
         };
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         if let Ok(input) = &result {
             inner.last_good = Some(input.clone());
         }
@@ -149,25 +150,25 @@ impl Agent {
 
     /// The input when its Secrets were last valid.
     pub fn last_good(&self) -> Option<AgentInput> {
-        locked(&self.0).last_good.clone()
+        self.0.lock().last_good.clone()
     }
 
     /// Discards what is known, so that everything is observed again.
     pub fn forget(&self) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         inner.due = None;
         inner.secrets = None;
     }
 
     /// Pauses the agent's passes; the next one is due when they resume.
     pub fn pause(&self) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         (inner.due, inner.watched, inner.watch_error) = (None, false, None);
     }
 
     /// Restores what the status says from before this process started.
     pub fn restore(&self, status: Option<&GitOpsStatus>) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         if inner.verdict.is_none() {
             inner.unreachable_since = status.and_then(|status| Some(status.unreachable_since.as_ref()?.0));
         }
@@ -175,27 +176,27 @@ impl Agent {
 
     /// Records that the agent's objects are watched.
     fn watched(&self, now: Timestamp) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         (inner.watched, inner.watch_error) = (true, None);
         inner.contact = Some(now);
     }
 
     /// Records that they cannot be watched.
     fn watch_failed(&self, why: &str) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         (inner.watched, inner.watch_error) = (false, Some(bounded(why, MESSAGE)));
     }
 
     /// Records a change, which makes a pass due. Returns when; `None`: another pass follows the running one.
     fn request_pass(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         inner.schedule_pass(now);
         inner.due.filter(|_| !inner.running)
     }
 
     /// The last report; each event appears only once.
     pub fn report(&self) -> AgentReport {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         let condition = match &inner.verdict {
             None => ConditionValue::false_(Reason::Creating, "the agent is installed once the control plane exists"),
             Some(Verdict { ready: true, reason, message }) => ConditionValue::true_(*reason, message),
@@ -228,7 +229,7 @@ impl Agent {
     ) -> bool {
         let input_hash = digest((format!("{input:?}"), &access.endpoint, &access.certificate_authority));
         {
-            let mut inner = locked(&self.0);
+            let mut inner = self.0.lock();
             let due = inner.due.is_none_or(|due| due <= now) || inner.input_hash != input_hash;
             let reached = inner.reached == Some(input_hash);
             if inner.running || !due {
@@ -256,11 +257,11 @@ impl Agent {
         };
         let over = tasks.term_ended.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
-        locked(&self.0).reached == Some(input_hash)
+        self.0.lock().reached == Some(input_hash)
     }
 
     fn record_result(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         let close =
             inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::CONSECUTIVE + took);
         let consecutive = close.map_or(0, |(_, count)| count.saturating_add(1));
@@ -341,7 +342,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.agent.0).running = false;
+        self.agent.0.lock().running = false;
         self.ctx.queues.clusters.push(self.object.clone());
     }
 }

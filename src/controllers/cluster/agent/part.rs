@@ -11,6 +11,7 @@ use crate::api::gitops::GitOps;
 use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::status::conditions::ConditionValue;
+use crate::controllers::status::whole_seconds;
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, HoldReason, Item, Step, Verdict, WaitingOn};
 use crate::upgrade::windows::rfc3339;
@@ -216,10 +217,6 @@ fn since(previous: &EksClusterStatus) -> Option<Timestamp> {
     let steps = &previous.plan.as_ref()?.steps;
     let step = steps.iter().find(|step| step.resource == steps::KIND && step.state == StepState::Running)?;
     step.since.as_ref().map(|time| time.0)
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]

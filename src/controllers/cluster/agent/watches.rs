@@ -3,18 +3,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Agent;
 use crate::api::EksCluster;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::telemetry::gitops::Watching;
 use crate::workload::client::Access;
 use crate::workload::follow::WatchSignal;
@@ -54,7 +55,7 @@ impl Watches {
         access: &Access,
     ) {
         let (uid, object) = cluster;
-        match locked(&self.open).entry(uid.to_owned()) {
+        match self.open.lock().entry(uid.to_owned()) {
             Entry::Occupied(open) if open.get().kinds == kinds => {
                 open.get().access.send_replace(access.clone());
             }
@@ -77,13 +78,13 @@ impl Watches {
 
     /// Ends the watch of a cluster.
     pub fn end(&self, uid: &str) {
-        locked(&self.open).remove(uid);
+        self.open.lock().remove(uid);
     }
 
     /// Ends all watches.
     pub fn close(&self) {
         self.left.close();
-        locked(&self.open).clear();
+        self.open.lock().clear();
     }
 }
 

@@ -5,19 +5,20 @@
 //! delays nothing else. I/O: through [`crate::workload`] and [`crate::resources`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 
 use crate::agents::pause::pause_all;
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::cluster::{Outcome, Reconcile, agent};
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
@@ -93,12 +94,12 @@ struct LoadBalancerCleanup(Arc<Mutex<State>>);
 
 impl LoadBalancerCleanups {
     fn of(&self, uid: &str) -> LoadBalancerCleanup {
-        locked(&self.0).entry(uid.to_owned()).or_default().clone()
+        self.0.lock().entry(uid.to_owned()).or_default().clone()
     }
 
     /// Forgets a cluster that is deleted.
     pub fn forget(&self, uid: &str) {
-        locked(&self.0).remove(uid);
+        self.0.lock().remove(uid);
     }
 
     /// Whether the node groups of a cluster whose deletion has started must stay, because its load balancer
@@ -107,7 +108,7 @@ impl LoadBalancerCleanups {
         let Some(since) = cluster.status.as_ref().and_then(started_at) else { return false };
         let is_deleted = cluster.spec.deletion_policy == DeletionPolicy::Delete && !cluster.spec.suspend;
         let in_time = now.duration_since(since) < span(timeout).saturating_add(SLACK);
-        is_deleted && in_time && !timeout.is_zero() && cluster.uid().is_some_and(|uid| !locked(&self.of(&uid).0).done)
+        is_deleted && in_time && !timeout.is_zero() && cluster.uid().is_some_and(|uid| !self.of(&uid).0.lock().done)
     }
 }
 
@@ -124,7 +125,7 @@ impl Reconcile<'_> {
     pub(crate) async fn load_balancers(&mut self, previous: &EksClusterStatus, cloud: &Cloud) -> Option<Outcome> {
         let uid = self.owner().uid;
         let cleanup = self.ctx.load_balancer_cleanups.of(&uid);
-        if locked(&cleanup.0).done {
+        if cleanup.0.lock().done {
             return None;
         }
         let api = match control_plane::api(cloud, &self.cluster.cluster_name()).await {
@@ -132,7 +133,7 @@ impl Reconcile<'_> {
             Err(failure) => return Some(self.failed(previous, failure)),
         };
         let decision = {
-            let mut state = locked(&cleanup.0);
+            let mut state = cleanup.0.lock();
             let since = started_at(previous).unwrap_or(self.now);
             let decision = decide(&state, api.is_some(), since, self.ctx.settings.load_balancer_timeout, self.now);
             state.done = !matches!(decision, Decision::Wait { .. });
@@ -153,7 +154,9 @@ impl Reconcile<'_> {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
                         Some(access) => cleanup.start(self.ctx, self.cluster, access),
-                        None => locked(&cleanup.0)
+                        None => cleanup
+                            .0
+                            .lock()
                             .record_result(Err("no credentials for the workload cluster".to_owned()), self.now),
                     }
                 }
@@ -169,7 +172,7 @@ impl Reconcile<'_> {
 impl LoadBalancerCleanup {
     /// Starts a pass in the background. When it ends, the cluster is reconciled again.
     fn start(&self, ctx: &Arc<Context>, cluster: &EksCluster, access: Access) {
-        locked(&self.0).running = true;
+        self.0.lock().running = true;
         let running = Running { cleanup: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
@@ -181,7 +184,7 @@ impl LoadBalancerCleanup {
             };
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
-            locked(&running.cleanup.0).record_result(result, Timestamp::now());
+            running.cleanup.0.lock().record_result(result, Timestamp::now());
         };
         let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
@@ -204,7 +207,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.cleanup.0).running = false;
+        self.cleanup.0.lock().running = false;
         self.ctx.queues.clusters.push(self.object.clone());
     }
 }

@@ -82,7 +82,7 @@ fn node_groups_are_kept_while_load_balancers_are_deleted() {
     assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(0)), "its cluster may not have been observed yet");
     assert!(cleanups.hold_nodes(&deleted, TIMEOUT, at(620)));
     assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(630)), "whatever delays the cluster");
-    locked(&cleanups.of("u").0).done = true;
+    cleanups.of("u").0.lock().done = true;
     assert!(!cleanups.hold_nodes(&deleted, TIMEOUT, at(1)));
 }
 

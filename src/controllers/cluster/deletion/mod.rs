@@ -312,7 +312,6 @@ impl Reconcile<'_> {
         expand::cluster(&ClusterInput {
             spec,
             cluster_name: &self.cluster.cluster_name(),
-            region: &spec.region,
             owner: &owner,
             account: &grant.settings,
             zones: &zones,

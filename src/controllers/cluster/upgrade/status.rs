@@ -69,7 +69,7 @@ fn in_progress<'a>(plan: &'a Plan, step: &Step) -> Option<InProgress<'a>> {
 }
 
 fn whole_seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+    Time(crate::controllers::status::whole_seconds(at))
 }
 
 impl Input<'_> {

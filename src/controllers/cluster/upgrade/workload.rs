@@ -2,16 +2,17 @@
 //! that an unreachable cluster delays nothing in AWS; results and failures are kept for a while. I/O: through
 //! [`crate::workload`], reads only.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 
 use super::super::agent;
 use crate::api::EksCluster;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::engine::Memory;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
@@ -78,7 +79,7 @@ struct Inner {
 impl WorkloadReads {
     /// What is known now.
     pub fn known(&self, now: Timestamp) -> WorkloadState {
-        match &locked(&self.0).last {
+        match &self.0.lock().last {
             Some((at, Ok(reading))) if now.duration_since(*at) < MAX_AGE => WorkloadState::Read(reading.clone()),
             Some((_, Ok(reading))) => WorkloadState::Reading(Some(reading.clone())),
             Some((_, Err(why))) => WorkloadState::Failed(why.clone()),
@@ -88,7 +89,7 @@ impl WorkloadReads {
 
     /// Whether a read is due. `drift`: the drift interval.
     pub fn is_due(&self, now: Timestamp, drift: Duration) -> bool {
-        let inner = locked(&self.0);
+        let inner = self.0.lock();
         let fresh = match &inner.last {
             Some((at, Ok(_))) => now.duration_since(*at).unsigned_abs() < REFRESH_INTERVAL.min(drift.max(MIN_INTERVAL)),
             Some((_, Err(_))) | None => false,
@@ -98,7 +99,7 @@ impl WorkloadReads {
 
     /// Discards what is known; the next read starts at once.
     pub fn forget(&self) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         (inner.last, inner.not_before) = (None, None);
         inner.generation += 1;
     }
@@ -113,7 +114,7 @@ impl WorkloadReads {
         now: Timestamp,
     ) {
         let sts = ctx.settings.sts_endpoint.as_deref();
-        let generation = locked(&self.0).generation;
+        let generation = self.0.lock().generation;
         let access = match agent::access(memory, &cluster.cluster_name(), &cloud.aws, sts).await {
             Ok(Some(access)) => access,
             Ok(None) => {
@@ -121,7 +122,7 @@ impl WorkloadReads {
             }
             Err(verdict) => return self.finish_read(generation, Err(verdict.message), None, now),
         };
-        locked(&self.0).running = true;
+        self.0.lock().running = true;
         let running = Running { reads: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
         let (this, context, uid) = (self.clone(), ctx.clone(), cluster.uid().unwrap_or_default());
         let pass = async move {
@@ -139,7 +140,7 @@ impl WorkloadReads {
     }
 
     fn finish_read(&self, generation: u64, result: Result<Reading, String>, again: Option<Duration>, now: Timestamp) {
-        let mut inner = locked(&self.0);
+        let mut inner = self.0.lock();
         if inner.generation != generation {
             return;
         }
@@ -184,7 +185,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        locked(&self.reads.0).running = false;
+        self.reads.0.lock().running = false;
         self.ctx.queues.clusters.push(self.object.clone());
     }
 }

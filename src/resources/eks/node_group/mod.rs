@@ -29,6 +29,7 @@ use crate::engine::{
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, is_tag, tag_changes};
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
+use crate::resources::tag_calls::OwnerTags;
 use newest::Newest;
 
 /// Its row in the table of kinds.
@@ -265,6 +266,10 @@ impl Resource for NodeGroup {
         self.intervals.single()
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_eks(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         changes.extend(changes::changes(&self.spec, &self.target, &observed.detail));
@@ -368,16 +373,5 @@ impl Resource for NodeGroup {
         cloud.aws.call(Service::Eks, "DeleteNodegroup", &self.name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observation { state: "DELETING".into(), ..observed.clone() }.phase(phase)))
-    }
-
-    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut observed = observed.clone();
-        let arn = arn(&observed).to_owned();
-        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
-        Ok(observed)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(observed).await
     }
 }
