@@ -187,7 +187,7 @@ fn api() -> FakeApi {
 
 /// The paths of all writes, in order.
 fn written(api: &FakeApi) -> Vec<String> {
-    let writes = api.writes.lock();
+    let writes = api.writes.lock().unwrap();
     writes.iter().map(|write| write.split(' ').nth(1).unwrap().rsplit_once('/').unwrap().1.to_owned()).collect()
 }
 
