@@ -1,5 +1,5 @@
 //! The table of kinds: what is known of each kind of resource apart from how it is observed and changed. Conditions, messages, the
-//! inventory, the search for owned resources, `keelson plan` and CloudTrail events iterate over it. Pure.
+//! inventory, the search for owned resources, `keelson plan`, CloudTrail events and the list of IAM actions iterate over it. Pure.
 //!
 //! A kind defines its row as `KIND` in its own file and has one line in [`ALL`]. Tests expand graphs and reject a kind that is not in it.
 
@@ -29,6 +29,9 @@ pub struct Kind {
     pub is_removable: bool,
     /// Nodes can join only once it is ready.
     pub is_before_nodes: bool,
+    /// The IAM actions that Keelson needs for it, sorted: those of its calls, and of the reads and tags that it shares with
+    /// other kinds. docs/iam-actions.md lists them.
+    pub actions: &'static [&'static str],
 }
 
 /// The part of a cluster that a kind belongs to.
@@ -106,7 +109,7 @@ impl Kind {
     /// A kind that is found with its parent, is not removable, and that nodes wait for.
     pub const fn new(name: &'static str, label: &'static str, area: Area) -> Self {
         let listing = Listing::WithParent;
-        Self { name, label, area, listing, is_removable: false, is_before_nodes: true }
+        Self { name, label, area, listing, is_removable: false, is_before_nodes: true, actions: &[] }
     }
 
     /// The same, listed by EC2.
@@ -132,6 +135,11 @@ impl Kind {
     /// The same, that nodes do not wait for.
     pub const fn after_nodes(self) -> Self {
         Self { is_before_nodes: false, ..self }
+    }
+
+    /// The same, with the IAM actions that it needs.
+    pub const fn with_actions(self, actions: &'static [&'static str]) -> Self {
+        Self { actions, ..self }
     }
 
     /// The key of the only one in a graph.
@@ -170,6 +178,10 @@ impl Kind {
 pub fn as_located<T: Located>(all: &[T]) -> Vec<&dyn Located> {
     all.iter().map(|one| one as &dyn Located).collect()
 }
+
+#[cfg(test)]
+#[path = "actions_tests.rs"]
+mod actions_tests;
 
 #[cfg(test)]
 mod tests {

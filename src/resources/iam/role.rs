@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::role_diff::Detail;
+use super::role_diff::{ACTIONS, Detail, partition_of};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{
@@ -18,7 +18,7 @@ use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::ownership;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
+pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes().with_actions(ACTIONS);
 
 /// Who assumes the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -370,10 +370,6 @@ impl Resource for Role {
 /// Names of a cluster's node groups.
 async fn node_groups(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
     Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
-}
-
-fn partition_of(arn: &str) -> &str {
-    arn.split(':').nth(1).unwrap_or("aws")
 }
 
 pub(crate) fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {

@@ -12,8 +12,17 @@ use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{LocatedAddress, SearchResult, find};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("elasticIp", "elastic IP", Area::Network).in_ec2(|lists| as_located(&lists.addresses)).removable();
+pub const KIND: Kind = Kind::new("elasticIp", "elastic IP", Area::Network)
+    .in_ec2(|lists| as_located(&lists.addresses))
+    .removable()
+    .with_actions(&[
+        "ec2:AllocateAddress",
+        "ec2:CreateTags",
+        "ec2:DeleteTags",
+        "ec2:DescribeAddresses",
+        "ec2:DescribeNatGateways",
+        "ec2:ReleaseAddress",
+    ]);
 
 /// An Elastic IP address.
 pub struct ElasticIp {

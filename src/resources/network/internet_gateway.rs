@@ -18,7 +18,16 @@ use crate::resources::graph::proof::{SearchResult, find};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("internetGateway", "internet gateway", Area::Network)
-    .in_ec2(|lists| as_located(&lists.internet_gateways));
+    .in_ec2(|lists| as_located(&lists.internet_gateways))
+    .with_actions(&[
+        "ec2:AttachInternetGateway",
+        "ec2:CreateInternetGateway",
+        "ec2:CreateTags",
+        "ec2:DeleteInternetGateway",
+        "ec2:DeleteTags",
+        "ec2:DescribeInternetGateways",
+        "ec2:DetachInternetGateway",
+    ]);
 
 /// The VPC's connection to the internet.
 pub struct InternetGateway {

@@ -20,8 +20,16 @@ use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("natGateway", "NAT gateway", Area::Network).in_ec2(|lists| as_located(&lists.nat_gateways)).removable();
+pub const KIND: Kind = Kind::new("natGateway", "NAT gateway", Area::Network)
+    .in_ec2(|lists| as_located(&lists.nat_gateways))
+    .removable()
+    .with_actions(&[
+        "ec2:CreateNatGateway",
+        "ec2:CreateTags",
+        "ec2:DeleteNatGateway",
+        "ec2:DeleteTags",
+        "ec2:DescribeNatGateways",
+    ]);
 
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {

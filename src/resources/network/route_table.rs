@@ -14,8 +14,15 @@ use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("routeTable", "route table", Area::Network).in_ec2(|lists| as_located(&lists.route_tables));
+pub const KIND: Kind = Kind::new("routeTable", "route table", Area::Network)
+    .in_ec2(|lists| as_located(&lists.route_tables))
+    .with_actions(&[
+        "ec2:CreateRouteTable",
+        "ec2:CreateTags",
+        "ec2:DeleteRouteTable",
+        "ec2:DeleteTags",
+        "ec2:DescribeRouteTables",
+    ]);
 
 /// Which route table: all public subnets share one, each private subnet has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

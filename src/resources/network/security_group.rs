@@ -16,7 +16,15 @@ use crate::resources::graph::proof::{SearchResult, find};
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("securityGroup", "security group", Area::Network)
     .in_ec2(|lists| as_located(&lists.security_groups))
-    .removable();
+    .removable()
+    .with_actions(&[
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:CreateSecurityGroup",
+        "ec2:CreateTags",
+        "ec2:DeleteSecurityGroup",
+        "ec2:DeleteTags",
+        "ec2:DescribeSecurityGroups",
+    ]);
 
 const HTTPS: i32 = 443;
 

@@ -22,7 +22,15 @@ use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_located(&lists.subnets));
+pub const KIND: Kind =
+    Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_located(&lists.subnets)).with_actions(&[
+        "ec2:CreateSubnet",
+        "ec2:CreateTags",
+        "ec2:DeleteSubnet",
+        "ec2:DeleteTags",
+        "ec2:DescribeSubnets",
+        "ec2:ModifySubnetAttribute",
+    ]);
 
 /// A subnet of the cluster's own VPC.
 pub struct Subnet {

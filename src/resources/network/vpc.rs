@@ -15,7 +15,15 @@ use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("vpc", "VPC", Area::Network).in_ec2(|lists| as_located(&lists.vpcs));
+pub const KIND: Kind = Kind::new("vpc", "VPC", Area::Network).in_ec2(|lists| as_located(&lists.vpcs)).with_actions(&[
+    "ec2:CreateTags",
+    "ec2:CreateVpc",
+    "ec2:DeleteTags",
+    "ec2:DeleteVpc",
+    "ec2:DescribeVpcAttribute",
+    "ec2:DescribeVpcs",
+    "ec2:ModifyVpcAttribute",
+]);
 
 /// The cluster's own VPC.
 pub struct Vpc {

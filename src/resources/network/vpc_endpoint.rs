@@ -29,7 +29,15 @@ use crate::resources::graph::proof::{SearchResult, find};
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
     .in_ec2(|lists| as_located(&lists.vpc_endpoints))
-    .removable();
+    .removable()
+    .with_actions(&[
+        "ec2:CreateTags",
+        "ec2:CreateVpcEndpoint",
+        "ec2:DeleteTags",
+        "ec2:DeleteVpcEndpoints",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:ModifyVpcEndpoint",
+    ]);
 
 /// EC2's error code for a missing endpoint.
 const NOT_FOUND_CODE: &str = "InvalidVpcEndpointId.NotFound";
