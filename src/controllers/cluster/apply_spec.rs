@@ -2,8 +2,7 @@
 
 use super::agent::roll_up::{GitOps, Secrets};
 use super::agent::{self, steps};
-use super::status::conditions;
-use super::status::conditions::Input;
+use super::status::conditions::{self, Input};
 use super::status::facts::Facts;
 use super::status::whole_plan::Parts;
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
@@ -15,15 +14,13 @@ use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
-use crate::controllers::approvals;
-use crate::controllers::approvals::execution_policy;
 use crate::controllers::approvals::execution_policy::Proposal;
+use crate::controllers::approvals::{self, execution_policy};
 use crate::controllers::name_claims;
 use crate::controllers::recovery;
 use crate::controllers::runtime::apply;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status;
-use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::{MANAGEMENT_API, Next};
 use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::Wait;

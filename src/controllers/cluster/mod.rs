@@ -24,8 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal, Request};
-use super::approvals::execution_policy;
-use super::approvals::execution_policy::{Approvals, PlanApprovalState};
+use super::approvals::execution_policy::{self, Approvals, PlanApprovalState};
 use super::approvals::{self, ApprovedBy};
 use super::context::{Context, State};
 use super::drift::events::ExternalChange;
@@ -35,8 +34,7 @@ use super::runtime::events::EventMessage;
 use super::status::conditions as conditions_of;
 use super::status::conditions::{ConditionValue, Overall};
 use super::status::journal;
-use super::status::report;
-use super::status::report::Next;
+use super::status::report::{self, Next};
 use super::status::waits::Wait;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{

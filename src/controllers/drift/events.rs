@@ -26,8 +26,7 @@ use crate::controllers::runtime::apply::Kind;
 use crate::controllers::runtime::events::EventMessage;
 use crate::engine::Key;
 use crate::resources::eks::{access_entry, node_group, pod_identity_association};
-use crate::resources::graph::kind;
-use crate::resources::graph::kind::InCluster;
+use crate::resources::graph::kind::{self, InCluster};
 use crate::resources::network::existing_network;
 use crate::telemetry::events::MessageOutcome;
 

@@ -28,20 +28,16 @@ use self::nodes::NodeReads;
 pub use self::validate::valid;
 use super::account::owned::{self, Denied};
 use super::account::{self, Grant, Refusal, Request, named};
-use super::approvals::execution_policy;
-use super::approvals::execution_policy::Proposal;
+use super::approvals::execution_policy::{self, Proposal};
 use super::cluster::status::view::view;
 use super::context::{Context, State};
 use super::drift::events::ExternalChange;
 use super::recovery::{RecoveryRequest, existing, recovery_request, retained_hand_over};
 use super::runtime::apply;
 use super::status::conditions::Overall;
-use super::status::journal;
-use super::status::journal::NoJournal;
-use super::status::plan_status;
-use super::status::plan_status::Ahead;
-use super::status::report;
-use super::status::report::Next;
+use super::status::journal::{self, NoJournal};
+use super::status::plan_status::{self, Ahead};
+use super::status::report::{self, Next};
 use super::tag_keys;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
@@ -50,8 +46,7 @@ use crate::engine::execute::Run;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::node_group::Target;
-use crate::resources::graph::expand;
-use crate::resources::graph::expand::{ClusterView, NodeGroupInput};
+use crate::resources::graph::expand::{self, ClusterView, NodeGroupInput};
 
 /// In-memory state of a node group besides its resources.
 #[derive(Default)]

@@ -9,8 +9,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::controllers::account::Refusal;
 use crate::controllers::name_claims;
 use crate::controllers::status::conditions::{ConditionValue, Overall, overall_without_plan, set_in_sync_unknown};
-use crate::controllers::status::report;
-use crate::controllers::status::report::{MANAGEMENT_API, Next, REFUSED};
+use crate::controllers::status::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::engine::Failure;
 use crate::engine::failure::RetryState;
 

@@ -18,8 +18,7 @@ use crate::engine::{
     Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::graph::kind;
-use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::kind::{self, Area, Kind};
 use crate::resources::graph::proof::Owned;
 use crate::resources::network::route;
 use crate::resources::network::route_table::Table;

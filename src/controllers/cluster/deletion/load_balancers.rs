@@ -24,8 +24,7 @@ use crate::resources::cloud::Cloud;
 use crate::resources::eks::control_plane;
 use crate::workload::GitOpsError;
 use crate::workload::client::{Access, Location};
-use crate::workload::load_balancers;
-use crate::workload::load_balancers::Remaining;
+use crate::workload::load_balancers::{self, Remaining};
 
 /// Interval between passes: deleting a load balancer takes about a minute.
 const PASS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);

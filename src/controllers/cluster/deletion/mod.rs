@@ -11,8 +11,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::apply_spec::NoGraph;
-use super::status::conditions;
-use super::status::conditions::Input;
+use super::status::conditions::{self, Input};
 use super::{Observation, Outcome, Reconcile};
 use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
@@ -24,17 +23,14 @@ use crate::controllers::recovery::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status;
-use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::{MANAGEMENT_API, Next};
 use crate::controllers::status::waiting_on;
 use crate::engine::{Action, ExecutionPolicy, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::leftovers;
-use crate::resources::graph::expand;
-use crate::resources::graph::expand::{ClusterInput, NodeRole, Versions};
-use crate::resources::inventory::survey;
-use crate::resources::inventory::survey::Survey;
+use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Versions};
+use crate::resources::inventory::survey::{self, Survey};
 
 /// Interval between surveys for leftovers.
 const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);

@@ -11,8 +11,7 @@ use crate::controllers::status::conditions::{
 };
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
-use crate::resources::graph::kind;
-use crate::resources::graph::kind::Area;
+use crate::resources::graph::kind::{self, Area};
 use crate::upgrade::Decision;
 
 const PARTS: [ConditionType; 3] =
