@@ -15,7 +15,7 @@ use crate::resources::deletion::removals;
 use crate::resources::graph::proof::{Owned, Records};
 use crate::resources::graph::{kind, layout};
 use crate::resources::iam::role;
-use crate::resources::network::subnet;
+use crate::resources::network::{subnet, vpc};
 
 /// How long zones are cached: they change once in years.
 const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -87,9 +87,9 @@ struct Tagged {
 
 async fn list_tagged(cloud: &Cloud, staleness: MaxStaleness, records: &Records) -> Result<Tagged, Failure> {
     let lists = AccountLists::read(&cloud.aws, staleness).await?;
-    let of_vpcs = records.classify(cloud, &lists.vpcs, &BTreeSet::new());
+    let of_vpcs = records.classify(cloud, &lists.of(&vpc::KIND), &BTreeSet::new());
     let owned_vpcs: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
-    let all = kind::ALL.iter().map(|kind| records.classify(cloud, &kind.listed(&lists), &owned_vpcs));
+    let all = kind::ALL.iter().map(|kind| records.classify(cloud, &lists.of(kind), &owned_vpcs));
     let (ours, unproven): (Vec<_>, Vec<_>) = all.unzip();
     let (mut ours, mut unproven) = (ours.concat(), unproven.concat());
     for role in lists.roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {

@@ -23,12 +23,12 @@ use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
 use crate::resources::eks::cluster;
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
-    .in_ec2(|lists| as_located(&lists.vpc_endpoints))
+    .in_ec2(|aws, age| listed(aws.snapshots.vpc_endpoints(age)))
     .removable()
     .with_actions(&[
         "ec2:CreateTags",
