@@ -182,3 +182,18 @@ fn additional_removals_trigger_a_new_observation() {
     invalidate_dropped(&mut memory, &graph, at(4));
     assert!(memory.get(&key()).is_none());
 }
+
+#[test]
+fn removal_that_something_waits_for_is_incomplete_until_it_is_done() {
+    let flow_log = |name: &str| Key::named("flowLog", name);
+    let earlier = [flow_log("s3-a/1"), oidc_provider::key()];
+    let same_destination = removals(&earlier, &[vpc::key(), flow_log("s3-a/2")]).unwrap();
+    assert_eq!((same_destination.is_awaited, same_destination.after), (true, vec![vpc::key()]));
+    let other_destination = removals(&earlier, &[vpc::key(), flow_log("s3-b/2")]).unwrap();
+    let after = vec![flow_log("s3-b/2"), vpc::key()];
+    assert_eq!((other_destination.is_awaited, other_destination.after), (false, after), "the new one exists first");
+    let phase = |found: Vec<Found>, is_awaited| to_observation(Detail { found, deleted: Vec::new() }, is_awaited).phase;
+    let log = || vec![found(&earlier[0], "fl-1")];
+    assert_eq!((phase(log(), true), phase(log(), false)), (Phase::Incomplete, Phase::Ready));
+    assert_eq!(phase(vec![found(&earlier[1], "arn")], true), Phase::Ready, "nothing waits for the others");
+}

@@ -12,7 +12,7 @@ use crate::resources::deletion::{leftovers, pruned_kind, removals};
 use crate::resources::eks::{access_entry, addon, cluster, fargate_profile, node_group, pod_identity_association};
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::{
-    elastic_ip, existing_network, internet_gateway, nat_gateway, route, route_table, route_table_association,
+    elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route, route_table, route_table_association,
     security_group, subnet, vpc, vpc_endpoint,
 };
 
@@ -98,6 +98,7 @@ pub static ALL: &[&Kind] = &[
     &route_table_association::KIND,
     &vpc_endpoint::KIND,
     &security_group::KIND,
+    &flow_log::KIND,
     &existing_network::KIND,
     &leftovers::KIND,
     &role::KIND,

@@ -293,7 +293,7 @@ pub(crate) async fn delete_endpoint(aws: &Session, id: &str) -> Result<(), AwsEr
 }
 
 /// What EC2 refused, from an answer whose status is 200.
-fn refusal(unsuccessful: Vec<UnsuccessfulItem>) -> Option<(Class, String)> {
+pub(super) fn refusal(unsuccessful: Vec<UnsuccessfulItem>) -> Option<(Class, String)> {
     let error = unsuccessful.into_iter().find_map(|item| item.error)?;
     let (code, message) = (error.code.unwrap_or_default(), error.message.unwrap_or_default());
     Some((classify(Service::Ec2, Some(&code), &message, None), format!("{code}: {message}")))
