@@ -22,6 +22,7 @@ FILES_WITH_ALL_CALLS = {
     "test_drift.py",
     "test_event_queue.py",
     "test_faults.py",
+    "test_flow_logs.py",
     "test_lifecycle.py",
     "test_removals.py",
     "test_recover.py",

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod crds;
 pub mod duration;
+pub mod flow_logs;
 pub mod gitops;
 pub mod listing;
 pub mod network;

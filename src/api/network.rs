@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use super::flow_logs::FlowLogs;
 use super::rules;
 use super::schema;
 
@@ -89,6 +90,11 @@ pub struct Vpc {
     #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::aws_names())]
     pub endpoints: Vec<String>,
+    /// Flow logs of the VPC. EC2 cannot change a flow log: with other settings a new one is created and the earlier one deleted, in the
+    /// other order if both have the same destination. Without this field, the flow log that Keelson created is deleted; what it
+    /// recorded stays where it was delivered to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_logs: Option<FlowLogs>,
 }
 
 fn default_cidr() -> String {
@@ -108,6 +114,7 @@ impl Default for Vpc {
             nat: Nat::default(),
             public_subnets: true,
             endpoints: Vec::new(),
+            flow_logs: None,
         }
     }
 }

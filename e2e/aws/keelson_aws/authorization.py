@@ -16,6 +16,7 @@ from .eks.state import Cluster, Part
 APPLICATION = "app/keelson"
 CREATES = {
     "AllocateAddress": "elastic-ip",
+    "CreateFlowLogs": "vpc-flow-log",
     "CreateInternetGateway": "internet-gateway",
     "CreateNatGateway": "natgateway",
     "CreateRouteTable": "route-table",
@@ -25,13 +26,13 @@ CREATES = {
     "CreateVpcEndpoint": "vpc-endpoint",
 }
 KINDS = {
-    "eipalloc": "elastic-ip", "eni": "network-interface", "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table",
+    "eipalloc": "elastic-ip", "eni": "network-interface", "fl": "vpc-flow-log", "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table",
     "sg": "security-group", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
 }
 # Parameters with resources that EC2 checks. It does not check a gateway in a route or a group in a rule.
 EC2_IDS = re.compile(
     r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
-    r"|VpcEndpointId|ResourceId)(?:\.\d+)?"
+    r"|VpcEndpointId|FlowLogId|ResourceId)(?:\.\d+)?"
 )
 EC2_TAG = re.compile(r"(?:TagSpecification\.\d+\.)?Tag\.\d+\.Key")
 # For EKS calls: the parameter with the part's name, the cluster attribute with such parts, the part's ARN key, the ARN's resource type.
@@ -83,12 +84,14 @@ def ec2_checks(call: Call) -> list[Check]:
     if kind := CREATES.get(call.action):
         found.append(check(action, arn(kind, "*"), request, {}))
         found.append({**check("ec2:CreateTags", arn(kind, "*"), request, {}), "context": {"ec2:CreateAction": call.action}})
+    if call.action == "CreateFlowLogs" and "DeliverLogsPermissionArn" in params:
+        found.append(check("iam:PassRole", params["DeliverLogsPermissionArn"], {}, {}, **{"iam:PassedToService": "vpc-flow-logs.amazonaws.com"}))
     state = cloud.ec2(call.account, call.region)
     all_tags = state.tags
     for name, value in params.items():
         kind = KINDS.get(value.partition("-")[0]) if EC2_IDS.fullmatch(name) else None
         # The answer to its deletion is 200 also when it does not exist any more, and has no tags to check.
-        if kind == "vpc-endpoint" and value not in state.vpc_end_points:
+        if kind == "vpc-endpoint" and value not in state.vpc_end_points or kind == "vpc-flow-log" and value not in state.flow_logs:
             continue
         if kind:
             found.append(check(action, arn(kind, value), request, dict(all_tags.get(value, {}))))

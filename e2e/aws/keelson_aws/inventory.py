@@ -59,6 +59,7 @@ def ec2_kinds(backend: Any) -> dict[str, list[str]]:
         "natGateways": [n.id for n in backend.nat_gateways.values() if n.state not in ("deleted", "failed")],
         "routeTables": [t.id for t in backend.route_tables.values() if t.main_association_id is None],
         "vpcEndpoints": [e.id for e in backend.vpc_end_points.values() if e.state != "deleted"],
+        "flowLogs": list(backend.flow_logs),
         "securityGroups": [g.id for groups in backend.groups.values() for g in groups.values() if not g.is_default and g.name != "default"],
         "networkInterfaces": list(backend.enis),
         "launchTemplates": list(backend.launch_templates),

@@ -17,14 +17,14 @@ from .errors import AwsError
 from .http import Reply
 from .timeline import Timeline
 
-IDS = re.compile(rb"\b(?:vpc|subnet|igw|eigw|rtb|nat|eipalloc|eipassoc|rtbassoc|sg|vpce|eni|lt|i)-[0-9a-f]{17}\b")
+IDS = re.compile(rb"\b(?:vpc|subnet|igw|eigw|rtb|nat|eipalloc|eipassoc|rtbassoc|sg|vpce|eni|lt|fl|i)-[0-9a-f]{17}\b")
 CREATES = re.compile(r"(Create|Allocate|Run|Associate|Attach)")
 MAX_STATES = 600
 NOT_FOUND = {
     "vpc": "InvalidVpcID.NotFound", "subnet": "InvalidSubnetID.NotFound", "igw": "InvalidInternetGatewayID.NotFound",
     "rtb": "InvalidRouteTableID.NotFound", "nat": "NatGatewayNotFound", "eipalloc": "InvalidAllocationID.NotFound",
     "sg": "InvalidGroup.NotFound", "vpce": "InvalidVpcEndpointId.NotFound", "eni": "InvalidNetworkInterfaceID.NotFound",
-    "lt": "InvalidLaunchTemplateId.NotFound", "i": "InvalidInstanceID.NotFound",
+    "lt": "InvalidLaunchTemplateId.NotFound", "fl": "InvalidFlowLogId.NotFound", "i": "InvalidInstanceID.NotFound",
 }
 
 
@@ -120,7 +120,7 @@ def without(body: bytes, names: set[str]) -> bytes:
 
 # Members that identify an item, the most specific first: an item of DescribeSubnets has a vpcId too.
 OWN_IDS = (
-    "resourceId", "RoleName", "InstanceProfileName", "Arn", "natGatewayId", "vpcEndpointId", "routeTableId", "internetGatewayId",
+    "flowLogId", "resourceId", "RoleName", "InstanceProfileName", "Arn", "natGatewayId", "vpcEndpointId", "routeTableId", "internetGatewayId",
     "allocationId", "networkInterfaceId", "instanceId", "launchTemplateId", "groupId", "subnetId", "vpcId",
 )
 

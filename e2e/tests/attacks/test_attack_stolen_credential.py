@@ -181,18 +181,18 @@ def networks() -> list[Request]:
         "DeleteVpc": "vpc", "DeleteSubnet": "subnet", "DeleteRouteTable": "route-table", "DeleteRoute": "route-table",
         "DeleteInternetGateway": "internet-gateway", "DetachInternetGateway": "internet-gateway", "DeleteNatGateway": "natgateway",
         "ReleaseAddress": "elastic-ip", "DeleteVpcEndpoints": "vpc-endpoint", "DeleteSecurityGroup": "security-group",
-        "DeleteNetworkInterface": "network-interface",
+        "DeleteNetworkInterface": "network-interface", "DeleteFlowLogs": "vpc-flow-log",
     }
     changes = {
         "CreateRoute": "route-table", "ReplaceRoute": "route-table", "ReplaceRouteTableAssociation": "route-table",
         "AssociateRouteTable": "subnet", "AttachInternetGateway": "vpc", "AuthorizeSecurityGroupIngress": "security-group",
         "RevokeSecurityGroupIngress": "security-group", "RevokeSecurityGroupEgress": "security-group", "CreateNatGateway": "elastic-ip",
-        "CreateSubnet": "vpc", "CreateVpcEndpoint": "vpc", "ModifyVpcEndpoint": "vpc-endpoint", "ModifyVpcAttribute": "vpc",
+        "CreateSubnet": "vpc", "CreateVpcEndpoint": "vpc", "ModifyVpcEndpoint": "vpc-endpoint", "ModifyVpcAttribute": "vpc", "CreateFlowLogs": "vpc",
         "ModifySubnetAttribute": "subnet", "CreateTags": "vpc", "DeleteTags": "vpc",
     }
     on = {**deletions, **changes}
-    created = ("CreateVpc", "CreateSecurityGroup", "AllocateAddress", "CreateNatGateway", "CreateVpcEndpoint")
-    created_kinds = ("vpc", "security-group", "elastic-ip", "natgateway", "vpc-endpoint")
+    created = ("CreateVpc", "CreateSecurityGroup", "AllocateAddress", "CreateNatGateway", "CreateVpcEndpoint", "CreateFlowLogs")
+    created_kinds = ("vpc", "security-group", "elastic-ip", "natgateway", "vpc-endpoint", "vpc-flow-log")
     return [
         *[Request(f"ec2:{action}", ec2(kind)) for action, kind in on.items()],
         *[Request(f"ec2:{action}", ec2(kind), resource_tags={"Name": "ours", "team": "x"}) for action, kind in on.items()],

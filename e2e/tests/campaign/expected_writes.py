@@ -23,6 +23,7 @@ WRITES = {
         "tags": TAGS,
         "network.vpc.nat": GATEWAYS,
         "network.vpc.endpoints": ENDPOINTS,
+        "network.vpc.flowLogs": "ec2:(Create|Delete)FlowLogs",
         "network": UPDATE_CLUSTER,
         "endpointAccess": UPDATE_CLUSTER,
         "logging": UPDATE_CLUSTER,

@@ -35,6 +35,10 @@ class World:
     def boundary(self) -> str:
         return f"arn:aws:iam::{self.account}:policy/boundary"
 
+    @property
+    def bucket(self) -> str:
+        return f"flow-logs-{self.account}"
+
     def key(self, key_id: str = "1234") -> str:
         return f"arn:aws:kms:{REGION}:{self.account}:key/{key_id}"
 
@@ -107,6 +111,9 @@ def cluster_specs(world: World) -> Specs:
         {"name": "coredns"},
         {"name": "aws-ebs-csi-driver", "podIdentityRoleArn": world.role("csi")},
     ]
+    recorded = {"traffic": "All", "aggregationSeconds": 600, "format": "${version} ${srcaddr} ${dstaddr} ${action}"}
+    flow_logs = {"s3": {"bucketArn": f"arn:aws:s3:::{world.bucket}", "prefix": "vpc"}, **recorded}
+    to_log_group = {"cloudWatchLogs": {"logGroup": LOG_GROUP, "roleArn": world.role("flow-logs")}}
     own_network = {
         **defaults,
         "clusterName": world.name,
@@ -116,7 +123,7 @@ def cluster_specs(world: World) -> Specs:
         "deletionPolicy": "Delete",
         "adoptionPolicy": "Refuse",
         "suspend": False,
-        "network": {"vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"]}},
+        "network": {"vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"], "flowLogs": flow_logs}},
         "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
         "oidcProvider": True,
         "pruneAddons": False,
@@ -185,6 +192,12 @@ def cluster_specs(world: World) -> Specs:
             ("EksCluster", f"{agent} by keyless oci", {**small, "gitops": keyless(gitops)}, {"only": (f"gitops.{agent}.source.oci.verify",), "played": False})
             for agent, gitops in (("flux", oci_source()), ("argocd", argocd_by_oci()))
         ),
+        (
+            "EksCluster",
+            "flow logs",
+            {**defaults, "network": {"vpc": {"flowLogs": to_log_group}}},
+            {"only": ("network.vpc.flowLogs.cloudWatchLogs",), "played": False},
+        ),
         ("EksCluster", "named zones", {**defaults, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
             "EksCluster",
@@ -217,6 +230,8 @@ def by_proxy(world: World) -> dict:
     return source
 
 
+# An existing one, in every account.
+LOG_GROUP = "/vpc/flow-logs"
 AUTHORS = {"mode": "HEAD", "secretRef": {"name": "authors"}}
 OCI = {
     "url": "oci://ghcr.io/acme/fleet",
@@ -304,6 +319,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "network.vpc.zoneCount": [3],
         "network.vpc.zones": [[f"{REGION}a", f"{REGION}b"], [f"{REGION}b", f"{REGION}a"]],
         "network.vpc.endpoints": [["s3", "ecr.api"], ["sts"]],
+        "network.vpc.flowLogs.s3.prefix": ["vpc/other"],
         "network.existing.subnetIds": [list(world.subnets), list(world.subnets[1:])],
         "network.existing.securityGroupIds": [list(world.groups)],
         "network.existing.vpcId": ["vpc-0f"],

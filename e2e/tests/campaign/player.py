@@ -16,7 +16,7 @@ from .admission import Answer, item, replace
 from .object_cache import ObjectCache
 from .edits import Edit, edits
 from .judge import WAIT_REASONS, OutcomeType, Outcome, current_outcome, names_field
-from .manifests import Base, World, bases
+from .manifests import LOG_GROUP, Base, World, bases
 from .state import differences, state
 from .expected_writes import may_remain, unexpected
 
@@ -210,6 +210,8 @@ def create_prerequisites(account: Account, name: str) -> World:
     account.role("node", {"Service": "ec2.amazonaws.com"}, "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")
     for role in ("dns", "csi"):
         account.role(role, PODS)
+    account.role("flow-logs", {"Service": "vpc-flow-logs.amazonaws.com"})
+    account.client("logs").create_log_group(logGroupName=LOG_GROUP)
     for role in ("admins", "viewers"):
         account.role(role, {"AWS": f"arn:aws:iam::{account.id}:root"})
     document = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
@@ -223,4 +225,6 @@ def create_prerequisites(account: Account, name: str) -> World:
     created = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.large"})
     template = created["LaunchTemplate"]["LaunchTemplateId"]
     ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData={"InstanceType": "m7i.xlarge"})
-    return World(account.id, name, vpc, tuple(subnets), tuple(groups), template)
+    world = World(account.id, name, vpc, tuple(subnets), tuple(groups), template)
+    account.client("s3").create_bucket(Bucket=world.bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
+    return world

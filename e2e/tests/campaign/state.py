@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.account import RESOURCE, Account
 
 # Only the number of these is compared: a recreated one has a new id.
-COUNTED_ONLY = ("natGateways", "addresses", "vpcEndpoints", "networkInterfaces", "instances", "autoScalingGroups", "volumes")
+COUNTED_ONLY = ("natGateways", "addresses", "vpcEndpoints", "flowLogs", "networkInterfaces", "instances", "autoScalingGroups", "volumes")
 # Prefix of the roles that the operator creates.
 ROLE_PREFIX = "keelson-"
 # Fields that change without an edit.

@@ -19,6 +19,7 @@ MAKES = {
     "CreateRoute": "route",
     "CreateSecurityGroup": "securityGroup",
     "CreateVpcEndpoint": "vpcEndpoint",
+    "CreateFlowLogs": "flowLog",
     "CreateRole": "role",
     "CreateCluster": "cluster",
     "CreateOpenIDConnectProvider": "oidcProvider",

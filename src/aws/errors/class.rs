@@ -121,6 +121,9 @@ const TABLE: &[Rule] = &[
     rule(Ends(&[".InUse"]), Class::Busy),
     // EC2's InvalidState is temporary; EKS's is an upgrade insight that needs a user.
     Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), phrases: &[], class: Class::Busy },
+    // EC2's code for the destination of a flow log.
+    phrase_rule(Is(&["400"]), &["access denied"], Class::Denied),
+    phrase_rule(Is(&["400"]), &["logdestination"], Class::Invalid),
     rule(Ends(&["LimitExceeded", "QuotaExceeded"]), Class::Quota),
     phrase_rule(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
     rule(

@@ -11,6 +11,7 @@ pub mod network;
 mod reads;
 pub mod refusals;
 
+use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub use network::{
     VpcDns, VpcEndpoint,
 };
 
+pub(crate) use self::reads::{OWNED_RESOURCES, owned, pages};
 use self::refusals::Refusals;
 use super::call::Caller;
 use super::errors::AwsError;
@@ -40,8 +42,8 @@ const UNUSED_EXPIRY: Duration = Duration::from_secs(3600);
 /// The shared reads of one identity in one region. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
-    caller: Caller,
-    ec2: aws_sdk_ec2::Client,
+    pub(crate) caller: Caller,
+    pub(crate) ec2: aws_sdk_ec2::Client,
     eks: aws_sdk_eks::Client,
     iam: aws_sdk_iam::Client,
     ssm: aws_sdk_ssm::Client,
@@ -59,6 +61,7 @@ struct RegionalReads {
     route_tables: SharedRead<Vec<RouteTable>>,
     vpc_endpoints: SharedRead<Vec<VpcEndpoint>>,
     security_groups: SharedRead<Vec<SecurityGroup>>,
+    of_one_kind: ByType,
     zones: SharedRead<Vec<Zone>>,
     subnets_by_id: ById,
     subnets_by_tags: Keyed<(String, BTreeMap<String, String>), Vec<Subnet>>,
@@ -101,6 +104,18 @@ impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
         let (used, read) = reads.entry(key).or_insert_with(|| (now, SharedRead::default()));
         *used = now;
         read.clone()
+    }
+}
+
+/// Lists whose reads are in the file of the one kind that needs them, by the type of their items.
+#[derive(Debug, Default)]
+struct ByType(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
+
+impl ByType {
+    fn of<T: Send + Sync + 'static>(&self) -> SharedRead<Vec<T>> {
+        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = reads.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(SharedRead::<Vec<T>>::default()));
+        read.downcast_ref::<SharedRead<Vec<T>>>().cloned().unwrap_or_default()
     }
 }
 
@@ -194,6 +209,15 @@ impl Snapshots {
     pub async fn security_groups(&self, max_staleness: MaxStaleness) -> List<SecurityGroup> {
         self.shared(&self.regional.security_groups, max_staleness, |this| reads::security_groups(this, reads::owned()))
             .await
+    }
+
+    /// A list that only one kind of resource needs: `read` is in that kind's file, and is the only one for `T`.
+    pub async fn list<T, F>(&self, max_staleness: MaxStaleness, read: fn(Self) -> F) -> List<T>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<Vec<T>, AwsError>> + Send + 'static,
+    {
+        self.shared(&self.regional.of_one_kind.of(), max_staleness, read).await
     }
 
     /// All security groups of a VPC, of any owner: for leftovers of a deletion.

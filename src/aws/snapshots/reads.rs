@@ -18,14 +18,14 @@ use crate::aws::errors::{AwsError, Class};
 use crate::aws::tags;
 
 /// Resource name of the shared reads in traces.
-const OWNED_RESOURCES: &str = "all owned resources";
+pub(crate) const OWNED_RESOURCES: &str = "all owned resources";
 /// EC2's maximum number of values in a filter.
 const FILTER_VALUES: usize = 200;
 
-pub(super) type Page<T> = Result<(Vec<T>, Option<String>), AwsError>;
+pub(crate) type Page<T> = Result<(Vec<T>, Option<String>), AwsError>;
 
 /// Reads all pages. A repeated token would loop forever: that is a failure, not the end.
-pub(super) async fn pages<T, F>(
+pub(crate) async fn pages<T, F>(
     caller: &Caller,
     service: Service,
     action: &'static str,
@@ -60,7 +60,7 @@ pub(super) fn filter<V: Into<String>>(name: impl Into<String>, values: impl Into
 }
 
 /// All resources with an owner tag.
-pub(super) fn owned() -> Vec<Filter> {
+pub(crate) fn owned() -> Vec<Filter> {
     filter("tag-key", [tags::OWNER])
 }
 

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, FargateProfile};
 use crate::api::cluster::{AutoMode, SecretsEncryption};
-use crate::api::network::{ExistingNetwork, Network};
+use crate::api::flow_logs::LogGroupDestination;
+use crate::api::network::{ExistingNetwork, Network, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
@@ -76,7 +77,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         deletion_policy: _,
         adoption_policy: _,
         suspend: _,
-        network: Network { vpc: _, existing },
+        network: Network { vpc, existing },
         kubernetes_network: _,
         endpoint_access: _,
         logging: _,
@@ -107,12 +108,20 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     if let Some(SecretsEncryption { kms_key_arn }) = secrets_encryption {
         named.push(Named::new("spec.secretsEncryption.kmsKeyArn", Kind::KmsKey, kms_key_arn));
     }
+    named.extend(vpc.iter().flat_map(by_own_network));
     named.extend(existing.iter().flat_map(by_existing_network));
     named.extend(pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
         Named::new(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), Kind::Role, role_arn)
     }));
     named.extend(addons.iter().flat_map(by_addon));
     named
+}
+
+/// The role that delivers flow logs. A bucket is not checked: its own policy says from whom it takes them.
+fn by_own_network(network: &Vpc) -> Option<Named> {
+    let Vpc { cidr: _, zone_count: _, zones: _, nat: _, public_subnets: _, endpoints: _, flow_logs } = network;
+    let LogGroupDestination { log_group: _, role_arn } = flow_logs.as_ref()?.cloud_watch_logs.as_ref()?;
+    Some(Named::new("spec.network.vpc.flowLogs.cloudWatchLogs.roleArn", Kind::Role, role_arn))
 }
 
 fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {

@@ -2,7 +2,8 @@
 
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, AddonVersion};
-use crate::api::network::{ExistingSubnets, NetworkKind};
+use crate::api::flow_logs::LogGroupDestination;
+use crate::api::network::{ExistingSubnets, NetworkKind, Vpc};
 use crate::api::node_group::NodeSubnetsKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
@@ -14,6 +15,9 @@ pub const EKS: &str = "eks.amazonaws.com";
 pub const EC2: &str = "ec2.amazonaws.com";
 /// The service that assumes roles for Pods.
 pub const PODS: &str = "pods.eks.amazonaws.com";
+
+/// The service that assumes the role that delivers flow logs.
+pub const FLOW_LOGS: &str = "vpc-flow-logs.amazonaws.com";
 
 /// A requirement and the field that implies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +174,11 @@ fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> R
 
 /// Whether the subnets exist and fit is checked by [`crate::resources::network::existing_network`].
 fn network(spec: &EksClusterSpec) -> Vec<Requirement> {
-    let Ok(NetworkKind::Existing(existing)) = spec.network.kind() else { return Vec::new() };
+    let existing = match spec.network.kind() {
+        Ok(NetworkKind::Existing(existing)) => existing,
+        Ok(NetworkKind::Vpc(vpc)) => return flow_log_role(vpc).into_iter().collect(),
+        Err(_) => return Vec::new(),
+    };
     let subnets = match existing.subnets() {
         Ok(ExistingSubnets::Ids(ids)) => ids.to_vec(),
         Ok(ExistingSubnets::Tagged { .. }) | Err(_) => Vec::new(),
@@ -190,6 +198,11 @@ fn network(spec: &EksClusterSpec) -> Vec<Requirement> {
         Requirement::new("spec.network.existing.securityGroupIds", kind)
     });
     vpc.chain(groups).collect()
+}
+
+fn flow_log_role(vpc: &Vpc) -> Option<Requirement> {
+    let LogGroupDestination { log_group: _, role_arn } = vpc.flow_logs.as_ref()?.cloud_watch_logs.as_ref()?;
+    Some(role("spec.network.vpc.flowLogs.cloudWatchLogs.roleArn", role_arn, Some(FLOW_LOGS)))
 }
 
 fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Requirement> {

@@ -8,14 +8,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types::{Filter, IpPermission, UserIdGroupPair};
+use aws_sdk_ec2::types::Filter;
 use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::blockers::{self, Part};
-use super::marks::{self, Found, Network, Search};
+use super::marks::{self, Found, Network, Search, rules_between};
 use crate::api::node_group::SubnetTier;
-use crate::aws::snapshots::network::Permission;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::sweep::Baseline;
@@ -30,7 +29,16 @@ use crate::resources::iam::role::ignore_not_found;
 use crate::resources::network::subnet;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network);
+pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network).with_actions(&[
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteSecurityGroup",
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:RevokeSecurityGroupEgress",
+    "ec2:RevokeSecurityGroupIngress",
+    "eks:DescribeCluster",
+]);
 
 /// What the cluster may have left behind in a VPC.
 pub struct Leftovers {
@@ -374,23 +382,6 @@ async fn revoke_rules_among(
         ignore_not_found(answer)?;
     }
     Ok(())
-}
-
-/// The parts of `rules` that reference groups of `swept_ids` other than `own`.
-fn rules_between(rules: &[Permission], own: &str, swept_ids: &[&str]) -> Vec<IpPermission> {
-    let part = |rule: &Permission| {
-        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && swept_ids.contains(&id.as_str()));
-        let pairs: Vec<_> = named.map(|id| UserIdGroupPair::builder().group_id(id).build()).collect();
-        (!pairs.is_empty()).then(|| {
-            IpPermission::builder()
-                .ip_protocol(&rule.protocol)
-                .set_from_port(rule.from_port)
-                .set_to_port(rule.to_port)
-                .set_user_id_group_pairs(Some(pairs))
-                .build()
-        })
-    };
-    rules.iter().filter_map(part).collect()
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::NetworkInterfaceStatus;
+use aws_sdk_ec2::types::{IpPermission, NetworkInterfaceStatus, UserIdGroupPair};
 use jiff::Timestamp;
 
+use crate::aws::snapshots::network::Permission;
 use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
 use crate::aws::tags::{OWNER, Tags};
 use crate::engine::Mark;
@@ -214,6 +215,23 @@ fn split_deletable<'a>(
         }
         blocked.extend(blocked_now.into_iter().map(|(group, _)| group));
     }
+}
+
+/// The parts of `rules` that reference groups of `swept_ids` other than `own`.
+pub(super) fn rules_between(rules: &[Permission], own: &str, swept_ids: &[&str]) -> Vec<IpPermission> {
+    let part = |rule: &Permission| {
+        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && swept_ids.contains(&id.as_str()));
+        let pairs: Vec<_> = named.map(|id| UserIdGroupPair::builder().group_id(id).build()).collect();
+        (!pairs.is_empty()).then(|| {
+            IpPermission::builder()
+                .ip_protocol(&rule.protocol)
+                .set_from_port(rule.from_port)
+                .set_to_port(rule.to_port)
+                .set_user_id_group_pairs(Some(pairs))
+                .build()
+        })
+    };
+    rules.iter().filter_map(part).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Finds and deletes the resources of [`super::removals`]. I/O: EC2 and IAM.
 
-use super::removals::{Detail, Found, Removals, route_key};
+use super::removals::{Detail, Found, Removals, removal_of, route_key};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
 use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{AllowedTarget, Class, Failure, Key};
 use crate::resources::cloud::{Cloud, Tagged};
+use crate::resources::graph::kind;
 use crate::resources::iam::oidc_provider;
 use crate::resources::network::vpc;
 use crate::resources::network::vpc_endpoint::delete_endpoint;
@@ -73,6 +74,15 @@ impl Removals {
                 && tags.is_owned_by(&self.owner)
             {
                 found.push(self.found(key, arn, tags.owner(), None));
+            }
+        }
+        for kind in kind::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind.name).next().is_some()) {
+            let Some(read) = kind.read(&cloud.aws, staleness) else { continue };
+            let list = read.await?;
+            for (key, id) in self.ids_of(kind.name) {
+                if let Some(one) = list.items().into_iter().find(|one| self.matches(one, id)) {
+                    found.push(self.found(key, id, one.tags().owner(), one.vpc().map(str::to_owned).as_ref()));
+                }
             }
         }
         let exists = |key: &Key| found.iter().any(|one| one.key == *key);
@@ -168,7 +178,12 @@ impl Removals {
         let mut failed = None;
         let mut left = observed.clone();
         for one in allowed {
-            match delete(cloud, one.id()).await {
+            let key = observed.found.iter().find(|found| found.id == one.id()).map(|found| &found.key);
+            let deleted = match key.and_then(removal_of) {
+                Some(removal) => (removal.delete)(&cloud.aws, one.id()).await,
+                None => delete(cloud, one.id()).await,
+            };
+            match deleted {
                 Err(error) if error.class() != Class::NotFound => {
                     failed.get_or_insert(Failure::from(error));
                     // If a route cannot be deleted, its gateway stays.

@@ -18,13 +18,25 @@ use crate::engine::{
     Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::graph::kind::{self, Area, Kind};
+use crate::resources::graph::kind::{self, Area, Kind, Removal};
 use crate::resources::graph::proof::Owned;
 use crate::resources::network::route;
 use crate::resources::network::route_table::Table;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("removals", "resources removed from the spec", Area::Cleanup);
+pub const KIND: Kind = Kind::new("removals", "resources removed from the spec", Area::Cleanup).with_actions(&[
+    "ec2:DeleteNatGateway",
+    "ec2:DeleteRoute",
+    "ec2:DeleteSecurityGroup",
+    "ec2:DescribeAddresses",
+    "ec2:DescribeNatGateways",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:ReleaseAddress",
+    "iam:DeleteOpenIDConnectProvider",
+    "iam:ListOpenIDConnectProviders",
+]);
 
 /// The resources that the spec no longer requests.
 pub struct Removals {
@@ -36,6 +48,8 @@ pub struct Removals {
     pub(crate) wanted_routes: BTreeSet<Key>,
     /// Replacements, which must exist first.
     after: Vec<Key>,
+    /// Whether something waits for a removal.
+    is_awaited: bool,
     intervals: Intervals,
 }
 
@@ -78,7 +92,10 @@ fn field(key: &Key) -> String {
         "vpcEndpoint" => format!("network.vpc.endpoints[{}]", key.name()),
         "securityGroup" => "network.vpc.endpoints[securityGroup]".to_owned(),
         "oidcProvider" => "oidcProvider".to_owned(),
-        _ => format!("network.vpc.nat[{key}]"),
+        _ => match removal_of(key) {
+            Some(removal) => format!("{}[{}]", removal.field, key.name()),
+            None => format!("network.vpc.nat[{key}]"),
+        },
     }
 }
 
@@ -87,13 +104,20 @@ impl Removals {
     pub fn new(context: &ResourceContext<'_>, existing: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
         let dropped = |(key, _): &&Owned| is_of_removable_kind(key) && !nodes.contains(key);
         let resources: Vec<Owned> = existing.iter().filter(dropped).cloned().collect();
-        let is_replacement = |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route");
+        let replaces = |key: &Key| {
+            let has_earlier = resources.iter().any(|(earlier, _)| earlier.kind() == key.kind());
+            removal_of(key).is_some() && has_earlier && !must_wait_for_removal(key, &resources)
+        };
+        let is_replacement =
+            |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route") || replaces(key);
+        let after = nodes.iter().filter(is_replacement).cloned().collect();
         (!resources.is_empty()).then(|| Self {
             cluster: context.cluster_name.into(),
             owner: context.owner.uid.clone(),
+            after,
+            is_awaited: nodes.iter().any(|key| must_wait_for_removal(key, &resources)),
             resources,
             wanted_routes: nodes.iter().filter(|key| key.kind() == "route").cloned().collect(),
-            after: nodes.iter().filter(is_replacement).cloned().collect(),
             intervals: context.intervals,
         })
     }
@@ -103,13 +127,14 @@ impl Removals {
     }
 }
 
-/// Builds the observation; it is busy while a deletion is in progress.
-fn to_observation(observed: Detail) -> Observation<Detail> {
+/// Builds the observation; it is busy while a deletion is in progress, and incomplete while something waits for one.
+fn to_observation(observed: Detail, is_awaited: bool) -> Observation<Detail> {
     let deleting: Vec<_> = observed.found.iter().filter(|found| found.deleting).map(|found| found.id.clone()).collect();
     let state = if observed.found.is_empty() { "none" } else { "found" };
+    let is_awaited = is_awaited && observed.found.iter().any(|found| removal_of(&found.key).is_some());
     let all = Observation::ready("list", state, observed);
     if deleting.is_empty() {
-        return all;
+        return if is_awaited { all.phase(Phase::Incomplete) } else { all };
     }
     all.phase(Phase::Busy { action: Action::Update, since: None, note: format!("deleting {}", deleting.join(", ")) })
 }
@@ -142,6 +167,17 @@ fn plan_sweep(found: &[Found]) -> Sweep {
     }
     sweep.pending = (!pending.is_empty()).then(|| pending.join("; "));
     sweep
+}
+
+/// How a resource is deleted that is deleted alone.
+pub(super) fn removal_of(key: &Key) -> Option<&'static Removal> {
+    kind::find(key.kind())?.removal.as_ref()
+}
+
+/// Whether one of `existing` cannot exist at the same time as `key`: it is removed first.
+pub fn must_wait_for_removal(key: &Key, existing: &[Owned]) -> bool {
+    let others = || existing.iter().map(|(other, _)| other).filter(|other| other.kind() == key.kind() && *other != key);
+    removal_of(key).is_some_and(|removal| others().any(|other| !(removal.can_coexist)(key, other)))
 }
 
 fn is_of_removable_kind(key: &Key) -> bool {
@@ -256,7 +292,8 @@ impl Resource for Removals {
         };
         let observed = self.find(cloud, staleness).await?;
         let exists = !observed.found.is_empty();
-        Ok(if exists { Presence::Ours(to_observation(observed)) } else { Presence::External(to_observation(observed)) })
+        let observed = to_observation(observed, self.is_awaited);
+        Ok(if exists { Presence::Ours(observed) } else { Presence::External(observed) })
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -301,7 +338,7 @@ impl Resource for Removals {
             };
         }
         let left = self.remove(cloud, &observed.detail, &swept.allowed).await?;
-        Ok(Presence::Ours(to_observation(left)))
+        Ok(Presence::Ours(to_observation(left, self.is_awaited)))
     }
 }
 

@@ -77,7 +77,7 @@ fn routes_are_removed_before_their_gateway_and_its_address_afterwards() {
     // While the gateway is deleted, nothing else is.
     let deleting = vec![Found { deleting: true, ..all[1].clone() }, all[2].clone()];
     assert_eq!((ids(&plan_sweep(&deleting)), plan_sweep(&deleting).blocked), (vec![], None));
-    let phase = to_observation(Detail { found: deleting, deleted: Vec::new() }).phase;
+    let phase = to_observation(Detail { found: deleting, deleted: Vec::new() }, false).phase;
     assert!(matches!(&phase, Phase::Busy { note, .. } if note.contains("nat-a")));
     assert_eq!(ids(&plan_sweep(&[Found { used_by: Vec::new(), ..all[2].clone() }])), ["eipalloc-a"]);
 }
@@ -104,7 +104,7 @@ fn each_removal_is_a_change_of_the_field_that_requested_it() {
         found(&oidc_provider::key(), "arn"),
         Found { deleting: true, ..found(&nat_gateway::key("b"), "nat-b") },
     ];
-    let observed = to_observation(Detail { found: all.to_vec(), deleted: Vec::new() });
+    let observed = to_observation(Detail { found: all.to_vec(), deleted: Vec::new() }, false);
     let text: Vec<_> = removals_resource
         .diff(&observed, &Refs::default())
         .iter()
@@ -124,7 +124,7 @@ fn record_is_kept_until_the_resource_is_certainly_gone() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (eip, nat, intent) = (elastic_ip::key("a"), nat_gateway::key("a"), elastic_ip::key("b"));
     let any = |detail: Detail| {
-        to_observation(detail).map(|observed| Arc::new(observed) as Arc<dyn std::any::Any + Send + Sync>)
+        to_observation(detail, false).map(|observed| Arc::new(observed) as Arc<dyn std::any::Any + Send + Sync>)
     };
     let gate = || Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
     let without = Graph::<Cloud>::new(Vec::new(), vec![gate()]).unwrap();
@@ -162,7 +162,7 @@ fn additional_removals_trigger_a_new_observation() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (eip, nat) = (elastic_ip::key("a"), nat_gateway::key("a"));
     let any = |detail: Detail| {
-        to_observation(detail).map(|observed| Arc::new(observed) as Arc<dyn std::any::Any + Send + Sync>)
+        to_observation(detail, false).map(|observed| Arc::new(observed) as Arc<dyn std::any::Any + Send + Sync>)
     };
     let gate = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
     let removals_resource = removals(&[eip.clone(), nat.clone()], &[]).unwrap();
@@ -181,4 +181,19 @@ fn additional_removals_trigger_a_new_observation() {
     memory.record_observation(&nat, Presence::Ours(any(Detail::default())), at(3));
     invalidate_dropped(&mut memory, &graph, at(4));
     assert!(memory.get(&key()).is_none());
+}
+
+#[test]
+fn removal_that_something_waits_for_is_incomplete_until_it_is_done() {
+    let flow_log = |name: &str| Key::named("flowLog", name);
+    let earlier = [flow_log("s3-a/1"), oidc_provider::key()];
+    let same_destination = removals(&earlier, &[vpc::key(), flow_log("s3-a/2")]).unwrap();
+    assert_eq!((same_destination.is_awaited, same_destination.after), (true, vec![vpc::key()]));
+    let other_destination = removals(&earlier, &[vpc::key(), flow_log("s3-b/2")]).unwrap();
+    let after = vec![flow_log("s3-b/2"), vpc::key()];
+    assert_eq!((other_destination.is_awaited, other_destination.after), (false, after), "the new one exists first");
+    let phase = |found: Vec<Found>, is_awaited| to_observation(Detail { found, deleted: Vec::new() }, is_awaited).phase;
+    let log = || vec![found(&earlier[0], "fl-1")];
+    assert_eq!((phase(log(), true), phase(log(), false)), (Phase::Incomplete, Phase::Ready));
+    assert_eq!(phase(vec![found(&earlier[1], "arn")], true), Phase::Ready, "nothing waits for the others");
 }

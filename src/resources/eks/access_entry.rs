@@ -26,7 +26,18 @@ pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPla
         arn_type: "access-entry",
         pruning: Some(("CreateAccessEntry", &pruned_kind::ACCESS_ENTRIES)),
     })
-    .after_nodes();
+    .after_nodes()
+    .with_actions(&[
+        "eks:AssociateAccessPolicy",
+        "eks:CreateAccessEntry",
+        "eks:DeleteAccessEntry",
+        "eks:DescribeAccessEntry",
+        "eks:DisassociateAccessPolicy",
+        "eks:ListAssociatedAccessPolicies",
+        "eks:TagResource",
+        "eks:UntagResource",
+        "eks:UpdateAccessEntry",
+    ]);
 
 /// An access entry from the spec. In a cluster owned by the object, Keelson manages every listed entry.
 pub struct AccessEntry {

@@ -28,11 +28,25 @@ use crate::resources::tag_calls::OwnerTags;
 use crate::upgrade::addons::{Offer, choose};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons).in_cluster(InCluster {
-    parameter: Some("addonName"),
-    arn_type: "addon",
-    pruning: Some(("CreateAddon", &pruned_kind::ADDONS)),
-});
+pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
+    .in_cluster(InCluster {
+        parameter: Some("addonName"),
+        arn_type: "addon",
+        pruning: Some(("CreateAddon", &pruned_kind::ADDONS)),
+    })
+    .with_actions(&[
+        "eks:CreateAddon",
+        "eks:DeleteAddon",
+        "eks:DescribeAddon",
+        "eks:DescribeAddonConfiguration",
+        "eks:DescribeAddonVersions",
+        "eks:DescribePodIdentityAssociation",
+        "eks:DescribeUpdate",
+        "eks:ListUpdates",
+        "eks:TagResource",
+        "eks:UntagResource",
+        "eks:UpdateAddon",
+    ]);
 
 /// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];

@@ -29,7 +29,22 @@ use crate::resources::inventory::survey;
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane);
+pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane).with_actions(&[
+    "ec2:DeleteTags",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeVpcs",
+    "eks:AssociateEncryptionConfig",
+    "eks:CreateCluster",
+    "eks:DeleteCluster",
+    "eks:DescribeCluster",
+    "eks:DescribeUpdate",
+    "eks:ListUpdates",
+    "eks:TagResource",
+    "eks:UntagResource",
+    "eks:UpdateClusterConfig",
+    "eks:UpdateClusterVersion",
+    "iam:GetAccountAuthorizationDetails",
+]);
 
 /// The control plane of a cluster.
 pub struct Cluster {

@@ -33,7 +33,14 @@ pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::Cont
         arn_type: "fargateprofile",
         pruning: Some(("CreateFargateProfile", &pruned_kind::FARGATE_PROFILES)),
     })
-    .after_nodes();
+    .after_nodes()
+    .with_actions(&[
+        "eks:CreateFargateProfile",
+        "eks:DeleteFargateProfile",
+        "eks:DescribeFargateProfile",
+        "eks:TagResource",
+        "eks:UntagResource",
+    ]);
 
 /// A profile from the spec.
 pub struct FargateProfile {

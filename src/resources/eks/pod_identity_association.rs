@@ -26,7 +26,16 @@ pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPla
         arn_type: "podidentityassociation",
         pruning: Some(("CreatePodIdentityAssociation", &pruned_kind::POD_IDENTITIES)),
     })
-    .after_nodes();
+    .after_nodes()
+    .with_actions(&[
+        "eks:CreatePodIdentityAssociation",
+        "eks:DeletePodIdentityAssociation",
+        "eks:DescribePodIdentityAssociation",
+        "eks:ListPodIdentityAssociations",
+        "eks:TagResource",
+        "eks:UntagResource",
+        "eks:UpdatePodIdentityAssociation",
+    ]);
 
 /// An association that the spec lists, or that something else in the spec needs. In a cluster that this object owns, it
 /// manages all listed associations.

@@ -31,6 +31,7 @@ use crate::resources::iam::oidc_provider::{self, OidcProvider};
 use crate::resources::iam::role::{self, Purpose, Role};
 use crate::resources::network::elastic_ip::ElasticIp;
 use crate::resources::network::existing_network::{self, ExistingNetwork};
+use crate::resources::network::flow_log;
 use crate::resources::network::internet_gateway::InternetGateway;
 use crate::resources::network::nat_gateway::NatGateway;
 use crate::resources::network::route::Route;
@@ -297,6 +298,9 @@ fn add_own_network(
         }
     }
     add_endpoints(nodes, context, spec, zones, input);
+    nodes.extend(
+        flow_log::all(context, spec, input.owned, input.removes)?.into_iter().map(|log| -> Node { Arc::new(log) }),
+    );
     nodes.push(Arc::new(Leftovers::new(context, vpc::key(), &subnets, &[])));
     Ok(private)
 }

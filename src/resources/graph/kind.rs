@@ -1,16 +1,18 @@
 //! The table of kinds: what is known of each kind of resource apart from how it is observed and changed. Conditions, messages, the
-//! inventory, the search for owned resources, `keelson plan` and CloudTrail events iterate over it. Pure.
+//! inventory, the search for owned resources, `keelson plan`, CloudTrail events and the list of IAM actions iterate over it. Pure.
 //!
 //! A kind defines its row as `KIND` in its own file and has one line in [`ALL`]. Tests expand graphs and reject a kind that is not in it.
 
-use super::proof::Located;
+use futures::future::BoxFuture;
+
+use super::proof::ListRead;
+use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::Key;
 use crate::resources::deletion::{leftovers, pruned_kind, removals};
 use crate::resources::eks::{access_entry, addon, cluster, fargate_profile, node_group, pod_identity_association};
 use crate::resources::iam::{oidc_provider, role};
-use crate::resources::inventory::account_lists::AccountLists;
 use crate::resources::network::{
-    elastic_ip, existing_network, internet_gateway, nat_gateway, route, route_table, route_table_association,
+    elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route, route_table, route_table_association,
     security_group, subnet, vpc, vpc_endpoint,
 };
 
@@ -27,8 +29,13 @@ pub struct Kind {
     pub listing: Listing,
     /// A spec can ask for fewer than before: then those that are left over are deleted.
     pub is_removable: bool,
+    /// How, if nothing else has to be deleted or moved first.
+    pub removal: Option<Removal>,
     /// Nodes can join only once it is ready.
     pub is_before_nodes: bool,
+    /// The IAM actions that Keelson needs for it, sorted: those of its calls, and of the reads and tags that it shares with
+    /// other kinds. docs/iam-actions.md lists them.
+    pub actions: &'static [&'static str],
 }
 
 /// The part of a cluster that a kind belongs to.
@@ -50,7 +57,7 @@ pub enum Listing {
     /// With the resource that contains it: it has no tags of its own.
     WithParent,
     /// In EC2's list of the account, by tags.
-    Ec2(fn(&AccountLists) -> Vec<&dyn Located>),
+    Ec2(for<'a> fn(&'a Session, MaxStaleness) -> ListRead<'a>),
     /// In IAM, by tags and name.
     Iam,
     /// In EKS's list for its cluster.
@@ -68,6 +75,17 @@ pub struct InCluster {
     pub pruning: Option<(&'static str, &'static Kind)>,
 }
 
+/// How a resource that a spec no longer asks for is deleted, if nothing of the cluster uses it.
+#[derive(Debug)]
+pub struct Removal {
+    /// The field of the spec that asked for it.
+    pub field: &'static str,
+    /// Whether both can exist at the same time. If so, the new one exists before the earlier one is deleted.
+    pub can_coexist: fn(&Key, &Key) -> bool,
+    /// Deletes the one with that id.
+    pub delete: for<'a> fn(&'a Session, &'a str) -> BoxFuture<'a, Result<(), AwsError>>,
+}
+
 /// All kinds.
 pub static ALL: &[&Kind] = &[
     &vpc::KIND,
@@ -80,6 +98,7 @@ pub static ALL: &[&Kind] = &[
     &route_table_association::KIND,
     &vpc_endpoint::KIND,
     &security_group::KIND,
+    &flow_log::KIND,
     &existing_network::KIND,
     &leftovers::KIND,
     &role::KIND,
@@ -106,11 +125,11 @@ impl Kind {
     /// A kind that is found with its parent, is not removable, and that nodes wait for.
     pub const fn new(name: &'static str, label: &'static str, area: Area) -> Self {
         let listing = Listing::WithParent;
-        Self { name, label, area, listing, is_removable: false, is_before_nodes: true }
+        Self { name, label, area, listing, is_removable: false, removal: None, is_before_nodes: true, actions: &[] }
     }
 
     /// The same, listed by EC2.
-    pub const fn in_ec2(self, list: fn(&AccountLists) -> Vec<&dyn Located>) -> Self {
+    pub const fn in_ec2(self, list: for<'a> fn(&'a Session, MaxStaleness) -> ListRead<'a>) -> Self {
         Self { listing: Listing::Ec2(list), ..self }
     }
 
@@ -129,9 +148,19 @@ impl Kind {
         Self { is_removable: true, ..self }
     }
 
+    /// The same, deleted alone.
+    pub const fn removed_by(self, removal: Removal) -> Self {
+        Self { is_removable: true, removal: Some(removal), ..self }
+    }
+
     /// The same, that nodes do not wait for.
     pub const fn after_nodes(self) -> Self {
         Self { is_before_nodes: false, ..self }
+    }
+
+    /// The same, with the IAM actions that it needs.
+    pub const fn with_actions(self, actions: &'static [&'static str]) -> Self {
+        Self { actions, ..self }
     }
 
     /// The key of the only one in a graph.
@@ -157,19 +186,18 @@ impl Kind {
         }
     }
 
-    /// Those that EC2 lists in the account.
-    pub fn listed<'l>(&self, lists: &'l AccountLists) -> Vec<&'l dyn Located> {
+    /// Reads EC2's list of them in the account; `None`: EC2 has no such list.
+    pub fn read<'a>(&self, aws: &'a Session, staleness: MaxStaleness) -> Option<ListRead<'a>> {
         match self.listing {
-            Listing::Ec2(list) => list(lists),
-            Listing::WithParent | Listing::Iam | Listing::InCluster(_) => Vec::new(),
+            Listing::Ec2(list) => Some(list(aws, staleness)),
+            Listing::WithParent | Listing::Iam | Listing::InCluster(_) => None,
         }
     }
 }
 
-/// A list as the trait objects that [`Listing::Ec2`] holds.
-pub fn as_located<T: Located>(all: &[T]) -> Vec<&dyn Located> {
-    all.iter().map(|one| one as &dyn Located).collect()
-}
+#[cfg(test)]
+#[path = "actions_tests.rs"]
+mod actions_tests;
 
 #[cfg(test)]
 mod tests {

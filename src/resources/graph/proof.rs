@@ -5,7 +5,11 @@
 //! whose result is unknown, the tags are sufficient. A resource without proof is never changed or deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use futures::future::BoxFuture;
+
+use crate::aws::AwsError;
 use crate::aws::snapshots;
 use crate::aws::tags::OWNER;
 use crate::engine::{Goal, Key, Memory, ObserveOptions, Presence, Refs};
@@ -24,9 +28,34 @@ pub enum SearchResult<'a, T> {
 }
 
 /// A resource with a location that may prove ownership.
-pub trait Located: Tagged {
+pub trait Located: Tagged + Send + Sync {
     /// The VPC that it is in, if any.
     fn vpc(&self) -> Option<&str>;
+
+    /// Whether something uses it that its location does not show.
+    fn is_in_use(&self) -> bool {
+        false
+    }
+}
+
+/// A list of such resources, of any kind.
+pub trait LocatedList: Send + Sync {
+    /// Its items.
+    fn items(&self) -> Vec<&dyn Located>;
+}
+
+impl<T: Located> LocatedList for Vec<T> {
+    fn items(&self) -> Vec<&dyn Located> {
+        self.iter().map(|one| one as &dyn Located).collect()
+    }
+}
+
+/// A read of such a list.
+pub type ListRead<'a> = BoxFuture<'a, Result<Arc<dyn LocatedList>, AwsError>>;
+
+/// A shared read as the read of a list of any kind.
+pub fn listed<'a, T: Located + 'static>(read: impl Future<Output = snapshots::List<T>> + Send + 'a) -> ListRead<'a> {
+    Box::pin(async move { Ok(read.await? as Arc<dyn LocatedList>) })
 }
 
 impl Tagged for &dyn Located {
@@ -41,6 +70,9 @@ impl Tagged for &dyn Located {
 impl Located for &dyn Located {
     fn vpc(&self) -> Option<&str> {
         (**self).vpc()
+    }
+    fn is_in_use(&self) -> bool {
+        (**self).is_in_use()
     }
 }
 
@@ -101,6 +133,9 @@ impl Tagged for LocatedAddress {
 impl Located for LocatedAddress {
     fn vpc(&self) -> Option<&str> {
         self.vpc.as_deref()
+    }
+    fn is_in_use(&self) -> bool {
+        self.address.association_id.is_some()
     }
 }
 

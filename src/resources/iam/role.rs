@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::role_diff::Detail;
+use super::role_diff::{ACTIONS, Detail, partition_of};
 use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{
@@ -19,7 +19,7 @@ use crate::resources::graph::ownership;
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
+pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes().with_actions(ACTIONS);
 
 /// Who assumes the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,10 +344,6 @@ impl Resource for Role {
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
     }
-}
-
-fn partition_of(arn: &str) -> &str {
-    arn.split(':').nth(1).unwrap_or("aws")
 }
 
 pub(crate) fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {

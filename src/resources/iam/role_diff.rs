@@ -14,6 +14,23 @@ use crate::engine::{Change, Failure};
 use crate::resources::cloud::{Cloud, changed_tags, changes_field, tag_changes};
 use crate::resources::tag_calls::Handle;
 
+/// The IAM actions of a role's calls, here and in [`super::role`].
+pub(super) const ACTIONS: &[&str] = &[
+    "eks:ListNodegroups",
+    "iam:AttachRolePolicy",
+    "iam:CreateRole",
+    "iam:DeleteRole",
+    "iam:DeleteRolePolicy",
+    "iam:DetachRolePolicy",
+    "iam:GetAccountAuthorizationDetails",
+    "iam:ListRolePolicies",
+    "iam:PutRolePermissionsBoundary",
+    "iam:RemoveRoleFromInstanceProfile",
+    "iam:TagRole",
+    "iam:UntagRole",
+    "iam:UpdateAssumeRolePolicy",
+];
+
 /// What Keelson observes of a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
@@ -140,6 +157,10 @@ impl Role {
         }
         cloud.tag(&Handle::Role(self.name.clone()), &self.name, &mut detail.tags, changed_tags(changes)).await
     }
+}
+
+pub(super) fn partition_of(arn: &str) -> &str {
+    arn.split(':').nth(1).unwrap_or("aws")
 }
 
 #[cfg(test)]

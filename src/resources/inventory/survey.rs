@@ -88,10 +88,10 @@ struct Tagged {
 
 async fn list_tagged(cloud: &Cloud, staleness: MaxStaleness, records: &Records) -> Result<Tagged, Failure> {
     let lists = AccountLists::read(&cloud.aws, staleness).await?;
-    let of_vpcs = records.classify(cloud, &lists.vpcs, &BTreeSet::new());
+    let of_vpcs = records.classify(cloud, &lists.of(&vpc::KIND), &BTreeSet::new());
     let owned_vpcs: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
     let others = kind::ALL.iter().filter(|kind| kind.name != vpc::KIND.name);
-    let others = others.map(|kind| records.classify(cloud, &kind.listed(&lists), &owned_vpcs));
+    let others = others.map(|kind| records.classify(cloud, &lists.of(kind), &owned_vpcs));
     let (ours, unproven): (Vec<_>, Vec<_>) = std::iter::once(of_vpcs).chain(others).unzip();
     let (mut ours, mut unproven) = (ours.concat(), unproven.concat());
     for role in lists.roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {

@@ -10,20 +10,21 @@ use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
 use crate::resources::eks::lists::{self, if_exists};
-use crate::resources::graph::kind;
+use crate::resources::graph::kind::{self, Kind};
 use crate::resources::graph::proof::Located;
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
 use crate::resources::tag_calls::Handle;
 
-fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
-    all.iter().map(|one| TaggedResource {
-        id: one.id().to_owned(),
-        handle: Handle::Ec2,
-        tags: one.tags().clone(),
-        location: one.vpc().map_or(Location::Unused, |vpc| Location::Vpc(vpc.to_owned())),
-    })
+fn to_tagged(one: &dyn Located, kind: &Kind) -> TaggedResource {
+    let location = match one.vpc() {
+        _ if kind.name == vpc::KIND.name => Location::Itself,
+        Some(vpc) => Location::Vpc(vpc.to_owned()),
+        None if one.is_in_use() => Location::Itself,
+        None => Location::Unused,
+    };
+    TaggedResource { id: one.id().to_owned(), handle: Handle::Ec2, tags: one.tags().clone(), location }
 }
 
 /// Everything in EC2, and every role, that carries an owner tag.
@@ -32,20 +33,8 @@ fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
 /// The error of the first read that fails: a partial inventory is useless.
 pub async fn in_account(aws: &Session, staleness: MaxStaleness) -> Result<Vec<TaggedResource>, Failure> {
     let all = AccountLists::read(aws, staleness).await?;
-    let in_use = |id: &str| {
-        all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
-    };
-    let found = kind::ALL.iter().flat_map(|kind| {
-        let is_vpc = kind.name == vpc::KIND.name;
-        located(&kind.listed(&all)).map(move |one| (is_vpc, one)).collect::<Vec<_>>()
-    });
-    let mut found: Vec<TaggedResource> = found
-        .map(|(is_vpc, one)| match one.location {
-            _ if is_vpc => TaggedResource { location: Location::Itself, ..one },
-            Location::Unused if in_use(&one.id) => TaggedResource { location: Location::Itself, ..one },
-            _ => one,
-        })
-        .collect();
+    let of_kind = |kind: &'static Kind| all.of(kind).into_iter().map(move |one| to_tagged(one, kind));
+    let mut found: Vec<TaggedResource> = kind::ALL.iter().copied().flat_map(of_kind).collect();
     found.extend(all.roles.iter().map(|role| TaggedResource {
         // As the role resource records it: for a role with a path, the name alone is ambiguous.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },

@@ -1,20 +1,39 @@
 //! The public address of a NAT gateway.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
-use super::{internet_gateway, vpc};
-use crate::aws::Service;
+use super::{internet_gateway, nat_gateway, vpc};
+use crate::aws::snapshots::List;
 use crate::aws::tags::Tags;
+use crate::aws::{MaxStaleness, Service, Session};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{LocatedAddress, SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{LocatedAddress, SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("elasticIp", "elastic IP", Area::Network).in_ec2(|lists| as_located(&lists.addresses)).removable();
+pub const KIND: Kind = Kind::new("elasticIp", "elastic IP", Area::Network)
+    .in_ec2(|aws, age| listed(located(aws, age)))
+    .removable()
+    .with_actions(&[
+        "ec2:AllocateAddress",
+        "ec2:CreateTags",
+        "ec2:DeleteTags",
+        "ec2:DescribeAddresses",
+        "ec2:DescribeNatGateways",
+        "ec2:ReleaseAddress",
+    ]);
+
+/// Those with an owner tag, each with the VPC of the gateway that uses it.
+async fn located(aws: &Session, staleness: MaxStaleness) -> List<LocatedAddress> {
+    let (addresses, gateways) =
+        futures::try_join!(aws.snapshots.addresses(staleness), nat_gateway::existing(aws, staleness))?;
+    Ok(Arc::new(LocatedAddress::all(&addresses, &gateways)))
+}
 
 /// An Elastic IP address.
 pub struct ElasticIp {

@@ -14,13 +14,22 @@ use crate::resources::cloud::{
 };
 use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::eks::cluster;
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("internetGateway", "internet gateway", Area::Network)
-    .in_ec2(|lists| as_located(&lists.internet_gateways));
+    .in_ec2(|aws, age| listed(aws.snapshots.internet_gateways(age)))
+    .with_actions(&[
+        "ec2:AttachInternetGateway",
+        "ec2:CreateInternetGateway",
+        "ec2:CreateTags",
+        "ec2:DeleteInternetGateway",
+        "ec2:DeleteTags",
+        "ec2:DescribeInternetGateways",
+        "ec2:DetachInternetGateway",
+    ]);
 
 /// The VPC's connection to the internet.
 pub struct InternetGateway {

@@ -2,6 +2,7 @@
 
 pub mod elastic_ip;
 pub mod existing_network;
+pub mod flow_log;
 pub mod internet_gateway;
 pub mod nat_gateway;
 pub mod route;

@@ -1,5 +1,6 @@
 //! A NAT gateway: internet access for private subnets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,19 +11,35 @@ use super::{elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
-use crate::aws::{Service, snapshots};
+use crate::aws::{MaxStaleness, Service, Session, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::eks::cluster;
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("natGateway", "NAT gateway", Area::Network).in_ec2(|lists| as_located(&lists.nat_gateways)).removable();
+pub const KIND: Kind = Kind::new("natGateway", "NAT gateway", Area::Network)
+    .in_ec2(|aws, age| listed(existing(aws, age)))
+    .removable()
+    .with_actions(&[
+        "ec2:CreateNatGateway",
+        "ec2:CreateTags",
+        "ec2:DeleteNatGateway",
+        "ec2:DeleteTags",
+        "ec2:DescribeNatGateways",
+    ]);
+
+/// Those with an owner tag, without deleted and failed ones.
+pub(super) async fn existing(aws: &Session, staleness: MaxStaleness) -> snapshots::List<snapshots::NatGateway> {
+    let has_ended = |state: &NatGatewayState| matches!(state, NatGatewayState::Deleted | NatGatewayState::Failed);
+    let all = aws.snapshots.nat_gateways(staleness).await?;
+    let existing = all.iter().filter(|gateway| !gateway.state.as_ref().is_some_and(has_ended));
+    Ok(Arc::new(existing.cloned().collect()))
+}
 
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {

@@ -12,7 +12,12 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("route", "route", Area::Network).removable();
+pub const KIND: Kind = Kind::new("route", "route", Area::Network).removable().with_actions(&[
+    "ec2:CreateRoute",
+    "ec2:DeleteRoute",
+    "ec2:DescribeRouteTables",
+    "ec2:ReplaceRoute",
+]);
 
 /// All destinations outside the VPC.
 const ANYWHERE: &str = "0.0.0.0/0";

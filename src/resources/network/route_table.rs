@@ -10,13 +10,20 @@ use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("routeTable", "route table", Area::Network).in_ec2(|lists| as_located(&lists.route_tables));
+pub const KIND: Kind = Kind::new("routeTable", "route table", Area::Network)
+    .in_ec2(|aws, age| listed(aws.snapshots.route_tables(age)))
+    .with_actions(&[
+        "ec2:CreateRouteTable",
+        "ec2:CreateTags",
+        "ec2:DeleteRouteTable",
+        "ec2:DeleteTags",
+        "ec2:DescribeRouteTables",
+    ]);
 
 /// Which route table: all public subnets share one, each private subnet has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,14 +10,22 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, Po
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("securityGroup", "security group", Area::Network)
-    .in_ec2(|lists| as_located(&lists.security_groups))
-    .removable();
+    .in_ec2(|aws, age| listed(aws.snapshots.security_groups(age)))
+    .removable()
+    .with_actions(&[
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:CreateSecurityGroup",
+        "ec2:CreateTags",
+        "ec2:DeleteSecurityGroup",
+        "ec2:DeleteTags",
+        "ec2:DescribeSecurityGroups",
+    ]);
 
 const HTTPS: i32 = 443;
 

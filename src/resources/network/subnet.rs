@@ -17,12 +17,20 @@ use crate::resources::cloud::{
 };
 use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::eks::cluster;
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_located(&lists.subnets));
+pub const KIND: Kind =
+    Kind::new("subnet", "subnet", Area::Network).in_ec2(|aws, age| listed(aws.snapshots.subnets(age))).with_actions(&[
+        "ec2:CreateSubnet",
+        "ec2:CreateTags",
+        "ec2:DeleteSubnet",
+        "ec2:DeleteTags",
+        "ec2:DescribeSubnets",
+        "ec2:ModifySubnetAttribute",
+    ]);
 
 /// A subnet of the cluster's own VPC.
 pub struct Subnet {

@@ -10,12 +10,21 @@ use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::deletion::blockers::{self, Part};
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("vpc", "VPC", Area::Network).in_ec2(|lists| as_located(&lists.vpcs));
+pub const KIND: Kind =
+    Kind::new("vpc", "VPC", Area::Network).in_ec2(|aws, age| listed(aws.snapshots.vpcs(age))).with_actions(&[
+        "ec2:CreateTags",
+        "ec2:CreateVpc",
+        "ec2:DeleteTags",
+        "ec2:DeleteVpc",
+        "ec2:DescribeVpcAttribute",
+        "ec2:DescribeVpcs",
+        "ec2:ModifyVpcAttribute",
+    ]);
 
 /// The cluster's own VPC.
 pub struct Vpc {

@@ -23,14 +23,22 @@ use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
 use crate::resources::eks::cluster;
-use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::proof::{SearchResult, find, listed};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
-    .in_ec2(|lists| as_located(&lists.vpc_endpoints))
-    .removable();
+    .in_ec2(|aws, age| listed(aws.snapshots.vpc_endpoints(age)))
+    .removable()
+    .with_actions(&[
+        "ec2:CreateTags",
+        "ec2:CreateVpcEndpoint",
+        "ec2:DeleteTags",
+        "ec2:DeleteVpcEndpoints",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:ModifyVpcEndpoint",
+    ]);
 
 /// EC2's error code for a missing endpoint.
 const NOT_FOUND_CODE: &str = "InvalidVpcEndpointId.NotFound";
@@ -286,7 +294,7 @@ pub(crate) async fn delete_endpoint(aws: &Session, id: &str) -> Result<(), AwsEr
 }
 
 /// What EC2 refused, from an answer whose status is 200.
-fn refusal(unsuccessful: Vec<UnsuccessfulItem>) -> Option<(Class, String)> {
+pub(super) fn refusal(unsuccessful: Vec<UnsuccessfulItem>) -> Option<(Class, String)> {
     let error = unsuccessful.into_iter().find_map(|item| item.error)?;
     let (code, message) = (error.code.unwrap_or_default(), error.message.unwrap_or_default());
     Some((classify(Service::Ec2, Some(&code), &message, None), format!("{code}: {message}")))

@@ -23,6 +23,10 @@ class NetworkGuard(Guard, EC2Response):
         for acl in [a for a in backend.network_acls.values() if a.vpc_id == vpc_id]:
             del backend.network_acls[acl.id]
         backend.groups.pop(vpc_id, None)
+        # They hold up no deletion.
+        for log in [log for log in backend.flow_logs.values() if log.resource_id == vpc_id]:
+            del backend.flow_logs[log.id]
+            backend.tags.pop(log.id, None)
         return EmptyResult()
 
     def vpc_dependents(self, vpc_id: str) -> list[Any]:

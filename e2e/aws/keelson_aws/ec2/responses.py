@@ -12,6 +12,7 @@ from moto.ec2.responses import EC2Response
 from ..errors import AwsError
 from .addresses import AddressGuard
 from .endpoints import EndpointGuard
+from .flow_logs import FlowLogGuard
 from .images import ImageGuard
 from .instance_types import InstanceTypeGuard
 from .launch_templates import LaunchTemplateGuard
@@ -34,6 +35,7 @@ class Ec2Response(
     AddressGuard,
     SecurityGroupGuard,
     EndpointGuard,
+    FlowLogGuard,
     LaunchTemplateGuard,
     ImageGuard,
     InstanceTypeGuard,

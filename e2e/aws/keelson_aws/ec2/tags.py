@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 
 # Resource types whose name in moto differs from AWS's.
-RENAMED = {"nat-gateway": "natgateway"}
+RENAMED = {"nat-gateway": "natgateway", "flow-logs": "vpc-flow-log"}
 FILTERS = ("key", "value", "resource-id", "resource-type")
 
 

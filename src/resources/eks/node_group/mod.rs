@@ -33,11 +33,21 @@ use crate::resources::tag_calls::OwnerTags;
 use newest::Newest;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane).in_cluster(InCluster {
-    parameter: Some("nodegroupName"),
-    arn_type: "nodegroup",
-    pruning: None,
-});
+pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
+    .in_cluster(InCluster { parameter: Some("nodegroupName"), arn_type: "nodegroup", pruning: None })
+    .with_actions(&[
+        "ec2:DescribeLaunchTemplateVersions",
+        "eks:CreateNodegroup",
+        "eks:DeleteNodegroup",
+        "eks:DescribeNodegroup",
+        "eks:DescribeUpdate",
+        "eks:ListUpdates",
+        "eks:TagResource",
+        "eks:UntagResource",
+        "eks:UpdateNodegroupConfig",
+        "eks:UpdateNodegroupVersion",
+        "ssm:GetParameter",
+    ]);
 pub use newest::pending_release;
 pub use observation::Detail;
 pub use target::{Target, UpdateHold};
