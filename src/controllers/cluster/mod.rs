@@ -303,7 +303,8 @@ impl Reconcile<'_> {
             }
         }
         status.hand_over = retained_hand_over(self.cluster, status.hand_over.as_ref());
-        if facts::Facts(&self.state.memory).is_foreign() {
+        // A deletion that it blocks counts once it starts.
+        if facts::Facts(&self.state.memory).is_foreign() && self.cluster.metadata.deletion_timestamp.is_none() {
             status::forget_cluster(&mut status);
         }
         agent::steps::keep_legacy_agent(&mut status, &previous);
