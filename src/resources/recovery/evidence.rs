@@ -28,22 +28,15 @@ pub(super) fn check_installation(
     ))
 }
 
-/// Whether the cluster can be the earlier object's. IAM is global and names are chosen freely, so that an object with
-/// another region or cluster name than the earlier one's would take parts of a cluster that runs elsewhere.
-pub(super) fn check_earlier_cluster(
+/// Whether resources without a cluster can be the object's. IAM is global and names are chosen freely, so that an object
+/// with another region or cluster name than the earlier one's would take parts of a cluster that runs elsewhere.
+pub(super) fn check_without_cluster(
     all: &Inventory,
-    owner: &Owner,
     from: &str,
     candidates: &[(Key, &TaggedResource)],
 ) -> Result<(), String> {
     let name = &all.cluster_name;
-    if let Some(control_plane) = &all.control_plane {
-        let role = control_plane.role_arn.as_deref().map(|arn| arn.rsplit('/').next().unwrap_or(arn));
-        if from != owner.uid && role.is_some_and(|role| role::is_named_for(role, &owner.uid)) {
-            return Err(format!(
-                "this object created cluster {name} itself, so nothing of an earlier object with UID {from} belongs to it"
-            ));
-        }
+    if all.control_plane.is_some() {
         return Ok(());
     }
     let advice = "check spec.clusterName and spec.region against the earlier object's: neither can be changed, so delete \
@@ -65,6 +58,15 @@ pub(super) fn check_earlier_cluster(
         }
     }
     Ok(())
+}
+
+/// Whether `role` belongs to an earlier object's cluster, and not to this one, which the object created itself.
+pub(super) fn is_of_earlier_cluster(role: &str, tags: &Tags, all: &Inventory, owner: &Owner) -> bool {
+    let Some(control_plane) = &all.control_plane else { return false };
+    let current = control_plane.role_arn.as_deref().map(|arn| arn.rsplit('/').next().unwrap_or(arn));
+    let created_here = current.is_some_and(|current| role::is_named_for(current, &owner.uid));
+    let is_ours = |tags: &Tags| tags.is_owned_by(&owner.uid);
+    created_here && is_ours(&control_plane.tags) && !is_ours(tags) && !role::is_named_for(role, &owner.uid)
 }
 
 /// Resources that carry the UID without the other tags, or are in the VPC with another UID: each "id (reason)".

@@ -193,7 +193,7 @@ pub fn select(
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
     evidence::check_installation(owner, from, by_tags, &candidates)?;
-    evidence::check_earlier_cluster(all, owner, from, &candidates)?;
+    evidence::check_without_cluster(all, from, &candidates)?;
     if !by_tags && !is_proven(all, owner, &candidates) {
         return Err(format!(
             "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging \
@@ -219,7 +219,7 @@ pub fn select(
             Handle::Ec2 if is_cluster => Err("EKS did not create it for the existing cluster".to_owned()),
             // An unused resource has no location.
             Handle::Ec2 if one.location == Location::Unused && by_tags => Ok(()),
-            _ => check_location(key, one, all, vpc.as_deref())
+            _ => check_location(key, one, all, owner, vpc.as_deref())
                 .and_then(|()| check_description(key, one, all, owner, by_tags)),
         };
         if let Err(why) = proof {
@@ -275,7 +275,13 @@ fn find_own_vpc(all: &Inventory, candidates: &[(Key, &TaggedResource)]) -> Resul
 }
 
 /// Whether a resource has the location and the name that Keelson gives it.
-fn check_location(key: &Key, one: &TaggedResource, all: &Inventory, vpc: Option<&str>) -> Result<(), String> {
+fn check_location(
+    key: &Key,
+    one: &TaggedResource,
+    all: &Inventory,
+    owner: &Owner,
+    vpc: Option<&str>,
+) -> Result<(), String> {
     match (&one.handle, &one.location) {
         (Handle::Ec2, Location::Vpc(location)) if vpc == Some(location.as_str()) => Ok(()),
         (Handle::Ec2, Location::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
@@ -286,6 +292,9 @@ fn check_location(key: &Key, one: &TaggedResource, all: &Inventory, vpc: Option<
             Err(format!("no cluster {} exists here that uses it", all.cluster_name))
         }
         (Handle::OidcProvider(_), _) => Ok(()),
+        (Handle::Role(name), _) if evidence::is_of_earlier_cluster(name, &one.tags, all, owner) => {
+            Err(format!("this object created cluster {} with other roles", all.cluster_name))
+        }
         (Handle::Role(name), _) => {
             let fits = crate::resources::iam::role::is_named_after(name, &all.cluster_name, key.name());
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());

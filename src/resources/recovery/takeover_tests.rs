@@ -274,19 +274,20 @@ fn nothing_of_a_cluster_with_another_name_is_taken_over() {
 }
 
 #[test]
-fn object_that_created_its_cluster_takes_nothing_of_an_earlier_one() {
+fn object_that_created_its_cluster_takes_no_role_of_an_earlier_one() {
     use sha2::{Digest as _, Sha256};
     let hash: String = Sha256::digest("new").iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let mut all = inventory();
+    all.found.push(role("keelson-demo-00000000-fargate", "fargate"));
     let control_plane = all.control_plane.as_mut().unwrap();
     control_plane.tags = tags("cluster").with(OWNER, "new");
     control_plane.role_arn = Some(format!("arn:aws:iam::1:role/keelson-demo-{hash}-cluster"));
-    for by_tags in [true, false] {
-        let why = select(&all, &owner(), OLD, by_tags, None).unwrap_err();
-        assert!(why.contains("created cluster demo itself"), "{why}");
-    }
-    // Its own record was lost.
-    assert!(select(&all, &owner(), "new", true, None).is_ok());
+    let selection = select(&all, &owner(), OLD, true, None).unwrap();
+    assert!(selection.items.iter().all(|item| item.key.kind() != "role"), "{:?}", selection.items);
+    assert!(selection.left.iter().any(|left| left.contains("fargate") && left.contains("with other roles")));
+    // Moved to another object and back: the control plane is still that one's, and named for this one.
+    all.control_plane.as_mut().unwrap().tags = tags("cluster");
+    assert!(select(&all, &owner(), OLD, true, None).unwrap().items.iter().any(|item| item.key.name() == "fargate"));
 }
 
 #[test]

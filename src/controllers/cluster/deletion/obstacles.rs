@@ -28,9 +28,6 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         graph: &Graph<Cloud>,
     ) -> Option<Outcome> {
-        if self.has_no_record() {
-            return None;
-        }
         let nothing = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
         let mut report = self.engine(graph, cloud, Goal::Deleted, &nothing).await;
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
