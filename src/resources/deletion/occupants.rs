@@ -55,8 +55,8 @@ pub async fn find_occupants(cloud: &Cloud, vpc: &str, cluster: &str) -> Result<V
 /// Those of the read.
 pub async fn is_in_use(aws: &Session, vpc: &str) -> Result<bool, Failure> {
     let interfaces = aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
-    let runs = |one: &NetworkInterface| one.status == Some(NetworkInterfaceStatus::InUse) && is_plain(one);
-    Ok(interfaces.iter().any(runs))
+    let is_used = |one: &NetworkInterface| one.status == Some(NetworkInterfaceStatus::InUse) && is_plain(one);
+    Ok(interfaces.iter().any(|one| is_used(one) || one.description.starts_with(CONTROL_PLANE)))
 }
 
 /// Neither of a NAT gateway nor of an endpoint nor of a load balancer of the newer kinds.
