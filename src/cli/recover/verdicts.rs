@@ -259,7 +259,8 @@ mod tests {
     #[test]
     fn roles_without_their_cluster_in_the_region_are_not_recoverable() {
         let objects = [object("ekscluster/demo", "new", None)];
-        let roles = ["role/cluster", "role/node", "oidcProvider"].map(|key| found(key, "team/demo", "old", Some("here")));
+        let roles =
+            ["role/cluster", "role/node", "oidcProvider"].map(|key| found(key, "team/demo", "old", Some("here")));
         let judged = lines("111122223333 eu-central-1", &roles, &objects, Some("here"));
         assert!(judged.iter().all(|line| line.verdict == Verdict::WithoutCluster), "{judged:?}");
         assert!(recoverable(&judged).is_empty());

@@ -27,10 +27,13 @@ impl Cluster {
         let mut used = Vec::new();
         let vpc = observed.outputs.get("vpcId");
         let vpcs = cloud.aws.snapshots.vpcs(staleness).await?;
-        used.extend(vpcs.iter().find(|one| Some(&one.id) == vpc && one.tags.is_owned_by(uid)).map(|one| one.id.clone()));
+        used.extend(
+            vpcs.iter().find(|one| Some(&one.id) == vpc && one.tags.is_owned_by(uid)).map(|one| one.id.clone()),
+        );
         let arn = &observed.detail.role_arn;
         let roles = cloud.aws.snapshots.roles(staleness).await?;
-        if roles.iter().any(|one| one.arn == *arn && one.tags.is_owned_by(uid)) || self.spec.role_arn.as_ref() == Some(arn)
+        if roles.iter().any(|one| one.arn == *arn && one.tags.is_owned_by(uid))
+            || self.spec.role_arn.as_ref() == Some(arn)
         {
             used.push(format!("role {arn}"));
         }
@@ -73,7 +76,9 @@ mod tests {
     fn message_names_what_is_used_and_both_ways_out() {
         let used = ["vpc-1".to_owned(), "role arn:x".to_owned()];
         let text = describe("cluster demo", &used, Some(&"uid-1".to_owned()));
-        for part in ["cluster demo exists", "uses vpc-1, role arn:x", "keelson.dev/owner=uid-1", "deletionPolicy: Retain"] {
+        for part in
+            ["cluster demo exists", "uses vpc-1, role arn:x", "keelson.dev/owner=uid-1", "deletionPolicy: Retain"]
+        {
             assert!(text.contains(part), "{text}");
         }
         let unrecorded = describe("cluster demo", &used, None);

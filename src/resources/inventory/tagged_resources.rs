@@ -105,7 +105,8 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Res
     found.retain(|one| one.key().is_none_or(|key| key.kind() != "nodeGroup"));
     let role_descriptions = role_descriptions(aws, cluster_name, &found).await?;
     let mut vpcs_in_use = BTreeSet::new();
-    let vpcs = found.iter().filter(|one| one.key() == Some(vpc::key()) && one.tags.get(CLUSTER) == Some(&owner.cluster));
+    let vpcs =
+        found.iter().filter(|one| one.key() == Some(vpc::key()) && one.tags.get(CLUSTER) == Some(&owner.cluster));
     for one in vpcs.filter(|_| control_plane.is_none()) {
         if occupants::is_in_use(aws, &one.id).await? {
             vpcs_in_use.insert(one.id.clone());

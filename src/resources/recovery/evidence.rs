@@ -16,7 +16,8 @@ pub(super) fn check_installation(
     by_tags: bool,
     candidates: &[(Key, &TaggedResource)],
 ) -> Result<(), String> {
-    let is_tagged = |(key, one): &(Key, &TaggedResource)| key.kind() == "nodeGroup" || one.tags.installation().is_some();
+    let is_tagged =
+        |(key, one): &(Key, &TaggedResource)| key.kind() == "nodeGroup" || one.tags.installation().is_some();
     let Some(id) = owner.installation.as_ref().filter(|_| !by_tags && !candidates.is_empty()) else { return Ok(()) };
     if candidates.iter().any(is_tagged) {
         return Ok(());

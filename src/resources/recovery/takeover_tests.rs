@@ -327,7 +327,8 @@ fn incomplete_recovery_is_recognised_by_the_control_plane_of_the_earlier_object(
     let (uid, items) = evidence::incomplete_recovery(&all, &owner(), &gone).unwrap();
     let ids: Vec<_> = items.iter().map(|item| item.found.id.as_str()).collect();
     assert_eq!((uid.as_str(), ids), (OLD, vec!["vpc-1", "subnet-1", "nat-1", "eip-1"]));
-    let given = items.iter().all(|item| evidence::earlier_owner(OLD).missing_from(&item.found.tags).owner() == Some(OLD));
+    let given =
+        items.iter().all(|item| evidence::earlier_owner(OLD).missing_from(&item.found.tags).owner() == Some(OLD));
     assert!(given, "only the owner tag is written");
     // Not if the earlier object exists, or the control plane is another object's, another installation's or this one's.
     assert!(evidence::incomplete_recovery(&all, &owner(), &Existing::default()).is_none());
