@@ -257,3 +257,47 @@ def test_object_without_aws_resources_is_copied_with_its_secrets(on, second):
     assert on.writes(0, account.id) == []
     on.api.delete(*key_of(item))
     second.api.delete(*key_of(item))
+
+
+@pytest.mark.parametrize("tagged", [True, False], ids=["one-tag-left", "no-tag-left"])
+def test_untagged_cluster_of_a_live_installation_is_not_taken_over(on, second, moving, tagged):
+    """The tag that names the installation was removed in AWS."""
+    account, old = moving.account, restore.uid_of(on, moving.items[0])
+    before = moving.owners()
+    for one in restore.owners(account):
+        if not (tagged and one.startswith("igw-")):
+            untag(account, one, restore.INSTALLATION)
+    first_operator = on.start(*QUICK, account=account.id)
+    second.api.apply_all([aws_account(f"account-{account.id}", account.id), *moving.items])
+    second_operator = second.start(account.id)
+    version, kind, name, namespace = key_of(moving.items[0])
+
+    def message(text: str) -> str | None:
+        stalled = conditions(second.api.get(version, kind, name, namespace)).get("Stalled", {})
+        return stalled["message"] if stalled.get("reason") == "NotOwned" and text in stalled["message"] else None
+
+    # The command is not printed before all resources were read.
+    assert f"{restore.RECOVER}=" not in until(lambda: message(old), 30, "NotOwned")
+    second.api.patch(version, kind, name, {"metadata": {"annotations": {restore.RECOVER: old}}}, namespace)
+    expected = "installation " + restore.installation(on) if tagged else "has the tag keelson.dev/installation"
+    until(lambda: message(expected), 30, "the refusal")
+    assert moving.owners() == before
+    first_operator.stop(), second_operator.stop()
+
+
+def untag(account: Account, one: str, key: str) -> None:
+    if one in account.roles():
+        account.iam.untag_role(RoleName=one, TagKeys=[key])
+    elif one.startswith("arn:"):
+        account.iam.untag_open_id_connect_provider(OpenIDConnectProviderArn=one, TagKeys=[key])
+    elif one.split("-")[0] in ("vpc", "subnet", "nat", "rtb", "igw", "eipalloc", "sg", "vpce"):
+        account.ec2.delete_tags(Resources=[one], Tags=[{"Key": key}])
+    else:
+        name, _, part = one.partition("/")
+        if not part:
+            arn = account.eks.describe_cluster(name=name)["cluster"]["arn"]
+        elif part in account.eks.list_addons(clusterName=name)["addons"]:
+            arn = account.eks.describe_addon(clusterName=name, addonName=part)["addon"]["addonArn"]
+        else:
+            arn = account.eks.describe_nodegroup(clusterName=name, nodegroupName=part)["nodegroup"]["nodegroupArn"]
+        account.eks.untag_resource(resourceArn=arn, tagKeys=[key])

@@ -156,6 +156,11 @@ pub fn is_complete(report: &Report, memory: &Memory, now: Timestamp) -> bool {
 }
 
 impl RecoveryRequest {
+    /// The reverse of a recovery from the object with that UID, when the object is deleted before it is complete.
+    pub fn giving_back(uid: &str) -> Self {
+        Self { text: String::new(), uid: uid.to_owned(), to: None }
+    }
+
     /// The overall state after `report`, and when to continue. `waits`: the message on how to approve the plan.
     pub fn progress(
         &self,

@@ -116,6 +116,9 @@ fn violated_rule<C>(
             let never_worked = matches!(observed.phase, Phase::Failed { recreate: true, .. });
             (!never_worked).then_some("no resource is replaced to apply a change")
         }
+        (Action::Delete, Presence::Ours(_)) if node.sweep_scope().is_none() && is_used_by_others(graph, memory) => {
+            Some("a resource of another owner uses what would be deleted")
+        }
         (Action::Delete, Presence::Ours(_)) => {
             let is_held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
                 Some(gate) => !gate.open,
@@ -126,6 +129,15 @@ fn violated_rule<C>(
             is_held.then_some("a resource that must be deleted first still exists")
         }
     }
+}
+
+/// Whether a resource that holds or contains others exists and is not owned: whatever is deleted may be needed by it.
+fn is_used_by_others<C>(graph: &Graph<C>, memory: &Memory) -> bool {
+    let hosts: Vec<Key> = graph.nodes().iter().filter_map(|node| node.deleted_with()).collect();
+    memory.iter().any(|(key, entry)| {
+        let is_user = graph.node(key).is_some_and(|node| !node.holds().is_empty()) || hosts.contains(key);
+        is_user && matches!(entry.presence, Some(Presence::Unowned(_) | Presence::Foreign(_)))
+    })
 }
 
 /// Whether a dependency in `needs` does not exist, is not ready, or is not owned yet.

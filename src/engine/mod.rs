@@ -45,6 +45,8 @@ pub use resource::{
 pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 
 #[cfg(test)]
+mod deletion_tests;
+#[cfg(test)]
 mod may_adopt_tests;
 #[cfg(test)]
 mod operations_tests;

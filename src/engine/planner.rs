@@ -28,9 +28,11 @@ pub fn plan<C>(
 ) -> Plan {
     let refs = memory.refs();
     let planned = BTreeMap::new();
+    let (unresolvable, obstacle) = (None, None);
     let mut planner =
-        Planner { graph, memory, goal, policy, expectations, now, refs: &refs, planned, unresolvable: None };
+        Planner { graph, memory, goal, policy, expectations, now, refs: &refs, planned, unresolvable, obstacle };
     planner.unresolvable = graph.nodes().iter().find(|node| planner.unresolvable(node.as_ref())).map(|node| node.key());
+    planner.obstacle = planner.find_obstacle();
     let mut items: Vec<Item> = Vec::with_capacity(graph.nodes().len());
     match goal {
         Goal::Present => {
@@ -60,6 +62,8 @@ struct Planner<'a, C> {
     planned: BTreeMap<Key, Verdict>,
     /// A resource that cannot become ready before a user acts: no step starts that would wait for it.
     unresolvable: Option<Key>,
+    /// A resource of another owner that uses what is to be deleted: nothing is deleted while it exists.
+    obstacle: Option<Key>,
 }
 
 impl<C> Planner<'_, C> {
@@ -76,6 +80,24 @@ impl<C> Planner<'_, C> {
             Some(Presence::Unowned(observed)) => !self.differences(node, observed).1.is_empty(),
             _ => false,
         }
+    }
+
+    /// A resource that is not owned, uses or contains other resources of the graph, and stays: deleting any of those
+    /// would break it. Sweeps list what they delete by themselves and do not count.
+    fn find_obstacle(&self) -> Option<Key> {
+        let is_deleted = |node: &dyn Node<C>| {
+            node.sweep_scope().is_none() && matches!(self.entry(&node.key()).presence, Some(Presence::Ours(_)))
+        };
+        let nodes = self.graph.nodes();
+        if self.goal != Goal::Deleted || !nodes.iter().any(|node| is_deleted(node.as_ref())) {
+            return None;
+        }
+        let stays = |key: &Key| matches!(self.entry(key).presence, Some(Presence::Foreign(_) | Presence::Unowned(_)));
+        let is_used = |node: &dyn Node<C>| {
+            let key = node.key();
+            !node.holds().is_empty() || nodes.iter().any(|other| other.deleted_with().as_ref() == Some(&key))
+        };
+        nodes.iter().find(|node| stays(&node.key()) && is_used(node.as_ref())).map(|node| node.key())
     }
 
     fn entry(&self, key: &Key) -> &Entry {
@@ -250,6 +272,13 @@ impl<C> Planner<'_, C> {
         let observed = match &entry.presence {
             _ if entry.last_observe_error.is_some() => return Verdict::NotObserved(entry.last_observe_error.clone()),
             None => return Verdict::NotObserved(None),
+            Some(Presence::Foreign(owner)) if self.obstacle.as_ref() == Some(key) => {
+                return Verdict::Blocked(Block::Foreign(owner.clone()));
+            }
+            Some(Presence::Unowned(_)) if self.obstacle.as_ref() == Some(key) => {
+                let why = "it exists and is not owned by this object, but uses what this object owns";
+                return Verdict::Blocked(Block::Foreign(why.to_owned()));
+            }
             Some(Presence::Foreign(_) | Presence::External(_) | Presence::Unowned(_)) => return Verdict::Settled,
             Some(Presence::Absent) => {
                 let may_appear = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
@@ -275,12 +304,13 @@ impl<C> Planner<'_, C> {
             }
         }
         let holders = self.graph.held_by(key).to_vec();
-        let mut waits = Vec::new();
+        let mut waits: Vec<_> = self.obstacle.iter().cloned().map(WaitingOn::Resource).collect();
         for before in holders.into_iter().chain(node.deleted_after()) {
             match self.graph.gate(&before) {
                 Some(gate) if gate.open => {}
                 Some(gate) => waits.push(WaitingOn::Gate(before, gate.why.clone())),
                 None if self.plan_deletion(&before) == Verdict::Settled => {}
+                None if self.obstacle.as_ref() == Some(&before) => {}
                 None => waits.push(WaitingOn::Resource(before)),
             }
         }

@@ -16,7 +16,7 @@ use super::graph::GraphError;
 use super::toy_world::*;
 use super::{Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, Item, Memory, Verdict, WaitingOn, erased};
 
-const WINDOW: Duration = Duration::from_secs(10);
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
 /// Reconciles until nothing is left to do, restarting after each crash. Returns the number of reconciles.
 pub(super) fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> Result<usize, String> {
@@ -53,7 +53,8 @@ fn drive_with_policy(
             continue;
         }
         let blocked = |item: &Item| matches!(item.verdict, Verdict::Settled | Verdict::Blocked(_) | Verdict::Held(..));
-        let is_held = report.plan.items.iter().any(|item| matches!(item.verdict, Verdict::Held(..)));
+        let is_held =
+            report.plan.items.iter().any(|item| matches!(item.verdict, Verdict::Held(..) | Verdict::Blocked(_)));
         let waits_for_blocked = |item: &Item| match &item.verdict {
             Verdict::Pending(_, on) => on.iter().all(|w| matches!(w, WaitingOn::Resource(_))),
             Verdict::DeletedWith(_) => is_held,
@@ -76,7 +77,7 @@ fn drive_with_policy(
 /// host.
 type Traits = (u16, u32, u64, (u64, bool), bool);
 
-fn toys() -> impl Strategy<Value = Vec<Toy>> {
+pub(super) fn toys() -> impl Strategy<Value = Vec<Toy>> {
     prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, (0..2u64, any::<bool>()), any::<bool>()), 1..9).prop_map(
         |traits| {
             let toy = |(number, (needs, value, takes, (slow, has_token), deleted_with_host)): (usize, Traits)| Toy {

@@ -89,6 +89,8 @@ pub enum Verdict {
     Recoverable(usize),
     /// No object of that name exists.
     Orphaned,
+    /// In IAM, which is global, of a cluster that does not exist in this region.
+    WithoutCluster,
     /// Owned by another installation. Holds its id.
     OtherInstallation(String),
 }
@@ -99,6 +101,7 @@ impl Verdict {
             Verdict::Owned => "owned".to_owned(),
             Verdict::Recoverable(_) => "recoverable".to_owned(),
             Verdict::Orphaned => "orphaned".to_owned(),
+            Verdict::WithoutCluster => "without its cluster".to_owned(),
             Verdict::OtherInstallation(id) => format!("other installation ({id})"),
         }
     }
@@ -144,6 +147,15 @@ pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installa
         Some(Line { place: place.to_owned(), key, id: one.id.clone(), owner, object, verdict })
     };
     let mut lines: Vec<Line> = found.iter().filter_map(line).collect();
+    let clusters = lines.iter().filter(|line| line.key == crate::resources::eks::cluster::key());
+    let with_cluster: BTreeSet<String> = clusters.map(|line| line.object.clone()).collect();
+    // The cluster may run in another region.
+    for line in lines.iter_mut().filter(|line| matches!(line.verdict, Verdict::Recoverable(_))) {
+        let is_global = ["role", "oidcProvider"].contains(&line.key.kind());
+        if is_global && !with_cluster.contains(&line.object) {
+            line.verdict = Verdict::WithoutCluster;
+        }
+    }
     lines.sort_by(|a, b| (&a.object, &a.owner, &a.key, &a.id).cmp(&(&b.object, &b.owner, &b.key, &b.id)));
     lines
 }
@@ -243,6 +255,19 @@ mod tests {
         assert_eq!(uids[&0].iter().collect::<Vec<_>>(), ["new", "old"]);
         assert_eq!(uids[&1].iter().collect::<Vec<_>>(), ["gone"]);
         assert!(table(&judged).lines().next().unwrap().starts_with("PLACE"));
+    }
+
+    #[test]
+    fn roles_without_their_cluster_in_the_region_are_not_recoverable() {
+        let objects = [object("ekscluster/demo", "new", None)];
+        let roles =
+            ["role/cluster", "role/node", "oidcProvider"].map(|key| found(key, "team/demo", "old", Some("here")));
+        let judged = lines("111122223333 eu-central-1", &roles, &objects, Some("here"));
+        assert!(judged.iter().all(|line| line.verdict == Verdict::WithoutCluster), "{judged:?}");
+        assert!(recoverable(&judged).is_empty());
+        let with_cluster = [&roles[..], &[found("cluster", "team/demo", "old", Some("here"))]].concat();
+        let judged = lines("111122223333 eu-west-1", &with_cluster, &objects, Some("here"));
+        assert!(judged.iter().all(|line| line.verdict == Verdict::Recoverable(0)), "{judged:?}");
     }
 
     #[test]

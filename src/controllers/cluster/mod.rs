@@ -305,6 +305,8 @@ impl Reconcile<'_> {
         status.hand_over = retained_hand_over(self.cluster, status.hand_over.as_ref());
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
+            // A deletion that it blocks counts once it starts.
+            status.arn = previous.arn.clone().filter(|_| self.cluster.metadata.deletion_timestamp.is_some());
         }
         agent::steps::keep_legacy_agent(&mut status, &previous);
         // Set from the first status on: a status without it is an older Keelson's.

@@ -52,7 +52,8 @@ impl Reconcile<'_> {
             self.state.memory.restart(self.now);
             self.state.kind.recovering = Some(request.clone());
         }
-        let inventory = match tagged_resources::of_cluster(&cloud.aws, &self.cluster.cluster_name()).await {
+        let inventory = match tagged_resources::of_cluster(&cloud.aws, &self.cluster.cluster_name(), &cloud.owner).await
+        {
             Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
             Err(failure) => return self.failed(previous, failure),
         };

@@ -77,8 +77,8 @@ pub fn resource_progress(item: &Item, goal: Goal, now: Timestamp) -> ResourcePro
         Verdict::NotObserved(None) => progressing(Reason::Pending, format!("{name}: not observed yet"), Duration::ZERO),
         Verdict::NotObserved(Some(failed)) => unreadable(&name, failed, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
-            let message = format!("{name}: {owner}");
-            ResourceProgress::Stalled { reason: Reason::NotOwned, message }
+            let reason = if goal == Goal::Deleted { Reason::DeletionBlocked } else { Reason::NotOwned };
+            ResourceProgress::Stalled { reason, message: format!("{name}: {owner}") }
         }
         Verdict::Blocked(Block::Failed(class, why)) => {
             let reason = match class {

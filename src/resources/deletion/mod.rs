@@ -4,6 +4,7 @@
 pub mod blockers;
 pub mod leftovers;
 pub mod marks;
+pub mod occupants;
 pub mod prune;
 pub mod prune_calls;
 pub mod pruned_kind;

@@ -276,7 +276,11 @@ impl Resource for Cluster {
         let observed = self.to_observation(&cluster);
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
         let proven = options.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
-        if !proven && observed.detail.tags.is_owned_by(&cloud.owner.uid) {
+        let is_ours = observed.detail.tags.is_owned_by(&cloud.owner.uid);
+        if options.goal == Goal::Deleted && !(is_ours && proven) {
+            return self.presence_of_others(cloud, options, &observed).await;
+        }
+        if !proven && is_ours {
             return Ok(Presence::Foreign(proof::describe_unproven(&cloud.owner, &self.name)));
         }
         match ownership::presence(cloud, &observed.detail.tags.clone(), observed, what) {

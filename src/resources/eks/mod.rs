@@ -6,6 +6,7 @@ pub mod addon_diff;
 pub mod addon_fargate;
 pub mod cluster;
 pub mod cluster_adoption;
+pub mod cluster_deletion;
 pub mod cluster_diff;
 pub mod cluster_request;
 pub mod control_plane;

@@ -137,13 +137,17 @@ mod tests {
     #[test]
     fn message_has_the_recover_command_if_the_previous_object_is_gone() {
         use crate::aws::tags::INSTALLATION;
-        let tags = Tags::new().with(OWNER, "uid-0").with(CLUSTER, "team/demo");
+        let untagged = Tags::new().with(OWNER, "uid-0").with(CLUSTER, "team/demo");
+        let tags = untagged.clone().with(INSTALLATION, "here");
         let gone = Existing::new(|uid| uid != "uid-0");
         let text = describe_foreign("cluster demo", &tags, &owner(), &gone);
         assert!(
             text.contains("kubectl annotate ekscluster/demo -n team --overwrite keelson.dev/recover=uid-0"),
             "{text}"
         );
+        // Without the tag, the other resources may show that it is another installation's.
+        let text = describe_foreign("cluster demo", &untagged, &owner(), &gone);
+        assert!(text.contains("keelson recover --dry-run") && !text.contains("recover="), "{text}");
         // Not if the owner exists, nor if it belongs to another installation, which the message names.
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         assert!(!text.contains("recover="), "{text}");

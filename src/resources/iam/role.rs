@@ -124,6 +124,12 @@ pub fn is_named_for(name: &str, uid: &str) -> bool {
         && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
 }
 
+/// Whether a role has the name that Keelson gives to a role of that cluster and purpose, for whichever object.
+pub(crate) fn is_named_after(name: &str, cluster: &str, purpose: &str) -> bool {
+    let parts = name.strip_prefix(&name_prefix(cluster)).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(hash, of)| hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) && of == purpose)
+}
+
 /// The prefix of the names of a cluster's roles. It also matches roles of clusters whose names start with this one's.
 pub(crate) fn name_prefix(cluster: &str) -> String {
     let cluster: String = cluster.chars().take(38).collect();

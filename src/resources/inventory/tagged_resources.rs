@@ -1,14 +1,16 @@
 //! Reads everything with an owner tag in an account, region and cluster, from which a recovery selects. I/O: reads of
 //! EC2, IAM, EKS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_eks::types::{AccessEntry, Addon, Cluster, FargateProfile, PodIdentityAssociation};
 
 use super::account_lists::AccountLists;
-use crate::aws::tags::Tags;
+use crate::aws::tags::{CLUSTER, Tags};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
+use crate::resources::cloud::Owner;
+use crate::resources::deletion::occupants;
 use crate::resources::eks::lists::{self, if_exists};
 use crate::resources::graph::kind::{self, Kind};
 use crate::resources::graph::proof::Located;
@@ -77,7 +79,7 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
 ///
 /// # Errors
 /// The error of the first read that fails.
-pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, Failure> {
+pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Result<Inventory, Failure> {
     let (mut found, in_eks) = futures::try_join!(in_account(aws, MaxStaleness::now()), in_cluster(aws, cluster_name))?;
     let control_plane = match in_eks {
         Some((control_plane, more)) => {
@@ -90,9 +92,18 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, 
             None
         }
     };
-    found.retain(|one| one.key().is_some_and(|key| key.kind() != "nodeGroup"));
+    found.retain(|one| one.key().is_none_or(|key| key.kind() != "nodeGroup"));
     let role_descriptions = role_descriptions(aws, cluster_name, &found).await?;
-    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found, role_descriptions })
+    let mut vpcs_in_use = BTreeSet::new();
+    let vpcs =
+        found.iter().filter(|one| one.key() == Some(vpc::key()) && one.tags.get(CLUSTER) == Some(&owner.cluster));
+    for one in vpcs.filter(|_| control_plane.is_none()) {
+        if occupants::is_in_use(aws, &one.id).await? {
+            vpcs_in_use.insert(one.id.clone());
+        }
+    }
+    let cluster_name = cluster_name.to_owned();
+    Ok(Inventory { cluster_name, control_plane, own_network: false, found, role_descriptions, vpcs_in_use })
 }
 
 /// The descriptions of the roles whose names match those that Keelson gives to the cluster's roles.

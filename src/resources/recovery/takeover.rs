@@ -7,8 +7,9 @@
 //! permanent: it names the object that the role was created for. Without that proof, the owner of the AWS account must
 //! allow the takeover, as for an adoption. [`super::retag`] writes the new tags, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::evidence;
 use crate::api::RECOVER_ANNOTATION;
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
@@ -77,6 +78,8 @@ pub struct Inventory {
     pub found: Vec<TaggedResource>,
     /// Descriptions of the roles that may be the cluster's, by name: tagging permissions cannot change them.
     pub role_descriptions: BTreeMap<String, String>,
+    /// VPCs in which something runs; read only if the cluster does not exist.
+    pub vpcs_in_use: BTreeSet<String>,
 }
 
 /// A resource to take over.
@@ -116,14 +119,22 @@ pub fn instructions(uid: &str, installation: Option<&str>, owner: &Owner, existi
     if let Some(why) = other_installation(installation, owner) {
         return Some(why);
     }
-    (!existing.has(uid)).then(|| {
-        format!(
-            ", and no object with that UID exists in this management cluster, as after a restore. To take over its \
-             resources: {}. Only tags are written; keelson recover --dry-run lists the resources \
-             (docs/disaster-recovery.md)",
-            command(owner, uid)
-        )
-    })
+    if existing.has(uid) {
+        return None;
+    }
+    if installation.is_none() && owner.installation.is_some() {
+        return Some(format!(
+            ", no object with that UID exists in this management cluster, and the tag {INSTALLATION} is missing, so that \
+             another installation may own it: keelson recover --dry-run lists its resources, those of other \
+             installations too (docs/disaster-recovery.md)"
+        ));
+    }
+    Some(format!(
+        ", and no object with that UID exists in this management cluster, as after a restore. To take over its \
+         resources: {}. Only tags are written; keelson recover --dry-run lists the resources \
+         (docs/disaster-recovery.md)",
+        command(owner, uid)
+    ))
 }
 
 /// Why resources with the tag of `installation` are not this installation's; `None` if they are.
@@ -151,10 +162,8 @@ pub fn select(
     by_tags: bool,
     also: Option<&str>,
 ) -> Result<Selection, String> {
-    let is_of = |tags: &Tags| {
-        let uid = tags.owner().is_some_and(|uid| uid == from || uid == owner.uid);
-        uid && tags.get(CLUSTER) == Some(owner.cluster.as_str())
-    };
+    let is_of_uid = |tags: &Tags| tags.owner().is_some_and(|uid| uid == from || uid == owner.uid);
+    let is_of = |tags: &Tags| is_of_uid(tags) && tags.get(CLUSTER) == Some(owner.cluster.as_str());
     if let Some(control_plane) = &all.control_plane
         && !is_of(&control_plane.tags)
     {
@@ -171,6 +180,8 @@ pub fn select(
     }) {
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
+    evidence::check_installation(owner, from, by_tags, &candidates)?;
+    evidence::check_without_cluster(all, from, &candidates)?;
     if !by_tags && !is_proven(all, owner, &candidates) {
         return Err(format!(
             "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging \
@@ -196,7 +207,7 @@ pub fn select(
             Handle::Ec2 if is_cluster => Err("EKS did not create it for the existing cluster".to_owned()),
             // An unused resource has no location.
             Handle::Ec2 if one.location == Location::Unused && by_tags => Ok(()),
-            _ => check_location(key, one, all, vpc.as_deref())
+            _ => check_location(key, one, all, owner, vpc.as_deref())
                 .and_then(|()| check_description(key, one, all, owner, by_tags)),
         };
         if let Err(why) = proof {
@@ -213,6 +224,7 @@ pub fn select(
         }
     }
     selection.items = items.into_values().collect();
+    selection.left.extend(evidence::incompletely_tagged(all, vpc.as_deref(), is_of_uid));
     Ok(selection)
 }
 
@@ -251,17 +263,28 @@ fn find_own_vpc(all: &Inventory, candidates: &[(Key, &TaggedResource)]) -> Resul
 }
 
 /// Whether a resource has the location and the name that Keelson gives it.
-fn check_location(key: &Key, one: &TaggedResource, all: &Inventory, vpc: Option<&str>) -> Result<(), String> {
+fn check_location(
+    key: &Key,
+    one: &TaggedResource,
+    all: &Inventory,
+    owner: &Owner,
+    vpc: Option<&str>,
+) -> Result<(), String> {
     match (&one.handle, &one.location) {
         (Handle::Ec2, Location::Vpc(location)) if vpc == Some(location.as_str()) => Ok(()),
         (Handle::Ec2, Location::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
         (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or Keelson did not create that VPC".to_owned()),
         (Handle::Eks(_), Location::Cluster(name)) if *name == all.cluster_name => Ok(()),
         (Handle::Eks(_), _) => Err(format!("it does not belong to cluster {}", all.cluster_name)),
+        (Handle::OidcProvider(_) | Handle::Role(_), _) if all.control_plane.is_none() => {
+            Err(format!("no cluster {} exists here that uses it", all.cluster_name))
+        }
         (Handle::OidcProvider(_), _) => Ok(()),
+        (Handle::Role(name), _) if evidence::is_of_earlier_cluster(name, &one.tags, all, owner) => {
+            Err(format!("this object created cluster {} with other roles", all.cluster_name))
+        }
         (Handle::Role(name), _) => {
-            let fits = name.starts_with(&crate::resources::iam::role::name_prefix(&all.cluster_name))
-                && name.ends_with(&format!("-{}", key.name()));
+            let fits = crate::resources::iam::role::is_named_after(name, &all.cluster_name, key.name());
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
             let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);

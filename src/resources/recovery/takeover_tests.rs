@@ -64,6 +64,7 @@ fn inventory() -> Inventory {
             found("oidcProvider", "arn:oidc", Handle::OidcProvider("arn:oidc".into()), Location::Itself),
         ],
         role_descriptions: ["cluster", "node"].map(|purpose| describes(purpose, "team/demo")).into(),
+        vpcs_in_use: BTreeSet::new(),
     }
 }
 
@@ -130,7 +131,7 @@ fn foreign_or_unowned_cluster_stops_the_recovery() {
 }
 
 #[test]
-fn other_installation_is_rejected_and_a_missing_installation_is_not() {
+fn other_installation_is_rejected_and_a_missing_one_needs_consent() {
     let mut all = inventory();
     all.found[2].tags = tags("natGateway/a").with(INSTALLATION, "there");
     let why = selected(&all).unwrap_err();
@@ -140,6 +141,11 @@ fn other_installation_is_rejected_and_a_missing_installation_is_not() {
     for one in &mut all.found {
         one.tags = older(one);
     }
+    let why = selected(&all).unwrap_err();
+    assert!(why.contains("keelson.dev/installation=here") && why.contains("spec.adoption"), "{why}");
+    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 9);
+    // One that has it proves it for the others.
+    all.found[0].tags = tags("vpc");
     assert_eq!(selected(&all).unwrap().len(), 9);
     // An installation without an id cannot be the named one.
     let without_id = Owner { installation: None, ..owner() };
@@ -228,7 +234,74 @@ fn tags_alone_need_consent_of_the_account_owner() {
     all.control_plane = None;
     all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));
     assert!(selected(&all).is_err());
-    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 7);
+    let selection = select(&all, &owner(), OLD, true, None).unwrap();
+    let ids: Vec<_> = selection.items.iter().map(|item| item.found.id.as_str()).collect();
+    assert_eq!(ids, ["eip-1", "nat-1", "subnet-1", "vpc-1"]);
+}
+
+/// The object has another region than the earlier one: IAM is the same in all regions.
+#[test]
+fn roles_and_providers_without_their_cluster_are_left_and_named() {
+    let mut all = inventory();
+    all.control_plane = None;
+    all.found.retain(|one| matches!(one.handle, Handle::Role(_) | Handle::OidcProvider(_)));
+    for by_tags in [true, false] {
+        let selection = select(&all, &owner(), OLD, by_tags, None);
+        assert!(selection.is_ok_and(|selection| selection.items.is_empty()) || !by_tags);
+    }
+    let left = select(&all, &owner(), OLD, true, None).unwrap().left.join("\n");
+    for id in ["keelson-demo-00000000-cluster", "keelson-demo-00000000-node", "arn:oidc"] {
+        assert!(left.contains(id) && left.contains("no cluster demo exists here"), "{left}");
+    }
+}
+
+#[test]
+fn nothing_of_a_cluster_with_another_name_is_taken_over() {
+    let mut all = inventory();
+    all.control_plane = None;
+    all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));
+    let renamed = Inventory { cluster_name: "demo-b".into(), ..all.clone() };
+    let why = select(&renamed, &owner(), OLD, true, None).unwrap_err();
+    assert!(why.contains("keelson-demo-00000000-cluster") && why.contains("spec.clusterName"), "{why}");
+    // The earlier cluster's name continues this one's.
+    let shorter = Inventory { cluster_name: "dem".into(), ..all.clone() };
+    assert!(select(&shorter, &owner(), OLD, true, None).is_err());
+    // Its roles were external: something runs in the VPC.
+    all.found.retain(|one| !matches!(one.handle, Handle::Role(_)));
+    all.vpcs_in_use = ["vpc-1".to_owned()].into();
+    let why = select(&all, &owner(), OLD, true, None).unwrap_err();
+    assert!(why.contains("something runs in vpc-1"), "{why}");
+}
+
+#[test]
+fn object_that_created_its_cluster_takes_no_role_of_an_earlier_one() {
+    use sha2::{Digest as _, Sha256};
+    let hash: String = Sha256::digest("new").iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mut all = inventory();
+    all.found.push(role("keelson-demo-00000000-fargate", "fargate"));
+    let control_plane = all.control_plane.as_mut().unwrap();
+    control_plane.tags = tags("cluster").with(OWNER, "new");
+    control_plane.role_arn = Some(format!("arn:aws:iam::1:role/keelson-demo-{hash}-cluster"));
+    let selection = select(&all, &owner(), OLD, true, None).unwrap();
+    assert!(selection.items.iter().all(|item| item.key.kind() != "role"), "{:?}", selection.items);
+    assert!(selection.left.iter().any(|left| left.contains("fargate") && left.contains("with other roles")));
+    // Moved to another object and back: the control plane is still that one's, and named for this one.
+    all.control_plane.as_mut().unwrap().tags = tags("cluster");
+    assert!(select(&all, &owner(), OLD, true, None).unwrap().items.iter().any(|item| item.key.name() == "fargate"));
+}
+
+#[test]
+fn resources_that_lost_a_tag_and_those_of_others_in_the_vpc_are_named() {
+    let without = |one: &TaggedResource, tag: &str| one.tags.iter().filter(|(key, _)| *key != tag).collect();
+    for (tag, number) in [(RESOURCE, 2), (CLUSTER, 3)] {
+        let mut all = inventory();
+        all.found[number].tags = without(&all.found[number], tag);
+        let (left, id) = (left(&all).join("\n"), &all.found[number].id);
+        assert!(left.contains(id) && left.contains(tag), "{left}");
+    }
+    let mut all = inventory();
+    all.found[1].tags = tags("subnet/private/a").with(OWNER, "another").with(CLUSTER, "other/secret");
+    assert_eq!(left(&all), ["subnet-1 (it is in the cluster's VPC with another UID)"]);
 }
 
 #[test]
@@ -241,5 +314,31 @@ fn interrupted_hand_over_is_resumed() {
         }
         assert_eq!(select(&all, &own, OLD, true, Some("there")).unwrap().items.len(), 9);
         assert_eq!(select(&all, &own, OLD, true, Some("elsewhere")).is_err(), number > 0);
+    }
+}
+
+#[test]
+fn incomplete_recovery_is_recognised_by_the_control_plane_of_the_earlier_object() {
+    let mut all = inventory();
+    for one in all.found.iter_mut().take(4) {
+        one.tags = one.tags.clone().with(OWNER, "new");
+    }
+    let gone = Existing::new(|_| false);
+    let (uid, items) = evidence::incomplete_recovery(&all, &owner(), &gone).unwrap();
+    let ids: Vec<_> = items.iter().map(|item| item.found.id.as_str()).collect();
+    assert_eq!((uid.as_str(), ids), (OLD, vec!["vpc-1", "subnet-1", "nat-1", "eip-1"]));
+    let given =
+        items.iter().all(|item| evidence::earlier_owner(OLD).missing_from(&item.found.tags).owner() == Some(OLD));
+    assert!(given, "only the owner tag is written");
+    // Not if the earlier object exists, or the control plane is another object's, another installation's or this one's.
+    assert!(evidence::incomplete_recovery(&all, &owner(), &Existing::default()).is_none());
+    for other in [
+        tags("cluster").with(CLUSTER, "team/other"),
+        tags("cluster").with(INSTALLATION, "there"),
+        tags("cluster").with(OWNER, "new"),
+        Tags::new(),
+    ] {
+        all.control_plane.as_mut().unwrap().tags = other;
+        assert!(evidence::incomplete_recovery(&all, &owner(), &gone).is_none());
     }
 }

@@ -1,8 +1,10 @@
 //! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
 pub mod gate;
+mod give_back;
 pub mod load_balancers;
 mod network;
+mod obstacles;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +84,10 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        if let Err(ended) = self.give_back(previous, &cloud).await {
+            return ended;
+        }
+        self.end_recovery();
         if gate::has_started(previous) {
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
@@ -101,6 +107,11 @@ impl Reconcile<'_> {
         };
         self.state.kind.steady = false;
         if !gate::has_started(previous) {
+            if goal == Goal::Deleted
+                && let Some(blocked) = self.blocked_before_start(previous, &cloud, &graph).await
+            {
+                return Some(blocked);
+            }
             return Some(self.start_deletion(previous, &cloud, &graph, goal).await);
         }
         let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;

@@ -1,0 +1,58 @@
+//! What must be solved before the first write of a deletion: a control plane that is not the object's but uses its
+//! resources, and what others run in its VPC. I/O: reads from AWS.
+//!
+//! A deletion that cannot end must not begin: it would take the network and the roles from what stays.
+
+use jiff::SignedDuration;
+
+use crate::api::Reason;
+use crate::api::status::EksClusterStatus;
+use crate::controllers::cluster::{Outcome, Reconcile};
+use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::report::Next;
+use crate::engine::execution_policy::{AllowedSteps, Approved};
+use crate::engine::{self, ExecutionPolicy, Goal, Graph, Verdict};
+use crate::resources::cloud::Cloud;
+use crate::resources::deletion::occupants;
+use crate::resources::eks::cluster;
+use crate::resources::network::vpc;
+
+/// Interval between checks while others use the VPC.
+const INTERVAL: SignedDuration = SignedDuration::from_secs(15);
+
+impl Reconcile<'_> {
+    /// The outcome of a deletion that must not start yet; `None`: it may.
+    pub(super) async fn blocked_before_start(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        graph: &Graph<Cloud>,
+    ) -> Option<Outcome> {
+        let nothing = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
+        let mut report = self.engine(graph, cloud, Goal::Deleted, &nothing).await;
+        let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
+        let (memory, policy) = (&self.state.memory, ExecutionPolicy::default());
+        let plan = engine::plan(graph, memory, Goal::Deleted, &policy, &expectations, self.now);
+        let is_unknown = matches!(plan.verdict(&cluster::key()), Some(Verdict::NotObserved(_)));
+        if is_unknown || plan.items.iter().any(|item| matches!(item.verdict, Verdict::Blocked(_))) {
+            report.plan = plan;
+            let next = report.next.map_or(Next::change(), Next::at);
+            return Some(self.deleting(previous, cloud, report, Default::default(), None, next));
+        }
+        let recorded = self.state.memory.get(&vpc::key()).and_then(|entry| entry.recorded.as_ref()?.id.clone());
+        let (id, _) = (recorded?, graph.node(&vpc::key())?);
+        let found = match occupants::find_occupants(cloud, &id, &self.cluster.cluster_name()).await {
+            Ok(found) if found.is_empty() => return None,
+            Ok(found) => found,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        let message = format!(
+            "the deletion does not start, because others use the VPC {id} that it would delete: {}: delete what Keelson \
+             does not own by hand, or set deletionPolicy: Retain",
+            found.join("; ")
+        );
+        let blocked = Overall::Stalled(ConditionValue::false_(Reason::DeletionBlocked, message));
+        report.plan = plan;
+        Some(self.deleting(previous, cloud, report, Default::default(), Some(blocked), Next::after(INTERVAL, self.now)))
+    }
+}

@@ -1,0 +1,179 @@
+//! What others run in a VPC that would be deleted: EKS clusters, instances and services that are not the cluster's. I/O:
+//! reads of EC2.
+//!
+//! EC2 refuses to delete a subnet that is in use, but not the NAT gateway and the routes that its users need. So this is
+//! read before the first write of a deletion. What goes with the cluster (its nodes, load balancers, Pods) does not
+//! count; neither does what only EC2 can tell apart, which blocks the deletion later ([`super::blockers`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{Filter, NetworkInterfaceStatus};
+
+use super::blockers;
+use super::marks::{self, Network};
+use crate::aws::snapshots::NetworkInterface;
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, MaxStaleness, Service, Session};
+use crate::engine::Failure;
+use crate::resources::cloud::Cloud;
+
+/// How EKS describes the interfaces of a control plane, before its name.
+const CONTROL_PLANE: &str = "Amazon EKS ";
+/// How services describe interfaces that stay when the cluster is deleted.
+const SERVICES: [&str; 6] = [
+    "RDSNetworkInterface",
+    "ElastiCache ",
+    "AWS Lambda VPC ENI",
+    "EFS mount target",
+    "Network Interface for Transit Gateway Attachment",
+    "AWS created network interface for directory",
+];
+/// Tags that hold the name of an instance's cluster.
+const INSTANCE_TAGS: [&str; 4] =
+    ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "alpha.eksctl.io/cluster-name"];
+
+/// What others than `cluster` run in the VPC, each described so that a user can find it.
+///
+/// # Errors
+/// Those of the reads.
+pub async fn find_occupants(cloud: &Cloud, vpc: &str, cluster: &str) -> Result<Vec<String>, Failure> {
+    let reads = &cloud.aws.snapshots;
+    let interfaces = reads.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
+    let groups = reads.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
+    let groups = groups.iter().filter(|group| {
+        marks::group_mark(group, cluster, Network::Own).is_some() || marks::names_cluster(&group.tags, cluster)
+    });
+    let groups = groups.map(|group| group.id.clone()).collect();
+    let ids: BTreeSet<&str> = interfaces.iter().filter_map(|one| one.instance_id.as_deref()).collect();
+    let instances = instances(cloud, &ids.into_iter().collect::<Vec<_>>()).await?;
+    Ok(occupants(&interfaces, &groups, &instances, cluster))
+}
+
+/// Whether anything but gateways and endpoints runs in the VPC.
+///
+/// # Errors
+/// Those of the read.
+pub async fn is_in_use(aws: &Session, vpc: &str) -> Result<bool, Failure> {
+    let interfaces = aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
+    let is_used = |one: &NetworkInterface| one.status == Some(NetworkInterfaceStatus::InUse) && is_plain(one);
+    Ok(interfaces.iter().any(|one| is_used(one) || one.description.starts_with(CONTROL_PLANE)))
+}
+
+/// Neither of a NAT gateway nor of an endpoint nor of a load balancer of the newer kinds.
+fn is_plain(interface: &NetworkInterface) -> bool {
+    interface.kind.as_deref().is_none_or(|kind| kind == "interface")
+}
+
+/// Names and tags of the instances that exist and are not terminating.
+async fn instances(cloud: &Cloud, ids: &[&str]) -> Result<BTreeMap<String, Tags>, AwsError> {
+    const MAX_FILTER_VALUES: usize = 200;
+    let mut found = BTreeMap::new();
+    for chunk in ids.chunks(MAX_FILTER_VALUES) {
+        let filter = |name: &str, values: &[&str]| {
+            Filter::builder().name(name).set_values(Some(values.iter().map(|id| (*id).to_owned()).collect())).build()
+        };
+        let states = filter("instance-state-name", &["pending", "running", "stopping", "stopped"]);
+        let mut next = None;
+        loop {
+            let request = cloud.aws.ec2.describe_instances().filters(filter("instance-id", chunk));
+            let request = request.filters(states.clone()).set_next_token(next);
+            let answer = cloud.aws.call(Service::Ec2, "DescribeInstances", "instances", request.send()).await?;
+            let instances = answer.reservations().iter().flat_map(|reservation| reservation.instances());
+            found.extend(instances.filter_map(|one| Some((one.instance_id()?.to_owned(), Tags::from_ec2(one.tags())))));
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `groups`: security groups of the cluster. Whatever has one of them goes with the cluster.
+fn occupants(
+    interfaces: &[NetworkInterface],
+    groups: &BTreeSet<String>,
+    instances: &BTreeMap<String, Tags>,
+    cluster: &str,
+) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for one in interfaces {
+        if let Some(name) = one.description.strip_prefix(CONTROL_PLANE) {
+            if name != cluster {
+                found.insert(format!("EKS cluster {name}"));
+            }
+            continue;
+        }
+        let is_of_cluster = one.security_group_ids.iter().any(|id| groups.contains(id))
+            || marks::interface_mark(one, cluster, Network::Own).is_some()
+            || marks::names_cluster(&one.tags, cluster);
+        let stays = match &one.instance_id {
+            _ if is_of_cluster || !is_plain(one) => false,
+            Some(id) => instances.get(id).is_some_and(|tags| !is_node(tags, cluster)),
+            None if one.requester_managed => SERVICES.iter().any(|text| one.description.starts_with(text)),
+            None => one.status == Some(NetworkInterfaceStatus::InUse) && one.tags.get("eks:eni:owner").is_none(),
+        };
+        if stays {
+            found.insert(blockers::describe_interface(one));
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Whether an instance's tags name the cluster.
+fn is_node(tags: &Tags, cluster: &str) -> bool {
+    INSTANCE_TAGS.iter().any(|tag| tags.get(tag) == Some(cluster))
+        || tags.get(&format!("kubernetes.io/cluster/{cluster}")).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(id: &str, description: &str) -> NetworkInterface {
+        let built = aws_sdk_ec2::types::NetworkInterface::builder().network_interface_id(id).description(description);
+        let built = built.vpc_id("vpc-1").status(NetworkInterfaceStatus::InUse);
+        let built = built.interface_type(aws_sdk_ec2::types::NetworkInterfaceType::Interface);
+        NetworkInterface::from(&built.build())
+    }
+
+    fn of_instance(id: &str, instance: &str) -> NetworkInterface {
+        NetworkInterface { instance_id: Some(instance.into()), ..interface(id, "Primary network interface") }
+    }
+
+    #[test]
+    fn clusters_instances_and_services_of_others_are_named_and_the_clusters_own_are_not() {
+        let group = "sg-eks".to_owned();
+        let service = |id, text| NetworkInterface { requester_managed: true, ..interface(id, text) };
+        let interfaces = [
+            interface("eni-own", "Amazon EKS demo"),
+            interface("eni-guest", "Amazon EKS guest"),
+            interface("eni-guest2", "Amazon EKS guest"),
+            of_instance("eni-node", "i-node"),
+            of_instance("eni-eksctl", "i-eksctl"),
+            NetworkInterface { security_group_ids: vec![group.clone()], ..of_instance("eni-self", "i-self") },
+            of_instance("eni-bastion", "i-bastion"),
+            of_instance("eni-theirs", "i-theirs"),
+            of_instance("eni-terminating", "i-gone"),
+            service("eni-elb", "ELB app/k8s-shop/1"),
+            service("eni-rds", "RDSNetworkInterface"),
+            NetworkInterface { security_group_ids: vec![group.clone()], ..interface("eni-fargate", "") },
+            NetworkInterface { kind: Some("nat_gateway".into()), ..interface("eni-nat", "") },
+            NetworkInterface { status: Some(NetworkInterfaceStatus::Available), ..interface("eni-free", "spare") },
+            interface("eni-licence", "of the licence server"),
+        ];
+        let instances = [
+            ("i-node", Tags::new().with("eks:cluster-name", "demo")),
+            ("i-eksctl", Tags::new().with("kubernetes.io/cluster/demo", "shared")),
+            ("i-self", Tags::new()),
+            ("i-bastion", Tags::new().with("Name", "bastion")),
+            ("i-theirs", Tags::new().with("eks:cluster-name", "guest")),
+        ]
+        .map(|(id, tags)| (id.to_owned(), tags));
+        let found = occupants(&interfaces, &[group].into(), &instances.into(), "demo").join("\n");
+        for named in ["EKS cluster guest", "eni-bastion", "eni-theirs", "eni-rds", "eni-licence"] {
+            assert!(found.contains(named), "{named}: {found}");
+        }
+        assert_eq!(found.lines().count(), 5, "{found}");
+    }
+}
