@@ -111,7 +111,7 @@ fn fleet_clusters_have_their_own_path_and_only_supported_fields() {
 fn oci_example_uses_a_signed_artifact_in_ecr() {
     let [cluster]: [EksCluster; 1] = objects("oci.yaml", "EksCluster").try_into().unwrap();
     let gitops = cluster.spec.gitops.as_ref().unwrap();
-    assert!(gitops.needs_aws_identity());
+    assert!(gitops.aws_identity().is_some());
     let Some(Agent::Flux(flux)) = gitops.agent().unwrap() else { panic!("no Flux") };
     let SourceKind::Oci(oci) = flux.source.kind().unwrap() else { panic!("no artifact") };
     assert_eq!(oci.reference.kind().unwrap(), OciReference::Tag("prod"));

@@ -113,7 +113,7 @@ struct ByType(Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
 
 impl ByType {
     fn of<T: Send + Sync + 'static>(&self) -> SharedRead<Vec<T>> {
-        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reads = self.0.lock();
         let read = reads.entry(TypeId::of::<T>()).or_insert_with(|| Box::new(SharedRead::<Vec<T>>::default()));
         read.downcast_ref::<SharedRead<Vec<T>>>().cloned().unwrap_or_default()
     }

@@ -23,6 +23,7 @@ use crate::resources::deletion::removals;
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, Removal};
 use crate::resources::graph::proof::{Located, Owned, SearchResult, find, listed};
+use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("flowLog", "flow log", Area::Network)
@@ -291,6 +292,10 @@ impl Resource for FlowLog {
         true
     }
 
+    fn marker(&self, observed: &Observation<Detail>) -> Option<OwnerTags> {
+        Some(OwnerTags::in_ec2(observed, &self.tags))
+    }
+
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         if let Some(wanted) = &self.wanted {
@@ -378,10 +383,6 @@ impl Resource for FlowLog {
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         delete_flow_log(&cloud.aws, &observed.id).await?;
         Ok(Presence::Absent)
-    }
-
-    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&observed.id).await
     }
 }
 

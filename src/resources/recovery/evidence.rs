@@ -1,12 +1,13 @@
 //! Whether the resources of an earlier object can be this one's at all: by installation, region and name of the cluster.
 //! Pure. What each resource needs besides is in [`super::takeover`].
 
-use super::takeover::{Handle, Inventory, Item, Location, TaggedResource};
+use super::takeover::{Inventory, Item, Location, TaggedResource};
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
 use crate::resources::graph::adoption::Existing;
 use crate::resources::iam::role;
+use crate::resources::tag_calls::Handle;
 
 /// Resources that no tag assigns to any installation may be another one's, which still runs: then the owner of the
 /// account decides. A node group is in a cluster that is on record already.
