@@ -18,6 +18,7 @@ pub mod name_claims;
 pub mod node_group;
 pub mod recovery;
 pub mod runtime;
+pub mod states;
 pub mod status;
 mod tag_keys;
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::context::{Context, State};
+use super::context::Context;
 use super::runtime::apply;
 use super::runtime::apply::Kind;
+use super::states::State;
 use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};

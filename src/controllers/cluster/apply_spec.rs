@@ -14,6 +14,7 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
 use crate::controllers::account::owned::{self, Denied};
+use crate::controllers::account::refusal::invalid;
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::approvals;
 use crate::controllers::approvals::execution_policy;
@@ -72,8 +73,7 @@ impl Reconcile<'_> {
         // removed.
         let groups = self.ctx.unreadable.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         if let Some(group) = groups.first() {
-            let refusal =
-                validate::invalid("spec", format_args!("nothing is changed while a NodeGroup cannot be read: {group}"));
+            let refusal = invalid("spec", format_args!("nothing is changed while a NodeGroup cannot be read: {group}"));
             return Some(self.refused(previous, refusal, Next::change()));
         }
         if let Some(refusal) = self.refused_account(previous, &grant) {

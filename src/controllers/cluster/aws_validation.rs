@@ -1,8 +1,6 @@
 //! Checks an EksCluster's spec against AWS before the first write. I/O: AWS, through
 //! [`crate::resources::aws_validation`].
 
-use std::collections::BTreeSet;
-
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::EksClusterStatus;
@@ -11,28 +9,6 @@ use crate::controllers::account::Grant;
 use crate::engine::Failure;
 use crate::resources::aws_validation::{self, Stage};
 use crate::resources::graph::expand::NodeRole;
-
-/// Results kept between reconciles.
-#[derive(Debug, Default)]
-pub(super) struct SpecCheck {
-    /// The generation of the spec that passed.
-    generation: Option<i64>,
-    /// The policies of the node role that exist; `None` before the first check. A NodeGroup that appears after the check waits for
-    /// the next one: attaching a policy that does not exist fails the role for all groups.
-    node_policies: Option<BTreeSet<String>>,
-}
-
-impl SpecCheck {
-    /// Discards the results, so that everything is checked again.
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Whether the node role can get this policy.
-    pub(super) fn is_attachable(&self, policy: &str) -> bool {
-        self.node_policies.as_ref().is_none_or(|existing| existing.contains(policy))
-    }
-}
 
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation. A generation that AWS already matched needs no check,
@@ -48,14 +24,14 @@ impl Reconcile<'_> {
         let policies = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|one| grant.allows_policy(one));
         let missing = aws_validation::missing_policies(aws, &policies.policies).await?;
         let existing = policies.policies.into_iter().filter(|policy| !missing.contains(policy)).collect();
-        self.state.kind.checked.node_policies = Some(existing);
-        if self.state.kind.checked.generation == generation || was_in_sync(previous, generation) {
+        self.state.kind.checked.record_policies(existing);
+        if self.state.kind.checked.has_passed(generation) || was_in_sync(previous, generation) {
             return Ok(());
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let boundary = grant.settings.permissions_boundary.as_deref();
         aws_validation::check(aws, &aws_validation::of_cluster(&self.cluster.spec, stage, boundary)).await?;
-        self.state.kind.checked.generation = generation;
+        self.state.kind.checked.record_passed(generation);
         Ok(())
     }
 }
@@ -64,19 +40,4 @@ impl Reconcile<'_> {
 fn was_in_sync(previous: &EksClusterStatus, generation: Option<i64>) -> bool {
     let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
     in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn policy_that_no_check_found_is_not_attached() {
-        let mut check = SpecCheck::default();
-        assert!(check.is_attachable("checked"), "before the first check nothing is known to be missing");
-        check.node_policies = Some(BTreeSet::from(["checked".to_owned()]));
-        assert!(check.is_attachable("checked") && !check.is_attachable("appeared after the check"));
-        check.forget();
-        assert!(check.is_attachable("appeared after the check"));
-    }
 }

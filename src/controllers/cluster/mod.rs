@@ -10,6 +10,7 @@ mod aws_validation;
 pub mod deletion;
 mod graph;
 mod recovery;
+mod spec_check;
 pub mod status;
 pub mod upgrade;
 pub mod validate;
@@ -19,19 +20,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
+use self::deletion::load_balancer_cleanup::LoadBalancerCleanups;
 use super::account::{self, Grant, Refusal, Request};
 use super::approvals::execution_policy;
 use super::approvals::execution_policy::{Approvals, PlanApprovalState};
 use super::approvals::{self, ApprovedBy};
-use super::context::{Context, State};
-use super::drift::events::ExternalChange;
+use super::context::Context;
+use super::drift::pending_changes::ExternalChange;
 use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
 use super::runtime::apply;
 use super::runtime::events::EventMessage;
+use super::runtime::worker::Controller;
+use super::states::{State, States};
 use super::status::conditions as conditions_of;
 use super::status::conditions::{ConditionValue, Overall};
 use super::status::journal;
@@ -67,9 +72,9 @@ pub struct KindState {
     /// What a sweep left alone and events have reported.
     reported_leftovers: BTreeSet<String>,
     /// Its upgrades.
-    upgrade: upgrade::UpgradeState,
+    upgrade: upgrade::state::UpgradeState,
     /// Results of the checks of the spec against AWS.
-    checked: aws_validation::SpecCheck,
+    checked: spec_check::SpecCheck,
     /// The recovery that the memory of its resources belongs to.
     recovering: Option<RecoveryRequest>,
 }
@@ -100,8 +105,67 @@ struct Observation {
     support: Option<SupportStatus>,
 }
 
+/// The controller of EksClusters, and what it remembers of them during this leadership term.
+pub struct ClusterController {
+    /// What all controllers share.
+    pub ctx: Arc<Context>,
+    /// The in-memory state of each cluster.
+    pub states: States<EksClusterStatus, KindState>,
+    /// Watches of GitOps agents.
+    pub watches: Arc<agent::Watches>,
+    /// Progress of load balancer cleanups in clusters that are being deleted.
+    pub cleanups: LoadBalancerCleanups,
+}
+
+impl ClusterController {
+    /// The controller of a term that starts.
+    pub fn new(ctx: Arc<Context>) -> Self {
+        let watches = Arc::new(agent::Watches::new(ctx.settings.max_watches));
+        Self { ctx, states: States::default(), watches, cleanups: LoadBalancerCleanups::default() }
+    }
+
+    /// Drops all that is remembered of a cluster besides its state: it was deleted, or became unreadable.
+    pub fn forget(&self, namespace: &str, name: &str, uid: &str) {
+        self.ctx.workloads.forget(uid);
+        self.ctx.pending_changes.take(uid);
+        self.cleanups.forget(uid);
+        self.ctx.secrets.remove_cluster(uid);
+        self.watches.end(uid);
+        self.ctx.metrics.gitops().forget(namespace, name);
+    }
+}
+
+impl Controller for ClusterController {
+    type Object = EksCluster;
+
+    fn context(&self) -> &Arc<Context> {
+        &self.ctx
+    }
+
+    fn reconcile(self: Arc<Self>, cluster: Arc<EksCluster>) -> BoxFuture<'static, Next> {
+        async move { reconcile(&self, &cluster).await }.boxed()
+    }
+
+    fn register_steady(&self, cluster: &EksCluster) -> bool {
+        let (uid, status) = (cluster.uid().unwrap_or_default(), cluster.status.clone().unwrap_or_default());
+        let (meta, observed) = (&cluster.metadata, status.observed_generation);
+        if !report::was_steady(meta, observed, &status.conditions) || self.states.contains(&uid) {
+            return false;
+        }
+        drop(self.states.of(&uid, || self.ctx.memory(journal::parse_inventory(&status.resources))));
+        true
+    }
+
+    fn restart<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, ()> {
+        // Its agent watch reports to the discarded state.
+        self.watches.end(uid);
+        self.states.restart(uid, Timestamp::now()).boxed()
+    }
+}
+
 /// One reconcile of one cluster.
 struct Reconcile<'a> {
+    controller: &'a ClusterController,
     ctx: &'a Arc<Context>,
     cluster: &'a EksCluster,
     namespace: String,
@@ -110,12 +174,13 @@ struct Reconcile<'a> {
 }
 
 /// Reconciles once, and returns when to requeue.
-pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
+async fn reconcile(controller: &ClusterController, cluster: &EksCluster) -> Next {
+    let ctx = &controller.ctx;
     let (Some(uid), Some(namespace)) = (cluster.uid(), cluster.namespace()) else {
         return Next::change();
     };
     let before = cluster.status.clone().unwrap_or_default();
-    let shared = ctx.cluster_states.of(&uid, || ctx.memory(journal::parse_inventory(&before.resources)));
+    let shared = controller.states.of(&uid, || ctx.memory(journal::parse_inventory(&before.resources)));
     let mut state = shared.lock().await;
     let state = &mut *state;
     let now = Timestamp::now();
@@ -129,15 +194,15 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
     if let Some(ExternalChange { at, keys }) = ctx.pending_changes.take(&uid) {
         state.memory.mark_changed_externally(&keys, at);
     }
-    if apply::has_finalizer(&*cluster) {
+    if apply::has_finalizer(cluster) {
         state.kind.finalizer = None;
     }
-    if let Some(at) = state.debounce_edit(&*cluster, now) {
+    if let Some(at) = state.debounce_edit(cluster, now) {
         return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
     state.retry_after_edit(cluster.metadata.generation, previous.observed_generation, now);
-    let mut run = Reconcile { ctx: &ctx, cluster: &cluster, namespace, state, now };
+    let mut run = Reconcile { controller, ctx, cluster, namespace, state, now };
     let outcome = if cluster.metadata.deletion_timestamp.is_some() {
         run.delete(&previous).await
     } else {

@@ -1,7 +1,6 @@
 //! Validates what can be judged of a spec before any call, so that a mistake touches nothing. Pure.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use super::agent::{ValidAgent, steps};
 use crate::agents::validate::SourcePolicy;
@@ -10,7 +9,7 @@ use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
-use crate::controllers::account::Refusal;
+use crate::controllers::account::refusal::{Refusal, invalid};
 use crate::upgrade::Windows;
 
 /// A validated spec, as far as controllers need more of it than its literal values.
@@ -18,17 +17,6 @@ use crate::upgrade::Windows;
 pub struct Valid {
     /// The requested agent.
     pub agent: Option<ValidAgent>,
-}
-
-/// A refusal: the user must correct the field.
-pub fn invalid(field: &str, why: impl std::fmt::Display) -> Refusal {
-    Refusal::new(Reason::InvalidSpec, format!("{field}: {why}"))
-}
-
-impl From<crate::api::SpecError> for Refusal {
-    fn from(error: crate::api::SpecError) -> Self {
-        Refusal::new(Reason::InvalidSpec, error.to_string())
-    }
 }
 
 /// The spec to validate. A version of the agent that the spec names and this Keelson no longer ships is valid where
@@ -94,11 +82,6 @@ fn supported(spec: &EksClusterSpec) -> Result<(), Refusal> {
         Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
         None => Ok(()),
     }
-}
-
-/// Parses `10m`, `1h30m`, `90s`.
-pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
-    duration::parse(text).filter(|duration| !duration.is_zero()).ok_or_else(|| invalid(field, duration::refusal(text)))
 }
 
 #[cfg(test)]
@@ -218,13 +201,5 @@ mod tests {
             spec["autoMode"] = json!({});
         };
         assert_eq!(good(spec(auto)), Ok(()));
-    }
-
-    #[test]
-    fn a_zero_interval_is_refused() {
-        assert_eq!(duration("x", "1h30m").unwrap().as_secs(), 5400);
-        for bad in ["", "0s", "-1m", "ten"] {
-            assert!(duration("x", bad).is_err(), "{bad}");
-        }
     }
 }

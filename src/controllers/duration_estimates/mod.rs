@@ -16,8 +16,8 @@ use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 use table::{AccountRegion, Table};
 
-use super::context::locked;
 use super::runtime::apply::{MANAGER, describe_error};
+use super::runtime::locks::locked;
 use crate::aws::WriteGate;
 use crate::engine::Expectations;
 

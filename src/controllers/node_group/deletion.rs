@@ -90,7 +90,7 @@ impl Reconcile<'_> {
                 return Some(waits("waiting for the deletion of its EksCluster to start"));
             }
             let must_wait =
-                self.ctx.load_balancer_cleanups.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
+                self.controller.cleanups.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
             let message =
                 "the load balancers of its cluster's workload are deleted first: their controllers run on these nodes";
             let again = Next::after(SignedDuration::from_secs(2), self.now);

@@ -11,7 +11,9 @@ pub mod nodes;
 mod outcome;
 mod own_image;
 mod presence;
+pub mod record;
 mod recovery;
+mod replacement;
 pub mod status;
 pub mod target;
 mod validate;
@@ -21,22 +23,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::nodes::NodeReads;
+use self::record::{key, recorded};
 pub use self::validate::valid;
 use super::account::owned::{self, Denied};
 use super::account::{self, Grant, Refusal, Request, named};
 use super::approvals::execution_policy;
 use super::approvals::execution_policy::Proposal;
+use super::cluster::deletion::load_balancer_cleanup::LoadBalancerCleanups;
 use super::cluster::status::view::view;
-use super::context::{Context, State};
-use super::drift::events::ExternalChange;
+use super::context::Context;
+use super::drift::pending_changes::ExternalChange;
 use super::recovery::{RecoveryRequest, existing, recovery_request, retained_hand_over};
 use super::runtime::apply;
+use super::runtime::worker::Controller;
+use super::states::{State, States};
 use super::status::conditions::Overall;
-use super::status::journal;
 use super::status::journal::NoJournal;
 use super::status::plan_status;
 use super::status::plan_status::Ahead;
@@ -47,7 +53,7 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
-use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::expand;
@@ -74,7 +80,51 @@ struct Outcome {
     next: Next,
 }
 
+/// The controller of NodeGroups, and what it remembers of them during this leadership term.
+pub struct NodeGroupController {
+    /// What all controllers share.
+    pub ctx: Arc<Context>,
+    /// The in-memory state of each node group.
+    pub states: States<NodeGroupStatus, KindState>,
+    /// The load balancer cleanups of clusters that are being deleted.
+    cleanups: LoadBalancerCleanups,
+}
+
+impl NodeGroupController {
+    /// The controller of a term that starts.
+    pub fn new(ctx: Arc<Context>, cleanups: LoadBalancerCleanups) -> Self {
+        Self { ctx, states: States::default(), cleanups }
+    }
+}
+
+impl Controller for NodeGroupController {
+    type Object = NodeGroup;
+
+    fn context(&self) -> &Arc<Context> {
+        &self.ctx
+    }
+
+    fn reconcile(self: Arc<Self>, group: Arc<NodeGroup>) -> BoxFuture<'static, Next> {
+        async move { reconcile(&self, &group).await }.boxed()
+    }
+
+    fn register_steady(&self, group: &NodeGroup) -> bool {
+        let (uid, status) = (group.uid().unwrap_or_default(), group.status.clone().unwrap_or_default());
+        let (meta, observed) = (&group.metadata, status.observed_generation);
+        if !report::was_steady(meta, observed, &status.conditions) || self.states.contains(&uid) {
+            return false;
+        }
+        drop(self.states.of(&uid, || self.ctx.memory(recorded(group))));
+        true
+    }
+
+    fn restart<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, ()> {
+        self.states.restart(uid, Timestamp::now()).boxed()
+    }
+}
+
 struct Reconcile<'a> {
+    controller: &'a NodeGroupController,
     ctx: &'a Arc<Context>,
     group: &'a NodeGroup,
     namespace: String,
@@ -83,12 +133,13 @@ struct Reconcile<'a> {
 }
 
 /// Reconciles once, and returns when to requeue.
-pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
+async fn reconcile(controller: &NodeGroupController, group: &NodeGroup) -> Next {
+    let ctx = &controller.ctx;
     let (Some(uid), Some(namespace)) = (group.uid(), group.namespace()) else {
         return Next::change();
     };
     let before = group.status.clone().unwrap_or_default();
-    let shared = ctx.node_group_states.of(&uid, || ctx.memory(recorded(&group)));
+    let shared = controller.states.of(&uid, || ctx.memory(recorded(group)));
     let mut state = shared.lock().await;
     let state = &mut *state;
     let now = Timestamp::now();
@@ -101,43 +152,27 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     if let Some(ExternalChange { at, keys }) = ctx.pending_changes.take(&uid) {
         state.memory.mark_changed_externally(&keys, at);
     }
-    if apply::has_finalizer(&*group) {
+    if apply::has_finalizer(group) {
         state.kind.finalizer = None;
     }
-    if let Some(at) = state.debounce_edit(&*group, now) {
+    if let Some(at) = state.debounce_edit(group, now) {
         return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
     state.retry_after_edit(group.metadata.generation, previous.observed_generation, now);
-    let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
+    let mut run = Reconcile { controller, ctx, group, namespace, state, now };
     let outcome = if group.metadata.deletion_timestamp.is_some() {
         run.delete(&previous).await
     } else {
         Some(run.present(&previous).await)
     };
     let Some(Outcome { mut status, overall, waits, next }) = outcome else { return Next::change() };
-    status.hand_over = retained_hand_over(&*group, status.hand_over.as_ref());
+    status.hand_over = retained_hand_over(group, status.hand_over.as_ref());
     let generation = group.metadata.generation;
     let (overall, next) =
-        report::evaluate_waits(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
-    report::publish_transition(&ctx, &*group, &previous.conditions, &overall);
-    report::write_status(&ctx, &*group, state, previous, status, &overall, next).await
-}
-
-/// The key of a node group's only resource.
-pub fn key(group: &NodeGroup) -> Key {
-    Key::named("nodeGroup", group.node_group_name())
-}
-
-/// The resource that status records.
-pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, InventoryRecord)> {
-    group.status.as_ref()?.arn.as_ref()?;
-    let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
-    let operations = journal::parse_update_attempts(group.status.as_ref().and_then(|status| status.update_attempts));
-    Some((
-        key(group),
-        InventoryRecord { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH },
-    ))
+        report::evaluate_waits(ctx, (&previous, &mut status), generation, waits, (overall, next), now);
+    report::publish_transition(ctx, group, &previous.conditions, &overall);
+    report::write_status(ctx, group, state, previous, status, &overall, next).await
 }
 
 impl Reconcile<'_> {

@@ -8,12 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::status;
+use super::record::key;
+use super::replacement::{evictions_failed, replaces_nodes};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
 use crate::controllers::cluster::agent;
 use crate::controllers::cluster::status::facts::Facts;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
+use crate::controllers::runtime::locks::locked;
 use crate::engine::Memory;
 use crate::workload::budgets;
 use crate::workload::budgets::BlockedPod;
@@ -110,12 +112,12 @@ impl NodeReads {
         session: &Session,
         memory: &Memory,
     ) -> Option<Timestamp> {
-        let (facts, key, now) = (Facts(memory), super::key(group), Timestamp::now());
+        let (facts, key, now) = (Facts(memory), key(group), Timestamp::now());
         // Without an Auto Scaling group there is no node yet.
         facts.output(&key, "autoScalingGroups").filter(|groups| groups != "[]")?;
         let interest = Interest {
-            updating: status::replaces_nodes(memory, &key),
-            evictions: status::evictions_failed(memory, &key),
+            updating: replaces_nodes(memory, &key),
+            evictions: evictions_failed(memory, &key),
             desired: facts.output(&key, "desired").and_then(|desired| desired.parse().ok()),
         };
         let due = self.due(interest, ctx.settings.intervals.drift, now)?;

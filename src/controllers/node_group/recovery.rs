@@ -5,7 +5,8 @@ use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{Outcome, Reconcile, key};
+use super::record::key;
+use super::{Outcome, Reconcile};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
-use crate::controllers::context::locked;
+use crate::controllers::runtime::locks::locked;
 
 /// The process counts as hung when its runtime has made no progress for this long.
 const HUNG_AFTER: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::apply::describe_error;
-use crate::controllers::context::locked;
+use crate::controllers::runtime::locks::locked;
 
 /// How long permission is cached: a revoked right ends after this.
 const ALLOWED_FOR: Duration = Duration::from_secs(60);

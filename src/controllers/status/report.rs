@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -16,11 +16,12 @@ use crate::api::account::AwsAccountStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
-use crate::controllers::context::{Context, State};
+use crate::controllers::context::Context;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
+use crate::controllers::states::State;
 use crate::engine::Report;
 use crate::engine::execution_policy::Subject;
 
@@ -127,9 +128,11 @@ pub fn spread<K: ResourceExt>(object: &K, count: usize) -> Duration {
     Duration::from_millis(seed(object) % window)
 }
 
-/// Whether the last reconcile of the current spec left nothing to do.
-pub fn was_steady(generation: Option<i64>, observed: Option<i64>, conditions: &[Condition]) -> bool {
-    generation == observed && conditions::is_true(conditions, ConditionType::Ready)
+/// Whether the object is not deleted, and the last reconcile of the current spec left nothing to do.
+pub fn was_steady(meta: &ObjectMeta, observed: Option<i64>, conditions: &[Condition]) -> bool {
+    meta.deletion_timestamp.is_none()
+        && meta.generation == observed
+        && conditions::is_true(conditions, ConditionType::Ready)
 }
 
 /// Publishes an event when the object becomes ready, stalled, observed or suspended.

@@ -14,8 +14,7 @@ use crate::agents::secret_keys::Keys;
 use crate::agents::validate;
 use crate::agents::validate::{OciUrl, Scheme, SourcePolicy, SourceUrl};
 use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
-use crate::controllers::account::Refusal;
-use crate::controllers::cluster::validate::invalid;
+use crate::controllers::account::refusal::{Refusal, invalid};
 
 const ARGOCD: &str = "spec.gitops.argocd";
 const SOURCE: &str = "spec.gitops.argocd.source";

@@ -11,8 +11,7 @@ use crate::agents::secret_keys::Keys;
 use crate::agents::validate;
 use crate::agents::validate::SourcePolicy;
 use crate::api::gitops::Flux;
-use crate::controllers::account::Refusal;
-use crate::controllers::cluster::validate::{duration, invalid};
+use crate::controllers::account::refusal::{Refusal, duration, invalid};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]

@@ -37,8 +37,9 @@ use crate::api::gitops::Agent as Request;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
 use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::runtime::locks::locked;
 use crate::controllers::runtime::watch::digest;
 use crate::controllers::status::conditions::ConditionValue;
 use crate::workload::client::Access;
@@ -260,7 +261,7 @@ impl Agent {
     /// a pass with this exact input found the agent applied.
     pub fn start_sync(
         &self,
-        ctx: &Arc<Context>,
+        (ctx, watches): (&Arc<Context>, &Arc<Watches>),
         cluster: &EksCluster,
         input: AgentInput,
         access: Access,
@@ -279,7 +280,7 @@ impl Agent {
             inner.input_hash = input_hash;
             inner.due = now.checked_add(PANIC_RETRY).ok();
         }
-        let (this, tasks, ctx) = (self.clone(), ctx, ctx.clone());
+        let (this, tasks, ctx, watches) = (self.clone(), ctx, ctx.clone(), watches.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
@@ -289,7 +290,7 @@ impl Agent {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().record_response(namespace, &object.name, Instant::now());
                 if outcome.status.is_some() {
-                    ctx.watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
+                    watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
                 }
             }
             this.record_result(result, started.elapsed(), Timestamp::now());

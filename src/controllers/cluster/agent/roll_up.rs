@@ -130,7 +130,7 @@ impl Reconcile<'_> {
     /// Stops observing the agent, and drops its metrics.
     pub(crate) fn pause_agent(&self) {
         self.state.kind.agent.pause();
-        self.ctx.watches.end(&self.cluster.uid().unwrap_or_default());
+        self.controller.watches.end(&self.cluster.uid().unwrap_or_default());
         self.ctx.metrics.gitops().forget(&self.namespace, &self.cluster.name_any());
     }
 
@@ -195,7 +195,9 @@ impl Reconcile<'_> {
         }
         let sts = self.ctx.settings.sts_endpoint.as_deref();
         match agent::access(memory, &self.cluster.cluster_name(), &cloud.aws, sts).await {
-            Ok(Some(access)) => Ok(agent.start_sync(self.ctx, self.cluster, input, access, self.now)),
+            Ok(Some(access)) => {
+                Ok(agent.start_sync((self.ctx, &self.controller.watches), self.cluster, input, access, self.now))
+            }
             Ok(None) => Ok(false),
             Err(verdict) => Err(ConditionValue::false_(verdict.reason, verdict.message)),
         }

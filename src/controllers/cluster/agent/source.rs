@@ -13,8 +13,7 @@ use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
 };
 use crate::api::reference::SecretReference;
-use crate::controllers::account::Refusal;
-use crate::controllers::cluster::validate::{duration, invalid};
+use crate::controllers::account::refusal::{Refusal, duration, invalid};
 
 const GIT: &str = "spec.gitops.flux.source.git";
 const OCI: &str = "spec.gitops.flux.source.oci";

@@ -14,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Agent;
 use crate::api::EksCluster;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
+use crate::controllers::runtime::locks::locked;
 use crate::telemetry::gitops::Watching;
 use crate::workload::client::Access;
 use crate::workload::follow::WatchSignal;

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::node_group_steps;
+use super::node_group_steps::node_group_steps;
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};

@@ -1,8 +1,11 @@
 //! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
+mod found_spec;
 pub mod gate;
-pub mod load_balancers;
+pub mod load_balancer_cleanup;
+mod load_balancers;
 mod network;
+mod node_group_steps;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,6 @@ use super::apply_spec::NoGraph;
 use super::status::conditions;
 use super::status::conditions::Input;
 use super::{Observation, Outcome, Reconcile};
-use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
@@ -28,7 +30,7 @@ use crate::controllers::status::plan_status;
 use crate::controllers::status::plan_status::Ahead;
 use crate::controllers::status::report::{MANAGEMENT_API, Next};
 use crate::controllers::status::waiting_on;
-use crate::engine::{Action, ExecutionPolicy, Goal, Graph, Key, Report, Step};
+use crate::engine::{ExecutionPolicy, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::leftovers;
 use crate::resources::graph::expand;
@@ -289,7 +291,7 @@ impl Reconcile<'_> {
         first
             .or_else(|error| {
                 tracing::warn!(cluster = self.owner().cluster, %error, "invalid spec: deleting what is found in AWS");
-                self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
+                self.expand_to_delete(&found_spec::of(&spec, &survey.owned), grant, &survey, left)
             })
             .map_err(NoGraph::Spec)
     }
@@ -331,77 +333,4 @@ impl Reconcile<'_> {
 fn describe_group(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
-}
-
-/// The node groups that are deleted or retained with their cluster, as steps of its plan.
-pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
-    let step = |group: &Arc<NodeGroup>| {
-        let status = group.status.as_ref();
-        status.and_then(|status| status.arn.as_ref())?;
-        let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
-        let action = if retained { Action::Release } else { Action::Delete };
-        let version = status.and_then(|status| status.version.clone()).unwrap_or_default();
-        let nodes = status.and_then(|status| status.replicas).unwrap_or_default();
-        let types = group.spec.instance_types.join(", ");
-        let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
-        let step = Step { action, changes: Vec::new(), reason: Some(reason) };
-        Some((Key::named("nodeGroup", group.node_group_name()), step))
-    };
-    Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
-}
-
-/// The smallest spec whose graph holds what was found: for a spec that became invalid.
-fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
-    let mut zones: Vec<String> = owned
-        .iter()
-        .filter(|key| key.kind() == "subnet")
-        .filter_map(|key| Some(key.name().split_once('/')?.1.to_owned()))
-        .collect();
-    zones.sort();
-    zones.dedup();
-    let existing = spec.network.existing.clone().filter(|existing| zones.is_empty() && existing.subnets().is_ok());
-    let network = match existing {
-        Some(existing) => Network { vpc: None, existing: Some(existing) },
-        None => {
-            let zones =
-                if zones.is_empty() { ["a", "b"].map(|zone| format!("{}{zone}", spec.region)).to_vec() } else { zones };
-            Network { vpc: Some(Vpc { zones: Some(zones), ..Vpc::default() }), existing: None }
-        }
-    };
-    let least = EksClusterSpec {
-        network,
-        addons: Vec::new(),
-        gitops: None,
-        pod_identities: Vec::new(),
-        fargate_profiles: Vec::new(),
-        ..spec.clone()
-    };
-    EksClusterSpec {
-        access: crate::api::access::Access::default(),
-        kubernetes_network: crate::api::network::KubernetesNetwork::default(),
-        ..least
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_invalid_spec_is_replaced_by_the_found_resources() {
-        let spec: EksClusterSpec = serde_json::from_value(json!({
-            "region": "eu-west-1", "version": "1.34",
-            "network": {"vpc": {"cidr": "nonsense"}, "existing": {}},
-            "addons": [{"name": "coredns"}],
-        }))
-        .unwrap();
-        let owned = ["vpc", "subnet/private/eu-west-1b", "subnet/public/eu-west-1b", "subnet/private/eu-west-1a"]
-            .map(Key::parse);
-        let bare = bare(&spec, &owned);
-        let vpc = bare.network.vpc.unwrap();
-        assert_eq!(vpc.zones.unwrap(), ["eu-west-1a", "eu-west-1b"]);
-        assert_eq!(vpc.cidr, "10.0.0.0/16");
-        assert!(bare.addons.is_empty() && bare.network.existing.is_none());
-    }
 }

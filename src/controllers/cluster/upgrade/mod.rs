@@ -4,6 +4,7 @@
 //! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
 pub mod observation;
+pub mod state;
 pub mod status;
 pub mod waiting;
 mod workload;
@@ -33,25 +34,10 @@ use crate::upgrade::{
     remaining_steps,
 };
 use observation::Read;
-use workload::{WorkloadReads, WorkloadState};
+use workload::WorkloadState;
 
 /// Maximum age of the observation on which a control plane step starts.
 const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(20);
-
-/// State kept between two reconciles. It can be lost without harm: it is read again.
-#[derive(Default)]
-pub struct UpgradeState {
-    preflight: Option<(Preflight, Timestamp)>,
-    workload: WorkloadReads,
-}
-
-impl UpgradeState {
-    /// On the user's request: repeats the checks, from data that is read from now on.
-    pub fn forget(&mut self) {
-        self.preflight = None;
-        self.workload.forget();
-    }
-}
 
 /// The decision, and its inputs for status.
 pub(super) struct Upgrade {

@@ -11,7 +11,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::super::agent;
 use crate::api::EksCluster;
-use crate::controllers::context::{Context, locked};
+use crate::controllers::context::Context;
+use crate::controllers::runtime::locks::locked;
 use crate::engine::Memory;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
