@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod context;
 pub mod deletions;
 pub mod drift;
+mod driver;
 pub mod duration_estimates;
 pub mod name_claims;
 pub mod node_group;

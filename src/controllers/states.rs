@@ -3,10 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::recovery::RecoveryRequest;
 use super::runtime::apply::has_finalizer;
 use super::runtime::edits::Edits;
 use super::runtime::events::Failures;
@@ -36,6 +38,12 @@ pub struct State<S, R> {
     pub adoption: Option<Adoption>,
     /// Debounces edits of the object.
     pub edits: Edits,
+    /// When Keelson's finalizer was added, until the store shows it.
+    pub finalizer_added: Option<Instant>,
+    /// Nothing was in progress at the last observation.
+    pub steady: bool,
+    /// The takeover that the memory of its resources belongs to.
+    pub recovering: Option<RecoveryRequest>,
     /// Kind-specific state.
     pub kind: R,
 }
@@ -78,6 +86,9 @@ impl<S, R: Default> States<S, R> {
             failed_writes: 0,
             adoption: None,
             edits: Edits::default(),
+            finalizer_added: None,
+            steady: false,
+            recovering: None,
             kind: R::default(),
         };
         let state = Arc::new(tokio::sync::Mutex::new(state));
@@ -117,6 +128,7 @@ impl<S, R: Default> State<S, R> {
     fn restart(&mut self, now: Timestamp) {
         self.memory.restart(now);
         (self.written, self.inventory, self.failed) = (None, None, None);
+        (self.finalizer_added, self.steady, self.recovering) = (None, false, None);
         self.kind = R::default();
     }
 }

@@ -1,6 +1,8 @@
 //! Checks an EksCluster's spec against AWS before the first write. I/O: AWS, through
 //! [`crate::resources::aws_validation`].
 
+use kube::ResourceExt;
+
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::EksClusterStatus;
@@ -19,8 +21,8 @@ impl Reconcile<'_> {
         grant: &Grant,
         previous: &EksClusterStatus,
     ) -> Result<(), Failure> {
-        let generation = self.cluster.metadata.generation;
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let generation = self.object.metadata.generation;
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let policies = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|one| grant.allows_policy(one));
         let missing = aws_validation::missing_policies(aws, &policies.policies).await?;
         let existing = policies.policies.into_iter().filter(|policy| !missing.contains(policy)).collect();
@@ -30,7 +32,7 @@ impl Reconcile<'_> {
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let boundary = grant.settings.permissions_boundary.as_deref();
-        aws_validation::check(aws, &aws_validation::of_cluster(&self.cluster.spec, stage, boundary)).await?;
+        aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, boundary)).await?;
         self.state.kind.checked.record_passed(generation);
         Ok(())
     }

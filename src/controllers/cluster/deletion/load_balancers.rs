@@ -4,7 +4,8 @@
 use super::load_balancer_cleanup::{Decision, PASS_INTERVAL, started_at};
 use crate::api::Reason;
 use crate::api::status::EksClusterStatus;
-use crate::controllers::cluster::{Outcome, Reconcile, agent};
+use crate::controllers::cluster::outcome::Outcome;
+use crate::controllers::cluster::{Reconcile, agent};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
@@ -20,7 +21,7 @@ impl Reconcile<'_> {
         if cleanup.is_done() {
             return None;
         }
-        let api = match control_plane::api(cloud, &self.cluster.cluster_name()).await {
+        let api = match control_plane::api(cloud, &self.object.cluster_name()).await {
             Ok(api) => api,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
@@ -34,14 +35,14 @@ impl Reconcile<'_> {
                     "the deletion continues without waiting any longer for {left}: its resources in AWS may block it"
                 );
                 tracing::warn!(cluster = self.owner().cluster, note);
-                self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::Deleting, note)]);
+                self.ctx.events.publish(self.object, vec![EventMessage::warning(Reason::Deleting, note)]);
                 None
             }
             Decision::Wait { pass, message } => {
                 if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| pass) {
                     let location = Location { arn, endpoint, certificate_authority };
-                    match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
-                        Some(access) => cleanup.start(self.ctx, self.cluster, access),
+                    match agent::access_at(self.ctx, self.object, &cloud.aws, location).await {
+                        Some(access) => cleanup.start(self.ctx, self.object, access),
                         None => cleanup.record_failure("no credentials for the workload cluster", self.now),
                     }
                 }
