@@ -13,6 +13,7 @@ pub mod input;
 pub mod install;
 pub mod roll_up;
 pub mod secret_keys;
+pub mod shared_input;
 pub mod sync_outcome;
 pub mod validate;
 pub mod verdict;

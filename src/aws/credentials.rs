@@ -13,8 +13,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 
-use super::call::{Caller, Priority, Service};
+use super::call::Caller;
 use super::errors::{AwsError, Class};
+use super::service::{GLOBAL, NO_CALL, OPERATOR, Priority, Service};
 use super::shared::{MaxStaleness, SharedRead};
 
 /// The maximum session duration of a role that was assumed by an assumed role ("role chaining").
@@ -126,7 +127,7 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
             action: NO_CALL,
             resource: "the operator's own identity",
             account: OPERATOR,
-            region: super::call::GLOBAL,
+            region: GLOBAL,
         };
         let mut failure = call.failed(Class::CredentialsUnavailable, super::errors::reason(&error));
         failure.source = Some(Arc::new(error));
@@ -134,12 +135,6 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
         failure.into()
     })
 }
-
-/// Action name in errors when credentials were resolved without a call of our own.
-pub const NO_CALL: &str = "Credentials";
-
-/// Account name in errors while the account of the operator's own credentials is unknown.
-pub const OPERATOR: &str = "operator";
 
 /// For a configuration without a provider.
 #[derive(Debug)]

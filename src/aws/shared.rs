@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
-use super::call::Priority;
 use super::errors::AwsError;
+use super::service::Priority;
 
 /// The oldest acceptable read, by its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

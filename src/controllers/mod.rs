@@ -4,8 +4,9 @@
 //! the management cluster's API, and a socket for probes and metrics.
 //!
 //! [`run()`] is the operator. It acquires the lease and then runs a [`runtime::leadership_term::Term`], which watches all
-//! kinds and reconciles each object in its own task. Controllers per kind: [`cluster`], [`node_group`], [`account`].
-//! Pure decision logic: [`status`], [`runtime::leader::decide`], `account::grant`.
+//! kinds and reconciles each object in its own task. [`driver`] is the reconcile, from top to bottom; its steps per kind:
+//! [`cluster`], [`node_group`]. AwsAccounts: [`account`]. Pure decision logic: [`status`], [`runtime::leader::decide`],
+//! `account::grant`.
 
 pub mod account;
 pub mod approvals;

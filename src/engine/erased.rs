@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::action::Action;
+use super::change::Change;
 use super::failure::{Class, Failure};
 use super::key::Key;
-use super::plan::Action;
-use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+use super::resource::{Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use super::sweep::{CheckedSweep, Scope, Sweep};
 
 /// Observation of a resource of any kind.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::action::Action;
 use super::erased::Node;
-use super::plan::Action;
 use super::resource::Operation;
 
 /// An expected duration.

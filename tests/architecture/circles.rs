@@ -24,7 +24,8 @@ struct Crate {
 /// The circles of two or more files, largest first. `files`: each file's path below `src`, and its text.
 pub fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
     let all = Crate::new(files);
-    let uses: BTreeMap<&Module, BTreeSet<Module>> = all.modules.keys().map(|module| (module, all.uses(module))).collect();
+    let uses: BTreeMap<&Module, BTreeSet<Module>> =
+        all.modules.keys().map(|module| (module, all.uses(module))).collect();
     let reached: BTreeMap<&Module, BTreeSet<&Module>> =
         uses.keys().map(|module| (*module, reachable(&uses, module))).collect();
     let mut circles = BTreeSet::new();
@@ -246,7 +247,9 @@ fn expand(tree: &str, before: &[String], leaves: &mut Vec<(Module, String)>) {
         let path = [before, &parts(path)].concat();
         let own = path.iter().rfind(|part| *part != "self").cloned();
         let name = if alias.is_empty() { own.unwrap_or_default() } else { alias.trim().to_owned() };
-        return if !path.is_empty() && !tree.trim().is_empty() { leaves.push((path, name)) };
+        return if !path.is_empty() && !tree.trim().is_empty() {
+            leaves.push((path, name))
+        };
     };
     let before = [before, &parts(head)].concat();
     let (mut depth, mut item) = (0, String::new());

@@ -22,13 +22,13 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use self::apply_spec::{References, ValidCluster, Wanted};
-pub use self::cluster_controller::{ClusterController, KindState};
 use self::cluster_controller::Reconcile;
+pub use self::cluster_controller::{ClusterController, KindState};
 use self::outcome::Outcome;
 use self::upgrade::Upgrade;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
-use super::driver::{Built, Ended, Executed, Provisioned, Step, Valid};
+use super::driver::{Built, Executed, Provisioned, StatusUpdate, Step, Valid};
 use super::recovery::{Recovering, RecoveryRequest};
 use super::states::States;
 use super::status::conditions::Overall;
@@ -138,8 +138,12 @@ impl Provisioned for ClusterController {
         Outcome { recovery: Some(recovery), ..outcome }
     }
 
-    fn end(run: &mut Reconcile<'_>, previous: &EksClusterStatus, outcome: Outcome) -> Ended<EksClusterStatus> {
-        run.end(previous, outcome)
+    fn status_update(
+        run: &mut Reconcile<'_>,
+        previous: &EksClusterStatus,
+        outcome: Outcome,
+    ) -> StatusUpdate<EksClusterStatus> {
+        run.status_update(previous, outcome)
     }
 
     fn written_part(previous: EksClusterStatus) -> EksClusterStatus {

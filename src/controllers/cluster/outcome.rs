@@ -8,7 +8,7 @@ use super::{Reconcile, agent, status};
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
-use crate::controllers::driver::Ended;
+use crate::controllers::driver::StatusUpdate;
 use crate::controllers::recovery::{Done, Recovering, retained_hand_over};
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::report::Next;
@@ -51,7 +51,11 @@ impl Outcome {
 
 impl Reconcile<'_> {
     /// The status of an outcome.
-    pub(super) fn end(&mut self, previous: &EksClusterStatus, outcome: Outcome) -> Ended<EksClusterStatus> {
+    pub(super) fn status_update(
+        &mut self,
+        previous: &EksClusterStatus,
+        outcome: Outcome,
+    ) -> StatusUpdate<EksClusterStatus> {
         let Outcome { conditions, overall, observed, deletion, waits, recovery, next } = outcome;
         let in_force = self.change_policy();
         let generation = self.object.metadata.generation;
@@ -98,6 +102,6 @@ impl Reconcile<'_> {
         let state = facts::Facts(&self.state.memory).cluster().map(|observed| observed.state.as_str());
         available::update(&mut status, self.object, state, is_observed, &groups, self.now);
         status::settle_ticks(&mut status, previous);
-        Ended { status, overall, waits, next }
+        StatusUpdate { status, overall, waits, next }
     }
 }

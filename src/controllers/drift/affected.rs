@@ -11,6 +11,7 @@ use crate::engine::Key;
 use crate::resources::eks::{access_entry, node_group, pod_identity_association};
 use crate::resources::graph::kind;
 use crate::resources::graph::kind::InCluster;
+use crate::resources::graph::kinds;
 use crate::resources::network::existing_network;
 
 /// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
@@ -131,7 +132,7 @@ fn pruning_key(action: &str) -> Option<Key> {
 
 /// The kinds that exist within a cluster.
 fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static InCluster)> {
-    kind::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
+    kinds::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
 }
 
 /// Whether an event affects a node group.

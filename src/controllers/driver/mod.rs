@@ -81,8 +81,8 @@ pub struct Executed<T> {
     pub own: T,
 }
 
-/// The end of a reconcile.
-pub struct Ended<S> {
+/// What a reconcile leads to: the status, and when to requeue.
+pub struct StatusUpdate<S> {
     pub status: S,
     pub overall: Overall,
     /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
@@ -156,8 +156,12 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// The plan and the record of a takeover, for status.
     fn with_recovery(outcome: Self::Outcome, recovery: Recovering) -> Self::Outcome;
     /// The status of an outcome.
-    fn end(run: &mut Reconcile<'_, Self>, previous: &Self::Status, outcome: Self::Outcome) -> Ended<Self::Status>;
-    /// The part of the last status that [`Provisioned::end`] writes.
+    fn status_update(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        outcome: Self::Outcome,
+    ) -> StatusUpdate<Self::Status>;
+    /// The part of the last status that [`Provisioned::status_update`] writes.
     fn written_part(previous: Self::Status) -> Self::Status {
         previous
     }
@@ -290,7 +294,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     };
 
     let Some(outcome) = outcome else { return Next::change() };
-    let Ended { mut status, overall, waits, next } = C::end(&mut run, &previous, outcome);
+    let StatusUpdate { mut status, overall, waits, next } = C::status_update(&mut run, &previous, outcome);
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
     report::publish_transition(ctx, object, previous.conditions(), &overall);

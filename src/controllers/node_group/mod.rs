@@ -29,7 +29,7 @@ use self::record::recorded;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
-use super::driver::{Built, Ended, Executed, Provisioned, Step, Valid};
+use super::driver::{Built, Executed, Provisioned, StatusUpdate, Step, Valid};
 use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
 use super::states::States;
 use super::status::conditions::Overall;
@@ -134,10 +134,10 @@ impl Provisioned for NodeGroupController {
         outcome
     }
 
-    fn end(run: &mut Reconcile<'_>, _: &NodeGroupStatus, outcome: Outcome) -> Ended<NodeGroupStatus> {
+    fn status_update(run: &mut Reconcile<'_>, _: &NodeGroupStatus, outcome: Outcome) -> StatusUpdate<NodeGroupStatus> {
         let Outcome { mut status, overall, waits, next } = outcome;
         status.hand_over = retained_hand_over(run.object, status.hand_over.as_ref());
-        Ended { status, overall, waits, next }
+        StatusUpdate { status, overall, waits, next }
     }
 
     async fn delete(run: &mut Reconcile<'_>, previous: &NodeGroupStatus) -> Option<Outcome> {

@@ -1,20 +1,9 @@
-//! The kinds of resources that [`super::prune`] can delete, with their rows in the table of kinds. Pure.
+//! The kinds of resources that [`super::prune`] can delete. Pure.
 
+use super::pruning::{ACCESS_ENTRIES, ADDONS, FARGATE_PROFILES, POD_IDENTITIES};
 use crate::engine::Key;
 use crate::resources::eks::{access_entry, addon, fargate_profile, pod_identity_association};
-use crate::resources::graph::kind::{Area, Kind};
-
-/// Deletes access entries.
-pub const ACCESS_ENTRIES: Kind =
-    Kind::new("accessEntryPruning", "access entries that are not listed", Area::ControlPlane);
-/// Deletes add-ons.
-pub const ADDONS: Kind = Kind::new("addonPruning", "add-ons that are not listed", Area::Addons);
-/// Deletes pod identity associations.
-pub const POD_IDENTITIES: Kind =
-    Kind::new("podIdentityPruning", "pod identities that are not listed", Area::ControlPlane);
-/// Deletes Fargate profiles.
-pub const FARGATE_PROFILES: Kind =
-    Kind::new("fargateProfilePruning", "Fargate profiles that are not listed", Area::ControlPlane);
+use crate::resources::graph::kind::Kind;
 
 /// The kinds of resources that can be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

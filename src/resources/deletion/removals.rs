@@ -18,8 +18,8 @@ use crate::engine::{
     Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::graph::kind;
 use crate::resources::graph::kind::{Area, Kind};
+use crate::resources::graph::kinds;
 use crate::resources::graph::proof::Owned;
 use crate::resources::network::route;
 use crate::resources::network::route_table::Table;
@@ -146,7 +146,7 @@ fn plan_sweep(found: &[Found]) -> Sweep {
 }
 
 fn is_of_removable_kind(key: &Key) -> bool {
-    kind::find(key.kind()).is_some_and(|kind| kind.is_removable)
+    kinds::find(key.kind()).is_some_and(|kind| kind.is_removable)
 }
 
 /// Whether resources of that kind are removed separately, not only with the cluster.

@@ -21,7 +21,7 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
-use crate::resources::deletion::pruned_kind;
+use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::graph::ownership::untagged;
@@ -31,7 +31,7 @@ use crate::upgrade::addons::{Offer, choose};
 pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons).in_cluster(InCluster {
     parameter: Some("addonName"),
     arn_type: "addon",
-    pruning: Some(("CreateAddon", &pruned_kind::ADDONS)),
+    pruning: Some(("CreateAddon", &pruning::ADDONS)),
 });
 
 /// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.

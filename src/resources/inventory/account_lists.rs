@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::aws::snapshots::network::NatGatewayState;
 use crate::aws::snapshots::{InternetGateway, NatGateway, Role, RouteTable, SecurityGroup, Subnet, Vpc, VpcEndpoint};
 use crate::aws::{AwsError, MaxStaleness, Session};
-use crate::resources::graph::proof::LocatedAddress;
+use crate::resources::graph::located::LocatedAddress;
 
 /// The lists of one account and region.
 pub struct AccountLists {

@@ -13,15 +13,12 @@ use crate::engine::{Class, Failure, Key};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::removals;
 use crate::resources::graph::proof::{Owned, Records};
-use crate::resources::graph::{kind, layout};
+use crate::resources::graph::{kinds, layout};
 use crate::resources::iam::role;
 use crate::resources::network::subnet;
 
 /// How long zones are cached: they change once in years.
 const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// How long versions are cached: they change a few times a year.
-const VERSIONS_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// What exists already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,20 +47,6 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     Ok(Survey { available_zones, owned: keys.into_iter().collect(), owned_ids })
 }
 
-/// Rejects a Kubernetes version that EKS does not offer in the region.
-pub async fn check_offered(cloud: &Cloud, version: &str) -> Result<(), Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(VERSIONS_MAX_AGE)).await?;
-    // An empty list proves nothing.
-    let offered: Vec<_> = offered.iter().map(|one| one.version.as_str()).collect();
-    if offered.is_empty() || offered.contains(&version) {
-        return Ok(());
-    }
-    let (region, offered) = (&cloud.aws.region, offered.join(", "));
-    Err(Failure::invalid(format!(
-        "spec.version: EKS does not offer Kubernetes {version} in {region}; it offers {offered}"
-    )))
-}
-
 /// Resources that carry the owner's tag, each as "key id".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
@@ -89,7 +72,7 @@ async fn list_tagged(cloud: &Cloud, staleness: MaxStaleness, records: &Records) 
     let lists = AccountLists::read(&cloud.aws, staleness).await?;
     let of_vpcs = records.classify(cloud, &lists.vpcs, &BTreeSet::new());
     let owned_vpcs: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
-    let all = kind::ALL.iter().map(|kind| records.classify(cloud, &kind.listed(&lists), &owned_vpcs));
+    let all = kinds::ALL.iter().map(|kind| records.classify(cloud, &kind.listed(&lists), &owned_vpcs));
     let (ours, unproven): (Vec<_>, Vec<_>) = all.unzip();
     let (mut ours, mut unproven) = (ours.concat(), unproven.concat());
     for role in lists.roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {

@@ -10,8 +10,8 @@ use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
 use crate::resources::eks::lists::{all_pages, if_exists};
-use crate::resources::graph::kind;
-use crate::resources::graph::proof::Located;
+use crate::resources::graph::kinds;
+use crate::resources::graph::located::Located;
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::{ControlPlane, Handle, Inventory, Location, TaggedResource};
@@ -34,7 +34,7 @@ pub async fn in_account(aws: &Session, staleness: MaxStaleness) -> Result<Vec<Ta
     let in_use = |id: &str| {
         all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
     };
-    let found = kind::ALL.iter().flat_map(|kind| {
+    let found = kinds::ALL.iter().flat_map(|kind| {
         let is_vpc = kind.name == vpc::KIND.name;
         located(&kind.listed(&all)).map(move |one| (is_vpc, one)).collect::<Vec<_>>()
     });

@@ -9,7 +9,8 @@ use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind, as_located};
-use crate::resources::graph::proof::{LocatedAddress, SearchResult, find};
+use crate::resources::graph::located::LocatedAddress;
+use crate::resources::graph::proof::{SearchResult, find};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind =

@@ -1,0 +1,15 @@
+//! The rows of pruning in the table of kinds. Pure.
+
+use crate::resources::graph::kind::{Area, Kind};
+
+/// Deletes access entries.
+pub const ACCESS_ENTRIES: Kind =
+    Kind::new("accessEntryPruning", "access entries that are not listed", Area::ControlPlane);
+/// Deletes add-ons.
+pub const ADDONS: Kind = Kind::new("addonPruning", "add-ons that are not listed", Area::Addons);
+/// Deletes pod identity associations.
+pub const POD_IDENTITIES: Kind =
+    Kind::new("podIdentityPruning", "pod identities that are not listed", Area::ControlPlane);
+/// Deletes Fargate profiles.
+pub const FARGATE_PROFILES: Kind =
+    Kind::new("fargateProfilePruning", "Fargate profiles that are not listed", Area::ControlPlane);
