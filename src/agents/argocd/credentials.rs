@@ -13,7 +13,7 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use url::Url;
 
-use crate::agents::input::SecretData;
+use crate::agents::shared_input::SecretData;
 use crate::agents::validate::{OciUrl, Scheme, SourceUrl};
 
 /// Credentials of a repository.

@@ -9,7 +9,7 @@ use super::credentials::Credentials;
 use super::input::{ArgoCdInput, Kind, NAME, Repository, VERSION};
 use super::observe::{Application, Component};
 use super::sync;
-use crate::agents::input::Facts;
+use crate::agents::shared_input::Facts;
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 pub const KNOWN_HOST: &str = "git.acme.example ssh-ed25519 AAAA";

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::credentials::Credentials;
-use crate::agents::input::{Facts, GitRef};
+use crate::agents::shared_input::{Facts, GitRef};
 
 /// The version whose manifests are built in.
 pub const VERSION: &str = "v3.2.11";

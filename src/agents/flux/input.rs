@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::source::Source;
-use crate::agents::input::{Facts, SecretCopy};
+use crate::agents::shared_input::{Facts, SecretCopy};
 
 /// Default registry of the controllers' images.
 pub const REGISTRY: &str = "ghcr.io/fluxcd";

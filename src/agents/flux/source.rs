@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::input::NAME;
 use super::sync::duration;
-use crate::agents::input::{GitRef, SecretCopy, SecretData};
+use crate::agents::shared_input::{GitRef, SecretCopy, SecretData};
 use crate::agents::validate::{OciUrl, SourceUrl};
 
 pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");

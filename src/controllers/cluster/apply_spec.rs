@@ -36,7 +36,7 @@ use crate::resources::graph::expand::Versions;
 use crate::upgrade::Decision;
 
 /// Why there is no graph.
-pub(super) enum NoGraph {
+pub enum NoGraph {
     Spec(SpecError),
     Unobserved(Failure),
 }
