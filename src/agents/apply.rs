@@ -19,8 +19,7 @@ use crate::workload::answer;
 use crate::workload::client::{Workload, lock};
 use crate::workload::error::{CallError, NotApplied};
 use crate::workload::kept::{first_items, metadata_map, truncated, truncated_or_none};
-use crate::workload::list;
-use crate::workload::list::Flow;
+use crate::workload::list::{self, Flow};
 use crate::workload::memory::{Applied, Memory, ObjectVersion};
 use crate::workload::object::{MANAGED_BY, Object, ObjectId, collection};
 

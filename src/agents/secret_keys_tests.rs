@@ -3,8 +3,7 @@
 use k8s_openapi::ByteString;
 
 use super::*;
-use crate::agents::validate;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate::{self, SourcePolicy};
 
 const STRICT: SourcePolicy = SourcePolicy { allow_http: false };
 

@@ -7,12 +7,11 @@ use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
 use crate::agents::validate::SourcePolicy;
-use crate::controllers;
-use crate::controllers::Options;
 use crate::controllers::deletions::Limits;
 use crate::controllers::runtime::installation;
 use crate::controllers::runtime::lease_timing::Timing;
 use crate::controllers::runtime::settings::Settings;
+use crate::controllers::{self, Options};
 use crate::resources::cloud::Intervals;
 use crate::telemetry::logs;
 use crate::workload::proxy::Proxy;

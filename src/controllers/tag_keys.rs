@@ -7,8 +7,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::context::Context;
-use super::runtime::apply;
-use super::runtime::apply::Kind;
+use super::runtime::apply::{self, Kind};
 use super::states::State;
 use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;

@@ -1,8 +1,7 @@
 //! Tests of [`super`].
 
 use super::*;
-use crate::agents::validate;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate::{self, SourcePolicy};
 
 fn url(text: &str) -> SourceUrl {
     validate::url(text, SourcePolicy::default()).unwrap()

@@ -13,8 +13,7 @@ use super::sync::APPLICATION;
 use crate::agents::adoption::MetadataMap;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, last_item, metadata_map, metadata_map_size, truncated};
-use crate::workload::list;
-use crate::workload::list::MemorySize;
+use crate::workload::list::{self, MemorySize};
 use crate::workload::object::or_default;
 
 /// Applications are large.

@@ -7,8 +7,7 @@ use k8s_openapi::ByteString;
 use super::input::{Component, Decryption, FluxInput, REGISTRY, Version};
 use super::source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 use crate::agents::shared_input::{Facts, GitRef, SecretCopy, SecretData};
-use crate::agents::validate;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate::{self, SourcePolicy};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 

@@ -17,8 +17,7 @@ use super::sync::{HELM_RELEASE, KUSTOMIZATION};
 use crate::workload::answer;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, metadata_map, metadata_map_size, truncated, truncated_or_none};
-use crate::workload::list;
-use crate::workload::list::MemorySize;
+use crate::workload::list::{self, MemorySize};
 use crate::workload::object::{collection, or_default};
 
 const PAGE: u32 = 200;

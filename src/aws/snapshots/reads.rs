@@ -14,8 +14,7 @@ use super::network::{
 };
 use crate::aws::call::Caller;
 use crate::aws::errors::{AwsError, Class};
-use crate::aws::service::Service;
-use crate::aws::service::Service::{Ec2, Eks, Iam, Ssm};
+use crate::aws::service::Service::{self, Ec2, Eks, Iam, Ssm};
 use crate::aws::tags;
 
 /// Resource name of the shared reads in traces.

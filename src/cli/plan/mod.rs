@@ -34,8 +34,7 @@ use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::expand::{
     self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SubnetView, Versions,
 };
-use crate::resources::inventory::survey;
-use crate::resources::inventory::survey::Survey;
+use crate::resources::inventory::survey::{self, Survey};
 use manifest::Manifest;
 
 /// Flags of `keelson plan`.

@@ -19,8 +19,7 @@ use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
 use crate::aws::{Identity, MaxStaleness};
 use crate::controllers::account::{self, Request};
 use crate::controllers::runtime::installation;
-use crate::resources::inventory;
-use crate::resources::inventory::tagged_resources;
+use crate::resources::inventory::{self, tagged_resources};
 use crate::resources::recovery::takeover::TaggedResource;
 use verdicts::{Line, Object};
 

@@ -21,8 +21,7 @@ use serde_json::json;
 
 use crate::api::secret_use::USE_LABEL;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
-use crate::controllers::runtime::apply;
-use crate::controllers::runtime::apply::Kind;
+use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::installation;
 use copies::{Moved, SUSPENDED_BEFORE};
 

@@ -13,8 +13,7 @@ use super::named::{Kind, by_cluster, by_node_group};
 use crate::api::{AwsAccountSpec, EksClusterSpec, NodeGroupSpec};
 use crate::controllers::account::Refusal;
 use crate::resources::cloud::{AccountSettings, Intervals, Owner};
-use crate::resources::graph::expand;
-use crate::resources::graph::expand::{ClusterInput, NodeRole, Nodes, Versions};
+use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::inventory::owned_resources::OwnedResources;
 
 /// The owner of a resource: the tenant itself, the other tenant, or someone outside Keelson.

@@ -20,8 +20,7 @@ use store::target_of;
 use verdict::{ApprovalTarget, Verdict, verdict};
 
 use super::context::Context;
-use super::runtime::apply;
-use super::runtime::apply::{Kind, MANAGER};
+use super::runtime::apply::{self, Kind, MANAGER};
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};

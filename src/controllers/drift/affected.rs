@@ -9,8 +9,7 @@ use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::node_group::record as node_group_record;
 use crate::engine::Key;
 use crate::resources::eks::{access_entry, node_group, pod_identity_association};
-use crate::resources::graph::kind;
-use crate::resources::graph::kind::InCluster;
+use crate::resources::graph::kind::{self, InCluster};
 use crate::resources::graph::kinds;
 use crate::resources::network::existing_network;
 

@@ -8,8 +8,7 @@ use kube::ResourceExt;
 
 use super::{Provisioned, Reconcile, Step};
 use crate::api::Reason;
-use crate::controllers::runtime::apply;
-use crate::controllers::runtime::apply::Kind;
+use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::report::{MANAGEMENT_API, Next};
 

@@ -17,11 +17,9 @@ use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::context::Context;
 use crate::controllers::runtime::locks::locked;
 use crate::engine::Memory;
-use crate::workload::budgets;
-use crate::workload::budgets::BlockedPod;
+use crate::workload::budgets::{self, BlockedPod};
 use crate::workload::client::Access;
-use crate::workload::nodes;
-use crate::workload::nodes::Count;
+use crate::workload::nodes::{self, Count};
 use crate::workload::{GitOpsError, Workloads};
 
 /// Interval while nodes are replaced.

@@ -16,8 +16,7 @@ use tracing::Instrument;
 
 use super::apply::Kind;
 use crate::controllers::context::Context;
-use crate::controllers::status::report;
-use crate::controllers::status::report::Next;
+use crate::controllers::status::report::{self, Next};
 use crate::engine::failure::RetryState;
 use crate::engine::{Class, Failure};
 

@@ -14,9 +14,8 @@ use crate::controllers::runtime::settings::Settings;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;
 use futures::channel::mpsc::unbounded;
-use kube::runtime::reflector;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::Event;
 use serde_json::json;
 

@@ -17,8 +17,7 @@ use crate::engine::{
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::eks::{cluster, fargate_profile};
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::iam::role::{self, Purpose};
 
 /// Prunes one kind of resource in one cluster.
 pub struct Pruning {

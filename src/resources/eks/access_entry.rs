@@ -16,8 +16,7 @@ use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, Po
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
-use crate::resources::graph::ownership;
-use crate::resources::graph::ownership::untagged;
+use crate::resources::graph::ownership::{self, untagged};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPlane)

@@ -23,8 +23,7 @@ use crate::engine::{
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
-use crate::resources::graph::ownership;
-use crate::resources::graph::ownership::untagged;
+use crate::resources::graph::ownership::{self, untagged};
 use crate::upgrade::addons::{Offer, choose};
 
 /// Its row in the table of kinds.

@@ -24,8 +24,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn};
 use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::{ownership, proof};
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::iam::role::{self, Purpose};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane);

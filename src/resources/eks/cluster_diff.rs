@@ -13,8 +13,7 @@ use crate::api::network::IpFamily;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 use crate::resources::cloud::tag_changes;
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::iam::role::{self, Purpose};
 
 /// What to do about a value that neither EKS nor admission allows to change.
 const RECREATE: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it \

@@ -18,8 +18,7 @@ use crate::api::upgrade::InsightsPolicy;
 use crate::aws::Service;
 use crate::engine::{Change, Failure, Observation, Refs};
 use crate::resources::cloud::{Cloud, arn, changed_tags};
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::iam::role::{self, Purpose};
 
 /// Enables the log types `on` and disables `off`.
 pub(crate) fn logging(on: &[String], off: &[String]) -> Logging {

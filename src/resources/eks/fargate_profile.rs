@@ -23,8 +23,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::iam::role::{self, Purpose};
 
 /// The row in the table of kinds.
 pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::ControlPlane)

@@ -17,8 +17,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changes_field};
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::iam::role::{self, Purpose};
 
 /// The minimum age of the role before its entry is created: EKS must see the new role, not the previous one.
 const VISIBLE_AFTER: Duration = Duration::from_secs(10);

@@ -15,10 +15,8 @@ use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, Po
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
-use crate::resources::graph::ownership;
-use crate::resources::graph::ownership::untagged;
-use crate::resources::iam::role;
-use crate::resources::iam::role::Purpose;
+use crate::resources::graph::ownership::{self, untagged};
+use crate::resources::iam::role::{self, Purpose};
 
 /// The row in the table of kinds.
 pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPlane)

@@ -8,8 +8,7 @@ use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
 use crate::api::{NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
-use crate::resources::eks::node_group;
-use crate::resources::eks::node_group::{NodeGroup, Target};
+use crate::resources::eks::node_group::{self, NodeGroup, Target};
 
 /// What a node group needs to know about its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

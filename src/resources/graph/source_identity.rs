@@ -11,10 +11,8 @@ use crate::api::EksClusterSpec;
 use crate::api::gitops::GitOps;
 use crate::engine::Key;
 use crate::resources::cloud::{AccountSettings, ResourceContext};
-use crate::resources::eks::pod_identity_association;
-use crate::resources::eks::pod_identity_association::PodIdentityAssociation;
-use crate::resources::iam::role;
-use crate::resources::iam::role::{Purpose, Role};
+use crate::resources::eks::pod_identity_association::{self, PodIdentityAssociation};
+use crate::resources::iam::role::{self, Purpose, Role};
 
 /// The service account of Flux's source-controller.
 const NAMESPACE: &str = "flux-system";

@@ -12,8 +12,7 @@ use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
-use crate::resources::eks::cluster;
-use crate::resources::eks::cluster::SUBNET_IDS;
+use crate::resources::eks::cluster::{self, SUBNET_IDS};
 use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.

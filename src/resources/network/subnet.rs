@@ -15,8 +15,7 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
-use crate::resources::deletion::blockers;
-use crate::resources::deletion::blockers::Part;
+use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};

@@ -9,8 +9,7 @@ use crate::aws::tags::Tags;
 use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
-use crate::resources::deletion::blockers;
-use crate::resources::deletion::blockers::Part;
+use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::graph::kind::{Area, Kind, as_located};
 use crate::resources::graph::proof::{SearchResult, find};
 

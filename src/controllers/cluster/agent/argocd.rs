@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use super::secrets::{self, Missing, Reader, copy_with};
 use super::source::{self, ValidSource};
-use crate::agents::argocd::credentials;
-use crate::agents::argocd::credentials::{Credentials, Unusable};
+use crate::agents::argocd::credentials::{self, Credentials, Unusable};
 use crate::agents::argocd::input::{Kind, VERSION, revision_of};
 use crate::agents::argocd::{ArgoCdInput, Repository};
 use crate::agents::input::SecretCopy;
 use crate::agents::secret_keys::Keys;
-use crate::agents::validate;
-use crate::agents::validate::{OciUrl, Scheme, SourcePolicy, SourceUrl};
+use crate::agents::validate::{self, OciUrl, Scheme, SourcePolicy, SourceUrl};
 use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
 use crate::controllers::account::refusal::{Refusal, invalid};
 

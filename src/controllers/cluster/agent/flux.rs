@@ -8,8 +8,7 @@ use super::secrets::{Missing, Reader, copy_with};
 use super::source::{self, ValidSource};
 use crate::agents::flux::{Component, Decryption, FluxInput, NAME, Version};
 use crate::agents::secret_keys::Keys;
-use crate::agents::validate;
-use crate::agents::validate::SourcePolicy;
+use crate::agents::validate::{self, SourcePolicy};
 use crate::api::gitops::Flux;
 use crate::controllers::account::refusal::{Refusal, duration, invalid};
 

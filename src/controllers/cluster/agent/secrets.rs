@@ -5,10 +5,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
 use crate::agents::input::{SecretCopy, SecretData};
-use crate::agents::secret_keys;
-use crate::agents::secret_keys::Keys;
-use crate::agents::validate;
-use crate::agents::validate::{NamedSecret, SourceUrl};
+use crate::agents::secret_keys::{self, Keys};
+use crate::agents::validate::{self, NamedSecret, SourceUrl};
 use crate::api::reference::SecretReference;
 use crate::api::secret_use::{self, SecretUse};
 use crate::api::{EksCluster, Reason};

@@ -7,8 +7,7 @@ use super::secrets::{self, Missing, Reader, copy_with};
 use crate::agents::flux::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 use crate::agents::input::GitRef;
 use crate::agents::secret_keys::Keys;
-use crate::agents::validate;
-use crate::agents::validate::{OciUrl, SourcePolicy, SourceUrl};
+use crate::agents::validate::{self, OciUrl, SourcePolicy, SourceUrl};
 use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
 };

@@ -18,8 +18,7 @@ use crate::controllers::context::Context;
 use crate::controllers::runtime::locks::locked;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
-use crate::workload::load_balancers;
-use crate::workload::load_balancers::Remaining;
+use crate::workload::load_balancers::{self, Remaining};
 
 /// Interval between passes: deleting a load balancer takes about a minute.
 pub(super) const PASS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);

@@ -15,8 +15,7 @@ use kube::ResourceExt;
 
 use super::apply_spec::NoGraph;
 use super::outcome::{Observation, Outcome};
-use super::status::conditions;
-use super::status::conditions::Input;
+use super::status::conditions::{self, Input};
 use super::{ClusterController, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
@@ -28,17 +27,14 @@ use crate::controllers::recovery::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status;
-use crate::controllers::status::plan_status::Ahead;
+use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waiting_on;
 use crate::engine::{ExecutionPolicy, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::leftovers;
-use crate::resources::graph::expand;
-use crate::resources::graph::expand::{ClusterInput, NodeRole, Versions};
-use crate::resources::inventory::survey;
-use crate::resources::inventory::survey::Survey;
+use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Versions};
+use crate::resources::inventory::survey::{self, Survey};
 
 /// Interval between surveys for leftovers.
 const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);

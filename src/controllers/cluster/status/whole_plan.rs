@@ -4,8 +4,7 @@ use super::facts::Facts;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::approvals::policy;
 use crate::controllers::cluster::Reconcile;
-use crate::controllers::cluster::agent::part;
-use crate::controllers::cluster::agent::part::AgentPart;
+use crate::controllers::cluster::agent::part::{self, AgentPart};
 use crate::engine::{ExecutionPolicy, HoldReason, Plan, Verdict};
 use crate::upgrade::{WindowState, Windows};
 

@@ -16,12 +16,10 @@ use crate::controllers::runtime::locks::locked;
 use crate::engine::Memory;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
-use crate::workload::budgets;
-use crate::workload::budgets::Budgets;
+use crate::workload::budgets::{self, Budgets};
 use crate::workload::client::Access;
 use crate::workload::error::CallError;
-use crate::workload::nodes;
-use crate::workload::nodes::Nodes;
+use crate::workload::nodes::{self, Nodes};
 
 /// Nodes change during an upgrade: older results are read again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(20);
