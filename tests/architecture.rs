@@ -1,4 +1,7 @@
-//! Architecture rules for `src`: dependencies between folders, module documentation, and file length.
+//! Architecture rules for `src`: dependencies between folders and between files, module documentation, and file length.
+
+#[path = "architecture/circles.rs"]
+mod circles;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -67,6 +70,8 @@ const RULES: &[Rule] = &[
 
 /// Longer files do more than one job.
 const MAX_FILE_LINES: usize = 400;
+/// More files that use each other cannot be understood one by one.
+const MAX_CIRCLE: usize = 5;
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -248,6 +253,17 @@ fn names_of_agents_are_detected() {
     assert_eq!(of("match agent { Agent::Flux(flux) => 1 }"), ["flux"]);
     assert_eq!(of("format!(\"Argo CD {version}\")"), ["argo cd"]);
     assert!(of("fn agent() {}\n#[cfg(test)]\nmod tests {\n const EXAMPLE: &str = \"flux\";").is_empty());
+}
+
+#[test]
+fn no_circle_of_files_is_large() {
+    let read = |path: &PathBuf| {
+        let name = path.strip_prefix(source()).unwrap().display().to_string();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    let files: Vec<_> = files(&source()).iter().map(read).collect();
+    let large: Vec<_> = circles::circles(&files).into_iter().filter(|circle| circle.len() > MAX_CIRCLE).collect();
+    assert!(large.is_empty(), "files that use each other; move what they share to a file below them: {large:#?}");
 }
 
 /// Calls that delete or detach: docs/safety.md lists what each may act on.

@@ -17,13 +17,15 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use parking_lot::Mutex;
 
 use super::buckets::Buckets;
-use super::call::{Caller, CallerParts, GLOBAL, Priority, Service, WriteGate};
-use super::credentials::{AssumeRole, CachedCredentials, NoCredentials, OPERATOR};
+use super::call::{Caller, CallerParts};
+use super::credentials::{AssumeRole, CachedCredentials, NoCredentials};
 use super::errors::{AwsError, Class};
 use super::events::{Queue, queue};
+use super::service::{GLOBAL, OPERATOR, Priority, Service};
 use super::session::Session;
 use super::shared::{MaxStaleness, SharedRead};
 use super::snapshots::{GlobalReads, Snapshots};
+use super::write_gate::WriteGate;
 use crate::telemetry::Metrics;
 
 /// The identity to act as, and the account it must belong to.

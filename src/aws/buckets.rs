@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
 
-use super::call::{Priority, Service};
+use super::service::{Priority, Service};
 
 /// Size and refill rate of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,6 @@
 //! call that is passed in.
 
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,80 +13,13 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
 use super::errors::{AwsError, Call, Class, ClassifiedError, Origin};
+use super::service::{GLOBAL, Priority, Service, is_write};
+use super::write_gate::WriteGate;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CallTimer;
 
 /// Maximum wait for a token within a reconcile; beyond it the call fails with a retry time.
 const MAX_WAIT: Duration = Duration::from_secs(3);
-
-/// The region for IAM's rate limits and metrics.
-pub const GLOBAL: &str = "global";
-
-/// The AWS services in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Service {
-    Ec2,
-    Eks,
-    Iam,
-    Sqs,
-    Ssm,
-    Sts,
-}
-
-impl Service {
-    /// Name in IAM policies.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Service::Ec2 => "ec2",
-            Service::Eks => "eks",
-            Service::Iam => "iam",
-            Service::Sqs => "sqs",
-            Service::Ssm => "ssm",
-            Service::Sts => "sts",
-        }
-    }
-
-    /// One endpoint and one set of limits for all regions of a partition.
-    pub fn is_global(self) -> bool {
-        self == Service::Iam
-    }
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Whether an action changes anything in AWS, judged by its name and AWS's naming rules.
-pub fn is_write(service: Service, action: &str) -> bool {
-    let reads = ["Describe", "List", "Get", "Search", "Simulate", "Receive"];
-    // STS issues credentials and changes nothing.
-    service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
-}
-
-/// Checked right before each write: whether this process may still change AWS.
-pub trait WriteGate: Send + Sync + fmt::Debug {
-    fn may_write(&self) -> bool;
-    /// How long it stays open without renewal; `None`: forever.
-    fn open_for(&self) -> Option<Duration>;
-}
-
-/// For tests without replicas.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy)]
-pub struct AlwaysOpen;
-
-#[cfg(test)]
-impl WriteGate for AlwaysOpen {
-    fn may_write(&self) -> bool {
-        true
-    }
-
-    fn open_for(&self) -> Option<Duration> {
-        None
-    }
-}
 
 /// Returns once the gate has closed.
 async fn wait_until_closed(gate: &dyn WriteGate) {
@@ -98,15 +30,6 @@ async fn wait_until_closed(gate: &dyn WriteGate) {
         tokio::time::sleep(remaining).await;
     }
     std::future::pending().await
-}
-
-/// Priority of calls when tokens are short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Drift checks: they leave a part of each bucket to the others.
-    Background,
-    /// Work in progress.
-    Foreground,
 }
 
 /// Sends calls for one identity in one account and region. Cheap to clone.

@@ -14,8 +14,9 @@ use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use parking_lot::Mutex;
 
-use super::call::{Caller, Priority, Service};
+use super::call::Caller;
 use super::errors::{AwsError, Class};
+use super::service::{GLOBAL, NO_CALL, OPERATOR, Priority, Service};
 use super::shared::{MaxStaleness, SharedRead};
 
 /// The maximum session duration of a role that was assumed by an assumed role ("role chaining").
@@ -127,7 +128,7 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
             action: NO_CALL,
             resource: "the operator's own identity",
             account: OPERATOR,
-            region: super::call::GLOBAL,
+            region: GLOBAL,
         };
         let mut failure = call.failed(Class::CredentialsUnavailable, super::errors::reason(&error));
         failure.source = Some(Arc::new(error));
@@ -135,12 +136,6 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
         failure.into()
     })
 }
-
-/// Action name in errors when credentials were resolved without a call of our own.
-pub const NO_CALL: &str = "Credentials";
-
-/// Account name in errors while the account of the operator's own credentials is unknown.
-pub const OPERATOR: &str = "operator";
 
 /// For a configuration without a provider.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::call::{Service, is_write};
+use super::service::{Service, is_write};
 
 /// The interval, in writes.
 const VARIABLE: &str = "KEELSON_FAULT_PANIC_AFTER_WRITE";

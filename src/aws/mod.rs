@@ -11,17 +11,20 @@ pub mod errors;
 pub mod events;
 #[cfg(debug_assertions)]
 mod fault;
+pub mod service;
 pub mod session;
 pub mod shared;
 pub mod snapshots;
 pub mod tags;
 pub mod tokens;
+pub mod write_gate;
 
 #[cfg(test)]
 mod wire_tests;
 
 pub use accounts::{Accounts, Identity, Role};
-pub use call::{Service, WriteGate};
 pub use errors::AwsError;
+pub use service::Service;
 pub use session::Session;
 pub use shared::MaxStaleness;
+pub use write_gate::WriteGate;

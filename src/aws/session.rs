@@ -10,8 +10,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::call::{Caller, Priority, Service};
+use super::call::Caller;
 use super::errors::{AwsError, Class};
+use super::service::{Priority, Service};
 use super::snapshots::Snapshots;
 
 /// Clients of one account and region, verified to be the expected account. Cheap to clone.

@@ -12,8 +12,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
-use super::call::Priority;
 use super::errors::AwsError;
+use super::service::Priority;
 
 /// The oldest acceptable read, by its start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

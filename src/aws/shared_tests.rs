@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::aws::call::Service;
 use crate::aws::errors::{Call, Class};
+use crate::aws::service::Service;
 
 #[derive(Clone, Default)]
 struct Reads(Arc<AtomicUsize>);

@@ -6,18 +6,18 @@ mod approve;
 mod controller;
 mod crds;
 mod errors;
+mod files;
 mod import;
 mod plan;
 mod reading;
 mod recover;
 mod relocate;
 
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+
+use files::{print, read};
 
 /// EKS clusters from Git: an operator that creates, upgrades and bootstraps them.
 #[derive(Parser)]
@@ -65,22 +65,5 @@ pub fn main() -> ExitCode {
             eprintln!("keelson: {}", errors::format_error(&error));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// A file's text; `-` is standard input.
-fn read(path: &Path) -> anyhow::Result<String> {
-    if path.as_os_str() == "-" {
-        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
-    }
-    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
-}
-
-/// Writes to standard output, in colour if that is a terminal and NO_COLOR is not set. A closed pipe, as with `head`,
-/// is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    match anstream::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
     }
 }

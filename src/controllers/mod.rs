@@ -4,8 +4,9 @@
 //! the management cluster's API, and a socket for probes and metrics.
 //!
 //! [`run()`] is the operator. It acquires the lease and then runs a [`runtime::leadership_term::Term`], which watches all
-//! kinds and reconciles each object in its own task. Controllers per kind: [`cluster`], [`node_group`], [`account`].
-//! Pure decision logic: [`status`], [`runtime::leader::decide`], `account::grant`.
+//! kinds and reconciles each object in its own task. [`driver`] is the reconcile, from top to bottom; its steps per kind:
+//! [`cluster`], [`node_group`]. AwsAccounts: [`account`]. Pure decision logic: [`status`], [`runtime::leader::decide`],
+//! `account::grant`.
 
 pub mod account;
 pub mod approvals;
@@ -13,11 +14,13 @@ pub mod cluster;
 pub mod context;
 pub mod deletions;
 pub mod drift;
+mod driver;
 pub mod duration_estimates;
 pub mod name_claims;
 pub mod node_group;
 pub mod recovery;
 pub mod runtime;
+pub mod states;
 pub mod status;
 mod tag_keys;
 

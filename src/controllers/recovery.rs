@@ -17,7 +17,7 @@ use super::context::Context;
 use super::runtime::apply::Kind;
 use super::runtime::events::EventMessage;
 use super::status::conditions::{ConditionValue, Overall, overall_of_plan};
-use super::status::report::Next;
+use super::status::next::Next;
 use crate::api::conditions::bounded;
 use crate::api::status::{HandOverStatus, PlanStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION, Reason};

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::context::{Context, State};
+use super::context::Context;
 use super::runtime::apply::{self, Kind};
+use super::states::State;
 use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};

@@ -1,12 +1,14 @@
 //! The checker: verifies a plan against the rules before any step runs. Pure, and independent of the planner, so that a
 //! bug there does not pass here. Only a [`CheckedPlan`] plan can be executed.
 
+use super::action::{Action, Goal};
+use super::change::How;
 use super::execution_policy::ExecutionPolicy;
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::Memory;
-use super::plan::{Action, Goal, Plan, Step, Verdict};
-use super::resource::{How, Phase, Presence};
+use super::plan::{Plan, Step, Verdict};
+use super::resource::{Phase, Presence};
 
 /// A plan that satisfies the rules.
 #[derive(Clone, Debug)]
@@ -155,7 +157,7 @@ fn has_unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
 mod tests {
     use super::super::toy_world::{ToyWorld, toy_graph};
     use super::*;
-    use crate::engine::resource::Change;
+    use crate::engine::change::Change;
     use crate::engine::{Item, Observation};
     use jiff::Timestamp;
     use std::time::Duration;

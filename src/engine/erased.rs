@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::action::Action;
+use super::change::Change;
 use super::failure::{Class, Failure};
 use super::key::Key;
-use super::plan::Action;
 use super::refs::Refs;
-use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Resource};
+use super::resource::{Observation, ObserveOptions, PollPolicy, Presence, Resource};
 use super::sweep::{CheckedSweep, Scope, Sweep};
 
 /// Observation of a resource of any kind.

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
+use super::action::{Action, Goal};
 use super::check::check;
 use super::erased::{AnyObservation, Node};
 use super::execution_policy::{ExecutionPolicy, Facts};
@@ -20,11 +21,11 @@ use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory};
-use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
+use super::plan::{Item, Plan, Step, Verdict};
 use super::planner::plan;
 use super::report::{FinishedOperation, Report};
 use super::resource::{ObserveOptions, Phase, Presence};
-use super::sweep::SweepCheck;
+use super::sweep::check::SweepCheck;
 
 /// Persists ids and intents beyond the process.
 #[async_trait]

@@ -8,9 +8,10 @@ use std::fmt;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::action::{Action, Goal};
+use super::change::Change;
 use super::key::Key;
-use super::plan::{Action, Goal, Plan, Step, Verdict};
-use super::resource::Change;
+use super::plan::{HoldReason, Plan, Step, Verdict};
 
 /// Short digest of what a step does, which an approval names. Equal for the same change of the same resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,17 +80,6 @@ pub enum Drift {
         /// Fields whose desired value changes without an edit: never drift.
         followed: BTreeSet<String>,
     },
-}
-
-/// Why a step is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldReason {
-    /// The policy is observe-only.
-    Observe,
-    /// It is not approved yet.
-    Approval,
-    /// It corrects drift, and the policy reports drift only.
-    Drift,
 }
 
 /// Field name for drift of the resource itself: it was deleted.

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::action::Action;
 use super::erased::Node;
-use super::plan::Action;
 use super::resource::Operation;
+use parking_lot::Mutex;
 
 /// An expected duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::action::Action;
+use super::change::Change;
 use super::erased::AnyObservation;
 use super::failure::{Class, Failure, RetryState, span};
 use super::key::Key;
-use super::plan::Action;
 use super::refs::Refs;
-use super::resource::{Change, FailedOperation, Operation, Phase, Presence};
+use super::resource::{FailedOperation, Operation, Phase, Presence};
 
 /// The presence of a resource of any kind.
 pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;

@@ -6,6 +6,8 @@
 //! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run
 //! all ready steps concurrently, plan again as each step ends, and report when to requeue. Nothing sleeps.
 
+pub mod action;
+pub mod change;
 pub mod check;
 pub mod erased;
 pub mod execute;
@@ -25,23 +27,23 @@ mod report;
 pub mod resource;
 pub mod sweep;
 
+pub use action::{Action, Goal};
+pub use change::{Change, How};
 pub use erased::AnyObservation;
 pub use execute::{Journal, reconcile};
-pub use execution_policy::{ExecutionPolicy, HoldReason};
+pub use execution_policy::ExecutionPolicy;
 pub use expect::Expectations;
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph};
 pub use key::Key;
 pub use memory::{InventoryRecord, Memory};
 pub use owner_marker::MarkOwner;
-pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
+pub use plan::{Block, HoldReason, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use record::{CREATION, DELETION};
 pub use refs::Refs;
 pub use report::{FinishedOperation, Outcome, Report, StepResult};
-pub use resource::{
-    Change, FailedOperation, How, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Resource,
-};
+pub use resource::{FailedOperation, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Resource};
 pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 
 #[cfg(test)]

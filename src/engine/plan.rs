@@ -2,49 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::execution_policy::HoldReason;
+use super::action::{Action, Goal};
+use super::change::Change;
 use super::failure::{Class, RetryState};
 use super::key::Key;
-use super::resource::{Change, Operation};
-
-/// An action on a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Action {
-    /// Create it.
-    Create,
-    /// Update it in place.
-    Update,
-    /// Adopt it unchanged.
-    Adopt,
-    /// Delete it.
-    Delete,
-    /// Release it unchanged.
-    Release,
-}
-
-impl Action {
-    /// Name in status and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Create => "Create",
-            Action::Update => "Update",
-            Action::Adopt => "Adopt",
-            Action::Delete => "Delete",
-            Action::Release => "Release",
-        }
-    }
-}
-
-/// The goal of a graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// All resources exist as desired.
-    Present,
-    /// All owned resources are deleted.
-    Deleted,
-    /// All owned resources are retained and released from ownership.
-    Retained,
-}
+use super::resource::Operation;
 
 /// A step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +30,17 @@ pub enum WaitingOn {
     Retry(RetryState),
     /// The end of the read-after-write window: an absent resource counts as absent only after it.
     ReadAfterWrite(Timestamp),
+}
+
+/// Why a step is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// The policy is observe-only.
+    Observe,
+    /// It is not approved yet.
+    Approval,
+    /// It corrects drift, and the policy reports drift only.
+    Drift,
 }
 
 /// Why a resource is blocked until a user acts.

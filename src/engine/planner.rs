@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::action::{Action, Goal};
+use super::change::{Change, How};
 use super::erased::{AnyObservation, Node};
-use super::execution_policy::{ExecutionPolicy, HoldReason};
+use super::execution_policy::ExecutionPolicy;
 use super::expect::Expectations;
 use super::failure::{Class, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{EMPTY_ENTRY, Entry, Memory};
-use super::plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
-use super::resource::{Change, How, Operation, Phase, Presence};
+use super::plan::HoldReason;
+use super::plan::{Block, Item, Plan, Step, Verdict, WaitingOn};
+use super::resource::{Operation, Phase, Presence};
 
 /// Plans the whole graph.
 pub fn plan<C>(

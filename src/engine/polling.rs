@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::action::{Action, Goal};
 use super::execute::Run;
 use super::expect::requeue_after;
 use super::failure::span;
 use super::memory::Memory;
-use super::plan::{Action, Goal, Plan, Verdict, WaitingOn};
+use super::plan::{Plan, Verdict, WaitingOn};
 
 /// How often to poll for a change to become visible.
 const VISIBILITY_POLL_INTERVAL: Duration = Duration::from_secs(1);

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
+use super::action::Action;
 use super::erased::Node;
 use super::execute::{FinishedStep, Run};
 use super::expect::duration_key;
 use super::failure::Class;
 use super::key::Key;
 use super::memory::{AnyPresence, AppliedChanges, Memory, RunningAction};
-use super::plan::Action;
 use super::report::{FinishedOperation, Outcome, StepResult};
 use super::resource::{Operation, Phase, Presence};
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::action::Action;
+use super::change::Change;
 use super::check::Violation;
 use super::execution_policy::Facts;
 use super::failure::Failure;
 use super::key::Key;
-use super::plan::{Action, Plan, Verdict};
-use super::resource::{Change, Operation};
+use super::plan::{Plan, Verdict};
+use super::resource::Operation;
 
 /// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]

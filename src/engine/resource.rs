@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::action::{Action, Goal};
+use super::change::Change;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::owner_marker::MarkOwner;
-use super::plan::{Action, Goal};
 use super::refs::Refs;
 use super::sweep::{CheckedSweep, Scope, Sweep};
 
@@ -141,40 +142,6 @@ impl<T> Presence<T> {
             Presence::Ours(observed) | Presence::External(observed) | Presence::Unowned(observed) => Some(observed),
             Presence::Absent | Presence::Foreign(_) => None,
         }
-    }
-}
-
-/// Whether a difference can be corrected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum How {
-    /// By an update.
-    InPlace,
-    /// Not possible; holds what to do instead.
-    Forbidden(String),
-}
-
-/// A field that differs from the desired state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Name of the field, as in the manifest if the manifest has it.
-    pub field: String,
-    /// Observed value.
-    pub from: String,
-    /// Desired value.
-    pub to: String,
-    /// Whether it can be changed.
-    pub how: How,
-}
-
-impl Change {
-    /// A difference that an update corrects.
-    pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::InPlace }
-    }
-
-    /// A difference that no call can correct; `why` says what to do instead.
-    pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Forbidden(why.into()) }
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::action::Action;
 use super::execute::{Journal, Run, reconcile};
 use super::failure::span;
-use super::plan::Action;
 use super::report::Outcome;
 use super::resource::{ObserveOptions, PollPolicy, Resource};
 use super::{

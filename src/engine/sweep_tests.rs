@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::toy_world::{ToyWorld, toy_graph};
+use jiff::Timestamp;
+
 use super::*;
-use crate::engine::Observation;
+use crate::engine::toy_world::{ToyWorld, toy_graph};
+use crate::engine::{Mark, Observation};
 
 /// The subject is `toy/0`, called `demo`; the container is `toy/1`; the sweep is `toy/2`.
 fn key(number: usize) -> Key {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::action::Action;
 use super::execute::Journal;
 use super::failure::span;
 use super::memory::{AnyPresence, InventoryRecord};
-use super::plan::Action;
 use super::resource::{FailedOperation, ObserveOptions, Operation, PollPolicy, Resource};
 use super::{Change, Class, Failure, Graph, Key, MarkOwner, Memory, Observation, Phase, Presence, Refs, erased};
 

@@ -3,42 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::graph::adoption::{Adoption, Existing, namespace_of};
-use super::iam::role::NAME_PREFIX;
+use super::graph::adoption::Adoption;
+use super::graph::existing::Existing;
+pub use super::owner::Owner;
 use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
 use crate::aws::{AwsError, MaxStaleness, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy};
-
-/// The object that owns resources.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Owner {
-    /// Its UID.
-    pub uid: String,
-    /// `namespace/name` of the EksCluster.
-    pub cluster: String,
-    /// The object in kubectl's notation, e.g. `nodegroup/demo-default`.
-    pub object: String,
-    /// The installation of Keelson that the object belongs to; `None` if it has no id.
-    pub installation: Option<String>,
-    /// Recorded names of its roles: roles created for another UID keep their names.
-    pub roles: BTreeMap<Key, String>,
-}
-
-impl Owner {
-    /// The namespace of the EksCluster.
-    pub fn namespace(&self) -> &str {
-        namespace_of(&self.cluster)
-    }
-
-    /// The recorded name of one of its roles; the record holds the name or the ARN. `None` for a role that the spec
-    /// names.
-    pub fn role_name(&self, key: &Key) -> Option<String> {
-        let id = self.roles.get(key)?;
-        let name = id.rsplit('/').next().unwrap_or(id);
-        let is_ours = name.starts_with(NAME_PREFIX) && name.ends_with(&format!("-{}", key.name()));
-        is_ours.then(|| name.to_owned())
-    }
-}
 
 /// Settings of the account that apply to every resource created in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

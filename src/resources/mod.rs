@@ -6,7 +6,7 @@
 //! [`graph`] turns a spec into the graph of resources that must exist, and has the table of kinds; [`network`], [`iam`]
 //! and [`eks`] have the kinds; [`aws_validation`] checks a spec against AWS before the first write; [`inventory`] lists
 //! what exists; [`deletion`] finds what goes besides the graph; [`recovery`] takes over; [`tag_calls`] writes tags. To add a kind: a file in the
-//! folder of its service, a line in [`graph::kind`], and one in [`graph::expand`].
+//! folder of its service, a line in [`graph::kinds`], and one in [`graph::expand`].
 
 pub mod aws_validation;
 pub mod cloud;
@@ -16,5 +16,6 @@ pub mod graph;
 pub mod iam;
 pub mod inventory;
 pub mod network;
+pub mod owner;
 pub mod recovery;
 pub mod tag_calls;

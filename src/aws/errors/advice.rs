@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use super::{Class, Failure};
-use crate::aws::call::Service;
-use crate::aws::credentials::{NO_CALL, OPERATOR};
+use crate::aws::service::{NO_CALL, OPERATOR, Service};
 
 /// AWS messages have at most a few hundred useful characters, and conditions have little room.
 const MAX_LENGTH: usize = 700;

@@ -4,7 +4,7 @@
 //! `InvalidParameterException` and the like, where one code covers both an invalid value and a role that is not visible
 //! yet.
 
-use crate::aws::call::Service;
+use crate::aws::service::Service;
 
 pub use crate::engine::Class;
 

@@ -16,7 +16,7 @@ pub use class::Class;
 pub(super) use sdk::root_cause as reason;
 pub use sdk::{ClassifiedError, Origin};
 
-use crate::aws::call::Service;
+use crate::aws::service::Service;
 
 /// A failed AWS call. Cheap to clone: callers that shared a read share its failure.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,7 +8,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 
 use super::*;
-use crate::aws::call::Service;
+use crate::aws::service::Service;
 
 fn call<'a>(service: Service, action: &'static str, resource: &'a str) -> Call<'a> {
     Call { service, action, resource, account: "111122223333", region: "eu-west-1" }

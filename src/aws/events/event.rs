@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::aws::call::Service;
+use crate::aws::service::Service;
 
 /// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

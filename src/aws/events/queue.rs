@@ -2,8 +2,9 @@
 
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 
-use crate::aws::call::{Caller, Service};
+use crate::aws::call::Caller;
 use crate::aws::errors::AwsError;
+use crate::aws::service::Service;
 
 /// SQS's maximum wait time.
 const LONG_POLL_SECONDS: i32 = 20;

@@ -9,8 +9,8 @@ use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType};
 use super::identity::decode;
 use super::reads::{filter, pages};
 use super::{Keyed, Snapshots};
-use crate::aws::call::Service::{Ec2, Iam};
 use crate::aws::errors::AwsError;
+use crate::aws::service::Service::{Ec2, Iam};
 use crate::aws::shared::MaxStaleness;
 
 /// The reads of a region.

@@ -12,9 +12,9 @@ use super::identity::Role;
 use super::network::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
 };
-use crate::aws::call::Service::{Ec2, Eks, Iam, Ssm};
-use crate::aws::call::{Caller, Service};
+use crate::aws::call::Caller;
 use crate::aws::errors::{AwsError, Class};
+use crate::aws::service::Service::{self, Ec2, Eks, Iam, Ssm};
 use crate::aws::tags;
 
 /// Resource name of the shared reads in traces.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::aws::call::WriteGate;
+use crate::aws::write_gate::WriteGate;
 use crate::telemetry::metrics::CallLabels;
 
 #[tokio::test]

@@ -17,10 +17,11 @@ use axum::http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 
 use super::accounts::{Accounts, Identity, Role, Settings};
-use super::call::{AlwaysOpen, Service};
 use super::errors::{AwsError, Class};
+use super::service::Service;
 use super::session::Session;
 use super::shared::MaxStaleness;
+use super::write_gate::AlwaysOpen;
 use crate::telemetry::Metrics;
 
 const ACCOUNT: &str = "111122223333";

@@ -5,12 +5,14 @@ mod defaults;
 mod eksctl;
 mod live;
 mod names;
+mod placing;
 mod write;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use live::Which;
+use placing::Placing;
 
 /// Flags of `keelson import`.
 #[derive(clap::Args, Debug)]
@@ -34,15 +36,6 @@ pub struct Args {
     /// The AwsAccount that the cluster refers to; without it, the AwsAccount named `default`.
     #[arg(long, value_name = "NAME")]
     account_ref: Option<String>,
-}
-
-/// What all written objects have in common.
-#[derive(Clone, Debug, Default)]
-pub struct Placing {
-    /// `metadata.namespace`.
-    pub namespace: Option<String>,
-    /// `spec.accountRef.name` of the cluster.
-    pub account_ref: Option<String>,
 }
 
 /// Writes the manifest.

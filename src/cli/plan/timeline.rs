@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Planned;
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 
 /// When a step starts, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Timeline {
         let Some((cluster, groups)) = all.split_first() else { return timeline };
         // Add-ons that need nodes come after the node groups, and those after the cluster.
         timeline.add(cluster, &|key| key.kind() != "addon", &BTreeMap::new());
-        let ready = timeline.last(|key| kind::find(key.kind()).is_none_or(|kind| kind.is_before_nodes));
+        let ready = timeline.last(|key| kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes));
         let gate = ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
         for group in groups {
             timeline.add(group, &|_| true, &gate);
@@ -93,7 +93,7 @@ impl Timeline {
         let key = steps::key();
         let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };
         let nodes = self.last(|key| key.kind() == "nodeGroup");
-        let after = nodes.or_else(|| self.last(|key| kind::find(key.kind()).is_none_or(|kind| kind.is_before_nodes)));
+        let after = nodes.or_else(|| self.last(|key| kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes)));
         let start = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::end);
         let takes = steps::expected(step.action);
         self.slots.insert(key, Slot { start, takes, after });

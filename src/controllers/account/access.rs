@@ -1,9 +1,10 @@
 //! Decides who may use which account, before any AWS call. Pure.
 
 use super::allowlist::Allowlists;
+use super::refusal::Refusal;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::policy::AdoptionPolicy;
-use crate::api::{AwsAccountSpec, EksCluster, EksClusterSpec, Reason};
+use crate::api::{AwsAccountSpec, EksCluster, EksClusterSpec};
 use crate::aws::{Identity, Role};
 use crate::resources::cloud::AccountSettings;
 use crate::resources::graph::adoption::Adoption;
@@ -47,26 +48,6 @@ pub struct Grant {
     /// Which resources of others the object may refer to; `None`: any. The operator's own credentials have no
     /// AwsAccount to restrict them, and with them the whole installation is one tenant.
     pub allowlists: Option<Allowlists>,
-}
-
-/// Why access is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The condition's reason.
-    pub reason: Reason,
-    /// The condition's message.
-    pub message: String,
-}
-
-impl Refusal {
-    /// Creates a refusal.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-
-    fn denied(message: impl Into<String>) -> Self {
-        Self::new(Reason::AccessDenied, message)
-    }
 }
 
 impl Grant {
@@ -233,6 +214,7 @@ fn settings(account: &AwsAccountSpec) -> AccountSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Reason;
     use crate::api::adoption::{AccountAdoption, AccountAdoptionPolicy};
     use crate::api::reference::AccountReference;
 

@@ -5,8 +5,8 @@
 //! What the lists alone decide is decided before any call ([`Allowlists::check`]); the ownership of the rest must be
 //! read from AWS ([`Allowlists::check_owned`]).
 
-use super::Refusal;
 use super::named::{Kind, Named};
+use super::refusal::Refusal;
 use crate::api::{AwsAccountSpec, Reason};
 use crate::resources::iam::role::{NAME_PREFIX, Purpose};
 use crate::resources::inventory::owned_resources::OwnedResources;

@@ -6,21 +6,27 @@ pub mod allowlist;
 mod deletion;
 pub mod named;
 pub mod owned;
+pub mod refusal;
 #[cfg(test)]
 mod tenants_tests;
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-pub use access::{Grant, Refusal, Request, grant, grant_to_delete, identity};
+pub use access::{Grant, Request, grant, grant_to_delete, identity};
 pub use deletion::{enqueue_deleted_accounts, is_being_deleted};
+pub use refusal::Refusal;
 
 use super::context::Context;
 use super::runtime::watch::{DependentView, digest};
+use super::runtime::worker::Controller;
+use super::states::States;
 use super::status::conditions::{ConditionValue, Conditions, Overall};
 use super::status::reasons;
 use super::status::report::{self, Next};
@@ -108,10 +114,47 @@ pub fn dependent_view(account: &AwsAccount) -> DependentView {
     DependentView { digest: digest((&meta.uid, meta.generation, &meta.name)), part_of: String::new() }
 }
 
-/// Reconciles an AwsAccount, and returns when to requeue.
-pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
+/// The controller of AwsAccounts, and what it remembers of them during this leadership term.
+pub struct AccountController {
+    /// What all controllers share.
+    pub ctx: Arc<Context>,
+    /// The in-memory state of each account.
+    pub states: States<AwsAccountStatus>,
+}
+
+impl AccountController {
+    /// The controller of a term that starts.
+    pub fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx, states: States::default() }
+    }
+}
+
+impl Controller for AccountController {
+    type Object = AwsAccount;
+
+    fn context(&self) -> &Arc<Context> {
+        &self.ctx
+    }
+
+    fn reconcile(self: Arc<Self>, account: Arc<AwsAccount>) -> BoxFuture<'static, Next> {
+        async move { reconcile(&self, &account).await }.boxed()
+    }
+
+    /// Its first reconcile never waits: clusters wait for it.
+    fn register_steady(&self, _: &AwsAccount) -> bool {
+        false
+    }
+
+    fn restart<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, ()> {
+        self.states.restart(uid, Timestamp::now()).boxed()
+    }
+}
+
+/// Reconciles once, and returns when to requeue.
+async fn reconcile(controller: &AccountController, account: &AwsAccount) -> Next {
+    let ctx = &controller.ctx;
     let Some(uid) = account.uid() else { return Next::change() };
-    let shared = ctx.account_states.of(&uid, || ctx.memory([]));
+    let shared = controller.states.of(&uid, || ctx.memory([]));
     let mut state = shared.lock().await;
     let now = Timestamp::now();
     if state.take_reconcile_request(account.annotations().get(RECONCILE_AT_ANNOTATION)) {
@@ -119,16 +162,16 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
     }
     let previous = state.written.clone().or_else(|| account.status.clone()).unwrap_or_default();
     if account.metadata.deletion_timestamp.is_some() {
-        let Some((overall, next)) = deletion::delete(&account, &ctx, now).await else { return Next::change() };
+        let Some((overall, next)) = deletion::delete(account, ctx, now).await else { return Next::change() };
         let conditions = conditions(&previous.conditions, account.metadata.generation, &overall, now);
         let mut status =
             AwsAccountStatus { observed_generation: account.metadata.generation, conditions, ..previous.clone() };
-        let (overall, next) = evaluate_waits(&ctx, (&previous, &mut status), &account, (overall, next), now);
-        report::publish_transition(&ctx, &*account, &previous.conditions, &overall);
-        return report::write_status(&ctx, &*account, &mut state, previous, status, &overall, next).await;
+        let (overall, next) = evaluate_waits(ctx, (&previous, &mut status), account, (overall, next), now);
+        report::publish_transition(ctx, account, &previous.conditions, &overall);
+        return report::write_status(ctx, account, &mut state, previous, status, &overall, next).await;
     }
-    deletion::add_finalizer(&account, &ctx).await;
-    let (overall, session, next) = match session(&account, &ctx).await {
+    deletion::add_finalizer(account, ctx).await;
+    let (overall, session, next) = match session(account, ctx).await {
         Ok(session) => {
             state.failed = None;
             let value =
@@ -136,7 +179,7 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
             (Overall::Ready(value), Some(session), Next::after(POLL_INTERVAL, now))
         }
         Err(failure) => {
-            let failed = state.record_failure(failure, now, report::seed(&*account));
+            let failed = state.record_failure(failure, now, report::seed(account));
             let value = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
             let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
             let overall =
@@ -157,9 +200,9 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
             .map(|session| session.caller_arn.to_string())
             .or_else(|| previous.caller_arn.clone()),
     };
-    let (overall, next) = evaluate_waits(&ctx, (&previous, &mut status), &account, (overall, next), now);
-    report::publish_transition(&ctx, &*account, &previous.conditions, &overall);
-    report::write_status(&ctx, &*account, &mut state, previous, status, &overall, next).await
+    let (overall, next) = evaluate_waits(ctx, (&previous, &mut status), account, (overall, next), now);
+    report::publish_transition(ctx, account, &previous.conditions, &overall);
+    report::write_status(ctx, account, &mut state, previous, status, &overall, next).await
 }
 
 /// Its only waits are those of its conditions.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
+use super::access::Grant;
 use super::allowlist::Allowlists;
 use super::named::Named;
-use super::{Grant, Refusal};
+use super::refusal::Refusal;
 use crate::api::EksCluster;
 use crate::aws::{MaxStaleness, Session};
 use crate::controllers::context::Context;

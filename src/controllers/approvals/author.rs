@@ -1,11 +1,16 @@
 //! Finds who approved, for the event. I/O: reads the object's metadata at each approval by annotation.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::ResourceExt;
 
 use crate::api::PlanApproval;
 use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::Kind;
+
+/// An API server that does not answer must not delay approvals for long.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How an approval was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub async fn describe_author<K: Kind>(ctx: &Context, object: &K, approval: Appro
         },
         ApprovedBy::Annotation(key) => {
             let api = K::api(&ctx.client, object.namespace().as_deref());
-            let read = tokio::time::timeout(super::TIMEOUT, api.get_metadata(&object.name_any())).await;
+            let read = tokio::time::timeout(TIMEOUT, api.get_metadata(&object.name_any())).await;
             let managed = match read {
                 Ok(Ok(found)) => found.metadata.managed_fields.unwrap_or_default(),
                 // The author is only informational and must not cause a delay.

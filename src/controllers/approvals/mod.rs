@@ -3,10 +3,11 @@
 
 mod author;
 pub mod policy;
+pub mod store;
 mod verdict;
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,61 +16,19 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
 pub use author::{ApprovedBy, describe_author};
-use verdict::{ApprovalTarget, Verdict, is_open, verdict};
+use store::target_of;
+use verdict::{ApprovalTarget, Verdict, verdict};
 
 use super::context::Context;
 use super::runtime::apply::{self, Kind, MANAGER};
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
-use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, PlanApproval, Reason};
 use crate::aws::WriteGate;
-use execution_policy::ApprovalObject;
 
 /// How often undecided approvals are evaluated. In memory: status is written only when one is decided.
 const DECISION_INTERVAL: Duration = Duration::from_secs(1);
-/// An API server that does not answer must not delay other approvals for long.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The cached PlanApprovals.
-#[derive(Default)]
-pub struct PlanApprovals(OnceLock<Store<PlanApproval>>);
-
-impl PlanApprovals {
-    /// The open approvals of an object. `accepted`: the one accepted last: until it is marked as used, no other is
-    /// offered, so that each counts once whatever is lost in between.
-    pub fn of<K: Kind>(&self, object: &K, accepted: Option<&str>, now: Timestamp) -> Vec<ApprovalObject> {
-        let Some(store) = self.0.get() else { return Vec::new() };
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let mut found: Vec<_> = store
-            .state()
-            .into_iter()
-            .filter(|one| one.namespace().as_ref() == Some(&namespace) && target_of(one) == Some((K::NAME, &name)))
-            .filter(|one| is_open(one, now))
-            .filter_map(|one| Some(ApprovalObject { uid: one.uid()?, hash: one.spec.hash.clone() }))
-            .collect();
-        if found.iter().any(|one| Some(one.uid.as_str()) == accepted) {
-            return Vec::new();
-        }
-        found.sort_by(|one, other| one.uid.cmp(&other.uid));
-        found
-    }
-
-    fn by_uid(&self, uid: &str) -> Option<Arc<PlanApproval>> {
-        self.0.get()?.state().into_iter().find(|one| one.uid().as_deref() == Some(uid))
-    }
-}
-
-/// Kind and name of the object that an approval names.
-fn target_of(approval: &PlanApproval) -> Option<(&'static str, &str)> {
-    let cluster = approval.spec.cluster_ref.as_ref().map(|cluster| (EksCluster::NAME, cluster.name.as_str()));
-    let group = approval.spec.node_group_ref.as_ref().map(|group| (NodeGroup::NAME, group.name.as_str()));
-    match (cluster, group) {
-        (Some(named), None) | (None, Some(named)) => Some(named),
-        // The schema rejects both, so nothing is approved.
-        (Some(_), Some(_)) | (None, None) => None,
-    }
-}
 
 /// The approval that is accepted in `now` and was not in `before`.
 pub fn newly_accepted<'a>(before: Option<&PlanStatus>, now: &'a PlanStatus) -> Option<ApprovedBy<'a>> {
@@ -92,8 +51,7 @@ pub async fn watch_approvals(ctx: Arc<Context>) {
         // An unreadable one approves nothing.
         Change::Unreadable(_) | Change::Deleted { .. } => {}
     });
-    // The context belongs to this term only, so it is not set yet.
-    let _ = ctx.approvals.0.set(store.clone());
+    ctx.approvals.set(store.clone());
     tokio::select! {
         () = watching => {}
         () = decide_all(&ctx, &store) => {}
@@ -125,7 +83,7 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
             let Some(verdict) = verdict(&approval, approval_target(ctx, &approval).as_ref(), now) else { continue };
             let status = status(&approval, verdict, now);
             let write = apply::patch_status(&ctx.client, &*approval, MANAGER, &*ctx.gate, &status);
-            match tokio::time::timeout(TIMEOUT, write).await {
+            match tokio::time::timeout(author::TIMEOUT, write).await {
                 Ok(Ok(())) => drop(written.insert(uid)),
                 Ok(Err(error)) => {
                     let (name, error) = (approval.name_any(), apply::describe_error(&error));

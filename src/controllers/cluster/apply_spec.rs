@@ -1,181 +1,162 @@
-//! Reconciles an EksCluster that is not being deleted. Each step that can refuse comes before the first write.
+//! The steps of an EksCluster that is not being deleted, in the order of [`crate::controllers::driver`]: dereference,
+//! validate, build, execute, report. Each step that can refuse comes before the first write.
+
+use kube::ResourceExt;
 
 use super::agent::roll_up::{GitOps, Secrets};
 use super::agent::{self, steps};
+use super::outcome::{Observation, Outcome};
 use super::status::conditions::{self, Input};
 use super::status::facts::Facts;
 use super::status::whole_plan::Parts;
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
-use super::validate;
-use super::{Observation, Outcome, Reconcile};
+use super::{ClusterController, Reconcile, validate};
 use crate::api::conditions::ConditionType;
-use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
-use crate::controllers::account::owned::{self, Denied};
+use crate::controllers::account::owned;
+use crate::controllers::account::refusal::invalid;
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
-use crate::controllers::approvals::execution_policy::Proposal;
-use crate::controllers::approvals::{self, execution_policy};
+use crate::controllers::approvals::execution_policy::{self, Proposal};
+use crate::controllers::driver::{Built, Executed, Step, Valid};
 use crate::controllers::name_claims;
 use crate::controllers::recovery;
-use crate::controllers::runtime::apply;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::{MANAGEMENT_API, Next};
+use crate::controllers::status::report::Next;
 use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::Wait;
 use crate::controllers::tag_keys;
-use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Plan, Report};
+use crate::engine::{Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
 use crate::upgrade::Decision;
 
 /// Why there is no graph.
-pub(super) enum NoGraph {
+pub enum NoGraph {
     Spec(SpecError),
     Unobserved(Failure),
 }
 
-/// The result of the rounds.
-struct Done {
-    report: Report,
-    upgrade: Option<Upgrade>,
-    policy: ExecutionPolicy,
-    /// Digest of the requested state.
-    asked: String,
+/// What an EksCluster refers to in the management cluster.
+pub struct References {
+    /// The access to its account.
+    grant: Result<Grant, Refusal>,
+    /// Its NodeGroups that cannot be read.
+    unreadable_groups: Vec<String>,
+}
+
+/// What is known of an EksCluster that may be reconciled.
+pub struct ValidCluster {
+    /// The agent's Secrets.
+    pub(super) secrets: Secrets,
+}
+
+/// What must exist, at the versions that may run now.
+pub struct Wanted {
+    graph: Graph<Cloud>,
+    versions: Versions,
 }
 
 impl Reconcile<'_> {
-    /// Reconciles it to the spec.
-    pub(super) async fn present(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
-        let spec = &self.cluster.spec;
+    /// Dereference: its account and its NodeGroups.
+    pub(super) fn references(&self) -> References {
+        References {
+            grant: self.grant(),
+            unreadable_groups: self.ctx.unreadable.node_groups_of(&self.namespace, &self.object.name_any()),
+        }
+    }
+
+    /// Validate: the spec, its account, what it names, and the agent's Secrets.
+    pub(super) async fn validate(
+        &mut self,
+        previous: &EksClusterStatus,
+        references: References,
+    ) -> Step<ClusterController, Valid<ValidCluster>> {
+        let References { grant, unreadable_groups } = references;
+        let spec = &self.object.spec;
         if spec.suspend {
             self.pause_agent();
-            return Some(self.suspended(previous).await);
+            return Err(Box::new(self.suspended(previous, grant).await.unwrap_or_else(|stopped| *stopped)));
         }
-        if let Some(why) = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref()) {
-            return Some(self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change()));
+        if let Some(why) = recovery::handed_over_message(self.object, previous.hand_over.as_ref()) {
+            return Err(self.refused(previous, Refusal::new(Reason::NotOwned, why)).into());
         }
         let checked = validate::with_installed_agent(spec, previous);
-        let valid = match validate::validate(&checked, self.ctx.settings.sources) {
-            Ok(valid) => valid,
-            Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
-        };
-        let grant = match self.grant() {
-            Ok(grant) => grant,
-            Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
-        };
+        let valid = validate::validate(&checked, self.ctx.settings.sources);
+        let valid = valid.map_err(|refusal| self.refused(previous, refusal))?;
+        let grant = grant.map_err(|refusal| self.refused(previous, refusal))?;
         // Without them, what they require of the cluster (policies of its node role, a version to wait for) would be
         // removed.
-        let groups = self.ctx.unreadable.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        if let Some(group) = groups.first() {
-            let refusal =
-                validate::invalid("spec", format_args!("nothing is changed while a NodeGroup cannot be read: {group}"));
-            return Some(self.refused(previous, refusal, Next::change()));
+        if let Some(group) = unreadable_groups.first() {
+            let refusal = invalid("spec", format_args!("nothing is changed while a NodeGroup cannot be read: {group}"));
+            return Err(self.refused(previous, refusal).into());
         }
         if let Some(refusal) = self.refused_account(previous, &grant) {
-            return Some(self.refused(previous, refusal, Next::change()));
+            return Err(self.refused(previous, refusal).into());
         }
         let named = named::by_cluster(spec);
-        let undecided = match owned::check(&grant, &named) {
-            Ok(undecided) => undecided,
-            Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
-        };
-        let observes = self.change_policy() == ChangePolicy::Observe;
-        let secrets = if observes { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
-        let request = recovery::recovery_request(self.cluster, previous.recovery.as_ref());
+        owned::check(&grant, &named).map_err(|refusal| self.refused(previous, refusal))?;
+        let secrets =
+            if self.observes() { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
+        let request = recovery::recovery_request(self.object, previous.recovery.as_ref());
         if self.owns_nothing(previous) && request.is_none() {
             // Nothing exists yet, so everything waits for the Secret.
             if let Secrets::Missing { condition, stalled, .. } = secrets {
                 let gitops = condition.clone();
                 let overall = if stalled { Overall::Stalled(condition) } else { Overall::Reconciling(condition) };
                 let mut outcome = self.unobserved(previous, overall, Next::after(agent::SECRET_RETRY, self.now));
-                let generation = self.cluster.metadata.generation;
+                let generation = self.object.metadata.generation;
                 let all = &mut outcome.conditions;
                 conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
-                return Some(outcome);
+                return Err(outcome.into());
             }
         }
-        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
-            return Some(self.still_failing(previous, &failed));
-        }
-        let cloud = match self.cloud(&grant, previous).await {
-            Ok(cloud) => cloud,
-            Err(failure) => return Some(self.failed(previous, failure)),
-        };
-        if request.is_none()
-            && let Err(refusal) = self.name_is_free(&cloud, observes)
-        {
-            return Some(self.refused(previous, refusal, Next::after(name_claims::RECHECK_INTERVAL, self.now)));
-        }
-        let age = self.survey_age();
-        match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
-            Ok(()) => {}
-            Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
-            Err(Denied::Unreadable(failure)) => return Some(self.failed(previous, failure)),
-        }
-        if let Some(request) = request {
-            return Some(self.recover(previous, &grant, &cloud, request).await);
-        }
-        self.end_recovery();
-        if let Err(failure) = self.validate_against_aws(&cloud.aws, &grant, previous).await {
-            return Some(self.failed(previous, failure));
-        }
-        let previous = &match self.keep_tag_keys(previous, &grant).await {
-            Ok(previous) => previous,
-            Err(outcome) => return Some(*outcome),
-        };
-        let upgrade = self.upgrade(&cloud, previous).await;
-        let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
-        let graph = match self.graph(previous, &grant, &cloud, &versions).await {
-            Ok(graph) => graph,
-            Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
-        };
-        if !observes && let Some(outcome) = self.finalizer(previous).await {
-            return Some(outcome);
-        }
-        let done = match self.rounds(previous, &grant, &cloud, graph, versions).await {
-            Ok(done) => done,
-            Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
-        };
-        self.state.kind.steady = done.report.plan.is_settled();
-        agent::locate(self.ctx, self.cluster, &self.state.memory);
-        Some(self.reported(previous, &cloud, done, secrets).await)
+        Ok(Valid { grant, named, request, own: ValidCluster { secrets } })
     }
 
-    /// Whether no other EksCluster holds its name. One that only observes needs no name.
-    fn name_is_free(&self, cloud: &Cloud, observes: bool) -> Result<(), Refusal> {
-        if observes { Ok(()) } else { name_claims::check_cluster_name(self.ctx, self.cluster, &cloud.aws.account_id) }
+    /// Whether no other EksCluster holds its name. One that only observes, or takes over what has that name, needs none.
+    pub(super) fn check_name(
+        &self,
+        previous: &EksClusterStatus,
+        valid: &Valid<ValidCluster>,
+        cloud: &Cloud,
+    ) -> Step<ClusterController, ()> {
+        if valid.request.is_some() || self.observes() {
+            return Ok(());
+        }
+        name_claims::check_cluster_name(self.ctx, self.object, &cloud.aws.account_id).map_err(|refusal| {
+            let next = Next::after(name_claims::RECHECK_INTERVAL, self.now);
+            self.refused_until(previous, refusal, next).into()
+        })
     }
 
-    /// Adds our finalizer before the first write to AWS. `Some`: it was not added.
-    pub(super) async fn finalizer(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
-        if self.has_finalizer() {
-            return None;
-        }
-        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
-            let message =
-                format!("the finalizer was not added, so nothing is created in AWS: {}", apply::describe_error(&error));
-            tracing::warn!(cluster = self.owner().cluster, message);
-            let overall = self.reconciling(Reason::Pending, message);
-            let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-            return Some(self.unobserved(previous, overall, next));
-        }
-        self.state.kind.finalizer = Some(std::time::Instant::now());
-        None
-    }
-
-    /// Runs what may run now, and decides again for as long as that changes.
-    async fn rounds(
+    /// Build: the graph, at the versions that the upgrade allows now.
+    pub(super) async fn build(
         &mut self,
         previous: &EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-        mut graph: Graph<Cloud>,
-        mut versions: Versions,
-    ) -> Result<Done, NoGraph> {
+    ) -> Step<ClusterController, Built<EksClusterStatus, Wanted>> {
+        let previous = self.keep_tag_keys(previous, grant).await?;
+        let upgrade = self.upgrade(cloud, &previous).await;
+        let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
+        let graph = self.graph(&previous, grant, cloud, &versions).await;
+        let graph = graph.map_err(|no_graph| self.no_graph(&previous, no_graph))?;
+        Ok(Built { previous, wanted: Wanted { graph, versions } })
+    }
+
+    /// Observe, plan, execute: runs what may run now, and decides again for as long as that changes.
+    pub(super) async fn rounds(
+        &mut self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+        cloud: &Cloud,
+        wanted: Wanted,
+    ) -> Step<ClusterController, Executed<Option<Upgrade>>> {
         /// After this many rounds, the rest waits for the next reconcile.
         const MAX_ROUNDS: usize = 4;
+        let Wanted { mut graph, mut versions } = wanted;
         let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {
@@ -188,10 +169,11 @@ impl Reconcile<'_> {
             let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
             if next == versions || round == MAX_ROUNDS {
                 let report = Report { steps, finished_operations: ended, ..report };
-                return Ok(Done { report, upgrade, policy, asked });
+                return Ok(Executed { report, policy, asked, own: upgrade });
             }
             versions = next;
-            graph = self.graph(previous, grant, cloud, &versions).await?;
+            let next = self.graph(previous, grant, cloud, &versions).await;
+            graph = next.map_err(|no_graph| self.no_graph(previous, no_graph))?;
         }
     }
 
@@ -209,12 +191,12 @@ impl Reconcile<'_> {
             );
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
-        grant.check_adoption(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
+        grant.check_adoption(&Request::of(self.object)).err().filter(|_| owns_nothing)
     }
 
     fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {
         match no_graph {
-            NoGraph::Spec(error) => self.refused(previous, Refusal::from(error), Next::change()),
+            NoGraph::Spec(error) => self.refused(previous, Refusal::from(error)),
             NoGraph::Unobserved(failure) => self.failed(previous, failure),
         }
     }
@@ -224,28 +206,29 @@ impl Reconcile<'_> {
         &mut self,
         previous: &EksClusterStatus,
         grant: &Grant,
-    ) -> Result<EksClusterStatus, Box<Outcome>> {
-        if self.change_policy() == ChangePolicy::Observe {
+    ) -> Step<ClusterController, EksClusterStatus> {
+        if self.observes() {
             return Ok(previous.clone());
         }
-        let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
-        match tag_keys::record_keys(self.ctx, self.cluster, self.state, previous, &wanted).await {
-            Ok(previous) => Ok(previous),
-            Err(message) => {
-                let overall = self.reconciling(Reason::Pending, message);
-                let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-                Err(Box::new(self.unobserved(previous, overall, next)))
-            }
-        }
+        let wanted = grant.settings.tags_with(&self.object.spec.tags);
+        let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &wanted).await;
+        kept.map_err(|message| self.record_not_written(previous, message).into())
     }
 
-    /// Points the agent at Git once the API exists, and assembles the outcome.
-    async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
-        let Done { report, upgrade, policy, asked } = done;
+    /// Report: points the agent at Git once the API exists, and assembles the outcome.
+    pub(super) async fn reported(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        executed: Executed<Option<Upgrade>>,
+        secrets: Secrets,
+    ) -> Outcome {
+        let Executed { report, policy, asked, own: upgrade } = executed;
+        agent::locate(self.ctx, self.object, &self.state.memory);
         let upgrade_report = upgrade.as_ref().map(|upgrade| upgrade.status_and_message(previous, &report, self.now));
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, mut expected, facts, .. } = report;
-        let generation = self.cluster.metadata.generation;
+        let generation = self.object.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
         let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &policy);
         expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
@@ -306,9 +289,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        if let Some(approved_by) = approvals::newly_accepted(previous.plan.as_ref(), &plan) {
-            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, approved_by).await;
-        }
+        self.publish_plan_approval(previous, &plan).await;
         let support = upgrade.as_ref().and_then(Upgrade::support);
         let upgrade = upgrade.zip(upgrade_report).map(|(upgrade, (status, _))| {
             let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());
@@ -329,7 +310,7 @@ impl Reconcile<'_> {
 
     /// What is waited for: AWS, the upgrade, and the agent once everything else exists.
     fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &ConditionValue) -> Vec<Wait> {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let mut waits = waiting_on::waits_of_plan(in_aws, &self.state.memory, self.now);
         waits.extend(decision.map(|decision| waiting::of_decision(decision, &groups)).unwrap_or_default());
         if waits.is_empty() && in_aws.is_settled() {
@@ -338,16 +319,21 @@ impl Reconcile<'_> {
         waits
     }
 
+    /// The access to its account.
+    fn grant(&self) -> Result<Grant, Refusal> {
+        account::grant_in(self.ctx, &Request::of(self.object))
+    }
+
     /// Keys of tags that resources may carry.
     fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
         let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
-        let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
+        let wanted = grant.settings.tags_with(&self.object.spec.tags);
         tag_keys::keys_to_retain(&previous.tag_keys, &wanted, plan, &self.state.memory)
     }
 
     /// The steps that follow the engine's plan.
     fn ahead(&self, upgrade: &Upgrade) -> Ahead {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let version_of = |name: &str| {
             let group = groups.iter().find(|group| group.node_group_name() == name)?;
             group.status.as_ref()?.version.clone()
@@ -362,8 +348,4 @@ impl Reconcile<'_> {
             None => format!("Kubernetes {version}"),
         }
     }
-}
-
-fn report_pause() -> jiff::SignedDuration {
-    jiff::SignedDuration::from_secs(5)
 }

@@ -1,7 +1,7 @@
 //! Checks an EksCluster's spec against AWS before the first write. I/O: AWS, through
 //! [`crate::resources::aws_validation`].
 
-use std::collections::BTreeSet;
+use kube::ResourceExt;
 
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
@@ -12,28 +12,6 @@ use crate::engine::Failure;
 use crate::resources::aws_validation::{self, Stage};
 use crate::resources::graph::expand::NodeRole;
 
-/// Results kept between reconciles.
-#[derive(Debug, Default)]
-pub(super) struct SpecCheck {
-    /// The generation of the spec that passed.
-    generation: Option<i64>,
-    /// The policies of the node role that exist; `None` before the first check. A NodeGroup that appears after the check waits for
-    /// the next one: attaching a policy that does not exist fails the role for all groups.
-    node_policies: Option<BTreeSet<String>>,
-}
-
-impl SpecCheck {
-    /// Discards the results, so that everything is checked again.
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Whether the node role can get this policy.
-    pub(super) fn is_attachable(&self, policy: &str) -> bool {
-        self.node_policies.as_ref().is_none_or(|existing| existing.contains(policy))
-    }
-}
-
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation. A generation that AWS already matched needs no check,
     /// even in a new process: what disappears later is not a mistake in the spec.
@@ -43,19 +21,19 @@ impl Reconcile<'_> {
         grant: &Grant,
         previous: &EksClusterStatus,
     ) -> Result<(), Failure> {
-        let generation = self.cluster.metadata.generation;
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let generation = self.object.metadata.generation;
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let policies = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|one| grant.allows_policy(one));
         let missing = aws_validation::missing_policies(aws, &policies.policies).await?;
         let existing = policies.policies.into_iter().filter(|policy| !missing.contains(policy)).collect();
-        self.state.kind.checked.node_policies = Some(existing);
-        if self.state.kind.checked.generation == generation || was_in_sync(previous, generation) {
+        self.state.kind.checked.record_policies(existing);
+        if self.state.kind.checked.has_passed(generation) || was_in_sync(previous, generation) {
             return Ok(());
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let boundary = grant.settings.permissions_boundary.as_deref();
-        aws_validation::check(aws, &aws_validation::of_cluster(&self.cluster.spec, stage, boundary)).await?;
-        self.state.kind.checked.generation = generation;
+        aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, boundary)).await?;
+        self.state.kind.checked.record_passed(generation);
         Ok(())
     }
 }
@@ -64,19 +42,4 @@ impl Reconcile<'_> {
 fn was_in_sync(previous: &EksClusterStatus, generation: Option<i64>) -> bool {
     let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
     in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn policy_that_no_check_found_is_not_attached() {
-        let mut check = SpecCheck::default();
-        assert!(check.is_attachable("checked"), "before the first check nothing is known to be missing");
-        check.node_policies = Some(BTreeSet::from(["checked".to_owned()]));
-        assert!(check.is_attachable("checked") && !check.is_attachable("appeared after the check"));
-        check.forget();
-        assert!(check.is_attachable("appeared after the check"));
-    }
 }

@@ -30,7 +30,7 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         versions: &Versions,
     ) -> Result<Graph<Cloud>, NoGraph> {
-        let spec = &self.cluster.spec;
+        let spec = &self.object.spec;
         let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unobserved)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
             NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
@@ -39,7 +39,7 @@ impl Reconcile<'_> {
         let owner = self.owner();
         let input = ClusterInput {
             spec,
-            cluster_name: &self.cluster.cluster_name(),
+            cluster_name: &self.object.cluster_name(),
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
@@ -59,7 +59,7 @@ impl Reconcile<'_> {
     /// What its node groups request of the role that is created for them. A NodeGroup that requests a policy that the
     /// account does not allow, or that does not exist, reports that itself and does not get it.
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let may_have = |policy: &str| grant.allows_policy(policy) && self.state.kind.checked.is_attachable(policy);
         let of_groups = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have);
         NodeRole { node_groups: groups.iter().map(|group| group.node_group_name()).collect(), ..of_groups }
@@ -67,13 +67,13 @@ impl Reconcile<'_> {
 
     /// Our roles that are in use: EKS has created their access entries.
     pub(super) fn used_roles(&self) -> Vec<Purpose> {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let has_nodes = |group: &NodeGroup| {
             // EKS creates the Auto Scaling group after the access entry.
             let there = group.status.as_ref().is_some_and(|status| !status.auto_scaling_groups.is_empty());
             there && group.spec.role_arn.is_none() && group.metadata.deletion_timestamp.is_none()
         };
-        let lines = self.cluster.status.iter().flat_map(|status| &status.resources);
+        let lines = self.object.status.iter().flat_map(|status| &status.resources);
         let runs_pods = |line: &ResourceStatus| {
             fargate_profile::KIND.is_of(&Key::parse(&line.key)) && line.state.as_deref() == Some("ACTIVE")
         };
@@ -84,10 +84,10 @@ impl Reconcile<'_> {
 
     /// Whether add-ons have nodes to run on.
     pub(super) fn nodes(&self) -> Nodes {
-        if self.cluster.spec.auto_mode.is_some() {
+        if self.object.spec.auto_mode.is_some() {
             return Nodes::Ready;
         }
-        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         if groups.iter().any(|group| status::is_ready(group)) {
             return Nodes::Ready;
         }
@@ -95,7 +95,7 @@ impl Reconcile<'_> {
         Nodes::NotYet(match groups.is_empty() {
             true => {
                 let text = "it needs nodes, and no NodeGroup refers to this cluster yet";
-                let fargate = !self.cluster.spec.fargate_profiles.is_empty();
+                let fargate = !self.object.spec.fargate_profiles.is_empty();
                 if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
             }
             false => format!("waiting for nodes of NodeGroup {described}"),

@@ -1,34 +1,29 @@
-//! Takes over the AWS resources of an earlier object with this name, at a user's request. I/O: reads from AWS; tags, through
-//! the engine.
+//! What a takeover needs to know of an EksCluster: the owner of its resources, and which resources carry the tags of an
+//! earlier object. I/O: reads from AWS.
 
 use kube::ResourceExt;
 
-use super::{Outcome, Reconcile};
-use crate::api::Reason;
+use super::agent::roll_up::Secrets;
+use super::apply_spec::ValidCluster;
+use super::outcome::Outcome;
+use super::{ClusterController, Reconcile};
 use crate::api::network::NetworkKind;
-use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
-use crate::controllers::account::{self, Grant, Refusal, Request};
-use crate::controllers::approvals::execution_policy::Proposal;
-use crate::controllers::approvals::{self, execution_policy};
-use crate::controllers::recovery::{self, Recovering, RecoveryRequest};
-use crate::controllers::status::conditions::{ConditionValue, Overall};
-use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::Next;
-use crate::engine::{ExecutionPolicy, Failure, Goal};
+use crate::controllers::account::{Grant, Refusal};
+use crate::controllers::driver::{Step, Valid};
+use crate::controllers::recovery::{self, RecoveryRequest};
+use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::eks::cluster;
-use crate::resources::graph::expand::Versions;
 use crate::resources::inventory::tagged_resources;
-use crate::resources::recovery::retag;
-use crate::resources::recovery::takeover::{Inventory, select};
+use crate::resources::recovery::takeover::Inventory;
 
 impl Reconcile<'_> {
     /// The owner of its resources.
     pub(super) fn owner(&self) -> Owner {
-        let name = self.cluster.name_any();
+        let name = self.object.name_any();
         Owner {
-            uid: self.cluster.uid().unwrap_or_default(),
+            uid: self.object.uid().unwrap_or_default(),
             cluster: format!("{}/{name}", self.namespace),
             object: format!("ekscluster/{name}"),
             installation: self.ctx.installation(),
@@ -36,128 +31,48 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Continues the recovery that `request` asks for. The spec is applied after it.
-    pub(super) async fn recover(
-        &mut self,
-        previous: &EksClusterStatus,
+    /// The resources that a takeover may find, and whether tags alone prove that they were the earlier object's.
+    pub(super) async fn find_tagged(
+        &self,
         grant: &Grant,
+        request: &RecoveryRequest,
         cloud: &Cloud,
-        request: RecoveryRequest,
-    ) -> Outcome {
-        if let Err(why) = request.check_permitted(self.ctx, self.cluster) {
-            return self.unrecovered(previous, why);
-        }
-        if self.state.kind.recovering.as_ref() != Some(&request) {
-            // Observations of the resources belong to the graph of the spec.
-            self.state.memory.restart(self.now);
-            self.state.kind.recovering = Some(request.clone());
-        }
-        let inventory = match tagged_resources::of_cluster(&cloud.aws, &self.cluster.cluster_name(), &cloud.owner).await
-        {
-            Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
-            Err(failure) => return self.failed(previous, failure),
-        };
+    ) -> Result<(Inventory, bool), Failure> {
+        let name = self.object.cluster_name();
+        let inventory = tagged_resources::of_cluster(&cloud.aws, &name, &cloud.owner).await?;
+        let own_network = self.has_own_network(grant, &inventory);
         let by_tags = match request.to {
             None => grant.recovers_by_tags,
             // Only recorded resources can be handed over.
-            Some(_) => self.records().proves(&cluster::key(), &self.cluster.cluster_name()),
+            Some(_) => self.records().proves(&cluster::key(), &name),
         };
-        let selection = match select(&inventory, &cloud.owner, &request.uid, by_tags, request.to.as_deref()) {
-            Ok(selection) => selection,
-            Err(why) => return self.unrecovered(previous, why),
-        };
-        if selection.items.is_empty() {
-            return self.unrecovered(previous, request.describe_no_resources(&cloud.owner, &cloud.aws, &selection));
-        }
-        let graph = match retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner)) {
-            Ok(graph) => graph,
-            Err(error) => return self.refused(previous, Refusal::from(error), Next::change()),
-        };
-        let observes = self.change_policy() == ChangePolicy::Observe;
-        if !observes && let Some(outcome) = self.finalizer(previous).await {
-            return outcome;
-        }
-        let digest = request.digest(&selection.items);
-        let (policy, _) = self.policy(previous, grant, &Versions::default());
-        let policy = ExecutionPolicy { recovers: Some(digest), ..policy };
-        let (ctx, cluster, expected) = (self.ctx, self.cluster, request.clone());
-        let may_take = || -> Result<(), Failure> {
-            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::refusal_failure)?;
-            expected.check_still_permitted(ctx, cluster)
-        };
-        let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &policy).await;
-        let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
-        let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(), previous.plan.as_ref());
-        let ConditionValue { message: waits, .. } = self.waits(&agreed, &plan.summary());
-        let (overall, next) = request.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
-        let is_done = recovery::is_complete(&report, &self.state.memory, self.now);
-        if is_done {
-            self.ctx.events.publish(self.cluster, vec![request.done_event(&selection)]);
-        }
-        let input = plan_status::Input {
-            plan,
-            expected: &report.expected,
-            memory: &self.state.memory,
-            generation: self.cluster.metadata.generation,
-            ahead: &ahead,
-            changed_outside: false,
-            facts: &report.facts,
-        };
-        let plan = request.plan(plan_status::plan_status(input, agreed));
-        if let Some(given) = approvals::newly_accepted(previous.plan.as_ref(), &plan) {
-            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
-        }
-        let done = is_done.then(|| request.done(selection.items.len(), self.now));
-        if is_done {
-            self.end_recovery();
-        }
-        Outcome { recovery: Some(Recovering { plan, done }), ..self.unobserved(previous, overall, next) }
+        Ok((Inventory { own_network, ..inventory }, by_tags))
     }
 
     /// Suspended: only a user's request is carried out, which writes only tags.
-    pub(super) async fn suspended(&mut self, previous: &EksClusterStatus) -> Outcome {
-        let Some(request) = recovery::request_while_suspended(self.cluster, &previous.recovery, &previous.hand_over)
+    pub(super) async fn suspended(
+        &mut self,
+        previous: &EksClusterStatus,
+        grant: Result<Grant, Refusal>,
+    ) -> Step<ClusterController, Outcome> {
+        let Some(request) = recovery::request_while_suspended(self.object, &previous.recovery, &previous.hand_over)
         else {
             self.end_recovery();
-            let why = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref());
+            let why = recovery::handed_over_message(self.object, previous.hand_over.as_ref());
             let message = why
                 .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
-            return self.unobserved(previous, Overall::Suspended(message), Next::change());
+            return Ok(self.stay_suspended(previous, message));
         };
-        let grant = match self.grant() {
-            Ok(grant) => grant,
-            Err(refusal) => return self.refused(previous, refusal, Next::change()),
-        };
-        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
-            return self.still_failing(previous, &failed);
-        }
-        match self.cloud(&grant, previous).await {
-            Ok(cloud) => self.recover(previous, &grant, &cloud, request).await,
-            Err(failure) => self.failed(previous, failure),
-        }
+        let grant = grant.map_err(|refusal| self.refused(previous, refusal))?;
+        let own = ValidCluster { secrets: Secrets::Skipped };
+        let valid = Valid { grant, named: Vec::new(), request: None, own };
+        self.recover_while_suspended(previous, &valid, &request).await
     }
 
     /// Whether the spec describes a network of its own, and the account does not share the cluster's VPC.
     fn has_own_network(&self, grant: &Grant, inventory: &Inventory) -> bool {
         let vpc = inventory.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
         let is_lent = vpc.is_some_and(|vpc| grant.allowlists.as_ref().is_some_and(|lists| lists.lists_shared_vpc(vpc)));
-        matches!(self.cluster.spec.network.kind(), Ok(NetworkKind::Vpc(_))) && !is_lent
-    }
-
-    /// Nothing is taken over, and nothing is created next to what may belong to the object.
-    fn unrecovered(&self, previous: &EksClusterStatus, why: String) -> Outcome {
-        self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change())
-    }
-
-    /// Observations during a recovery belong to its graph: only the inventory is kept.
-    pub(super) fn end_recovery(&mut self) {
-        if self.state.kind.recovering.take().is_some() {
-            tracing::info!(
-                cluster = self.cluster.name_any(),
-                "recovery complete: resources are reconciled with the spec"
-            );
-            self.state.memory.restart(self.now);
-        }
+        matches!(self.object.spec.network.kind(), Ok(NetworkKind::Vpc(_))) && !is_lent
     }
 }

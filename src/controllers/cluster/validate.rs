@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use super::agent::steps;
 use crate::agents::validate::SourcePolicy;
-use crate::agents::{self, ALL, Agent, InvalidField, ValidAgent};
+use crate::agents::{self, ALL, Agent, ValidAgent};
 use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
-use crate::controllers::account::Refusal;
+use crate::controllers::account::refusal::{Refusal, invalid};
 use crate::upgrade::Windows;
 
 /// A validated spec, as far as controllers need more of it than its literal values.
@@ -17,23 +17,6 @@ use crate::upgrade::Windows;
 pub struct Valid {
     /// The requested agent.
     pub agent: Option<ValidAgent>,
-}
-
-/// A refusal: the user must correct the field.
-pub fn invalid(field: &str, why: impl std::fmt::Display) -> Refusal {
-    Refusal::new(Reason::InvalidSpec, format!("{field}: {why}"))
-}
-
-impl From<InvalidField> for Refusal {
-    fn from(error: InvalidField) -> Self {
-        Refusal::new(Reason::InvalidSpec, error.to_string())
-    }
-}
-
-impl From<crate::api::SpecError> for Refusal {
-    fn from(error: crate::api::SpecError) -> Self {
-        Refusal::new(Reason::InvalidSpec, error.to_string())
-    }
 }
 
 /// The spec to validate. A version of the agent that the spec names and this Keelson no longer ships is valid where

@@ -1,35 +1,32 @@
 //! Reads the event queue and finds the resources that others changed, so that exactly those are observed now.
 //!
-//! Which resources an event affects is decided by the ids in status, and is pure. Correctness does not depend on the
+//! Which resources an event affects is decided by the ids in status ([`super::affected`]). Correctness does not depend on the
 //! queue: what it misses is found by polling for drift. I/O: the queue, through [`crate::aws::events`].
 //!
 //! Messages may be forged, and may arrive at any rate: a message causes reads, never writes, and only as many as the
 //! limits here allow.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use parking_lot::Mutex;
 
+use super::affected::{affected_cluster_keys, is_in_account_and_region, is_of_node_group};
 use super::index::EventIndex;
-use super::wake_limits::{Wake, WakeLimits};
+use super::wake_limits::Wake;
 use crate::api::listing::first_few;
 use crate::api::{EksCluster, NodeGroup};
+use crate::aws::AwsError;
 use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
-use crate::aws::{AwsError, Service};
-use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::context::Context;
+use crate::controllers::node_group;
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::runtime::events::EventMessage;
 use crate::engine::Key;
-use crate::resources::eks::{access_entry, node_group, pod_identity_association};
-use crate::resources::graph::kind::{self, InCluster};
-use crate::resources::network::existing_network;
 use crate::telemetry::events::MessageOutcome;
 
 /// First and longest retry delay while the queue cannot be read.
@@ -40,36 +37,6 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_OBJECTS: usize = 10;
 /// Maximum resources per object observed for one message.
 const MAX_RESOURCES: usize = 50;
-
-/// A change to an object's resources that is not observed yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExternalChange {
-    /// When the message was received: reads from before do not count.
-    pub at: Timestamp,
-    /// The affected resources.
-    pub keys: BTreeSet<Key>,
-}
-
-/// Pending changes by object UID; the object's next reconcile takes them.
-#[derive(Debug, Default)]
-pub struct PendingChanges {
-    changes: Mutex<HashMap<String, ExternalChange>>,
-    limits: Mutex<WakeLimits>,
-}
-
-impl PendingChanges {
-    fn add(&self, uid: String, keys: BTreeSet<Key>, at: Timestamp) {
-        let mut all = self.changes.lock();
-        let changes = all.entry(uid).or_insert_with(|| ExternalChange { at, keys: BTreeSet::new() });
-        changes.at = changes.at.max(at);
-        changes.keys.extend(keys);
-    }
-
-    /// Removes and returns the pending change of an object.
-    pub fn take(&self, uid: &str) -> Option<ExternalChange> {
-        self.changes.lock().remove(uid)
-    }
-}
 
 /// Polls the queue while this process leads.
 pub async fn poll_queue(ctx: Arc<Context>, queue: Queue) {
@@ -181,7 +148,7 @@ fn affected(index: &EventIndex, event: &Event) -> Vec<Affected> {
             all.push(Affected::Cluster(cluster.clone(), keys));
         }
         for group in index.node_groups_of(cluster).iter().filter(|group| is_of_node_group(event, group, cluster)) {
-            all.push(Affected::NodeGroup(group.clone(), BTreeSet::from([crate::controllers::node_group::key(group)])));
+            all.push(Affected::NodeGroup(group.clone(), BTreeSet::from([node_group::record::key(group)])));
         }
         if all.len() >= MAX_OBJECTS {
             tracing::debug!(action = event.action, "an event names more objects than one message may reconcile");
@@ -226,7 +193,7 @@ fn record_and_wake<K: Kind>(
     push: fn(&Context, ObjectRef<K>),
 ) {
     let Some(uid) = object.uid() else { return };
-    let wake = ctx.pending_changes.limits.lock().next(&uid, Instant::now());
+    let wake = ctx.pending_changes.next_wake(&uid);
     if let (Wake::Now, Some(event)) = (&wake, shown) {
         ctx.events.publish(object, vec![describe_change(event, &keys)]);
     }
@@ -239,7 +206,7 @@ fn record_and_wake<K: Kind>(
             let task_ctx = ctx.clone();
             ctx.tasks.spawn(async move {
                 if task_ctx.term_ended.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
-                    task_ctx.pending_changes.limits.lock().delay_elapsed(&uid, Instant::now());
+                    task_ctx.pending_changes.delay_elapsed(&uid);
                     push(&task_ctx, object);
                 }
             });
@@ -253,137 +220,6 @@ fn describe_change(event: &Event, keys: &BTreeSet<Key>) -> EventMessage {
     let (service, action, named) = (event.service, &event.action, first_few(keys, NAMED));
     let who = event.caller_arn.as_deref().unwrap_or("an unknown caller");
     EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; observing {named}"))
-}
-
-/// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
-const USES: &[&str] = &["Run", "CreateFleet", "Request", "CreateNetworkInterface", "AttachNetworkInterface"];
-
-/// Whether the event is from the cluster's account and region.
-fn is_in_account_and_region(event: &Event, cluster: &EksCluster) -> bool {
-    let account = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
-    // IAM is global: its events come from its home region.
-    account == Some(event.account.as_str()) && (event.service.is_global() || event.region == cluster.spec.region)
-}
-
-/// The resources of a cluster that an event of its account and region affects.
-fn affected_cluster_keys(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
-    match event.service {
-        Service::Eks => affected_by_eks_call(event, cluster),
-        Service::Ec2 if USES.iter().any(|verb| event.action.starts_with(verb)) => BTreeSet::new(),
-        _ => inventory(cluster)
-            .filter(|(key, id)| parts(key, id).any(|part| event.names(part)))
-            .map(|(key, _)| key)
-            .collect(),
-    }
-}
-
-/// The keys and ids in a cluster's status; for an external network, its key with the ids of VPC and subnets.
-pub(crate) fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
-    cluster.status.iter().flat_map(|status| {
-        let external = status.resources.iter().all(|resource| resource.key != "vpc");
-        let network = status.network.iter().filter(move |_| external);
-        let external =
-            network.flat_map(|network| network.vpc_id.iter().chain(network.subnets.iter().map(|subnet| &subnet.id)));
-        let resources = status.resources.iter().filter_map(|one| Some((Key::parse(&one.key), one.id.as_deref()?)));
-        resources.chain(external.map(|id| (existing_network::key(), id.as_str())))
-    })
-}
-
-/// The names that identify a resource in events. A route's id starts with its table's, a role's ARN ends with its name.
-pub(crate) fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
-    let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
-    let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| key.kind() == "role");
-    std::iter::once(id).chain(table).chain(role)
-}
-
-/// What an EKS API call affects.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct EksTarget {
-    /// Clusters by name.
-    clusters: BTreeSet<String>,
-    /// Resources in them, as graph keys.
-    parts: BTreeSet<Key>,
-    /// Ids that only EKS assigns.
-    ids: BTreeSet<String>,
-}
-
-impl EksTarget {
-    fn of(event: &Event) -> Self {
-        let mut target = EksTarget::default();
-        let clusters = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
-        target.clusters.extend(clusters.map(str::to_owned));
-        for (kind, in_cluster) in kinds_in_clusters() {
-            let names = in_cluster.parameter.into_iter().flat_map(|parameter| event.field(parameter));
-            target.parts.extend(names.map(|name| kind.named(name)));
-        }
-        target.ids.extend(event.field("associationId").map(str::to_owned));
-        for namespace in event.field("namespace") {
-            let names = event.field("serviceAccount").map(|account| format!("{namespace}/{account}"));
-            target.parts.extend(names.map(|name| pod_identity_association::KIND.named(name)));
-        }
-        event.field("resourceArn").for_each(|arn| target.arn(arn));
-        target
-    }
-
-    /// The ARN of a tagged resource: `arn:aws:eks:REGION:ACCOUNT:KIND/CLUSTER/NAME/...`.
-    fn arn(&mut self, arn: &str) {
-        let mut parts = arn.splitn(6, ':');
-        let (Some(partition), Some(path)) = (parts.nth(1), parts.nth(3)) else { return };
-        let path: Vec<&str> = path.split('/').collect();
-        let [kind, cluster, rest @ ..] = path.as_slice() else { return };
-        self.clusters.insert((*cluster).to_owned());
-        let found =
-            kinds_in_clusters().find(|(_, in_cluster)| in_cluster.arn_type == *kind && in_cluster.parameter.is_some());
-        match (found.map(|(kind, _)| kind), rest) {
-            (Some(known), [kind, account, name, ..]) if known.name == access_entry::KIND.name => {
-                let principal = format!("arn:{partition}:iam::{account}:{kind}/{name}");
-                self.parts.extend([access_entry::KIND.named(principal)]);
-            }
-            (Some(known), [name, ..]) => self.parts.extend([known.named(*name)]),
-            (_, [id, ..]) => self.ids.extend([(*id).to_owned()]),
-            (_, []) => {}
-        }
-    }
-}
-
-/// The names of the clusters that an EKS API call affects.
-pub(crate) fn clusters_of_eks_call(event: &Event) -> BTreeSet<String> {
-    EksTarget::of(event).clusters
-}
-
-fn affected_by_eks_call(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
-    let EksTarget { clusters, mut parts, ids } = EksTarget::of(event);
-    if !clusters.contains(&cluster.cluster_name()) {
-        return BTreeSet::new();
-    }
-    if parts.is_empty() && ids.is_empty() {
-        return BTreeSet::from([cluster_key()]);
-    }
-    parts.retain(|key| !node_group::KIND.is_of(key));
-    parts.extend(inventory(cluster).filter(|(_, id)| ids.contains(*id)).map(|(key, _)| key));
-    parts.extend(pruning_key(&event.action));
-    parts
-}
-
-/// What is created manually may have to be pruned.
-fn pruning_key(action: &str) -> Option<Key> {
-    let mut pruning = kinds_in_clusters().filter_map(|(_, in_cluster)| in_cluster.pruning);
-    pruning.find(|(create, _)| *create == action).map(|(_, kind)| kind.key())
-}
-
-/// The kinds that exist within a cluster.
-fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static InCluster)> {
-    kind::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
-}
-
-/// Whether an event affects a node group.
-fn is_of_node_group(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> bool {
-    if event.service != Service::Eks {
-        return false;
-    }
-    let target = EksTarget::of(event);
-    target.clusters.contains(&cluster.cluster_name())
-        && target.parts.contains(&crate::controllers::node_group::key(group))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::controllers::drift::pending_changes::{ExternalChange, PendingChanges};
 
 fn cluster() -> EksCluster {
     let resource = |key: &str, id: &str| json!({"key": key, "id": id});

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::events::{clusters_of_eks_call, inventory, parts};
+use super::affected::{clusters_of_eks_call, inventory, parts};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Service;
 use crate::aws::events::Event;

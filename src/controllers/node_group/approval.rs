@@ -4,7 +4,7 @@ use kube::ResourceExt;
 
 use super::Reconcile;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::NodeGroupStatus;
+use crate::api::status::{NodeGroupStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster};
 use crate::controllers::approvals::execution_policy::Approvals;
 use crate::controllers::approvals::{self, policy};
@@ -13,10 +13,15 @@ use crate::controllers::runtime::events::EventMessage;
 impl Reconcile<'_> {
     /// The approvals of its plans.
     pub(super) fn approvals(&self, previous: &NodeGroupStatus) -> Approvals {
-        let annotation = self.group.annotations().get(APPROVE_ANNOTATION).cloned();
+        let annotation = self.object.annotations().get(APPROVE_ANNOTATION).cloned();
         let taken = previous.plan.as_ref().and_then(|plan| plan.approval_uid.as_deref());
-        let objects = self.ctx.approvals.of(self.group, taken, self.now);
+        let objects = self.ctx.approvals.of(self.object, taken, self.now);
         Approvals { annotation, objects, only_objects: self.ctx.settings.require_approval_objects }
+    }
+
+    /// The argument for `keelson approve`.
+    pub(super) fn as_argument(&self) -> String {
+        format!("nodegroup/{} -n {}", self.object.name_any(), self.namespace)
     }
 
     /// The effective change policy of its cluster.
@@ -26,11 +31,17 @@ impl Reconcile<'_> {
     }
 
     /// Publishes an event about a new approval: who approved what.
-    pub(super) async fn publish_approval(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
-        let Some(plan) = &now.plan else { return };
+    pub(super) async fn publish_approval_in(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
+        if let Some(plan) = &now.plan {
+            self.publish_approval(previous, plan).await;
+        }
+    }
+
+    /// The same, for a plan that is not in status yet.
+    pub(super) async fn publish_approval(&self, previous: &NodeGroupStatus, plan: &PlanStatus) {
         let Some(allowed) = approvals::newly_accepted(previous.plan.as_ref(), plan) else { return };
-        let by = approvals::describe_author(self.ctx, self.group, allowed).await;
+        let by = approvals::describe_author(self.ctx, self.object, allowed).await;
         let note = format!("plan {} ({}) is approved by {by}", plan.approved_hash, plan.summary);
-        self.ctx.events.publish(self.group, vec![EventMessage::normal("Approved", note)]);
+        self.ctx.events.publish(self.object, vec![EventMessage::normal("Approved", note)]);
     }
 }

@@ -1,13 +1,12 @@
 //! Checks a NodeGroup's spec against AWS before the first write. I/O: AWS, through [`crate::resources::aws_validation`].
 
 use super::Reconcile;
-use crate::api::EksCluster;
+use super::apply_spec::ValidGroup;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::NodeGroupStatus;
 use crate::aws::Session;
 use crate::engine::Failure;
 use crate::resources::aws_validation::{self, Stage};
-use crate::resources::graph::expand::ClusterView;
 
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation, even while the cluster is being created. A generation
@@ -16,17 +15,17 @@ impl Reconcile<'_> {
         &mut self,
         aws: &Session,
         previous: &NodeGroupStatus,
-        cluster: &EksCluster,
-        view: &ClusterView,
+        own: &ValidGroup,
     ) -> Result<(), Failure> {
-        let generation = self.group.metadata.generation;
+        let ValidGroup { cluster, view, .. } = own;
+        let generation = self.object.metadata.generation;
         let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
         let matched = in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation);
         if self.state.kind.checked == generation || matched {
             return Ok(());
         }
         let stage = Stage::of_node_group(previous.arn.is_some(), &cluster.spec);
-        aws_validation::check(aws, &aws_validation::of_node_group(&self.group.spec, stage, &cluster.spec, view))
+        aws_validation::check(aws, &aws_validation::of_node_group(&self.object.spec, stage, &cluster.spec, view))
             .await?;
         self.state.kind.checked = generation;
         Ok(())

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::{Outcome, Reconcile};
+use super::{NodeGroupController, Outcome, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, Reason};
@@ -16,6 +16,7 @@ use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::cluster::deletion::gate;
 use crate::controllers::cluster::status::view::view;
+use crate::controllers::driver::Provisioned as _;
 use crate::controllers::recovery::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline;
@@ -33,15 +34,15 @@ impl Reconcile<'_> {
             return None;
         }
         let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
-        if !has_started && let Some(note) = handed_over_message(self.group, previous.hand_over.as_ref()) {
-            return self.remove_finalizer(previous, &note).await;
+        if !has_started && let Some(note) = handed_over_message(self.object, previous.hand_over.as_ref()) {
+            return self.retain(previous, &note).await;
         }
-        if self.group.spec.suspend {
-            return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
+        if self.object.spec.suspend {
+            return Some(self.stay_suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
-        let name = &self.group.spec.cluster_ref.name;
-        if let Some(outcome) = self.cluster_unreadable(previous) {
-            return Some(outcome);
+        let name = &self.object.spec.cluster_ref.name;
+        if let Some(message) = self.cluster_unreadable() {
+            return Some(self.waiting(previous, Reason::WaitingForCluster, message));
         }
         let known = match self.ctx.cluster(&self.namespace, name) {
             Some(cluster) => Ok(Some(cluster)),
@@ -59,7 +60,7 @@ impl Reconcile<'_> {
                     .arn
                     .as_deref()
                     .map_or_else(String::new, |arn| format!("its EksCluster no longer exists; left in AWS: {arn}"));
-                return self.remove_finalizer(previous, &what).await;
+                return self.retain(previous, &what).await;
             }
             Err(error) => {
                 let message = format!("EksCluster {name} cannot be read: {}", apply::describe_error(&error));
@@ -70,7 +71,7 @@ impl Reconcile<'_> {
         };
         if cluster.spec.suspend {
             let message = "its EksCluster is suspended: nothing is deleted until its spec.suspend is false";
-            return Some(self.suspended(previous, message));
+            return Some(self.stay_suspended(previous, message));
         }
         let hand_over = cluster.status.as_ref().and_then(|status| status.hand_over.as_ref());
         if !has_started && let Some(why) = handed_over_message(&*cluster, hand_over) {
@@ -78,7 +79,7 @@ impl Reconcile<'_> {
         }
         if self.change_policy(&cluster) == ChangePolicy::Observe {
             let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
-            return self.remove_finalizer(previous, note).await;
+            return self.retain(previous, note).await;
         }
         if let Some(outcome) = self.waits_for_cluster(previous, &cluster) {
             return Some(outcome);
@@ -96,13 +97,13 @@ impl Reconcile<'_> {
                 return Some(waits("waiting for the deletion of its EksCluster to start"));
             }
             let must_wait =
-                self.ctx.load_balancer_cleanups.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
+                self.controller.cleanups.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
             let message =
                 "the load balancers of its cluster's workload are deleted first: their controllers run on these nodes";
             let again = Next::after(SignedDuration::from_secs(2), self.now);
             return must_wait.then(|| Outcome { next: again, ..waits(message) });
         }
-        let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
+        let deleted = self.object.metadata.deletion_timestamp.as_ref()?.0;
         // The API server truncates the time of a deletion to whole seconds.
         let read_after_write_window = self.ctx.settings.read_after_write_window + Duration::from_secs(1);
         let until = deleted.saturating_add(span(read_after_write_window)).ok().filter(|until| *until > self.now)?;
@@ -121,15 +122,15 @@ impl Reconcile<'_> {
         let retains = self.retains(previous)
             || deleted_with_cluster
                 && (cluster.spec.deletion_policy == DeletionPolicy::Retain
-                    || of_cluster.retains_node_group(&self.group.name_any()));
+                    || of_cluster.retains_node_group(&self.object.name_any()));
         let goal = if retains { Goal::Retained } else { Goal::Deleted };
         let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
         let grant = match account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) {
             Ok(grant) => grant,
-            Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, "").await,
+            Err(_) if self.owns_nothing(previous) => return self.retain(previous, "").await,
             Err(Refusal { message, .. }) if goal == Goal::Retained => {
                 return self
-                    .remove_finalizer(previous, &format!("the node group is retained in AWS, with its tags: {message}"))
+                    .retain(previous, &format!("the node group is retained in AWS, with its tags: {message}"))
                     .await;
             }
             Err(Refusal { message, .. }) => {
@@ -137,10 +138,11 @@ impl Reconcile<'_> {
                 return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
             }
         };
-        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
-            return Some(self.still_failing(previous, &failed));
+        if let Err(stopped) = self.await_retry(previous) {
+            return Some(*stopped);
         }
-        let cloud = match self.cloud(&grant, cluster).await {
+        let made_in = NodeGroupController::made_in(previous, cluster);
+        let cloud = match self.cloud(&grant, &cluster.spec.region, made_in).await {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
@@ -151,7 +153,7 @@ impl Reconcile<'_> {
                 return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
             }
         };
-        self.state.kind.steady = false;
+        self.state.steady = false;
         let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for everything that is deleted with it.
         let alone = !deleted_with_cluster && !has_started;
@@ -170,14 +172,14 @@ impl Reconcile<'_> {
         if report.plan.is_settled() && report.violations.is_empty() {
             let note =
                 if goal == Goal::Retained { "deletionPolicy is Retain: the node group is retained in AWS" } else { "" };
-            return self.remove_finalizer(previous, note).await;
+            return self.retain(previous, note).await;
         }
-        let subject = report::subject(self.group);
+        let subject = report::subject(self.object);
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(previous), None);
         let summary = report.plan.summary();
         let mut outcome = self.reported(previous, report, &Target::default(), &policy, "");
-        self.publish_approval(previous, &outcome.status).await;
+        self.publish_approval_in(previous, &outcome.status).await;
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new && hold.is_none() {
@@ -193,31 +195,18 @@ impl Reconcile<'_> {
     /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.
     fn retains(&self, previous: &NodeGroupStatus) -> bool {
         let deletion = previous.deletion.clone().unwrap_or_default();
-        deletion.effective_policy(self.group.spec.deletion_policy) == DeletionPolicy::Retain
+        deletion.effective_policy(self.object.spec.deletion_policy) == DeletionPolicy::Retain
     }
 
     /// The status of a deletion that starts.
     pub(super) fn started_deletion(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
-        let policy = Some(self.group.spec.deletion_policy);
+        let policy = Some(self.object.spec.deletion_policy);
         DeletionStatus { began: Some(at), approval_uid, policy, ..DeletionStatus::default() }
     }
 
     /// Removes the finalizer. `note`: what is retained, for an event.
-    async fn remove_finalizer(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
-        if !note.is_empty() {
-            self.ctx.events.publish(self.group, vec![EventMessage::normal("Retained", note)]);
-        }
-        match apply::remove_finalizer(&self.ctx.client, self.group).await {
-            Ok(()) => {
-                self.state.kind.finalizer = None;
-                None
-            }
-            Err(error) => {
-                let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
-                let mut outcome = self.waiting(previous, Reason::Deleting, message);
-                outcome.next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                Some(outcome)
-            }
-        }
+    async fn retain(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
+        let event = (!note.is_empty()).then(|| EventMessage::normal("Retained", note));
+        self.remove_finalizer(previous, event).await
     }
 }

@@ -25,9 +25,9 @@ impl Reconcile<'_> {
     /// Why it cannot be determined: then nothing may be deleted.
     pub(super) async fn hold(&self, previous: &NodeGroupStatus) -> Result<Option<Hold>, String> {
         let Some(removal) = self.ctx.deletions.removal::<NodeGroup>(&self.namespace).await? else { return Ok(None) };
-        let deleted_at = self.group.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
-        let annotation = self.group.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
-        let uid = self.group.uid().unwrap_or_default();
+        let deleted_at = self.object.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let annotation = self.object.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
+        let uid = self.object.uid().unwrap_or_default();
         let release = Release::of(&uid, deleted_at, annotation, &self.approvals(previous), Some(&removal));
         Ok(Some(Hold { removal, release }))
     }
@@ -49,15 +49,14 @@ impl Reconcile<'_> {
             outcome.next = Next::at(self.now);
             outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion starts"));
         } else {
-            let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-            let how = release.instructions(&object, &self.approvals(previous));
+            let how = release.instructions(&self.as_argument(), &self.approvals(previous));
             let message = format!("{}: {summary}: {how}", removal.describe());
             outcome.next = outcome.next.or(Next::after(REMOVAL_INTERVAL, self.now));
             outcome.status.deletion =
                 Some(DeletionStatus { release: Some(release.token), ..DeletionStatus::default() });
             outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
-        let generation = self.group.metadata.generation;
+        let generation = self.object.metadata.generation;
         outcome.status = status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
         outcome
     }

@@ -9,7 +9,8 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
-use super::status;
+use super::record::key;
+use super::replacement::{evictions_failed, replaces_nodes};
 use crate::api::listing::first_few_joined;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
@@ -110,12 +111,12 @@ impl NodeReads {
         session: &Session,
         memory: &Memory,
     ) -> Option<Timestamp> {
-        let (facts, key, now) = (Facts(memory), super::key(group), Timestamp::now());
+        let (facts, key, now) = (Facts(memory), key(group), Timestamp::now());
         // Without an Auto Scaling group there is no node yet.
         facts.output(&key, "autoScalingGroups").filter(|groups| groups != "[]")?;
         let interest = Interest {
-            updating: status::replaces_nodes(memory, &key),
-            evictions: status::evictions_failed(memory, &key),
+            updating: replaces_nodes(memory, &key),
+            evictions: evictions_failed(memory, &key),
             desired: facts.output(&key, "desired").and_then(|desired| desired.parse().ok()),
         };
         let due = self.due(interest, ctx.settings.intervals.drift, now)?;

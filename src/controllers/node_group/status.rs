@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::nodes::{NodesObservation, describe_guarded, progress};
 use super::own_image::{self, VersionMismatch};
+use super::replacement::{evictions_failed, replaces_nodes};
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
@@ -14,7 +15,7 @@ use crate::controllers::cluster::status::facts::{Facts, issues};
 use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall, in_sync, overall_of_plan};
 use crate::controllers::status::journal::update_attempts;
 use crate::engine::check::Violation;
-use crate::engine::{Class, Goal, Key, Memory, Plan};
+use crate::engine::{Goal, Key, Memory, Plan};
 use crate::resources::eks::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
 /// Input of the status.
@@ -50,9 +51,6 @@ pub struct Input<'a> {
     /// The current time.
     pub now: Timestamp,
 }
-
-/// EKS's type of an update that replaces nodes.
-const VERSION_UPDATE: &str = "VersionUpdate";
 
 /// EKS health issues that mean that AWS has no capacity.
 const NO_CAPACITY: [&str; 2] = ["InsufficientInstanceCapacity", "AsgInstanceLaunchFailures"];
@@ -173,18 +171,6 @@ fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
             None => ConditionValue::false_(Reason::Available, "no node is being replaced"),
         },
     }
-}
-
-/// Whether EKS is replacing the nodes of the node group.
-pub fn replaces_nodes(memory: &Memory, key: &Key) -> bool {
-    let operation = memory.observed(key).and_then(|observed| observed.operation.as_ref());
-    operation.is_some_and(|operation| operation.kind == VERSION_UPDATE)
-}
-
-/// Whether EKS gave up on replacing nodes because their pods could not be evicted.
-pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
-    let failed = memory.observed(key).and_then(|observed| observed.failed_operation.as_ref());
-    failed.is_some_and(|failed| failed.failure.class == Class::EvictionBlocked)
 }
 
 /// Which size in the spec has no effect, because an autoscaler owns it.

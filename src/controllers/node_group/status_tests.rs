@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::waiting::waits;
 use super::*;
+use crate::engine::Class;
 use crate::engine::failure::RetryState;
 use crate::engine::memory::AppliedChanges;
 use crate::engine::{

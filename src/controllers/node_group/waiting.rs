@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::status::{Input, replaces_nodes};
+use super::replacement::replaces_nodes;
+use super::status::Input;
 use crate::api::Reason;
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::waiting_on;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::events::EventMessage;
+use super::event_message::EventMessage;
 
 /// Burst of new Events per object, and the time to refill one: the values of `client-go`.
 const BURST: u32 = 25;

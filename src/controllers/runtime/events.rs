@@ -16,6 +16,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+pub use super::event_message::EventMessage;
 use super::event_series::{Decision, Series};
 use super::watch::digest;
 use crate::api::Reason;
@@ -34,31 +35,6 @@ const MAX_QUEUED: usize = 2000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The API's limit.
 const MAX_NOTE: usize = 1000;
-
-/// An event to publish on one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventMessage {
-    /// Whether the event type is `Warning`.
-    pub warning: bool,
-    /// CamelCase reason, such as `Created`.
-    pub reason: String,
-    /// Machine-readable action.
-    pub action: String,
-    /// Human-readable description.
-    pub note: String,
-}
-
-impl EventMessage {
-    /// A `Normal` event.
-    pub fn normal(reason: &str, note: impl Into<String>) -> Self {
-        Self { warning: false, reason: reason.into(), action: reason.into(), note: note.into() }
-    }
-
-    /// A `Warning` event.
-    pub fn warning(reason: Reason, note: impl Into<String>) -> Self {
-        Self { warning: true, reason: reason.as_str().into(), action: "Reconcile".into(), note: note.into() }
-    }
-}
 
 /// The last published failure of each resource, so that a repeated failure is published once.
 pub type Failures = BTreeMap<Key, (Class, String)>;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -13,7 +12,6 @@ use kube::{Api, Client};
 
 use super::apply::{MANAGER, describe_error};
 use super::deadline::with_deadline;
-use crate::controllers::context::Context;
 
 /// Key of the id in the ConfigMap.
 pub const ID: &str = "id";
@@ -47,17 +45,13 @@ pub fn parse(text: &str) -> Result<String, String> {
     }
 }
 
-/// Loads the id into `ctx`. Nothing is reconciled before: resources created without an id could be claimed by any
-/// installation.
-pub async fn load(ctx: &Arc<Context>) {
-    let source = &ctx.settings.installation;
+/// Loads the id, and retries until that succeeds. Nothing is reconciled before: resources created without an id could
+/// be claimed by any installation. `None`: it is neither configured nor stored.
+pub async fn load(client: &Client, source: &Source) -> Option<String> {
     let mut logged = false;
     loop {
-        match resolve(&ctx.client, source).await {
-            Ok(id) => {
-                let _ = ctx.installation.set(id);
-                return;
-            }
+        match resolve(client, source).await {
+            Ok(id) => return id,
             Err(why) if !logged => {
                 tracing::warn!(why, "cannot load the installation id, so nothing is reconciled; retrying");
                 logged = true;

@@ -15,9 +15,8 @@ use super::lease_timing::Timing;
 use super::metrics_auth;
 use super::readiness;
 use super::settings::Settings;
-use super::triggers::Stores;
 use crate::aws::Accounts;
-use crate::controllers::context::{Parts, Queues};
+use crate::controllers::context::Process;
 use crate::telemetry::Metrics;
 use crate::workload::client::Workloads;
 use crate::workload::proxy::Proxy;
@@ -88,16 +87,16 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let identity = leader::identity(options.pod_name.clone());
     let gate = Arc::new(if options.lease.is_some() { Leadership::none() } else { Leadership::always() });
     let accounts = Accounts::load(options.aws, gate.clone(), metrics.clone()).await;
-    let operator = Operator {
+    let process = Process {
         events: Events::new(client.clone(), &identity),
         settings: Arc::new(options.settings),
         workloads: Workloads::new(options.workload_proxy),
         client,
         accounts,
         metrics,
-        health,
         gate,
     };
+    let operator = Operator { process, health };
     match options.lease {
         None => {
             let term = operator.term();
@@ -106,7 +105,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             term.shutdown(SHUTDOWN_TIMEOUT).await;
         }
         Some((namespace, name)) => {
-            let elector = Elector::new(operator.client.clone(), &namespace, &name, identity, options.lease_timing);
+            let elector =
+                Elector::new(operator.process.client.clone(), &namespace, &name, identity, options.lease_timing);
             operator.lead(elector, (&namespace, &name), &stop).await;
         }
     }
@@ -116,14 +116,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
 }
 
 struct Operator {
-    client: Client,
-    settings: Arc<Settings>,
-    accounts: Accounts,
-    workloads: Workloads,
-    metrics: Metrics,
-    events: Events,
+    process: Process,
     health: Health,
-    gate: Arc<Leadership>,
 }
 
 impl Operator {
@@ -131,16 +125,16 @@ impl Operator {
     async fn lead(&self, mut elector: Elector, lease: (&str, &str), stop: &CancellationToken) {
         loop {
             tokio::select! {
-                () = elector.acquire(&self.gate) => {}
-                never = readiness::monitor_standby(&self.client, lease, &self.health) => match never {},
+                () = elector.acquire(&self.process.gate) => {}
+                never = readiness::monitor_standby(&self.process.client, lease, &self.health) => match never {},
                 () = stop.cancelled() => return,
             }
             let term = self.term();
             let stopped = tokio::select! {
-                () = elector.renew(&self.gate) => false,
+                () = elector.renew(&self.process.gate) => false,
                 () = stop.cancelled() => true,
             };
-            self.metrics.set_leader(false);
+            self.process.metrics.set_leader(false);
             if !stopped {
                 term.shutdown(LEASE_LOST_TIMEOUT).await;
                 continue;
@@ -149,40 +143,23 @@ impl Operator {
             // Keep the lease while calls are in flight.
             tokio::select! {
                 () = term.shutdown(SHUTDOWN_TIMEOUT) => {}
-                () = elector.renew(&self.gate) => {}
+                () = elector.renew(&self.process.gate) => {}
             }
-            elector.release(&self.gate).await;
+            elector.release(&self.process.gate).await;
             return;
         }
     }
 
     fn term(&self) -> Term {
         self.health.set_not_ready("leading; objects are not listed yet");
-        let term = Term::start(&self.client, |stores, queues| self.parts(stores, queues));
-        self.metrics.set_leader(true);
+        let term = Term::start(self.process.clone());
+        self.process.metrics.set_leader(true);
         let (health, listed) = (self.health.clone(), term.wait_until_listed());
         tokio::spawn(async move {
             listed.await;
             health.set_ready();
         });
         term
-    }
-
-    fn parts(&self, stores: Stores, queues: Queues) -> Parts {
-        let Stores { clusters, node_groups, aws_accounts } = stores;
-        Parts {
-            client: self.client.clone(),
-            settings: self.settings.clone(),
-            accounts: self.accounts.clone(),
-            workloads: self.workloads.clone(),
-            gate: self.gate.clone(),
-            metrics: self.metrics.clone(),
-            events: self.events.clone(),
-            clusters,
-            node_groups,
-            aws_accounts,
-            queues,
-        }
     }
 }
 

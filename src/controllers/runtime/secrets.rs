@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use kube::Client;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
+use super::queue::Queue;
 use crate::api::EksCluster;
-use crate::controllers::context::Context;
 use crate::workload::error::CallError;
 use crate::workload::watch::{Watch, WatchEvent, Watched};
 
@@ -20,9 +21,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Namespace and name.
 type Name = (String, String);
 
-/// Which clusters read which Secrets.
-#[derive(Default)]
-pub struct Secrets(Mutex<Inner>);
+/// Which clusters read which Secrets. Clones share it.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -84,14 +85,14 @@ impl Secrets {
     }
 }
 
-/// Watches Secrets and requests reconciles of their readers, while this process leads.
-pub async fn watch_secrets(ctx: Arc<Context>) {
+/// Watches Secrets and requests reconciles of their readers in `clusters`, while this process leads.
+pub async fn watch_secrets(client: Client, secrets: Secrets, clusters: Queue<EksCluster>) {
     let mut watch = Watch::of(Watched { api_version: "v1", kind: "Secret", namespace: None });
     let mut backoff = new_backoff();
     let mut logged = false;
     loop {
         let error = watch
-            .follow(&ctx.client, |event| {
+            .follow(&client, |event| {
                 if event != WatchEvent::Started {
                     // A watch that starts may still fail at once.
                     backoff = new_backoff();
@@ -101,15 +102,15 @@ pub async fn watch_secrets(ctx: Arc<Context>) {
                     WatchEvent::Changed { namespace, name } => Some((namespace, name)),
                     WatchEvent::Alive => return,
                 };
-                if !ctx.secrets.set_watched(true) && std::mem::take(&mut logged) {
+                if !secrets.set_watched(true) && std::mem::take(&mut logged) {
                     tracing::info!("Secrets are watched again");
                 }
-                for cluster in ctx.secrets.mark_changed(secret.as_ref()) {
-                    ctx.queues.clusters.push(cluster);
+                for cluster in secrets.mark_changed(secret.as_ref()) {
+                    clusters.push(cluster);
                 }
             })
             .await;
-        ctx.secrets.set_watched(false);
+        secrets.set_watched(false);
         let denied = matches!(error, CallError::Denied { .. });
         if !std::mem::replace(&mut logged, true) {
             let message = "Secrets are not watched: those that clusters refer to are read again every minute";

@@ -1,31 +1,29 @@
 //! Requests reconciles when an object changes. I/O: watches of the management cluster's API.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
-use super::unreadable;
 use super::watch::{Change, watch_kind};
-use crate::api::status::EksClusterStatus;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
-use crate::controllers::context::{Context, Shared};
-use crate::controllers::{account, cluster};
+use crate::controllers::account::{self, AccountController};
+use crate::controllers::cluster::{self, ClusterController};
+use crate::controllers::context::{Context, Stores};
+use crate::controllers::node_group::NodeGroupController;
+use crate::controllers::states::Shared;
 
-/// The stores of all kinds.
-#[allow(missing_docs)]
-pub struct Stores {
-    pub clusters: Store<EksCluster>,
-    pub node_groups: Store<NodeGroup>,
-    pub aws_accounts: Store<AwsAccount>,
+/// The controllers of all kinds.
+pub(crate) struct Controllers {
+    pub(crate) clusters: Arc<ClusterController>,
+    pub(crate) node_groups: Arc<NodeGroupController>,
+    pub(crate) accounts: Arc<AccountController>,
 }
 
 /// Maps changes to reconciles.
 #[derive(Default)]
-pub(crate) struct Triggers {
-    pub(crate) ctx: std::sync::OnceLock<Arc<Context>>,
-}
+pub(crate) struct Triggers(OnceLock<Controllers>);
 
 pub(crate) type Watch = futures::future::BoxFuture<'static, ()>;
 
@@ -49,51 +47,43 @@ pub(crate) fn watch_all(client: &kube::Client, triggers: &Arc<Triggers>) -> (Sto
 }
 
 impl Triggers {
+    /// Passes changes to `controllers` from now on.
+    pub(crate) fn start(&self, controllers: Controllers) {
+        // A term starts once, so they are not set yet.
+        let _ = self.0.set(controllers);
+    }
+
     fn on_cluster_change(&self, change: Change<'_, EksCluster>) {
-        let Some(ctx) = self.ctx.get() else { return };
+        let Some(Controllers { clusters, .. }) = self.0.get() else { return };
+        let ctx = &clusters.ctx;
         match change {
             Change::SpecChanged(cluster) => {
-                unreadable::clear_object(ctx, cluster);
+                ctx.unreadable.clear::<EksCluster>(cluster.namespace().as_deref(), &cluster.name_any());
                 ctx.queues.clusters.push(ObjectRef::from_obj(cluster));
             }
             Change::Unreadable(object) => {
-                unreadable::record::<EksCluster>(ctx, object);
-                let state = ctx.cluster_states.forget_unreadable(object.uid());
-                self.forget_cluster(ctx, object.meta.namespace.as_deref(), object.name(), object.uid(), state);
+                ctx.unreadable.record::<EksCluster>(object);
+                let (namespace, name) = (object.meta.namespace.as_deref(), object.name());
+                forget_metrics(ctx, EksCluster::NAME, object.uid(), clusters.states.forget_unreadable(object.uid()));
+                clusters.forget(namespace.unwrap_or_default(), name, object.uid());
+                enqueue_dependents_of(ctx, namespace, name);
             }
             Change::DependentsAffected(cluster) => {
                 enqueue_node_groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any())
             }
             Change::Deleted { object, uid, .. } => {
-                unreadable::clear::<EksCluster>(ctx, object.namespace.as_deref(), &object.name);
-                let state = ctx.cluster_states.forget(uid);
-                self.forget_cluster(ctx, object.namespace.as_deref(), &object.name, uid, state);
+                let (namespace, name) = (object.namespace.as_deref(), &object.name);
+                ctx.unreadable.clear::<EksCluster>(namespace, name);
+                forget_metrics(ctx, EksCluster::NAME, uid, clusters.states.forget(uid));
+                clusters.forget(namespace.unwrap_or_default(), name, uid);
+                enqueue_dependents_of(ctx, namespace, name);
             }
         }
     }
 
-    /// Drops all state of a cluster, and requests reconciles of its node groups.
-    fn forget_cluster(
-        &self,
-        ctx: &Context,
-        namespace: Option<&str>,
-        name: &str,
-        uid: &str,
-        state: Option<Shared<EksClusterStatus, cluster::KindState>>,
-    ) {
-        forget_metrics(ctx, EksCluster::NAME, uid, state);
-        ctx.workloads.forget(uid);
-        ctx.pending_changes.take(uid);
-        ctx.load_balancer_cleanups.forget(uid);
-        ctx.secrets.remove_cluster(uid);
-        ctx.watches.end(uid);
-        ctx.metrics.gitops().forget(namespace.unwrap_or_default(), name);
-        account::enqueue_deleted_accounts(ctx);
-        enqueue_node_groups_of(ctx, namespace, name);
-    }
-
     fn on_node_group_change(&self, change: Change<'_, NodeGroup>) {
-        let Some(ctx) = self.ctx.get() else { return };
+        let Some(Controllers { node_groups, .. }) = self.0.get() else { return };
+        let ctx = &node_groups.ctx;
         let enqueue_cluster = |name: &str, namespace: Option<String>| {
             let cluster = ObjectRef::new(name);
             ctx.queues.clusters.push(match namespace {
@@ -103,23 +93,18 @@ impl Triggers {
         };
         match change {
             Change::SpecChanged(group) => {
-                unreadable::clear_object(ctx, group);
+                ctx.unreadable.clear::<NodeGroup>(group.namespace().as_deref(), &group.name_any());
                 ctx.queues.node_groups.push(ObjectRef::from_obj(group));
             }
             Change::Unreadable(object) => {
-                unreadable::record::<NodeGroup>(ctx, object);
-                forget_metrics(
-                    ctx,
-                    NodeGroup::NAME,
-                    object.uid(),
-                    ctx.node_group_states.forget_unreadable(object.uid()),
-                );
+                ctx.unreadable.record::<NodeGroup>(object);
+                forget_metrics(ctx, NodeGroup::NAME, object.uid(), node_groups.states.forget_unreadable(object.uid()));
                 enqueue_cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
             }
             Change::DependentsAffected(group) => enqueue_cluster(&group.spec.cluster_ref.name, group.namespace()),
             Change::Deleted { object, uid, part_of } => {
-                unreadable::clear::<NodeGroup>(ctx, object.namespace.as_deref(), &object.name);
-                forget_metrics(ctx, NodeGroup::NAME, uid, ctx.node_group_states.forget(uid));
+                ctx.unreadable.clear::<NodeGroup>(object.namespace.as_deref(), &object.name);
+                forget_metrics(ctx, NodeGroup::NAME, uid, node_groups.states.forget(uid));
                 ctx.pending_changes.take(uid);
                 enqueue_cluster(part_of, object.namespace.clone());
             }
@@ -127,25 +112,33 @@ impl Triggers {
     }
 
     fn on_account_change(&self, change: Change<'_, AwsAccount>) {
-        let Some(ctx) = self.ctx.get() else { return };
+        let Some(Controllers { accounts, .. }) = self.0.get() else { return };
+        let ctx = &accounts.ctx;
         match change {
             Change::SpecChanged(account) => {
-                unreadable::clear_object(ctx, account);
+                ctx.unreadable.clear::<AwsAccount>(None, &account.name_any());
                 ctx.queues.accounts.push(ObjectRef::from_obj(account));
             }
             Change::Unreadable(object) => {
-                unreadable::record::<AwsAccount>(ctx, object);
-                forget_metrics(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget_unreadable(object.uid()));
+                ctx.unreadable.record::<AwsAccount>(object);
+                forget_metrics(ctx, AwsAccount::NAME, object.uid(), accounts.states.forget_unreadable(object.uid()));
                 enqueue_users_of(ctx, object.name());
             }
             Change::DependentsAffected(account) => enqueue_users_of(ctx, &account.name_any()),
             Change::Deleted { object, uid, .. } => {
-                unreadable::clear::<AwsAccount>(ctx, None, &object.name);
-                forget_metrics(ctx, AwsAccount::NAME, uid, ctx.account_states.forget(uid));
+                ctx.unreadable.clear::<AwsAccount>(None, &object.name);
+                forget_metrics(ctx, AwsAccount::NAME, uid, accounts.states.forget(uid));
                 enqueue_users_of(ctx, &object.name);
             }
         }
     }
+}
+
+/// Requests reconciles after a cluster was deleted, or became unreadable: of its node groups, and of the accounts that
+/// wait for it.
+fn enqueue_dependents_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {
+    account::enqueue_deleted_accounts(ctx);
+    enqueue_node_groups_of(ctx, namespace, cluster);
 }
 
 fn enqueue_node_groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::Client;
 use kube::api::{Patch, PatchParams};
 use kube::core::Request;
 use parking_lot::Mutex;
@@ -17,11 +17,12 @@ use tokio::sync::Notify;
 
 use super::apply::{self, Kind};
 use super::decode::Unreadable;
+use super::leader::Leadership;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::aws::WriteGate;
-use crate::controllers::context::Context;
 use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall};
+use crate::telemetry::Metrics;
 
 /// Field manager of these conditions: separate, so that no other status field is dropped.
 const MANAGER: &str = "keelson-unreadable";
@@ -44,6 +45,7 @@ struct Entry {
 pub struct Unreadables {
     all: Mutex<BTreeMap<Id, Entry>>,
     changed: Notify,
+    metrics: Metrics,
 }
 
 fn id<K: Kind>(namespace: Option<&str>, name: &str) -> Id {
@@ -51,6 +53,35 @@ fn id<K: Kind>(namespace: Option<&str>, name: &str) -> Id {
 }
 
 impl Unreadables {
+    /// No objects yet; they are counted in `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
+    /// Records an object that cannot be decoded, and logs it if it is new.
+    pub fn record<K: Kind>(&self, object: &Unreadable) {
+        if self.insert::<K>(object) {
+            let meta = &object.meta;
+            let (namespace, name) =
+                (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+            tracing::warn!(
+                kind = K::NAME,
+                namespace,
+                name,
+                reason = object.reason,
+                "an object cannot be read and is not reconciled; other objects are not affected"
+            );
+        }
+        self.metrics.reconcile().set_unreadable(K::NAME, self.count::<K>());
+    }
+
+    /// Removes an object that is readable again, or deleted.
+    pub fn clear<K: Kind>(&self, namespace: Option<&str>, name: &str) {
+        if self.remove::<K>(namespace, name) {
+            self.metrics.reconcile().set_unreadable(K::NAME, self.count::<K>());
+        }
+    }
+
     /// Records an object. Returns whether it is new or has changed.
     pub fn insert<K: Kind>(&self, object: &Unreadable) -> bool {
         let namespace = object.meta.namespace.as_deref();
@@ -166,73 +197,42 @@ impl Entry {
 }
 
 /// Reports unreadable objects in their status, while this process leads.
-pub async fn report(ctx: Arc<Context>) {
+pub async fn report(unreadable: Arc<Unreadables>, client: Client, gate: Arc<Leadership>) {
     loop {
-        for (id, object, url, body) in ctx.unreadable.due() {
-            if !ctx.gate.may_write() {
+        for (id, object, url, body) in unreadable.due() {
+            if !gate.may_write() {
                 break;
             }
-            match write(&ctx, &url, &object, &body).await {
-                Ok(()) => ctx.unreadable.reported(&id, &object),
+            match write(&client, &url, &object, &body).await {
+                Ok(()) => unreadable.reported(&id, &object),
                 // Deleted or replaced: the watch will report it.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                    ctx.unreadable.reported(&id, &object)
-                }
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => unreadable.reported(&id, &object),
                 Err(error) => {
                     let (kind, namespace, name) = id;
                     tracing::warn!(kind, namespace, name, error = %apply::describe_error(&error), "failed to write the status of an unreadable object; Keelson will retry");
                 }
             }
         }
-        let pending = !ctx.unreadable.due().is_empty();
+        let pending = !unreadable.due().is_empty();
         let pause = if pending { RETRY_INTERVAL } else { Duration::MAX };
-        let _ = tokio::time::timeout(pause, ctx.unreadable.changed.notified()).await;
+        let _ = tokio::time::timeout(pause, unreadable.changed.notified()).await;
     }
 }
 
 /// Requests only metadata in the response: the object itself cannot be parsed.
-async fn write(ctx: &Context, url: &str, object: &Unreadable, body: &serde_json::Value) -> Result<(), kube::Error> {
+async fn write(client: &Client, url: &str, object: &Unreadable, body: &serde_json::Value) -> Result<(), kube::Error> {
     let name = object.meta.name.clone().unwrap_or_default();
     let params = PatchParams::apply(MANAGER).force();
     let mut request = Request::new(url)
         .patch_subresource("status", &name, &params, &Patch::Apply(body))
         .map_err(kube::Error::BuildRequest)?;
     request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(apply::METADATA_ONLY));
-    ctx.client.request::<IgnoredAny>(request).await.map(drop)
+    client.request::<IgnoredAny>(request).await.map(drop)
 }
 
 /// Whether the object has Keelson's finalizer.
 fn has_finalizer(object: &Unreadable) -> bool {
     object.meta.finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER)
-}
-
-/// Records an unreadable object, and logs it if it is new.
-pub fn record<K: Kind>(ctx: &Context, object: &Unreadable) {
-    if ctx.unreadable.insert::<K>(object) {
-        let meta = &object.meta;
-        let (namespace, name) =
-            (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-        tracing::warn!(
-            kind = K::NAME,
-            namespace,
-            name,
-            reason = object.reason,
-            "an object cannot be read and is not reconciled; other objects are not affected"
-        );
-    }
-    ctx.metrics.reconcile().set_unreadable(K::NAME, ctx.unreadable.count::<K>());
-}
-
-/// Removes an object that is readable again, or deleted.
-pub fn clear<K: Kind>(ctx: &Context, namespace: Option<&str>, name: &str) {
-    if ctx.unreadable.remove::<K>(namespace, name) {
-        ctx.metrics.reconcile().set_unreadable(K::NAME, ctx.unreadable.count::<K>());
-    }
-}
-
-/// The same for a decoded object.
-pub fn clear_object<K: Kind>(ctx: &Context, object: &K) {
-    clear::<K>(ctx, object.namespace().as_deref(), &object.name_any());
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
 use crate::engine::failure::RetryState;
 use crate::engine::{Action, Goal, HoldReason, Item, Memory, Phase, Plan, Verdict};
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 
 /// The status, reason and message of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,7 +261,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
         }
         match &item.verdict {
             // The agent and the change policy are not in AWS.
-            Verdict::Held(..) if kind::find(item.key.kind()).is_none() => {}
+            Verdict::Held(..) if kinds::find(item.key.kind()).is_none() => {}
             Verdict::Pending(step, waits) if super::progress::is_as_asked(step, waits) => {}
             Verdict::Held(step, HoldReason::Drift) if step.action == Action::Create => {
                 drift.push(format!("{name}: no longer exists in AWS"));

@@ -11,12 +11,12 @@ use crate::aws::WriteGate;
 use crate::controllers::runtime::apply;
 use crate::engine::{Class, Failure, InventoryRecord, Journal, Key, Memory, Presence};
 use crate::resources::deletion::leftovers;
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 use jiff::Timestamp;
 
 /// Whether EKS lists the kind by cluster: omitted first when the inventory is full.
 fn is_found_by_cluster(key: &Key) -> bool {
-    kind::find(key.kind()).is_some_and(|kind| kind.in_eks().is_some())
+    kinds::find(key.kind()).is_some_and(|kind| kind.in_eks().is_some())
 }
 
 /// The inventory for status: Keelson's own resources, and intended creates (without an id).

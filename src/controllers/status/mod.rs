@@ -2,6 +2,7 @@
 
 pub mod conditions;
 pub mod journal;
+pub mod next;
 pub mod plan_status;
 pub mod progress;
 pub mod reasons;

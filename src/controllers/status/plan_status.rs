@@ -12,7 +12,7 @@ use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState}
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::engine::execution_policy::Facts;
 use crate::engine::{Action, Change, HoldReason, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 
 /// The inputs of [`plan_status`].
 #[derive(Clone, Copy)]
@@ -163,7 +163,7 @@ fn step_reason(item: &Item, step: &Step, input: Input<'_>) -> Option<String> {
     match step.action {
         _ if step.reason.is_some() => step.reason.clone(),
         Action::Create => previous_id().map(|id| format!("{id} no longer exists")),
-        Action::Update if input.changed_outside && kind::find(item.key.kind()).is_some() => {
+        Action::Update if input.changed_outside && kinds::find(item.key.kind()).is_some() => {
             Some("changed outside Keelson".to_owned())
         }
         Action::Adopt => Some("exists, has no owner, matches the spec".to_owned()),

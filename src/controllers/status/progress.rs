@@ -9,7 +9,7 @@ use super::reasons;
 use crate::api::Reason;
 use crate::engine::failure::RetryState;
 use crate::engine::{Action, Block, Class, Goal, HoldReason, Item, Key, Step, Verdict, WaitingOn};
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 
 /// The progress of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ pub fn label(key: &Key) -> String {
         "nodeGroups" => "the cluster's node groups",
         "nodes" => "nodes",
         "gitOpsAgent" => "GitOps agent",
-        other => kind::find(other).map_or(other, |kind| kind.label),
+        other => kinds::find(other).map_or(other, |kind| kind.label),
     };
     if key.name().is_empty() { kind.to_owned() } else { format!("{kind} {}", key.name()) }
 }

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::conditions::{Conditions, Overall};
+pub use super::next::{MANAGEMENT_API, Next, REFUSED};
 use super::waiting_on;
 use super::waits::Wait;
 use crate::api::RECONCILE_AT_ANNOTATION;
@@ -16,83 +17,12 @@ use crate::api::account::AwsAccountStatus;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
-use crate::controllers::context::{Context, State};
+use crate::controllers::context::Context;
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
-use crate::engine::Report;
+use crate::controllers::states::State;
 use crate::engine::execution_policy::Subject;
-
-/// Requeue interval when nothing is expected; it also compensates for missed watch events.
-const RESYNC: Duration = Duration::from_secs(1800);
-/// Minimum delay between two reconciles of an object.
-const MIN_DELAY: Duration = Duration::from_millis(50);
-
-/// When to requeue, and the result of the reconcile for `keelson_reconciles_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next {
-    at: Option<Timestamp>,
-    result: &'static str,
-}
-
-/// Nothing failed.
-const OK: &str = "ok";
-/// The spec is not allowed, or its account does not allow it.
-pub const REFUSED: &str = "refused";
-/// A call to the management cluster's API failed.
-pub const MANAGEMENT_API: &str = "management_api";
-/// The checker rejected the plan.
-const UNSAFE_PLAN: &str = "unsafe_plan";
-
-impl Next {
-    /// Requeue on the next change.
-    pub fn change() -> Self {
-        Self { at: None, result: OK }
-    }
-
-    /// Requeue at a time.
-    pub fn at(at: Timestamp) -> Self {
-        Self { at: Some(at), result: OK }
-    }
-
-    /// Requeue after a delay.
-    pub fn after(pause: SignedDuration, now: Timestamp) -> Self {
-        Self::at(now.saturating_add(pause).unwrap_or(now))
-    }
-
-    /// The earlier of the two; the first failure is kept.
-    pub fn or(self, other: Self) -> Self {
-        let at = match (self.at, other.at) {
-            (Some(one), Some(two)) => Some(one.min(two)),
-            (one, two) => one.or(two),
-        };
-        Self { at, ..self.failed(other.result) }
-    }
-
-    /// Records the failure `result`, unless a failure is already recorded.
-    pub fn failed(self, result: &'static str) -> Self {
-        Self { result: if self.result == OK { result } else { self.result }, ..self }
-    }
-
-    /// Records the failure of `report`, if any.
-    pub fn of(self, report: &Report) -> Self {
-        if !report.violations.is_empty() {
-            return self.failed(UNSAFE_PLAN);
-        }
-        report.failure().map_or(self, |failure| self.failed(failure.class.as_str()))
-    }
-
-    /// The result of the reconcile.
-    pub fn result(self) -> &'static str {
-        self.result
-    }
-
-    /// The delay from `now`.
-    pub fn pause(self, now: Timestamp) -> Duration {
-        let Some(at) = self.at else { return RESYNC };
-        at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs().clamp(MIN_DELAY, RESYNC)
-    }
-}
 
 /// A number derived from the object's UID, for jitter.
 pub fn seed<K: ResourceExt>(object: &K) -> u64 {
@@ -126,9 +56,11 @@ pub fn spread<K: ResourceExt>(object: &K, count: usize) -> Duration {
     Duration::from_millis(seed(object) % window)
 }
 
-/// Whether the last reconcile of the current spec left nothing to do.
-pub fn was_steady(generation: Option<i64>, observed: Option<i64>, conditions: &[Condition]) -> bool {
-    generation == observed && conditions::is_true(conditions, ConditionType::Ready)
+/// Whether the object is not deleted, and the last reconcile of the current spec left nothing to do.
+pub fn was_steady(meta: &ObjectMeta, observed: Option<i64>, conditions: &[Condition]) -> bool {
+    meta.deletion_timestamp.is_none()
+        && meta.generation == observed
+        && conditions::is_true(conditions, ConditionType::Ready)
 }
 
 /// Publishes an event when the object becomes ready, stalled, observed or suspended.
@@ -293,27 +225,6 @@ fn log_transitions<K: Kind>(object: &K, before: &[Condition], now: &[Condition])
 mod tests {
     use super::*;
     use crate::api::EksCluster;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn earlier_time_wins_and_past_times_mean_now() {
-        let now = at(100);
-        assert_eq!(Next::at(at(110)).or(Next::at(at(105))).pause(now), Duration::from_secs(5));
-        assert_eq!(Next::change().or(Next::at(at(105))).pause(now), Duration::from_secs(5));
-        assert_eq!(Next::at(at(50)).pause(now), MIN_DELAY);
-        assert_eq!(Next::change().pause(now), RESYNC);
-    }
-
-    #[test]
-    fn first_failure_class_is_the_result() {
-        let next = Next::at(at(110)).failed("throttled");
-        assert_eq!((Next::change().result(), next.result()), ("ok", "throttled"));
-        assert_eq!(next.or(Next::at(at(105)).failed("denied")).result(), "throttled", "the first counts");
-        assert_eq!(Next::at(at(105)).or(next).result(), "throttled");
-    }
 
     #[test]
     fn each_condition_transition_is_logged_once() {

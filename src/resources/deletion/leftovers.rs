@@ -1,8 +1,7 @@
 //! What a cluster leaves behind in its VPC: network interfaces of its nodes, and security groups of its load balancers.
-//!
 //! Keelson creates none of it. Deleting the cluster sweeps what [`super::marks`] recognises (amazon-vpc-cni-k8s#608). In an
-//! existing network only what appeared after the cluster: the [`Baseline`] in `status.resources` records what existed
-//! before. A late or lost baseline excludes more, never less. What is not swept is reported and blocks nothing.
+//! existing network only what appeared after the cluster: the [`Baseline`] in `status.resources` says what was before.
+//! A late or lost one excludes more, never less. What is not swept is reported and blocks nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::iam::role::ignore_not_found;
-use crate::resources::network::subnet;
+use crate::resources::network::{subnet, vpc};
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network).with_actions(&[
@@ -79,14 +78,14 @@ impl Leftovers {
         spared: &[String],
     ) -> Self {
         let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
-        let ours = network == crate::resources::network::vpc::key();
+        let ours = network == vpc::key();
         let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
         let (cluster, owner) = (context.cluster_name.into(), context.owner.uid.clone());
         Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: context.intervals }
     }
 
     fn network_kind(&self) -> Network {
-        if self.network == crate::resources::network::vpc::key() { Network::Own } else { Network::External }
+        if self.network == vpc::key() { Network::Own } else { Network::External }
     }
 
     /// Whether the cluster with this name belongs to another owner, so that resources with its name are not ours.
@@ -111,8 +110,7 @@ impl Leftovers {
         let now = Timestamp::now();
         let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let named = groups.iter().filter(|group| marks::names_cluster(&group.tags, &self.cluster));
-        let named = named.map(|group| group.id.clone());
-        Ok(Baseline::new(now, named.chain([vpc.to_owned()])))
+        Ok(Baseline::new(now, named.map(|group| group.id.clone()).chain([vpc.to_owned()])))
     }
 
     fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {

@@ -8,5 +8,6 @@ pub mod occupants;
 pub mod prune;
 pub mod prune_calls;
 pub mod pruned_kind;
+pub mod pruning;
 pub mod removal_calls;
 pub mod removals;

@@ -1,44 +1,9 @@
-//! The kinds of resources that [`super::prune`] can delete, with their rows in the table of kinds. Pure.
+//! The kinds of resources that [`super::prune`] can delete. Pure.
 
+use super::pruning::{ACCESS_ENTRIES, ADDONS, FARGATE_PROFILES, POD_IDENTITIES};
 use crate::engine::Key;
 use crate::resources::eks::{access_entry, addon, fargate_profile, pod_identity_association};
-use crate::resources::graph::kind::{Area, Kind};
-
-/// Deletes access entries.
-pub const ACCESS_ENTRIES: Kind =
-    Kind::new("accessEntryPruning", "access entries that are not listed", Area::ControlPlane).with_actions(&[
-        "eks:DeleteAccessEntry",
-        "eks:DescribeAccessEntry",
-        "eks:ListAccessEntries",
-        "eks:TagResource",
-        "eks:UntagResource",
-    ]);
-/// Deletes add-ons.
-pub const ADDONS: Kind = Kind::new("addonPruning", "add-ons that are not listed", Area::Addons).with_actions(&[
-    "eks:DeleteAddon",
-    "eks:DescribeAddon",
-    "eks:ListAddons",
-    "eks:TagResource",
-    "eks:UntagResource",
-]);
-/// Deletes pod identity associations.
-pub const POD_IDENTITIES: Kind =
-    Kind::new("podIdentityPruning", "pod identities that are not listed", Area::ControlPlane).with_actions(&[
-        "eks:DeletePodIdentityAssociation",
-        "eks:DescribePodIdentityAssociation",
-        "eks:ListPodIdentityAssociations",
-        "eks:TagResource",
-        "eks:UntagResource",
-    ]);
-/// Deletes Fargate profiles.
-pub const FARGATE_PROFILES: Kind =
-    Kind::new("fargateProfilePruning", "Fargate profiles that are not listed", Area::ControlPlane).with_actions(&[
-        "eks:DeleteFargateProfile",
-        "eks:DescribeFargateProfile",
-        "eks:ListFargateProfiles",
-        "eks:TagResource",
-        "eks:UntagResource",
-    ]);
+use crate::resources::graph::kind::Kind;
 
 /// The kinds of resources that can be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
 use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{AllowedTarget, Class, Failure, Key};
 use crate::resources::cloud::{Cloud, Tagged};
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 use crate::resources::iam::oidc_provider;
 use crate::resources::network::vpc;
 use crate::resources::network::vpc_endpoint::delete_endpoint;
@@ -76,7 +76,7 @@ impl Removals {
                 found.push(self.found(key, arn, tags.owner(), None));
             }
         }
-        for kind in kind::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind.name).next().is_some()) {
+        for kind in kinds::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind.name).next().is_some()) {
             let Some(read) = kind.read(&cloud.aws, staleness) else { continue };
             let list = read.await?;
             for (key, id) in self.ids_of(kind.name) {

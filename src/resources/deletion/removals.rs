@@ -18,7 +18,8 @@ use crate::engine::{
     Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
-use crate::resources::graph::kind::{self, Area, Kind, Removal};
+use crate::resources::graph::kind::{Area, Kind, Removal};
+use crate::resources::graph::kinds;
 use crate::resources::graph::proof::Owned;
 use crate::resources::network::route;
 use crate::resources::network::route_table::Table;
@@ -171,7 +172,7 @@ fn plan_sweep(found: &[Found]) -> Sweep {
 
 /// How a resource is deleted that is deleted alone.
 pub(super) fn removal_of(key: &Key) -> Option<&'static Removal> {
-    kind::find(key.kind())?.removal.as_ref()
+    kinds::find(key.kind())?.removal.as_ref()
 }
 
 /// Whether one of `existing` cannot exist at the same time as `key`: it is removed first.
@@ -181,7 +182,7 @@ pub fn must_wait_for_removal(key: &Key, existing: &[Owned]) -> bool {
 }
 
 fn is_of_removable_kind(key: &Key) -> bool {
-    kind::find(key.kind()).is_some_and(|kind| kind.is_removable)
+    kinds::find(key.kind()).is_some_and(|kind| kind.is_removable)
 }
 
 /// Whether resources of that kind are removed separately, not only with the cluster.

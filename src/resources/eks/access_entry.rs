@@ -14,7 +14,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
-use crate::resources::deletion::pruned_kind;
+use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::tag_calls::OwnerTags;
@@ -24,7 +24,7 @@ pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPla
     .in_cluster(InCluster {
         parameter: Some("principalArn"),
         arn_type: "access-entry",
-        pruning: Some(("CreateAccessEntry", &pruned_kind::ACCESS_ENTRIES)),
+        pruning: Some(("CreateAccessEntry", &pruning::ACCESS_ENTRIES)),
     })
     .after_nodes()
     .with_actions(&[

@@ -21,7 +21,7 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
-use crate::resources::deletion::pruned_kind;
+use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::tag_calls::OwnerTags;
@@ -32,7 +32,7 @@ pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
     .in_cluster(InCluster {
         parameter: Some("addonName"),
         arn_type: "addon",
-        pruning: Some(("CreateAddon", &pruned_kind::ADDONS)),
+        pruning: Some(("CreateAddon", &pruning::ADDONS)),
     })
     .with_actions(&[
         "eks:CreateAddon",

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::cluster_diff::{self, Detail, Part};
 use super::cluster_request::{self as request, logging};
+use super::offered_versions;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::EksClusterSpec;
 use crate::aws::tags::Tags;
@@ -25,7 +26,6 @@ use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::{ownership, proof};
 use crate::resources::iam::role::{self, Purpose};
-use crate::resources::inventory::survey;
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
@@ -266,7 +266,7 @@ impl Resource for Cluster {
             Err(error) if error.class() == Class::NotFound => {
                 if options.goal == Goal::Present {
                     // Checked before the network is created for it.
-                    survey::check_offered(cloud, &self.spec.version).await?;
+                    offered_versions::check_offered(cloud, &self.spec.version).await?;
                 }
                 return Ok(Presence::Absent);
             }

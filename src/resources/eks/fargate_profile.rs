@@ -20,7 +20,7 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, tag_changes};
-use crate::resources::deletion::pruned_kind;
+use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::iam::role::{self, Purpose};
@@ -31,7 +31,7 @@ pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::Cont
     .in_cluster(InCluster {
         parameter: Some("fargateProfileName"),
         arn_type: "fargateprofile",
-        pruning: Some(("CreateFargateProfile", &pruned_kind::FARGATE_PROFILES)),
+        pruning: Some(("CreateFargateProfile", &pruning::FARGATE_PROFILES)),
     })
     .after_nodes()
     .with_actions(&[

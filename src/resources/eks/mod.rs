@@ -14,6 +14,7 @@ pub mod fargate_profile;
 pub mod lists;
 pub mod node_access_entry;
 pub mod node_group;
+pub mod offered_versions;
 pub mod pod_identity_association;
 pub mod updates;
 pub mod upgrade_data;

@@ -13,7 +13,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
-use crate::resources::deletion::pruned_kind;
+use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
 use crate::resources::iam::role::{self, Purpose};
@@ -24,7 +24,7 @@ pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPla
     .in_cluster(InCluster {
         parameter: None,
         arn_type: "podidentityassociation",
-        pruning: Some(("CreatePodIdentityAssociation", &pruned_kind::POD_IDENTITIES)),
+        pruning: Some(("CreatePodIdentityAssociation", &pruning::POD_IDENTITIES)),
     })
     .after_nodes()
     .with_actions(&[

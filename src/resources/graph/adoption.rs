@@ -1,11 +1,9 @@
 //! Which existing resources an object may adopt, and the message if it may not. Pure.
 
-use std::fmt;
-use std::sync::Arc;
-
+pub use super::existing::Existing;
 use crate::aws::tags::{CLUSTER, OWNERSHIP, Ownership, Tags};
-use crate::resources::cloud::Owner;
-use crate::resources::recovery::takeover;
+use crate::resources::owner::{Owner, namespace_of};
+use crate::resources::recovery::instructions;
 
 /// What may be adopted, according to the spec and the AwsAccount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,40 +31,6 @@ impl Adoption {
     }
 }
 
-/// The namespace in a value of the tag [`CLUSTER`].
-pub(crate) fn namespace_of(cluster: &str) -> &str {
-    cluster.split_once('/').map_or(cluster, |(namespace, _)| namespace)
-}
-
-/// The objects that exist in this management cluster, by UID. An object that cannot be read counts as existing; without
-/// access to the API, all do.
-#[derive(Clone)]
-pub struct Existing(Arc<dyn Fn(&str) -> bool + Send + Sync>);
-
-impl Existing {
-    /// The objects for which `exists` returns true.
-    pub fn new(exists: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(exists))
-    }
-
-    /// Whether an object with that UID exists.
-    pub fn has(&self, uid: &str) -> bool {
-        (self.0)(uid)
-    }
-}
-
-impl Default for Existing {
-    fn default() -> Self {
-        Self::new(|_| true)
-    }
-}
-
-impl fmt::Debug for Existing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Existing")
-    }
-}
-
 /// Says what to do about an existing resource that may not be adopted. It reveals nothing about the resource or its
 /// owner, unless the owner is an object of the same namespace.
 pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner, existing: &Existing) -> String {
@@ -74,7 +38,7 @@ pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner, existing: &Exist
         && namespace_of(&cluster) == owner.namespace()
     {
         if cluster == owner.cluster
-            && let Some(how) = takeover::instructions(&uid, tags.installation(), owner, existing)
+            && let Some(how) = instructions::instructions(&uid, tags.installation(), owner, existing)
         {
             return format!("{what} carries the tags of {cluster} with UID {uid}{how}");
         }

@@ -15,7 +15,7 @@ use crate::api::NodeGroupSpec;
 use crate::api::gitops::FLUX_IDENTITY;
 use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
 use crate::resources::deletion::prune;
-use crate::resources::graph::kind;
+use crate::resources::graph::kinds;
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
@@ -77,7 +77,7 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let profile_pruning = PrunedKind::FargateProfiles.key();
     let no_profiles = graph.nodes().iter().all(|node| !fargate_profile::KIND.is_of(&node.key()));
     for node in graph.nodes() {
-        assert!(kind::find(node.key().kind()).is_some(), "{} is not in kind::ALL", node.key());
+        assert!(kinds::find(node.key().kind()).is_some(), "{} is not in kinds::ALL", node.key());
         let external = node.key() == existing_network::key() || prune::is_never_created(&node.key());
         memory.record_observation(
             &node.key(),

@@ -5,16 +5,12 @@
 //! whose result is unknown, the tags are sufficient. A resource without proof is never changed or deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use futures::future::BoxFuture;
-
-use crate::aws::AwsError;
-use crate::aws::snapshots;
+use super::located::Located;
 use crate::aws::tags::OWNER;
 use crate::engine::{Goal, Key, Memory, ObserveOptions, Presence, Refs};
 use crate::resources::cloud::{Cloud, Owner, Tagged};
-use crate::resources::recovery::takeover;
+use crate::resources::recovery::instructions;
 
 /// The result of a search for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,118 +21,6 @@ pub enum SearchResult<'a, T> {
     Ours(&'a T),
     /// Only an unproven resource carries its tags, and nothing is recorded. Contains what to do.
     Unproven(String),
-}
-
-/// A resource with a location that may prove ownership.
-pub trait Located: Tagged + Send + Sync {
-    /// The VPC that it is in, if any.
-    fn vpc(&self) -> Option<&str>;
-
-    /// Whether something uses it that its location does not show.
-    fn is_in_use(&self) -> bool {
-        false
-    }
-}
-
-/// A list of such resources, of any kind.
-pub trait LocatedList: Send + Sync {
-    /// Its items.
-    fn items(&self) -> Vec<&dyn Located>;
-}
-
-impl<T: Located> LocatedList for Vec<T> {
-    fn items(&self) -> Vec<&dyn Located> {
-        self.iter().map(|one| one as &dyn Located).collect()
-    }
-}
-
-/// A read of such a list.
-pub type ListRead<'a> = BoxFuture<'a, Result<Arc<dyn LocatedList>, AwsError>>;
-
-/// A shared read as the read of a list of any kind.
-pub fn listed<'a, T: Located + 'static>(read: impl Future<Output = snapshots::List<T>> + Send + 'a) -> ListRead<'a> {
-    Box::pin(async move { Ok(read.await? as Arc<dyn LocatedList>) })
-}
-
-impl Tagged for &dyn Located {
-    fn id(&self) -> &str {
-        (**self).id()
-    }
-    fn tags(&self) -> &crate::aws::tags::Tags {
-        (**self).tags()
-    }
-}
-
-impl Located for &dyn Located {
-    fn vpc(&self) -> Option<&str> {
-        (**self).vpc()
-    }
-    fn is_in_use(&self) -> bool {
-        (**self).is_in_use()
-    }
-}
-
-macro_rules! located {
-    ($($kind:ident),* $(,)?) => {$(
-        impl Located for snapshots::$kind {
-            fn vpc(&self) -> Option<&str> {
-                Some(&self.vpc_id)
-            }
-        }
-    )*};
-}
-
-located!(Subnet, NatGateway, RouteTable, VpcEndpoint, SecurityGroup);
-
-impl Located for snapshots::Vpc {
-    /// A VPC has no location: its own id must be recorded.
-    fn vpc(&self) -> Option<&str> {
-        None
-    }
-}
-
-impl Located for snapshots::InternetGateway {
-    fn vpc(&self) -> Option<&str> {
-        self.vpc_id.as_deref()
-    }
-}
-
-/// An address, and the VPC of the NAT gateway that uses it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocatedAddress {
-    /// The address.
-    pub address: snapshots::Address,
-    /// The VPC where it is used.
-    pub vpc: Option<String>,
-}
-
-impl LocatedAddress {
-    /// Combines addresses with the VPCs of the gateways that use them.
-    pub fn all(addresses: &[snapshots::Address], gateways: &[snapshots::NatGateway]) -> Vec<Self> {
-        let vpc = |address: &snapshots::Address| {
-            let has = |gateway: &&snapshots::NatGateway| gateway.allocation_ids.contains(&address.allocation_id);
-            gateways.iter().find(has).map(|gateway| gateway.vpc_id.clone())
-        };
-        addresses.iter().map(|address| Self { vpc: vpc(address), address: address.clone() }).collect()
-    }
-}
-
-impl Tagged for LocatedAddress {
-    fn id(&self) -> &str {
-        self.address.id()
-    }
-    fn tags(&self) -> &crate::aws::tags::Tags {
-        self.address.tags()
-    }
-}
-
-impl Located for LocatedAddress {
-    fn vpc(&self) -> Option<&str> {
-        self.vpc.as_deref()
-    }
-    fn is_in_use(&self) -> bool {
-        self.address.association_id.is_some()
-    }
 }
 
 /// Finds the object's resource `key` among the resources with its tags. If two have proof, the recorded one wins,
@@ -193,7 +77,7 @@ pub fn describe_unproven(owner: &Owner, ids: &str) -> String {
         "{ids} carries this object's UID in the tag {OWNER}, but is not recorded in status.resources. If somebody \
          else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources \
          with this UID: {}",
-        takeover::command(owner, &owner.uid)
+        instructions::command(owner, &owner.uid)
     )
 }
 

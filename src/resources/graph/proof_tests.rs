@@ -8,6 +8,7 @@ use super::*;
 use crate::aws::snapshots::{Address, NatGateway, RouteTable};
 use crate::aws::tags::Tags;
 use crate::engine::InventoryRecord;
+use crate::resources::graph::located::LocatedAddress;
 
 const UID: &str = "uid-1";
 

@@ -6,3 +6,4 @@ pub mod oidc_provider;
 pub mod policy_document;
 pub mod role;
 pub mod role_diff;
+pub mod role_name;

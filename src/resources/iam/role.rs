@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use sha2::{Digest, Sha256};
 
 use super::role_diff::{ACTIONS, Detail, partition_of};
+use super::role_name::name_hash;
+pub use super::role_name::{NAME_PREFIX, description, is_named_for, name_prefix};
 use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{
@@ -103,37 +104,6 @@ pub const CREATED_AT: &str = "createdAt";
 /// The key in the graph.
 pub fn key(purpose: Purpose) -> Key {
     KIND.named(purpose.as_str())
-}
-
-/// The prefix of the names of all roles that Keelson creates.
-pub const NAME_PREFIX: &str = "keelson-";
-/// The part of a role name that identifies the object.
-fn name_hash(uid: &str) -> String {
-    Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The permanent description of a role: tagging permissions cannot change it.
-pub fn description(purpose: &str, cluster: &str) -> String {
-    format!("EKS {purpose} role of {cluster}, made by Keelson")
-}
-
-/// Whether only the object with that UID gives a role this name.
-pub fn is_named_for(name: &str, uid: &str) -> bool {
-    let hash = name_hash(uid);
-    name.starts_with(NAME_PREFIX)
-        && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
-}
-
-/// Whether a role has the name that Keelson gives to a role of that cluster and purpose, for whichever object.
-pub(crate) fn is_named_after(name: &str, cluster: &str, purpose: &str) -> bool {
-    let parts = name.strip_prefix(&name_prefix(cluster)).and_then(|rest| rest.split_once('-'));
-    parts.is_some_and(|(hash, of)| hash.len() == 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) && of == purpose)
-}
-
-/// The prefix of the names of a cluster's roles. It also matches roles of clusters whose names start with this one's.
-pub(crate) fn name_prefix(cluster: &str) -> String {
-    let cluster: String = cluster.chars().take(38).collect();
-    format!("{NAME_PREFIX}{cluster}-")
 }
 
 /// A name unique to the object: IAM is global, so the cluster's name alone is ambiguous. At most 64 characters.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::aws::snapshots::Role;
 use crate::aws::{AwsError, MaxStaleness, Session};
-use crate::resources::graph::kind::{self, Kind};
-use crate::resources::graph::proof::{Located, LocatedList};
+use crate::resources::graph::kind::Kind;
+use crate::resources::graph::kinds;
+use crate::resources::graph::located::{Located, LocatedList};
 
 /// The lists of one account and region.
 pub struct AccountLists {
@@ -20,7 +21,7 @@ impl AccountLists {
     /// # Errors
     /// The error of the first read that fails: a partial list proves nothing.
     pub async fn read(aws: &Session, staleness: MaxStaleness) -> Result<Self, AwsError> {
-        let reads = kind::ALL.iter().filter_map(|kind| Some((kind.name, kind.read(aws, staleness)?)));
+        let reads = kinds::ALL.iter().filter_map(|kind| Some((kind.name, kind.read(aws, staleness)?)));
         let reads = reads.map(|(name, read)| async move { Ok::<_, AwsError>((name, read.await?)) });
         let (of_kinds, roles) =
             futures::try_join!(futures::future::try_join_all(reads), aws.snapshots.roles(staleness))?;

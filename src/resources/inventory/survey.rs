@@ -14,15 +14,12 @@ use crate::resources::cloud::Cloud;
 use crate::resources::deletion::removals;
 use crate::resources::eks::lists;
 use crate::resources::graph::proof::{Owned, Records};
-use crate::resources::graph::{kind, layout};
+use crate::resources::graph::{kinds, layout};
 use crate::resources::iam::role;
 use crate::resources::network::{subnet, vpc};
 
 /// How long zones are cached: they change once in years.
 const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// How long versions are cached: they change a few times a year.
-const VERSIONS_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// What exists already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,20 +48,6 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     Ok(Survey { available_zones, owned: keys.into_iter().collect(), owned_ids })
 }
 
-/// Rejects a Kubernetes version that EKS does not offer in the region.
-pub async fn check_offered(cloud: &Cloud, version: &str) -> Result<(), Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(VERSIONS_MAX_AGE)).await?;
-    // An empty list proves nothing.
-    let offered: Vec<_> = offered.iter().map(|one| one.version.as_str()).collect();
-    if offered.is_empty() || offered.contains(&version) {
-        return Ok(());
-    }
-    let (region, offered) = (&cloud.aws.region, offered.join(", "));
-    Err(Failure::invalid(format!(
-        "spec.version: EKS does not offer Kubernetes {version} in {region}; it offers {offered}"
-    )))
-}
-
 /// Resources that carry the owner's tag, each as "key id".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remaining {
@@ -90,7 +73,7 @@ async fn list_tagged(cloud: &Cloud, staleness: MaxStaleness, records: &Records) 
     let lists = AccountLists::read(&cloud.aws, staleness).await?;
     let of_vpcs = records.classify(cloud, &lists.of(&vpc::KIND), &BTreeSet::new());
     let owned_vpcs: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
-    let others = kind::ALL.iter().filter(|kind| kind.name != vpc::KIND.name);
+    let others = kinds::ALL.iter().filter(|kind| kind.name != vpc::KIND.name);
     let others = others.map(|kind| records.classify(cloud, &lists.of(kind), &owned_vpcs));
     let (ours, unproven): (Vec<_>, Vec<_>) = std::iter::once(of_vpcs).chain(others).unzip();
     let (mut ours, mut unproven) = (ours.concat(), unproven.concat());

@@ -11,9 +11,11 @@ use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
 use crate::resources::cloud::Owner;
 use crate::resources::deletion::occupants;
-use crate::resources::eks::lists::{self, if_exists};
-use crate::resources::graph::kind::{self, Kind};
-use crate::resources::graph::proof::Located;
+use crate::resources::eks::lists;
+use crate::resources::eks::lists::if_exists;
+use crate::resources::graph::kind::Kind;
+use crate::resources::graph::kinds;
+use crate::resources::graph::located::Located;
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
@@ -36,7 +38,7 @@ fn to_tagged(one: &dyn Located, kind: &Kind) -> TaggedResource {
 pub async fn in_account(aws: &Session, staleness: MaxStaleness) -> Result<Vec<TaggedResource>, Failure> {
     let all = AccountLists::read(aws, staleness).await?;
     let of_kind = |kind: &'static Kind| all.of(kind).into_iter().map(move |one| to_tagged(one, kind));
-    let mut found: Vec<TaggedResource> = kind::ALL.iter().copied().flat_map(of_kind).collect();
+    let mut found: Vec<TaggedResource> = kinds::ALL.iter().copied().flat_map(of_kind).collect();
     found.extend(all.roles.iter().map(|role| TaggedResource {
         // As the role resource records it: for a role with a path, the name alone is ambiguous.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },

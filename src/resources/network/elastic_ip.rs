@@ -12,7 +12,9 @@ use crate::aws::{MaxStaleness, Service, Session};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::proof::{LocatedAddress, SearchResult, find, listed};
+use crate::resources::graph::located::LocatedAddress;
+use crate::resources::graph::located::listed;
+use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

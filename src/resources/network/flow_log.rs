@@ -22,7 +22,8 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, Tagged, changed
 use crate::resources::deletion::removals;
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind, Removal};
-use crate::resources::graph::proof::{Located, Owned, SearchResult, find, listed};
+use crate::resources::graph::located::{Located, listed};
+use crate::resources::graph::proof::{Owned, SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

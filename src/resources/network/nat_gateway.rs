@@ -18,7 +18,8 @@ use crate::engine::{
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::proof::{SearchResult, find, listed};
+use crate::resources::graph::located::listed;
+use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

@@ -11,7 +11,8 @@ use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::proof::{SearchResult, find, listed};
+use crate::resources::graph::located::listed;
+use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

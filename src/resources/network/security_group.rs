@@ -11,7 +11,8 @@ use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
 };
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::proof::{SearchResult, find, listed};
+use crate::resources::graph::located::listed;
+use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

@@ -18,7 +18,8 @@ use crate::resources::cloud::{
 use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::proof::{SearchResult, find, listed};
+use crate::resources::graph::located::listed;
+use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

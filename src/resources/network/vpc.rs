@@ -11,7 +11,8 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, Po
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::graph::kind::{Area, Kind};
-use crate::resources::graph::proof::{SearchResult, find, listed};
+use crate::resources::graph::located::listed;
+use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.

@@ -6,7 +6,7 @@ use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
 use crate::resources::graph::adoption::Existing;
-use crate::resources::iam::role;
+use crate::resources::iam::{role, role_name};
 use crate::resources::tag_calls::Handle;
 
 /// Resources that no tag assigns to any installation may be another one's, which still runs: then the owner of the
@@ -45,7 +45,9 @@ pub(super) fn check_without_cluster(
                   this object and apply it again with those";
     for (key, one) in candidates {
         match &one.handle {
-            Handle::Role(id) if id.starts_with(role::NAME_PREFIX) && !role::is_named_after(id, name, key.name()) => {
+            Handle::Role(id)
+                if id.starts_with(role::NAME_PREFIX) && !role_name::is_named_after(id, name, key.name()) =>
+            {
                 return Err(format!(
                     "no cluster {name} exists here, and role {id} with UID {from} was created for another cluster: {advice}"
                 ));

@@ -9,12 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evidence;
-use crate::api::RECOVER_ANNOTATION;
+use super::{evidence, instructions};
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
-use crate::resources::graph::adoption::Existing;
 use crate::resources::tag_calls::Handle;
 
 /// The location of a resource, as far as it is evidence.
@@ -107,46 +105,6 @@ pub fn parse_uid(text: &str) -> &str {
     text.split('/').next().unwrap_or_default().trim()
 }
 
-/// The command that requests the takeover.
-pub fn command(owner: &Owner, uid: &str) -> String {
-    let (object, namespace) = (&owner.object, owner.namespace());
-    format!("kubectl annotate {object} -n {namespace} --overwrite {RECOVER_ANNOTATION}={uid}")
-}
-
-/// The message after "carries the tags of ... with UID `uid`", for resources of an earlier object with this name.
-/// `None` if that object exists.
-pub fn instructions(uid: &str, installation: Option<&str>, owner: &Owner, existing: &Existing) -> Option<String> {
-    if let Some(why) = other_installation(installation, owner) {
-        return Some(why);
-    }
-    if existing.has(uid) {
-        return None;
-    }
-    if installation.is_none() && owner.installation.is_some() {
-        return Some(format!(
-            ", no object with that UID exists in this management cluster, and the tag {INSTALLATION} is missing, so that \
-             another installation may own it: keelson recover --dry-run lists its resources, those of other \
-             installations too (docs/disaster-recovery.md)"
-        ));
-    }
-    Some(format!(
-        ", and no object with that UID exists in this management cluster, as after a restore. To take over its \
-         resources: {}. Only tags are written; keelson recover --dry-run lists the resources \
-         (docs/disaster-recovery.md)",
-        command(owner, uid)
-    ))
-}
-
-/// Why resources with the tag of `installation` are not this installation's; `None` if they are.
-fn other_installation(installation: Option<&str>, owner: &Owner) -> Option<String> {
-    let other = installation.filter(|id| owner.installation.as_deref() != Some(*id))?;
-    let this = owner.installation.as_ref().map_or("has no id".to_owned(), |id| format!("is {id}"));
-    Some(format!(
-        " of installation {other}, and this one {this}: while that one runs, it owns these resources. If it is lost \
-         for good, start Keelson here with --installation-id {other}, or restore its ConfigMap keelson-installation"
-    ))
-}
-
 /// Selects the resources that `owner` takes over from the object with UID `from`. Resources that carry `owner`'s UID
 /// already are selected as well: an earlier attempt tagged them, or their record was lost.
 ///
@@ -176,7 +134,11 @@ pub fn select(
         all.found.iter().filter(|one| is_of(&one.tags)).filter_map(|one| Some((one.key()?, one))).collect();
     if let Some(why) = candidates.iter().find_map(|(_, one)| {
         let installation = one.tags.installation();
-        if installation.is_some() && installation == also { None } else { other_installation(installation, owner) }
+        if installation.is_some() && installation == also {
+            None
+        } else {
+            instructions::other_installation(installation, owner)
+        }
     }) {
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
@@ -284,7 +246,7 @@ fn check_location(
             Err(format!("this object created cluster {} with other roles", all.cluster_name))
         }
         (Handle::Role(name), _) => {
-            let fits = crate::resources::iam::role::is_named_after(name, &all.cluster_name, key.name());
+            let fits = crate::resources::iam::role_name::is_named_after(name, &all.cluster_name, key.name());
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
             let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);

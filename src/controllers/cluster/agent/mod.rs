@@ -221,7 +221,7 @@ impl Agent {
     /// a pass with this exact input found the agent applied.
     pub fn start_sync(
         &self,
-        ctx: &Arc<Context>,
+        (ctx, watches): (&Arc<Context>, &Arc<Watches>),
         cluster: &EksCluster,
         input: AgentInput,
         access: Access,
@@ -240,7 +240,7 @@ impl Agent {
             inner.input_hash = input_hash;
             inner.due = now.checked_add(PANIC_RETRY).ok();
         }
-        let (this, tasks, ctx) = (self.clone(), ctx, ctx.clone());
+        let (this, tasks, ctx, watches) = (self.clone(), ctx, ctx.clone(), watches.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
@@ -250,7 +250,7 @@ impl Agent {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().record_response(namespace, &object.name, Instant::now());
                 if outcome.status.is_some() {
-                    ctx.watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
+                    watches.ensure(&ctx, (&key, &object), &this, input.watched(), &access);
                 }
             }
             this.record_result(result, started.elapsed(), Timestamp::now());

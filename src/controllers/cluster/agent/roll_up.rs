@@ -58,7 +58,7 @@ impl Reconcile<'_> {
         let agent = &self.state.kind.agent;
         let wanted = |input| Wanted { input, wants_facts: valid.wants_facts() };
         let installed = previous.gitops.as_ref().is_some_and(|gitops| gitops.last_contact.is_some());
-        match agent.input(self.ctx, self.cluster, &**valid).await {
+        match agent.input(self.ctx, self.object, &**valid).await {
             Ok(input) => Secrets::Read(wanted(input)),
             Err(Missing::Unusable(refusal)) if installed => {
                 let message =
@@ -131,17 +131,17 @@ impl Reconcile<'_> {
     /// Stops observing the agent, and drops its metrics.
     pub(crate) fn pause_agent(&self) {
         self.state.kind.agent.pause();
-        self.ctx.watches.end(&self.cluster.uid().unwrap_or_default());
-        self.ctx.metrics.gitops().forget(&self.namespace, &self.cluster.name_any());
+        self.controller.watches.end(&self.object.uid().unwrap_or_default());
+        self.ctx.metrics.gitops().forget(&self.namespace, &self.object.name_any());
     }
 
     /// Publishes its events and metrics.
     fn publish_state(&mut self, previous: &EksClusterStatus, gitops: GitOps) -> GitOps {
         let GitOps { condition, status, .. } = &gitops;
         let failing = status.as_ref().and_then(|status| status.objects.as_ref()).map_or(0, |objects| objects.failing);
-        self.ctx.metrics.gitops().set_state(&self.namespace, &self.cluster.name_any(), condition.is_true(), failing);
+        self.ctx.metrics.gitops().set_state(&self.namespace, &self.object.name_any(), condition.is_true(), failing);
         let events = self.state.kind.agent_events.of(previous, condition, status.as_ref());
-        self.ctx.events.publish(self.cluster, events.into_iter().collect());
+        self.ctx.events.publish(self.object, events.into_iter().collect());
         gitops
     }
 
@@ -154,7 +154,7 @@ impl Reconcile<'_> {
             input.install_version(version);
         }
         if wants_facts {
-            input.set_facts(agent::facts(&self.state.memory, &self.cluster.cluster_name(), &cloud.aws));
+            input.set_facts(agent::facts(&self.state.memory, &self.object.cluster_name(), &cloud.aws));
         }
         let (reached, instead) = match self.pass(&agent, input, cloud).await {
             Ok(reached) => (reached, None),
@@ -164,7 +164,7 @@ impl Reconcile<'_> {
         if report.endpoint_in_doubt {
             self.state.memory.entry(&crate::controllers::cluster::status::facts::cluster_key()).due = None;
         }
-        self.ctx.events.publish(self.cluster, report.events);
+        self.ctx.events.publish(self.object, report.events);
         let mut status = report.status.or_else(|| previous.gitops.clone());
         if let Some(since) = report.unreachable_since {
             let known =
@@ -195,8 +195,10 @@ impl Reconcile<'_> {
             input.set_identity(memory.observed(&key).ok_or_else(waits)?.id.clone());
         }
         let sts = self.ctx.settings.sts_endpoint.as_deref();
-        match agent::access(memory, &self.cluster.cluster_name(), &cloud.aws, sts).await {
-            Ok(Some(access)) => Ok(agent.start_sync(self.ctx, self.cluster, input, access, self.now)),
+        match agent::access(memory, &self.object.cluster_name(), &cloud.aws, sts).await {
+            Ok(Some(access)) => {
+                Ok(agent.start_sync((self.ctx, &self.controller.watches), self.object, input, access, self.now))
+            }
             Ok(None) => Ok(false),
             Err(verdict) => Err(ConditionValue::false_(verdict.reason, verdict.message)),
         }

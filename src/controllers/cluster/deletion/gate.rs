@@ -6,14 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::node_group_steps;
+use super::node_group_steps::node_group_steps;
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::approvals::execution_policy::{self, PlanApprovalState, Proposal};
+use crate::controllers::cluster::Reconcile;
+use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::cluster::status::facts::cluster_key;
-use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status;
@@ -41,7 +42,7 @@ impl Reconcile<'_> {
         graph: &Graph<Cloud>,
         goal: Goal,
     ) -> Outcome {
-        let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
+        let (uid, name) = (self.object.uid().unwrap_or_default(), self.owner().cluster);
         // Retained resources are no loss, nor are those that were never created.
         let counts = goal == Goal::Deleted && self.has_cluster(previous);
         let loses = goal == Goal::Deleted && (counts || !self.has_no_record());
@@ -78,7 +79,7 @@ impl Reconcile<'_> {
         }
         let policy = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
         let report = self.engine(graph, cloud, goal, &policy).await;
-        let ahead = node_group_steps(&self.deleted_node_groups(), self.cluster.spec.deletion_policy);
+        let ahead = node_group_steps(&self.deleted_node_groups(), self.object.spec.deletion_policy);
         let (subject, plan) = (self.subject(), &report.plan);
         let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, None);
@@ -118,7 +119,7 @@ impl Reconcile<'_> {
 
     /// Records that a user agreed to it, by the approval of `approval_uid` or by an annotation.
     async fn release_deletion(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
-        let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
+        let (uid, name) = (self.object.uid().unwrap_or_default(), self.owner().cluster);
         // A retained cluster counts neither as a deletion nor as a released one.
         if goal == Goal::Deleted
             && self.has_cluster(previous)
@@ -131,9 +132,9 @@ impl Reconcile<'_> {
 
     /// The annotation value that releases this deletion while it is held, and whether it is present.
     fn release_of(&self, removal: Option<&Removal>) -> Release {
-        let deleted_at = self.cluster.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
-        let annotation = self.cluster.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
-        Release::of(&self.cluster.uid().unwrap_or_default(), deleted_at, annotation, &self.approvals(), removal)
+        let deleted_at = self.object.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let annotation = self.object.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
+        Release::of(&self.object.uid().unwrap_or_default(), deleted_at, annotation, &self.approvals(), removal)
     }
 
     /// What is being deleted around the cluster, unless its own deletion was approved.
@@ -148,7 +149,7 @@ impl Reconcile<'_> {
         let overall = self.reconciling(Reason::Deleting, "the deletion starts");
         let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
         let policy = if goal == Goal::Retained { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
-        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let retained = groups.iter().filter(|group| group.spec.deletion_policy == DeletionPolicy::Retain);
         let deletion = DeletionStatus {
             began: Some(Time(started)),

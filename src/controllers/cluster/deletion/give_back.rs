@@ -29,7 +29,7 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         cloud: &Cloud,
     ) -> Result<(), Option<Outcome>> {
-        let name = self.cluster.cluster_name();
+        let name = self.object.cluster_name();
         let is_on_record = self.records().proves(&cluster::key(), &name);
         // Where changes need an approval, the engine blocks the deletion instead.
         let writes = self.change_policy() == ChangePolicy::Automatic;
@@ -44,13 +44,13 @@ impl Reconcile<'_> {
             return Ok(());
         };
         let request = RecoveryRequest::giving_back(&uid);
-        if self.state.kind.recovering.as_ref() != Some(&request) {
+        if self.state.recovering.as_ref() != Some(&request) {
             self.state.memory.restart(self.now);
-            self.state.kind.recovering = Some(request.clone());
+            self.state.recovering = Some(request.clone());
         }
         let graph = match retag::graph(&items, cloud, |_| evidence::earlier_owner(&uid)) {
             Ok(graph) => graph,
-            Err(error) => return Err(Some(self.refused(previous, error.into(), Next::change()))),
+            Err(error) => return Err(Some(self.refused(previous, error.into()))),
         };
         let policy = ExecutionPolicy { recovers: Some(request.digest(&items)), ..ExecutionPolicy::default() };
         let report = self.engine_while(&|| Ok(()), &graph, cloud, Goal::Present, &policy).await;

@@ -1,9 +1,12 @@
 //! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
+mod found_spec;
 pub mod gate;
 mod give_back;
-pub mod load_balancers;
+pub mod load_balancer_cleanup;
+mod load_balancers;
 mod network;
+mod node_group_steps;
 mod obstacles;
 
 use std::sync::Arc;
@@ -13,22 +16,23 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::apply_spec::NoGraph;
+use super::outcome::{Observation, Outcome};
 use super::status::conditions::{self, Input};
-use super::{Observation, Outcome, Reconcile};
-use crate::api::network::{Network, Vpc};
+use super::{ClusterController, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
-use crate::api::status::{EksClusterStatus, NodeGroupStatus};
+use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
+use crate::controllers::driver::Provisioned as _;
 use crate::controllers::recovery::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
-use crate::controllers::status::report::{MANAGEMENT_API, Next};
+use crate::controllers::status::report::Next;
 use crate::controllers::status::waiting_on;
-use crate::engine::{Action, ExecutionPolicy, Goal, Graph, Key, Report, Step};
+use crate::engine::{ExecutionPolicy, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::leftovers;
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Versions};
@@ -45,14 +49,13 @@ impl Reconcile<'_> {
         }
         self.pause_agent();
         if !gate::has_started(previous)
-            && let Some(note) = handed_over_message(self.cluster, previous.hand_over.as_ref())
+            && let Some(note) = handed_over_message(self.object, previous.hand_over.as_ref())
         {
             return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
-        let spec = &self.cluster.spec;
+        let spec = &self.object.spec;
         if spec.suspend {
-            let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
-            return Some(self.unobserved(previous, Overall::Suspended(message), Next::change()));
+            return Some(self.stay_suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
         if self.change_policy() == ChangePolicy::Observe {
             let note = "changePolicy is Observe: everything in AWS is retained, with its tags";
@@ -63,7 +66,7 @@ impl Reconcile<'_> {
             DeletionPolicy::Delete => Goal::Deleted,
             DeletionPolicy::Retain => Goal::Retained,
         };
-        let request = Request::of(self.cluster);
+        let request = Request::of(self.object);
         let grant = match account::grant_to_delete_in(self.ctx, &request, previous.account_id.as_deref()) {
             Ok(grant) => grant,
             Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, None).await,
@@ -74,13 +77,14 @@ impl Reconcile<'_> {
             Err(Refusal { message, .. }) => {
                 let message = format!("its resources in AWS cannot be deleted: {message}");
                 let refusal = Refusal::new(Reason::DeletionBlocked, message);
-                return Some(self.refused(previous, refusal, Next::change()));
+                return Some(self.refused(previous, refusal));
             }
         };
-        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
-            return Some(self.still_failing(previous, &failed));
+        if let Err(stopped) = self.await_retry(previous) {
+            return Some(*stopped);
         }
-        let cloud = match self.cloud(&grant, previous).await {
+        let made_in = ClusterController::made_in(previous, self.object);
+        let cloud = match self.cloud(&grant, &spec.region, made_in).await {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
@@ -102,10 +106,10 @@ impl Reconcile<'_> {
             Err(NoGraph::Unobserved(failure)) => return Some(self.failed(previous, failure)),
             Err(NoGraph::Spec(error)) => {
                 let refusal = Refusal::new(Reason::DeletionBlocked, format!("the spec cannot be read: {error}"));
-                return Some(self.refused(previous, refusal, Next::change()));
+                return Some(self.refused(previous, refusal));
             }
         };
-        self.state.kind.steady = false;
+        self.state.steady = false;
         if !gate::has_started(previous) {
             if goal == Goal::Deleted
                 && let Some(blocked) = self.blocked_before_start(previous, &cloud, &graph).await
@@ -142,7 +146,7 @@ impl Reconcile<'_> {
                         "{claims}: tagged as owned by this object but not on record as created by it, so not deleted; \
                          remove its keelson.dev tags, or delete it if you know that it belongs to this cluster"
                     );
-                    self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::NotOwned, note)]);
+                    self.ctx.events.publish(self.object, vec![EventMessage::warning(Reason::NotOwned, note)]);
                 }
                 let note = "deletionPolicy is Retain: everything in AWS is retained, without its keelson.dev tags";
                 let event = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
@@ -181,7 +185,7 @@ impl Reconcile<'_> {
     ) -> Outcome {
         let next = next.of(&report);
         let Report { plan, violations, expected, facts, .. } = report;
-        let generation = self.cluster.metadata.generation;
+        let generation = self.object.metadata.generation;
         let gitops = ConditionValue::false_(Reason::Deleting, "deleted with the cluster");
         let (mut all, mut overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
@@ -230,27 +234,6 @@ impl Reconcile<'_> {
         Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
     }
 
-    /// Removes the finalizer: nothing of ours is left, or it is retained.
-    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, event: Option<EventMessage>) -> Option<Outcome> {
-        if let Some(event) = event {
-            self.ctx.events.publish(self.cluster, vec![event]);
-        }
-        match apply::remove_finalizer(&self.ctx.client, self.cluster).await {
-            Ok(()) => {
-                tracing::info!(cluster = self.owner().cluster, "gone");
-                self.state.kind.finalizer = None;
-                self.ctx.workloads.forget(&self.owner().uid);
-                None
-            }
-            Err(error) => {
-                let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
-                let overall = self.reconciling(Reason::Deleting, message);
-                let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                Some(self.unobserved(previous, overall, next))
-            }
-        }
-    }
-
     /// Whether it owns nothing in AWS (status, records). A missing finalizer proves nothing: any editor may remove it.
     pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
         previous.arn.is_none() && self.has_no_record()
@@ -275,21 +258,21 @@ impl Reconcile<'_> {
 
     /// The NodeGroups that existed when the cluster was deleted.
     pub(super) fn deleted_node_groups(&self) -> Vec<Arc<NodeGroup>> {
-        let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
+        let Some(deleted) = self.object.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
             return Vec::new();
         };
-        let mut groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let mut groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         groups.retain(|group| group.metadata.creation_timestamp.as_ref().is_none_or(|made| made.0 <= deleted));
         groups
     }
 
     /// The NodeGroups that may still own something in AWS, by their status or our finalizer on them.
     fn node_groups_left(&self) -> Vec<String> {
-        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
         let may_own = |group: &&Arc<NodeGroup>| apply::has_finalizer(&***group) || is_there(group);
         let left = groups.iter().filter(may_own).map(|group| describe_group(group));
-        left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
+        left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.object.name_any())).collect()
     }
 
     /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
@@ -302,7 +285,7 @@ impl Reconcile<'_> {
         first
             .or_else(|error| {
                 tracing::warn!(cluster = self.owner().cluster, %error, "invalid spec: deleting what is found in AWS");
-                self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
+                self.expand_to_delete(&found_spec::of(&spec, &survey.owned), grant, &survey, left)
             })
             .map_err(NoGraph::Spec)
     }
@@ -322,7 +305,7 @@ impl Reconcile<'_> {
         let owner = self.owner();
         expand::cluster(&ClusterInput {
             spec,
-            cluster_name: &self.cluster.cluster_name(),
+            cluster_name: &self.object.cluster_name(),
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
@@ -343,81 +326,4 @@ impl Reconcile<'_> {
 fn describe_group(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
-}
-
-/// The node groups that are deleted or retained with their cluster, as steps of its plan.
-pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
-    let step = |group: &Arc<NodeGroup>| {
-        let status = group.status.as_ref();
-        // One that was never observed may exist in AWS too: it has our finalizer, or was recovered.
-        let may_exist = |status: &NodeGroupStatus| status.arn.is_some() || status.recovery.is_some();
-        if !apply::has_finalizer(&**group) && !status.is_some_and(may_exist) {
-            return None;
-        }
-        let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
-        let action = if retained { Action::Release } else { Action::Delete };
-        let version = status.and_then(|status| status.version.clone()).unwrap_or_default();
-        let nodes = status.and_then(|status| status.replicas).unwrap_or_default();
-        let types = group.spec.instance_types.join(", ");
-        let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
-        let step = Step { action, changes: Vec::new(), reason: Some(reason) };
-        Some((Key::named("nodeGroup", group.node_group_name()), step))
-    };
-    Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
-}
-
-/// The smallest spec whose graph holds what was found: for a spec that became invalid.
-fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
-    let mut zones: Vec<String> = owned
-        .iter()
-        .filter(|key| key.kind() == "subnet")
-        .filter_map(|key| Some(key.name().split_once('/')?.1.to_owned()))
-        .collect();
-    zones.sort();
-    zones.dedup();
-    let existing = spec.network.existing.clone().filter(|existing| zones.is_empty() && existing.subnets().is_ok());
-    let network = match existing {
-        Some(existing) => Network { vpc: None, existing: Some(existing) },
-        None => {
-            let zones =
-                if zones.is_empty() { ["a", "b"].map(|zone| format!("{}{zone}", spec.region)).to_vec() } else { zones };
-            Network { vpc: Some(Vpc { zones: Some(zones), ..Vpc::default() }), existing: None }
-        }
-    };
-    let least = EksClusterSpec {
-        network,
-        addons: Vec::new(),
-        gitops: None,
-        pod_identities: Vec::new(),
-        fargate_profiles: Vec::new(),
-        ..spec.clone()
-    };
-    EksClusterSpec {
-        access: crate::api::access::Access::default(),
-        kubernetes_network: crate::api::network::KubernetesNetwork::default(),
-        ..least
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_invalid_spec_is_replaced_by_the_found_resources() {
-        let spec: EksClusterSpec = serde_json::from_value(json!({
-            "region": "eu-west-1", "version": "1.34",
-            "network": {"vpc": {"cidr": "nonsense"}, "existing": {}},
-            "addons": [{"name": "coredns"}],
-        }))
-        .unwrap();
-        let owned = ["vpc", "subnet/private/eu-west-1b", "subnet/public/eu-west-1b", "subnet/private/eu-west-1a"]
-            .map(Key::parse);
-        let bare = bare(&spec, &owned);
-        let vpc = bare.network.vpc.unwrap();
-        assert_eq!(vpc.zones.unwrap(), ["eu-west-1a", "eu-west-1b"]);
-        assert_eq!(vpc.cidr, "10.0.0.0/16");
-        assert!(bare.addons.is_empty() && bare.network.existing.is_none());
-    }
 }

@@ -16,7 +16,7 @@ use crate::resources::cloud::Cloud;
 impl Reconcile<'_> {
     /// The spec to delete by.
     pub(crate) async fn spec_to_delete(&self, grant: &Grant, cloud: &Cloud) -> Result<EksClusterSpec, NoGraph> {
-        let EksCluster { spec, status, .. } = self.cluster;
+        let EksCluster { spec, status, .. } = self.object;
         let named = named::by_network(&spec.network);
         let allowed = match owned::check(grant, &named) {
             Ok(undecided) => {

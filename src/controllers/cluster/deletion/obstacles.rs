@@ -41,7 +41,7 @@ impl Reconcile<'_> {
         }
         let recorded = self.state.memory.get(&vpc::key()).and_then(|entry| entry.recorded.as_ref()?.id.clone());
         let (id, _) = (recorded?, graph.node(&vpc::key())?);
-        let found = match occupants::find_occupants(cloud, &id, &self.cluster.cluster_name()).await {
+        let found = match occupants::find_occupants(cloud, &id, &self.object.cluster_name()).await {
             Ok(found) if found.is_empty() => return None,
             Ok(found) => found,
             Err(failure) => return Some(self.failed(previous, failure)),

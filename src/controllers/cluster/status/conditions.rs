@@ -11,7 +11,8 @@ use crate::controllers::status::conditions::{
 };
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
-use crate::resources::graph::kind::{self, Area};
+use crate::resources::graph::kind::Area;
+use crate::resources::graph::kinds;
 use crate::upgrade::Decision;
 
 const PARTS: [ConditionType; 3] =
@@ -19,7 +20,7 @@ const PARTS: [ConditionType; 3] =
 
 /// The condition that covers a kind of resource.
 fn part_of(kind: &str) -> ConditionType {
-    match kind::find(kind).map(|kind| kind.area) {
+    match kinds::find(kind).map(|kind| kind.area) {
         Some(Area::Network) => ConditionType::NetworkReady,
         Some(Area::Addons) => ConditionType::AddonsReady,
         // Nothing waits for it.

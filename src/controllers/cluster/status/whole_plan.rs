@@ -24,7 +24,7 @@ pub(crate) struct Parts {
 impl Reconcile<'_> {
     /// Assembles the plan.
     pub(crate) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, policy: &ExecutionPolicy) -> Parts {
-        let spec = &self.cluster.spec;
+        let spec = &self.object.spec;
         // Windows are validated earlier: an unreadable one counts as closed.
         let window = Windows::parse(&spec.upgrade.windows).map(|windows| windows.state(self.now));
         let window = window.unwrap_or(WindowState::Closed { opens: None });
@@ -37,7 +37,7 @@ impl Reconcile<'_> {
             now: self.now,
         });
         let required = self.ctx.settings.require_approval_objects;
-        let policy = policy::item(self.cluster, &self.last_status(), required);
+        let policy = policy::item(self.object, &self.last_status(), required);
         let (mut whole, mut judged) = (in_aws.clone(), in_aws.clone());
         for item in agent.item.iter().cloned().chain(policy) {
             if matches!(item.verdict, Verdict::Held(_, HoldReason::Approval)) {

@@ -4,6 +4,7 @@
 //! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
 pub mod observation;
+pub mod state;
 pub mod status;
 pub mod waiting;
 mod workload;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use kube::ResourceExt;
 
 use super::Reconcile;
 use super::status::facts::{Facts, cluster_key};
@@ -21,6 +23,7 @@ use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::{InsightsPolicy, UnreadableNodesPolicy};
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::runtime::events::EventMessage;
+use crate::controllers::states;
 use crate::engine::Report;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::upgrade_data;
@@ -33,28 +36,13 @@ use crate::upgrade::{
     remaining_steps,
 };
 use observation::Read;
-use workload::{WorkloadReads, WorkloadState};
+use workload::WorkloadState;
 
 /// Maximum age of the observation on which a control plane step starts.
 const MAX_OBSERVATION_AGE: Duration = Duration::from_secs(20);
 
-/// State kept between two reconciles. It can be lost without harm: it is read again.
-#[derive(Default)]
-pub struct UpgradeState {
-    preflight: Option<(Preflight, Timestamp)>,
-    workload: WorkloadReads,
-}
-
-impl UpgradeState {
-    /// On the user's request: repeats the checks, from data that is read from now on.
-    pub fn forget(&mut self) {
-        self.preflight = None;
-        self.workload.forget();
-    }
-}
-
 /// The decision, and its inputs for status.
-pub(super) struct Upgrade {
+pub struct Upgrade {
     pub decision: Decision,
     goal: Goal,
     observed: Observation,
@@ -105,14 +93,14 @@ impl Upgrade {
 impl Reconcile<'_> {
     /// Decides which version changes may run now. `None`: the control plane does not exist yet, or it has failed.
     pub(super) async fn upgrade(&mut self, cloud: &Cloud, previous: &EksClusterStatus) -> Option<Upgrade> {
-        let goal = Goal::of(&self.cluster.spec).ok()?;
-        let windows = Windows::parse(&self.cluster.spec.upgrade.windows).ok()?;
+        let goal = Goal::of(&self.object.spec).ok()?;
+        let windows = Windows::parse(&self.object.spec.upgrade.windows).ok()?;
         let at: KubernetesVersion = Facts(&self.state.memory).of_cluster("version")?.parse().ok()?;
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let (mut read, support) = self.read(cloud, &goal, at).await;
         let window = windows.state(self.now);
         let soak = self.soak(previous, &groups, at);
-        let wanted = crate::api::duration::parse(&self.cluster.spec.upgrade.soak).unwrap_or_default();
+        let wanted = crate::api::duration::parse(&self.object.spec.upgrade.soak).unwrap_or_default();
         let clock = Clock {
             now: self.now,
             window: window.clone(),
@@ -123,8 +111,8 @@ impl Reconcile<'_> {
             },
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
-        let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &super::State<_, _>| {
-            let observed = observation::observe(&state.memory, &self.cluster.spec, &groups, read)?;
+        let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &states::State<_, _>| {
+            let observed = observation::observe(&state.memory, &self.object.spec, &groups, read)?;
             Some((decide(&goal, &observed, &clock, made.as_ref().map(|(preflight, _)| preflight)), observed))
         };
         let (mut decision, mut observed) = decided(&made, &read, self.state)?;
@@ -136,7 +124,7 @@ impl Reconcile<'_> {
                 WorkloadState::Read(_) => None,
                 WorkloadState::Reading(_) => Some(UnreadNodes::Reading),
                 WorkloadState::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
-                    .filter(|_| self.cluster.spec.upgrade.unreadable_nodes == UnreadableNodesPolicy::Block),
+                    .filter(|_| self.object.spec.upgrade.unreadable_nodes == UnreadableNodesPolicy::Block),
             };
             (decision, observed) = decided(&made, &read, self.state)?;
         }
@@ -182,7 +170,7 @@ impl Reconcile<'_> {
             Err(failure) => tracing::warn!(%failure, "cannot read which Kubernetes versions EKS offers"),
         }
         let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
-        for addon in &self.cluster.spec.addons {
+        for addon in &self.object.spec.addons {
             match upgrade_data::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
                 Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
                 Err(failure) => {
@@ -234,11 +222,11 @@ impl Reconcile<'_> {
         (groups, workload): (&[Arc<NodeGroup>], &WorkloadState),
         to: KubernetesVersion,
     ) -> Preflight {
-        let spec = &self.cluster.spec;
+        let spec = &self.object.spec;
         let known = |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not run");
         let insights = match spec.upgrade.insights {
             InsightsPolicy::Ignore => None,
-            _ => upgrade_data::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),
+            _ => upgrade_data::insights(cloud, &self.object.cluster_name()).await.map_err(known).ok(),
         };
         let versions =
             upgrade_data::versions(cloud, self.read_age()).await.map_err(known).ok().filter(|all| !all.is_empty());
@@ -272,7 +260,7 @@ impl Reconcile<'_> {
         let reads = &self.state.kind.upgrade.workload;
         let drift = self.ctx.settings.intervals.drift;
         if reads.is_due(self.now, drift) {
-            reads.start_read(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
+            reads.start_read(self.ctx, self.object, cloud, &self.state.memory, self.now).await;
         }
         reads.known(self.now)
     }
@@ -283,10 +271,10 @@ impl Reconcile<'_> {
         let before = published.and_then(|published| published.parse().ok());
         let today = self.now.to_zoned(TimeZone::UTC).date();
         let due = upgrade.support.and_then(|dates| {
-            support::warning(upgrade.observed.control_plane, dates, self.cluster.spec.support_type, today, before)
+            support::warning(upgrade.observed.control_plane, dates, self.object.spec.support_type, today, before)
         });
         let Some(warning) = due else { return published.map(str::to_owned) };
-        self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::SupportEnding, warning.to_string())]);
+        self.ctx.events.publish(self.object, vec![EventMessage::warning(Reason::SupportEnding, warning.to_string())]);
         Some(warning.notice.to_string())
     }
 }

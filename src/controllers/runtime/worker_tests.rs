@@ -2,19 +2,25 @@
 
 use super::*;
 use crate::agents::validate::SourcePolicy;
+use crate::api::EksCluster;
 use crate::aws::Accounts;
+use crate::controllers::cluster::agent::Watches;
+use crate::controllers::context::{Process, Stores};
 use crate::controllers::runtime::events::Events;
 use crate::controllers::runtime::leader::Leadership;
+use crate::controllers::runtime::leadership_term::Term;
+use crate::controllers::runtime::queue::{Queue, Queues};
 use crate::controllers::runtime::settings::Settings;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;
+use futures::channel::mpsc::unbounded;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
-/// A context without an API server: these tests do not call it.
-fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRequest<EksCluster>>) {
+/// A context before all kinds are listed, and without an API server: these tests do not call it.
+fn unlisted_context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRequest<EksCluster>>) {
     let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     let (to_clusters, requests) = unbounded();
     let queues = Queues {
@@ -42,7 +48,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         wait_scale: 1.0,
         require_approval_objects: false,
     };
-    let ctx = Context::new(Parts {
+    let process = Process {
         events: Events::new(client.clone(), "test"),
         client,
         settings: Arc::new(settings),
@@ -50,13 +56,43 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         workloads: crate::workload::client::Workloads::default(),
         gate,
         metrics,
-        clusters,
-        node_groups: reflector::store().0,
-        aws_accounts: reflector::store().0,
-        queues,
-    });
-    ctx.all_listed.cancel();
+    };
+    let stores = Stores { clusters, node_groups: reflector::store().0, aws_accounts: reflector::store().0 };
+    let ctx = Context::new(process, stores, queues);
     (Arc::new(ctx), writer, requests)
+}
+
+/// The same once all kinds are listed.
+fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRequest<EksCluster>>) {
+    let all = unlisted_context();
+    all.0.all_listed.cancel();
+    all
+}
+
+/// A controller that only runs `reconcile`.
+struct Fake {
+    ctx: Arc<Context>,
+    reconcile: fn(Arc<EksCluster>) -> BoxFuture<'static, Next>,
+}
+
+impl Controller for Fake {
+    type Object = EksCluster;
+
+    fn context(&self) -> &Arc<Context> {
+        &self.ctx
+    }
+
+    fn reconcile(self: Arc<Self>, object: Arc<EksCluster>) -> BoxFuture<'static, Next> {
+        (self.reconcile)(object)
+    }
+
+    fn register_steady(&self, _: &EksCluster) -> bool {
+        false
+    }
+
+    fn restart<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
 }
 
 fn cluster(name: &str) -> EksCluster {
@@ -70,10 +106,9 @@ fn cluster(name: &str) -> EksCluster {
 
 #[tokio::test]
 async fn nothing_is_reconciled_before_all_kinds_are_listed() {
-    let (ctx, ..) = context();
-    let not_listed = Arc::new(Context { all_listed: Default::default(), ..Arc::into_inner(ctx).unwrap() });
-    let reconcile: Reconciler<EksCluster> = |_, _| Box::pin(async { panic!("reconciled") });
-    let action = reconcile_one(Arc::new(cluster("early")), not_listed, reconcile, 1).await;
+    let (ctx, ..) = unlisted_context();
+    let controller = Fake { ctx, reconcile: |_| Box::pin(async { panic!("reconciled") }) };
+    let action = reconcile_one(Arc::new(cluster("early")), Arc::new(controller), 1).await;
     assert_eq!(action, Action::requeue(UNLISTED_REQUEUE));
 }
 
@@ -89,13 +124,16 @@ async fn panicking_reconcile_is_counted_and_does_not_affect_others() {
     for name in &names {
         ctx.queues.clusters.push(ObjectRef::new(name).within("default"));
     }
-    let reconcile: Reconciler<EksCluster> = |object, _| {
-        Box::pin(async move {
-            assert!(object.name_any() != "poison", "poison");
-            Next::change()
-        })
+    let controller = Fake {
+        ctx: ctx.clone(),
+        reconcile: |object| {
+            Box::pin(async move {
+                assert!(object.name_any() != "poison", "poison");
+                Next::change()
+            })
+        },
     };
-    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), requests, reconcile));
+    let running = tokio::spawn(run(Arc::new(controller), ctx.clusters.clone(), requests));
     let count_of = |result: &str| {
         let line = format!("keelson_reconciles_total{{kind=\"EksCluster\",result=\"{result}\"}} ");
         let text = ctx.metrics.encode();
@@ -118,12 +156,13 @@ async fn no_reconcile_outlives_its_term() {
     writer.apply_watcher_event(&Event::InitApply(cluster("slow")));
     writer.apply_watcher_event(&Event::InitDone);
     ctx.queues.clusters.push(ObjectRef::new("slow").within("default"));
-    let forever: Reconciler<EksCluster> = |_, _| Box::pin(std::future::pending());
-    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), requests, forever));
+    let forever = Fake { ctx: ctx.clone(), reconcile: |_| Box::pin(std::future::pending()) };
+    let running = tokio::spawn(run(Arc::new(forever), ctx.clusters.clone(), requests));
     while ctx.tasks.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let term = Term { ctx: ctx.clone(), watches: Vec::new(), appliers: vec![running], estimate_store: None };
+    let term =
+        Term { ctx: ctx.clone(), agent_watches: Arc::new(Watches::new(0)), tasks: vec![running], estimate_store: None };
     tokio::time::timeout(Duration::from_secs(5), term.shutdown(Duration::from_millis(50)))
         .await
         .expect("the term ends");

@@ -1,0 +1,33 @@
+//! The node groups of a cluster that is deleted, in its plan. Pure.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::NodeGroup;
+use crate::api::policy::DeletionPolicy;
+use crate::api::status::NodeGroupStatus;
+use crate::controllers::runtime::apply;
+use crate::controllers::status::plan_status::Ahead;
+use crate::engine::{Action, Key, Step};
+
+/// The node groups that are deleted or retained with their cluster, as steps of its plan.
+pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
+    let step = |group: &Arc<NodeGroup>| {
+        let status = group.status.as_ref();
+        // One that was never observed may exist in AWS too: it has our finalizer, or was recovered.
+        let may_exist = |status: &NodeGroupStatus| status.arn.is_some() || status.recovery.is_some();
+        if !apply::has_finalizer(&**group) && !status.is_some_and(may_exist) {
+            return None;
+        }
+        let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
+        let action = if retained { Action::Release } else { Action::Delete };
+        let version = status.and_then(|status| status.version.clone()).unwrap_or_default();
+        let nodes = status.and_then(|status| status.replicas).unwrap_or_default();
+        let types = group.spec.instance_types.join(", ");
+        let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
+        let step = Step { action, changes: Vec::new(), reason: Some(reason) };
+        Some((Key::named("nodeGroup", group.node_group_name()), step))
+    };
+    Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
+}

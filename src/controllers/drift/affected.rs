@@ -1,0 +1,144 @@
+//! Which resources of an object an AWS event affects, by the ids in status. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::api::{EksCluster, NodeGroup};
+use crate::aws::Service;
+use crate::aws::events::Event;
+use crate::controllers::cluster::status::facts::cluster_key;
+use crate::controllers::node_group::record as node_group_record;
+use crate::engine::Key;
+use crate::resources::eks::{access_entry, node_group, pod_identity_association};
+use crate::resources::graph::kind::{self, InCluster};
+use crate::resources::graph::kinds;
+use crate::resources::network::existing_network;
+
+/// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
+const USES: &[&str] = &["Run", "CreateFleet", "Request", "CreateNetworkInterface", "AttachNetworkInterface"];
+
+/// Whether the event is from the cluster's account and region.
+pub(super) fn is_in_account_and_region(event: &Event, cluster: &EksCluster) -> bool {
+    let account = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
+    // IAM is global: its events come from its home region.
+    account == Some(event.account.as_str()) && (event.service.is_global() || event.region == cluster.spec.region)
+}
+
+/// The resources of a cluster that an event of its account and region affects.
+pub(super) fn affected_cluster_keys(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
+    match event.service {
+        Service::Eks => affected_by_eks_call(event, cluster),
+        Service::Ec2 if USES.iter().any(|verb| event.action.starts_with(verb)) => BTreeSet::new(),
+        _ => inventory(cluster)
+            .filter(|(key, id)| parts(key, id).any(|part| event.names(part)))
+            .map(|(key, _)| key)
+            .collect(),
+    }
+}
+
+/// The keys and ids in a cluster's status; for an external network, its key with the ids of VPC and subnets.
+pub(super) fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
+    cluster.status.iter().flat_map(|status| {
+        let external = status.resources.iter().all(|resource| resource.key != "vpc");
+        let network = status.network.iter().filter(move |_| external);
+        let external =
+            network.flat_map(|network| network.vpc_id.iter().chain(network.subnets.iter().map(|subnet| &subnet.id)));
+        let resources = status.resources.iter().filter_map(|one| Some((Key::parse(&one.key), one.id.as_deref()?)));
+        resources.chain(external.map(|id| (existing_network::key(), id.as_str())))
+    })
+}
+
+/// The names that identify a resource in events. A route's id starts with its table's, a role's ARN ends with its name.
+pub(super) fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
+    let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
+    let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| key.kind() == "role");
+    std::iter::once(id).chain(table).chain(role)
+}
+
+/// What an EKS API call affects.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct EksTarget {
+    /// Clusters by name.
+    clusters: BTreeSet<String>,
+    /// Resources in them, as graph keys.
+    parts: BTreeSet<Key>,
+    /// Ids that only EKS assigns.
+    ids: BTreeSet<String>,
+}
+
+impl EksTarget {
+    fn of(event: &Event) -> Self {
+        let mut target = EksTarget::default();
+        let clusters = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
+        target.clusters.extend(clusters.map(str::to_owned));
+        for (kind, in_cluster) in kinds_in_clusters() {
+            let names = in_cluster.parameter.into_iter().flat_map(|parameter| event.field(parameter));
+            target.parts.extend(names.map(|name| kind.named(name)));
+        }
+        target.ids.extend(event.field("associationId").map(str::to_owned));
+        for namespace in event.field("namespace") {
+            let names = event.field("serviceAccount").map(|account| format!("{namespace}/{account}"));
+            target.parts.extend(names.map(|name| pod_identity_association::KIND.named(name)));
+        }
+        event.field("resourceArn").for_each(|arn| target.arn(arn));
+        target
+    }
+
+    /// The ARN of a tagged resource: `arn:aws:eks:REGION:ACCOUNT:KIND/CLUSTER/NAME/...`.
+    fn arn(&mut self, arn: &str) {
+        let mut parts = arn.splitn(6, ':');
+        let (Some(partition), Some(path)) = (parts.nth(1), parts.nth(3)) else { return };
+        let path: Vec<&str> = path.split('/').collect();
+        let [kind, cluster, rest @ ..] = path.as_slice() else { return };
+        self.clusters.insert((*cluster).to_owned());
+        let found =
+            kinds_in_clusters().find(|(_, in_cluster)| in_cluster.arn_type == *kind && in_cluster.parameter.is_some());
+        match (found.map(|(kind, _)| kind), rest) {
+            (Some(known), [kind, account, name, ..]) if known.name == access_entry::KIND.name => {
+                let principal = format!("arn:{partition}:iam::{account}:{kind}/{name}");
+                self.parts.extend([access_entry::KIND.named(principal)]);
+            }
+            (Some(known), [name, ..]) => self.parts.extend([known.named(*name)]),
+            (_, [id, ..]) => self.ids.extend([(*id).to_owned()]),
+            (_, []) => {}
+        }
+    }
+}
+
+/// The names of the clusters that an EKS API call affects.
+pub(super) fn clusters_of_eks_call(event: &Event) -> BTreeSet<String> {
+    EksTarget::of(event).clusters
+}
+
+fn affected_by_eks_call(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
+    let EksTarget { clusters, mut parts, ids } = EksTarget::of(event);
+    if !clusters.contains(&cluster.cluster_name()) {
+        return BTreeSet::new();
+    }
+    if parts.is_empty() && ids.is_empty() {
+        return BTreeSet::from([cluster_key()]);
+    }
+    parts.retain(|key| !node_group::KIND.is_of(key));
+    parts.extend(inventory(cluster).filter(|(_, id)| ids.contains(*id)).map(|(key, _)| key));
+    parts.extend(pruning_key(&event.action));
+    parts
+}
+
+/// What is created manually may have to be pruned.
+fn pruning_key(action: &str) -> Option<Key> {
+    let mut pruning = kinds_in_clusters().filter_map(|(_, in_cluster)| in_cluster.pruning);
+    pruning.find(|(create, _)| *create == action).map(|(_, kind)| kind.key())
+}
+
+/// The kinds that exist within a cluster.
+fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static InCluster)> {
+    kinds::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
+}
+
+/// Whether an event affects a node group.
+pub(super) fn is_of_node_group(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> bool {
+    if event.service != Service::Eks {
+        return false;
+    }
+    let target = EksTarget::of(event);
+    target.clusters.contains(&cluster.cluster_name()) && target.parts.contains(&node_group_record::key(group))
+}

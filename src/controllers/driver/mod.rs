@@ -1,0 +1,378 @@
+//! The reconcile of every kind whose objects are resources in AWS, from top to bottom: what is the same for all of
+//! them. What is a kind's own is a step of [`Provisioned`]. I/O: the management cluster's API; AWS through the engine.
+//!
+//! [`reconcile`]: debounce -> delete or [`apply_spec`] -> status.
+//! [`apply_spec`]: dereference -> validate -> build -> observe, plan, execute -> report.
+
+mod engine;
+mod finalizer;
+mod outcome;
+mod take_over;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
+use super::account::Grant;
+use super::account::named::Named;
+use super::account::owned::{self, Denied};
+use super::context::Context;
+use super::drift::pending_changes::ExternalChange;
+use super::recovery::{Recoverable, Recovering, RecoveryRequest};
+use super::runtime::apply;
+use super::runtime::worker::Controller;
+use super::states::{State, States};
+use super::status::conditions::Overall;
+use super::status::report::{self, Next, WithConditions};
+use super::status::waits::Wait;
+use crate::api::status::PlanStatus;
+use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
+use crate::controllers::approvals::execution_policy::Approvals;
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
+use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::recovery::takeover::Inventory;
+
+/// One reconcile of one object.
+pub struct Reconcile<'a, C: Provisioned> {
+    pub controller: &'a C,
+    pub ctx: &'a Arc<Context>,
+    pub object: &'a C::Object,
+    pub namespace: String,
+    pub state: &'a mut State<C::Status, C::KindState>,
+    pub now: Timestamp,
+}
+
+/// The result of a step: the reconcile goes on with `T`, or ends with an outcome.
+pub type Step<C, T> = Result<T, Box<<C as Provisioned>::Outcome>>;
+
+/// An object that may be reconciled, with what its spec refers to in the management cluster.
+pub struct Valid<T> {
+    /// The access to its account.
+    pub grant: Grant,
+    /// The AWS resources that its spec names.
+    pub named: Vec<Named>,
+    /// The takeover that a user requests, which comes before the spec.
+    pub request: Option<RecoveryRequest>,
+    /// What is the kind's own.
+    pub own: T,
+}
+
+/// What must exist.
+pub struct Built<S, T> {
+    /// The status from now on: it records what is about to be written.
+    pub previous: S,
+    /// The kind's desired state.
+    pub wanted: T,
+}
+
+/// What the engine did.
+pub struct Executed<T> {
+    pub report: Report,
+    /// Which steps were allowed.
+    pub policy: ExecutionPolicy,
+    /// Digest of the requested state.
+    pub asked: String,
+    /// What is the kind's own.
+    pub own: T,
+}
+
+/// What a reconcile leads to: the status, and when to requeue.
+pub struct StatusUpdate<S> {
+    pub status: S,
+    pub overall: Overall,
+    /// What is waited for; `None`: nothing was observed, or the conditions say what is waited for.
+    pub waits: Option<Vec<Wait>>,
+    pub next: Next,
+}
+
+/// The controller of a kind whose objects are resources in AWS: the steps that are its own, in the order in which
+/// [`reconcile`] and [`apply_spec`] take them.
+pub trait Provisioned: Sized + Send + Sync + 'static {
+    /// The kind.
+    type Object: Recoverable;
+    /// Its status.
+    type Status: WithConditions + Serialize + Clone + Default + PartialEq + Send + Sync;
+    /// What is remembered of an object besides its resources.
+    type KindState: Default + Send + Sync;
+    /// The result of one reconcile.
+    type Outcome: Send;
+    /// What its spec refers to, as the stores show it.
+    type References: Send;
+    /// What [`Valid`] has of its own.
+    type Valid: Send + Sync;
+    /// The desired state.
+    type Wanted: Send;
+    /// What [`Executed`] has of its own.
+    type Executed: Send;
+
+    /// What all controllers share.
+    fn ctx(&self) -> &Arc<Context>;
+    /// The in-memory state of its objects.
+    fn states(&self) -> &States<Self::Status, Self::KindState>;
+    /// The status of an object.
+    fn status(object: &Self::Object) -> Option<&Self::Status>;
+    /// The generation that the status belongs to.
+    fn observed_generation(status: &Self::Status) -> Option<i64>;
+    /// The plan in a status.
+    fn plan(status: &Self::Status) -> Option<&PlanStatus>;
+    /// The resources that status records.
+    fn recorded(object: &Self::Object) -> Vec<(Key, InventoryRecord)>;
+    /// Discards what was observed, as a user requests.
+    fn forget_observations(state: &mut Self::KindState);
+    /// Called when the state of an object is reset after a panic.
+    fn state_is_reset(&self, _uid: &str) {}
+    /// Called when the finalizer is removed: the object is gone.
+    fn is_gone(_run: &Reconcile<'_, Self>) {}
+    /// The owner of its AWS resources.
+    fn owner(run: &Reconcile<'_, Self>) -> Owner;
+    /// The argument of `keelson approve` that names it.
+    fn argument(run: &Reconcile<'_, Self>) -> String;
+    /// Maximum age of a shared read about resources that it names.
+    fn max_read_age(run: &Reconcile<'_, Self>) -> Duration;
+    /// The EksCluster that decides its account.
+    fn cluster<'r>(run: &'r Reconcile<'_, Self>, own: &'r Self::Valid) -> &'r EksCluster;
+    /// The account in which it was created; `None`: nothing is created yet.
+    fn made_in<'r>(previous: &'r Self::Status, cluster: &'r EksCluster) -> Option<&'r str>;
+    /// Whether Keelson may only look.
+    fn observes(run: &Reconcile<'_, Self>, own: &Self::Valid) -> bool;
+    /// The approvals of its plans.
+    fn approvals(run: &Reconcile<'_, Self>, previous: &Self::Status) -> Approvals;
+    /// Publishes an event about who approved `plan`, if that is new.
+    fn publish_approval(
+        run: &Reconcile<'_, Self>,
+        previous: &Self::Status,
+        plan: &PlanStatus,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// The outcome of a reconcile that ended before AWS was observed.
+    fn unobserved(run: &Reconcile<'_, Self>, previous: &Self::Status, overall: Overall, next: Next) -> Self::Outcome;
+    /// The conditions of an outcome.
+    fn conditions(outcome: &mut Self::Outcome) -> &mut Vec<Condition>;
+    /// The plan and the record of a takeover, for status.
+    fn with_recovery(outcome: Self::Outcome, recovery: Recovering) -> Self::Outcome;
+    /// The status of an outcome.
+    fn status_update(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        outcome: Self::Outcome,
+    ) -> StatusUpdate<Self::Status>;
+    /// The part of the last status that [`Provisioned::status_update`] writes.
+    fn written_part(previous: Self::Status) -> Self::Status {
+        previous
+    }
+
+    /// Deletes it. `None`: there is nothing left to report.
+    fn delete(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+    ) -> impl Future<Output = Option<Self::Outcome>> + Send;
+
+    /// Looks up what the spec refers to. Decides nothing.
+    fn dereference(run: &Reconcile<'_, Self>) -> Self::References;
+    /// Judges the spec and what it refers to, before any call to AWS.
+    fn validate(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        references: Self::References,
+    ) -> impl Future<Output = Step<Self, Valid<Self::Valid>>> + Send;
+    /// The outcome when there is no session in its account.
+    fn unconnected(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        _own: &Self::Valid,
+        failure: Failure,
+    ) -> Self::Outcome {
+        run.failed(previous, failure)
+    }
+    /// Checks that no other object holds its name in this account.
+    fn check_name(
+        _run: &Reconcile<'_, Self>,
+        _previous: &Self::Status,
+        _valid: &Valid<Self::Valid>,
+        _cloud: &Cloud,
+    ) -> Step<Self, ()> {
+        Ok(())
+    }
+    /// Checks what the spec names against AWS.
+    fn validate_against_aws(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        valid: &Valid<Self::Valid>,
+        cloud: &Cloud,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Ends the reconcile while what it depends on is not there.
+    fn await_dependencies(_run: &Reconcile<'_, Self>, _previous: &Self::Status, _own: &Self::Valid) -> Step<Self, ()> {
+        Ok(())
+    }
+    /// Expands the spec to what must exist, and records in status which tags are about to be written.
+    fn build(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        valid: &Valid<Self::Valid>,
+        cloud: &Cloud,
+    ) -> impl Future<Output = Step<Self, Built<Self::Status, Self::Wanted>>> + Send;
+    /// Runs the engine on what must exist: it observes, plans, checks and executes, again as each step ends.
+    fn execute(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        valid: &Valid<Self::Valid>,
+        cloud: &Cloud,
+        wanted: Self::Wanted,
+    ) -> impl Future<Output = Step<Self, Executed<Self::Executed>>> + Send;
+    /// The outcome of what the engine did.
+    fn report(
+        run: &mut Reconcile<'_, Self>,
+        previous: &Self::Status,
+        valid: Valid<Self::Valid>,
+        cloud: &Cloud,
+        executed: Executed<Self::Executed>,
+    ) -> impl Future<Output = Self::Outcome> + Send;
+
+    /// The resources that a takeover may find, and whether tags alone prove that they were the earlier object's.
+    fn find_tagged(
+        run: &Reconcile<'_, Self>,
+        valid: &Valid<Self::Valid>,
+        request: &RecoveryRequest,
+        cloud: &Cloud,
+    ) -> impl Future<Output = Result<(Inventory, bool), Failure>> + Send;
+    /// Which steps of a takeover may run.
+    fn recovery_policy(
+        run: &Reconcile<'_, Self>,
+        previous: &Self::Status,
+        valid: &Valid<Self::Valid>,
+    ) -> ExecutionPolicy;
+    /// Runs the engine on `graph`, and publishes what it did. `may_adopt`: checked before each write to a resource that
+    /// is not its own yet.
+    fn run_engine(
+        run: &mut Reconcile<'_, Self>,
+        may_adopt: &(dyn Fn() -> Result<(), Failure> + Sync),
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        goal: Goal,
+        policy: &ExecutionPolicy,
+    ) -> impl Future<Output = Report> + Send;
+}
+
+/// Reconciles an object once, and returns when to requeue.
+pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Next {
+    let (Some(uid), Some(namespace)) = (object.uid(), object.namespace()) else {
+        return Next::change();
+    };
+    let ctx = controller.ctx();
+    let before = C::status(object).cloned().unwrap_or_default();
+    let shared = controller.states().of(&uid, || ctx.memory(C::recorded(object)));
+    let mut state = shared.lock().await;
+    let state = &mut *state;
+    let now = Timestamp::now();
+    if state.take_reconcile_request(object.annotations().get(RECONCILE_AT_ANNOTATION)) {
+        state.memory.forget_observations(now);
+        state.failed = None;
+        C::forget_observations(&mut state.kind);
+    }
+    if let Some(ExternalChange { at, keys }) = ctx.pending_changes.take(&uid) {
+        state.memory.mark_changed_externally(&keys, at);
+    }
+    if apply::has_finalizer(object) {
+        state.finalizer_added = None;
+    }
+    if let Some(at) = state.debounce_edit(object, now) {
+        return Next::at(at);
+    }
+    let previous = state.written.clone().unwrap_or(before);
+    state.retry_after_edit(object.meta().generation, C::observed_generation(&previous), now);
+
+    let mut run = Reconcile { controller, ctx, object, namespace, state, now };
+    let outcome = if object.meta().deletion_timestamp.is_some() {
+        C::delete(&mut run, &previous).await
+    } else {
+        Some(apply_spec(&mut run, &previous).await.unwrap_or_else(|stopped| *stopped))
+    };
+
+    let Some(outcome) = outcome else { return Next::change() };
+    let StatusUpdate { mut status, overall, waits, next } = C::status_update(&mut run, &previous, outcome);
+    let (generation, before) = (object.meta().generation, (&previous, &mut status));
+    let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
+    report::publish_transition(ctx, object, previous.conditions(), &overall);
+    report::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
+}
+
+/// Reconciles an object that is not being deleted to its spec. Each step that can refuse comes before the first write.
+async fn apply_spec<C: Provisioned>(run: &mut Reconcile<'_, C>, previous: &C::Status) -> Step<C, C::Outcome> {
+    let references = C::dereference(run);
+
+    let valid = C::validate(run, previous, references).await?;
+    run.await_retry(previous)?;
+    let cloud = run.connect(previous, &valid).await?;
+    C::check_name(run, previous, &valid, &cloud)?;
+    check_named(run, previous, &valid, &cloud).await?;
+    if valid.request.is_none() {
+        run.end_recovery();
+        let checked = C::validate_against_aws(run, previous, &valid, &cloud).await;
+        checked.map_err(|failure| run.failed(previous, failure))?;
+    }
+    C::await_dependencies(run, previous, &valid.own)?;
+    if let Some(request) = &valid.request {
+        return run.recover(previous, &valid, &cloud, request).await;
+    }
+
+    let Built { previous, wanted } = C::build(run, previous, &valid, &cloud).await?;
+    if !C::observes(run, &valid.own) {
+        run.add_finalizer(&previous).await?;
+    }
+
+    let executed = C::execute(run, &previous, &valid, &cloud, wanted).await?;
+    run.state.steady = executed.report.plan.is_settled();
+
+    Ok(C::report(run, &previous, valid, &cloud, executed).await)
+}
+
+/// Checks that the object may refer to the AWS resources that its spec names.
+async fn check_named<C: Provisioned>(
+    run: &mut Reconcile<'_, C>,
+    previous: &C::Status,
+    valid: &Valid<C::Valid>,
+    cloud: &Cloud,
+) -> Step<C, ()> {
+    let undecided = owned::check(&valid.grant, &valid.named).map_err(|refusal| run.refused(previous, refusal))?;
+    let age = C::max_read_age(run);
+    match owned::check_owned(run.ctx, &cloud.aws, &valid.grant, &run.namespace, &undecided, age).await {
+        Ok(()) => Ok(()),
+        Err(Denied::Refused(refusal)) => Err(run.refused(previous, refusal).into()),
+        Err(Denied::Unreadable(failure)) => Err(run.failed(previous, failure).into()),
+    }
+}
+
+/// A controller, as the queue of its kind sees it.
+impl<C: Provisioned> Controller for C {
+    type Object = C::Object;
+
+    fn context(&self) -> &Arc<Context> {
+        self.ctx()
+    }
+
+    fn reconcile(self: Arc<Self>, object: Arc<C::Object>) -> BoxFuture<'static, Next> {
+        Box::pin(async move { reconcile(&*self, &object).await })
+    }
+
+    fn register_steady(&self, object: &C::Object) -> bool {
+        let uid = object.uid().unwrap_or_default();
+        let is_steady = C::status(object).is_some_and(|status| {
+            report::was_steady(object.meta(), C::observed_generation(status), status.conditions())
+        });
+        if !is_steady || self.states().contains(&uid) {
+            return false;
+        }
+        drop(self.states().of(&uid, || self.ctx().memory(C::recorded(object))));
+        true
+    }
+
+    fn restart<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, ()> {
+        self.state_is_reset(uid);
+        Box::pin(self.states().restart(uid, Timestamp::now()))
+    }
+}

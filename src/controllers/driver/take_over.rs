@@ -1,0 +1,111 @@
+//! Takes over the AWS resources of an earlier object with the same name, or hands them over, at a user's request. I/O:
+//! reads from AWS; tags, through the engine.
+
+use kube::{Resource, ResourceExt};
+
+use super::{Provisioned, Reconcile, Step, Valid};
+use crate::api::Reason;
+use crate::controllers::account::{self, Refusal, Request};
+use crate::controllers::approvals::execution_policy::{self, Proposal};
+use crate::controllers::recovery::{self, Recovering, RecoveryRequest};
+use crate::controllers::runtime::apply::Kind;
+use crate::controllers::status::plan_status::{self, Ahead};
+use crate::controllers::status::report;
+use crate::engine::{ExecutionPolicy, Failure, Goal};
+use crate::resources::cloud::Cloud;
+use crate::resources::recovery::retag;
+use crate::resources::recovery::takeover::select;
+
+impl<C: Provisioned> Reconcile<'_, C> {
+    /// Carries out a request while the object is suspended: it writes only tags.
+    pub async fn recover_while_suspended(
+        &mut self,
+        previous: &C::Status,
+        valid: &Valid<C::Valid>,
+        request: &RecoveryRequest,
+    ) -> Step<C, C::Outcome> {
+        self.await_retry(previous)?;
+        let cluster = C::cluster(self, &valid.own);
+        let (region, made_in) = (cluster.spec.region.clone(), C::made_in(previous, cluster).map(str::to_owned));
+        let cloud = self.cloud(&valid.grant, &region, made_in.as_deref()).await;
+        let cloud = cloud.map_err(|failure| self.failed(previous, failure))?;
+        self.recover(previous, valid, &cloud, request).await
+    }
+
+    /// Continues the takeover that `request` asks for. The spec is applied after it.
+    pub async fn recover(
+        &mut self,
+        previous: &C::Status,
+        valid: &Valid<C::Valid>,
+        cloud: &Cloud,
+        request: &RecoveryRequest,
+    ) -> Step<C, C::Outcome> {
+        // Nothing is taken over, and nothing is created next to what may belong to the object.
+        let not_owned = |why| Refusal::new(Reason::NotOwned, why);
+        if let Err(why) = request.check_permitted(self.ctx, self.object) {
+            return Err(self.refused(previous, not_owned(why)).into());
+        }
+        if self.state.recovering.as_ref() != Some(request) {
+            // Observations of the resources belong to the graph of the spec.
+            self.state.memory.restart(self.now);
+            self.state.recovering = Some(request.clone());
+        }
+        let found = C::find_tagged(self, valid, request, cloud).await;
+        let (inventory, by_tags) = found.map_err(|failure| self.failed(previous, failure))?;
+        let selection = select(&inventory, &cloud.owner, &request.uid, by_tags, request.to.as_deref())
+            .map_err(|why| self.refused(previous, not_owned(why)))?;
+        if selection.items.is_empty() {
+            let why = request.describe_no_resources(&cloud.owner, &cloud.aws, &selection);
+            return Err(self.refused(previous, not_owned(why)).into());
+        }
+        let graph = retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner))
+            .map_err(|error| self.refused(previous, Refusal::from(error)))?;
+        if !C::observes(self, &valid.own) {
+            self.add_finalizer(previous).await?;
+        }
+        let digest = request.digest(&selection.items);
+        let policy = ExecutionPolicy { recovers: Some(digest), ..C::recovery_policy(self, previous, valid) };
+        let (ctx, object) = (self.ctx, self.object);
+        let cluster = C::cluster(self, &valid.own).clone();
+        let may_take = || -> Result<(), Failure> {
+            account::grant_in(ctx, &Request::of(&cluster)).map_err(recovery::refusal_failure)?;
+            request.check_still_permitted(ctx, object)
+        };
+        let report = C::run_engine(self, &may_take, &graph, cloud, Goal::Present, &policy).await;
+        let (subject, plan, ahead) = (report::subject(self.object), &report.plan, Ahead::default());
+        let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
+        let approvals = C::approvals(self, previous);
+        let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, C::plan(previous));
+        let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &C::argument(self), &approvals);
+        let (overall, next) = request.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
+        let is_done = recovery::is_complete(&report, &self.state.memory, self.now);
+        if is_done {
+            self.ctx.events.publish(self.object, vec![request.done_event(&selection)]);
+        }
+        let input = plan_status::Input {
+            plan,
+            expected: &report.expected,
+            memory: &self.state.memory,
+            generation: self.object.meta().generation,
+            ahead: &ahead,
+            changed_outside: false,
+            facts: &report.facts,
+        };
+        let plan = request.plan(plan_status::plan_status(input, agreed));
+        C::publish_approval(self, previous, &plan).await;
+        let done = is_done.then(|| request.done(selection.items.len(), self.now));
+        if is_done {
+            self.end_recovery();
+        }
+        Ok(C::with_recovery(self.unobserved(previous, overall, next), Recovering { plan, done }))
+    }
+
+    /// Observations during a takeover belong to its graph: only the inventory is kept.
+    pub fn end_recovery(&mut self) {
+        if self.state.recovering.take().is_some() {
+            let (kind, name) = (C::Object::NAME, self.object.name_any());
+            tracing::info!(kind, name, "recovery complete: resources are reconciled with the spec");
+            self.state.memory.restart(self.now);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The steps of a NodeGroup that is not being deleted, in the order of [`crate::controllers::driver`]: dereference,
+//! validate, build, execute, report. Its cluster decides where and when.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::record::key;
+use super::{NodeGroupController, Outcome, Reconcile, status, target, valid, waiting};
+use crate::api::policy::ChangePolicy;
+use crate::api::status::NodeGroupStatus;
+use crate::api::{EksCluster, Reason, SpecError};
+use crate::controllers::account::{self, Grant, Refusal, Request, named, owned};
+use crate::controllers::approvals::execution_policy::{self, Proposal};
+use crate::controllers::cluster::status::view::view;
+use crate::controllers::driver::{Built, Executed, Step, Valid};
+use crate::controllers::name_claims;
+use crate::controllers::recovery;
+use crate::controllers::status::journal::NoJournal;
+use crate::controllers::status::plan_status::{self, Ahead};
+use crate::controllers::status::report::{self, Next};
+use crate::controllers::tag_keys;
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
+use crate::resources::cloud::Cloud;
+use crate::resources::eks::node_group::Target;
+use crate::resources::graph::expand::{self, ClusterView, NodeGroupInput};
+
+/// What a NodeGroup refers to in the management cluster.
+pub struct References {
+    cluster: Option<Arc<EksCluster>>,
+    /// Why its cluster cannot be read.
+    unreadable: Option<String>,
+}
+
+/// What is known of a NodeGroup that may be reconciled.
+pub struct ValidGroup {
+    pub cluster: Arc<EksCluster>,
+    pub view: ClusterView,
+    /// What its cluster lacks for a node group that does not exist yet.
+    waits: Option<String>,
+}
+
+impl ValidGroup {
+    /// Of a NodeGroup of `cluster` that exists in AWS.
+    pub fn of(cluster: Arc<EksCluster>) -> Self {
+        Self { view: view(&cluster), cluster, waits: None }
+    }
+}
+
+/// What must exist.
+pub struct Wanted {
+    graph: Graph<Cloud>,
+    own: Targeted,
+}
+
+/// What the report needs of it.
+pub struct Targeted {
+    target: Target,
+    /// When a maintenance window opens.
+    opens: Option<Timestamp>,
+    tags: std::collections::BTreeMap<String, String>,
+}
+
+impl Reconcile<'_> {
+    /// Dereference: its cluster.
+    pub(super) fn references(&self) -> References {
+        let name = &self.object.spec.cluster_ref.name;
+        References { cluster: self.ctx.cluster(&self.namespace, name), unreadable: self.cluster_unreadable() }
+    }
+
+    /// While its cluster cannot be read, what the cluster requests is unknown, so nothing is done.
+    pub(super) fn cluster_unreadable(&self) -> Option<String> {
+        let name = &self.object.spec.cluster_ref.name;
+        let reason = self.ctx.unreadable.reason::<EksCluster>(Some(&self.namespace), name)?;
+        Some(format!("EksCluster {name} cannot be read, and nothing is done until it is corrected: {reason}"))
+    }
+
+    /// Validate: the spec, its cluster, their account, and what it names.
+    pub(super) async fn validate(
+        &mut self,
+        previous: &NodeGroupStatus,
+        references: References,
+    ) -> Step<NodeGroupController, Valid<ValidGroup>> {
+        let References { cluster, unreadable } = references;
+        let spec = &self.object.spec;
+        if spec.suspend {
+            let message = "spec.suspend is true: AWS is not touched";
+            return Err(Box::new(self.while_suspended(previous, cluster, message).await));
+        }
+        let checked = valid(self.object).and_then(|()| self.still_here(previous));
+        checked.map_err(|refusal| self.refused(previous, refusal))?;
+        let name = &spec.cluster_ref.name;
+        let wait = |message: String| self.waiting(previous, Reason::WaitingForCluster, message);
+        if let Some(message) = unreadable {
+            return Err(wait(message).into());
+        }
+        let Some(cluster) = cluster else {
+            return Err(wait(format!("EksCluster {}/{name} does not exist (yet)", self.namespace)).into());
+        };
+        if cluster.metadata.deletion_timestamp.is_some() {
+            return Err(wait(format!("EksCluster {name} is being deleted: nothing is created for it")).into());
+        }
+        if cluster.spec.suspend {
+            let message = "its EksCluster is suspended: AWS is not touched";
+            return Err(Box::new(self.while_suspended(previous, Some(cluster), message).await));
+        }
+        if let Err(refusal) = name_claims::check_node_group_name(self.ctx, self.object) {
+            let next = Next::after(name_claims::RECHECK_INTERVAL, self.now);
+            return Err(self.refused_until(previous, refusal, next).into());
+        }
+        let grant = account::grant_in(self.ctx, &Request::of(&cluster));
+        let grant = grant.map_err(|refusal| self.refused(previous, refusal))?;
+        self.state.note_adoption(grant.adoption, self.now);
+        let named = named::by_node_group_in(name, &cluster.spec, spec);
+        owned::check(&grant, &named).map_err(|refusal| self.refused(previous, refusal))?;
+        let own = ValidGroup::of(cluster);
+        let waits = own.view.not_ready.clone().filter(|_| self.owns_nothing(previous));
+        let request = recovery::recovery_request(self.object, previous.recovery.as_ref());
+        Ok(Valid { grant, named, request, own: ValidGroup { waits, ..own } })
+    }
+
+    /// Nothing exists yet, so its cluster reports first what is wrong with the account.
+    pub(super) fn unconnected(&mut self, previous: &NodeGroupStatus, own: &ValidGroup, failure: Failure) -> Outcome {
+        match &own.waits {
+            Some(why) => self.waiting(previous, Reason::WaitingForCluster, why.clone()),
+            None => self.failed(previous, failure),
+        }
+    }
+
+    /// Waits for its cluster before anything is created.
+    pub(super) fn await_cluster(&self, previous: &NodeGroupStatus, own: &ValidGroup) -> Step<NodeGroupController, ()> {
+        match &own.waits {
+            Some(why) => Err(self.waiting(previous, Reason::WaitingForCluster, why.clone()).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Build: the graph, at the version that the cluster's upgrade and windows allow now.
+    pub(super) async fn build(
+        &mut self,
+        previous: &NodeGroupStatus,
+        valid: &Valid<ValidGroup>,
+        cloud: &Cloud,
+    ) -> Step<NodeGroupController, Built<NodeGroupStatus, Wanted>> {
+        let Valid { grant, own: ValidGroup { cluster, view, .. }, .. } = valid;
+        let (target, opens) = target::target(self.object, cluster, self.now);
+        let tags = expand::node_group_tags(&self.object.spec, view, &grant.settings);
+        let graph =
+            expand::check_tag_count(&tags).and_then(|()| self.graph(grant, cloud, view, &target, &previous.tag_keys));
+        let graph = graph.map_err(|error| self.refused(previous, Refusal::from(error)))?;
+        let kept = match self.change_policy(cluster) == ChangePolicy::Observe {
+            true => Ok(previous.clone()),
+            false => tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await,
+        };
+        let kept = kept.map_err(|message| self.record_not_written(previous, message))?;
+        Ok(Built { previous: kept, wanted: Wanted { graph, own: Targeted { target, opens, tags } } })
+    }
+
+    /// Observe, plan, execute.
+    pub(super) async fn execute(
+        &mut self,
+        previous: &NodeGroupStatus,
+        valid: &Valid<ValidGroup>,
+        cloud: &Cloud,
+        wanted: Wanted,
+    ) -> Executed<Targeted> {
+        let Wanted { graph, own } = wanted;
+        let (policy, asked) = self.policy(previous, &valid.own.cluster, &valid.grant, &own.target);
+        let report = self.engine(&valid.own.cluster, &graph, cloud, Goal::Present, &policy).await;
+        Executed { report, policy, asked, own }
+    }
+
+    /// Report: reads the nodes when that is due, and assembles the outcome.
+    pub(super) async fn report(
+        &mut self,
+        previous: &NodeGroupStatus,
+        cluster: &EksCluster,
+        cloud: &Cloud,
+        executed: Executed<Targeted>,
+    ) -> Outcome {
+        let Executed { report, policy, asked, own: Targeted { target, opens, tags } } = executed;
+        let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
+        let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
+        let mut outcome = self.reported(previous, report, &target, &policy, &asked);
+        outcome.status.tag_keys = tag_keys;
+        self.publish_approval_in(previous, &outcome.status).await;
+        for at in due.into_iter().chain(opens) {
+            outcome.next = outcome.next.or(Next::at(at));
+        }
+        outcome
+    }
+
+    /// Whether the object owns no node group in AWS, according to status and records.
+    pub(super) fn owns_nothing(&self, previous: &NodeGroupStatus) -> bool {
+        previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
+    }
+
+    /// Its graph.
+    pub(super) fn graph(
+        &self,
+        grant: &Grant,
+        cloud: &Cloud,
+        view: &ClusterView,
+        target: &Target,
+        tag_keys: &[String],
+    ) -> Result<Graph<Cloud>, SpecError> {
+        expand::node_group(&NodeGroupInput {
+            spec: &self.object.spec,
+            node_group_name: &self.object.node_group_name(),
+            owner: &cloud.owner,
+            account: &grant.settings,
+            cluster: view,
+            target: target.clone(),
+            tag_keys,
+            intervals: cloud.intervals,
+        })
+    }
+
+    /// Observes, plans, checks and executes.
+    pub(super) async fn engine(
+        &mut self,
+        cluster: &EksCluster,
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        goal: Goal,
+        policy: &ExecutionPolicy,
+    ) -> Report {
+        let (ctx, adoption) = (self.ctx, cloud.adoption);
+        let may_adopt = || account::check_still_adoptable(ctx, &Request::of(cluster), adoption);
+        self.engine_while(&may_adopt, graph, cloud, goal, policy).await
+    }
+
+    /// What may run: by its cluster's policies, the approvals, and known drift.
+    pub(super) fn policy(
+        &self,
+        previous: &NodeGroupStatus,
+        cluster: &EksCluster,
+        grant: &Grant,
+        target: &Target,
+    ) -> (ExecutionPolicy, String) {
+        let spec = &self.object.spec;
+        let wanted = execution_policy::wanted(spec, &grant.settings, &cluster.spec.tags);
+        let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &target.version));
+        // An upgrade is approved as a whole, with its cluster.
+        let key = key(self.object).to_string();
+        let of_cluster = cluster.status.as_ref().and_then(|status| status.plan.as_ref());
+        let approved: Vec<_> = of_cluster
+            .map(|plan| plan.approved.iter().filter(|step| step.resource == key).cloned().collect())
+            .unwrap_or_default();
+        let input = execution_policy::Input {
+            change: self.change_policy(cluster),
+            drift: cluster.spec.drift_policy,
+            wanted,
+            target: asked.clone(),
+            plan: previous.plan.as_ref(),
+            approved_elsewhere: &approved,
+            known: &previous.drift,
+            synced: previous.synced.as_deref(),
+        };
+        (input.policy(), asked)
+    }
+
+    /// The outcome of what the engine did.
+    pub(super) fn reported(
+        &self,
+        previous: &NodeGroupStatus,
+        report: Report,
+        target: &Target,
+        policy: &ExecutionPolicy,
+        asked: &str,
+    ) -> Outcome {
+        let failed = Next::change().of(&report);
+        let Report { plan, next, violations, expected, facts, .. } = report;
+        let generation = self.object.metadata.generation;
+        let (subject, approvals) = (report::subject(self.object), self.approvals(previous));
+        let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
+        let agreed = execution_policy::accept_approval(policy, proposal, &approvals, previous.plan.as_ref());
+        let mut next = next.map_or(Next::change(), Next::at);
+        if agreed.is_new {
+            // As soon as status records it.
+            next = Next::at(self.now);
+        }
+        let next = next.or(failed);
+        let object = self.as_argument();
+        let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &object, &approvals);
+        let (memory, ahead) = (&self.state.memory, &Ahead::default());
+        let changed_outside = previous.synced.as_deref() == Some(asked);
+        let shown = plan_status::Input {
+            plan: &plan,
+            expected: &expected,
+            memory,
+            generation,
+            ahead,
+            changed_outside,
+            facts: &facts,
+        };
+        let input = status::Input {
+            previous,
+            generation,
+            key: &key(self.object),
+            plan: &plan,
+            shown: plan_status::plan_status(shown, agreed.clone()),
+            drift: execution_policy::drift(&plan, &previous.drift, self.now),
+            synced: execution_policy::update_synced(&plan, asked, previous.synced.as_deref()),
+            waits: &waits,
+            approved: agreed.is_new,
+            violations: &violations,
+            memory: &self.state.memory,
+            spec: &self.object.spec,
+            target,
+            nodes: &self.state.kind.nodes.last_observation(),
+            now: self.now,
+        };
+        let (status, overall) = status::status(&input);
+        let waits = Some(waiting::waits(&input, &overall));
+        Outcome { status, overall, waits, next }
+    }
+
+    /// Runs the engine without a journal: its only resource is found again by name.
+    pub(super) async fn engine_while(
+        &mut self,
+        may_adopt: &(dyn Fn() -> Result<(), Failure> + Sync),
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        goal: Goal,
+        policy: &ExecutionPolicy,
+    ) -> Report {
+        let report = self.reconcile_graph((&NoJournal, may_adopt), graph, cloud, goal, policy).await;
+        self.publish_report(&report, goal, []);
+        report
+    }
+}

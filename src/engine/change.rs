@@ -1,0 +1,35 @@
+//! A difference between what is desired and what was observed. Pure.
+
+/// Whether a difference can be corrected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By an update.
+    InPlace,
+    /// Not possible; holds what to do instead.
+    Forbidden(String),
+}
+
+/// A field that differs from the desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Name of the field, as in the manifest if the manifest has it.
+    pub field: String,
+    /// Observed value.
+    pub from: String,
+    /// Desired value.
+    pub to: String,
+    /// Whether it can be changed.
+    pub how: How,
+}
+
+impl Change {
+    /// A difference that an update corrects.
+    pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::InPlace }
+    }
+
+    /// A difference that no call can correct; `why` says what to do instead.
+    pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Forbidden(why.into()) }
+    }
+}

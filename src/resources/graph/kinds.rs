@@ -1,0 +1,81 @@
+//! The table of kinds. Conditions, messages, the inventory, the search for owned resources, `keelson plan`, CloudTrail events
+//! and the list of IAM actions iterate over it. Pure.
+//!
+//! A kind defines its row as `KIND` in its own file and has one line in [`ALL`]. Tests expand graphs and reject a kind that is not in it.
+
+use super::kind::Kind;
+use crate::resources::deletion::{leftovers, pruning, removals};
+use crate::resources::eks::{access_entry, addon, cluster, fargate_profile, node_group, pod_identity_association};
+use crate::resources::iam::{oidc_provider, role};
+use crate::resources::network::{
+    elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route, route_table, route_table_association,
+    security_group, subnet, vpc, vpc_endpoint,
+};
+
+/// All kinds.
+pub static ALL: &[&Kind] = &[
+    &vpc::KIND,
+    &subnet::KIND,
+    &internet_gateway::KIND,
+    &elastic_ip::KIND,
+    &nat_gateway::KIND,
+    &route_table::KIND,
+    &route::KIND,
+    &route_table_association::KIND,
+    &vpc_endpoint::KIND,
+    &security_group::KIND,
+    &flow_log::KIND,
+    &existing_network::KIND,
+    &leftovers::KIND,
+    &role::KIND,
+    &cluster::KIND,
+    &oidc_provider::KIND,
+    &access_entry::KIND,
+    &addon::KIND,
+    &pod_identity_association::KIND,
+    &fargate_profile::KIND,
+    &node_group::KIND,
+    &removals::KIND,
+    &pruning::ACCESS_ENTRIES,
+    &pruning::ADDONS,
+    &pruning::POD_IDENTITIES,
+    &pruning::FARGATE_PROFILES,
+];
+
+/// The row of the kind with that name; `None` for gates and for parts of a plan that are no AWS resources.
+pub fn find(name: &str) -> Option<&'static Kind> {
+    ALL.iter().copied().find(|kind| kind.name == name)
+}
+
+#[cfg(test)]
+#[path = "actions_tests.rs"]
+mod actions_tests;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_unique() {
+        let of = |field: fn(&Kind) -> &'static str| ALL.iter().map(|kind| field(kind)).collect::<BTreeSet<_>>().len();
+        assert_eq!((of(|kind| kind.name), of(|kind| kind.label)), (ALL.len(), ALL.len()));
+    }
+
+    #[test]
+    fn each_kind_file_is_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/resources");
+        let mut files = vec![std::path::PathBuf::from(folder)];
+        let mut count = 0;
+        while let Some(path) = files.pop() {
+            if path.is_dir() {
+                files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                count += text.lines().filter(|line| line.starts_with("pub const ") && line.contains("Kind =")).count();
+            }
+        }
+        assert_eq!(count, ALL.len(), "a row that is not in ALL, or is there twice");
+    }
+}
