@@ -92,7 +92,7 @@ def test_deletion_waits_while_the_control_plane_lacks_its_owner_tag(on, make):
     uid = live.before[live.name][OWNER]
     with live.operator():
         live.account.eks.untag_resource(resourceArn=arn, tagKeys=[OWNER])
-        on.await_condition(live.item, reason="NotOwned")
+        on.await_condition(live.item, "Ready", "False", "NotOwned")
         mark = on.mark()
         on.api.delete(*key_of(live.item))
         message = live.await_blocked(live.item)
@@ -115,7 +115,7 @@ def test_half_recovered_object_gives_everything_back_when_it_is_deleted(on, make
     on.apply(live.item)
     restore.annotate(on, live.item, old)
     with live.operator():
-        on.await_condition(live.item, reason="AccessDenied")
+        on.await_condition(live.item, "Ready", "False", "AccessDenied")
         taken = [one for one, tags in restore.owners(live.account).items() if tags[OWNER] != live.before[one][OWNER]]
         assert len(taken) > 10, "the network and the roles"
         mark = on.mark()
