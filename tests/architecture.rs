@@ -198,12 +198,8 @@ const AGENT_SPELLINGS: &[&str] = &["argo cd", "argoproj", "kustomiz"];
 /// The agents: the folders of `src/agents`.
 fn agents() -> Vec<String> {
     let folders = fs::read_dir(source().join("agents")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = folders.filter(|path| !files_below(path).is_empty());
+    let folders = folders.filter(|path| path.is_dir() && !files(path).is_empty());
     folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
-}
-
-fn files_below(path: &Path) -> Vec<PathBuf> {
-    if path.is_dir() { files(path) } else { Vec::new() }
 }
 
 /// The names of agents in `code`, which may not know any. Tests may: they need an example.

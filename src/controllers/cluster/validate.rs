@@ -28,11 +28,11 @@ pub fn with_installed_agent<'a>(spec: &'a EksClusterSpec, previous: &EksClusterS
         !is_built_in && (of_git || applied.get(field).is_some_and(|current| current == version))
     };
     let mut spec = Cow::Borrowed(spec);
-    let stays = |agent: &dyn Agent| {
+    let keeps_its_version = |agent: &dyn Agent| {
         let named = spec.gitops.as_ref().and_then(|gitops| agent.named_version(gitops));
         named.is_some_and(|version| stays(&agent.version_field(), version, agent.has_version(version)))
     };
-    let agents: Vec<_> = ALL.iter().filter(|agent| stays(**agent)).collect();
+    let agents: Vec<_> = ALL.iter().filter(|agent| keeps_its_version(**agent)).collect();
     if !agents.is_empty()
         && let Some(gitops) = &mut spec.to_mut().gitops
     {

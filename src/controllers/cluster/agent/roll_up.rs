@@ -189,8 +189,8 @@ impl Reconcile<'_> {
         }
         if let Some(identity) = input.identity() {
             // Pods get the identity when they are created, so it must exist before them.
-            let (key, agent) = (source_identity::key(&identity), input.agent().label());
-            let message = || format!("waiting for {key}, by which {agent} pulls from ECR");
+            let (key, label) = (source_identity::key(&identity), input.agent().label());
+            let message = || format!("waiting for {key}, by which {label} pulls from ECR");
             let waits = || ConditionValue::false_(Reason::Creating, message());
             input.set_identity(memory.observed(&key).ok_or_else(waits)?.id.clone());
         }
