@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -191,6 +192,24 @@ def test_deletions_complete_once_the_blocking_resources_are_removed(on, blocked)
         one.remove()
     for one in blocked.values():
         on.api.wait_gone(*key_of(one.item), 150)
+
+
+def test_public_address_that_holds_the_internet_gateway_is_named(on, account, operator):
+    item = cluster("addressed", network={"vpc": {"zoneCount": 2, "nat": "None"}}, oidcProvider=False, addons=[])
+    on.apply(item)
+    on.ready(item)
+    network = Network(account, "addressed")
+    eni, _, remove = interface(network)
+    address = network.ec2.allocate_address(Domain="vpc")
+    association = network.ec2.associate_address(AllocationId=address["AllocationId"], NetworkInterfaceId=eni)["AssociationId"]
+    on.api.delete(*key_of(item))
+
+    found = rf"DetachInternetGateway [^\"]*Blocked by network interface {eni} \(interface, public address {address['PublicIp']}, owner"
+    until(lambda: re.search(found, json.dumps(on.status(item))), 60, "the interface at the internet gateway")
+    network.ec2.disassociate_address(AssociationId=association)
+    network.ec2.release_address(AllocationId=address["AllocationId"])
+    remove()
+    on.api.wait_gone(*key_of(item), 60)
 
 
 def test_leftovers_of_the_cluster_are_deleted(on, account, operator):
