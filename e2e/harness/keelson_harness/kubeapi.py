@@ -20,6 +20,7 @@ import requests
 import yaml
 
 from . import confidential, light_http
+from .printer_columns import format_table
 
 FIELD_MANAGER = "keelson-e2e"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -163,9 +164,7 @@ class KubeApi:
 
     # Verbs
 
-    def get(
-        self, api_version: str, kind: str, name: str, namespace: str | None = "default"
-    ) -> dict:
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = "default") -> dict:
         return self.request("GET", self.path(api_version, kind, name, namespace)).json()
 
     def find(
@@ -251,9 +250,7 @@ class KubeApi:
             headers={"Content-Type": "application/merge-patch+json"},
         ).json()
 
-    def delete(
-        self, api_version: str, kind: str, name: str, namespace: str | None = "default"
-    ) -> None:
+    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = "default") -> None:
         """Requests deletion; ignores an object that does not exist."""
         try:
             self.request("DELETE", self.path(api_version, kind, name, namespace))
@@ -394,28 +391,7 @@ class KubeApi:
         confidential.add(token)
         return token
 
-    def table(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None = "default",
-        name: str = "",
-        wide: bool = False,
-    ) -> str:
+    def table(self, api_version: str, kind: str, namespace: str | None = "default", name: str = "", wide: bool = False) -> str:
         """The server's printer columns, formatted like `kubectl get`."""
         path = self.path(api_version, kind, name, namespace)
-        answer = self.request("GET", path, headers={"Accept": TABLE}).json()
-        shown = [
-            index
-            for index, column in enumerate(answer["columnDefinitions"])
-            if wide or not column.get("priority")
-        ]
-        rows = [[answer["columnDefinitions"][index]["name"].upper() for index in shown]]
-        for row in answer.get("rows") or []:
-            cells = row["cells"]
-            rows.append(["<none>" if cells[i] in (None, "") else str(cells[i]) for i in shown])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
-        return "\n".join(
-            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+        return format_table(self.request("GET", path, headers={"Accept": TABLE}).json(), wide)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fleet.environment import Environment
+from fleet.killing import runs_on
 
 from . import FIELD_MANAGER
 
@@ -61,7 +62,7 @@ class Killer:
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
 
-    def run(self, on: Environment, done: Callable[[], bool], timeout: float = 90) -> list[str]:
+    def run(self, on: Environment, done: Callable[[], bool], timeout: float = 300) -> list[str]:
         """Runs operators until `done`, each killed at its first write that changes something."""
         before = len(self.points)
         deadline = time.monotonic() + timeout
@@ -69,10 +70,9 @@ class Killer:
             operator = on.start(wait=False)
             self.starts += 1
             self.arm(operator.pid)
-            while operator.alive and not done():
+            while runs_on(operator, done):
                 late = time.monotonic() > deadline
                 assert not late, f"not done after {self.starts} starts, last {self.points[-3:]}"
-                time.sleep(0.02)
             self.arm(None)
             if operator.alive:
                 operator.stop()
