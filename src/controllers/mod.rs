@@ -14,6 +14,7 @@ pub mod context;
 pub mod deletions;
 pub mod drift;
 pub mod duration_estimates;
+pub mod hand_over;
 pub mod name_claims;
 pub mod node_group;
 pub mod recovery;

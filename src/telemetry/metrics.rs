@@ -38,6 +38,12 @@ struct Inner {
     pub objects: ObjectMetrics,
     leader: Gauge,
     ambient_account_allowed: Gauge,
+    installation: Family<InstallationLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InstallationLabels {
+    id: String,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -138,8 +144,20 @@ impl Metrics {
             "1 when objects without an AwsAccount may use the operator's own credentials",
             ambient_account_allowed.clone(),
         );
+        let installation = Family::default();
+        keelson.register("installation_info", "1 for the id of this installation", installation.clone());
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, objects, leader, ambient_account_allowed }))
+        Metrics(Arc::new(Inner {
+            registry,
+            aws,
+            reconcile,
+            events,
+            gitops,
+            objects,
+            leader,
+            ambient_account_allowed,
+            installation,
+        }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -168,6 +186,12 @@ impl Metrics {
         self.0.gitops.forget_all();
         self.0.events.clear();
         self.0.reconcile.unreadable.clear();
+        self.0.installation.clear();
+    }
+
+    /// Shows the id of this installation.
+    pub fn set_installation(&self, id: &str) {
+        self.0.installation.get_or_create(&InstallationLabels { id: id.to_owned() }).set(1);
     }
 
     pub fn set_leader(&self, is_leader: bool) {

@@ -17,7 +17,7 @@ use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::approvals::execution_policy::Proposal;
 use crate::controllers::approvals::{self, execution_policy};
 use crate::controllers::name_claims;
-use crate::controllers::recovery;
+use crate::controllers::hand_over;
 use crate::controllers::runtime::apply;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
@@ -53,7 +53,7 @@ impl Reconcile<'_> {
             self.pause_agent();
             return Some(self.suspended(previous).await);
         }
-        if let Some(why) = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref()) {
+        if let Some(why) = hand_over::handed_over_message(self.cluster, previous.hand_over.as_ref()) {
             return Some(self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change()));
         }
         let checked = validate::with_installed_agent(spec, previous);
@@ -83,7 +83,8 @@ impl Reconcile<'_> {
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
-        let request = recovery::recovery_request(self.cluster, previous.recovery.as_ref());
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let request = hand_over::request(self.cluster, recovered, handed_over, self.ctx.installation());
         if self.owns_nothing(previous) && request.is_none() {
             // Nothing exists yet, so everything waits for the Secret.
             if let Secrets::Missing { condition, stalled, .. } = secrets {

@@ -28,7 +28,8 @@ use super::approvals::execution_policy::{self, Approvals, PlanApprovalState};
 use super::approvals::{self, ApprovedBy};
 use super::context::{Context, State};
 use super::drift::events::ExternalChange;
-use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
+use super::hand_over::retained_hand_over;
+use super::recovery::{Done, Recovering, RecoveryRequest};
 use super::runtime::apply;
 use super::runtime::events::EventMessage;
 use super::status::conditions as conditions_of;
@@ -299,6 +300,7 @@ impl Reconcile<'_> {
             match done {
                 Some(Done::Recovered(done)) => status.recovery = Some(done),
                 Some(Done::HandedOver(done)) => status.hand_over = Some(done),
+                Some(Done::TakenBack) => status.hand_over = None,
                 None => {}
             }
         }

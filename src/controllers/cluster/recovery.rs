@@ -11,6 +11,7 @@ use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::Proposal;
 use crate::controllers::approvals::{self, execution_policy};
+use crate::controllers::hand_over;
 use crate::controllers::recovery::{self, Recovering, RecoveryRequest};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
@@ -21,7 +22,7 @@ use crate::resources::eks::cluster;
 use crate::resources::graph::expand::Versions;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::retag;
-use crate::resources::recovery::takeover::{Inventory, select};
+use crate::resources::recovery::takeover::{Inventory, is_taken_over, select};
 
 impl Reconcile<'_> {
     /// The owner of its resources.
@@ -56,16 +57,15 @@ impl Reconcile<'_> {
             Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
             Err(failure) => return self.failed(previous, failure),
         };
-        let by_tags = match request.to {
-            None => grant.recovers_by_tags,
-            // Only recorded resources can be handed over.
-            Some(_) => self.records().proves(&cluster::key(), &self.cluster.cluster_name()),
-        };
-        let selection = match select(&inventory, &cloud.owner, &request.uid, by_tags, request.to.as_deref()) {
+        // Only recorded resources can be handed over and taken back.
+        let records = self.records();
+        let is_on_record = records.proves(&cluster::key(), &self.cluster.cluster_name());
+        let evidence = request.evidence(grant.recovers_by_tags, Some(&records).filter(|_| is_on_record));
+        let selection = match select(&inventory, &cloud.owner, &request.uid, evidence) {
             Ok(selection) => selection,
             Err(why) => return self.unrecovered(previous, why),
         };
-        if selection.items.is_empty() {
+        if selection.items.is_empty() && request.needs_resources() {
             return self.unrecovered(previous, request.describe_no_resources(&cloud.owner, &cloud.aws, &selection));
         }
         let graph = match retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner)) {
@@ -116,10 +116,12 @@ impl Reconcile<'_> {
 
     /// Suspended: only a user's request is carried out, which writes only tags.
     pub(super) async fn suspended(&mut self, previous: &EksClusterStatus) -> Outcome {
-        let Some(request) = recovery::request_while_suspended(self.cluster, &previous.recovery, &previous.hand_over)
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let installation = self.ctx.installation();
+        let Some(request) = hand_over::request_while_suspended(self.cluster, recovered, handed_over, installation)
         else {
             self.end_recovery();
-            let why = recovery::handed_over_message(self.cluster, previous.hand_over.as_ref());
+            let why = hand_over::handed_over_message(self.cluster, previous.hand_over.as_ref());
             let message = why
                 .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
             return self.unobserved(previous, Overall::Suspended(message), Next::change());
@@ -135,6 +137,21 @@ impl Reconcile<'_> {
             Ok(cloud) => self.recover(previous, &grant, &cloud, request).await,
             Err(failure) => self.failed(previous, failure),
         }
+    }
+
+    /// Why nothing is deleted with the object, neither its resources nor its NodeGroups: another object of this name
+    /// owns the cluster, as after a move or a recovery.
+    pub(super) async fn taken_over_by(&self, cloud: &Cloud) -> Result<Option<String>, Failure> {
+        let name = self.cluster.cluster_name();
+        let tags = tagged_resources::control_plane_tags(&cloud.aws, &name).await?;
+        Ok(tags.filter(|tags| is_taken_over(tags, &cloud.owner)).map(|tags| {
+            let uid = tags.owner().unwrap_or_default();
+            let installation = tags.installation().map(|id| format!(" of installation {id}")).unwrap_or_default();
+            format!(
+                "cluster {name} carries UID {uid}{installation}, so it belongs to another object of this name: nothing is \
+                 deleted in AWS, nor any NodeGroup"
+            )
+        }))
     }
 
     /// Whether the spec describes a network of its own, and the account does not share the cluster's VPC.

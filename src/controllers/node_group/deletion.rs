@@ -16,7 +16,7 @@ use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::cluster::deletion::gate;
 use crate::controllers::cluster::status::view::view;
-use crate::controllers::recovery::handed_over_message;
+use crate::controllers::hand_over::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline;
 use crate::controllers::runtime::events::EventMessage;
@@ -26,6 +26,9 @@ use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, Goal};
 use crate::resources::eks::node_group::Target;
+
+/// When to read again whose the cluster is.
+const FOREIGN_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Reconcile<'_> {
     pub(super) async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
@@ -136,6 +139,13 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        let left = match self.left_in_aws(cluster, &cloud).await {
+            Ok(left) => left.filter(|_| goal == Goal::Deleted),
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        if let Some(why) = left {
+            return self.leave_in_aws(previous, cluster, &why).await;
+        }
         let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) {
             Ok(graph) => graph,
             Err(error) => {
@@ -180,6 +190,21 @@ impl Reconcile<'_> {
             Some(hold) => self.held_outcome(previous, outcome, hold, &summary),
             None => outcome,
         })
+    }
+
+    /// The node group is part of a cluster that is not its EksCluster's. With its EksCluster, the object is deleted and
+    /// the node group stays; alone, it waits for a person.
+    async fn leave_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster, why: &str) -> Option<Outcome> {
+        if cluster.metadata.deletion_timestamp.is_some() {
+            let note = format!("{why}: the node group is left in AWS");
+            return self.remove_finalizer(previous, &note).await;
+        }
+        let message = format!(
+            "{why}, so its node group is not deleted. To delete this object alone, set spec.deletionPolicy: Retain, or \
+             delete the EksCluster as well"
+        );
+        let refused = self.refused(previous, Refusal::new(Reason::DeletionBlocked, message));
+        Some(Outcome { next: refused.next.or(Next::after(FOREIGN_RETRY, self.now)), ..refused })
     }
 
     /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.

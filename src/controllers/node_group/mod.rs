@@ -32,7 +32,8 @@ use super::approvals::execution_policy::{self, Proposal};
 use super::cluster::status::view::view;
 use super::context::{Context, State};
 use super::drift::events::ExternalChange;
-use super::recovery::{RecoveryRequest, existing, recovery_request, retained_hand_over};
+use super::hand_over::{self, retained_hand_over};
+use super::recovery::{RecoveryRequest, existing};
 use super::runtime::apply;
 use super::status::conditions::Overall;
 use super::status::journal::{self, NoJournal};
@@ -149,10 +150,13 @@ impl Reconcile<'_> {
         if spec.suspend {
             return self.while_suspended(previous, "spec.suspend is true: AWS is not touched").await;
         }
-        if let Err(refusal) = valid(self.group).and_then(|()| self.still_here(previous)) {
+        let name = &spec.cluster_ref.name;
+        // With a suspended cluster it is suspended, also when both are handed over.
+        let is_suspended = self.ctx.cluster(&self.namespace, name).is_some_and(|cluster| cluster.spec.suspend);
+        let is_here = || if is_suspended { Ok(()) } else { self.still_here(previous) };
+        if let Err(refusal) = valid(self.group).and_then(|()| is_here()) {
             return self.refused(previous, refusal);
         }
-        let name = &spec.cluster_ref.name;
         if let Some(outcome) = self.cluster_unreadable(previous) {
             return outcome;
         }
@@ -166,6 +170,9 @@ impl Reconcile<'_> {
         }
         if cluster.spec.suspend {
             return self.while_suspended(previous, "its EksCluster is suspended: AWS is not touched").await;
+        }
+        if let Some(outcome) = self.waits_for_hand_over(previous, &cluster) {
+            return outcome;
         }
         if let Some(outcome) = self.name_is_taken(previous) {
             return outcome;
@@ -198,7 +205,8 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unreadable(failure)) => return self.failed(previous, failure),
         }
-        let request = recovery_request(self.group, previous.recovery.as_ref());
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let request = hand_over::request(self.group, recovered, handed_over, self.ctx.installation());
         if request.is_none()
             && let Err(failure) = self.validate_against_aws(&cloud.aws, previous, &cluster, &view).await
         {

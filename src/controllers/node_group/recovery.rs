@@ -11,6 +11,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
+use crate::controllers::hand_over;
 use crate::controllers::recovery::{self, Done, RecoveryRequest};
 use crate::controllers::status::journal::NoJournal;
 use crate::controllers::status::plan_status::{self, Ahead};
@@ -19,6 +20,7 @@ use crate::engine::execute::Run;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::eks::node_group::Target;
+use crate::resources::graph::proof::Records;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::retag;
 use crate::resources::recovery::takeover::select;
@@ -57,12 +59,14 @@ impl Reconcile<'_> {
             Ok(inventory) => inventory,
             Err(failure) => return self.failed(previous, failure),
         };
-        let also = request.to.as_deref();
-        let selection = match select(&inventory, &cloud.owner, &request.uid, grant.recovers_by_tags, also) {
+        // Its cluster is on record. Nothing that another object took over is taken back: the cluster is that object's.
+        let no_records = Records::default();
+        let evidence = request.evidence(grant.recovers_by_tags, Some(&no_records));
+        let selection = match select(&inventory, &cloud.owner, &request.uid, evidence) {
             Ok(selection) => selection,
             Err(why) => return self.refused(previous, not_owned(why)),
         };
-        if selection.items.is_empty() {
+        if selection.items.is_empty() && request.needs_resources() {
             return self
                 .refused(previous, not_owned(request.describe_no_resources(&cloud.owner, &cloud.aws, &selection)));
         }
@@ -101,6 +105,7 @@ impl Reconcile<'_> {
             match request.done(selection.items.len(), self.now) {
                 Done::Recovered(done) => outcome.status.recovery = Some(done),
                 Done::HandedOver(done) => outcome.status.hand_over = Some(done),
+                Done::TakenBack => outcome.status.hand_over = None,
             }
             self.end_recovery();
         }
@@ -113,7 +118,9 @@ impl Reconcile<'_> {
         let cluster = self.ctx.cluster(&self.namespace, &self.group.spec.cluster_ref.name);
         // Node groups of a cluster that is not recorded do not belong to it.
         let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
-        let request = recovery::request_while_suspended(self.group, &previous.recovery, &previous.hand_over);
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let request =
+            hand_over::request_while_suspended(self.group, recovered, handed_over, self.ctx.installation());
         if request.is_some() && cluster.is_none() {
             let message = "its EksCluster has nothing on record in AWS yet".to_owned();
             let next = Next::after(SignedDuration::from_secs(2), self.now);
@@ -121,7 +128,7 @@ impl Reconcile<'_> {
         }
         let (Some(request), Some(cluster)) = (request, cluster) else {
             self.end_recovery();
-            let why = recovery::handed_over_message(self.group, previous.hand_over.as_ref());
+            let why = hand_over::handed_over_message(self.group, previous.hand_over.as_ref());
             return self.suspended(previous, why.as_deref().unwrap_or(message));
         };
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
@@ -137,9 +144,27 @@ impl Reconcile<'_> {
         }
     }
 
+    /// Nothing is done for a cluster that is handed over, or not taken back yet.
+    pub(super) fn waits_for_hand_over(&self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
+        let why = hand_over::cluster_handed_over_message(cluster)?;
+        Some(self.waiting(previous, Reason::WaitingForCluster, format!("{why}: nothing is changed")))
+    }
+
+    /// Why its node group is not deleted with the object: another object owns the cluster, or is about to.
+    pub(super) async fn left_in_aws(&self, cluster: &EksCluster, cloud: &Cloud) -> Result<Option<String>, Failure> {
+        if let Some(why) = hand_over::cluster_handed_over_message(cluster) {
+            return Ok(Some(why));
+        }
+        let name = cluster.cluster_name();
+        let tags = tagged_resources::control_plane_tags(&cloud.aws, &name).await?;
+        let uid = cluster.uid().unwrap_or_default();
+        let is_foreign = tags.is_some_and(|tags| tags.owner().is_some_and(|owner| owner != uid));
+        Ok(is_foreign.then(|| format!("cluster {name} in AWS does not belong to its EksCluster")))
+    }
+
     /// Whether its node group was handed over to another installation.
     pub(super) fn still_here(&self, previous: &NodeGroupStatus) -> Result<(), Refusal> {
-        let why = recovery::handed_over_message(self.group, previous.hand_over.as_ref());
+        let why = hand_over::handed_over_message(self.group, previous.hand_over.as_ref());
         why.map_or(Ok(()), |why| Err(Refusal::new(Reason::NotOwned, why)))
     }
 

@@ -14,6 +14,7 @@ use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
 use crate::resources::graph::adoption::Existing;
+use crate::resources::graph::proof::Records;
 
 /// How to tag a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,39 +149,50 @@ fn other_installation(installation: Option<&str>, owner: &Owner) -> Option<Strin
     ))
 }
 
+/// What shows that resources with the tags are the object's.
+#[derive(Clone, Copy, Debug)]
+pub enum Evidence<'a> {
+    /// The description of the cluster's role.
+    Role,
+    /// The tags alone, because the owner of the AWS account allows it.
+    Tags,
+    /// They carry the object's own UID, and its cluster is on record. UIDs are unique, so they are its own, whatever
+    /// installation their tags name. With records, so is what is on record and another object took over, as long as
+    /// the cluster, which a recovery tags last, is this object's.
+    Own(Option<&'a Records>),
+}
+
+/// Whether the tags of the EKS cluster show that another object of this name took it over, or created it.
+pub fn is_taken_over(tags: &Tags, owner: &Owner) -> bool {
+    tags.owner().is_some_and(|uid| uid != owner.uid) && tags.get(CLUSTER) == Some(owner.cluster.as_str())
+}
+
 /// Selects the resources that `owner` takes over from the object with UID `from`. Resources that carry `owner`'s UID
 /// already are selected as well: an earlier attempt tagged them, or their record was lost.
 ///
-/// `by_tags`: tags are sufficient evidence, because the owner of the AWS account allows it or the object's resources
-/// are recorded. `also`: an installation whose id is accepted in addition to this one's.
-///
 /// # Errors
 /// Why nothing is taken over.
-pub fn select(
-    all: &Inventory,
-    owner: &Owner,
-    from: &str,
-    by_tags: bool,
-    also: Option<&str>,
-) -> Result<Selection, String> {
-    let is_of = |tags: &Tags| {
-        let uid = tags.owner().is_some_and(|uid| uid == from || uid == owner.uid);
-        uid && tags.get(CLUSTER) == Some(owner.cluster.as_str())
-    };
+pub fn select(all: &Inventory, owner: &Owner, from: &str, evidence: Evidence<'_>) -> Result<Selection, String> {
+    let is_named = |tags: &Tags| tags.get(CLUSTER) == Some(owner.cluster.as_str());
+    let is_of = |tags: &Tags| tags.owner().is_some_and(|uid| uid == from || uid == owner.uid) && is_named(tags);
     if let Some(control_plane) = &all.control_plane
         && !is_of(&control_plane.tags)
     {
-        return Err(format!(
-            "cluster {} exists but is not tagged for {} with UID {from}, so nothing is taken over",
-            all.cluster_name, owner.cluster
-        ));
+        return Err(describe_other_owner(&all.cluster_name, &control_plane.tags, owner, from, evidence));
     }
+    let is_recorded = |key: &Key, one: &TaggedResource| match evidence {
+        Evidence::Own(Some(records)) if all.control_plane.is_some() => {
+            is_named(&one.tags) && records.ids().any(|on| on == (key.clone(), one.id.clone()))
+        }
+        _ => false,
+    };
+    let candidate = |one: &'_ TaggedResource| one.key().filter(|key| is_of(&one.tags) || is_recorded(key, one));
     let candidates: Vec<(Key, &TaggedResource)> =
-        all.found.iter().filter(|one| is_of(&one.tags)).filter_map(|one| Some((one.key()?, one))).collect();
-    if let Some(why) = candidates.iter().find_map(|(_, one)| {
-        let installation = one.tags.installation();
-        if installation.is_some() && installation == also { None } else { other_installation(installation, owner) }
-    }) {
+        all.found.iter().filter_map(|one| Some((candidate(one)?, one))).collect();
+    let by_tags = !matches!(evidence, Evidence::Role);
+    if !matches!(evidence, Evidence::Own(_))
+        && let Some(why) = candidates.iter().find_map(|(_, one)| other_installation(one.tags.installation(), owner))
+    {
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
     if !by_tags && !is_proven(all, owner, &candidates) {
@@ -226,6 +238,32 @@ pub fn select(
     }
     selection.items = items.into_values().collect();
     Ok(selection)
+}
+
+/// Why nothing is taken over from UID `from`: the cluster's tags name another owner. Reveals nothing about objects of
+/// other names.
+fn describe_other_owner(cluster: &str, tags: &Tags, owner: &Owner, from: &str, evidence: Evidence<'_>) -> String {
+    let Some(uid) = tags.owner().filter(|_| is_taken_over(tags, owner)) else {
+        return format!(
+            "the tags of cluster {cluster} do not name {} as its owner, so nothing is taken over: it is another \
+             object's, or nobody's. Remove the annotation {RECOVER_ANNOTATION}; keelson recover --dry-run lists whose \
+             the resources are",
+            owner.cluster
+        );
+    };
+    let installation = tags.installation().map(|id| format!(" of installation {id}")).unwrap_or_default();
+    if matches!(evidence, Evidence::Own(_)) {
+        return format!(
+            "cluster {cluster} carries UID {uid}{installation}: an object of this name took it over, so it is no longer \
+             this object's. Delete this object, which deletes nothing in AWS"
+        );
+    }
+    let cure = other_installation(tags.installation(), owner)
+        .unwrap_or_else(|| format!(". To take over what that UID owned: {}", command(owner, uid)));
+    format!(
+        "cluster {cluster} carries the tags of {} with UID {uid}, not {from}, so nothing is taken over{cure}",
+        owner.cluster
+    )
 }
 
 /// Whether evidence that tagging permissions cannot change shows that the cluster was created for an object with this

@@ -19,7 +19,7 @@ use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
-use crate::controllers::recovery::handed_over_message;
+use crate::controllers::hand_over::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -82,6 +82,15 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        if !gate::has_started(previous) {
+            match self.taken_over_by(&cloud).await {
+                Ok(None) => {}
+                Ok(Some(note)) => {
+                    return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
+                }
+                Err(failure) => return Some(self.failed(previous, failure)),
+            }
+        }
         if gate::has_started(previous) {
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
