@@ -164,7 +164,9 @@ pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
 /// The ids of other installations in the tags of resources of existing objects, or of this one.
 pub fn other_installations(lines: &[Line], of: Option<usize>) -> BTreeSet<&str> {
     let is_named = |line: &&Line| if of.is_some() { line.named == of } else { line.named.is_some() };
-    let named = lines.iter().filter(is_named);
+    // The cluster's security group keeps the tags that the cluster had when EKS created it.
+    let is_group = |line: &&Line| line.key.to_string() == "cluster" && line.id.starts_with("sg-");
+    let named = lines.iter().filter(is_named).filter(|line| !is_group(line));
     named
         .filter_map(|line| match &line.verdict {
             Verdict::OtherInstallation(id) => Some(id.as_str()),

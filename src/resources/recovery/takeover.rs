@@ -190,8 +190,14 @@ pub fn select(all: &Inventory, owner: &Owner, from: &str, evidence: Evidence<'_>
     let candidates: Vec<(Key, &TaggedResource)> =
         all.found.iter().filter_map(|one| Some((candidate(one)?, one))).collect();
     let by_tags = !matches!(evidence, Evidence::Role);
+    let is_cluster_group = |one: &TaggedResource| {
+        let group = all.control_plane.as_ref().and_then(|control_plane| control_plane.security_group.as_ref());
+        one.handle == Handle::Ec2 && group == Some(&one.id)
+    };
+    // The tags of the cluster's security group are those of the cluster when EKS created it.
+    let mut judged = candidates.iter().filter(|(_, one)| !is_cluster_group(one));
     if !matches!(evidence, Evidence::Own(_))
-        && let Some(why) = candidates.iter().find_map(|(_, one)| other_installation(one.tags.installation(), owner))
+        && let Some(why) = judged.find_map(|(_, one)| other_installation(one.tags.installation(), owner))
     {
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
@@ -204,10 +210,6 @@ pub fn select(all: &Inventory, owner: &Owner, from: &str, evidence: Evidence<'_>
             owner.cluster, all.cluster_name
         ));
     }
-    let is_cluster_group = |one: &TaggedResource| {
-        let group = all.control_plane.as_ref().and_then(|control_plane| control_plane.security_group.as_ref());
-        one.handle == Handle::Ec2 && group == Some(&one.id)
-    };
     let vpc = find_own_vpc(all, &candidates)?;
     let (mut items, mut selection): (BTreeMap<Key, Item>, _) = (BTreeMap::new(), Selection::default());
     for (key, one) in &candidates {
@@ -245,9 +247,9 @@ pub fn select(all: &Inventory, owner: &Owner, from: &str, evidence: Evidence<'_>
 fn describe_other_owner(cluster: &str, tags: &Tags, owner: &Owner, from: &str, evidence: Evidence<'_>) -> String {
     let Some(uid) = tags.owner().filter(|_| is_taken_over(tags, owner)) else {
         return format!(
-            "the tags of cluster {cluster} do not name {} as its owner, so nothing is taken over: it is another \
-             object's, or nobody's. Remove the annotation {RECOVER_ANNOTATION}; keelson recover --dry-run lists whose \
-             the resources are",
+            "the tags of cluster {cluster} do not name {} as its owner, so nothing is taken over: it belongs to \
+             another object, or has no owner. Remove the annotation {RECOVER_ANNOTATION}; keelson recover --dry-run lists \
+             the owners",
             owner.cluster
         );
     };
