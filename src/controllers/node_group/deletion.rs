@@ -195,6 +195,9 @@ impl Reconcile<'_> {
     /// The node group is part of a cluster that is not its EksCluster's. With its EksCluster, the object is deleted and
     /// the node group stays; alone, it waits for a person.
     async fn leave_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster, why: &str) -> Option<Outcome> {
+        if self.owns_nothing(previous) {
+            return self.remove_finalizer(previous, "").await;
+        }
         if cluster.metadata.deletion_timestamp.is_some() {
             let note = format!("{why}: the node group is left in AWS");
             return self.remove_finalizer(previous, &note).await;
