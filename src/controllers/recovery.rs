@@ -326,12 +326,9 @@ impl RecoveryRequest {
         let resources = i32::try_from(resources).unwrap_or(i32::MAX);
         let completed_at = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
         match &self.purpose {
-            Purpose::HandOver(to) => Done::HandedOver(HandOverStatus {
-                installation: to.clone(),
-                resources,
-                completed_at,
-                withdrawn: false,
-            }),
+            Purpose::HandOver(to) => {
+                Done::HandedOver(HandOverStatus { installation: to.clone(), resources, completed_at, withdrawn: false })
+            }
             Purpose::TakeBack(_) => Done::TakenBack,
             Purpose::Recovery => {
                 let (annotation, owner) = (self.text.clone(), self.uid.clone());

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::events::EventMetrics;
 use super::gitops::GitOpsMetrics;
+use super::installation::InstallationMetrics;
 use super::management;
 use super::objects::ObjectMetrics;
 use super::process::Process;
@@ -38,12 +39,7 @@ struct Inner {
     pub objects: ObjectMetrics,
     leader: Gauge,
     ambient_account_allowed: Gauge,
-    installation: Family<InstallationLabels, Gauge>,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct InstallationLabels {
-    id: String,
+    installation: InstallationMetrics,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -144,8 +140,7 @@ impl Metrics {
             "1 when objects without an AwsAccount may use the operator's own credentials",
             ambient_account_allowed.clone(),
         );
-        let installation = Family::default();
-        keelson.register("installation_info", "1 for the id of this installation", installation.clone());
+        let installation = InstallationMetrics::register(keelson);
         registry.register_collector(Box::new(Process));
         Metrics(Arc::new(Inner {
             registry,
@@ -189,9 +184,8 @@ impl Metrics {
         self.0.installation.clear();
     }
 
-    /// Shows the id of this installation.
-    pub fn set_installation(&self, id: &str) {
-        self.0.installation.get_or_create(&InstallationLabels { id: id.to_owned() }).set(1);
+    pub fn installation(&self) -> &InstallationMetrics {
+        &self.0.installation
     }
 
     pub fn set_leader(&self, is_leader: bool) {

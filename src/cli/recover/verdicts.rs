@@ -294,7 +294,10 @@ mod tests {
         let lines = lines("1 eu-west-1", &all, &objects, Some("here"));
         assert_eq!(other_installations(&lines, None).into_iter().collect::<Vec<_>>(), ["there"]);
         let why = describe_nothing(&lines, 0, Some("here"), "searched: 1 eu-west-1");
-        assert!(why.contains("installation there, and this one is here") && why.contains("--installation-id there"), "{why}");
+        assert!(
+            why.contains("installation there, and this one is here") && why.contains("--installation-id there"),
+            "{why}"
+        );
         assert!(describe_nothing(&lines, 1, Some("here"), "").contains("it owns what AWS has"));
         assert!(describe_nothing(&[], 0, Some("here"), "searched: 1 eu-west-1").ends_with("(searched: 1 eu-west-1)"));
     }

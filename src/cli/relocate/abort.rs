@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, bail};
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::copies::{self, SUSPENDED_BEFORE};
@@ -96,12 +96,7 @@ impl Move {
     async fn delete_there<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
         let Some(there) = self.copy_of(here).await? else { return Ok(()) };
         apply::remove_finalizer(&self.to, &there).await?;
-        let preconditions = Some(Preconditions { uid: there.uid(), resource_version: None });
-        let params = DeleteParams { preconditions, ..DeleteParams::default() };
-        match K::in_namespace(&self.to, here).delete(&here.name_any(), &params).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            result => result.map(drop).context("the object there"),
-        }
+        apply::delete(&self.to, &there).await.context("the object there")
     }
 
     /// Withdraws the hand-over, and waits until the operator here has its own id in the tags again.

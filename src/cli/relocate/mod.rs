@@ -251,7 +251,9 @@ impl Move {
                 "Secrets of {namespace}: the operator there may not read them, and the cluster waits until it may. There, \
                  run: {command}"
             )),
-            Err(error) => say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}")),
+            Err(error) => {
+                say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}"))
+            }
         }
     }
 

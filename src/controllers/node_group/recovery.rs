@@ -119,8 +119,7 @@ impl Reconcile<'_> {
         // Node groups of a cluster that is not recorded do not belong to it.
         let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
         let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
-        let request =
-            hand_over::request_while_suspended(self.group, recovered, handed_over, self.ctx.installation());
+        let request = hand_over::request_while_suspended(self.group, recovered, handed_over, self.ctx.installation());
         if request.is_some() && cluster.is_none() {
             let message = "its EksCluster has nothing on record in AWS yet".to_owned();
             let next = Next::after(SignedDuration::from_secs(2), self.now);

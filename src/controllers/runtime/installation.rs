@@ -88,7 +88,7 @@ pub async fn load(ctx: &Arc<Context>) {
 
 /// Shows the id in metrics, and a changed one in the log and in an event of each cluster in AWS.
 fn announce(ctx: &Context, id: &str, origin: &Origin) {
-    ctx.metrics.set_installation(id);
+    ctx.metrics.installation().set(id);
     let clusters: Vec<_> = ctx.clusters.state().into_iter().filter(|cluster| is_on_record(cluster)).collect();
     let Some(why) = describe_change(id, origin).filter(|_| !clusters.is_empty()) else { return };
     tracing::warn!(id, clusters = clusters.len(), why, "the installation id changed");
@@ -101,7 +101,9 @@ fn announce(ctx: &Context, id: &str, origin: &Origin) {
 fn describe_change(id: &str, origin: &Origin) -> Option<String> {
     let why = match origin {
         Origin::Known => return None,
-        Origin::Created => "the ConfigMap with the installation id did not exist, and --installation-id is not set".to_owned(),
+        Origin::Created => {
+            "the ConfigMap with the installation id did not exist, and --installation-id is not set".to_owned()
+        }
         Origin::Replaced(stored) => format!("--installation-id replaces the stored id {stored}"),
     };
     Some(format!(
