@@ -8,7 +8,9 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -75,11 +77,38 @@ def command(on: Environment, second: SecondManagementCluster, *arguments: str) -
     return [str(keelson_binary()), "move", f"--to={second.plane.kubeconfig}", "--namespace=default", *arguments], env
 
 
-def move(on: Environment, second: SecondManagementCluster, *arguments: str) -> str:
+def attempt(on: Environment, second: SecondManagementCluster, *arguments: str) -> subprocess.CompletedProcess:
     command_line, env = command(on, second, *arguments)
-    result = subprocess.run(command_line, env=env, capture_output=True, text=True, timeout=180, check=False)
+    return subprocess.run(command_line, env=env, capture_output=True, text=True, timeout=180, check=False)
+
+
+def move(on: Environment, second: SecondManagementCluster, *arguments: str) -> str:
+    result = attempt(on, second, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+LEASE = ("coordination.k8s.io/v1", "Lease", "keelson", restore.NAMESPACE)
+
+
+@contextmanager
+def replica_that_does_nothing(second: SecondManagementCluster) -> Iterator[None]:
+    """The Lease in the second management cluster is held, and nothing is reconciled there."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    spec = {"holderIdentity": "elsewhere", "leaseDurationSeconds": 3600, "renewTime": now}
+    second.api.patch(*LEASE[:3], {"spec": spec}, restore.NAMESPACE)
+    yield
+    second.api.delete(*LEASE)
+
+
+def annotate(api: KubeApi, item: dict, **annotations: str | None) -> None:
+    version, kind, name, namespace = key_of(item)
+    values = {f"keelson.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    api.patch(version, kind, name, {"metadata": {"annotations": values}}, namespace)
+
+
+def suspend(on: Environment, item: dict, value: bool) -> None:
+    on.api.patch(*key_of(item)[:3], {"spec": {"suspend": value}})
 
 
 @dataclass
@@ -111,6 +140,9 @@ class MovingCluster:
     def handed_over(self) -> bool:
         result = [item.get("status", {}).get("handOver", {}).get("installation") for item in self.found(self.on.api)]
         return result == [self.second_installation()] * 2
+
+    def installations(self) -> set[str]:
+        return {tags[restore.INSTALLATION] for tags in restore.owners(self.account).values()}
 
     def second_installation(self) -> str:
         return self.second.api.get("v1", "ConfigMap", "keelson-installation", restore.NAMESPACE)["data"]["id"]
@@ -205,8 +237,9 @@ def test_move_interrupted_repeatedly_ends_the_same(on, second, moving):
 def test_move_ends_the_same_when_both_operators_are_killed_at_every_write(on, second, moving, capsys):
     before, since = picture(moving.account, without_ours=True), on.mark()
     command_line, env = command(on, second, "--timeout=170")
-    process = subprocess.Popen(command_line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    run = killed_at(on, moving.account.id, moving.handed_over)
+    with replica_that_does_nothing(second):
+        process = subprocess.Popen(command_line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        run = killed_at(on, moving.account.id, moving.handed_over)
     with capsys.disabled():
         print(f"\n  {run.summary('hand-over')}")
     assert len(run.points) >= 10
@@ -247,6 +280,18 @@ def test_object_without_aws_resources_is_copied_with_its_secrets(on, second):
     item = cluster("planned", gitops=source, suspend=True)
     item["metadata"]["labels"] = {"team": "shop"}
     on.apply(secret("deploy-key", identity="key"), item)
+    binding = ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "keelson-secrets")
+    kept = second.api.get(*binding)
+    second.api.delete(*binding)
+    text = move(on, second, "--dry-run")
+    assert "Secret default/deploy-key: created there" in text
+    assert "kubectl create rolebinding keelson-secrets --namespace=default" in text, text
+    second.api.apply_all([{key: kept[key] for key in ("apiVersion", "kind", "roleRef", "subjects")} | {"metadata": {"name": binding[2]}}])
+    labels = on.api.get("v1", "Secret", "deploy-key")["metadata"]["labels"]
+    on.api.patch("v1", "Secret", "deploy-key", {"metadata": {"labels": dict.fromkeys(labels)}})
+    text = move(on, second, "--dry-run")
+    assert "Secret default/deploy-key: has no label keelson.dev/use" in text and "rolebinding" not in text, text
+    on.api.patch("v1", "Secret", "deploy-key", {"metadata": {"labels": labels}})
     move(on, second)
     move(on, second)
     moved = second.api.get(*key_of(item))
@@ -301,3 +346,106 @@ def untag(account: Account, one: str, key: str) -> None:
         else:
             arn = account.eks.describe_nodegroup(clusterName=name, nodegroupName=part)["nodegroup"]["nodegroupArn"]
         account.eks.untag_resource(resourceArn=arn, tagKeys=[key])
+
+
+def test_move_is_not_begun_without_an_operator_there_or_with_another_account(on, second, moving):
+    since = on.mark()
+    assert "no operator runs there: its Lease keelson-system/keelson is not held" in move(on, second, "--dry-run")
+    refused = attempt(on, second, "--timeout=2")
+    assert refused.returncode != 0 and "Nothing was changed" in refused.stderr, refused.stderr
+    other = aws_account(f"account-{moving.account.id}", moving.account.id)
+    other["spec"]["allowedRegions"] = ["eu-west-1"]
+    second.api.apply_all([other])
+    refused = attempt(on, second, "--dry-run")
+    assert "exists there and differs in spec.allowedRegions: make both equal first" in refused.stderr, refused.stderr
+    second.api.delete(*key_of(other))
+    assert not on.api.get(*key_of(moving.items[0]))["spec"].get("suspend") and moving.found(second.api) == []
+    assert actions(moving.writes(since)) == []
+
+
+def test_aborted_move_is_taken_back_and_resumed(on, second, moving):
+    before, since = picture(moving.account), on.mark()
+    with on.operator(*QUICK, account=moving.account.id):
+        with replica_that_does_nothing(second):
+            failed = attempt(on, second, "--timeout=6")
+            assert failed.returncode != 0 and "--abort" in failed.stderr, failed.stderr
+        until(moving.handed_over, 30, "the hand-over of both")
+        for item in moving.items:
+            ready = on.await_condition(item, status="False", reason="Suspended")
+            assert "keelson move --abort" in ready["message"]
+        assert len(moving.found(second.api)) == 1 and moving.installations() == {moving.second_installation()}
+
+        assert "undone" in move(on, second, "--abort")
+        assert moving.found(second.api) == []
+        assert moving.installations() == {restore.installation(on)}
+        on.ready(*moving.items)
+        for item in moving.items:
+            now = on.api.get(*key_of(item))
+            assert not now["spec"].get("suspend") and "handOver" not in now["status"]
+            assert not any("move" in key or "hand-over" in key for key in now["metadata"].get("annotations", {}))
+        # The operator there finds nothing to take over; and the move can be begun again.
+        with_second = second.start(moving.account.id)
+        move(on, second)
+        until(moving.is_ready_in_second, 60, "Ready in the second cluster")
+        with_second.stop()
+        refused = attempt(on, second, "--abort")
+        assert refused.returncode != 0 and "was taken over there" in refused.stderr, refused.stderr
+    assert {call["action"] for call in moving.writes(since)} <= TAGGING
+    assert picture(moving.account).keys() == before.keys()
+
+
+def test_withdrawn_hand_over_is_taken_back_and_the_other_installation_is_refused(on, second, moving):
+    item, since = moving.items[0], on.mark()
+    second.api.apply_all([aws_account(f"account-{moving.account.id}", moving.account.id), item])
+    annotate(second.api, item, recover=restore.uid_of(on, item))
+    with on.operator(*QUICK, account=moving.account.id):
+        suspend(on, item, True)
+        annotate(on.api, item, hand_over_to=moving.second_installation())
+        until(lambda: "handOver" in on.status(item), 30, "the hand-over")
+        # Withdrawn and resumed at once, before the operator there runs.
+        annotate(on.api, item, hand_over_to=None)
+        suspend(on, item, False)
+        until(lambda: moving.installations() == {restore.installation(on)}, 30, "its own tags")
+        on.ready(*moving.items)
+        assert "handOver" not in on.status(item)
+        assert any(event["reason"] == "TakenBack" for event in on.events(item))
+        second_operator = second.start(moving.account.id)
+
+        def is_refused() -> bool:
+            stalled = conditions(second.api.get(*key_of(item))).get("Stalled", {})
+            return stalled.get("reason") == "NotOwned" and restore.installation(on) in stalled["message"]
+
+        until(is_refused, 40, "the rejection")
+        second_operator.stop()
+    assert {call["action"] for call in moving.writes(since)} <= TAGGING
+    assert moving.owners() == moving.uids(on.api)
+
+
+def test_deletion_of_a_cluster_that_was_taken_over_keeps_its_nodes(on, second, moving):
+    item, nodes = moving.items
+    second.api.apply_all([aws_account(f"account-{moving.account.id}", moving.account.id), item])
+    annotate(second.api, item, recover=restore.uid_of(on, item))
+    second_operator = second.start(moving.account.id)
+    with on.operator(*QUICK, account=moving.account.id):
+        suspend(on, item, True)
+        annotate(on.api, item, hand_over_to=moving.second_installation())
+
+        def is_taken_over() -> bool:
+            return "recovery" in second.api.get(*key_of(item)).get("status", {})
+
+        until(is_taken_over, 60, "the takeover")
+        since = on.mark()
+        annotate(on.api, item, hand_over_to=None)
+        suspend(on, item, False)
+        stalled = on.await_condition(item, "Stalled", reason="NotOwned")
+        assert "an object of this name took it over" in stalled["message"], stalled
+        on.api.delete(*key_of(nodes))
+        held = on.await_condition(nodes, "Stalled", reason="DeletionBlocked")
+        assert "deletionPolicy: Retain" in held["message"], held
+        on.delete(item)
+        on.api.wait_gone(*key_of(nodes), 60)
+        assert any("deletes nothing" in event["note"] or "nothing is deleted" in event["note"] for event in on.events(item))
+    second_operator.stop()
+    assert not [call for call in moving.writes(since) if "Delete" in call["action"]]
+    group = moving.account.eks.describe_nodegroup(clusterName=moving.name, nodegroupName=nodes["metadata"]["name"])
+    assert group["nodegroup"]["status"] == "ACTIVE"

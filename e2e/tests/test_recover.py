@@ -190,18 +190,55 @@ def test_recovery_from_git_alone_requires_the_installation_id(on, recoverable):
     assert_taken_over(recoverable, before, installation)
 
 
-def test_lost_lease_and_configmaps_cause_no_aws_writes(on, recoverable):
+def test_lost_lease_durations_and_deletions_cause_no_aws_writes(on, recoverable):
     before, since = picture(recoverable.account), on.mark()
-    restore.forget_config(on)
+    restore.forget_config(on, "keelson-duration-estimates", "keelson-deletions")
     with recoverable.operator():
         assert_idle(on, recoverable.account, 4)
         on.ready(*recoverable.items)
-        assert restore.installation(on)
         # Lost while the operator leads: it keeps its state.
         restore.forget_config(on)
         assert_idle(on, recoverable.account, 4)
     assert actions(recoverable.writes(since)) == []
     assert picture(recoverable.account) == before
+
+
+def installations(recoverable: RecoverableCluster) -> set[str]:
+    # The cluster's security group keeps the tags that EKS created it with.
+    owners = restore.owners(recoverable.account).items()
+    return {tags[restore.INSTALLATION] for one, tags in owners if not one.startswith("sg-")}
+
+
+def test_lost_installation_id_is_reported_and_corrected_in_the_tags_of_owned_resources(on, recoverable):
+    """As after uninstalling, which deletes the namespace of the operator, and a new installation."""
+    before, since, lost = picture(recoverable.account, without_ours=True), on.mark(), restore.installation(on)
+    assert installations(recoverable) == {lost}
+    restore.forget_config(on)
+    with recoverable.operator() as operator:
+        until(lambda: installations(recoverable) not in (set(), {lost}), 60, "the first corrected tag")
+        until(lambda: installations(recoverable) == {restore.installation(on)}, 90, "the new id in all tags")
+        on.ready(*recoverable.items)
+        assert restore.installation(on) != lost
+        assert f'keelson_installation_info{{id="{restore.installation(on)}"}} 1' in operator.metrics()
+        changed = [event["note"] for event in on.events(recoverable.cluster) if event["reason"] == "InstallationChanged"]
+        assert any(restore.installation(on) in note and "--installation-id" in note for note in changed), changed
+        assert_idle(on, recoverable.account, 3)
+    assert {call["action"] for call in recoverable.writes(since)} <= TAGGING, actions(recoverable.writes(since))
+    assert picture(recoverable.account, without_ours=True) == before
+    assert recoverable.owners() == recoverable.uids()
+
+
+def test_configured_installation_id_replaces_the_stored_one(on, recoverable):
+    chosen = f"chosen-{recoverable.account.id}"
+    with recoverable.operator(f"--installation-id={chosen}"):
+        until(lambda: restore.installation(on) == chosen, 20, "the stored id")
+        until(lambda: installations(recoverable) == {chosen}, 90, "the id in all tags")
+    # Without the flag it stays, and the command goes by it.
+    with recoverable.operator():
+        assert_idle(on, recoverable.account, 3)
+    assert restore.installation(on) == chosen
+    text = recover(on, recoverable.account, "--dry-run")
+    assert "other installation" not in text and "owned" in text, text
 
 
 def set_status(on: Environment, item: dict, status: dict) -> None:
@@ -313,11 +350,15 @@ def recoverer(on: Environment) -> str:
     return str(on.cloud.management.kubeconfig_for("recoverer"))
 
 
-def recover(on: Environment, account: Account, *arguments: str) -> str:
+def attempt(on: Environment, account: Account, *arguments: str) -> subprocess.CompletedProcess:
     aws = {**on.cloud.operator_env(), "AWS_ACCESS_KEY_ID": account.id, "KUBECONFIG": recoverer(on)}
     env = {**aws, "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     command = [str(keelson_binary()), "recover", *arguments]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def recover(on: Environment, account: Account, *arguments: str) -> str:
+    result = attempt(on, account, *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -325,23 +366,32 @@ def recover(on: Environment, account: Account, *arguments: str) -> str:
 def test_recover_command_lists_owners_and_annotates_objects(on, recoverable):
     account = recoverable.account
     text = recover(on, account, "--dry-run")
-    verdicts = {line.split("  ")[-1].strip() for line in text.splitlines()[1:] if account.id in line}
+    rows = [line for line in text.splitlines() if account.id in line and not line.startswith("searched")]
+    verdicts = {line.split("  ")[-1].strip() for line in rows}
     assert verdicts == {"owned"}, text
 
     old = restore.lose(on, *recoverable.items)
-    # Orphaned now, and no object names the region: listed only with --region.
-    text = recover(on, account, "--dry-run", f"--region={REGION}")
-    rows = [line for line in text.splitlines() if account.id in line]
-    assert rows and all(line.endswith("orphaned") for line in rows), text
-    assert "nothing can be taken over" in text
+    # Orphaned now, and no object names the region: that of the environment is searched, or those of --region.
+    for region in ((), (f"--region={REGION}",)):
+        text = recover(on, account, "--dry-run", *region)
+        rows = [line for line in text.splitlines() if account.id in line and not line.startswith("searched")]
+        assert rows and all(line.endswith("orphaned") for line in rows), text
+        assert "nothing can be taken over" in text and f"{account.id} {REGION}" in text.splitlines()[-1]
+        assert "apply the object of that name first" in text
 
     restore.from_git(on, *recoverable.items)
     text = recover(on, account, "--dry-run")
-    rows = [line for line in text.splitlines() if account.id in line]
+    rows = [line for line in text.splitlines() if account.id in line and not line.startswith("searched")]
     assert rows and all(line.endswith("recoverable") for line in rows), text
     assert {uid for uid in old if uid in text} == set(old)
     text = recover(on, account, "--dry-run", "--installation-id=another")
     assert f"other installation ({restore.installation(on)})" in text
+    cure = f"start the operator here with --installation-id {restore.installation(on)}"
+    for arguments in (("--all",), (recoverable.name, "-n", "default")):
+        refused = attempt(on, account, *arguments, "--installation-id=another")
+        assert refused.returncode != 0 and cure in refused.stderr, refused
+    refused = attempt(on, account, recoverable.name, "-n", "default", "--uid=not-a-uid")
+    assert refused.returncode != 0 and f"it carries {old[0]}" in refused.stderr, refused
     annotations = on.api.get(*key_of(recoverable.cluster))["metadata"].get("annotations", {})
     assert restore.RECOVER not in annotations
 

@@ -31,4 +31,7 @@ pub struct HandOverStatus {
     pub resources: i32,
     /// When the last of them was tagged.
     pub completed_at: Time,
+    /// The annotation `keelson.dev/hand-over-to` was removed or changed, and the resources are being taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }

@@ -16,6 +16,7 @@ pub mod deletions;
 pub mod drift;
 mod driver;
 pub mod duration_estimates;
+pub mod hand_over;
 pub mod name_claims;
 pub mod node_group;
 pub mod recovery;

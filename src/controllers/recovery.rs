@@ -1,5 +1,5 @@
-//! Requests to take over the AWS resources of an earlier object with the same name, or to hand them over to another
-//! installation, and who may not. Pure, but reads the stores.
+//! Requests to take over the AWS resources of an earlier object with the same name, to hand them over to another
+//! installation or take them back ([`super::hand_over`]), and who may not. Pure, but reads the stores.
 //!
 //! An object that is restored from a backup, or applied again from Git, has a different UID than the tags in AWS. Only
 //! a person can decide that it takes over the resources of the earlier object; until then nothing is changed.
@@ -26,8 +26,9 @@ use crate::aws::tags::{INSTALLATION, Tags};
 use crate::engine::{Class, Failure, HoldReason, Key, Memory, Report};
 use crate::resources::cloud::Owner;
 use crate::resources::graph::adoption::Existing;
+use crate::resources::graph::proof::Records;
 use crate::resources::recovery::retag;
-use crate::resources::recovery::takeover::{Item, Selection, parse_uid};
+use crate::resources::recovery::takeover::{Evidence, Item, Selection, parse_uid};
 
 /// Maximum stored length of the annotation's text.
 const MAX_TEXT: usize = 256;
@@ -46,17 +47,29 @@ pub struct Recovering {
 pub enum Done {
     Recovered(RecoveryStatus),
     HandedOver(HandOverStatus),
+    TakenBack,
 }
 
-/// A request made with an annotation.
+/// What is done with the resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The object takes over those of an earlier one.
+    Recovery,
+    /// Another installation receives them. Holds its id.
+    HandOver(String),
+    /// This installation takes back what it handed over. Holds its id.
+    TakeBack(Option<String>),
+}
+
+/// A request made with an annotation, or by removing one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryRequest {
-    /// The annotation's text; each text counts once.
+    /// The annotation's text; each text counts once. Empty: it was removed.
     text: String,
     /// The UID of the earlier object; for a hand-over, the object's own UID.
     pub uid: String,
-    /// The installation that receives the resources; `None`: the request is a recovery.
-    pub to: Option<String>,
+    /// What is done with the resources.
+    pub purpose: Purpose,
 }
 
 /// The recovery request on an object, unless it was already handled.
@@ -66,54 +79,14 @@ pub fn recovery_request<K: Kind>(object: &K, handled: Option<&RecoveryStatus>) -
     (!uid.is_empty() && handled.is_none_or(|handled| handled.annotation != text)).then_some(RecoveryRequest {
         text,
         uid,
-        to: None,
+        purpose: Purpose::Recovery,
     })
-}
-
-/// The hand-over request on an object, unless it was already completed.
-pub fn hand_over_request<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<RecoveryRequest> {
-    let text = bounded(object.annotations().get(HAND_OVER_ANNOTATION)?, MAX_TEXT);
-    let to = text.trim().to_owned();
-    let is_new = !to.is_empty() && done.is_none_or(|done| done.installation != to);
-    is_new.then(|| RecoveryRequest { text, uid: object.uid().unwrap_or_default(), to: Some(to) })
-}
-
-/// The request to handle while an object is suspended: a hand-over, or a recovery.
-pub fn request_while_suspended<K: Kind>(
-    object: &K,
-    recovered: &Option<RecoveryStatus>,
-    completed: &Option<HandOverStatus>,
-) -> Option<RecoveryRequest> {
-    match object.annotations().get(HAND_OVER_ANNOTATION) {
-        Some(_) => hand_over_request(object, completed.as_ref()),
-        None => recovery_request(object, recovered.as_ref()),
-    }
 }
 
 /// Whether the EksCluster's status records the control plane.
 pub fn is_on_record(cluster: &EksCluster) -> bool {
     let status = cluster.status.as_ref();
     status.is_some_and(|status| status.resources.iter().any(|line| line.key == "cluster" && line.id.is_some()))
-}
-
-/// The message of an object whose resources were handed over; `None`: they were not, or are taken back.
-pub fn handed_over_message<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<String> {
-    let (text, done) = (object.annotations().get(HAND_OVER_ANNOTATION)?, done?);
-    (text.trim() == done.installation).then(|| {
-        format!(
-            "its AWS resources are handed over to installation {}, where an object of this name takes them over, so this object is \
-             not reconciled: delete it, which deletes nothing in AWS; or, if they were not taken over, remove the annotation \
-             {HAND_OVER_ANNOTATION}",
-            done.installation
-        )
-    })
-}
-
-/// The hand-over record to keep in status. It is removed with the annotation, so that the same request can be made
-/// again.
-pub fn retained_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<HandOverStatus> {
-    done.filter(|done| object.annotations().get(HAND_OVER_ANNOTATION).is_some_and(|to| to.trim() == done.installation))
-        .cloned()
 }
 
 /// The objects that exist in this management cluster, including unreadable ones.
@@ -158,7 +131,38 @@ pub fn is_complete(report: &Report, memory: &Memory, now: Timestamp) -> bool {
 impl RecoveryRequest {
     /// The reverse of a recovery from the object with that UID, when the object is deleted before it is complete.
     pub fn giving_back(uid: &str) -> Self {
-        Self { text: String::new(), uid: uid.to_owned(), to: None }
+        Self { text: String::new(), uid: uid.to_owned(), purpose: Purpose::Recovery }
+    }
+
+    /// The request to hand over to installation `to`.
+    pub fn hand_over<K: Kind>(object: &K, to: &str) -> Self {
+        Self::of_own(object, Purpose::HandOver(to.to_owned()))
+    }
+
+    /// The request to take back what was handed over.
+    pub fn take_back<K: Kind>(object: &K, installation: Option<String>) -> Self {
+        Self::of_own(object, Purpose::TakeBack(installation))
+    }
+
+    fn of_own<K: Kind>(object: &K, purpose: Purpose) -> Self {
+        let text = object.annotations().get(HAND_OVER_ANNOTATION).map(|text| bounded(text, MAX_TEXT));
+        Self { text: text.unwrap_or_default(), uid: object.uid().unwrap_or_default(), purpose }
+    }
+
+    /// Whether nothing in AWS is a reason to refuse it.
+    pub fn needs_resources(&self) -> bool {
+        !matches!(self.purpose, Purpose::TakeBack(_))
+    }
+
+    /// What shows that resources belong to the object. `by_tags`: the owner of the AWS account accepts tags alone.
+    /// `records`: those of the object, if its cluster is on record.
+    pub fn evidence<'a>(&self, by_tags: bool, records: Option<&'a Records>) -> Evidence<'a> {
+        match (&self.purpose, records) {
+            (Purpose::HandOver(_), Some(_)) => Evidence::Own(None),
+            (Purpose::TakeBack(_), Some(records)) => Evidence::Own(Some(records)),
+            (Purpose::Recovery, _) if by_tags => Evidence::Tags,
+            _ => Evidence::Role,
+        }
     }
 
     /// The overall state after `report`, and when to continue. `waits`: the message on how to approve the plan.
@@ -198,7 +202,7 @@ impl RecoveryRequest {
     /// # Errors
     /// An object with that UID exists. Contains the message for the user.
     pub fn check_permitted<K: Kind>(&self, ctx: &Context, object: &K) -> Result<(), String> {
-        if self.to.is_some() && self.to == ctx.installation() {
+        if matches!(&self.purpose, Purpose::HandOver(to) if ctx.installation().as_ref() == Some(to)) {
             return Err(format!(
                 "the annotation {HAND_OVER_ANNOTATION} names this installation itself. Remove the annotation"
             ));
@@ -222,8 +226,9 @@ impl RecoveryRequest {
     /// # Errors
     /// The annotation was removed or changed, or an object with that UID exists by now.
     pub fn check_still_permitted<K: Recoverable>(&self, ctx: &Context, object: &K) -> Result<(), Failure> {
-        let annotation = if self.to.is_some() { HAND_OVER_ANNOTATION } else { RECOVER_ANNOTATION };
-        let text = K::current(ctx, object).and_then(|now| now.annotations().get(annotation).cloned());
+        let is_recovery = self.purpose == Purpose::Recovery;
+        let annotation = if is_recovery { RECOVER_ANNOTATION } else { HAND_OVER_ANNOTATION };
+        let text = K::current(ctx, object).map(|now| now.annotations().get(annotation).cloned().unwrap_or_default());
         if text.is_none_or(|text| bounded(&text, MAX_TEXT) != self.text) {
             let message = format!("the annotation {annotation}: {} was removed or changed", self.text);
             return Err(Failure::new(Class::Denied, message));
@@ -233,20 +238,27 @@ impl RecoveryRequest {
 
     /// The desired tags of a resource.
     pub fn wanted(&self, item: &Item, owner: &Owner) -> Tags {
-        match &self.to {
-            Some(to) => Tags::new().with(INSTALLATION, to),
-            None => item.wanted(owner),
+        match &self.purpose {
+            Purpose::Recovery => item.wanted(owner),
+            Purpose::HandOver(to) => Tags::new().with(INSTALLATION, to),
+            // With the owner's: another object may have taken over a part.
+            Purpose::TakeBack(_) => item.wanted(owner),
         }
     }
 
     /// Digest of the changes to `items`.
     pub fn digest(&self, items: &[Item]) -> String {
-        retag::digest(items, &format!("{} {:?}", self.uid, self.to))
+        let what = match &self.purpose {
+            Purpose::Recovery => "None".to_owned(),
+            Purpose::HandOver(to) => format!("{:?}", Some(to)),
+            Purpose::TakeBack(_) => "taken back".to_owned(),
+        };
+        retag::digest(items, &format!("{} {what}", self.uid))
     }
 
     /// The message when no resource carries the UID. Nothing is created instead.
     pub fn describe_no_resources(&self, owner: &Owner, aws: &Session, selection: &Selection) -> String {
-        if self.to.is_some() {
+        if self.purpose != Purpose::Recovery {
             return format!("no AWS resource carries UID {}: there is nothing to hand over", self.uid);
         }
         let skipped = if selection.left.is_empty() {
@@ -284,15 +296,20 @@ impl RecoveryRequest {
     }
 
     fn verb(&self) -> String {
-        self.to.as_ref().map_or_else(|| "taken over".to_owned(), |to| format!("handed over to installation {to}"))
+        match &self.purpose {
+            Purpose::Recovery => "taken over".to_owned(),
+            Purpose::HandOver(to) => format!("handed over to installation {to}"),
+            Purpose::TakeBack(_) => "taken back".to_owned(),
+        }
     }
 
     /// Adds the reason of the request to the plan's steps.
     pub fn plan(&self, mut plan: PlanStatus) -> PlanStatus {
         for step in &mut plan.steps {
-            let reason = match &self.to {
-                Some(to) => format!("handed over to installation {to}"),
-                None => format!("taken over from UID {}", self.uid),
+            let reason = match &self.purpose {
+                Purpose::Recovery => format!("taken over from UID {}", self.uid),
+                Purpose::HandOver(to) => format!("handed over to installation {to}"),
+                Purpose::TakeBack(_) => "taken back: the hand-over was withdrawn".to_owned(),
             };
             step.reason.replace(bounded(&reason, MAX_TEXT));
         }
@@ -301,7 +318,11 @@ impl RecoveryRequest {
 
     /// The event of the completed request.
     pub fn done_event(&self, selection: &Selection) -> EventMessage {
-        let reason = if self.to.is_some() { "HandedOver" } else { "Recovered" };
+        let reason = match &self.purpose {
+            Purpose::Recovery => "Recovered",
+            Purpose::HandOver(_) => "HandedOver",
+            Purpose::TakeBack(_) => "TakenBack",
+        };
         EventMessage::normal(reason, format!("{}; only tags were written", self.describe_completed(selection)))
     }
 
@@ -309,9 +330,12 @@ impl RecoveryRequest {
     pub fn done(&self, resources: usize, now: Timestamp) -> Done {
         let resources = i32::try_from(resources).unwrap_or(i32::MAX);
         let completed_at = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
-        match &self.to {
-            Some(to) => Done::HandedOver(HandOverStatus { installation: to.clone(), resources, completed_at }),
-            None => {
+        match &self.purpose {
+            Purpose::HandOver(to) => {
+                Done::HandedOver(HandOverStatus { installation: to.clone(), resources, completed_at, withdrawn: false })
+            }
+            Purpose::TakeBack(_) => Done::TakenBack,
+            Purpose::Recovery => {
                 let (annotation, owner) = (self.text.clone(), self.uid.clone());
                 Done::Recovered(RecoveryStatus { annotation, owner, resources, completed_at })
             }
@@ -367,20 +391,5 @@ mod tests {
         assert_eq!(recovery_request(&cluster(Some("uid-0/2")), Some(&handled)).unwrap().uid, "uid-0");
         assert_eq!(recovery_request(&cluster(None), None), None);
         assert_eq!(recovery_request(&cluster(Some(" /x")), None), None);
-    }
-
-    #[test]
-    fn handed_over_object_is_not_reconciled_until_the_annotation_is_removed() {
-        let mut object = cluster(None);
-        assert_eq!((hand_over_request(&object, None), handed_over_message(&object, None)), (None, None));
-        let annotations = object.metadata.annotations.get_or_insert_default();
-        annotations.insert(HAND_OVER_ANNOTATION.to_owned(), "there".to_owned());
-        let request = hand_over_request(&object, None).unwrap();
-        assert_eq!((request.uid.as_str(), request.to.as_deref()), ("uid-1", Some("there")));
-        let Done::HandedOver(done) = request.done(3, Timestamp::UNIX_EPOCH) else { panic!("a hand-over") };
-        assert_eq!(hand_over_request(&object, Some(&done)), None);
-        assert!(handed_over_message(&object, Some(&done)).unwrap().contains("installation there"));
-        object.metadata.annotations = None;
-        assert_eq!(handed_over_message(&object, Some(&done)), None);
     }
 }

@@ -184,11 +184,14 @@ pub fn tag_changes_of_untagged(wanted: &Tags, observed: &Tags) -> Vec<Change> {
 }
 
 fn changes_of_tags(wanted: &Tags, observed: &Tags, is_compared: impl Fn(&str) -> bool) -> Vec<Change> {
+    let is_owned = wanted.owner().is_some_and(|uid| observed.is_owned_by(uid));
     let change = |(name, value): (&str, &str)| {
         Change::in_place(format!("{TAG_FIELD}{name}"), observed.get(name).unwrap_or_default(), value)
     };
-    // Resources that an older Keelson created have no installation tag; an upgrade does not add one.
-    let is_compared = |name: &str| name != INSTALLATION && is_compared(name);
+    // Resources that an older Keelson created have no installation tag; an upgrade does not add one. On a resource that
+    // the object owns, another id is wrong: UIDs are unique, so no other installation's object can be the owner.
+    let is_compared =
+        |name: &str| is_compared(name) && (name != INSTALLATION || observed.installation().is_some_and(|_| is_owned));
     wanted.missing_from(observed).iter().filter(|(name, _)| is_compared(name)).map(change).collect()
 }
 
@@ -246,6 +249,19 @@ mod tests {
         assert_eq!(fields(&tag_changes(&wanted(), &unowned)), ["tags.team"]);
         let with_owner = fields(&tag_changes_of_untagged(&wanted(), &Tags::new())).len();
         assert_eq!(with_owner, 4);
+    }
+
+    #[test]
+    fn another_installation_id_on_an_owned_resource_is_corrected_and_a_missing_one_is_not_added() {
+        let wanted = wanted().with(INSTALLATION, "here");
+        let owned: Tags = wanted.iter().filter(|(key, _)| *key != INSTALLATION).collect();
+        assert_eq!(tag_changes(&wanted, &owned), []);
+        let lost = owned.clone().with(INSTALLATION, "lost");
+        assert_eq!(fields(&tag_changes(&wanted, &lost)), ["tags.keelson.dev/installation"]);
+        // Neither where another object is the owner, nor by an installation without an id.
+        let others = lost.clone().with(OWNER, "uid-2");
+        assert!(!fields(&tag_changes(&wanted, &others)).contains(&"tags.keelson.dev/installation"));
+        assert_eq!(tag_changes(&super::tests::wanted(), &lost), []);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::events::EventMetrics;
 use super::gitops::GitOpsMetrics;
+use super::installation::InstallationMetrics;
 use super::management;
 use super::objects::ObjectMetrics;
 use super::process::Process;
@@ -38,6 +39,7 @@ struct Inner {
     pub objects: ObjectMetrics,
     leader: Gauge,
     ambient_account_allowed: Gauge,
+    installation: InstallationMetrics,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -138,8 +140,19 @@ impl Metrics {
             "1 when objects without an AwsAccount may use the operator's own credentials",
             ambient_account_allowed.clone(),
         );
+        let installation = InstallationMetrics::register(keelson);
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, objects, leader, ambient_account_allowed }))
+        Metrics(Arc::new(Inner {
+            registry,
+            aws,
+            reconcile,
+            events,
+            gitops,
+            objects,
+            leader,
+            ambient_account_allowed,
+            installation,
+        }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -168,6 +181,11 @@ impl Metrics {
         self.0.gitops.forget_all();
         self.0.events.clear();
         self.0.reconcile.unreadable.clear();
+        self.0.installation.clear();
+    }
+
+    pub fn installation(&self) -> &InstallationMetrics {
+        &self.0.installation
     }
 
     pub fn set_leader(&self, is_leader: bool) {

@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod gitops;
+pub mod installation;
 pub mod logs;
 pub mod management;
 pub mod metrics;

@@ -2,6 +2,7 @@
 //! by which objects take over what earlier objects of the same name owned. I/O: the management cluster's API; reads
 //! from AWS, with the credentials of the environment.
 
+mod places;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use crate::controllers::account::{self, Request};
 use crate::controllers::runtime::installation;
 use crate::resources::inventory::{self, tagged_resources};
 use crate::resources::recovery::takeover::TaggedResource;
-use verdicts::{Line, Object};
+use verdicts::{Line, Object, Verdict};
 
 /// Flags of `keelson recover`.
 #[derive(clap::Args, Debug)]
@@ -42,7 +43,8 @@ pub struct Args {
     /// UID of the earlier object, if there were several.
     #[arg(long, requires = "name")]
     uid: Option<String>,
-    /// Also search these regions of every AwsAccount, besides those in which objects are.
+    /// Also search these regions of every AwsAccount, besides those in which objects are, and those of
+    /// spec.allowedRegions or, without it, AWS_REGION.
     #[arg(long, value_delimiter = ',')]
     region: Vec<String>,
     /// Namespace of the operator: its ConfigMap holds the installation's id.
@@ -77,9 +79,10 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
     let objects: Vec<Object> =
         all.clusters.iter().map(Object::from).chain(all.groups.iter().map(Object::from)).collect();
     let mut lines = Vec::new();
-    for (identity, region) in places(args, &all) {
+    let searched = places(args, &all);
+    for (identity, region) in &searched {
         let account = identity.account_id.clone().unwrap_or_else(|| "of the environment".to_owned());
-        match found(&identity, &region).await {
+        match found(identity, region).await {
             Ok((account_id, found)) => {
                 let place = format!("{account_id} {region}");
                 lines.extend(verdicts::lines(&place, &found, &objects, installation.as_deref()));
@@ -88,10 +91,17 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
             Err(error) => eprintln!("account {account}, {region} is left out: {error:#}"),
         }
     }
-    let chosen = select(args, &client, &objects, &lines)?;
     super::print(&verdicts::table(&lines))?;
+    let searched = places::describe(&searched);
+    let found = Found { lines: &lines, installation: installation.as_deref(), searched: &searched };
+    let chosen = select(args, &client, &objects, &found)?;
     if args.dry_run || chosen.is_empty() {
-        return super::print(&hint(args, &lines));
+        super::print(&hint(args, &found))?;
+        let other = verdicts::other_installations(&lines, None);
+        if args.all && !args.dry_run && !other.is_empty() {
+            bail!("nothing was taken over: {}", verdicts::describe_other_installations(&other, found.installation));
+        }
+        return Ok(());
     }
     let now = Timestamp::now().as_second();
     for (object, uid) in chosen {
@@ -132,7 +142,15 @@ async fn read(client: &Client) -> anyhow::Result<Cluster> {
     Ok(Cluster { clusters: clusters.items, groups: groups.items, accounts: accounts.items })
 }
 
-/// The accounts and regions in which objects are, and those of the flags.
+/// What was found in AWS.
+struct Found<'a> {
+    lines: &'a [Line],
+    installation: Option<&'a str>,
+    /// Which accounts and regions were searched.
+    searched: &'a str,
+}
+
+/// The accounts and regions to search.
 fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
     let find = |name: &str| all.accounts.iter().find(|one| one.name_any() == name).map(|one| one.spec.clone());
     let mut places = BTreeSet::new();
@@ -149,9 +167,19 @@ fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
             ),
         }
     }
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let environment = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     for account in &all.accounts {
         let identity = account::identity(&account.name_any(), &account.spec);
-        places.extend(args.region.iter().map(|region| (identity.clone(), region.clone())));
+        let regions = places::regions(&account.spec, &args.region, environment.as_deref());
+        places.extend(regions.into_iter().map(|region| (identity.clone(), region)));
+        if !places.iter().any(|(other, _)| *other == identity) {
+            eprintln!(
+                "AwsAccount {} is left out, as no EksCluster, no spec.allowedRegions and no AWS_REGION names a region: \
+                 pass --region",
+                account.name_any()
+            );
+        }
     }
     places
 }
@@ -177,9 +205,9 @@ fn select<'o>(
     args: &Args,
     client: &Client,
     objects: &'o [Object],
-    lines: &[Line],
+    found: &Found<'_>,
 ) -> anyhow::Result<Vec<(&'o Object, String)>> {
-    let recoverable: BTreeMap<usize, BTreeSet<String>> = verdicts::recoverable(lines);
+    let recoverable: BTreeMap<usize, BTreeSet<String>> = verdicts::recoverable(found.lines);
     let named = match &args.name {
         None if args.all => None,
         None => return Ok(Vec::new()),
@@ -193,8 +221,13 @@ fn select<'o>(
                     "{argument} does not exist in namespace {namespace}: apply it first; it takes over once it exists"
                 )
             };
-            if !recoverable.contains_key(&number) && args.uid.is_none() {
-                bail!("{argument} -n {namespace}: nothing in AWS carries the tags of an earlier object of this name");
+            let Some(uids) = recoverable.get(&number) else {
+                let why = verdicts::describe_nothing(found.lines, number, found.installation, found.searched);
+                bail!("{argument} -n {namespace}: {why}");
+            };
+            if let Some(uid) = args.uid.as_ref().filter(|uid| !uids.contains(*uid)) {
+                let uids = uids.iter().cloned().collect::<Vec<_>>().join(", ");
+                bail!("{argument} -n {namespace}: nothing in AWS of this name carries UID {uid}; it carries {uids}");
             }
             Some(number)
         }
@@ -222,15 +255,24 @@ fn select<'o>(
     Ok(chosen)
 }
 
-fn hint(args: &Args, lines: &[Line]) -> String {
-    let objects = verdicts::recoverable(lines).len();
-    match (objects, args.dry_run || args.name.is_none() && !args.all) {
+fn hint(args: &Args, found: &Found<'_>) -> String {
+    let objects = verdicts::recoverable(found.lines).len();
+    let mut text = match (objects, args.dry_run || args.name.is_none() && !args.all) {
         (0, _) => "nothing can be taken over\n".to_owned(),
         (1, true) => "one object can take over what an earlier one of its name owned; nothing was changed\n".to_owned(),
         (many, _) => {
             format!("{many} objects can take over what earlier ones of their names owned; nothing was changed\n")
         }
+    };
+    let other = verdicts::other_installations(found.lines, None);
+    if !other.is_empty() {
+        text.push_str(&verdicts::describe_other_installations(&other, found.installation));
+        text.push('\n');
     }
+    if found.lines.iter().any(|line| line.verdict == Verdict::Orphaned) {
+        text.push_str("to take over what is orphaned, apply the object of that name first, and run this again\n");
+    }
+    format!("{text}{}\n", found.searched)
 }
 
 /// Sets the annotation on exactly this object.

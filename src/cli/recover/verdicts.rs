@@ -120,6 +120,8 @@ pub struct Line {
     pub owner: String,
     /// The object that its tags name.
     pub object: String,
+    /// Its index among the objects, if it exists.
+    pub named: Option<usize>,
     /// Its owner.
     pub verdict: Verdict,
 }
@@ -144,7 +146,7 @@ pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installa
             "nodeGroup" => format!("{cluster}, node group {}", key.name()),
             _ => cluster,
         };
-        Some(Line { place: place.to_owned(), key, id: one.id.clone(), owner, object, verdict })
+        Some(Line { place: place.to_owned(), key, id: one.id.clone(), owner, object, named, verdict })
     };
     let mut lines: Vec<Line> = found.iter().filter_map(line).collect();
     let clusters = lines.iter().filter(|line| line.key == crate::resources::eks::cluster::key());
@@ -171,6 +173,43 @@ pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
     all
 }
 
+/// The ids of other installations in the tags of resources of existing objects, or of this one.
+pub fn other_installations(lines: &[Line], of: Option<usize>) -> BTreeSet<&str> {
+    let is_named = |line: &&Line| if of.is_some() { line.named == of } else { line.named.is_some() };
+    // The cluster's security group keeps the tags that the cluster had when EKS created it.
+    let is_group = |line: &&Line| line.key.to_string() == "cluster" && line.id.starts_with("sg-");
+    let named = lines.iter().filter(is_named).filter(|line| !is_group(line));
+    named
+        .filter_map(|line| match &line.verdict {
+            Verdict::OtherInstallation(id) => Some(id.as_str()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Why resources of `other` installations are not taken over, and what to do.
+pub fn describe_other_installations(other: &BTreeSet<&str>, this: Option<&str>) -> String {
+    let other = other.iter().copied().collect::<Vec<_>>().join(", ");
+    let this = this.map_or("has no id".to_owned(), |id| format!("is {id}"));
+    format!(
+        "resources of this name carry the tag of installation {other}, and this one {this}. While that one runs, they \
+         are its own; keelson move moves them. If it is lost for good, start the operator here with --installation-id \
+         {other}, or restore its ConfigMap keelson-installation, and run this again"
+    )
+}
+
+/// Why nothing is taken over by the object: what was found of it.
+pub fn describe_nothing(lines: &[Line], of: usize, this: Option<&str>, searched: &str) -> String {
+    let other = other_installations(lines, Some(of));
+    if !other.is_empty() {
+        return describe_other_installations(&other, this);
+    }
+    if lines.iter().any(|line| line.named == Some(of) && line.verdict == Verdict::Owned) {
+        return "it owns what AWS has of this name, so there is nothing to take over".to_owned();
+    }
+    format!("nothing in AWS carries the tags of an earlier object of this name ({searched})")
+}
+
 /// The annotation's value; `None`: it is already set, and was not acted upon yet. A value that was acted upon no
 /// longer counts, so another one is written. `now`: seconds since 1970.
 pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
@@ -186,7 +225,7 @@ pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
 pub fn table(lines: &[Line]) -> String {
     let mut rows = vec![["PLACE", "RESOURCE", "ID", "OWNER (UID)", "OBJECT", "VERDICT"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
-        let Line { place, key, id, owner, object, verdict } = line;
+        let Line { place, key, id, owner, object, named: _, verdict } = line;
         [place.clone(), key.to_string(), id.clone(), owner.clone(), object.clone(), verdict.describe()]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -268,6 +307,25 @@ mod tests {
         let with_cluster = [&roles[..], &[found("cluster", "team/demo", "old", Some("here"))]].concat();
         let judged = lines("111122223333 eu-west-1", &with_cluster, &objects, Some("here"));
         assert!(judged.iter().all(|line| line.verdict == Verdict::Recoverable(0)), "{judged:?}");
+    }
+
+    #[test]
+    fn another_installation_is_named_with_its_cure() {
+        let objects = [object("ekscluster/demo", "new", None), object("nodegroup/a", "group", Some("workers"))];
+        let all = [
+            found("cluster", "team/demo", "old", Some("there")),
+            found("nodeGroup/workers", "team/demo", "group", Some("here")),
+            found("vpc", "team/elsewhere", "old", Some("elsewhere")),
+        ];
+        let lines = lines("1 eu-west-1", &all, &objects, Some("here"));
+        assert_eq!(other_installations(&lines, None).into_iter().collect::<Vec<_>>(), ["there"]);
+        let why = describe_nothing(&lines, 0, Some("here"), "searched: 1 eu-west-1");
+        assert!(
+            why.contains("installation there, and this one is here") && why.contains("--installation-id there"),
+            "{why}"
+        );
+        assert!(describe_nothing(&lines, 1, Some("here"), "").contains("it owns what AWS has"));
+        assert!(describe_nothing(&[], 0, Some("here"), "searched: 1 eu-west-1").ends_with("(searched: 1 eu-west-1)"));
     }
 
     #[test]

@@ -14,8 +14,12 @@ use crate::resources::recovery::takeover::parse_uid;
 /// Annotation that records whether the object was suspended before its move.
 pub const SUSPENDED_BEFORE: &str = "keelson.dev/suspended-before-move";
 
+/// Annotation on the copy there, while its move is being undone: the UID of the object here.
+pub const ABORTED: &str = "keelson.dev/aborted-move-of";
+
 /// Annotations that apply only to the object here.
-const NOT_COPIED: [&str; 6] = [
+const NOT_COPIED: [&str; 7] = [
+    ABORTED,
     "kubectl.kubernetes.io/last-applied-configuration",
     "keelson.dev/approve",
     "keelson.dev/release-deletion",
@@ -30,6 +34,10 @@ pub trait Moved {
     fn is_suspended(&self) -> bool;
     /// The installation to which the operator handed over its resources.
     fn handed_over_to(&self) -> Option<&String>;
+    /// Whether a hand-over is on record that is not taken back.
+    fn has_hand_over(&self) -> bool;
+    /// The generation that its status describes.
+    fn observed_generation(&self) -> Option<i64>;
     /// The UID whose resources the operator took over.
     fn recovered_from(&self) -> Option<&String>;
     /// Its Ready condition.
@@ -43,7 +51,14 @@ macro_rules! moved {
                 self.spec.suspend
             }
             fn handed_over_to(&self) -> Option<&String> {
-                Some(&self.status.as_ref()?.hand_over.as_ref()?.installation)
+                let done = self.status.as_ref()?.hand_over.as_ref()?;
+                Some(&done.installation).filter(|_| !done.withdrawn)
+            }
+            fn has_hand_over(&self) -> bool {
+                self.status.as_ref().is_some_and(|status| status.hand_over.is_some())
+            }
+            fn observed_generation(&self) -> Option<i64> {
+                self.status.as_ref()?.observed_generation
             }
             fn recovered_from(&self) -> Option<&String> {
                 Some(&self.status.as_ref()?.recovery.as_ref()?.owner)

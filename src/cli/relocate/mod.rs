@@ -3,6 +3,8 @@
 //!
 //! Each step checks first whether it is done, so that an interrupted move can be run again with the same result.
 
+mod abort;
+mod checks;
 mod copies;
 
 use std::collections::BTreeSet;
@@ -28,6 +30,9 @@ use copies::{Moved, SUSPENDED_BEFORE};
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How long an operator that starts may take to hold its Lease.
+const OPERATOR_START: Duration = Duration::from_secs(20);
+
 /// Flags of `keelson move`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -43,6 +48,10 @@ pub struct Args {
     /// Show what would be done.
     #[arg(long)]
     dry_run: bool,
+    /// Undo a move whose clusters were not taken over yet: delete the objects in the other cluster, take the resources
+    /// back here, and resume.
+    #[arg(long)]
+    abort: bool,
     /// Namespace of the operator in both clusters: its ConfigMap holds the installation's id.
     #[arg(long, default_value = "keelson-system")]
     operator_namespace: String,
@@ -62,6 +71,8 @@ struct Move {
     to: Client,
     /// Id of the target installation.
     installation: String,
+    /// Namespace of the operator in both.
+    operator_namespace: String,
     timeout: Duration,
 }
 
@@ -84,9 +95,27 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
         bail!("EksCluster {} is being deleted: wait until it is gone", name_of(going));
     }
     let timeout = Duration::from_secs(args.timeout);
-    let the = Move { from, to, installation: there, timeout };
+    let operator_namespace = args.operator_namespace.clone();
+    let the = Move { from, to, installation: there, operator_namespace, timeout };
+    if args.abort {
+        super::print(&format!("undoing the move from installation {here} to installation {}\n", the.installation))?;
+        for cluster in &clusters {
+            the.abort(cluster, args.dry_run).await.with_context(|| format!("EksCluster {}", name_of(cluster)))?;
+        }
+        return super::print(if args.dry_run { "nothing was changed\n" } else { "undone\n" });
+    }
     let accounts: BTreeSet<String> = clusters.iter().map(|one| one.spec.account_name().to_owned()).collect();
     super::print(&format!("from installation {here} to installation {}\n", the.installation))?;
+    // An object without a finalizer owns nothing in AWS, and needs no operator to move.
+    if clusters.iter().any(apply::has_finalizer)
+        && let Some(missing) = the.operator_still_missing(args.dry_run).await?
+    {
+        let message = format!("--to: {missing}. Start it first, as nothing could take the clusters over");
+        if !args.dry_run {
+            bail!("{message}. Nothing was changed");
+        }
+        say(&message)?;
+    }
     for name in &accounts {
         the.account(name, args.dry_run).await?;
     }
@@ -96,7 +125,8 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
     super::print(if args.dry_run {
         "nothing was changed\n"
     } else {
-        "moved. The objects here are suspended and have no finalizer: delete them, which deletes nothing in AWS\n"
+        "moved. The EksClusters here are suspended, their NodeGroups with them, and none has a finalizer: delete them, which \
+         deletes nothing in AWS\n"
     })
 }
 
@@ -131,7 +161,11 @@ impl Move {
         let Some(here) = from.get_opt(name).await? else { return Ok(()) };
         match to.get_opt(name).await? {
             Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: exists")),
-            Some(_) => bail!("AwsAccount {name} exists there with another spec: make both equal first"),
+            Some(there) => {
+                let fields =
+                    checks::differences(&serde_json::to_value(&here.spec)?, &serde_json::to_value(&there.spec)?);
+                bail!("AwsAccount {name} exists there and differs in {}: make both equal first", fields.join(", "))
+            }
             None => {}
         }
         say(&format!("AwsAccount {name}: created there"))?;
@@ -144,10 +178,7 @@ impl Move {
     /// Moves a cluster with its node groups: hands over here, takes over there, removes the finalizers here.
     async fn cluster(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
         let namespace = cluster.namespace().unwrap_or_default();
-        let all = ListParams::default();
-        let groups = Api::<NodeGroup>::namespaced(self.from.clone(), &namespace).list(&all).await?.items;
-        let groups: Vec<_> =
-            groups.into_iter().filter(|group| group.spec.cluster_ref.name == cluster.name_any()).collect();
+        let groups = self.node_groups(cluster).await?;
         let secrets = copies::secrets(&serde_json::to_value(&cluster.spec)?);
         say(&format!(
             "EksCluster {}, {} NodeGroups, {} Secrets: suspended and handed over here, taken over there",
@@ -155,12 +186,17 @@ impl Move {
             groups.len(),
             secrets.len()
         ))?;
+        if !dry_run {
+            self.namespace(&namespace).await?;
+        }
+        for name in &secrets {
+            self.secret(&namespace, name, dry_run).await?;
+        }
+        if let Some(name) = secrets.first() {
+            self.secret_access(&namespace, name).await?;
+        }
         if dry_run {
             return Ok(());
-        }
-        self.namespace(&namespace).await?;
-        for name in secrets {
-            self.secret(&namespace, &name).await?;
         }
         // Suspended permanently before anything is handed over, so that two operators never work on it.
         let handed_over = self.hand_over(cluster, true).await?;
@@ -187,19 +223,56 @@ impl Move {
     }
 
     /// Copies a Secret that the spec references. An existing one stays as it is: it may be newer.
-    async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+    async fn secret(&self, namespace: &str, name: &str, dry_run: bool) -> anyhow::Result<()> {
         let at = |client: &Client| Api::<Secret>::namespaced(client.clone(), namespace);
-        if at(&self.to).get_opt(name).await?.is_none()
-            && let Some(secret) = at(&self.from).get_opt(name).await?
-        {
-            // The operator reads no other Secret either, and the user who moves may have more permissions than the
-            // spec's author.
-            if !secret.labels().contains_key(USE_LABEL) {
-                return say(&format!("Secret {namespace}/{name}: has no label {USE_LABEL}, so it is not copied"));
-            }
+        if at(&self.to).get_opt(name).await?.is_some() {
+            return say(&format!("Secret {namespace}/{name}: exists"));
+        }
+        let Some(secret) = at(&self.from).get_opt(name).await? else {
+            return say(&format!("Secret {namespace}/{name}: does not exist here, so it is not copied"));
+        };
+        // The operator reads no other Secret either, and the user who moves may have more permissions than the spec's
+        // author.
+        if !secret.labels().contains_key(USE_LABEL) {
+            return say(&format!("Secret {namespace}/{name}: has no label {USE_LABEL}, so it is not copied"));
+        }
+        say(&format!("Secret {namespace}/{name}: created there"))?;
+        if !dry_run {
             at(&self.to).create(&PostParams::default(), &copies::secret(&secret)).await?;
         }
         Ok(())
+    }
+
+    /// Says how the operator there may read the Secrets, if it may not.
+    async fn secret_access(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        match checks::missing_secret_access(&self.to, &self.operator_namespace, namespace, name).await {
+            Ok(None) => Ok(()),
+            Ok(Some(command)) => say(&format!(
+                "Secrets of {namespace}: the operator there may not read them, and the cluster waits until it may. There, \
+                 run: {command}"
+            )),
+            Err(error) => {
+                say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}"))
+            }
+        }
+    }
+
+    /// Why no operator runs there, after it had time to start.
+    async fn operator_still_missing(&self, dry_run: bool) -> anyhow::Result<Option<String>> {
+        let started = std::time::Instant::now();
+        let wait = if dry_run { Duration::ZERO } else { OPERATOR_START.min(self.timeout) };
+        loop {
+            let missing = self.operator_missing(&self.to).await?;
+            if missing.is_none() || started.elapsed() >= wait {
+                return Ok(missing);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Why no operator runs in that management cluster; `None`: one does.
+    async fn operator_missing(&self, client: &Client) -> anyhow::Result<Option<String>> {
+        checks::operator_missing(client, &self.operator_namespace).await
     }
 
     /// Suspends it if its spec has a field for that, and waits until the operator here has handed over its resources.
@@ -215,7 +288,7 @@ impl Move {
             patch["spec"] = json!({"suspend": true});
         }
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        self.until(&api, &name, "the operator here to hand it over", |now: &K| {
+        self.until(&self.from, &api, &name, "the operator here to hand it over", |now: &K| {
             // Without the finalizer it owns nothing in AWS, or was moved before.
             !apply::has_finalizer(now) || now.handed_over_to() == Some(&self.installation)
         })
@@ -238,7 +311,7 @@ impl Move {
             return Ok(());
         }
         let recovered = |now: &K| now.recovered_from() == Some(&uid);
-        self.until(&api, &name, "the operator there to take it over", recovered).await?;
+        self.until(&self.to, &api, &name, "the operator there to take it over", recovered).await?;
         say(&format!("{} {}: taken over", K::NAME, name_of(here)))
     }
 
@@ -250,6 +323,7 @@ impl Move {
 
     async fn until<K: Movable>(
         &self,
+        client: &Client,
         api: &Api<K>,
         name: &str,
         what: &str,
@@ -264,7 +338,13 @@ impl Move {
             if started.elapsed() > self.timeout {
                 let message =
                     now.ready_message().map(|message| format!("; its Ready condition: {message}")).unwrap_or_default();
-                bail!("waited {} s for {what}: {} {name}{message}. Run this again", self.timeout.as_secs(), K::NAME);
+                let missing = self.operator_missing(client).await.ok().flatten();
+                let missing = missing.map(|missing| format!("; {missing}")).unwrap_or_default();
+                bail!(
+                    "waited {} s for {what}: {} {name}{message}{missing}. Run this again, or undo the move with --abort",
+                    self.timeout.as_secs(),
+                    K::NAME
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -275,7 +355,12 @@ impl Move {
 trait Movable: Kind + Serialize + DeserializeOwned + Moved + Resource<Scope = NamespaceResourceScope> {
     /// The API of the namespace that `object` is in.
     fn in_namespace(client: &Client, object: &Self) -> Api<Self> {
-        Self::api(client, object.meta().namespace.as_deref())
+        Self::in_namespace_named(client, object.meta().namespace.as_deref())
+    }
+
+    /// The API of that namespace.
+    fn in_namespace_named(client: &Client, namespace: Option<&str>) -> Api<Self> {
+        Self::api(client, namespace)
     }
 }
 

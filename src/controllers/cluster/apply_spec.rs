@@ -19,8 +19,8 @@ use crate::controllers::account::refusal::invalid;
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::driver::{Built, Executed, Step, Valid};
+use crate::controllers::hand_over;
 use crate::controllers::name_claims;
-use crate::controllers::recovery;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::Next;
@@ -79,7 +79,7 @@ impl Reconcile<'_> {
             self.pause_agent();
             return Err(Box::new(self.suspended(previous, grant).await.unwrap_or_else(|stopped| *stopped)));
         }
-        if let Some(why) = recovery::handed_over_message(self.object, previous.hand_over.as_ref()) {
+        if let Some(why) = hand_over::handed_over_message(self.object, previous.hand_over.as_ref()) {
             return Err(self.refused(previous, Refusal::new(Reason::NotOwned, why)).into());
         }
         let checked = validate::with_installed_agent(spec, previous);
@@ -99,7 +99,8 @@ impl Reconcile<'_> {
         owned::check(&grant, &named).map_err(|refusal| self.refused(previous, refusal))?;
         let secrets =
             if self.observes() { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
-        let request = recovery::recovery_request(self.object, previous.recovery.as_ref());
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let request = hand_over::request(self.object, recovered, handed_over, self.ctx.installation());
         if self.owns_nothing(previous) && request.is_none() {
             // Nothing exists yet, so everything waits for the Secret.
             if let Secrets::Missing { condition, stalled, .. } = secrets {

@@ -29,7 +29,7 @@ use self::upgrade::Upgrade;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
 use super::driver::{Built, Executed, Provisioned, StatusUpdate, Step, Valid};
-use super::recovery::{Recovering, RecoveryRequest};
+use super::recovery::Recovering;
 use super::states::States;
 use super::status::conditions::Overall;
 use super::status::journal;
@@ -39,6 +39,7 @@ use crate::api::status::{EksClusterStatus, PlanStatus};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::graph::expand::Versions;
+use crate::resources::graph::proof::Records;
 use crate::resources::recovery::takeover::Inventory;
 
 /// The steps of [`super::driver::reconcile`] that are a cluster's own. Their bodies are in the files beside this one.
@@ -217,10 +218,9 @@ impl Provisioned for ClusterController {
     async fn find_tagged(
         run: &Reconcile<'_>,
         valid: &Valid<ValidCluster>,
-        request: &RecoveryRequest,
         cloud: &Cloud,
-    ) -> Result<(Inventory, bool), Failure> {
-        run.find_tagged(&valid.grant, request, cloud).await
+    ) -> Result<(Inventory, Option<Records>), Failure> {
+        run.find_tagged(&valid.grant, cloud).await
     }
 
     fn recovery_policy(

@@ -9,7 +9,8 @@ use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
 use crate::controllers::driver::StatusUpdate;
-use crate::controllers::recovery::{Done, Recovering, retained_hand_over};
+use crate::controllers::hand_over::retained_hand_over;
+use crate::controllers::recovery::{Done, Recovering};
 use crate::controllers::status::conditions::Overall;
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
@@ -89,6 +90,7 @@ impl Reconcile<'_> {
             match done {
                 Some(Done::Recovered(done)) => status.recovery = Some(done),
                 Some(Done::HandedOver(done)) => status.hand_over = Some(done),
+                Some(Done::TakenBack) => status.hand_over = None,
                 None => {}
             }
         }

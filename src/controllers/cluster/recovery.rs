@@ -11,12 +11,14 @@ use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::driver::{Step, Valid};
-use crate::controllers::recovery::{self, RecoveryRequest};
+use crate::controllers::{hand_over, recovery};
 use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::eks::cluster;
+use crate::resources::graph::proof::Records;
 use crate::resources::inventory::tagged_resources;
 use crate::resources::recovery::takeover::Inventory;
+use crate::resources::recovery::takeover::is_taken_over;
 
 impl Reconcile<'_> {
     /// The owner of its resources.
@@ -31,22 +33,34 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The resources that a takeover may find, and whether tags alone prove that they were the earlier object's.
+    /// The resources that a takeover may find; and the records, if the cluster is on record: only recorded resources can be
+    /// handed over and taken back.
     pub(super) async fn find_tagged(
         &self,
         grant: &Grant,
-        request: &RecoveryRequest,
         cloud: &Cloud,
-    ) -> Result<(Inventory, bool), Failure> {
+    ) -> Result<(Inventory, Option<Records>), Failure> {
         let name = self.object.cluster_name();
         let inventory = tagged_resources::of_cluster(&cloud.aws, &name, &cloud.owner).await?;
         let own_network = self.has_own_network(grant, &inventory);
-        let by_tags = match request.to {
-            None => grant.recovers_by_tags,
-            // Only recorded resources can be handed over.
-            Some(_) => self.records().proves(&cluster::key(), &name),
-        };
-        Ok((Inventory { own_network, ..inventory }, by_tags))
+        let records = self.records();
+        let is_on_record = records.proves(&cluster::key(), &name);
+        Ok((Inventory { own_network, ..inventory }, Some(records).filter(|_| is_on_record)))
+    }
+
+    /// Why nothing is deleted with the object, neither its resources nor its NodeGroups: another object of this name
+    /// owns the cluster, as after a move or a recovery.
+    pub(super) async fn taken_over_by(&self, cloud: &Cloud) -> Result<Option<String>, Failure> {
+        let name = self.object.cluster_name();
+        let tags = tagged_resources::control_plane_tags(&cloud.aws, &name).await?;
+        Ok(tags.filter(|tags| is_taken_over(tags, &cloud.owner)).map(|tags| {
+            let uid = tags.owner().unwrap_or_default();
+            let installation = tags.installation().map(|id| format!(" of installation {id}")).unwrap_or_default();
+            format!(
+                "cluster {name} carries UID {uid}{installation}, so it belongs to another object of this name: nothing is \
+                 deleted in AWS, nor any NodeGroup"
+            )
+        }))
     }
 
     /// Suspended: only a user's request is carried out, which writes only tags.
@@ -55,10 +69,12 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         grant: Result<Grant, Refusal>,
     ) -> Step<ClusterController, Outcome> {
-        let Some(request) = recovery::request_while_suspended(self.object, &previous.recovery, &previous.hand_over)
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let installation = self.ctx.installation();
+        let Some(request) = hand_over::request_while_suspended(self.object, recovered, handed_over, installation)
         else {
             self.end_recovery();
-            let why = recovery::handed_over_message(self.object, previous.hand_over.as_ref());
+            let why = hand_over::handed_over_message(self.object, previous.hand_over.as_ref());
             let message = why
                 .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
             return Ok(self.stay_suspended(previous, message));

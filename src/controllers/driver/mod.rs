@@ -35,6 +35,7 @@ use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
 use crate::controllers::approvals::execution_policy::Approvals;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::graph::proof::Records;
 use crate::resources::recovery::takeover::Inventory;
 
 /// One reconcile of one object.
@@ -233,13 +234,12 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
         executed: Executed<Self::Executed>,
     ) -> impl Future<Output = Self::Outcome> + Send;
 
-    /// The resources that a takeover may find, and whether tags alone prove that they were the earlier object's.
+    /// The resources that a takeover may find; and the object's records, if its cluster is on record.
     fn find_tagged(
         run: &Reconcile<'_, Self>,
         valid: &Valid<Self::Valid>,
-        request: &RecoveryRequest,
         cloud: &Cloud,
-    ) -> impl Future<Output = Result<(Inventory, bool), Failure>> + Send;
+    ) -> impl Future<Output = Result<(Inventory, Option<Records>), Failure>> + Send;
     /// Which steps of a takeover may run.
     fn recovery_policy(
         run: &Reconcile<'_, Self>,

@@ -50,11 +50,12 @@ impl<C: Provisioned> Reconcile<'_, C> {
             self.state.memory.restart(self.now);
             self.state.recovering = Some(request.clone());
         }
-        let found = C::find_tagged(self, valid, request, cloud).await;
-        let (inventory, by_tags) = found.map_err(|failure| self.failed(previous, failure))?;
-        let selection = select(&inventory, &cloud.owner, &request.uid, by_tags, request.to.as_deref())
+        let found = C::find_tagged(self, valid, cloud).await;
+        let (inventory, records) = found.map_err(|failure| self.failed(previous, failure))?;
+        let evidence = request.evidence(valid.grant.recovers_by_tags, records.as_ref());
+        let selection = select(&inventory, &cloud.owner, &request.uid, evidence)
             .map_err(|why| self.refused(previous, not_owned(why)))?;
-        if selection.items.is_empty() {
+        if selection.items.is_empty() && request.needs_resources() {
             let why = request.describe_no_resources(&cloud.owner, &cloud.aws, &selection);
             return Err(self.refused(previous, not_owned(why)).into());
         }

@@ -14,8 +14,8 @@ use crate::controllers::account::{self, Grant, Refusal, Request, named, owned};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::cluster::status::view::view;
 use crate::controllers::driver::{Built, Executed, Step, Valid};
+use crate::controllers::hand_over;
 use crate::controllers::name_claims;
-use crate::controllers::recovery;
 use crate::controllers::status::journal::NoJournal;
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::{self, Next};
@@ -87,7 +87,10 @@ impl Reconcile<'_> {
             let message = "spec.suspend is true: AWS is not touched";
             return Err(Box::new(self.while_suspended(previous, cluster, message).await));
         }
-        let checked = valid(self.object).and_then(|()| self.still_here(previous));
+        // With a suspended cluster it is suspended, also when both are handed over.
+        let is_suspended = cluster.as_ref().is_some_and(|cluster| cluster.spec.suspend);
+        let is_here = || if is_suspended { Ok(()) } else { self.still_here(previous) };
+        let checked = valid(self.object).and_then(|()| is_here());
         checked.map_err(|refusal| self.refused(previous, refusal))?;
         let name = &spec.cluster_ref.name;
         let wait = |message: String| self.waiting(previous, Reason::WaitingForCluster, message);
@@ -104,6 +107,10 @@ impl Reconcile<'_> {
             let message = "its EksCluster is suspended: AWS is not touched";
             return Err(Box::new(self.while_suspended(previous, Some(cluster), message).await));
         }
+        // Nothing is done for a cluster that is handed over, or not taken back yet.
+        if let Some(why) = hand_over::cluster_handed_over_message(&cluster) {
+            return Err(wait(format!("{why}: nothing is changed")).into());
+        }
         if let Err(refusal) = name_claims::check_node_group_name(self.ctx, self.object) {
             let next = Next::after(name_claims::RECHECK_INTERVAL, self.now);
             return Err(self.refused_until(previous, refusal, next).into());
@@ -115,7 +122,8 @@ impl Reconcile<'_> {
         owned::check(&grant, &named).map_err(|refusal| self.refused(previous, refusal))?;
         let own = ValidGroup::of(cluster);
         let waits = own.view.not_ready.clone().filter(|_| self.owns_nothing(previous));
-        let request = recovery::recovery_request(self.object, previous.recovery.as_ref());
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let request = hand_over::request(self.object, recovered, handed_over, self.ctx.installation());
         Ok(Valid { grant, named, request, own: ValidGroup { waits, ..own } })
     }
 

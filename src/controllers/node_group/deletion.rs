@@ -17,7 +17,7 @@ use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::cluster::deletion::gate;
 use crate::controllers::cluster::status::view::view;
 use crate::controllers::driver::Provisioned as _;
-use crate::controllers::recovery::handed_over_message;
+use crate::controllers::hand_over::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline;
 use crate::controllers::runtime::events::EventMessage;
@@ -27,6 +27,9 @@ use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, Goal};
 use crate::resources::eks::node_group::Target;
+
+/// When to read again whose the cluster is.
+const FOREIGN_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Reconcile<'_> {
     pub(super) async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
@@ -72,10 +75,6 @@ impl Reconcile<'_> {
         if cluster.spec.suspend {
             let message = "its EksCluster is suspended: nothing is deleted until its spec.suspend is false";
             return Some(self.stay_suspended(previous, message));
-        }
-        let hand_over = cluster.status.as_ref().and_then(|status| status.hand_over.as_ref());
-        if !has_started && let Some(why) = handed_over_message(&*cluster, hand_over) {
-            return Some(self.waiting(previous, Reason::WaitingForCluster, format!("nothing is deleted: {why}")));
         }
         if self.change_policy(&cluster) == ChangePolicy::Observe {
             let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
@@ -146,6 +145,13 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        let left = match self.left_in_aws(cluster, &cloud).await {
+            Ok(left) => left.filter(|_| goal == Goal::Deleted),
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        if let Some(why) = left {
+            return self.leave_in_aws(previous, cluster, &why).await;
+        }
         let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) {
             Ok(graph) => graph,
             Err(error) => {
@@ -190,6 +196,24 @@ impl Reconcile<'_> {
             Some(hold) => self.held_outcome(previous, outcome, hold, &summary),
             None => outcome,
         })
+    }
+
+    /// The node group is part of a cluster that is not its EksCluster's. With its EksCluster, the object is deleted and
+    /// the node group stays; alone, it waits for a person.
+    async fn leave_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster, why: &str) -> Option<Outcome> {
+        if self.owns_nothing(previous) {
+            return self.retain(previous, "").await;
+        }
+        if cluster.metadata.deletion_timestamp.is_some() {
+            let note = format!("{why}: the node group is left in AWS");
+            return self.retain(previous, &note).await;
+        }
+        let message = format!(
+            "{why}, so its node group is not deleted. To delete this object alone, set spec.deletionPolicy: Retain, or \
+             delete the EksCluster as well"
+        );
+        let refused = self.refused(previous, Refusal::new(Reason::DeletionBlocked, message));
+        Some(Outcome { next: refused.next.or(Next::after(FOREIGN_RETRY, self.now)), ..refused })
     }
 
     /// Whether the node group is retained in AWS: by its policy, or by the policy when the deletion started.

@@ -30,7 +30,8 @@ pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
 use super::driver::{Built, Executed, Provisioned, StatusUpdate, Step, Valid};
-use super::recovery::{Done, Recovering, RecoveryRequest, retained_hand_over};
+use super::hand_over::retained_hand_over;
+use super::recovery::{Done, Recovering};
 use super::states::States;
 use super::status::conditions::Overall;
 use super::status::report::Next;
@@ -40,6 +41,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, InventoryRecord, Key, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::eks::node_group::Target;
+use crate::resources::graph::proof::Records;
 use crate::resources::recovery::takeover::Inventory;
 
 /// The steps of [`super::driver::reconcile`] that are a node group's own. Their bodies are in the files beside this one.
@@ -129,6 +131,7 @@ impl Provisioned for NodeGroupController {
         match done {
             Some(Done::Recovered(done)) => outcome.status.recovery = Some(done),
             Some(Done::HandedOver(done)) => outcome.status.hand_over = Some(done),
+            Some(Done::TakenBack) => outcome.status.hand_over = None,
             None => {}
         }
         outcome
@@ -205,10 +208,10 @@ impl Provisioned for NodeGroupController {
     async fn find_tagged(
         run: &Reconcile<'_>,
         valid: &Valid<ValidGroup>,
-        _: &RecoveryRequest,
         cloud: &Cloud,
-    ) -> Result<(Inventory, bool), Failure> {
-        Ok((run.find_tagged(&valid.own.cluster, cloud).await?, valid.grant.recovers_by_tags))
+    ) -> Result<(Inventory, Option<Records>), Failure> {
+        // Its cluster is on record. Nothing that another object took over is taken back: the cluster is that object's.
+        Ok((run.find_tagged(&valid.own.cluster, cloud).await?, Some(Records::default())))
     }
 
     fn recovery_policy(run: &Reconcile<'_>, previous: &NodeGroupStatus, valid: &Valid<ValidGroup>) -> ExecutionPolicy {

@@ -12,6 +12,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::driver::Valid;
+use crate::controllers::hand_over;
 use crate::controllers::recovery;
 use crate::controllers::status::report::Next;
 use crate::engine::Failure;
@@ -46,7 +47,8 @@ impl Reconcile<'_> {
     ) -> Outcome {
         // Node groups of a cluster that is not recorded do not belong to it.
         let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
-        let request = recovery::request_while_suspended(self.object, &previous.recovery, &previous.hand_over);
+        let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
+        let request = hand_over::request_while_suspended(self.object, recovered, handed_over, self.ctx.installation());
         if request.is_some() && cluster.is_none() {
             let message = "its EksCluster has nothing on record in AWS yet";
             let next = Next::after(SignedDuration::from_secs(2), self.now);
@@ -54,7 +56,7 @@ impl Reconcile<'_> {
         }
         let (Some(request), Some(cluster)) = (request, cluster) else {
             self.end_recovery();
-            let why = recovery::handed_over_message(self.object, previous.hand_over.as_ref());
+            let why = hand_over::handed_over_message(self.object, previous.hand_over.as_ref());
             return self.stay_suspended(previous, why.as_deref().unwrap_or(message));
         };
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
@@ -65,9 +67,21 @@ impl Reconcile<'_> {
         self.recover_while_suspended(previous, &valid, &request).await.unwrap_or_else(|stopped| *stopped)
     }
 
+    /// Why its node group is not deleted with the object: another object owns the cluster, or is about to.
+    pub(super) async fn left_in_aws(&self, cluster: &EksCluster, cloud: &Cloud) -> Result<Option<String>, Failure> {
+        if let Some(why) = hand_over::cluster_handed_over_message(cluster) {
+            return Ok(Some(why));
+        }
+        let name = cluster.cluster_name();
+        let tags = tagged_resources::control_plane_tags(&cloud.aws, &name).await?;
+        let uid = cluster.uid().unwrap_or_default();
+        let is_foreign = tags.is_some_and(|tags| tags.owner().is_some_and(|owner| owner != uid));
+        Ok(is_foreign.then(|| format!("cluster {name} in AWS does not belong to its EksCluster")))
+    }
+
     /// Whether its node group was handed over to another installation.
     pub(super) fn still_here(&self, previous: &NodeGroupStatus) -> Result<(), Refusal> {
-        let why = recovery::handed_over_message(self.object, previous.hand_over.as_ref());
+        let why = hand_over::handed_over_message(self.object, previous.hand_over.as_ref());
         why.map_or(Ok(()), |why| Err(Refusal::new(Reason::NotOwned, why)))
     }
 }

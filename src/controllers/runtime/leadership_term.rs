@@ -115,7 +115,7 @@ async fn signal_listed(ctx: Arc<Context>) {
         );
         match tokio::time::timeout(RECHECK_INTERVAL, all).await {
             Ok(Ok(_)) => {
-                let id = installation::load(&ctx.client, &ctx.settings.installation).await;
+                let id = installation::load(&ctx).await;
                 // The context belongs to this term only, so it is not set yet.
                 let _ = ctx.installation.set(id);
                 return ctx.all_listed.cancel();

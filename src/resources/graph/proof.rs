@@ -96,6 +96,12 @@ impl Records {
         Self { entries: memory.iter().filter_map(entry_of).collect() }
     }
 
+    /// The records of these keys and ids.
+    #[cfg(test)]
+    pub fn from_ids(ids: impl IntoIterator<Item = Owned>) -> Self {
+        Self { entries: ids.into_iter().map(|(key, id)| (key, Some(id))).collect() }
+    }
+
     /// Keys and ids of all recorded resources.
     pub fn ids(&self) -> impl Iterator<Item = Owned> {
         self.entries.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))

@@ -10,9 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{evidence, instructions};
+use crate::api::RECOVER_ANNOTATION;
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
+use crate::resources::graph::proof::Records;
 use crate::resources::tag_calls::Handle;
 
 /// The location of a resource, as far as it is evidence.
@@ -105,41 +107,57 @@ pub fn parse_uid(text: &str) -> &str {
     text.split('/').next().unwrap_or_default().trim()
 }
 
+/// What shows that resources with the tags are the object's.
+#[derive(Clone, Copy, Debug)]
+pub enum Evidence<'a> {
+    /// The description of the cluster's role.
+    Role,
+    /// The tags alone, because the owner of the AWS account allows it.
+    Tags,
+    /// They carry the object's own UID, and its cluster is on record. UIDs are unique, so they are its own, whatever
+    /// installation their tags name. With records, so is what is on record and another object took over, as long as
+    /// the cluster, which a recovery tags last, is this object's.
+    Own(Option<&'a Records>),
+}
+
+/// Whether the tags of the EKS cluster show that another object of this name took it over, or created it.
+pub fn is_taken_over(tags: &Tags, owner: &Owner) -> bool {
+    tags.owner().is_some_and(|uid| uid != owner.uid) && tags.get(CLUSTER) == Some(owner.cluster.as_str())
+}
+
 /// Selects the resources that `owner` takes over from the object with UID `from`. Resources that carry `owner`'s UID
 /// already are selected as well: an earlier attempt tagged them, or their record was lost.
 ///
-/// `by_tags`: tags are sufficient evidence, because the owner of the AWS account allows it or the object's resources
-/// are recorded. `also`: an installation whose id is accepted in addition to this one's.
-///
 /// # Errors
 /// Why nothing is taken over.
-pub fn select(
-    all: &Inventory,
-    owner: &Owner,
-    from: &str,
-    by_tags: bool,
-    also: Option<&str>,
-) -> Result<Selection, String> {
+pub fn select(all: &Inventory, owner: &Owner, from: &str, evidence: Evidence<'_>) -> Result<Selection, String> {
     let is_of_uid = |tags: &Tags| tags.owner().is_some_and(|uid| uid == from || uid == owner.uid);
-    let is_of = |tags: &Tags| is_of_uid(tags) && tags.get(CLUSTER) == Some(owner.cluster.as_str());
+    let is_named = |tags: &Tags| tags.get(CLUSTER) == Some(owner.cluster.as_str());
+    let is_of = |tags: &Tags| is_of_uid(tags) && is_named(tags);
     if let Some(control_plane) = &all.control_plane
         && !is_of(&control_plane.tags)
     {
-        return Err(format!(
-            "cluster {} exists but is not tagged for {} with UID {from}, so nothing is taken over",
-            all.cluster_name, owner.cluster
-        ));
+        return Err(describe_other_owner(&all.cluster_name, &control_plane.tags, owner, from, evidence));
     }
-    let candidates: Vec<(Key, &TaggedResource)> =
-        all.found.iter().filter(|one| is_of(&one.tags)).filter_map(|one| Some((one.key()?, one))).collect();
-    if let Some(why) = candidates.iter().find_map(|(_, one)| {
-        let installation = one.tags.installation();
-        if installation.is_some() && installation == also {
-            None
-        } else {
-            instructions::other_installation(installation, owner)
+    let is_recorded = |key: &Key, one: &TaggedResource| match evidence {
+        Evidence::Own(Some(records)) if all.control_plane.is_some() => {
+            is_named(&one.tags) && records.ids().any(|on| on == (key.clone(), one.id.clone()))
         }
-    }) {
+        _ => false,
+    };
+    let candidate = |one: &'_ TaggedResource| one.key().filter(|key| is_of(&one.tags) || is_recorded(key, one));
+    let candidates: Vec<(Key, &TaggedResource)> =
+        all.found.iter().filter_map(|one| Some((candidate(one)?, one))).collect();
+    let by_tags = !matches!(evidence, Evidence::Role);
+    let is_cluster_group = |one: &TaggedResource| {
+        let group = all.control_plane.as_ref().and_then(|control_plane| control_plane.security_group.as_ref());
+        one.handle == Handle::Ec2 && group == Some(&one.id)
+    };
+    // The tags of the cluster's security group are those of the cluster when EKS created it.
+    let mut judged = candidates.iter().filter(|(_, one)| !is_cluster_group(one));
+    if !matches!(evidence, Evidence::Own(_))
+        && let Some(why) = judged.find_map(|(_, one)| instructions::other_installation(one.tags.installation(), owner))
+    {
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
     evidence::check_installation(owner, from, by_tags, &candidates)?;
@@ -153,10 +171,6 @@ pub fn select(
             owner.cluster, all.cluster_name
         ));
     }
-    let is_cluster_group = |one: &TaggedResource| {
-        let group = all.control_plane.as_ref().and_then(|control_plane| control_plane.security_group.as_ref());
-        one.handle == Handle::Ec2 && group == Some(&one.id)
-    };
     let vpc = find_own_vpc(all, &candidates)?;
     let (mut items, mut selection): (BTreeMap<Key, Item>, _) = (BTreeMap::new(), Selection::default());
     for (key, one) in &candidates {
@@ -188,6 +202,32 @@ pub fn select(
     selection.items = items.into_values().collect();
     selection.left.extend(evidence::incompletely_tagged(all, vpc.as_deref(), is_of_uid));
     Ok(selection)
+}
+
+/// Why nothing is taken over from UID `from`: the cluster's tags name another owner. Reveals nothing about objects of
+/// other names.
+fn describe_other_owner(cluster: &str, tags: &Tags, owner: &Owner, from: &str, evidence: Evidence<'_>) -> String {
+    let Some(uid) = tags.owner().filter(|_| is_taken_over(tags, owner)) else {
+        return format!(
+            "the tags of cluster {cluster} do not name {} as its owner, so nothing is taken over: it belongs to \
+             another object, or has no owner. Remove the annotation {RECOVER_ANNOTATION}; keelson recover --dry-run lists \
+             the owners",
+            owner.cluster
+        );
+    };
+    let installation = tags.installation().map(|id| format!(" of installation {id}")).unwrap_or_default();
+    if matches!(evidence, Evidence::Own(_)) {
+        return format!(
+            "cluster {cluster} carries UID {uid}{installation}: an object of this name took it over, so it is no longer \
+             this object's. Delete this object, which deletes nothing in AWS"
+        );
+    }
+    let cure = instructions::other_installation(tags.installation(), owner)
+        .unwrap_or_else(|| format!(". To take over what that UID owned: {}", instructions::command(owner, uid)));
+    format!(
+        "cluster {cluster} carries the tags of {} with UID {uid}, not {from}, so nothing is taken over{cure}",
+        owner.cluster
+    )
 }
 
 /// Whether evidence that tagging permissions cannot change shows that the cluster was created for an object with this

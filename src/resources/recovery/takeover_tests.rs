@@ -70,17 +70,17 @@ fn inventory() -> Inventory {
 
 /// "key id" of what is taken over, or why nothing is.
 fn selected(all: &Inventory) -> Result<Vec<String>, String> {
-    let selection = select(all, &owner(), OLD, false, None)?;
+    let selection = select(all, &owner(), OLD, Evidence::Role)?;
     Ok(selection.items.iter().map(|item| format!("{} {}", item.key, item.found.id)).collect())
 }
 
 fn left(all: &Inventory) -> Vec<String> {
-    select(all, &owner(), OLD, false, None).unwrap().left
+    select(all, &owner(), OLD, Evidence::Role).unwrap().left
 }
 
 #[test]
 fn all_resources_of_the_earlier_object_are_taken_over() {
-    let selection = select(&inventory(), &owner(), OLD, false, None).unwrap();
+    let selection = select(&inventory(), &owner(), OLD, Evidence::Role).unwrap();
     assert_eq!((selection.items.len(), selection.left.len()), (9, 0));
     let cluster = selection.items.iter().find(|item| item.key == crate::resources::eks::cluster::key()).unwrap();
     assert_eq!((cluster.found.id.as_str(), cluster.extra_ids.as_slice()), ("demo", &["sg-eks".to_owned()][..]));
@@ -98,7 +98,7 @@ fn role_with_copied_tags_is_not_taken_over() {
     all.role_descriptions.remove("keelson-demo-00000000-node");
     assert_eq!(left(&all).len(), 1, "nor one without a description");
     // The owner of the account accepts tags as the only evidence.
-    let allowed = select(&all, &owner(), OLD, true, None).unwrap();
+    let allowed = select(&all, &owner(), OLD, Evidence::Tags).unwrap();
     assert_eq!(allowed.left, [""; 0]);
 }
 
@@ -110,7 +110,7 @@ fn resources_of_other_objects_are_never_taken_over() {
         for one in &mut all.found {
             one.tags = one.tags.clone().with(CLUSTER, cluster);
         }
-        assert!(select(&all, &owner(), OLD, true, None).unwrap().items.is_empty(), "{cluster}");
+        assert!(select(&all, &owner(), OLD, Evidence::Tags).unwrap().items.is_empty(), "{cluster}");
         let mut all = inventory();
         all.control_plane.as_mut().unwrap().tags = tags("cluster").with(CLUSTER, cluster);
         let why = selected(&all).unwrap_err();
@@ -136,6 +136,10 @@ fn other_installation_is_rejected_and_a_missing_one_needs_consent() {
     all.found[2].tags = tags("natGateway/a").with(INSTALLATION, "there");
     let why = selected(&all).unwrap_err();
     assert!(why.contains("installation there") && why.contains("--installation-id there"), "{why}");
+    // The security group of the cluster keeps the id that the cluster had when EKS created it.
+    let mut all = inventory();
+    all.found[4].tags = tags("cluster").with(INSTALLATION, "lost");
+    assert_eq!(selected(&all).unwrap().len(), 9);
     let older = |one: &TaggedResource| one.tags.iter().filter(|(key, _)| *key != INSTALLATION).collect();
     let mut all = inventory();
     for one in &mut all.found {
@@ -149,7 +153,7 @@ fn other_installation_is_rejected_and_a_missing_one_needs_consent() {
     assert_eq!(selected(&all).unwrap().len(), 9);
     // An installation without an id cannot be the named one.
     let without_id = Owner { installation: None, ..owner() };
-    assert!(select(&inventory(), &without_id, OLD, false, None).is_err());
+    assert!(select(&inventory(), &without_id, OLD, Evidence::Role).is_err());
 }
 
 #[test]
@@ -180,7 +184,7 @@ fn unused_address_is_skipped() {
     let mut all = inventory();
     all.found.push(found("elasticIp/b", "eip-unused", Handle::Ec2, Location::Unused));
     assert!(left(&all).join("\n").contains("eip-unused"));
-    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 10);
+    assert_eq!(select(&all, &owner(), OLD, Evidence::Tags).unwrap().items.len(), 10);
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn duplicate_keys_stop_the_recovery() {
     let mut all = inventory();
     all.control_plane = None;
     all.found.push(found("vpc", "vpc-2", Handle::Ec2, Location::Itself));
-    assert!(select(&all, &owner(), OLD, true, None).unwrap_err().contains("vpc-1 and vpc-2"));
+    assert!(select(&all, &owner(), OLD, Evidence::Tags).unwrap_err().contains("vpc-1 and vpc-2"));
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn tags_alone_need_consent_of_the_account_owner() {
         let mut all = inventory();
         all.control_plane.as_mut().unwrap().role_description = description.map(str::to_owned);
         assert!(selected(&all).unwrap_err().contains("spec.adoption of the AwsAccount"), "{what}");
-        assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 9, "{what}");
+        assert_eq!(select(&all, &owner(), OLD, Evidence::Tags).unwrap().items.len(), 9, "{what}");
     }
     // Without a cluster, a role proves nothing about the network.
     let mut all = inventory();
@@ -287,7 +291,7 @@ fn object_that_created_its_cluster_takes_no_role_of_an_earlier_one() {
     assert!(selection.left.iter().any(|left| left.contains("fargate") && left.contains("with other roles")));
     // Moved to another object and back: the control plane is still that one's, and named for this one.
     all.control_plane.as_mut().unwrap().tags = tags("cluster");
-    assert!(select(&all, &owner(), OLD, true, None).unwrap().items.iter().any(|item| item.key.name() == "fargate"));
+    assert!(select(&all, &owner(), OLD, Evidence::Tags).unwrap().items.iter().any(|item| item.key.name() == "fargate"));
 }
 
 #[test]
@@ -305,16 +309,58 @@ fn resources_that_lost_a_tag_and_those_of_others_in_the_vpc_are_named() {
 }
 
 #[test]
-fn interrupted_hand_over_is_resumed() {
+fn own_resources_are_selected_whatever_installation_their_tags_name() {
     let own = Owner { uid: OLD.into(), ..owner() };
     for number in 0..inventory().found.len() {
         let mut all = inventory();
         for one in all.found.iter_mut().take(number) {
-            one.tags = one.tags.clone().with(INSTALLATION, "there");
+            one.tags = one.tags.clone().with(INSTALLATION, "lost");
         }
-        assert_eq!(select(&all, &own, OLD, true, Some("there")).unwrap().items.len(), 9);
-        assert_eq!(select(&all, &own, OLD, true, Some("elsewhere")).is_err(), number > 0);
+        assert_eq!(select(&all, &own, OLD, Evidence::Own(None)).unwrap().items.len(), 9);
+        assert_eq!(select(&all, &own, OLD, Evidence::Tags).is_err(), number > 0, "{number}");
     }
+}
+
+/// The record of the object that handed its resources over.
+fn records(all: &Inventory) -> Records {
+    let line = |one: &TaggedResource| (one.key().unwrap(), one.id.clone());
+    Records::from_ids(all.found.iter().filter(|one| one.id != "sg-eks").map(line))
+}
+
+#[test]
+fn resources_on_record_are_taken_back_until_the_cluster_is_taken_over() {
+    let own = Owner { uid: OLD.into(), ..owner() };
+    let recorded = records(&inventory());
+    let mut all = inventory();
+    for one in all.found.iter_mut().filter(|one| !matches!(one.handle, Handle::Eks(_))) {
+        one.tags = one.tags.clone().with(OWNER, "target").with(INSTALLATION, "there");
+    }
+    assert_eq!(select(&all, &own, OLD, Evidence::Own(Some(&recorded))).unwrap().items.len(), 9);
+    assert!(select(&all, &own, OLD, Evidence::Own(None)).unwrap().items.len() < 9, "a hand-over takes nothing back");
+    // Not on record, or tagged for another object.
+    assert!(select(&all, &own, OLD, Evidence::Own(Some(&Records::default()))).unwrap().items.len() < 9);
+    all.found[1].tags = all.found[1].tags.clone().with(CLUSTER, "team/other");
+    assert_eq!(select(&all, &own, OLD, Evidence::Own(Some(&recorded))).unwrap().items.len(), 8);
+    // The cluster is tagged last: from then on it is the other object's.
+    all.control_plane.as_mut().unwrap().tags = tags("cluster").with(OWNER, "target").with(INSTALLATION, "there");
+    let why = select(&all, &own, OLD, Evidence::Own(Some(&recorded))).unwrap_err();
+    assert!(why.contains("UID target of installation there") && why.contains("deletes nothing in AWS"), "{why}");
+}
+
+#[test]
+fn wrong_uid_is_answered_with_the_right_one() {
+    let why = select(&inventory(), &owner(), "not-a-uid", Evidence::Role).unwrap_err();
+    let command = "kubectl annotate ekscluster/demo -n team --overwrite keelson.dev/recover=old";
+    assert!(why.contains("with UID old, not not-a-uid") && why.ends_with(command), "{why}");
+    // Not if it belongs to another installation, which the message names.
+    let mut all = inventory();
+    all.control_plane.as_mut().unwrap().tags = tags("cluster").with(INSTALLATION, "there");
+    let why = select(&all, &owner(), "not-a-uid", Evidence::Role).unwrap_err();
+    assert!(why.contains("--installation-id there") && !why.contains("recover="), "{why}");
+    // Another object's cluster: its UID is not revealed.
+    all.control_plane.as_mut().unwrap().tags = tags("cluster").with(CLUSTER, "vault/demo").with(OWNER, "secret");
+    let why = select(&all, &owner(), "not-a-uid", Evidence::Role).unwrap_err();
+    assert!(!why.contains("secret") && !why.contains("vault") && why.contains("Remove the annotation"), "{why}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::controllers::driver::Provisioned as _;
-use crate::controllers::recovery::handed_over_message;
+use crate::controllers::hand_over::handed_over_message;
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -35,6 +35,7 @@ use crate::controllers::status::waiting_on;
 use crate::engine::{ExecutionPolicy, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::leftovers;
+use crate::resources::eks::cluster;
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::inventory::survey::{self, Survey};
 
@@ -92,6 +93,17 @@ impl Reconcile<'_> {
             return ended;
         }
         self.end_recovery();
+        let is_on_record = self.records().proves(&cluster::key(), &self.object.cluster_name());
+        // Otherwise an incomplete recovery: what it took over is the object's.
+        if !gate::has_started(previous) && (is_on_record || self.has_no_record()) {
+            match self.taken_over_by(&cloud).await {
+                Ok(None) => {}
+                Ok(Some(note)) => {
+                    return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
+                }
+                Err(failure) => return Some(self.failed(previous, failure)),
+            }
+        }
         if gate::has_started(previous) {
             if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await

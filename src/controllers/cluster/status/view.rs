@@ -103,7 +103,7 @@ pub fn dependent_view(cluster: &EksCluster) -> DependentView {
         (view.not_ready.is_none(), status.and_then(|status| stalled(&status.conditions))),
         &view.tags,
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
-        status.map(|status| &status.account_id),
+        status.map(|status| (&status.account_id, format!("{:?}", status.hand_over))),
         status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),
         format!("{:?} {:?}", cluster.spec.upgrade, cluster.spec.network.existing),
         policy(cluster),

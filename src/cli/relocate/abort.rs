@@ -1,0 +1,149 @@
+//! `keelson move --abort`: undoes a move whose clusters were not taken over yet. First the object there stops taking
+//! over and is deleted, then the operator here takes back its resources, and only then is the object here resumed. I/O:
+//! the APIs of both management clusters.
+
+use anyhow::{Context as _, bail};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::copies::{self, SUSPENDED_BEFORE};
+use super::{Movable, Move, name_of, say};
+use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
+use crate::controllers::runtime::apply;
+
+/// Whether the object here is being moved.
+fn is_moving<K: ResourceExt>(object: &K) -> bool {
+    [HAND_OVER_ANNOTATION, SUSPENDED_BEFORE].iter().any(|one| object.annotations().contains_key(*one))
+}
+
+impl Move {
+    /// Undoes the move of a cluster with its node groups.
+    pub(super) async fn abort(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
+        let groups = self.node_groups(cluster).await?;
+        if !is_moving(cluster) && !groups.iter().any(is_moving) {
+            return say(&format!("EksCluster {}: is not being moved", name_of(cluster)));
+        }
+        self.check_not_taken_over(cluster).await?;
+        for group in &groups {
+            self.check_not_taken_over(group).await?;
+        }
+        say(&format!(
+            "EksCluster {}, {} NodeGroups: deleted there, taken back and resumed here",
+            name_of(cluster),
+            groups.len()
+        ))?;
+        if dry_run {
+            return Ok(());
+        }
+        // The NodeGroups there wait for their cluster, so the cluster stops first.
+        self.stop_there(cluster).await?;
+        for group in &groups {
+            self.stop_there(group).await?;
+        }
+        for group in &groups {
+            self.delete_there(group).await?;
+        }
+        self.delete_there(cluster).await?;
+        self.take_back(cluster).await?;
+        for group in &groups {
+            self.take_back(group).await?;
+        }
+        self.resume(cluster).await
+    }
+
+    async fn check_not_taken_over<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
+        let there = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await?;
+        if there.is_some_and(|there| there.recovered_from() == here.uid().as_ref()) {
+            bail!(
+                "{} {} was taken over there, so its move cannot be undone. Run keelson move again to complete it; to \
+                 move it back, delete the objects here once it is complete, and run keelson move from there",
+                K::NAME,
+                name_of(here)
+            );
+        }
+        Ok(())
+    }
+
+    /// The object there, if it is the copy of `here`.
+    async fn copy_of<K: Movable>(&self, here: &K) -> anyhow::Result<Option<K>> {
+        let uid = here.uid().unwrap_or_default();
+        let there = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await?;
+        Ok(there.filter(|there| is_copy(there, &uid)))
+    }
+
+    /// Suspends the object there and withdraws its request to take over, and waits until the operator there, if one
+    /// runs, is done with what it had begun.
+    async fn stop_there<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
+        let Some(there) = self.copy_of(here).await? else { return Ok(()) };
+        let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
+        // Its finalizer may already be on it: while it is suspended, its deletion deletes nothing in AWS.
+        let annotations = json!({RECOVER_ANNOTATION: null, copies::ABORTED: here.uid()});
+        let patch = json!({"metadata": {"uid": there.uid(), "annotations": annotations}, "spec": {"suspend": true}});
+        let stopped = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        if !apply::has_finalizer(&stopped) || self.operator_missing(&self.to).await?.is_some() {
+            return self.check_not_taken_over(here).await;
+        }
+        let generation = stopped.meta().generation;
+        self.until(&self.to, &api, &name, "the operator there to suspend it", |now: &K| {
+            now.observed_generation() >= generation
+        })
+        .await?;
+        self.check_not_taken_over(here).await
+    }
+
+    /// Deletes the object there. It is suspended and owns nothing, so nothing is deleted in AWS.
+    async fn delete_there<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
+        let Some(there) = self.copy_of(here).await? else { return Ok(()) };
+        apply::remove_finalizer(&self.to, &there).await?;
+        apply::delete(&self.to, &there).await.context("the object there")
+    }
+
+    /// Withdraws the hand-over, and waits until the operator here has its own id in the tags again.
+    async fn take_back<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
+        let (api, name) = (K::in_namespace(&self.from, object), object.name_any());
+        let annotations = json!({HAND_OVER_ANNOTATION: null});
+        let patch = json!({"metadata": {"uid": object.uid(), "annotations": annotations}});
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let is_taken_back = |now: &K| !now.has_hand_over() || !apply::has_finalizer(now);
+        self.until(&self.from, &api, &name, "the operator here to take it back", is_taken_back).await?;
+        say(&format!("{} {}: taken back", K::NAME, name_of(object)))
+    }
+
+    /// Resumes the cluster, unless it was suspended before the move.
+    async fn resume(&self, cluster: &EksCluster) -> anyhow::Result<()> {
+        let groups = self.node_groups(cluster).await?;
+        for group in &groups {
+            self.forget(group, None).await?;
+        }
+        let before = cluster.annotations().get(SUSPENDED_BEFORE).map(|before| before == "true");
+        self.forget(cluster, before).await?;
+        say(&match before {
+            Some(false) => format!("EksCluster {}: resumed", name_of(cluster)),
+            _ => format!("EksCluster {}: stays suspended, as before the move", name_of(cluster)),
+        })
+    }
+
+    async fn forget<K: Movable>(&self, object: &K, suspend: Option<bool>) -> anyhow::Result<()> {
+        let mut patch = json!({"metadata": {"uid": object.uid(), "annotations": {SUSPENDED_BEFORE: null}}});
+        if let Some(suspend) = suspend {
+            patch["spec"] = json!({"suspend": suspend});
+        }
+        let api = K::in_namespace(&self.from, object);
+        api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// The NodeGroups here of a cluster.
+    pub(super) async fn node_groups(&self, cluster: &EksCluster) -> anyhow::Result<Vec<NodeGroup>> {
+        let api = NodeGroup::in_namespace_named(&self.from, cluster.namespace().as_deref());
+        let all = api.list(&Default::default()).await?.items;
+        Ok(all.into_iter().filter(|group| group.spec.cluster_ref.name == cluster.name_any()).collect())
+    }
+}
+
+/// Whether the object there is the copy of the one here with that UID, also once its move is being undone.
+fn is_copy<K: ResourceExt>(there: &K, uid: &str) -> bool {
+    let aborted = there.annotations().get(copies::ABORTED).is_some_and(|of| of == uid);
+    aborted || copies::takes_over_from(there, uid)
+}

@@ -1,0 +1,143 @@
+//! Hand-over of an object's AWS resources to another installation, and taking them back when the hand-over is withdrawn.
+//! Pure.
+//!
+//! Only tags change. While a hand-over is on record and its annotation is gone, nothing else is done for the object:
+//! its resources name the other installation, whose object may take them over at any time.
+
+use kube::ResourceExt;
+
+use super::recovery::{RecoveryRequest, recovery_request};
+use super::runtime::apply::Kind;
+use crate::api::status::{HandOverStatus, RecoveryStatus};
+use crate::api::{EksCluster, HAND_OVER_ANNOTATION};
+
+fn annotation<K: Kind>(object: &K) -> Option<&str> {
+    object.annotations().get(HAND_OVER_ANNOTATION).map(|text| text.trim())
+}
+
+/// Whether the hand-over is complete, and still wanted.
+fn is_in_force<K: Kind>(object: &K, done: &HandOverStatus) -> bool {
+    !done.withdrawn && annotation(object) == Some(&done.installation)
+}
+
+/// The hand-over request on an object, unless it was already completed.
+fn hand_over_request<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<RecoveryRequest> {
+    let to = annotation(object).filter(|to| !to.is_empty())?;
+    let is_new = done.is_none_or(|done| !is_in_force(object, done));
+    is_new.then(|| RecoveryRequest::hand_over(object, to))
+}
+
+/// The request to take back what was handed over: the annotation was removed or changed.
+fn take_back_request<K: Kind>(
+    object: &K,
+    done: Option<&HandOverStatus>,
+    installation: Option<String>,
+) -> Option<RecoveryRequest> {
+    let is_withdrawn = done.is_some_and(|done| !is_in_force(object, done));
+    is_withdrawn.then(|| RecoveryRequest::take_back(object, installation))
+}
+
+/// The request to handle before the spec is applied. `installation`: this one.
+pub fn request<K: Kind>(
+    object: &K,
+    recovered: &Option<RecoveryStatus>,
+    done: &Option<HandOverStatus>,
+    installation: Option<String>,
+) -> Option<RecoveryRequest> {
+    take_back_request(object, done.as_ref(), installation).or_else(|| recovery_request(object, recovered.as_ref()))
+}
+
+/// The request to handle while an object is suspended: a hand-over, or as without.
+pub fn request_while_suspended<K: Kind>(
+    object: &K,
+    recovered: &Option<RecoveryStatus>,
+    done: &Option<HandOverStatus>,
+    installation: Option<String>,
+) -> Option<RecoveryRequest> {
+    match annotation(object) {
+        Some(_) => hand_over_request(object, done.as_ref()),
+        None => request(object, recovered, done, installation),
+    }
+}
+
+/// The message of an object whose resources were handed over; `None`: they were not, or are taken back.
+pub fn handed_over_message<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<String> {
+    let done = done.filter(|done| is_in_force(object, done))?;
+    Some(format!(
+        "its AWS resources are handed over to installation {}, where an object of this name takes them over, so this object is \
+         not reconciled: delete it, which deletes nothing in AWS; or, if they were not taken over, undo the move with \
+         keelson move --abort, which removes the annotation {HAND_OVER_ANNOTATION}, has the resources taken back, and sets \
+         spec.suspend: false where it was",
+        done.installation
+    ))
+}
+
+/// Why a NodeGroup of that cluster is neither reconciled nor deleted in AWS: the cluster is handed over, or not taken
+/// back yet.
+pub fn cluster_handed_over_message(cluster: &EksCluster) -> Option<String> {
+    let done = cluster.status.as_ref()?.hand_over.as_ref()?;
+    Some(format!("its EksCluster is handed over to installation {}", done.installation))
+}
+
+/// The hand-over record to keep in status. Once the annotation is removed or changed, the hand-over is withdrawn: the
+/// record stays until everything is taken back or handed over again.
+pub fn retained_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<HandOverStatus> {
+    done.map(|done| HandOverStatus { withdrawn: !is_in_force(object, done), ..done.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recovery::{Done, Purpose};
+    use super::*;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    fn cluster(to: Option<&str>) -> EksCluster {
+        let annotations = to.map(|text| json!({HAND_OVER_ANNOTATION: text})).unwrap_or_default();
+        serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": "demo", "namespace": "team", "uid": "uid-1", "annotations": annotations},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+        }))
+        .unwrap()
+    }
+
+    fn handed_over_to(to: &str) -> HandOverStatus {
+        let request = hand_over_request(&cluster(Some(to)), None).unwrap();
+        assert_eq!((request.uid.as_str(), &request.purpose), ("uid-1", &Purpose::HandOver(to.to_owned())));
+        let Done::HandedOver(done) = request.done(3, Timestamp::UNIX_EPOCH) else { panic!("a hand-over") };
+        done
+    }
+
+    #[test]
+    fn handed_over_object_is_not_reconciled_until_the_hand_over_is_withdrawn() {
+        assert_eq!((hand_over_request(&cluster(None), None), handed_over_message(&cluster(None), None)), (None, None));
+        let (done, with) = (handed_over_to("there"), cluster(Some("there")));
+        assert_eq!(hand_over_request(&with, Some(&done)), None);
+        assert_eq!(request(&with, &None, &Some(done.clone()), None), None);
+        let message = handed_over_message(&with, Some(&done)).unwrap();
+        assert!(message.contains("installation there") && message.contains("spec.suspend: false"), "{message}");
+        assert_eq!(handed_over_message(&cluster(None), Some(&done)), None);
+    }
+
+    #[test]
+    fn withdrawn_hand_over_is_taken_back_before_anything_else() {
+        let done = Some(handed_over_to("there"));
+        let here = Some("here".to_owned());
+        for object in [cluster(None), cluster(Some("elsewhere"))] {
+            let taken_back = request(&object, &None, &done, here.clone()).unwrap();
+            assert_eq!(taken_back.purpose, Purpose::TakeBack(here.clone()));
+            let kept = retained_hand_over(&object, done.as_ref()).unwrap();
+            assert!(kept.withdrawn, "until it is taken back: {kept:?}");
+        }
+        let suspended = request_while_suspended(&cluster(None), &None, &done, here.clone()).unwrap();
+        assert_eq!(suspended.purpose, Purpose::TakeBack(here.clone()), "also while it is suspended");
+        // The annotation is set again while some tags are taken back already: they are handed over again.
+        let withdrawn = retained_hand_over(&cluster(None), done.as_ref());
+        let with = cluster(Some("there"));
+        let again = request_while_suspended(&with, &None, &withdrawn, here.clone()).unwrap();
+        assert_eq!(again.purpose, Purpose::HandOver("there".to_owned()));
+        assert_eq!(handed_over_message(&with, withdrawn.as_ref()), None);
+        assert_eq!(request(&with, &None, &withdrawn, here.clone()).unwrap().purpose, Purpose::TakeBack(here));
+    }
+}
