@@ -97,8 +97,10 @@ def replica_that_does_nothing(second: SecondManagementCluster) -> Iterator[None]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {"holderIdentity": "elsewhere", "leaseDurationSeconds": 3600, "renewTime": now}
     second.api.patch(*LEASE[:3], {"spec": spec}, restore.NAMESPACE)
-    yield
-    second.api.delete(*LEASE)
+    try:
+        yield
+    finally:
+        second.api.delete(*LEASE)
 
 
 def annotate(api: KubeApi, item: dict, **annotations: str | None) -> None:
@@ -367,7 +369,7 @@ def test_aborted_move_is_taken_back_and_resumed(on, second, moving):
     before, since = picture(moving.account), on.mark()
     with on.operator(*QUICK, account=moving.account.id):
         with replica_that_does_nothing(second):
-            failed = attempt(on, second, "--timeout=6")
+            failed = attempt(on, second, "--timeout=20")
             assert failed.returncode != 0 and "--abort" in failed.stderr, failed.stderr
         until(moving.handed_over, 30, "the hand-over of both")
         for item in moving.items:
