@@ -1,6 +1,7 @@
 //! What is taken over, and what never is.
 
 use super::*;
+use crate::resources::graph::existing::Existing;
 
 const OLD: &str = "old";
 
@@ -147,7 +148,7 @@ fn other_installation_is_rejected_and_a_missing_one_needs_consent() {
     }
     let why = selected(&all).unwrap_err();
     assert!(why.contains("keelson.dev/installation=here") && why.contains("spec.adoption"), "{why}");
-    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 9);
+    assert_eq!(select(&all, &owner(), OLD, Evidence::Tags).unwrap().items.len(), 9);
     // One that has it proves it for the others.
     all.found[0].tags = tags("vpc");
     assert_eq!(selected(&all).unwrap().len(), 9);
@@ -238,7 +239,7 @@ fn tags_alone_need_consent_of_the_account_owner() {
     all.control_plane = None;
     all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));
     assert!(selected(&all).is_err());
-    let selection = select(&all, &owner(), OLD, true, None).unwrap();
+    let selection = select(&all, &owner(), OLD, Evidence::Tags).unwrap();
     let ids: Vec<_> = selection.items.iter().map(|item| item.found.id.as_str()).collect();
     assert_eq!(ids, ["eip-1", "nat-1", "subnet-1", "vpc-1"]);
 }
@@ -249,11 +250,11 @@ fn roles_and_providers_without_their_cluster_are_left_and_named() {
     let mut all = inventory();
     all.control_plane = None;
     all.found.retain(|one| matches!(one.handle, Handle::Role(_) | Handle::OidcProvider(_)));
-    for by_tags in [true, false] {
-        let selection = select(&all, &owner(), OLD, by_tags, None);
+    for (by_tags, evidence) in [(true, Evidence::Tags), (false, Evidence::Role)] {
+        let selection = select(&all, &owner(), OLD, evidence);
         assert!(selection.is_ok_and(|selection| selection.items.is_empty()) || !by_tags);
     }
-    let left = select(&all, &owner(), OLD, true, None).unwrap().left.join("\n");
+    let left = select(&all, &owner(), OLD, Evidence::Tags).unwrap().left.join("\n");
     for id in ["keelson-demo-00000000-cluster", "keelson-demo-00000000-node", "arn:oidc"] {
         assert!(left.contains(id) && left.contains("no cluster demo exists here"), "{left}");
     }
@@ -265,15 +266,15 @@ fn nothing_of_a_cluster_with_another_name_is_taken_over() {
     all.control_plane = None;
     all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));
     let renamed = Inventory { cluster_name: "demo-b".into(), ..all.clone() };
-    let why = select(&renamed, &owner(), OLD, true, None).unwrap_err();
+    let why = select(&renamed, &owner(), OLD, Evidence::Tags).unwrap_err();
     assert!(why.contains("keelson-demo-00000000-cluster") && why.contains("spec.clusterName"), "{why}");
     // The earlier cluster's name continues this one's.
     let shorter = Inventory { cluster_name: "dem".into(), ..all.clone() };
-    assert!(select(&shorter, &owner(), OLD, true, None).is_err());
+    assert!(select(&shorter, &owner(), OLD, Evidence::Tags).is_err());
     // Its roles were external: something runs in the VPC.
     all.found.retain(|one| !matches!(one.handle, Handle::Role(_)));
     all.vpcs_in_use = ["vpc-1".to_owned()].into();
-    let why = select(&all, &owner(), OLD, true, None).unwrap_err();
+    let why = select(&all, &owner(), OLD, Evidence::Tags).unwrap_err();
     assert!(why.contains("something runs in vpc-1"), "{why}");
 }
 
@@ -286,7 +287,7 @@ fn object_that_created_its_cluster_takes_no_role_of_an_earlier_one() {
     let control_plane = all.control_plane.as_mut().unwrap();
     control_plane.tags = tags("cluster").with(OWNER, "new");
     control_plane.role_arn = Some(format!("arn:aws:iam::1:role/keelson-demo-{hash}-cluster"));
-    let selection = select(&all, &owner(), OLD, true, None).unwrap();
+    let selection = select(&all, &owner(), OLD, Evidence::Tags).unwrap();
     assert!(selection.items.iter().all(|item| item.key.kind() != "role"), "{:?}", selection.items);
     assert!(selection.left.iter().any(|left| left.contains("fargate") && left.contains("with other roles")));
     // Moved to another object and back: the control plane is still that one's, and named for this one.
