@@ -74,6 +74,7 @@ impl fmt::Display for Version {
 
 /// A controller of Flux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::enum_variant_names, reason = "the names of Flux's own controllers")]
 pub enum Component {
     SourceController,
     KustomizeController,
