@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde::Deserializer;
 use serde_json::{Map, Value, json};
 
-use super::ALL;
+use crate::api::gitops::LABEL_DOMAINS;
 use crate::workload::kept::metadata_map_with;
 use crate::workload::object::{Object, ObjectId};
 
@@ -27,7 +27,7 @@ pub fn metadata_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Metada
 }
 
 fn shows_adoption(key: &str) -> bool {
-    ALL.iter().any(|agent| agent.label_domains().iter().any(|domain| key.contains(domain)))
+    LABEL_DOMAINS.iter().any(|domain| key.contains(domain))
 }
 
 /// How objects of an agent show that Git has adopted them, and which fields Keelson retains nevertheless.
@@ -121,8 +121,7 @@ mod tests {
 
     #[test]
     fn adoption_shows_however_many_labels_an_object_has() {
-        let domains = ALL.iter().flat_map(|agent| agent.label_domains());
-        let needed: Vec<_> = domains.map(|domain| format!("{domain}name")).collect();
+        let needed: Vec<_> = LABEL_DOMAINS.iter().map(|domain| format!("{domain}name")).collect();
         let others = (0..500).map(|number| format!("a-label-{number:03}"));
         // In this order: a map would sort those that are needed to the end or to the start.
         let entries: Vec<_> = others.chain(needed.clone()).map(|key| format!("{key:?}: \"x\"")).collect();

@@ -101,9 +101,6 @@ pub trait Agent: Send + Sync {
     /// How an installation is found in a cluster whose spec selects another agent.
     fn installation(&self) -> Installation;
 
-    /// Parts of the labels and annotations that show adoption: these are kept of objects with very many.
-    fn label_domains(&self) -> &'static [&'static str];
-
     /// Pauses all objects that apply manifests continuously, in each version of their kinds that may be served: the
     /// load balancers of a cluster that is deleted must not be created again. See [`super::pause::pause_kind`].
     fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>>;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use kube::core::params::ListParams;
 use serde::Deserialize;
 
-use super::ALL;
 use super::agent::{Agent, Installation};
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;
@@ -17,7 +16,11 @@ use crate::workload::list::{Flow, for_each};
 const RECHECK_AFTER: Duration = Duration::from_secs(60);
 
 /// A note about the agents that the spec does not select, for the condition's message; `None` when none is installed.
-pub async fn describe(workload: &Workload, selected: &dyn Agent) -> Result<Option<String>, CallError> {
+pub async fn describe(
+    workload: &Workload,
+    agents: &[&dyn Agent],
+    selected: &dyn Agent,
+) -> Result<Option<String>, CallError> {
     if let Some((name, at, note)) = &workload.memory.lock().competing_agents
         && *name == selected.name()
         && at.elapsed() < RECHECK_AFTER
@@ -25,7 +28,7 @@ pub async fn describe(workload: &Workload, selected: &dyn Agent) -> Result<Optio
         return Ok(note.clone());
     }
     let mut notes = Vec::new();
-    for other in ALL.iter().filter(|other| other.name() != selected.name()) {
+    for other in agents.iter().filter(|other| other.name() != selected.name()) {
         notes.extend(find(workload, *other).await?);
     }
     let note = (!notes.is_empty()).then(|| notes.join("; "));

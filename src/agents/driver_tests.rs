@@ -48,9 +48,6 @@ impl Agent for Third {
     fn installation(&self) -> Installation {
         Installation { kind: ("apps/v1", "Deployment"), namespace: Some("third"), selector: "app=third" }
     }
-    fn label_domains(&self) -> &'static [&'static str] {
-        &["third.example/"]
-    }
     fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ALL;
+use super::agent::Agent;
 use crate::workload::answer;
 use crate::workload::error::CallError;
 use crate::workload::kept::truncated;
@@ -45,8 +45,8 @@ struct Applier<S: Pausable> {
 ///
 /// # Errors
 /// The API server's error for the first call that failed.
-pub async fn pause_all(client: &Client) -> Result<(), CallError> {
-    for agent in ALL {
+pub async fn pause_all(agents: &[&dyn Agent], client: &Client) -> Result<(), CallError> {
+    for agent in agents {
         agent.pause(client).await?;
     }
     Ok(())
@@ -104,7 +104,7 @@ mod tests {
                 vec![argo("shop", json!({"automated": {"selfHeal": true}})), argo("manual", Value::Null)],
             ),
         ]);
-        pause_all(&api.client().await).await.unwrap();
+        pause_all(crate::agents::ALL, &api.client().await).await.unwrap();
         assert_eq!(
             *api.writes.lock().unwrap(),
             [
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn denied_call_is_returned_as_an_error() {
-        let refused = pause_all(&FakeApi::new([]).client().await).await;
+        let refused = pause_all(crate::agents::ALL, &FakeApi::new([]).client().await).await;
         assert!(matches!(refused, Err(CallError::Denied { .. })), "{refused:?}");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::agent::Reconcilable;
+use super::agent::{Agent, Reconcilable};
 use super::competing_agent;
 use super::verdict::Verdict;
 use crate::api::conditions::Reason;
@@ -32,26 +32,30 @@ pub struct GitOpsOutcome {
     pub requeue_after: Duration,
 }
 
-/// Reconciles the agent of one cluster with `input`, and reads its state. `key`: as in [`Workloads::open`]. Costs about
+/// Reconciles the agent of one cluster with `input`, and reads its state. `agents`: all that may be installed. `key`: as in [`Workloads::open`]. Costs about
 /// eight small reads when nothing changed.
 pub async fn reconcile(
     workloads: &Workloads,
-    key: &str,
-    access: &Access,
+    agents: &[&dyn Agent],
+    (key, access): (&str, &Access),
     input: &dyn Reconcilable,
     now: SystemTime,
 ) -> Result<GitOpsOutcome, GitOpsError> {
-    let result = pass(&workloads.open(key, access, now)?, input).await;
+    let result = pass(&workloads.open(key, access, now)?, agents, input).await;
     if matches!(result, Err(GitOpsError::Denied { .. })) {
         workloads.renew(key);
     }
     result
 }
 
-async fn pass(workload: &Workload, input: &dyn Reconcilable) -> Result<GitOpsOutcome, GitOpsError> {
+async fn pass(
+    workload: &Workload,
+    agents: &[&dyn Agent],
+    input: &dyn Reconcilable,
+) -> Result<GitOpsOutcome, GitOpsError> {
     let pass = async {
         let mut outcome = input.reconcile(workload).await?;
-        let competing = competing_agent::describe(workload, input.agent()).await?;
+        let competing = competing_agent::describe(workload, agents, input.agent()).await?;
         outcome.verdict = outcome.verdict.with_note(competing);
         Ok(outcome)
     };

@@ -19,6 +19,9 @@ pub const FLUX_REGISTRY: &str = "ghcr.io/fluxcd";
 pub const FLUX_COMPONENTS: [&str; 4] =
     ["source-controller", "kustomize-controller", "helm-controller", "notification-controller"];
 
+/// Domains of the labels and annotations with which agents mark what they apply.
+pub const LABEL_DOMAINS: [&str; 2] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/"];
+
 /// At most one of `flux`, `argocd`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::at_most_one_of(&["flux", "argocd"]))]

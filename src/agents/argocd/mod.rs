@@ -72,10 +72,6 @@ impl Agent for ArgoCdAgent {
         }
     }
 
-    fn label_domains(&self) -> &'static [&'static str] {
-        &["argocd.argoproj.io/"]
-    }
-
     fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(paused::pause(client))
     }

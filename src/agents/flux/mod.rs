@@ -79,10 +79,6 @@ impl Agent for FluxAgent {
         }
     }
 
-    fn label_domains(&self) -> &'static [&'static str] {
-        &["toolkit.fluxcd.io/"]
-    }
-
     fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(paused::pause(client))
     }

@@ -21,13 +21,25 @@ const HELPERS: &[(&str, &[&str])] = &[
 /// Files and folders of `src/resources` whose calls are not for one kind, with the reason.
 const OF_NO_KIND: &[(&str, &str)] = &[
     ("aws_validation/", "checks the spec before anything is created"),
-    ("cloud.rs", "tags: counted for the kinds that set them"),
+    ("deletion/occupants.rs", "names who uses a VPC before it is deleted"),
+    ("eks/cluster_deletion.rs", "whether a cluster of others uses what is deleted"),
+    ("eks/lists.rs", "counted for the kinds that read them"),
+    ("eks/offered_versions.rs", "whether EKS offers a version"),
+    ("tag_calls.rs", "tags: counted for the kinds that set them"),
     ("deletion/blockers.rs", "explains why EC2 refused a deletion"),
     ("eks/control_plane.rs", "for the way into the cluster"),
     ("eks/upgrade_data.rs", "for the decision about upgrades"),
     ("graph/ownership.rs", "tags: counted for the kinds that release them"),
     ("inventory/", "reads of all kinds"),
     ("recovery/", "tags of all kinds"),
+];
+
+/// What shows in a file that it tags its resources (`tag_calls.rs`), and the actions for that.
+const TAGGED: &[(&str, &[&str])] = &[
+    ("OwnerTags::in_ec2(", &["ec2:CreateTags", "ec2:DeleteTags"]),
+    ("OwnerTags::in_eks(", &["eks:TagResource", "eks:UntagResource"]),
+    ("Handle::Role(", &["iam:TagRole", "iam:UntagRole"]),
+    ("Handle::OidcProvider(", &["iam:TagOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider"]),
 ];
 
 type Actions = BTreeSet<String>;
@@ -98,7 +110,7 @@ fn of_functions(files: &[&str]) -> BTreeMap<String, Actions> {
 /// The actions of each file of `src/resources`, by path, with those of the shared reads and tags that it uses.
 fn by_file() -> BTreeMap<String, Actions> {
     let reads = of_functions(&["aws/snapshots/mod.rs", "aws/snapshots/named.rs", "aws/snapshots/reads.rs"]);
-    let tags = of_functions(&["resources/cloud.rs", "resources/graph/ownership.rs"]);
+    let lists = of_functions(&["resources/eks/lists.rs"]);
     let folder = root().join("src/resources");
     let (mut open, mut found) = (vec![folder.clone()], BTreeMap::new());
     while let Some(path) = open.pop() {
@@ -107,8 +119,10 @@ fn by_file() -> BTreeMap<String, Actions> {
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("actions_tests.rs") {
             let code = code(&path);
             let shared = used(&code, &["snapshots.", "reads."]).into_iter().filter_map(|name| reads.get(name));
-            let tagged = used(&code, &["cloud."]).into_iter().filter_map(|name| tags.get(name));
-            let actions = shared.chain(tagged).flatten().cloned().chain(called(&code)).collect();
+            let listed = used(&code, &["lists::"]).into_iter().filter_map(|name| lists.get(name));
+            let tagged = TAGGED.iter().filter(|(sign, _)| code.contains(sign)).flat_map(|(_, actions)| *actions);
+            let own = called(&code).into_iter().chain(tagged.map(|action| (*action).to_owned()));
+            let actions = shared.chain(listed).flatten().cloned().chain(own).collect();
             found.insert(path.strip_prefix(&folder).unwrap().display().to_string(), actions);
         }
     }

@@ -1,17 +1,15 @@
 //! A flow log of the VPC: records of its traffic, which EC2 delivers to a bucket or to a log group.
 //!
-//! EC2 cannot change a flow log. Its key contains its settings: with others it is another flow log, which is created before the earlier
-//! one is deleted. EC2 has one only for a destination: then the earlier one is deleted first. A flow log holds no data. See
-//! <https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-basics.html>.
+//! EC2 cannot change a flow log. Its key contains its settings: with others it is another one, which is created before the earlier one is
+//! deleted; with the same destination, after it. See <https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-basics.html>.
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{self as sdk, FlowLogsResourceType, LogDestinationType, ResourceType, TrafficType};
 use sha2::{Digest, Sha256};
 
 use super::{vpc, vpc_endpoint};
-use crate::api::SpecError;
 use crate::api::flow_logs::{Destination, FlowLogs, Traffic};
-use crate::api::network::Vpc as VpcSpec;
+use crate::api::{SpecError, network};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
@@ -108,7 +106,7 @@ fn destination_of(key: &Key) -> &str {
 /// `removed` that the spec no longer asks for are removed now.
 pub(crate) fn all(
     context: &ResourceContext<'_>,
-    spec: &VpcSpec,
+    spec: &network::Vpc,
     owned: &[Key],
     removed: Option<&[Owned]>,
 ) -> Result<Vec<FlowLog>, SpecError> {

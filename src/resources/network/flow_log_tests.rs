@@ -9,21 +9,21 @@ use crate::resources::cloud::Owner;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/deliver";
 
-fn wanted(flow_logs: Value) -> VpcSpec {
+fn wanted(flow_logs: Value) -> network::Vpc {
     serde_json::from_value(json!({"flowLogs": flow_logs})).unwrap()
 }
 
-fn to_bucket(more: Value) -> VpcSpec {
+fn to_bucket(more: Value) -> network::Vpc {
     let mut flow_logs = json!({"s3": {"bucketArn": "arn:aws:s3:::logs", "prefix": "vpc"}});
     flow_logs.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     wanted(flow_logs)
 }
 
-fn to_group(group: &str) -> VpcSpec {
+fn to_group(group: &str) -> network::Vpc {
     wanted(json!({"cloudWatchLogs": {"logGroup": group, "roleArn": ROLE}}))
 }
 
-fn expanded(spec: &VpcSpec, owned: &[Key], removed: Option<&[Owned]>) -> Vec<FlowLog> {
+fn expanded(spec: &network::Vpc, owned: &[Key], removed: Option<&[Owned]>) -> Vec<FlowLog> {
     let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
     let context = ResourceContext {
         owner: &owner,
@@ -35,7 +35,7 @@ fn expanded(spec: &VpcSpec, owned: &[Key], removed: Option<&[Owned]>) -> Vec<Flo
     all(&context, spec, owned, removed).unwrap()
 }
 
-fn only(spec: &VpcSpec) -> FlowLog {
+fn only(spec: &network::Vpc) -> FlowLog {
     let mut all = expanded(spec, &[], Some(&[]));
     assert_eq!(all.len(), 1);
     all.remove(0)
@@ -82,7 +82,7 @@ fn other_settings_are_another_flow_log_and_the_same_destination_is_told_from_ano
 fn new_flow_log_waits_for_the_removal_of_an_earlier_one_with_the_same_destination_only() {
     let earlier = only(&to_bucket(json!({}))).key;
     let existing = [(earlier.clone(), "fl-1".to_owned())];
-    let after = |spec: &VpcSpec| {
+    let after = |spec: &network::Vpc| {
         let all = expanded(spec, std::slice::from_ref(&earlier), Some(&existing));
         assert_eq!(all.len(), 1, "the earlier one is removed, and is no resource of the graph");
         all[0].after()
@@ -96,10 +96,13 @@ fn new_flow_log_waits_for_the_removal_of_an_earlier_one_with_the_same_destinatio
 fn flow_logs_of_earlier_specs_are_deleted_with_the_cluster() {
     let earlier = only(&to_bucket(json!({}))).key;
     let owned = [earlier.clone(), vpc::key()];
-    let deleted = expanded(&VpcSpec::default(), &owned, None);
+    let deleted = expanded(&network::Vpc::default(), &owned, None);
     assert_eq!(deleted.iter().map(Resource::key).collect::<Vec<_>>(), [earlier]);
     assert_eq!((deleted[0].holds(), deleted[0].deleted_after()), (vec![vpc::key()], vec![cluster::key()]));
-    assert!(expanded(&VpcSpec::default(), &owned, Some(&[])).is_empty(), "removed separately while the cluster stays");
+    assert!(
+        expanded(&network::Vpc::default(), &owned, Some(&[])).is_empty(),
+        "removed separately while the cluster stays"
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use watches::Watches;
 
 use crate::agents::agent::ValidSpec;
 use crate::agents::secret_reader::{Missing, UnusableSecret};
-use crate::agents::{AgentInput, GitOpsOutcome, Verdict, sync_outcome};
+use crate::agents::{self, AgentInput, GitOpsOutcome, Verdict, sync_outcome};
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
@@ -245,7 +245,8 @@ impl Agent {
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
             let started = Instant::now();
-            let result = sync_outcome::reconcile(&ctx.workloads, &key, &access, &*input, SystemTime::now()).await;
+            let result =
+                sync_outcome::reconcile(&ctx.workloads, agents::ALL, (&key, &access), &*input, SystemTime::now()).await;
             if let Ok(outcome) = &result {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 ctx.metrics.gitops().record_response(namespace, &object.name, Instant::now());

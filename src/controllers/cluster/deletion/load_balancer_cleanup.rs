@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::agents::pause::pause_all;
+use crate::agents::{self, pause::pause_all};
 use crate::api::EksCluster;
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
@@ -142,7 +142,7 @@ impl LoadBalancerCleanup {
             let workloads = running.ctx.workloads.clone();
             let pass = async |client| {
                 // The agents would create them again.
-                pause_all(&client).await?;
+                pause_all(agents::ALL, &client).await?;
                 load_balancers::delete_exposed(&client).await
             };
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
