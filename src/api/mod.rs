@@ -36,6 +36,7 @@ pub mod status;
 mod status_plan;
 mod status_progress;
 mod status_recovery;
+mod subnet_tier;
 pub mod unsupported;
 pub mod upgrade;
 pub mod version;

@@ -12,6 +12,7 @@ use super::reference::ClusterReference;
 use super::rules;
 use super::schema;
 use super::status::NodeGroupStatus;
+pub use super::subnet_tier::SubnetTier;
 use super::version::{InvalidVersion, KubernetesVersion};
 
 /// One EKS managed node group.
@@ -282,13 +283,6 @@ impl NodeSubnets {
             (_, _, Some(_)) => Err(SpecError::new("spec.subnets", "ids cannot be combined with tier or zones")),
         }
     }
-}
-
-/// Whether a subnet routes to an internet gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
-pub enum SubnetTier {
-    Private,
-    Public,
 }
 
 /// A Kubernetes taint.

@@ -5,12 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::node_group::SubnetTier;
 use super::policy::ChangePolicy;
 use super::schema;
 pub use super::status_plan::*;
 pub use super::status_progress::*;
 pub use super::status_recovery::*;
+use super::subnet_tier::SubnetTier;
 
 /// Maximum entries of `resources`.
 pub const MAX_RESOURCES: usize = 200;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::account::Refusal;
+use super::account::refusal::Refusal;
 use super::approvals::execution_policy::PlanApprovalState;
 use super::context::Context;
 use super::runtime::apply::Kind;
