@@ -165,6 +165,11 @@ impl RecoveryRequest {
         }
     }
 
+    /// Whether it is such a reverse: a request of a user has a text.
+    pub fn gives_back(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// The overall state after `report`, and when to continue. `waits`: the message on how to approve the plan.
     pub fn progress(
         &self,

@@ -89,3 +89,12 @@ fn planner_names_the_resource_of_another_owner_and_the_checker_refuses_without_i
         assert_eq!(plan.verdict(&toy_key(1)), Some(&Verdict::Settled), "{plan:?}");
     }
 }
+
+#[test]
+fn resource_that_is_not_owned_has_no_record_after_a_restart() {
+    let exists = || Observation::ready("id", "available", 1);
+    let mut memory = memory_of([Presence::Ours(exists()), Presence::Unowned(exists())]);
+    memory.restart(Timestamp::UNIX_EPOCH);
+    assert!(memory.get(&toy_key(0)).is_some_and(|entry| entry.recorded.is_some()));
+    assert!(memory.get(&toy_key(1)).is_none_or(|entry| entry.recorded.is_none()));
+}

@@ -196,9 +196,10 @@ impl Memory {
     }
 
     /// Resets memory after an interrupted reconcile: retains ids, intents and counts. Everything else is observed
-    /// again, by reads that start after `now`.
+    /// again, by reads that start after `now`. What is not owned has no record: it was seen, not created or adopted.
     pub fn restart(&mut self, now: Timestamp) {
-        let entries = std::mem::take(&mut self.entries);
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|_, entry| !matches!(entry.presence, Some(Presence::Unowned(_))));
         let recorded = entries.into_iter().filter_map(|(key, entry)| Some((key, entry.recorded?)));
         *self = Self::new(now, self.read_after_write_window, recorded);
     }

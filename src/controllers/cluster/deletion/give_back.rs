@@ -30,6 +30,9 @@ impl Reconcile<'_> {
         cloud: &Cloud,
     ) -> Result<(), Option<Outcome>> {
         let name = self.object.cluster_name();
+        if self.state.recovering.as_ref().is_some_and(|request| !request.gives_back()) {
+            self.end_recovery();
+        }
         let is_on_record = self.records().proves(&cluster::key(), &name);
         // Where changes need an approval, the engine blocks the deletion instead.
         let writes = self.change_policy() == ChangePolicy::Automatic;

@@ -11,7 +11,7 @@ use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
-use crate::engine::{self, ExecutionPolicy, Goal, Graph, Verdict};
+use crate::engine::{self, ExecutionPolicy, Goal, Graph, Presence, Verdict};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::occupants;
 use crate::resources::eks::cluster;
@@ -28,6 +28,16 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         graph: &Graph<Cloud>,
     ) -> Option<Outcome> {
+        let entry = self.state.memory.get(&cluster::key());
+        let deleted =
+            self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0 + SignedDuration::from_secs(1));
+        let is_stale = entry.is_some_and(|entry| {
+            matches!(entry.presence, Some(Presence::Foreign(_) | Presence::Unowned(_))) && entry.observed_at <= deleted
+        });
+        if is_stale {
+            // Whether it uses what would be deleted is read only for a deletion.
+            self.state.memory.mark_changed_externally([&cluster::key()], self.now);
+        }
         let nothing = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
         let mut report = self.engine(graph, cloud, Goal::Deleted, &nothing).await;
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
