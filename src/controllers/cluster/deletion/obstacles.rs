@@ -30,7 +30,7 @@ impl Reconcile<'_> {
     ) -> Option<Outcome> {
         let entry = self.state.memory.get(&cluster::key());
         let deleted =
-            self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0 + SignedDuration::from_secs(1));
+            self.object.metadata.deletion_timestamp.as_ref().map(|time| time.0 + SignedDuration::from_secs(1));
         let is_stale = entry.is_some_and(|entry| {
             matches!(entry.presence, Some(Presence::Foreign(_) | Presence::Unowned(_))) && entry.observed_at <= deleted
         });
