@@ -78,7 +78,7 @@ impl Crate {
             let mut leaves = Vec::new();
             expand(item, &[], &mut leaves);
             for (path, name) in leaves {
-                if let Some(path) = self.from_root(module, &path) {
+                if let Some(path) = self.absolute(module, &path) {
                     imports.push(Import { path, name, is_public });
                 }
             }
@@ -87,7 +87,7 @@ impl Crate {
     }
 
     /// A path as written in `module`, from the crate's root; `None`: it names another crate.
-    fn from_root(&self, module: &Module, path: &[String]) -> Option<Module> {
+    fn absolute(&self, module: &Module, path: &[String]) -> Option<Module> {
         let mut base = module.clone();
         let rest = match path.first()?.as_str() {
             "crate" => {
@@ -150,7 +150,7 @@ impl Crate {
             match names.get(path[0].as_str()) {
                 Some(named) => paths.push([&named[..], &path[1..]].concat()),
                 None if ["crate", "self", "super"].contains(&path[0].as_str()) => {
-                    paths.extend(self.from_root(module, &path));
+                    paths.extend(self.absolute(module, &path));
                 }
                 None => {}
             }

@@ -38,7 +38,7 @@ const OF_NO_KIND: &[(&str, &str)] = &[
 const TAGGED: &[(&str, &[&str])] = &[
     ("cloud.tag_ec2(", &["ec2:CreateTags", "ec2:DeleteTags"]),
     ("cloud.tag_eks(", &["eks:TagResource", "eks:UntagResource"]),
-    ("Handle::Ec2", &["ec2:CreateTags", "ec2:DeleteTags"]),
+    ("Handle::Ec2", &["ec2:DeleteTags"]),
     ("OwnerTags::in_ec2(", &["ec2:CreateTags", "ec2:DeleteTags"]),
     ("OwnerTags::in_eks(", &["eks:TagResource", "eks:UntagResource"]),
     ("Handle::Role(", &["iam:TagRole", "iam:UntagRole"]),
