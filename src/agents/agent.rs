@@ -130,6 +130,9 @@ pub trait Input: fmt::Debug + Send + Sync {
     /// installed manifests.
     fn install_version(&mut self, version: &str);
 
+    /// Leaves an agent that is installed at its version, because no record says which one was applied last.
+    fn keep_installed_version(&mut self);
+
     /// The identity in AWS that its Pods need.
     fn identity(&self) -> Option<AgentIdentity> {
         None

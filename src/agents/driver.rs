@@ -46,15 +46,21 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
     let observed = input.observe(&workload.client).await?;
     let is_changed = reinstall || !applied.changed.is_empty();
     applied.changed.extend(input.delete_replaced(workload, &observed, is_changed).await?);
-    if input.lacks_a_component(&observed) {
+    let lacks_a_component = input.lacks_a_component(&observed);
+    if lacks_a_component {
         workload.memory.lock().install = Install::Nothing;
     }
     let adoption_progressed = record_adoption_progress(workload, input, &observed);
     let now = Timestamp::now();
     let verdict = rejected(&applied.failed).unwrap_or_else(|| input.verdict(&observed, now));
     let age = input.since(&observed).map_or(0, |since| now.duration_since(since).as_secs());
-    let requeue_after =
-        if adoption_progressed { Duration::from_secs(1) } else { requeue_after(&verdict, age, input.interval()) };
+    // What was deleted is created again at once, unless this pass has just tried.
+    let is_repair_due = lacks_a_component && !reinstall;
+    let requeue_after = if adoption_progressed || is_repair_due {
+        Duration::from_secs(1)
+    } else {
+        requeue_after(&verdict, age, input.interval())
+    };
     let verdict = verdict.with_note(input.note(&observed));
     let complete = applied.failed.is_empty();
     let Results { changed, released, .. } = applied;

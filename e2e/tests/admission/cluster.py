@@ -101,6 +101,32 @@ INVALID = [
     Rejected(at("network.vpc.publicSubnets", False), "spec.network.vpc.nat", "publicSubnets: true"),
     invalid("network.vpc.endpoints", ["com/s3"], "valid AWS name"),
     invalid("network.vpc.endpoints", ["s3", "s3"], "Duplicate value"),
+    Rejected(
+        at("network.vpc.flowLogs", {}, "exactly one of s3, cloudWatchLogs"),
+    invalid("network.vpc.flowLogs", {"s3": {"bucketArn": "my-bucket"}}),
+        "spec.network.vpc.flowLogs.s3.bucketArn",
+        "must be the ARN of an S3 bucket",
+    ),
+    Rejected(
+        at("network.vpc.flowLogs", {"s3": {"bucketArn": "arn:aws:s3:::flow-logs", "prefix": "AWSLogs/x"}}),
+        "spec.network.vpc.flowLogs.s3.prefix",
+        "must be a folder in the bucket",
+    ),
+    Rejected(
+        at("network.vpc.flowLogs", {"s3": {"bucketArn": "arn:aws:s3:::flow-logs"}, "aggregationSeconds": 100}),
+        "spec.network.vpc.flowLogs.aggregationSeconds",
+        "must be 60 or 600",
+    ),
+    Rejected(
+        at("network.vpc.flowLogs", {"s3": {"bucketArn": "arn:aws:s3:::flow-logs"}, "format": "version,srcaddr"}),
+        "spec.network.vpc.flowLogs.format",
+        "fields of EC2's flow log records",
+    ),
+    Rejected(
+        at("network.vpc.flowLogs", {"cloudWatchLogs": {"logGroup": "a group", "roleArn": "arn:aws:iam::123456789012:role/flow-logs"}}),
+        "spec.network.vpc.flowLogs.cloudWatchLogs.logGroup",
+        "name or the ARN of a log group",
+    ),
     existing_invalid("", "exactly one of subnetIds, subnetSelector"),
     existing_invalid(
         "",

@@ -106,6 +106,8 @@ CURES = [
     # Policies
     Cure("set it to Correct to create it again", ({"driftPolicy": "Correct"},), start={"driftPolicy": "Report"}),
     Cure("set spec.deletionPolicy to Retain", ({"deletionPolicy": "Retain"},), deleted=True),
+    Cure("To delete this object alone, set spec.deletionPolicy: Retain", ({"deletionPolicy": "Retain"},), "NodeGroup", deleted=True),
+    Cure("deletionPolicy: Retain, which deletes nothing in AWS", ({"deletionPolicy": "Retain"},), deleted=True),
     Cure("delete that object with deletionPolicy: Retain", ({"deletionPolicy": "Retain"},)),
     Cure("delete this EksCluster with deletionPolicy: Retain", ({"deletionPolicy": "Retain"},)),
     Cure("this one with deletionPolicy: Retain", ({"deletionPolicy": "Retain"},), "NodeGroup"),
@@ -225,8 +227,13 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "undo the move with keelson move --abort",
+    "tag it with {OWNER}={uid}",
+    "Keelson needs {} of them: remove {excess}",
+    "somebody tagged another one as this: delete it by hand",
+    "to the EKS cluster or to its VPC",
+    "delete this object and apply it again with those",
     "delete unused resources",
-    "use letters, digits, spaces",
     "and create it again with another spec.accountRef",
     "or delete this object and create it again with another",
     "grant it to the operator's service account",
@@ -253,7 +260,6 @@ NO_EDIT = [
     "record the resources with this UID",
     "remove the tags {OWNER}",
     "remove that route",
-    "remove the annotation {HAND_OVER_ANNOTATION}",
     "remove the annotation {RECOVER_ANNOTATION}",
     "Choose another spec.clusterName in a new EksCluster",
     "Choose another spec.nodeGroupName in a new NodeGroup",

@@ -17,6 +17,7 @@ pub const KNOWN_HOST: &str = "git.acme.example ssh-ed25519 AAAA";
 pub fn input() -> ArgoCdInput {
     ArgoCdInput {
         installs: true,
+        keeps_version: false,
         namespace: "argocd".into(),
         repository: Repository {
             kind: Kind::Git,

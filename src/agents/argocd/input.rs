@@ -23,6 +23,8 @@ pub const CLUSTER: &str = "in-cluster";
 pub struct ArgoCdInput {
     /// Whether the built-in manifests are applied; otherwise the installed ones stay until they may be upgraded.
     pub installs: bool,
+    /// An installed version stays instead.
+    pub keeps_version: bool,
     pub namespace: String,
     pub repository: Repository,
     /// Relative to the repository's root, checked by [`crate::agents::validate::path`].

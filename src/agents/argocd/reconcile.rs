@@ -41,6 +41,10 @@ impl Input for ArgoCdInput {
         self.installs = version == VERSION;
     }
 
+    fn keep_installed_version(&mut self) {
+        self.keeps_version = true;
+    }
+
     fn set_facts(&mut self, facts: Facts) {
         self.facts = Some(facts);
     }
@@ -64,9 +68,12 @@ impl Driven for ArgoCdInput {
     }
 
     async fn desired_install<'a>(&'a self, workload: &Workload) -> Result<Option<Box<dyn Manifests + 'a>>, CallError> {
-        let adopted_by_git = observe::components(&workload.client, &self.namespace).await?.iter().any(is_adopted);
+        let components = observe::components(&workload.client, &self.namespace).await?;
+        let adopted_by_git = components.iter().any(is_adopted);
+        let is_other = components.iter().any(|part| part.version().is_some_and(|version| version != VERSION));
         let install = manifests::Install { input: self, adopted_by_git };
-        Ok((adopted_by_git || self.installs).then(|| Box::new(install) as Box<dyn Manifests>))
+        Ok((adopted_by_git || self.installs && !(self.keeps_version && is_other))
+            .then(|| Box::new(install) as Box<dyn Manifests>))
     }
 
     fn permanent_objects(&self) -> Vec<Object> {

@@ -101,7 +101,14 @@ async fn input(secrets: &dyn SecretReader, argocd: &ValidArgoCd) -> Result<ArgoC
         }
     };
     let repository = Repository { kind, url: url.to_owned(), revision, interval: *interval, credentials };
-    Ok(ArgoCdInput { installs: true, namespace: into.clone(), repository, path: path.clone(), facts: None })
+    Ok(ArgoCdInput {
+        installs: true,
+        keeps_version: false,
+        namespace: into.clone(),
+        repository,
+        path: path.clone(),
+        facts: None,
+    })
 }
 
 async fn git(secrets: &dyn SecretReader, url: &SourceUrl, spec: &GitSource) -> Result<Credentials, Missing> {

@@ -100,7 +100,7 @@ impl Component {
     }
 
     /// The tag of its first container's image.
-    fn version(&self) -> Option<&str> {
+    pub(super) fn version(&self) -> Option<&str> {
         let image = self.spec.template.spec.containers.first()?.image.as_str();
         let image = image.split('@').next().unwrap_or_default();
         image.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'))

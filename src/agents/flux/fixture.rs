@@ -15,6 +15,7 @@ pub fn input() -> FluxInput {
     FluxInput {
         version: None,
         installs: Some(Version::NEWEST),
+        keeps_version: false,
         components: Component::ALL.into(),
         registry: REGISTRY.into(),
         image_pull_secret: None,

@@ -19,7 +19,14 @@ use crate::workload::memory::Handover;
 pub fn desired_install<'a>(input: &'a FluxInput, controllers: &[Controller]) -> Option<Install<'a>> {
     let install = |version, only_if_missing| Install { input, version, only_if_missing };
     match adopted_version(controllers).map(Version::parse) {
-        None => input.installs.map(|version| install(version, false)),
+        None => {
+            let installed = controllers.iter().find_map(|controller| controller.metadata.labels.get(VERSION_LABEL));
+            let version = match installed.filter(|_| input.keeps_version) {
+                Some(installed) => Version::parse(installed),
+                None => input.installs,
+            };
+            version.map(|version| install(version, false))
+        }
         Some(Some(of_git)) => Some(install(of_git, false)),
         Some(None) => Some(install(input.installs.unwrap_or(Version::NEWEST), true)),
     }
@@ -159,6 +166,18 @@ mod tests {
         assert_eq!((install.version, install.only_if_missing), (Version::V2_7_5, false));
         input.installs = None;
         assert!(desired_install(&input, &owned).is_none(), "left unchanged");
+    }
+
+    #[test]
+    fn installed_version_stays_while_no_record_says_what_was_applied() {
+        let mut input = fixture::input();
+        input.keeps_version = true;
+        let mut old = controller("source-controller", &json!({}));
+        assert_eq!(desired_install(&input, &[]).unwrap().version, Version::NEWEST, "a first installation");
+        old.metadata.labels.insert(VERSION_LABEL.to_owned(), "v2.7.5".to_owned());
+        assert_eq!(desired_install(&input, &[old.clone()]).unwrap().version, Version::V2_7_5);
+        old.metadata.labels.insert(VERSION_LABEL.to_owned(), "v2.99.0".to_owned());
+        assert!(desired_install(&input, &[old]).is_none(), "not built in");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct FluxInput {
     pub version: Option<Version>,
     /// The version whose manifests are applied; `None`: the installed ones stay until they may be upgraded.
     pub installs: Option<Version>,
+    /// An installed version stays instead.
+    pub keeps_version: bool,
     pub components: BTreeSet<Component>,
     /// Image registry without a trailing slash, [`REGISTRY`] unless a mirror is used.
     pub registry: String,

@@ -61,6 +61,10 @@ impl Input for FluxInput {
         self.installs = Version::parse(version);
     }
 
+    fn keep_installed_version(&mut self) {
+        self.keeps_version = true;
+    }
+
     fn identity(&self) -> Option<AgentIdentity> {
         self.source.is_in_ecr().then_some(FLUX_IDENTITY)
     }

@@ -116,6 +116,7 @@ async fn input(secrets: &dyn SecretReader, flux: &ValidFlux) -> Result<FluxInput
     Ok(FluxInput {
         version: *version,
         installs: Some(version.unwrap_or(Version::NEWEST)),
+        keeps_version: false,
         components: components.clone(),
         registry: spec.registry.trim_end_matches('/').to_owned(),
         image_pull_secret,

@@ -133,15 +133,21 @@ impl AgentPart {
         }
     }
 
+    /// Whether no record says what was applied last: none was, or it was lost with the object's status. An agent that is
+    /// installed stays at its version, which becomes the record.
+    pub fn is_unrecorded(&self) -> bool {
+        self.applied.is_none()
+    }
+
     /// Keeps the agent's record in status. `reached`: the agent now matches its desired state.
     pub fn keep(&self, status: Option<&mut GitOpsStatus>, reached: bool) {
         let Some(status) = status else { return };
         let is_new = reached && !self.waits;
         let mut applied = if is_new { Some(&self.now) } else { self.applied.as_ref() }.cloned();
         if let (true, Some(field), Some(version), Some(applied)) =
-            (self.of_git && status.adopted, &self.field, &status.version, &mut applied)
+            (self.of_git && status.adopted || self.is_unrecorded(), &self.field, &status.version, &mut applied)
         {
-            // Git decides its version.
+            // Git decides its version, or it was installed before anything was recorded.
             applied.insert(field.clone(), version.clone());
         }
         status.applied = applied.as_ref().map(steps::for_status).unwrap_or_default();

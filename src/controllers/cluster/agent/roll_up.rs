@@ -153,6 +153,9 @@ impl Reconcile<'_> {
         if let Some(version) = &part.version {
             input.install_version(version);
         }
+        if part.is_unrecorded() {
+            input.keep_installed_version();
+        }
         if wants_facts {
             input.set_facts(agent::facts(&self.state.memory, &self.object.cluster_name(), &cloud.aws));
         }
