@@ -101,9 +101,9 @@ INVALID = [
     Rejected(at("network.vpc.publicSubnets", False), "spec.network.vpc.nat", "publicSubnets: true"),
     invalid("network.vpc.endpoints", ["com/s3"], "valid AWS name"),
     invalid("network.vpc.endpoints", ["s3", "s3"], "Duplicate value"),
+    invalid("network.vpc.flowLogs", {}, "exactly one of s3, cloudWatchLogs"),
     Rejected(
-        at("network.vpc.flowLogs", {}, "exactly one of s3, cloudWatchLogs"),
-    invalid("network.vpc.flowLogs", {"s3": {"bucketArn": "my-bucket"}}),
+        at("network.vpc.flowLogs", {"s3": {"bucketArn": "my-bucket"}}),
         "spec.network.vpc.flowLogs.s3.bucketArn",
         "must be the ARN of an S3 bucket",
     ),
