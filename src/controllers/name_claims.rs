@@ -6,11 +6,13 @@
 //! would block objects that may use the account. A resource that exists in AWS without an owner here is found by the
 //! engine's first observation, which also precedes its first write.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
+use parking_lot::Mutex;
 
 use super::account::{self, Refusal, Request};
 use super::context::Context;
@@ -67,12 +69,56 @@ fn rank_of_node_group(group: &NodeGroup) -> Rank {
     rank(group, group.status.as_ref().is_some_and(|status| status.arn.is_some()))
 }
 
-/// Rejects a cluster whose EKS name another EksCluster holds in the same account.
+/// A cluster in EKS: account, region and name.
+type Place = (String, String, String);
+
+/// Which objects use names in EKS, by UID, during this leadership term. The first that may use one has it: the store may
+/// not show yet that it has started, when an object appears that was created in the same second.
+#[derive(Debug, Default)]
+pub struct NameClaims(Mutex<HashMap<Place, String>>);
+
+impl NameClaims {
+    /// Whether the object has it already.
+    fn has(&self, place: &Place, uid: &str) -> bool {
+        self.0.lock().get(place).is_some_and(|holder| holder == uid)
+    }
+
+    /// Claims it, unless another object has it which `holds` it still.
+    ///
+    /// # Errors
+    /// The UID of that object.
+    fn claim(&self, place: Place, uid: &str, holds: impl Fn(&str) -> bool) -> Result<(), String> {
+        let mut all = self.0.lock();
+        match all.get(&place) {
+            Some(holder) if holder != uid && holds(holder) => Err(holder.clone()),
+            _ => {
+                all.insert(place, uid.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives up the names of a deleted object.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().retain(|_, holder| holder != uid);
+    }
+}
+
+/// Rejects a cluster whose EKS name another EksCluster holds in the same account; otherwise it holds the name from now on.
 ///
 /// # Errors
 /// The holder, as far as this namespace may know it.
-pub fn check_cluster_name(ctx: &Context, cluster: &EksCluster, account_id: &str) -> Result<(), Refusal> {
+pub fn check_cluster_name(
+    ctx: &Context,
+    claims: &NameClaims,
+    cluster: &EksCluster,
+    account_id: &str,
+) -> Result<(), Refusal> {
     let (name, region) = (cluster.cluster_name(), &cluster.spec.region);
+    let (place, uid) = ((account_id.to_owned(), region.clone(), name.clone()), cluster.uid().unwrap_or_default());
+    if claims.has(&place, &uid) {
+        return Ok(());
+    }
     let rivals = ctx.clusters.state_filter(|other| {
         other.uid() != cluster.uid() && other.cluster_name() == name && other.spec.region == *region
     });
@@ -85,7 +131,16 @@ pub fn check_cluster_name(ctx: &Context, cluster: &EksCluster, account_id: &str)
         same_name || named.or(known).as_deref() == Some(account_id)
     };
     let holds = |other: &Arc<EksCluster>| may_hold(other) && rank_of_cluster(other) < rank_of_cluster(cluster);
-    let Some(holder) = rivals.into_iter().filter(holds).find(in_account) else { return Ok(()) };
+    let holder = match rivals.iter().filter(|other| holds(other)).find(|other| in_account(other)) {
+        Some(holder) => holder.clone(),
+        None => {
+            let of = |uid: &str| rivals.iter().find(|other| other.uid().as_deref() == Some(uid));
+            let claimed = claims.claim(place, &uid, |holder| of(holder).is_some_and(|other| may_hold(other)));
+            let Err(holder) = claimed else { return Ok(()) };
+            let Some(holder) = of(&holder) else { return Ok(()) };
+            holder.clone()
+        }
+    };
     let rival = if holder.namespace() == cluster.namespace() {
         format!("EksCluster {}", holder.name_any())
     } else {
@@ -138,6 +193,20 @@ mod tests {
             }
         }
         serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn first_object_of_a_second_has_the_name_until_it_gives_it_up() {
+        let place = |name: &str| ("111122223333".to_owned(), "eu-west-1".to_owned(), name.to_owned());
+        let claims = NameClaims::default();
+        let (holds, gone) = (|_: &str| true, |_: &str| false);
+        assert_eq!(claims.claim(place("demo"), "b", holds), Ok(()));
+        assert_eq!(claims.claim(place("demo"), "a", holds), Err("b".to_owned()));
+        assert!(claims.has(&place("demo"), "b") && !claims.has(&place("demo"), "a"));
+        assert_eq!(claims.claim(place("other"), "a", holds), Ok(()));
+        assert_eq!(claims.claim(place("demo"), "a", gone), Ok(()), "rejected or suspended meanwhile");
+        claims.forget("a");
+        assert_eq!(claims.claim(place("demo"), "b", holds), Ok(()));
     }
 
     #[test]

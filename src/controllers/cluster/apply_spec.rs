@@ -126,7 +126,8 @@ impl Reconcile<'_> {
         if valid.request.is_some() || self.observes() {
             return Ok(());
         }
-        name_claims::check_cluster_name(self.ctx, self.object, &cloud.aws.account_id).map_err(|refusal| {
+        let claims = &self.controller.name_claims;
+        name_claims::check_cluster_name(self.ctx, claims, self.object, &cloud.aws.account_id).map_err(|refusal| {
             let next = Next::after(name_claims::RECHECK_INTERVAL, self.now);
             self.refused_until(previous, refusal, next).into()
         })

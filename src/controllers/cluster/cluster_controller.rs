@@ -11,6 +11,7 @@ use super::{spec_check, upgrade};
 use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::controllers::driver;
+use crate::controllers::name_claims::NameClaims;
 use crate::controllers::states::States;
 
 /// In-memory state of a cluster besides its resources.
@@ -40,13 +41,16 @@ pub struct ClusterController {
     pub watches: Arc<agent::Watches>,
     /// Progress of load balancer cleanups in clusters that are being deleted.
     pub cleanups: LoadBalancerCleanups,
+    /// Which clusters use names in EKS.
+    pub name_claims: NameClaims,
 }
 
 impl ClusterController {
     /// The controller of a term that starts.
     pub fn new(ctx: Arc<Context>) -> Self {
         let watches = Arc::new(agent::Watches::new(ctx.settings.max_watches));
-        Self { ctx, states: States::default(), watches, cleanups: LoadBalancerCleanups::default() }
+        let (cleanups, name_claims) = (LoadBalancerCleanups::default(), NameClaims::default());
+        Self { ctx, states: States::default(), watches, cleanups, name_claims }
     }
 
     /// Drops all that is remembered of a cluster besides its state: it was deleted, or became unreadable.
@@ -54,6 +58,7 @@ impl ClusterController {
         self.ctx.workloads.forget(uid);
         self.ctx.pending_changes.take(uid);
         self.cleanups.forget(uid);
+        self.name_claims.forget(uid);
         self.ctx.secrets.remove_cluster(uid);
         self.watches.end(uid);
         self.ctx.metrics.gitops().forget(namespace, name);
