@@ -9,6 +9,7 @@ import datetime
 
 import pytest
 
+from fleet import restore
 from fleet.manifests import cluster, flux, key_of
 from fleet.shop import APPROVE
 from fleet.environment import environment, stays, until
@@ -178,3 +179,21 @@ def test_higher_version_in_the_spec_waits_for_its_window(on, agent):
     until(lambda: agent.is_at(NEWER), 60, "the newer agent")
     until(lambda: not agent.upgrade_status(), 20, "no pending upgrade")
     assert conditions(on.api.get(*key_of(agent.item)))["InSync"]["status"] == "True"
+
+
+def test_recovered_cluster_keeps_its_agent_until_the_window(on, agent):
+    """The record of what was applied is lost with the object; the new one names no version."""
+    agent.set_version(OLDER)
+    until(lambda: agent.is_at(OLDER), 60, "the older version")
+    agent.operator.stop()
+    gitops = flux("https://git.example.com/fleet", "clusters/first")
+    item = cluster("agent", addons=[{"name": "vpc-cni"}], upgrade={"windows": [far_window()]}, gitops=gitops)
+    (old,) = restore.lose(on, agent.item)
+    restore.from_git(on, item)
+    restore.annotate(on, item, old)
+    agent.item = item
+    with on.operator("--drift-interval=2s"):
+        until(lambda: on.status(item).get("recovery"), 60, "the recovery")
+        until(agent.upgrade_status, 60, "the pending upgrade")
+        assert agent.upgrade_status()["from"] == OLDER and "window" in agent.upgrade_status()["message"]
+        agent.assert_stays_at(OLDER)

@@ -281,7 +281,8 @@ def assert_idle(on: Environment, account: Account, observations: int = 8) -> Non
         return sum(call["action"] == "DescribeCluster" for call in calls) >= observations
 
     until(is_observed_often, 60, f"{observations} observations")
-    assert actions(on.writes(since, account.id)) == []
+    written = actions(on.writes(since, account.id))
+    assert written == [], written
 
 
 # The command line

@@ -232,6 +232,13 @@ impl Resource for OidcProvider {
         Ok(to_observation(&observed.id, detail))
     }
 
+    /// Its tags are read again only after a while.
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let (handle, mut detail) = (Handle::OidcProvider(observed.id.clone()), observed.detail.clone());
+        cloud.tag(&handle, &observed.id, &mut detail.tags, self.tags.ownership()).await?;
+        Ok(to_observation(&observed.id, detail))
+    }
+
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&observed.id);
         cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &observed.id, request.send()).await?;
