@@ -22,6 +22,8 @@ pub struct Object {
     pub uid: String,
     /// `namespace/name` of its EksCluster.
     pub cluster: String,
+    /// The region in its spec; `None`: that of its EksCluster.
+    pub region: Option<String>,
     /// Name of its node group in EKS; `None`: it is an EksCluster.
     pub node_group: Option<String>,
     /// The resources on record as its own; `None`: it keeps no record.
@@ -39,6 +41,7 @@ impl From<&EksCluster> for Object {
         Self {
             argument: format!("ekscluster/{name}"),
             cluster: format!("{namespace}/{name}"),
+            region: Some(cluster.spec.region.clone()),
             namespace,
             uid: cluster.uid().unwrap_or_default(),
             node_group: None,
@@ -55,6 +58,7 @@ impl From<&NodeGroup> for Object {
         Self {
             argument: format!("nodegroup/{}", group.name_any()),
             cluster: format!("{namespace}/{}", group.spec.cluster_ref.name),
+            region: None,
             namespace,
             uid: group.uid().unwrap_or_default(),
             node_group: Some(group.node_group_name()),
@@ -91,6 +95,8 @@ pub enum Verdict {
     Orphaned,
     /// In IAM, which is global, of a cluster that does not exist in this region.
     WithoutCluster,
+    /// The object of that name is for another region.
+    OtherRegion,
     /// Owned by another installation. Holds its id.
     OtherInstallation(String),
 }
@@ -102,6 +108,7 @@ impl Verdict {
             Verdict::Recoverable(_) => "recoverable".to_owned(),
             Verdict::Orphaned => "orphaned".to_owned(),
             Verdict::WithoutCluster => "without its cluster".to_owned(),
+            Verdict::OtherRegion => "object in another region".to_owned(),
             Verdict::OtherInstallation(id) => format!("other installation ({id})"),
         }
     }
@@ -156,6 +163,18 @@ pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installa
         let is_global = ["role", "oidcProvider"].contains(&line.key.kind());
         if is_global && !with_cluster.contains(&line.object) {
             line.verdict = Verdict::WithoutCluster;
+        }
+    }
+    let region = place.rsplit(' ').next();
+    let region_of = |line: &Line| {
+        let cluster = &objects[line.named?].cluster;
+        objects.iter().find(|object| object.cluster == *cluster && object.node_group.is_none())?.region.as_deref()
+    };
+    for number in 0..lines.len() {
+        let of_object = region_of(&lines[number]);
+        let line = &mut lines[number];
+        if matches!(line.verdict, Verdict::Recoverable(_)) && of_object.is_some() && of_object != region {
+            line.verdict = Verdict::OtherRegion;
         }
     }
     lines.sort_by(|a, b| (&a.object, &a.owner, &a.key, &a.id).cmp(&(&b.object, &b.owner, &b.key, &b.id)));
@@ -251,6 +270,7 @@ mod tests {
             namespace: "team".into(),
             uid: uid.into(),
             cluster: "team/demo".into(),
+            region: None,
             node_group: node_group.map(str::to_owned),
             record: Some(vec![]),
             recovery: None,
@@ -307,6 +327,17 @@ mod tests {
         let with_cluster = [&roles[..], &[found("cluster", "team/demo", "old", Some("here"))]].concat();
         let judged = lines("111122223333 eu-west-1", &with_cluster, &objects, Some("here"));
         assert!(judged.iter().all(|line| line.verdict == Verdict::Recoverable(0)), "{judged:?}");
+    }
+
+    #[test]
+    fn cluster_in_another_region_than_its_object_is_not_recoverable() {
+        let cluster = Object { region: Some("eu-central-1".into()), ..object("ekscluster/demo", "new", None) };
+        let objects = [cluster, object("nodegroup/a", "group", Some("workers"))];
+        let all = ["cluster", "vpc", "nodeGroup/workers"].map(|key| found(key, "team/demo", "old", Some("here")));
+        let judged = lines("1 eu-west-1", &all, &objects, Some("here"));
+        assert!(judged.iter().all(|line| line.verdict == Verdict::OtherRegion), "{judged:?}");
+        let judged = lines("1 eu-central-1", &all, &objects, Some("here"));
+        assert!(judged.iter().all(|line| matches!(line.verdict, Verdict::Recoverable(_))), "{judged:?}");
     }
 
     #[test]
