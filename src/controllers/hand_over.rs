@@ -4,12 +4,15 @@
 //! Only tags change. While a hand-over is on record and its annotation is gone, nothing else is done for the object:
 //! its resources name the other installation, whose object may take them over at any time.
 
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::recovery::{RecoveryRequest, recovery_request};
+use super::recovery::{Purpose, RecoveryRequest, recovery_request};
 use super::runtime::apply::Kind;
 use crate::api::status::{HandOverStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION};
+use crate::engine::Memory;
+use crate::resources::recovery::takeover::{Inventory, Selection};
 
 fn annotation<K: Kind>(object: &K) -> Option<&str> {
     object.annotations().get(HAND_OVER_ANNOTATION).map(|text| text.trim())
@@ -60,6 +63,24 @@ pub fn request_while_suspended<K: Kind>(
     }
 }
 
+/// Why a hand-over that found nothing is refused; `None`: nothing exists, so it is done.
+pub fn refuse_empty(uid: &str, all: &Inventory, selection: &Selection) -> Option<String> {
+    let skipped = || (!selection.left.is_empty()).then(|| format!("these were skipped: {}", selection.left.join(", ")));
+    let why = skipped().or_else(|| all.untagged.clone())?;
+    Some(format!(
+        "no AWS resource carries UID {uid}, but {why}: nothing is handed over. Undo the move with keelson move --abort, and \
+         let this object be reconciled before it is moved"
+    ))
+}
+
+/// When a hand-over that found nothing is certain: reads may miss what was created right before it was requested.
+/// `None`: it found something.
+pub fn empty_is_certain_at(request: &RecoveryRequest, selection: &Selection, memory: &Memory) -> Option<Timestamp> {
+    let is_empty = matches!(request.purpose, Purpose::HandOver(_)) && selection.items.is_empty();
+    let window = SignedDuration::try_from(memory.read_after_write_window).unwrap_or(SignedDuration::MAX);
+    is_empty.then(|| memory.since.saturating_add(window).unwrap_or(Timestamp::MAX))
+}
+
 /// The message of an object whose resources were handed over; `None`: they were not, or are taken back.
 pub fn handed_over_message<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<String> {
     let done = done.filter(|done| is_in_force(object, done))?;
@@ -87,9 +108,8 @@ pub fn retained_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::recovery::{Done, Purpose};
+    use super::super::recovery::Done;
     use super::*;
-    use jiff::Timestamp;
     use serde_json::json;
 
     fn cluster(to: Option<&str>) -> EksCluster {
@@ -139,5 +159,27 @@ mod tests {
         assert_eq!(again.purpose, Purpose::HandOver("there".to_owned()));
         assert_eq!(handed_over_message(&with, withdrawn.as_ref()), None);
         assert_eq!(request(&with, &None, &withdrawn, here.clone()).unwrap().purpose, Purpose::TakeBack(here));
+    }
+
+    #[test]
+    fn hand_over_of_nothing_is_done_unless_something_may_exist() {
+        let (nothing, selected) = (Inventory::default(), Selection::default());
+        assert_eq!(refuse_empty("uid-1", &nothing, &selected), None);
+        let untagged = Inventory { untagged: Some("nodes exists".to_owned()), ..Inventory::default() };
+        let why = refuse_empty("uid-1", &untagged, &selected).unwrap();
+        assert!(why.contains("but nodes exists") && why.contains("--abort"), "{why}");
+        let skipped = Selection { left: vec!["vpc vpc-1 (elsewhere)".to_owned()], ..Selection::default() };
+        assert!(refuse_empty("uid-1", &nothing, &skipped).unwrap().contains("vpc-1"));
+    }
+
+    #[test]
+    fn hand_over_of_nothing_is_certain_once_reads_show_earlier_writes() {
+        let memory = Memory::new(Timestamp::from_second(100).unwrap(), std::time::Duration::from_secs(10), []);
+        let hand_over = hand_over_request(&cluster(Some("there")), None).unwrap();
+        let empty = Selection::default();
+        let at = empty_is_certain_at(&hand_over, &empty, &memory);
+        assert_eq!(at, Some(Timestamp::from_second(110).unwrap()));
+        let take_back = RecoveryRequest::take_back(&cluster(None), None);
+        assert_eq!(empty_is_certain_at(&take_back, &empty, &memory), None);
     }
 }

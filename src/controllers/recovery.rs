@@ -149,11 +149,6 @@ impl RecoveryRequest {
         Self { text: text.unwrap_or_default(), uid: object.uid().unwrap_or_default(), purpose }
     }
 
-    /// Whether nothing in AWS is a reason to refuse it.
-    pub fn needs_resources(&self) -> bool {
-        !matches!(self.purpose, Purpose::TakeBack(_))
-    }
-
     /// What shows that resources belong to the object. `by_tags`: the owner of the AWS account accepts tags alone.
     /// `records`: those of the object, if its cluster is on record.
     pub fn evidence<'a>(&self, by_tags: bool, records: Option<&'a Records>) -> Evidence<'a> {
@@ -263,9 +258,6 @@ impl RecoveryRequest {
 
     /// The message when no resource carries the UID. Nothing is created instead.
     pub fn describe_no_resources(&self, owner: &Owner, aws: &Session, selection: &Selection) -> String {
-        if self.purpose != Purpose::Recovery {
-            return format!("no AWS resource carries UID {}: there is nothing to hand over", self.uid);
-        }
         let skipped = if selection.left.is_empty() {
             String::new()
         } else {

@@ -12,16 +12,11 @@ use super::{Movable, Move, name_of, say};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::controllers::runtime::apply;
 
-/// Whether the object here is being moved.
-fn is_moving<K: ResourceExt>(object: &K) -> bool {
-    [HAND_OVER_ANNOTATION, SUSPENDED_BEFORE].iter().any(|one| object.annotations().contains_key(*one))
-}
-
 impl Move {
     /// Undoes the move of a cluster with its node groups.
     pub(super) async fn abort(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
         let groups = self.node_groups(cluster).await?;
-        if !is_moving(cluster) && !groups.iter().any(is_moving) {
+        if !copies::is_moving(cluster) && !groups.iter().any(copies::is_moving) {
             return say(&format!("EksCluster {}: is not being moved", name_of(cluster)));
         }
         self.check_not_taken_over(cluster).await?;
@@ -54,7 +49,10 @@ impl Move {
 
     async fn check_not_taken_over<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
         let there = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await?;
-        if there.is_some_and(|there| there.recovered_from() == here.uid().as_ref()) {
+        let uid = here.uid().unwrap_or_default();
+        // With the finalizer, a copy that takes nothing over may have created resources.
+        let is_managed = |there: &K| copies::is_plain_copy(there, &uid) && apply::has_finalizer(there);
+        if there.is_some_and(|there| there.recovered_from() == Some(&uid) || is_managed(&there)) {
             bail!(
                 "{} {} was taken over there, so its move cannot be undone. Run keelson move again to complete it; to \
                  move it back, delete the objects here once it is complete, and run keelson move from there",
@@ -81,7 +79,10 @@ impl Move {
         let annotations = json!({RECOVER_ANNOTATION: null, copies::ABORTED: here.uid()});
         let patch = json!({"metadata": {"uid": there.uid(), "annotations": annotations}, "spec": {"suspend": true}});
         let stopped = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        if !apply::has_finalizer(&stopped) || self.operator_missing(&self.to).await?.is_some() {
+        // One that takes nothing over may be about to create resources, and gets its finalizer before.
+        let is_idle =
+            !apply::has_finalizer(&stopped) && !copies::is_plain_copy(&stopped, &here.uid().unwrap_or_default());
+        if is_idle || self.operator_missing(&self.to).await?.is_some() {
             return self.check_not_taken_over(here).await;
         }
         let generation = stopped.meta().generation;
@@ -102,7 +103,8 @@ impl Move {
     /// Withdraws the hand-over, and waits until the operator here has its own id in the tags again.
     async fn take_back<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
         let (api, name) = (K::in_namespace(&self.from, object), object.name_any());
-        let annotations = json!({HAND_OVER_ANNOTATION: null});
+        // The mark says that what was suspended for the move is still to be resumed, if this is interrupted.
+        let annotations = json!({HAND_OVER_ANNOTATION: null, copies::ABORTED: object.uid()});
         let patch = json!({"metadata": {"uid": object.uid(), "annotations": annotations}});
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         let is_taken_back = |now: &K| !now.has_hand_over() || !apply::has_finalizer(now);
@@ -116,7 +118,7 @@ impl Move {
         for group in &groups {
             self.forget(group, None).await?;
         }
-        let before = cluster.annotations().get(SUSPENDED_BEFORE).map(|before| before == "true");
+        let before = copies::suspended_before(cluster);
         self.forget(cluster, before).await?;
         say(&match before {
             Some(false) => format!("EksCluster {}: resumed", name_of(cluster)),
@@ -125,7 +127,8 @@ impl Move {
     }
 
     async fn forget<K: Movable>(&self, object: &K, suspend: Option<bool>) -> anyhow::Result<()> {
-        let mut patch = json!({"metadata": {"uid": object.uid(), "annotations": {SUSPENDED_BEFORE: null}}});
+        let annotations = json!({SUSPENDED_BEFORE: null, copies::ABORTED: null});
+        let mut patch = json!({"metadata": {"uid": object.uid(), "annotations": annotations}});
         if let Some(suspend) = suspend {
             patch["spec"] = json!({"suspend": suspend});
         }
@@ -143,7 +146,7 @@ impl Move {
 }
 
 /// Whether the object there is the copy of the one here with that UID, also once its move is being undone.
-fn is_copy<K: ResourceExt>(there: &K, uid: &str) -> bool {
+fn is_copy<K: Movable>(there: &K, uid: &str) -> bool {
     let aborted = there.annotations().get(copies::ABORTED).is_some_and(|of| of == uid);
-    aborted || copies::takes_over_from(there, uid)
+    aborted || copies::is_copy(there, uid)
 }

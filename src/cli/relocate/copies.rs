@@ -1,25 +1,28 @@
 //! What of an object is copied to the other management cluster, and how far its move is. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::ResourceExt;
-use serde_json::Value;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::resources::recovery::takeover::parse_uid;
 
-/// Annotation that records whether the object was suspended before its move.
+/// Annotation that records whether the object was suspended before its move. It counts only during a move
+/// ([`is_moving`]): a hand-over that was withdrawn by hand leaves it behind.
 pub const SUSPENDED_BEFORE: &str = "keelson.dev/suspended-before-move";
 
-/// Annotation on the copy there, while its move is being undone: the UID of the object here.
+/// Annotation while a move is being undone, on the object here and on the copy there: the UID of the object here.
 pub const ABORTED: &str = "keelson.dev/aborted-move-of";
 
+/// Annotation on a copy that takes nothing over, as there was nothing in AWS: the UID of the object here.
+pub const MOVED_FROM: &str = "keelson.dev/moved-from";
+
 /// Annotations that apply only to the object here.
-const NOT_COPIED: [&str; 7] = [
+const NOT_COPIED: [&str; 8] = [
     ABORTED,
+    MOVED_FROM,
     "kubectl.kubernetes.io/last-applied-configuration",
     "keelson.dev/approve",
     "keelson.dev/release-deletion",
@@ -34,6 +37,8 @@ pub trait Moved {
     fn is_suspended(&self) -> bool;
     /// The installation to which the operator handed over its resources.
     fn handed_over_to(&self) -> Option<&String>;
+    /// Whether the operator handed over resources, and not nothing.
+    fn handed_over_resources(&self) -> bool;
     /// Whether a hand-over is on record that is not taken back.
     fn has_hand_over(&self) -> bool;
     /// The generation that its status describes.
@@ -53,6 +58,9 @@ macro_rules! moved {
             fn handed_over_to(&self) -> Option<&String> {
                 let done = self.status.as_ref()?.hand_over.as_ref()?;
                 Some(&done.installation).filter(|_| !done.withdrawn)
+            }
+            fn handed_over_resources(&self) -> bool {
+                self.status.as_ref().and_then(|status| status.hand_over.as_ref()).is_some_and(|done| done.resources > 0)
             }
             fn has_hand_over(&self) -> bool {
                 self.status.as_ref().is_some_and(|status| status.hand_over.is_some())
@@ -92,9 +100,11 @@ fn meta_of<K: ResourceExt>(object: &K, takes_over: bool) -> ObjectMeta {
     ObjectMeta { labels, annotations, ..meta(&object.name_any(), object.namespace()) }
 }
 
-/// The copy without the annotation that takes over.
+/// The copy of an object with nothing in AWS: without the annotation that takes over.
 pub fn without_recovery<K: ResourceExt>(mut copy: K) -> K {
-    copy.annotations_mut().remove(RECOVER_ANNOTATION);
+    if let Some(uid) = copy.annotations_mut().remove(RECOVER_ANNOTATION) {
+        copy.annotations_mut().insert(MOVED_FROM.to_owned(), uid);
+    }
     copy
 }
 
@@ -103,8 +113,29 @@ pub fn takes_over_from<K: ResourceExt>(there: &K, uid: &str) -> bool {
     there.annotations().get(RECOVER_ANNOTATION).is_some_and(|text| parse_uid(text) == uid)
 }
 
-fn suspended_before<K: ResourceExt>(object: &K, now: bool) -> bool {
-    object.annotations().get(SUSPENDED_BEFORE).map_or(now, |before| before == "true")
+/// Whether the object there is a copy that takes nothing over of the one here with that UID.
+pub fn is_plain_copy<K: ResourceExt>(there: &K, uid: &str) -> bool {
+    there.annotations().get(MOVED_FROM).is_some_and(|from| from == uid)
+}
+
+/// Whether the object there is the copy of the one here with that UID.
+pub fn is_copy<K: ResourceExt + Moved>(there: &K, uid: &str) -> bool {
+    takes_over_from(there, uid) || is_plain_copy(there, uid) || there.recovered_from().is_some_and(|from| from == uid)
+}
+
+/// The installation to which the object here is being moved, or was.
+pub fn moves_to<K: ResourceExt>(here: &K) -> Option<&str> {
+    here.annotations().get(HAND_OVER_ANNOTATION).map(String::as_str)
+}
+
+/// Whether the object here is being moved, or its move is being undone.
+pub fn is_moving<K: ResourceExt>(here: &K) -> bool {
+    [HAND_OVER_ANNOTATION, ABORTED].iter().any(|one| here.annotations().contains_key(*one))
+}
+
+/// Whether the object here was suspended before its move; `None`: it is not being moved.
+pub fn suspended_before<K: ResourceExt>(here: &K) -> Option<bool> {
+    here.annotations().get(SUSPENDED_BEFORE).filter(|_| is_moving(here)).map(|before| before == "true")
 }
 
 /// The AwsAccount there.
@@ -116,41 +147,13 @@ pub fn account(here: &AwsAccount) -> AwsAccount {
 /// move.
 pub fn cluster(here: &EksCluster) -> EksCluster {
     let mut spec = here.spec.clone();
-    spec.suspend = suspended_before(here, spec.suspend);
+    spec.suspend = suspended_before(here).unwrap_or(spec.suspend);
     EksCluster { metadata: meta_of(here, true), spec, status: None }
 }
 
 /// The NodeGroup there.
 pub fn node_group(here: &NodeGroup) -> NodeGroup {
     NodeGroup { metadata: meta_of(here, true), spec: here.spec.clone(), status: None }
-}
-
-/// The Secret there.
-pub fn secret(here: &Secret) -> Secret {
-    Secret { metadata: meta_of(here, false), ..here.clone() }
-}
-
-/// Names of the Secrets that a spec references.
-pub fn secrets(spec: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    collect(spec, &mut found);
-    found
-}
-
-fn collect(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let is_reference = key == "secretRef" || key.ends_with("SecretRef");
-                if let Some(name) = value.get("name").and_then(Value::as_str).filter(|_| is_reference) {
-                    found.insert(name.to_owned());
-                }
-                collect(value, found);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -183,10 +186,33 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_in_a_spec_is_found() {
-        let spec = json!({"gitops": {"flux": {"source": {"git": {"url": "x", "secretRef": {"name": "git"},
-            "proxySecretRef": {"name": "proxy"}}}, "decryption": {"secretRef": {"name": "sops"}}}},
-            "accountRef": {"name": "prod"}});
-        assert_eq!(secrets(&spec).into_iter().collect::<Vec<_>>(), ["git", "proxy", "sops"]);
+    fn suspension_before_the_move_counts_only_during_a_move() {
+        let here = |annotations| -> EksCluster {
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+                "metadata": {"name": "demo", "namespace": "team", "uid": "uid-1", "annotations": annotations},
+                "spec": {"region": "eu-west-1", "version": "1.34", "suspend": true},
+            }))
+            .unwrap()
+        };
+        assert!(!cluster(&here(json!({SUSPENDED_BEFORE: "false", HAND_OVER_ANNOTATION: "there"}))).spec.suspend);
+        assert_eq!(suspended_before(&here(json!({SUSPENDED_BEFORE: "false", ABORTED: "uid-1"}))), Some(false));
+        // Left behind by a move that was undone by hand; the cluster was suspended since.
+        let left = here(json!({SUSPENDED_BEFORE: "false"}));
+        assert!(cluster(&left).spec.suspend && suspended_before(&left).is_none());
+    }
+
+    #[test]
+    fn copy_that_takes_nothing_over_names_the_object_here() {
+        let here: NodeGroup = serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+            "metadata": {"name": "nodes", "namespace": "team", "uid": "uid-1", "annotations": {MOVED_FROM: "uid-0"}},
+            "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 1}},
+        }))
+        .unwrap();
+        let there = without_recovery(node_group(&here));
+        assert!(is_copy(&there, "uid-1") && is_plain_copy(&there, "uid-1") && !takes_over_from(&there, "uid-1"));
+        let there = node_group(&here);
+        assert!(is_copy(&there, "uid-1") && !is_plain_copy(&there, "uid-1") && !is_copy(&there, "uid-0"));
     }
 }

@@ -6,13 +6,15 @@
 mod abort;
 mod checks;
 mod copies;
+mod preflight;
+mod secrets;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
@@ -21,11 +23,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::api::secret_use::USE_LABEL;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::installation;
-use copies::{Moved, SUSPENDED_BEFORE};
+use copies::{ABORTED, Moved, SUSPENDED_BEFORE};
+use secrets::References;
 
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(500);
@@ -116,6 +118,7 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
         }
         say(&message)?;
     }
+    the.check(accounts.iter().map(String::as_str), &clusters).await?;
     for name in &accounts {
         the.account(name, args.dry_run).await?;
     }
@@ -157,19 +160,13 @@ fn say(text: &str) -> anyhow::Result<()> {
 impl Move {
     /// The AwsAccount here.
     async fn account(&self, name: &str, dry_run: bool) -> anyhow::Result<()> {
-        let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
-        let Some(here) = from.get_opt(name).await? else { return Ok(()) };
-        match to.get_opt(name).await? {
-            Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: exists")),
-            Some(there) => {
-                let fields =
-                    checks::differences(&serde_json::to_value(&here.spec)?, &serde_json::to_value(&there.spec)?);
-                bail!("AwsAccount {name} exists there and differs in {}: make both equal first", fields.join(", "))
-            }
-            None => {}
+        let Some((here, exists)) = self.account_exists(name).await? else { return Ok(()) };
+        if exists {
+            return say(&format!("AwsAccount {name}: exists"));
         }
         say(&format!("AwsAccount {name}: created there"))?;
         if !dry_run {
+            let to = Api::<AwsAccount>::all(self.to.clone());
             to.create(&PostParams::default(), &copies::account(&here)).await?;
         }
         Ok(())
@@ -179,7 +176,7 @@ impl Move {
     async fn cluster(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
         let namespace = cluster.namespace().unwrap_or_default();
         let groups = self.node_groups(cluster).await?;
-        let secrets = copies::secrets(&serde_json::to_value(&cluster.spec)?);
+        let secrets = References::of(&cluster.spec);
         say(&format!(
             "EksCluster {}, {} NodeGroups, {} Secrets: suspended and handed over here, taken over there",
             name_of(cluster),
@@ -189,20 +186,22 @@ impl Move {
         if !dry_run {
             self.namespace(&namespace).await?;
         }
-        for name in &secrets {
-            self.secret(&namespace, name, dry_run).await?;
-        }
-        if let Some(name) = secrets.first() {
-            self.secret_access(&namespace, name).await?;
-        }
+        self.secrets(&namespace, &secrets, dry_run).await?;
         if dry_run {
             return Ok(());
         }
         // Suspended permanently before anything is handed over, so that two operators never work on it.
-        let handed_over = self.hand_over(cluster, true).await?;
+        // NodeGroups are asked for together with it, and awaited first: what cannot be handed over is found before
+        // anything is created there.
+        self.ask(cluster, true).await?;
         for group in &groups {
-            self.hand_over(group, false).await?;
+            self.ask(group, false).await?;
         }
+        let mut handed_over_groups = Vec::new();
+        for group in &groups {
+            handed_over_groups.push(self.handed_over(group).await?);
+        }
+        let (handed_over, groups) = (self.handed_over(cluster).await?, handed_over_groups);
         self.take_over(&handed_over, copies::cluster(&handed_over)).await?;
         for group in &groups {
             self.take_over(group, copies::node_group(group)).await?;
@@ -220,41 +219,6 @@ impl Move {
             api.create(&PostParams::default(), &namespace).await?;
         }
         Ok(())
-    }
-
-    /// Copies a Secret that the spec references. An existing one stays as it is: it may be newer.
-    async fn secret(&self, namespace: &str, name: &str, dry_run: bool) -> anyhow::Result<()> {
-        let at = |client: &Client| Api::<Secret>::namespaced(client.clone(), namespace);
-        if at(&self.to).get_opt(name).await?.is_some() {
-            return say(&format!("Secret {namespace}/{name}: exists"));
-        }
-        let Some(secret) = at(&self.from).get_opt(name).await? else {
-            return say(&format!("Secret {namespace}/{name}: does not exist here, so it is not copied"));
-        };
-        // The operator reads no other Secret either, and the user who moves may have more permissions than the spec's
-        // author.
-        if !secret.labels().contains_key(USE_LABEL) {
-            return say(&format!("Secret {namespace}/{name}: has no label {USE_LABEL}, so it is not copied"));
-        }
-        say(&format!("Secret {namespace}/{name}: created there"))?;
-        if !dry_run {
-            at(&self.to).create(&PostParams::default(), &copies::secret(&secret)).await?;
-        }
-        Ok(())
-    }
-
-    /// Says how the operator there may read the Secrets, if it may not.
-    async fn secret_access(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
-        match checks::missing_secret_access(&self.to, &self.operator_namespace, namespace, name).await {
-            Ok(None) => Ok(()),
-            Ok(Some(command)) => say(&format!(
-                "Secrets of {namespace}: the operator there may not read them, and the cluster waits until it may. There, \
-                 run: {command}"
-            )),
-            Err(error) => {
-                say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}"))
-            }
-        }
     }
 
     /// Why no operator runs there, after it had time to start.
@@ -275,19 +239,24 @@ impl Move {
         checks::operator_missing(client, &self.operator_namespace).await
     }
 
-    /// Suspends it if its spec has a field for that, and waits until the operator here has handed over its resources.
-    async fn hand_over<K: Movable>(&self, object: &K, suspends: bool) -> anyhow::Result<K> {
+    /// Asks the operator here to hand over its resources. Suspends it if `suspends`.
+    async fn ask<K: Movable>(&self, object: &K, suspends: bool) -> anyhow::Result<()> {
         let api = K::in_namespace(&self.from, object);
         let name = object.name_any();
         let now = api.get(&name).await?;
-        let before = now.annotations().get(SUSPENDED_BEFORE).cloned();
-        let before = before.unwrap_or_else(|| now.is_suspended().to_string());
-        let annotations = json!({HAND_OVER_ANNOTATION: self.installation, SUSPENDED_BEFORE: before});
+        let before = copies::suspended_before(&now).unwrap_or_else(|| now.is_suspended()).to_string();
+        let annotations = json!({HAND_OVER_ANNOTATION: self.installation, SUSPENDED_BEFORE: before, ABORTED: null});
         let mut patch = json!({"metadata": {"uid": now.uid(), "annotations": annotations}});
         if suspends {
             patch["spec"] = json!({"suspend": true});
         }
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Waits until the operator here has handed over its resources.
+    async fn handed_over<K: Movable>(&self, object: &K) -> anyhow::Result<K> {
+        let (api, name) = (K::in_namespace(&self.from, object), object.name_any());
         self.until(&self.from, &api, &name, "the operator here to hand it over", |now: &K| {
             // Without the finalizer it owns nothing in AWS, or was moved before.
             !apply::has_finalizer(now) || now.handed_over_to() == Some(&self.installation)
@@ -300,14 +269,14 @@ impl Move {
         let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
         let uid = here.uid().unwrap_or_default();
         // An object without resources in AWS has nothing to take over.
-        let copy = if apply::has_finalizer(here) { copy } else { copies::without_recovery(copy) };
+        let owns = apply::has_finalizer(here) && here.handed_over_resources();
+        let copy = if owns { copy } else { copies::without_recovery(copy) };
         match api.get_opt(&name).await? {
             None => drop(api.create(&PostParams::default(), &copy).await?),
-            Some(there) if copies::takes_over_from(&there, &uid) || there.recovered_from() == Some(&uid) => {}
-            Some(_) if !apply::has_finalizer(here) => {}
+            Some(there) if copies::is_copy(&there, &uid) || preflight::is_moved(here, &self.installation) => {}
             Some(_) => bail!("{} {} already exists there, and is not the moved object", K::NAME, name_of(here)),
         }
-        if !apply::has_finalizer(here) {
+        if !owns {
             return Ok(());
         }
         let recovered = |now: &K| now.recovered_from() == Some(&uid);

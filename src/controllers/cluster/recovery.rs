@@ -45,7 +45,8 @@ impl Reconcile<'_> {
         let own_network = self.has_own_network(grant, &inventory);
         let records = self.records();
         let is_on_record = records.proves(&cluster::key(), &name);
-        Ok((Inventory { own_network, ..inventory }, Some(records).filter(|_| is_on_record)))
+        let untagged = (!self.has_no_record()).then(|| "its status records resources".to_owned());
+        Ok((Inventory { own_network, untagged, ..inventory }, Some(records).filter(|_| is_on_record)))
     }
 
     /// Why nothing is deleted with the object, neither its resources nor its NodeGroups: another object of this name

@@ -7,8 +7,10 @@ use super::{Provisioned, Reconcile, Step, Valid};
 use crate::api::Reason;
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
-use crate::controllers::recovery::{self, Recovering, RecoveryRequest};
+use crate::controllers::hand_over;
+use crate::controllers::recovery::{self, Purpose, Recovering, RecoveryRequest};
 use crate::controllers::runtime::apply::Kind;
+use crate::controllers::status::next::Next;
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report;
 use crate::engine::{ExecutionPolicy, Failure, Goal};
@@ -55,13 +57,19 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let evidence = request.evidence(valid.grant.recovers_by_tags, records.as_ref());
         let selection = select(&inventory, &cloud.owner, &request.uid, evidence)
             .map_err(|why| self.refused(previous, not_owned(why)))?;
-        if selection.items.is_empty() && request.needs_resources() {
-            let why = request.describe_no_resources(&cloud.owner, &cloud.aws, &selection);
+        let is_empty = selection.items.is_empty();
+        let refusal = match &request.purpose {
+            Purpose::Recovery if is_empty => Some(request.describe_no_resources(&cloud.owner, &cloud.aws, &selection)),
+            Purpose::HandOver(_) if is_empty => hand_over::refuse_empty(&request.uid, &inventory, &selection),
+            _ => None,
+        };
+        if let Some(why) = refusal {
             return Err(self.refused(previous, not_owned(why)).into());
         }
         let graph = retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner))
             .map_err(|error| self.refused(previous, Refusal::from(error)))?;
-        if !C::observes(self, &valid.own) {
+        // Without tags to write, nothing needs the finalizer.
+        if !C::observes(self, &valid.own) && !is_empty {
             self.add_finalizer(previous).await?;
         }
         let digest = request.digest(&selection.items);
@@ -79,7 +87,10 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let agreed = execution_policy::accept_approval(&policy, proposal, &approvals, C::plan(previous));
         let waits = execution_policy::describe_pending_plan(&agreed, &plan.summary(), &C::argument(self), &approvals);
         let (overall, next) = request.progress(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
-        let is_done = recovery::is_complete(&report, &self.state.memory, self.now);
+        let certain = hand_over::empty_is_certain_at(request, &selection, &self.state.memory);
+        let uncertain = certain.filter(|at| *at > self.now);
+        let next = uncertain.map_or(next, Next::at);
+        let is_done = uncertain.is_none() && recovery::is_complete(&report, &self.state.memory, self.now);
         if is_done {
             self.ctx.events.publish(self.object, vec![request.done_event(&selection)]);
         }

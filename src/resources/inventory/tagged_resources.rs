@@ -114,7 +114,8 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Res
         }
     }
     let cluster_name = cluster_name.to_owned();
-    Ok(Inventory { cluster_name, control_plane, own_network: false, found, role_descriptions, vpcs_in_use })
+    let own_network = false;
+    Ok(Inventory { cluster_name, control_plane, own_network, found, role_descriptions, vpcs_in_use, untagged: None })
 }
 
 /// The descriptions of the roles whose names match those that Keelson gives to the cluster's roles.
@@ -151,9 +152,10 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
 /// The error of the read.
 pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
     let found = Reader { aws, name: cluster_name }.node_group(name).await?;
+    let untagged = found.as_ref().map(|one| format!("{} exists", one.id));
     let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
     let found = found.into_iter().collect();
-    Ok(Inventory { cluster_name: cluster_name.to_owned(), found, ..Inventory::default() })
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), found, untagged, ..Inventory::default() })
 }
 
 /// The node groups of a cluster that carry an owner tag; requires permission to list them.

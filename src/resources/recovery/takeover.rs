@@ -80,6 +80,8 @@ pub struct Inventory {
     pub role_descriptions: BTreeMap<String, String>,
     /// VPCs in which something runs; read only if the cluster does not exist.
     pub vpcs_in_use: BTreeSet<String>,
+    /// Why the object may own resources although none carries its tags, if so.
+    pub untagged: Option<String>,
 }
 
 /// A resource to take over.

@@ -66,6 +66,7 @@ fn inventory() -> Inventory {
         ],
         role_descriptions: ["cluster", "node"].map(|purpose| describes(purpose, "team/demo")).into(),
         vpcs_in_use: BTreeSet::new(),
+        untagged: None,
     }
 }
 
