@@ -373,8 +373,8 @@ def test_aborted_move_is_taken_back_and_resumed(on, second, moving):
             assert failed.returncode != 0 and "--abort" in failed.stderr, failed.stderr
         until(moving.handed_over, 30, "the hand-over of both")
         for item in moving.items:
-            ready = on.await_condition(item, status="False", reason="Suspended")
-            assert "keelson move --abort" in ready["message"]
+            on.await_condition(item, status="False", reason="Suspended")
+            assert "keelson move --abort" in on.condition(item)["message"]
         assert len(moving.found(second.api)) == 1 and moving.installations() == {moving.second_installation()}
 
         assert "undone" in move(on, second, "--abort")
@@ -426,11 +426,12 @@ def test_withdrawn_hand_over_is_taken_back_and_the_other_installation_is_refused
 def test_deletion_of_a_cluster_that_was_taken_over_keeps_its_nodes(on, second, moving):
     item, nodes = moving.items
     second.api.apply_all([aws_account(f"account-{moving.account.id}", moving.account.id), item])
-    annotate(second.api, item, recover=restore.uid_of(on, item))
     second_operator = second.start(moving.account.id)
     with on.operator(*QUICK, account=moving.account.id):
         suspend(on, item, True)
         annotate(on.api, item, hand_over_to=moving.second_installation())
+        until(lambda: on.status(item).get("handOver"), 30, "the hand-over")
+        annotate(second.api, item, recover=restore.uid_of(on, item))
 
         def is_taken_over() -> bool:
             return "recovery" in second.api.get(*key_of(item)).get("status", {})
@@ -439,10 +440,12 @@ def test_deletion_of_a_cluster_that_was_taken_over_keeps_its_nodes(on, second, m
         since = on.mark()
         annotate(on.api, item, hand_over_to=None)
         suspend(on, item, False)
-        stalled = on.await_condition(item, "Stalled", reason="NotOwned")
+        on.await_condition(item, "Stalled", reason="NotOwned")
+        stalled = on.condition(item, "Stalled")
         assert "an object of this name took it over" in stalled["message"], stalled
         on.api.delete(*key_of(nodes))
-        held = on.await_condition(nodes, "Stalled", reason="DeletionBlocked")
+        on.await_condition(nodes, "Stalled", reason="DeletionBlocked")
+        held = on.condition(nodes, "Stalled")
         assert "deletionPolicy: Retain" in held["message"], held
         on.delete(item)
         on.api.wait_gone(*key_of(nodes), 60)
