@@ -223,7 +223,8 @@ def test_cluster_that_cannot_be_read_counts_for_the_guard_against_mass_deletion(
         patch(on, item, {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
         on.await_condition(item, "Stalled", "True", "WaitingForApproval")
         # Nothing is deleted yet: alerts on what is being lost would be false.
-        assert on.condition(item, "Available")["reason"] != "Deleting" and on.condition(item, "ControlPlaneReady")["status"] == "True"
+        reasons = [on.condition(item, kind)["reason"] for kind in ("Available", "ControlPlaneReady", "NetworkReady")]
+        assert "Deleting" not in reasons, reasons
         # What is shown for the approval lists its node group.
         assert any(step["resource"].startswith("nodeGroup/") for step in on.status(item)["plan"]["steps"])
         assert actions(on.writes(mark)) == []
