@@ -281,7 +281,7 @@ def test_object_without_aws_resources_is_copied_with_its_secrets(on, second):
     source = flux("https://git.example.com/fleet.git", secretRef={"name": "deploy-key"})
     item = cluster("planned", gitops=source, suspend=True)
     item["metadata"]["labels"] = {"team": "shop"}
-    on.apply(secret("deploy-key", identity="key"), item)
+    on.apply(secret("deploy-key", username="git", password="key"), item)
     binding = ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "keelson-secrets")
     kept = second.api.get(*binding)
     second.api.delete(*binding)
@@ -292,7 +292,7 @@ def test_object_without_aws_resources_is_copied_with_its_secrets(on, second):
     labels = on.api.get("v1", "Secret", "deploy-key")["metadata"]["labels"]
     on.api.patch("v1", "Secret", "deploy-key", {"metadata": {"labels": dict.fromkeys(labels)}})
     text = move(on, second, "--dry-run")
-    assert "Secret default/deploy-key: has no label keelson.dev/use" in text and "rolebinding" not in text, text
+    assert "Secret default/deploy-key has no label keelson.dev/use" in text and "rolebinding" not in text, text
     on.api.patch("v1", "Secret", "deploy-key", {"metadata": {"labels": labels}})
     move(on, second)
     move(on, second)
@@ -454,3 +454,118 @@ def test_deletion_of_a_cluster_that_was_taken_over_keeps_its_nodes(on, second, m
     assert not [call for call in moving.writes(since) if "Delete" in call["action"]]
     group = moving.account.eks.describe_nodegroup(clusterName=moving.name, nodegroupName=nodes["metadata"]["name"])
     assert group["nodegroup"]["status"] == "ACTIVE"
+
+
+def test_move_is_not_begun_if_the_other_cluster_has_another_object_of_that_name(on, second, moving):
+    access = {"name": f"account-{moving.account.id}"}
+    other = cluster(moving.name, changePolicy="Observe", clusterName="something-else", accountRef=access)
+    second.api.apply_all([aws_account(access["name"], moving.account.id), other])
+    with on.operator(*QUICK, account=moving.account.id):
+        second_operator = second.start(moving.account.id)
+        since = on.mark()
+        for arguments in (("--dry-run",), ("--timeout=20",)):
+            refused = attempt(on, second, *arguments)
+            assert refused.returncode != 0 and "is not the moved object" in refused.stderr, refused.stderr
+        item = on.api.get(*key_of(moving.items[0]))
+        assert not item["spec"].get("suspend") and "keelson.dev/hand-over-to" not in item["metadata"].get("annotations", {})
+        assert actions(moving.writes(since)) == []
+        second_operator.stop()
+
+
+def test_node_group_that_does_not_exist_in_aws_is_moved_with_its_cluster(on, second, moving):
+    gone = node_group(moving.name, f"{moving.name}-gone")
+    with on.operator(*QUICK, account=moving.account.id):
+        second_operator = second.start(moving.account.id)
+        on.apply(gone)
+        on.ready(gone)
+        # Deleted in AWS by hand, while nothing is reconciled.
+        suspend(on, moving.items[0], True)
+        on.await_condition(moving.items[0], status="False", reason="Suspended")
+        name, eks = gone["metadata"]["name"], moving.account.eks
+        eks.delete_nodegroup(clusterName=moving.name, nodegroupName=name)
+        until(lambda: name not in eks.list_nodegroups(clusterName=moving.name)["nodegroups"], 30, "its deletion")
+        move(on, second, "--timeout=60")
+        assert on.status(gone)["handOver"]["resources"] == 0
+        copy = second.api.get(*key_of(gone))
+        assert restore.RECOVER not in copy["metadata"].get("annotations", {})
+        assert "finalizers" not in on.api.get(*key_of(gone))["metadata"]
+        # Its cluster was suspended before, and runs on there.
+        second.api.patch(*key_of(moving.items[0])[:3], {"spec": {"suspend": False}}, "default")
+        until(lambda: conditions(second.api.get(*key_of(gone))).get("Ready", {}).get("status") == "True", 90, "Ready")
+        second.api.delete(*key_of(gone))
+        second.api.wait_gone(*key_of(gone), 60)
+        second_operator.stop()
+    on.force_delete(gone)
+
+
+def test_cluster_that_waits_for_its_first_approval_is_moved_and_waits_there(on, second):
+    account = on.account(fresh_account())
+    access = aws_account(f"account-{account.id}", account.id)
+    waiting = cluster("waits", changePolicy="Approval", accountRef={"name": access["metadata"]["name"]})
+    on.apply(access)
+    with on.operator(*QUICK, account=account.id):
+        second_operator = second.start(account.id)
+        on.apply(waiting)
+        on.await_condition(waiting, "Stalled", reason="WaitingForApproval")
+        since = on.mark()
+        move(on, second, "--timeout=60")
+        move(on, second, "--timeout=60")
+
+        def reason() -> bool:
+            return conditions(second.api.get(*key_of(waiting))).get("Stalled", {}).get("reason") == "WaitingForApproval"
+
+        until(reason, 40, "the plan there")
+        assert "finalizers" not in on.api.get(*key_of(waiting))["metadata"]
+        assert actions(on.writes(since, account.id)) == []
+        second.api.delete(*key_of(waiting))
+        second.api.wait_gone(*key_of(waiting), 60)
+        second_operator.stop()
+    on.force_delete(waiting)
+
+
+def test_cluster_suspended_after_an_undone_move_is_suspended_in_the_next(on, second, moving):
+    item = moving.items[0]
+    with on.operator(*QUICK, account=moving.account.id):
+        with replica_that_does_nothing(second):
+            assert attempt(on, second, "--timeout=8").returncode != 0
+        # Undone by hand, with the operator there not running.
+        for one in moving.items:
+            annotate(on.api, one, hand_over_to=None)
+            if second.api.find(*key_of(one)):
+                second.api.delete(*key_of(one))
+        suspend(on, item, False)
+        on.ready(*moving.items)
+        suspend(on, item, True)
+        on.await_condition(item, status="False", reason="Suspended")
+        second_operator = second.start(moving.account.id)
+        move(on, second)
+        assert second.api.get(*key_of(item))["spec"].get("suspend") is True
+        second_operator.stop()
+
+
+def test_secrets_are_copied_only_for_the_uses_that_their_owners_allow(on, second):
+    account = on.account(fresh_account())
+    second.start(account.id).stop()
+    with on.operator(account=account.id):
+        pass
+    robot = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": "default"}}
+    token = secret("robot-token", use="git")
+    token["type"] = "kubernetes.io/service-account-token"
+    token["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "robot"}
+    refused = (secret("other-use", use="decryption", password="x"), secret("no-use", use="none", password="x"), token)
+    allowed = secret("credentials", username="git", password="key", database="password")
+    url, items = "https://git.example.com/fleet.git", []
+    for number, one in enumerate((*refused, allowed)):
+        source = flux(url, secretRef={"name": one["metadata"]["name"]})
+        items.append(cluster(f"tenant-{number}", gitops=source, suspend=True))
+    on.apply(robot, *refused, allowed, *items)
+    text = move(on, second, "--dry-run")
+    for name in ("other-use", "no-use", "robot-token"):
+        assert f"Secret default/{name}: not copied for spec.gitops.flux.source.git.secretRef: " in text, text
+    assert "its keys database are not copied" in text, text
+    move(on, second)
+    assert [one for one in refused if second.api.find("v1", "Secret", one["metadata"]["name"], "default")] == []
+    assert sorted(second.api.get("v1", "Secret", "credentials")["data"]) == ["password", "username"]
+    for item in items:
+        on.api.delete(*key_of(item))
+        second.api.delete(*key_of(item))
