@@ -13,7 +13,7 @@ use super::{Move, checks, copies, say};
 use crate::agents::secret_keys::{Keys, git_keys};
 use crate::agents::validate::{self, SourcePolicy};
 use crate::api::EksClusterSpec;
-use crate::api::gitops::{ArgoCd, Decryption, Flux, GitSource, OciSource, Source};
+use crate::api::gitops::{ArgoCd, Decryption, Flux, GitOps, GitSource, OciSource, Source};
 use crate::api::reference::SecretReference;
 use crate::api::secret_use::{self, SecretUse};
 
@@ -61,10 +61,12 @@ impl References {
     pub fn of(spec: &EksClusterSpec) -> Self {
         let mut found = Self::default();
         let gitops = spec.gitops.as_ref();
-        if let Some(flux) = gitops.and_then(|gitops| gitops.flux.as_ref()) {
+        // Destructured, so that the compiler reports an agent whose Secrets are missing here.
+        let GitOps { flux, argocd } = gitops.cloned().unwrap_or_default();
+        if let Some(flux) = &flux {
             found.flux(flux);
         }
-        if let Some(ArgoCd { source, .. }) = gitops.and_then(|gitops| gitops.argocd.as_ref()) {
+        if let Some(ArgoCd { source, .. }) = &argocd {
             found.source("spec.gitops.argocd.source", source);
         }
         found
