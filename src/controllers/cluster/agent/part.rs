@@ -96,7 +96,7 @@ impl AgentPart {
         let (rest_held, version_held) = (hold_reason(&split.rest), hold_reason(&split.version));
         let waits = rest_held.is_some();
         let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_in_progress(upgrade, previous, now), window));
-        let recorded = previous.gitops.as_ref().and_then(|gitops| gitops.upgrade.as_ref()?.started_at.clone());
+        let recorded = upgrade.as_ref().and_then(|upgrade| started(upgrade, previous));
         let may_go = !waits && version_held.is_none() && hold.is_none();
         // It starts once status records it: a write to the cluster before that could not be recognized later.
         let proceeds = may_go && recorded.is_some();
@@ -166,10 +166,18 @@ impl AgentPart {
     }
 }
 
+/// When status says that this upgrade started. The record of an earlier one, such as a downgrade that has just ended,
+/// starts no other.
+fn started(upgrade: &AgentUpgrade, previous: &EksClusterStatus) -> Option<Time> {
+    let recorded = previous.gitops.as_ref()?.upgrade.as_ref()?;
+    let is_this = (&recorded.from, &recorded.to) == (&upgrade.from, &upgrade.to);
+    recorded.started_at.clone().filter(|_| is_this)
+}
+
 /// Whether to finish an upgrade though its window has closed: it started recently, or some of it is already applied.
 fn is_in_progress(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timestamp) -> bool {
     let Some(gitops) = &previous.gitops else { return false };
-    let Some(started) = gitops.upgrade.as_ref().and_then(|upgrade| upgrade.started_at.as_ref()) else { return false };
+    let Some(started) = started(upgrade, previous) else { return false };
     let has_moved = gitops.version.as_ref().is_some_and(|version| *version != upgrade.from);
     has_moved || now.duration_since(started.0) < START_TIMEOUT
 }

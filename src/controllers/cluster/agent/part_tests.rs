@@ -122,6 +122,22 @@ fn an_upgrade_that_missed_its_window_waits_for_the_next() {
 }
 
 #[test]
+fn the_record_of_an_ended_downgrade_starts_no_upgrade_outside_a_window() {
+    let mut previous = status(OLD);
+    let ended = AgentUpgradeStatus {
+        from: Version::NEWEST.as_str().into(),
+        to: OLD.into(),
+        message: None,
+        next_window: None,
+        started_at: Some(Time(at(90))),
+    };
+    previous.gitops.as_mut().unwrap().upgrade = Some(ended);
+    let part = part("clusters/demo", &previous, &ExecutionPolicy::default(), &closed(), 100);
+    assert_eq!((part.version.as_deref(), part.next), (Some(OLD), Some(at(10_000))));
+    assert_eq!(status_after(&part, &previous, true).gitops.unwrap().upgrade.unwrap().started_at, None);
+}
+
+#[test]
 fn a_first_installation_waits_for_no_window() {
     let part = part("clusters/demo", &EksClusterStatus::default(), &ExecutionPolicy::default(), &closed(), 100);
     assert_eq!((part.waits, part.version.as_deref()), (false, Some(Version::NEWEST.as_str())));
