@@ -166,13 +166,12 @@ pub fn lines(place: &str, found: &[TaggedResource], objects: &[Object], installa
         }
     }
     let region = place.rsplit(' ').next();
-    let region_of = |line: &Line| {
-        let cluster = &objects[line.named?].cluster;
+    let region_of = |named: Option<usize>| {
+        let cluster = &objects[named?].cluster;
         objects.iter().find(|object| object.cluster == *cluster && object.node_group.is_none())?.region.as_deref()
     };
-    for number in 0..lines.len() {
-        let of_object = region_of(&lines[number]);
-        let line = &mut lines[number];
+    for line in &mut lines {
+        let of_object = region_of(line.named);
         if matches!(line.verdict, Verdict::Recoverable(_)) && of_object.is_some() && of_object != region {
             line.verdict = Verdict::OtherRegion;
         }
