@@ -480,7 +480,7 @@ def test_node_group_that_does_not_exist_in_aws_is_moved_with_its_cluster(on, sec
         on.ready(gone)
         # Deleted in AWS by hand, while nothing is reconciled.
         suspend(on, moving.items[0], True)
-        on.await_condition(moving.items[0], status="False", reason="Suspended")
+        on.await_condition(moving.items[0], reason="Suspended")
         name, eks = gone["metadata"]["name"], moving.account.eks
         eks.delete_nodegroup(clusterName=moving.name, nodegroupName=name)
         until(lambda: name not in eks.list_nodegroups(clusterName=moving.name)["nodegroups"], 30, "its deletion")
@@ -536,7 +536,7 @@ def test_cluster_suspended_after_an_undone_move_is_suspended_in_the_next(on, sec
         suspend(on, item, False)
         on.ready(*moving.items)
         suspend(on, item, True)
-        on.await_condition(item, status="False", reason="Suspended")
+        on.await_condition(item, reason="Suspended")
         second_operator = second.start(moving.account.id)
         move(on, second)
         assert second.api.get(*key_of(item))["spec"].get("suspend") is True
