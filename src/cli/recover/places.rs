@@ -14,7 +14,7 @@ pub fn regions(account: &AwsAccountSpec, given: &[String], environment: Option<&
     given.iter().cloned().chain(own).collect()
 }
 
-/// Says what was searched.
+/// Describes what was searched.
 pub fn describe(searched: &BTreeSet<(Identity, String)>) -> String {
     if searched.is_empty() {
         return "no account was searched: apply the AwsAccounts first, and pass --region".to_owned();

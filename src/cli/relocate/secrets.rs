@@ -196,7 +196,7 @@ impl Move {
         Ok(())
     }
 
-    /// Says how the operator there may read the Secrets, if it may not.
+    /// Prints how to permit the operator there to read the Secrets, if it is not permitted.
     async fn secret_access(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         match checks::missing_secret_access(&self.to, &self.operator_namespace, namespace, name).await {
             Ok(None) => Ok(()),

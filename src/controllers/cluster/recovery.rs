@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use super::agent::roll_up::Secrets;
 use super::apply_spec::ValidCluster;
 use super::outcome::Outcome;
+use super::status::facts::Facts;
 use super::{ClusterController, Reconcile};
 use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
@@ -13,14 +14,10 @@ use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::driver::{Step, Valid};
 use crate::controllers::{hand_over, recovery};
 use crate::engine::Failure;
-use crate::engine::Key;
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::deletion::pruned_kind::PrunedKind;
-use crate::resources::deletion::{leftovers, removals};
 use crate::resources::eks::cluster;
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::tagged_resources;
-use crate::resources::network::existing_network;
 use crate::resources::recovery::takeover::Inventory;
 use crate::resources::recovery::takeover::is_taken_over;
 
@@ -49,12 +46,8 @@ impl Reconcile<'_> {
         let own_network = self.has_own_network(grant, &inventory);
         let records = self.records();
         let is_on_record = records.proves(&cluster::key(), &name);
-        let recorded = self.state.memory.iter().filter(|(_, entry)| entry.recorded.is_some()).map(|(key, _)| key);
-        // Sweeps, and what existed in a network, are no resources of the cluster.
-        let sweeps = PrunedKind::ALL.map(PrunedKind::key);
-        let is_sweep = |key: &Key| sweeps.contains(key) || [leftovers::key(), removals::key()].contains(key);
-        let mut made = recorded.filter(|key| !is_sweep(key) && key.kind() != existing_network::KIND.name);
-        let untagged = made.next().map(|key| format!("its status records resources ({key})"));
+        let recorded = Facts(&self.state.memory).recorded_resource();
+        let untagged = recorded.map(|key| format!("its status records resources ({key})"));
         Ok((Inventory { own_network, untagged, ..inventory }, Some(records).filter(|_| is_on_record)))
     }
 

@@ -23,7 +23,7 @@ pub struct Scope {
     pub name: String,
     /// The owner, as its tags contain it.
     pub owner: String,
-    /// The spec requests pruning of unlisted items.
+    /// The spec requests pruning of items that it does not list.
     pub prunes: bool,
 }
 

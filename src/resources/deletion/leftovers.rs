@@ -28,7 +28,7 @@ use crate::resources::iam::role::ignore_not_found;
 use crate::resources::network::{subnet, vpc};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network).with_actions(&[
+pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network).without_resource().with_actions(&[
     "ec2:DeleteNetworkInterface",
     "ec2:DeleteSecurityGroup",
     "ec2:DescribeInstances",

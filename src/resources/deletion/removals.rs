@@ -25,19 +25,20 @@ use crate::resources::network::route;
 use crate::resources::network::route_table::Table;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("removals", "resources removed from the spec", Area::Cleanup).with_actions(&[
-    "ec2:DeleteNatGateway",
-    "ec2:DeleteRoute",
-    "ec2:DeleteSecurityGroup",
-    "ec2:DescribeAddresses",
-    "ec2:DescribeNatGateways",
-    "ec2:DescribeRouteTables",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeVpcEndpoints",
-    "ec2:ReleaseAddress",
-    "iam:DeleteOpenIDConnectProvider",
-    "iam:ListOpenIDConnectProviders",
-]);
+pub const KIND: Kind =
+    Kind::new("removals", "resources removed from the spec", Area::Cleanup).without_resource().with_actions(&[
+        "ec2:DeleteNatGateway",
+        "ec2:DeleteRoute",
+        "ec2:DeleteSecurityGroup",
+        "ec2:DescribeAddresses",
+        "ec2:DescribeNatGateways",
+        "ec2:DescribeRouteTables",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeVpcEndpoints",
+        "ec2:ReleaseAddress",
+        "iam:DeleteOpenIDConnectProvider",
+        "iam:ListOpenIDConnectProviders",
+    ]);
 
 /// The resources that the spec no longer requests.
 pub struct Removals {

@@ -24,6 +24,8 @@ pub struct Kind {
     pub removal: Option<Removal>,
     /// Nodes can join only once it is ready.
     pub is_before_nodes: bool,
+    /// A record of it means that something in AWS is the object's. Not so for sweeps, and for a network that the user provides.
+    pub is_resource: bool,
     /// The IAM actions that Keelson needs for it, sorted: those of its calls, and of the reads and tags that it shares with
     /// other kinds. Tests hold the files' calls, the policies in deploy/ and docs/iam-actions.md against them.
     #[cfg_attr(not(test), expect(dead_code, reason = "what the policies grant is checked by tests"))]
@@ -82,7 +84,17 @@ impl Kind {
     /// A kind that is found with its parent, is not removable, and that nodes wait for.
     pub const fn new(name: &'static str, label: &'static str, area: Area) -> Self {
         let listing = Listing::WithParent;
-        Self { name, label, area, listing, is_removable: false, removal: None, is_before_nodes: true, actions: &[] }
+        Self {
+            name,
+            label,
+            area,
+            listing,
+            is_removable: false,
+            removal: None,
+            is_before_nodes: true,
+            is_resource: true,
+            actions: &[],
+        }
     }
 
     /// The same, listed by EC2.
@@ -113,6 +125,11 @@ impl Kind {
     /// The same, that nodes do not wait for.
     pub const fn after_nodes(self) -> Self {
         Self { is_before_nodes: false, ..self }
+    }
+
+    /// The same, which is no resource of the object's.
+    pub const fn without_resource(self) -> Self {
+        Self { is_resource: false, ..self }
     }
 
     /// The same, with the IAM actions that it needs.

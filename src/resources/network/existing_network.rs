@@ -16,8 +16,9 @@ use crate::resources::eks::cluster::{self, SUBNET_IDS};
 use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("existingNetwork", "existing network", Area::Network).with_actions(&["ec2:DescribeSubnets"]);
+pub const KIND: Kind = Kind::new("existingNetwork", "existing network", Area::Network)
+    .without_resource()
+    .with_actions(&["ec2:DescribeSubnets"]);
 
 /// EKS rejects a subnet with fewer free addresses.
 const FREE_ADDRESSES: i32 = 5;

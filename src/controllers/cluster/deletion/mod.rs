@@ -18,6 +18,7 @@ use kube::ResourceExt;
 use super::apply_spec::NoGraph;
 use super::outcome::{Observation, Outcome};
 use super::status::conditions::{self, Input};
+use super::status::facts::Facts;
 use super::{ClusterController, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
@@ -32,9 +33,8 @@ use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waiting_on;
-use crate::engine::{ExecutionPolicy, Goal, Graph, Key, Report};
+use crate::engine::{ExecutionPolicy, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::deletion::leftovers;
 use crate::resources::eks::cluster;
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::inventory::survey::{self, Survey};
@@ -252,8 +252,7 @@ impl Reconcile<'_> {
     }
 
     pub(super) fn has_no_record(&self) -> bool {
-        let made = |key: &Key| *key != leftovers::key();
-        self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
+        Facts(&self.state.memory).recorded_resource().is_none()
     }
 
     /// Deletes the NodeGroups that existed at its deletion. A later one creates nothing in AWS, so it blocks nothing.

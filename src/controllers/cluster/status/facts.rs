@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{HealthIssue, MAX_ISSUES, SubnetStatus};
 use crate::engine::{AnyObservation, Key, Memory, Presence};
+use crate::resources::graph::kinds;
 
 /// The control plane's key.
 pub fn cluster_key() -> Key {
@@ -24,6 +25,13 @@ impl<'m> Facts<'m> {
     /// Whether the control plane is ours, and not one that is still to be adopted.
     pub fn is_ours(self) -> bool {
         matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Ours(_)))
+    }
+
+    /// A resource in AWS that is on record as the object's.
+    pub fn recorded_resource(self) -> Option<&'m Key> {
+        let is_resource = |key: &Key| kinds::find(key.kind()).is_none_or(|kind| kind.is_resource);
+        let mut recorded = self.0.iter().filter(|(key, entry)| entry.recorded.is_some() && is_resource(key));
+        recorded.next().map(|(key, _)| key)
     }
 
     /// Whether nothing is known of the control plane: it was not observed yet, or cannot be.
@@ -135,4 +143,30 @@ fn issue(text: &str) -> HealthIssue {
     let (code, message) = text.split_once(": ").unwrap_or((text, ""));
     let message = Some(bounded(message, 1024)).filter(|message| !message.is_empty());
     HealthIssue { code: bounded(code, 128), message, resource_ids: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::engine::InventoryRecord;
+
+    #[test]
+    fn sweeps_and_networks_of_the_user_are_no_resources_on_record() {
+        let record = |key: &str| {
+            let id = Some("id".to_owned());
+            (
+                Key::parse(key),
+                InventoryRecord { id, operation: None, operations: Default::default(), at: Timestamp::UNIX_EPOCH },
+            )
+        };
+        let of = |keys: &[&str]| Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, keys.iter().map(|key| record(key)));
+        let sweeps = of(&["leftovers", "removals", "fargateProfilePruning", "existingNetwork"]);
+        assert_eq!(Facts(&sweeps).recorded_resource(), None);
+        let vpc = of(&["leftovers", "vpc"]);
+        assert_eq!(Facts(&vpc).recorded_resource(), Some(&Key::single("vpc")));
+    }
 }
