@@ -7,9 +7,12 @@ use kube::{Api, ResourceExt};
 use super::copies::{self, Moved};
 use super::{Movable, Move, checks, name_of};
 use crate::api::conditions::{self, ConditionType};
+use crate::api::status::ResourceStatus;
 use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::recovery::is_on_record;
 use crate::controllers::runtime::apply;
+use crate::engine::Key;
+use crate::resources::graph::kinds;
 
 impl Move {
     /// Checks the accounts, and each cluster with its node groups.
@@ -79,7 +82,8 @@ fn why_not_handed_over(cluster: &EksCluster, installation: &str) -> Option<&'sta
         return None;
     }
     let status = cluster.status.as_ref()?;
-    if status.resources.iter().any(|line| line.id.is_some()) {
+    let is_made = |line: &ResourceStatus| line.id.is_some() && kinds::is_resource(&Key::parse(&line.key));
+    if status.resources.iter().any(is_made) {
         return Some(
             "its resources are being created, and cannot be handed over before its EKS cluster exists: wait until then, or \
              delete it",
@@ -121,6 +125,7 @@ mod tests {
         assert_eq!(refused(json!({"conditions": [stalled("WaitingForApproval")]})), None);
         assert!(refused(json!({"conditions": [stalled("NotOwned")]})).unwrap().contains("NotOwned"));
         let on_record = |key: &str| json!({"key": key, "id": "x"});
+        assert_eq!(refused(json!({"resources": [on_record("addonPruning")]})), None, "a sweep");
         assert!(refused(json!({"resources": [on_record("vpc")]})).unwrap().contains("being created"));
         assert_eq!(refused(json!({"resources": [on_record("vpc"), on_record("cluster")]})), None);
     }

@@ -4,6 +4,7 @@
 //! A kind defines its row as `KIND` in its own file and has one line in [`ALL`]. Tests expand graphs and reject a kind that is not in it.
 
 use super::kind::Kind;
+use crate::engine::Key;
 use crate::resources::deletion::{leftovers, pruning, removals};
 use crate::resources::eks::{access_entry, addon, cluster, fargate_profile, node_group, pod_identity_association};
 use crate::resources::iam::{oidc_provider, role};
@@ -45,6 +46,11 @@ pub static ALL: &[&Kind] = &[
 /// The row of the kind with that name; `None` for gates and for parts of a plan that are no AWS resources.
 pub fn find(name: &str) -> Option<&'static Kind> {
     ALL.iter().copied().find(|kind| kind.name == name)
+}
+
+/// Whether a record of the key means that something in AWS is the object's.
+pub fn is_resource(key: &Key) -> bool {
+    find(key.kind()).is_none_or(|kind| kind.is_resource)
 }
 
 #[cfg(test)]

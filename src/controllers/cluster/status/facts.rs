@@ -29,8 +29,7 @@ impl<'m> Facts<'m> {
 
     /// A resource in AWS that is on record as the object's.
     pub fn recorded_resource(self) -> Option<&'m Key> {
-        let is_resource = |key: &Key| kinds::find(key.kind()).is_none_or(|kind| kind.is_resource);
-        let mut recorded = self.0.iter().filter(|(key, entry)| entry.recorded.is_some() && is_resource(key));
+        let mut recorded = self.0.iter().filter(|(key, entry)| entry.recorded.is_some() && kinds::is_resource(key));
         recorded.next().map(|(key, _)| key)
     }
 
