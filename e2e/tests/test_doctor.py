@@ -91,7 +91,7 @@ def test_without_live_nothing_is_asked(doctor):
 def test_denied_actions_are_named_with_what_denies_them(doctor):
     doctor.account.iam.detach_role_policy(RoleName="keelson", PolicyArn=f"arn:aws:iam::{doctor.id}:policy/iam-policy-eks")
     ((_, message),) = [one for one in doctor.failed(cluster("demo")) if one[0] == "permissions"]
-    assert message.startswith(f"{doctor.role}: no policy of it allows eks:AssociateAccessPolicy, ") and " more" in message
+    assert message.startswith(f"{doctor.role}: no policy of it allows eks:AssociateEncryptionConfig, ") and message.endswith(" more")
     deny = {
         "Version": "2012-10-17",
         "Statement": [
@@ -146,7 +146,7 @@ def test_wrong_values_of_the_spec_are_named_by_field(doctor):
 
 def test_key_that_eks_cannot_use_fails(doctor):
     kms = doctor.account.client("kms")
-    key = kms.create_key()["KeyMetadata"]
+    key = kms.create_key(KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]
     item = cluster("demo", secretsEncryption={"kmsKeyArn": key["Arn"]})
     assert doctor.failed(item) == []
     kms.disable_key(KeyId=key["KeyId"])

@@ -43,7 +43,7 @@ pub fn text(reports: &[Report]) -> String {
         }
         let (failed, warnings) = (report.count(Outcome::Failed), report.count(Outcome::Warning));
         let passed = report.count(Outcome::Passed);
-        let _ = writeln!(out, "{passed} passed, {warnings} warnings, {failed} failed\n");
+        let _ = writeln!(out, "{passed} passed, {warnings} with a warning, {failed} failed\n");
     }
     out
 }
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(
             text,
             "EksCluster default/demo: demo in eu-west-1\n  passed   region  eu-west-1 is enabled\n  FAILED   quota   VPCs: 5 of 5 used, \
-             1 needed\n                   -> delete what is unused\n1 passed, 0 warnings, 1 failed\n\n"
+             1 needed\n                   -> delete what is unused\n1 passed, 0 with a warning, 1 failed\n\n"
         );
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["findings"][1]["outcome"], "failed");

@@ -259,7 +259,8 @@ fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> Vec<Circumst
     let is_read = ["Describe", "List", "Get"].iter().any(|verb| name.starts_with(verb));
     let one = |resource: String, context| vec![Circumstances { resource, context }];
     let tagging = || vec![(REQUEST_TAG, vec!["doctor".to_owned()]), ("aws:TagKeys", vec![tags::OWNER.to_owned()])];
-    let owned = || vec![(RESOURCE_TAG, vec!["doctor".to_owned()])];
+    let marked = |key| vec![(key, vec!["doctor".to_owned()])];
+    let owned = || marked(RESOURCE_TAG);
     match (service, name) {
         ("ssm", "GetParameter") => one(
             format!(
@@ -273,6 +274,11 @@ fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> Vec<Circumst
         ("ec2", "CreateTags") => {
             let created = [("ec2:CreateAction", vec!["CreateVpc".to_owned()])];
             one(place.ec2("vpc"), tagging().into_iter().chain(created).collect())
+        }
+        // Leftovers of controllers in the cluster carry their tags, not ours.
+        ("ec2", "DeleteNetworkInterface") => one(place.ec2("network-interface"), marked(OF_NODES)),
+        ("ec2", "RevokeSecurityGroupIngress" | "RevokeSecurityGroupEgress") => {
+            one(place.ec2("security-group"), marked(OF_LOAD_BALANCERS))
         }
         ("ec2", _) => {
             let kind = EC2_KINDS.iter().find(|(part, ..)| name.contains(part)).map_or("vpc", |(_, kind, _)| kind);
@@ -330,6 +336,10 @@ fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> Vec<Circumst
 
 const REQUEST_TAG: &str = "aws:RequestTag/keelson.dev/owner";
 const RESOURCE_TAG: &str = "aws:ResourceTag/keelson.dev/owner";
+/// The VPC CNI's tag on interfaces of nodes.
+const OF_NODES: &str = "aws:ResourceTag/node.k8s.amazonaws.com/instance_id";
+/// The load balancer controller's tag on its security groups.
+const OF_LOAD_BALANCERS: &str = "aws:ResourceTag/elbv2.k8s.aws/cluster";
 
 type Context = Vec<(&'static str, Vec<String>)>;
 
