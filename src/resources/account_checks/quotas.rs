@@ -119,12 +119,12 @@ fn judge(region: &str, quota: Quota, limit: u32, used: u32, needed: u32) -> Find
 async fn limit(aws: &Session, quota: Quota) -> Result<Option<u32>, AwsError> {
     let quotas = aws.service_quotas();
     let (service, code) = (quota.service, quota.code);
-    let applied = quotas.get_service_quota().service_code(service).quota_code(code).send();
-    let value = match aws.call(Service::ServiceQuotas, "GetServiceQuota", code, applied).await {
+    let applied = quotas.get_service_quota().service_code(service).quota_code(code);
+    let value = match aws.call(Service::ServiceQuotas, "GetServiceQuota", code, applied.send()).await {
         // Service Quotas has no applied value of a quota that was never changed.
         Err(error) if error.code.as_deref() == Some("NoSuchResourceException") => {
-            let default = quotas.get_aws_default_service_quota().service_code(service).quota_code(code).send();
-            let found = aws.call(Service::ServiceQuotas, "GetAWSDefaultServiceQuota", code, default).await?;
+            let default = quotas.get_aws_default_service_quota().service_code(service).quota_code(code);
+            let found = aws.call(Service::ServiceQuotas, "GetAWSDefaultServiceQuota", code, default.send()).await?;
             found.quota.and_then(|quota| quota.value)
         }
         other => other?.quota.and_then(|quota| quota.value),
