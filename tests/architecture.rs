@@ -15,8 +15,17 @@ struct Rule {
 }
 
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
-const AWS_SDK: &[&str] =
-    &["aws_sdk_ec2", "aws_sdk_eks", "aws_sdk_iam", "aws_sdk_sqs", "aws_sdk_ssm", "aws_sdk_sts", "aws_config"];
+const AWS_SDK: &[&str] = &[
+    "aws_sdk_ec2",
+    "aws_sdk_eks",
+    "aws_sdk_iam",
+    "aws_sdk_kms",
+    "aws_sdk_servicequotas",
+    "aws_sdk_sqs",
+    "aws_sdk_ssm",
+    "aws_sdk_sts",
+    "aws_config",
+];
 
 const RULES: &[Rule] = &[
     Rule { folder: "telemetry", may_use: &[], never: &["kube", "k8s_openapi", "aws_sdk_ec2", "aws_sdk_eks"] },

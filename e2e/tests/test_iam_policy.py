@@ -19,6 +19,7 @@ FILES_WITH_ALL_CALLS = {
     "test_changes_nodes.py",
     "test_crash.py",
     "test_deletion.py",
+    "test_doctor.py",
     "test_drift.py",
     "test_event_queue.py",
     "test_faults.py",
@@ -45,7 +46,6 @@ DENIED = {
 
 # Called by `keelson import`, with the user's credentials.
 CALLED_BY_IMPORT = {
-    "eks:ListClusters",
     "eks:ListIdentityProviderConfigs",
     "eks:ListNodegroups",
 }

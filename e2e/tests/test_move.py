@@ -553,7 +553,7 @@ def test_secrets_are_copied_only_for_the_uses_that_their_owners_allow(on, second
     token["type"] = "kubernetes.io/service-account-token"
     token["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "robot"}
     refused = (secret("other-use", use="decryption", password="x"), secret("no-use", use="none", password="x"), token)
-    allowed = secret("credentials", username="git", password="key", database="password")
+    allowed = secret("credentials", username="git", password="key", database="database-password-3f10")
     url, items = "https://git.example.com/fleet.git", []
     for number, one in enumerate((*refused, allowed)):
         source = flux(url, secretRef={"name": one["metadata"]["name"]})

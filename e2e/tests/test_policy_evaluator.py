@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.policy_evaluator import Decision, Request, UnknownElement, arn_like, decide, holds, like
+from keelson_aws.policy_evaluator import Decision, Request, UnknownElement, arn_like, decide, holds, like
 
 ALLOW = {"Sid": "Allow", "Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
 

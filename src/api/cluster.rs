@@ -83,22 +83,23 @@ pub struct EksClusterSpec {
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 
-    /// When a plan is applied to AWS: `Automatic` (at once), `Approval` (once the annotation `keelson.dev/approve`
-    /// contains its hash) or `Observe` (never; the plan is only reported).
+    /// When a plan is applied to AWS: `Automatic` (at once), `Approval` (once a PlanApproval or, unless the
+    /// operator requires PlanApprovals, the annotation `keelson.dev/approve` has its hash) or `Observe` (never; the plan is only reported).
     #[serde(default)]
     pub change_policy: ChangePolicy,
     /// How drift in AWS is handled: `Correct` it, or only `Report` it.
     #[serde(default)]
     pub drift_policy: DriftPolicy,
-    /// What happens in AWS when this object is deleted: `Delete` everything that Keelson owns, or `Retain` it
-    /// unchanged.
+    /// What happens in AWS when this object is deleted: `Delete` everything that Keelson owns, with what
+    /// controllers of the cluster left, or `Retain` it without the owner tags.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How an existing cluster of that name that Keelson does not own is handled: `Refuse` (this object is stalled), or
     /// `Adopt` (takes it over and changes only what this spec names), if the AwsAccount's `adoption` allows it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// While true, neither AWS nor the workload cluster is changed; conditions report it.
+    /// While true, neither AWS nor the workload cluster is changed, except tags when the cluster is recovered or moved;
+    /// conditions report it.
     #[serde(default)]
     pub suspend: bool,
 
@@ -136,7 +137,7 @@ pub struct EksClusterSpec {
     /// Lets AWS shift traffic away from an impaired zone; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zonal_shift: Option<bool>,
-    /// EKS deletion protection; disabled only when this object is deleted with `deletionPolicy: Delete`. Absent: not
+    /// EKS deletion protection. `true` is lifted when this object is deleted with `deletionPolicy: Delete`. Absent: not
     /// managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_protection: Option<bool>,

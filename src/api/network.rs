@@ -20,7 +20,8 @@ pub struct Network {
     /// A VPC that is created for this cluster and deleted with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc: Option<Vpc>,
-    /// Existing subnets. Keelson creates, changes and deletes nothing in their network.
+    /// Existing subnets. Keelson creates and changes nothing in their network; a deletion takes only what controllers of
+    /// this cluster left there and marked as theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing: Option<ExistingNetwork>,
 }
@@ -62,7 +63,7 @@ pub struct Vpc {
     #[x_kube(validation = rules::vpc_cidr())]
     #[x_kube(validation = rules::immutable("the VPC's range cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub cidr: String,
-    /// Number of availability zones with subnets, 2 to 6. Ignored if `zones` is set. Immutable.
+    /// Number of availability zones with subnets, 2 to 6. With `zones`, leave it out. Immutable.
     #[serde(default = "default_zone_count")]
     #[schemars(schema_with = "schema::small_number")]
     #[x_kube(validation = rules::zone_count())]

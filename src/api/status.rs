@@ -167,7 +167,8 @@ pub struct ResourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
-    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit.
+    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit, or for
+    /// the annotation `keelson.dev/reconcile-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_attempts: Option<i32>,
 }
@@ -276,7 +277,8 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
-    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit.
+    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit, or for
+    /// the annotation `keelson.dev/reconcile-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_attempts: Option<i32>,
     /// Names of its Auto Scaling groups.

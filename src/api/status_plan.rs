@@ -90,8 +90,8 @@ pub struct PlanStep {
     /// Kind and name in the cluster's graph.
     #[schemars(length(max = 2304))]
     pub resource: String,
-    /// Changed fields; for created and deleted resources, their values. Omitted parts are counted, and the hash covers
-    /// them.
+    /// Changed fields; for created and deleted resources, their values. Omitted parts are counted; the hash covers the
+    /// values of what is created and changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub detail: Option<String>,

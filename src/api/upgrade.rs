@@ -33,8 +33,8 @@ pub struct Upgrade {
     /// too old for the next version; `Ignore` uses the versions of the node groups in EKS.
     #[serde(default)]
     pub unreadable_nodes: UnreadableNodesPolicy,
-    /// Allows lowering `version` by one minor version. EKS allows a rollback within 7 days of an upgrade; node groups
-    /// and add-ons stay.
+    /// Allows lowering `version` by one minor version. EKS allows a rollback within 7 days of an upgrade. Node groups
+    /// stay; add-ons move to versions for the lower one. No window is waited for.
     #[serde(default)]
     pub allow_rollback: bool,
 }

@@ -234,6 +234,7 @@ impl Accounts {
             iam,
             snapshots,
             caller,
+            config: Arc::new(config),
         })
     }
 

@@ -11,6 +11,9 @@ pub enum Service {
     Ec2,
     Eks,
     Iam,
+    Kms,
+    #[expect(clippy::enum_variant_names, reason = "the name of the service")]
+    ServiceQuotas,
     Sqs,
     Ssm,
     Sts,
@@ -23,6 +26,8 @@ impl Service {
             Service::Ec2 => "ec2",
             Service::Eks => "eks",
             Service::Iam => "iam",
+            Service::Kms => "kms",
+            Service::ServiceQuotas => "servicequotas",
             Service::Sqs => "sqs",
             Service::Ssm => "ssm",
             Service::Sts => "sts",

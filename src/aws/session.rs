@@ -5,6 +5,7 @@ use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -30,6 +31,8 @@ pub struct Session {
     /// Reads shared by all sessions of this identity and region.
     pub snapshots: Snapshots,
     pub(super) caller: Caller,
+    /// For clients that few commands need.
+    pub(super) config: Arc<SdkConfig>,
 }
 
 impl Session {
@@ -64,6 +67,16 @@ impl Session {
                 Err(call.failed(Class::CredentialsUnavailable, "the session has no credentials").into())
             }
         }
+    }
+
+    /// A client of KMS.
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config)
+    }
+
+    /// A client of Service Quotas.
+    pub fn service_quotas(&self) -> aws_sdk_servicequotas::Client {
+        aws_sdk_servicequotas::Client::new(&self.config)
     }
 
     /// The same session for work that can wait: its calls leave a part of every bucket to others.

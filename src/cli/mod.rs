@@ -5,6 +5,7 @@
 mod approve;
 mod controller;
 mod crds;
+mod doctor;
 mod errors;
 mod files;
 mod import;
@@ -35,6 +36,9 @@ enum Verb {
     Crds,
     /// Preview the plan of a manifest: from nothing, or with --live from what is in AWS.
     Plan(plan::Args),
+    /// Check an account and a region before a first cluster: credentials, permissions, quotas, zones, the agent's
+    /// source. Nothing is written.
+    Doctor(doctor::Args),
     /// Show the plans of a cluster and its node groups that wait for approval, ask for confirmation, and approve
     /// them.
     Approve(approve::Args),
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
         Verb::Controller(args) => controller::run(args),
         Verb::Crds => crds::print(),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Approve(args) => approve::run(&args),
         Verb::Recover(args) => recover::run(&args),
         Verb::Move(args) => relocate::run(&args),

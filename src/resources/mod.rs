@@ -8,6 +8,7 @@
 //! what exists; [`deletion`] finds what goes besides the graph; [`recovery`] takes over; [`tag_calls`] writes tags. To add a kind: a file in the
 //! folder of its service, a line in [`graph::kinds`], and one in [`graph::expand`].
 
+pub mod account_checks;
 pub mod aws_validation;
 pub mod cloud;
 pub mod deletion;

@@ -116,7 +116,7 @@ fn route(endpoint: &str, proxy: Option<&Proxy>) -> String {
 }
 
 /// The DER certificates of a PEM bundle in base64.
-fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
+pub(super) fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
     let pem =
         STANDARD.decode(data.trim()).map_err(|error| format!("the certificate authority is not base64: {error}"))?;
     let certificates: Result<Vec<_>, _> =

@@ -16,6 +16,7 @@ pub mod load_balancers;
 pub mod memory;
 pub mod nodes;
 pub mod object;
+pub mod probe;
 pub mod proxy;
 pub mod token;
 pub mod watch;

@@ -1,4 +1,4 @@
-"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
+"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, settings, insights, releases, nodes,
 clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import saved
+from . import quotas, saved, simulation
 from .catalog import CATALOG
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
@@ -35,6 +35,8 @@ class Control:
             ("DELETE", "faults"): self.remove_faults,
             ("GET", "rates"): self.list_rates,
             ("POST", "rates"): self.set_rates,
+            ("POST", "quotas"): self.set_quotas,
+            ("POST", "scp"): self.set_control_policy,
             ("GET", "settings"): self.list_settings,
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
@@ -96,6 +98,17 @@ class Control:
     def set_rates(self, query: dict[str, str], body: Any) -> Any:
         self.emulator.rates.set(body)
         return {"rates": body}
+
+    def set_quotas(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "code", "value"}: the quota of one account in one region; see `quotas.py`."""
+        for posted in body if isinstance(body, list) else [body]:
+            quotas.set_value(posted)
+        return {"status": "ok"}
+
+    def set_control_policy(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "document"}: the service control policy of an account; a document of null removes it."""
+        simulation.set_control_policy(body["account"], body["document"])
+        return {"status": "ok"}
 
     def list_settings(self, query: dict[str, str], body: Any) -> Any:
         return self.emulator.settings.as_dict()

@@ -13,6 +13,7 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, IAMBackend, User
 from moto.iam.responses import IamResponse as MotoIamResponse
 
+from . import simulation
 from .accounts import administrator
 from .cloud import account_of, as_list, find_role, find_user
 from .errors import AwsError
@@ -70,6 +71,13 @@ class IamResponse(MotoIamResponse):
         if administrator(self.current_account).arn.endswith(f":user/{name}") and name not in self.backend.users:
             return ActionResult({"User": User(self.current_account, region_name=self.region, name=name)})
         return super().get_user()
+
+    def simulate_principal_policy(self) -> ActionResult:
+        entries = self._get_param("ContextEntries") or []
+        context = {entry["ContextKeyName"]: as_list(entry.get("ContextKeyValues")) for entry in entries}
+        names, resources = self._get_param("ActionNames") or [], self._get_param("ResourceArns") or []
+        results = simulation.simulate(self._get_param("PolicySourceArn"), names, resources, context)
+        return ActionResult({"EvaluationResults": results, "IsTruncated": False})
 
     def audiences(self) -> list[str]:
         arn = self._get_param("OpenIDConnectProviderArn")

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.request import Request as MotoRequest
 
-from . import ssm
+from . import quotas, ssm
 from .call import Call
 from .ec2.responses import Ec2Response
 from .errors import AwsError
@@ -48,6 +48,8 @@ class MotoBridge:
                 reply = ssm.answer(call)
                 if reply is not None:
                     return reply
+            if call.service == "servicequotas":
+                return quotas.answer(call)
             if response is None:
                 return self.through_application(environ)
             status, headers, body = response.dispatch(ServerRequest(environ))

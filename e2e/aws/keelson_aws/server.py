@@ -15,7 +15,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import authorization, iam, queues
+from . import authorization, iam, queues, quotas, simulation
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -81,6 +81,8 @@ class Emulator:
         BackendDict.reset()
         self.faults.remove()
         self.rates.set([])
+        quotas.clear()
+        simulation.clear()
         CATALOG.clear()
         self.call_log.clear()
         self.history.clear()

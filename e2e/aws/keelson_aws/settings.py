@@ -29,8 +29,6 @@ class Settings:
     workload_each: str = ""
     oidc_issuer_url: str = ""
     event_queue_url: str = ""
-    clusters_per_region: float = 1000
-    nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

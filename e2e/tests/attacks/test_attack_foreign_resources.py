@@ -120,6 +120,10 @@ def in_landing_zone(scenario: Scenario, *groups: str) -> dict:
     return {"network": {"existing": {"subnetIds": scenario.landing, "securityGroupIds": list(groups)}}}
 
 
+def flow_logs(role: str) -> dict:
+    return {"network": {"vpc": {"zoneCount": 2, "nat": "None", "flowLogs": {"cloudWatchLogs": {"logGroup": "/vpc/x", "roleArn": role}}}}}
+
+
 def by_selector(vpc: str) -> dict:
     return {"network": {"existing": {"vpcId": vpc, "subnetSelector": {"tags": {"Name": "x"}}}}}
 
@@ -133,6 +137,7 @@ ATTEMPTS = [
     Attempt("identity-of-nodes", lambda s: identity(s.victim_account["node_role"]), "spec.podIdentities[kube-system/dns].roleArn", "allowedRoleArns"),
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("key", lambda s: {"secretsEncryption": {"kmsKeyArn": s.key}}, "spec.secretsEncryption.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("tags", lambda s: {"tags": {"Cost-Center": "free"}}, "spec.tags", "enforcedTags", at_admission=True),
     Attempt("node-role", lambda s: {"roleArn": s.victim_account["node_role"]}, "spec.roleArn", "allowedRoleArns", nodes=True),

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.policy import ADOPTION, BOUNDARY, POLICIES, TAG_PROTECTION, statements_of
-from fleet.policy_evaluator import Request, decide
+from keelson_aws.policy_evaluator import Request, decide
 
 BASE = [s for policy in POLICIES if policy != ADOPTION for s in statements_of(policy)]
 WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]

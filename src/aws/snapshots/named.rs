@@ -37,6 +37,7 @@ pub struct InstanceType {
     pub architectures: BTreeSet<String>,
     /// Manufacturers of its accelerators, for example `NVIDIA`; empty: it has none.
     pub accelerators: BTreeSet<String>,
+    pub vcpus: u32,
     /// Names of the availability zones where it is offered.
     pub zones: BTreeSet<String>,
 }
@@ -53,6 +54,11 @@ impl From<&InstanceTypeInfo> for InstanceType {
             name: info.instance_type().map(|name| name.as_str().to_owned()).unwrap_or_default(),
             architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
             accelerators: makers.chain((!neuron.is_empty()).then(|| "AWS".to_owned())).collect(),
+            vcpus: info
+                .v_cpu_info()
+                .and_then(|cpu| cpu.default_v_cpus())
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(0),
             zones: BTreeSet::new(),
         }
     }

@@ -1,11 +1,11 @@
 //! `keelson plan`: previews the plan of a manifest, from nothing, or with `--live` from the state of AWS.
 
-mod live;
-mod manifest;
+pub mod live;
+pub mod manifest;
 pub mod print;
 mod rules;
 mod schema;
-mod style;
+pub mod style;
 mod timeline;
 
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ pub fn check(manifest: &str) -> anyhow::Result<()> {
 }
 
 /// The clusters of the manifest, each validated as the operator would.
-fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
+pub fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
     anyhow::ensure!(!manifest.clusters.is_empty(), "there is no EksCluster in the manifest");
     let mut all = Vec::new();
     for cluster in &manifest.clusters {
@@ -142,12 +142,12 @@ fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Want
 }
 
 /// `EksCluster default/demo`.
-fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
+pub fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
     format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// The plans of a cluster and its node groups when none of them exists.
-fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
+pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
     let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), owned_ids: Vec::new() };
@@ -177,7 +177,7 @@ fn with_agent(mut plan: Plan, spec: &crate::api::EksClusterSpec) -> Plan {
     plan
 }
 
-fn about(cluster: &EksCluster) -> String {
+pub fn about(cluster: &EksCluster) -> String {
     let name = cluster.cluster_name();
     format!("{name} in {}, Kubernetes {}", cluster.spec.region, cluster.spec.version)
 }
@@ -267,6 +267,17 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
         not_ready: None,
         tags: cluster.spec.tags.clone(),
     }
+}
+
+/// What node groups would see of the cluster once it exists.
+///
+/// # Errors
+/// Its graph cannot be built.
+pub fn view_from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<ClusterView> {
+    let spec = &wanted.cluster.spec;
+    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), owned_ids: Vec::new() };
+    let owner = owner(wanted.cluster, "not-there-yet");
+    Ok(placeholder_view(wanted.cluster, &cluster_graph(wanted, &owner, &survey)?))
 }
 
 /// The plan when nothing exists except what the spec says exists.

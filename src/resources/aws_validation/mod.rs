@@ -20,10 +20,10 @@ use crate::api::listing::first_few_joined;
 use crate::aws::snapshots::named::Template;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::{Class, Failure};
-use claims::{NodeLocations, Requirement, RequirementKind};
+use claims::{NodeLocations, RequirementKind};
 use refusal::Fact;
 
-pub use claims::{Stage, of_cluster, of_node_group};
+pub use claims::{Requirement, Stage, of_cluster, of_node_group};
 
 /// How long a positive result is cached.
 const MAX_AGE: Duration = Duration::from_secs(6 * 3600);

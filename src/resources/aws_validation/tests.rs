@@ -88,6 +88,7 @@ fn new_node_group_checks_all_references_and_edited_group_only_editable_ones() {
 fn instance(name: &str, architecture: &str, makers: &[&str], zones: &[&str]) -> InstanceType {
     let set = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<BTreeSet<_>>();
     InstanceType {
+        vcpus: 2,
         name: name.into(),
         architectures: set(&[architecture]),
         accelerators: set(makers),

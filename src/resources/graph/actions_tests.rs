@@ -20,6 +20,7 @@ const HELPERS: &[(&str, &[&str])] = &[
 ];
 /// Files and folders of `src/resources` whose calls are not for one kind, with the reason.
 const OF_NO_KIND: &[(&str, &str)] = &[
+    ("account_checks/", "for `keelson doctor`"),
     ("aws_validation/", "checks the spec before anything is created"),
     ("deletion/occupants.rs", "names who uses a VPC before it is deleted"),
     ("eks/cluster_deletion.rs", "whether a cluster of others uses what is deleted"),

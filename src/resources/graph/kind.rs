@@ -28,7 +28,6 @@ pub struct Kind {
     pub is_resource: bool,
     /// The IAM actions that Keelson needs for it, sorted: those of its calls, and of the reads and tags that it shares with
     /// other kinds. Tests hold the files' calls, the policies in deploy/ and docs/iam-actions.md against them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what the policies grant is checked by tests"))]
     pub actions: &'static [&'static str],
 }
 

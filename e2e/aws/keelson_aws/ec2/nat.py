@@ -10,6 +10,7 @@ from moto.ec2.exceptions import InvalidSubnetIdError
 from moto.ec2.models.nat_gateways import NatGateway
 from moto.ec2.utils import add_tag_specification, generic_filter, random_nat_gateway_id
 
+from .. import quotas
 from ..errors import AwsError
 from .base import Guard
 from .region import Ec2Region
@@ -93,6 +94,7 @@ class NatGuard(Guard):
             (address,) = backend.address_by_allocation([allocation_id])
             if address.association_id:
                 raise AwsError("Resource.AlreadyAssociated", f"Elastic IP address [{allocation_id}] is already associated")
+        self.check_quota()
         tags = add_tag_specification(self._get_param("TagSpecifications", []))
         gateway = Gateway(  # type: ignore[abstract]
             backend, self._get_param("SubnetId"), allocation_id, tags, kind
@@ -109,6 +111,17 @@ class NatGuard(Guard):
         else:
             self.timeline.after(seconds, lambda: gateway.leave_pending("available"))
         return gateway.id
+
+    def check_quota(self) -> None:
+        """Those that are pending, available or deleting count, in their zone."""
+        backend = self.region_state
+        subnet = backend.find_subnet(self._get_param("SubnetId"))
+        live = [one for one in backend.nat_gateways.values() if one.state in ("pending", "available", "deleting")]
+        zones = [found.availability_zone for one in live if (found := backend.find_subnet(one.subnet_id))]
+        if subnet is not None:
+            limit = quotas.value(backend.account_id, backend.region_name, quotas.NATS)
+            error = AwsError("NatGatewayLimitExceeded", f"Performing this operation would exceed the limit of {int(limit)} NAT gateways")
+            quotas.check(backend.account_id, backend.region_name, quotas.NATS, zones.count(subnet.availability_zone), error)
 
     def delete_nat_gateway(self) -> ActionResult:
         gateway_id = self._get_param("NatGatewayId")

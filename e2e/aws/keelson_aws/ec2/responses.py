@@ -16,6 +16,7 @@ from .flow_logs import FlowLogGuard
 from .images import ImageGuard
 from .instance_types import InstanceTypeGuard
 from .launch_templates import LaunchTemplateGuard
+from .limits import LimitGuard
 from .nat import NatGuard
 from .network import NetworkGuard
 from .peering import PeeringGuard
@@ -40,6 +41,7 @@ class Ec2Response(
     ImageGuard,
     InstanceTypeGuard,
     PeeringGuard,
+    LimitGuard,
     EC2Response,
 ):
     def call_action(self) -> Any:

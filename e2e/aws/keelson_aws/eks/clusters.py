@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import quotas
 from ..catalog import CATALOG
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..versions import DEFAULT_VERSION, MINORS, platform_version
@@ -48,9 +49,9 @@ def new_cluster(context: Context) -> Cluster:
     check_cluster_role(params["roleArn"])
     network, vpc = network_config(context)
     tags = check_tags(params.get("tags"))
-    limit = context.settings.clusters_per_region
-    if len(region.clusters) >= limit:
-        raise limit_exceeded(f"The maximum number of clusters per region has been reached: {int(limit)}", clusterName=name)
+    limit = int(quotas.value(region.account, region.name, quotas.CLUSTERS))
+    too_many = limit_exceeded(f"The maximum number of clusters per region has been reached: {limit}", clusterName=name)
+    quotas.check(region.account, region.name, quotas.CLUSTERS, len(region.clusters), too_many)
     access_config = params.get("accessConfig") or {}
     body: dict[str, Any] = {
         "name": name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
+from .. import quotas
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..images import releases_of as image_releases
 from ..versions import MINORS, minor_number
@@ -39,9 +40,10 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **resource)
     if not NAME.fullmatch(name):
         raise bad_parameter(f"The node group name {name} is not valid: up to 63 letters, digits, - and _", **resource)
-    limit = int(context.settings.nodegroups_per_cluster)
-    if len(cluster.nodegroups) >= limit:
-        raise limit_exceeded(f"Cannot exceed {limit} node groups per cluster", **resource)
+    region = context.region
+    limit = int(quotas.value(region.account, region.name, quotas.NODE_GROUPS))
+    too_many = limit_exceeded(f"Cannot exceed {limit} node groups per cluster", **resource)
+    quotas.check(region.account, region.name, quotas.NODE_GROUPS, len(cluster.nodegroups), too_many)
     template = source_template(context, params.get("launchTemplate"), params)
     version = params.get("version") or cluster.version
     check_version(cluster, version)

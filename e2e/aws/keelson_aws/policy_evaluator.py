@@ -1,10 +1,10 @@
-"""Evaluates IAM policies offline. Pure.
+"""Evaluates IAM policies offline: for SimulatePrincipalPolicy, and for tests of the policies under deploy/. Pure.
 
 Follows IAM's evaluation logic within one account: an explicit Deny overrides every Allow, and the default is deny; a
 permissions boundary must allow the request as well. It supports the elements and operators that the policies under deploy/ use and
 fails on any other, so that a policy with a new element fails here instead of passing by chance.
 
-Written for these tests, as nothing on PyPI does this: moto evaluates actions and resources and ignores conditions, policyuniverse
+Own code, as nothing on PyPI does this: moto evaluates actions and resources and ignores conditions, policyuniverse
 and policy_sentry read policies without evaluating them, and principalmapper, which does, has had no release since 2022.
 """
 
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
+ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 VARIABLE = re.compile(r"\$\{([^}]+)\}")
 NEGATED = {
     "StringNotEquals": "StringEquals",
@@ -96,9 +96,15 @@ def matches(statement: dict, request: Request) -> bool:
     keys = request.keys()
     return (
         named
-        and any(like(request.resource, pattern) for pattern in texts(statement["Resource"]))
+        and names_resource(statement, request.resource)
         and all(holds(operator, wanted, keys) for operator, wanted in statement.get("Condition", {}).items())
     )
+
+
+def names_resource(statement: dict, resource: str) -> bool:
+    if "NotResource" in statement:
+        return not any(like(resource, pattern) for pattern in texts(statement["NotResource"]))
+    return any(like(resource, pattern) for pattern in texts(statement["Resource"]))
 
 
 def holds(operator: str, wanted: Mapping[str, object], keys: Mapping[str, list[str]]) -> bool:
