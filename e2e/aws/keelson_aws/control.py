@@ -1,5 +1,5 @@
-"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, settings, insights, releases, nodes,
-clusters, api-servers, confidential, saved, reset."""
+"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, scp, settings, insights, issues,
+releases, nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from . import quotas, saved, simulation
 from .catalog import CATALOG
+from .eks.health import post_issues
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
 from .faults import FaultError
@@ -40,6 +41,7 @@ class Control:
             ("GET", "settings"): self.list_settings,
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
+            ("POST", "issues"): self.post_issues,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
             ("GET", "clusters"): self.clusters,
@@ -122,6 +124,11 @@ class Control:
         """{"account", "region", "cluster", "insights": [...]}: sets insights that ListInsights returns for a cluster."""
         cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
         post_insights(cluster, self.emulator.timeline.now(), body["insights"])
+        return {"status": "ok"}
+
+    def post_issues(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "issues": [...]}: sets health issues; see `eks/health.py`."""
+        post_issues(self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]], body)
         return {"status": "ok"}
 
     def publish(self, query: dict[str, str], body: Any) -> Any:

@@ -12,8 +12,10 @@ use jiff::Timestamp;
 
 use super::addon_diff::{Detail, configuration};
 use super::cluster;
+use super::health;
 use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
+use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
@@ -180,22 +182,16 @@ fn offer(offered: &snapshots::AddonVersion) -> Offer {
 fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
     let status = addon.status().map_or("CREATING", AddonStatus::as_str);
     let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-    let issues: Vec<String> = addon
-        .health()
-        .map_or(&[][..], |health| health.issues())
-        .iter()
-        .map(|issue| {
-            let code = issue.code().map_or("", |code| code.as_str());
-            format!("{code}: {}", issue.message().unwrap_or_default())
-        })
-        .collect();
-    let busy = |action, since| Phase::Busy { action, since, note: issues.join("; ") };
+    let issues = addon.health().map(|found| health::reported(found.issues())).unwrap_or_default();
+    let explained = explain(Subject::Addon, &issues);
+    let busy = |action, since| Phase::Busy { action, since, note: explained.trim_end_matches('.').to_owned() };
     let phase = match addon.status() {
         Some(AddonStatus::Active) => Phase::Ready,
         Some(AddonStatus::Updating) => busy(Action::Update, None),
         Some(AddonStatus::Deleting) => busy(Action::Delete, None),
         Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
-            Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), class: Class::Unknown, recreate: false }
+            let class = failed_class(Subject::Addon, &issues);
+            Phase::Failed { reason: format!("{status}: {explained}"), class, recreate: false }
         }
         // Often resolves by itself (no node yet); the issues say why. The add-on was created long ago, so it has no
         // start time.
@@ -214,7 +210,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         .phase(phase)
         .output("arn", addon.addon_arn().unwrap_or_default())
         .output("version", detail.version)
-        .output("issues", serde_json::Value::from(issues).to_string())
+        .output("issues", health::to_json(&issues))
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 pub mod available;
 pub mod conditions;
 pub mod facts;
+pub mod health;
 pub mod view;
 pub mod whole_plan;
 
@@ -85,6 +86,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),
+        health_issues: if is_unknown { previous.health_issues.clone() } else { health::health_issues(memory) },
         addons: addons(memory),
         node_groups: Some(counts(node_groups)),
         support,
@@ -115,7 +117,7 @@ pub fn unobserved(
 /// Keeps nothing of a cluster that is owned by others, not even from when it could be adopted.
 pub fn forget_cluster(status: &mut EksClusterStatus) {
     (status.upgrade, status.support, status.gitops, status.synced) = (None, None, None, None);
-    status.drift = Vec::new();
+    (status.drift, status.health_issues) = (Vec::new(), Vec::new());
 }
 
 /// Takes over from the last status the values that only tick, so that they alone cause no write. What is written for

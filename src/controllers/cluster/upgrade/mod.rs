@@ -18,6 +18,7 @@ use kube::ResourceExt;
 
 use super::Reconcile;
 use super::status::facts::{Facts, cluster_key};
+use super::status::health;
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::{InsightsPolicy, UnreadableNodesPolicy};
@@ -244,7 +245,9 @@ impl Reconcile<'_> {
         });
         let budgets = workload.reading().filter(|_| replaced).and_then(|reading| reading.budgets.as_deref());
         let today = self.now.to_zoned(TimeZone::UTC).date();
+        let health = health::described(&self.state.memory);
         let checks = vec![
+            preflight::control_plane(health.as_ref().map(|(why, passes)| (why.as_str(), *passes))),
             preflight::insights(spec.upgrade.insights, to, insights.as_deref()),
             preflight::version_offered(to, versions.as_ref(), today),
             preflight::addon_compatibility(&observed.addons, spec.upgrade.addons, observed.control_plane, to),
