@@ -29,6 +29,8 @@ class Settings:
     workload_each: str = ""
     oidc_issuer_url: str = ""
     event_queue_url: str = ""
+    # "hidden": DescribeNodegroup returns no version for node groups with an own image.
+    custom_ami_version: str = ""
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900

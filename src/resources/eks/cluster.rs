@@ -19,7 +19,7 @@ use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Goal, Key, MarkOwner, Observation, ObserveOptions, Phase, PollPolicy, Presence,
-    Refs, Resource,
+    Recreate, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::graph::adoption::Adoption;
@@ -127,7 +127,7 @@ impl Cluster {
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
             Some(ClusterStatus::Failed) => {
-                Phase::Failed { reason: health(cluster), class: Class::Unknown, recreate: false }
+                Phase::Failed { reason: health(cluster), class: Class::Unknown, recreate: Recreate::Never }
             }
             _ => busy(Action::Create, since),
         };

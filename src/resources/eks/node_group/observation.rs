@@ -6,7 +6,7 @@ use aws_sdk_eks::types::{Issue, Nodegroup, NodegroupIssueCode, NodegroupStatus};
 use jiff::Timestamp;
 
 use crate::aws::tags::Tags;
-use crate::engine::{Action, Class, Observation, Phase};
+use crate::engine::{Action, Class, Observation, Phase, Recreate};
 
 /// Key and effect, which identify a taint.
 pub type TaintId = (String, String);
@@ -105,7 +105,7 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
             reason: format!("{status}: {}", messages.join("; ")),
             class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
             // Throttled, not denied: AWS's documented fix is to recreate the group.
-            recreate: issues.iter().any(throttled),
+            recreate: if issues.iter().any(throttled) { Recreate::Now } else { Recreate::Never },
         },
         _ => busy(Action::Create, time(group.created_at())),
     };
