@@ -13,7 +13,8 @@ from fleet.upgrading import far_window, reach
 
 # 600 s, the minimum deadline, becomes 6 s; an hour becomes 36 s.
 SCALE = "--wait-deadline-scale=0.01"
-FARGATE = [{"name": "system", "selectors": [{"namespace": "kube-system"}]}]
+FARGATE = [{"name": "batch", "selectors": [{"namespace": "batch"}]}]
+SYSTEM = [*FARGATE, {"name": "system", "selectors": [{"namespace": "kube-system"}]}]
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +66,13 @@ def warnings(on: Environment, item: dict, reason: str) -> list[str]:
     return [e["note"] for e in on.events(item) if e["type"] == "Warning" and e["reason"] == reason]
 
 
-def test_coredns_on_fargate_only_reports_the_required_setting(on, tenant):
+def test_coredns_on_fargate_only_reports_the_required_profile(on, tenant):
     item = tenant.cluster(fargateProfiles=FARGATE)
     on.apply(item)
     message = await_stalled(on, item)
-    assert "add-on coredns: waiting for nodes" in message and "computeType: Fargate" in message, message
+    assert "add-on coredns: waiting for nodes" in message and "selectors choose namespace kube-system" in message, message
     until(lambda: len(warnings(on, item, "Timeout")) == 1, 20, "one warning")
-    names = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
-    addons = [{"name": name} for name in names]
-    addons.append({"name": "coredns", "configuration": {"computeType": "Fargate"}})
-    edit(on, item, addons=addons)
+    edit(on, item, fargateProfiles=SYSTEM)
     on.ready(item)
     assert on.condition(item, "Stalled")["status"] == "False"
     assert "waits" not in on.status(item)

@@ -62,6 +62,14 @@ def test_insight_with_error_blocks_upgrade_before_any_write(on, scenarios):
     assert [call["asked"].get("force", False) for call in scenario.calls()] == [False]
 
 
+def test_fixed_insight_is_refreshed_and_does_not_block(on, scenarios):
+    scenario = scenarios["insight-fixed"]
+    on.ready(scenario.cluster, timeout=60)
+    assert (scenario.version(), scenario.steps()) == ("1.34", UPGRADED)
+    refreshes = [call for call in on.calls(0, scenario.account.id) if call["action"] == "StartInsightsRefresh"]
+    assert len(refreshes) == 1, refreshes
+
+
 def test_insights_warn_continues_with_a_warning(on, scenarios):
     scenario = scenarios["insight-warn"]
     on.ready(scenario.cluster, timeout=40)

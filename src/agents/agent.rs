@@ -101,6 +101,11 @@ pub trait Agent: Send + Sync {
     /// How an installation is found in a cluster whose spec selects another agent.
     fn installation(&self) -> Installation;
 
+    /// Values of the label `app.kubernetes.io/managed-by` of programs that install it and put back what others change.
+    fn installers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Pauses all objects that apply manifests continuously, in each version of their kinds that may be served: the
     /// load balancers of a cluster that is deleted must not be created again. See [`super::pause::pause_kind`].
     fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>>;
@@ -161,6 +166,11 @@ pub trait Driven: Input + Clone + 'static {
 
     /// Hash of what the install manifests depend on.
     fn install_key(&self) -> u64;
+
+    /// Whether an installation of somebody else may be taken over.
+    fn takes_over(&self) -> bool {
+        false
+    }
 
     /// The manifests to install; `None`: the installed version is not built in and may not be upgraded yet.
     fn desired_install<'a>(

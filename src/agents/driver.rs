@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::agent::Driven;
 use super::apply::{self, OwnershipPolicy, Results, apply_all};
 use super::install::{Manifests, install};
+use super::other_installation;
 use super::sync_outcome::{GitOpsOutcome, requeue_after};
 use super::verdict::{Verdict, rejected};
 use crate::api::conditions::Reason;
@@ -23,6 +24,11 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
     let key = input.install_key();
     let reinstall = !workload.memory.lock().is_installed(key, Instant::now());
     if reinstall {
+        if let Some(other) = other_installation::find(workload, input.agent(), I::MARKER).await?
+            && !other.yields(input.takes_over(), input.namespace())
+        {
+            return Ok(left_alone(other.verdict(input.agent(), input.namespace())));
+        }
         if let Some(wanted) = input.desired_install(workload).await? {
             if let Some(missing) = install(workload, &*wanted, &mut applied).await? {
                 return Ok(installing_outcome(&*wanted, applied, &missing));
@@ -79,6 +85,18 @@ fn record_adoption_progress<I: Driven>(workload: &Workload, input: &I, observed:
     memory.handover.progress = progress;
     memory.install = Install::Nothing;
     true
+}
+
+/// Nothing is applied beside an installation of somebody else.
+fn left_alone(verdict: Verdict) -> GitOpsOutcome {
+    GitOpsOutcome {
+        status: None,
+        complete: false,
+        verdict,
+        changed: Vec::new(),
+        released: Vec::new(),
+        requeue_after: Duration::from_secs(60),
+    }
 }
 
 fn installing_outcome(wanted: &dyn Manifests, applied: Results, missing: &str) -> GitOpsOutcome {

@@ -48,6 +48,9 @@ impl Agent for Third {
     fn installation(&self) -> Installation {
         Installation { kind: ("apps/v1", "Deployment"), namespace: Some("third"), selector: "app=third" }
     }
+    fn installers(&self) -> &'static [&'static str] {
+        &["third-operator"]
+    }
     fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -57,6 +60,7 @@ impl Agent for Third {
 #[derive(Clone, Debug, Default)]
 struct ThirdInput {
     may_install: bool,
+    takes_over: bool,
     has_secret: bool,
     lacks_a_component: bool,
     adoption_progress: u64,
@@ -126,6 +130,9 @@ impl Driven for ThirdInput {
     fn interval(&self) -> Duration {
         Duration::from_secs(45)
     }
+    fn takes_over(&self) -> bool {
+        self.takes_over
+    }
     fn install_key(&self) -> u64 {
         self.key()
     }
@@ -176,9 +183,15 @@ impl Driven for ThirdInput {
 
 /// An API server with the kinds that the agent uses.
 fn api() -> FakeApi {
+    api_with(Vec::new())
+}
+
+/// With Deployments of the agent that exist already.
+fn api_with(installed: Vec<Value>) -> FakeApi {
     let none: Vec<Value> = Vec::new();
     FakeApi::new([
         ("/api/v1/namespaces", none.clone()),
+        ("/apis/apps/v1/deployments", installed),
         ("/api/v1/namespaces/third/configmaps", none.clone()),
         ("/api/v1/namespaces/third/secrets", none),
     ])
@@ -239,11 +252,48 @@ async fn progress_of_adoption_and_a_lost_component_install_again() {
     assert_eq!((third.requeue_after.as_secs(), is_installed()), (1, false), "repaired at once");
 }
 
+fn deployment(labels: &Value, manager: &str, operation: &str) -> Value {
+    json!({"metadata": {
+        "name": "controller", "namespace": "third", "labels": labels, "annotations": {"meta.helm.sh/release-name": "r"},
+        "managedFields": [{"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": {}}],
+    }})
+}
+
+#[tokio::test]
+async fn an_installation_of_somebody_else_is_left_alone_unless_the_spec_takes_it_over() {
+    let helm = deployment(&json!({"app.kubernetes.io/managed-by": "Helm"}), "helm", "Update");
+    let operated = deployment(&json!({"app.kubernetes.io/managed-by": "third-operator"}), "third-operator", "Apply");
+    let by_hand = deployment(&json!({}), "kubectl", "Apply");
+    for (found, takes_over, expected) in [
+        (&helm, false, "by Helm (release r): nothing of it is changed. To go on, set spec.gitops.third.takeOver: true"),
+        (&by_hand, false, "by \"kubectl\": nothing"),
+        (&operated, true, "third-operator (release r) would undo a takeover"),
+    ] {
+        let api = api_with(vec![found.clone()]);
+        let input = ThirdInput { may_install: true, takes_over, ..ThirdInput::default() };
+        let outcome = reconcile(&Workload::with_client(api.client().await), &input).await.unwrap();
+        assert_eq!((outcome.verdict.reason, written(&api)), (Reason::NotOwned, Vec::new()));
+        assert!(outcome.verdict.message.contains(expected), "{}", outcome.verdict.message);
+    }
+    let ours = deployment(&json!({}), "keelson", "Apply");
+    let of_git = deployment(&json!({"third.example/root": "x"}), "third", "Apply");
+    for (found, takes_over) in [(vec![helm.clone()], true), (vec![helm, ours], false), (vec![of_git], false)] {
+        let api = api_with(found);
+        let input = ThirdInput { may_install: true, takes_over, ..ThirdInput::default() };
+        reconcile(&Workload::with_client(api.client().await), &input).await.unwrap();
+        assert!(written(&api).contains(&"controller".to_owned()));
+    }
+}
+
 #[tokio::test]
 async fn a_rejected_object_takes_precedence_over_the_observation() {
     // Writing ConfigMaps is forbidden.
     let none: Vec<Value> = Vec::new();
-    let api = FakeApi::new([("/api/v1/namespaces", none.clone()), ("/api/v1/namespaces/third/secrets", none)]);
+    let api = FakeApi::new([
+        ("/api/v1/namespaces", none.clone()),
+        ("/apis/apps/v1/deployments", none.clone()),
+        ("/api/v1/namespaces/third/secrets", none),
+    ]);
     let workload = Workload::with_client(api.client().await);
     let outcome = reconcile(&workload, &ThirdInput::default()).await.unwrap();
     assert_eq!((outcome.complete, outcome.verdict.reason), (false, Reason::SyncFailed));

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod flux;
 pub mod input;
 pub mod install;
+pub mod other_installation;
 pub mod pause;
 pub mod roll_up;
 pub mod secret_keys;

@@ -90,6 +90,10 @@ pub struct Flux {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::agent_version())]
     pub version: Option<String>,
+    /// Takes over an installation that exists in the cluster and that somebody else made, for example with Helm.
+    /// Otherwise nothing of it is changed, and `GitOpsReady` says what was found.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
     /// Registry and path of the controllers' images, for mirrors.
     #[serde(default = "flux_registry")]
     #[schemars(length(min = 1, max = 255))]
@@ -140,6 +144,10 @@ pub struct ArgoCd {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::agent_version())]
     pub version: Option<String>,
+    /// Takes over an installation that exists in the cluster and that somebody else made, for example with Helm.
+    /// Otherwise nothing of it is changed, and `GitOpsReady` says what was found.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
     /// Namespace of Argo CD in the workload cluster. Immutable.
     #[serde(default = "argocd_namespace")]
     #[schemars(length(min = 1, max = 63))]

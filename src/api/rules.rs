@@ -330,9 +330,9 @@ pub(super) fn tag_values() -> Rule {
 
 pub(super) fn tag_keys_not_reserved() -> Rule {
     refuse(
-        "self.all(key, key != 'Name' && !key.lowerAscii().startsWith('aws:') && !key.lowerAscii().startsWith('keelson.dev/') \
+        "self.all(key, key.lowerAscii() != 'name' && !key.lowerAscii().startsWith('aws:') && !key.lowerAscii().startsWith('keelson.dev/') \
          && !key.startsWith('kubernetes.io/cluster/') && !key.startsWith('kubernetes.io/role/'))",
-        "Name and keys that begin with aws:, keelson.dev/, kubernetes.io/cluster/ or kubernetes.io/role/ are set by AWS or by \
+        "Name, in any case, and keys that begin with aws:, keelson.dev/, kubernetes.io/cluster/ or kubernetes.io/role/ are set by AWS or by \
          Keelson: choose another key",
     )
 }

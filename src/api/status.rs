@@ -271,6 +271,10 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub release_version: Option<String>,
+    /// AMI type of its nodes in EKS; `CUSTOM`: an AMI of the launch template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub ami_type: Option<String>,
     /// Desired size in AWS, which the scale subresource reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

@@ -94,12 +94,13 @@ fn of_gitops(gitops: &GitOps) -> Result<(), SpecError> {
         None => return Ok(()),
         Some(Agent::Flux(flux)) => flux,
         Some(Agent::ArgoCd(argocd)) => {
-            let ArgoCd { version: _, namespace: _, source: _, path: _ } = argocd;
+            let ArgoCd { version: _, take_over: _, namespace: _, source: _, path: _ } = argocd;
             return Ok(());
         }
     };
     let Flux {
         version: _,
+        take_over: _,
         registry: _,
         image_pull_secret_ref: _,
         components: _,

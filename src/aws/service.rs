@@ -48,7 +48,8 @@ impl fmt::Display for Service {
 
 /// Whether an action changes anything in AWS, judged by its name and AWS's naming rules.
 pub fn is_write(service: Service, action: &str) -> bool {
-    let reads = ["Describe", "List", "Get", "Search", "Simulate", "Receive"];
+    // A refresh of EKS's insights changes nothing but them.
+    let reads = ["Describe", "List", "Get", "Search", "Simulate", "Receive", "StartInsightsRefresh"];
     // STS issues credentials and changes nothing.
     service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
 }

@@ -81,10 +81,12 @@ impl Tags {
     }
 
     /// The tags of a new resource. The user's tags come first, so that none of them replaces one of ours; a user's
-    /// `Name` is retained.
+    /// `Name` is retained, in any case: to IAM, `name` and `Name` are one key, and it takes no key twice.
     pub fn owned(uid: &str, cluster: &str, resource: &str, name: &str, user: &BTreeMap<String, String>) -> Self {
         let mut tags = Tags::from(user.clone());
-        tags.set.entry(NAME.to_owned()).or_insert_with(|| name.to_owned());
+        if !tags.set.keys().any(|key| key.eq_ignore_ascii_case(NAME)) {
+            tags.set.insert(NAME.to_owned(), name.to_owned());
+        }
         tags.with(OWNER, uid).with(CLUSTER, cluster).with(RESOURCE, resource)
     }
 

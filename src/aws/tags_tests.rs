@@ -28,6 +28,9 @@ fn user_tags_never_replace_own_tags() {
         Tags::owned("uid-1", "team/demo", "vpc", "demo", &user(&[(OWNER, "evil"), ("Name", "mine"), ("team", "a")]));
     assert_eq!(tags.owner(), Some("uid-1"));
     assert_eq!((tags.get(NAME), tags.get("team"), tags.resource()), (Some("mine"), Some("a"), Some("vpc")));
+    // IAM takes no second key that differs only in case.
+    let tags = Tags::owned("uid-1", "team/demo", "vpc", "demo", &user(&[("name", "mine")]));
+    assert_eq!((tags.get(NAME), tags.get("name")), (None, Some("mine")));
 }
 
 #[test]

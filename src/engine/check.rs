@@ -115,8 +115,9 @@ fn violated_rule<C>(
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
         (Action::Delete, Presence::Ours(observed)) if goal == Goal::Present => {
-            let never_worked = matches!(observed.phase, Phase::Failed { recreate: true, .. });
-            (!never_worked).then_some("no resource is replaced to apply a change")
+            let requested = entry.retry_requested;
+            let is_remedy = matches!(observed.phase, Phase::Failed { recreate, .. } if recreate.applies(requested));
+            (!is_remedy).then_some("no resource is replaced to apply a change")
         }
         (Action::Delete, Presence::Ours(_)) if node.sweep_scope().is_none() && is_used_by_others(graph, memory) => {
             Some("a resource of another owner uses what would be deleted")

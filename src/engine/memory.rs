@@ -97,11 +97,14 @@ pub struct Entry {
     pub last_observe_error: Option<RetryState>,
     /// Its inventory record.
     pub recorded: Option<InventoryRecord>,
+    /// A user asked to retry what has failed: [`Recreate::OnRequest`](super::resource::Recreate).
+    pub retry_requested: bool,
 }
 
 impl Entry {
     /// Resets the count of failures: a user requested another attempt.
     fn restart_count(&mut self) {
+        self.retry_requested = true;
         let Some(recorded) = &mut self.recorded else { return };
         recorded.operations = 0;
         if self.running.is_none() && recorded.operation.is_some() {
@@ -124,6 +127,7 @@ pub(super) static EMPTY_ENTRY: Entry = Entry {
     applied: None,
     last_observe_error: None,
     recorded: None,
+    retry_requested: false,
 };
 
 /// State of the resources of one object.
@@ -286,6 +290,7 @@ impl Memory {
                 recorded.operation = operation.cloned();
             }
         }
+        entry.retry_requested &= presence.has_failed();
         entry.presence = Some(presence);
         entry.observed_at = Some(now);
         entry.last_observe_error = None;

@@ -43,7 +43,9 @@ pub use planner::plan;
 pub use record::{CREATION, DELETION};
 pub use refs::Refs;
 pub use report::{FinishedOperation, Outcome, Report, StepResult};
-pub use resource::{FailedOperation, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Resource};
+pub use resource::{
+    FailedOperation, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Recreate, Resource,
+};
 pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ impl<C> Planner<'_, C> {
                 Phase::Busy { action, since, note } => {
                     self.waiting(node, entry, *action, *since, note, observed.operation.clone())
                 }
-                Phase::Failed { reason, recreate: true, .. } if is_ours => {
+                Phase::Failed { reason, recreate, .. } if is_ours && recreate.applies(entry.retry_requested) => {
                     let reason = format!("it failed and is recreated: {reason}");
                     self.step(&key, entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
                 }

@@ -36,9 +36,31 @@ pub enum Phase {
         reason: String,
         /// Class of the failure; [`Class::Unknown`] where it is not known.
         class: Class,
-        /// It never worked: the remedy is to delete and recreate it.
-        recreate: bool,
+        /// Whether the remedy is to delete and recreate it.
+        recreate: Recreate,
     },
+}
+
+/// Whether a resource that never worked is deleted and recreated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recreate {
+    /// It is not.
+    Never,
+    /// Once a user asks: by an edit of the spec, or a request to reconcile.
+    OnRequest,
+    /// At once: its cause is gone, or was temporary.
+    Now,
+}
+
+impl Recreate {
+    /// Whether it is recreated now. `requested`: a user asked to retry.
+    pub fn applies(self, requested: bool) -> bool {
+        match self {
+            Recreate::Never => false,
+            Recreate::OnRequest => requested,
+            Recreate::Now => true,
+        }
+    }
 }
 
 /// An asynchronous change with an id of its own: the cloud completes it after the call returns.
@@ -142,6 +164,11 @@ impl<T> Presence<T> {
             Presence::Ours(observed) | Presence::External(observed) | Presence::Unowned(observed) => Some(observed),
             Presence::Absent | Presence::Foreign(_) => None,
         }
+    }
+
+    /// Whether the cloud reports a terminal failure.
+    pub fn has_failed(&self) -> bool {
+        self.observed().is_some_and(|observed| matches!(observed.phase, Phase::Failed { .. }))
     }
 }
 

@@ -13,7 +13,7 @@ use super::report::Outcome;
 use super::resource::{ObserveOptions, PollPolicy, Resource};
 use super::{
     Change, Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, Key, MarkOwner, Memory, Observation, Phase,
-    Presence, Refs, Verdict, erased,
+    Presence, Recreate, Refs, Verdict, erased,
 };
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -249,4 +249,36 @@ fn writes_are_visible_a_window_after_the_last_one() {
         memory.entry(&Key::named("thing", name)).written_at = Some(at(second));
     }
     assert_eq!(memory.writes_visible_at(), Some(at(30)));
+}
+
+#[test]
+fn what_never_worked_is_recreated_once_when_a_user_asks() {
+    let (key, now) = (Key::single("thing"), Timestamp::UNIX_EPOCH);
+    let graph = Graph::new(vec![Arc::new(Thing) as Arc<dyn erased::Node<SimulatedCloud>>], Vec::new()).unwrap();
+    let present = |phase: Phase| -> super::memory::AnyPresence {
+        let detail: Arc<dyn std::any::Any + Send + Sync> = Arc::new(1_u32);
+        Presence::Ours(Observation::ready("thing", "CREATE_FAILED", detail).phase(phase))
+    };
+    let failed = |recreate| Phase::Failed { reason: "it conflicts".into(), class: Class::Unknown, recreate };
+    let action = |memory: &Memory| {
+        let (policy, expectations) = (ExecutionPolicy::default(), Expectations::default());
+        let plan = super::plan(&graph, memory, Goal::Present, &policy, &expectations, now);
+        let step = plan.steps().next().map(|(_, step)| step.action);
+        assert!(super::check::check(plan, &graph, memory, &policy).is_ok() || step.is_none());
+        step
+    };
+    let mut memory = Memory::new(now, WINDOW, []);
+    memory.record_observation(&key, present(failed(Recreate::OnRequest)), now);
+    assert_eq!(action(&memory), None);
+    memory.retry_failures(now);
+    assert_eq!(action(&memory), Some(Action::Delete));
+    let deleting = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+    memory.record_observation(&key, present(deleting), now);
+    memory.record_observation(&key, present(failed(Recreate::OnRequest)), now);
+    assert_eq!(action(&memory), None, "it failed again");
+    memory.record_observation(&key, present(failed(Recreate::Now)), now);
+    assert_eq!(action(&memory), Some(Action::Delete));
+    memory.record_observation(&key, present(failed(Recreate::Never)), now);
+    memory.retry_failures(now);
+    assert_eq!(action(&memory), None);
 }

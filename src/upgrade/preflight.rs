@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::addons::{self, Obstacle};
@@ -64,6 +65,28 @@ pub struct Insight {
     pub reason: String,
     /// The version that it applies to; `None`: any.
     pub version: Option<KubernetesVersion>,
+    /// When EKS evaluated it last.
+    pub refreshed: Option<Timestamp>,
+}
+
+impl Insight {
+    /// Whether it concerns an upgrade to `to`.
+    fn concerns(&self, to: KubernetesVersion) -> bool {
+        self.version.is_none_or(|version| version == to)
+    }
+}
+
+/// Whether an insight blocks the step and is from before `since`: EKS evaluates them once a day, and its cause may be
+/// fixed.
+pub fn has_outdated_block(
+    policy: InsightsPolicy,
+    to: KubernetesVersion,
+    insights: &[Insight],
+    since: Timestamp,
+) -> bool {
+    let blocks = |one: &&Insight| one.status == InsightStatus::Error && one.concerns(to);
+    policy == InsightsPolicy::Block
+        && insights.iter().filter(blocks).any(|one| one.refreshed.is_none_or(|refreshed| refreshed < since))
 }
 
 /// Status of an insight.
@@ -84,7 +107,7 @@ pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<
     let Some(insights) = insights else {
         return check(NAME, Verdict::Unknown, "the insights of EKS could not be read");
     };
-    let ours: Vec<_> = insights.iter().filter(|one| one.version.is_none_or(|version| version == to)).collect();
+    let ours: Vec<_> = insights.iter().filter(|one| one.concerns(to)).collect();
     let of = |status| -> Vec<String> {
         let of = ours.iter().filter(|one| one.status == status);
         of.map(|one| format!("{}: {}", one.name, one.reason)).collect()
@@ -254,6 +277,41 @@ pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
         return check(NAME, Verdict::Warning, join_bounded(&degraded));
     }
     check(NAME, Verdict::Passed, format!("{} node groups, all healthy", groups.len()))
+}
+
+/// A node group with an AMI type for which AWS has no AMI of the next version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsupportedAmi {
+    pub node_group: String,
+    pub ami_type: String,
+    /// Its nodes would move to that version by themselves.
+    pub moves: bool,
+}
+
+/// Whether node groups can follow: their AMI type never changes. `checked`: the number of node groups whose AMI type is
+/// known.
+pub fn ami_types(checked: usize, unsupported: &[UnsupportedAmi], to: KubernetesVersion) -> PreflightCheck {
+    const NAME: &str = "AmiTypes";
+    let of = |moves: bool| -> Vec<String> {
+        let of = unsupported.iter().filter(|one| one.moves == moves);
+        of.map(|one| format!("{} ({})", one.node_group, one.ami_type)).collect()
+    };
+    let (stuck, kept) = (of(true), of(false));
+    if !stuck.is_empty() {
+        let text = format!(
+            "AWS has no AMI of Kubernetes {to} for node groups {}, so their nodes could not follow: create NodeGroups \
+             with another amiType, such as AL2023_x86_64_STANDARD, for their workloads and delete these; or, to keep \
+             the nodes for now, set spec.version of each to its current version",
+            join_bounded(&stuck)
+        );
+        return check(NAME, Verdict::Failed, text);
+    }
+    if !kept.is_empty() {
+        let text =
+            format!("AWS has no AMI of Kubernetes {to} for node groups {}, which stay behind", join_bounded(&kept));
+        return check(NAME, Verdict::Warning, text);
+    }
+    check(NAME, Verdict::Passed, format!("{checked} node groups have one for which AWS has AMIs of {to}"))
 }
 
 /// A PodDisruptionBudget of the cluster that allows no disruption now.

@@ -18,7 +18,7 @@ fn assert_check(check: &PreflightCheck, verdict: Verdict, part: &str) {
 
 fn insight(status: InsightStatus, version: Option<&str>) -> Insight {
     let (name, reason) = (format!("{status:?} insight"), "flowcontrol v1beta3 is used".into());
-    Insight { name, status, reason, version: version.map(minor) }
+    Insight { name, status, reason, version: version.map(minor), refreshed: None }
 }
 
 #[test]
@@ -155,4 +155,33 @@ fn messages_fit_into_status() {
     let reason = "x".repeat(5000);
     let check = insights(InsightsPolicy::Block, minor("1.34"), Some(&[Insight { reason, ..long[0].clone() }]));
     assert_eq!(check.message.unwrap().chars().count(), MAX_MESSAGE);
+}
+
+#[test]
+fn only_blocking_insights_from_before_are_refreshed() {
+    let (since, to) = (Timestamp::from_second(1000).unwrap(), minor("1.34"));
+    let at = |second: i64, status| Insight { refreshed: Timestamp::from_second(second).ok(), ..insight(status, None) };
+    let outdated = |policy, insights: &[Insight]| has_outdated_block(policy, to, insights, since);
+    let error = InsightStatus::Error;
+    assert!(outdated(InsightsPolicy::Block, &[at(1001, error), at(999, error)]));
+    assert!(outdated(InsightsPolicy::Block, &[insight(error, None)]), "EKS does not say when");
+    assert!(!outdated(InsightsPolicy::Block, &[at(1001, error), at(999, InsightStatus::Warning)]));
+    assert!(!outdated(InsightsPolicy::Warn, &[at(999, error)]));
+    let later = Insight { refreshed: Timestamp::from_second(999).ok(), ..insight(error, Some("1.35")) };
+    assert!(!outdated(InsightsPolicy::Block, &[later]), "about another version");
+}
+
+#[test]
+fn ami_types_that_end_block_nodes_that_would_follow() {
+    let of = |node_group: &str, moves| UnsupportedAmi {
+        node_group: node_group.into(),
+        ami_type: "AL2_x86_64".into(),
+        moves,
+    };
+    let to = minor("1.33");
+    assert_check(&ami_types(2, &[], to), Verdict::Passed, "2 node groups");
+    assert_check(&ami_types(2, &[of("old", false)], to), Verdict::Warning, "old (AL2_x86_64), which stay behind");
+    let check = ami_types(2, &[of("a", true), of("b", false)], to);
+    assert_check(&check, Verdict::Failed, "no AMI of Kubernetes 1.33 for node groups a (AL2_x86_64), so");
+    assert_check(&check, Verdict::Failed, "another amiType, such as AL2023_x86_64_STANDARD");
 }

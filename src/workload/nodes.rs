@@ -17,6 +17,9 @@ use super::object::or_default;
 /// The label that EKS puts on the nodes of a managed node group.
 pub const NODE_GROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 
+/// The label of the node that Fargate makes for each of its Pods.
+const FARGATE: (&str, &str) = ("eks.amazonaws.com/compute-type", "fargate");
+
 /// A Node is about 20 KiB, including its list of images.
 const PAGE: u32 = 100;
 
@@ -51,6 +54,8 @@ pub struct Nodes {
     pub groups: BTreeMap<String, Count>,
     /// Nodes outside managed node groups: self-managed, Karpenter's, Fargate's.
     pub others: Count,
+    /// All nodes that take Pods: ready, not cordoned, and not made for one Pod.
+    pub schedulable: i32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,11 +107,21 @@ struct NodeInfo {
     kubelet_version: String,
 }
 
+impl Node {
+    fn is_ready(&self) -> bool {
+        self.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True")
+    }
+
+    fn is_schedulable(&self) -> bool {
+        let is_fargate = self.metadata.labels.get(FARGATE.0).is_some_and(|value| value == FARGATE.1);
+        self.is_ready() && !self.spec.unschedulable && !is_fargate
+    }
+}
+
 impl Count {
     fn add(&mut self, node: Node) {
-        let ready = node.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
         self.total += 1;
-        self.ready += i32::from(ready);
+        self.ready += i32::from(node.is_ready());
         self.cordoned += i32::from(node.spec.unschedulable);
         if self.kubelets.len() >= MAX_VERSIONS && !self.kubelets.contains_key(&node.status.node_info.kubelet_version) {
             return;
@@ -126,6 +141,7 @@ impl Count {
 pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
     let mut nodes = Nodes::default();
     for_each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
+        nodes.schedulable += i32::from(node.is_schedulable());
         let group = node.metadata.labels.get(NODE_GROUP_LABEL).cloned();
         match group {
             Some(name) if nodes.groups.len() < MAX_GROUPS || nodes.groups.contains_key(&name) => {

@@ -52,6 +52,17 @@ async fn nodes_are_counted_by_group_over_all_pages() {
 }
 
 #[tokio::test]
+async fn nodes_that_take_pods_are_ready_not_cordoned_and_not_of_fargate() {
+    let mut fargate = node("fargate-a", None, "v1.34.4-eks-1", "True", false);
+    fargate["metadata"]["labels"] = json!({"eks.amazonaws.com/compute-type": "fargate"});
+    let nodes_of = |items: Vec<Value>| async {
+        nodes(&FakeApi::new([("/api/v1/nodes", items)]).client().await).await.unwrap().schedulable
+    };
+    assert_eq!(nodes_of(vec![fargate.clone(), node("b", None, "v1.34.4-eks-1", "True", true)]).await, 0);
+    assert_eq!(nodes_of(vec![fargate, node("karpenter", None, "v1.34.4-eks-1", "True", false)]).await, 1);
+}
+
+#[tokio::test]
 async fn nodes_of_one_group_are_selected_by_label() {
     let api = api();
     nodes_of(&api.client().await, "web").await.unwrap();

@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl, unquote
 from .http import Request
 
 READ_ONLY = re.compile(
-    r"(Describe|List|Get|Receive|Lookup|Simulate|Search|Check|Decode|Head|BatchGet|Query|Scan|AssumeRole|GenerateCredentialReport)"
+    r"(Describe|List|Get|Receive|Lookup|Simulate|Search|Check|Decode|Head|BatchGet|Query|Scan|AssumeRole|GenerateCredentialReport"
+    # It changes nothing but the insights.
+    r"|StartInsightsRefresh)"
 )
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
 # Parameters that identify the resource of a call, in order of precedence.

@@ -1,5 +1,5 @@
 """The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, scp, settings, insights, issues,
-releases, nodes, clusters, api-servers, confidential, saved, reset."""
+conflicts, releases, nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ class Control:
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
             ("POST", "issues"): self.post_issues,
+            ("POST", "conflicts"): self.post_conflict,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
+            ("POST", "nodes"): self.post_nodes,
             ("GET", "clusters"): self.clusters,
             ("POST", "api-servers"): self.post_api_server,
             ("GET", "confidential"): self.confidential,
@@ -131,6 +133,12 @@ class Control:
         post_issues(self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]], body)
         return {"status": "ok"}
 
+    def post_conflict(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "addon"}: others have changed or installed the objects of an add-on."""
+        cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
+        cluster.edited_addons.add(body["addon"])
+        return {"status": "ok"}
+
     def publish(self, query: dict[str, str], body: Any) -> Any:
         """Publishes AMI releases, add-on versions, support dates; see `catalog.py`."""
         for posted in body if isinstance(body, list) else [body]:
@@ -182,6 +190,13 @@ class Control:
             if query.get("account") in (None, region.account)
         ]
         return {"clusters": clusters}
+
+
+    def post_nodes(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "others": N}: the number of nodes outside managed node groups."""
+        region = self.emulator.eks.region(body["account"], body["region"])
+        region.clusters[body["cluster"]].other_nodes = int(body["others"])
+        return {"status": "ok"}
 
 
 def updating_to(cluster: Cluster) -> str | None:

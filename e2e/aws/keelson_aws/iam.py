@@ -21,6 +21,15 @@ from .errors import AwsError
 PRINCIPAL = re.compile(r"\d{12}|arn:aws:iam::\d{12}:root|\*")
 
 
+MAX_TAGS = 50
+
+
+def without_keys(tags: list[dict[str, str]], keys: list[str]) -> list[dict[str, str]]:
+    """To IAM, keys that differ only in case are one key (aws/aws-cdk#26253)."""
+    removed = {key.lower() for key in keys}
+    return [tag for tag in tags if tag["Key"].lower() not in removed]
+
+
 @cache
 def managed_policies() -> list[AWSManagedPolicy]:
     """AWS managed policies, parsed once."""
@@ -51,6 +60,21 @@ class IamResponse(MotoIamResponse):
     def update_assume_role_policy(self) -> ActionResult:
         check_trust_policy(self._get_param("PolicyDocument"))
         return super().update_assume_role_policy()
+
+    def tag_role(self) -> ActionResult:
+        role = self.backend.get_role(self._get_param("RoleName"))
+        kept = without_keys(role.tags, [tag["Key"] for tag in self._get_param("Tags", [])])
+        if len(kept) + len(self._get_param("Tags", [])) > MAX_TAGS:
+            raise AwsError("LimitExceeded", f"The number of tags has reached the maximum limit: {MAX_TAGS}.", 409)
+        reply = super().tag_role()
+        role.tags = [*kept, *self._get_param("Tags", [])]
+        return reply
+
+    def untag_role(self) -> ActionResult:
+        role = self.backend.get_role(self._get_param("RoleName"))
+        reply = super().untag_role()
+        role.tags = without_keys(role.tags, self._get_param("TagKeys", []))
+        return reply
 
     def add_client_id_to_open_id_connect_provider(self) -> ActionResult:
         audiences = self.audiences()

@@ -29,6 +29,8 @@ class Settings:
     workload_each: str = ""
     oidc_issuer_url: str = ""
     event_queue_url: str = ""
+    # "hidden": DescribeNodegroup returns no version for node groups with an own image.
+    custom_ami_version: str = ""
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

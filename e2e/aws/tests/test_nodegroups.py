@@ -123,7 +123,7 @@ def test_invalid_parameters_are_rejected(cloud: Cloud) -> None:
         ({"releaseVersion": "1.33.0-20200101"}, "is not valid for kubernetes version"),
         ({"instanceTypes": ["z9.huge"]}, "do not exist: [z9.huge]"),
         ({"amiType": "AL2023_x86_64"}, "Value 'AL2023_x86_64' at 'amiType' failed to satisfy constraint"),
-        ({"amiType": "AL2_x86_64"}, "not supported for kubernetes version 1.33"),
+        ({"amiType": "AL2_x86_64"}, "only supported for kubernetes versions 1.32 or earlier"),
         ({"amiType": "AL2023_x86_64_NVIDIA"}, "[t3.medium] is not a valid instance type"),
         ({"nodeRole": role + "x"}, "does not exist"),
         ({"nodeRole": cloud.describe()["roleArn"]}, "[ec2.amazonaws.com] were not found in the trust relationships"),

@@ -63,6 +63,19 @@ def test_session_is_mapped_by_its_role(cloud: Cloud) -> None:
     assert user["extra"]["arn"] == [f"arn:aws:sts::{cloud.account}:assumed-role/viewer/keelson"]
 
 
+def test_recreated_role_is_another_principal(cloud: Cloud) -> None:
+    cloud.cluster()
+    role = cloud.role("viewer", "", trust=trust(cloud.account))
+    cloud.eks.create_access_entry(clusterName="demo", principalArn=role, kubernetesGroups=["viewers"])
+    assert review(cloud, token(assume(cloud, role)))["authenticated"] is True
+    cloud.iam.delete_role(RoleName="viewer")
+    assert cloud.role("viewer", "", trust=trust(cloud.account)) == role
+    assert review(cloud, token(assume(cloud, role)))["authenticated"] is False
+    cloud.eks.delete_access_entry(clusterName="demo", principalArn=role)
+    cloud.eks.create_access_entry(clusterName="demo", principalArn=role, kubernetesGroups=["viewers"])
+    assert review(cloud, token(assume(cloud, role)))["authenticated"] is True
+
+
 def test_only_the_cluster_wide_admin_policy_grants_system_masters(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.role("someone", "", trust=trust(cloud.account))

@@ -66,6 +66,7 @@ INVALID = [
     invalid("accountRef", {"name": "Prod/../x"}, "name of a Kubernetes object"),
     invalid("changePolicy", "automatic", 'supported values: "Automatic", "Approval", "Observe"'),
     invalid("tags", {"Name": "x"}, "choose another key"),
+    invalid("tags", {"name": "x"}, "choose another key"),
     invalid("tags", {"aws:created": "x"}, "choose another key"),
     invalid("tags", {"AWS:created": "x"}, "choose another key"),
     invalid("tags", {"keelson.dev/owner": "someone"}, "choose another key"),

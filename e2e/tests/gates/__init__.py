@@ -117,7 +117,7 @@ class GateScenario:
         """The messages of all conditions of the cluster."""
         return "\n".join(c.get("message", "") for c in self.conditions().values())
 
-    def insight(self, name: str, status: str, **more: str) -> None:
+    def insight(self, name: str, status: str, **more: object) -> None:
         """Adds an EKS upgrade insight about the cluster."""
         insight = {"name": name, "insightStatus": {"status": status, "reason": f"{name} says so"}}
         target = {"account": self.account.id, "region": REGION, "cluster": self.name}

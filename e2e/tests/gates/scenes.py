@@ -19,6 +19,12 @@ def bad_insight(scenario: GateScenario) -> None:
     scenario.insight(INSIGHT, "ERROR")
 
 
+def fixed_insight(scenario: GateScenario) -> None:
+    """Its cause is fixed; EKS shows that only after its next refresh."""
+    scenario.insight(INSIGHT, "ERROR")
+    scenario.insight(INSIGHT, "PASSING", atRefresh=True)
+
+
 def support_ends(days: int):
     def publish(scenario: GateScenario) -> None:
         end = (NOW + datetime.timedelta(days=days)).date().isoformat()
@@ -47,6 +53,7 @@ def opens_soon(seconds: float) -> dict:
 
 SCENES = [
     Gate("insight-block", before=bad_insight),
+    Gate("insight-fixed", before=fixed_insight),
     Gate("insight-warn", {"insights": "Warn"}, before=bad_insight),
     Gate("insight-ignore", {"insights": "Ignore"}, before=bad_insight),
     Gate(

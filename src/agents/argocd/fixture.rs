@@ -18,6 +18,7 @@ pub fn input() -> ArgoCdInput {
     ArgoCdInput {
         installs: true,
         keeps_version: false,
+        takes_over: false,
         namespace: "argocd".into(),
         repository: Repository {
             kind: Kind::Git,

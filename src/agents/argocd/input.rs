@@ -25,6 +25,8 @@ pub struct ArgoCdInput {
     pub installs: bool,
     /// An installed version stays instead.
     pub keeps_version: bool,
+    /// An installation of somebody else is taken over.
+    pub takes_over: bool,
     pub namespace: String,
     pub repository: Repository,
     /// Relative to the repository's root, checked by [`crate::agents::validate::path`].

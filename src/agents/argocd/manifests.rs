@@ -45,7 +45,7 @@ pub struct Install<'a> {
 /// Hash of what the manifests depend on.
 pub fn key(input: &ArgoCdInput) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let ArgoCdInput { installs, keeps_version: _, namespace, repository, path: _, facts: _ } = input;
+    let ArgoCdInput { installs, keeps_version: _, takes_over: _, namespace, repository, path: _, facts: _ } = input;
     (VERSION, installs, namespace, repository.interval, &repository.credentials.known_hosts).hash(&mut hasher);
     hasher.finish()
 }

@@ -63,6 +63,10 @@ impl Driven for ArgoCdInput {
         self.repository.interval
     }
 
+    fn takes_over(&self) -> bool {
+        self.takes_over
+    }
+
     fn install_key(&self) -> u64 {
         key(self)
     }

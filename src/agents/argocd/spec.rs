@@ -22,6 +22,8 @@ const SOURCE: &str = "spec.gitops.argocd.source";
 /// `spec.gitops.argocd`, parsed.
 #[derive(Clone, Debug)]
 pub struct ValidArgoCd {
+    /// An installation of somebody else is taken over.
+    takes_over: bool,
     /// The namespace it is installed in.
     pub namespace: String,
     /// The source it follows.
@@ -34,7 +36,7 @@ pub struct ValidArgoCd {
 
 /// Validates the spec. Rejects source fields that only Flux supports.
 pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, InvalidField> {
-    let ArgoCd { version, namespace, source, path } = argocd;
+    let ArgoCd { version, take_over, namespace, source, path } = argocd;
     if let Some(version) = version.as_ref().filter(|version| *version != VERSION) {
         let why = format!("{version:?} is not built in; this operator installs {VERSION}");
         return Err(InvalidField::new(format!("{ARGOCD}.version"), why));
@@ -47,7 +49,13 @@ pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Inva
     };
     match cannot {
         Some((field, why)) => Err(InvalidField::new(format!("{SOURCE}.{field}"), why)),
-        None => Ok(ValidArgoCd { namespace: namespace.clone(), source, interval, path: path.clone() }),
+        None => Ok(ValidArgoCd {
+            takes_over: *take_over,
+            namespace: namespace.clone(),
+            source,
+            interval,
+            path: path.clone(),
+        }),
     }
 }
 
@@ -91,7 +99,7 @@ impl ValidSpec for ValidArgoCd {
 
 /// The Secrets are in Argo CD's format.
 async fn input(secrets: &dyn SecretReader, argocd: &ValidArgoCd) -> Result<ArgoCdInput, Missing> {
-    let ValidArgoCd { namespace: into, source, interval, path } = argocd;
+    let ValidArgoCd { takes_over, namespace: into, source, interval, path } = argocd;
     let (kind, url, revision, credentials) = match source {
         ValidSource::Git { url, reference, spec } => {
             (Kind::Git, url.as_str(), revision_of(reference), git(secrets, url, spec).await?)
@@ -104,6 +112,7 @@ async fn input(secrets: &dyn SecretReader, argocd: &ValidArgoCd) -> Result<ArgoC
     Ok(ArgoCdInput {
         installs: true,
         keeps_version: false,
+        takes_over: *takes_over,
         namespace: into.clone(),
         repository,
         path: path.clone(),

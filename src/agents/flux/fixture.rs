@@ -16,6 +16,7 @@ pub fn input() -> FluxInput {
         version: None,
         installs: Some(Version::NEWEST),
         keeps_version: false,
+        takes_over: false,
         components: Component::ALL.into(),
         registry: REGISTRY.into(),
         image_pull_secret: None,

@@ -27,6 +27,8 @@ pub struct FluxInput {
     pub installs: Option<Version>,
     /// An installed version stays instead.
     pub keeps_version: bool,
+    /// An installation of somebody else is taken over.
+    pub takes_over: bool,
     pub components: BTreeSet<Component>,
     /// Image registry without a trailing slash, [`REGISTRY`] unless a mirror is used.
     pub registry: String,

@@ -79,6 +79,10 @@ impl Agent for FluxAgent {
         }
     }
 
+    fn installers(&self) -> &'static [&'static str] {
+        &["flux-operator"]
+    }
+
     fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
         Box::pin(paused::pause(client))
     }

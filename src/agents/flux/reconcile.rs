@@ -91,6 +91,10 @@ impl Driven for FluxInput {
         self.source.interval
     }
 
+    fn takes_over(&self) -> bool {
+        self.takes_over
+    }
+
     fn install_key(&self) -> u64 {
         key(self)
     }

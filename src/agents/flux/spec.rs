@@ -117,6 +117,7 @@ async fn input(secrets: &dyn SecretReader, flux: &ValidFlux) -> Result<FluxInput
         version: *version,
         installs: Some(version.unwrap_or(Version::NEWEST)),
         keeps_version: false,
+        takes_over: spec.take_over,
         components: components.clone(),
         registry: spec.registry.trim_end_matches('/').to_owned(),
         image_pull_secret,

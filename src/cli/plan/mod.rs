@@ -206,7 +206,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         NetworkKind::Existing(_) => Vec::new(),
     };
     let nodes = if groups.is_empty() {
-        Nodes::NotYet("it needs nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
+        Nodes::NoneExpected("it needs nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
     } else {
         Nodes::Ready
     };

@@ -27,6 +27,7 @@ use crate::controllers::status::report::Next;
 use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::Wait;
 use crate::controllers::tag_keys;
+use crate::engine::failure::span;
 use crate::engine::{Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
@@ -239,9 +240,12 @@ impl Reconcile<'_> {
         let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(), previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at).or(failed);
         if let Some(upgrade) = &upgrade
-            && let Some(at) = upgrade_status::requeue_after(&upgrade.decision, self.now)
+            && let Some(at) = upgrade.requeue_after(self.now)
         {
             next = next.or(Next::at(at));
+        }
+        if let Some(interval) = self.nodes_poll() {
+            next = next.or(Next::after(span(interval), self.now));
         }
         let GitOps { condition, stalled, status: mut gitops, next: then, reached } =
             self.gitops(previous, cloud, secrets, &agent).await;

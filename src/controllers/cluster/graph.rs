@@ -15,11 +15,14 @@ use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::controllers::account::Grant;
 use crate::engine::{Graph, Key};
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::{addon_fargate, fargate_profile};
+use crate::resources::eks::{addon, addon_fargate, fargate_profile};
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::graph::proof::Records;
 use crate::resources::iam::role::Purpose;
 use crate::resources::inventory::survey;
+
+/// How often the cluster's API is asked for nodes that nothing reports.
+const NODES_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Reconcile<'_> {
     /// Builds the graph.
@@ -44,7 +47,7 @@ impl Reconcile<'_> {
             account: &grant.settings,
             zones: &zones,
             node_role: &self.node_role(grant),
-            nodes: self.nodes(),
+            nodes: self.nodes(cloud).await,
             node_groups_left: &[],
             owned: &survey.owned,
             tag_keys: &previous.tag_keys,
@@ -82,24 +85,37 @@ impl Reconcile<'_> {
         nodes.into_iter().chain(fargate).collect()
     }
 
-    /// Whether add-ons have nodes to run on.
-    pub(super) fn nodes(&self) -> Nodes {
-        if self.object.spec.auto_mode.is_some() {
+    /// Whether add-ons have nodes to run on: of a NodeGroup or Auto Mode, or, as the cluster's API shows, of others, such
+    /// as Karpenter.
+    async fn nodes(&self, cloud: &Cloud) -> Nodes {
+        if self.has_expected_nodes() {
+            return Nodes::Ready;
+        }
+        let needed = self.object.spec.addons.iter().any(|addon| addon::needs_nodes(&addon.name));
+        if needed && self.schedulable_nodes(cloud).await > 0 {
             return Nodes::Ready;
         }
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
-        if groups.iter().any(|group| status::is_ready(group)) {
-            return Nodes::Ready;
-        }
         let described = view::describe_awaited(groups.iter().map(|group| &**group));
-        Nodes::NotYet(match groups.is_empty() {
-            true => {
-                let text = "it needs nodes, and no NodeGroup refers to this cluster yet";
-                let fargate = !self.object.spec.fargate_profiles.is_empty();
-                if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
-            }
-            false => format!("waiting for nodes of NodeGroup {described}"),
-        })
+        if !groups.is_empty() {
+            return Nodes::NotYet(format!("waiting for nodes of NodeGroup {described}"));
+        }
+        let text = "it needs nodes: no NodeGroup refers to this cluster yet, and no other node is ready";
+        let fargate = !self.object.spec.fargate_profiles.is_empty();
+        Nodes::NoneExpected(if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() })
+    }
+
+    fn has_expected_nodes(&self) -> bool {
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
+        self.object.spec.auto_mode.is_some() || groups.iter().any(|group| status::is_ready(group))
+    }
+
+    /// When to look for nodes of others again, while an add-on waits for some: nothing reports that they joined.
+    pub(super) fn nodes_poll(&self) -> Option<Duration> {
+        let is_missing = |name: &String| self.state.memory.is_absent(&addon::key(name)) && addon::needs_nodes(name);
+        let waits = self.object.spec.addons.iter().any(|addon| is_missing(&addon.name));
+        let interval = NODES_POLL_INTERVAL.min(self.ctx.settings.intervals.drift);
+        (waits && !self.has_expected_nodes()).then_some(interval)
     }
 
     /// How old a survey by tag may be: not from before this process became leader, since another may have made

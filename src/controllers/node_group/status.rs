@@ -88,6 +88,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         arn: output("arn").or_else(|| previous.arn.clone().filter(|_| is_unknown)),
         version: output("version").or_else(|| previous.version.clone().filter(|_| is_unknown)),
         release_version: output("releaseVersion"),
+        ami_type: output("amiType").or_else(|| previous.ami_type.clone().filter(|_| is_unknown)),
         replicas: desired,
         ready_nodes: observed.count.as_ref().map(|count| count.ready),
         update_id: recorded.and_then(|recorded| recorded.operation.clone()),

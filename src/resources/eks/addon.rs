@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
 use jiff::Timestamp;
 
-use super::addon_diff::{Detail, configuration};
+use super::addon_diff::{CONFLICTS, CREATE_FAILED, Detail, configuration};
+use super::addon_fargate;
 use super::cluster;
 use super::health;
 use super::updates::{self, UpdateTarget};
@@ -20,7 +21,8 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
-    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
+    Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use crate::resources::deletion::pruning;
@@ -52,6 +54,9 @@ pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
 
 /// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
+
+/// The issue of an add-on whose objects in the cluster others have changed or installed.
+const CONFLICT: &str = "ConfigurationConflict";
 
 /// How long the list of add-on versions is cached: EKS changes it a few times a month.
 const CATALOGUE_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -101,8 +106,10 @@ impl Addon {
         UpdateTarget::Addon(&self.cluster, &self.wanted.name)
     }
 
-    fn conflicts(&self) -> ResolveConflicts {
+    fn conflicts(&self, action: Action) -> ResolveConflicts {
         match self.wanted.conflicts {
+            // The same on creation, where EKS has refused `Preserve` (eksctl-io/eksctl#5880).
+            Conflicts::Preserve if action == Action::Create => ResolveConflicts::None,
             Conflicts::Preserve => ResolveConflicts::Preserve,
             Conflicts::Overwrite => ResolveConflicts::Overwrite,
             Conflicts::None => ResolveConflicts::None,
@@ -189,10 +196,21 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         Some(AddonStatus::Active) => Phase::Ready,
         Some(AddonStatus::Updating) => busy(Action::Update, None),
         Some(AddonStatus::Deleting) => busy(Action::Delete, None),
-        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
-            let class = failed_class(Subject::Addon, &issues);
-            Phase::Failed { reason: format!("{status}: {explained}"), class, recreate: false }
-        }
+        Some(AddonStatus::CreateFailed) => Phase::Failed {
+            reason: format!(
+                "{status}: {}; fix the cause, or change its entry in spec.addons (conflicts: Overwrite replaces what \
+                 is installed): Keelson then recreates it",
+                explained.trim_end_matches('.')
+            ),
+            class: failed_class(Subject::Addon, &issues),
+            // See aws/containers-roadmap#1411: an update does not repair it.
+            recreate: Recreate::OnRequest,
+        },
+        Some(AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => Phase::Failed {
+            reason: format!("{status}: {explained}"),
+            class: failed_class(Subject::Addon, &issues),
+            recreate: Recreate::Never,
+        },
         // Often resolves by itself (no node yet); the issues say why. The add-on was created long ago, so it has no
         // start time.
         Some(AddonStatus::Degraded) => busy(Action::Create, None),
@@ -203,6 +221,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         configuration: addon.configuration_values().and_then(configuration),
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
         pod_identity_roles: BTreeSet::new(),
+        conflicting: codes.contains(&CONFLICT),
         tags: Tags::from_eks(addon.tags()),
         untagged: false,
     };
@@ -289,7 +308,9 @@ impl Resource for Addon {
         let version = self.version(cloud, refs.need(&cluster::key(), "version")?).await?;
         let pod_identity = self.pod_identity(cloud, &version).await?;
         let name = &self.wanted.name;
-        let step = format!("addon {:?} {version}", self.wanted);
+        let values = addon_fargate::configuration(&self.wanted, self.fargate.as_ref());
+        let values = values.map(|values| serde_json::Value::Object(values).to_string());
+        let step = format!("addon {:?} {version} {values:?}", self.wanted);
         let request = cloud
             .aws
             .eks
@@ -297,10 +318,10 @@ impl Resource for Addon {
             .cluster_name(&self.cluster)
             .addon_name(name)
             .addon_version(&version)
-            .resolve_conflicts(self.conflicts())
+            .resolve_conflicts(self.conflicts(Action::Create))
             .set_service_account_role_arn(self.wanted.service_account_role_arn.clone())
             .set_pod_identity_associations(pod_identity)
-            .set_configuration_values(self.configuration().map(|values| values.to_string()))
+            .set_configuration_values(values)
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
@@ -319,7 +340,7 @@ impl Resource for Addon {
         let arn = arn(&observed).to_owned();
         cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
         let changed = |field| changes_field(changes, field);
-        let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn"];
+        let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn", CONFLICTS];
         if !fields.into_iter().any(changed) {
             return Ok(observed);
         }
@@ -328,7 +349,7 @@ impl Resource for Addon {
         let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
         // EKS removes the role if the request omits it, so it is always sent.
         let role = self.wanted.service_account_role_arn.as_ref().or(current.service_account_role_arn.as_ref());
-        let configuration = self.configuration().filter(|_| changed("configuration"));
+        let configuration = self.configuration(&current.configuration).filter(|_| changed("configuration"));
         let descriptions: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
         let token = updates::token(cloud, &observed, &format!("addon {name} {}", descriptions.join(", ")));
         let request = cloud
@@ -338,7 +359,7 @@ impl Resource for Addon {
             .cluster_name(&self.cluster)
             .addon_name(name)
             .set_addon_version(changed("version").then(|| version.clone()))
-            .resolve_conflicts(self.conflicts())
+            .resolve_conflicts(self.conflicts(Action::Update))
             .set_service_account_role_arn(role.filter(|_| self.wanted.pod_identity_role_arn.is_none()).cloned())
             .set_pod_identity_associations(pod_identity)
             .set_configuration_values(configuration.map(|values| values.to_string()))
@@ -349,7 +370,13 @@ impl Resource for Addon {
 
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
-        let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name);
+        // What is installed is not the add-on's.
+        let preserve = observed.state == CREATE_FAILED;
+        if preserve && observed.detail.untagged {
+            // The operator's IAM policy allows deletion only of tagged add-ons.
+            cloud.tag_eks(arn(observed), &mut observed.detail.tags.clone(), self.tags.ownership()).await?;
+        }
+        let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name).preserve(preserve);
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(observed.clone().phase(phase)))

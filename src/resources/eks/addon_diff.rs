@@ -2,28 +2,47 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::addon::Addon;
+use super::addon_fargate::{COMPUTE_TYPE, COREDNS};
+use crate::api::addons::Conflicts;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Observation, Phase};
+use crate::engine::{Change, Observation, Phase, Recreate};
+use crate::resources::cloud::is_tag;
 use crate::resources::graph::ownership;
 
 /// What Keelson observes of an add-on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     pub(crate) version: String,
-    pub(crate) configuration: Option<serde_json::Value>,
+    pub(crate) configuration: Option<Value>,
     pub(crate) service_account_role_arn: Option<String>,
     /// Roles through pod identity; read only if the spec sets one.
     pub(crate) pod_identity_roles: BTreeSet<String>,
+    /// Others have changed or installed what it consists of, and EKS does not overwrite that.
+    pub(crate) conflicting: bool,
     pub(crate) tags: Tags,
     /// The add-on has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     pub(crate) untagged: bool,
 }
 
+/// The state of an add-on that never worked.
+pub(crate) const CREATE_FAILED: &str = "CREATE_FAILED";
+/// The field of conflicts that the spec resolves.
+pub(crate) const CONFLICTS: &str = "conflicts";
+
 impl Addon {
-    /// The settings in the spec.
-    pub(crate) fn configuration(&self) -> Option<serde_json::Value> {
-        self.wanted.configuration.clone().map(serde_json::Value::Object)
+    /// The settings in the spec. CoreDNS keeps running on what it was created for: that is managed only if the spec sets
+    /// it.
+    pub(crate) fn configuration(&self, current: &Option<Value>) -> Option<Value> {
+        let mut wanted = self.wanted.configuration.clone()?;
+        if self.wanted.name == COREDNS
+            && let Some(compute_type) = current.as_ref().and_then(|values| values.get(COMPUTE_TYPE))
+        {
+            wanted.entry(COMPUTE_TYPE).or_insert_with(|| compute_type.clone());
+        }
+        Some(Value::Object(wanted))
     }
 
     /// All fields that differ.
@@ -34,7 +53,7 @@ impl Addon {
         {
             changes.push(Change::in_place("version", &current.version, target));
         }
-        if let Some(wanted) = self.configuration()
+        if let Some(wanted) = self.configuration(&current.configuration)
             && current.configuration.as_ref() != Some(&wanted)
         {
             let current = current.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -52,19 +71,33 @@ impl Addon {
             let current = current.pod_identity_roles.iter().cloned().collect::<Vec<_>>().join(", ");
             changes.push(Change::in_place("podIdentityRoleArn", current, wanted));
         }
+        if current.conflicting && self.wanted.conflicts == Conflicts::Overwrite {
+            changes.push(Change::in_place(CONFLICTS, "ConfigurationConflict", "Overwrite"));
+        }
         changes
     }
 
     /// Treats a failed or degraded add-on as ready if the spec differs from it, so that it is updated: the update may
-    /// repair it.
+    /// repair it. One that never worked cannot be updated: it is recreated with what the spec says now. That resolves
+    /// differences, so it happens once; resolving conflicts it waits for a request, as it may not succeed.
     pub(crate) fn changeable(&self, observed: Observation<Detail>) -> Observation<Detail> {
-        let unwell = matches!(observed.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
-        if unwell && !self.differences(&observed.detail).is_empty() { observed.phase(Phase::Ready) } else { observed }
+        let changes = self.differences(&observed.detail);
+        let state = observed.state.as_str();
+        match observed.phase.clone() {
+            _ if matches!(state, "UPDATE_FAILED" | "DEGRADED") && !changes.is_empty() => observed.phase(Phase::Ready),
+            Phase::Failed { reason, class, .. }
+                if state == CREATE_FAILED
+                    && changes.iter().any(|change| !is_tag(change) && change.field != CONFLICTS) =>
+            {
+                observed.phase(Phase::Failed { reason, class, recreate: Recreate::Now })
+            }
+            _ => observed,
+        }
     }
 }
 
 /// Parses configuration values, which may be JSON or YAML.
-pub(crate) fn configuration(text: &str) -> Option<serde_json::Value> {
+pub(crate) fn configuration(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().or_else(|| serde_saphyr::from_str(text).ok())
 }
 
@@ -72,7 +105,7 @@ pub(crate) fn configuration(text: &str) -> Option<serde_json::Value> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::engine::Action;
@@ -100,6 +133,7 @@ mod tests {
             configuration: Some(json!({"env": {"A": "1", "B": "2"}})),
             service_account_role_arn: None,
             pod_identity_roles: BTreeSet::new(),
+            conflicting: false,
             tags: of.tags.clone(),
             untagged: false,
         }
@@ -132,11 +166,64 @@ mod tests {
             ("DEGRADED", Some("v2"), true),
             ("DEGRADED", None, false),
             ("CREATE_FAILED", Some("v2"), false),
+            ("DELETE_FAILED", Some("v2"), false),
         ] {
             let addon = addon(json!({}), target);
             let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
             let observed = Observation::ready("vpc-cni", state, current(&addon)).phase(busy);
             assert_eq!(addon.changeable(observed).phase == Phase::Ready, changed, "{state} {target:?}");
+        }
+    }
+
+    #[test]
+    fn addon_that_never_worked_is_recreated_if_it_differs_and_otherwise_on_request() {
+        let recreate = |more: Value, target: Option<&str>, conflicting: bool| {
+            let addon = addon(more, target);
+            let phase = Phase::Failed {
+                reason: String::new(),
+                class: crate::engine::Class::Unknown,
+                recreate: Recreate::OnRequest,
+            };
+            let detail = Detail { conflicting, tags: Tags::new(), ..current(&addon) };
+            let observed = addon.changeable(Observation::ready("vpc-cni", CREATE_FAILED, detail).phase(phase));
+            let Phase::Failed { recreate, .. } = observed.phase else { panic!("{:?}", observed.phase) };
+            recreate
+        };
+        assert_eq!(recreate(json!({}), None, false), Recreate::OnRequest, "only tags differ");
+        assert_eq!(recreate(json!({}), Some("v2"), false), Recreate::Now);
+        assert_eq!(recreate(json!({"configuration": {}}), None, false), Recreate::Now);
+        assert_eq!(recreate(json!({"conflicts": "Overwrite"}), None, true), Recreate::OnRequest);
+    }
+
+    #[test]
+    fn compute_type_of_coredns_is_managed_only_if_the_spec_sets_it() {
+        for (configuration, expected) in [
+            (json!({"replicaCount": 2}), vec![]),
+            (json!({"replicaCount": 3}), vec!["configuration"]),
+            (json!({"replicaCount": 2, "computeType": "ec2"}), vec!["configuration"]),
+        ] {
+            let addon = addon(json!({"name": "coredns", "configuration": configuration}), None);
+            let values = Some(json!({"replicaCount": 2, "computeType": "Fargate"}));
+            let detail = Detail { configuration: values.clone(), ..current(&addon) };
+            let fields: Vec<_> = addon.differences(&detail).into_iter().map(|change| change.field).collect();
+            assert_eq!(fields, expected, "{configuration}");
+            let compute_type = addon.configuration(&values).unwrap()["computeType"].clone();
+            assert_eq!(compute_type, configuration.get("computeType").cloned().unwrap_or("Fargate".into()));
+        }
+    }
+
+    #[test]
+    fn conflicts_are_a_difference_once_the_spec_overwrites_them() {
+        for (conflicts, conflicting, expected) in [
+            ("Overwrite", true, vec![CONFLICTS]),
+            ("Overwrite", false, vec![]),
+            ("Preserve", true, vec![]),
+            ("None", true, vec![]),
+        ] {
+            let addon = addon(json!({"conflicts": conflicts}), None);
+            let detail = Detail { conflicting, ..current(&addon) };
+            let fields: Vec<_> = addon.differences(&detail).into_iter().map(|change| change.field).collect();
+            assert_eq!(fields, expected, "{conflicts} {conflicting}");
         }
     }
 

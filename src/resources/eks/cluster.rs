@@ -21,7 +21,7 @@ use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Goal, Key, MarkOwner, Observation, ObserveOptions, Phase, PollPolicy, Presence,
-    Refs, Resource,
+    Recreate, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::graph::adoption::Adoption;
@@ -175,7 +175,7 @@ fn issues(cluster: &aws_sdk_eks::types::Cluster) -> Vec<Reported> {
 /// The phase of a cluster that EKS failed.
 fn failed(issues: &[Reported]) -> Phase {
     let reason = if issues.is_empty() { "EKS gives no reason".into() } else { explain(Subject::Cluster, issues) };
-    Phase::Failed { reason, class: Class::Unknown, recreate: false }
+    Phase::Failed { reason, class: Class::Unknown, recreate: Recreate::Never }
 }
 
 #[async_trait]

@@ -13,13 +13,15 @@ use serde::Deserialize;
 
 use super::cluster;
 use super::health;
+use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::Service;
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{
-    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
+    Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, tag_changes};
 use crate::resources::deletion::pruning;
@@ -128,14 +130,15 @@ fn to_observation(profile: &Profile) -> Observation<Detail> {
         Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
         Some(FargateProfileStatus::CreateFailed) => Phase::Failed {
             reason: format!(
-                "{status}: {note}; fix the cause and delete the profile (aws eks delete-fargate-profile); Keelson \
-                 then recreates it"
+                "{status}: {note}; fix the cause, then set the annotation {RECONCILE_AT_ANNOTATION} to a new value: \
+                 Keelson recreates the profile"
             ),
             class,
-            recreate: false,
+            // No Pod runs on it.
+            recreate: Recreate::OnRequest,
         },
         Some(FargateProfileStatus::DeleteFailed) => {
-            Phase::Failed { reason: format!("{status}: {note}"), class, recreate: false }
+            Phase::Failed { reason: format!("{status}: {note}"), class, recreate: Recreate::Never }
         }
         _ => Phase::Busy { action: Action::Create, since, note },
     };

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_eks::types::{Category, InsightStatusValue, InsightSummary, InsightsFilter};
+use aws_sdk_eks::types::{Category, InsightStatusValue, InsightSummary, InsightsFilter, InsightsRefreshStatus};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::KubernetesVersion;
 use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Class, Failure};
+use crate::resources::aws_validation::ami::AmiType;
 use crate::resources::cloud::Cloud;
 use crate::upgrade::addons::Offer;
 use crate::upgrade::preflight::{Insight, InsightStatus};
@@ -22,7 +24,7 @@ const OFFERS_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 /// may be.
 pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
     let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_MAX_AGE.min(age))).await?;
-    let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
+    let day = |time: Option<Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
     let dates = offered.iter().filter_map(|one| {
         let dates = SupportDates { standard: day(one.standard_ends), extended: day(one.extended_ends) };
         Some((one.version.parse().ok()?, dates))
@@ -85,7 +87,51 @@ fn insight(one: &InsightSummary) -> Insight {
         },
         reason: status.and_then(|status| status.reason()).unwrap_or_default().to_owned(),
         version: one.kubernetes_version().and_then(|version| version.parse().ok()),
+        refreshed: one.last_refresh_time().and_then(|at| Timestamp::from_second(at.secs()).ok()),
     }
+}
+
+/// Whether AWS has AMIs of that type for the next Kubernetes version. `None`: unknown, as for types that AWS does not
+/// list for the current version either.
+pub async fn ami_exists(
+    cloud: &Cloud,
+    ami_type: &str,
+    (from, to): (KubernetesVersion, KubernetesVersion),
+    age: Duration,
+) -> Option<bool> {
+    if AmiType::parse(ami_type)?.last.is_some_and(|last| to > last) {
+        return Some(false);
+    }
+    for (version, exists) in [(to, true), (from, false)] {
+        let staleness = MaxStaleness::within(OFFERS_MAX_AGE.min(age));
+        match cloud.aws.snapshots.newest_release(&version.to_string(), ami_type, staleness).await {
+            Ok(Some(_)) => return Some(exists),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, ami_type, "cannot read whether AWS has AMIs of the next version");
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// Lets EKS evaluate the insights of a cluster now, which it does by itself once a day.
+pub async fn start_insights_refresh(cloud: &Cloud, cluster: &str) -> Result<(), Failure> {
+    let request = cloud.aws.eks.start_insights_refresh().cluster_name(cluster);
+    cloud.aws.call(Service::Eks, "StartInsightsRefresh", cluster, request.send()).await?;
+    Ok(())
+}
+
+/// Whether EKS is evaluating the insights of a cluster.
+pub async fn insights_are_refreshed(cloud: &Cloud, cluster: &str) -> Result<bool, Failure> {
+    let request = cloud.aws.eks.describe_insights_refresh().cluster_name(cluster);
+    let answer = cloud.aws.call(Service::Eks, "DescribeInsightsRefresh", cluster, request.send()).await?;
+    if answer.status() == Some(&InsightsRefreshStatus::Failed) {
+        let why = answer.message().unwrap_or_default();
+        tracing::warn!(cluster, why, "EKS could not refresh the insights");
+    }
+    Ok(answer.status() == Some(&InsightsRefreshStatus::InProgress))
 }
 
 /// Some of the resources that an insight lists.

@@ -52,6 +52,8 @@ pub enum Nodes {
     Ready,
     /// Not yet, and why.
     NotYet(String),
+    /// No NodeGroup refers to the cluster, and no other node is known: as far as possible, add-ons run on Fargate.
+    NoneExpected(String),
 }
 
 /// The versions to install now, as the upgrade in progress chose them.
@@ -163,7 +165,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     if spec.oidc_provider || is_deleted_with_cluster(input, &oidc_provider::key()) {
         nodes.push(Arc::new(OidcProvider::new(&context)));
     }
-    add_cluster_resources(&mut nodes, &context, spec, input.versions);
+    add_cluster_resources(&mut nodes, &context, spec, input);
     source_identity::add(&mut nodes, &context, spec, account, input.owned);
     if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
         nodes.push(Arc::new(Role::new(&context, Purpose::Fargate, &[], account)));
@@ -192,14 +194,15 @@ fn add_cluster_resources(
     nodes: &mut Vec<Node>,
     context: &ResourceContext<'_>,
     spec: &EksClusterSpec,
-    versions: &Versions,
+    input: &ClusterInput<'_>,
 ) {
+    let only_fargate = matches!(input.nodes, Nodes::NoneExpected(_));
     for entry in &spec.access.entries {
         nodes.push(Arc::new(AccessEntry::new(context, entry)));
     }
     for wanted in &spec.addons {
-        let addon = Addon::new(context, wanted, versions.addons.get(&wanted.name).cloned());
-        nodes.push(Arc::new(addon.on_fargate(addon_fargate::profile(spec, wanted))));
+        let addon = Addon::new(context, wanted, input.versions.addons.get(&wanted.name).cloned());
+        nodes.push(Arc::new(addon.on_fargate(addon_fargate::profile(spec, wanted, only_fargate))));
     }
     for wanted in &spec.pod_identities {
         nodes.push(Arc::new(PodIdentityAssociation::new(context, wanted)));
@@ -231,7 +234,7 @@ fn add_fargate_profiles(nodes: &mut Vec<Node>, context: &ResourceContext<'_>, sp
 fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
     let (open, why) = match &input.nodes {
         Nodes::Ready => (true, String::new()),
-        Nodes::NotYet(why) => (false, why.clone()),
+        Nodes::NotYet(why) | Nodes::NoneExpected(why) => (false, why.clone()),
     };
     let remaining = input.node_groups_left;
     vec![

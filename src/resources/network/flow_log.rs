@@ -13,7 +13,7 @@ use crate::api::{SpecError, network};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::{AwsError, MaxStaleness, Service, Session, tags::Tags};
 use crate::engine::{
-    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, Tagged, changed_tags, max_staleness, tag_changes};
 use crate::resources::deletion::removals;
@@ -240,7 +240,7 @@ fn to_observation(log: &Listed) -> Observation<Detail> {
         Some(error) => observed.phase(Phase::Failed {
             reason: format!("EC2 cannot deliver to {}: {error}", log.settings.to.format()),
             class: Class::Denied,
-            recreate: false,
+            recreate: Recreate::Never,
         }),
         None => observed,
     }

@@ -131,7 +131,7 @@ fn missing_access_is_a_failure_and_a_limited_rate_is_not() {
     };
     let Phase::Failed { reason, class, recreate } = failed("Access error") else { panic!("not failed") };
     assert_eq!(reason, "EC2 cannot deliver to arn:aws:s3:::logs/vpc: Access error");
-    assert_eq!((class, recreate), (Class::Denied, false));
+    assert_eq!((class, recreate), (Class::Denied, crate::engine::Recreate::Never));
     assert_eq!(failed("Rate limited"), Phase::Ready);
     assert_eq!(observe(&listed_by_ec2().build()).phase, Phase::Ready);
 }

@@ -13,7 +13,8 @@ use crate::aws::tags::{OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, Session, snapshots};
 use crate::engine::{
-    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
+    Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::eks::cluster;
@@ -77,7 +78,7 @@ fn to_observation(gateway: &snapshots::NatGateway) -> Observation<Detail> {
                 gateway.failure_message.as_deref().unwrap_or("no message from AWS")
             ),
             class: Class::Unknown,
-            recreate: true,
+            recreate: Recreate::Now,
         },
         Some(NatGatewayState::Deleting) => Phase::Busy { action: Action::Delete, since: None, note: String::new() },
         _ => Phase::Busy { action: Action::Create, since, note: String::new() },

@@ -17,7 +17,8 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{
-    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
+    Resource,
 };
 use crate::resources::cloud::{
     Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes,
@@ -105,10 +106,11 @@ fn to_observation(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
     let phase = match state.to_lowercase().as_str() {
         "available" => Phase::Ready,
         "deleting" => busy(Action::Delete),
-        "failed" | "rejected" | "expired" | "partial" => Phase::Failed {
+        // One that is partial carries traffic.
+        name @ ("failed" | "rejected" | "expired" | "partial") => Phase::Failed {
             reason: endpoint.failure.clone().unwrap_or_else(|| format!("state {state}")),
             class: Class::Unknown,
-            recreate: false,
+            recreate: if name == "partial" { Recreate::Never } else { Recreate::OnRequest },
         },
         _ => busy(Action::Create),
     };

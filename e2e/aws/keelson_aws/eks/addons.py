@@ -9,7 +9,7 @@ import yaml
 
 from ..catalog import CATALOG
 from ..versions import ADDONS, MINORS, Addon, minor_number
-from . import pod_identity
+from . import addon_conflicts, pod_identity
 from .addon_configuration import check_configuration, schema_text
 from .operations import Context, idempotent, operation, page, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use, new_id, not_found
@@ -78,7 +78,7 @@ def new_addon(context: Context, cluster: Cluster) -> Part:
     for key in ("serviceAccountRoleArn", "configurationValues"):
         if params.get(key):
             body[key] = params[key]
-    part = Part(body, {"addon": addon})
+    part = Part(body, {"addon": addon, "conflicts": params.get("resolveConflicts") or "NONE"})
     cluster.addons[name] = part
     associate(context, cluster, part, params.get("podIdentityAssociations") or [])
     context.timeline.after(context.settings.addon_seconds, lambda: finish_creation(context, cluster, part))
@@ -107,6 +107,9 @@ def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
     if part.body["status"] != "CREATING":
         return
     outcome = context.outcome
+    conflict = addon_conflicts.on_create(cluster, part.body["addonName"], part.data.get("conflicts", "NONE"))
+    if conflict and "fail" not in outcome:
+        outcome = {"health_issue": conflict, **outcome}
     if "fail" in outcome or "health_issue" in outcome:
         issue = outcome.get("health_issue") or {"code": "InternalFailure", "message": outcome["fail"]}
         part.body["health"]["issues"] = [{"resourceIds": [], "code": "InternalFailure", "message": "", **issue}]
@@ -182,8 +185,7 @@ def change_addon(context: Context) -> Update:
     part = find_addon(cluster, params["addonName"])
     body, addon = part.body, part.data["addon"]
     resource = {"clusterName": cluster.name, "addonName": addon.name}
-    if body["status"] in ("CREATING", "UPDATING", "DELETING"):
-        raise in_use(f"Addon {addon.name} is currently in {body['status']} status", **resource)
+    addon_conflicts.check_updatable(part, resource)
     if cluster.status != "ACTIVE":
         raise bad_request(f"Cannot update addon: cluster '{cluster.name}' is not in ACTIVE status", **resource)
     new: dict[str, Any] = {}
@@ -196,10 +198,14 @@ def change_addon(context: Context) -> Update:
             new[key] = params[key]
             described.append((name, params[key]))
     check_configuration(addon, params.get("configurationValues"), resource)
-    described.append(("ResolveConflicts", params.get("resolveConflicts") or "NONE"))
+    mode = params.get("resolveConflicts") or "NONE"
+    described.append(("ResolveConflicts", mode))
     if params.get("podIdentityAssociations") is not None:
         described.append(("PodIdentityAssociations", params["podIdentityAssociations"]))
     body["status"] = "UPDATING"
+    conflict = addon_conflicts.on_update(cluster, addon.name, mode)
+    if conflict and not context.outcome:
+        context.outcome = {"health_issue": conflict}
 
     def finish(update: Update) -> None:
         if body["status"] != "UPDATING":
@@ -232,6 +238,7 @@ def delete_addon(context: Context) -> dict[str, Any]:
             addonName=part.body["addonName"],
         )
     part.body["status"] = "DELETING"
+    addon_conflicts.on_delete(cluster, part.body["addonName"], bool(context.params.get("preserve")))
 
     def finish() -> None:
         if cluster.addons.get(part.body["addonName"]) is part:

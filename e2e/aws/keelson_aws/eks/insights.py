@@ -53,8 +53,12 @@ def new_insight(now: float, version: str, given: dict[str, Any]) -> dict[str, An
 
 
 def post_insights(cluster: Cluster, now: float, posted: list[dict[str, Any]]) -> None:
-    """Adds insights posted by a test; they replace existing ones of the same name."""
+    """Adds insights posted by a test; they replace existing ones of the same name. With `atRefresh` only the next refresh shows them:
+    EKS evaluates insights once a day, or on demand (StartInsightsRefresh)."""
     for given in posted:
+        if given.get("atRefresh"):
+            cluster.next_insights[given["name"]] = {key: value for key, value in given.items() if key != "atRefresh"}
+            continue
         cluster.insights = {i: v for i, v in cluster.insights.items() if v["name"] != given.get("name")}
         insight = new_insight(now, next_version(cluster), {**given, "posted": True})
         cluster.insights[insight["id"]] = insight
@@ -88,12 +92,27 @@ def start_insights_refresh(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
     if cluster.status not in ("ACTIVE", "UPDATING"):
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name)
+    if cluster.insights_refresh.get("status") != "IN_PROGRESS":
+        cluster.insights_refresh = {"status": "IN_PROGRESS", "message": "Insights refresh is in progress", "startedAt": context.now}
+        context.timeline.after(context.settings.addon_seconds, lambda: finish_refresh(context, cluster))
+    return {key: cluster.insights_refresh[key] for key in ("message", "status")}
+
+
+def finish_refresh(context: Context, cluster: Cluster) -> None:
+    if "fail" in context.outcome:
+        cluster.insights_refresh |= {"status": "FAILED", "message": context.outcome["fail"], "endedAt": context.now}
+        return
+    post_insights(cluster, context.now, list(cluster.next_insights.values()))
+    cluster.next_insights = {}
     for insight in current_insights(context, cluster).values():
         insight["lastRefreshTime"] = context.now
-    return {"message": "Insights refresh started", "status": "IN_PROGRESS"}
+    cluster.insights_refresh |= {"status": "COMPLETED", "message": "Insights refresh is completed", "endedAt": context.now}
 
 
 @operation
 def describe_insights_refresh(context: Context) -> dict[str, Any]:
-    context.cluster()
-    return {"message": "Insights refresh completed", "status": "COMPLETED", "startedAt": context.now, "endedAt": context.now}
+    """Of the last refresh on demand. What AWS answers before the first one is not documented."""
+    cluster = context.cluster()
+    if not cluster.insights_refresh:
+        raise not_found(f"No insights refresh found for cluster: {cluster.name}", clusterName=cluster.name)
+    return dict(cluster.insights_refresh)

@@ -6,7 +6,16 @@ from typing import Any
 
 from ..versions import minor_number
 from . import addons, fleet, rolling
-from .nodegroups import check_scaling, check_taints, check_update_config, check_version, find_nodegroup, releases_of, source_template
+from .nodegroups import (
+    check_ami_type,
+    check_scaling,
+    check_taints,
+    check_update_config,
+    check_version,
+    find_nodegroup,
+    releases_of,
+    source_template,
+)
 from .operations import Context, idempotent, operation, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use
 
@@ -111,6 +120,7 @@ def change_version(context: Context) -> Update:
     check_version(cluster, version)
     if minor_number(version) < minor_number(body["version"]):
         raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **resource)
+    check_ami_type(body["amiType"], version, [])
     source = template or {"data": part.data.get("source_template") or {}}
     releases = releases_of(context, version, body["amiType"], source)
     release = requested.get("releaseVersion") or releases[0]

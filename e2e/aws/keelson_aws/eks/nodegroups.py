@@ -48,6 +48,8 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     version = params.get("version") or cluster.version
     check_version(cluster, version)
     ami_type = choose_ami_type(params, template)
+    if ami_type == "CUSTOM":
+        check_no_version_of_own_image(params)
     check_ami_type(ami_type, version, instance_types_of(params, template))
     releases = releases_of(context, version, ami_type, template)
     release = params.get("releaseVersion") or releases[0]
@@ -148,9 +150,16 @@ def instance_types_of(params: dict[str, Any], template: dict[str, Any] | None) -
     return params.get("instanceTypes") or [(template or {"data": {}})["data"].get("InstanceType", "t3.medium")]
 
 
+def check_no_version_of_own_image(params: dict[str, Any]) -> None:
+    """The kubelet is that of the image (terraform-aws-modules/terraform-aws-eks#3459)."""
+    for field, name in (("version", "kubernetes"), ("releaseVersion", "release")):
+        if params.get(field):
+            raise bad_parameter(f"You cannot specify a {name} version to use when specifying an image id to use within the launch template.")
+
+
 def check_ami_type(ami_type: str, version: str, types: list[str]) -> None:
     if ami_type.startswith("AL2_") and minor_number(version) > minor_number(LAST_OF_AL2):
-        raise bad_parameter(f"Requested amiType {ami_type} is not supported for kubernetes version {version}")
+        raise bad_parameter(f"AMI Type {ami_type} is only supported for kubernetes versions {LAST_OF_AL2} or earlier")
     arch = "arm64" if "ARM_64" in ami_type else "x86_64"
     for name in types:
         # Unknown instance types are reported by check_instance_types.
@@ -282,7 +291,10 @@ def find_nodegroup(cluster: Cluster, name: str) -> Part:
 def describe_nodegroup(context: Context) -> dict[str, Any]:
     part = find_nodegroup(context.cluster(), context.params["nodegroupName"])
     fleet.read_desired_size(context, part)
-    return {"nodegroup": dict(part.body)}
+    body = dict(part.body)
+    if body["amiType"] == "CUSTOM" and context.settings.custom_ami_version == "hidden":
+        del body["version"]
+    return {"nodegroup": body}
 
 
 @operation

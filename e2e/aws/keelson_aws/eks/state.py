@@ -76,10 +76,17 @@ class Cluster:
     pod_identities: dict[str, Part] = field(default_factory=dict)
     identity_providers: dict[str, Part] = field(default_factory=dict)
     insights: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Insights as they will be after the next refresh, by name; and the last refresh on demand.
+    next_insights: dict[str, dict[str, Any]] = field(default_factory=dict)
+    insights_refresh: dict[str, Any] = field(default_factory=dict)
     updates: dict[str, Update] = field(default_factory=dict)
     network_interfaces: list[str] = field(default_factory=list)
     # The version before the last upgrade, and when that was: the target of a rollback.
     upgraded_from: tuple[str, float] | None = None
+    # Nodes outside managed node groups, such as Karpenter's.
+    other_nodes: int = 0
+    # Add-ons whose objects in the cluster others have changed or installed.
+    edited_addons: set[str] = field(default_factory=set)
     # Set if each cluster has its own API server (setting WORKLOAD_EACH).
     api_server: ApiServer | None = None
 
@@ -103,12 +110,12 @@ class Cluster:
         return None
 
     def has_nodes(self) -> bool:
-        """Whether a pod can be scheduled on a node: of a node group with at least one instance, or of Auto Mode."""
+        """Whether a pod can be scheduled on a node: of a node group with at least one instance, of Auto Mode, or another."""
         for part in self.nodegroups.values():
             if part.body["status"] in ("ACTIVE", "UPDATING", "DEGRADED") and part.body["scalingConfig"]["desiredSize"] > 0:
                 return True
         compute = self.body.get("computeConfig") or {}
-        return bool(compute.get("enabled") and compute.get("nodePools"))
+        return self.other_nodes > 0 or bool(compute.get("enabled") and compute.get("nodePools"))
 
 
 @dataclass

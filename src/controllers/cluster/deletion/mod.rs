@@ -37,7 +37,7 @@ use crate::controllers::status::waiting_on;
 use crate::engine::{Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::cluster;
-use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Versions};
+use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::inventory::survey::{self, Survey};
 
 /// Interval between surveys for leftovers.
@@ -330,7 +330,7 @@ impl Reconcile<'_> {
             account: &grant.settings,
             zones: &zones,
             node_role: &NodeRole { in_use: Some(true), ..NodeRole::default() },
-            nodes: self.nodes(),
+            nodes: Nodes::Ready,
             node_groups_left: left,
             owned: &survey.owned,
             tag_keys: &[],

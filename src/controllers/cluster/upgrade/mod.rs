@@ -3,6 +3,7 @@
 //!
 //! I/O: AWS through [`crate::resources::eks::upgrade_data`], the workload cluster through [`crate::workload`]; reads only.
 
+pub mod insights;
 pub mod observation;
 pub mod state;
 pub mod status;
@@ -20,8 +21,8 @@ use super::Reconcile;
 use super::status::facts::{Facts, cluster_key};
 use super::status::health;
 use crate::api::node_group::SubnetTier;
-use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
-use crate::api::upgrade::{InsightsPolicy, UnreadableNodesPolicy};
+use crate::api::status::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
+use crate::api::upgrade::UnreadableNodesPolicy;
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::states;
@@ -29,7 +30,7 @@ use crate::engine::Report;
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::upgrade_data;
 use crate::resources::graph::expand::Versions;
-use crate::upgrade::preflight::{self, Preflight};
+use crate::upgrade::preflight::{self, Insight, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
 use crate::upgrade::{
@@ -51,6 +52,8 @@ pub struct Upgrade {
     soak: Option<Soak>,
     preflight: Option<Preflight>,
     support: Option<SupportDates>,
+    /// EKS refreshes the insights.
+    refreshing: bool,
 }
 
 impl Upgrade {
@@ -81,6 +84,13 @@ impl Upgrade {
             now,
         };
         (input.status(), input.message())
+    }
+
+    /// When the decision may change by itself.
+    pub fn requeue_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let poll = || now.saturating_add(crate::engine::failure::span(insights::POLL_INTERVAL)).ok();
+        let after = self.refreshing.then(poll).flatten();
+        after.into_iter().chain(status::requeue_after(&self.decision, now)).min()
     }
 
     /// `status.support`.
@@ -131,8 +141,10 @@ impl Reconcile<'_> {
         }
         if let Some(to) = self.preflight_due(&decision, made.as_ref())
             && !matches!(known, WorkloadState::Reading(_))
+            && let Some(insights) = self.insights(cloud, to).await
         {
-            made = Some((self.preflight(cloud, &observed, &decision, (&groups, &known), to).await, self.now));
+            let known = (groups.as_slice(), &known);
+            made = Some((self.preflight(cloud, &observed, &decision, known, (to, insights)).await, self.now));
             (decision, observed) = decided(&made, &read, self.state)?;
         }
         if decision.preflight_for().is_none() {
@@ -145,7 +157,8 @@ impl Reconcile<'_> {
             decision.targets.control_plane = at;
         }
         let preflight = made.map(|(preflight, _)| preflight);
-        Some(Upgrade { decision, goal, observed, window, soak, preflight, support })
+        let refreshing = self.state.kind.upgrade.refresh.is_running();
+        Some(Upgrade { decision, goal, observed, window, soak, preflight, support, refreshing })
     }
 
     fn is_fresh(&self) -> bool {
@@ -202,7 +215,12 @@ impl Reconcile<'_> {
         }
         let to = decision.preflight_for()?;
         let (_, at) = made?;
-        let old = self.now.duration_since(*at).unsigned_abs() >= self.ctx.settings.intervals.drift;
+        // A refresh started for the last check: its result is awaited, and what blocks is reported until then.
+        let interval = match self.state.kind.upgrade.refresh.is_running() {
+            true => insights::POLL_INTERVAL.min(self.ctx.settings.intervals.drift),
+            false => self.ctx.settings.intervals.drift,
+        };
+        let old = self.now.duration_since(*at).unsigned_abs() >= interval;
         let matters = match &decision.state {
             State::Running(Step::ControlPlane { .. }) => decision.targets.control_plane == to && !self.is_under_way(),
             State::Blocked { .. } => true,
@@ -221,14 +239,10 @@ impl Reconcile<'_> {
         observed: &Observation,
         decision: &Decision,
         (groups, workload): (&[Arc<NodeGroup>], &WorkloadState),
-        to: KubernetesVersion,
+        (to, insights): (KubernetesVersion, Option<Vec<Insight>>),
     ) -> Preflight {
         let spec = &self.object.spec;
         let known = |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not run");
-        let insights = match spec.upgrade.insights {
-            InsightsPolicy::Ignore => None,
-            _ => upgrade_data::insights(cloud, &self.object.cluster_name()).await.map_err(known).ok(),
-        };
         let versions =
             upgrade_data::versions(cloud, self.read_age()).await.map_err(known).ok().filter(|all| !all.is_empty());
         let facts = Facts(&self.state.memory);
@@ -253,9 +267,39 @@ impl Reconcile<'_> {
             preflight::addon_compatibility(&observed.addons, spec.upgrade.addons, observed.control_plane, to),
             preflight::free_addresses(free.as_deref()),
             preflight::node_groups(&observation::health(groups)),
+            self.ami_types(cloud, groups, (observed.control_plane, to)).await,
             preflight::disruption_budgets(budgets, replaced),
         ];
         Preflight { to, checks }
+    }
+
+    async fn ami_types(
+        &self,
+        cloud: &Cloud,
+        groups: &[Arc<NodeGroup>],
+        (from, to): (KubernetesVersion, KubernetesVersion),
+    ) -> PreflightCheck {
+        let (mut checked, mut unsupported) = (0, Vec::new());
+        for group in groups {
+            let Some(ami_type) = observation::ami_type(group) else { continue };
+            let exists = upgrade_data::ami_exists(cloud, ami_type, (from, to), self.read_age()).await;
+            let Some(exists) = exists else { continue };
+            checked += 1;
+            if !exists {
+                let moves = observation::moves_to(group, to, self.object.spec.upgrade.node_groups);
+                let (node_group, ami_type) = (group.node_group_name(), ami_type.to_owned());
+                unsupported.push(preflight::UnsupportedAmi { node_group, ami_type, moves });
+            }
+        }
+        preflight::ami_types(checked, &unsupported, to)
+    }
+
+    /// The number of nodes that take Pods, as far as is known.
+    pub(super) async fn schedulable_nodes(&self, cloud: &Cloud) -> i32 {
+        if Facts(&self.state.memory).of_cluster("version").is_none() {
+            return 0;
+        }
+        self.workload_state(cloud).await.reading().map_or(0, |reading| reading.nodes.schedulable)
     }
 
     /// The workload cluster's last answer. Starts a read in the background if one is due.

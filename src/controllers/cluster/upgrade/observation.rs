@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::HealthIssue;
+use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::{Action, AnyObservation, Memory, Phase};
@@ -90,21 +91,39 @@ fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<ObservedNodeGr
     let status = group.status.as_ref()?;
     let name = group.node_group_name();
     let kubelets = nodes.and_then(|nodes| nodes.groups.get(&name)).map(kubelets).unwrap_or_default();
+    let custom_ami = has_custom_ami(group);
+    let reported = status.version.as_deref().and_then(|version| version.parse().ok());
+    // The kubelet comes with the AMI, of which EKS knows nothing: it may report no version, or that of the cluster.
+    let of_kubelets = kubelets.first().copied().filter(|_| custom_ami);
     Some(ObservedNodeGroup {
-        version: status.version.as_deref()?.parse().ok()?,
+        version: of_kubelets.or(reported)?,
         own: group.spec.version().ok().flatten(),
         kubelets,
         busy: is_busy(group),
         suspended: group.spec.suspend,
-        custom_ami: has_custom_ami(group),
+        custom_ami,
         name,
     })
+}
+
+/// The AMI type of a node group, as far as known.
+pub fn ami_type(group: &NodeGroup) -> Option<&str> {
+    group.status.as_ref().and_then(|status| status.ami_type.as_deref()).or(group.spec.ami_type.as_deref())
 }
 
 /// Whether its AMI comes from its launch template: then EKS reports the AMI's id as its release.
 fn has_custom_ami(group: &NodeGroup) -> bool {
     let release = group.status.as_ref().and_then(|status| status.release_version.as_deref()).unwrap_or_default();
-    group.spec.ami_type.as_deref() == Some("CUSTOM") || release.starts_with("ami-")
+    ami_type(group) == Some("CUSTOM") || release.starts_with("ami-")
+}
+
+/// Whether its nodes move to Kubernetes `to` by themselves, once the control plane has it.
+pub fn moves_to(group: &NodeGroup, to: KubernetesVersion, policy: FollowPolicy) -> bool {
+    match group.spec.version().ok().flatten() {
+        _ if group.spec.suspend => false,
+        Some(own) => own >= to,
+        None => policy == FollowPolicy::Follow,
+    }
 }
 
 /// Whether EKS is working on it, according to its status.
@@ -170,6 +189,46 @@ pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn group(spec: serde_json::Value, status: serde_json::Value) -> NodeGroup {
+        let mut wanted = serde_json::json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+        wanted.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": "own", "namespace": "team"},
+            "spec": wanted, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn kubelets_are_the_version_of_a_custom_ami_whatever_eks_reports() {
+        use crate::workload::nodes::Kubelets;
+        use serde_json::json;
+        let version = |ami_type: &str, reported: Option<&str>, kubelets: &[&str]| {
+            let group = group(json!({}), json!({"amiType": ami_type, "version": reported}));
+            let of = |kubelet: &&str| ((*kubelet).to_owned(), Kubelets { nodes: 1, example: "a".into() });
+            let count = Count { kubelets: kubelets.iter().map(of).collect(), ..Count::default() };
+            let nodes = Nodes { groups: BTreeMap::from([("own".to_owned(), count)]), ..Nodes::default() };
+            node_group(&group, Some(&nodes)).map(|found| found.version.to_string())
+        };
+        assert_eq!(version("CUSTOM", None, &["v1.33.7", "v1.31.2"]).as_deref(), Some("1.31"));
+        assert_eq!(version("CUSTOM", Some("1.31"), &["v1.34.1"]).as_deref(), Some("1.34"), "its template has moved");
+        assert_eq!(version("CUSTOM", Some("1.31"), &[]).as_deref(), Some("1.31"));
+        assert_eq!(version("CUSTOM", None, &[]), None);
+        assert_eq!(version("AL2023_x86_64_STANDARD", Some("1.34"), &["v1.33.1"]).as_deref(), Some("1.34"));
+    }
+
+    #[test]
+    fn only_nodes_that_follow_or_have_their_own_version_move() {
+        use serde_json::json;
+        let to = "1.33".parse().unwrap();
+        let moves = |spec, policy| moves_to(&group(spec, json!({})), to, policy);
+        assert!(moves(json!({}), FollowPolicy::Follow));
+        assert!(!moves(json!({}), FollowPolicy::Manual));
+        assert!(moves(json!({"version": "1.33"}), FollowPolicy::Manual));
+        assert!(!moves(json!({"version": "1.32"}), FollowPolicy::Follow));
+        assert!(!moves(json!({"suspend": true}), FollowPolicy::Follow));
+    }
 
     #[test]
     fn kubelet_minor_version_is_parsed() {

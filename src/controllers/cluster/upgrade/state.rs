@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::insights::Refresh;
 use super::workload::WorkloadReads;
 use crate::upgrade::preflight::Preflight;
 
@@ -10,12 +11,14 @@ use crate::upgrade::preflight::Preflight;
 pub struct UpgradeState {
     pub(super) preflight: Option<(Preflight, Timestamp)>,
     pub(super) workload: WorkloadReads,
+    pub(super) refresh: Refresh,
 }
 
 impl UpgradeState {
     /// On the user's request: repeats the checks, from data that is read from now on.
     pub fn forget(&mut self) {
         self.preflight = None;
+        self.refresh = Refresh::Requested(Timestamp::now());
         self.workload.forget();
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::super::health;
 use crate::aws::errors::health::{Subject, explain, failed_class, recreates};
 use crate::aws::tags::Tags;
-use crate::engine::{Action, Observation, Phase};
+use crate::engine::{Action, Observation, Phase, Recreate};
 
 /// Key and effect, which identify a taint.
 pub type TaintId = (String, String);
@@ -106,7 +106,8 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
         Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
             reason: format!("{status}: {explained}"),
             class: failed_class(Subject::NodeGroup, &issues),
-            recreate: recreates(Subject::NodeGroup, &issues),
+            // Throttled, not denied: AWS's documented fix is to recreate the group.
+            recreate: if recreates(Subject::NodeGroup, &issues) { Recreate::Now } else { Recreate::Never },
         },
         _ => busy(Action::Create, time(group.created_at())),
     };
