@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import saved
+from . import saved, zones
 from .catalog import CATALOG
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
@@ -38,6 +38,7 @@ class Control:
             ("GET", "settings"): self.list_settings,
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
+            ("POST", "zones"): self.post_zones,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
             ("GET", "clusters"): self.clusters,
@@ -89,6 +90,9 @@ class Control:
     def remove_faults(self, query: dict[str, str], body: Any) -> Any:
         self.emulator.faults.remove(int(query["id"]) if "id" in query else None)
         return {"status": "ok"}
+
+    def post_zones(self, query: dict[str, str], body: Any) -> Any:
+        return zones.post(body)
 
     def list_rates(self, query: dict[str, str], body: Any) -> Any:
         return {"rates": self.emulator.rates.limits}

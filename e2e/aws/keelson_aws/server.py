@@ -36,6 +36,7 @@ from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
 from .workload import SYNC_SECONDS, WorkloadClusters
+from .zones import PLACES
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.02
@@ -82,6 +83,7 @@ class Emulator:
         self.faults.remove()
         self.rates.set([])
         CATALOG.clear()
+        PLACES.clear()
         self.call_log.clear()
         self.history.clear()
 

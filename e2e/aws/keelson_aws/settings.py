@@ -31,6 +31,8 @@ class Settings:
     event_queue_url: str = ""
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
+    # 0: nodes join whatever their VPC's DNS attributes, routes and endpoints.
+    nodes_need_network: float = 1
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

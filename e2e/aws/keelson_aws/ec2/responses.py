@@ -21,6 +21,7 @@ from .network import NetworkGuard
 from .peering import PeeringGuard
 from .security_groups import SecurityGroupGuard
 from .xml import FAST_PATH, write_response
+from .zones import ZoneGuard
 
 # Delete actions that also delete the resource's tags, and the parameter with the resource id.
 DELETES_TAGS = {
@@ -40,6 +41,7 @@ class Ec2Response(
     ImageGuard,
     InstanceTypeGuard,
     PeeringGuard,
+    ZoneGuard,
     EC2Response,
 ):
     def call_action(self) -> Any:

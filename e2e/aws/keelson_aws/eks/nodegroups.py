@@ -10,7 +10,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..images import releases_of as image_releases
 from ..versions import MINORS, minor_number
-from . import access, addons, fleet
+from . import access, addons, fleet, joining
 from .operations import Context, idempotent, operation, page
 from .network import find_subnets
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
@@ -46,6 +46,7 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     version = params.get("version") or cluster.version
     check_version(cluster, version)
     ami_type = choose_ami_type(params, template)
+    check_own_image(params, template)
     check_ami_type(ami_type, version, instance_types_of(params, template))
     releases = releases_of(context, version, ami_type, template)
     release = params.get("releaseVersion") or releases[0]
@@ -140,6 +141,16 @@ def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> 
         return "CUSTOM"
     # The default does not depend on the instance types.
     return str(params.get("amiType") or "AL2023_x86_64_STANDARD")
+
+
+def check_own_image(params: dict[str, Any], template: dict[str, Any] | None) -> None:
+    """With an AMI of the caller's, EKS takes neither a version nor a release: see `version` in API_CreateNodegroup."""
+    has_image = bool(template and template["data"].get("ImageId"))
+    if params.get("amiType") == "CUSTOM" and not has_image:
+        raise bad_parameter("An image id must be specified within the launch template for amiType CUSTOM")
+    for name in ("version", "releaseVersion"):
+        if has_image and params.get(name):
+            raise bad_parameter(f"You cannot specify the field {name} when an image id is specified within the launch template.")
 
 
 def instance_types_of(params: dict[str, Any], template: dict[str, Any] | None) -> list[str]:
@@ -239,16 +250,7 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
     if not join_policies and not has_inline_policies(role):
         why = "Instances failed to join the kubernetes cluster"
         return {"code": "NodeCreationFailure", "message": why, "resourceIds": instance_ids(context, part)}
-    backend = ec2(context.region.account, context.region.name)
-    without_public_ips = [s for s in part.body["subnets"] if backend.is_public(s) and not backend.get_subnet(s).map_public_ip_on_launch]
-    if without_public_ips:
-        return {
-            "code": "Ec2SubnetInvalidConfiguration",
-            "message": f"One or more Amazon EC2 Subnets of [{', '.join(without_public_ips)}] for node group {part.body['nodegroupName']} does not "
-            "automatically assign public IP addresses to instances launched into it.",
-            "resourceIds": without_public_ips,
-        }
-    return None
+    return joining.subnet_issue(context, cluster, part, instance_ids(context, part))
 
 
 def instance_ids(context: Context, part: Part) -> list[str]:

@@ -3,6 +3,7 @@
 pub mod available;
 pub mod conditions;
 pub mod facts;
+pub mod notices;
 pub mod view;
 pub mod whole_plan;
 
