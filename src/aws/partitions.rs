@@ -36,7 +36,7 @@ const fn partition(
 }
 
 /// All partitions. The last one has the regions that no other has.
-pub const ALL: [Partition; 8] = [
+pub static ALL: [Partition; 8] = [
     Partition {
         ec2_principal: "ec2.amazonaws.com.cn",
         endpoint_prefixes: &["cn.com.amazonaws", "com.amazonaws"],

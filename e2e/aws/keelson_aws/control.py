@@ -1,5 +1,5 @@
-"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
-clusters, api-servers, confidential, saved, reset."""
+"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, settings, insights, zones, regions, releases,
+nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import saved, zones
+from . import regions, saved, zones
 from .catalog import CATALOG
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
@@ -39,6 +39,7 @@ class Control:
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
             ("POST", "zones"): self.post_zones,
+            ("POST", "regions"): self.post_regions,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
             ("GET", "clusters"): self.clusters,
@@ -90,6 +91,9 @@ class Control:
     def remove_faults(self, query: dict[str, str], body: Any) -> Any:
         self.emulator.faults.remove(int(query["id"]) if "id" in query else None)
         return {"status": "ok"}
+
+    def post_regions(self, query: dict[str, str], body: Any) -> Any:
+        return regions.post(body)
 
     def post_zones(self, query: dict[str, str], body: Any) -> Any:
         return zones.post(body)

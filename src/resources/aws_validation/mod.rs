@@ -164,7 +164,8 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
         RequirementKind::NodeSubnets { subnets, private_access, .. } => {
             let all = reads.subnets_by_id(subnets, staleness).await?;
             let found: Vec<_> = all.iter().filter(|one| subnets.contains(&one.id)).cloned().collect();
-            let vpc = found.first().map(|one| one.vpc_id.clone()).unwrap_or_default();
+            // What does not exist is reported by its own requirement.
+            let Some(vpc) = found.first().map(|one| one.vpc_id.clone()) else { return Ok(Fact::Unknown) };
             let tables = reads.route_tables_of_vpc(&vpc, staleness).await?;
             let endpoints = reads.endpoints_of_vpc(&vpc, staleness).await?;
             let zones = reads.zones(MaxStaleness::within(MAX_AGE)).await?;
