@@ -61,7 +61,8 @@ def refused(on: Environment, account: Account, item: dict, reason: str = "Invali
     """The message; nothing was written."""
     mark = on.mark()
     on.apply(item)
-    message = on.await_condition(item, "Stalled", reason=reason)["message"]
+    on.await_condition(item, "Stalled", reason=reason)
+    message = on.condition(item)["message"]
     assert on.writes(mark, account.id) == []
     return message
 
@@ -75,7 +76,7 @@ def test_what_fails_for_certain_is_refused_before_the_first_write(on: Environmen
         assert "network.existing.vpcId" in message and "enableDnsHostnames" in message, message
         here.ec2.modify_vpc_attribute(VpcId=here.vpc, EnableDnsHostnames={"Value": True})
         zone_id = here.ec2.describe_subnets(SubnetIds=here.subnets)["Subnets"][0]["AvailabilityZoneId"]
-        zones = [{"name": "eu-west-1a", "id": zone_id, "type": "local-zone"}]
+        zones = [{"name": "eu-west-1a", "id": zone_id, "type": "local-zone", "optInStatus": "opted-in"}]
         zones += [{"name": f"eu-west-1{letter}", "id": f"euw1-az{letter}"} for letter in "bc"]
         on.aws.control("POST", "zones", json={"account": here.account.id, "region": here.account.region, "zones": zones})
         on.delete(item)
@@ -106,7 +107,8 @@ def test_nodes_in_public_subnets_without_public_addresses_are_refused(on: Enviro
         on.ready(nodes)
         # Fargate refuses public subnets: there is none for it.
         on.api.patch(*key_of(item)[:3], {"spec": {"fargateProfiles": [{"name": "jobs", "selectors": [{"namespace": "jobs"}]}]}})
-        failed = on.await_condition(item, "Stalled", reason="InvalidSpec")["message"]
+        on.await_condition(item, "Stalled", reason="InvalidSpec")
+        failed = on.condition(item)["message"]
         assert "Fargate profile jobs needs a private subnet" in failed, failed
         on.api.patch(*key_of(item)[:3], {"spec": {"fargateProfiles": []}})
         on.delete(nodes, item)
@@ -129,7 +131,8 @@ def test_private_subnets_without_a_way_out_are_told_and_refused_for_nodes(on: En
 def told(on: Environment, item: dict, text: str) -> None:
     """The difference is told, the cluster stays Ready, and nothing is sent."""
     mark = on.mark()
-    message = on.await_condition(item, "InSync", status="False", reason="Drifted", timeout=40)["message"]
+    on.await_condition(item, "InSync", status="False", reason="Drifted", timeout=40)
+    message = on.condition(item, "InSync")["message"]
     assert text in message, message
     stays(lambda: on.condition(item)["status"] == "True", 4, "Ready")
     account = on.status(item)["accountId"]

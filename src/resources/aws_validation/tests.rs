@@ -116,7 +116,7 @@ fn unavailable_and_incompatible_instance_types_are_rejected() {
     ];
     /// Instance types, AMI type, zones, and the fragments of the refusal.
     type Row<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str], &'a [&'a str]);
-    let table: [Row<'_>; 15] = [
+    let table: [Row<'_>; 16] = [
         (&["m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7i.large"], None, &[], &[]),
         (&["m7i.lrge"], None, &[], &["no instance type m7i.lrge in eu-west-1", "m7i.large, m7i.xlarge"]),

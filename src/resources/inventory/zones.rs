@@ -35,8 +35,8 @@ impl RegionZones {
 
     /// All of them, for a deletion: nothing is placed any more.
     pub fn all(&self) -> Self {
-        let mut available: Vec<_> = self.available.iter().chain(self.unsuitable.keys()).cloned().collect();
-        available.sort();
+        // In this order, so that a count means the zones that it meant at creation.
+        let available = self.available.iter().chain(self.unsuitable.keys()).cloned().collect();
         Self { available, unsuitable: BTreeMap::new() }
     }
 
@@ -144,6 +144,9 @@ mod tests {
         let error = choose_zones(&with_count(4), &zones, &[]).unwrap_err().to_string();
         assert!(error.contains("in 3 of the region's: us-east-1b, us-east-1c, us-east-1d; not in "), "{error}");
         assert!(error.contains("us-east-1a (use1-az3: EKS takes no control plane there)"), "{error}");
+        // For a deletion, also when its subnets are gone.
+        assert_eq!(choose_zones(&with_count(2), &zones.all(), &[]).unwrap(), ["us-east-1b", "us-east-1c"]);
+        assert!(choose_zones(&named(&["us-east-1a", "us-east-1b"]), &zones.all(), &[]).is_ok());
         // One that a cluster made before the rule was known uses.
         let old = keys(&["us-east-1a", "us-east-1b"]);
         assert_eq!(choose_zones(&with_count(2), &zones, &old).unwrap(), ["us-east-1a", "us-east-1b"]);

@@ -345,11 +345,6 @@ mod tests {
         let (class, _) = refusal(vec![item("DependencyViolation", "in use")]).unwrap();
         assert_eq!(class, Class::Busy);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn names_of_services_depend_on_the_partition() {
