@@ -1,4 +1,4 @@
-"""A network that the user provides: judged by its routes, zones, DNS and addresses before anything is made; what changes later is told and
+"""A network that the user provides: judged by its routes, zones, DNS and addresses before anything is made; what changes later is reported and
 stops no cluster that works.
 """
 
@@ -114,7 +114,7 @@ def test_nodes_in_public_subnets_without_public_addresses_are_refused(on: Enviro
         on.delete(nodes, item)
 
 
-def test_private_subnets_without_a_way_out_are_told_and_refused_for_nodes(on: Environment):
+def test_private_subnets_without_a_way_out_are_reported_and_refused_for_nodes(on: Environment):
     here = Network(on)
     here.isolate()
     item, nodes = cluster("isolated", network=existing(*here.subnets), addons=[]), node_group("isolated")
@@ -128,8 +128,8 @@ def test_private_subnets_without_a_way_out_are_told_and_refused_for_nodes(on: En
         on.delete(nodes, item)
 
 
-def told(on: Environment, item: dict, text: str) -> None:
-    """The difference is told, the cluster stays Ready, and nothing is sent."""
+def assert_reported(on: Environment, item: dict, text: str) -> None:
+    """The difference is reported, the cluster stays Ready, and nothing is sent."""
     mark = on.mark()
     on.await_condition(item, "InSync", status="False", reason="Drifted", timeout=40)
     message = on.condition(item, "InSync")["message"]
@@ -140,7 +140,7 @@ def told(on: Environment, item: dict, text: str) -> None:
     assert any(drift["resource"] == "existingNetwork" for drift in on.status(item)["drift"])
 
 
-def test_later_changes_of_the_network_are_told_and_stop_no_cluster(on: Environment):
+def test_later_changes_of_the_network_are_reported_and_stop_no_cluster(on: Environment):
     here = Network(on)
     here.tag(*here.subnets)
     item = cluster("later", network=here.selector(), addons=[])
@@ -151,7 +151,7 @@ def test_later_changes_of_the_network_are_told_and_stop_no_cluster(on: Environme
         on.await_condition(item, "InSync")
         further = here.subnet("c", 77)
         here.tag(further)
-        told(on, item, f"{further} is in eu-west-1c, and EKS adds no zone to a cluster")
+        assert_reported(on, item, f"{further} is in eu-west-1c, and EKS adds no zone to a cluster")
         here.ec2.delete_subnet(SubnetId=further)
         on.await_condition(item, "InSync", timeout=40)
         # One in a zone of the cluster is taken; one that is full is not.
@@ -163,7 +163,7 @@ def test_later_changes_of_the_network_are_told_and_stop_no_cluster(on: Environme
         on.await_condition(item, "InSync", timeout=40)
         assert set(placed()) == {*here.subnets, more}
         here.ec2.delete_tags(Resources=[here.subnets[1]], Tags=[{"Key": "use"}])
-        told(on, item, f"{here.subnets[1]} stays until there is another subnet in eu-west-1b")
+        assert_reported(on, item, f"{here.subnets[1]} stays until there is another subnet in eu-west-1b")
         here.tag(here.subnets[1])
         on.await_condition(item, "InSync", timeout=40)
         # Routes: all become public. The node group that selects private subnets exists, so it stays.
