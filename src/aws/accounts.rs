@@ -21,6 +21,7 @@ use super::call::{Caller, CallerParts};
 use super::credentials::{AssumeRole, CachedCredentials, NoCredentials};
 use super::errors::{AwsError, Class};
 use super::events::{Queue, queue};
+use super::partitions;
 use super::service::{GLOBAL, OPERATOR, Priority, Service};
 use super::session::Session;
 use super::shared::{MaxStaleness, SharedRead};
@@ -68,12 +69,14 @@ impl Identity {
 }
 
 /// Timeout of calls, and idle time of sessions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     pub connect_timeout: Duration,
     /// From the start of the call to the last byte of the response.
     pub call_timeout: Duration,
     pub idle: Duration,
+    /// The region that the operator runs in, if it is configured.
+    pub own_region: Option<String>,
 }
 
 impl Default for Settings {
@@ -82,6 +85,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
             idle: Duration::from_secs(3600),
+            own_region: own_region(),
         }
     }
 }
@@ -95,6 +99,8 @@ struct Inner {
     /// One configuration and HTTP client for all: certificates and connections are stored once.
     base: SdkConfig,
     ambient: CachedCredentials,
+    /// The region that the operator runs in, if it is configured.
+    own_region: Option<String>,
     buckets: Buckets,
     gate: Arc<dyn WriteGate>,
     metrics: Metrics,
@@ -125,8 +131,7 @@ impl Accounts {
             .build();
         // Without a region the SDK queries the instance metadata service and hangs if there is none. Every session sets
         // its own; this one is only for the SDK's own calls to STS.
-        let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
-        let region = Region::new(region.ok().filter(|r| !r.is_empty()).unwrap_or_else(|| "us-east-1".to_owned()));
+        let region = Region::new(settings.own_region.clone().unwrap_or_else(|| "us-east-1".to_owned()));
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(region)
             .http_client(http_client())
@@ -151,7 +156,8 @@ impl Accounts {
             None => CachedCredentials::ambient(SharedCredentialsProvider::new(NoCredentials)),
         };
         let (buckets, sessions) = (Buckets::default(), Mutex::default());
-        Accounts(Arc::new(Inner { base, ambient, buckets, gate, metrics, idle: settings.idle, sessions }))
+        let own_region = settings.own_region;
+        Accounts(Arc::new(Inner { base, ambient, own_region, buckets, gate, metrics, idle: settings.idle, sessions }))
     }
 
     /// The session of `identity` in `region`; new ones are checked with GetCallerIdentity first.
@@ -238,12 +244,15 @@ impl Accounts {
         })
     }
 
-    /// Through the regional STS endpoint, with the operator's own credentials.
+    /// Through regional STS endpoints, with the operator's own credentials.
     fn assume_role(&self, role: &Role, account: &str, region: &str) -> AssumeRole {
-        let config = self.0.config(region, self.0.ambient.clone());
+        let ambient = &self.0.ambient;
+        let sts = partitions::sts_regions(self.0.own_region.as_deref(), region).into_iter().map(|region| {
+            let sts = aws_sdk_sts::Client::new(&self.0.config(&region, ambient.clone()));
+            (sts, self.caller(account, &region, Some(ambient.clone())))
+        });
         AssumeRole {
-            sts: aws_sdk_sts::Client::new(&config),
-            caller: self.caller(account, region, Some(self.0.ambient.clone())),
+            sts: sts.collect(),
             role_arn: role.arn.clone(),
             external_id: role.external_id.clone(),
             session_name: role.session_name.clone(),
@@ -314,6 +323,12 @@ async fn identify(
     let arn = response.arn().unwrap_or_default();
     let partition = arn.split(':').nth(1).filter(|p| !p.is_empty()).unwrap_or("aws");
     Ok((account.to_owned(), arn.to_owned(), partition.to_owned()))
+}
+
+/// As the SDK and the webhooks of EKS set it.
+fn own_region() -> Option<String> {
+    let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
+    region.ok().filter(|region| !region.is_empty())
 }
 
 /// The SDK's default client, with few idle connections that are closed before AWS closes them: a write on a closing

@@ -163,8 +163,8 @@ impl ProvideCredentials for CachedCredentials {
 /// Assumes a role with the operator's own credentials: traced, counted and classified like any call.
 #[derive(Clone)]
 pub struct AssumeRole {
-    pub(super) sts: aws_sdk_sts::Client,
-    pub(super) caller: Caller,
+    /// STS in the regions that may answer, in the order to try them.
+    pub(super) sts: Vec<(aws_sdk_sts::Client, Caller)>,
     pub(super) role_arn: String,
     pub(super) external_id: Option<String>,
     pub(super) session_name: String,
@@ -176,19 +176,49 @@ impl fmt::Debug for AssumeRole {
     }
 }
 
+/// Whether the region refused the operator's credentials, or did not answer: those of a region that the operator's account
+/// has not opted in to are invalid there, in STS's words.
+fn is_of_region(error: &AwsError) -> bool {
+    const CODES: [&str; 3] = ["InvalidClientTokenId", "UnrecognizedClientException", "RegionDisabledException"];
+    error.code.as_deref().map_or(error.class() == Class::Unavailable, |code| CODES.contains(&code))
+}
+
 impl AssumeRole {
     async fn assume(&self) -> Result<Credentials, AwsError> {
-        let request = self
-            .sts
+        let mut refused = None;
+        for (sts, caller) in &self.sts {
+            match self.assume_in(sts, caller).await {
+                Err(error) if is_of_region(&error) => {
+                    tracing::debug!(%error, role = self.role_arn, "trying STS of another region");
+                    // What the first region answered says most: the operator's own, if it is configured.
+                    refused.get_or_insert(error);
+                }
+                answer => return answer,
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let call = super::errors::Call {
+                service: Service::Sts,
+                action: "AssumeRole",
+                resource: &self.role_arn,
+                account: OPERATOR,
+                region: GLOBAL,
+            };
+            call.failed(Class::CredentialsUnavailable, "no region to call").into()
+        }))
+    }
+
+    async fn assume_in(&self, sts: &aws_sdk_sts::Client, caller: &Caller) -> Result<Credentials, AwsError> {
+        let request = sts
             .assume_role()
             .role_arn(&self.role_arn)
             .role_session_name(&self.session_name)
             .set_external_id(self.external_id.clone())
             .duration_seconds(SESSION_SECONDS);
-        let response = self.caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
+        let response = caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
         let issued = response.credentials().ok_or_else(|| {
             AwsError::from(
-                self.caller
+                caller
                     .describe(Service::Sts, "AssumeRole", &self.role_arn)
                     .failed(Class::Unavailable, "the response contains no credentials"),
             )

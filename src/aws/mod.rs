@@ -11,6 +11,7 @@ pub mod errors;
 pub mod events;
 #[cfg(debug_assertions)]
 mod fault;
+pub mod partitions;
 pub mod service;
 pub mod session;
 pub mod shared;

@@ -7,6 +7,8 @@ pub enum How {
     InPlace,
     /// Not possible; holds what to do instead.
     Forbidden(String),
+    /// Not possible, and no mistake of the spec: what others changed. Reported as drift; holds what to know.
+    Reported(String),
 }
 
 /// A field that differs from the desired state.
@@ -31,5 +33,10 @@ impl Change {
     /// A difference that no call can correct; `why` says what to do instead.
     pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
         Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Forbidden(why.into()) }
+    }
+
+    /// A difference that others made, that no call corrects and that stops nothing; `why` says what it means.
+    pub fn reported(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Reported(why.into()) }
     }
 }

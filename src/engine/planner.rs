@@ -117,7 +117,12 @@ impl<C> Planner<'_, C> {
             _ if entry.last_observe_error.is_some() => Verdict::NotObserved(entry.last_observe_error.clone()),
             None => Verdict::NotObserved(None),
             Some(Presence::Foreign(owner)) => Verdict::Blocked(Block::Foreign(owner.clone())),
-            Some(Presence::External(_)) => Verdict::Settled,
+            Some(Presence::External(observed)) => {
+                // Never changed: only what it reports counts.
+                let reported = |change: &Change| matches!(change.how, How::Reported(_));
+                drift = node.diff(observed, self.refs).into_iter().filter(reported).collect();
+                Verdict::Settled
+            }
             Some(Presence::Absent) => self.create(node, entry),
             Some(Presence::Ours(observed) | Presence::Unowned(observed)) => match &observed.phase {
                 Phase::Busy { action, since, note } => {
@@ -155,9 +160,16 @@ impl<C> Planner<'_, C> {
 
     /// Differences to correct, differences that no call can correct, and drift that is not corrected.
     fn differences(&self, node: &dyn Node<C>, observed: &AnyObservation) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
-        let (in_place, forbidden): (Vec<_>, Vec<_>) =
-            node.diff(observed, self.refs).into_iter().partition(|change| change.how == How::InPlace);
-        let (drift, changes) = in_place.into_iter().partition(|one| self.policy.ignores_drift(&node.key(), one));
+        let (mut changes, mut forbidden, mut drift) = (Vec::new(), Vec::new(), Vec::new());
+        for change in node.diff(observed, self.refs) {
+            let to = match &change.how {
+                How::InPlace if self.policy.ignores_drift(&node.key(), &change) => &mut drift,
+                How::InPlace => &mut changes,
+                How::Forbidden(_) => &mut forbidden,
+                How::Reported(_) => &mut drift,
+            };
+            to.push(change);
+        }
         (changes, forbidden, drift)
     }
 

@@ -1,5 +1,5 @@
 """The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, scp, settings, insights, issues,
-conflicts, releases, nodes, clusters, api-servers, confidential, saved, reset."""
+conflicts, zones, regions, releases, nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import quotas, saved, simulation
+from . import quotas, regions, saved, simulation, zones
 from .catalog import CATALOG
 from .eks.health import post_issues
 from .eks.insights import post_insights
@@ -43,6 +43,8 @@ class Control:
             ("POST", "insights"): self.post_insights,
             ("POST", "issues"): self.post_issues,
             ("POST", "conflicts"): self.post_conflict,
+            ("POST", "zones"): self.post_zones,
+            ("POST", "regions"): self.post_regions,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
             ("POST", "nodes"): self.post_nodes,
@@ -95,6 +97,12 @@ class Control:
     def remove_faults(self, query: dict[str, str], body: Any) -> Any:
         self.emulator.faults.remove(int(query["id"]) if "id" in query else None)
         return {"status": "ok"}
+
+    def post_regions(self, query: dict[str, str], body: Any) -> Any:
+        return regions.post(body)
+
+    def post_zones(self, query: dict[str, str], body: Any) -> Any:
+        return zones.post(body)
 
     def list_rates(self, query: dict[str, str], body: Any) -> Any:
         return {"rates": self.emulator.rates.limits}

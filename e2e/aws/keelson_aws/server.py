@@ -15,7 +15,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import authorization, iam, queues, quotas, simulation
+from . import authorization, iam, queues, quotas, regions, simulation
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -36,6 +36,7 @@ from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
 from .workload import SYNC_SECONDS, WorkloadClusters
+from .zones import PLACES
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.02
@@ -84,6 +85,8 @@ class Emulator:
         quotas.clear()
         simulation.clear()
         CATALOG.clear()
+        PLACES.clear()
+        regions.NOT_OPTED_IN.clear()
         self.call_log.clear()
         self.history.clear()
 
@@ -111,6 +114,7 @@ class Emulator:
                 caller = self.accounts.caller(call.access_key, request.headers.get("x-amz-security-token"), call.service)
                 call.account, call.caller_arn = caller.account, caller.arn
                 self.accounts.learn_secret(call.access_key, request)
+                regions.check(caller.account, call.region, call.service)
             if call.service == "eks":
                 self.eks.read(call)
             limited = self.rates.check(call)

@@ -31,6 +31,8 @@ class Settings:
     event_queue_url: str = ""
     # "hidden": DescribeNodegroup returns no version for node groups with an own image.
     custom_ami_version: str = ""
+    # 0: nodes join whatever their VPC's DNS attributes, routes and endpoints.
+    nodes_need_network: float = 1
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

@@ -79,6 +79,7 @@ class Cloud:
         self.region = region
         self.credentials = credentials or {"aws_access_key_id": account, "aws_secret_access_key": "test"}
         self._clients: dict[str, Any] = {}
+        self._transit = ""
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
@@ -126,7 +127,13 @@ class Cloud:
         return self.role("node", "ec2.amazonaws.com", "AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy")
 
     def vpc(self, zones: str = "ab", cidr: str = "10.0.0.0/16") -> tuple[str, list[str]]:
+        """A network in which nodes can join: with DNS, and a way out through another network."""
         vpc_id = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        self.ec2.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
+        if not self._transit:
+            self._transit = self.ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+        main = self.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["RouteTables"][0]["RouteTableId"]
+        self.ec2.create_route(RouteTableId=main, DestinationCidrBlock="0.0.0.0/0", TransitGatewayId=self._transit)
         base = cidr.rpartition(".")[0].rpartition(".")[0]
         subnets = [
             self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"{base}.{i}.0/24", AvailabilityZone=self.region + zone)["Subnet"]["SubnetId"]

@@ -85,9 +85,29 @@ def test_updates_without_changes_are_rejected(cloud: Cloud) -> None:
         cloud.eks.update_cluster_config(name="demo", accessConfig={"authenticationMode": "API"})
 
 
+def subnet(cloud: Cloud, cidr: str, zone: str) -> str:
+    created = cloud.ec2.create_subnet(VpcId=cloud.vpc_id, CidrBlock=cidr, AvailabilityZone=cloud.region + zone)
+    return str(created["Subnet"]["SubnetId"])
+
+
+def test_zones_of_a_cluster_are_fixed(cloud: Cloud) -> None:
+    cloud.cluster()
+    further, small = subnet(cloud, "10.0.7.0/24", "c"), subnet(cloud, "10.0.8.0/28", "a")
+    interface = [cloud.ec2.create_network_interface(SubnetId=small)["NetworkInterface"]["NetworkInterfaceId"] for _ in range(7)]
+    for subnets, why in (
+        ([*cloud.subnets, further], "same set of Availability Zones"),
+        ([cloud.subnets[0], further], "same set of Availability Zones"),
+        ([*cloud.subnets, small], "at least 5 available IP addresses"),
+    ):
+        with expect_error("InvalidParameterException", why):
+            cloud.eks.update_cluster_config(name="demo", resourcesVpcConfig={"subnetIds": subnets})
+    cloud.ec2.delete_network_interface(NetworkInterfaceId=interface[0])
+    cloud.update_done(cloud.eks.update_cluster_config(name="demo", resourcesVpcConfig={"subnetIds": [*cloud.subnets, small]}))
+
+
 def test_subnets_can_change_inside_the_vpc(cloud: Cloud) -> None:
     cloud.cluster()
-    third = cloud.ec2.create_subnet(VpcId=cloud.vpc_id, CidrBlock="10.0.7.0/24", AvailabilityZone="eu-west-1c")["Subnet"]["SubnetId"]
+    third = subnet(cloud, "10.0.7.0/24", "b")
     update = cloud.eks.update_cluster_config(name="demo", resourcesVpcConfig={"subnetIds": [cloud.subnets[0], third]})
     assert update["update"]["type"] == "VpcConfigUpdate"
     cloud.update_done(update)

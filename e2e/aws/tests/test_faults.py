@@ -132,7 +132,8 @@ def test_stale_reads_hide_new_resources(cloud: Cloud) -> None:
     time.sleep(1.6)
     # Long enough for the assertions on a busy machine.
     fault(cloud, {"action": "[DGL][ei][st]*"}, {"stale": 1.5})
-    new, _ = cloud.vpc("a", "10.1.0.0/16")
+    new = cloud.ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    cloud.ec2.create_subnet(VpcId=new, CidrBlock="10.1.0.0/24", AvailabilityZone="eu-west-1a")
     cloud.role("new", "ec2.amazonaws.com")
     assert [v["VpcId"] for v in cloud.ec2.describe_vpcs()["Vpcs"]] == [old]
     assert {s["VpcId"] for s in cloud.ec2.describe_subnets()["Subnets"]} == {old}

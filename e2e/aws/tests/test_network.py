@@ -254,6 +254,7 @@ def test_interface_endpoints_have_interfaces_in_their_subnets(cloud: Cloud) -> N
         "VpcId": vpc_id, "ServiceName": "com.amazonaws.eu-west-1.ecr.api", "VpcEndpointType": "Interface", "SubnetIds": subnets,
         "SecurityGroupIds": [group],
     }
+    ec2.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": False})
     with expect_error("InvalidParameter", "enableDnsHostnames"):
         ec2.create_vpc_endpoint(**asked)
     ec2.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})

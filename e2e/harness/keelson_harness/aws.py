@@ -62,6 +62,8 @@ class Aws:
             env={
                 "PYTHONPATH": path,
                 "CALL_LOG": str(self.call_log),
+                # Most tests save NAT gateways and endpoints; those about networks turn it on.
+                "NODES_NEED_NETWORK": "0",
                 **(durations or Durations()).env(),
                 **(env or {}),
             },

@@ -174,6 +174,17 @@ CURES = [
     Cure("list the tags there if you want that", ({"tags": {"team": "shop"}},)),
     Cure("remove them from network.existing.subnetIds", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
     Cure("remove some", ({},)),
+    # Networks of the user
+    Cure("remove it, and name subnets in other zones", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
+    Cure("does not exist any more: list another subnet instead", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
+    Cure("on private clusters and set endpointAccess.private: true", (at("endpointAccess.private", True),), start=EXISTING),
+    Cure("in one of the available zones, or remove the profile", ({"fargateProfiles": []},),
+         start={"fargateProfiles": [{"name": "a", "selectors": [{"namespace": "a"}]}]}),
+    Cure("in larger subnets, or lower spec.scaling", ({"scaling": {"min": 1, "max": 1}},), "NodeGroup"),
+    Cure("set launchTemplate.version to one with an AMI", (at("launchTemplate.version", "4"),), "NodeGroup", {**TEMPLATE, "amiType": "CUSTOM"}),
+    Cure("set launchTemplate.version to one without an AMI", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
+    Cure("releaseVersion is {release}: set releaseVersion: Latest", ({"releaseVersion": "Latest"}, at("launchTemplate.version", "4")), "NodeGroup",
+         {**TEMPLATE, "releaseVersion": "1.34.1-20261101"}),
     Cure("shorten or remove them", ({},)),
     # What AWS reports
     Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},)),
@@ -257,6 +268,10 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "create a new NodeGroup in other subnets",
+    "the zones of a VPC are fixed once it exists",
+    "selects none of the cluster's subnets: change it in a new NodeGroup",
+    "is public, as its routes lead to an internet gateway",
     "undo the move with keelson move --abort",
     "tag it with {OWNER}={uid}",
     "Keelson needs {} of them: remove {excess}",

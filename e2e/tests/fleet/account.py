@@ -128,8 +128,17 @@ class Account:
         return self.role(name, {"Service": "eks.amazonaws.com"}, "AmazonEKSClusterPolicy")
 
     def network(self, zones: str = "abc", cidr: str = "10.9.0.0/16", bits: int = 24) -> list[str]:
-        """Creates a VPC with a subnet in each zone, as another team's Terraform would. Returns the subnet ids."""
+        """Creates a VPC with a subnet in each zone, as another team's Terraform would. Returns the subnet ids.
+
+        Nodes can join there: it has DNS and a default route to a transit gateway.
+        """
         vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        self.ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+        transit = self.ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+        main = self.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"][0]
+        self.ec2.create_route(
+            RouteTableId=main["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", TransitGatewayId=transit
+        )
         blocks = ipaddress.ip_network(cidr).subnets(new_prefix=bits)
         return [
             self.ec2.create_subnet(

@@ -70,8 +70,8 @@ fn of_class(failure: &Failure) -> Option<String> {
     Some(match failure.class {
         Class::Denied => denied(failure),
         Class::CredentialsUnavailable if failure.code.is_some() => {
-            "AWS rejects the credentials: check that they are not expired or revoked, and that the clock is \
-             right".into()
+            "AWS rejects the credentials: check that they are not expired or revoked, that the clock is right, and that \
+             the region is enabled in the account, if it is one to opt in to".into()
         }
         Class::CredentialsUnavailable => {
             "Check the operator's credentials: the service account's role (IRSA or pod identity), environment or profile".into()

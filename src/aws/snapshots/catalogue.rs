@@ -1,7 +1,7 @@
 //! What AWS offers: zones, Kubernetes versions and add-on versions. Pure.
 
-use aws_sdk_ec2::types::AvailabilityZone;
 pub use aws_sdk_ec2::types::AvailabilityZoneState;
+use aws_sdk_ec2::types::{AvailabilityZone, AvailabilityZoneOptInStatus};
 use aws_sdk_eks::types::{AddonVersionInfo, ClusterVersionInformation};
 use jiff::Timestamp;
 
@@ -12,6 +12,18 @@ pub struct Zone {
     /// `use1-az3`: EKS does not support some zone ids, and zone names differ by account.
     pub id: String,
     pub state: Option<AvailabilityZoneState>,
+    /// `availability-zone`, `local-zone` or `wavelength-zone`.
+    pub kind: String,
+    /// Whether the account uses it.
+    pub opted_in: OptedIn,
+}
+
+/// Whether an account opted in to a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptedIn {
+    /// It did, or need not.
+    Yes,
+    No,
 }
 
 impl From<&AvailabilityZone> for Zone {
@@ -20,6 +32,11 @@ impl From<&AvailabilityZone> for Zone {
             name: zone.zone_name().unwrap_or_default().to_owned(),
             id: zone.zone_id().unwrap_or_default().to_owned(),
             state: zone.state().cloned(),
+            kind: zone.zone_type().unwrap_or_default().to_owned(),
+            opted_in: match zone.opt_in_status() {
+                Some(AvailabilityZoneOptInStatus::NotOptedIn) => OptedIn::No,
+                _ => OptedIn::Yes,
+            },
         }
     }
 }

@@ -68,6 +68,8 @@ struct RegionalReads {
     vpc_dns: Keyed<String, VpcDns>,
     network_interfaces: Keyed<String, Vec<NetworkInterface>>,
     groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
+    tables_of_vpc: Keyed<String, Vec<RouteTable>>,
+    endpoints_of_vpc: Keyed<String, Vec<VpcEndpoint>>,
     addon_offers: Keyed<String, Vec<AddonOffer>>,
     cluster_versions: SharedRead<Vec<ClusterVersion>>,
     ami_releases: Keyed<String, Option<String>>,
@@ -199,11 +201,26 @@ impl Snapshots {
     }
 
     pub async fn route_tables(&self, max_staleness: MaxStaleness) -> List<RouteTable> {
-        self.shared(&self.regional.route_tables, max_staleness, reads::route_tables).await
+        self.shared(&self.regional.route_tables, max_staleness, |this| reads::route_tables(this, reads::owned())).await
+    }
+
+    /// All route tables of a VPC, of any owner.
+    pub async fn route_tables_of_vpc(&self, vpc_id: &str, max_staleness: MaxStaleness) -> List<RouteTable> {
+        let filter = reads::filter("vpc-id", [vpc_id]);
+        let read = self.regional.tables_of_vpc.of(vpc_id.to_owned());
+        self.shared(&read, max_staleness, |this| reads::route_tables(this, filter)).await
     }
 
     pub async fn vpc_endpoints(&self, max_staleness: MaxStaleness) -> List<VpcEndpoint> {
-        self.shared(&self.regional.vpc_endpoints, max_staleness, reads::vpc_endpoints).await
+        self.shared(&self.regional.vpc_endpoints, max_staleness, |this| reads::vpc_endpoints(this, reads::owned()))
+            .await
+    }
+
+    /// All endpoints of a VPC, of any owner.
+    pub async fn endpoints_of_vpc(&self, vpc_id: &str, max_staleness: MaxStaleness) -> List<VpcEndpoint> {
+        let filter = reads::filter("vpc-id", [vpc_id]);
+        let read = self.regional.endpoints_of_vpc.of(vpc_id.to_owned());
+        self.shared(&read, max_staleness, |this| reads::vpc_endpoints(this, filter)).await
     }
 
     pub async fn security_groups(&self, max_staleness: MaxStaleness) -> List<SecurityGroup> {
@@ -279,7 +296,7 @@ impl Snapshots {
         self.shared(&self.regional.cluster_versions, max_staleness, reads::cluster_versions).await
     }
 
-    /// The region's availability zones (without local and wavelength zones) that the account may use.
+    /// The region's zones that the account may use, with the Local and Wavelength Zones that it opted in to.
     pub async fn zones(&self, max_staleness: MaxStaleness) -> List<Zone> {
         self.shared(&self.regional.zones, max_staleness, reads::zones).await
     }

@@ -61,6 +61,7 @@ pub struct Subnet {
     pub ipv6_cidrs: Vec<String>,
     pub free_addresses: i32,
     pub map_public_ip_on_launch: bool,
+    pub on_outpost: bool,
     pub tags: Tags,
 }
 
@@ -77,6 +78,7 @@ impl From<&sdk::Subnet> for Subnet {
             ipv6_cidrs: ipv6.filter_map(|block| maybe(block.ipv6_cidr_block())).collect(),
             free_addresses: subnet.available_ip_address_count().unwrap_or_default(),
             map_public_ip_on_launch: subnet.map_public_ip_on_launch().unwrap_or_default(),
+            on_outpost: subnet.outpost_arn().is_some_and(|arn| !arn.is_empty()),
             tags: Tags::from_ec2(subnet.tags()),
         }
     }

@@ -142,20 +142,20 @@ pub(super) async fn nat_gateways(reads: Snapshots) -> Result<Vec<NatGateway>, Aw
     .await
 }
 
-pub(super) async fn route_tables(reads: Snapshots) -> Result<Vec<RouteTable>, AwsError> {
-    let Snapshots { caller, ec2, .. } = &reads;
+pub(super) async fn route_tables(reads: Snapshots, filters: Vec<Filter>) -> Result<Vec<RouteTable>, AwsError> {
+    let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeRouteTables", |token| async move {
-        let request = ec2.describe_route_tables().set_filters(Some(owned())).set_next_token(token);
+        let request = ec2.describe_route_tables().set_filters(Some(filters.clone())).set_next_token(token);
         let page = caller.call(Ec2, "DescribeRouteTables", OWNED_RESOURCES, request.send()).await?;
         Ok((convert_all(page.route_tables()), page.next_token))
     })
     .await
 }
 
-pub(super) async fn vpc_endpoints(reads: Snapshots) -> Result<Vec<VpcEndpoint>, AwsError> {
-    let Snapshots { caller, ec2, .. } = &reads;
+pub(super) async fn vpc_endpoints(reads: Snapshots, filters: Vec<Filter>) -> Result<Vec<VpcEndpoint>, AwsError> {
+    let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeVpcEndpoints", |token| async move {
-        let request = ec2.describe_vpc_endpoints().set_filters(Some(owned())).set_next_token(token);
+        let request = ec2.describe_vpc_endpoints().set_filters(Some(filters.clone())).set_next_token(token);
         let page = caller.call(Ec2, "DescribeVpcEndpoints", OWNED_RESOURCES, request.send()).await?;
         Ok((convert_all(page.vpc_endpoints()), page.next_token))
     })
@@ -187,7 +187,7 @@ pub(super) async fn network_interfaces(
 
 pub(super) async fn zones(reads: Snapshots) -> Result<Vec<Zone>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
-    let request = ec2.describe_availability_zones().set_filters(Some(filter("zone-type", ["availability-zone"])));
+    let request = ec2.describe_availability_zones();
     let response = caller.call(Ec2, "DescribeAvailabilityZones", "the region", request.send()).await?;
     let mut zones: Vec<Zone> = convert_all(response.availability_zones());
     // The choice of zones must not depend on the order of AWS's response.

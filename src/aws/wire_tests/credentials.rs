@@ -50,6 +50,37 @@ async fn denied_role_has_advice_and_does_not_affect_other_identities() {
     accounts.session(&Identity::ambient(), REGION).await.expect("the other identity works");
 }
 
+/// STS answers only in regions that the operator's own account has.
+async fn regions_asked(own_region: Option<&str>, refusal: &'static str) -> (Result<Session, AwsError>, Vec<String>) {
+    let server = Server::start(move |request, before| match request.action() {
+        "AssumeRole" if request.authorization.contains("/ap-south-2/") => query_error(403, refusal, "as STS says"),
+        "AssumeRole" => assume_role_response(before, Duration::from_secs(3600)),
+        _ => caller_identity(ACCOUNT),
+    })
+    .await;
+    let settings = Settings { own_region: own_region.map(str::to_owned), ..Settings::default() };
+    let config = config(&server.url, Duration::from_secs(1));
+    let accounts = Accounts::new(config, settings, Arc::new(AlwaysOpen), Metrics::new());
+    let session = accounts.session(&role(None), "ap-south-2").await;
+    let requests = server.requests.lock().expect("not poisoned");
+    let asked = requests.iter().filter(|request| request.action() == "AssumeRole");
+    let region = |request: &Request| request.authorization.split('/').nth(2).unwrap_or_default().to_owned();
+    (session, asked.map(region).collect())
+}
+
+#[tokio::test]
+async fn role_in_an_opt_in_region_is_assumed_through_a_region_of_the_operators_account() {
+    let (session, asked) = regions_asked(Some("eu-west-1"), "InvalidClientTokenId").await;
+    assert_eq!((&*session.expect("a session").region, asked), ("ap-south-2", vec!["eu-west-1".to_owned()]));
+    let (session, asked) = regions_asked(None, "InvalidClientTokenId").await;
+    assert_eq!((session.is_ok(), asked), (true, vec!["ap-south-2".to_owned(), "us-east-1".to_owned()]));
+    let (session, asked) = regions_asked(None, "RegionDisabledException").await;
+    assert_eq!((session.is_ok(), asked.len()), (true, 2));
+    // Another region would answer the same.
+    let (session, asked) = regions_asked(None, "AccessDenied").await;
+    assert_eq!((session.expect_err("denied").class(), asked.len()), (Class::Denied, 1));
+}
+
 #[tokio::test]
 async fn rejected_credentials_are_fetched_again_for_the_next_call() {
     let server = Server::start(|request, before| match request.action() {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner, with_agent};
+use super::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner, with_agent};
+use crate::api::conditions::ConditionType;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
 use crate::controllers::cluster::status::facts::Facts;
+use crate::controllers::cluster::status::notices;
 use crate::controllers::cluster::upgrade::observation::{self, Read};
 use crate::controllers::status::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
@@ -28,7 +30,7 @@ use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, remaining_ste
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
-    let unknown = owner(cluster, "not-there-yet");
+    let unknown = owner(cluster, NOT_THERE);
     let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);
     // It never writes, and knows no status.
     let existing = Existing::default();
@@ -54,18 +56,20 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let stage = Stage::of_node_group(uid.is_some(), &cluster.spec);
         let claims = aws_validation::of_node_group(&group.spec, stage, &cluster.spec, &view);
         aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;
-        let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
+        let uid = uid.unwrap_or_else(|| NOT_THERE.to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
         observed.push(Arc::new(with_observed_version(group, &memory)));
         let (title, about) = (named("NodeGroup", *group), String::new());
-        of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new() });
+        of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new(), notices: Vec::new() });
     }
     let decision = upgrade(cluster, &cloud, &memory, &observed).await?;
     let upgrade = decision.iter().flat_map(|decision| &decision.remaining_steps).map(ToString::to_string).collect();
     let (title, about) = (named("EksCluster", *cluster), about(cluster));
-    let planned = Planned { title, about, graph, plan, upgrade };
+    let notices = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
+    let notices = notices.into_iter().flat_map(|part| notices::notices(&memory, part)).collect();
+    let planned = Planned { title, about, graph, plan, upgrade, notices };
     Ok(std::iter::once(planned).chain(of_groups).collect())
 }
 

@@ -34,7 +34,8 @@ use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::expand::{
     self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SubnetView, Versions,
 };
-use crate::resources::inventory::survey::{self, Survey};
+use crate::resources::inventory::survey::Survey;
+use crate::resources::inventory::zones::{self, RegionZones};
 use manifest::Manifest;
 
 /// Flags of `keelson plan`.
@@ -73,6 +74,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The steps of an upgrade, in order: each starts when those before it are done.
     pub upgrade: Vec<String>,
+    /// What stops nothing and is worth knowing.
+    pub notices: Vec<String>,
 }
 
 /// Prints the plan.
@@ -146,22 +149,25 @@ pub fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
     format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
+/// The UID of an object that does not exist yet.
+const NOT_THERE: &str = "not-there-yet";
+
 /// The plans of a cluster and its node groups when none of them exists.
 pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
-    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), owned_ids: Vec::new() };
-    let owner = owner(cluster, "not-there-yet");
+    let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
+    let owner = owner(cluster, NOT_THERE);
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = with_agent(plan_from_nothing(&graph, spec.role_arn.is_some()), spec);
     let view = placeholder_view(cluster, &graph);
     let (title, upgrade) = (named("EksCluster", *cluster), Vec::new());
-    let mut all = vec![Planned { title, about: about(cluster), graph, plan, upgrade }];
+    let mut all = vec![Planned { title, about: about(cluster), graph, plan, upgrade, notices: Vec::new() }];
     for group in groups {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let plan = plan_from_nothing(&graph, false);
         let (title, about, upgrade) = (named("NodeGroup", *group), String::new(), Vec::new());
-        all.push(Planned { title, about, graph, plan, upgrade });
+        all.push(Planned { title, about, graph, plan, upgrade, notices: Vec::new() });
     }
     Ok(all)
 }
@@ -188,13 +194,14 @@ fn owner(cluster: &EksCluster, uid: &str) -> Owner {
 }
 
 /// An account's zones are known only in AWS; nearly everywhere they have these names.
-fn placeholder_zones(spec: &crate::api::EksClusterSpec) -> Vec<String> {
+fn placeholder_zones(spec: &crate::api::EksClusterSpec) -> RegionZones {
     if let Ok(NetworkKind::Vpc(vpc)) = spec.network.kind()
         && let Zones::Named(names) = vpc.zones()
     {
-        return names.to_vec();
+        return RegionZones { available: names.to_vec(), ..RegionZones::default() };
     }
-    ('a'..='f').map(|letter| format!("{}{letter}", spec.region)).collect()
+    let available = ('a'..='f').map(|letter| format!("{}{letter}", spec.region)).collect();
+    RegionZones { available, ..RegionZones::default() }
 }
 
 /// The graph that the operator would build.
@@ -202,7 +209,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
     let zones = match spec.network.kind()? {
-        NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, survey)?,
+        NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones, &survey.owned)?,
         NetworkKind::Existing(_) => Vec::new(),
     };
     let nodes = if groups.is_empty() {
@@ -244,6 +251,7 @@ pub fn node_group_graph(
         account: &grant.settings,
         cluster: view,
         target: Target::at_once(&group.spec),
+        exists: owner.uid != NOT_THERE,
         tag_keys: &[],
         intervals: Intervals::default(),
     };

@@ -30,7 +30,7 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
 }
 
 fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
-    let Planned { title, about, graph, plan, upgrade } = planned;
+    let Planned { title, about, graph, plan, upgrade, notices } = planned;
     let about = if about.is_empty() { String::new() } else { format!(": {about}") };
     let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
     let mut rows = vec![heading()];
@@ -42,7 +42,7 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
         .collect();
     items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.start));
     for item in items {
-        if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {
+        if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() && item.drift.is_empty() {
             settled += 1;
             continue;
         }
@@ -67,6 +67,9 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
         many => {
             let _ = writeln!(out, "  {many} resources match the spec");
         }
+    }
+    for notice in notices {
+        let _ = writeln!(out, "  note: {notice}");
     }
     if !upgrade.is_empty() {
         out.push_str("  the upgrade, one step after another:\n");
@@ -153,6 +156,9 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
     }
     if !item.forbidden.is_empty() {
         parts.push(format!("cannot be changed: {}", plan_status::format_changes(&item.forbidden)));
+    }
+    if !item.drift.is_empty() {
+        parts.push(format!("differs: {}", plan_status::format_changes(&item.drift)));
     }
     parts.join("; ")
 }

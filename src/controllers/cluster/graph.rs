@@ -19,7 +19,7 @@ use crate::resources::eks::{addon, addon_fargate, fargate_profile};
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::graph::proof::Records;
 use crate::resources::iam::role::Purpose;
-use crate::resources::inventory::survey;
+use crate::resources::inventory::{survey, zones};
 
 /// How often the cluster's API is asked for nodes that nothing reports.
 const NODES_POLL_INTERVAL: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ impl Reconcile<'_> {
         let spec = &self.object.spec;
         let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unobserved)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
-            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
+            NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones, &survey.owned).map_err(NoGraph::Spec)?,
             NetworkKind::Existing(_) => Vec::new(),
         };
         let owner = self.owner();

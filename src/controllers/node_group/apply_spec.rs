@@ -219,6 +219,7 @@ impl Reconcile<'_> {
             account: &grant.settings,
             cluster: view,
             target: target.clone(),
+            exists: self.object.status.as_ref().is_some_and(|status| status.arn.is_some()),
             tag_keys,
             intervals: cloud.intervals,
         })

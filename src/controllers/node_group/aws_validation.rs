@@ -27,7 +27,10 @@ impl Reconcile<'_> {
         let stage = Stage::of_node_group(previous.arn.is_some(), &cluster.spec);
         aws_validation::check(aws, &aws_validation::of_node_group(&self.object.spec, stage, &cluster.spec, view))
             .await?;
-        self.state.kind.checked = generation;
+        // While the subnets are not known, what depends on them is checked later.
+        if aws_validation::knows_subnets(&self.object.spec, view) {
+            self.state.kind.checked = generation;
+        }
         Ok(())
     }
 }

@@ -86,7 +86,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     }
     let identity = leader::identity(options.pod_name.clone());
     let gate = Arc::new(if options.lease.is_some() { Leadership::none() } else { Leadership::always() });
-    let accounts = Accounts::load(options.aws, gate.clone(), metrics.clone()).await;
+    let accounts = Accounts::load(options.aws.clone(), gate.clone(), metrics.clone()).await;
     let process = Process {
         events: Events::new(client.clone(), &identity),
         settings: Arc::new(options.settings),

@@ -236,7 +236,7 @@ pub fn format_changes(changes: &[Change]) -> String {
         let to = if to.is_empty() { "(none)" } else { to };
         match how {
             How::InPlace => format!("{field} {from} -> {to}"),
-            How::Forbidden(why) => format!("{field} {from} -> {to} ({why})"),
+            How::Forbidden(why) | How::Reported(why) => format!("{field} {from} -> {to} ({why})"),
         }
     };
     changes.iter().map(change).collect::<Vec<_>>().join(", ")

@@ -49,7 +49,7 @@ pub fn resource_progress(item: &Item, goal: Goal, now: Timestamp) -> ResourcePro
     let name = label(&item.key);
     if let Some(change) = item.forbidden.first() {
         let why = match &change.how {
-            crate::engine::How::Forbidden(why) => why.as_str(),
+            crate::engine::How::Forbidden(why) | crate::engine::How::Reported(why) => why.as_str(),
             crate::engine::How::InPlace => "",
         };
         let message = format!("{name}: {} is {:?} and cannot become {:?}: {why}", change.field, change.from, change.to);

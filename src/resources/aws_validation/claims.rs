@@ -1,18 +1,18 @@
 //! What must be true in AWS before a spec can be applied. Pure.
 
+use super::ami::CUSTOM;
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, AddonVersion};
 use crate::api::flow_logs::LogGroupDestination;
 use crate::api::network::{ExistingSubnets, NetworkKind, Vpc};
-use crate::api::node_group::NodeSubnetsKind;
+use crate::api::node_group::{NodeSubnetsKind, ReleaseVersion};
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
-use crate::resources::graph::expand::ClusterView;
+use crate::aws::partitions;
+use crate::resources::graph::expand::{ClusterView, node_subnets};
 
 /// The service that assumes a cluster's role.
 pub const EKS: &str = "eks.amazonaws.com";
-/// The service that assumes the role of nodes.
-pub const EC2: &str = "ec2.amazonaws.com";
 /// The service that assumes roles for Pods.
 pub const PODS: &str = "pods.eks.amazonaws.com";
 
@@ -90,6 +90,26 @@ pub enum RequirementKind {
         name: String,
         /// The Kubernetes version of the nodes.
         kubernetes: String,
+    },
+    /// Nodes can join in the subnets, and these have room for them.
+    NodeSubnets {
+        /// Ids of the subnets.
+        subnets: Vec<String>,
+        /// Whether nodes reach the Kubernetes API inside the VPC.
+        private_access: bool,
+        /// Nodes at the start.
+        nodes: i32,
+        /// A launch template may set up what the subnets lack.
+        has_template: bool,
+    },
+    /// The launch template and the fields about AMIs agree.
+    OwnImage {
+        /// The launch template and its version; `None`: there is none.
+        template: Option<(String, String)>,
+        /// The AMI type, if the spec sets one.
+        ami_type: Option<String>,
+        /// The release, if the spec sets an exact one.
+        release: Option<String>,
     },
     /// EC2 offers the instance types where the nodes run, and the AMI type supports them.
     Instances {
@@ -251,9 +271,19 @@ pub fn of_node_group(
     if stage == Stage::Edited {
         return requirements;
     }
-    requirements.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EC2))));
+    let ec2 = partitions::of_region(&cluster_spec.region).ec2_principal;
+    requirements.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(ec2))));
     if let Some(ids) = &spec.subnets.ids {
         requirements.push(Requirement::new("spec.subnets.ids", RequirementKind::Subnets(ids.clone())));
+    }
+    requirements.extend(node_network(spec, cluster_spec, cluster));
+    let release = match spec.release_version() {
+        ReleaseVersion::Exact(exact) => Some(exact.to_owned()),
+        ReleaseVersion::Latest | ReleaseVersion::Pinned => None,
+    };
+    if template.is_some() || spec.ami_type.as_deref() == Some(CUSTOM) {
+        let kind = RequirementKind::OwnImage { template: template.clone(), ami_type: spec.ami_type.clone(), release };
+        requirements.push(Requirement::new("spec.launchTemplate", kind));
     }
     let kind = RequirementKind::Instances {
         types: spec.instance_types.clone(),
@@ -263,6 +293,24 @@ pub fn of_node_group(
     };
     requirements.push(Requirement::new("spec.instanceTypes", kind));
     requirements
+}
+
+/// A network that the user provides is judged for nodes; Keelson's own has what they need.
+fn node_network(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> Option<Requirement> {
+    let is_given = cluster_spec.network.existing.is_some() || spec.subnets.ids.is_some();
+    let subnets = node_subnets(spec, cluster).ok().filter(|subnets| is_given && !subnets.is_empty())?;
+    let kind = RequirementKind::NodeSubnets {
+        subnets,
+        private_access: cluster_spec.endpoint_access.private,
+        nodes: spec.scaling.initial(),
+        has_template: spec.launch_template.is_some(),
+    };
+    Some(Requirement::new("spec.subnets", kind))
+}
+
+/// Whether the subnets of a NodeGroup are known, so that all its requirements are.
+pub fn knows_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> bool {
+    spec.subnets.ids.is_some() || !cluster.subnets.is_empty()
 }
 
 fn locations(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> NodeLocations {

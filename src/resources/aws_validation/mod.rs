@@ -20,10 +20,11 @@ use crate::api::listing::first_few_joined;
 use crate::aws::snapshots::named::Template;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::{Class, Failure};
+use crate::resources::network::existing_subnets::Network;
 use claims::{NodeLocations, RequirementKind};
 use refusal::Fact;
 
-pub use claims::{Requirement, Stage, of_cluster, of_node_group};
+pub use claims::{Requirement, Stage, knows_subnets, of_cluster, of_node_group};
 
 /// How long a positive result is cached.
 const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -159,6 +160,27 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
                 }
             };
             Fact::Instances { offered, zones, has_image }
+        }
+        RequirementKind::NodeSubnets { subnets, private_access, .. } => {
+            let all = reads.subnets_by_id(subnets, staleness).await?;
+            let found: Vec<_> = all.iter().filter(|one| subnets.contains(&one.id)).cloned().collect();
+            // What does not exist is reported by its own requirement.
+            let Some(vpc) = found.first().map(|one| one.vpc_id.clone()) else { return Ok(Fact::Unknown) };
+            let tables = reads.route_tables_of_vpc(&vpc, staleness).await?;
+            let endpoints = reads.endpoints_of_vpc(&vpc, staleness).await?;
+            let zones = reads.zones(MaxStaleness::within(MAX_AGE)).await?;
+            Fact::Network(Network {
+                subnets: found,
+                zones: zones.iter().map(|zone| (zone.name.clone(), zone.clone())).collect(),
+                tables: Some(tables.to_vec()),
+                endpoints: Some(endpoints.to_vec()),
+                private_access: *private_access,
+                ..Network::default()
+            })
+        }
+        RequirementKind::OwnImage { template: None, .. } => Fact::Unknown,
+        RequirementKind::OwnImage { template: Some((id, version)), .. } => {
+            Fact::Template((*reads.launch_template(id, version, staleness).await?).clone())
         }
         // Its name says everything.
         RequirementKind::AmiType { .. } => Fact::Unknown,

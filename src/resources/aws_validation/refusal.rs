@@ -10,6 +10,7 @@ use super::claims::{Requirement, RequirementKind};
 use crate::api::KubernetesVersion;
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, Subnet};
+use crate::resources::network::existing_subnets::Network;
 use crate::upgrade::addons::numbers;
 
 /// Most valid values in one message.
@@ -45,6 +46,8 @@ pub enum Fact {
     Subnets(Vec<Subnet>),
     /// The launch template.
     Template(Template),
+    /// The subnets of nodes, with what they are judged by.
+    Network(Network),
     /// The families of the instance types.
     Instances {
         /// All types of those families.
@@ -91,6 +94,17 @@ pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Opt
         }
         (RequirementKind::Template { id, version }, Fact::Template(Template::Missing(why))) => {
             Some(format!("version {version} of launch template {id} does not exist: {why}"))
+        }
+        (RequirementKind::NodeSubnets { nodes, has_template, .. }, Fact::Network(network)) => {
+            node_subnets(network, *nodes, *has_template)
+        }
+        (RequirementKind::OwnImage { template, ami_type, release }, fact) => {
+            let has_image = match fact {
+                Fact::Template(Template::Found { has_image, .. }) => *has_image,
+                _ if template.is_some() => return None,
+                _ => false,
+            };
+            own_image(has_image, ami_type.as_deref(), release.as_deref())
         }
         (RequirementKind::AmiType { name, kubernetes }, _) => ami_type(name, kubernetes),
         (RequirementKind::Instances { types, ami_type, .. }, Fact::Instances { offered, zones, has_image }) => {
@@ -186,6 +200,49 @@ fn addon(
     Some(format!("EKS offers no version {version} of add-on {name}{on}; the newest are {}", existing.join(", ")))
 }
 
+/// What keeps nodes from being launched or from joining in their subnets.
+fn node_subnets(network: &Network, nodes: i32, has_template: bool) -> Option<String> {
+    let subnets = &network.subnets;
+    if let Some(one) = subnets.iter().find(|one| one.on_outpost || network.is_in_wavelength_zone(one)) {
+        return Some(format!(
+            "{} is on an Outpost or in a Wavelength Zone, and EKS has no managed node groups there: create a new NodeGroup in other subnets",
+            one.id
+        ));
+    }
+    // A launch template can give nodes addresses, or a proxy.
+    let why = subnets.iter().find_map(|one| network.why_no_nodes(one)).filter(|_| !has_template);
+    why.or_else(|| {
+        let free: i32 = subnets.iter().map(|one| one.free_addresses).sum();
+        (free < nodes).then(|| {
+            let ids: Vec<_> = subnets.iter().map(|one| one.id.as_str()).collect();
+            let ids = ids.join(", ");
+            format!(
+                "{nodes} nodes do not fit into {ids}, with {free} free addresses: create a new NodeGroup in larger subnets, or lower spec.scaling"
+            )
+        })
+    })
+}
+
+/// EKS takes the AMI from the launch template or chooses it, not both.
+fn own_image(has_image: bool, ami_type: Option<&str>, release: Option<&str>) -> Option<String> {
+    match (has_image, ami_type, release) {
+        (false, Some(ami::CUSTOM), _) => Some(format!(
+            "amiType is {}, and no launch template names an AMI: set launchTemplate.version to one with an AMI, or create a \
+             new NodeGroup without amiType",
+            ami::CUSTOM
+        )),
+        (true, Some(name), _) if name != ami::CUSTOM => Some(format!(
+            "the launch template names an AMI, and amiType is {name}: set launchTemplate.version to one without an AMI, or \
+             create a new NodeGroup without amiType"
+        )),
+        (true, _, Some(release)) => Some(format!(
+            "the launch template names an AMI, and releaseVersion is {release}: set releaseVersion: Latest, or \
+             launchTemplate.version to one without an AMI"
+        )),
+        _ => None,
+    }
+}
+
 fn ami_type(name: &str, kubernetes: &str) -> Option<String> {
     if name == ami::CUSTOM {
         return None;
@@ -259,18 +316,19 @@ impl Types<'_> {
         None
     }
 
-    /// Whether none of the types is offered where the nodes run.
+    /// Zones of the nodes where none of the types is offered: launching there fails, and with it the node group.
     fn find_unavailable(&self, zones: &BTreeSet<String>) -> Option<String> {
         let offered: BTreeSet<_> =
             self.types.iter().filter_map(|name| self.find(name)).flat_map(|one| one.zones.iter().cloned()).collect();
-        if zones.is_empty() || offered.is_empty() || zones.iter().any(|zone| offered.contains(zone)) {
+        let zones: BTreeSet<_> = zones.difference(&offered).cloned().collect();
+        if zones.is_empty() || offered.is_empty() {
             return None;
         }
         let list = |zones: &BTreeSet<String>| zones.iter().cloned().collect::<Vec<_>>().join(", ");
         Some(format!(
             "EC2 does not offer {} in {}, where the subnets are (spec.subnets); it offers them in {}",
             self.types.join(", "),
-            list(zones),
+            list(&zones),
             list(&offered)
         ))
     }

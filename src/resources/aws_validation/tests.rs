@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::claims::{EC2, EKS, NodeLocations, Requirement, RequirementKind, Stage, of_cluster, of_node_group};
+use super::claims::{EKS, NodeLocations, Requirement, RequirementKind, Stage, of_cluster, of_node_group};
 use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
@@ -28,6 +28,7 @@ fn fields(requirements: &[Requirement]) -> Vec<&str> {
     requirements.iter().map(|requirement| requirement.field.as_str()).collect()
 }
 
+const EC2: &str = "ec2.amazonaws.com";
 const ROLE: &str = "arn:aws:iam::123456789012:role/own";
 const USER: &str = "arn:aws:iam::123456789012:user/ann";
 
@@ -74,11 +75,19 @@ fn new_node_group_checks_all_references_and_edited_group_only_editable_ones() {
     let view = ClusterView::default();
     let cluster = cluster_spec(json!({}));
     let new = of_node_group(&spec, Stage::New, &cluster, &view);
-    let all = ["spec.launchTemplate", "spec.amiType", "spec.roleArn", "spec.subnets.ids", "spec.instanceTypes"];
-    assert_eq!(fields(&new), all);
-    let RequirementKind::Instances { locations, .. } = &new[4].kind else { panic!("{:?}", new[4]) };
+    let of_template = ["spec.launchTemplate", "spec.instanceTypes"];
+    let all = [
+        &["spec.launchTemplate", "spec.amiType", "spec.roleArn", "spec.subnets.ids", "spec.subnets"][..],
+        &of_template,
+    ];
+    assert_eq!(fields(&new), all.concat());
+    let RequirementKind::Instances { locations, .. } = &new[6].kind else { panic!("{:?}", new[6]) };
     assert_eq!(*locations, NodeLocations::Subnets(vec!["subnet-a".into()]));
     assert_eq!(fields(&of_node_group(&spec, Stage::Edited, &cluster, &view)), ["spec.launchTemplate"]);
+    let china =
+        of_node_group(&spec, Stage::New, &EksClusterSpec { region: "cn-north-1".into(), ..cluster.clone() }, &view);
+    let RequirementKind::Role { service, .. } = &china[2].kind else { panic!("{:?}", china[2]) };
+    assert_eq!(*service, Some("ec2.amazonaws.com.cn"));
     // Its own version is editable.
     let spec = group_spec(json!({"amiType": "AL2_x86_64", "version": "1.33", "additionalRolePolicies": ["arn:p"]}));
     let edited = of_node_group(&spec, Stage::Edited, &cluster, &view);
@@ -108,7 +117,7 @@ fn unavailable_and_incompatible_instance_types_are_rejected() {
     ];
     /// Instance types, AMI type, zones, and the fragments of the refusal.
     type Row<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str], &'a [&'a str]);
-    let table: [Row<'_>; 15] = [
+    let table: [Row<'_>; 16] = [
         (&["m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7i.large"], None, &[], &[]),
         (&["m7i.lrge"], None, &[], &["no instance type m7i.lrge in eu-west-1", "m7i.large, m7i.xlarge"]),
@@ -122,6 +131,7 @@ fn unavailable_and_incompatible_instance_types_are_rejected() {
         (&["inf2.xlarge"], Some("AL2023_x86_64_NEURON"), &[], &[]),
         (&["inf2.xlarge"], Some("AL2_x86_64_GPU"), &[], &[]),
         (&["g5.xlarge"], None, &["eu-west-1a"], &["does not offer g5.xlarge in eu-west-1a", "in eu-west-1b"]),
+        (&["g5.xlarge"], None, &["eu-west-1a", "eu-west-1b"], &["does not offer g5.xlarge in eu-west-1a,"]),
         // One offered type is enough.
         (&["g5.xlarge", "m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7g.large"], Some("CUSTOM"), &[], &[]),
@@ -144,6 +154,76 @@ fn unavailable_and_incompatible_instance_types_are_rejected() {
     };
     let fact = Fact::Instances { offered, zones: BTreeSet::new(), has_image: true };
     check(&Requirement { field: "spec.instanceTypes".into(), kind }, &fact, &[]);
+}
+
+#[test]
+fn subnets_where_nodes_cannot_join_or_do_not_fit_are_refused() {
+    use crate::aws::snapshots::{RouteTable, Subnet, Zone, catalogue::OptedIn, network::RouteTableAssociation};
+    use crate::aws::tags::Tags;
+    use crate::resources::network::existing_subnets::Network;
+    let subnet = |free_addresses| Subnet {
+        id: "subnet-a".into(),
+        vpc_id: "vpc-a".into(),
+        state: None,
+        zone: "z".into(),
+        zone_id: String::new(),
+        cidr: String::new(),
+        ipv6_cidrs: Vec::new(),
+        free_addresses,
+        map_public_ip_on_launch: false,
+        on_outpost: false,
+        tags: Tags::new(),
+    };
+    let main = RouteTableAssociation { id: String::new(), subnet_id: None, main: true, state: None };
+    let (vpc_id, routes, associations) = ("vpc-a".into(), Vec::new(), vec![main]);
+    let isolated = RouteTable { id: "rtb".into(), vpc_id, routes, associations, tags: Tags::new() };
+    let network = |free, tables: Option<Vec<RouteTable>>| Network {
+        subnets: vec![subnet(free)],
+        tables,
+        endpoints: Some(Vec::new()),
+        ..Network::default()
+    };
+    let of = |nodes, has_template, network: Network, expected: &[&str]| {
+        let kind = RequirementKind::NodeSubnets {
+            subnets: vec!["subnet-a".into()],
+            private_access: true,
+            nodes,
+            has_template,
+        };
+        check(&Requirement { field: "spec.subnets".into(), kind }, &Fact::Network(network), expected);
+    };
+    of(2, false, network(9, None), &[]);
+    of(10, false, network(9, None), &["10 nodes do not fit into subnet-a, with 9 free addresses"]);
+    of(2, false, network(9, Some(vec![isolated.clone()])), &["subnet-a has no route out", "ec2, ecr.api, ecr.dkr, s3"]);
+    of(2, true, network(9, Some(vec![isolated])), &[]);
+    let zone = Zone {
+        name: "z".into(),
+        id: "z-wl".into(),
+        state: None,
+        kind: "wavelength-zone".into(),
+        opted_in: OptedIn::Yes,
+    };
+    let edge = Network { zones: [("z".to_owned(), zone)].into(), ..network(9, None) };
+    of(2, true, edge, &["in a Wavelength Zone"]);
+}
+
+#[test]
+fn template_with_an_ami_excludes_other_fields_about_amis() {
+    let of = |has_image: Option<bool>, ami_type: Option<&str>, release: Option<&str>, expected: &[&str]| {
+        let template = has_image.map(|_| ("lt-1".to_owned(), "1".to_owned()));
+        let (ami_type, release) = (ami_type.map(str::to_owned), release.map(str::to_owned));
+        let kind = RequirementKind::OwnImage { template, ami_type, release };
+        let found = |has_image| Fact::Template(Template::Found { has_image, has_instance_type: false });
+        let fact = has_image.map_or(Fact::Unknown, found);
+        check(&Requirement { field: "spec.launchTemplate".into(), kind }, &fact, expected);
+    };
+    of(None, None, None, &[]);
+    of(Some(true), Some("CUSTOM"), None, &[]);
+    of(Some(false), Some("AL2023_x86_64_STANDARD"), Some("1.34.1-20261101"), &[]);
+    of(Some(true), Some("AL2023_x86_64_STANDARD"), None, &["amiType is AL2023_x86_64_STANDARD", "a new NodeGroup"]);
+    of(Some(true), None, Some("1.34.1-20261101"), &["releaseVersion is 1.34.1-20261101"]);
+    of(Some(false), Some("CUSTOM"), None, &["no launch template names an AMI"]);
+    of(None, Some("CUSTOM"), None, &["no launch template names an AMI"]);
 }
 
 #[track_caller]

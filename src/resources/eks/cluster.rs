@@ -6,18 +6,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eks::types::{ClusterStatus, CreateAccessConfigRequest, UpgradePolicyRequest, ZonalShiftConfigRequest};
+use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::cluster_diff::{self, Detail, Part};
-use super::cluster_request::{self as request, logging};
 use super::health;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::EksClusterSpec;
 use crate::aws::errors::health::{Reported, Subject, explain};
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Goal, Key, MarkOwner, Observation, ObserveOptions, Phase, PollPolicy, Presence,
@@ -65,7 +63,7 @@ pub fn key() -> Key {
     KIND.key()
 }
 
-/// The output that lists subnets of an existing network.
+/// The output that lists subnets: of an existing network those to use, of the cluster those that it has.
 pub const SUBNET_IDS: &str = "subnetIds";
 
 /// The output with the id of the security group that EKS created for the cluster.
@@ -113,6 +111,10 @@ impl Cluster {
         Ok(ids)
     }
 
+    pub(crate) fn network(&self) -> &[Key] {
+        &self.network
+    }
+
     pub(crate) fn security_groups(&self) -> Option<Vec<String>> {
         self.spec.network.existing.as_ref().and_then(|existing| existing.security_group_ids.clone())
     }
@@ -122,7 +124,7 @@ impl Cluster {
         creates_nodes(&self.spec)
     }
 
-    fn to_observation(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
+    pub(crate) fn to_observation(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
         let status = cluster.status().map_or("CREATING", ClusterStatus::as_str);
         let since = cluster.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
@@ -155,6 +157,9 @@ impl Cluster {
             if let Some(value) = value {
                 observed = observed.output(name, value);
             }
+        }
+        if let Some(vpc) = vpc {
+            observed = observed.output(SUBNET_IDS, vpc.subnet_ids().join(","));
         }
         if let Some(since) = since {
             observed = observed.output("createdAt", since.to_string());
@@ -306,44 +311,7 @@ impl Resource for Cluster {
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
-        let spec = &self.spec;
-        let access = CreateAccessConfigRequest::builder()
-            .authentication_mode(cluster_diff::mode(spec.access.authentication_mode).into())
-            // The operator's own access, to bootstrap the GitOps agent.
-            .bootstrap_cluster_creator_admin_permissions(true)
-            .build();
-        let support = spec.support_type.map(|support| cluster_diff::support(support).into());
-        let auto = self.auto_mode(refs, None)?;
-        let role = refs.need(&role::key(Purpose::Cluster), "arn")?;
-        let subnets = self.subnet_ids(refs)?.join(",");
-        // An edit between two attempts is another request: EKS rejects a token with other parameters.
-        let step = format!("cluster {spec:?} {role} {subnets}");
-        let request = cloud
-            .aws
-            .eks
-            .create_cluster()
-            .name(&self.name)
-            .version(self.version.as_ref().unwrap_or(&spec.version))
-            .role_arn(role)
-            .resources_vpc_config(self.vpc_config(refs)?)
-            .set_kubernetes_network_config(self.network_config(auto.is_some()))
-            .set_logging(spec.logging.as_ref().filter(|types| !types.is_empty()).map(|types| logging(types, &[])))
-            .set_encryption_config(spec.secrets_encryption.as_ref().map(request::encryption))
-            .access_config(access)
-            .bootstrap_self_managed_addons(false)
-            .set_upgrade_policy(support.map(|support| UpgradePolicyRequest::builder().support_type(support).build()))
-            .set_zonal_shift_config(
-                spec.zonal_shift.map(|enabled| ZonalShiftConfigRequest::builder().enabled(enabled).build()),
-            )
-            .set_control_plane_scaling_config(spec.control_plane_scaling.as_ref().map(request::scaling))
-            .set_storage_config(auto.as_ref().map(|_| request::block_storage()))
-            .set_compute_config(auto)
-            .set_deletion_protection(spec.deletion_protection)
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
-            .set_tags(Some(self.tags.to_eks()));
-        let answer = cloud.aws.call(Service::Eks, "CreateCluster", &self.name, request.send()).await?;
-        let cluster = answer.cluster.unwrap_or_else(|| aws_sdk_eks::types::Cluster::builder().build());
-        Ok(self.to_observation(&cluster))
+        self.create_in_valid_zones(cloud, refs).await
     }
 
     async fn update(

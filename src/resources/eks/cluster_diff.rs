@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::cluster::Cluster;
+use super::control_plane_zones::placeable;
 use crate::api::KubernetesVersion;
 use crate::api::access::AuthenticationMode;
 use crate::api::cluster::SupportType;
@@ -240,7 +241,9 @@ impl Cluster {
     /// Compared only if all subnets are known.
     fn compare_placement(&self, all: &mut Differences, current: &Detail, refs: &Refs) {
         if let Ok(ids) = self.subnet_ids(refs) {
-            all.compare("network.subnetIds", list(&current.subnets), list(&set(&ids)));
+            let zones = self.zones_of(refs);
+            let placeable = set(&placeable(ids, &zones, &current.subnets));
+            all.compare("network.subnetIds", list(&current.subnets), list(&placeable));
         }
         if let Some(groups) = self.security_groups() {
             all.compare("network.securityGroupIds", list(&current.security_groups), list(&set(&groups)));

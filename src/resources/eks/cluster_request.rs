@@ -55,15 +55,15 @@ fn load_balancing() -> ElasticLoadBalancing {
 
 impl Cluster {
     /// The subnets and the endpoint access of a new cluster.
-    pub(crate) fn vpc_config(&self, refs: &Refs) -> Result<VpcConfigRequest, Failure> {
+    pub(crate) fn vpc_config(&self, subnets: Vec<String>) -> VpcConfigRequest {
         let access = &self.spec.endpoint_access;
-        Ok(VpcConfigRequest::builder()
-            .set_subnet_ids(Some(self.subnet_ids(refs)?))
+        VpcConfigRequest::builder()
+            .set_subnet_ids(Some(subnets))
             .set_security_group_ids(self.security_groups())
             .endpoint_public_access(access.public)
             .endpoint_private_access(access.private)
             .set_public_access_cidrs(access.public.then(|| access.public_cidrs.clone()))
-            .build())
+            .build()
     }
 
     /// The addresses inside a new cluster, and whether Auto Mode creates its load balancers.

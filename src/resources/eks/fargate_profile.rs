@@ -4,6 +4,7 @@
 //! a cluster at a time, so each waits for the previous one in the list. [`crate::resources::deletion::prune`] deletes profiles that the spec
 //! no longer lists.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,13 +13,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::cluster;
+use super::control_plane_zones::subnets_in_valid_zones;
 use super::health;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
-use crate::aws::Service;
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
+use crate::aws::{AwsError, Service};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs,
     Resource,
@@ -28,6 +30,7 @@ use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::iam::role::{self, Purpose};
+use crate::resources::network::subnet;
 use crate::resources::tag_calls::OwnerTags;
 
 /// The row in the table of kinds.
@@ -74,8 +77,12 @@ pub fn key(name: &str) -> Key {
 #[derive(Deserialize)]
 struct ExistingSubnet {
     id: String,
+    zone: String,
     tier: String,
 }
+
+/// What to do when Fargate runs in no zone of the network.
+const NO_FARGATE: &str = "use a network with private subnets in one of the available zones, or remove the profile";
 
 impl FargateProfile {
     /// A profile of the cluster in the private subnets of `network`. `previous` is created, and deleted, first.
@@ -101,6 +108,44 @@ impl FargateProfile {
             )));
         }
         Ok(ids)
+    }
+
+    /// The zone of each subnet of the network, by id.
+    fn zones_of(&self, refs: &Refs) -> BTreeMap<String, String> {
+        let mut zones = BTreeMap::new();
+        for key in &self.network {
+            if let (Some(id), Some((_, zone))) = (refs.get(key), subnet::zone_of(key)) {
+                zones.insert(id.to_owned(), zone.to_owned());
+            }
+            let existing = refs.output(key, "subnets").unwrap_or_default();
+            let existing: Vec<ExistingSubnet> = serde_json::from_str(existing).unwrap_or_default();
+            zones.extend(existing.into_iter().map(|subnet| (subnet.id, subnet.zone)));
+        }
+        zones
+    }
+
+    async fn request_create(
+        &self,
+        cloud: &Cloud,
+        role: &str,
+        subnets: Vec<String>,
+    ) -> Result<Observation<Detail>, AwsError> {
+        let name = &self.wanted.name;
+        let step = format!("{} {:?} {role} {subnets:?}", Resource::key(self), self.wanted.selectors);
+        let request = cloud
+            .aws
+            .eks
+            .create_fargate_profile()
+            .cluster_name(&self.cluster)
+            .fargate_profile_name(name)
+            .pod_execution_role_arn(role)
+            .set_subnets(Some(subnets))
+            .set_selectors(Some(self.selectors()))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateFargateProfile", name, request.send()).await?;
+        let profile = answer.fargate_profile.unwrap_or_else(|| Profile::builder().fargate_profile_name(name).build());
+        Ok(to_observation(&profile))
     }
 
     fn selectors(&self) -> Vec<FargateProfileSelector> {
@@ -244,24 +289,16 @@ impl Resource for FargateProfile {
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
-        let name = &self.wanted.name;
         let role = refs.need(&role::key(Purpose::Fargate), "arn")?;
         let subnets = self.subnet_ids(refs)?;
-        let step = format!("{} {:?} {role} {subnets:?}", Resource::key(self), self.wanted.selectors);
-        let request = cloud
-            .aws
-            .eks
-            .create_fargate_profile()
-            .cluster_name(&self.cluster)
-            .fargate_profile_name(name)
-            .pod_execution_role_arn(role)
-            .set_subnets(Some(subnets))
-            .set_selectors(Some(self.selectors()))
-            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
-            .set_tags(Some(self.tags.to_eks()));
-        let answer = cloud.aws.call(Service::Eks, "CreateFargateProfile", name, request.send()).await?;
-        let profile = answer.fargate_profile.unwrap_or_else(|| Profile::builder().fargate_profile_name(name).build());
-        Ok(to_observation(&profile))
+        let error = match self.request_create(cloud, role, subnets.clone()).await {
+            Ok(observed) => return Ok(observed),
+            Err(error) => error,
+        };
+        // Fargate runs in fewer zones than EKS.
+        let zones = self.zones_of(refs).into_iter().filter(|(id, _)| subnets.contains(id)).collect();
+        let remaining = subnets_in_valid_zones(&zones, error, 1, NO_FARGATE)?;
+        Ok(self.request_create(cloud, role, remaining).await?)
     }
 
     async fn update(

@@ -12,6 +12,7 @@ const HELPERS: &[(&str, &[&str])] = &[
     ("deletion/prune_calls.rs", &["accessEntryPruning", "addonPruning", "podIdentityPruning", "fargateProfilePruning"]),
     ("deletion/removal_calls.rs", &["removals"]),
     ("eks/cluster_adoption.rs", &["cluster"]),
+    ("eks/cluster_create.rs", &["cluster"]),
     ("eks/cluster_request.rs", &["cluster"]),
     ("eks/node_access_entry.rs", &["accessEntry"]),
     ("eks/node_group/newest.rs", &["nodeGroup"]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{ClusterView, NodeGroupInput, SubnetView, node_group, node_group_tags};
 use super::layout;
 use super::proof::Owned;
@@ -139,7 +140,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
             add_own_network(&mut nodes, &context, vpc, zones, input)?
         }
         NetworkKind::Existing(existing) => {
-            nodes.push(Arc::new(ExistingNetwork::new(&context, existing)));
+            nodes.push(Arc::new(ExistingNetwork::new(&context, existing, spec.endpoint_access.private)));
             let spared = existing.security_group_ids.as_deref().unwrap_or_default();
             nodes.push(Arc::new(Leftovers::new(&context, existing_network::key(), &[], spared)));
             vec![existing_network::key()]
@@ -153,10 +154,10 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         }
     });
     if cluster::creates_nodes(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
-        nodes.push(Arc::new(Role::new(&context, Purpose::AutoNode, &[], account)));
+        nodes.push(Arc::new(Role::new(&context, Purpose::AutoNode, &[], account).in_region(&spec.region)));
     }
     if input.node_role.is_required(spec) || input.owned.contains(&role::key(Purpose::Node)) {
-        let role = Role::new(&context, Purpose::Node, &input.node_role.policies, account);
+        let role = Role::new(&context, Purpose::Node, &input.node_role.policies, account).in_region(&spec.region);
         let role = role.with_node_groups(&input.node_role.node_groups);
         nodes.push(Arc::new(role.with_kept_policies(&input.node_role.refused_policies)));
     }

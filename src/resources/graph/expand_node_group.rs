@@ -53,6 +53,8 @@ pub struct NodeGroupInput<'a> {
     pub cluster: &'a ClusterView,
     /// The versions its nodes may be updated to now.
     pub target: Target,
+    /// It exists in EKS, which fixed its subnets: what its selection matches now does not count.
+    pub exists: bool,
     /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
     /// How long observations stay valid.
@@ -83,7 +85,10 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         intervals: input.intervals,
     };
     let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
-    let subnets = node_subnets(spec, cluster)?;
+    let subnets = match node_subnets(spec, cluster) {
+        Err(_) if input.exists => Vec::new(),
+        selected => selected?,
+    };
     let not_ready = match (&cluster.not_ready, &role) {
         (Some(why), _) => Some(why.clone()),
         (None, None) => Some("the node role does not exist yet".into()),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::role_diff::{ACTIONS, Detail, partition_of};
 use super::role_name::name_hash;
 pub use super::role_name::{NAME_PREFIX, description, is_named_for, name_prefix};
+use crate::aws::partitions::{self, Partition};
 use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{
@@ -56,10 +57,10 @@ impl Purpose {
         }
     }
 
-    fn principal(self) -> &'static str {
+    fn principal(self, partition: &Partition) -> &'static str {
         match self {
             Purpose::Cluster => "eks.amazonaws.com",
-            Purpose::Node | Purpose::AutoNode => "ec2.amazonaws.com",
+            Purpose::Node | Purpose::AutoNode => partition.ec2_principal,
             Purpose::Fargate => "eks-fargate-pods.amazonaws.com",
             Purpose::Source => "pods.eks.amazonaws.com",
         }
@@ -82,6 +83,7 @@ impl Purpose {
 /// A role that Keelson creates.
 pub struct Role {
     pub(crate) purpose: Purpose,
+    partition: &'static Partition,
     pub(crate) name: String,
     auto_mode: bool,
     additional_policies: Vec<String>,
@@ -121,6 +123,7 @@ impl Role {
     ) -> Self {
         Self {
             purpose,
+            partition: partitions::of_region(""),
             name: context
                 .owner
                 .role_name(&key(purpose))
@@ -135,6 +138,11 @@ impl Role {
             tags: context.tags(&key(purpose)),
             intervals: context.intervals,
         }
+    }
+
+    /// For the instances of a region: the name of EC2 depends on its partition.
+    pub fn in_region(self, region: &str) -> Self {
+        Self { partition: partitions::of_region(region), ..self }
     }
 
     /// Adds what Auto Mode requires.
@@ -188,7 +196,7 @@ impl Role {
             "Version": "2012-10-17",
             "Statement": [{
                 "Effect": "Allow",
-                "Principal": {"Service": self.purpose.principal()},
+                "Principal": {"Service": self.purpose.principal(self.partition)},
                 "Action": ["sts:AssumeRole", "sts:TagSession"],
             }],
         })

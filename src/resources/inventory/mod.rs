@@ -104,3 +104,4 @@ pub mod survey;
 pub mod tagged_resources;
 #[cfg(test)]
 mod tests;
+pub mod zones;

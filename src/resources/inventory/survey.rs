@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::account_lists::AccountLists;
-use crate::api::SpecError;
-use crate::api::network::{Vpc, Zones};
-use crate::aws::snapshots::catalogue::AvailabilityZoneState;
+use super::zones::RegionZones;
 use crate::aws::tags::{self, Tags};
 use crate::aws::{MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure, Key};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::removals;
 use crate::resources::eks::lists;
+use crate::resources::graph::kinds;
 use crate::resources::graph::proof::{Owned, Records};
-use crate::resources::graph::{kinds, layout};
 use crate::resources::iam::role;
-use crate::resources::network::{subnet, vpc};
+use crate::resources::network::vpc;
 
 /// How long zones are cached: they change once in years.
 const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -24,8 +22,8 @@ const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// What exists already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// Available zones of the region, sorted by name.
-    pub available_zones: Vec<String>,
+    /// The zones of the region.
+    pub zones: RegionZones,
     /// Keys of all resources that carry the owner's tag and are proven to be the object's.
     pub owned: Vec<Key>,
     /// The same with ids, of everything found or recorded.
@@ -34,10 +32,7 @@ pub struct Survey {
 
 /// Reads the available zones and what the object owns in EC2 and IAM.
 pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Result<Survey, Failure> {
-    let zones = cloud.aws.snapshots.zones(MaxStaleness::within(ZONES_MAX_AGE)).await?;
-    let usable = zones.iter().filter(|zone| zone.state == Some(AvailabilityZoneState::Available));
-    let mut available_zones: Vec<_> = usable.map(|zone| zone.name.clone()).collect();
-    available_zones.sort();
+    let zones = RegionZones::of(&cloud.aws.snapshots.zones(MaxStaleness::within(ZONES_MAX_AGE)).await?);
     let Tagged { ours, .. } = list_tagged(cloud, MaxStaleness::within(max_age), records).await?;
     // A recorded resource may be newer than these lists or missing in them. It is observed before anything is done to
     // it.
@@ -45,7 +40,7 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
     let owned_ids: Vec<Owned> = ours.into_iter().chain(recorded).collect();
     let keys: BTreeSet<Key> = owned_ids.iter().map(|(key, _)| key.clone()).collect();
-    Ok(Survey { available_zones, owned: keys.into_iter().collect(), owned_ids })
+    Ok(Survey { zones, owned: keys.into_iter().collect(), owned_ids })
 }
 
 /// Resources that carry the owner's tag, each as "key id".
@@ -124,79 +119,4 @@ pub async fn find_node_group_owner(
     let group = lists::node_group(aws, cluster_name, name).await?;
     let tags = Tags::from_eks(group.as_ref().and_then(|group| group.tags()));
     Ok(tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned))
-}
-
-/// The zones of a VPC's subnets. Zones with subnets stay; otherwise those of the spec, or the first by name.
-pub fn choose_zones(vpc: &Vpc, survey: &Survey) -> Result<Vec<String>, SpecError> {
-    let owned_ids: BTreeSet<&str> =
-        survey.owned.iter().filter_map(|key| subnet::zone_of(key).map(|(_, zone)| zone)).collect();
-    let available = &survey.available_zones;
-    match vpc.zones() {
-        Zones::Named(names) => {
-            let unknown: Vec<_> = names.iter().filter(|name| !available.contains(name)).cloned().collect();
-            if !unknown.is_empty() {
-                return Err(SpecError::new(
-                    "spec.network.vpc.zones",
-                    format!("{} cannot be used here; available: {}", unknown.join(", "), available.join(", ")),
-                ));
-            }
-            // Sorted, so that the order in the spec does not move a subnet.
-            let mut names = names.to_vec();
-            names.sort();
-            Ok(names)
-        }
-        Zones::Count(count) => {
-            let count = usize::from(count);
-            // Sorted by name, so that a zone's blocks in the layout never change.
-            let more = available.iter().map(String::as_str).filter(|zone| !owned_ids.contains(zone));
-            let mut chosen: Vec<String> =
-                owned_ids.iter().copied().chain(more).take(count.max(owned_ids.len())).map(str::to_owned).collect();
-            if chosen.len() < count.min(layout::MAX_ZONES) {
-                return Err(SpecError::new(
-                    "spec.network.vpc.zoneCount",
-                    format!(
-                        "{count} zones requested, but the region has {}: {}",
-                        available.len(),
-                        available.join(", ")
-                    ),
-                ));
-            }
-            chosen.sort();
-            Ok(chosen)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::node_group::SubnetTier;
-
-    fn survey(available: &[&str], owned_ids: &[&str]) -> Survey {
-        Survey {
-            available_zones: available.iter().map(|zone| (*zone).to_owned()).collect(),
-            owned: owned_ids.iter().map(|zone| subnet::key(SubnetTier::Private, zone)).collect(),
-            owned_ids: Vec::new(),
-        }
-    }
-
-    fn with_count(count: u8) -> Vpc {
-        Vpc { zone_count: count, ..Vpc::default() }
-    }
-
-    #[test]
-    fn first_zones_are_used_and_zones_with_subnets_stay() {
-        let zones = ["r-a", "r-b", "r-c", "r-d"];
-        assert_eq!(choose_zones(&with_count(3), &survey(&zones, &[])).unwrap(), ["r-a", "r-b", "r-c"]);
-        assert_eq!(choose_zones(&with_count(2), &survey(&zones, &["r-c", "r-d"])).unwrap(), ["r-c", "r-d"]);
-    }
-
-    #[test]
-    fn too_many_and_unknown_zones_are_rejected() {
-        let error = choose_zones(&with_count(3), &survey(&["r-a", "r-b"], &[])).unwrap_err();
-        assert!(error.to_string().contains("the region has 2"), "{error}");
-        let named = Vpc { zones: Some(vec!["r-a".into(), "x-a".into()]), ..Vpc::default() };
-        let error = choose_zones(&named, &survey(&["r-a", "r-b"], &[])).unwrap_err();
-        assert!(error.to_string().contains("x-a cannot be used"), "{error}");
-    }
 }

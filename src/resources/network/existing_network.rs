@@ -1,13 +1,18 @@
 //! A network that the user provides: Keelson creates nothing in it, but finds and checks its subnets.
 //!
-//! Requirements of EKS: <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
+//! [`existing_subnets`](super::existing_subnets) judges them, [`existing_placement`](super::existing_placement) decides which
+//! of them a control plane has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::existing_placement::{Placed, Placement, place};
+use super::existing_subnets::{Network, Routing};
 use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
 use crate::aws::snapshots::Subnet;
+use crate::aws::{AwsError, MaxStaleness};
 use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
@@ -16,16 +21,25 @@ use crate::resources::eks::cluster::{self, SUBNET_IDS};
 use crate::resources::graph::kind::{Area, Kind};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new("existingNetwork", "existing network", Area::Network)
-    .without_resource()
-    .with_actions(&["ec2:DescribeSubnets"]);
+pub const KIND: Kind =
+    Kind::new("existingNetwork", "existing network", Area::Network).without_resource().with_actions(&[
+        "ec2:DescribeAvailabilityZones",
+        "ec2:DescribeRouteTables",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcAttribute",
+        "ec2:DescribeVpcEndpoints",
+    ]);
 
-/// EKS rejects a subnet with fewer free addresses.
-const FREE_ADDRESSES: i32 = 5;
+/// How long the zones of a region are cached.
+const ZONES_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// The output with what is worth knowing, as a JSON list.
+pub const NOTICES: &str = "notices";
 
 /// The existing subnets of a cluster.
 pub struct ExistingNetwork {
     wanted: Wanted,
+    /// Whether the Kubernetes API has an address in the VPC.
+    private_access: bool,
     intervals: Intervals,
 }
 
@@ -35,68 +49,137 @@ pub fn key() -> Key {
 }
 
 impl ExistingNetwork {
-    /// The subnets that `wanted` lists or selects.
-    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
-        Self { wanted: wanted.clone(), intervals: context.intervals }
+    /// The subnets that `wanted` lists or selects. `private_access`: nodes reach the Kubernetes API inside the VPC.
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, private_access: bool) -> Self {
+        Self { wanted: wanted.clone(), private_access, intervals: context.intervals }
     }
 }
 
-/// Why the subnets cannot be used, if so. Free addresses matter only before the cluster exists: afterwards it has taken
-/// its own.
-fn find_problem(subnets: &[Subnet], requested: &[String], cluster_exists: bool) -> Option<String> {
-    let found: BTreeSet<_> = subnets.iter().map(|subnet| subnet.id.as_str()).collect();
-    let missing: Vec<_> = requested.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
-    if !missing.is_empty() {
-        return Some(format!("subnet {} does not exist in this account and region", missing.join(", ")));
-    }
-    if subnets.is_empty() {
-        return Some("no subnet matches the tags of subnetSelector".into());
-    }
-    let vpcs: BTreeSet<_> = subnets.iter().map(|subnet| subnet.vpc_id.as_str()).collect();
-    if vpcs.len() > 1 {
-        let vpcs: Vec<_> = vpcs.into_iter().collect();
-        return Some(format!("the subnets are in several VPCs ({}): EKS needs a single VPC", vpcs.join(", ")));
-    }
-    let zones: BTreeSet<_> = subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
-    if zones.len() < 2 {
-        let zones: Vec<_> = zones.into_iter().collect();
-        return Some(format!(
-            "the subnets are in one availability zone ({}): EKS needs subnets in at least two",
-            zones.join(", ")
-        ));
-    }
-    let full: Vec<_> = subnets
-        .iter()
-        .filter(|subnet| !cluster_exists && subnet.free_addresses < FREE_ADDRESSES)
-        .map(|subnet| format!("{} has {}", subnet.id, subnet.free_addresses))
-        .collect();
-    if !full.is_empty() {
-        return Some(format!("too few free addresses: {}; EKS needs {FREE_ADDRESSES} in each", full.join(", ")));
-    }
-    None
+/// What is remembered between observations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// The zones of subnets seen so far, by id: of one that is gone, EC2 says nothing.
+    zones: BTreeMap<String, String>,
+    /// What differs and cannot be corrected.
+    reported: Vec<Change>,
 }
 
-fn to_observation(mut subnets: Vec<Subnet>) -> Observation<()> {
+/// A value that the operator may not be allowed to read: nothing is concluded then.
+fn if_readable<T>(read: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+    match read {
+        Err(error) if error.class() == Class::Denied => {
+            tracing::debug!(%error, "existing network: not judged by what may not be read");
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+impl ExistingNetwork {
+    /// The subnets that the spec lists or selects, and the ids that it lists.
+    async fn wanted(&self, cloud: &Cloud, age: MaxStaleness) -> Result<(Vec<Subnet>, Vec<String>), Failure> {
+        Ok(match self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))? {
+            ExistingSubnets::Ids(ids) => (find_by_id(cloud, ids, age).await?, ids.to_vec()),
+            ExistingSubnets::Tagged { vpc_id, tags } => {
+                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, age).await?.to_vec(), Vec::new())
+            }
+        })
+    }
+
+    /// Reads what the subnets are judged by. Routes change rarely: they are read again when the subnets differ.
+    async fn read(
+        &self,
+        cloud: &Cloud,
+        (subnets, requested): (Vec<Subnet>, Vec<String>),
+        options: &ObserveOptions,
+        last: Option<&Detail>,
+        is_new: bool,
+    ) -> Result<Network, Failure> {
+        let reads = &cloud.aws.snapshots;
+        let is_known = last.is_some_and(|last| subnets.iter().all(|subnet| last.zones.contains_key(&subnet.id)));
+        let age = match is_known && !is_new {
+            true => MaxStaleness::within(options.max_age.max(self.intervals.slow().interval)),
+            false => max_staleness(options),
+        };
+        let zones = if_readable(reads.zones(MaxStaleness::within(ZONES_MAX_AGE)).await)?;
+        let zones = zones.iter().flat_map(|zones| zones.iter()).map(|zone| (zone.name.clone(), zone.clone())).collect();
+        let mut network =
+            Network { subnets, requested, zones, private_access: self.private_access, ..Network::default() };
+        let vpcs: BTreeSet<_> = network.subnets.iter().map(|subnet| subnet.vpc_id.clone()).collect();
+        for vpc in vpcs {
+            let tables = if_readable(reads.route_tables_of_vpc(&vpc, age).await)?;
+            if let Some(tables) = tables {
+                network.tables.get_or_insert_default().extend(tables.iter().cloned());
+            }
+            if is_new {
+                network.dns = if_readable(reads.vpc_dns(&vpc, age).await)?.map(|dns| *dns);
+            }
+            if network.subnets.iter().any(|subnet| network.routing(subnet) == Routing::Isolated) {
+                let endpoints = if_readable(reads.endpoints_of_vpc(&vpc, age).await)?;
+                network.endpoints = endpoints.map(|endpoints| endpoints.to_vec()).or(network.endpoints);
+            }
+        }
+        Ok(network)
+    }
+
+    /// The subnets that the cluster has; empty: it does not exist yet.
+    async fn placed(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        wanted: &[Subnet],
+        age: MaxStaleness,
+        last: Option<&Detail>,
+    ) -> Result<BTreeMap<String, Placed>, Failure> {
+        let ids = refs.output(&cluster::key(), SUBNET_IDS).unwrap_or_default();
+        let ids: Vec<String> = ids.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
+        let others: Vec<_> = ids.iter().filter(|id| wanted.iter().all(|subnet| subnet.id != **id)).cloned().collect();
+        let others = if others.is_empty() { Vec::new() } else { find_by_id(cloud, &others, age).await? };
+        let placed = |id: String| {
+            let found = wanted.iter().chain(&others).find(|subnet| subnet.id == id);
+            let zone = found.map(|subnet| &subnet.zone).or_else(|| last?.zones.get(&id)).cloned();
+            (id, Placed { zone, exists: found.is_some() })
+        };
+        Ok(ids.into_iter().map(placed).collect())
+    }
+}
+
+/// The subnets with these ids that exist.
+async fn find_by_id(cloud: &Cloud, ids: &[String], age: MaxStaleness) -> Result<Vec<Subnet>, Failure> {
+    let all = cloud.aws.snapshots.subnets_by_id(ids, age).await?;
+    Ok(all.iter().filter(|subnet| ids.contains(&subnet.id)).cloned().collect())
+}
+
+fn to_observation(
+    network: &Network,
+    placement: Placement,
+    cluster: BTreeMap<String, Placed>,
+    vpc: &str,
+) -> Observation<Detail> {
+    let mut subnets = network.suitable();
     subnets.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
-    let ids: Vec<_> = subnets.iter().map(|subnet| subnet.id.clone()).collect();
     let subnets_json: Vec<_> = subnets
         .iter()
         .map(|subnet| {
-            let tier = if subnet.map_public_ip_on_launch { "Public" } else { "Private" };
+            let tier = if network.is_public(subnet) { "Public" } else { "Private" };
             serde_json::json!({"id": subnet.id, "zone": subnet.zone, "tier": tier, "cidr": subnet.cidr})
         })
         .collect();
-    let vpc = subnets.first().map(|subnet| subnet.vpc_id.clone()).unwrap_or_default();
-    Observation::ready(&vpc, "given", ())
+    let vpc = network.subnets.first().map_or(vpc, |subnet| subnet.vpc_id.as_str());
+    let zones = cluster.into_iter().filter_map(|(id, placed)| Some((id, placed.zone?)));
+    let zones = zones.chain(network.subnets.iter().map(|subnet| (subnet.id.clone(), subnet.zone.clone())));
+    let detail = Detail { zones: zones.collect(), reported: placement.reported };
+    Observation::ready(vpc, "given", detail)
         .output("vpcId", vpc)
-        .output(SUBNET_IDS, ids.join(","))
+        .output(SUBNET_IDS, placement.ids.join(","))
         .output("subnets", serde_json::Value::from(subnets_json).to_string())
+        .output(NOTICES, serde_json::Value::from(network.notices()).to_string())
 }
 
 #[async_trait]
 impl Resource for ExistingNetwork {
     type Cloud = Cloud;
-    type Detail = ();
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -126,8 +209,8 @@ impl Resource for ExistingNetwork {
         self.intervals.shared()
     }
 
-    fn diff(&self, _: &Observation<()>, _: &Refs) -> Vec<Change> {
-        Vec::new()
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        observed.detail.reported.clone()
     }
 
     async fn observe(
@@ -135,85 +218,48 @@ impl Resource for ExistingNetwork {
         cloud: &Cloud,
         refs: &Refs,
         options: &ObserveOptions,
-        _: Option<&Observation<()>>,
-    ) -> Result<Presence<()>, Failure> {
-        let kind = self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))?;
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let (age, last) = (max_staleness(options), last.map(|last| &last.detail));
+        let (subnets, requested) = self.wanted(cloud, age).await?;
         // The network's owner may have deleted or changed it: that must not block the deletion of a cluster.
-        let deleting = options.goal == Goal::Deleted;
-        let (subnets, requested): (Vec<Subnet>, &[String]) = match kind {
-            ExistingSubnets::Ids(ids) => {
-                let answer = cloud.aws.snapshots.subnets_by_id(ids, max_staleness(options)).await;
-                let all = match answer {
-                    Err(error) if error.class() == Class::NotFound && deleting => return Ok(Presence::Absent),
-                    // EC2 rejects the whole request for one unknown id.
-                    Err(error) if error.class() == Class::NotFound => {
-                        return Err(Failure::invalid(format!("network.existing.subnetIds: {error}")));
-                    }
-                    other => other?,
-                };
-                (all.iter().filter(|subnet| ids.contains(&subnet.id)).cloned().collect(), ids)
+        if options.goal == Goal::Deleted {
+            if subnets.is_empty() {
+                return Ok(Presence::Absent);
             }
-            ExistingSubnets::Tagged { vpc_id, tags } => {
-                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, max_staleness(options)).await?.to_vec(), &[])
-            }
-        };
-        if deleting && subnets.is_empty() {
-            return Ok(Presence::Absent);
+            let network = Network { subnets, requested, ..Network::default() };
+            let placement =
+                Placement { ids: network.subnets.iter().map(|one| one.id.clone()).collect(), reported: Vec::new() };
+            return Ok(Presence::External(to_observation(&network, placement, BTreeMap::new(), "")));
         }
-        if !deleting && let Some(why) = find_problem(&subnets, requested, refs.get(&cluster::key()).is_some()) {
-            return Err(Failure::invalid(format!("network.existing: {why}")));
+        let cluster = self.placed(cloud, refs, &subnets, age, last).await?;
+        let network = self.read(cloud, (subnets, requested), options, last, cluster.is_empty()).await?;
+        // Later, the network may change without an edit: that stops no cluster that works.
+        if cluster.is_empty()
+            && refs.get(&cluster::key()).is_none()
+            && let Some(why) = network.find_problem()
+        {
+            return Err(Failure::invalid(format!("network.existing.{why}")));
         }
-        Ok(Presence::External(to_observation(subnets)))
+        let vpc = refs.output(&cluster::key(), "vpcId").unwrap_or_default();
+        Ok(Presence::External(to_observation(&network, place(&network, &cluster), cluster, vpc)))
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid("an existing network is never created"))
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Observation<Detail>,
+        _: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid("an existing network is never changed"))
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observation<()>) -> Result<Presence<()>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         Err(Failure::invalid("an existing network is never deleted"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::aws::tags::Tags;
-
-    fn subnet(id: &str, vpc: &str, zone: &str, free: i32) -> Subnet {
-        Subnet {
-            id: id.into(),
-            vpc_id: vpc.into(),
-            state: None,
-            zone: zone.into(),
-            zone_id: String::new(),
-            cidr: "10.0.0.0/24".into(),
-            ipv6_cidrs: Vec::new(),
-            free_addresses: free,
-            map_public_ip_on_launch: false,
-            tags: Tags::new(),
-        }
-    }
-
-    #[test]
-    fn unsuitable_subnets_are_rejected_with_the_reason() {
-        let (a, b) = (subnet("s-a", "v", "z1", 100), subnet("s-b", "v", "z2", 100));
-        let requested = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        assert_eq!(find_problem(&[a.clone(), b.clone()], &requested(&["s-a", "s-b"]), false), None);
-        for (subnets, ids, expected) in [
-            (vec![a.clone()], vec!["s-a", "s-x"], "subnet s-x does not exist"),
-            (vec![], vec![], "subnetSelector"),
-            (vec![a.clone(), subnet("s-c", "w", "z2", 100)], vec![], "several VPCs (v, w)"),
-            (vec![a.clone(), subnet("s-c", "v", "z1", 100)], vec![], "one availability zone (z1)"),
-            (vec![a.clone(), subnet("s-c", "v", "z2", 3)], vec![], "s-c has 3"),
-        ] {
-            let why = find_problem(&subnets, &requested(&ids), false).unwrap_or_default();
-            assert!(why.contains(expected), "{why}");
-        }
-        assert_eq!(find_problem(&[a, subnet("s-c", "v", "z2", 3)], &[], true), None);
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod elastic_ip;
 pub mod existing_network;
+pub mod existing_placement;
+pub mod existing_subnets;
 pub mod flow_log;
 pub mod internet_gateway;
 pub mod nat_gateway;

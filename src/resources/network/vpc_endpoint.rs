@@ -13,6 +13,7 @@ use super::route_table::Table;
 use super::{security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::errors::class::classify;
+use crate::aws::partitions;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service, Session, snapshots};
@@ -45,6 +46,8 @@ pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
 
 /// EC2's error code for a missing endpoint.
 const NOT_FOUND_CODE: &str = "InvalidVpcEndpointId.NotFound";
+/// EC2's error code for a service that does not exist.
+const UNKNOWN_SERVICE_CODE: &str = "InvalidServiceName";
 const MISMATCH_CODE: &str = "IdempotentParameterMismatch";
 /// How often an endpoint may be deleted by others and recreated within the lifetime of a token.
 const MAX_ATTEMPTS: u64 = 20;
@@ -121,6 +124,17 @@ fn to_observation(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
         tags: endpoint.tags.clone(),
     };
     Observation::ready(&endpoint.id, state, detail).phase(phase)
+}
+
+/// The names that the service may have, in the order to try them. Gateways have the same prefix everywhere; the prefix of an
+/// interface depends on partition, region and service.
+fn service_names(region: &str, service: &str) -> impl Iterator<Item = String> {
+    let mut prefixes = partitions::of_region(region).endpoint_prefixes.to_vec();
+    if is_gateway(service) {
+        prefixes.reverse();
+    }
+    let suffix = format!("{region}.{service}");
+    prefixes.into_iter().map(move |prefix| format!("{prefix}.{suffix}"))
 }
 
 /// Whether the token belongs to another endpoint.
@@ -214,7 +228,6 @@ impl Resource for VpcEndpoint {
             .ec2
             .create_vpc_endpoint()
             .vpc_id(refs.id(&vpc::key())?)
-            .service_name(format!("com.amazonaws.{}.{}", cloud.aws.region, self.service))
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::VpcEndpoint));
         let request = if is_gateway(&self.service) {
             request.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(Some(attachments))
@@ -225,14 +238,21 @@ impl Resource for VpcEndpoint {
                 .set_subnet_ids(Some(attachments))
                 .security_group_ids(refs.id(&security_group::key())?)
         };
+        let mut names = service_names(&cloud.aws.region, &self.service);
+        let mut service_name = names.next().unwrap_or_default();
         let mut attempt = 0;
         let answer = loop {
-            let request = request.clone().client_token(client_token(&cloud.owner.uid, attempt, &name));
+            let token = client_token(&cloud.owner.uid, attempt, &name);
+            let request = request.clone().service_name(&service_name).client_token(token);
             match cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await {
                 // The token belongs to an endpoint that was deleted, or that had other subnets and groups and was
                 // removed when the spec no longer requested it: the next attempt has its own token. An existing
                 // endpoint would have been found by its tags.
                 Err(error) if is_token_used(&error) && attempt < MAX_ATTEMPTS => attempt += 1,
+                Err(error) if error.code.as_deref() == Some(UNKNOWN_SERVICE_CODE) => match names.next() {
+                    Some(other) => service_name = other,
+                    None => return Err(error.into()),
+                },
                 answer => break answer?,
             }
         };
@@ -327,5 +347,16 @@ mod tests {
         assert_eq!(class, Class::Denied);
         let (class, _) = refusal(vec![item("DependencyViolation", "in use")]).unwrap();
         assert_eq!(class, Class::Busy);
+    }
+
+    #[test]
+    fn names_of_services_depend_on_the_partition() {
+        let of = |region, service| service_names(region, service).collect::<Vec<_>>();
+        assert_eq!(of("eu-west-1", "ecr.api"), ["com.amazonaws.eu-west-1.ecr.api"]);
+        assert_eq!(of("us-gov-west-1", "sts"), ["com.amazonaws.us-gov-west-1.sts"]);
+        assert_eq!(of("eusc-de-east-1", "s3"), ["com.amazonaws.eusc-de-east-1.s3"]);
+        let china = ["cn.com.amazonaws.cn-north-1.sts", "com.amazonaws.cn-north-1.sts"];
+        assert_eq!(of("cn-north-1", "sts"), china, "by service, one or the other");
+        assert_eq!(of("cn-north-1", "s3")[0], "com.amazonaws.cn-north-1.s3", "the gateway");
     }
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
-from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
 from moto.ec2.responses import EC2Response
 
+from .. import zones
 from ..errors import AwsError
 from .base import Guard, has_dependencies
 
@@ -45,12 +45,15 @@ class NetworkGuard(Guard, EC2Response):
 
     def create_subnet(self) -> ActionResult:
         zone = self._get_param("AvailabilityZone")
-        zones = [z.name for z in RegionsAndZonesBackend.zones.get(self.region, [])]
-        if zone and zone not in zones:
+        usable = [z.name for z in self.region_state.describe_availability_zones()]
+        zone_id = self._get_param("AvailabilityZoneId")
+        if zone_id and zone_id not in [z.zone_id for z in self.region_state.describe_availability_zones()]:
+            raise AwsError("InvalidParameterValue", f"Value ({zone_id}) for parameter availabilityZoneId is invalid.")
+        if zone and zone not in usable:
             raise AwsError(
                 "InvalidParameterValue",
                 f"Value ({zone}) for parameter availabilityZone is invalid. "
-                f"Subnets can currently only be created in the following availability zones: {', '.join(zones)}.",
+                f"Subnets can currently only be created in the following availability zones: {', '.join(usable)}.",
             )
         return super().create_subnet()
 

@@ -13,6 +13,7 @@ from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.models.vpcs import AWS_ENDPOINT_SERVICES, VPC
 
+from .. import zones
 from ..errors import AwsError
 from ..images import EKS_IMAGE_PREFIX
 from .tags import find_tags
@@ -90,17 +91,35 @@ class Ec2Region(EC2Backend):
     def create_vpc(self, cidr_block: str, *args: Any, **kwargs: Any) -> VPC:
         return super().create_vpc(canonical(cidr_block), *args, **kwargs)
 
-    def create_subnet(self, vpc_id: str, cidr_block: str, *args: Any, **kwargs: Any) -> Subnet:
+    def create_subnet(
+        self,
+        vpc_id: str,
+        cidr_block: str,
+        ipv6_cidr_block: str | None = None,
+        availability_zone: str | None = None,
+        availability_zone_id: str | None = None,
+        **kwargs: Any,
+    ) -> Subnet:
         if cidr_block:
             cidr_block = canonical(cidr_block)
             prefix = int(cidr_block.rpartition("/")[2] or 0)
             if not 16 <= prefix <= 28:
                 raise AwsError("InvalidSubnet.Range", f"The CIDR '{cidr_block}' is invalid.")
-        subnet = super().create_subnet(vpc_id, cidr_block, *args, **kwargs)
+        here = zones.all_zones(self.account_id, self.region_name)
+        zone = next(z for z in here if availability_zone_id in (None, z.zone_id) and availability_zone in (None, z.name))
+        # moto knows neither the account's ids nor Local Zones: any zone that it knows will do.
+        subnet = super().create_subnet(vpc_id, cidr_block, ipv6_cidr_block, "us-east-1a", None, **kwargs)
+        del self.subnets["us-east-1a"][subnet.id]
+        subnet._availability_zone = zone
+        self.subnets[zone.name][subnet.id] = subnet
         # moto marks the first subnet of a zone as its default subnet.
         default = self.vpcs[vpc_id].is_default
         subnet.default_for_az = subnet.map_public_ip_on_launch = default
         return subnet
+
+    def describe_availability_zones(self, filters: Any = None, zone_names: Any = None, zone_ids: Any = None) -> list[Any]:
+        found = zones.listed_zones(self.account_id, self.region_name)
+        return [z for z in found if (not zone_names or z.name in zone_names) and (not zone_ids or z.zone_id in zone_ids)]
 
     def describe_tags(self, filters: dict[str, list[str]] | None = None) -> list[dict[str, str]]:
         return list(find_tags(self.tags, filters or {}))
@@ -120,9 +139,15 @@ class Ec2Region(EC2Backend):
         subnet = self.find_subnet(subnet_id)
         if subnet is None:
             return False
+        table = self.route_table_of(subnet)
+        routes = table.routes if table is not None else []
+        return any(r.gateway is not None and r.gateway.id.startswith("igw-") and r.state == "active" for r in routes)
+
+    def route_table_of(self, subnet: Subnet) -> Any | None:
+        """The subnet's route table, otherwise the VPC's main one."""
         tables = [t for t in self.route_tables.values() if t.vpc_id == subnet.vpc_id]
-        own = [t for t in tables if subnet_id in t._associations.values()] or [t for t in tables if t.main_association_id]
-        return any(r.gateway is not None and r.gateway.id.startswith("igw-") for t in own for r in t._routes.values())
+        own = [t for t in tables if subnet.id in t._associations.values()] or [t for t in tables if t.main_association_id]
+        return own[0] if own else None
 
     def group_users(self, group_id: str) -> list[str]:
         """What blocks the deletion of a security group: interfaces with it, rules of other groups that refer to it."""

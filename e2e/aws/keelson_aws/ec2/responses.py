@@ -22,6 +22,7 @@ from .network import NetworkGuard
 from .peering import PeeringGuard
 from .security_groups import SecurityGroupGuard
 from .xml import FAST_PATH, write_response
+from .zones import ZoneGuard
 
 # Delete actions that also delete the resource's tags, and the parameter with the resource id.
 DELETES_TAGS = {
@@ -42,6 +43,7 @@ class Ec2Response(
     InstanceTypeGuard,
     PeeringGuard,
     LimitGuard,
+    ZoneGuard,
     EC2Response,
 ):
     def call_action(self) -> Any:

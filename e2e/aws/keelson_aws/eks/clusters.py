@@ -11,7 +11,9 @@ from ..versions import DEFAULT_VERSION, MINORS, platform_version
 from . import access
 from .authority import certificate_authority
 from .network import (
+    MIN_FREE_ADDRESSES,
     check_cluster_subnets,
+    check_free_addresses,
     check_public_access_cidrs,
     check_security_groups,
     create_network_interfaces,
@@ -47,7 +49,7 @@ def new_cluster(context: Context) -> Cluster:
     support = (params.get("upgradePolicy") or {}).get("supportType", "EXTENDED")
     check_support(context, version, support)
     check_cluster_role(params["roleArn"])
-    network, vpc = network_config(context)
+    network, vpc, zones = network_config(context)
     tags = check_tags(params.get("tags"))
     limit = int(quotas.value(region.account, region.name, quotas.CLUSTERS))
     too_many = limit_exceeded(f"The maximum number of clusters per region has been reached: {limit}", clusterName=name)
@@ -80,7 +82,7 @@ def new_cluster(context: Context) -> Cluster:
     for key in ("zonalShiftConfig", "remoteNetworkConfig"):
         if params.get(key):
             body[key] = params[key]
-    cluster = Cluster(name, body, context.caller.principal_arn)
+    cluster = Cluster(name, body, context.caller.principal_arn, zones=zones)
     region.clusters[name] = cluster
     if access_config.get("bootstrapClusterCreatorAdminPermissions", True):
         access.bootstrap_creator(context, cluster)
@@ -109,12 +111,13 @@ def check_cluster_role(arn: str) -> None:
         )
 
 
-def network_config(context: Context) -> tuple[dict[str, Any], Any]:
+def network_config(context: Context) -> tuple[dict[str, Any], Any, list[str]]:
     requested = context.params["resourcesVpcConfig"]
     subnet_ids = requested.get("subnetIds") or []
     if not subnet_ids:
         raise bad_parameter("resourcesVpcConfig.subnetIds cannot be empty")
     subnets = check_cluster_subnets(context, subnet_ids)
+    check_free_addresses(subnets, bad_parameter, MIN_FREE_ADDRESSES)
     vpc_id = subnets[0].vpc_id
     groups = requested.get("securityGroupIds") or []
     check_security_groups(context, groups, vpc_id)
@@ -130,7 +133,8 @@ def network_config(context: Context) -> tuple[dict[str, Any], Any]:
         "endpointPrivateAccess": private,
         "publicAccessCidrs": check_public_access_cidrs(requested.get("publicAccessCidrs") or ["0.0.0.0/0"]) if public else [],
     }
-    return config, ec2(context.region.account, context.region.name).get_vpc(vpc_id)
+    zones = sorted({subnet.availability_zone for subnet in subnets})
+    return config, ec2(context.region.account, context.region.name).get_vpc(vpc_id), zones
 
 
 def kubernetes_network(requested: dict[str, Any], vpc: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..cloud import ec2, find_role, trusts_service
 from . import access, addons
-from .network import find_subnets
+from .network import check_zones, find_subnets
 from .operations import Context, idempotent, operation, page
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
 from .tags import check_tags
@@ -50,6 +50,7 @@ def new_profile(context: Context, cluster: Cluster) -> Part:
             raise bad_parameter(f"Subnet {subnet.id} is not in the VPC of the cluster", **resource)
         if is_public(context, subnet.id):
             raise bad_parameter(f"Subnet {subnet.id} provided in Fargate Profile is not a private subnet", **resource)
+    check_zones(context, find_subnets(context, subnets))
     part = Part(
         {
             "fargateProfileName": name,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from .. import zones
 from ..cloud import ec2
 from ..errors import AwsError
 from .operations import Context
 from .state import Cluster, bad_parameter, new_hex
 
-MIN_FREE_ADDRESSES = 5
+# Of a new cluster, and for an update: network-reqs.html#cluster-subnets and update-cluster.html in the user guide.
+MIN_FREE_ADDRESSES, MIN_FREE_FOR_UPDATE = 6, 5
 NOT_PUBLIC = [
     ipaddress.IPv4Network(cidr)
     for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")
@@ -31,7 +33,7 @@ def find_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
 
 
 def check_cluster_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
-    """Validates the subnets of a control plane: at least two zones, one VPC, free addresses."""
+    """Validates the subnets of a control plane: zones that EKS takes, at least two of them, one VPC."""
     if len(set(subnet_ids)) != len(subnet_ids):
         raise bad_parameter("Subnets specified must be unique")
     subnets = find_subnets(context, subnet_ids)
@@ -39,16 +41,36 @@ def check_cluster_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
         raise bad_parameter("Subnets specified must be in at least two different AZs")
     if len({subnet.vpc_id for subnet in subnets}) > 1:
         raise bad_parameter("Subnets specified must belong to the same VPC")
-    check_free_addresses(subnets, bad_parameter)
+    check_zones(context, subnets)
     return subnets
 
 
-def check_free_addresses(subnets: list[Any], error: Any) -> None:
-    exhausted = [subnet.id for subnet in subnets if subnet.available_ip_address_count < MIN_FREE_ADDRESSES]
+def check_zones(context: Context, subnets: list[Any]) -> None:
+    """EKS takes no subnet of a zone where it runs no control plane, nor one of a Local Zone, Wavelength Zone or Outpost."""
+    account, region = context.region.account, context.region.name
+    refused = zones.refused_by_eks(account, region)
+    for subnet in subnets:
+        zone = subnet._availability_zone
+        if zone.zone_type == zones.AVAILABILITY and zone.zone_id not in refused:
+            continue
+        valid = zones.valid_for_eks(account, region)
+        name = context.params.get("name") or context.params.get("clusterName")
+        what = "create Fargate profile" if "fargateProfileName" in context.params else "create cluster"
+        raise AwsError(
+            "UnsupportedAvailabilityZoneException",
+            f"Cannot {what} '{name}' because {zone.name}, the targeted availability zone, does not currently have sufficient capacity "
+            f"to support the cluster. Retry and choose from these availability zones: {', '.join(valid)}",
+            clusterName=name,
+            validZones=valid,
+        )
+
+
+def check_free_addresses(subnets: list[Any], error: Any, least: int = MIN_FREE_FOR_UPDATE) -> None:
+    exhausted = [subnet.id for subnet in subnets if subnet.available_ip_address_count < least]
     if exhausted:
         raise error(
             f"Subnets {', '.join(exhausted)} do not have enough free IP addresses: "
-            f"EKS requires at least {MIN_FREE_ADDRESSES} available IP addresses in each subnet"
+            f"EKS requires at least {least} available IP addresses in each subnet"
         )
 
 

@@ -11,7 +11,7 @@ from .. import quotas
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..images import releases_of as image_releases
 from ..versions import MINORS, minor_number
-from . import access, addons, fleet
+from . import access, addons, fleet, joining
 from .operations import Context, idempotent, operation, page
 from .network import find_subnets
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
@@ -48,8 +48,7 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     version = params.get("version") or cluster.version
     check_version(cluster, version)
     ami_type = choose_ami_type(params, template)
-    if ami_type == "CUSTOM":
-        check_no_version_of_own_image(params)
+    check_own_image(params, template)
     check_ami_type(ami_type, version, instance_types_of(params, template))
     releases = releases_of(context, version, ami_type, template)
     release = params.get("releaseVersion") or releases[0]
@@ -146,15 +145,19 @@ def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> 
     return str(params.get("amiType") or "AL2023_x86_64_STANDARD")
 
 
+def check_own_image(params: dict[str, Any], template: dict[str, Any] | None) -> None:
+    """With an AMI of the caller's, EKS takes neither a version nor a release: see `version` in API_CreateNodegroup; the text is from
+    terraform-aws-modules/terraform-aws-eks#3459."""
+    has_image = bool(template and template["data"].get("ImageId"))
+    if params.get("amiType") == "CUSTOM" and not has_image:
+        raise bad_parameter("An image id must be specified within the launch template for amiType CUSTOM")
+    for field, name in (("version", "kubernetes"), ("releaseVersion", "release")):
+        if has_image and params.get(field):
+            raise bad_parameter(f"You cannot specify a {name} version to use when specifying an image id to use within the launch template.")
+
+
 def instance_types_of(params: dict[str, Any], template: dict[str, Any] | None) -> list[str]:
     return params.get("instanceTypes") or [(template or {"data": {}})["data"].get("InstanceType", "t3.medium")]
-
-
-def check_no_version_of_own_image(params: dict[str, Any]) -> None:
-    """The kubelet is that of the image (terraform-aws-modules/terraform-aws-eks#3459)."""
-    for field, name in (("version", "kubernetes"), ("releaseVersion", "release")):
-        if params.get(field):
-            raise bad_parameter(f"You cannot specify a {name} version to use when specifying an image id to use within the launch template.")
 
 
 def check_ami_type(ami_type: str, version: str, types: list[str]) -> None:
@@ -250,16 +253,7 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
     if not join_policies and not has_inline_policies(role):
         why = "Instances failed to join the kubernetes cluster"
         return {"code": "NodeCreationFailure", "message": why, "resourceIds": instance_ids(context, part)}
-    backend = ec2(context.region.account, context.region.name)
-    without_public_ips = [s for s in part.body["subnets"] if backend.is_public(s) and not backend.get_subnet(s).map_public_ip_on_launch]
-    if without_public_ips:
-        return {
-            "code": "Ec2SubnetInvalidConfiguration",
-            "message": f"One or more Amazon EC2 Subnets of [{', '.join(without_public_ips)}] for node group {part.body['nodegroupName']} does not "
-            "automatically assign public IP addresses to instances launched into it.",
-            "resourceIds": without_public_ips,
-        }
-    return None
+    return joining.subnet_issue(context, cluster, part, instance_ids(context, part))
 
 
 def instance_ids(context: Context, part: Part) -> list[str]:

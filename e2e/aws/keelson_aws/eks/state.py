@@ -81,6 +81,8 @@ class Cluster:
     insights_refresh: dict[str, Any] = field(default_factory=dict)
     updates: dict[str, Update] = field(default_factory=dict)
     network_interfaces: list[str] = field(default_factory=list)
+    # Names of the zones that it was created in: they are fixed.
+    zones: list[str] = field(default_factory=list)
     # The version before the last upgrade, and when that was: the target of a rollback.
     upgraded_from: tuple[str, float] | None = None
     # Nodes outside managed node groups, such as Karpenter's.

@@ -89,6 +89,14 @@ def placement_change(context: Context, cluster: Cluster, requested: dict[str, An
     found = check_cluster_subnets(context, subnets)
     if found[0].vpc_id != cluster.vpc_id:
         raise bad_parameter("Provided subnets belong to a different VPC than the cluster's", clusterName=cluster.name)
+    # https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html#network-requirements-vpc; AWS documents no text.
+    zones = set(cluster.zones) or {subnet.availability_zone for subnet in find_subnets(context, now["subnetIds"])}
+    if {subnet.availability_zone for subnet in found} != zones:
+        raise bad_parameter(
+            f"Provided subnets must be in the same set of Availability Zones as those of the cluster: {', '.join(sorted(zones))}",
+            clusterName=cluster.name,
+        )
+    check_free_addresses([s for s in found if s.id not in now["subnetIds"]], bad_parameter)
     check_security_groups(context, groups, cluster.vpc_id)
 
     def apply() -> None:

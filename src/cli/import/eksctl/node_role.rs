@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::section::Section;
+use crate::aws::partitions;
 
 /// Policies that the role created by Keelson for a cluster's nodes always has.
 const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"];
@@ -32,12 +33,7 @@ const INLINE: &str = "Keelson writes no inline policies: create a policy and lis
 
 /// The AWS-managed policy of that name, in the partition of the region.
 fn of_aws(name: &str, region: &str) -> String {
-    let partition = match region.split('-').next() {
-        Some("cn") => "aws-cn",
-        Some("us") if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    };
-    format!("arn:{partition}:iam::aws:policy/{name}")
+    format!("arn:{}:iam::aws:policy/{name}", partitions::of_region(region).id)
 }
 
 /// Sets `roleArn` or `additionalRolePolicies`.

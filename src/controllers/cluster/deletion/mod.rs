@@ -39,6 +39,7 @@ use crate::resources::cloud::Cloud;
 use crate::resources::eks::cluster;
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
 use crate::resources::inventory::survey::{self, Survey};
+use crate::resources::inventory::zones;
 
 /// Interval between surveys for leftovers.
 const LEFTOVER_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
@@ -319,7 +320,7 @@ impl Reconcile<'_> {
     ) -> Result<Graph<Cloud>, crate::api::SpecError> {
         use crate::api::network::NetworkKind;
         let zones = match spec.network.kind()? {
-            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, survey)?,
+            NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones.all(), &survey.owned)?,
             NetworkKind::Existing(_) => Vec::new(),
         };
         let owner = self.owner();

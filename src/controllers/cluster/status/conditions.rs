@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::health;
+use super::notices::notices;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controllers::cluster::upgrade::status as upgrade_status;
@@ -134,6 +135,10 @@ fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timest
         condition if condition.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "deleted"),
         condition if condition.is_true() && count == 0 => {
             ConditionValue::true_(Reason::NotRequested, "the spec requests none")
+        }
+        condition if condition.is_true() => {
+            let message = std::iter::once(condition.message.clone()).chain(notices(memory, kind));
+            ConditionValue { message: message.collect::<Vec<_>>().join("; "), ..condition }
         }
         condition => condition,
     }

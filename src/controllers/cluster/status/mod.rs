@@ -4,6 +4,7 @@ pub mod available;
 pub mod conditions;
 pub mod facts;
 pub mod health;
+pub mod notices;
 pub mod view;
 pub mod whole_plan;
 

@@ -48,6 +48,7 @@ fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
         lines.push(match how {
             crate::engine::How::InPlace => format!("  {field}: {from} -> {to}"),
             crate::engine::How::Forbidden(why) => format!("  REFUSED {field}: {from} -> {to}: {why}"),
+            crate::engine::How::Reported(why) => format!("  REPORTED {field}: {from} -> {to}: {why}"),
         });
     }
     if let Some(Config { scaling, labels, taints, update, repair }) = config(spec, current) {

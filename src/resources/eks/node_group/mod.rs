@@ -320,6 +320,10 @@ impl Resource for NodeGroup {
         if let Some(why) = changes::too_new(spec.version.as_deref(), &self.target) {
             return Err(Failure::new(Class::Busy, format!("node group {}: {why}", self.name)));
         }
+        if self.subnet_ids.is_empty() {
+            let why = "spec.subnets selects none of the cluster's subnets: change it in a new NodeGroup";
+            return Err(Failure::invalid(format!("node group {}: {why}", self.name)));
+        }
         let template = self.template(cloud).await?;
         let exact = match spec.release_version() {
             ReleaseVersion::Exact(exact) => Some(exact.to_owned()),
