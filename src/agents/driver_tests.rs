@@ -48,8 +48,8 @@ impl Agent for Third {
     fn installation(&self) -> Installation {
         Installation { kind: ("apps/v1", "Deployment"), namespace: Some("third"), selector: "app=third" }
     }
-    fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<usize, CallError>> {
+        Box::pin(std::future::ready(Ok(0)))
     }
 }
 

@@ -88,7 +88,7 @@ def json_resource(body: bytes) -> str:
         value = json.loads(body or b"{}")
     except ValueError:
         return ""
-    for name in ("KeyId", "Name", "ResourceArn", "QueueUrl", "QueueName"):
+    for name in ("KeyId", "Name", "ResourceArn", "QueueUrl", "QueueName", "logGroupName", "logGroupNamePrefix", "resourceArn"):
         if isinstance(value, dict) and isinstance(value.get(name), str):
             return str(value[name])
     return ""

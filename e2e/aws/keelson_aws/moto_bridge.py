@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.request import Request as MotoRequest
 
-from . import ssm
+from . import logs, ssm
 from .call import Call
 from .ec2.responses import Ec2Response
 from .errors import AwsError
@@ -46,6 +46,10 @@ class MotoBridge:
         try:
             if call.service == "ssm":
                 reply = ssm.answer(call)
+                if reply is not None:
+                    return reply
+            if call.service == "logs":
+                reply = logs.answer(call)
                 if reply is not None:
                     return reply
             if response is None:

@@ -31,6 +31,8 @@ class Settings:
     event_queue_url: str = ""
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
+    # Accounts, with commas, in which GuardDuty's automated agent configuration is enabled.
+    guard_duty_accounts: str = ""
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

@@ -79,7 +79,7 @@ impl Agent for FluxAgent {
         }
     }
 
-    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
+    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<usize, CallError>> {
         Box::pin(paused::pause(client))
     }
 }

@@ -1,8 +1,10 @@
 //! What goes besides the graph: what an edit removes, what is pruned, what controllers left in a network; and what
 //! blocks a deletion.
 
+mod blocker_lists;
 pub mod blockers;
 pub mod leftovers;
+pub mod makers;
 pub mod marks;
 pub mod occupants;
 pub mod prune;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::types::{Filter, NetworkInterfaceStatus};
 
 use super::blockers;
+use super::makers;
 use super::marks::{self, Network};
 use crate::aws::snapshots::NetworkInterface;
 use crate::aws::tags::Tags;
@@ -19,15 +20,6 @@ use crate::resources::cloud::Cloud;
 
 /// How EKS describes the interfaces of a control plane, before its name.
 const CONTROL_PLANE: &str = "Amazon EKS ";
-/// How services describe interfaces that stay when the cluster is deleted.
-const SERVICES: [&str; 6] = [
-    "RDSNetworkInterface",
-    "ElastiCache ",
-    "AWS Lambda VPC ENI",
-    "EFS mount target",
-    "Network Interface for Transit Gateway Attachment",
-    "AWS created network interface for directory",
-];
 /// Tags that hold the name of an instance's cluster.
 const INSTANCE_TAGS: [&str; 4] =
     ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "alpha.eksctl.io/cluster-name"];
@@ -108,9 +100,9 @@ fn occupants(
             || marks::interface_mark(one, cluster, Network::Own).is_some()
             || marks::names_cluster(&one.tags, cluster);
         let stays = match &one.instance_id {
-            _ if is_of_cluster || !is_plain(one) => false,
+            _ if is_of_cluster || !is_plain(one) && !makers::stays(one) => false,
             Some(id) => instances.get(id).is_some_and(|tags| !is_node(tags, cluster)),
-            None if one.requester_managed => SERVICES.iter().any(|text| one.description.starts_with(text)),
+            None if one.requester_managed => makers::stays(one),
             None => one.status == Some(NetworkInterfaceStatus::InUse) && one.tags.get("eks:eni:owner").is_none(),
         };
         if stays {

@@ -20,6 +20,7 @@ from .nat import NatGuard
 from .network import NetworkGuard
 from .peering import PeeringGuard
 from .security_groups import SecurityGroupGuard
+from .transit_gateways import TransitGatewayGuard
 from .xml import FAST_PATH, write_response
 
 # Delete actions that also delete the resource's tags, and the parameter with the resource id.
@@ -40,6 +41,7 @@ class Ec2Response(
     ImageGuard,
     InstanceTypeGuard,
     PeeringGuard,
+    TransitGatewayGuard,
     EC2Response,
 ):
     def call_action(self) -> Any:

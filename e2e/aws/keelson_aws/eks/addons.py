@@ -9,7 +9,7 @@ import yaml
 
 from ..catalog import CATALOG
 from ..versions import ADDONS, MINORS, Addon, minor_number
-from . import pod_identity
+from . import guard_duty, pod_identity
 from .addon_configuration import check_configuration, schema_text
 from .operations import Context, idempotent, operation, page, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use, new_id, not_found
@@ -237,6 +237,8 @@ def delete_addon(context: Context) -> dict[str, Any]:
         if cluster.addons.get(part.body["addonName"]) is part:
             associate(context, cluster, part, [])
             del cluster.addons[part.body["addonName"]]
+            if part.body["addonName"] == guard_duty.ADDON:
+                guard_duty.watch(context, cluster)
 
     context.timeline.after(context.settings.addon_seconds, finish)
     return {"addon": dict(part.body)}
