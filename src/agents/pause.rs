@@ -110,10 +110,10 @@ mod tests {
             ("/apis/helm.toolkit.fluxcd.io/v2beta1/helmreleases", vec![]),
             ("/apis/fluxcd.controlplane.io/v1/fluxinstances", vec![flux("flux", Value::Null)]),
             ("/apis/fluxcd.controlplane.io/v1/resourcesets", vec![resource_set]),
-            ("/apis/argoproj.io/v1alpha1/applicationsets", vec![
-                argo("tenants", Value::Null),
-                argo("frozen", json!({"applicationsSync": "create-only"})),
-            ]),
+            (
+                "/apis/argoproj.io/v1alpha1/applicationsets",
+                vec![argo("tenants", Value::Null), argo("frozen", json!({"applicationsSync": "create-only"}))],
+            ),
             (
                 "/apis/argoproj.io/v1alpha1/applications",
                 vec![argo("shop", json!({"automated": {"selfHeal": true}})), argo("manual", Value::Null)],

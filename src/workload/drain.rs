@@ -151,17 +151,26 @@ impl Remaining {
     /// The objects, and why some of them do not go.
     pub fn describe(&self, now: Timestamp, has_given_up: bool) -> String {
         let reasons = self.reasons(now, if has_given_up { SignedDuration::ZERO } else { USUAL });
-        let what = if self.total == 0 { "what creates them again to stop".to_owned() } else { format!("{self} to be deleted") };
+        let what = if self.total == 0 {
+            "what creates them again to stop".to_owned()
+        } else {
+            format!("{self} to be deleted")
+        };
         if reasons.is_empty() { what } else { format!("{what} ({})", first_few_joined(reasons, 3, "; ", "; and ")) }
     }
 }
 
 impl fmt::Display for Remaining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<_> = self.items.iter().take(MAX_NAMED).map(|item| match &item.detail {
-            Some(detail) => format!("{} ({detail})", item.id),
-            None => item.id.to_string(),
-        }).collect();
+        let named: Vec<_> = self
+            .items
+            .iter()
+            .take(MAX_NAMED)
+            .map(|item| match &item.detail {
+                Some(detail) => format!("{} ({detail})", item.id),
+                None => item.id.to_string(),
+            })
+            .collect();
         f.write_str(&with_rest(named.join(", "), self.total.saturating_sub(named.len()), " and "))
     }
 }

@@ -129,7 +129,8 @@ pub async fn delete_exposed(client: &Client, deleted: &mut Deleted) -> Result<Re
         for kind in KARPENTER {
             pass.delete(kind, |object: &Doomed<NodeSpec, NodeStatus>| {
                 let NodeSpec { node_class_ref, template } = &object.spec;
-                let is_of_eks = [node_class_ref, &template.spec.node_class_ref].iter().any(|one| one.group == AUTO_MODE);
+                let is_of_eks =
+                    [node_class_ref, &template.spec.node_class_ref].iter().any(|one| one.group == AUTO_MODE);
                 (!is_of_eks).then(|| object.status.instance())
             })
             .await?;

@@ -88,14 +88,20 @@ async fn denied_call_is_returned_as_an_error() {
 
 #[tokio::test]
 async fn gateways_are_deleted_once_whatever_versions_are_served() {
-    let gateway = || json!({
-        "metadata": {"name": "edge", "namespace": "shop"},
-        "status": {"addresses": [{"value": "edge-1.elb.eu-west-1.amazonaws.com"}]},
-    });
-    let api = cluster_with(vec![], vec![], [
-        ("/apis/gateway.networking.k8s.io/v1/gateways", vec![gateway()]),
-        ("/apis/gateway.networking.k8s.io/v1beta1/gateways", vec![gateway()]),
-    ]);
+    let gateway = || {
+        json!({
+            "metadata": {"name": "edge", "namespace": "shop"},
+            "status": {"addresses": [{"value": "edge-1.elb.eu-west-1.amazonaws.com"}]},
+        })
+    };
+    let api = cluster_with(
+        vec![],
+        vec![],
+        [
+            ("/apis/gateway.networking.k8s.io/v1/gateways", vec![gateway()]),
+            ("/apis/gateway.networking.k8s.io/v1beta1/gateways", vec![gateway()]),
+        ],
+    );
     assert_eq!(pass(&api).await.to_string(), "Gateway shop/edge (edge-1.elb.eu-west-1.amazonaws.com)");
     let path = "DELETE /apis/gateway.networking.k8s.io/v1/namespaces/shop/gateways/edge";
     assert_eq!(*api.writes.lock().unwrap(), [path]);
@@ -104,17 +110,20 @@ async fn gateways_are_deleted_once_whatever_versions_are_served() {
 /// Auto Mode's instances are deleted by EKS, with the cluster.
 #[tokio::test]
 async fn karpenters_nodes_are_drained_after_the_load_balancers_and_those_of_auto_mode_are_not() {
-    let pool = |name: &str, group: &str| {
-        json!({"metadata": {"name": name}, "spec": {"template": {"spec": {"nodeClassRef": {"group": group}}}}})
-    };
+    let pool = |name: &str, group: &str| json!({"metadata": {"name": name}, "spec": {"template": {"spec": {"nodeClassRef": {"group": group}}}}});
     let claim = json!({
         "metadata": {"name": "default-x"}, "spec": {"nodeClassRef": {"group": "karpenter.k8s.aws"}},
         "status": {"providerID": "aws:///eu-west-1a/i-0123"},
     });
-    let nodes = || [
-        ("/apis/karpenter.sh/v1/nodepools", vec![pool("default", "karpenter.k8s.aws"), pool("system", "eks.amazonaws.com")]),
-        ("/apis/karpenter.sh/v1/nodeclaims", vec![claim.clone()]),
-    ];
+    let nodes = || {
+        [
+            (
+                "/apis/karpenter.sh/v1/nodepools",
+                vec![pool("default", "karpenter.k8s.aws"), pool("system", "eks.amazonaws.com")],
+            ),
+            ("/apis/karpenter.sh/v1/nodeclaims", vec![claim.clone()]),
+        ]
+    };
     let api = cluster_with(vec![service("web", "LoadBalancer")], vec![], nodes());
     assert_eq!(pass(&api).await.to_string(), "Service shop/web", "its controller may run on a node of Karpenter");
     let api = cluster_with(vec![], vec![], nodes());
@@ -127,10 +136,12 @@ async fn karpenters_nodes_are_drained_after_the_load_balancers_and_those_of_auto
 
 #[tokio::test]
 async fn object_that_is_created_again_is_reported_with_its_writer() {
-    let web = |uid: &str| json!({
-        "metadata": {"name": "web", "namespace": "shop", "uid": uid, "managedFields": [{"manager": "shop-operator"}]},
-        "spec": {"type": "LoadBalancer"},
-    });
+    let web = |uid: &str| {
+        json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": uid, "managedFields": [{"manager": "shop-operator"}]},
+            "spec": {"type": "LoadBalancer"},
+        })
+    };
     let (mut deleted, now) = (Deleted::default(), at("2026-11-20T00:00:05Z"));
     let first = delete_exposed(&cluster(vec![web("1")], vec![]).client().await, &mut deleted).await.unwrap();
     assert_eq!(first.describe(now, false), "Service shop/web to be deleted");

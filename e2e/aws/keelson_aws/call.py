@@ -18,11 +18,11 @@ CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_reque
 RESOURCE_PARAMETERS = (
     "NatGatewayId", "SubnetId", "RouteTableId", "InternetGatewayId", "GroupId", "AllocationId", "AssociationId",
     "NetworkInterfaceId", "VpcEndpointId", "LaunchTemplateId", "LaunchTemplateName", "InstanceId", "VpcId", "VpcEndpointId.1",
-    "FlowLogId.1", "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
+    "FlowLogId.1", "VolumeId", "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
     "AutoScalingGroupName", "GroupName", "Url",
 )
 # EC2 ids and ARNs anywhere in the request.
-NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni|fl)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")
+NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni|fl|vol)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")
 QUERY_SERVICES = {"ec2", "iam", "sts", "autoscaling", "elasticloadbalancing", "cloudformation", "sns", "sqs"}
 
 

@@ -134,7 +134,8 @@ async fn gateways_and_lists(cloud: &Cloud, vpc: &str) -> Result<Vec<Blocker>, Aw
         cloud.aws.call(Service::Ec2, "DescribeInternetGateways", vpc, gateways.send()),
         cloud.aws.call(Service::Ec2, "DescribeEgressOnlyInternetGateways", vpc, outbound.send()),
     )?;
-    let lists = lists.network_acls().iter().filter(|list| !list.is_default().unwrap_or_default() && foreign(list.tags()));
+    let lists =
+        lists.network_acls().iter().filter(|list| !list.is_default().unwrap_or_default() && foreign(list.tags()));
     let lists = lists.map(|list| {
         Blocker::new("network ACL", list.network_acl_id().unwrap_or_default(), [name_tag(list.tags()).as_deref()])
     });
@@ -142,9 +143,10 @@ async fn gateways_and_lists(cloud: &Cloud, vpc: &str) -> Result<Vec<Blocker>, Aw
         let name = name_tag(gateway.tags());
         Blocker::new("internet gateway", gateway.internet_gateway_id().unwrap_or_default(), [name.as_deref()])
     });
-    let outbound = outbound.egress_only_internet_gateways().iter().filter(|gateway| {
-        gateway.attachments().iter().any(|one| one.vpc_id() == Some(vpc)) && foreign(gateway.tags())
-    });
+    let outbound = outbound
+        .egress_only_internet_gateways()
+        .iter()
+        .filter(|gateway| gateway.attachments().iter().any(|one| one.vpc_id() == Some(vpc)) && foreign(gateway.tags()));
     let outbound = outbound.map(|gateway| {
         let (id, name) = (gateway.egress_only_internet_gateway_id().unwrap_or_default(), name_tag(gateway.tags()));
         Blocker::new("egress-only internet gateway", id, [name.as_deref()])
@@ -212,7 +214,6 @@ fn vpn_gateway(gateway: &VpnGateway) -> Blocker {
     Blocker::new("virtual private gateway", gateway.vpn_gateway_id().unwrap_or_default(), [kind, name.as_deref()])
 }
 
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_ec2::types::{VpcEndpointType, VpcPeeringConnectionVpcInfo};
@@ -237,8 +238,7 @@ mod tests {
             .accepter_vpc_info(side("vpc-1", "111122223333"))
             .tags(name.clone())
             .build();
-        let text =
-            "VPC peering connection pcx-1 (with vpc-2 of account 444455556666, owner 444455556666, \"to the data centre\")";
+        let text = "VPC peering connection pcx-1 (with vpc-2 of account 444455556666, owner 444455556666, \"to the data centre\")";
         assert_eq!(peering_connection(&peering, "vpc-1").description, text);
         let gateway = VpnGateway::builder().vpn_gateway_id("vgw-1").tags(name).build();
         assert_eq!(vpn_gateway(&gateway).description, "virtual private gateway vgw-1 (\"to the data centre\")");

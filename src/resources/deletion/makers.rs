@@ -26,7 +26,8 @@ impl Maker {
 /// GuardDuty deletes its endpoint and its group only when Runtime Monitoring is disabled, and does so for the account.
 const GUARD_DUTY: &str = "GuardDuty keeps its endpoint and its security group until Runtime Monitoring is disabled in \
                           the account: disable its automated agent configuration, then delete both by hand";
-const KARPENTER: &str = "Karpenter's instances outlive the cluster: terminate them by hand (aws ec2 terminate-instances)";
+const KARPENTER: &str =
+    "Karpenter's instances outlive the cluster: terminate them by hand (aws ec2 terminate-instances)";
 const AUTO_SCALING: &str = "an Auto Scaling group replaces instances that are terminated: delete the group by hand";
 const LOAD_BALANCER: &str = "a load balancer goes with its listeners: delete it by hand (aws elbv2 delete-load-balancer), \
                              after its deletion protection is disabled";

@@ -51,8 +51,11 @@ fn what_guard_duty_made_is_recognised_by_tag_service_and_name() {
     let endpoint = |service: &str| VpcEndpoint::builder().service_name(service).build();
     assert!(of_endpoint(&endpoint("com.amazonaws.eu-west-1.guardduty-data")).is_some());
     assert!(of_endpoint(&endpoint("com.amazonaws.eu-west-1.ec2")).is_none());
-    let group = |name: &str| SecurityGroup::from(&aws_sdk_ec2::types::SecurityGroup::builder().group_name(name).build());
-    assert!(of_group(&group("GuardDutyManagedSecurityGroup-vpc-1")).is_some() && of_group(&group("databases")).is_none());
+    let group =
+        |name: &str| SecurityGroup::from(&aws_sdk_ec2::types::SecurityGroup::builder().group_name(name).build());
+    assert!(
+        of_group(&group("GuardDutyManagedSecurityGroup-vpc-1")).is_some() && of_group(&group("databases")).is_none()
+    );
     let tags = Tags::new().with("GuardDutyManaged", "true");
     assert!(of_group(&SecurityGroup { tags, ..group("any") }).is_some());
 }

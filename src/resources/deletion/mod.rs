@@ -3,12 +3,15 @@
 
 mod blocker_lists;
 pub mod blockers;
+pub mod claim_volumes;
+pub mod left_behind;
 pub mod leftovers;
 pub mod makers;
 pub mod marks;
 pub mod occupants;
 pub mod prune;
 pub mod prune_calls;
+pub mod prune_limits;
 pub mod pruned_kind;
 pub mod pruning;
 pub mod removal_calls;

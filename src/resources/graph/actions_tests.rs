@@ -21,6 +21,7 @@ const HELPERS: &[(&str, &[&str])] = &[
 /// Files and folders of `src/resources` whose calls are not for one kind, with the reason.
 const OF_NO_KIND: &[(&str, &str)] = &[
     ("aws_validation/", "checks the spec before anything is created"),
+    ("deletion/left_behind.rs", "names what is left of a deleted cluster"),
     ("deletion/occupants.rs", "names who uses a VPC before it is deleted"),
     ("eks/cluster_deletion.rs", "whether a cluster of others uses what is deleted"),
     ("eks/lists.rs", "counted for the kinds that read them"),
