@@ -64,13 +64,13 @@ def test_endpoint_of_guard_duty_is_named_with_what_to_do_and_not_deleted(on, acc
 
     told = until(message, 60, "DeletionBlocked")
     assert "disable its automated agent configuration, then delete both by hand" in told
+    touched = [call for call in on.writes(0, account.id) if call["resource"] in (endpoint["VpcEndpointId"], group["GroupId"])]
+    assert touched == []
     account.ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])
 
     def group_is_named() -> bool:
         return group["GroupId"] in on.condition(guarded).get("message", "")
 
     until(group_is_named, 60, "the security group in the message")
-    touched = [call for call in on.writes(0, account.id) if call["resource"] in (endpoint["VpcEndpointId"], group["GroupId"])]
-    assert touched == []
     account.ec2.delete_security_group(GroupId=group["GroupId"])
     on.api.wait_gone(*key_of(guarded), 60)

@@ -106,7 +106,9 @@ fn occupants(
             None => one.status == Some(NetworkInterfaceStatus::InUse) && one.tags.get("eks:eni:owner").is_none(),
         };
         if stays {
-            found.insert(blockers::describe_interface(one));
+            let advice = makers::of_interface(one).and_then(|maker| maker.advice);
+            let advice = advice.map(|advice| format!(" ({advice})")).unwrap_or_default();
+            found.insert(format!("{}{advice}", blockers::describe_interface(one)));
         }
     }
     found.into_iter().collect()
