@@ -48,7 +48,8 @@ def interface(network: Network) -> Blocker:
 def instance(network: Network) -> Blocker:
     arguments = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
     created = network.ec2.run_instances(**arguments, SubnetId=network.subnet)["Instances"][0]["InstanceId"]
-    pattern = rf"[^-]instance {created} \(t3.small, running\)"
+    # It is not the cluster's, so the deletion does not start.
+    pattern = rf"network interface eni-\w+ \(interface, of instance {created}, "
     return created, pattern, lambda: network.ec2.terminate_instances(InstanceIds=[created])
 
 

@@ -44,8 +44,8 @@ def test_addon_that_comes_back_after_each_deletion_is_left_and_told(on, account,
     def note() -> str:
         return next((e["note"] for e in on.events(guarded) if e["reason"] == "LeftAlone"), "")
 
-    told = until(note, 60, "the event")
-    assert told.startswith(f"addons[{AGENT}] was deleted 3 times, exists again, and stays: GuardDuty installs it: disable the automated agent")
+    shown = until(note, 60, "the event")
+    assert shown.startswith(f"addons[{AGENT}] was deleted 3 times, exists again, and stays: GuardDuty installs it: disable the automated agent")
     assert deletions(on, account) == [f"guarded/{AGENT}"] * 3
     stays(lambda: len(deletions(on, account)) == 3, 4, "no further deletion")
     on.ready(guarded)
@@ -62,8 +62,8 @@ def test_endpoint_of_guard_duty_is_named_with_what_to_do_and_not_deleted(on, acc
         found = on.condition(guarded)
         return found["message"] if found.get("reason") == "DeletionBlocked" and blocked in found["message"] else ""
 
-    told = until(message, 60, "DeletionBlocked")
-    assert "disable its automated agent configuration, then delete both by hand" in told
+    shown = until(message, 60, "DeletionBlocked")
+    assert "disable its automated agent configuration, then delete both by hand" in shown
     touched = [call for call in on.writes(0, account.id) if call["resource"] in (endpoint["VpcEndpointId"], group["GroupId"])]
     assert touched == []
     account.ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])

@@ -62,7 +62,7 @@ pub async fn with_blockers(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Fa
     if let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await {
         let using: Vec<_> = interfaces.iter().filter(|one| uses(one, part)).collect();
         let ids: BTreeSet<&str> = using.iter().filter_map(|one| one.instance_id.as_deref()).collect();
-        // Their public addresses are told with their interfaces.
+        // Their public addresses are reported with their interfaces.
         if part != Part::InternetGateway {
             blockers.extend(instances(cloud, &ids).await.unwrap_or_default());
         }

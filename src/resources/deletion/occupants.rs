@@ -106,9 +106,11 @@ fn occupants(
             None => one.status == Some(NetworkInterfaceStatus::InUse) && one.tags.get("eks:eni:owner").is_none(),
         };
         if stays {
-            let advice = makers::of_interface(one).and_then(|maker| maker.advice);
+            let launched = one.instance_id.as_ref().and_then(|id| makers::of_instance(instances.get(id)?));
+            let by = launched.as_ref().map(|maker| format!(", launched by {}", maker.name)).unwrap_or_default();
+            let advice = launched.or_else(|| makers::of_interface(one)).and_then(|maker| maker.advice);
             let advice = advice.map(|advice| format!(" ({advice})")).unwrap_or_default();
-            found.insert(format!("{}{advice}", blockers::describe_interface(one)));
+            found.insert(format!("{}{by}{advice}", blockers::describe_interface(one)));
         }
     }
     found.into_iter().collect()

@@ -8,7 +8,7 @@ use crate::api::addons::PruneCoreAddons;
 
 /// Without these, nodes are not Ready and names are not resolved.
 const CORE_ADDONS: [&str; 3] = ["vpc-cni", "kube-proxy", "coredns"];
-/// What was deleted as often as this and exists again is somebody else's: it would be deleted for ever.
+/// What was deleted as often as this and exists again is owned by another controller: it would be deleted for ever.
 const MAX_DELETIONS: u32 = 3;
 /// GuardDuty installs it, and again whenever it is missing, as
 /// <https://docs.aws.amazon.com/guardduty/latest/ug/managing-gdu-agent-eks-automatically.html> says.

@@ -28,6 +28,7 @@ const OF_NO_KIND: &[(&str, &str)] = &[
     ("eks/offered_versions.rs", "whether EKS offers a version"),
     ("tag_calls.rs", "tags: counted for the kinds that set them"),
     ("deletion/blocker_lists.rs", "explains why EC2 refused a deletion"),
+    ("deletion/blockers.rs", "explains why EC2 refused a deletion"),
     ("eks/control_plane.rs", "for the way into the cluster"),
     ("eks/upgrade_data.rs", "for the decision about upgrades"),
     ("graph/ownership.rs", "tags: counted for the kinds that release them"),
