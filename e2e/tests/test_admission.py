@@ -162,6 +162,8 @@ def test_defaults_are_written_into_the_spec(api, create):
             for name in ("vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent")
         ],
         "pruneAddons": False,
+        "pruneCoreAddons": "Keep",
+        "persistentVolumes": {"deletionPolicy": "Retain"},
         "upgrade": {
             "insights": "Block",
             "soak": "0s",

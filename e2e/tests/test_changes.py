@@ -324,8 +324,26 @@ def test_addons_are_removed_only_by_pruning(shop, account):
     mark = shop.on.mark()
     shop.await_in_sync(shop.patch(spec={"pruneAddons": True})["metadata"]["generation"])
     deleted = [format_write(w) for w in shop.written(mark) if w["action"] == "DeleteAddon"]
-    names = ("eks-pod-identity-agent", "kube-proxy")
-    assert sorted(deleted) == [f"eks:DeleteAddon {name}" for name in names]
+    assert deleted == ["eks:DeleteAddon eks-pod-identity-agent"]
+    assert account.eks.list_addons(clusterName="shop")["addons"] == ["kube-proxy", "vpc-cni"]
+    shop.assert_steady()
+    notes = [event["note"] for event in shop.on.events(shop.item) if event["reason"] == "LeftAlone"]
+    (note,) = [note for note in notes if "addons[kube-proxy]" in note]
+    assert note.endswith("List it, or set pruneCoreAddons to Preserve or Delete")
+
+
+def test_core_addons_are_pruned_only_if_the_spec_says_so_and_their_software_can_stay(shop, account):
+    mark = shop.on.mark()
+    shop.await_in_sync(shop.patch(spec={"pruneCoreAddons": "Preserve"})["metadata"]["generation"])
+    (deleted,) = [w for w in shop.written(mark) if w["action"] == "DeleteAddon"]
+    assert (deleted["resource"], deleted["asked"]["preserve"]) == ("shop/kube-proxy", True)
+    assert account.eks.list_addons(clusterName="shop")["addons"] == ["vpc-cni"]
+    account.eks.create_addon(clusterName="shop", addonName="kube-proxy")
+    until(lambda: described_addon(account, "kube-proxy")["status"] == "ACTIVE", what="the add-on")
+    mark = shop.on.mark()
+    shop.await_in_sync(shop.patch(spec={"pruneCoreAddons": "Delete"})["metadata"]["generation"])
+    (deleted,) = [w for w in shop.written(mark) if w["action"] == "DeleteAddon"]
+    assert "preserve" not in deleted.get("asked", {})
     assert account.eks.list_addons(clusterName="shop")["addons"] == ["vpc-cni"]
     shop.assert_steady()
 

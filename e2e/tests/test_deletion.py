@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.leftovers import Network, leave
+from fleet.leftovers import Network, leave, tagged
 from fleet.manifests import cluster, key_of, node_group
 from fleet.foreign_network import Neighbours, now
 from fleet.environment import Environment, actions, environment, until
@@ -48,8 +48,42 @@ def interface(network: Network) -> Blocker:
 def instance(network: Network) -> Blocker:
     arguments = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
     created = network.ec2.run_instances(**arguments, SubnetId=network.subnet)["Instances"][0]["InstanceId"]
+    # It is not the cluster's, so the deletion does not start.
     pattern = rf"network interface eni-\w+ \(interface, of instance {created}, "
     return created, pattern, lambda: network.ec2.terminate_instances(InstanceIds=[created])
+
+
+def karpenters_instance(network: Network) -> Blocker:
+    """It is the cluster's, so the deletion starts; and nobody terminates it once the cluster is gone."""
+    arguments = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "m5.large"}
+    tags = {"karpenter.sh/nodepool": "spot", "eks:eks-cluster-name": network.name, f"kubernetes.io/cluster/{network.name}": "owned"}
+    specification = tagged("instance", tags)
+    created = network.ec2.run_instances(**arguments, SubnetId=network.subnet, TagSpecifications=specification)["Instances"][0]["InstanceId"]
+    pattern = (
+        rf"instance {created} \(m5.large, running, launched by Karpenter's node pool spot, of cluster {network.name}\).*"
+        r"\(Karpenter's instances outlive the cluster: terminate them by hand"
+    )
+    return created, pattern, lambda: network.ec2.terminate_instances(InstanceIds=[created])
+
+
+def transit_gateway(network: Network) -> Blocker:
+    gateway = network.ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+    ends = {"TransitGatewayId": gateway, "VpcId": network.vpc, "SubnetIds": [network.subnet]}
+    created = network.ec2.create_transit_gateway_vpc_attachment(**ends)["TransitGatewayVpcAttachment"]["TransitGatewayAttachmentId"]
+    pattern = rf"network interface eni-\w+ \(transit_gateway, of a transit gateway, owner .*{created}.*delete-transit-gateway-vpc-attachment"
+    return created, pattern, lambda: network.ec2.delete_transit_gateway_vpc_attachment(TransitGatewayAttachmentId=created)
+
+
+def network_acl(network: Network) -> Blocker:
+    created = network.ec2.create_network_acl(VpcId=network.vpc)["NetworkAcl"]["NetworkAclId"]
+    network.ec2.create_tags(Resources=[created], Tags=[{"Key": "Name", "Value": "databases"}])
+    return created, rf'network ACL {created} \("databases"\)', lambda: network.ec2.delete_network_acl(NetworkAclId=created)
+
+
+def egress_only_gateway(network: Network) -> Blocker:
+    created = network.ec2.create_egress_only_internet_gateway(VpcId=network.vpc)["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]
+    remove = lambda: network.ec2.delete_egress_only_internet_gateway(EgressOnlyInternetGatewayId=created)  # noqa: E731
+    return created, rf"egress-only internet gateway {created}\b", remove
 
 
 def interface_endpoint(network: Network) -> Blocker:
@@ -141,7 +175,7 @@ BLOCKERS = {
     blocker.__name__.replace("_", "-"): blocker
     for blocker in (
         interface, instance, interface_endpoint, gateway_endpoint, peering_asked_for, peering_accepted, subnet, route_table,
-        security_group, nat_gateway, private_gateway, look_alike_interface, look_alike_group,
+        security_group, nat_gateway, private_gateway, karpenters_instance, transit_gateway, network_acl, egress_only_gateway, look_alike_interface, look_alike_group,
     )
 }
 
@@ -234,7 +268,8 @@ def test_rule_of_a_foreign_security_group_is_not_revoked(on, account, operator):
     on.api.delete(*key_of(item))
 
     message = until(lambda: blocked_by(on, item), 60, "DeletionBlocked")
-    assert f'security group {foreign} ("databases", owner {account.id}, "theirs")' in message and own in message
+    assert f'security group {foreign} ("databases", owner {account.id}, "theirs") in its rules' in message and own in message
+    assert "remove those rules by hand, not their group" in message
     (found,) = network.ec2.describe_security_groups(GroupIds=[foreign])["SecurityGroups"]
     assert found["IpPermissions"][0]["UserIdGroupPairs"][0]["GroupId"] == own
     network.ec2.delete_security_group(GroupId=foreign)

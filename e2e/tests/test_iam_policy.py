@@ -29,6 +29,7 @@ FILES_WITH_ALL_CALLS = {
     "test_recover.py",
     "test_spec_in_aws.py",
     "test_aws_validation.py",
+    "test_volumes.py",
 }
 # Actions that are allowed but that no test calls, with the reason.
 NOT_CALLED = {

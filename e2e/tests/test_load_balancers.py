@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from fleet.account import fresh_account
 from fleet.killing import killed_at
 from fleet.leftovers import Network, leave
 from fleet.manifests import cluster, key_of, node_group
-from fleet.environment import Environment, actions, environment, until
+from fleet.environment import Environment, actions, environment, stays, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import documents
 from keelson_harness.paths import DEPLOY
@@ -27,9 +28,34 @@ def on():
     with environment(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
         # Only the CRDs of Flux, so that its objects can be stored.
         crds = [item for item in documents(DEPLOY / "flux" / "v2.9.5" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
+        crds += [
+            definition("gateway.networking.k8s.io", "gateways", "Gateway"),
+            definition("karpenter.sh", "nodepools", "NodePool", namespaced=False),
+            definition("karpenter.sh", "nodeclaims", "NodeClaim", namespaced=False),
+            definition("argoproj.io", "applications", "Application", "v1alpha1"),
+            definition("argoproj.io", "applicationsets", "ApplicationSet", "v1alpha1"),
+        ]
         started.cloud.workload.api.apply_all(crds)
         yield started
     del os.environ["KEELSON_MAX_DELETIONS"]
+
+
+def definition(group: str, plural: str, kind: str, version: str = "v1", namespaced: bool = True) -> dict:
+    """A CRD without a schema: the controllers of these kinds do not run here."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    served = {"name": version, "served": True, "storage": True, "schema": schema}
+    spec = {
+        "group": group, "scope": "Namespaced" if namespaced else "Cluster", "versions": [served],
+        "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"},
+    }
+    # The API server accepts a group of Kubernetes only with this.
+    meta = {"name": f"{plural}.{group}", "annotations": {"api-approved.kubernetes.io": "unapproved, a test"}}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta, "spec": spec}
+
+
+def custom(api_version: str, kind: str, name: str, spec: dict, *finalizers: str, namespace: str | None = "default") -> dict:
+    meta = {"name": name, "finalizers": list(finalizers), **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": meta, "spec": spec}
 
 
 @pytest.fixture
@@ -178,3 +204,110 @@ def test_deletion_with_load_balancers_and_leftovers_completes_when_killed_after_
     assert [write for write in run.writes if write not in run.points] == []
     kill_point_actions = {point.partition(" ")[0] for point in run.points}
     assert {"ec2:DeleteNetworkInterface", "ec2:RevokeSecurityGroupIngress", "ec2:DeleteSecurityGroup"} <= kill_point_actions
+
+
+def exists(on: Environment, item: dict) -> dict | None:
+    return on.cloud.workload.api.find(*key_of(item)[:3], item["metadata"].get("namespace"))
+
+
+def release(on: Environment, item: dict) -> None:
+    """As its controller does."""
+    on.cloud.workload.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, item["metadata"].get("namespace"))
+
+
+def test_gateways_are_deleted_and_then_karpenters_nodes_before_any_node_group(on, shop):
+    account, item, nodes = shop
+    api = on.cloud.workload.api
+    edge = custom("gateway.networking.k8s.io/v1", "Gateway", "edge", {"gatewayClassName": "alb"}, "gateway.k8s.aws/alb")
+    node_class = {"nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"}}
+    pool = custom("karpenter.sh/v1", "NodePool", "spot", {"template": {"spec": node_class}}, namespace=None)
+    claim = custom("karpenter.sh/v1", "NodeClaim", "spot-x", node_class, "karpenter.sh/termination", namespace=None)
+    auto = custom("karpenter.sh/v1", "NodePool", "system", {"template": {"spec": {"nodeClassRef": {"group": "eks.amazonaws.com"}}}}, namespace=None)
+    api.apply_all([edge, pool, claim, auto])
+    mark = on.mark()
+    for one in (nodes, item):
+        on.api.delete(*key_of(one))
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
+        until(lambda: "Gateway default/edge" in message(on, item), 20, "the message")
+        assert exists(on, edge)["metadata"]["deletionTimestamp"]
+        assert "deletionTimestamp" not in exists(on, pool)["metadata"], "the load balancer controller may run on its nodes"
+        release(on, edge)
+        until(lambda: "NodeClaim spot-x" in message(on, item), 20, "the message about the nodes")
+        until(lambda: not exists(on, pool), 10, "the deletion of the NodePool, which would replace the NodeClaim")
+        assert delete_calls(on, mark, account) == [], "Karpenter runs on a node group"
+        release(on, claim)
+        for one in (nodes, item):
+            on.api.wait_gone(*key_of(one), 60)
+    assert exists(on, auto), "EKS deletes the nodes of Auto Mode"
+    assert account.inventory() == {}
+    api.delete(*key_of(auto)[:3], None)
+
+
+def test_applicationset_does_not_switch_a_paused_application_on_again(on, shop):
+    """Its controller writes the template into each Application, unless its policy is create-only."""
+    account, item, nodes = shop
+    api = on.cloud.workload.api
+    automated = {"syncPolicy": {"automated": {"selfHeal": True}}}
+    application, owner = (custom("argoproj.io/v1alpha1", kind, "shop", spec) for kind, spec in (
+        ("Application", automated), ("ApplicationSet", {"template": {"spec": automated}}),
+    ))
+    held = service("web", FINALIZER)
+    api.apply_all([held, application, owner])
+    ended = threading.Event()
+
+    def controller() -> None:
+        while not ended.wait(0.2):
+            found = exists(on, owner)
+            if found and found["spec"].get("syncPolicy", {}).get("applicationsSync") != "create-only":
+                api.patch(*key_of(application)[:3], {"spec": automated}, "default")
+
+    runs = threading.Thread(target=controller)
+    runs.start()
+    try:
+        for one in (nodes, item):
+            on.api.delete(*key_of(one))
+        with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
+            def is_paused() -> bool:
+                return exists(on, application)["spec"]["syncPolicy"].get("automated") is None
+
+            until(is_paused, 20, "the pause")
+            stays(is_paused, 5, "the pause")
+            assert exists(on, owner)["spec"]["syncPolicy"] == {"applicationsSync": "create-only"}
+            release(on, held)
+            for one in (nodes, item):
+                on.api.wait_gone(*key_of(one), 60)
+    finally:
+        ended.set()
+        runs.join()
+        for one in (application, owner):
+            api.delete(*key_of(one))
+
+
+def test_service_that_somebody_creates_again_is_reported_with_its_writer(on, shop):
+    account, item, nodes = shop
+    api = on.cloud.workload.api
+    back = service("back")
+    api.apply(back, field_manager="shop-operator")
+    ended = threading.Event()
+
+    def controller() -> None:
+        while not ended.wait(0.2):
+            if not exists(on, back):
+                api.apply(back, field_manager="shop-operator")
+
+    runs = threading.Thread(target=controller)
+    runs.start()
+    try:
+        for one in (nodes, item):
+            on.api.delete(*key_of(one))
+        with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
+            expected = 'Service default/back was deleted and created again by "shop-operator": stop it'
+            until(lambda: expected in message(on, item), 30, "the writer in the message")
+            ended.set()
+            runs.join()
+            for one in (nodes, item):
+                on.api.wait_gone(*key_of(one), 60)
+    finally:
+        ended.set()
+        runs.join()
+    assert account.inventory() == {}

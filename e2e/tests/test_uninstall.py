@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.account import Account, fresh_account
+from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, existing, key_of, namespace, node_group
 from fleet.shop import LOOK_NOW, RELEASE
 from fleet.environment import Environment, actions, environment, until
@@ -15,7 +16,7 @@ from keelson_harness.kubeapi import conditions
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KINDS = ("eksclusters", "nodegroups", "awsaccounts")
-TEAM, OTHER, GUARDED = "team-search", "team-vault", "team-guarded"
+TEAM, OTHER, GUARDED, AT_ONCE = "team-search", "team-vault", "team-guarded", "team-at-once"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,31 @@ def test_with_approval_objects_only_the_namespace_annotation_releases_its_object
         on.api.wait_gone(*key_of(item), 40)
     assert GUARDED not in account.inventory().get("clusters", [])
     on.start(account=account.id)
+
+
+def test_account_cluster_nodes_secret_and_namespace_deleted_at_once_are_all_deleted_after_a_release(on, account, clusters):
+    """The account stays until its cluster is gone: nothing else has the role to delete it with. Secrets are not needed for that."""
+    prod = aws_account("at-once", account.id, allowedNamespaces=[AT_ONCE])
+    network = existing(*account.network()[:2])
+    item = cluster(AT_ONCE, AT_ONCE, accountRef={"name": "at-once"}, network=network, addons=[], oidcProvider=False)
+    nodes = node_group(AT_ONCE, namespace=AT_ONCE, scaling={"min": 1, "max": 1})
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "git", "namespace": AT_ONCE}}
+    on.apply(prod, namespace(AT_ONCE), secret, item, nodes)
+    on.ready(item, nodes)
+    mark = on.mark()
+    for one in (prod, secret, item, nodes):
+        on.api.delete(*key_of(one))
+    on.api.delete("v1", "Namespace", AT_ONCE, None)
+    wait_for_held_deletion(on, item)
+    on.await_condition(prod, status="False", reason="DeletionBlocked")
+    assert f"needed by EksCluster {AT_ONCE}/{AT_ONCE}" in on.condition(prod)["message"]
+    assert delete_calls(on, mark, account) == []
+    hash_ = on.status(item)["deletion"]["release"]
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: hash_}}}, AT_ONCE)
+    for one in (nodes, item, prod):
+        on.api.wait_gone(*key_of(one), 60)
+    on.api.wait_gone("v1", "Namespace", AT_ONCE, None, 40)
+    assert AT_ONCE not in account.inventory().get("clusters", [])
 
 
 def test_crd_deletion_deletes_nothing_in_aws(on, account, clusters):

@@ -107,8 +107,9 @@ pub trait Agent: Send + Sync {
     }
 
     /// Pauses all objects that apply manifests continuously, in each version of their kinds that may be served: the
-    /// load balancers of a cluster that is deleted must not be created again. See [`super::pause::pause_kind`].
-    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>>;
+    /// load balancers of a cluster that is deleted must not be created again. Returns how many were running. See
+    /// [`super::pause::pause_kind`].
+    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<usize, CallError>>;
 }
 
 /// An agent's field of `spec.gitops`, validated.

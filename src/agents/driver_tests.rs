@@ -51,8 +51,8 @@ impl Agent for Third {
     fn installers(&self) -> &'static [&'static str] {
         &["third-operator"]
     }
-    fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn pause<'a>(&self, _: &'a Client) -> BoxFuture<'a, Result<usize, CallError>> {
+        Box::pin(std::future::ready(Ok(0)))
     }
 }
 

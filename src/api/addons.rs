@@ -87,6 +87,15 @@ impl Addon {
     }
 }
 
+/// What pruning does with the add-ons that make the cluster's network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum PruneCoreAddons {
+    #[default]
+    Keep,
+    Preserve,
+    Delete,
+}
+
 /// EKS's resolveConflicts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Conflicts {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Access, PodIdentity};
 use super::account::DEFAULT_ACCOUNT;
-use super::addons::{Addon, FargateProfile, default_addons};
+use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
 use super::gitops::GitOps;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
@@ -137,6 +137,9 @@ pub struct EksClusterSpec {
     /// Lets AWS shift traffic away from an impaired zone; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zonal_shift: Option<bool>,
+    /// The EBS volumes that the EBS CSI driver created for the cluster's PersistentVolumeClaims.
+    #[serde(default)]
+    pub persistent_volumes: PersistentVolumes,
     /// EKS deletion protection. `true` is lifted when this object is deleted with `deletionPolicy: Delete`. Absent: not
     /// managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +171,10 @@ pub struct EksClusterSpec {
     /// Deletes add-ons that are not listed; `false` leaves them unchanged.
     #[serde(default)]
     pub prune_addons: bool,
+    /// What `pruneAddons` does with `vpc-cni`, `kube-proxy` and `coredns`, without which the cluster has no network: `Keep`
+    /// them, `Preserve` their software, which EKS then no longer manages, or `Delete` them with their software.
+    #[serde(default)]
+    pub prune_core_addons: PruneCoreAddons,
     /// Fargate profiles by name, in the cluster's private subnets. Profiles that Keelson created are deleted when they
     /// are no longer listed; others are left unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -261,6 +268,26 @@ pub struct ControlPlaneScaling {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = rules::aws_name())]
     pub tier: String,
+}
+
+/// EBS volumes of PersistentVolumeClaims.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PersistentVolumes {
+    /// What happens to the volumes that are left when the cluster is deleted with `deletionPolicy: Delete`: `Retain` them
+    /// (events name them), or `Delete` those that are not in use, with their data. Snapshots are always retained.
+    #[serde(default = "retain")]
+    pub deletion_policy: DeletionPolicy,
+}
+
+fn retain() -> DeletionPolicy {
+    DeletionPolicy::Retain
+}
+
+impl Default for PersistentVolumes {
+    fn default() -> Self {
+        Self { deletion_policy: retain() }
+    }
 }
 
 /// EKS Auto Mode.

@@ -1,62 +1,48 @@
-//! Deletes the Services and Ingresses of a workload cluster that have load balancers in AWS, while their controllers
-//! still run. Nothing else would delete the load balancers, and those would block the deletion of the network.
+//! Deletes what has load balancers or instances in AWS because a controller of the workload cluster made them, while that
+//! controller still runs: Services of type LoadBalancer, Ingresses and Gateways, then Karpenter's NodePools and NodeClaims.
+//! Nothing else would delete their resources in AWS, and those would block the deletion of the network.
 //!
 //! Not allowed here: how long to wait; AWS. I/O: the workload cluster's API.
 
-use std::fmt;
-
 use kube::Client;
-use kube::core::params::{DeleteParams, ListParams};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::answer;
+use super::drain::{Deleted, Doomed, Pass, Remaining};
 use super::error::CallError;
 use super::kept::{first_items, truncated, truncated_or_none};
-use super::list::{Flow, for_each};
-use super::object::{ObjectId, collection, or_default};
-use crate::api::listing::with_rest;
-
-const PAGE: u32 = 200;
-/// Objects that are listed by name; the rest are counted.
-const MAX_NAMED: usize = 5;
+use super::object::or_default;
 
 const SERVICE: (&str, &str) = ("v1", "Service");
 const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Metadata {
-    #[serde(deserialize_with = "truncated")]
-    name: String,
-    #[serde(deserialize_with = "truncated")]
-    namespace: String,
-    #[serde(deserialize_with = "truncated_or_none")]
-    deletion_timestamp: Option<String>,
-}
-
-/// A Service or an Ingress.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Exposed {
-    metadata: Metadata,
-    #[serde(deserialize_with = "or_default")]
-    spec: ExposedSpec,
-    #[serde(deserialize_with = "or_default")]
-    status: ExposedStatus,
-}
+/// In the versions that may be served. Those of other controllers than AWS's own Services of type LoadBalancer, which
+/// they create again while the Gateway exists.
+const GATEWAYS: [(&str, &str); 2] =
+    [("gateway.networking.k8s.io/v1", "Gateway"), ("gateway.networking.k8s.io/v1beta1", "Gateway")];
+/// A NodePool first: it replaces each NodeClaim that is deleted. See <https://karpenter.sh/docs/concepts/disruption/>.
+const KARPENTER: [(&str, &str); 4] = [
+    ("karpenter.sh/v1", "NodePool"),
+    ("karpenter.sh/v1beta1", "NodePool"),
+    ("karpenter.sh/v1", "NodeClaim"),
+    ("karpenter.sh/v1beta1", "NodeClaim"),
+];
+/// The group of Auto Mode's node classes: EKS deletes their instances with the cluster.
+const AUTO_MODE: &str = "eks.amazonaws.com";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct ExposedSpec {
+struct ServiceSpec {
     #[serde(rename = "type", deserialize_with = "truncated")]
     kind: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct ExposedStatus {
+struct Exposed {
     #[serde(deserialize_with = "or_default")]
     load_balancer: LoadBalancer,
+    #[serde(deserialize_with = "first_items")]
+    addresses: Vec<Address>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,84 +52,96 @@ struct LoadBalancer {
     ingress: Vec<Address>,
 }
 
+/// Of a Service or an Ingress, or of a Gateway.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Address {
     #[serde(deserialize_with = "truncated_or_none")]
     hostname: Option<String>,
+    #[serde(deserialize_with = "truncated_or_none")]
+    value: Option<String>,
 }
 
-/// Objects that still existed when they were listed; the caller lists them again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Remaining {
-    named: Vec<String>,
-    total: usize,
-}
-
-impl Remaining {
-    /// Whether none existed.
-    pub fn is_empty(&self) -> bool {
-        self.total == 0
-    }
-
-    fn add(&mut self, id: &ObjectId, exposed: &Exposed) {
-        self.total += 1;
-        if self.named.len() < MAX_NAMED {
-            let address = exposed.status.load_balancer.ingress.iter().find_map(|address| address.hostname.as_deref());
-            self.named.push(address.map_or_else(|| id.to_string(), |address| format!("{id} ({address})")));
-        }
+impl Exposed {
+    fn address(&self) -> Option<String> {
+        let all = self.load_balancer.ingress.iter().chain(&self.addresses);
+        all.flat_map(|address| [&address.hostname, &address.value]).find_map(Clone::clone)
     }
 }
 
-impl fmt::Display for Remaining {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&with_rest(self.named.join(", "), self.total.saturating_sub(self.named.len()), " and "))
-    }
+/// Of a NodePool, which has a template, or of a NodeClaim.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSpec {
+    #[serde(deserialize_with = "or_default")]
+    node_class_ref: NodeClass,
+    #[serde(deserialize_with = "or_default")]
+    template: NodeTemplate,
 }
 
-/// Deletes all Services of type LoadBalancer and all Ingresses, and returns those that existed. Whatever would create
-/// them again is paused before. Objects with finalizers stay until their controllers have deleted the load balancers, so call
-/// this until none remains.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeTemplate {
+    #[serde(deserialize_with = "or_default")]
+    spec: NodeTemplateSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeTemplateSpec {
+    #[serde(deserialize_with = "or_default")]
+    node_class_ref: NodeClass,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeClass {
+    #[serde(deserialize_with = "truncated")]
+    group: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeStatus {
+    /// `aws:///eu-west-1a/i-0123`
+    #[serde(rename = "providerID", deserialize_with = "truncated_or_none")]
+    provider_id: Option<String>,
+}
+
+/// Deletes all Services of type LoadBalancer, all Ingresses and all Gateways, and once they are gone Karpenter's nodes,
+/// and returns those that existed. Whatever would create them again is paused before. Objects with finalizers stay until
+/// their controllers have deleted their resources, so call this until none remains.
 ///
 /// # Errors
 /// The API server's error for the first call that failed.
-pub async fn delete_exposed(client: &Client) -> Result<Remaining, CallError> {
-    let mut remaining = Remaining::default();
-    for (api_version, kind) in [SERVICE, INGRESS] {
-        let mut to_delete = Vec::new();
-        for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |exposed: Exposed| {
-            if kind == INGRESS.1 || exposed.spec.kind == "LoadBalancer" {
-                let id = id(api_version, kind, &exposed.metadata);
-                remaining.add(&id, &exposed);
-                if exposed.metadata.deletion_timestamp.is_none() {
-                    to_delete.push(id);
-                }
-            }
-            Flow::Continue
-        })
-        .await?;
-        for id in to_delete {
-            delete(client, &id).await?;
+pub async fn delete_exposed(client: &Client, deleted: &mut Deleted) -> Result<Remaining, CallError> {
+    let mut pass = Pass::new(client, deleted);
+    for gateway in GATEWAYS {
+        pass.delete(gateway, |object: &Doomed<IgnoredAny, Exposed>| Some(object.status.address())).await?;
+    }
+    pass.delete(SERVICE, |object: &Doomed<ServiceSpec, Exposed>| {
+        (object.spec.kind == "LoadBalancer").then(|| object.status.address())
+    })
+    .await?;
+    pass.delete(INGRESS, |object: &Doomed<IgnoredAny, Exposed>| Some(object.status.address())).await?;
+    // The controllers of the load balancers may run on Karpenter's nodes.
+    if pass.is_clear() {
+        for kind in KARPENTER {
+            pass.delete(kind, |object: &Doomed<NodeSpec, NodeStatus>| {
+                let NodeSpec { node_class_ref, template } = &object.spec;
+                let is_of_eks =
+                    [node_class_ref, &template.spec.node_class_ref].iter().any(|one| one.group == AUTO_MODE);
+                (!is_of_eks).then(|| object.status.instance())
+            })
+            .await?;
         }
     }
-    Ok(remaining)
+    pass.end().await
 }
 
-fn id(api_version: &str, kind: &str, metadata: &Metadata) -> ObjectId {
-    ObjectId {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        namespace: Some(metadata.namespace.clone()),
-        name: metadata.name.clone(),
-    }
-}
-
-async fn delete(client: &Client, id: &ObjectId) -> Result<(), CallError> {
-    let requests = collection(&id.api_version, &id.kind, id.namespace.as_deref());
-    let request = requests.delete(&id.name, &DeleteParams::background()).map_err(kube::Error::BuildRequest)?;
-    match answer::send(client, request).await {
-        Ok(_) | Err(CallError::NotFound) => Ok(()),
-        Err(other) => Err(other),
+impl NodeStatus {
+    fn instance(&self) -> Option<String> {
+        self.provider_id.as_deref().and_then(|id| id.rsplit('/').next()).map(str::to_owned)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod budgets;
 pub mod client;
 pub mod cluster_identity;
+pub mod drain;
 pub mod error;
 #[cfg(test)]
 pub mod fake_api;

@@ -23,6 +23,11 @@ pub struct ObjectId {
 }
 
 impl ObjectId {
+    /// Whether both are one object, served in the same or in different versions.
+    pub fn is_called(&self, other: &Self) -> bool {
+        (&self.kind, &self.namespace, &self.name) == (&other.kind, &other.namespace, &other.name)
+    }
+
     /// The request builder for this object's collection.
     pub fn request(&self) -> Request {
         collection(&self.api_version, &self.kind, self.namespace.as_deref())

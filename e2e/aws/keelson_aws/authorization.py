@@ -27,12 +27,12 @@ CREATES = {
 }
 KINDS = {
     "eipalloc": "elastic-ip", "eni": "network-interface", "fl": "vpc-flow-log", "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table",
-    "sg": "security-group", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
+    "sg": "security-group", "vol": "volume", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
 }
 # Parameters with resources that EC2 checks. It does not check a gateway in a route or a group in a rule.
 EC2_IDS = re.compile(
     r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
-    r"|VpcEndpointId|FlowLogId|ResourceId)(?:\.\d+)?"
+    r"|VpcEndpointId|FlowLogId|VolumeId|ResourceId)(?:\.\d+)?"
 )
 EC2_TAG = re.compile(r"(?:TagSpecification\.\d+\.)?Tag\.\d+\.Key")
 # For EKS calls: the parameter with the part's name, the cluster attribute with such parts, the part's ARN key, the ARN's resource type.

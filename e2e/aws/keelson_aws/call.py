@@ -20,11 +20,11 @@ CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_reque
 RESOURCE_PARAMETERS = (
     "NatGatewayId", "SubnetId", "RouteTableId", "InternetGatewayId", "GroupId", "AllocationId", "AssociationId",
     "NetworkInterfaceId", "VpcEndpointId", "LaunchTemplateId", "LaunchTemplateName", "InstanceId", "VpcId", "VpcEndpointId.1",
-    "FlowLogId.1", "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
+    "FlowLogId.1", "VolumeId", "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
     "AutoScalingGroupName", "GroupName", "Url",
 )
 # EC2 ids and ARNs anywhere in the request.
-NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni|fl)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")
+NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni|fl|vol)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")
 QUERY_SERVICES = {"ec2", "iam", "sts", "autoscaling", "elasticloadbalancing", "cloudformation", "sns", "sqs"}
 
 
@@ -90,7 +90,7 @@ def json_resource(body: bytes) -> str:
         value = json.loads(body or b"{}")
     except ValueError:
         return ""
-    for name in ("KeyId", "Name", "ResourceArn", "QueueUrl", "QueueName"):
+    for name in ("KeyId", "Name", "ResourceArn", "QueueUrl", "QueueName", "logGroupName", "logGroupNamePrefix", "resourceArn"):
         if isinstance(value, dict) and isinstance(value.get(name), str):
             return str(value[name])
     return ""

@@ -12,7 +12,7 @@ from .call import Call
 
 MAX_ENTRIES = 200_000
 # Request parameters of EKS writes that the log includes, e.g. to check the order of updates.
-LOGGED_PARAMETERS = ("version", "addonVersion", "releaseVersion", "force", "clientRequestToken")
+LOGGED_PARAMETERS = ("version", "addonVersion", "releaseVersion", "force", "clientRequestToken", "preserve")
 
 
 class CallLog:

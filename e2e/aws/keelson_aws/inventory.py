@@ -7,6 +7,7 @@ from typing import Any
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
+from moto.logs.models import logs_backends
 
 from .eks.service import Eks
 
@@ -29,6 +30,8 @@ def inventory(eks: Eks, account: str | None = None, region: str | None = None) -
     for owner, regions in list(autoscaling_backends.items()):
         for name, groups in regions.items():
             add(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
+    for owner, name, backend in list(logs_backends.iter_backends()):
+        add(owner, name, {"logGroups": list(backend.groups)})
     for owner, name, backend in list(iam_backends.iter_backends()):
         if name == "aws":
             add(owner, GLOBAL, iam_kinds(backend))

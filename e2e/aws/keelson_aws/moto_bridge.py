@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.request import Request as MotoRequest
 
-from . import quotas, ssm
+from . import logs, quotas, ssm
 from .call import Call
 from .ec2.responses import Ec2Response
 from .errors import AwsError
@@ -50,6 +50,10 @@ class MotoBridge:
                     return reply
             if call.service == "servicequotas":
                 return quotas.answer(call)
+            if call.service == "logs":
+                reply = logs.answer(call)
+                if reply is not None:
+                    return reply
             if response is None:
                 return self.through_application(environ)
             status, headers, body = response.dispatch(ServerRequest(environ))

@@ -23,6 +23,7 @@ from .catalog import CATALOG
 from .control import Control
 from .ec2 import patches
 from .ec2.base import Guard
+from .eks import log_groups
 from .eks.service import Eks
 from .errors import AwsError, error_reply
 from .events import event_of
@@ -150,6 +151,8 @@ class Emulator:
             reply = queues.receive(call, self.moto.answer, self.timeline)
         else:
             reply = self.moto.answer(call)
+            if call.service == "logs" and call.action == "DeleteLogGroup" and reply.status < 300:
+                log_groups.recreate(self.eks.regions, call, self.timeline, self.settings)
             if call.action == "SendMessage" and caller is not None and reply.status < 300:
                 queues.set_sender(call, caller)
             if stale:

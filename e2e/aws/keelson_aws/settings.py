@@ -33,6 +33,8 @@ class Settings:
     custom_ami_version: str = ""
     # 0: nodes join whatever their VPC's DNS attributes, routes and endpoints.
     nodes_need_network: float = 1
+    # Accounts, with commas, in which GuardDuty's automated agent configuration is enabled.
+    guard_duty_accounts: str = ""
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

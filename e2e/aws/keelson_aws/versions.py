@@ -124,6 +124,7 @@ ADDONS: dict[str, Addon] = {
             (AddonVersion("v0.8.0-eksbuild.6", FIRST, LAST, ALL), AddonVersion("v0.7.2-eksbuild.4", FIRST, 34)),
         ),
         Addon("snapshot-controller", "storage", "kube-system", True, (AddonVersion("v8.3.0-eksbuild.1", FIRST, LAST, ALL),)),
+        Addon("aws-guardduty-agent", "security", "amazon-guardduty", False, (AddonVersion("v1.12.1-eksbuild.2", FIRST, LAST, ALL),)),
         Addon("eks-node-monitoring-agent", "observability", "kube-system", False, (AddonVersion("v1.4.2-eksbuild.1", FIRST, LAST, ALL),)),
     )
 }

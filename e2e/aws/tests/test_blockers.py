@@ -51,6 +51,36 @@ def test_virtual_private_gateway_blocks_vpc_deletion(cloud: Cloud) -> None:
     cloud.ec2.delete_vpc(VpcId=vpc)
 
 
+def test_transit_gateway_attachment_blocks_subnet_and_vpc_deletion(cloud: Cloud) -> None:
+    vpc, (subnet,) = cloud.vpc("a")
+    gateway = cloud.ec2.create_transit_gateway()["TransitGateway"]["TransitGatewayId"]
+    ends = {"TransitGatewayId": gateway, "VpcId": vpc, "SubnetIds": [subnet]}
+    created = cloud.ec2.create_transit_gateway_vpc_attachment(**ends)["TransitGatewayVpcAttachment"]["TransitGatewayAttachmentId"]
+    (one,) = found(cloud.ec2.describe_transit_gateway_vpc_attachments, vpc_id=vpc, state="available")
+    assert one["TransitGatewayAttachmentId"] == created
+    (interface,) = found(cloud.ec2.describe_network_interfaces, vpc_id=vpc)
+    assert interface["InterfaceType"] == "transit_gateway" and created in interface["Description"]
+    for delete, thing in ((cloud.ec2.delete_subnet, {"SubnetId": subnet}), (cloud.ec2.delete_vpc, {"VpcId": vpc})):
+        with expect_error("DependencyViolation"):
+            delete(**thing)
+    cloud.ec2.delete_transit_gateway_vpc_attachment(TransitGatewayAttachmentId=created)
+    assert found(cloud.ec2.describe_transit_gateway_vpc_attachments, vpc_id=vpc, state="available") == []
+    cloud.ec2.delete_subnet(SubnetId=subnet)
+    cloud.ec2.delete_vpc(VpcId=vpc)
+
+
+def test_network_acl_blocks_vpc_deletion_unless_it_is_the_default(cloud: Cloud) -> None:
+    vpc, _ = cloud.vpc("")
+    (default,) = found(cloud.ec2.describe_network_acls, vpc_id=vpc)
+    assert default["IsDefault"] is True
+    acl = cloud.ec2.create_network_acl(VpcId=vpc)["NetworkAcl"]
+    assert acl["IsDefault"] is False
+    with expect_error("DependencyViolation", f"The vpc '{vpc}' has dependencies"):
+        cloud.ec2.delete_vpc(VpcId=vpc)
+    cloud.ec2.delete_network_acl(NetworkAclId=acl["NetworkAclId"])
+    cloud.ec2.delete_vpc(VpcId=vpc)
+
+
 def test_instance_interface_blocks_subnet_deletion(cloud: Cloud) -> None:
     vpc, (subnet,) = cloud.vpc("a")
     parameters = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet, "InstanceType": "t3.small"}

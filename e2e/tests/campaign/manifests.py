@@ -127,6 +127,8 @@ def cluster_specs(world: World) -> Specs:
         "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
         "oidcProvider": True,
         "pruneAddons": False,
+        "pruneCoreAddons": "Keep",
+        "persistentVolumes": {"deletionPolicy": "Retain"},
         "upgrade": {
             "insights": "Block",
             "windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}],

@@ -72,7 +72,7 @@ impl Agent for ArgoCdAgent {
         }
     }
 
-    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
+    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<usize, CallError>> {
         Box::pin(paused::pause(client))
     }
 }

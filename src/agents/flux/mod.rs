@@ -83,7 +83,7 @@ impl Agent for FluxAgent {
         &["flux-operator"]
     }
 
-    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<(), CallError>> {
+    fn pause<'a>(&self, client: &'a Client) -> BoxFuture<'a, Result<usize, CallError>> {
         Box::pin(paused::pause(client))
     }
 }

@@ -230,6 +230,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         tag_keys: &[],
         used_roles: &[],
         removes: Some(&survey.owned_ids),
+        volumes_since: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -86,6 +86,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         support_type: _,
         control_plane_scaling: _,
         zonal_shift: _,
+        persistent_volumes: _,
         deletion_protection: _,
         auto_mode,
         // Entries give a principal access to this cluster; they give nobody access to the principal.
@@ -94,6 +95,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         pod_identities,
         addons,
         prune_addons: _,
+        prune_core_addons: _,
         fargate_profiles,
         upgrade: _,
         gitops: _,

@@ -151,6 +151,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         tag_keys: &[],
         used_roles: &[],
         removes: None,
+        volumes_since: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

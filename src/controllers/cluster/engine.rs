@@ -56,7 +56,12 @@ impl Reconcile<'_> {
         self.state.inventory = Some(journal.into_written());
         let left = report.skipped.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
         let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
-        let left: Vec<_> = left.map(|left| EventMessage::normal("LeftAlone", note(left))).collect();
+        let mut left: Vec<_> = left.map(|left| EventMessage::normal("LeftAlone", note(left))).collect();
+        for kept in prune::left_alone(&self.state.memory) {
+            if self.state.kind.reported_leftovers.insert(kept.clone()) {
+                left.push(EventMessage::normal("LeftAlone", kept));
+            }
+        }
         self.publish_report(&report, goal, left);
         report
     }

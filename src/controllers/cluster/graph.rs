@@ -53,6 +53,7 @@ impl Reconcile<'_> {
             tag_keys: &previous.tag_keys,
             used_roles: &self.used_roles(),
             removes: Some(&survey.owned_ids),
+            volumes_since: None,
             versions,
             intervals: self.ctx.settings.intervals,
         };

@@ -10,7 +10,6 @@ use crate::api::status::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
 use crate::controllers::runtime::apply;
 use crate::engine::{Class, Failure, InventoryRecord, Journal, Key, Memory, Presence};
-use crate::resources::deletion::leftovers;
 use crate::resources::graph::kinds;
 use jiff::Timestamp;
 
@@ -63,7 +62,7 @@ pub fn parse_inventory(resources: &[ResourceStatus]) -> Vec<(Key, InventoryRecor
 /// Whether an inventory, by the keys of its lines, records an AWS resource of the object, or an intended one. The
 /// record of resources that existed before the cluster does not count.
 pub fn has_recorded<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
-    keys.into_iter().any(|key| Key::parse(key) != leftovers::key())
+    keys.into_iter().any(|key| kinds::is_resource(&Key::parse(key)))
 }
 
 /// The number of failed updates, as stored in status.

@@ -1,43 +1,22 @@
 //! Tests of the descriptions of blockers.
 
-use aws_sdk_ec2::types::{VpcEndpointType, VpcPeeringConnectionVpcInfo};
-
 use super::*;
 
 #[test]
 fn message_lists_a_few_blockers_and_counts_the_rest() {
     let busy = Failure::new(Class::Busy, "ec2:DeleteVpc: DependencyViolation.");
-    let blockers: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
+    let blockers: Vec<_> = (0..7).map(|n| Blocker::new("x", &format!("eni-{n}"), [])).collect();
     let text = add_blockers(busy.clone(), &blockers).message;
-    assert!(text.contains("Blocked by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{text}");
+    assert!(text.contains("Blocked by x eni-0; x eni-1; x eni-2; x eni-3; x eni-4 and 2 more"), "{text}");
     assert_eq!(add_blockers(busy.clone(), &[]), busy);
 }
 
 #[test]
-fn description_has_id_type_owner_and_name() {
-    let name = Tag::builder().key("Name").value("to the data centre").build();
-    let endpoint = VpcEndpoint::builder()
-        .vpc_endpoint_id("vpce-1")
-        .vpc_endpoint_type(VpcEndpointType::Interface)
-        .service_name("com.amazonaws.eu-west-1.ec2")
-        .owner_id("111122223333")
-        .build();
-    let text = "VPC endpoint vpce-1 (Interface, com.amazonaws.eu-west-1.ec2, owner 111122223333)";
-    assert_eq!(vpc_endpoint(&endpoint).description, text);
-    let side = |vpc: &str, owner: &str| VpcPeeringConnectionVpcInfo::builder().vpc_id(vpc).owner_id(owner).build();
-    let peering = VpcPeeringConnection::builder()
-        .vpc_peering_connection_id("pcx-1")
-        .requester_vpc_info(side("vpc-2", "444455556666"))
-        .accepter_vpc_info(side("vpc-1", "111122223333"))
-        .tags(name.clone())
-        .build();
-    let text =
-        "VPC peering connection pcx-1 (with vpc-2 of account 444455556666, owner 444455556666, \"to the data centre\")";
-    assert_eq!(peering_connection(&peering, "vpc-1").description, text);
-    let gateway = VpnGateway::builder().vpn_gateway_id("vgw-1").tags(name).build();
-    assert_eq!(vpn_gateway(&gateway).description, "virtual private gateway vgw-1 (\"to the data centre\")");
-    let bare = NatGateway::builder().nat_gateway_id("nat-1").build();
-    assert_eq!(nat_gateway(&bare).description, "NAT gateway nat-1");
+fn advice_follows_once_for_all_blockers_of_a_kind() {
+    let advised = |id: &str| Blocker { advice: Some("do this"), ..Blocker::new("x", id, []) };
+    let blockers = [advised("a"), Blocker::new("x", "b", []), advised("c")];
+    let text = add_blockers(Failure::new(Class::Busy, "no."), &blockers).message;
+    assert_eq!(text, "no. Blocked by x a; x b; x c: delete what Keelson does not own by hand (do this).");
 }
 
 #[test]
@@ -61,6 +40,6 @@ fn interface_of_a_listed_blocker_is_omitted() {
         Blocker::new("network interface", "eni-1", [Some("\"VPC Endpoint Interface vpce-1\"")]),
         Blocker::new("network interface", "eni-2", [Some("\"ELB net/web\"")]),
     ];
-    let text = without_named_interfaces(blockers);
+    let text: Vec<_> = without_named_interfaces(blockers).into_iter().map(|one| one.description).collect();
     assert_eq!(text, ["VPC endpoint vpce-1 (Interface)", "network interface eni-2 (\"ELB net/web\")"]);
 }

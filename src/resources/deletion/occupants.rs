@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::types::{Filter, NetworkInterfaceStatus};
 
 use super::blockers;
+use super::makers;
 use super::marks::{self, Network};
 use crate::aws::snapshots::NetworkInterface;
 use crate::aws::tags::Tags;
@@ -19,15 +20,6 @@ use crate::resources::cloud::Cloud;
 
 /// How EKS describes the interfaces of a control plane, before its name.
 const CONTROL_PLANE: &str = "Amazon EKS ";
-/// How services describe interfaces that stay when the cluster is deleted.
-const SERVICES: [&str; 6] = [
-    "RDSNetworkInterface",
-    "ElastiCache ",
-    "AWS Lambda VPC ENI",
-    "EFS mount target",
-    "Network Interface for Transit Gateway Attachment",
-    "AWS created network interface for directory",
-];
 /// Tags that hold the name of an instance's cluster.
 const INSTANCE_TAGS: [&str; 4] =
     ["aws:eks:cluster-name", "eks:cluster-name", "eks:eks-cluster-name", "alpha.eksctl.io/cluster-name"];
@@ -86,7 +78,7 @@ fn may_stay(interface: &NetworkInterface) -> bool {
         && !is_part_of_network(interface)
         && match (&interface.instance_id, interface.requester_managed) {
             (Some(_), _) => true,
-            (None, true) => SERVICES.iter().any(|text| interface.description.starts_with(text)),
+            (None, true) => makers::stays(interface),
             (None, false) => interface.status == Some(NetworkInterfaceStatus::InUse),
         }
 }
@@ -141,7 +133,11 @@ fn occupants(
                 None => one.requester_managed || one.tags.get("eks:eni:owner").is_none(),
             };
         if stays {
-            found.insert(blockers::describe_interface(one));
+            let launched = one.instance_id.as_ref().and_then(|id| makers::of_instance(instances.get(id)?));
+            let by = launched.as_ref().map(|maker| format!(", launched by {}", maker.name)).unwrap_or_default();
+            let advice = launched.or_else(|| makers::of_interface(one)).and_then(|maker| maker.advice);
+            let advice = advice.map(|advice| format!(" ({advice})")).unwrap_or_default();
+            found.insert(format!("{}{by}{advice}", blockers::describe_interface(one)));
         }
     }
     found.into_iter().collect()

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::prune_limits::Limits;
 use super::pruned_kind::PrunedKind;
+use crate::api::addons::PruneCoreAddons;
 use crate::aws::tags::Tags;
 use crate::engine::{
     Action, AllowedTarget, Change, CheckedSweep, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions,
@@ -26,6 +28,8 @@ pub struct Pruning {
     listed: BTreeSet<String>,
     /// Tags for unowned resources, written before their deletion.
     pub(crate) tags: Tags,
+    /// What happens to core add-ons.
+    pub(crate) core: PruneCoreAddons,
     intervals: Intervals,
 }
 
@@ -52,6 +56,8 @@ pub struct Detail {
     found: Vec<Found>,
     /// Ids of those to keep: they are not described again.
     kept: BTreeSet<String>,
+    /// What stays although it would be deleted.
+    limits: Limits,
 }
 
 /// The decision about a resource that the spec does not list.
@@ -70,12 +76,19 @@ impl Pruning {
             kind,
             listed: listed.into_iter().collect(),
             tags: context.tags(&kind.key()),
+            core: PruneCoreAddons::default(),
             intervals: context.intervals,
         }
     }
 
+    /// The same, with what happens to core add-ons.
+    pub fn with_core_addons(self, core: PruneCoreAddons) -> Self {
+        Self { core, ..self }
+    }
+
     async fn find(&self, cloud: &Cloud, last: Option<&Observation<Detail>>) -> Result<Detail, Failure> {
-        let mut detail = Detail::default();
+        let limits = last.map(|last| last.detail.limits.next()).unwrap_or_default();
+        let mut detail = Detail { limits, ..Detail::default() };
         for (name, id) in self.list(cloud).await? {
             if self.listed.contains(&name) {
                 continue;
@@ -85,6 +98,7 @@ impl Pruning {
                 continue;
             }
             match self.decide(cloud, &name, &id).await? {
+                Decision::Delete(found) if !found.deleting && detail.limits.spares(self.kind, &name, self.core) => {}
                 Decision::Delete(found) => detail.found.push(found),
                 Decision::Keep => drop(detail.kept.insert(id)),
                 Decision::Gone => {}
@@ -100,7 +114,8 @@ impl Pruning {
     }
 
     async fn remove(&self, cloud: &Cloud, observed: &Detail, allowed: &[AllowedTarget]) -> Result<Detail, Failure> {
-        let mut left = Detail { found: Vec::new(), kept: observed.kept.clone() };
+        let (kept, limits) = (observed.kept.clone(), observed.limits.clone());
+        let mut left = Detail { found: Vec::new(), kept, limits };
         for found in &observed.found {
             let allowed = allowed.iter().find(|allowed| allowed.id() == found.id);
             if let Some(allowed) = allowed {
@@ -108,6 +123,7 @@ impl Pruning {
                     Err(failure) if failure.class == Class::NotFound => continue,
                     other => other?,
                 }
+                left.limits.record_deletion(&found.name);
             }
             if self.kind.is_deleted_asynchronously() || allowed.is_none() {
                 left.found.push(Found { deleting: found.deleting || allowed.is_some(), ..found.clone() });
@@ -128,9 +144,19 @@ fn to_observation(detail: Detail, action: Action) -> Observation<Detail> {
     all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", deleting.join(", ")) })
 }
 
+/// What pruning leaves although the spec does not list it, each described for an event.
+pub fn left_alone(memory: &Memory) -> Vec<String> {
+    let of_kind = |kind: PrunedKind| {
+        let observed = memory.get(&kind.key()).and_then(|entry| entry.presence.as_ref()?.observed());
+        observed.and_then(|observed| Some((kind, observed.detail.downcast_ref::<Detail>()?)))
+    };
+    let all = PrunedKind::ALL.into_iter().filter_map(of_kind);
+    all.flat_map(|(kind, detail)| detail.limits.messages(kind)).collect()
+}
+
 /// Whether resources with this key are only ever deleted, never created.
 pub fn is_never_created(key: &Key) -> bool {
-    [super::leftovers::key(), super::removals::key()].contains(key)
+    [super::leftovers::key(), super::removals::key(), super::claim_volumes::key()].contains(key)
         || PrunedKind::ALL.map(PrunedKind::key).contains(key)
 }
 
@@ -308,7 +334,7 @@ mod tests {
 
     #[test]
     fn unlisted_profiles_are_deleted_one_at_a_time() {
-        let detail = Detail { found: vec![found("a", false), found("b", false)], kept: BTreeSet::new() };
+        let detail = Detail { found: vec![found("a", false), found("b", false)], ..Detail::default() };
         let fields = |of: &Pruning, observed: &Observation<Detail>| {
             of.diff(observed, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
         };

@@ -1,7 +1,9 @@
 //! The EKS calls of [`super::prune`]: list, describe and delete. I/O: EKS.
 
 use super::prune::{Decision, Found, Pruning};
+use super::prune_limits::is_core;
 use super::pruned_kind::PrunedKind;
+use crate::api::addons::PruneCoreAddons;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
 use crate::engine::{AllowedTarget, Class, Failure};
@@ -134,7 +136,10 @@ impl Pruning {
                 aws.call(Service::Eks, "DeleteAccessEntry", name, request.send()).await?;
             }
             PrunedKind::Addons => {
+                // EKS then only stops to manage it.
+                let preserves = self.core == PruneCoreAddons::Preserve && is_core(id);
                 let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(id);
+                let request = request.set_preserve(preserves.then_some(true));
                 aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
             }
             PrunedKind::FargateProfiles => {

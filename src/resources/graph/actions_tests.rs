@@ -23,11 +23,13 @@ const HELPERS: &[(&str, &[&str])] = &[
 const OF_NO_KIND: &[(&str, &str)] = &[
     ("account_checks/", "for `keelson doctor`"),
     ("aws_validation/", "checks the spec before anything is created"),
+    ("deletion/left_behind.rs", "names what is left of a deleted cluster"),
     ("deletion/occupants.rs", "names who uses a VPC before it is deleted"),
     ("eks/cluster_deletion.rs", "whether a cluster of others uses what is deleted"),
     ("eks/lists.rs", "counted for the kinds that read them"),
     ("eks/offered_versions.rs", "whether EKS offers a version"),
     ("tag_calls.rs", "tags: counted for the kinds that set them"),
+    ("deletion/blocker_lists.rs", "explains why EC2 refused a deletion"),
     ("deletion/blockers.rs", "explains why EC2 refused a deletion"),
     ("eks/control_plane.rs", "for the way into the cluster"),
     ("eks/upgrade_data.rs", "for the decision about upgrades"),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{ClusterView, NodeGroupInput, SubnetView, node_group, node_group_tags};
 use super::layout;
@@ -15,6 +17,7 @@ use crate::api::{EksClusterSpec, SpecError};
 use crate::aws::tags::{MAX_TAGS, MAX_USER_TAGS};
 use crate::engine::{Gate, Graph, Key, erased};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
+use crate::resources::deletion::claim_volumes::ClaimVolumes;
 use crate::resources::deletion::leftovers::Leftovers;
 use crate::resources::deletion::prune::Pruning;
 use crate::resources::deletion::pruned_kind::PrunedKind;
@@ -94,6 +97,8 @@ pub struct ClusterInput<'a> {
     /// The same with ids, if resources that the spec no longer lists are removed now; `None`: everything is deleted, in
     /// order.
     pub removes: Option<&'a [Owned]>,
+    /// Volumes of the cluster's claims that are newer than this are deleted with it; `None`: none are.
+    pub volumes_since: Option<Timestamp>,
     /// The versions to install now.
     pub versions: &'a Versions,
     /// How long observations stay valid.
@@ -177,6 +182,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
         nodes.extend(used.into_iter().map(|purpose| -> Node { Arc::new(NodeAccessEntry::new(&context, purpose)) }));
     }
+    nodes.extend(input.volumes_since.map(|since| -> Node { Arc::new(ClaimVolumes::new(&context, since)) }));
     let keys = nodes.iter().map(|node| node.key()).collect();
     if let Some(removals) = input.removes.and_then(|owned| Removals::new(&context, owned, &keys)) {
         nodes.push(Arc::new(removals));
@@ -217,7 +223,8 @@ fn add_cluster_resources(
     }
     if spec.prune_addons {
         let listed = spec.addons.iter().map(|addon| addon.name.clone());
-        nodes.push(Arc::new(Pruning::new(context, PrunedKind::Addons, listed)));
+        let pruning = Pruning::new(context, PrunedKind::Addons, listed);
+        nodes.push(Arc::new(pruning.with_core_addons(spec.prune_core_addons)));
     }
 }
 

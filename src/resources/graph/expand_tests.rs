@@ -60,6 +60,7 @@ fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
         tag_keys: &[],
         used_roles: &[],
         removes: None,
+        volumes_since: None,
         versions: leaked(Versions::default()),
         intervals: Intervals::default(),
     }

@@ -5,7 +5,7 @@
 
 use super::kind::Kind;
 use crate::engine::Key;
-use crate::resources::deletion::{leftovers, pruning, removals};
+use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
 use crate::resources::eks::{access_entry, addon, cluster, fargate_profile, node_group, pod_identity_association};
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::{
@@ -28,6 +28,7 @@ pub static ALL: &[&Kind] = &[
     &flow_log::KIND,
     &existing_network::KIND,
     &leftovers::KIND,
+    &claim_volumes::KIND,
     &role::KIND,
     &cluster::KIND,
     &oidc_provider::KIND,

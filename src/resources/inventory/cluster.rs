@@ -9,8 +9,8 @@ use aws_sdk_eks::types::{
 use super::{FoundAddon, FoundEntry, Inventory, Note};
 use crate::api::EksClusterSpec;
 use crate::api::access::{Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, PodIdentity, ScopeType};
-use crate::api::addons::Addon;
-use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, SecretsEncryption, SupportType};
+use crate::api::addons::{Addon, PruneCoreAddons};
+use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, PersistentVolumes, SecretsEncryption, SupportType};
 use crate::api::listing::first_few;
 use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
@@ -70,6 +70,7 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
             .filter(|tier| *tier != STANDARD_TIER)
             .map(|tier| ControlPlaneScaling { tier: tier.to_owned() }),
         zonal_shift: shifts.then_some(true),
+        persistent_volumes: PersistentVolumes::default(),
         deletion_protection: cluster.deletion_protection().filter(|on| *on),
         auto_mode: None,
         access: access(inventory, &mut notes),
@@ -77,6 +78,7 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         pod_identities: inventory.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
         addons: inventory.addons.iter().map(|found| addon(found, &mut notes)).collect(),
         prune_addons: false,
+        prune_core_addons: PruneCoreAddons::default(),
         fargate_profiles: Vec::new(),
         upgrade: Upgrade::default(),
         gitops: None,

@@ -39,6 +39,8 @@ class NetworkGuard(Guard, EC2Response):
             *(g for g in backend.groups.get(vpc_id, {}).values() if not g.is_default and g.name != "default"),
             *(e for e in backend.vpc_end_points.values() if e.vpc_id == vpc_id),
             *(i for i in backend.enis.values() if i.subnet.vpc_id == vpc_id),
+            *(a for a in backend.network_acls.values() if a.vpc_id == vpc_id and not is_default(a)),
+            *backend.attachments_of(vpc_id),
             *backend.peerings(vpc_id),
             *backend.vpn_gateways_of(vpc_id),
         ]
@@ -142,3 +144,8 @@ class NetworkGuard(Guard, EC2Response):
             if acl_id not in self.region_state.network_acls:
                 raise AwsError("InvalidNetworkAclID.NotFound", f"The network acl ID '{acl_id}' does not exist")
         return super().describe_network_acls()
+
+
+def is_default(acl: Any) -> bool:
+    """moto answers with a text."""
+    return str(acl.default).lower() == "true"

@@ -181,6 +181,11 @@ class Ec2Region(EC2Backend):
         existing = ("initiating-request", "pending-acceptance", "provisioning", "active")
         return [p for p in self.vpc_pcxs.values() if p.status["Code"] in existing and vpc_id in (p.vpc.id, p.peer_vpc.id)]
 
+    def attachments_of(self, vpc_id: str) -> list[Any]:
+        """Attachments of transit gateways to the VPC."""
+        all_attachments = self.transit_gateway_attachments.values()
+        return [a for a in all_attachments if a.resource_type == "vpc" and a.resource_id == vpc_id and a.state != "deleted"]
+
     def vpn_gateways_of(self, vpc_id: str) -> list[Any]:
         """Virtual private gateways attached to the VPC."""
         attached = [(g, g.attachments.get(vpc_id)) for g in self.vpn_gateways.values() if g.state != "deleted"]

@@ -21,6 +21,7 @@ from .nat import NatGuard
 from .network import NetworkGuard
 from .peering import PeeringGuard
 from .security_groups import SecurityGroupGuard
+from .transit_gateways import TransitGatewayGuard
 from .xml import FAST_PATH, write_response
 from .zones import ZoneGuard
 
@@ -44,6 +45,7 @@ class Ec2Response(
     PeeringGuard,
     LimitGuard,
     ZoneGuard,
+    TransitGatewayGuard,
     EC2Response,
 ):
     def call_action(self) -> Any:

@@ -9,7 +9,7 @@ import yaml
 
 from ..catalog import CATALOG
 from ..versions import ADDONS, MINORS, Addon, minor_number
-from . import addon_conflicts, pod_identity
+from . import addon_conflicts, guard_duty, pod_identity
 from .addon_configuration import check_configuration, schema_text
 from .operations import Context, idempotent, operation, page, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use, new_id, not_found
@@ -249,6 +249,8 @@ def delete_addon(context: Context) -> dict[str, Any]:
                 return
             associate(context, cluster, part, [])
             del cluster.addons[part.body["addonName"]]
+            if part.body["addonName"] == guard_duty.ADDON:
+                guard_duty.watch(context, cluster)
 
     context.timeline.after(context.settings.addon_seconds, finish)
     return {"addon": dict(part.body)}

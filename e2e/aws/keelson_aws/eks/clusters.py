@@ -8,7 +8,7 @@ from .. import quotas
 from ..catalog import CATALOG
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..versions import DEFAULT_VERSION, MINORS, platform_version
-from . import access
+from . import access, guard_duty, log_groups
 from .authority import certificate_authority
 from .network import (
     MIN_FREE_ADDRESSES,
@@ -227,6 +227,8 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
     cluster.body["identity"] = {"oidc": {"issuer": f"{issuers}/id/{name}"}}
     cluster.body["certificateAuthority"] = {"data": server.ca() if server else certificate_authority()}
     cluster.body["status"] = "ACTIVE"
+    log_groups.write_logs(context.region, cluster)
+    guard_duty.watch(context, cluster)
 
 
 def api_server(context: Context, cluster: Cluster) -> ApiServer | None:

@@ -9,6 +9,7 @@ from ..errors import AwsError
 from ..versions import MINORS, minor_number, platform_version
 from . import access
 from .clusters import LOG_TYPES, auto_mode, check_encryption, check_support, logging_config
+from .log_groups import write_logs
 from .network import (
     check_cluster_subnets,
     check_free_addresses,
@@ -141,7 +142,12 @@ def logging_change(context: Context, cluster: Cluster) -> Change | None:
     if wanted == enabled:
         raise bad_parameter("No changes needed for the logging config provided", clusterName=cluster.name)
     new = logging_config({"clusterLogging": [{"types": [t for t in LOG_TYPES if t in wanted], "enabled": True}]})
-    return "LoggingUpdate", [("ClusterLogging", new)], lambda: cluster.body.update(logging=new)
+
+    def apply() -> None:
+        cluster.body.update(logging=new)
+        write_logs(context.region, cluster)
+
+    return "LoggingUpdate", [("ClusterLogging", new)], apply
 
 
 def access_change(context: Context, cluster: Cluster) -> Change | None:

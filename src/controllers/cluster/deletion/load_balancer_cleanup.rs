@@ -19,7 +19,8 @@ use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::workload::GitOpsError;
 use crate::workload::client::Access;
-use crate::workload::load_balancers::{self, Remaining};
+use crate::workload::drain::{Deleted, Remaining};
+use crate::workload::load_balancers;
 
 /// Interval between passes: deleting a load balancer takes about a minute.
 pub(super) const PASS_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
@@ -34,6 +35,8 @@ struct State {
     last_pass: Option<Timestamp>,
     /// Its result.
     result: Option<Result<Remaining, String>>,
+    /// What the passes deleted.
+    deleted: Deleted,
     done: bool,
 }
 
@@ -56,7 +59,7 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     }
     let left = match &state.result {
         Some(Ok(left)) if left.is_empty() => return Decision::GoOn,
-        Some(Ok(left)) => Some(format!("{left} to be deleted")),
+        Some(Ok(left)) => Some(left.describe(now, now.duration_since(since) >= timeout)),
         Some(Err(error)) => Some(format!("the workload cluster's answer: {error}")),
         None => None,
     };
@@ -71,8 +74,8 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
     let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
     let message = format!(
-        "the load balancers of the workload are deleted first: waiting for {left}; at {until} the deletion continues \
-         without"
+        "the load balancers of the workload are deleted first, then Karpenter's nodes: waiting for {left}; at {until} \
+         the deletion continues without"
     );
     Decision::Wait { pass, message }
 }
@@ -140,14 +143,20 @@ impl LoadBalancerCleanup {
         let key = cluster.uid().unwrap_or_default();
         let pass = async move {
             let workloads = running.ctx.workloads.clone();
-            let pass = async |client| {
+            let mut deleted = running.cleanup.0.lock().deleted.clone();
+            let pass = async move |client| {
                 // The agents would create them again.
-                pause_all(agents::ALL, &client).await?;
-                load_balancers::delete_exposed(&client).await
+                let paused = pause_all(agents::ALL, &client).await?;
+                let remaining = load_balancers::delete_exposed(&client, &mut deleted).await?;
+                Ok((remaining.settling(paused > 0), deleted))
             };
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
-            let result = result.map_err(|error: GitOpsError| error.to_string());
-            running.cleanup.0.lock().record_result(result, Timestamp::now());
+            let mut state = running.cleanup.0.lock();
+            let result = result.map(|(remaining, deleted)| {
+                state.deleted = deleted;
+                remaining
+            });
+            state.record_result(result.map_err(|error: GitOpsError| error.to_string()), Timestamp::now());
         };
         let over = ctx.term_ended.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });

@@ -53,8 +53,8 @@ fn an_unreachable_cluster_is_awaited_until_the_timeout_in_the_message() {
     let (_, message) = waits(&waiting).unwrap();
     assert_eq!(
         message,
-        "the load balancers of the workload are deleted first: waiting for the workload cluster's answer: it cannot be \
-         reached; at 1970-01-01T00:10:00Z the deletion continues without"
+        "the load balancers of the workload are deleted first, then Karpenter's nodes: waiting for the workload cluster's \
+         answer: it cannot be reached; at 1970-01-01T00:10:00Z the deletion continues without"
     );
     let up = decision_at(&state, true, TIMEOUT, at(600));
     assert_eq!(up, Decision::GiveUp("the workload cluster's answer: it cannot be reached".into()));

@@ -3,6 +3,7 @@
 mod found_spec;
 pub mod gate;
 mod give_back;
+mod left_behind;
 pub mod load_balancer_cleanup;
 mod load_balancers;
 mod network;
@@ -169,6 +170,9 @@ impl Reconcile<'_> {
                     self.ctx.events.publish(self.object, vec![EventMessage::warning(Reason::NotOwned, note)]);
                 }
                 let note = "deletionPolicy is Retain: everything in AWS is retained, without its keelson.dev tags";
+                if goal == Goal::Deleted {
+                    self.report_left_behind(cloud).await;
+                }
                 let event = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
                 self.remove_finalizer(previous, event).await
             }
@@ -337,6 +341,7 @@ impl Reconcile<'_> {
             tag_keys: &[],
             used_roles: &[],
             removes: None,
+            volumes_since: self.volumes_since(spec),
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })

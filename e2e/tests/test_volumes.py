@@ -1,0 +1,92 @@
+"""EBS volumes of PersistentVolumeClaims when their cluster is deleted: named with size and age, and deleted only if the spec asks for it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fleet.account import Account, fresh_account
+from fleet.environment import environment
+from fleet.leftovers import tagged
+from fleet.manifests import cluster
+from keelson_harness.aws import REGION, Durations
+
+
+@pytest.fixture(scope="module")
+def on():
+    with environment(workload=False, git=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def account(on) -> Account:
+    return on.account(fresh_account())
+
+
+@pytest.fixture(scope="module")
+def operator(on, account):
+    return on.start("--max-deletions=100", account=account.id)
+
+
+def volume(account: Account, tags: dict[str, str]) -> str:
+    request = {"AvailabilityZone": f"{REGION}a", "Size": 20, "TagSpecifications": tagged("volume", tags)}
+    return account.ec2.create_volume(**request)["VolumeId"]
+
+
+def claim_volume(account: Account, name: str) -> str:
+    """As the EBS CSI driver creates it."""
+    tags = {
+        "ebs.csi.aws.com/cluster": "true", "CSIVolumeName": f"pvc-{name}", f"kubernetes.io/cluster/{name}": "owned",
+        "KubernetesCluster": name, "kubernetes.io/created-for/pvc/namespace": "shop", "kubernetes.io/created-for/pvc/name": "data",
+    }
+    return volume(account, tags)
+
+
+def volumes(account: Account) -> set[str]:
+    return {found["VolumeId"] for found in account.ec2.describe_volumes()["Volumes"]}
+
+
+def notes(on, item: dict) -> list[str]:
+    return [event["note"] for event in on.events(item) if event["reason"] == "LeftAlone"]
+
+
+def bare(name: str, **spec: object) -> dict:
+    return cluster(name, network={"vpc": {"zoneCount": 2, "nat": "None"}}, oidcProvider=False, addons=[], **spec)
+
+
+def test_volumes_are_retained_and_named_with_size_age_and_claim(on, account, operator):
+    item = bare("kept")
+    on.apply(item)
+    on.ready(item)
+    own, root = claim_volume(account, "kept"), volume(account, {"kubernetes.io/cluster/kept": "owned"})
+    on.delete(item)
+    assert {own, root} <= volumes(account)
+    (note,) = notes(on, item)
+    assert f"are retained, 20 GiB in all: {own} (20 GiB, 0 minutes old, of claim shop/data)" in note
+    assert root not in note, "a node's own volume"
+
+
+def test_volumes_are_deleted_if_the_spec_asks_for_it_and_nothing_else_is(on, account, operator):
+    before = claim_volume(account, "gone")
+    item = bare("gone", persistentVolumes={"deletionPolicy": "Delete"})
+    # The ages of volumes and objects are known to the second.
+    time.sleep(1.1)
+    on.apply(item)
+    on.ready(item)
+    own, other = claim_volume(account, "gone"), claim_volume(account, "another")
+    unmarked = volume(account, {"kubernetes.io/cluster/gone": "owned", "CSIVolumeName": "by hand"})
+    attached = claim_volume(account, "gone")
+    request = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
+    subnet = account.network("a", "10.77.0.0/16")[0]
+    instance = account.ec2.run_instances(**request, SubnetId=subnet)["Instances"][0]["InstanceId"]
+    account.ec2.attach_volume(VolumeId=attached, InstanceId=instance, Device="/dev/sdf")
+    snapshot = account.ec2.create_snapshot(VolumeId=own)["SnapshotId"]
+    mark = on.mark()
+    on.delete(item)
+    deleted = [call["resource"] for call in on.writes(mark, account.id) if call["action"] == "DeleteVolume"]
+    assert deleted == [own]
+    assert {before, other, unmarked, attached} <= volumes(account)
+    assert account.ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+    (note,) = notes(on, item)
+    assert before in note and f"{attached} (20 GiB, 0 minutes old, of claim shop/data, in use)" in note and own not in note

@@ -1,0 +1,32 @@
+//! What is left in the account of a cluster that was deleted, and is not Keelson's: told with the last event. I/O: reads from
+//! AWS.
+
+use jiff::Timestamp;
+
+use crate::api::EksClusterSpec;
+use crate::api::policy::DeletionPolicy;
+use crate::controllers::cluster::Reconcile;
+use crate::controllers::runtime::events::EventMessage;
+use crate::resources::cloud::Cloud;
+use crate::resources::deletion::left_behind;
+
+impl Reconcile<'_> {
+    /// Publishes what is left. What cannot be read delays no deletion.
+    pub(super) async fn report_left_behind(&self, cloud: &Cloud) {
+        let name = self.object.cluster_name();
+        let events = match left_behind::describe(&cloud.aws, &name, self.now).await {
+            Ok(notes) => notes.into_iter().map(|note| EventMessage::normal("LeftAlone", note)).collect(),
+            Err(error) => {
+                let note = format!("whether volumes and instances of the cluster are left could not be read: {error}");
+                vec![EventMessage::normal("LeftAlone", note)]
+            }
+        };
+        self.ctx.events.publish(self.object, events);
+    }
+
+    /// The age from which on volumes of the cluster's claims are deleted with it; `None`: they are retained.
+    pub(super) fn volumes_since(&self, spec: &EksClusterSpec) -> Option<Timestamp> {
+        let created = self.object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        created.filter(|_| spec.persistent_volumes.deletion_policy == DeletionPolicy::Delete)
+    }
+}
