@@ -79,8 +79,8 @@ def test_own_image_excludes_version_and_release(cloud: Cloud) -> None:
     data = {"ImageId": "ami-12345678", "InstanceType": "t3.large"}
     template = cloud.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
     role = cloud.node_role()
-    for field, value in (("version", "1.34"), ("releaseVersion", "1.34.1-20261101")):
-        with expect_error("InvalidParameterException", f"cannot specify the field {field}"):
+    for field, value, name in (("version", "1.34", "kubernetes"), ("releaseVersion", "1.34.1-20261101", "release")):
+        with expect_error("InvalidParameterException", f"cannot specify a {name} version"):
             cloud.nodegroup(nodeRole=role, launchTemplate={"id": template}, **{field: value})
     with expect_error("InvalidParameterException", "amiType CUSTOM"):
         cloud.nodegroup(nodeRole=role, amiType="CUSTOM")

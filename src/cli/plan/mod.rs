@@ -284,7 +284,7 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
 /// Its graph cannot be built.
 pub fn view_from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<ClusterView> {
     let spec = &wanted.cluster.spec;
-    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), owned_ids: Vec::new() };
+    let survey = Survey { zones: placeholder_zones(spec), ..Survey::default() };
     let owner = owner(wanted.cluster, "not-there-yet");
     Ok(placeholder_view(wanted.cluster, &cluster_graph(wanted, &owner, &survey)?))
 }

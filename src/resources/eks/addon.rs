@@ -221,7 +221,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         configuration: addon.configuration_values().and_then(configuration),
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
         pod_identity_roles: BTreeSet::new(),
-        conflicting: codes.contains(&CONFLICT),
+        conflicting: issues.iter().any(|issue| issue.code == CONFLICT),
         tags: Tags::from_eks(addon.tags()),
         untagged: false,
     };
