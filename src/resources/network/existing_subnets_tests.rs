@@ -1,3 +1,5 @@
+//! Subnets of others, as EKS, nodes and load balancers judge them.
+
 use super::*;
 use crate::aws::snapshots::catalogue::{AvailabilityZoneState, OptedIn};
 use crate::aws::snapshots::network::{Route, RouteTableAssociation, VpcEndpointType};
