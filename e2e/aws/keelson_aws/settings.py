@@ -31,6 +31,8 @@ class Settings:
     event_queue_url: str = ""
     # "hidden": DescribeNodegroup returns no version for node groups with an own image.
     custom_ami_version: str = ""
+    # Tag keys, separated by commas, that a service control policy demands of instances and volumes.
+    required_tags: str = ""
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900
