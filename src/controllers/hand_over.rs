@@ -9,6 +9,7 @@ use kube::ResourceExt;
 
 use super::recovery::{Purpose, RecoveryRequest, recovery_request};
 use super::runtime::apply::Kind;
+use super::runtime::installation;
 use crate::api::status::{HandOverStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION};
 use crate::engine::Memory;
@@ -61,6 +62,17 @@ pub fn request_while_suspended<K: Kind>(
         Some(_) => hand_over_request(object, done.as_ref()),
         None => request(object, recovered, done, installation),
     }
+}
+
+/// Checks the id that a hand-over names: it becomes the value of a tag, and is stored in status.
+///
+/// # Errors
+/// It is no installation's id. Contains the message for the user.
+pub fn check_id(request: &RecoveryRequest) -> Result<(), String> {
+    let Purpose::HandOver(to) = &request.purpose else { return Ok(()) };
+    installation::parse(to).map(drop).map_err(|why| {
+        format!("the annotation {HAND_OVER_ANNOTATION} names no installation ({why}). Remove the annotation")
+    })
 }
 
 /// Why a hand-over that found nothing is refused; `None`: nothing exists, so it is done.
@@ -138,6 +150,17 @@ mod tests {
         let message = handed_over_message(&with, Some(&done)).unwrap();
         assert!(message.contains("installation there") && message.contains("spec.suspend: false"), "{message}");
         assert_eq!(handed_over_message(&cluster(None), Some(&done)), None);
+    }
+
+    #[test]
+    fn hand_over_to_what_is_no_installation_id_is_refused() {
+        let check = |to: &str| check_id(&hand_over_request(&cluster(Some(to)), None).unwrap());
+        assert_eq!(check("prod-eu.1"), Ok(()));
+        for wrong in ["two words", "a/b", &"x".repeat(300)] {
+            let why = check(wrong).unwrap_err();
+            assert!(why.contains("names no installation") && why.contains("Remove the annotation"), "{why}");
+        }
+        assert_eq!(check_id(&RecoveryRequest::take_back(&cluster(None), Some("two words".into()))), Ok(()));
     }
 
     #[test]

@@ -51,15 +51,15 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The operator's own credentials, whichever account they belong to. They adopt nothing.
+    /// The operator's own credentials, whichever account they belong to. They adopt nothing, and that they can be used
+    /// is no consent of the account's owner to anything.
     pub fn ambient() -> Self {
         Self {
             identity: Identity::ambient(),
             settings: AccountSettings::default(),
             account: None,
             adoption: Adoption::Forbidden,
-            // The whole installation is one tenant.
-            recovers_by_tags: true,
+            recovers_by_tags: false,
             allowlists: None,
         }
     }
@@ -355,6 +355,21 @@ mod tests {
         let granted = grant(&request, true, |_| None).unwrap();
         assert_eq!(granted.adoption, Adoption::Forbidden);
         assert!(granted.check_adoption(&request).unwrap_err().message.contains("naming an AwsAccount"));
+    }
+
+    #[test]
+    fn only_an_account_that_allows_the_adoption_consents_to_a_recovery_by_tags() {
+        let none = spec(None, "eu-west-1");
+        assert!(!grant(&request(&none, "team"), true, |_| None).unwrap().recovers_by_tags, "the operator's own");
+        let with = |policy| AwsAccountSpec {
+            adoption: AccountAdoption { policy, cluster_names: Some(vec!["demo".into()]), namespaces: None },
+            ..account()
+        };
+        for (policy, consents) in [(AccountAdoptionPolicy::Forbid, false), (AccountAdoptionPolicy::Allow, true)] {
+            // The AwsAccount `default` takes the place of the operator's own credentials.
+            let granted = grant(&request(&none, "team"), true, |name| (name == "default").then(|| with(policy)));
+            assert_eq!(granted.unwrap().recovers_by_tags, consents);
+        }
     }
 
     #[test]

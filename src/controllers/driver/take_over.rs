@@ -44,7 +44,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
     ) -> Step<C, C::Outcome> {
         // Nothing is taken over, and nothing is created next to what may belong to the object.
         let not_owned = |why| Refusal::new(Reason::NotOwned, why);
-        if let Err(why) = request.check_permitted(self.ctx, self.object) {
+        if let Err(why) = request.check_permitted(self.ctx, self.object).and_then(|()| hand_over::check_id(request)) {
             return Err(self.refused(previous, not_owned(why)).into());
         }
         if self.state.recovering.as_ref() != Some(request) {
@@ -77,8 +77,9 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let (ctx, object) = (self.ctx, self.object);
         let cluster = C::cluster(self, &valid.own).clone();
         let may_take = || -> Result<(), Failure> {
-            account::grant_in(ctx, &Request::of(&cluster)).map_err(recovery::refusal_failure)?;
-            request.check_still_permitted(ctx, object)
+            let grant = account::grant_in(ctx, &Request::of(&cluster)).map_err(recovery::refusal_failure)?;
+            request.check_still_permitted(ctx, object)?;
+            recovery::check_consent(evidence, &grant)
         };
         let report = C::run_engine(self, &may_take, &graph, cloud, Goal::Present, &policy).await;
         let (subject, plan, ahead) = (report::subject(self.object), &report.plan, Ahead::default());

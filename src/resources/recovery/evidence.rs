@@ -26,7 +26,8 @@ pub(super) fn check_installation(
     Err(format!(
         "none of the resources with UID {from} has the tag {INSTALLATION}, so another installation may own them. If this \
          one does, add the tag {INSTALLATION}={id} to the EKS cluster or to its VPC, or have the owner of the AWS account \
-         allow it, in spec.adoption of the AwsAccount, with policy: Allow for this namespace and cluster"
+         allow it, in spec.adoption of the AwsAccount (without accountRef the one named default; create it if there is \
+         none), with policy: Allow for this namespace and cluster"
     ))
 }
 

@@ -165,11 +165,18 @@ pub fn select(all: &Inventory, owner: &Owner, from: &str, evidence: Evidence<'_>
     evidence::check_installation(owner, from, by_tags, &candidates)?;
     evidence::check_without_cluster(all, from, &candidates)?;
     if !by_tags && !is_proven(all, owner, &candidates) {
+        let missing = match &all.control_plane {
+            Some(_) => "no role that Keelson created confirms it".to_owned(),
+            None => format!(
+                "no cluster {} exists here whose role confirms it (check spec.region and spec.clusterName against the \
+                 earlier object's)",
+                all.cluster_name
+            ),
+        };
         return Err(format!(
             "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging \
-             permissions could have written them: no role that Keelson created confirms it. The owner of the AWS \
-             account has to allow it, in spec.adoption of the AwsAccount, with policy: Allow for this namespace and \
-             cluster {}",
+             permissions could have written them: {missing}. The owner of the AWS account has to allow it, in spec.adoption of the AwsAccount (without accountRef the one named default; \
+             create it if there is none), with policy: Allow for this namespace and cluster {}",
             owner.cluster, all.cluster_name
         ));
     }
