@@ -225,9 +225,36 @@ def test_cluster_that_cannot_be_read_counts_for_the_guard_against_mass_deletion(
         # Nothing is deleted yet: alerts on what is being lost would be false.
         reasons = [on.condition(item, kind)["reason"] for kind in ("Available", "ControlPlaneReady", "NetworkReady")]
         assert "Deleting" not in reasons, reasons
+        # Its parts were not observed before, and are now.
+        for part in ("ControlPlaneReady", "NetworkReady", "AddonsReady", "Available"):
+            on.await_condition(item, part)
+        sync = on.condition(item, "InSync")
+        assert sync["status"] == "Unknown" and "not observed while the deletion waits" in sync["message"], sync
         # What is shown for the approval lists its node group.
         assert any(step["resource"].startswith("nodeGroup/") for step in on.status(item)["plan"]["steps"])
         assert actions(on.writes(mark)) == []
+        release = on.status(item)["deletion"]["release"]
+        patch(on, item, {"metadata": {"annotations": {"keelson.dev/release-deletion": release}}})
+        on.delete(item, group)
+
+
+def test_parts_of_a_deletion_that_waits_are_those_observed_now(on):
+    account = fresh_account()
+    item, group = pair("held-parts")
+    with on.operator("--drift-interval=2s", account=account, env={"KEELSON_MAX_DELETIONS": "0"}):
+        on.apply(item, group)
+        on.ready(item, group)
+        on.api.delete(*key_of(group))
+        on.api.delete(*key_of(item))
+        on.await_condition(item, "Stalled", "True", "WaitingForApproval")
+        until(lambda: "the deletion waits" in on.condition(group, "NodesReady").get("message", ""), 20, "the nodes")
+        assert on.condition(group, "NodesReady")["status"] == "True" and on.condition(group)["reason"] == "WaitingForCluster"
+        ec2 = on.account(account).ec2
+        gateway = ec2.describe_nat_gateways()["NatGateways"][0]["NatGatewayId"]
+        ec2.delete_nat_gateway(NatGatewayId=gateway)
+        network = on.await_condition(item, "NetworkReady", "False")
+        assert "NAT gateway" in on.condition(item, "NetworkReady")["message"], network
+        assert on.condition(item, "Available")["status"] == "True"
         release = on.status(item)["deletion"]["release"]
         patch(on, item, {"metadata": {"annotations": {"keelson.dev/release-deletion": release}}})
         on.delete(item, group)

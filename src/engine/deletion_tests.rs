@@ -11,7 +11,9 @@ use super::failure::span;
 use super::plan::Step;
 use super::toy_world::*;
 use super::world_tests::{WINDOW, drive, toys, world};
-use super::{Action, ExecutionPolicy, Expectations, Goal, Item, Memory, Observation, Plan, Presence, Verdict};
+use super::{
+    Action, ExecutionPolicy, Expectations, Gate, Goal, Item, Key, Memory, Observation, Plan, Presence, Verdict,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
@@ -87,6 +89,27 @@ fn planner_names_the_resource_of_another_owner_and_the_checker_refuses_without_i
         let now = Timestamp::UNIX_EPOCH;
         let plan = super::planner::plan(&graph, &memory, goal, &policy, &Expectations::default(), now);
         assert_eq!(plan.verdict(&toy_key(1)), Some(&Verdict::Settled), "{plan:?}");
+    }
+}
+
+#[test]
+fn gate_that_is_set_later_holds_what_it_names_until_it_is_opened() {
+    let mut graph = toy_graph(2);
+    let exists = || Observation::ready("id", "available", 1);
+    let memory = memory_of([Presence::Ours(exists()), Presence::Ours(exists())]);
+    let policy = ExecutionPolicy::default();
+    let now = Timestamp::UNIX_EPOCH;
+    for (open, verdict) in [(false, "Pending"), (true, "Step")] {
+        let (key, holds) = (Key::single("users"), vec![toy_key(1)]);
+        graph.set_gate(Gate { key, open, why: "others use it".into(), holds });
+        let plan = super::planner::plan(&graph, &memory, Goal::Deleted, &policy, &Expectations::default(), now);
+        let planned = format!("{:?}", plan.verdict(&toy_key(1)).unwrap());
+        assert!(planned.starts_with(verdict), "{planned}");
+        // A planner that overlooks it is stopped.
+        let step = Step { action: Action::Delete, changes: Vec::new(), reason: None };
+        let item = Item { key: toy_key(1), verdict: Verdict::Step(step), forbidden: vec![], drift: vec![] };
+        let checked = check(Plan { goal: Goal::Deleted, items: vec![item] }, &graph, &memory, &policy);
+        assert_eq!(checked.is_ok(), open);
     }
 }
 

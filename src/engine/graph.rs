@@ -99,6 +99,17 @@ impl<C> Graph<C> {
         self.gates.get(key)
     }
 
+    /// Adds a gate, or replaces the one with its name.
+    pub fn set_gate(&mut self, gate: Gate) {
+        for held in &gate.holds {
+            let holders = self.held_by.entry(held.clone()).or_default();
+            if !holders.contains(&gate.key) {
+                holders.push(gate.key.clone());
+            }
+        }
+        self.gates.insert(gate.key.clone(), gate);
+    }
+
     /// What must be deleted before `key`.
     pub fn held_by(&self, key: &Key) -> &[Key] {
         self.held_by.get(key).map_or(&[], Vec::as_slice)

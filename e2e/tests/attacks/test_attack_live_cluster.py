@@ -6,7 +6,7 @@ or cluster name than the one that was lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -57,22 +57,28 @@ class Live:
         words = ("Delete", "Detach", "Release", "Disassociate", "Terminate")
         return [call for call in actions(self.on.writes(since, self.account.id)) if call.split(":")[1].startswith(words)]
 
-    def await_blocked(self, item: dict) -> str:
-        condition = until(lambda: c if (c := self.on.condition(item)).get("reason") == "DeletionBlocked" else None, 30, "DeletionBlocked")
-        return condition["message"]
+    def await_blocked(self, item: dict, text: str = "") -> str:
+        def found() -> str | None:
+            condition = self.on.condition(item)
+            return condition["message"] if condition.get("reason") == "DeletionBlocked" and text in condition["message"] else None
+
+        return until(found, 30, f"DeletionBlocked {text}")
 
 
 @pytest.fixture
 def make(on: Environment):
     made: list[dict] = []
 
-    def start(name: str, consent: bool = False, with_nodes: bool = False, **spec: object) -> Live:
+    def start(name: str, consent: bool = False, with_nodes: bool = False, own_role: bool = False, **spec: object) -> Live:
         account = on.account(fresh_account())
+        if own_role:
+            spec["roleArn"] = account.cluster_role(f"made-by-hand-{account.id[-3:]}")
         if consent:
             ref = aws_account(f"account-{account.id}", account.id, adoption={"policy": "Allow"})
             on.apply(ref)
             spec["accountRef"] = {"name": ref["metadata"]["name"]}
-        item = cluster(f"{name}-{account.id[-3:]}", network={"vpc": {"zoneCount": 2}}, addons=[], **spec)
+        vpc = {"zoneCount": 2, "endpoints": ["s3"]}
+        item = cluster(f"{name}-{account.id[-3:]}", network={"vpc": vpc}, addons=[], **spec)
         items = [item, node_group(item["metadata"]["name"])] if with_nodes else [item]
         made.extend(items)
         with on.operator(QUICK, account=account.id):
@@ -144,6 +150,62 @@ def test_network_that_another_cluster_uses_is_not_deleted(on, make):
         on.api.wait_gone(*key_of(live.item), 120)
 
 
+def guest_instance(live: Live, subnet: str) -> tuple[str, Callable[[], object]]:
+    request = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small", "SubnetId": subnet}
+    instance = live.account.ec2.run_instances(**request)["Instances"][0]["InstanceId"]
+    return f"of instance {instance}", lambda: live.account.ec2.terminate_instances(InstanceIds=[instance])
+
+
+def guest_cluster(live: Live, subnet: str) -> tuple[str, Callable[[], object]]:
+    eks, name = live.account.eks, f"guest-{live.account.id[-3:]}"
+    own = live.account.cluster_role(name)
+    subnets = eks.describe_cluster(name=live.name)["cluster"]["resourcesVpcConfig"]["subnetIds"]
+    eks.create_cluster(name=name, roleArn=own, resourcesVpcConfig={"subnetIds": subnets})
+    until(lambda: eks.describe_cluster(name=name)["cluster"]["status"] == "ACTIVE", 30, name)
+    return f"EKS cluster {name}", lambda: eks.delete_cluster(name=name)
+
+
+@pytest.mark.parametrize("guest", [guest_instance, guest_cluster])
+def test_user_of_the_vpc_that_appears_after_the_deletion_began_keeps_its_gateways(on, make, guest):
+    live = make("late")
+    subnet = live.account.eks.describe_cluster(name=live.name)["cluster"]["resourcesVpcConfig"]["subnetIds"][0]
+    on.aws.add_fault({"action": "DeleteCluster", "account": live.account.id}, {"error": DENIED})
+    with live.operator():
+        on.api.delete(*key_of(live.item))
+        until(lambda: on.status(live.item).get("deletion", {}).get("began"), 30, "the start of the deletion")
+        user, leave = guest(live, subnet)
+        on.aws.clear_faults()
+        message = live.await_blocked(live.item, user)
+        assert "the deletion waits" in message and "deletionPolicy: Retain" in message, message
+        network = on.condition(live.item, "NetworkReady")
+        assert (network["reason"], user in network["message"]) == ("DeletionBlocked", True), network
+        mark = on.mark()
+        stays(lambda: actions(on.writes(mark, live.account.id)) == [], 3, "no write")
+        # Its own cluster is gone; what the user needs is not.
+        assert live.name not in live.account.eks.list_clusters()["clusters"]
+        ec2 = live.account.ec2
+        assert [gateway["State"] for gateway in ec2.describe_nat_gateways()["NatGateways"]] == ["available"]
+        assert ec2.describe_internet_gateways()["InternetGateways"][0]["Attachments"]
+        subnets = {one["SubnetId"] for one in ec2.describe_subnets()["Subnets"]}
+        assert {one for one in live.before if one.startswith("subnet-")} <= subnets
+        assert [one["VpcEndpointType"] for one in ec2.describe_vpc_endpoints()["VpcEndpoints"]] == ["Gateway"]
+        leave()
+        on.api.wait_gone(*key_of(live.item), 60)
+    assert "vpcs" not in live.account.inventory()
+
+
+def test_users_of_the_vpc_are_looked_for_with_few_calls(on, make):
+    live = make("few-calls")
+    with live.operator():
+        until(lambda: on.condition(live.item)["status"] == "True", 30, "Ready")
+        mark = on.mark()
+        on.api.delete(*key_of(live.item))
+        on.api.wait_gone(*key_of(live.item), 60)
+    reads = [call["action"] for call in on.calls(mark, live.account.id)]
+    # Before the start; before NAT gateway and endpoint, subnets, internet gateway; and the sweep of leftovers.
+    assert reads.count("DescribeNetworkInterfaces") <= 5 and reads.count("DescribeInstances") <= 1, sorted(reads)
+
+
 def assert_takes_nothing(live: Live, wrong: dict, old: str, *texts: str) -> None:
     on = live.on
     wrong = {**wrong, "metadata": {**wrong["metadata"], "annotations": {restore.RECOVER: old}}}
@@ -168,7 +230,30 @@ def test_recovery_in_another_region_takes_no_roles(on, make, consent):
         assert "without its cluster" in recover(on, live.account, "--dry-run")
         assert "nothing can be taken over" in recover(on, live.account, "--all")
         assert restore.RECOVER not in on.api.get(*key_of(wrong))["metadata"].get("annotations", {})
-    assert_takes_nothing(live, wrong, old, "no cluster", f"keelson-{live.name}")
+    # With consent, the roles that are left are named.
+    assert_takes_nothing(live, wrong, old, f"no cluster {live.name} exists here", f"keelson-{live.name}" if consent else "spec.region")
+
+
+def test_ambient_account_is_no_consent_to_a_recovery_by_tags(on, make):
+    """Its cluster has a role that Keelson did not create: whoever may tag could have written all that there is."""
+    live = make("ambient", own_role=True)
+    (old,) = restore.lose(on, live.item)
+    mark = on.mark()
+    on.apply(live.item)
+    restore.annotate(on, live.item, old)
+    consenting = aws_account("default", live.account.id, adoption={"policy": "Allow", "clusterNames": [live.name]})
+    with live.operator():
+        on.await_condition(live.item, "Stalled", reason="NotOwned")
+        message = on.condition(live.item, "Stalled")["message"]
+        assert "only tags indicate" in message and "the one named default" in message, message
+        stays(lambda: actions(on.writes(mark, live.account.id)) == [], 2, "no write")
+        # The message says what to do.
+        try:
+            on.apply(consenting)
+            until(lambda: on.status(live.item).get("recovery"), 30, "the recovery")
+        finally:
+            on.force_delete(live.item, consenting)
+    assert {tags[OWNER] for tags in restore.owners(live.account).values()}.isdisjoint({old})
 
 
 def test_recovery_with_another_cluster_name_takes_nothing(on, make):

@@ -22,6 +22,7 @@ use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::held_deletion;
 use crate::controllers::status::report::{self, MANAGEMENT_API, Next};
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
@@ -80,6 +81,13 @@ impl Reconcile<'_> {
             let note = "changePolicy of its EksCluster is Observe: the node group is retained in AWS, with its tags";
             return self.retain(previous, note).await;
         }
+        let of_cluster = cluster.status.clone().unwrap_or_default();
+        if cluster.metadata.deletion_timestamp.is_some()
+            && !gate::has_started(&of_cluster)
+            && apply::has_finalizer(&*cluster)
+        {
+            return Some(self.wait_for_start(previous, &cluster).await);
+        }
         if let Some(outcome) = self.waits_for_cluster(previous, &cluster) {
             return Some(outcome);
         }
@@ -90,11 +98,7 @@ impl Reconcile<'_> {
     /// both.
     fn waits_for_cluster(&self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
         if cluster.metadata.deletion_timestamp.is_some() {
-            let status = cluster.status.clone().unwrap_or_default();
             let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
-            if !gate::has_started(&status) && apply::has_finalizer(cluster) {
-                return Some(waits("waiting for the deletion of its EksCluster to start"));
-            }
             let must_wait =
                 self.controller.cleanups.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
             let message =
@@ -184,8 +188,12 @@ impl Reconcile<'_> {
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
         let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(previous), None);
         let summary = report.plan.summary();
+        let exists = held_deletion::part_condition(&report.plan, &self.state.memory, |_| true);
         let mut outcome = self.reported(previous, report, &Target::default(), &policy, "");
         self.publish_approval_in(previous, &outcome.status).await;
+        if asks {
+            self.observe_held(previous, cluster, &cloud, &mut outcome, &exists).await;
+        }
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new && hold.is_none() {

@@ -1,16 +1,24 @@
 //! Holds the deletion of a NodeGroup that is deleted only because its CRD or its namespace is, until a user releases
-//! it. I/O: the management cluster's API.
+//! it; and what is observed while a deletion waits. I/O: the management cluster's API; reads from AWS.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::{Outcome, Reconcile, status};
+use super::{NodeGroupController, Outcome, Reconcile, status};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
-use crate::api::{NodeGroup, RELEASE_ANNOTATION, Reason};
+use crate::api::{EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
+use crate::controllers::account::{self, Request};
+use crate::controllers::cluster::status::view::view;
 use crate::controllers::deletions::{REMOVAL_INTERVAL, Release, Removal};
+use crate::controllers::driver::Provisioned as _;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
+use crate::controllers::status::held_deletion;
 use crate::controllers::status::report::Next;
+use crate::engine::execution_policy::AllowedSteps;
+use crate::engine::{ExecutionPolicy, Goal};
+use crate::resources::cloud::Cloud;
+use crate::resources::eks::node_group::Target;
 
 /// Why a deletion is held, and what releases it.
 pub(super) struct Hold {
@@ -30,6 +38,48 @@ impl Reconcile<'_> {
         let uid = self.object.uid().unwrap_or_default();
         let release = Release::of(&uid, deleted_at, annotation, &self.approvals(previous), Some(&removal));
         Ok(Some(Hold { removal, release }))
+    }
+
+    /// Waits for the deletion of its cluster to start, and observes the node group meanwhile.
+    pub(super) async fn wait_for_start(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Outcome {
+        let message = "waiting for the deletion of its EksCluster to start".to_owned();
+        let waiting = self.waiting(previous, Reason::WaitingForCluster, message);
+        let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
+        let Ok(grant) = account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) else { return waiting };
+        let made_in = NodeGroupController::made_in(previous, cluster);
+        // Without a session the last observation stands.
+        let Ok(cloud) = self.cloud(&grant, &cluster.spec.region, made_in).await else { return waiting };
+        let Ok(graph) = self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) else { return waiting };
+        let policy = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
+        let report = self.engine(cluster, &graph, &cloud, Goal::Deleted, &policy).await;
+        let exists = held_deletion::part_condition(&report.plan, &self.state.memory, |_| true);
+        let observed = self.reported(previous, report, &Target::default(), &policy, "");
+        let mut outcome = Outcome { overall: waiting.overall, waits: waiting.waits, ..observed };
+        self.observe_held(previous, cluster, &cloud, &mut outcome, &exists).await;
+        let NodeGroupStatus { plan, drift, synced, arn, .. } = previous.clone();
+        // What its deletion has to look for is not forgotten.
+        let arn = outcome.status.arn.take().or(arn);
+        outcome.status = NodeGroupStatus { plan, drift, synced, arn, ..outcome.status };
+        outcome
+    }
+
+    /// Counts the nodes when that is due, and sets the conditions of a deletion that waits. `exists`: what AWS shows.
+    pub(super) async fn observe_held(
+        &mut self,
+        previous: &NodeGroupStatus,
+        cluster: &EksCluster,
+        cloud: &Cloud,
+        outcome: &mut Outcome,
+        exists: &ConditionValue,
+    ) {
+        let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
+        if let Some(at) = due {
+            outcome.next = outcome.next.or(Next::at(at));
+        }
+        let (generation, issues) = (self.object.metadata.generation, outcome.status.health_issues.clone());
+        let observed = (exists, issues.as_slice());
+        outcome.status.conditions =
+            status::while_held(&previous.conditions, generation, observed, &outcome.overall, self.now);
     }
 
     /// The outcome of a deletion that is held, or was released just now. `summary`: what it would do.

@@ -13,6 +13,7 @@ use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
 use crate::controllers::cluster::status::facts::{Facts, issues};
 use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall, in_sync, overall_of_plan};
+use crate::controllers::status::held_deletion;
 use crate::controllers::status::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Key, Memory, Plan};
@@ -234,6 +235,27 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
         Goal::Deleted | Goal::Retained => ConditionValue::false_(Reason::Deleting, plan.summary()),
     };
     all.set(ConditionType::InSync, &sync);
+    all.overall(overall);
+    all.into_all()
+}
+
+/// The conditions while a deletion waits to start: nothing is touched, and what exists is compared with nothing.
+pub fn while_held(
+    previous: &[Condition],
+    generation: Option<i64>,
+    (exists, issues): (&ConditionValue, &[HealthIssue]),
+    overall: &Overall,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = Conditions::from(previous, generation, &now);
+    let nodes = match healthy(Overall::Ready(exists.clone()), issues, Goal::Present) {
+        Overall::Reconciling(unhealthy) if exists.is_true() => unhealthy,
+        _ => exists.clone(),
+    };
+    all.set(ConditionType::NodesReady, &nodes);
+    for kind in [ConditionType::InSync, ConditionType::Upgrading] {
+        held_deletion::mark_unobserved(&mut all, previous, kind, overall);
+    }
     all.overall(overall);
     all.into_all()
 }

@@ -34,6 +34,20 @@ struct Case {
     nodes: NodesObservation,
 }
 
+#[test]
+fn nodes_of_a_deletion_that_waits_are_observed() {
+    use crate::api::conditions::get;
+    let exists = ConditionValue::true_(Reason::Available, "exists");
+    let overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, "held"));
+    let issue = HealthIssue { code: "Ec2SubnetNotFound".into(), message: None, resource_ids: Vec::new() };
+    for (issues, status, reason) in [(&[][..], "True", "Available"), (&[issue][..], "False", "Degraded")] {
+        let all = while_held(&[], Some(2), (&exists, issues), &overall, at(1000));
+        let nodes = get(&all, ConditionType::NodesReady).unwrap();
+        assert_eq!((nodes.status.as_str(), nodes.reason.as_str()), (status, reason));
+        assert_eq!(get(&all, ConditionType::Stalled).unwrap().reason, "WaitingForApproval");
+    }
+}
+
 impl Case {
     fn new() -> Self {
         let detail =

@@ -1,6 +1,7 @@
 //! What people read: conditions, progress, the plan, waits and the inventory in status.
 
 pub mod conditions;
+pub mod held_deletion;
 pub mod journal;
 pub mod next;
 pub mod plan_status;

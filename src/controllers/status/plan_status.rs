@@ -125,7 +125,7 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
             });
             let after = waits.iter().find_map(|wait| match wait {
                 // A step that waits for time, not for another resource, says so in its reason.
-                WaitingOn::Gate(key, _) if *key == item.key => None,
+                WaitingOn::Gate(key, why) if *key == item.key || why.is_empty() => None,
                 WaitingOn::Resource(key) | WaitingOn::Gate(key, _) => Some(key.to_string()),
                 _ => None,
             });

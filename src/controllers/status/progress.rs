@@ -142,17 +142,24 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
         WaitingOn::Retry(failed) => Some(failed),
         _ => None,
     });
+    if let Some(failed) = retry.filter(|failed| failed.failure.class == Class::NoChange) {
+        // It exists already: no failure, and the next observation shows what it is.
+        let message = format!("{name}: {}", failed.failure.message);
+        return progressing(reasons::of_action(step.action), message, Duration::ZERO);
+    }
     if let Some(failed) = retry {
         return failing(name, failed, step.action, goal, now);
     }
     let gate = waits.iter().find_map(|wait| match wait {
-        WaitingOn::Gate(key, why) => Some((key, why)),
+        // Without a reason it was not evaluated yet: the other waits come first.
+        WaitingOn::Gate(key, why) => (!why.is_empty()).then_some((key, why)),
         _ => None,
     });
     if let Some((key, why)) = gate {
         let reason = match key.kind() {
             "nodes" => Reason::WaitingForNodes,
             "nodeGroups" => Reason::Deleting,
+            "vpcUsers" => Reason::DeletionBlocked,
             _ => Reason::WaitingForCluster,
         };
         return progressing(reason, format!("{name}: {why}"), Duration::from_millis(500));
@@ -239,6 +246,7 @@ pub fn label(key: &Key) -> String {
     let kind = match key.kind() {
         "nodeGroups" => "the cluster's node groups",
         "nodes" => "nodes",
+        "vpcUsers" => "others in the VPC",
         "gitOpsAgent" => "GitOps agent",
         other => kinds::find(other).map_or(other, |kind| kind.label),
     };
@@ -260,6 +268,16 @@ mod tests {
 
     fn step(action: Action) -> Step {
         Step { action, changes: Vec::new(), reason: None }
+    }
+
+    #[test]
+    fn create_of_what_exists_already_is_no_failure() {
+        let exists = Failure::new(Class::NoChange, "CreateOpenIDConnectProvider x: EntityAlreadyExists");
+        let waits = vec![WaitingOn::Retry(RetryState::after(None, exists, at(1000), 0))];
+        let item = item(Key::single("oidcProvider"), Verdict::Pending(step(Action::Create), waits));
+        let progress = resource_progress(&item, Goal::Present, at(1000));
+        let ResourceProgress::Progressing { reason, weight, .. } = progress else { panic!("{progress:?}") };
+        assert_eq!((reason, weight), (Reason::Creating, Duration::ZERO));
     }
 
     #[test]

@@ -39,6 +39,8 @@ fn wait_of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Opt
         }
         Verdict::Pending(step, waits) => waits.iter().find_map(|wait| match wait {
             WaitingOn::Retry(failed) => wait_of_failure(&name, failed, step.action, goal, now),
+            // Not evaluated yet: the other waits come first.
+            WaitingOn::Gate(_, why) if why.is_empty() => None,
             WaitingOn::Gate(key, why) => {
                 let (kind, reason) = match key.kind() {
                     "nodes" => (Kind::Nodes, Reason::WaitingForNodes),

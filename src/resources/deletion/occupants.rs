@@ -1,8 +1,8 @@
 //! What others run in a VPC that would be deleted: EKS clusters, instances and services that are not the cluster's. I/O:
 //! reads of EC2.
 //!
-//! EC2 refuses to delete a subnet that is in use, but not the NAT gateway and the routes that its users need. So this is
-//! read before the first write of a deletion. What goes with the cluster (its nodes, load balancers, Pods) does not
+//! EC2 refuses to delete a subnet that is in use, but not the gateways and endpoints that its users need. So this is read
+//! before the first write of a deletion, and again before those are deleted. What goes with the cluster (its nodes, load balancers, Pods) does not
 //! count; neither does what only EC2 can tell apart, which blocks the deletion later ([`super::blockers`]).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,10 @@ const INSTANCE_TAGS: [&str; 4] =
 pub async fn find_occupants(cloud: &Cloud, vpc: &str, cluster: &str) -> Result<Vec<String>, Failure> {
     let reads = &cloud.aws.snapshots;
     let interfaces = reads.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
+    if !interfaces.iter().any(may_stay) {
+        // As usual once the nodes are gone: nothing is left to tell apart.
+        return Ok(occupants(&interfaces, &BTreeSet::new(), &BTreeMap::new(), cluster));
+    }
     let groups = reads.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
     let groups = groups.iter().filter(|group| {
         marks::group_mark(group, cluster, Network::Own).is_some() || marks::names_cluster(&group.tags, cluster)
@@ -55,13 +59,36 @@ pub async fn find_occupants(cloud: &Cloud, vpc: &str, cluster: &str) -> Result<V
 /// Those of the read.
 pub async fn is_in_use(aws: &Session, vpc: &str) -> Result<bool, Failure> {
     let interfaces = aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
-    let is_used = |one: &NetworkInterface| one.status == Some(NetworkInterfaceStatus::InUse) && is_plain(one);
+    let is_used =
+        |one: &NetworkInterface| one.status == Some(NetworkInterfaceStatus::InUse) && !is_part_of_network(one);
     Ok(interfaces.iter().any(|one| is_used(one) || one.description.starts_with(CONTROL_PLANE)))
 }
 
-/// Neither of a NAT gateway nor of an endpoint nor of a load balancer of the newer kinds.
-fn is_plain(interface: &NetworkInterface) -> bool {
-    interface.kind.as_deref().is_none_or(|kind| kind == "interface")
+/// Of a NAT gateway, an endpoint or a load balancer: these serve what runs in the VPC. The others are of instances (also
+/// `efa` and `trunk`), of Pods (`branch`), or of services that run in it (`lambda`, `transit_gateway`, `quicksight`...).
+/// See `InterfaceType` in <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>.
+fn is_part_of_network(interface: &NetworkInterface) -> bool {
+    const KINDS: [&str; 7] = [
+        "nat_gateway",
+        "vpc_endpoint",
+        "load_balancer",
+        "network_load_balancer",
+        "gateway_load_balancer",
+        "gateway_load_balancer_endpoint",
+        "ec2_instance_connect_endpoint",
+    ];
+    interface.kind.as_deref().is_some_and(|kind| KINDS.contains(&kind))
+}
+
+/// Whether an interface may be of others, before the tags of its instance and its groups are known.
+fn may_stay(interface: &NetworkInterface) -> bool {
+    !interface.description.starts_with(CONTROL_PLANE)
+        && !is_part_of_network(interface)
+        && match (&interface.instance_id, interface.requester_managed) {
+            (Some(_), _) => true,
+            (None, true) => SERVICES.iter().any(|text| interface.description.starts_with(text)),
+            (None, false) => interface.status == Some(NetworkInterfaceStatus::InUse),
+        }
 }
 
 /// Names and tags of the instances that exist and are not terminating.
@@ -107,12 +134,12 @@ fn occupants(
         let is_of_cluster = one.security_group_ids.iter().any(|id| groups.contains(id))
             || marks::interface_mark(one, cluster, Network::Own).is_some()
             || marks::names_cluster(&one.tags, cluster);
-        let stays = match &one.instance_id {
-            _ if is_of_cluster || !is_plain(one) => false,
-            Some(id) => instances.get(id).is_some_and(|tags| !is_node(tags, cluster)),
-            None if one.requester_managed => SERVICES.iter().any(|text| one.description.starts_with(text)),
-            None => one.status == Some(NetworkInterfaceStatus::InUse) && one.tags.get("eks:eni:owner").is_none(),
-        };
+        let stays = !is_of_cluster
+            && may_stay(one)
+            && match &one.instance_id {
+                Some(id) => instances.get(id).is_some_and(|tags| !is_node(tags, cluster)),
+                None => one.requester_managed || one.tags.get("eks:eni:owner").is_none(),
+            };
         if stays {
             found.insert(blockers::describe_interface(one));
         }
@@ -159,6 +186,13 @@ mod tests {
             service("eni-rds", "RDSNetworkInterface"),
             NetworkInterface { security_group_ids: vec![group.clone()], ..interface("eni-fargate", "") },
             NetworkInterface { kind: Some("nat_gateway".into()), ..interface("eni-nat", "") },
+            NetworkInterface { kind: Some("lambda".into()), ..service("eni-lambda", "AWS Lambda VPC ENI-shop-1") },
+            NetworkInterface {
+                kind: Some("transit_gateway".into()),
+                ..service("eni-tgw", "Network Interface for Transit Gateway Attachment x")
+            },
+            NetworkInterface { kind: Some("efa".into()), ..of_instance("eni-efa", "i-theirs") },
+            NetworkInterface { kind: Some("efa".into()), ..of_instance("eni-own-efa", "i-node") },
             NetworkInterface { status: Some(NetworkInterfaceStatus::Available), ..interface("eni-free", "spare") },
             interface("eni-licence", "of the licence server"),
         ];
@@ -171,9 +205,12 @@ mod tests {
         ]
         .map(|(id, tags)| (id.to_owned(), tags));
         let found = occupants(&interfaces, &[group].into(), &instances.into(), "demo").join("\n");
-        for named in ["EKS cluster guest", "eni-bastion", "eni-theirs", "eni-rds", "eni-licence"] {
+        let services = ["eni-rds", "eni-lambda", "eni-tgw"];
+        for named in
+            ["EKS cluster guest", "eni-bastion", "eni-theirs", "eni-efa", "eni-licence"].into_iter().chain(services)
+        {
             assert!(found.contains(named), "{named}: {found}");
         }
-        assert_eq!(found.lines().count(), 5, "{found}");
+        assert_eq!(found.lines().count(), 8, "{found}");
     }
 }

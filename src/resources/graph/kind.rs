@@ -24,6 +24,9 @@ pub struct Kind {
     pub removal: Option<Removal>,
     /// Nodes can join only once it is ready.
     pub is_before_nodes: bool,
+    /// Whatever runs in the VPC may need it, and EC2 deletes it nevertheless (of subnets: those that are empty just now).
+    /// It stays while others use the VPC.
+    pub serves_vpc: bool,
     /// A record of it means that something in AWS is the object's. Not so for sweeps, and for a network that the user provides.
     pub is_resource: bool,
     /// The IAM actions that Keelson needs for it, sorted: those of its calls, and of the reads and tags that it shares with
@@ -92,6 +95,7 @@ impl Kind {
             is_removable: false,
             removal: None,
             is_before_nodes: true,
+            serves_vpc: false,
             is_resource: true,
             actions: &[],
         }
@@ -125,6 +129,11 @@ impl Kind {
     /// The same, that nodes do not wait for.
     pub const fn after_nodes(self) -> Self {
         Self { is_before_nodes: false, ..self }
+    }
+
+    /// The same, that whatever runs in the VPC may need.
+    pub const fn serving_vpc(self) -> Self {
+        Self { serves_vpc: true, ..self }
     }
 
     /// The same, which is no resource of the object's.

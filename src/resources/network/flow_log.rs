@@ -33,6 +33,7 @@ pub const KIND: Kind = Kind::new("flowLog", "flow log", Area::Network)
         delete: |aws, id| Box::pin(delete_flow_log(aws, id)),
     })
     .after_nodes()
+    .serving_vpc()
     .with_actions(&[
         "ec2:CreateFlowLogs",
         "ec2:CreateTags",

@@ -22,6 +22,7 @@ use crate::resources::tag_calls::OwnerTags;
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("internetGateway", "internet gateway", Area::Network)
     .in_ec2(|aws, age| listed(aws.snapshots.internet_gateways(age)))
+    .serving_vpc()
     .with_actions(&[
         "ec2:AttachInternetGateway",
         "ec2:CreateInternetGateway",

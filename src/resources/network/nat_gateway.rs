@@ -27,6 +27,7 @@ use crate::resources::tag_calls::OwnerTags;
 pub const KIND: Kind = Kind::new("natGateway", "NAT gateway", Area::Network)
     .in_ec2(|aws, age| listed(existing(aws, age)))
     .removable()
+    .serving_vpc()
     .with_actions(&[
         "ec2:CreateNatGateway",
         "ec2:CreateTags",

@@ -23,8 +23,10 @@ use crate::resources::graph::proof::{SearchResult, find};
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
-pub const KIND: Kind =
-    Kind::new("subnet", "subnet", Area::Network).in_ec2(|aws, age| listed(aws.snapshots.subnets(age))).with_actions(&[
+pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network)
+    .in_ec2(|aws, age| listed(aws.snapshots.subnets(age)))
+    .serving_vpc()
+    .with_actions(&[
         "ec2:CreateSubnet",
         "ec2:CreateTags",
         "ec2:DeleteSubnet",

@@ -33,6 +33,7 @@ use crate::resources::tag_calls::OwnerTags;
 pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
     .in_ec2(|aws, age| listed(aws.snapshots.vpc_endpoints(age)))
     .removable()
+    .serving_vpc()
     .with_actions(&[
         "ec2:CreateTags",
         "ec2:CreateVpcEndpoint",

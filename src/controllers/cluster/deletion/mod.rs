@@ -8,6 +8,7 @@ mod load_balancers;
 mod network;
 mod node_group_steps;
 mod obstacles;
+mod vpc_users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waiting_on;
-use crate::engine::{ExecutionPolicy, Goal, Graph, Report};
+use crate::engine::{Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::cluster;
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
@@ -113,7 +114,7 @@ impl Reconcile<'_> {
             self.delete_node_groups().await;
         }
         let left = self.node_groups_left();
-        let graph = match self.graph_to_delete(&grant, &cloud, &left).await {
+        let mut graph = match self.graph_to_delete(&grant, &cloud, &left).await {
             Ok(graph) => graph,
             Err(NoGraph::Unobserved(failure)) => return Some(self.failed(previous, failure)),
             Err(NoGraph::Spec(error)) => {
@@ -130,13 +131,19 @@ impl Reconcile<'_> {
             }
             return Some(self.start_deletion(previous, &cloud, &graph, goal).await);
         }
-        let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;
+        let (report, held) = match self.run_deletion(&cloud, &mut graph, goal).await {
+            Ok(done) => done,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
         if report.plan.is_settled() && report.violations.is_empty() {
             return self.check_leftovers(previous, &cloud, report).await;
         }
-        let next = report.next.map_or(Next::change(), Next::at);
+        let mut next = report.next.map_or(Next::change(), Next::at);
+        if held.is_some() {
+            next = next.or(Next::after(vpc_users::INTERVAL, self.now));
+        }
         let nothing_waits = (PlanApprovalState::default(), Ahead::default());
-        Some(self.deleting(previous, &cloud, report, nothing_waits, None, next))
+        Some(self.deleting(previous, &cloud, report, nothing_waits, held, next))
     }
 
     /// Surveys AWS for everything that still carries our tag before the finalizer is removed.
@@ -215,10 +222,12 @@ impl Reconcile<'_> {
         let is_held = !gate::has_started(previous);
         if let Some(instead) = instead {
             waits = None;
-            // Until it starts nothing is touched: its parts are as they were.
-            let before = if is_held { &previous.conditions } else { &all };
-            all = conditions::unobserved(before, generation, &instead, self.now);
+            all = conditions::unobserved(&all, generation, &instead, self.now);
             overall = instead;
+        }
+        if is_held {
+            let observed = (&plan, &self.state.memory);
+            all = conditions::while_held(&previous.conditions, generation, observed, &overall, self.now);
         }
         let input = plan_status::Input {
             plan: &plan,

@@ -5,6 +5,7 @@
 
 use jiff::SignedDuration;
 
+use super::vpc_users::INTERVAL;
 use crate::api::Reason;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::{Outcome, Reconcile};
@@ -15,10 +16,6 @@ use crate::engine::{self, ExecutionPolicy, Goal, Graph, Presence, Verdict};
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::occupants;
 use crate::resources::eks::cluster;
-use crate::resources::network::vpc;
-
-/// Interval between checks while others use the VPC.
-const INTERVAL: SignedDuration = SignedDuration::from_secs(15);
 
 impl Reconcile<'_> {
     /// The outcome of a deletion that must not start yet; `None`: it may.
@@ -49,8 +46,7 @@ impl Reconcile<'_> {
             let next = report.next.map_or(Next::change(), Next::at);
             return Some(self.deleting(previous, cloud, report, Default::default(), None, next));
         }
-        let recorded = self.state.memory.get(&vpc::key()).and_then(|entry| entry.recorded.as_ref()?.id.clone());
-        let (id, _) = (recorded?, graph.node(&vpc::key())?);
+        let id = self.own_vpc(graph)?;
         let found = match occupants::find_occupants(cloud, &id, &self.object.cluster_name()).await {
             Ok(found) if found.is_empty() => return None,
             Ok(found) => found,

@@ -9,6 +9,7 @@ use crate::controllers::cluster::upgrade::status as upgrade_status;
 use crate::controllers::status::conditions::{
     ConditionValue, Conditions, Overall, condition_of_part, in_sync, overall_of_part, overall_of_plan,
 };
+use crate::controllers::status::held_deletion;
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
 use crate::resources::graph::kind::Area;
@@ -119,6 +120,25 @@ fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timest
         }
         condition => condition,
     }
+}
+
+/// The conditions while a deletion waits to start: nothing is touched, and what exists is compared with nothing.
+pub fn while_held(
+    previous: &[Condition],
+    generation: Option<i64>,
+    (plan, memory): (&Plan, &Memory),
+    overall: &Overall,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = Conditions::from(&unobserved(previous, generation, overall, now), generation, &now);
+    for kind in PARTS {
+        let of = |item: &Item| part_of(item.key.kind()) == kind;
+        all.set(kind, &held_deletion::part_condition(plan, memory, of));
+    }
+    for kind in [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Upgrading] {
+        held_deletion::mark_unobserved(&mut all, previous, kind, overall);
+    }
+    all.into_all()
 }
 
 /// The same conditions, with another overall state.

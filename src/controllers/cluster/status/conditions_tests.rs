@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::failure::RetryState;
 use crate::engine::{
-    Action, Block, Change, Class, Failure, HoldReason, Key, Observation, Presence, Step, Verdict, WaitingOn,
+    Action, Block, Change, Class, Failure, HoldReason, Key, Observation, Phase, Presence, Step, Verdict, WaitingOn,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -219,4 +219,64 @@ fn observe_is_not_stalled_and_waiting_for_approval_is() {
     assert_eq!(lines(&observed), ["Ready False Observed", "Reconciling False Observed", "Stalled False Observed"]);
     let approval = of(HoldReason::Approval);
     assert!(lines(&approval)[2].starts_with("Stalled True WaitingForApproval"), "{approval}");
+}
+
+#[test]
+fn parts_of_a_deletion_that_waits_are_observed_and_the_rest_is_marked() {
+    use crate::api::conditions::get;
+    let exists = || Observation::ready("id", "available", Arc::new(()) as _);
+    let busy = |action| exists().phase(Phase::Busy { action, since: None, note: String::new() });
+    let mut memory = Memory::new(at(0), Duration::ZERO, []);
+    let deletes =
+        || Verdict::Held(Step { action: Action::Delete, changes: Vec::new(), reason: None }, HoldReason::Approval);
+    let keys = ["vpc", "natGateway/eu-west-1a", "role/cluster", "cluster", "addon/coredns"];
+    let plan = plan(Goal::Deleted, keys.map(|key| (key, deletes())).into());
+    for key in keys {
+        memory.record_observation(&Key::parse(key), Presence::Ours(exists()), at(1));
+    }
+    // They were of a failure, and of an upgrade that waited.
+    let mut before = Vec::new();
+    let mut was = |kind, value: &ConditionValue| set(&mut before, kind, Some(2), value, at(500));
+    was(ConditionType::ControlPlaneReady, &ConditionValue::false_(Reason::AccessDenied, "DescribeCluster: denied"));
+    was(ConditionType::InSync, &ConditionValue::true_(Reason::Synced, "AWS matches the spec"));
+    was(ConditionType::GitOpsReady, &no_agent());
+    was(ConditionType::Available, &ConditionValue::true_(Reason::Available, "usable"));
+    let overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, "too many"));
+    let held = |before: &[Condition], memory: &Memory| {
+        let all = while_held(before, Some(3), (&plan, memory), &overall, at(1000));
+        let kinds = [
+            ConditionType::NetworkReady,
+            ConditionType::ControlPlaneReady,
+            ConditionType::AddonsReady,
+            ConditionType::GitOpsReady,
+            ConditionType::InSync,
+            ConditionType::Available,
+        ];
+        let line = |kind| {
+            let one = get(&all, kind).unwrap();
+            format!("{kind} {} {}: {}", one.status, one.reason, one.message)
+        };
+        (kinds.map(line).join("\n"), all)
+    };
+    let (text, again) = held(&before, &memory);
+    insta::assert_snapshot!(text, @r"
+    NetworkReady True Available: exists and is ready; the deletion waits
+    ControlPlaneReady True Available: exists and is ready; the deletion waits
+    AddonsReady True Available: exists and is ready; the deletion waits
+    GitOpsReady True NotRequested: the spec requests no agent
+    InSync Unknown WaitingForApproval: not observed while the deletion waits; it was True (Synced): AWS matches the spec
+    Available True Available: usable
+    ");
+    memory.record_observation(&Key::named("natGateway", "eu-west-1a"), Presence::Absent, at(2));
+    memory.record_observation(&Key::single("cluster"), Presence::Ours(busy(Action::Update)), at(2));
+    let failure = Failure::new(Class::Denied, "DescribeAddon coredns: denied");
+    memory.observe_failed(&Key::named("addon", "coredns"), failure, at(2));
+    insta::assert_snapshot!(held(&again, &memory).0, @r"
+    NetworkReady False Drifted: NAT gateway eu-west-1a does not exist
+    ControlPlaneReady False Updating: control plane: updating
+    AddonsReady Unknown AccessDenied: add-on coredns: DescribeAddon coredns: denied
+    GitOpsReady True NotRequested: the spec requests no agent
+    InSync Unknown WaitingForApproval: not observed while the deletion waits; it was True (Synced): AWS matches the spec
+    Available True Available: usable
+    ");
 }

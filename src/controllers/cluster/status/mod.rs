@@ -8,7 +8,6 @@ pub mod whole_plan;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::NodeGroup;
@@ -20,7 +19,7 @@ use crate::api::status::{
 use crate::engine::Memory;
 use facts::{Facts, issues};
 
-/// How old `gitops.lastContact` may get in status: it changes with every observation, and is not worth a write.
+/// How old `gitops.lastContact` may get in status: it changes with every observation, and alone is not worth a write.
 const MAX_CONTACT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 
 /// Input of the status.
@@ -119,15 +118,22 @@ pub fn forget_cluster(status: &mut EksClusterStatus) {
     status.drift = Vec::new();
 }
 
-/// Takes over from the last status the values that only tick, so that they alone cause no write.
+/// Takes over from the last status the values that only tick, so that they alone cause no write. What is written for
+/// another reason has the newest ones.
 pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
-    let (Some(gitops), Some(before)) = (&mut next.gitops, &previous.gitops) else { return };
-    let contact = |status: &GitOpsStatus| status.last_contact.as_ref().map(|time| time.0);
-    let since = |from: Timestamp, to: Timestamp| to.duration_since(from);
-    if let (Some(now), Some(then)) = (contact(gitops), contact(before))
-        && since(then, now) < MAX_CONTACT_AGE
-    {
-        gitops.last_contact = before.last_contact.clone();
+    let contact = |status: &EksClusterStatus| status.gitops.as_ref()?.last_contact.as_ref().map(|time| time.0);
+    let (Some(now), Some(then)) = (contact(next), contact(previous)) else { return };
+    if now.duration_since(then) >= MAX_CONTACT_AGE {
+        return;
+    }
+    // The journal writes the inventory, and the waits are evaluated later.
+    let mut ticked =
+        EksClusterStatus { resources: previous.resources.clone(), waits: previous.waits.clone(), ..next.clone() };
+    if let (Some(gitops), Some(before)) = (&mut ticked.gitops, &previous.gitops) {
+        gitops.last_contact.clone_from(&before.last_contact);
+    }
+    if ticked == *previous {
+        next.gitops = ticked.gitops;
     }
 }
 
@@ -169,4 +175,28 @@ pub fn counts(node_groups: &[Arc<NodeGroup>]) -> NodeGroupCounts {
 pub fn is_ready(group: &NodeGroup) -> bool {
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     is_true(conditions, ConditionType::NodesReady)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn contacted(second: i64, revision: &str) -> EksClusterStatus {
+        let last_contact = Timestamp::from_second(second).ok().map(Time);
+        let last_applied_revision = Some(revision.to_owned());
+        let gitops = Some(GitOpsStatus { last_contact, last_applied_revision, ..GitOpsStatus::default() });
+        EksClusterStatus { gitops, ..EksClusterStatus::default() }
+    }
+
+    #[test]
+    fn contact_alone_is_not_written_and_is_current_in_what_is_written() {
+        for (second, revision, expected) in [(160, "a", 100), (160, "b", 160), (400, "a", 400)] {
+            let mut next = contacted(second, revision);
+            settle_ticks(&mut next, &contacted(100, "a"));
+            assert_eq!(next, contacted(expected, revision));
+        }
+    }
 }
