@@ -50,9 +50,7 @@ impl Move {
     async fn check_not_taken_over<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
         let there = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await?;
         let uid = here.uid().unwrap_or_default();
-        // With the finalizer, a copy that takes nothing over may have created resources.
-        let is_managed = |there: &K| copies::is_plain_copy(there, &uid) && apply::has_finalizer(there);
-        if there.is_some_and(|there| there.recovered_from() == Some(&uid) || is_managed(&there)) {
+        if there.is_some_and(|there| copies::is_taken_over(&there, &uid)) {
             bail!(
                 "{} {} was taken over there, so its move cannot be undone. Run keelson move again to complete it; to \
                  move it back, delete the objects here once it is complete, and run keelson move from there",

@@ -7,6 +7,8 @@ use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
+use crate::controllers::recovery::is_on_record;
+use crate::controllers::runtime::apply::{self, Kind};
 use crate::resources::recovery::takeover::parse_uid;
 
 /// Annotation that records whether the object was suspended before its move. It counts only during a move
@@ -41,6 +43,8 @@ pub trait Moved {
     fn handed_over_resources(&self) -> bool;
     /// Whether a hand-over is on record that is not taken back.
     fn has_hand_over(&self) -> bool;
+    /// Whether the operator has recorded that it owns the cluster, or the node group, in AWS.
+    fn owns_in_aws(&self) -> bool;
     /// The generation that its status describes.
     fn observed_generation(&self) -> Option<i64>;
     /// The UID whose resources the operator took over.
@@ -50,8 +54,11 @@ pub trait Moved {
 }
 
 macro_rules! moved {
-    ($($kind:ident),*) => {$(
+    ($($kind:ident: $owns:expr),*) => {$(
         impl Moved for $kind {
+            fn owns_in_aws(&self) -> bool {
+                $owns(self)
+            }
             fn is_suspended(&self) -> bool {
                 self.spec.suspend
             }
@@ -78,7 +85,11 @@ macro_rules! moved {
     )*};
 }
 
-moved!(EksCluster, NodeGroup);
+moved!(EksCluster: is_on_record, NodeGroup: has_arn);
+
+fn has_arn(group: &NodeGroup) -> bool {
+    group.status.as_ref().is_some_and(|status| status.arn.is_some())
+}
 
 fn ready(all: &[Condition]) -> Option<String> {
     conditions::get(all, ConditionType::Ready).map(|ready| format!("{}: {}", ready.reason, ready.message))
@@ -123,6 +134,16 @@ pub fn is_copy<K: ResourceExt + Moved>(there: &K, uid: &str) -> bool {
     takes_over_from(there, uid) || is_plain_copy(there, uid) || there.recovered_from().is_some_and(|from| from == uid)
 }
 
+/// Whether the object there owns something in AWS, so that removing it would leave that without an owner. Its takeover
+/// may be complete before its status says so. `uid`: that of the object here.
+pub fn is_taken_over<K: Kind + Moved>(there: &K, uid: &str) -> bool {
+    // With the finalizer, a copy that takes nothing over may have created resources.
+    let may_have_created = is_plain_copy(there, uid) && apply::has_finalizer(there);
+    let is_aborted = there.annotations().get(ABORTED).is_some_and(|of| of == uid);
+    let owns = (is_aborted || is_copy(there, uid)) && there.owns_in_aws();
+    there.recovered_from().is_some_and(|from| from == uid) || owns || may_have_created
+}
+
 /// The installation to which the object here is being moved, or was.
 pub fn moves_to<K: ResourceExt>(here: &K) -> Option<&str> {
     here.annotations().get(HAND_OVER_ANNOTATION).map(String::as_str)
@@ -136,6 +157,12 @@ pub fn is_moving<K: ResourceExt>(here: &K) -> bool {
 /// Whether the object here was suspended before its move; `None`: it is not being moved.
 pub fn suspended_before<K: ResourceExt>(here: &K) -> Option<bool> {
     here.annotations().get(SUSPENDED_BEFORE).filter(|_| is_moving(here)).map(|before| before == "true")
+}
+
+/// Whether the account is open to the cluster, or was when the cluster was created in it.
+pub fn uses_account(cluster: &EksCluster, account: &AwsAccount) -> bool {
+    let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_ref());
+    account.spec.allows_namespace(&cluster.namespace().unwrap_or_default()) || made_in == Some(&account.spec.account_id)
 }
 
 /// The AwsAccount there.
@@ -200,6 +227,49 @@ mod tests {
         // Left behind by a move that was undone by hand; the cluster was suspended since.
         let left = here(json!({SUSPENDED_BEFORE: "false"}));
         assert!(cluster(&left).spec.suspend && suspended_before(&left).is_none());
+    }
+
+    #[test]
+    fn account_that_is_closed_to_a_cluster_is_not_used_by_it() {
+        let account = |namespaces: &[&str]| -> AwsAccount {
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "prod"},
+                "spec": {"accountId": "111122223333", "allowedNamespaces": namespaces},
+            }))
+            .unwrap()
+        };
+        let cluster = |status| -> EksCluster {
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+                "metadata": {"name": "demo", "namespace": "team"},
+                "spec": {"region": "eu-west-1", "version": "1.34", "accountRef": {"name": "prod"}}, "status": status,
+            }))
+            .unwrap()
+        };
+        assert!(uses_account(&cluster(json!({})), &account(&["team"])));
+        assert!(!uses_account(&cluster(json!({})), &account(&["vault"])));
+        assert!(uses_account(&cluster(json!({"accountId": "111122223333"})), &account(&["vault"])), "closed since");
+    }
+
+    #[test]
+    fn object_there_that_owns_its_cluster_is_not_removed() {
+        let there = |status| -> EksCluster {
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+                "metadata": {"name": "demo", "namespace": "team", "uid": "uid-2", "finalizers": ["keelson.dev/aws"],
+                             "annotations": {RECOVER_ANNOTATION: "uid-1"}},
+                "spec": {"region": "eu-west-1", "version": "1.34"}, "status": status,
+            }))
+            .unwrap()
+        };
+        assert!(!is_taken_over(&there(json!({})), "uid-1"));
+        let resources = |keys: &[&str]| {
+            let lines: Vec<_> = keys.iter().map(|key| json!({"key": key, "id": "x"})).collect();
+            json!({"resources": lines})
+        };
+        assert!(!is_taken_over(&there(resources(&["vpc"])), "uid-1"), "the cluster is taken over last");
+        // All tags are written, and status does not say yet that the recovery is complete.
+        assert!(is_taken_over(&there(resources(&["vpc", "cluster"])), "uid-1"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod copies;
 mod preflight;
 mod secrets;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
         }
         return super::print(if args.dry_run { "nothing was changed\n" } else { "undone\n" });
     }
-    let accounts: BTreeSet<String> = clusters.iter().map(|one| one.spec.account_name().to_owned()).collect();
+    let accounts = accounts_of(&clusters);
     super::print(&format!("from installation {here} to installation {}\n", the.installation))?;
     // An object without a finalizer owns nothing in AWS, and needs no operator to move.
     if clusters.iter().any(apply::has_finalizer)
@@ -118,9 +118,9 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
         }
         say(&message)?;
     }
-    the.check(accounts.iter().map(String::as_str), &clusters).await?;
-    for name in &accounts {
-        the.account(name, args.dry_run).await?;
+    the.check(accounts.keys().map(String::as_str), &clusters).await?;
+    for (name, users) in &accounts {
+        the.account(name, users, args.dry_run).await?;
     }
     for cluster in &clusters {
         the.cluster(cluster, args.dry_run).await.with_context(|| format!("EksCluster {}", name_of(cluster)))?;
@@ -131,6 +131,15 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
         "moved. The EksClusters here are suspended, their NodeGroups with them, and none has a finalizer: delete them, which \
          deletes nothing in AWS\n"
     })
+}
+
+/// The names of the AwsAccounts, each with the clusters that name it.
+fn accounts_of(clusters: &[EksCluster]) -> BTreeMap<String, Vec<&EksCluster>> {
+    let mut found: BTreeMap<String, Vec<&EksCluster>> = BTreeMap::new();
+    for cluster in clusters {
+        found.entry(cluster.spec.account_name().to_owned()).or_default().push(cluster);
+    }
+    found
 }
 
 async fn target(args: &Args) -> anyhow::Result<Client> {
@@ -158,11 +167,17 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 impl Move {
-    /// The AwsAccount here.
-    async fn account(&self, name: &str, dry_run: bool) -> anyhow::Result<()> {
+    /// The AwsAccount here, which `users` name.
+    async fn account(&self, name: &str, users: &[&EksCluster], dry_run: bool) -> anyhow::Result<()> {
         let Some((here, exists)) = self.account_exists(name).await? else { return Ok(()) };
         if exists {
             return say(&format!("AwsAccount {name}: exists"));
+        }
+        // Anybody may name any AwsAccount in a spec.
+        if !users.iter().any(|cluster| copies::uses_account(cluster, &here)) {
+            return say(&format!(
+                "AwsAccount {name}: not copied, as it is open to none of the EksClusters that name it"
+            ));
         }
         say(&format!("AwsAccount {name}: created there"))?;
         if !dry_run {
