@@ -154,6 +154,22 @@ def test_node_group_of_another_owner_is_not_adopted(on, foreign):
         assert tags == {"keelson.dev/owner": "another"}
 
 
+def test_provider_that_is_newer_than_the_cached_list_is_adopted_without_a_create(on, foreign):
+    iam, warm = foreign.account.iam, cluster(f"warm-{foreign.account.id[-3:]}", addons=[], accountRef=reference(foreign.account))
+    for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
+    with on.operator(account=foreign.account.id):
+        # Its providers are read, and shared by all clusters of the account.
+        on.apply(warm)
+        on.ready(warm)
+        foreign.others.oidc_provider(foreign.name)
+        since = on.mark()
+        on.apply(*foreign.items)
+        on.ready(*foreign.items)
+        assert [c for c in on.calls(since, foreign.account.id) if c["action"] == "CreateOpenIDConnectProvider"] == []
+        on.delete(warm)
+
+
 def test_adoption_and_release_survive_a_kill_at_every_write(
     on, foreign, capsys
 ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 from fleet.account import Account, fresh_account
 from fleet.existing_clusters import (
@@ -21,7 +22,7 @@ from fleet.existing_clusters import (
     picture,
     assert_idle,
 )
-from fleet.environment import Environment, actions, environment
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
 ONLY_ADOPTION = re.compile(r"\b0 to create, 0 to update, 0 to delete, (\d+) to adopt", re.M)
@@ -95,6 +96,27 @@ def test_settings_that_cannot_be_expressed_are_listed_in_output_and_on_standard_
         assert "not managed: tags of the cluster (Name=odd, cost:center=1/2, team=shop)" in text
         assert "not managed: tags Name=spot of node group Spot_Nodes" in text
         assert "its type is EC2_LINUX" in text
+
+
+def test_printed_account_settings_are_sufficient(on, existing_clusters):
+    account = existing_clusters["odd"]
+    arguments = (f"--region={REGION}", "--name=odd-shop", "--namespace=default", "--account-ref=strict")
+    result = keelson(on, account, "import", *arguments)
+    allowed = yaml.safe_load(result.stderr.partition("must allow it:\n")[2])
+    assert allowed["adoption"] == {"policy": "Allow", "clusterNames": ["odd-shop"], "namespaces": ["default"]}
+    strict = {"apiVersion": "keelson.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "strict"}, "spec": {"accountId": account.id, **allowed}}
+    items = list(yaml.safe_load_all(result.stdout))
+    items[0]["spec"]["changePolicy"] = "Observe"
+    since = on.mark()
+    with on.operator(account=account.id):
+        on.apply(strict, *items)
+        steps = until(lambda: on.status(items[0]).get("plan", {}).get("steps"), 30, "the plan of the cluster")
+        assert {step["action"] for step in steps} == {"Adopt"}, steps
+        for group in items[1:]:
+            on.await_condition(group, "Ready", "False", "WaitingForCluster")
+        on.delete(*items)
+    on.force_delete(strict)
+    assert on.writes(since, account.id) == []
 
 
 def test_importing_a_missing_cluster_is_an_error(on, existing_clusters):

@@ -72,8 +72,8 @@ pub struct PlanApprovalStatus {
     /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Used`: its plan was accepted. `Stale`: another plan waits for approval, or none. `Expired`: not used within an
-    /// hour. Absent: not decided yet. A decision is final.
+    /// `Used`: its plan was accepted. `Stale`: another plan waits for approval, or none, or the object does not exist.
+    /// `Expired`: not used within an hour. Absent: not decided yet. A decision is final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ApprovalState>,
     /// Explanation of the state, and what to do.

@@ -185,7 +185,7 @@ pub struct GitOpsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub watch_error: Option<String>,
-    /// When the cluster last answered.
+    /// When the cluster last answered. While it answers, this is up to ten minutes old: it alone is not worth a write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<Time>,
     /// Since when the cluster is unreachable; the other fields are from then. Absent: it is reachable.

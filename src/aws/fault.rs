@@ -23,6 +23,7 @@ pub(super) fn after_write(service: Service, action: &str) {
         && service != Service::Sqs
         && (WRITES.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(every)
     {
+        tracing::info!(%service, action, "fault injected: this reconcile panics");
         // Unwinds like a panic, but without its message, which would look like a bug in the log.
         std::panic::resume_unwind(Box::new(format!("{VARIABLE}: after {service} {action}")));
     }

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
+use super::next_steps::Needs;
 use super::{Placing, defaults, names, write};
 use crate::aws::{Identity, Session};
 use crate::cli::reading;
+use crate::controllers::account::named;
 use crate::resources::inventory::{self, Inventory, Note, node_group};
 
 /// The clusters to import.
@@ -27,12 +29,17 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
         eprintln!("no clusters to import in {region}");
         return Ok(());
     }
-    let mut taken = BTreeSet::new();
-    let manifest: Vec<_> =
-        clusters.iter().map(|cluster| manifest(cluster, region, placing, &mut taken)).collect::<Result<_, _>>()?;
+    let (mut taken, mut needs) = (BTreeSet::new(), Needs::default());
+    let manifest: Vec<_> = clusters
+        .iter()
+        .map(|cluster| manifest(cluster, region, placing, (&mut taken, &mut needs)))
+        .collect::<Result<_, _>>()?;
     let manifest = manifest.join("---\n");
     crate::cli::print(&manifest)?;
-    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
+    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")?;
+    // Last, and not in the file, where nobody reads it before applying it.
+    eprintln!("{}", needs.describe(placing));
+    Ok(())
 }
 
 async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>> {
@@ -67,14 +74,17 @@ async fn one(aws: &Session, name: &str) -> anyhow::Result<Inventory> {
     inventory::read(aws, name).await.with_context(|| format!("cluster {name} cannot be read"))
 }
 
-/// The documents of a cluster and its node groups. `taken`: object names that are already in use.
+/// The documents of a cluster and its node groups. `taken`: object names that are already in use; `needs`: what its
+/// AwsAccount must allow.
 fn manifest(
     of: &Inventory,
     region: &str,
     placing: &Placing,
-    taken: &mut BTreeSet<(&'static str, String)>,
+    (taken, needs): (&mut BTreeSet<(&'static str, String)>, &mut Needs),
 ) -> anyhow::Result<String> {
     let (spec, mut notes) = inventory::cluster::spec(of, region);
+    needs.add_cluster(of.name(), of.vpc());
+    needs.add(named::by_cluster(&spec));
     let name = free_name(names::object_name(of.name()), "EksCluster", taken);
     let mut spec = serde_json::to_value(spec)?;
     if name != of.name() {
@@ -87,6 +97,7 @@ fn manifest(
     for group in node_group::convert_all(of, &name) {
         notes.extend(group.notes);
         let Some(spec) = group.spec else { continue };
+        needs.add(named::by_node_group(&spec));
         let object_name = free_name(names::node_group_name(&name, &group.name), "NodeGroup", taken);
         let mut spec = serde_json::to_value(spec)?;
         if object_name != group.name {
@@ -146,7 +157,8 @@ mod tests {
     #[test]
     fn manifest_of_an_unusual_cluster() {
         let placing = Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) };
-        let text = manifest(&inventory::odd(), "eu-west-1", &placing, &mut BTreeSet::new()).unwrap();
+        let (mut taken, mut needs) = Default::default();
+        let text = manifest(&inventory::odd(), "eu-west-1", &placing, (&mut taken, &mut needs)).unwrap();
         insta::assert_snapshot!(text);
         crate::cli::plan::check(&text).unwrap();
     }

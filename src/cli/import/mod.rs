@@ -5,6 +5,7 @@ mod defaults;
 mod eksctl;
 mod live;
 mod names;
+mod next_steps;
 mod placing;
 mod write;
 

@@ -17,14 +17,14 @@ use kube::{Api, ResourceExt};
 
 pub use author::{ApprovedBy, describe_author};
 use store::target_of;
-use verdict::{ApprovalTarget, Verdict, verdict};
+use verdict::{ApprovalTarget, Named, Verdict, verdict};
 
 use super::context::Context;
 use super::runtime::apply::{self, Kind, MANAGER};
 use super::runtime::watch::{Change, DependentView, digest, watch_kind};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
-use crate::api::{APPROVE_ANNOTATION, EksCluster, PlanApproval, Reason};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
 use crate::aws::WriteGate;
 
 /// How often undecided approvals are evaluated. In memory: status is written only when one is decided.
@@ -72,6 +72,10 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
     let mut written: HashSet<String> = HashSet::new();
     loop {
         tokio::time::sleep(DECISION_INTERVAL).await;
+        if !ctx.all_listed.is_cancelled() {
+            // An object that is not listed yet is not missing.
+            continue;
+        }
         let (all, now) = (store.state(), Timestamp::now());
         written.retain(|uid| all.iter().any(|one| one.uid().as_ref() == Some(uid)));
         for approval in all {
@@ -80,7 +84,8 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
             if decided || written.contains(&uid) || !ctx.gate.may_write() {
                 continue;
             }
-            let Some(verdict) = verdict(&approval, approval_target(ctx, &approval).as_ref(), now) else { continue };
+            let Some(named) = named_object(ctx, &approval) else { continue };
+            let Some(verdict) = verdict(&approval, &named, now) else { continue };
             let status = status(&approval, verdict, now);
             let write = apply::patch_status(&ctx.client, &*approval, MANAGER, &*ctx.gate, &status);
             match tokio::time::timeout(author::TIMEOUT, write).await {
@@ -108,23 +113,30 @@ fn status(approval: &PlanApproval, verdict: Verdict, now: Timestamp) -> PlanAppr
     }
 }
 
-/// The state of the object that an approval names.
-fn approval_target(ctx: &Context, approval: &PlanApproval) -> Option<ApprovalTarget> {
+/// The object that an approval names, with its state; `None`: the approval names none.
+fn named_object(ctx: &Context, approval: &PlanApproval) -> Option<Named> {
     let namespace = approval.namespace()?;
-    match target_of(approval)? {
-        (EksCluster::NAME, name) => {
-            let cluster = ctx.cluster(&namespace, name)?;
-            let status = cluster.status.clone().unwrap_or_default();
-            let (observed, conditions) = (status.observed_generation, &status.conditions);
-            Some(target_from_status(&cluster.metadata, observed, conditions, status.plan, status.deletion))
-        }
-        (_, name) => {
-            let group = ctx.node_groups.get(&ObjectRef::new(name).within(&namespace))?;
-            let status = group.status.clone().unwrap_or_default();
-            let (observed, conditions) = (status.observed_generation, &status.conditions);
-            Some(target_from_status(&group.metadata, observed, conditions, status.plan, status.deletion))
-        }
+    let (kind, name) = target_of(approval)?;
+    let missing = |unreadable: Option<String>| match unreadable {
+        Some(_) => Named::Unreadable,
+        None => Named::Missing(format!("{kind} {name}")),
+    };
+    if kind == EksCluster::NAME {
+        let Some(cluster) = ctx.cluster(&namespace, name) else {
+            return Some(missing(ctx.unreadable.reason::<EksCluster>(Some(&namespace), name)));
+        };
+        let status = cluster.status.clone().unwrap_or_default();
+        let (observed, conditions) = (status.observed_generation, &status.conditions);
+        let target = target_from_status(&cluster.metadata, observed, conditions, status.plan, status.deletion);
+        return Some(Named::Found(target));
     }
+    let Some(group) = ctx.node_groups.get(&ObjectRef::new(name).within(&namespace)) else {
+        return Some(missing(ctx.unreadable.reason::<NodeGroup>(Some(&namespace), name)));
+    };
+    let status = group.status.clone().unwrap_or_default();
+    let (observed, conditions) = (status.observed_generation, &status.conditions);
+    let target = target_from_status(&group.metadata, observed, conditions, status.plan, status.deletion);
+    Some(Named::Found(target))
 }
 
 fn target_from_status(

@@ -9,6 +9,8 @@ use crate::api::plan_approval::ApprovalState;
 pub const LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 /// The approver may have read a plan that this process's cache shows a moment later.
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
+/// The same for the object itself. A hash covers the object's UID, so that none exists before the object.
+const MISSING_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The approval-related status of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,17 @@ pub struct ApprovalTarget {
     pub hash: String,
     /// UIDs of the approvals accepted last.
     pub accepted: Vec<String>,
+}
+
+/// The object that an approval names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// There is none. Holds its kind and name.
+    Missing(String),
+    /// It exists and cannot be read.
+    Unreadable,
+    /// It exists.
+    Found(ApprovalTarget),
 }
 
 /// The decision on an approval.
@@ -46,8 +59,12 @@ fn age(approval: &PlanApproval, now: Timestamp) -> SignedDuration {
     approval.metadata.creation_timestamp.as_ref().map_or(SignedDuration::ZERO, |made| now.duration_since(made.0))
 }
 
-/// Decides an approval. `object`: the object that it names, `None`: there is none. Returns `None` while it is open.
-pub fn verdict(approval: &PlanApproval, object: Option<&ApprovalTarget>, now: Timestamp) -> Option<Verdict> {
+/// Decides an approval of the object `named`. Returns `None` while it is open.
+pub fn verdict(approval: &PlanApproval, named: &Named, now: Timestamp) -> Option<Verdict> {
+    let object = match named {
+        Named::Found(object) => Some(object),
+        Named::Missing(_) | Named::Unreadable => None,
+    };
     let (uid, hash) = (approval.metadata.uid.as_deref().unwrap_or_default(), &approval.spec.hash);
     let of =
         |state, message: String| Some(Verdict { state, message, object_uid: object.map(|object| object.uid.clone()) });
@@ -69,14 +86,14 @@ pub fn verdict(approval: &PlanApproval, object: Option<&ApprovalTarget>, now: Ti
             Some(_) | None => {}
         }
     }
-    if age >= LIFETIME {
-        let message = match object {
-            Some(_) => format!("plan {hash} was not used within an hour: {advice}"),
-            None => "the referenced object does not exist".to_owned(),
-        };
-        return of(ApprovalState::Expired, message);
+    if let Named::Missing(name) = named
+        && age > MISSING_GRACE
+    {
+        return of(ApprovalState::Stale, format!("there is no {name} in this namespace, so nothing is approved"));
     }
-    None
+    (age >= LIFETIME)
+        .then(|| of(ApprovalState::Expired, format!("plan {hash} was not used within an hour: {advice}")))
+        .flatten()
 }
 
 #[cfg(test)]
@@ -112,7 +129,8 @@ mod tests {
     }
 
     fn state(object: Option<&ApprovalTarget>, second: i64) -> Option<ApprovalState> {
-        verdict(&approval(), object, at(second)).map(|verdict| verdict.state)
+        let named = object.cloned().map_or(Named::Unreadable, Named::Found);
+        verdict(&approval(), &named, at(second)).map(|verdict| verdict.state)
     }
 
     #[test]
@@ -146,8 +164,17 @@ mod tests {
 
     #[test]
     fn unused_approval_expires() {
-        assert_eq!(state(None, 100), None, "the object may still be created");
+        assert_eq!(state(None, 100), None, "the object may become readable");
         assert_eq!(state(None, 3600), Some(ApprovalState::Expired));
         assert_eq!(state(Some(&target(Some(HASH))), 3600), Some(ApprovalState::Expired));
+    }
+
+    #[test]
+    fn approval_of_an_object_that_does_not_exist_is_stale() {
+        let missing = Named::Missing("EksCluster demo".into());
+        assert_eq!(verdict(&approval(), &missing, at(10)), None, "this process may not have read it yet");
+        let decided = verdict(&approval(), &missing, at(31)).unwrap();
+        assert_eq!((decided.state, decided.object_uid), (ApprovalState::Stale, None));
+        assert!(decided.message.contains("no EksCluster demo in this namespace"), "{}", decided.message);
     }
 }

@@ -8,12 +8,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use crate::aws::tags::{Ownership, Tags};
-use crate::aws::{Service, Session};
+use crate::aws::{MaxStaleness, Service, Session};
 use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::eks::cluster;
+use crate::resources::graph::adoption::Adoption;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
@@ -172,7 +173,13 @@ impl Resource for OidcProvider {
         if wanted.is_none() && (options.goal == Goal::Present || !options.recorded) {
             return Ok(Presence::Absent);
         }
-        let all = cloud.aws.snapshots.oidc_providers(max_staleness(options)).await?;
+        let mut all = cloud.aws.snapshots.oidc_providers(max_staleness(options)).await?;
+        // The list may be older than the provider of a cluster that others created.
+        let may_be_adopted =
+            options.goal == Goal::Present && !options.recorded && cloud.adoption != Adoption::Forbidden;
+        if may_be_adopted && wanted.as_ref().is_some_and(|arn| !all.contains(arn)) {
+            all = cloud.aws.snapshots.oidc_providers(MaxStaleness::now()).await?;
+        }
         let found = match wanted {
             Some(arn) => all.contains(&arn).then_some(arn),
             None => search(cloud, &all).await?,

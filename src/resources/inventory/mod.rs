@@ -81,6 +81,11 @@ impl Inventory {
         self.cluster.arn().unwrap_or_default()
     }
 
+    /// The id of its VPC.
+    pub fn vpc(&self) -> Option<&str> {
+        self.cluster.resources_vpc_config()?.vpc_id()
+    }
+
     /// The Keelson object that already owns it, if any.
     pub fn owner(&self) -> Option<String> {
         let tags = crate::aws::tags::Tags::from_eks(self.cluster.tags());

@@ -1,0 +1,90 @@
+//! What to do with an imported manifest, and what its AwsAccount must allow: the last lines on standard error. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Placing;
+use crate::api::account::DEFAULT_ACCOUNT;
+use crate::controllers::account::named::{Kind, Named};
+
+/// What the AwsAccount of imported clusters must allow.
+#[derive(Debug, Default)]
+pub struct Needs {
+    clusters: BTreeSet<String>,
+    lists: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+impl Needs {
+    /// Adds a cluster, by its name in EKS, and its VPC.
+    pub fn add_cluster(&mut self, name: &str, vpc: Option<&str>) {
+        self.clusters.insert(name.to_owned());
+        if let Some(vpc) = vpc {
+            self.lists.entry("allowedVpcIds").or_default().insert(vpc.to_owned());
+        }
+    }
+
+    /// Adds what a spec refers to.
+    pub fn add(&mut self, named: Vec<Named>) {
+        for Named { kind, value, .. } in named {
+            let list = match kind {
+                Kind::Role => "allowedRoleArns",
+                Kind::Policy => "allowedPolicyArns",
+                Kind::SecurityGroup => "allowedSecurityGroupIds",
+                Kind::KmsKey => "allowedKmsKeyArns",
+                Kind::LaunchTemplate => "allowedLaunchTemplateIds",
+                Kind::Vpc => "allowedVpcIds",
+                // With their VPC.
+                Kind::Subnet => continue,
+            };
+            self.lists.entry(list).or_default().insert(value);
+        }
+    }
+
+    /// The next steps, for a person.
+    pub fn describe(&self, placing: &Placing) -> String {
+        let account = placing.account_ref.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+        let namespace = placing.namespace.as_deref().unwrap_or("NAMESPACE");
+        let flow = |values: &BTreeSet<String>| {
+            let quoted = values.iter().map(|one| if one.contains(':') { format!("{one:?}") } else { one.clone() });
+            quoted.collect::<Vec<_>>().join(", ")
+        };
+        let mut lines = vec![
+            "next: keelson plan -f FILE --live, which shows only adoptions; then apply the file".to_owned(),
+            format!("before that, the spec of AwsAccount {account} must allow it:"),
+            format!("  allowedNamespaces: [{namespace}]"),
+            format!(
+                "  adoption: {{policy: Allow, clusterNames: [{}], namespaces: [{namespace}]}}",
+                flow(&self.clusters)
+            ),
+        ];
+        lines.extend(self.lists.iter().map(|(list, values)| format!("  {list}: [{}]", flow(values))));
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_must_allow_the_clusters_and_what_they_refer_to() {
+        let mut needs = Needs::default();
+        needs.add_cluster("shop", Some("vpc-1"));
+        let named = |kind, value: &str| Named { field: "spec".into(), kind, value: value.into() };
+        needs.add(vec![
+            named(Kind::Role, "arn:aws:iam::111122223333:role/eks"),
+            named(Kind::Subnet, "subnet-1"),
+            named(Kind::SecurityGroup, "sg-2"),
+            named(Kind::SecurityGroup, "sg-1"),
+        ]);
+        let placing = Placing { namespace: Some("team".into()), account_ref: None };
+        insta::assert_snapshot!(needs.describe(&placing), @r#"
+        next: keelson plan -f FILE --live, which shows only adoptions; then apply the file
+        before that, the spec of AwsAccount default must allow it:
+          allowedNamespaces: [team]
+          adoption: {policy: Allow, clusterNames: [shop], namespaces: [team]}
+          allowedRoleArns: ["arn:aws:iam::111122223333:role/eks"]
+          allowedSecurityGroupIds: [sg-1, sg-2]
+          allowedVpcIds: [vpc-1]
+        "#);
+    }
+}
