@@ -62,6 +62,11 @@ def documents(path: Path) -> list[dict]:
     return [item for item in yaml.load_all(path.read_text(), YAML_LOADER) if item]  # noqa: S506
 
 
+def _is_starting(answer: requests.Response) -> bool:
+    """The storage of a CRD opens after it is served, and admission policies learn of a kind of parameters after it exists."""
+    return answer.status_code == 429 or answer.status_code == 422 and "not yet synced to use for admission" in answer.text
+
+
 class KubeApi:
     """One API server, as one user (client certificate or bearer token)."""
 
@@ -107,8 +112,7 @@ class KubeApi:
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             answer = self._session().request(method, self.server + path, **options)
-            # The storage of a CRD opens after it is served; until then the server answers 429.
-            if answer.status_code != 429 or time.monotonic() > deadline:
+            if not _is_starting(answer) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         if answer.status_code >= 400:
