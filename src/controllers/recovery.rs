@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::account::Grant;
 use super::account::refusal::Refusal;
 use super::approvals::execution_policy::PlanApprovalState;
 use super::context::Context;
@@ -116,18 +115,6 @@ pub fn roles_on_record(memory: &Memory) -> BTreeMap<Key, String> {
 /// Converts a refusal into the failure of the write that it prevents.
 pub fn refusal_failure(refusal: Refusal) -> Failure {
     Failure::new(Class::Denied, refusal.message)
-}
-
-/// Checks that the owner of the AWS account still accepts tags as evidence, if they are the evidence.
-///
-/// # Errors
-/// The consent was withdrawn.
-pub fn check_consent(evidence: Evidence<'_>, now: &Grant) -> Result<(), Failure> {
-    if matches!(evidence, Evidence::Tags) && !now.recovers_by_tags {
-        let why = "the AwsAccount's spec.adoption no longer allows a recovery for which tags are the only evidence";
-        return Err(Failure::new(Class::Denied, why));
-    }
-    Ok(())
 }
 
 /// Whether all tags are written.
@@ -390,14 +377,6 @@ mod tests {
             "spec": {"region": "eu-west-1", "version": "1.34"},
         }))
         .unwrap()
-    }
-
-    #[test]
-    fn consent_that_is_withdrawn_stops_the_next_tag() {
-        let consenting = Grant { recovers_by_tags: true, ..Grant::ambient() };
-        assert!(check_consent(Evidence::Tags, &consenting).is_ok());
-        assert!(check_consent(Evidence::Role, &Grant::ambient()).is_ok(), "the role's description needs no consent");
-        assert_eq!(check_consent(Evidence::Tags, &Grant::ambient()).unwrap_err().class, Class::Denied);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{Provisioned, Reconcile, Step, Valid};
 use crate::api::Reason;
-use crate::controllers::account::{self, Refusal, Request};
+use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::hand_over;
 use crate::controllers::recovery::{self, Purpose, Recovering, RecoveryRequest};
@@ -13,10 +13,10 @@ use crate::controllers::runtime::apply::Kind;
 use crate::controllers::status::next::Next;
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report;
-use crate::engine::{ExecutionPolicy, Failure, Goal};
+use crate::engine::{Class, ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::Cloud;
 use crate::resources::recovery::retag;
-use crate::resources::recovery::takeover::select;
+use crate::resources::recovery::takeover::{Evidence, select};
 
 impl<C: Provisioned> Reconcile<'_, C> {
     /// Carries out a request while the object is suspended: it writes only tags.
@@ -79,7 +79,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let may_take = || -> Result<(), Failure> {
             let grant = account::grant_in(ctx, &Request::of(&cluster)).map_err(recovery::refusal_failure)?;
             request.check_still_permitted(ctx, object)?;
-            recovery::check_consent(evidence, &grant)
+            check_consent(evidence, &grant)
         };
         let report = C::run_engine(self, &may_take, &graph, cloud, Goal::Present, &policy).await;
         let (subject, plan, ahead) = (report::subject(self.object), &report.plan, Ahead::default());
@@ -120,5 +120,30 @@ impl<C: Provisioned> Reconcile<'_, C> {
             tracing::info!(kind, name, "recovery complete: resources are reconciled with the spec");
             self.state.memory.restart(self.now);
         }
+    }
+}
+
+/// Checks that the owner of the AWS account still accepts tags as evidence, if they are the evidence.
+///
+/// # Errors
+/// The consent was withdrawn.
+fn check_consent(evidence: Evidence<'_>, now: &Grant) -> Result<(), Failure> {
+    if matches!(evidence, Evidence::Tags) && !now.recovers_by_tags {
+        let why = "the AwsAccount's spec.adoption no longer allows a recovery for which tags are the only evidence";
+        return Err(Failure::new(Class::Denied, why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consent_that_is_withdrawn_stops_the_next_tag() {
+        let consenting = Grant { recovers_by_tags: true, ..Grant::ambient() };
+        assert!(check_consent(Evidence::Tags, &consenting).is_ok());
+        assert!(check_consent(Evidence::Role, &Grant::ambient()).is_ok(), "the role's description needs no consent");
+        assert_eq!(check_consent(Evidence::Tags, &Grant::ambient()).unwrap_err().class, Class::Denied);
     }
 }

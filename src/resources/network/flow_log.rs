@@ -11,8 +11,7 @@ use super::{vpc, vpc_endpoint};
 use crate::api::flow_logs::{Destination, FlowLogs, Traffic};
 use crate::api::{SpecError, network};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
-use crate::aws::tags::Tags;
-use crate::aws::{AwsError, MaxStaleness, Service, Session};
+use crate::aws::{AwsError, MaxStaleness, Service, Session, tags::Tags};
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Recreate, Refs, Resource,
 };
