@@ -176,6 +176,27 @@ def test_own_image_without_a_version_in_eks_ends_the_upgrade_and_is_named(on):
         on.aws.control("POST", "settings", json={"CUSTOM_AMI_VERSION": ""})
 
 
+def test_tags_that_a_policy_demands_reach_instances_through_a_launch_template(on):
+    keys = "cost-center"
+    on.aws.control("POST", "settings", json={"REQUIRED_TAGS": keys})
+    try:
+        tenant = Tenant(on, "scp", tags={keys: "4711"})
+        tags = [{"Key": keys, "Value": "4711"}]
+        data = {"TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]}
+        template = tenant.account.ec2.create_launch_template(LaunchTemplateName="tags", LaunchTemplateData=data)["LaunchTemplate"]
+        plain = node_group("scp", "scp-plain")
+        tagged = node_group("scp", "scp-tagged", launchTemplate={"id": template["LaunchTemplateId"], "version": "1"})
+        on.apply(plain, tagged)
+        on.ready(tagged)
+        on.await_condition(plain, "Stalled", timeout=60)
+        assert "with an explicit deny in a service control policy" in tenant.message("Stalled", plain)
+        reservations = tenant.account.ec2.describe_instances()["Reservations"]
+        instances = [instance for found in reservations for instance in found["Instances"]]
+        assert instances and all(tags[0] in instance["Tags"] for instance in instances)
+    finally:
+        on.aws.control("POST", "settings", json={"REQUIRED_TAGS": ""})
+
+
 def deployment(name: str, **labels: str) -> dict:
     pod = {"containers": [{"name": "manager", "image": "example.invalid/flux"}]}
     app = {"app": name}

@@ -35,6 +35,8 @@ class Settings:
     nodes_need_network: float = 1
     # Accounts, with commas, in which GuardDuty's automated agent configuration is enabled.
     guard_duty_accounts: str = ""
+    # Tag keys, separated by commas, that a service control policy demands of instances and volumes.
+    required_tags: str = ""
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

@@ -150,3 +150,25 @@ def test_iam_and_eks_refuse_tags_that_ec2_takes(cloud: Cloud) -> None:
             cloud.eks.tag_resource(resourceArn=arn, tags={f"k{n}": "" for n in range(start, start + 30)})
     with expect_error("BadRequestException", "reserved prefix"):
         cloud.eks.tag_resource(resourceArn=arn, tags={"AWS:x": ""})
+
+
+def test_tags_that_a_policy_demands_come_from_the_launch_template(cloud: Cloud, server: Server) -> None:
+    cloud.cluster()
+    role = cloud.node_role()
+    tags = [{"Key": "cost-center", "Value": "4711"}]
+    kinds = ("instance", "volume")
+    data = {"TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds]}
+    template = cloud.ec2.create_launch_template(LaunchTemplateName="tags", LaunchTemplateData=data)["LaunchTemplate"]
+    server.post("settings", {"REQUIRED_TAGS": "cost-center"})
+    try:
+        failed = cloud.nodegroup(name="plain", nodeRole=role, tags={"cost-center": "4711"})
+        (issue,) = failed["health"]["issues"]
+        assert failed["status"] == "CREATE_FAILED" and issue["code"] == "AsgInstanceLaunchFailures"
+        assert "with an explicit deny in a service control policy" in issue["message"]
+        made = cloud.nodegroup(nodeRole=role, launchTemplate={"id": template["LaunchTemplateId"], "version": "1"})
+        assert made["status"] == "ACTIVE"
+    finally:
+        server.post("settings", {"REQUIRED_TAGS": ""})
+    reservations = cloud.ec2.describe_instances()["Reservations"]
+    instances = [i for r in reservations for i in r["Instances"] if i["State"]["Name"] == "running"]
+    assert instances and all({"Key": "cost-center", "Value": "4711"} in i["Tags"] for i in instances)

@@ -235,7 +235,7 @@ def check_instance_types(types: list[str]) -> list[str]:
 
 
 def launch(context: Context, cluster: Cluster, part: Part) -> None:
-    if part.body["status"] == "CREATING" and "fail" not in context.outcome:
+    if part.body["status"] == "CREATING" and "fail" not in context.outcome and not scp_denial(context, part):
         fleet.create_fleet(context, cluster, part)
 
 
@@ -246,6 +246,8 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
         return {"resourceIds": [], "code": "Unknown", "message": "", **outcome["health_issue"]}
     if "fail" in outcome:
         return {"code": "NodeCreationFailure", "message": outcome["fail"], "resourceIds": []}
+    if denied := scp_denial(context, part):
+        return denied
     role = find_role(part.body["nodeRole"])
     if role is None:
         return {"code": "IamNodeRoleNotFound", "message": "The node role was not found", "resourceIds": [part.body["nodeRole"]]}
@@ -254,6 +256,24 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
         why = "Instances failed to join the kubernetes cluster"
         return {"code": "NodeCreationFailure", "message": why, "resourceIds": instance_ids(context, part)}
     return joining.subnet_issue(context, cluster, part, instance_ids(context, part))
+
+
+def scp_denial(context: Context, part: Part) -> dict[str, Any] | None:
+    """The issue where a service control policy demands tags that the launch template does not set: EKS passes the tags of a node group
+    on to nothing (aws/containers-roadmap#608)."""
+    required = {key for key in context.settings.required_tags.split(",") if key}
+    specifications = (part.data.get("source_template") or {}).get("TagSpecifications") or []
+    for kind in ("instance", "volume"):
+        set_keys = {tag["Key"] for spec in specifications if spec["ResourceType"] == kind for tag in spec.get("Tags") or []}
+        if required - set_keys:
+            arn = f"arn:aws:ec2:{context.region.name}:{context.region.account}:{kind}/*"
+            text = (
+                "Could not launch On-Demand Instances. UnauthorizedOperation - You are not authorized to perform this operation. User is not "
+                f"authorized to perform: ec2:RunInstances on resource: {arn} with an explicit deny in a service control policy. Launching EC2 "
+                "instance failed."
+            )
+            return {"code": "AsgInstanceLaunchFailures", "message": text, "resourceIds": []}
+    return None
 
 
 def instance_ids(context: Context, part: Part) -> list[str]:
