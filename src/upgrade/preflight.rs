@@ -237,6 +237,17 @@ pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
     check(NAME, Verdict::Failed, text)
 }
 
+/// Whether the control plane is healthy. `issues`: what EKS reports of it, and whether all of that passes by itself. EKS may be
+/// unable to update a cluster with an issue, and reports one up to three hours late.
+pub fn control_plane(issues: Option<(&str, bool)>) -> PreflightCheck {
+    const NAME: &str = "ControlPlane";
+    match issues {
+        None => check(NAME, Verdict::Passed, "EKS reports no health issue"),
+        Some((why, true)) => check(NAME, Verdict::Warning, why),
+        Some((why, false)) => check(NAME, Verdict::Failed, why),
+    }
+}
+
 /// Health of a node group, as EKS reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeGroupHealth {

@@ -104,6 +104,13 @@ fn subnet_with_fewer_than_five_free_addresses_fails() {
 }
 
 #[test]
+fn health_issue_of_the_control_plane_fails_unless_it_passes_by_itself() {
+    assert_check(&control_plane(None), Verdict::Passed, "no health issue");
+    assert_check(&control_plane(Some(("InternalFailure", true))), Verdict::Warning, "InternalFailure");
+    assert_check(&control_plane(Some(("KmsKeyDisabled: x", false))), Verdict::Failed, "KmsKeyDisabled");
+}
+
+#[test]
 fn failed_node_group_fails_and_degraded_one_warns() {
     use NodeGroupHealth::{Degraded, Failed, Healthy};
     let group = |name: &str, health| (name.to_owned(), health);

@@ -1,5 +1,5 @@
-"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, settings, insights, conflicts, releases, nodes,
-clusters, api-servers, confidential, saved, reset."""
+"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, settings, insights, conflicts, issues,
+releases, nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from . import saved
 from .catalog import CATALOG
+from .eks.health import post_issues
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
 from .faults import FaultError
@@ -39,6 +40,7 @@ class Control:
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
             ("POST", "conflicts"): self.post_conflict,
+            ("POST", "issues"): self.post_issues,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
             ("POST", "nodes"): self.post_nodes,
@@ -117,6 +119,11 @@ class Control:
         """{"account", "region", "cluster", "addon"}: others have changed or installed the objects of an add-on."""
         cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
         cluster.edited_addons.add(body["addon"])
+        return {"status": "ok"}
+
+    def post_issues(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "issues": [...]}: sets health issues; see `eks/health.py`."""
+        post_issues(self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]], body)
         return {"status": "ok"}
 
     def publish(self, query: dict[str, str], body: Any) -> Any:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from . import denials
 from .call import Call
 from .errors import AwsError
 
 MATCH_KEYS = {"service", "action", "account", "region", "resource", "write", "after_calls", "times"}
-THEN_KEYS = {"delay", "error", "drop", "hang", "signal", "stale", "health_issue", "fail", "cancel", "status"}
+THEN_KEYS = {"delay", "deny", "error", "drop", "hang", "signal", "stale", "health_issue", "fail", "cancel", "status"}
 
 
 class FaultError(ValueError):
@@ -82,6 +83,8 @@ class Faults:
                 raise FaultError(f"unknown in {where}: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         if "error" in then and not {"code"} <= set(then["error"]):
             raise FaultError("then.error needs a code")
+        if "deny" in then:
+            denials.check(then["deny"])
         if "signal" in then and "pid" not in then["signal"]:
             raise FaultError("then.signal needs a pid")
         rule = Rule(next(self._ids), match, then)
@@ -114,6 +117,8 @@ class Faults:
                 error = then["error"]
                 members = {k: v for k, v in error.items() if k not in ("code", "message", "status")}
                 effects.error = AwsError(error["code"], error.get("message", error["code"]), int(error.get("status", 400)), **members)
+            if "deny" in then and effects.error is None:
+                effects.error = denials.error_of(then["deny"], call)
             if "signal" in then:
                 signal = then["signal"]
                 target = (int(signal["pid"]), int(signal.get("signal", 9)))

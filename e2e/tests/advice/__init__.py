@@ -22,10 +22,13 @@ VERBS = (
     "grant|allow|fix|recreate"
 )
 ADVISES = re.compile(rf"(?:^|[:;,] |(?:^| )(?:or|and|first|instead|has to) )(?:{VERBS})(?![\w-])")
+# Tables of what to do in AWS. Where they advise an edit of a Keelson object, they name the field with this prefix.
+OF_AWS = re.compile(r"^aws/errors/(?:codes/|health\.rs|denial\.rs)")
+FIELD = "spec."
 # A text with fewer words is a name.
 MIN_WORDS = 3
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-NO_MESSAGES = re.compile(r"(?:tests?(?:_\w+)?|toy_world|world|fixture)\.rs$|/tests/|wire_tests/|^cli/|^telemetry/")
+NO_MESSAGES = re.compile(r"(?:tests?(?:_\w+)?|toy_world|world|fixture|aws_errors_page)\.rs$|/tests/|wire_tests/|^cli/|^telemetry/")
 
 
 def advice() -> Iterator[tuple[str, str]]:
@@ -38,6 +41,8 @@ def advice() -> Iterator[tuple[str, str]]:
         lines = [line for line in text.splitlines() if not line.lstrip().startswith("//") and RULE not in line]
         for found in LITERAL.finditer("\n".join(lines)):
             message = re.sub(r"\\\n\s*", "", found[1])
+            if OF_AWS.match(name) and FIELD not in message:
+                continue
             if ADVISES.search(message) and len(message.split()) >= MIN_WORDS:
                 yield name, message
 
@@ -170,6 +175,27 @@ CURES = [
     Cure("remove them from network.existing.subnetIds", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
     Cure("remove some", ({},)),
     Cure("shorten or remove them", ({},)),
+    # What AWS reports
+    Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},)),
+    Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},), "AwsAccount"),
+    Cure("remove some of spec.tags", ({"tags": None},), start={"tags": {"team": "shop"}}),
+    Cure("remove the others from spec.network.vpc.endpoints", (at("network.vpc.endpoints", ["s3"]),), start=at("network.vpc.endpoints", ["s3", "ecr.api"])),
+    Cure("name one private subnet of each zone in spec.network.existing.subnetIds",
+         (at("network.existing.subnetIds", ["subnet-1", "subnet-3"]),), start=EXISTING),
+    Cure("name other subnets of the VPC in spec.network.existing.subnetIds", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
+    Cure("or name other subnets in spec.network.existing.subnetIds", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
+    Cure("name another one in spec.network.existing.securityGroupIds, or remove it there",
+         (at("network.existing.securityGroupIds", ["sg-2"]), at("network.existing.securityGroupIds", [])), start=EXISTING),
+    Cure("or name another one in spec.network.vpc.flowLogs", (at("network.vpc.flowLogs", {"s3": {"bucketArn": "arn:aws:s3:::other"}}),),
+         start=at("network.vpc.flowLogs", {"s3": {"bucketArn": "arn:aws:s3:::logs"}})),
+    Cure("no longer supports the cluster's version: raise spec.version", (version("1.35"),), status=AT_34),
+    Cure("and name that in spec.launchTemplate.version", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
+    Cure("set conflicts: Overwrite of its entry in spec.addons, or Preserve",
+         (addons({**ADDON, "conflicts": "Overwrite"}), addons({**ADDON, "conflicts": "Preserve"})), start=addons({**ADDON, "conflicts": "None"})),
+    Cure("give it a role with podIdentityRoleArn or serviceAccountRoleArn of its entry in spec.addons",
+         (addons({**ADDON, "podIdentityRoleArn": ROLE}), addons({**ADDON, "serviceAccountRoleArn": ROLE})), start=addons(ADDON)),
+    Cure("change its version or configuration in spec.addons", (addons({**ADDON, "version": "v1.2.3-eksbuild.1"}),
+         addons({**ADDON, "configuration": {"env": {"A": "b"}}})), start=addons(ADDON)),
     # Node groups
     Cure('nodes are never downgraded: set version: \\"{observed}\\"', (version("1.34"),), "NodeGroup", version("1.34"), AT_34),
     Cure("set releaseVersion: Latest, and choose the AMI there", ({"releaseVersion": "Latest"},), "NodeGroup", {"releaseVersion": "1.34.1-20261101"}),

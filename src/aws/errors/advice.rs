@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::codes::{self, Advice};
+use super::denial::{self, Policy};
 use super::{Class, Failure};
 use crate::aws::service::{NO_CALL, OPERATOR, Service};
 
@@ -53,22 +55,20 @@ pub(super) fn clean_message(message: &str) -> String {
 }
 
 fn advice(failure: &Failure) -> Option<String> {
-    let permission = format!("{}:{}", failure.service.as_str(), failure.action);
+    let code = failure.code.as_deref().unwrap_or_default();
+    let row = codes::find(failure.service, code, &failure.message).filter(|row| row.class == failure.class);
+    let text = match row.map_or(Advice::OfClass, |row| row.advice) {
+        Advice::Do(text) => text.to_owned(),
+        Advice::Quota(quota) => quota_advice(failure, &format!(" of \"{quota}\"")),
+        Advice::OfClass | Advice::Retried => of_class(failure)?,
+    };
+    Some(text + ".")
+}
+
+/// What the class needs, with account and permission of the call.
+fn of_class(failure: &Failure) -> Option<String> {
     Some(match failure.class {
-        Class::Denied if failure.action == "AssumeRole" => format!(
-            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the \
-             external id matches",
-            failure.resource
-        ),
-        Class::Denied if failure.action == "CreateRole" => format!(
-            "Allow {permission} for the identity the operator uses in account {}; the shipped policy allows it only with the permissions \
-             boundary of deploy/iam-boundary.json: set permissionsBoundaryArn of the AwsAccount",
-            failure.account
-        ),
-        Class::Denied => format!(
-            "Allow {permission} for the identity the operator uses in account {}: its policy, the permissions boundary, or a service control policy forbids it",
-            failure.account
-        ),
+        Class::Denied => denied(failure),
         Class::CredentialsUnavailable if failure.code.is_some() => {
             "AWS rejects the credentials: check that they are not expired or revoked, and that the clock is \
              right".into()
@@ -76,23 +76,47 @@ fn advice(failure: &Failure) -> Option<String> {
         Class::CredentialsUnavailable => {
             "Check the operator's credentials: the service account's role (IRSA or pod identity), environment or profile".into()
         }
-        Class::Quota => {
-            let console = match failure.service {
-                Service::Iam => "IAM's quotas",
-                _ => "Service Quotas",
-            };
-            format!("Request a higher limit in {console} of account {}, or delete unused resources", failure.account)
-        }
+        Class::Quota => quota_advice(failure, ""),
         Class::Capacity if !failure.valid_zones.is_empty() => {
             format!("Available zones: {}", failure.valid_zones.join(", "))
         }
-        Class::Busy => match &failure.blocker {
-            Some(blocker) => format!("Blocked by: {blocker}"),
-            None => return None,
-        },
+        Class::Busy => format!("Blocked by: {}", failure.blocker.as_ref()?),
         Class::WrongAccount => "Correct the account id, the role, or the credentials; nothing was written".into(),
         _ => return None,
-    } + ".")
+    })
+}
+
+fn quota_advice(failure: &Failure, quota: &str) -> String {
+    let console = match failure.service {
+        Service::Iam => "IAM's quotas",
+        _ => "Service Quotas",
+    };
+    format!("Request a higher limit{quota} in {console} of account {}, or delete unused resources", failure.account)
+}
+
+fn denied(failure: &Failure) -> String {
+    let called = format!("{}:{}", failure.service.as_str(), failure.action);
+    let denial = denial::read(&failure.message);
+    let by_identity = denial.as_ref().is_none_or(|denial| denial.policy == Policy::Identity);
+    let by_trust = denial.as_ref().is_none_or(|denial| denial.policy == Policy::Trust);
+    // AWS checks more than the called action, such as iam:PassRole.
+    let permission = denial::action(&failure.message).unwrap_or_else(|| called.clone());
+    let account = &failure.account;
+    match denial {
+        _ if failure.action == "AssumeRole" && by_trust => format!(
+            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the \
+             external id matches",
+            failure.resource
+        ),
+        _ if failure.action == "CreateRole" && permission == called && by_identity => format!(
+            "Allow {permission} for the identity the operator uses in account {account}; the shipped policy allows it only with the permissions \
+             boundary of deploy/iam-boundary.json: set permissionsBoundaryArn of the AwsAccount"
+        ),
+        Some(denial) => denial.advice(&called, account),
+        None => format!(
+            "Allow {permission} for the identity the operator uses in account {account}: its policy, the permissions boundary, or a service control policy forbids it"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use Class::*;
-use Service::{Ec2, Eks, Iam, Sts};
+use Service::{Ec2, Eks, Iam, Sqs, Ssm, Sts};
 
 /// service, code, message, class. The messages are quoted from user reports.
 const CASES: &[(Service, &str, &str, Class)] = &[
@@ -158,7 +158,35 @@ const CASES: &[(Service, &str, &str, Class)] = &[
     (Ec2, "RequestExpired", "", CredentialsUnavailable),
     (Ec2, "InternalError", "", Unavailable),
     (Ec2, "Unavailable", "", Unavailable),
+    (Ec2, "ServerInternal", "", Unavailable),
+    (Ec2, "InvalidParameterValue", "Network interface 'eni-1' is currently in use.", Busy),
+    // Codes that end like those of a resource that is not there yet: it will not appear by itself
+    (Ec2, "LogDestinationNotFound", "", Invalid),
+    (Ec2, "InvalidZone.NotFound", "", Invalid),
+    (Ec2, "InvalidVpcEndpointService.NotFound", "", Invalid),
+    (Ec2, "LogDestinationPermissionIssue", "", Denied),
+    // It is about the resource, whoever asks
+    (Ec2, "OperationNotPermitted", "", Invalid),
+    (Ec2, "FilterLimitExceeded", "", Invalid),
+    (Ec2, "TagPolicyViolation", "", Invalid),
+    (Ec2, "DuplicateSubnetsInSameZone", "", Invalid),
+    (Ec2, "AccountDisabled", "", Denied),
+    (Ec2, "ResourceCountLimitExceeded", "", Quota),
+    // By pattern
+    (Ec2, "InvalidNewThing.NotFound", "", NotFound),
+    (Ec2, "NewThingLimitExceeded", "", Quota),
+    (Ec2, "InvalidNewThing.InUse", "", Busy),
+    (Ec2, "InvalidNewThing", "", Invalid),
+    // SSM and SQS
+    (Ssm, "ParameterNotFound", "", NotFound),
+    (Ssm, "InvalidKeyId", "", Invalid),
+    (Sqs, "QueueDoesNotExist", "", NotFound),
+    (Sqs, "KmsAccessDenied", "", Denied),
+    (Sqs, "KmsThrottled", "", Throttled),
+    (Sqs, "OverLimit", "", Busy),
+    (Sqs, "ReceiptHandleIsInvalid", "", Invalid),
     // IAM
+    (Iam, "OpenIdIdpCommunicationError", "", Unavailable),
     (Iam, "EntityAlreadyExists", "Role with name x already exists.", Conflict),
     (Iam, "NoSuchEntity", "The role with name x cannot be found.", NotFound),
     (Iam, "DeleteConflict", "Cannot delete entity, must detach all policies first.", Busy),

@@ -6,6 +6,9 @@
 
 mod advice;
 pub mod class;
+pub mod codes;
+mod denial;
+pub mod health;
 mod sdk;
 
 use std::error::Error;

@@ -11,11 +11,13 @@ use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
+use crate::aws::errors::health::{Subject, explain, failed_class};
+use crate::controllers::cluster::status::control_plane_health::reported;
 use crate::controllers::cluster::status::facts::{Facts, issues};
 use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall, in_sync, overall_of_plan};
 use crate::controllers::status::journal::update_attempts;
 use crate::engine::check::Violation;
-use crate::engine::{Goal, Key, Memory, Plan};
+use crate::engine::{Class, Goal, Key, Memory, Plan};
 use crate::resources::eks::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
 /// Input of the status.
@@ -51,9 +53,6 @@ pub struct Input<'a> {
     /// The current time.
     pub now: Timestamp,
 }
-
-/// EKS health issues that mean that AWS has no capacity.
-const NO_CAPACITY: [&str; 2] = ["InsufficientInstanceCapacity", "AsgInstanceLaunchFailures"];
 
 /// The whole status, and the overall state of the node group.
 pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
@@ -187,19 +186,21 @@ fn ignored_size(scaling: &Scaling, there: Option<i32>) -> Option<String> {
 
 /// A node group that exists but is unhealthy is not ready.
 fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
-    let (Some(issue), Overall::Ready(_), Goal::Present) = (issues.first(), &overall, goal) else {
-        return match (overall, goal) {
-            (Overall::Ready(_), Goal::Deleted | Goal::Retained) => {
-                Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "deleted"))
-            }
-            (other, _) => other,
-        };
-    };
-    let reason =
-        if NO_CAPACITY.contains(&issue.code.as_str()) { Reason::InsufficientCapacity } else { Reason::Degraded };
-    let message =
-        issue.message.as_ref().map_or_else(|| issue.code.clone(), |message| format!("{}: {message}", issue.code));
-    Overall::Reconciling(ConditionValue::false_(reason, message))
+    match (overall, goal) {
+        (Overall::Ready(_), Goal::Deleted | Goal::Retained) => {
+            Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "deleted"))
+        }
+        (Overall::Ready(_), Goal::Present) if !issues.is_empty() => {
+            let issues = reported(issues);
+            let reason = match failed_class(Subject::NodeGroup, &issues) {
+                Class::Capacity => Reason::InsufficientCapacity,
+                Class::Quota => Reason::QuotaExceeded,
+                _ => Reason::Degraded,
+            };
+            Overall::Reconciling(ConditionValue::false_(reason, explain(Subject::NodeGroup, &issues)))
+        }
+        (other, _) => other,
+    }
 }
 
 fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Condition> {

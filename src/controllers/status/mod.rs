@@ -1,5 +1,7 @@
 //! What people read: conditions, progress, the plan, waits and the inventory in status.
 
+#[cfg(test)]
+mod aws_errors_page;
 pub mod conditions;
 pub mod journal;
 pub mod next;

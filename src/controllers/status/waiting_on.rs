@@ -129,7 +129,9 @@ pub fn wait_of_overall(overall: &Overall) -> Option<Wait> {
             "let the operator reach it: endpoint access, network, --workload-proxy",
         ),
         Reason::OutsideMaintenanceWindow | Reason::Suspended | Reason::Observed => ("a plan", Kind::Planned, ""),
-        Reason::Degraded | Reason::InsufficientCapacity => ("its health", Kind::Health, "fix what AWS reports"),
+        Reason::Degraded | Reason::InsufficientCapacity | Reason::QuotaExceeded => {
+            ("its health", Kind::Health, "fix what AWS reports")
+        }
         Reason::AwsError | Reason::Throttled | Reason::CredentialsUnavailable | Reason::AccessDenied => {
             ("AWS", Kind::Call, "fix what the message names; Keelson retries with increasing delays")
         }

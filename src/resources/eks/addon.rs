@@ -7,14 +7,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eks::types::{AddonIssueCode, AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
+use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
 use jiff::Timestamp;
 
 use super::addon_diff::{CONFLICTS, CREATE_FAILED, Detail, configuration};
 use super::addon_fargate;
 use super::cluster;
+use super::health_issues;
 use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
+use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
@@ -187,12 +189,10 @@ fn offer(offered: &snapshots::AddonVersion) -> Offer {
 fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
     let status = addon.status().map_or("CREATING", AddonStatus::as_str);
     let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-    let issues = addon.health().map_or(&[][..], |health| health.issues());
-    let codes: Vec<&str> = issues.iter().map(|issue| issue.code().map_or("", AddonIssueCode::as_str)).collect();
-    let texts = issues.iter().zip(&codes);
-    let issues: Vec<_> =
-        texts.map(|(issue, code)| format!("{code}: {}", issue.message().unwrap_or_default())).collect();
-    let busy = |action, since| Phase::Busy { action, since, note: issues.join("; ") };
+    let issues = addon.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default();
+    let explained = explain(Subject::Addon, &issues);
+    let class = failed_class(Subject::Addon, &issues);
+    let busy = |action, since| Phase::Busy { action, since, note: explained.trim_end_matches('.').to_owned() };
     let phase = match addon.status() {
         Some(AddonStatus::Active) => Phase::Ready,
         Some(AddonStatus::Updating) => busy(Action::Update, None),
@@ -201,17 +201,15 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
             reason: format!(
                 "{status}: {}; fix the cause, or change its entry in spec.addons (conflicts: Overwrite replaces what \
                  is installed): Keelson then recreates it",
-                issues.join("; ")
+                explained.trim_end_matches('.')
             ),
-            class: Class::Unknown,
+            class,
             // See aws/containers-roadmap#1411: an update does not repair it.
             recreate: Recreate::OnRequest,
         },
-        Some(AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => Phase::Failed {
-            reason: format!("{status}: {}", issues.join("; ")),
-            class: Class::Unknown,
-            recreate: Recreate::Never,
-        },
+        Some(AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
+            Phase::Failed { reason: format!("{status}: {explained}"), class, recreate: Recreate::Never }
+        }
         // Often resolves by itself (no node yet); the issues say why. The add-on was created long ago, so it has no
         // start time.
         Some(AddonStatus::Degraded) => busy(Action::Create, None),
@@ -222,7 +220,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         configuration: addon.configuration_values().and_then(configuration),
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
         pod_identity_roles: BTreeSet::new(),
-        conflicting: codes.contains(&CONFLICT),
+        conflicting: issues.iter().any(|issue| issue.code == CONFLICT),
         tags: Tags::from_eks(addon.tags()),
         untagged: false,
     };
@@ -230,7 +228,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         .phase(phase)
         .output("arn", addon.addon_arn().unwrap_or_default())
         .output("version", detail.version)
-        .output("issues", serde_json::Value::from(issues).to_string())
+        .output("issues", health_issues::to_json(&issues))
 }
 
 #[async_trait]

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 
 use super::cluster_diff::{self, Detail, Part};
 use super::cluster_request::{self as request, logging};
+use super::health_issues;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::EksClusterSpec;
+use crate::aws::errors::health::{Reported, Subject, explain};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, snapshots};
@@ -69,6 +71,9 @@ pub const SUBNET_IDS: &str = "subnetIds";
 /// The output with the id of the security group that EKS created for the cluster.
 const SECURITY_GROUP: &str = "securityGroupId";
 
+/// The output with EKS's health issues: a list, only if there are any.
+pub const HEALTH_ISSUES: &str = "healthIssues";
+
 /// The output with the authentication mode, in EKS's notation.
 const AUTHENTICATION: &str = "authenticationMode";
 
@@ -121,18 +126,20 @@ impl Cluster {
         let status = cluster.status().map_or("CREATING", ClusterStatus::as_str);
         let since = cluster.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
+        let issues = issues(cluster);
         let phase = match cluster.status() {
             Some(ClusterStatus::Active) => Phase::Ready,
             // The endpoint stays usable, but EKS accepts no other update meanwhile.
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
-            Some(ClusterStatus::Failed) => {
-                Phase::Failed { reason: health(cluster), class: Class::Unknown, recreate: Recreate::Never }
-            }
+            Some(ClusterStatus::Failed) => failed(&issues),
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();
         let mut observed = Observation::ready(&self.name, status, cluster_diff::to_detail(cluster)).phase(phase);
+        if !issues.is_empty() {
+            observed = observed.output(HEALTH_ISSUES, health_issues::to_json(&issues));
+        }
         let outputs = [
             ("arn", cluster.arn()),
             ("endpoint", cluster.endpoint()),
@@ -161,16 +168,14 @@ pub fn creates_nodes(spec: &EksClusterSpec) -> bool {
     spec.auto_mode.as_ref().is_some_and(|auto| !auto.node_pools.is_empty())
 }
 
-fn health(cluster: &aws_sdk_eks::types::Cluster) -> String {
-    let issues = cluster.health().map_or(&[][..], |health| health.issues());
-    let messages: Vec<_> = issues
-        .iter()
-        .map(|issue| {
-            let code = issue.code().map_or("", |code| code.as_str());
-            format!("{code}: {}", issue.message().unwrap_or_default())
-        })
-        .collect();
-    if messages.is_empty() { "EKS gives no reason".into() } else { messages.join("; ") }
+fn issues(cluster: &aws_sdk_eks::types::Cluster) -> Vec<Reported> {
+    cluster.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default()
+}
+
+/// The phase of a cluster that EKS failed.
+fn failed(issues: &[Reported]) -> Phase {
+    let reason = if issues.is_empty() { "EKS gives no reason".into() } else { explain(Subject::Cluster, issues) };
+    Phase::Failed { reason, class: Class::Unknown, recreate: Recreate::Never }
 }
 
 #[async_trait]

@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::cluster;
+use super::health_issues;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::Service;
+use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{
@@ -116,21 +118,13 @@ fn private_subnet_ids(listed: &str) -> Vec<String> {
     all.into_iter().filter(|subnet| subnet.tier == "Private").map(|subnet| subnet.id).collect()
 }
 
-/// The health issues that EKS reports.
-pub fn health(profile: &Profile) -> String {
-    let issues = profile.health().map_or(&[][..], |health| health.issues());
-    let messages = issues.iter().map(|issue| {
-        let code = issue.code().map_or("", |code| code.as_str());
-        format!("{code}: {}", issue.message().unwrap_or_default())
-    });
-    messages.collect::<Vec<_>>().join("; ")
-}
-
 fn to_observation(profile: &Profile) -> Observation<Detail> {
     let name = profile.fargate_profile_name().unwrap_or_default();
     let status = profile.status().map_or("CREATING", FargateProfileStatus::as_str);
     let since = profile.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-    let note = health(profile);
+    let issues = profile.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default();
+    let note = explain(Subject::FargateProfile, &issues).trim_end_matches('.').to_owned();
+    let class = failed_class(Subject::FargateProfile, &issues);
     let phase = match profile.status() {
         Some(FargateProfileStatus::Active) => Phase::Ready,
         Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
@@ -139,12 +133,12 @@ fn to_observation(profile: &Profile) -> Observation<Detail> {
                 "{status}: {note}; fix the cause, then set the annotation {RECONCILE_AT_ANNOTATION} to a new value: \
                  Keelson recreates the profile"
             ),
-            class: Class::Unknown,
+            class,
             // No Pod runs on it.
             recreate: Recreate::OnRequest,
         },
         Some(FargateProfileStatus::DeleteFailed) => {
-            Phase::Failed { reason: format!("{status}: {note}"), class: Class::Unknown, recreate: Recreate::Never }
+            Phase::Failed { reason: format!("{status}: {note}"), class, recreate: Recreate::Never }
         }
         _ => Phase::Busy { action: Action::Create, since, note },
     };

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::aws::Service;
+use crate::aws::errors::health::{self, Reported, Subject};
 use crate::aws::tokens::client_token;
 use crate::engine::{Action, Class, FailedOperation, Failure, Observation, ObserveOptions, Operation, Phase};
 use crate::resources::cloud::Cloud;
@@ -194,7 +195,9 @@ fn kind(update: &Update) -> String {
 }
 
 fn to_failed_operation(target: UpdateTarget<'_>, update: &Update) -> FailedOperation {
-    let eviction_failed = update.errors().iter().any(|error| code(error) == "PodEvictionFailure");
+    let errors: Vec<_> = update.errors().iter().map(reported).collect();
+    let class_of = |error: &Reported| health::find(Subject::Update, &error.code).map(|issue| issue.class);
+    let eviction_failed = errors.iter().any(|error| class_of(error) == Some(Class::EvictionBlocked));
     let class = if eviction_failed { Class::EvictionBlocked } else { Class::OperationFailed };
     let result = update.status().map_or("ended", |status| match status {
         UpdateStatus::Cancelled => "was cancelled",
@@ -202,9 +205,10 @@ fn to_failed_operation(target: UpdateTarget<'_>, update: &Update) -> FailedOpera
     });
     let mut message = format!("EKS update {} ({}) of {} {result}", id(update), kind(update), target.label());
     let cancelled = update.cancellation().and_then(|cancellation| cancellation.reason()).map(str::to_owned);
-    let why: Vec<_> = update.errors().iter().map(format_error).chain(cancelled).collect();
+    let explained = Some(health::explain(Subject::Update, &errors)).filter(|_| !errors.is_empty());
+    let why: Vec<_> = cancelled.into_iter().chain(explained).collect();
     if !why.is_empty() {
-        message.push_str(&format!(": {}", why.join("; ")));
+        message.push_str(&format!(": {}", why.join("; ").trim_end_matches('.')));
     }
     message.push('.');
     if eviction_failed {
@@ -216,20 +220,13 @@ fn to_failed_operation(target: UpdateTarget<'_>, update: &Update) -> FailedOpera
     FailedOperation { id: id(update), kind: kind(update), failure: Failure::new(class, message) }
 }
 
-fn code(error: &ErrorDetail) -> &str {
-    error.error_code().map_or("Unknown", |code| code.as_str())
-}
-
 /// "PodEvictionFailure: Reached max retries (ip-10-0-1-2, ip-10-0-1-3)".
-fn format_error(error: &ErrorDetail) -> String {
-    let mut text = code(error).to_owned();
-    if let Some(message) = error.error_message().filter(|message| !message.is_empty()) {
-        text.push_str(&format!(": {}", message.trim_end_matches('.')));
+fn reported(error: &ErrorDetail) -> Reported {
+    Reported {
+        code: error.error_code().map_or("Unknown", |code| code.as_str()).to_owned(),
+        message: error.error_message().unwrap_or_default().to_owned(),
+        resource_ids: error.resource_ids().to_vec(),
     }
-    if !error.resource_ids().is_empty() {
-        text.push_str(&format!(" ({})", error.resource_ids().join(", ")));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -270,7 +267,8 @@ mod tests {
         assert_eq!(
             failed.failure.message,
             "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't \
-             proceed with upgrade process (i-1, i-2)."
+             proceed with upgrade process (i-1, i-2). New instances did not join: check the node role's policies, the way out \
+             of the subnets, capacity, and user data and AMI of a launch template."
         );
         assert_eq!(observed.phase, Phase::Ready);
     }

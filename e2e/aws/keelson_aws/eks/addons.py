@@ -242,6 +242,11 @@ def delete_addon(context: Context) -> dict[str, Any]:
 
     def finish() -> None:
         if cluster.addons.get(part.body["addonName"]) is part:
+            if "fail" in context.outcome or "health_issue" in context.outcome:
+                issue = context.outcome.get("health_issue") or {"code": "InternalFailure", "message": context.outcome["fail"]}
+                part.body["health"]["issues"] = [{"resourceIds": [], "message": "", **issue}]
+                part.body["status"] = "DELETE_FAILED"
+                return
             associate(context, cluster, part, [])
             del cluster.addons[part.body["addonName"]]
 

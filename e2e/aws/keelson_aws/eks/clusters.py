@@ -277,9 +277,10 @@ def delete_cluster(context: Context) -> dict[str, Any]:
 
 
 def finish_deletion(context: Context, cluster: Cluster) -> None:
-    if "fail" in context.outcome:
+    if "fail" in context.outcome or "health_issue" in context.outcome:
+        issue = context.outcome.get("health_issue") or {"code": "InternalFailure", "message": context.outcome["fail"]}
         cluster.body["status"] = "FAILED"
-        cluster.body["health"]["issues"] = [{"resourceIds": [], "code": "InternalFailure", "message": context.outcome["fail"]}]
+        cluster.body["health"]["issues"] = [{"resourceIds": [], "code": "Other", "message": "", **issue}]
         return
     remove_security_group(context, cluster)
     if context.region.clusters.get(cluster.name) is cluster:

@@ -122,6 +122,11 @@ def delete_fargate_profile(context: Context) -> dict[str, Any]:
     part.body["status"] = "DELETING"
 
     def finish() -> None:
+        if "fail" in context.outcome or "health_issue" in context.outcome:
+            issue = context.outcome.get("health_issue") or {"code": "InternalFailure", "message": context.outcome["fail"]}
+            part.body["health"]["issues"] = [{"resourceIds": [], "message": "", **issue}]
+            part.body["status"] = "DELETE_FAILED"
+            return
         cluster.fargate_profiles.pop(part.body["fargateProfileName"], None)
         addons.schedule_health_checks(context, cluster)
 

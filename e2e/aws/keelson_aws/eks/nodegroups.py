@@ -341,9 +341,10 @@ def delete_nodegroup(context: Context) -> dict[str, Any]:
 def finish_deletion(context: Context, cluster: Cluster, part: Part) -> None:
     if part.body["status"] != "DELETING":
         return
-    if "fail" in context.outcome:
+    if "fail" in context.outcome or "health_issue" in context.outcome:
+        issue = context.outcome.get("health_issue") or {"code": "Ec2SecurityGroupDeletionFailure", "message": context.outcome["fail"]}
         part.body["status"] = "DELETE_FAILED"
-        part.body["health"]["issues"] = [{"code": "Ec2SecurityGroupDeletionFailure", "message": context.outcome["fail"], "resourceIds": []}]
+        part.body["health"]["issues"] = [{"resourceIds": [], "message": "", **issue}]
         return
     fleet.remove_fleet(context, part)
     cluster.nodegroups.pop(part.body["nodegroupName"], None)

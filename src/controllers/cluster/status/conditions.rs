@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::control_plane_health;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controllers::cluster::upgrade::status as upgrade_status;
@@ -70,8 +71,13 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
     let mut all = Conditions::from(previous, generation, &now);
     let deleting = plan.goal != Goal::Present;
+    let health = control_plane_health::overall(memory).filter(|_| !deleting);
     for kind in PARTS {
-        all.set(kind, &part_condition(plan, memory, kind, now));
+        let mut part = part_condition(plan, memory, kind, now);
+        if let (ConditionType::ControlPlaneReady, true, Some(health)) = (kind, part.is_true(), &health) {
+            part = condition_of_part(health.clone());
+        }
+        all.set(kind, &part);
     }
     if deleting {
         all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "deleted with the cluster"));
@@ -92,12 +98,11 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
             Reason::Deleting,
             "everything is deleted; checking once more for leftovers",
         )),
-        // Deliberately not touched.
-        Overall::Ready(condition) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
-            Overall::Ready(condition)
-        }
-        Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
-        Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
+        // The cause of what the agent may report as well.
+        Overall::Ready(condition) => match health {
+            Some(health) => health,
+            None => with_agent(condition, gitops, gitops_stalled),
+        },
         other => other,
     };
     let overall = match upgrade {
@@ -106,6 +111,18 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     };
     all.overall(&overall);
     (all.into_all(), overall)
+}
+
+/// The overall state of a cluster that is ready in AWS.
+fn with_agent(ready: ConditionValue, gitops: &ConditionValue, gitops_stalled: bool) -> Overall {
+    // Deliberately not touched.
+    if gitops.is_true() || gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed {
+        Overall::Ready(ready)
+    } else if gitops_stalled {
+        Overall::Stalled(gitops.clone())
+    } else {
+        Overall::Reconciling(gitops.clone())
+    }
 }
 
 fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> ConditionValue {

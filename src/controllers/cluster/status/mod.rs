@@ -2,6 +2,7 @@
 
 pub mod available;
 pub mod conditions;
+pub mod control_plane_health;
 pub mod facts;
 pub mod view;
 pub mod whole_plan;
@@ -86,6 +87,11 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),
+        health_issues: if is_unknown {
+            previous.health_issues.clone()
+        } else {
+            control_plane_health::health_issues(memory)
+        },
         addons: addons(memory),
         node_groups: Some(counts(node_groups)),
         support,
@@ -116,7 +122,7 @@ pub fn unobserved(
 /// Keeps nothing of a cluster that is owned by others, not even from when it could be adopted.
 pub fn forget_cluster(status: &mut EksClusterStatus) {
     (status.upgrade, status.support, status.gitops, status.synced) = (None, None, None, None);
-    status.drift = Vec::new();
+    (status.drift, status.health_issues) = (Vec::new(), Vec::new());
 }
 
 /// Takes over from the last status the values that only tick, so that they alone cause no write.

@@ -18,6 +18,7 @@ use jiff::tz::TimeZone;
 use kube::ResourceExt;
 
 use super::Reconcile;
+use super::status::control_plane_health;
 use super::status::facts::{Facts, cluster_key};
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
@@ -258,7 +259,9 @@ impl Reconcile<'_> {
         });
         let budgets = workload.reading().filter(|_| replaced).and_then(|reading| reading.budgets.as_deref());
         let today = self.now.to_zoned(TimeZone::UTC).date();
+        let health = control_plane_health::described(&self.state.memory);
         let checks = vec![
+            preflight::control_plane(health.as_ref().map(|(why, passes)| (why.as_str(), *passes))),
             preflight::insights(spec.upgrade.insights, to, insights.as_deref()),
             preflight::version_offered(to, versions.as_ref(), today),
             preflight::addon_compatibility(&observed.addons, spec.upgrade.addons, observed.control_plane, to),

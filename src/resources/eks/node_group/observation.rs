@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_eks::types::{Issue, Nodegroup, NodegroupIssueCode, NodegroupStatus};
+use aws_sdk_eks::types::{Nodegroup, NodegroupStatus};
 use jiff::Timestamp;
 
+use super::super::health_issues;
+use crate::aws::errors::health::{Subject, explain, failed_class, recreates};
 use crate::aws::tags::Tags;
-use crate::engine::{Action, Class, Observation, Phase, Recreate};
+use crate::engine::{Action, Observation, Phase, Recreate};
 
 /// Key and effect, which identify a taint.
 pub type TaintId = (String, String);
@@ -94,18 +96,18 @@ impl From<&Nodegroup> for Detail {
 /// Converts EKS's description to an observation.
 pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
     let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
-    let issues = group.health().map_or(&[][..], |health| health.issues());
-    let messages: Vec<String> = issues.iter().map(format_issue).collect();
-    let busy = |action, since| Phase::Busy { action, since, note: messages.join("; ") };
+    let issues = group.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default();
+    let explained = explain(Subject::NodeGroup, &issues);
+    let busy = |action, since| Phase::Busy { action, since, note: explained.trim_end_matches('.').to_owned() };
     let phase = match group.status() {
         Some(NodegroupStatus::Active | NodegroupStatus::Degraded) => Phase::Ready,
         Some(NodegroupStatus::Updating) => busy(Action::Update, None),
         Some(NodegroupStatus::Deleting) => busy(Action::Delete, None),
         Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
-            reason: format!("{status}: {}", messages.join("; ")),
-            class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
+            reason: format!("{status}: {explained}"),
+            class: failed_class(Subject::NodeGroup, &issues),
             // Throttled, not denied: AWS's documented fix is to recreate the group.
-            recreate: if issues.iter().any(throttled) { Recreate::Now } else { Recreate::Never },
+            recreate: if recreates(Subject::NodeGroup, &issues) { Recreate::Now } else { Recreate::Never },
         },
         _ => busy(Action::Create, time(group.created_at())),
     };
@@ -125,35 +127,5 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
         .output("instanceTypes", detail.instance_types.join(","))
         .output("capacityType", &detail.capacity)
         .output("autoScalingGroups", serde_json::Value::from(groups).to_string())
-        .output("healthIssues", health_issues(issues))
-}
-
-fn format_issue(issue: &Issue) -> String {
-    format!("{}: {}", issue.code().map_or("", NodegroupIssueCode::as_str), issue.message().unwrap_or_default())
-}
-
-/// The class of the issue, where the remedy depends on it.
-fn class(issue: &Issue) -> Class {
-    match issue.code().map(NodegroupIssueCode::as_str) {
-        Some("InsufficientInstanceCapacity" | "AsgInstanceLaunchFailures") => Class::Capacity,
-        Some("InstanceLimitExceeded" | "VcpuLimitExceeded") => Class::Quota,
-        Some("AccessDenied") => Class::Denied,
-        _ => Class::Unknown,
-    }
-}
-
-fn throttled(issue: &Issue) -> bool {
-    issue.code().is_some_and(|code| code.as_str() == "IamThrottling")
-}
-
-/// A JSON list of `{code, message, resourceIds}`.
-fn health_issues(issues: &[Issue]) -> String {
-    let issue = |issue: &Issue| {
-        serde_json::json!({
-            "code": issue.code().map_or("", NodegroupIssueCode::as_str),
-            "message": issue.message(),
-            "resourceIds": issue.resource_ids(),
-        })
-    };
-    serde_json::Value::from_iter(issues.iter().map(issue)).to_string()
+        .output("healthIssues", health_issues::to_json(&issues))
 }

@@ -1,0 +1,69 @@
+//! Codes of SSM, SQS and CloudWatch Logs:
+//! <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>,
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>,
+//! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>.
+
+use super::row::Advice::{Do, OfClass, Retried};
+use super::row::{Row, row};
+use crate::aws::service::Service::{self, Sqs, Ssm};
+use crate::engine::Class;
+
+const SSM: &[Service] = &[Ssm];
+const SQS: &[Service] = &[Sqs];
+
+pub(super) const ROWS: &[Row] = &[
+    row(SSM, &["ParameterNotFound", "ParameterVersionNotFound"], Class::NotFound, Retried),
+    row(SSM, &["InvalidKeyId"], Class::Invalid, OfClass),
+    row(
+        SQS,
+        &["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"],
+        Class::NotFound,
+        Do(
+            "Check --event-queue-url: the queue does not exist in that region and account; without it, drift is found at \
+            the next interval",
+        ),
+    ),
+    row(
+        SQS,
+        &["KmsAccessDenied", "KMS.AccessDenied"],
+        Class::Denied,
+        Do("The policy of the queue's KMS key does not allow the operator to decrypt (kms:Decrypt): the key's \
+            administrator can allow it"),
+    ),
+    row(
+        SQS,
+        &[
+            "KmsDisabled",
+            "KmsInvalidKeyUsage",
+            "KmsInvalidState",
+            "KmsNotFound",
+            "KmsOptInRequired",
+            "KMS.Disabled",
+            "KMS.InvalidState",
+            "KMS.NotFound",
+        ],
+        Class::Invalid,
+        Do("The queue's KMS key cannot be used: enable it, or choose another key for the queue"),
+    ),
+    row(SQS, &["KmsThrottled", "RequestThrottled"], Class::Throttled, Retried),
+    row(SQS, &["OverLimit"], Class::Busy, Retried),
+    row(
+        SQS,
+        &["InvalidAddress", "InvalidIdFormat", "InvalidSecurity", "ReceiptHandleIsInvalid", "UnsupportedOperation"],
+        Class::Invalid,
+        Do("Check that --event-queue-url is the URL of a standard queue, with https"),
+    ),
+    // A batch whose entries SQS rejects; each message is delivered again.
+    row(
+        SQS,
+        &["BatchEntryIdsNotDistinct", "EmptyBatchRequest", "InvalidBatchEntryId", "TooManyEntriesInBatchRequest"],
+        Class::Invalid,
+        OfClass,
+    ),
+    // CloudWatch Logs, where a log group is read, kept or deleted.
+    row(&[], &["OperationAborted"], Class::Busy, Retried),
+    row(&[], &["ResourceAlreadyExists"], Class::Conflict, OfClass),
+    row(&[], &["NoSuchResource", "ResourceNotFound"], Class::NotFound, Retried),
+    row(&[], &["IllegalArgument", "InvalidArn"], Class::Invalid, OfClass),
+    row(&[], &["DependencyTimeout", "KMSInternal"], Class::Unavailable, Retried),
+];
