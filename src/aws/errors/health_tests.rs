@@ -1,3 +1,5 @@
+//! The table of health issues, and how issues are explained.
+
 use super::*;
 
 fn reported(code: &str, message: &str, ids: &[&str]) -> Reported {

@@ -9,6 +9,7 @@ pub mod existing;
 pub mod permissions;
 pub mod quotas;
 pub mod region;
+pub mod requests;
 pub mod service_roles;
 
 use std::fmt::Display;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::addon_diff::{CONFLICTS, CREATE_FAILED, Detail, configuration};
 use super::addon_fargate;
 use super::cluster;
-use super::health;
+use super::health_issues;
 use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::errors::health::{Subject, explain, failed_class};
@@ -189,7 +189,7 @@ fn offer(offered: &snapshots::AddonVersion) -> Offer {
 fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
     let status = addon.status().map_or("CREATING", AddonStatus::as_str);
     let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-    let issues = addon.health().map(|found| health::reported(found.issues())).unwrap_or_default();
+    let issues = addon.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default();
     let explained = explain(Subject::Addon, &issues);
     let busy = |action, since| Phase::Busy { action, since, note: explained.trim_end_matches('.').to_owned() };
     let phase = match addon.status() {
@@ -229,7 +229,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         .phase(phase)
         .output("arn", addon.addon_arn().unwrap_or_default())
         .output("version", detail.version)
-        .output("issues", health::to_json(&issues))
+        .output("issues", health_issues::to_json(&issues))
 }
 
 #[async_trait]

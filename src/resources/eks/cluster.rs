@@ -10,7 +10,7 @@ use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::cluster_diff::{self, Detail, Part};
-use super::health;
+use super::health_issues;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::EksClusterSpec;
@@ -140,7 +140,7 @@ impl Cluster {
         let vpc = cluster.resources_vpc_config();
         let mut observed = Observation::ready(&self.name, status, cluster_diff::to_detail(cluster)).phase(phase);
         if !issues.is_empty() {
-            observed = observed.output(HEALTH_ISSUES, health::to_json(&issues));
+            observed = observed.output(HEALTH_ISSUES, health_issues::to_json(&issues));
         }
         let outputs = [
             ("arn", cluster.arn()),
@@ -174,7 +174,7 @@ pub fn creates_nodes(spec: &EksClusterSpec) -> bool {
 }
 
 fn issues(cluster: &aws_sdk_eks::types::Cluster) -> Vec<Reported> {
-    cluster.health().map(|found| health::reported(found.issues())).unwrap_or_default()
+    cluster.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default()
 }
 
 /// The phase of a cluster that EKS failed.

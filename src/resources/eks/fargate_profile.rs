@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::cluster;
 use super::control_plane_zones::subnets_in_valid_zones;
-use super::health;
+use super::health_issues;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::errors::health::{Subject, explain, failed_class};
@@ -167,7 +167,7 @@ fn to_observation(profile: &Profile) -> Observation<Detail> {
     let name = profile.fargate_profile_name().unwrap_or_default();
     let status = profile.status().map_or("CREATING", FargateProfileStatus::as_str);
     let since = profile.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-    let issues = profile.health().map(|found| health::reported(found.issues())).unwrap_or_default();
+    let issues = profile.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default();
     let note = explain(Subject::FargateProfile, &issues).trim_end_matches('.').to_owned();
     let class = failed_class(Subject::FargateProfile, &issues);
     let phase = match profile.status() {

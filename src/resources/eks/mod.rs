@@ -13,7 +13,7 @@ pub mod cluster_request;
 pub mod control_plane;
 pub mod control_plane_zones;
 pub mod fargate_profile;
-pub mod health;
+pub mod health_issues;
 pub mod lists;
 pub mod node_access_entry;
 pub mod node_group;

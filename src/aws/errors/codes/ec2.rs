@@ -1,8 +1,9 @@
 //! Codes of EC2, whose service model names none: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
 
-use super::Advice::{Do, OfClass, Quota, Retried};
-use super::{Class, Row, phrase, row};
+use super::row::Advice::{Do, OfClass, Quota, Retried};
+use super::row::{Row, phrase, row};
 use crate::aws::service::Service::{self, Ec2};
+use crate::engine::Class;
 
 const EC2: &[Service] = &[Ec2];
 

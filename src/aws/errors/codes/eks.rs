@@ -1,8 +1,9 @@
 //! Codes of EKS: <https://docs.aws.amazon.com/eks/latest/APIReference/API_Operations.html>.
 
-use super::Advice::{Do, OfClass, Retried};
-use super::{Class, Row, phrase, row};
+use super::row::Advice::{Do, OfClass, Retried};
+use super::row::{Row, phrase, row};
 use crate::aws::service::Service::{self, Eks};
+use crate::engine::Class;
 
 const EKS: &[Service] = &[Eks];
 /// Codes for both an invalid value and one that is not visible yet.

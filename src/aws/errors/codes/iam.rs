@@ -1,9 +1,10 @@
 //! Codes of IAM and STS: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_Operations.html>,
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
 
-use super::Advice::{Do, OfClass, Retried};
-use super::{Class, Row, phrase, row};
+use super::row::Advice::{Do, OfClass, Retried};
+use super::row::{Row, phrase, row};
 use crate::aws::service::Service::{self, Iam, Sts};
+use crate::engine::Class;
 
 const IAM: &[Service] = &[Iam];
 const STS: &[Service] = &[Sts];

@@ -3,9 +3,10 @@
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>.
 
-use super::Advice::{Do, OfClass, Retried};
-use super::{Class, Row, row};
+use super::row::Advice::{Do, OfClass, Retried};
+use super::row::{Row, row};
 use crate::aws::service::Service::{self, Sqs, Ssm};
+use crate::engine::Class;
 
 const SSM: &[Service] = &[Ssm];
 const SQS: &[Service] = &[Sqs];

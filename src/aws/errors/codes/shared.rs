@@ -1,7 +1,8 @@
 //! Codes that several services return.
 
-use super::Advice::{Do, OfClass, Retried};
-use super::{Class, Row, phrase, row};
+use super::row::Advice::{Do, OfClass, Retried};
+use super::row::{Row, phrase, row};
+use crate::engine::Class;
 
 /// Pages: <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>,
 /// <https://docs.aws.amazon.com/eks/latest/APIReference/CommonErrors.html>.

@@ -1,5 +1,9 @@
+//! Which row of the tables applies, and what each row must be.
+
 use super::*;
 use Service::{Ec2, Eks, Iam};
+
+use crate::engine::Class;
 
 #[test]
 fn message_decides_before_the_code_and_the_service_before_all() {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::health;
+use super::control_plane_health;
 use super::notices::notices;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
@@ -73,7 +73,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
     let mut all = Conditions::from(previous, generation, &now);
     let deleting = plan.goal != Goal::Present;
-    let health = health::overall(memory).filter(|_| !deleting);
+    let health = control_plane_health::overall(memory).filter(|_| !deleting);
     for kind in PARTS {
         let mut part = part_condition(plan, memory, kind, now);
         if let (ConditionType::ControlPlaneReady, true, Some(health)) = (kind, part.is_true(), &health) {

@@ -2,8 +2,8 @@
 
 pub mod available;
 pub mod conditions;
+pub mod control_plane_health;
 pub mod facts;
-pub mod health;
 pub mod notices;
 pub mod view;
 pub mod whole_plan;
@@ -87,7 +87,11 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),
-        health_issues: if is_unknown { previous.health_issues.clone() } else { health::health_issues(memory) },
+        health_issues: if is_unknown {
+            previous.health_issues.clone()
+        } else {
+            control_plane_health::health_issues(memory)
+        },
         addons: addons(memory),
         node_groups: Some(counts(node_groups)),
         support,

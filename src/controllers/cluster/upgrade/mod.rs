@@ -18,8 +18,8 @@ use jiff::tz::TimeZone;
 use kube::ResourceExt;
 
 use super::Reconcile;
+use super::status::control_plane_health;
 use super::status::facts::{Facts, cluster_key};
-use super::status::health;
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, PreflightCheck, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::UnreadableNodesPolicy;
@@ -259,7 +259,7 @@ impl Reconcile<'_> {
         });
         let budgets = workload.reading().filter(|_| replaced).and_then(|reading| reading.budgets.as_deref());
         let today = self.now.to_zoned(TimeZone::UTC).date();
-        let health = health::described(&self.state.memory);
+        let health = control_plane_health::described(&self.state.memory);
         let checks = vec![
             preflight::control_plane(health.as_ref().map(|(why, passes)| (why.as_str(), *passes))),
             preflight::insights(spec.upgrade.insights, to, insights.as_deref()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_eks::types::{Nodegroup, NodegroupStatus};
 use jiff::Timestamp;
 
-use super::super::health;
+use super::super::health_issues;
 use crate::aws::errors::health::{Subject, explain, failed_class, recreates};
 use crate::aws::tags::Tags;
 use crate::engine::{Action, Observation, Phase, Recreate};
@@ -96,7 +96,7 @@ impl From<&Nodegroup> for Detail {
 /// Converts EKS's description to an observation.
 pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
     let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
-    let issues = group.health().map(|found| health::reported(found.issues())).unwrap_or_default();
+    let issues = group.health().map(|found| health_issues::reported(found.issues())).unwrap_or_default();
     let explained = explain(Subject::NodeGroup, &issues);
     let busy = |action, since| Phase::Busy { action, since, note: explained.trim_end_matches('.').to_owned() };
     let phase = match group.status() {
@@ -127,5 +127,5 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
         .output("instanceTypes", detail.instance_types.join(","))
         .output("capacityType", &detail.capacity)
         .output("autoScalingGroups", serde_json::Value::from(groups).to_string())
-        .output("healthIssues", health::to_json(&issues))
+        .output("healthIssues", health_issues::to_json(&issues))
 }
