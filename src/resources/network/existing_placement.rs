@@ -151,11 +151,11 @@ mod tests {
         check(&full, &both, &["s-a", "s-b"], &["s-c has 4 free addresses"]);
         let same_zone = [a.clone(), b.clone(), subnet("s-c", "v", "z1", 99)];
         check(&same_zone, &both, &["s-a", "s-c", "s-b"], &[]);
-        check(&[a.clone()], &both, &["s-a", "s-b"], &["s-b stays until there is another subnet in z2"]);
+        check(std::slice::from_ref(&a), &both, &["s-a", "s-b"], &["s-b stays until there is another subnet in z2"]);
         // Its own subnet is full: that is no reason to leave it out.
         check(&[subnet("s-a", "v", "z1", 0), b.clone()], &both, &["s-a", "s-b"], &[]);
         let gone = cluster(&[("s-a", Some("z1"), true), ("s-b", Some("z2"), false)]);
-        check(&[a.clone()], &gone, &["s-a", "s-b"], &["s-b, where the cluster is placed, does not exist"]);
+        check(std::slice::from_ref(&a), &gone, &["s-a", "s-b"], &["s-b, where the cluster is placed, does not exist"]);
         check(&[a.clone(), subnet("s-d", "v", "z2", 99)], &gone, &["s-a", "s-d"], &["does not exist any more"]);
         let unknown = cluster(&[("s-a", Some("z1"), true), ("s-b", None, false)]);
         let replaced = [a, subnet("s-d", "v", "z2", 99)];

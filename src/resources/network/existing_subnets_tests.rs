@@ -104,7 +104,7 @@ fn tier_is_that_of_the_routes_whatever_the_subnet_assigns() {
     let mut gone = table("rtb-m", None, &[("0.0.0.0/0", internet())]);
     gone.routes[1].state = Some(RouteState::Blackhole);
     assert_eq!(of(&own, vec![gone]), Routing::Isolated);
-    let unread = Network { tables: None, ..network(&[assigning.clone()], Vec::new()) };
+    let unread = Network { tables: None, ..network(std::slice::from_ref(&assigning), Vec::new()) };
     assert!(unread.is_public(&assigning) && unread.routing(&assigning) == Routing::Unknown);
 }
 
