@@ -23,7 +23,7 @@ VERBS = (
 )
 ADVISES = re.compile(rf"(?:^|[:;,] |(?:^| )(?:or|and|first|instead|has to) )(?:{VERBS})(?![\w-])")
 # Tables of what to do in AWS. Where they advise an edit of a Keelson object, they name the field with this prefix.
-OF_AWS = re.compile(r"^aws/errors/(?:codes/|health\.rs|denial\.rs)")
+OF_AWS = re.compile(r"^(?:aws/errors/(?:codes/|health\.rs|denial\.rs)|resources/account_checks/)")
 FIELD = "spec."
 # A text with fewer words is a name.
 MIN_WORDS = 3

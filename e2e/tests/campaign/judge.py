@@ -72,6 +72,9 @@ def current_outcome(item: dict) -> tuple[OutcomeType, str, str] | None:
     synced = in_sync["status"] == "True" and in_sync["observedGeneration"] == generation
     if synced and (ready["status"] == "True" or ready["reason"] in WAIT_REASONS):
         return OutcomeType.APPLIED, *result
+    if ready["status"] == "True" and in_sync["status"] == "False" and in_sync["observedGeneration"] == generation:
+        # In a network of others: what EKS would refuse is reported, and not sent.
+        return OutcomeType.WAITING, in_sync["reason"], in_sync["message"]
     failed = [step for step in item["status"].get("plan", {}).get("steps", []) if step["state"] == "Failed"]
     if ready["status"] != "True" and (ready["reason"] in WAIT_REASONS or failed):
         return OutcomeType.WAITING, *result

@@ -61,13 +61,13 @@ pub fn judge(name: &str, object: &str, adopts: bool, existing: Option<&Existing>
         Some(owner) => Finding::failed(
             CHECK,
             format!("{name} exists and belongs to {owner}"),
-            "choose another spec.clusterName; after a restore see docs/disaster-recovery.md",
+            "use another cluster name, in a new EksCluster if this one is applied already; after a restore see docs/disaster-recovery.md",
         ),
         None if adopts => Finding::passed(CHECK, format!("{name} exists ({status}) and will be adopted")),
         None => Finding::failed(
             CHECK,
             format!("{name} exists and is not Keelson's"),
-            "choose another spec.clusterName, or adopt it (docs/import.md)",
+            "use another cluster name, in a new EksCluster if this one is applied already, or adopt it (docs/import.md)",
         ),
     }
 }
