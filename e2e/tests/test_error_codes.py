@@ -34,6 +34,11 @@ COMMON = {
     "InvalidIdentityToken IDPRejectedClaim RegionDisabledException",
     # https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
     "ssm": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
+    # https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html
+    "kms": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
+    # https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/CommonErrors.html
+    "servicequotas": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable "
+    "InternalFailure",
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
     "sqs": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure "
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -124,7 +129,9 @@ def actions() -> set[str]:
 
 @cache
 def model(service: str) -> ServiceModel:
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    # The name in IAM is not always that of the model.
+    name = {"servicequotas": "service-quotas"}.get(service, service)
+    return ServiceModel(Loader().load_service_model(name, "service-2"), service)
 
 
 def modelled() -> list[tuple[str, str, str]]:

@@ -1,17 +1,24 @@
-//! Codes of SSM, SQS and CloudWatch Logs:
+//! Codes of SSM, SQS, KMS and CloudWatch Logs:
 //! <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>,
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>.
 
 use super::row::Advice::{Do, OfClass, Retried};
 use super::row::{Row, row};
-use crate::aws::service::Service::{self, Sqs, Ssm};
+use crate::aws::service::Service::{self, Kms, Sqs, Ssm};
 use crate::engine::Class;
 
+const KMS: &[Service] = &[Kms];
 const SSM: &[Service] = &[Ssm];
 const SQS: &[Service] = &[Sqs];
 
 pub(super) const ROWS: &[Row] = &[
+    row(
+        KMS,
+        &["NotFound"],
+        Class::NotFound,
+        Do("Check the ARN of the key, and that the key is in the cluster's region"),
+    ),
     row(SSM, &["ParameterNotFound", "ParameterVersionNotFound"], Class::NotFound, Retried),
     row(SSM, &["InvalidKeyId"], Class::Invalid, OfClass),
     row(
