@@ -89,6 +89,6 @@ def test_policy_variable_is_replaced_by_request_key_and_equals_nothing_without_i
 
 def test_unknown_policy_element_is_an_error():
     with pytest.raises(UnknownElement):
-        decide(Request("ec2:DeleteVpc"), [{**ALLOW, "NotResource": "x"}])
+        decide(Request("ec2:DeleteVpc"), [{**ALLOW, "NotPrincipal": "x"}])
     with pytest.raises(UnknownElement):
         decide(Request("ec2:DeleteVpc"), [{**ALLOW, "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}])
