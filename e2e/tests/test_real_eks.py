@@ -91,7 +91,7 @@ def test_addon_whose_cause_is_fixed_elsewhere_is_recreated_on_request(on):
     tenant = Tenant(on, "denied", addons=[{"name": "kube-proxy"}])
     issue = {"code": "AdmissionRequestDenied", "message": "a webhook denied it"}
     on.aws.add_fault({"account": tenant.account.id, "action": "CreateAddon", "times": 1}, {"health_issue": issue})
-    on.await_condition(tenant.cluster, "Stalled", reason="Failed", timeout=60)
+    on.await_condition(tenant.cluster, "Stalled", reason="AccessDenied", timeout=60)
     assert "a webhook denied it" in tenant.message("Stalled")
     tenant.reconcile_now()
     on.ready(tenant.cluster)
