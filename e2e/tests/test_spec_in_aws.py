@@ -304,7 +304,8 @@ def test_cluster_deletion_deletes_its_node_groups_and_no_foreign_resources(
     on.api.delete("keelson.dev/v1alpha1", "EksCluster", "payments")
     on.api.wait_gone("keelson.dev/v1alpha1", "EksCluster", "payments", timeout=60)
     assert on.api.find("keelson.dev/v1alpha1", "NodeGroup", "payments-spot") is None
-    assert second_account.inventory() == {"roles": sorted(before)}
+    # EKS leaves the log group of the control plane.
+    assert second_account.inventory() == {"roles": sorted(before), "logGroups": ["/aws/eks/payments-prod/cluster"]}
 
 
 # An existing network

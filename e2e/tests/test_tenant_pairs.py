@@ -20,7 +20,7 @@ from keelson_harness.kubeapi import conditions
 SEED = 20261128
 PAIRS = 6
 DURATIONS = Durations(0.3, 0.1, 0.1, 0.2, 0.05, 0.1)
-OWN_NETWORK = {"vpc": {"zoneCount": 2, "nat": "None"}}
+OWN_NETWORK = {"vpc": {"zoneCount": 2, "nat": "Single"}}
 
 
 @dataclass
