@@ -64,7 +64,8 @@ MAY_REMAIN = {
     "EksCluster": {
         "network.existing.securityGroupIds": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         "network": r"cluster\.resourcesVpcConfig\.securityGroupIds",
-        "logging": r"cluster\.logging\.",
+        # EKS creates the log group, and leaves it.
+        "logging": r"cluster\.logging\.|inventory\.logGroups",
         "supportType": r"cluster\.upgradePolicy",
         "controlPlaneScaling": r"cluster\.controlPlaneScalingConfig",
         "zonalShift": r"cluster\.zonalShiftConfig",
