@@ -167,6 +167,13 @@ def test_rejected_credentials_end_the_checks_of_aws(doctor):
     assert check == "credentials" and "role/none" in message
 
 
+def test_region_that_is_not_enabled_is_named(doctor):
+    doctor.on.aws.control("POST", "regions", json={"account": doctor.id, "notOptedIn": ["ap-east-1"]})
+    failed = doctor.failed(cluster("demo", region="ap-east-1"))
+    assert [check for check, _ in failed] == ["credentials", "region"]
+    assert failed[1][1] == "ap-east-1 is not enabled in this account"
+
+
 class Repository(BaseHTTPRequestHandler):
     """Answers as a Git server does: a public repository, and a private one."""
 

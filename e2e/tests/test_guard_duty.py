@@ -50,6 +50,8 @@ def test_addon_that_comes_back_after_each_deletion_is_left_and_told(on, account,
     stays(lambda: len(deletions(on, account)) == 3, 4, "no further deletion")
     on.ready(guarded)
     assert account.eks.list_addons(clusterName="guarded")["addons"] == [AGENT, "kube-proxy"]
+    on.api.patch(*key_of(guarded)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "again"}}})
+    until(lambda: len(deletions(on, account)) > 3, 30, "a deletion that somebody requested")
 
 
 def test_endpoint_of_guard_duty_is_named_with_what_to_do_and_not_deleted(on, account, guarded):

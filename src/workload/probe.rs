@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use super::client::certificates;
+use super::error::with_causes;
 use super::proxy::Proxy;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,17 +54,4 @@ pub async fn ssh_version(host: &str, port: u16) -> Result<String, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -305,7 +305,7 @@ NO_EDIT = [
     "delete the attachment of the transit gateway by hand",
     "delete the endpoint of Route 53 Resolver by hand",
     "delete the mount target by hand",
-    "list it, or stop whoever creates it, and restart the operator",
+    "list it, or stop whoever creates it, and set the annotation",
     "has no ready Pod: start it",
     "delete this EksCluster to remove what is left",
     "delete this EksCluster, which owns nothing yet, and apply it again",

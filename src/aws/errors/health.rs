@@ -27,7 +27,7 @@ pub enum Recovery {
     ByItself,
     /// Once a person fixed the cause; EKS may take up to three hours to notice.
     OnceFixed,
-    /// A resource that failed with it is deleted and created again.
+    /// A resource that failed with it is deleted and created again, without a person: AWS only throttled.
     Recreated,
     /// The cluster is lost: it has to be created again, under another object.
     Never,
@@ -112,7 +112,7 @@ pub const ISSUES: &[Issue] = &[
         "The AMI of the launch template does not exist or is not shared with this account: use another one in a new version of the template"),
     issue(NG, "AsgInstanceLaunchFailures", Class::Capacity, OnceFixed,
         "See the activity of the Auto Scaling group for the reason; without capacity, use more instance types or zones"),
-    issue(NG, "AutoScalingGroupNotFound", Class::NotFound, Recreated,
+    issue(NG, "AutoScalingGroupNotFound", Class::NotFound, OnceFixed,
         "The Auto Scaling group was deleted outside EKS: delete this NodeGroup and apply it again"),
     issue(NG, "AutoScalingGroupInvalidConfiguration", Class::Invalid, OnceFixed,
         "The Auto Scaling group was changed outside EKS: undo that change"),
@@ -129,7 +129,7 @@ pub const ISSUES: &[Issue] = &[
         "Correct the launch template in a new version, and name that in spec.launchTemplate.version"),
     issue(NG, "Ec2LaunchTemplateMaxLimitExceeded", Class::Quota, OnceFixed,
         "Delete launch templates that nobody uses: a region has a maximum number of them"),
-    issue(NG, "Ec2LaunchTemplateNotFound", Class::NotFound, Recreated,
+    issue(NG, "Ec2LaunchTemplateNotFound", Class::NotFound, OnceFixed,
         "The launch template that EKS made was deleted: delete this NodeGroup and apply it again"),
     issue(NG, "Ec2LaunchTemplateVersionMaxLimitExceeded", Class::Quota, OnceFixed,
         "Delete old versions of the launch template"),
@@ -292,10 +292,9 @@ pub fn failed_class(subject: Subject, issues: &[Reported]) -> Class {
     classes.into_iter().find(decides).unwrap_or(Class::Unknown)
 }
 
-/// Whether a resource that failed with one of these is deleted and created again without a person: AWS only throttled.
+/// Whether a resource that failed with one of these is deleted and created again.
 pub fn recreates(subject: Subject, issues: &[Reported]) -> bool {
-    let mut known = issues.iter().filter_map(|issue| find(subject, &issue.code));
-    known.any(|issue| issue.recovery == Recreated && issue.class == Class::Throttled)
+    issues.iter().filter_map(|issue| find(subject, &issue.code)).any(|issue| issue.recovery == Recreated)
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ async fn check_aws(wanted: &Wanted<'_>, proxy: Option<&Proxy>) -> Vec<Finding> {
     if wanted.grant.account.is_none() {
         findings.push(Finding::warning(
             CREDENTIALS,
-            format!("these are the credentials of the environment: no AwsAccount {} was given", spec.account_name()),
-            "add the AwsAccount to the manifest, to check as the operator will act",
+            format!("these are the credentials of the environment: there is no AwsAccount {}", spec.account_name()),
+            "create the AwsAccount, or add it to the manifest: without one the operator acts only with --allow-ambient-account",
         ));
     }
     findings.push(match region::check(&aws, &spec.region).await {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::deadline::{with_deadline, with_deadline_while_leading};
 use crate::aws::WriteGate;
+use crate::workload::error::with_causes;
 
 /// Accept header: the response contains only the object's metadata.
 pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -166,20 +167,7 @@ pub fn describe_error(error: &kube::Error) -> String {
         kube::Error::SerdeError(error) => {
             format!("the API server's response cannot be parsed (line {}, column {})", error.line(), error.column())
         }
-        error => {
-            use std::error::Error as _;
-            // kube reports "service error" and keeps the cause in `source`.
-            let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                let more = cause.to_string();
-                if !text.contains(&more) {
-                    text = format!("{text}: {more}");
-                }
-                source = cause.source();
-            }
-            text
-        }
+        error => with_causes(error),
     }
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{Filter, InstanceLifecycleType};
 
 use super::Finding;
 use crate::aws::{AwsError, Service, Session};
-use crate::resources::eks::lists::{self, all_pages};
+use crate::resources::eks::lists;
 
 const CHECK: &str = "quota";
 
@@ -162,7 +162,7 @@ async fn used(aws: &Session, quota: Quota, cluster: &str) -> Result<u32, AwsErro
                 aws.call(Service::Ec2, "DescribeAddresses", "the account", aws.ec2.describe_addresses().send());
             answer.await?.addresses().len()
         }
-        CLUSTERS => all_pages!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters).len(),
+        CLUSTERS => lists::cluster_names(aws).await?.len(),
         NODE_GROUPS => match lists::node_group_names(aws, cluster).await {
             Err(error) if error.is_not_found() => 0,
             other => other?.len(),

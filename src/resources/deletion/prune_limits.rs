@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pruned_kind::PrunedKind;
+use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::addons::PruneCoreAddons;
 
 /// Without these, nodes are not Ready and names are not resolved.
@@ -63,8 +64,11 @@ impl Limits {
             let who = if name == GUARD_DUTY_AGENT {
                 "GuardDuty installs it: disable the automated agent configuration of Runtime Monitoring, set the tag \
                  GuardDutyManaged: \"false\" in spec.tags, or list it"
+                    .to_owned()
             } else {
-                "list it, or stop whoever creates it, and restart the operator"
+                format!(
+                    "list it, or stop whoever creates it, and set the annotation {RECONCILE_AT_ANNOTATION} to a new value"
+                )
             };
             format!("{} was deleted {MAX_DELETIONS} times, exists again, and stays: {who}", of(name))
         });

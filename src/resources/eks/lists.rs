@@ -31,6 +31,14 @@ pub(crate) fn if_exists<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Aws
     }
 }
 
+/// Names of the region's clusters.
+///
+/// # Errors
+/// The errors of ListClusters.
+pub(crate) async fn cluster_names(aws: &Session) -> Result<Vec<String>, AwsError> {
+    Ok(all_pages!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
+}
+
 /// The cluster's add-ons.
 ///
 /// # Errors

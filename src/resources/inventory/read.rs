@@ -14,7 +14,7 @@ use crate::resources::eks::lists::{self, all_pages, if_exists};
 /// # Errors
 /// The errors of ListClusters.
 pub async fn clusters(aws: &Session) -> Result<Vec<String>, Failure> {
-    Ok(all_pages!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
+    Ok(lists::cluster_names(aws).await?)
 }
 
 /// Reads a cluster with everything in it.

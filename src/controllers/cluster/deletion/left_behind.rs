@@ -1,4 +1,4 @@
-//! What is left in the account of a cluster that was deleted, and is not Keelson's: told with the last event. I/O: reads from
+//! What is left in the account of a cluster that was deleted, and is not Keelson's, for the last event. I/O: reads from
 //! AWS.
 
 use jiff::Timestamp;
