@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.manifests import cluster, existing, key_of, namespace
+from fleet.manifests import cluster, existing, key_of, namespace, node_group
 from fleet.shop import APPROVE, RELEASE
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
@@ -147,3 +147,40 @@ def test_restart_continues_only_deletions_that_have_started(on, account, fleet):
         restart(on, account)
         on.api.wait_gone(*key_of(item), 40)
     assert existing_clusters(account) == {"kept", "watched"}
+
+
+def groups_in_aws(account: Account, name: str) -> set[str]:
+    return set(account.eks.list_nodegroups(clusterName=name)["nodegroups"])
+
+
+def test_node_groups_of_a_cluster_that_stays_have_limits_of_their_own(on, account, subnets):
+    """Pruned from Git with their cluster left: the first may go, the others wait; deleted with their cluster they are not counted."""
+    for operator in on.operators:
+        operator.kill()
+    limits = ("--max-node-group-deletions=1", "--max-deletions=100")
+    on.operators = [on.start(*limits, account=account.id)]
+    item, groups = small("pools", subnets), [node_group("pools", f"pool-{n}", instanceTypes=["m7i.large"]) for n in range(4)]
+    on.apply(item, *groups)
+    on.ready(item, *groups)
+    on.delete(groups[0], timeout=40)
+    on.api.delete(*key_of(groups[1]))
+    found = on.await_condition(groups[1], status="False", reason="WaitingForApproval", timeout=30)
+    message = conditions(found)["Ready"]["message"]
+    for part in ("--max-node-group-deletions", "default/pool-0", "keelson approve nodegroup/pool-1"):
+        assert part in message, message
+    # Restarts and another leader keep the count.
+    on.operators[0].kill()
+    on.operators = [on.start(*limits, account=account.id)]
+    on.api.delete(*key_of(groups[2]))
+    on.await_condition(groups[2], status="False", reason="WaitingForApproval", timeout=30)
+    assert groups_in_aws(account, "pools") == {"pool-1", "pool-2", "pool-3"}
+    table = on.api.get("v1", "ConfigMap", "keelson-deletions", NAMESPACE)["data"]
+    assert "pool-0" in table["nodeGroupsBegan"] and "pool-1" in table["nodeGroupsHeld"]
+    release = on.status(groups[1])["deletion"]["release"]
+    on.api.patch(*key_of(groups[1])[:3], {"metadata": {"annotations": {RELEASE: release}}})
+    on.api.wait_gone(*key_of(groups[1]), 40)
+    assert groups_in_aws(account, "pools") == {"pool-2", "pool-3"}
+    # With their cluster they need no release.
+    on.delete(item, timeout=60)
+    on.api.wait_gone(*key_of(groups[2]), 20)
+    assert "pools" not in existing_clusters(account)

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fleet.account import Account, fresh_account
-from fleet.environment import Environment, environment
+from fleet.account import fresh_account
+from fleet.environment import Environment, actions, environment, until
 from fleet.existing_clusters import keelson
 from fleet.manifests import account as aws_account
-from fleet.manifests import cluster, flux, node_group
+from fleet.manifests import cluster, flux, key_of, node_group
 from fleet.policy import ADOPTION, BOUNDARY, POLICIES
 from keelson_harness.aws import Durations
+from keelson_harness.kubeapi import conditions
 from keelson_harness.paths import keelson_binary
 
 OPERATOR = "arn:aws:iam::{}:user/administrator"
@@ -154,11 +155,27 @@ def test_key_that_eks_cannot_use_fails(doctor):
     assert check == "encryption key" and "is Disabled" in message
 
 
-def test_name_of_a_cluster_of_others_fails(doctor):
+@pytest.fixture
+def endpoint_that_answers(on: Environment) -> Iterator[str]:
+    """Clusters of the emulator have the management cluster's API server as their endpoint."""
+    before = on.aws.control("GET", "settings")
+    server = on.cloud.management
+    on.aws.control("POST", "settings", json={"WORKLOAD_ENDPOINT": server.url, "WORKLOAD_CA_FILE": str(server.ca_file)})
+    yield server.url
+    on.aws.control("POST", "settings", json={name: before[name] for name in ("WORKLOAD_ENDPOINT", "WORKLOAD_CA_FILE")})
+
+
+def test_name_of_a_cluster_of_others_fails(doctor, endpoint_that_answers):
     subnets = doctor.account.network()
     role = doctor.account.role("other", {"Service": "eks.amazonaws.com"}, "AmazonEKSClusterPolicy")
-    doctor.account.eks.create_cluster(name="demo", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
-    assert ("cluster", "demo exists and is not Keelson's") in doctor.failed(cluster("demo"))
+    eks = doctor.account.eks
+    eks.create_cluster(name="demo", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
+    until(lambda: eks.describe_cluster(name="demo")["cluster"]["status"] == "ACTIVE", 30, "demo")
+    found = doctor.findings(cluster("demo"))
+    failed = [(one["check"], one["message"]) for one in found if one["outcome"] == "failed"]
+    assert ("cluster", "demo exists and is not Keelson's") in failed
+    (endpoint,) = [one for one in found if one["check"] == "endpoint"]
+    assert (endpoint["outcome"], endpoint["message"]) == ("passed", f"{endpoint_that_answers} answers")
 
 
 def test_rejected_credentials_end_the_checks_of_aws(doctor):
@@ -220,5 +237,37 @@ def test_object_in_the_management_cluster_is_checked_by_name(doctor):
         (report,) = json.loads(result.stdout)
         found = {one["check"]: one for one in report["findings"]}
         assert found["cluster"]["message"] == "live is ACTIVE", result.stderr
-        assert found["endpoint"]["outcome"] in ("passed", "warning")
+        endpoint = found["endpoint"]
+        assert (endpoint["outcome"], "cannot be reached from here" in endpoint["message"]) == ("warning", True), endpoint
+        on.delete(item)
+
+
+def reconcile(on: Environment, item: dict, value: str) -> None:
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": value}}})
+
+
+def test_operator_checks_quotas_and_key_before_the_first_write(doctor):
+    """What AWS would refuse only after the network is paid for."""
+    on, kms = doctor.on, doctor.account.client("kms")
+    key = kms.create_key(KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]
+    kms.disable_key(KeyId=key["KeyId"])
+    quota = {"account": doctor.id, "region": doctor.account.region, "code": "L-1194D53C"}
+    on.aws.control("POST", "quotas", json={**quota, "value": 0})
+    item = cluster("checked", addons=[], secretsEncryption={"kmsKeyArn": key["Arn"]}, accountRef={"name": "checked"})
+    doctor.aws_account["metadata"]["name"] = "checked"
+    mark = on.mark()
+    on.apply(doctor.aws_account, item)
+    with on.operator(account=doctor.id):
+        found = on.await_condition(item, status="False", reason="InvalidSpec", timeout=30)
+        message = conditions(found)["Ready"]["message"]
+        assert "spec.secretsEncryption.kmsKeyArn" in message and "is Disabled: enable it" in message, message
+        kms.enable_key(KeyId=key["KeyId"])
+        reconcile(on, item, "key enabled")
+        found = on.await_condition(item, status="False", reason="QuotaExceeded", timeout=30)
+        message = conditions(found)["Ready"]["message"]
+        assert "EKS clusters: 0 of 0 used, 1 needed" in message and "--quota-code L-1194D53C" in message, message
+        assert actions(on.writes(mark, doctor.id)) == []
+        on.aws.control("POST", "quotas", json={**quota, "value": 5})
+        reconcile(on, item, "quota raised")
+        on.await_condition(item, "ControlPlaneReady")
         on.delete(item)

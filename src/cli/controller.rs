@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
 use crate::agents::validate::SourcePolicy;
-use crate::controllers::deletions::Limits;
+use crate::controllers::deletions::{AllLimits, Limits};
 use crate::controllers::runtime::installation;
 use crate::controllers::runtime::lease_timing::Timing;
 use crate::controllers::runtime::settings::Settings;
@@ -74,6 +74,14 @@ pub struct Args {
     /// for at most --max-deletions.
     #[arg(long, env = "KEELSON_MAX_DELETIONS_TOTAL", default_value_t = 10)]
     max_deletions_total: u32,
+    /// How many NodeGroups of a namespace may start deletion within an hour while their clusters stay. The rest wait for
+    /// `keelson approve`.
+    #[arg(long, env = "KEELSON_MAX_NODE_GROUP_DELETIONS", default_value_t = 10)]
+    max_node_group_deletions: u32,
+    /// How many such NodeGroups of all namespaces together may start deletion within an hour. Those of one namespace
+    /// count for at most --max-node-group-deletions.
+    #[arg(long, env = "KEELSON_MAX_NODE_GROUP_DELETIONS_TOTAL", default_value_t = 30)]
+    max_node_group_deletions_total: u32,
     /// Accept approvals from PlanApprovals only: annotations do not count, and a looser changePolicy itself waits for
     /// an approval. Permission to write clusters is then not enough to approve.
     #[arg(long, env = "KEELSON_REQUIRE_APPROVAL_OBJECTS")]
@@ -151,6 +159,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         read_after_write_window,
         max_deletions,
         max_deletions_total,
+        max_node_group_deletions,
+        max_node_group_deletions_total,
         installation_id,
         max_watches,
         require_approval_objects,
@@ -189,7 +199,10 @@ fn options(args: Args) -> anyhow::Result<Options> {
             concurrency,
             sts_endpoint: sts_endpoint(),
             estimates_configmap,
-            max_deletions: Limits { namespace: max_deletions, total: max_deletions_total },
+            max_deletions: AllLimits {
+                clusters: Limits { namespace: max_deletions, total: max_deletions_total },
+                node_groups: Limits { namespace: max_node_group_deletions, total: max_node_group_deletions_total },
+            },
             deletions_configmap,
             installation,
             event_queue_url,

@@ -27,6 +27,7 @@ class World:
     subnets: tuple[str, ...] = ("subnet-0a", "subnet-0b", "subnet-0c")
     groups: tuple[str, ...] = ("sg-0a", "sg-0b")
     template: str = "lt-0a"
+    key: str = "arn:aws:kms:eu-west-1:123456789012:key/1234"
 
     def role(self, name: str) -> str:
         return f"arn:aws:iam::{self.account}:role/{name}"
@@ -39,8 +40,9 @@ class World:
     def bucket(self) -> str:
         return f"flow-logs-{self.account}"
 
-    def key(self, key_id: str = "1234") -> str:
-        return f"arn:aws:kms:{REGION}:{self.account}:key/{key_id}"
+    @property
+    def other_key(self) -> str:
+        return f"arn:aws:kms:{REGION}:{self.account}:key/5678"
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def cluster_specs(world: World) -> Specs:
         "network": {"existing": {"subnetIds": subnets[:2], "vpcId": world.vpc, "securityGroupIds": [world.groups[0]]}},
         "endpointAccess": {"public": True, "publicCidrs": ["203.0.113.0/24"], "private": True},
         "logging": ["api", "audit"],
-        "secretsEncryption": {"kmsKeyArn": world.key()},
+        "secretsEncryption": {"kmsKeyArn": world.key},
         "roleArn": world.role("cluster"),
         "supportType": "Standard",
         "controlPlaneScaling": {"tier": "standard"},
@@ -328,7 +330,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "kubernetesNetwork.serviceCidr": ["172.21.0.0/16"],
         "endpointAccess.publicCidrs": [["198.51.100.0/24", "203.0.113.0/24"]],
         "logging": [["api", "audit", "scheduler"]],
-        "secretsEncryption.kmsKeyArn": [world.key("5678")],
+        "secretsEncryption.kmsKeyArn": [world.other_key],
         "supportType": ["Extended"],
         "controlPlaneScaling.tier": ["tier-xl"],
         "autoMode.nodePools": [["system"], ["system", "general-purpose"]],

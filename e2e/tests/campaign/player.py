@@ -226,6 +226,7 @@ def create_prerequisites(account: Account, name: str) -> World:
     created = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.large"})
     template = created["LaunchTemplate"]["LaunchTemplateId"]
     ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData={"InstanceType": "m7i.xlarge"})
-    world = World(account.id, name, vpc, tuple(subnets), tuple(groups), template)
+    key = account.client("kms").create_key()["KeyMetadata"]["Arn"]
+    world = World(account.id, name, vpc, tuple(subnets), tuple(groups), template, key)
     account.client("s3").create_bucket(Bucket=world.bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
     return world

@@ -5,10 +5,12 @@ use kube::ResourceExt;
 
 use super::Reconcile;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::policy::AdoptionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::aws::Session;
 use crate::controllers::account::Grant;
 use crate::engine::Failure;
+use crate::resources::account_checks::preflight;
 use crate::resources::aws_validation::{self, Stage};
 use crate::resources::graph::expand::NodeRole;
 
@@ -33,6 +35,10 @@ impl Reconcile<'_> {
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let boundary = grant.settings.permissions_boundary.as_deref();
         aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, boundary)).await?;
+        let is_new = stage == Stage::New && self.has_no_record();
+        if is_new && self.object.spec.adoption_policy != AdoptionPolicy::Adopt {
+            preflight::check(aws, &self.object.spec, &self.object.cluster_name()).await?;
+        }
         self.state.kind.checked.record_passed(generation);
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! Guards against mass deletion: a bad merge in Git must not delete a fleet. If more than a few clusters are to be
-//! deleted within an hour, in one namespace or in total, the rest wait for a person; so do objects that are deleted
-//! only because their CRD or namespace is. Deletions that began are recorded in a ConfigMap next to the Lease, so that
+//! Guards against mass deletion: a bad merge in Git must not delete a fleet. If more than a few clusters, or node groups
+//! of clusters that stay, are to be deleted within an hour, in one namespace or in total, the rest wait for a person; so
+//! do objects that are deleted only because their CRD or namespace is. Deletions that began are recorded in a ConfigMap next to the Lease, so that
 //! a restart does not reset the count. I/O: the management cluster's API.
 
 mod release;
@@ -17,8 +17,8 @@ use kube::{Api, Client};
 
 pub use release::Release;
 pub use removal::Removal;
-use table::Table;
-pub use table::{Exceeded, Limits, Verdict};
+use table::Tables;
+pub use table::{AllLimits, Counted, Exceeded, Limits, Verdict};
 
 use super::runtime::apply::{Kind, MANAGER, describe_error};
 use crate::aws::WriteGate;
@@ -32,12 +32,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Counts deletions and enforces the limits.
 pub struct Guard {
     client: Client,
-    limits: Limits,
+    limits: AllLimits,
     /// The ConfigMap that records them; `None`: a single process outside a cluster, which keeps them in memory.
     configmap: Option<(Api<ConfigMap>, String)>,
     gate: Arc<dyn WriteGate>,
     /// The contents of the ConfigMap. `None`: not read yet.
-    cached: tokio::sync::Mutex<Option<Table>>,
+    cached: tokio::sync::Mutex<Option<Tables>>,
 }
 
 impl Guard {
@@ -45,7 +45,7 @@ impl Guard {
     pub fn new(
         client: &Client,
         configmap: Option<&(String, String)>,
-        limits: Limits,
+        limits: AllLimits,
         gate: Arc<dyn WriteGate>,
     ) -> Self {
         let configmap = configmap.map(|(namespace, name)| (Api::namespaced(client.clone(), namespace), name.clone()));
@@ -53,8 +53,8 @@ impl Guard {
     }
 
     /// The limits per hour.
-    pub fn limits(&self) -> Limits {
-        self.limits
+    pub fn limits(&self, counted: Counted) -> Limits {
+        self.limits.of(counted)
     }
 
     /// Whether the deletion of the cluster `uid` has begun, or was approved.
@@ -62,7 +62,7 @@ impl Guard {
     /// # Errors
     /// The record could not be read or written.
     pub async fn has_begun(&self, uid: &str) -> Result<bool, String> {
-        self.change(|table| table.has_begun(uid)).await
+        self.change(|tables| tables.of(Counted::Clusters).has_begun(uid)).await
     }
 
     /// Whether the CRD or namespace of an object of kind `K` is being deleted, so that its deletion may be unintended.
@@ -79,10 +79,17 @@ impl Guard {
     ///
     /// # Errors
     /// It could not be recorded: an uncounted deletion may not begin.
-    pub async fn request(&self, uid: &str, name: &str, exists: impl Fn(&str) -> bool) -> Result<Verdict, String> {
+    pub async fn request(
+        &self,
+        counted: Counted,
+        uid: &str,
+        name: &str,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<Verdict, String> {
         let now = Timestamp::now();
-        let limits = self.limits;
-        self.change(|table| {
+        let limits = self.limits(counted);
+        self.change(|tables| {
+            let table = tables.of(counted);
             table.tidy(now, exists);
             table.request(uid, name, now, limits)
         })
@@ -93,44 +100,44 @@ impl Guard {
     ///
     /// # Errors
     /// The record could not be read or written.
-    pub async fn approve(&self, uid: &str, name: &str) -> Result<(), String> {
-        self.change(|table| table.approve(uid, name, Timestamp::now())).await
+    pub async fn approve(&self, counted: Counted, uid: &str, name: &str) -> Result<(), String> {
+        self.change(|tables| tables.of(counted).approve(uid, name, Timestamp::now())).await
     }
 
-    /// Changes the table, and returns only after the change is recorded.
-    async fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> Result<T, String> {
+    /// Changes the tables, and returns only after the change is recorded.
+    async fn change<T>(&self, change: impl FnOnce(&mut Tables) -> T) -> Result<T, String> {
         let result = tokio::time::timeout(TIMEOUT, self.apply_change(change)).await;
         result.map_err(|_| "the API server does not answer".to_owned())?
     }
 
-    async fn apply_change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> Result<T, String> {
+    async fn apply_change<T>(&self, change: impl FnOnce(&mut Tables) -> T) -> Result<T, String> {
         let mut cached = self.cached.lock().await;
         let before = match cached.take() {
-            Some(table) => table,
+            Some(tables) => tables,
             None => self.read().await?,
         };
-        let mut table = before.clone();
-        let result = change(&mut table);
-        if table != before
+        let mut tables = before.clone();
+        let result = change(&mut tables);
+        if tables != before
             && let Some((api, name)) = &self.configmap
         {
             if !self.gate.may_write() {
                 return Err("this replica is no longer the leader".to_owned());
             }
             let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-            let object = ConfigMap { metadata, data: Some(table.encode()), ..ConfigMap::default() };
+            let object = ConfigMap { metadata, data: Some(tables.encode()), ..ConfigMap::default() };
             let (params, object) = (PatchParams::apply(MANAGER).force(), Patch::Apply(&object));
-            // If the response is lost, the table is read again: `cached` is empty until then.
+            // If the response is lost, the tables are read again: `cached` is empty until then.
             api.patch(name, &params, &object).await.map_err(|error| describe_error(&error))?;
         }
-        *cached = Some(table);
+        *cached = Some(tables);
         Ok(result)
     }
 
-    async fn read(&self) -> Result<Table, String> {
-        let Some((api, name)) = &self.configmap else { return Ok(Table::default()) };
+    async fn read(&self) -> Result<Tables, String> {
+        let Some((api, name)) = &self.configmap else { return Ok(Tables::default()) };
         let data = api.get_opt(name).await.map_err(|error| describe_error(&error))?.and_then(|object| object.data);
-        Table::decode(&data.unwrap_or_default()).map_err(|why| {
+        Tables::decode(&data.unwrap_or_default()).map_err(|why| {
             format!("ConfigMap {name} cannot be read ({why}): repair it, or delete it to reset the count")
         })
     }

@@ -1,4 +1,4 @@
-//! Records which cluster deletions began recently, and which are held because of the limits. Pure.
+//! Records which deletions began recently, and which are held because of the limits. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The period for counting deletions.
 pub const PERIOD: SignedDuration = SignedDuration::from_hours(1);
 
-/// A cluster whose deletion began, or is held.
+/// An object whose deletion began, or is held.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Entry {
     /// `namespace/name`.
@@ -25,6 +25,34 @@ pub struct Limits {
     /// In total. One namespace counts for at most its own limit, however many were approved in it: what one tenant
     /// deletes, and approves, cannot use up the others' share.
     pub total: u32,
+}
+
+/// What is counted, each with limits of its own: NodeGroups only if their cluster stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// EksClusters.
+    Clusters,
+    /// NodeGroups whose EksCluster is not deleted with them.
+    NodeGroups,
+}
+
+/// The limits of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllLimits {
+    /// For EksClusters.
+    pub clusters: Limits,
+    /// For NodeGroups.
+    pub node_groups: Limits,
+}
+
+impl AllLimits {
+    /// The limits of one kind.
+    pub fn of(self, counted: Counted) -> Limits {
+        match counted {
+            Counted::Clusters => self.clusters,
+            Counted::NodeGroups => self.node_groups,
+        }
+    }
 }
 
 /// The limit that a deletion would exceed.
@@ -49,6 +77,44 @@ pub enum Verdict {
         recent: Vec<String>,
     },
 }
+
+/// The deletions of each kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    clusters: Table,
+    node_groups: Table,
+}
+
+impl Tables {
+    /// The deletions of one kind.
+    pub fn of(&mut self, counted: Counted) -> &mut Table {
+        match counted {
+            Counted::Clusters => &mut self.clusters,
+            Counted::NodeGroups => &mut self.node_groups,
+        }
+    }
+
+    /// Encodes the tables as ConfigMap data.
+    pub fn encode(&self) -> BTreeMap<String, String> {
+        let mut data = self.clusters.encode(CLUSTER_KEYS);
+        data.extend(self.node_groups.encode(NODE_GROUP_KEYS));
+        data
+    }
+
+    /// Decodes ConfigMap data; keys that are missing hold nothing.
+    ///
+    /// # Errors
+    /// The key that cannot be decoded. Nothing is concluded from the rest, as the unknown part may exceed a limit.
+    pub fn decode(data: &BTreeMap<String, String>) -> Result<Self, String> {
+        let clusters = Table::decode(data, CLUSTER_KEYS)?;
+        Ok(Self { clusters, node_groups: Table::decode(data, NODE_GROUP_KEYS)? })
+    }
+}
+
+/// ConfigMap keys of the deletions that began, and of those that are held.
+type Keys = [&'static str; 2];
+const CLUSTER_KEYS: Keys = ["began", "held"];
+const NODE_GROUP_KEYS: Keys = ["nodeGroupsBegan", "nodeGroupsHeld"];
 
 /// Deletions by object UID.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,22 +173,17 @@ impl Table {
         found
     }
 
-    /// Encodes the table as ConfigMap data.
-    pub fn encode(&self) -> BTreeMap<String, String> {
+    fn encode(&self, [began, held]: Keys) -> BTreeMap<String, String> {
         let text = |entries| serde_json::to_string(entries).unwrap_or_default();
-        BTreeMap::from([("began".to_owned(), text(&self.began)), ("held".to_owned(), text(&self.held))])
+        BTreeMap::from([(began.to_owned(), text(&self.began)), (held.to_owned(), text(&self.held))])
     }
 
-    /// Decodes ConfigMap data.
-    ///
-    /// # Errors
-    /// The key that cannot be decoded. Nothing is concluded from the rest, as the unknown part may exceed a limit.
-    pub fn decode(data: &BTreeMap<String, String>) -> Result<Self, String> {
+    fn decode(data: &BTreeMap<String, String>, [began, held]: Keys) -> Result<Self, String> {
         let read = |name: &str| match data.get(name) {
             None => Ok(BTreeMap::new()),
             Some(text) => serde_json::from_str(text).map_err(|error| format!("{name}: {error}")),
         };
-        Ok(Self { began: read("began")?, held: read("held")? })
+        Ok(Self { began: read(began)?, held: read(held)? })
     }
 }
 
@@ -203,10 +264,26 @@ mod tests {
         let mut table = Table::default();
         assert!(request(&mut table, "a", 0) && request(&mut table, "b", 50) && request(&mut table, "c", 50));
         assert!(!request(&mut table, "d", 50));
-        assert_eq!(Table::decode(&table.encode()), Ok(table.clone()));
+        assert_eq!(Table::decode(&table.encode(CLUSTER_KEYS), CLUSTER_KEYS), Ok(table.clone()));
         table.tidy(at(70), |uid| uid == "b");
         assert_eq!(table.began.keys().collect::<Vec<_>>(), ["b", "c"], "c no longer exists, but still counts");
         assert!(table.held.is_empty());
-        assert!(Table::decode(&BTreeMap::from([("held".to_owned(), "{".to_owned())])).is_err());
+        for key in ["held", "nodeGroupsBegan"] {
+            assert!(Tables::decode(&BTreeMap::from([(key.to_owned(), "{".to_owned())])).is_err());
+        }
+    }
+
+    #[test]
+    fn clusters_and_node_groups_are_counted_apart() {
+        let mut tables = Tables::default();
+        let once = Limits { namespace: 1, total: 1 };
+        for counted in [Counted::Clusters, Counted::NodeGroups] {
+            let mut request = |uid: &str| tables.of(counted).request(uid, &format!("team/{uid}"), at(0), once);
+            assert_eq!(request("a"), Verdict::Allowed);
+            assert!(matches!(request("b"), Verdict::Held { .. }));
+        }
+        assert_eq!(Tables::decode(&tables.encode()), Ok(tables));
+        let before = BTreeMap::from([("began".to_owned(), "{}".to_owned())]);
+        assert_eq!(Tables::decode(&before), Ok(Tables::default()), "of a version that counted only clusters");
     }
 }

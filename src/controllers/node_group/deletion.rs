@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::hold::Hold;
 use super::{NodeGroupController, Outcome, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
@@ -167,15 +168,12 @@ impl Reconcile<'_> {
         let has_started = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for everything that is deleted with it.
         let alone = !deleted_with_cluster && !has_started;
-        let hold = if goal == Goal::Deleted && alone { self.hold(previous).await } else { Ok(None) };
-        let hold = match hold {
+        let change_policy = self.change_policy(cluster);
+        let hold = match self.hold_alone(previous, alone && goal == Goal::Deleted, change_policy).await {
             Ok(hold) => hold,
-            Err(why) => {
-                let outcome = self.waiting(previous, Reason::Pending, format!("nothing is deleted yet: {why}"));
-                return Some(Outcome { next: Next::after(SignedDuration::from_secs(5), self.now), ..outcome });
-            }
+            Err(why) => return Some(self.uncounted(previous, &why)),
         };
-        let asks = (self.change_policy(cluster) == ChangePolicy::Approval && alone) || hold.is_some();
+        let asks = (change_policy == ChangePolicy::Approval && alone) || hold.is_some();
         let allowed = if asks { AllowedSteps::Only(Approved::new()) } else { AllowedSteps::All };
         let policy = ExecutionPolicy { allowed, ..ExecutionPolicy::default() };
         let report = self.engine(cluster, &graph, &cloud, goal, &policy).await;
@@ -197,6 +195,12 @@ impl Reconcile<'_> {
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new && hold.is_none() {
+            if goal == Goal::Deleted
+                && !self.owns_nothing(previous)
+                && let Err(why) = self.count_approved().await
+            {
+                return Some(self.uncounted(previous, &why));
+            }
             let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
             outcome.status.deletion = Some(self.started_deletion(Time(started), agreed.approval_uid));
         }
@@ -204,6 +208,26 @@ impl Reconcile<'_> {
             Some(hold) => self.held_outcome(previous, outcome, hold, &summary),
             None => outcome,
         })
+    }
+
+    /// The hold on a deletion of this object alone. One that was released just now is counted.
+    async fn hold_alone(
+        &self,
+        previous: &NodeGroupStatus,
+        alone: bool,
+        policy: ChangePolicy,
+    ) -> Result<Option<Hold>, String> {
+        let hold = if alone { self.hold(previous, policy).await? } else { None };
+        if hold.as_ref().is_some_and(Hold::is_released_and_counts) {
+            self.count_approved().await?;
+        }
+        Ok(hold)
+    }
+
+    /// The outcome if deletions cannot be counted.
+    fn uncounted(&self, previous: &NodeGroupStatus, why: &str) -> Outcome {
+        let outcome = self.waiting(previous, Reason::Pending, format!("nothing is deleted yet: {why}"));
+        Outcome { next: Next::after(SignedDuration::from_secs(5), self.now), ..outcome }
     }
 
     /// The node group is part of a cluster that is not its EksCluster's. With its EksCluster, the object is deleted and

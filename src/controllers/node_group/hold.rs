@@ -1,16 +1,17 @@
-//! Holds the deletion of a NodeGroup that is deleted only because its CRD or its namespace is, until a user releases
-//! it; and what is observed while a deletion waits. I/O: the management cluster's API; reads from AWS.
+//! Holds the deletion of a NodeGroup that is deleted only because its CRD or its namespace is, or after many others whose
+//! clusters stay, until a user releases it; and what is observed while a deletion waits. I/O: the management cluster's API; reads from AWS.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::{NodeGroupController, Outcome, Reconcile, status};
+use crate::api::policy::ChangePolicy;
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::account::{self, Request};
 use crate::controllers::cluster::status::view::view;
-use crate::controllers::deletions::{REMOVAL_INTERVAL, Release, Removal};
+use crate::controllers::deletions::{Counted, Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::held_deletion;
@@ -22,8 +23,17 @@ use crate::resources::eks::node_group::Target;
 
 /// Why a deletion is held, and what releases it.
 pub(super) struct Hold {
-    removal: Removal,
+    why: String,
     release: Release,
+    /// Whether it counts for the limits once it is released.
+    counts: bool,
+}
+
+impl Hold {
+    /// Whether a person released it just now, and it counts.
+    pub(super) fn is_released_and_counts(&self) -> bool {
+        self.release.allowed && self.counts
+    }
 }
 
 impl Reconcile<'_> {
@@ -31,13 +41,50 @@ impl Reconcile<'_> {
     ///
     /// # Errors
     /// Why it cannot be determined: then nothing may be deleted.
-    pub(super) async fn hold(&self, previous: &NodeGroupStatus) -> Result<Option<Hold>, String> {
-        let Some(removal) = self.ctx.deletions.removal::<NodeGroup>(&self.namespace).await? else { return Ok(None) };
+    pub(super) async fn hold(&self, previous: &NodeGroupStatus, policy: ChangePolicy) -> Result<Option<Hold>, String> {
+        let deletions = &self.ctx.deletions;
+        // Never created, or not found any more: nothing is lost.
+        let counts = !self.owns_nothing(previous);
+        if let Some(removal) = deletions.removal::<NodeGroup>(&self.namespace).await? {
+            let release = self.release_of(previous, Some(&removal));
+            return Ok(Some(Hold { why: removal.describe(), release, counts }));
+        }
+        if !counts || policy == ChangePolicy::Approval {
+            return Ok(None);
+        }
+        let groups = self.ctx.node_groups.state();
+        let is_there = |uid: &str| {
+            groups.iter().any(|group| group.uid().as_deref() == Some(uid)) || self.ctx.unreadable.has_uid(uid)
+        };
+        let (uid, name) = self.counted_as();
+        Ok(match deletions.request(Counted::NodeGroups, &uid, &name, is_there).await? {
+            Verdict::Allowed => None,
+            Verdict::Held { exceeded, recent } => {
+                let why = too_many(deletions.limits(Counted::NodeGroups), exceeded, &recent);
+                Some(Hold { why, release: self.release_of(previous, None), counts })
+            }
+        })
+    }
+
+    /// Counts a deletion that a person approved or released, before it starts.
+    ///
+    /// # Errors
+    /// It could not be recorded.
+    pub(super) async fn count_approved(&self) -> Result<(), String> {
+        let (uid, name) = self.counted_as();
+        self.ctx.deletions.approve(Counted::NodeGroups, &uid, &name).await
+    }
+
+    /// UID and `namespace/name` of the object.
+    fn counted_as(&self) -> (String, String) {
+        (self.object.uid().unwrap_or_default(), format!("{}/{}", self.namespace, self.object.name_any()))
+    }
+
+    fn release_of(&self, previous: &NodeGroupStatus, removal: Option<&Removal>) -> Release {
         let deleted_at = self.object.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
         let annotation = self.object.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
         let uid = self.object.uid().unwrap_or_default();
-        let release = Release::of(&uid, deleted_at, annotation, &self.approvals(previous), Some(&removal));
-        Ok(Some(Hold { removal, release }))
+        Release::of(&uid, deleted_at, annotation, &self.approvals(previous), removal)
     }
 
     /// Waits for the deletion of its cluster to start, and observes the node group meanwhile.
@@ -90,7 +137,7 @@ impl Reconcile<'_> {
         hold: Hold,
         summary: &str,
     ) -> Outcome {
-        let Hold { removal, release } = hold;
+        let Hold { why, release, .. } = hold;
         let mut outcome = outcome;
         if release.allowed {
             let started = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
@@ -100,7 +147,7 @@ impl Reconcile<'_> {
             outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion starts"));
         } else {
             let how = release.instructions(&self.as_argument(), &self.approvals(previous));
-            let message = format!("{}: {summary}: {how}", removal.describe());
+            let message = format!("{why}: {summary}: {how}");
             outcome.next = outcome.next.or(Next::after(REMOVAL_INTERVAL, self.now));
             outcome.status.deletion =
                 Some(DeletionStatus { release: Some(release.token), ..DeletionStatus::default() });
@@ -109,5 +156,34 @@ impl Reconcile<'_> {
         let generation = self.object.metadata.generation;
         outcome.status = status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
         outcome
+    }
+}
+
+fn too_many(limits: Limits, exceeded: Exceeded, lately: &[String]) -> String {
+    let started = if lately.is_empty() { String::new() } else { format!("; started: {}", lately.join(", ")) };
+    let (most, within, flag) = match exceeded {
+        Exceeded::Namespace => (limits.namespace, "in a namespace", "--max-node-group-deletions"),
+        Exceeded::Total => (limits.total, "in all namespaces together", "--max-node-group-deletions-total"),
+    };
+    format!(
+        "no more than {most} NodeGroups an hour are deleted {within} without a release while their clusters stay \
+         ({flag}{started})"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_names_the_limit_the_flag_and_what_started() {
+        let limits = Limits { namespace: 10, total: 30 };
+        let text = too_many(limits, Exceeded::Namespace, &["team/a".to_owned()]);
+        assert_eq!(
+            text,
+            "no more than 10 NodeGroups an hour are deleted in a namespace without a release while their clusters stay \
+             (--max-node-group-deletions; started: team/a)"
+        );
+        assert!(too_many(limits, Exceeded::Total, &[]).contains("30 NodeGroups an hour"));
     }
 }

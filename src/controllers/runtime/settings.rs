@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::installation::Source;
 use crate::agents::validate::SourcePolicy;
-use crate::controllers::deletions::Limits;
+use crate::controllers::deletions::AllLimits;
 use crate::resources::cloud::Intervals;
 
 /// Operator settings used by reconciles.
@@ -24,8 +24,8 @@ pub struct Settings {
     pub sts_endpoint: Option<String>,
     /// Namespace and name of the ConfigMap with learned durations; `None`: they are not stored.
     pub estimates_configmap: Option<(String, String)>,
-    /// How many cluster deletions may begin within an hour without a release.
-    pub max_deletions: Limits,
+    /// How many deletions may begin within an hour without a release.
+    pub max_deletions: AllLimits,
     /// Sources of the installation id.
     pub installation: Source,
     /// Namespace and name of the ConfigMap that records deletions; `None`: they are kept in memory only.

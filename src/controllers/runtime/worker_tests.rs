@@ -6,6 +6,7 @@ use crate::api::EksCluster;
 use crate::aws::Accounts;
 use crate::controllers::cluster::agent::Watches;
 use crate::controllers::context::{Process, Stores};
+use crate::controllers::deletions::{AllLimits, Limits};
 use crate::controllers::runtime::events::Events;
 use crate::controllers::runtime::leader::Leadership;
 use crate::controllers::runtime::leadership_term::Term;
@@ -20,6 +21,8 @@ use kube::runtime::watcher::Event;
 use serde_json::json;
 
 /// A context before all kinds are listed, and without an API server: these tests do not call it.
+const LIMITS: Limits = Limits { namespace: 3, total: 10 };
+
 fn unlisted_context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRequest<EksCluster>>) {
     let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     let (to_clusters, requests) = unbounded();
@@ -38,7 +41,7 @@ fn unlisted_context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<Re
         concurrency: 4,
         sts_endpoint: None,
         estimates_configmap: None,
-        max_deletions: crate::controllers::deletions::Limits { namespace: 3, total: 10 },
+        max_deletions: AllLimits { clusters: LIMITS, node_groups: LIMITS },
         deletions_configmap: None,
         installation: Default::default(),
         event_queue_url: None,

@@ -1,5 +1,5 @@
 //! Checks of an account and a region before a cluster is created in them, as a person would do them by hand: for
-//! `keelson doctor`. Reads only.
+//! `keelson doctor`, and a few of them before the first write of a new cluster ([`preflight`]). Reads only.
 //!
 //! Each file has one subject: what it needs is pure, and judged apart from the reads. A check that AWS denies is a
 //! warning that says so: the credentials of a person may differ from the operator's.
@@ -7,6 +7,7 @@
 pub mod encryption_key;
 pub mod existing;
 pub mod permissions;
+pub mod preflight;
 pub mod quotas;
 pub mod region;
 pub mod requests;

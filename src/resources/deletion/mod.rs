@@ -4,6 +4,7 @@
 mod blocker_lists;
 pub mod blockers;
 pub mod claim_volumes;
+pub mod cluster_users;
 pub mod left_behind;
 pub mod leftovers;
 pub mod makers;

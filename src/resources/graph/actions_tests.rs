@@ -23,6 +23,7 @@ const HELPERS: &[(&str, &[&str])] = &[
 const OF_NO_KIND: &[(&str, &str)] = &[
     ("account_checks/", "for `keelson doctor`"),
     ("aws_validation/", "checks the spec before anything is created"),
+    ("deletion/cluster_users.rs", "names what keeps EKS from deleting a cluster"),
     ("deletion/left_behind.rs", "names what is left of a deleted cluster"),
     ("deletion/occupants.rs", "names who uses a VPC before it is deleted"),
     ("eks/cluster_deletion.rs", "whether a cluster of others uses what is deleted"),

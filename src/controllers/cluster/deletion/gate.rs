@@ -15,7 +15,7 @@ use crate::controllers::approvals::execution_policy::{self, PlanApprovalState, P
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::cluster::status::facts::cluster_key;
-use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
+use crate::controllers::deletions::{Counted, Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status;
 use crate::controllers::status::report::{MANAGEMENT_API, Next};
@@ -63,10 +63,10 @@ impl Reconcile<'_> {
             let is_there = |uid: &str| {
                 clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid)) || unreadable.has_cluster(uid)
             };
-            match self.ctx.deletions.request(&uid, &name, is_there).await {
+            match self.ctx.deletions.request(Counted::Clusters, &uid, &name, is_there).await {
                 Ok(Verdict::Allowed) => return self.started_outcome(previous, goal, None),
                 Ok(Verdict::Held { exceeded, recent: lately }) => {
-                    Some((too_many(self.ctx.deletions.limits(), exceeded, &lately), self.release_of(None)))
+                    Some((too_many(self.ctx.deletions.limits(Counted::Clusters), exceeded, &lately), self.release_of(None)))
                 }
                 Err(why) => return self.count_failed(previous, &why),
             }
@@ -123,7 +123,7 @@ impl Reconcile<'_> {
         // A retained cluster counts neither as a deletion nor as a released one.
         if goal == Goal::Deleted
             && self.has_cluster(previous)
-            && let Err(why) = self.ctx.deletions.approve(&uid, &name).await
+            && let Err(why) = self.ctx.deletions.approve(Counted::Clusters, &uid, &name).await
         {
             return self.count_failed(previous, &why);
         }

@@ -1,19 +1,25 @@
 //! What must be solved before the first write of a deletion: a control plane that is not the object's but uses its
-//! resources, and what others run in its VPC. I/O: reads from AWS.
+//! resources, node groups and Fargate profiles that would stay, and what others run in its VPC. I/O: reads from AWS.
 //!
 //! A deletion that cannot end must not begin: it would take the network and the roles from what stays.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::SignedDuration;
+use kube::ResourceExt;
 
 use super::vpc_users::INTERVAL;
-use crate::api::Reason;
+use crate::api::policy::DeletionPolicy;
+use crate::api::{NodeGroup, Reason};
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
-use crate::engine::{self, ExecutionPolicy, Goal, Graph, Presence, Verdict};
+use crate::engine::{self, ExecutionPolicy, Failure, Goal, Graph, Presence, Verdict};
 use crate::resources::cloud::Cloud;
+use crate::resources::deletion::cluster_users::{self, NodeGroupToDelete};
 use crate::resources::deletion::occupants;
 use crate::resources::eks::cluster;
 
@@ -46,19 +52,50 @@ impl Reconcile<'_> {
             let next = report.next.map_or(Next::change(), Next::at);
             return Some(self.deleting(previous, cloud, report, Default::default(), None, next));
         }
-        let id = self.own_vpc(graph)?;
-        let found = match occupants::find_occupants(cloud, &id, &self.object.cluster_name()).await {
-            Ok(found) if found.is_empty() => return None,
-            Ok(found) => found,
+        let why = match self.what_stays(cloud, graph).await {
+            Ok(why) => why?,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        let message = format!(
-            "the deletion does not start, because others use the VPC {id} that it would delete: {}: delete what Keelson \
-             does not own by hand, or set deletionPolicy: Retain",
-            found.join("; ")
-        );
+        let message = format!("the deletion does not start, because {why}");
         let blocked = Overall::Stalled(ConditionValue::false_(Reason::DeletionBlocked, message));
         report.plan = plan;
         Some(self.deleting(previous, cloud, report, Default::default(), Some(blocked), Next::after(INTERVAL, self.now)))
+    }
+
+    /// What stays in the cluster or its VPC, so that AWS would refuse to delete either; `None`: nothing does.
+    async fn what_stays(&self, cloud: &Cloud, graph: &Graph<Cloud>) -> Result<Option<String>, Failure> {
+        let name = self.object.cluster_name();
+        let presence = self.state.memory.get(&cluster::key()).and_then(|entry| entry.presence.as_ref());
+        if matches!(presence, Some(Presence::Ours(_))) {
+            let users = cluster_users::find_users(cloud, &name, &self.node_groups_to_delete(), graph).await?;
+            if !users.is_empty() {
+                return Ok(Some(format!(
+                    "EKS deletes no cluster that has node groups or Fargate profiles, and these would stay: {}: delete \
+                     what Keelson does not own by hand and set deletionPolicy: Delete on the NodeGroups, or set \
+                     deletionPolicy: Retain on the EksCluster",
+                    users.join("; ")
+                )));
+            }
+        }
+        let Some(vpc) = self.own_vpc(graph) else { return Ok(None) };
+        let users = occupants::find_occupants(cloud, &vpc, &name).await?;
+        Ok((!users.is_empty()).then(|| {
+            format!(
+                "others use the VPC {vpc} that it would delete: {}: delete what Keelson does not own by hand, or set \
+                 deletionPolicy: Retain",
+                users.join("; ")
+            )
+        }))
+    }
+
+    /// The NodeGroups of the cluster by the names of their node groups.
+    fn node_groups_to_delete(&self) -> BTreeMap<String, NodeGroupToDelete> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
+        let of = |group: &Arc<NodeGroup>| {
+            let retained = group.spec.deletion_policy == DeletionPolicy::Retain;
+            let uid = group.uid().unwrap_or_default();
+            (group.node_group_name(), NodeGroupToDelete { object: group.name_any(), uid, retained })
+        };
+        groups.iter().map(of).collect()
     }
 }
