@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod held_deletion;
 pub mod journal;
 pub mod next;
+pub mod object_metrics;
 pub mod plan_status;
 pub mod progress;
 pub mod reasons;

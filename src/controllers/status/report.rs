@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::conditions::{Conditions, Overall};
 pub use super::next::{MANAGEMENT_API, Next, REFUSED};
+use super::object_metrics;
 use super::waiting_on;
 use super::waits::Wait;
 use crate::api::RECONCILE_AT_ANNOTATION;
@@ -23,6 +24,7 @@ use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
 use crate::controllers::states::State;
 use crate::engine::execution_policy::Subject;
+use crate::telemetry::objects::{ClusterState, ObjectState};
 
 /// A number derived from the object's UID, for jitter.
 pub fn seed<K: ResourceExt>(object: &K) -> u64 {
@@ -98,7 +100,14 @@ where
     K: Kind,
     S: Serialize + PartialEq + Default + WithConditions,
 {
-    ctx.metrics.objects().set_ready(K::NAME, &object.uid().unwrap_or_default(), ready_label(overall));
+    let state_of_object = ObjectState {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        ready: ready_label(overall),
+        conditions: object_metrics::conditions(status.conditions()),
+        cluster: status.cluster(),
+    };
+    ctx.metrics.objects().set(K::NAME, &object.uid().unwrap_or_default(), state_of_object);
     let now = Timestamp::now();
     if status == previous && state.failed_writes == 0 {
         state.written = Some(status);
@@ -145,18 +154,24 @@ pub trait WithConditions {
     fn conditions(&self) -> &[Condition];
     /// The waits.
     fn waits(&self) -> &[WaitStatus];
+    /// What metrics say of a cluster; `None` for other kinds.
+    fn cluster(&self) -> Option<ClusterState>;
     /// Replaces both.
     fn set(&mut self, conditions: Vec<Condition>, waits: Vec<WaitStatus>);
 }
 
 macro_rules! with_conditions {
-    ($($status:ty),*) => {$(
+    ($($status:ty: $cluster:expr),* $(,)?) => {$(
         impl WithConditions for $status {
             fn conditions(&self) -> &[Condition] {
                 &self.conditions
             }
             fn waits(&self) -> &[WaitStatus] {
                 &self.waits
+            }
+            fn cluster(&self) -> Option<ClusterState> {
+                let describe: fn(&$status) -> Option<ClusterState> = $cluster;
+                describe(self)
             }
             fn set(&mut self, conditions: Vec<Condition>, waits: Vec<WaitStatus>) {
                 (self.conditions, self.waits) = (conditions, waits);
@@ -165,7 +180,11 @@ macro_rules! with_conditions {
     )*};
 }
 
-with_conditions!(EksClusterStatus, NodeGroupStatus, AwsAccountStatus);
+with_conditions!(
+    EksClusterStatus: object_metrics::cluster,
+    NodeGroupStatus: |_| None,
+    AwsAccountStatus: |_| None,
+);
 
 /// Evaluates the waits: an overdue one makes the object Stalled, and the object is requeued at the next deadline.
 /// `waits`: as in [`waiting_on::evaluate_waits`].
