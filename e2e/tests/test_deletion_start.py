@@ -32,7 +32,6 @@ class Scene:
         self.groups = [node_group(name, f"{name}-{color}", instanceTypes=["m7i.large"]) for color in ("blue", "green")]
 
     def start(self) -> None:
-        self.on.start(account=self.account.id)
         self.on.apply(self.item, *self.groups)
         self.on.ready(self.item, *self.groups)
 
@@ -53,14 +52,12 @@ class Scene:
 
 
 @pytest.fixture
-def scene(on: Environment, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(on: Environment) -> Iterator[Scene]:
     made = Scene(on, f"start-{fresh_account()[-4:]}")
-    made.start()
-    yield made
+    with on.operator(account=made.account.id):
+        made.start()
+        yield made
     on.force_delete(made.item, *made.groups)
-    for operator in on.operators:
-        operator.kill()
-    on.operators = []
 
 
 def group_that_is_retained(scene: Scene) -> tuple[str, Callable[[], object]]:

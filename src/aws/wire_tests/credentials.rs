@@ -128,14 +128,14 @@ async fn missing_credentials_are_reported_without_a_call() {
 #[tokio::test]
 async fn idle_sessions_are_dropped() {
     let server = Server::start(|_, _| caller_identity(ACCOUNT)).await;
-    let settings = Settings { idle: Duration::from_millis(100), ..Settings::default() };
+    let settings = Settings { idle: Duration::from_secs(2), ..Settings::default() };
     let accounts =
         Accounts::new(config(&server.url, Duration::from_secs(1)), settings, Arc::new(AlwaysOpen), Metrics::new());
     for region in ["eu-west-1", "eu-central-1", "us-east-1"] {
         accounts.session(&Identity::ambient(), region).await.expect("a session");
     }
     assert_eq!(accounts.open_sessions(), 3);
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(Duration::from_millis(2200)).await;
     accounts.session(&Identity::ambient(), "eu-west-1").await.expect("a session");
     assert_eq!(accounts.open_sessions(), 1);
 }

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn needs_follow_the_network() {
         for (network, wanted) in [
-            (json!({}), &[(quotas::VPCS, 1), (quotas::ADDRESSES, 1)][..]),
+            (json!({"vpc": {}}), &[(quotas::VPCS, 1), (quotas::ADDRESSES, 1)][..]),
             (json!({"vpc": {"nat": "PerZone", "zoneCount": 3}}), &[(quotas::VPCS, 1), (quotas::ADDRESSES, 3)]),
             (json!({"vpc": {"nat": "None"}}), &[(quotas::VPCS, 1)]),
             (json!({"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}), &[]),
