@@ -21,6 +21,7 @@ SCRAPE_CONFIG = MONITORING / "scrape-config.yaml"
 DOWNLOAD_SCRIPT = BUILD_SCRIPT.with_name("prometheus.py")
 # Replaced by static targets: there is no kubelet that runs the operator in a Pod here.
 DISCOVERY = ("kubernetes_sd_configs", "relabel_configs")
+POD_MONITOR = MONITORING / "pod-monitor.yaml"
 
 
 def prometheus_tools() -> dict[str, Path]:
@@ -37,8 +38,18 @@ def shortened(rules: str, hold: str, window: str) -> str:
     return re.sub(r"(?<=\[)\w+(?=\])|(?<=offset )\w+", window, rules)
 
 
+def relabelings() -> list[dict]:
+    """`metricRelabelings` of the PodMonitor in the words of a scrape configuration, as the Prometheus Operator translates them."""
+    (endpoint,) = yaml.safe_load(POD_MONITOR.read_text())["spec"]["podMetricsEndpoints"]
+    snake = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    return [{snake.get(key, key): value for key, value in rule.items()} for rule in endpoint["metricRelabelings"]]
+
+
 class Prometheus:
-    """One server that scrapes the job of deploy/monitoring/scrape-config.yaml every second and evaluates rules as often."""
+    """One server that scrapes the job of deploy/monitoring/scrape-config.yaml every second and evaluates rules as often.
+
+    The target has the label `namespace`, and series are relabelled, as for a PodMonitor: a plain configuration needs neither.
+    """
 
     def __init__(self, directory: Path, targets: list[str], token: str, rules: str):
         directory.mkdir(parents=True, exist_ok=True)
@@ -49,7 +60,8 @@ class Prometheus:
         (directory / "rules.yaml").write_text(rules)
         (job,) = yaml.safe_load(SCRAPE_CONFIG.read_text())["scrape_configs"]
         job = {key: value for key, value in job.items() if key not in DISCOVERY}
-        job |= {"scrape_interval": "1s", "static_configs": [{"targets": targets}]}
+        labelled = {"targets": targets, "labels": {"namespace": "keelson-system"}}
+        job |= {"scrape_interval": "1s", "static_configs": [labelled], "metric_relabel_configs": relabelings()}
         job["authorization"] = {"credentials_file": str(token_file)}
         config = {
             "global": {"evaluation_interval": "1s"},

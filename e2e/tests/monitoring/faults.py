@@ -66,6 +66,7 @@ class Faults:
     on: Environment
     queue_url: str
     ready: dict[str, Played] = field(default_factory=dict)
+    failing: dict[str, Played] = field(default_factory=dict)
     mends: list[Callable[[], None]] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -92,7 +93,7 @@ class Faults:
             self.block_upgrade,
             self.end_support,
             self.omit_secret,
-            self.omit_role,
+            self.reject_credentials,
             self.ask,
             self.store_unreadable,
             self.break_queue,
@@ -110,14 +111,22 @@ class Faults:
             ("denied", ({"action": "CreateSubnet"}, DENIED)),
             ("throttled", ({"service": "ec2"}, THROTTLED_EC2)),
         ):
-            scene = play(self.on, Scene(name, (rule,)))
+            scene = self.failing[name] = play(self.on, Scene(name, (rule,)))
             self.mends.append(lambda scene=scene: remove_rules(self.on, scene))
+
+    def retry_while_throttled(self) -> None:
+        """A retry during the pause after throttled calls is deferred."""
+        retry_now(self.on, self.failing["throttled"].cluster)
 
     def leave_no_node(self) -> None:
         """The only node group is scaled down to nothing."""
         nodes = self.ready["empty"].nodes
-        patch(self.on, nodes, {"scaling": {"min": 0, "max": 2, "desired": 0}})
-        self.mends.append(lambda: patch(self.on, nodes, {"scaling": {"min": 1, "max": 2, "desired": 1}}))
+
+        def scale_to(desired: int) -> None:
+            patch(self.on, nodes, {"scaling": {"min": 0, "max": 2, "desired": desired, "desiredPolicy": "Enforce"}})
+
+        scale_to(0)
+        self.mends.append(lambda: scale_to(1))
 
     def lose_contact(self) -> None:
         """The endpoint of one cluster does not answer."""
@@ -138,6 +147,8 @@ class Faults:
         scene = self.ready["blocked"]
         posted = {"account": scene.account.id, "region": REGION, "cluster": "blocked"}
         self.on.aws.control("POST", "issues", json={**posted, "issues": [DISABLED]})
+        retry_now(self.on, scene.cluster)
+        self.on.await_condition(scene.cluster, status="False", reason="Degraded", timeout=20)
         patch(self.on, scene.cluster, {"version": "1.34"})
 
         def mend() -> None:
@@ -162,15 +173,18 @@ class Faults:
         self.on.apply(item)
         self.mends.append(lambda: self.on.apply(secret("fleet", username="git", password="fleet-password-3e")))
 
-    def omit_role(self) -> None:
-        """The role of an AwsAccount does not exist."""
-        account_id = fresh_account()
-        found = account("keyless", account_id, roleArn=f"arn:aws:iam::{account_id}:role/keelson")
-        item = cluster("keyless", accountRef={"name": "keyless"}, **SMALL)
+    def reject_credentials(self) -> None:
+        """AWS rejects the operator's credentials where they are exchanged for those of one account."""
+        name, account_id = "keyless", fresh_account()
+        role = self.on.account(account_id).role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess")
+        expired = {"code": "ExpiredToken", "message": "The security token included in the request is expired", "status": 403}
+        rule = self.on.aws.add_fault({"action": "AssumeRole", "resource": role}, {"error": expired})
+        found = account(name, account_id, roleArn=role)
+        item = cluster(name, accountRef={"name": name}, **SMALL)
         self.on.apply(found, item)
 
         def mend() -> None:
-            self.on.account(account_id).role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess")
+            self.on.aws.control("DELETE", "faults", params={"id": rule})
             retry_now(self.on, found)
             retry_now(self.on, item)
 
