@@ -60,8 +60,9 @@ test-e2e: need-rust tools build ## real API servers, real Flux and Argo CD, the 
 crds: build ## regenerate crds/ from the types
 	UPDATE_CRDS=1 cargo test --locked --test crds
 
-tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry) into the cache, once
+tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry, Prometheus) into the cache, once
 	@$(PYTHON) e2e/kubernetes/build.py
+	@$(PYTHON) e2e/kubernetes/prometheus.py
 
 tools-demo: need-go
 	@$(PYTHON) e2e/kubernetes/build.py $(DEMO_TOOLS)

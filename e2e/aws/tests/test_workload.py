@@ -150,3 +150,18 @@ def test_cluster_is_creating_until_its_own_api_server_is_posted(api: FakeApi, tm
     finally:
         other.shutdown()
         server.stop()
+
+
+def test_posted_api_server_takes_precedence_over_the_shared_one(tmp_path: Path) -> None:
+    """So a test can break the endpoint of one cluster."""
+    (tmp_path / "ca.crt").write_text("a certificate")
+    server = Server(tmp_path, WORKLOAD_ENDPOINT="https://shared:6443", WORKLOAD_CA_FILE=str(tmp_path / "ca.crt"))
+    try:
+        clouds = [Cloud(server, account) for account in ("300000000003", "300000000004")]
+        for cloud in clouds:
+            cloud.cluster()
+        place = {"account": clouds[0].account, "region": clouds[0].region, "cluster": "demo"}
+        server.post("api-servers", {**place, "endpoint": "https://other:6443", "caFile": str(tmp_path / "ca.crt"), "kubeconfig": ""})
+        assert [cloud.describe()["endpoint"] for cloud in clouds] == ["https://other:6443", "https://shared:6443"]
+    finally:
+        server.stop()

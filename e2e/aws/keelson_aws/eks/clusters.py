@@ -234,7 +234,7 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
 def api_server(context: Context, cluster: Cluster) -> ApiServer | None:
     """The cluster's own API server, or the shared one; None if there is none."""
     settings = context.settings
-    if settings.workload_each or not settings.workload_ca_file:
+    if cluster.api_server or settings.workload_each or not settings.workload_ca_file:
         return cluster.api_server
     return ApiServer(settings.workload_endpoint, settings.workload_ca_file, settings.workload_kubeconfig)
 
