@@ -1,6 +1,6 @@
 # The operator's role `keelson` with its policies, and their boundary for the roles that it creates. Once in each account:
 #
-#   module "keelson_role" {
+#   module "keelson" {
 #     source       = "git::https://github.com/OWNER/keelson//deploy/iam?ref=v0.1.0"
 #     cluster_name = "management"
 #   }

@@ -141,8 +141,19 @@ def test_each_value_has_a_comment_and_a_test():
 def test_value_changes_what_is_rendered(helm, path, change: Change):
     assert leaf_paths()[path] != change.value or change.given or path.startswith("crds."), "not another value than the default"
     given = merged(CRDS_OFF, change.given)
-    before, after = facts(render(helm, given)), facts(render(helm, merged(given, nested(tuple(path.split(".")), change.value))))
+    before, after = rendered_facts(helm, given), facts(render(helm, merged(given, nested(tuple(path.split(".")), change.value))))
     assert [fact for fact in before ^ after if change.fact in fact], sorted(before ^ after)[:20]
+
+
+RENDERED: dict[str, set[str]] = {}
+
+
+def rendered_facts(helm: Helm, values: dict) -> set[str]:
+    """Rendered once for all tests that need the same values."""
+    key = json.dumps(values, sort_keys=True)
+    if key not in RENDERED:
+        RENDERED[key] = facts(render(helm, values))
+    return RENDERED[key]
 
 
 def everything() -> dict:
@@ -285,6 +296,16 @@ def test_globals_of_a_parent_chart_are_accepted(helm):
 
 
 # The chart itself
+
+
+def test_values_in_the_docs_are_accepted(helm):
+    page = (CHECKOUT / "docs" / "install.md").read_text()
+    section = page[page.index("### With Helm") : page.index("### With kustomize")]
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    image = "Deployment/keelson spec.template.spec.containers[0].image=registry.example.com/keelson:0.1.0"
+    assert image in facts(render(helm, yaml.safe_load(block)))
+    for path in re.findall(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)(?:: true)?`", section.replace("values.yaml", "")):
+        assert path in leaf_paths(), path
 
 
 def test_helm_lint_finds_nothing(helm):

@@ -9,11 +9,12 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import boto3
+import cfnlint.api
 import hcl2
 import pytest
+from cfnlint.config import ManualArgs
 from moto import mock_aws
 
 from keelson_harness.paths import DEPLOY
@@ -68,18 +69,17 @@ def test_template_contains_the_current_policies():
 
 
 def test_template_is_valid_for_cloudformation():
-    linter = Path(sys.executable).with_name("cfn-lint")
-    found = subprocess.run([linter, "--regions", "eu-west-1", "--", TEMPLATE], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout
+    assert mistakes(TEMPLATE.read_text()) == []
     # What `aws cloudformation deploy` sends without a bucket.
     assert TEMPLATE.stat().st_size < 51_200
 
 
-def test_linter_finds_a_mistake(tmp_path):
-    wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(TEMPLATE.read_text().replace("Roles: [!Ref Role]", "Roles: [!Ref Rloe]"))
-    linter = Path(sys.executable).with_name("cfn-lint")
-    assert subprocess.run([linter, "--regions", "eu-west-1", "--", wrong], capture_output=True, check=False).returncode
+def test_linter_finds_a_mistake():
+    assert mistakes(TEMPLATE.read_text().replace("Roles: [!Ref Role]", "Roles: [!Ref Rloe]"))
+
+
+def mistakes(template: str) -> list[str]:
+    return [str(match) for match in cfnlint.api.lint(template, config=ManualArgs(regions=["eu-west-1"]))]
 
 
 class Stack:
