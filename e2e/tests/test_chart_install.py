@@ -115,7 +115,9 @@ class State:
 
     @classmethod
     def read(cls, api: KubeApi) -> State:
-        items = api.list(API, "EksCluster")
+        crds = [item for item in api.list("apiextensions.k8s.io/v1", "CustomResourceDefinition") if item["spec"]["group"] == "keelson.dev"]
+        versions = [crd["spec"]["versions"][0] for crd in crds if crd["spec"]["names"]["kind"] == "EksCluster"]
+        items = api.list(API, "EksCluster") if versions else []
         # The upgrade adds the new field's default.
         clusters = {
             item["metadata"]["name"]: (
@@ -125,15 +127,14 @@ class State:
             )
             for item in items
         }
-        crds = [item for item in api.list("apiextensions.k8s.io/v1", "CustomResourceDefinition") if item["spec"]["group"] == "keelson.dev"]
-        (spec,) = [c["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] for c in crds if c["spec"]["names"]["kind"] == "EksCluster"]
+        spec_fields = {name for version in versions for name in version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]}
         found = [api.find(item["apiVersion"], item["kind"], item["metadata"]["name"], item["metadata"].get("namespace")) for item in operator_objects()]
         deployment = api.find("apps/v1", "Deployment", "keelson", NAMESPACE)
         installation = api.find("v1", "ConfigMap", "keelson-installation", NAMESPACE)
         return cls(
             clusters,
             {crd["metadata"]["name"]: crd["metadata"]["uid"] for crd in crds},
-            set(spec["properties"]),
+            spec_fields,
             {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["uid"] for item in found if item},
             installation["data"]["id"] if installation else "",
             deployment["spec"]["template"]["spec"]["containers"][0]["image"] if deployment else "",
