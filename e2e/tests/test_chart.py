@@ -194,6 +194,20 @@ def test_each_flag_of_the_operator_has_a_value(helm):
     assert NO_VALUE.keys() <= flags
 
 
+def test_defaults_of_the_operator_in_comments_are_true():
+    """`[default: X]` of a flag, and `The operator's default: X` of its value."""
+    found = {}
+    for entry in re.split(r"\n\n(?= +--)|\n(?= +--)", keelson_help("controller")):
+        if match := re.match(r" *--([a-z-]+).*\[default: (\w+)[\],;]", entry, re.DOTALL):
+            found[match[1]] = match[2]
+    named = {path[1:]: re.search(r"The operator's default: `?(\w+)", text) for path, text in generate.comments(generate.values_text()).items()}
+    stated = {re.sub(r"([A-Z])", r"-\1", "-".join(path)).lower(): match[1] for path, match in named.items() if match}
+    assert len(stated) > 8
+    # With another default in its sentence.
+    assert stated.pop("log-level") == "info"
+    assert stated == {flag: found.get(flag) for flag in stated}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -229,6 +229,24 @@ def test_notes_name_the_next_steps(api: KubeApi, story: Story):
     assert api.apply(yaml.safe_load(account), dry_run=True)["kind"] == "AwsAccount"
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"aws": {"roleArn": "arn:aws:iam::123456789012:role/keelson"}}, "uses the role arn:aws:iam::123456789012:role/keelson (IRSA)"),
+        ({"extraEnvFrom": [{"secretRef": {"name": "aws"}}]}, "takes credentials from its environment"),
+        ({"operator": {"allowAmbientAccount": True}}, "Every namespace may create clusters"),
+        ({"admissionPolicies": {"requireAccountRef": True}}, "have to name their AwsAccount"),
+        ({"secrets": {"namespaces": []}}, "may read no Secret"),
+    ],
+    ids=str,
+)
+def test_notes_follow_the_values(helm: Helm, story: Story, values, expected):
+    given = merged(VALUES, values)
+    notes = helm.run("upgrade", "keelson", CHART, "--namespace", NAMESPACE, "--dry-run=server", values=given).partition("NOTES:")[2]
+    assert expected in " ".join(notes.split())
+    assert expected not in " ".join(story.notes.split())
+
+
 def sample_values() -> dict:
     """The value of the table for each value of the chart."""
     values: dict = {}
