@@ -250,6 +250,13 @@ def test_notes_follow_the_values(helm: Helm, story: Story, values, expected):
     assert expected not in " ".join(story.notes.split())
 
 
+def test_notes_warn_of_an_image_that_no_registry_has(helm: Helm, story: Story):
+    assert "Build and push your own image" in story.notes
+    values = {"image": {"repository": "registry.example.com/keelson"}}
+    notes = helm.run("upgrade", "keelson", CHART, "--namespace", NAMESPACE, "--dry-run=server", values=values)
+    assert "Build and push your own image" not in notes
+
+
 def sample_values() -> dict:
     """The value of the table for each value of the chart."""
     values: dict = {}
