@@ -14,7 +14,7 @@ DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kusto
 PARALLEL = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins words crds tools tools-demo bench audit clean need-rust need-go
+.PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins words crds chart tools tools-demo bench audit clean need-rust need-go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +59,13 @@ test-e2e: need-rust tools build ## real API servers, real Flux and Argo CD, the 
 
 crds: build ## regenerate crds/ from the types
 	UPDATE_CRDS=1 cargo test --locked --test crds
+	+@$(MAKE) --no-print-directory chart
 
-tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry, Prometheus) into the cache, once
+chart: ## regenerate what the Helm chart and deploy/iam contain of crds/ and deploy/
+	@$(PYTHON) deploy/charts/generate.py
+	@$(PYTHON) deploy/iam/generate.py
+
+tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry, Helm, Prometheus) into the cache, once
 	@$(PYTHON) e2e/kubernetes/build.py
 	@$(PYTHON) e2e/kubernetes/prometheus.py
 

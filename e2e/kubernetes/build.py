@@ -87,6 +87,19 @@ TOOLS = [
         "github.com/argoproj/argo-cd/v3/cmd",
         "-X github.com/argoproj/argo-cd/v3/common.version=3.2.11",
     ),
+    # Without the version of Kubernetes, `helm template` assumes an old one.
+    Tool(
+        "helm",
+        "v3.22.0",
+        "helm",
+        "helm.sh/helm/v3/cmd/helm",
+        "-X helm.sh/helm/v3/internal/version.version=v3.22.0 "
+        + " ".join(
+            f"-X helm.sh/helm/v3/pkg/{package}.k8sVersion{part}"
+            for package in ("chartutil", "lint/rules")
+            for part in (f"Major={KUBERNETES[1:].split('.')[0]}", f"Minor={KUBERNETES.split('.')[1]}")
+        ),
+    ),
     # Argo CD's cache: a small program around a Go library that implements the Redis protocol.
     Tool("redis", "v2.40.0", "redis", "."),
 ]

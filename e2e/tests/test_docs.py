@@ -18,6 +18,8 @@ PAGES = [
     CHECKOUT / "e2e" / "README.md",
     *sorted((CHECKOUT / "e2e").glob("*/README.md")),
     CHECKOUT / "examples" / "fleet" / "README.md",
+    CHECKOUT / "deploy" / "charts" / "keelson" / "README.md",
+    CHECKOUT / "deploy" / "iam" / "README.md",
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

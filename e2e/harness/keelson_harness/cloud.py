@@ -39,7 +39,7 @@ class LocalCloud:
     """A context manager: starts everything on entry and stops it on exit.
 
     workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
-    (`workloads`) instead of a shared one (`workload`). flux=False: no Flux. argocd=True: adds Argo CD. git=False: no Git
+    (`workloads`) instead of a shared one (`workload`). flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
     server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux and of the operator
     run on the management cluster as well (see `bootstrap`). snapshot: starts from the saved state of another operator's run.
     The run directory is removed unless an exception occurs or keep=True (or KEELSON_KEEP is set).
@@ -67,6 +67,7 @@ class LocalCloud:
         self._with_argocd = argocd and self._with_workload
         self._with_git = git
         self._management_pods = management_pods
+        self._management_flux = management_pods and flux
         self._durations = durations
         self._aws_env = aws_env or {}
         self._snapshot = snapshot
@@ -93,7 +94,7 @@ class LocalCloud:
 
     def __enter__(self) -> "LocalCloud":
         names = KUBERNETES_TOOLS
-        if self._with_flux or self._management_pods:
+        if self._with_flux or self._management_flux:
             names += FLUX_TOOLS
         if self._with_argocd:
             names += ARGOCD_TOOLS
@@ -152,7 +153,7 @@ class LocalCloud:
             self._closing.callback(self.workloads.stop)
             self.workloads.start()
         if self._management_pods:
-            runners = flux_runners(self.tools, self.management.directory)
+            runners = flux_runners(self.tools, self.management.directory) if self._management_flux else {}
             runners["keelson"] = self._run_operator
             self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
         self.recorder = recorder_from_environment(self)

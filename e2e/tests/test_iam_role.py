@@ -1,0 +1,188 @@
+"""deploy/iam: the operator's role, as a CloudFormation template and as a Terraform module. (Needs no cloud.)
+
+The template is created in moto. The module is parsed only: `terraform validate` needs the AWS provider's binary.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import boto3
+import cfnlint.api
+import hcl2
+import pytest
+from cfnlint.config import ManualArgs
+from moto import mock_aws
+
+from keelson_harness.paths import DEPLOY
+
+FOLDER = DEPLOY / "iam"
+TEMPLATE = FOLDER / "keelson-role.cfn.yaml"
+MODULE = FOLDER / "keelson-role.tf"
+ACCOUNT = "123456789012"
+ISSUER = "oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
+OPERATOR = "arn:aws:iam::111122223333:role/keelson"
+# The parameters of each trust, and its statement as docs/install.md explains it.
+TRUSTS = {
+    "pod identity": ({}, {"Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}),
+    "IRSA": (
+        {"OidcIssuer": ISSUER, "Namespace": "platform"},
+        {
+            "Effect": "Allow",
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {
+                "StringEquals": {f"{ISSUER}:aud": "sts.amazonaws.com", f"{ISSUER}:sub": "system:serviceaccount:platform:keelson"}
+            },
+        },
+    ),
+    "other account": (
+        {"TrustedRoleArn": OPERATOR, "ExternalId": "6f1e2c0a-fleet"},
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": OPERATOR},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"sts:ExternalId": "6f1e2c0a-fleet"}},
+        },
+    ),
+}
+REQUIRED = {"keelson": "iam-policy.json", "keelson-roles": "iam-policy-roles.json", "keelson-eks": "iam-policy-eks.json"}
+OPTIONAL = {
+    "EventQueue": ("keelson-events", "iam-policy-events.json"),
+    "Adoption": ("keelson-adoption", "iam-policy-adoption.json"),
+    "Doctor": ("keelson-doctor", "iam-policy-doctor.json"),
+}
+
+
+def policy(name: str) -> dict:
+    return json.loads((DEPLOY / name).read_text())
+
+
+# CloudFormation
+
+
+def test_template_contains_the_current_policies():
+    subprocess.run([sys.executable, FOLDER / "generate.py", "--check"], check=True)
+
+
+def test_template_is_valid_for_cloudformation():
+    assert mistakes(TEMPLATE.read_text()) == []
+    # What `aws cloudformation deploy` sends without a bucket.
+    assert TEMPLATE.stat().st_size < 51_200
+
+
+def test_linter_finds_a_mistake():
+    assert mistakes(TEMPLATE.read_text().replace("Roles: [!Ref Role]", "Roles: [!Ref Rloe]"))
+
+
+def mistakes(template: str) -> list[str]:
+    return [str(match) for match in cfnlint.api.lint(template, config=ManualArgs(regions=["eu-west-1"]))]
+
+
+class Stack:
+    """The template in moto: the role's trust, and the policies of the account by name."""
+
+    def __init__(self, parameters: dict[str, str]):
+        with mock_aws():
+            region = {"region_name": "eu-west-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+            cloudformation, iam = boto3.client("cloudformation", **region), boto3.client("iam", **region)
+            cloudformation.create_stack(
+                StackName="keelson-role",
+                TemplateBody=TEMPLATE.read_text(),
+                Capabilities=["CAPABILITY_NAMED_IAM"],
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            )
+            [stack] = cloudformation.describe_stacks(StackName="keelson-role")["Stacks"]
+            self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+            self.trust = iam.get_role(RoleName="keelson")["Role"]["AssumeRolePolicyDocument"]
+            attached = iam.list_attached_role_policies(RoleName="keelson")["AttachedPolicies"]
+            self.attached = {entry["PolicyName"] for entry in attached}
+            self.policies = {}
+            for entry in iam.list_policies(Scope="Local")["Policies"]:
+                version = iam.get_policy_version(PolicyArn=entry["Arn"], VersionId=entry["DefaultVersionId"])
+                self.policies[entry["PolicyName"]] = version["PolicyVersion"]["Document"]
+
+
+@pytest.mark.parametrize("name", TRUSTS)
+def test_stack_creates_the_role_with_its_trust_and_policies(name):
+    parameters, statement = TRUSTS[name]
+    stack = Stack(parameters)
+    assert stack.trust == {"Version": "2012-10-17", "Statement": [statement]}
+    assert stack.attached == REQUIRED.keys()
+    files = {**REQUIRED, "keelson-boundary": "iam-boundary.json"}
+    assert stack.policies == {name: policy(file) for name, file in files.items()}
+    assert stack.outputs == {
+        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/keelson",
+        "BoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary",
+    }
+
+
+@pytest.mark.parametrize("parameter", OPTIONAL)
+def test_parameter_attaches_another_policy(parameter):
+    name, file = OPTIONAL[parameter]
+    stack = Stack({parameter: "true"})
+    assert stack.attached == {*REQUIRED, name}
+    assert stack.policies[name] == policy(file)
+
+
+# Terraform
+
+
+def module() -> dict:
+    return hcl2.loads(MODULE.read_text())
+
+
+def named(kind: str) -> dict[str, dict]:
+    return {name.strip('"'): body for block in module()[kind] for name, body in block.items() if name.startswith('"')}
+
+
+def test_module_uses_exactly_its_variables():
+    used = set(re.findall(r"\bvar\.(\w+)", MODULE.read_text()))
+    assert used == named("variable").keys()
+    # The parameters of the template.
+    parameters = re.findall(r"^  (\w+):\n    Type: String$", TEMPLATE.read_text(), re.MULTILINE)
+    assert {re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower() for name in parameters} == used
+
+
+def test_references_of_the_module_exist():
+    text = MODULE.read_text()
+    (block,) = module()["locals"]
+    assert set(re.findall(r"\blocal\.(\w+)", text)) == block.keys() - {"__is_block__"}
+    resources = {f"{kind.strip(chr(34))}.{name.strip(chr(34))}" for entry in module()["resource"] for kind, body in entry.items() for name in body}
+    assert set(re.findall(r"\b(aws_\w+\.\w+)(?:\.|\n)", re.sub(r"data\.\S+", "", text))) <= resources
+
+
+def test_module_attaches_the_policies_of_the_template():
+    (block,) = module()["locals"]
+    files = dict(re.findall(r'"(keelson[\w-]*)" = "([\w.-]+)"', block["policies"]))
+    assert files == REQUIRED | dict(OPTIONAL.values())
+    for parameter, (name, _) in OPTIONAL.items():
+        variable = re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()
+        assert f'var.{variable} ? {{"{name}" =' in block["policies"]
+
+
+@pytest.mark.parametrize(("name", "local"), [("pod identity", "trust_pod_identity"), ("IRSA", "trust_irsa"), ("other account", "trust_role")])
+def test_trust_of_the_module_is_that_of_the_template(name, local):
+    (block,) = module()["locals"]
+    parameters, statement = TRUSTS[name]
+    values = {
+        "var.oidc_issuer": parameters.get("OidcIssuer"),
+        "var.trusted_role_arn": parameters.get("TrustedRoleArn"),
+        "var.external_id": parameters.get("ExternalId"),
+        "var.namespace": parameters.get("Namespace"),
+        "data.aws_partition.current.partition": "aws",
+        "data.aws_caller_identity.current.account_id": ACCOUNT,
+    }
+    assert evaluated(block[local], values) == {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def evaluated(expression: str, values: dict[str, str]) -> dict:
+    """`${jsonencode({...})}` with those values."""
+    text = re.fullmatch(r"\$\{jsonencode\((.*)\)\}", expression)[1]
+    for reference, value in values.items():
+        text = text.replace(f"${{{reference}}}", str(value)).replace(reference, json.dumps(value))
+    text = re.sub(r"([{ ])(\w+) = ", r'\1"\2" = ', text)
+    return json.loads(text.replace('" = ', '": '))
