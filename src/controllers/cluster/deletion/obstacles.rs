@@ -9,6 +9,7 @@ use super::vpc_users::INTERVAL;
 use crate::api::Reason;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::{Outcome, Reconcile};
+use crate::controllers::reconcile_error::ObserveError;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
@@ -50,7 +51,7 @@ impl Reconcile<'_> {
         let found = match occupants::find_occupants(cloud, &id, &self.object.cluster_name()).await {
             Ok(found) if found.is_empty() => return None,
             Ok(found) => found,
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
         let message = format!(
             "the deletion does not start, because others use the VPC {id} that it would delete: {}: delete what Keelson \
