@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from faults import SMALL, Played, Scene, play
@@ -62,6 +64,23 @@ def test_message_names_who_denied_and_who_can_change_it(on, denied, name):
     for part in DENIALS[name][2]:
         assert part in message, message
     assert "Encoded authorization" not in message and scene.account.id in message
+
+
+def failed_reconciles(operator, cluster: dict) -> list[dict]:
+    """The log lines of the cluster's failed reconciles whose AWS call has a request id."""
+    lines = [json.loads(line) for line in operator.log.read_text().splitlines() if '"the reconcile failed"' in line]
+    name = cluster["metadata"]["name"]
+    return [line for line in lines if line["span"]["object_name"] == name and line.get("request_id")]
+
+
+def test_log_has_the_request_id_of_a_failed_call_and_status_has_not(on, operator, denied):
+    scene = denied["by-identity"]
+    found = on.await_condition(scene.cluster, "Stalled", reason="AccessDenied", timeout=40)
+    until(lambda: failed_reconciles(operator, scene.cluster), 20, "the log line")
+    line = failed_reconciles(operator, scene.cluster)[0]
+    assert (line["step"], line["class"], line["action"], line["level"]) == ("execute", "denied", "CreateVpc", "WARN")
+    assert line["code"] and line["http_status"] and line["error"].count("CreateVpc of") == 1, line
+    assert line["request_id"] not in json.dumps(found["status"])
 
 
 def test_health_issue_of_an_active_cluster_is_shown_at_once_with_what_to_do(on, healthy):

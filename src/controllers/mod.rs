@@ -19,6 +19,7 @@ pub mod duration_estimates;
 pub mod hand_over;
 pub mod name_claims;
 pub mod node_group;
+pub mod reconcile_error;
 pub mod recovery;
 pub mod runtime;
 pub mod states;

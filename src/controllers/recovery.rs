@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::account::refusal::Refusal;
 use super::approvals::execution_policy::PlanApprovalState;
 use super::context::Context;
 use super::runtime::apply::Kind;
@@ -110,11 +109,6 @@ fn find(ctx: &Context, uid: &str) -> Option<String> {
 pub fn roles_on_record(memory: &Memory) -> BTreeMap<Key, String> {
     let roles = memory.iter().filter(|(key, _)| key.kind() == "role");
     roles.filter_map(|(key, entry)| Some((key.clone(), entry.recorded.as_ref()?.id.clone()?))).collect()
-}
-
-/// Converts a refusal into the failure of the write that it prevents.
-pub fn refusal_failure(refusal: Refusal) -> Failure {
-    Failure::new(Class::Denied, refusal.message)
 }
 
 /// Whether all tags are written.

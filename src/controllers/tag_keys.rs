@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::ResourceExt;
 use serde::Serialize;
 
 use super::context::Context;
@@ -59,27 +58,19 @@ fn keys_to_record(recorded: &[String], desired: &BTreeMap<String, String>) -> Op
 /// tags are known to be Keelson's to remove.
 ///
 /// # Errors
-/// The API server did not store it: nothing may be written to AWS. Contains the message.
+/// The API server did not store it: nothing may be written to AWS.
 pub async fn record_keys<K: Kind, S: WithTagKeys, R>(
     ctx: &Context,
     object: &K,
     state: &mut State<S, R>,
     previous: &S,
     desired: &BTreeMap<String, String>,
-) -> Result<S, String> {
+) -> Result<S, kube::Error> {
     let Some(keys) = keys_to_record(previous.tag_keys(), desired) else { return Ok(previous.clone()) };
     let status = previous.with_tag_keys(keys);
-    match apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
-        Ok(()) => {
-            state.written = Some(status.clone());
-            Ok(status)
-        }
-        Err(error) => {
-            let (kind, name, error) = (K::NAME, object.name_any(), apply::describe_error(&error));
-            tracing::warn!(kind, name, error, "failed to record tag keys in status; Keelson will retry");
-            Err(format!("the tag keys are not recorded in status yet, so nothing is written to AWS: {error}"))
-        }
-    }
+    apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await?;
+    state.written = Some(status.clone());
+    Ok(status)
 }
 
 /// The keys to retain in status: those in the spec, and those that a resource may still carry.

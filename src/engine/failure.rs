@@ -1,5 +1,8 @@
 //! Classes of failed calls, and their retry times. Pure.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -97,15 +100,18 @@ impl Class {
     }
 }
 
-impl std::fmt::Display for Class {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// A failed observation or step: its class and the message for users.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+/// A failed observation or step: its class, the message for users, and the error that caused it. Callers downcast the
+/// cause to what the cloud answered (code, request id); the engine knows no cloud's errors.
+///
+/// Failures are equal if class and message are, which is all that status shows. The cause differs with each attempt, by
+/// its request id, and so may the retry time: neither is compared.
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// Class of the failure.
     pub class: Class,
@@ -113,12 +119,50 @@ pub struct Failure {
     pub message: String,
     /// Minimum delay before a retry, if the callee requested one.
     pub retry_after: Option<Duration>,
+    /// The cause; `None` if the failure was found here.
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl PartialEq for Failure {
+    fn eq(&self, other: &Self) -> bool {
+        (self.class, &self.message) == (other.class, &other.message)
+    }
+}
+
+impl Eq for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Not derived: thiserror would return the `Arc`, which cannot be downcast to the cause.
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|cause| cause as _)
+    }
 }
 
 impl Failure {
     /// A failure of a class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None }
+        Self { class, message: message.into(), retry_after: None, source: None }
+    }
+
+    /// A failure of a class with the message of its cause.
+    pub fn of(class: Class, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self::new(class, cause.to_string()).caused_by(cause)
+    }
+
+    /// The same with its cause.
+    pub fn caused_by(self, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Arc::new(cause)), ..self }
+    }
+
+    /// The same in another class.
+    pub fn with_class(self, class: Class) -> Self {
+        Self { class, ..self }
     }
 
     /// An invalid value that a user must change.

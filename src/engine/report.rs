@@ -9,7 +9,7 @@ use super::action::Action;
 use super::change::Change;
 use super::check::Violation;
 use super::execution_policy::Facts;
-use super::failure::Failure;
+use super::failure::{Failure, RetryState};
 use super::key::Key;
 use super::plan::{Plan, Verdict};
 use super::resource::Operation;
@@ -76,18 +76,19 @@ pub struct Report {
 }
 
 impl Report {
-    /// The failure: of a step, else of an observation.
-    pub fn failure(&self) -> Option<&Failure> {
-        let step = self.steps.iter().find_map(|one| match &one.outcome {
-            Outcome::Failed(failure) => Some(failure),
+    /// The steps that failed.
+    pub fn failed_steps(&self) -> impl Iterator<Item = (&Key, Action, &Failure)> {
+        self.steps.iter().filter_map(|step| match &step.outcome {
+            Outcome::Failed(failure) => Some((&step.key, step.action, failure)),
             Outcome::Done(_) | Outcome::InProgress(_) => None,
-        });
-        let observation = || {
-            self.plan.items.iter().find_map(|item| match &item.verdict {
-                Verdict::NotObserved(Some(failed)) => Some(&failed.failure),
-                _ => None,
-            })
-        };
-        step.or_else(observation)
+        })
+    }
+
+    /// The resources whose last observation failed, in this reconcile or in an earlier one.
+    pub fn failed_observations(&self) -> impl Iterator<Item = (&Key, &RetryState)> {
+        self.plan.items.iter().filter_map(|item| match &item.verdict {
+            Verdict::NotObserved(Some(failed)) => Some((&item.key, failed)),
+            _ => None,
+        })
     }
 }

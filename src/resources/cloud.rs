@@ -127,9 +127,11 @@ pub fn max_staleness(options: &ObserveOptions) -> MaxStaleness {
     MaxStaleness::within(options.max_age)
 }
 
+/// The cause is the [`AwsError`], with the code, the request id and the HTTP status.
 impl From<AwsError> for Failure {
     fn from(error: AwsError) -> Self {
-        Failure { class: error.class(), message: error.to_string(), retry_after: error.retry_after }
+        let retry_after = error.retry_after;
+        Failure { retry_after, ..Failure::of(error.class(), error) }
     }
 }
 
@@ -228,8 +230,44 @@ pub fn arn<T>(observed: &Observation<T>) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
+    use crate::aws::Service;
+    use crate::aws::errors::Call;
     use crate::aws::tags::{CLUSTER, OWNER, RESOURCE};
+    use crate::engine::Class;
+
+    #[test]
+    fn failure_leads_back_to_the_answer_of_aws() {
+        let (account, region) = ("111122223333", "eu-west-1");
+        let call = Call { service: Service::Eks, action: "CreateCluster", resource: "demo", account, region };
+        let mut answered = call.failed(Class::Quota, "too many clusters");
+        answered.code = Some("ResourceLimitExceededException".to_owned());
+        answered.request_id = Some("request-1".to_owned());
+        answered.http_status = Some(400);
+        answered.retry_after = Some(std::time::Duration::from_secs(7));
+        let error = AwsError::from(answered);
+        let failure = Failure::from(error.clone());
+        assert_eq!((failure.class, &failure.message), (Class::Quota, &error.to_string()));
+        assert_eq!(failure.retry_after, error.retry_after);
+        let reclassified = Failure::of(Class::NoChange, error);
+        assert_eq!(reclassified.class, Class::NoChange);
+        for failure in [failure.clone(), failure.with_class(Class::Invalid), reclassified] {
+            let found = failure.source().and_then(|cause| cause.downcast_ref::<AwsError>()).expect("the AWS error");
+            assert_eq!(found.code.as_deref(), Some("ResourceLimitExceededException"));
+            assert_eq!((found.request_id.as_deref(), found.http_status), (Some("request-1"), Some(400)));
+        }
+    }
+
+    #[test]
+    fn failures_that_users_cannot_tell_apart_are_equal() {
+        let failed = |class| Failure::new(class, "x");
+        let later = Failure { retry_after: Some(std::time::Duration::from_secs(1)), ..failed(Class::Busy) };
+        assert_eq!(failed(Class::Busy).caused_by(failed(Class::Quota)), later);
+        assert_ne!(failed(Class::Busy), failed(Class::Quota));
+        assert_ne!(failed(Class::Busy), Failure::new(Class::Busy, "y"));
+    }
 
     fn fields(changes: &[Change]) -> Vec<&str> {
         changes.iter().map(|change| change.field.as_str()).collect()

@@ -16,7 +16,13 @@ use crate::api::conditions::Reason;
 #[derive(Debug, thiserror::Error)]
 pub enum GitOpsError {
     #[error("the cluster's API server {endpoint} cannot be reached since {since:.0}: {cause}")]
-    Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, requeue_after: Duration },
+    Unreachable {
+        endpoint: String,
+        since: Timestamp,
+        #[source]
+        cause: Unreachable,
+        requeue_after: Duration,
+    },
     #[error("the cluster's API server {endpoint} denies the operator access: {message}; {advice}")]
     Denied { endpoint: String, message: String, advice: &'static str },
     #[error("the cluster's API server {endpoint} returned an unexpected response: {message}")]
@@ -90,6 +96,18 @@ impl std::fmt::Display for CallError {
             Self::Expired => f.write_str("the resourceVersion has expired"),
             Self::NotFound => f.write_str("the object does not exist, or its kind is not served"),
             Self::Conflict => f.write_str("the object was changed concurrently"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(cause) => Some(cause),
+            // The client's error is not kept: what a workload cluster answers is cut to a bounded text here, and its
+            // parser quotes values, which may be secret.
+            Self::Denied { .. } | Self::Refused(_) | Self::TooLarge(_) => None,
+            Self::Expired | Self::NotFound | Self::Conflict => None,
         }
     }
 }
@@ -239,6 +257,22 @@ mod tests {
         assert!(matches!(answer(401), CallError::Denied { unauthenticated: true, .. }));
         assert!(matches!(answer(403), CallError::Denied { unauthenticated: false, .. }));
         assert_eq!(answer(503), CallError::Unreachable(Unreachable::Busy("503: server message".into())));
+    }
+
+    #[test]
+    fn unreachable_cluster_leads_back_to_why() {
+        let error = GitOpsError::Unreachable {
+            endpoint: "https://api".into(),
+            since: Timestamp::UNIX_EPOCH,
+            cause: Unreachable::Timeout,
+            requeue_after: Duration::ZERO,
+        };
+        let call = CallError::Unreachable(Unreachable::Timeout);
+        for error in [&error as &dyn std::error::Error, &call] {
+            let cause = error.source().and_then(|cause| cause.downcast_ref::<Unreachable>());
+            assert_eq!(cause, Some(&Unreachable::Timeout));
+            assert_eq!(with_causes(error), error.to_string(), "each cause once");
+        }
     }
 
     #[test]

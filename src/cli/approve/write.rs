@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::Status;
 use kube::{Api, Client, Resource};
 use serde_json::json;
 
@@ -83,7 +84,7 @@ impl Objects {
         };
         match self.approvals().create(&PostParams::default(), &approval).await {
             Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("being terminated") => {
+            Err(kube::Error::Api(status)) if status.code == 403 && is_terminating(&status) => {
                 bail!(
                     "{}: no PlanApproval can be created in a namespace that is being deleted: approve with --annotation",
                     object.title()
@@ -130,5 +131,32 @@ fn owner(object: &Planned, name: &str) -> OwnerReference {
         name: name.to_owned(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
+    }
+}
+
+/// Whether the API server rejects a new object because its namespace is being deleted: it names the cause by a word of
+/// its API, next to a 403 that is a missing permission otherwise.
+fn is_terminating(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminating_namespace_is_recognised_by_its_cause() {
+        let answer = |causes: serde_json::Value| -> Status {
+            serde_json::from_value(json!({
+                "status": "Failure", "reason": "Forbidden", "code": 403,
+                "message": "unable to create new content in namespace shop because it is being terminated",
+                "details": {"name": "demo", "kind": "planapprovals", "causes": causes},
+            }))
+            .unwrap()
+        };
+        assert!(is_terminating(&answer(json!([{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]))));
+        assert!(!is_terminating(&answer(json!([]))), "a missing permission has no cause");
+        assert!(!is_terminating(&Status::default()));
     }
 }

@@ -24,6 +24,7 @@ pub use deletion::{enqueue_deleted_accounts, is_being_deleted};
 pub use refusal::Refusal;
 
 use super::context::Context;
+use super::reconcile_error::{ReconcileError, ValidateError};
 use super::runtime::watch::{DependentView, digest};
 use super::runtime::worker::Controller;
 use super::states::States;
@@ -82,9 +83,8 @@ pub fn grant_to_delete_in(ctx: &Context, request: &Request<'_>, made_in: Option<
 /// # Errors
 /// The permission was withdrawn.
 pub fn check_still_adoptable(ctx: &Context, request: &Request<'_>, adoption: Adoption) -> Result<(), Failure> {
-    let denied = |refusal: Refusal| Failure::new(Class::Denied, refusal.message);
-    let now = grant_in(ctx, request).map_err(denied)?;
-    now.check_adoption(request).map_err(denied)?;
+    let now = grant_in(ctx, request)?;
+    now.check_adoption(request)?;
     if now.adoption < adoption {
         return Err(Failure::new(Class::Denied, "the AwsAccount's spec.adoption no longer allows this adoption"));
     }
@@ -179,6 +179,7 @@ async fn reconcile(controller: &AccountController, account: &AwsAccount) -> Next
             (Overall::Ready(value), Some(session), Next::after(POLL_INTERVAL, now))
         }
         Err(failure) => {
+            ReconcileError::from(ValidateError::Session(failure.clone())).log();
             let failed = state.record_failure(failure, now, report::seed(account));
             let value = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
             let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());

@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use crate::api::EksCluster;
 use crate::aws::{MaxStaleness, Session};
 use crate::controllers::context::Context;
+use crate::controllers::reconcile_error::ValidateError;
 use crate::engine::Failure;
 use crate::resources::inventory::owned_resources::find_owned_resources;
 
@@ -23,6 +24,15 @@ pub enum Denied {
     Refused(Refusal),
     /// The owner could not be read.
     Unreadable(Failure),
+}
+
+impl From<Denied> for ValidateError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Refused(refusal) => Self::Refused(refusal),
+            Denied::Unreadable(failure) => Self::Aws(failure),
+        }
+    }
 }
 
 /// Decides about `named` by the account's allowlists alone, before any call. Returns the references that depend on

@@ -11,16 +11,17 @@ use super::status::facts::Facts;
 use super::status::whole_plan::Parts;
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::{ClusterController, Reconcile, validate};
+use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
-use crate::api::{Reason, SpecError};
 use crate::controllers::account::owned;
 use crate::controllers::account::refusal::invalid;
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
-use crate::controllers::driver::{Built, Executed, Step, Valid};
+use crate::controllers::driver::{Executed, Step, Stop, Valid};
 use crate::controllers::hand_over;
 use crate::controllers::name_claims;
+use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::Next;
@@ -28,16 +29,10 @@ use crate::controllers::status::waiting_on;
 use crate::controllers::status::waits::Wait;
 use crate::controllers::tag_keys;
 use crate::engine::failure::span;
-use crate::engine::{Failure, Goal, Graph, Plan, Report};
+use crate::engine::{Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
 use crate::upgrade::Decision;
-
-/// Why there is no graph.
-pub enum NoGraph {
-    Spec(SpecError),
-    Unobserved(Failure),
-}
 
 /// What an EksCluster refers to in the management cluster.
 pub struct References {
@@ -78,26 +73,25 @@ impl Reconcile<'_> {
         let spec = &self.object.spec;
         if spec.suspend {
             self.pause_agent();
-            return Err(Box::new(self.suspended(previous, grant).await.unwrap_or_else(|stopped| *stopped)));
+            return Err(self.suspended(previous, grant).await.map_or_else(|stop| stop, Stop::with_outcome));
         }
         if let Some(why) = hand_over::handed_over_message(self.object, previous.hand_over.as_ref()) {
-            return Err(self.refused(previous, Refusal::new(Reason::NotOwned, why)).into());
+            return Err(ValidateError::Refused(Refusal::new(Reason::NotOwned, why)).into());
         }
         let checked = validate::with_installed_agent(spec, previous);
-        let valid = validate::validate(&checked, self.ctx.settings.sources);
-        let valid = valid.map_err(|refusal| self.refused(previous, refusal))?;
-        let grant = grant.map_err(|refusal| self.refused(previous, refusal))?;
+        let valid = validate::validate(&checked, self.ctx.settings.sources).map_err(ValidateError::Refused)?;
+        let grant = grant.map_err(DereferenceError::Account)?;
         // Without them, what they require of the cluster (policies of its node role, a version to wait for) would be
         // removed.
         if let Some(group) = unreadable_groups.first() {
             let refusal = invalid("spec", format_args!("nothing is changed while a NodeGroup cannot be read: {group}"));
-            return Err(self.refused(previous, refusal).into());
+            return Err(DereferenceError::Dependent(refusal).into());
         }
         if let Some(refusal) = self.refused_account(previous, &grant) {
-            return Err(self.refused(previous, refusal).into());
+            return Err(ValidateError::Refused(refusal).into());
         }
         let named = named::by_cluster(spec);
-        owned::check(&grant, &named).map_err(|refusal| self.refused(previous, refusal))?;
+        owned::check(&grant, &named).map_err(ValidateError::Refused)?;
         let secrets =
             if self.observes() { Secrets::Skipped } else { self.secrets(previous, valid.agent.as_ref()).await };
         let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
@@ -111,42 +105,34 @@ impl Reconcile<'_> {
                 let generation = self.object.metadata.generation;
                 let all = &mut outcome.conditions;
                 conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
-                return Err(outcome.into());
+                return Err(Stop::with_outcome(outcome));
             }
         }
         Ok(Valid { grant, named, request, own: ValidCluster { secrets } })
     }
 
     /// Whether no other EksCluster holds its name. One that only observes, or takes over what has that name, needs none.
-    pub(super) fn check_name(
-        &self,
-        previous: &EksClusterStatus,
-        valid: &Valid<ValidCluster>,
-        cloud: &Cloud,
-    ) -> Step<ClusterController, ()> {
+    pub(super) fn check_name(&self, valid: &Valid<ValidCluster>, cloud: &Cloud) -> Result<(), ValidateError> {
         if valid.request.is_some() || self.observes() {
             return Ok(());
         }
         let claims = &self.controller.name_claims;
-        name_claims::check_cluster_name(self.ctx, claims, self.object, &cloud.aws.account_id).map_err(|refusal| {
-            let next = Next::after(name_claims::RECHECK_INTERVAL, self.now);
-            self.refused_until(previous, refusal, next).into()
-        })
+        let checked = name_claims::check_cluster_name(self.ctx, claims, self.object, &cloud.aws.account_id);
+        checked.map_err(|refusal| ValidateError::NameTaken { refusal, recheck: name_claims::RECHECK_INTERVAL })
     }
 
     /// Build: the graph, at the versions that the upgrade allows now.
     pub(super) async fn build(
         &mut self,
-        previous: &EksClusterStatus,
+        previous: &mut EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-    ) -> Step<ClusterController, Built<EksClusterStatus, Wanted>> {
-        let previous = self.keep_tag_keys(previous, grant).await?;
-        let upgrade = self.upgrade(cloud, &previous).await;
+    ) -> Result<Wanted, BuildError> {
+        *previous = self.keep_tag_keys(previous, grant).await?;
+        let upgrade = self.upgrade(cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
-        let graph = self.graph(&previous, grant, cloud, &versions).await;
-        let graph = graph.map_err(|no_graph| self.no_graph(&previous, no_graph))?;
-        Ok(Built { previous, wanted: Wanted { graph, versions } })
+        let graph = self.graph(previous, grant, cloud, &versions).await?;
+        Ok(Wanted { graph, versions })
     }
 
     /// Observe, plan, execute: runs what may run now, and decides again for as long as that changes.
@@ -156,7 +142,7 @@ impl Reconcile<'_> {
         grant: &Grant,
         cloud: &Cloud,
         wanted: Wanted,
-    ) -> Step<ClusterController, Executed<Option<Upgrade>>> {
+    ) -> Result<Executed<Option<Upgrade>>, BuildError> {
         /// After this many rounds, the rest waits for the next reconcile.
         const MAX_ROUNDS: usize = 4;
         let Wanted { mut graph, mut versions } = wanted;
@@ -175,8 +161,7 @@ impl Reconcile<'_> {
                 return Ok(Executed { report, policy, asked, own: upgrade });
             }
             versions = next;
-            let next = self.graph(previous, grant, cloud, &versions).await;
-            graph = next.map_err(|no_graph| self.no_graph(previous, no_graph))?;
+            graph = self.graph(previous, grant, cloud, &versions).await?;
         }
     }
 
@@ -197,25 +182,18 @@ impl Reconcile<'_> {
         grant.check_adoption(&Request::of(self.object)).err().filter(|_| owns_nothing)
     }
 
-    fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {
-        match no_graph {
-            NoGraph::Spec(error) => self.refused(previous, Refusal::from(error)),
-            NoGraph::Unobserved(failure) => self.failed(previous, failure),
-        }
-    }
-
     /// Records in status which tags are about to be written, if any.
     async fn keep_tag_keys(
         &mut self,
         previous: &EksClusterStatus,
         grant: &Grant,
-    ) -> Step<ClusterController, EksClusterStatus> {
+    ) -> Result<EksClusterStatus, BuildError> {
         if self.observes() {
             return Ok(previous.clone());
         }
         let wanted = grant.settings.tags_with(&self.object.spec.tags);
         let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &wanted).await;
-        kept.map_err(|message| self.record_not_written(previous, message).into())
+        kept.map_err(BuildError::TagKeys)
     }
 
     /// Report: points the agent at Git once the API exists, and assembles the outcome.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::apply_spec::NoGraph;
 use super::status::view;
 use super::{Reconcile, status};
 use crate::api::NodeGroup;
 use crate::api::network::NetworkKind;
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::controllers::account::Grant;
+use crate::controllers::reconcile_error::BuildError;
 use crate::engine::{Graph, Key};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::{addon, addon_fargate, fargate_profile};
@@ -32,11 +32,13 @@ impl Reconcile<'_> {
         grant: &Grant,
         cloud: &Cloud,
         versions: &Versions,
-    ) -> Result<Graph<Cloud>, NoGraph> {
+    ) -> Result<Graph<Cloud>, BuildError> {
         let spec = &self.object.spec;
-        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unobserved)?;
-        let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
-            NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones, &survey.owned).map_err(NoGraph::Spec)?,
+        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(BuildError::Survey)?;
+        let zones = match spec.network.kind().map_err(BuildError::Spec)? {
+            NetworkKind::Vpc(vpc) => {
+                zones::choose_zones(vpc, &survey.zones, &survey.owned).map_err(BuildError::Spec)?
+            }
             NetworkKind::Existing(_) => Vec::new(),
         };
         let owner = self.owner();
@@ -57,7 +59,7 @@ impl Reconcile<'_> {
             versions,
             intervals: self.ctx.settings.intervals,
         };
-        expand::cluster(&input).map_err(NoGraph::Spec)
+        expand::cluster(&input).map_err(BuildError::Spec)
     }
 
     /// What its node groups request of the role that is created for them. A NodeGroup that requests a policy that the

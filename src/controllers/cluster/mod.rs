@@ -28,7 +28,8 @@ use self::outcome::Outcome;
 use self::upgrade::Upgrade;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
-use super::driver::{Built, Executed, Provisioned, StatusUpdate, Step, Valid};
+use super::driver::{Executed, Provisioned, StatusUpdate, Step, Valid};
+use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::Recovering;
 use super::states::States;
 use super::status::conditions::Overall;
@@ -168,13 +169,8 @@ impl Provisioned for ClusterController {
         run.validate(previous, references).await
     }
 
-    fn check_name(
-        run: &Reconcile<'_>,
-        previous: &EksClusterStatus,
-        valid: &Valid<ValidCluster>,
-        cloud: &Cloud,
-    ) -> Step<Self, ()> {
-        run.check_name(previous, valid, cloud)
+    fn check_name(run: &Reconcile<'_>, valid: &Valid<ValidCluster>, cloud: &Cloud) -> Result<(), ValidateError> {
+        run.check_name(valid, cloud)
     }
 
     async fn validate_against_aws(
@@ -188,10 +184,10 @@ impl Provisioned for ClusterController {
 
     async fn build(
         run: &mut Reconcile<'_>,
-        previous: &EksClusterStatus,
+        previous: &mut EksClusterStatus,
         valid: &Valid<ValidCluster>,
         cloud: &Cloud,
-    ) -> Step<Self, Built<EksClusterStatus, Wanted>> {
+    ) -> Result<Wanted, BuildError> {
         run.build(previous, &valid.grant, cloud).await
     }
 
@@ -201,7 +197,7 @@ impl Provisioned for ClusterController {
         valid: &Valid<ValidCluster>,
         cloud: &Cloud,
         wanted: Wanted,
-    ) -> Step<Self, Executed<Option<Upgrade>>> {
+    ) -> Result<Executed<Option<Upgrade>>, BuildError> {
         run.rounds(previous, &valid.grant, cloud, wanted).await
     }
 

@@ -12,6 +12,7 @@ use crate::api::network::NetworkKind;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::driver::{Step, Valid};
+use crate::controllers::reconcile_error::DereferenceError;
 use crate::controllers::{hand_over, recovery};
 use crate::engine::Failure;
 use crate::resources::cloud::{Cloud, Owner};
@@ -82,7 +83,7 @@ impl Reconcile<'_> {
                 .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
             return Ok(self.stay_suspended(previous, message));
         };
-        let grant = grant.map_err(|refusal| self.refused(previous, refusal))?;
+        let grant = grant.map_err(DereferenceError::Account)?;
         let own = ValidCluster { secrets: Secrets::Skipped };
         let valid = Valid { grant, named: Vec::new(), request: None, own };
         self.recover_while_suspended(previous, &valid, &request).await

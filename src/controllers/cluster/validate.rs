@@ -44,7 +44,7 @@ pub fn with_installed_agent<'a>(spec: &'a EksClusterSpec, previous: &EksClusterS
 /// Validates the spec.
 pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, Refusal> {
     supported(spec)?;
-    spec.version().map_err(|error| invalid("spec.version", error))?;
+    spec.version().map_err(|error| invalid("spec.version", &error).caused_by(error))?;
     Windows::parse(&spec.upgrade.windows)?;
     if duration::parse(&spec.upgrade.soak).is_none() {
         return Err(invalid("spec.upgrade.soak", duration::refusal(&spec.upgrade.soak)));

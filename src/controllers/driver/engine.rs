@@ -1,26 +1,30 @@
 //! The session in the object's account, one run of the engine there, and what is published of it. I/O: AWS through the
 //! engine, events.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt as _;
 use jiff::Timestamp;
 
 use super::{Provisioned, Reconcile, Step, Valid};
 use crate::controllers::account::{self, Grant};
+use crate::controllers::reconcile_error::ReconcileError;
 use crate::controllers::recovery::existing;
 use crate::controllers::runtime::events::{EventMessage, operation_events, step_events};
 use crate::controllers::status::report;
 use crate::engine::execute::Run;
-use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Journal, Report};
+use crate::engine::failure::RetryState;
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Journal, Key, Memory, Report};
 use crate::resources::cloud::Cloud;
 
 impl<C: Provisioned> Reconcile<'_, C> {
     /// The handle of the resources' I/O.
-    pub async fn connect(&mut self, previous: &C::Status, valid: &Valid<C::Valid>) -> Step<C, Cloud> {
+    pub async fn connect(&self, previous: &C::Status, valid: &Valid<C::Valid>) -> Step<C, Cloud> {
         let cluster = C::cluster(self, &valid.own);
         let (region, made_in) = (cluster.spec.region.clone(), C::made_in(previous, cluster).map(str::to_owned));
         match self.cloud(&valid.grant, &region, made_in.as_deref()).await {
             Ok(cloud) => Ok(cloud),
-            Err(failure) => Err(C::unconnected(self, previous, &valid.own, failure).into()),
+            Err(failure) => Err(C::unconnected(self, previous, &valid.own, failure)),
         }
     }
 
@@ -49,9 +53,14 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
         let run = Run { graph, goal, policy, cloud, may_adopt, journal, expectations: &expectations, clock: &clock };
+        let failed_before = failed_observations(&self.state.memory);
         // Boxed: the future is large, and the compiler cannot prove that it is Send.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
+        let is_new = |key: &Key, failed: &RetryState| failed_before.get(key) != Some(&failed.retry_at);
+        if let Some(error) = ReconcileError::of_new(&report, is_new) {
+            error.log();
+        }
         report
     }
 
@@ -66,8 +75,12 @@ impl<C: Provisioned> Reconcile<'_, C> {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);
         }
-        for violation in &report.violations {
-            tracing::error!(%violation, "the checker refused a plan");
-        }
     }
+}
+
+/// The resources whose last observation failed, and when it is retried.
+fn failed_observations(memory: &Memory) -> BTreeMap<Key, Timestamp> {
+    let failed =
+        memory.iter().filter_map(|(key, entry)| Some((key.clone(), entry.last_observe_error.as_ref()?.retry_at)));
+    failed.collect()
 }

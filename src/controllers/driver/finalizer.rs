@@ -3,17 +3,10 @@
 
 use std::time::Instant;
 
-use jiff::SignedDuration;
-use kube::ResourceExt;
-
-use super::{Provisioned, Reconcile, Step};
-use crate::api::Reason;
-use crate::controllers::runtime::apply::{self, Kind};
+use super::{Provisioned, Reconcile};
+use crate::controllers::reconcile_error::{BuildError, StatusError};
+use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::status::report::{MANAGEMENT_API, Next};
-
-/// Retry interval while the finalizer cannot be removed.
-const RETRY_INTERVAL: SignedDuration = SignedDuration::from_secs(2);
 
 impl<C: Provisioned> Reconcile<'_, C> {
     /// Whether our finalizer is on it, as far as is known.
@@ -23,17 +16,11 @@ impl<C: Provisioned> Reconcile<'_, C> {
     }
 
     /// Adds our finalizer before the first write to AWS.
-    pub async fn add_finalizer(&mut self, previous: &C::Status) -> Step<C, ()> {
+    pub async fn add_finalizer(&mut self) -> Result<(), BuildError> {
         if self.has_finalizer() {
             return Ok(());
         }
-        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.object).await {
-            let message =
-                format!("the finalizer was not added, so nothing is created in AWS: {}", apply::describe_error(&error));
-            let (kind, name) = (C::Object::NAME, self.object.name_any());
-            tracing::warn!(kind, namespace = self.namespace, name, message);
-            return Err(self.record_not_written(previous, message).into());
-        }
+        apply::add_finalizer(&self.ctx.client, self.object).await.map_err(BuildError::Finalizer)?;
         self.state.finalizer_added = Some(Instant::now());
         Ok(())
     }
@@ -49,11 +36,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
                 C::is_gone(self);
                 None
             }
-            Err(error) => {
-                let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
-                let next = Next::after(RETRY_INTERVAL, self.now).failed(MANAGEMENT_API);
-                Some(self.waiting_until(previous, Reason::Deleting, message, next))
-            }
+            Err(error) => Some(self.failed(previous, StatusError::Finalizer(error))),
         }
     }
 }

@@ -18,11 +18,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
+pub use self::outcome::Stop;
 use super::account::Grant;
 use super::account::named::Named;
-use super::account::owned::{self, Denied};
+use super::account::owned;
 use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
+use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::{Recoverable, Recovering, RecoveryRequest};
 use super::runtime::apply;
 use super::runtime::worker::Controller;
@@ -48,8 +50,8 @@ pub struct Reconcile<'a, C: Provisioned> {
     pub now: Timestamp,
 }
 
-/// The result of a step: the reconcile goes on with `T`, or ends with an outcome.
-pub type Step<C, T> = Result<T, Box<<C as Provisioned>::Outcome>>;
+/// The result of a step: the reconcile goes on with `T`, or stops.
+pub type Step<C, T> = Result<T, Stop<<C as Provisioned>::Outcome>>;
 
 /// An object that may be reconciled, with what its spec refers to in the management cluster.
 pub struct Valid<T> {
@@ -61,14 +63,6 @@ pub struct Valid<T> {
     pub request: Option<RecoveryRequest>,
     /// What is the kind's own.
     pub own: T,
-}
-
-/// What must exist.
-pub struct Built<S, T> {
-    /// The status from now on: it records what is about to be written.
-    pub previous: S,
-    /// The kind's desired state.
-    pub wanted: T,
 }
 
 /// What the engine did.
@@ -181,22 +175,21 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
         previous: &Self::Status,
         references: Self::References,
     ) -> impl Future<Output = Step<Self, Valid<Self::Valid>>> + Send;
-    /// The outcome when there is no session in its account.
+    /// Why the reconcile stops when there is no session in its account.
     fn unconnected(
-        run: &mut Reconcile<'_, Self>,
-        previous: &Self::Status,
+        _run: &Reconcile<'_, Self>,
+        _previous: &Self::Status,
         _own: &Self::Valid,
         failure: Failure,
-    ) -> Self::Outcome {
-        run.failed(previous, failure)
+    ) -> Stop<Self::Outcome> {
+        ValidateError::Session(failure).into()
     }
     /// Checks that no other object holds its name in this account.
     fn check_name(
         _run: &Reconcile<'_, Self>,
-        _previous: &Self::Status,
         _valid: &Valid<Self::Valid>,
         _cloud: &Cloud,
-    ) -> Step<Self, ()> {
+    ) -> Result<(), ValidateError> {
         Ok(())
     }
     /// Checks what the spec names against AWS.
@@ -210,13 +203,14 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn await_dependencies(_run: &Reconcile<'_, Self>, _previous: &Self::Status, _own: &Self::Valid) -> Step<Self, ()> {
         Ok(())
     }
-    /// Expands the spec to what must exist, and records in status which tags are about to be written.
+    /// Expands the spec to what must exist, and records in status which tags are about to be written: `previous` is
+    /// that status from then on.
     fn build(
         run: &mut Reconcile<'_, Self>,
-        previous: &Self::Status,
+        previous: &mut Self::Status,
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
-    ) -> impl Future<Output = Step<Self, Built<Self::Status, Self::Wanted>>> + Send;
+    ) -> impl Future<Output = Result<Self::Wanted, BuildError>> + Send;
     /// Runs the engine on what must exist: it observes, plans, checks and executes, again as each step ends.
     fn execute(
         run: &mut Reconcile<'_, Self>,
@@ -224,7 +218,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
         wanted: Self::Wanted,
-    ) -> impl Future<Output = Step<Self, Executed<Self::Executed>>> + Send;
+    ) -> impl Future<Output = Result<Executed<Self::Executed>, BuildError>> + Send;
     /// The outcome of what the engine did.
     fn report(
         run: &mut Reconcile<'_, Self>,
@@ -290,7 +284,9 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     let outcome = if object.meta().deletion_timestamp.is_some() {
         C::delete(&mut run, &previous).await
     } else {
-        Some(apply_spec(&mut run, &previous).await.unwrap_or_else(|stopped| *stopped))
+        let mut recorded = previous.clone();
+        let applied = apply_spec(&mut run, &mut recorded).await;
+        Some(applied.unwrap_or_else(|stop| run.stopped(&recorded, stop)))
     };
 
     let Some(outcome) = outcome else { return Next::change() };
@@ -302,49 +298,43 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
 }
 
 /// Reconciles an object that is not being deleted to its spec. Each step that can refuse comes before the first write.
-async fn apply_spec<C: Provisioned>(run: &mut Reconcile<'_, C>, previous: &C::Status) -> Step<C, C::Outcome> {
+async fn apply_spec<C: Provisioned>(run: &mut Reconcile<'_, C>, previous: &mut C::Status) -> Step<C, C::Outcome> {
     let references = C::dereference(run);
 
     let valid = C::validate(run, previous, references).await?;
     run.await_retry(previous)?;
     let cloud = run.connect(previous, &valid).await?;
-    C::check_name(run, previous, &valid, &cloud)?;
-    check_named(run, previous, &valid, &cloud).await?;
+    C::check_name(run, &valid, &cloud)?;
+    check_named(run, &valid, &cloud).await?;
     if valid.request.is_none() {
         run.end_recovery();
-        let checked = C::validate_against_aws(run, previous, &valid, &cloud).await;
-        checked.map_err(|failure| run.failed(previous, failure))?;
+        C::validate_against_aws(run, previous, &valid, &cloud).await.map_err(ValidateError::Aws)?;
     }
     C::await_dependencies(run, previous, &valid.own)?;
     if let Some(request) = &valid.request {
         return run.recover(previous, &valid, &cloud, request).await;
     }
 
-    let Built { previous, wanted } = C::build(run, previous, &valid, &cloud).await?;
+    let wanted = C::build(run, previous, &valid, &cloud).await?;
     if !C::observes(run, &valid.own) {
-        run.add_finalizer(&previous).await?;
+        run.add_finalizer().await?;
     }
 
-    let executed = C::execute(run, &previous, &valid, &cloud, wanted).await?;
+    let executed = C::execute(run, previous, &valid, &cloud, wanted).await?;
     run.state.steady = executed.report.plan.is_settled();
 
-    Ok(C::report(run, &previous, valid, &cloud, executed).await)
+    Ok(C::report(run, previous, valid, &cloud, executed).await)
 }
 
 /// Checks that the object may refer to the AWS resources that its spec names.
 async fn check_named<C: Provisioned>(
-    run: &mut Reconcile<'_, C>,
-    previous: &C::Status,
+    run: &Reconcile<'_, C>,
     valid: &Valid<C::Valid>,
     cloud: &Cloud,
-) -> Step<C, ()> {
-    let undecided = owned::check(&valid.grant, &valid.named).map_err(|refusal| run.refused(previous, refusal))?;
+) -> Result<(), ValidateError> {
+    let undecided = owned::check(&valid.grant, &valid.named).map_err(ValidateError::Refused)?;
     let age = C::max_read_age(run);
-    match owned::check_owned(run.ctx, &cloud.aws, &valid.grant, &run.namespace, &undecided, age).await {
-        Ok(()) => Ok(()),
-        Err(Denied::Refused(refusal)) => Err(run.refused(previous, refusal).into()),
-        Err(Denied::Unreadable(failure)) => Err(run.failed(previous, failure).into()),
-    }
+    Ok(owned::check_owned(run.ctx, &cloud.aws, &valid.grant, &run.namespace, &undecided, age).await?)
 }
 
 /// A controller, as the queue of its kind sees it.

@@ -1,18 +1,42 @@
-//! How a reconcile of any kind ends before AWS was observed: refused, waiting, failed. No I/O.
+//! How a reconcile of any kind ends before AWS was observed: refused, waiting, failed. No I/O but the log.
 
-use jiff::SignedDuration;
 use kube::Resource;
 
 use super::{Provisioned, Reconcile, Step};
 use crate::api::Reason;
-use crate::controllers::account::Refusal;
+use crate::controllers::reconcile_error::{
+    BuildError, DereferenceError, Effect, ObserveError, ReconcileError, ValidateError,
+};
 use crate::controllers::status::conditions::{ConditionValue, Overall, overall_without_plan, set_in_sync_unknown};
-use crate::controllers::status::report::{self, MANAGEMENT_API, Next, REFUSED, WithConditions};
-use crate::engine::Failure;
+use crate::controllers::status::report::{self, Next, WithConditions};
 use crate::engine::failure::RetryState;
 
-/// Retry interval while a record that must exist first cannot be written to the management cluster.
-const RECORD_RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// Why a reconcile does not go on.
+pub enum Stop<O> {
+    /// It waits, is suspended, or has done what was asked for.
+    Outcome(Box<O>),
+    /// A step failed.
+    Failed(Box<ReconcileError>),
+}
+
+impl<O> Stop<O> {
+    /// Ends with `outcome`, without an error.
+    pub fn with_outcome(outcome: O) -> Self {
+        Self::Outcome(Box::new(outcome))
+    }
+}
+
+macro_rules! stop_by {
+    ($($error:ty),*) => {$(
+        impl<O> From<$error> for Stop<O> {
+            fn from(error: $error) -> Self {
+                Self::Failed(Box::new(error.into()))
+            }
+        }
+    )*};
+}
+
+stop_by!(DereferenceError, ValidateError, BuildError, ObserveError);
 
 impl<C: Provisioned> Reconcile<'_, C> {
     /// The outcome of a reconcile that ended before AWS was observed.
@@ -46,27 +70,38 @@ impl<C: Provisioned> Reconcile<'_, C> {
         Overall::Reconciling(ConditionValue::false_(reason, message))
     }
 
-    /// A record that must exist in the management cluster first could not be written.
-    pub fn record_not_written(&self, previous: &C::Status, message: String) -> C::Outcome {
-        let next = Next::after(RECORD_RETRY, self.now).failed(MANAGEMENT_API);
-        self.waiting_until(previous, Reason::Pending, message, next)
+    /// The outcome of a reconcile that does not go on.
+    pub fn stopped(&mut self, previous: &C::Status, stop: Stop<C::Outcome>) -> C::Outcome {
+        match stop {
+            Stop::Outcome(outcome) => *outcome,
+            Stop::Failed(error) => self.failed(previous, *error),
+        }
     }
 
-    /// Refused: nothing continues until the user changes something.
-    pub fn refused(&self, previous: &C::Status, refusal: Refusal) -> C::Outcome {
-        self.refused_until(previous, refusal, Next::change())
-    }
-
-    /// The same, until `next`.
-    pub fn refused_until(&self, previous: &C::Status, refusal: Refusal, next: Next) -> C::Outcome {
-        let condition = ConditionValue::false_(refusal.reason, refusal.message);
-        self.unobserved(previous, Overall::Stalled(condition), next.failed(REFUSED))
-    }
-
-    /// AWS could not be read.
-    pub fn failed(&mut self, previous: &C::Status, failure: Failure) -> C::Outcome {
-        let failed = self.state.record_failure(failure, self.now, report::seed(self.object));
-        self.still_failing(previous, &failed)
+    /// The outcome of an error. Logs it.
+    pub fn failed(&mut self, previous: &C::Status, error: impl Into<ReconcileError>) -> C::Outcome {
+        let error = error.into();
+        error.log();
+        let result = error.result();
+        match error.effect() {
+            // Nothing continues until the user changes something.
+            Effect::Refused { refusal, recheck } => {
+                let next = recheck.map_or(Next::change(), |pause| Next::after(pause, self.now));
+                let condition = ConditionValue::false_(refusal.reason, refusal.message);
+                self.unobserved(previous, Overall::Stalled(condition), next.failed(result))
+            }
+            Effect::Failed(failure) => {
+                let failed = self.state.record_failure(failure, self.now, report::seed(self.object));
+                self.still_failing(previous, &failed)
+            }
+            Effect::ManagementApi { reason, message, retry } => {
+                self.waiting_until(previous, reason, message, Next::after(retry, self.now).failed(result))
+            }
+            Effect::Unsafe(violation) => {
+                let condition = ConditionValue::false_(Reason::AwsError, violation.to_string());
+                self.unobserved(previous, Overall::Stalled(condition), Next::change().failed(result))
+            }
+        }
     }
 
     fn still_failing(&self, previous: &C::Status, failed: &RetryState) -> C::Outcome {
@@ -80,7 +115,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
     /// Ends the reconcile while the last failure must not be retried yet.
     pub fn await_retry(&self, previous: &C::Status) -> Step<C, ()> {
         match self.state.failed.as_ref().filter(|failed| failed.retry_at > self.now) {
-            Some(failed) => Err(self.still_failing(previous, failed).into()),
+            Some(failed) => Err(Stop::with_outcome(self.still_failing(previous, failed))),
             None => Ok(()),
         }
     }

@@ -8,6 +8,7 @@ use crate::api::Reason;
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::hand_over;
+use crate::controllers::reconcile_error::{BuildError, ObserveError, ValidateError};
 use crate::controllers::recovery::{self, Purpose, Recovering, RecoveryRequest};
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::status::next::Next;
@@ -30,7 +31,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let cluster = C::cluster(self, &valid.own);
         let (region, made_in) = (cluster.spec.region.clone(), C::made_in(previous, cluster).map(str::to_owned));
         let cloud = self.cloud(&valid.grant, &region, made_in.as_deref()).await;
-        let cloud = cloud.map_err(|failure| self.failed(previous, failure))?;
+        let cloud = cloud.map_err(ValidateError::Session)?;
         self.recover(previous, valid, &cloud, request).await
     }
 
@@ -43,20 +44,17 @@ impl<C: Provisioned> Reconcile<'_, C> {
         request: &RecoveryRequest,
     ) -> Step<C, C::Outcome> {
         // Nothing is taken over, and nothing is created next to what may belong to the object.
-        let not_owned = |why| Refusal::new(Reason::NotOwned, why);
-        if let Err(why) = request.check_permitted(self.ctx, self.object).and_then(|()| hand_over::check_id(request)) {
-            return Err(self.refused(previous, not_owned(why)).into());
-        }
+        let not_owned = |why: String| ValidateError::Refused(Refusal::new(Reason::NotOwned, why));
+        let permitted = request.check_permitted(self.ctx, self.object).and_then(|()| hand_over::check_id(request));
+        permitted.map_err(not_owned)?;
         if self.state.recovering.as_ref() != Some(request) {
             // Observations of the resources belong to the graph of the spec.
             self.state.memory.restart(self.now);
             self.state.recovering = Some(request.clone());
         }
-        let found = C::find_tagged(self, valid, cloud).await;
-        let (inventory, records) = found.map_err(|failure| self.failed(previous, failure))?;
+        let (inventory, records) = C::find_tagged(self, valid, cloud).await.map_err(ObserveError::Aws)?;
         let evidence = request.evidence(valid.grant.recovers_by_tags, records.as_ref());
-        let selection = select(&inventory, &cloud.owner, &request.uid, evidence)
-            .map_err(|why| self.refused(previous, not_owned(why)))?;
+        let selection = select(&inventory, &cloud.owner, &request.uid, evidence).map_err(not_owned)?;
         let is_empty = selection.items.is_empty();
         let refusal = match &request.purpose {
             Purpose::Recovery if is_empty => Some(request.describe_no_resources(&cloud.owner, &cloud.aws, &selection)),
@@ -64,20 +62,20 @@ impl<C: Provisioned> Reconcile<'_, C> {
             _ => None,
         };
         if let Some(why) = refusal {
-            return Err(self.refused(previous, not_owned(why)).into());
+            return Err(not_owned(why).into());
         }
         let graph = retag::graph(&selection.items, cloud, |item| request.wanted(item, &cloud.owner))
-            .map_err(|error| self.refused(previous, Refusal::from(error)))?;
+            .map_err(BuildError::Spec)?;
         // Without tags to write, nothing needs the finalizer.
         if !C::observes(self, &valid.own) && !is_empty {
-            self.add_finalizer(previous).await?;
+            self.add_finalizer().await?;
         }
         let digest = request.digest(&selection.items);
         let policy = ExecutionPolicy { recovers: Some(digest), ..C::recovery_policy(self, previous, valid) };
         let (ctx, object) = (self.ctx, self.object);
         let cluster = C::cluster(self, &valid.own).clone();
         let may_take = || -> Result<(), Failure> {
-            let grant = account::grant_in(ctx, &Request::of(&cluster)).map_err(recovery::refusal_failure)?;
+            let grant = account::grant_in(ctx, &Request::of(&cluster))?;
             request.check_still_permitted(ctx, object)?;
             check_consent(evidence, &grant)
         };

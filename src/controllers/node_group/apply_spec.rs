@@ -10,12 +10,13 @@ use super::{NodeGroupController, Outcome, Reconcile, status, target, valid, wait
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason, SpecError};
-use crate::controllers::account::{self, Grant, Refusal, Request, named, owned};
+use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::cluster::status::view::view;
-use crate::controllers::driver::{Built, Executed, Step, Valid};
+use crate::controllers::driver::{Executed, Step, Stop, Valid};
 use crate::controllers::hand_over;
 use crate::controllers::name_claims;
+use crate::controllers::reconcile_error::{BuildError, DereferenceError, ValidateError};
 use crate::controllers::status::journal::NoJournal;
 use crate::controllers::status::plan_status::{self, Ahead};
 use crate::controllers::status::report::{self, Next};
@@ -85,41 +86,40 @@ impl Reconcile<'_> {
         let spec = &self.object.spec;
         if spec.suspend {
             let message = "spec.suspend is true: AWS is not touched";
-            return Err(Box::new(self.while_suspended(previous, cluster, message).await));
+            return Err(Stop::with_outcome(self.while_suspended(previous, cluster, message).await));
         }
         // With a suspended cluster it is suspended, also when both are handed over.
         let is_suspended = cluster.as_ref().is_some_and(|cluster| cluster.spec.suspend);
         let is_here = || if is_suspended { Ok(()) } else { self.still_here(previous) };
         let checked = valid(self.object).and_then(|()| is_here());
-        checked.map_err(|refusal| self.refused(previous, refusal))?;
+        checked.map_err(ValidateError::Refused)?;
         let name = &spec.cluster_ref.name;
-        let wait = |message: String| self.waiting(previous, Reason::WaitingForCluster, message);
+        let wait = |message: String| Stop::with_outcome(self.waiting(previous, Reason::WaitingForCluster, message));
         if let Some(message) = unreadable {
-            return Err(wait(message).into());
+            return Err(wait(message));
         }
         let Some(cluster) = cluster else {
-            return Err(wait(format!("EksCluster {}/{name} does not exist (yet)", self.namespace)).into());
+            return Err(wait(format!("EksCluster {}/{name} does not exist (yet)", self.namespace)));
         };
         if cluster.metadata.deletion_timestamp.is_some() {
-            return Err(wait(format!("EksCluster {name} is being deleted: nothing is created for it")).into());
+            return Err(wait(format!("EksCluster {name} is being deleted: nothing is created for it")));
         }
         if cluster.spec.suspend {
             let message = "its EksCluster is suspended: AWS is not touched";
-            return Err(Box::new(self.while_suspended(previous, Some(cluster), message).await));
+            return Err(Stop::with_outcome(self.while_suspended(previous, Some(cluster), message).await));
         }
         // Nothing is done for a cluster that is handed over, or not taken back yet.
         if let Some(why) = hand_over::cluster_handed_over_message(&cluster) {
-            return Err(wait(format!("{why}: nothing is changed")).into());
+            return Err(wait(format!("{why}: nothing is changed")));
         }
         if let Err(refusal) = name_claims::check_node_group_name(self.ctx, self.object) {
-            let next = Next::after(name_claims::RECHECK_INTERVAL, self.now);
-            return Err(self.refused_until(previous, refusal, next).into());
+            let recheck = name_claims::RECHECK_INTERVAL;
+            return Err(ValidateError::NameTaken { refusal, recheck }.into());
         }
-        let grant = account::grant_in(self.ctx, &Request::of(&cluster));
-        let grant = grant.map_err(|refusal| self.refused(previous, refusal))?;
+        let grant = account::grant_in(self.ctx, &Request::of(&cluster)).map_err(DereferenceError::Account)?;
         self.state.note_adoption(grant.adoption, self.now);
         let named = named::by_node_group_in(name, &cluster.spec, spec);
-        owned::check(&grant, &named).map_err(|refusal| self.refused(previous, refusal))?;
+        owned::check(&grant, &named).map_err(ValidateError::Refused)?;
         let own = ValidGroup::of(cluster);
         let waits = own.view.not_ready.clone().filter(|_| self.owns_nothing(previous));
         let (recovered, handed_over) = (&previous.recovery, &previous.hand_over);
@@ -128,17 +128,14 @@ impl Reconcile<'_> {
     }
 
     /// Nothing exists yet, so its cluster reports first what is wrong with the account.
-    pub(super) fn unconnected(&mut self, previous: &NodeGroupStatus, own: &ValidGroup, failure: Failure) -> Outcome {
-        match &own.waits {
-            Some(why) => self.waiting(previous, Reason::WaitingForCluster, why.clone()),
-            None => self.failed(previous, failure),
-        }
+    pub(super) fn unconnected(&self, previous: &NodeGroupStatus, own: &ValidGroup, failure: Failure) -> Stop<Outcome> {
+        self.await_cluster(previous, own).err().unwrap_or_else(|| ValidateError::Session(failure).into())
     }
 
     /// Waits for its cluster before anything is created.
     pub(super) fn await_cluster(&self, previous: &NodeGroupStatus, own: &ValidGroup) -> Step<NodeGroupController, ()> {
         match &own.waits {
-            Some(why) => Err(self.waiting(previous, Reason::WaitingForCluster, why.clone()).into()),
+            Some(why) => Err(Stop::with_outcome(self.waiting(previous, Reason::WaitingForCluster, why.clone()))),
             None => Ok(()),
         }
     }
@@ -146,22 +143,21 @@ impl Reconcile<'_> {
     /// Build: the graph, at the version that the cluster's upgrade and windows allow now.
     pub(super) async fn build(
         &mut self,
-        previous: &NodeGroupStatus,
+        previous: &mut NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Step<NodeGroupController, Built<NodeGroupStatus, Wanted>> {
+    ) -> Result<Wanted, BuildError> {
         let Valid { grant, own: ValidGroup { cluster, view, .. }, .. } = valid;
         let (target, opens) = target::target(self.object, cluster, self.now);
         let tags = expand::node_group_tags(&self.object.spec, view, &grant.settings);
         let graph =
             expand::check_tag_count(&tags).and_then(|()| self.graph(grant, cloud, view, &target, &previous.tag_keys));
-        let graph = graph.map_err(|error| self.refused(previous, Refusal::from(error)))?;
-        let kept = match self.change_policy(cluster) == ChangePolicy::Observe {
-            true => Ok(previous.clone()),
-            false => tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await,
-        };
-        let kept = kept.map_err(|message| self.record_not_written(previous, message))?;
-        Ok(Built { previous: kept, wanted: Wanted { graph, own: Targeted { target, opens, tags } } })
+        let graph = graph.map_err(BuildError::Spec)?;
+        if self.change_policy(cluster) != ChangePolicy::Observe {
+            let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await;
+            *previous = kept.map_err(BuildError::TagKeys)?;
+        }
+        Ok(Wanted { graph, own: Targeted { target, opens, tags } })
     }
 
     /// Observe, plan, execute.

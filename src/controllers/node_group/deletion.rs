@@ -19,12 +19,12 @@ use crate::controllers::cluster::deletion::gate;
 use crate::controllers::cluster::status::view::view;
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::hand_over::handed_over_message;
+use crate::controllers::reconcile_error::{DereferenceError, ObserveError, ValidateError};
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::deadline::with_deadline;
 use crate::controllers::runtime::events::EventMessage;
-use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::held_deletion;
-use crate::controllers::status::report::{self, MANAGEMENT_API, Next};
+use crate::controllers::status::report::{self, Next};
 use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
 use crate::engine::{ExecutionPolicy, Goal};
@@ -68,10 +68,7 @@ impl Reconcile<'_> {
                 return self.retain(previous, &what).await;
             }
             Err(error) => {
-                let message = format!("EksCluster {name} cannot be read: {}", apply::describe_error(&error));
-                let overall = Overall::Reconciling(ConditionValue::false_(Reason::WaitingForCluster, message));
-                let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
-                return Some(self.unobserved(previous, overall, next));
+                return Some(self.failed(previous, DereferenceError::Cluster { name: name.clone(), source: error }));
             }
         };
         if cluster.spec.suspend {
@@ -137,22 +134,23 @@ impl Reconcile<'_> {
                     .retain(previous, &format!("the node group is retained in AWS, with its tags: {message}"))
                     .await;
             }
-            Err(Refusal { message, .. }) => {
-                let message = format!("its resources in AWS cannot be deleted: {message}");
-                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
+            Err(denied) => {
+                let message = format!("its resources in AWS cannot be deleted: {denied}");
+                let refusal = Refusal::new(Reason::DeletionBlocked, message).caused_by(denied);
+                return Some(self.failed(previous, DereferenceError::Account(refusal)));
             }
         };
-        if let Err(stopped) = self.await_retry(previous) {
-            return Some(*stopped);
+        if let Err(stop) = self.await_retry(previous) {
+            return Some(self.stopped(previous, stop));
         }
         let made_in = NodeGroupController::made_in(previous, cluster);
         let cloud = match self.cloud(&grant, &cluster.spec.region, made_in).await {
             Ok(cloud) => cloud,
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ValidateError::Session(failure))),
         };
         let left = match self.left_in_aws(cluster, &cloud).await {
             Ok(left) => left.filter(|_| goal == Goal::Deleted),
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
         if let Some(why) = left {
             return self.leave_in_aws(previous, cluster, &why).await;
@@ -161,7 +159,8 @@ impl Reconcile<'_> {
             Ok(graph) => graph,
             Err(error) => {
                 let message = format!("the spec cannot be read: {error}");
-                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
+                let refusal = Refusal::new(Reason::DeletionBlocked, message).caused_by(error);
+                return Some(self.failed(previous, ValidateError::Refused(refusal)));
             }
         };
         self.state.steady = false;
@@ -244,7 +243,7 @@ impl Reconcile<'_> {
             "{why}, so its node group is not deleted. To delete this object alone, set spec.deletionPolicy: Retain, or \
              delete the EksCluster as well"
         );
-        let refused = self.refused(previous, Refusal::new(Reason::DeletionBlocked, message));
+        let refused = self.failed(previous, ValidateError::Refused(Refusal::new(Reason::DeletionBlocked, message)));
         Some(Outcome { next: refused.next.or(Next::after(FOREIGN_RETRY, self.now)), ..refused })
     }
 

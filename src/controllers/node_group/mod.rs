@@ -29,8 +29,9 @@ use self::record::recorded;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
-use super::driver::{Built, Executed, Provisioned, StatusUpdate, Step, Valid};
+use super::driver::{Executed, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
+use super::reconcile_error::BuildError;
 use super::recovery::{Done, Recovering};
 use super::states::States;
 use super::status::conditions::Overall;
@@ -159,7 +160,12 @@ impl Provisioned for NodeGroupController {
         run.validate(previous, references).await
     }
 
-    fn unconnected(run: &mut Reconcile<'_>, previous: &NodeGroupStatus, own: &ValidGroup, failure: Failure) -> Outcome {
+    fn unconnected(
+        run: &Reconcile<'_>,
+        previous: &NodeGroupStatus,
+        own: &ValidGroup,
+        failure: Failure,
+    ) -> Stop<Outcome> {
         run.unconnected(previous, own, failure)
     }
 
@@ -178,10 +184,10 @@ impl Provisioned for NodeGroupController {
 
     async fn build(
         run: &mut Reconcile<'_>,
-        previous: &NodeGroupStatus,
+        previous: &mut NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Step<Self, Built<NodeGroupStatus, Wanted>> {
+    ) -> Result<Wanted, BuildError> {
         run.build(previous, valid, cloud).await
     }
 
@@ -191,7 +197,7 @@ impl Provisioned for NodeGroupController {
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
         wanted: Wanted,
-    ) -> Step<Self, Executed<Targeted>> {
+    ) -> Result<Executed<Targeted>, BuildError> {
         Ok(run.execute(previous, valid, cloud, wanted).await)
     }
 

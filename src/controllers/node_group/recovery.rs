@@ -13,6 +13,7 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::driver::Valid;
 use crate::controllers::hand_over;
+use crate::controllers::reconcile_error::DereferenceError;
 use crate::controllers::recovery;
 use crate::controllers::status::report::Next;
 use crate::engine::Failure;
@@ -61,10 +62,11 @@ impl Reconcile<'_> {
         };
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,
-            Err(refusal) => return self.refused(previous, refusal),
+            Err(refusal) => return self.failed(previous, DereferenceError::Account(refusal)),
         };
         let valid = Valid { grant, named: Vec::new(), request: None, own: ValidGroup::of(cluster) };
-        self.recover_while_suspended(previous, &valid, &request).await.unwrap_or_else(|stopped| *stopped)
+        let recovered = self.recover_while_suspended(previous, &valid, &request).await;
+        recovered.unwrap_or_else(|stop| self.stopped(previous, stop))
     }
 
     /// Why its node group is not deleted with the object: another object owns the cluster, or is about to.

@@ -2,11 +2,12 @@
 
 use crate::api::{NodeGroup, Reason};
 use crate::controllers::account::Refusal;
+use crate::controllers::account::refusal::invalid;
 
 /// Validates the spec.
 pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
     let spec = &group.spec;
-    spec.version().map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.version: {error}")))?;
+    spec.version().map_err(|error| invalid("spec.version", &error).caused_by(error))?;
     spec.subnets.kind()?;
     let scaling = &spec.scaling;
     if scaling.min > scaling.max || scaling.initial() < scaling.min || scaling.initial() > scaling.max {

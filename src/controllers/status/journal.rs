@@ -124,7 +124,7 @@ impl Journal for StatusJournal<'_> {
             Err(error) => {
                 let message =
                     format!("the inventory could not be written to status: {}", apply::describe_error(&error));
-                Err(Failure::new(Class::Unavailable, message))
+                Err(Failure::new(Class::Unavailable, message).caused_by(error))
             }
         }
     }

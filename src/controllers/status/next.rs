@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use crate::controllers::reconcile_error::MANAGEMENT_API;
+use crate::controllers::reconcile_error::ReconcileError;
 use crate::engine::Report;
 
 /// Requeue interval when nothing is expected; it also compensates for missed watch events.
@@ -20,12 +22,6 @@ pub struct Next {
 
 /// Nothing failed.
 const OK: &str = "ok";
-/// The spec is not allowed, or its account does not allow it.
-pub const REFUSED: &str = "refused";
-/// A call to the management cluster's API failed.
-pub const MANAGEMENT_API: &str = "management_api";
-/// The checker rejected the plan.
-const UNSAFE_PLAN: &str = "unsafe_plan";
 
 impl Next {
     /// Requeue on the next change.
@@ -59,10 +55,7 @@ impl Next {
 
     /// Records the failure of `report`, if any.
     pub fn of(self, report: &Report) -> Self {
-        if !report.violations.is_empty() {
-            return self.failed(UNSAFE_PLAN);
-        }
-        report.failure().map_or(self, |failure| self.failed(failure.class.as_str()))
+        ReconcileError::of(report).map_or(self, |error| self.failed(error.result()))
     }
 
     /// The result of the reconcile.

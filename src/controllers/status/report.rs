@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::conditions::{Conditions, Overall};
-pub use super::next::{MANAGEMENT_API, Next, REFUSED};
+pub use super::next::{MANAGEMENT_API, Next};
 use super::object_metrics;
 use super::waiting_on;
 use super::waits::Wait;
@@ -19,6 +19,7 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
 use crate::controllers::context::Context;
+use crate::controllers::reconcile_error::{ReconcileError, StatusError};
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::runtime::watch::digest;
@@ -128,13 +129,13 @@ where
         Err(kube::Error::Api(response)) if matches!(response.code, 404 | 409) => next,
         Err(error) => {
             state.failed_writes = state.failed_writes.saturating_add(1);
-            let (kind, name) = (K::NAME, object.name_any());
-            tracing::warn!(kind, name, error = %apply::describe_error(&error), "failed to write status; Keelson will retry");
+            let error = ReconcileError::from(StatusError::NotWritten(error));
+            error.log();
             // A separate backoff, doubled up to a minute: an unavailable API server must not be flooded by all
             // objects.
             let millis = 1000_i64.saturating_mul(1 << state.failed_writes.min(6)).min(60_000);
             let spread = i64::try_from(seed(object) % 1000).unwrap_or_default();
-            let retry = Next::after(SignedDuration::from_millis(millis + spread), now).failed(MANAGEMENT_API);
+            let retry = Next::after(SignedDuration::from_millis(millis + spread), now).failed(error.result());
             if state.failed_writes > 2 { retry } else { next.or(retry) }
         }
     }

@@ -252,7 +252,7 @@ impl Resource for AccessEntry {
             // The entry exists already, created by hand or by EKS for the cluster's creator: the next observation picks
             // it up.
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         };

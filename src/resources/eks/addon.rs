@@ -143,7 +143,7 @@ impl Addon {
         let associations = accounts
             .map(|account| AddonPodIdentityAssociations::builder().service_account(account).role_arn(role).build())
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Failure::invalid(error.to_string()))?;
+            .map_err(|error| Failure::of(Class::Invalid, error))?;
         if associations.is_empty() {
             return Err(Failure::invalid(format!(
                 "add-on {name} {version} has no service account that takes a role by pod identity: \

@@ -115,7 +115,7 @@ impl NodeAccessEntry {
             // The entry exists already, created by an attempt whose response was lost or by EKS: the next observation
             // picks it up.
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         };

@@ -238,7 +238,7 @@ impl Resource for PodIdentityAssociation {
             // The association exists already, created by an attempt whose response was lost or by hand: the next
             // observation picks it up.
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         };

@@ -218,7 +218,7 @@ impl Resource for OidcProvider {
         let answer = cloud.aws.call(Service::Iam, "CreateOpenIDConnectProvider", issuer, request.send()).await;
         let answer = match answer {
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         };

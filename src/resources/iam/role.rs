@@ -278,7 +278,7 @@ impl Resource for Role {
         // Created by an attempt whose response was lost: the next observation shows the owner.
         let answer = match answer {
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         };

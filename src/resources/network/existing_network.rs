@@ -78,7 +78,7 @@ fn if_readable<T>(read: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
 impl ExistingNetwork {
     /// The subnets that the spec lists or selects, and the ids that it lists.
     async fn wanted(&self, cloud: &Cloud, age: MaxStaleness) -> Result<(Vec<Subnet>, Vec<String>), Failure> {
-        Ok(match self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))? {
+        Ok(match self.wanted.subnets().map_err(|error| Failure::of(Class::Invalid, error))? {
             ExistingSubnets::Ids(ids) => (find_by_id(cloud, ids, age).await?, ids.to_vec()),
             ExistingSubnets::Tagged { vpc_id, tags } => {
                 (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, age).await?.to_vec(), Vec::new())

@@ -355,7 +355,7 @@ impl Resource for FlowLog {
                 let is_this =
                     |log: &Listed| log.tags.is_owned_by(&cloud.owner.uid) && log.tags.resource() == Some(&name);
                 let class = if logs.iter().any(is_this) { Class::NoChange } else { Class::Conflict };
-                return Err(Failure::new(class, error.to_string()));
+                return Err(Failure::of(class, error));
             }
             answer => answer?,
         };

@@ -137,7 +137,7 @@ impl Resource for Route {
         // RouteAlreadyExists: created by an attempt whose response was lost. The next observation checks its target.
         match answer.map(drop) {
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         }

@@ -9,6 +9,7 @@ use crate::api::Reason;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::{Outcome, Reconcile};
+use crate::controllers::reconcile_error::{BuildError, ObserveError};
 use crate::controllers::recovery::{self, RecoveryRequest};
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{Overall, overall_of_plan};
@@ -41,7 +42,7 @@ impl Reconcile<'_> {
         }
         let inventory = match tagged_resources::of_cluster(&cloud.aws, &name, &cloud.owner).await {
             Ok(inventory) => inventory,
-            Err(failure) => return Err(Some(self.failed(previous, failure))),
+            Err(failure) => return Err(Some(self.failed(previous, ObserveError::Aws(failure)))),
         };
         let Some((uid, items)) = evidence::incomplete_recovery(&inventory, &cloud.owner, &cloud.existing) else {
             return Ok(());
@@ -53,7 +54,7 @@ impl Reconcile<'_> {
         }
         let graph = match retag::graph(&items, cloud, |_| evidence::earlier_owner(&uid)) {
             Ok(graph) => graph,
-            Err(error) => return Err(Some(self.refused(previous, error.into()))),
+            Err(error) => return Err(Some(self.failed(previous, BuildError::Spec(error)))),
         };
         let policy = ExecutionPolicy { recovers: Some(request.digest(&items)), ..ExecutionPolicy::default() };
         let report = self.engine_while(&|| Ok(()), &graph, cloud, Goal::Present, &policy).await;

@@ -6,6 +6,7 @@ use crate::api::Reason;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::cluster::{Reconcile, agent};
+use crate::controllers::reconcile_error::ObserveError;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::report::Next;
 use crate::controllers::status::waits::Wait;
@@ -23,7 +24,7 @@ impl Reconcile<'_> {
         }
         let api = match control_plane::api(cloud, &self.object.cluster_name()).await {
             Ok(api) => api,
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
         let since = started_at(previous).unwrap_or(self.now);
         let timeout = self.ctx.settings.load_balancer_timeout;

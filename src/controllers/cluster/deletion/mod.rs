@@ -17,7 +17,6 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::apply_spec::NoGraph;
 use super::outcome::{Observation, Outcome};
 use super::status::conditions::{self, Input};
 use super::status::facts::Facts;
@@ -29,6 +28,7 @@ use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals::execution_policy::PlanApprovalState;
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::hand_over::handed_over_message;
+use crate::controllers::reconcile_error::{BuildError, DereferenceError, ObserveError, ValidateError};
 use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -78,19 +78,19 @@ impl Reconcile<'_> {
                 let note = format!("everything in AWS is retained, with its tags: {message}");
                 return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
             }
-            Err(Refusal { message, .. }) => {
-                let message = format!("its resources in AWS cannot be deleted: {message}");
-                let refusal = Refusal::new(Reason::DeletionBlocked, message);
-                return Some(self.refused(previous, refusal));
+            Err(denied) => {
+                let message = format!("its resources in AWS cannot be deleted: {denied}");
+                let refusal = Refusal::new(Reason::DeletionBlocked, message).caused_by(denied);
+                return Some(self.failed(previous, DereferenceError::Account(refusal)));
             }
         };
-        if let Err(stopped) = self.await_retry(previous) {
-            return Some(*stopped);
+        if let Err(stop) = self.await_retry(previous) {
+            return Some(self.stopped(previous, stop));
         }
         let made_in = ClusterController::made_in(previous, self.object);
         let cloud = match self.cloud(&grant, &spec.region, made_in).await {
             Ok(cloud) => cloud,
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ValidateError::Session(failure))),
         };
         if let Err(ended) = self.give_back(previous, &cloud).await {
             return ended;
@@ -104,7 +104,7 @@ impl Reconcile<'_> {
                 Ok(Some(note)) => {
                     return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
                 }
-                Err(failure) => return Some(self.failed(previous, failure)),
+                Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
             }
         }
         if gate::has_started(previous) {
@@ -118,11 +118,12 @@ impl Reconcile<'_> {
         let left = self.node_groups_left();
         let mut graph = match self.graph_to_delete(&grant, &cloud, &left).await {
             Ok(graph) => graph,
-            Err(NoGraph::Unobserved(failure)) => return Some(self.failed(previous, failure)),
-            Err(NoGraph::Spec(error)) => {
-                let refusal = Refusal::new(Reason::DeletionBlocked, format!("the spec cannot be read: {error}"));
-                return Some(self.refused(previous, refusal));
+            Err(BuildError::Spec(error)) => {
+                let message = format!("the spec cannot be read: {error}");
+                let refusal = Refusal::new(Reason::DeletionBlocked, message).caused_by(error);
+                return Some(self.failed(previous, ValidateError::Refused(refusal)));
             }
+            Err(error) => return Some(self.failed(previous, error)),
         };
         self.state.steady = false;
         if !gate::has_started(previous) {
@@ -135,7 +136,7 @@ impl Reconcile<'_> {
         }
         let (report, held) = match self.run_deletion(&cloud, &mut graph, goal).await {
             Ok(done) => done,
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
         if report.plan.is_settled() && report.violations.is_empty() {
             return self.check_leftovers(previous, &cloud, report).await;
@@ -194,7 +195,7 @@ impl Reconcile<'_> {
                 let instead = Some(Overall::Reconciling(condition));
                 Some(self.deleting(previous, cloud, report, Default::default(), instead, again))
             }
-            Err(failure) => Some(self.failed(previous, failure)),
+            Err(failure) => Some(self.failed(previous, ObserveError::Aws(failure))),
         }
     }
 
@@ -301,10 +302,10 @@ impl Reconcile<'_> {
     }
 
     /// What may exist: what the spec names, and everything else that carries our tag. An invalid spec names nothing.
-    async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
+    async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, BuildError> {
         // Leftovers that the final survey found must be in this one, too, so it is read again.
         let age = if self.state.kind.survey_at.is_some() { Duration::ZERO } else { self.survey_age() };
-        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unobserved)?;
+        let survey = survey::survey(cloud, age, &self.records()).await.map_err(BuildError::Survey)?;
         let spec = self.spec_to_delete(grant, cloud).await?;
         let first = self.expand_to_delete(&spec, grant, &survey, left);
         first
@@ -312,7 +313,7 @@ impl Reconcile<'_> {
                 tracing::warn!(cluster = self.owner().cluster, %error, "invalid spec: deleting what is found in AWS");
                 self.expand_to_delete(&found_spec::of(&spec, &survey.owned), grant, &survey, left)
             })
-            .map_err(NoGraph::Spec)
+            .map_err(BuildError::Spec)
     }
 
     fn expand_to_delete(

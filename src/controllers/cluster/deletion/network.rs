@@ -10,12 +10,12 @@ use crate::api::{EksCluster, EksClusterSpec};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{Grant, named};
 use crate::controllers::cluster::Reconcile;
-use crate::controllers::cluster::apply_spec::NoGraph;
+use crate::controllers::reconcile_error::BuildError;
 use crate::resources::cloud::Cloud;
 
 impl Reconcile<'_> {
     /// The spec to delete by.
-    pub(crate) async fn spec_to_delete(&self, grant: &Grant, cloud: &Cloud) -> Result<EksClusterSpec, NoGraph> {
+    pub(crate) async fn spec_to_delete(&self, grant: &Grant, cloud: &Cloud) -> Result<EksClusterSpec, BuildError> {
         let EksCluster { spec, status, .. } = self.object;
         let named = named::by_network(&spec.network);
         let allowed = match owned::check(grant, &named) {
@@ -27,7 +27,7 @@ impl Reconcile<'_> {
         };
         match allowed {
             Ok(()) => Ok(spec.clone()),
-            Err(Denied::Unreadable(failure)) => Err(NoGraph::Unobserved(failure)),
+            Err(Denied::Unreadable(failure)) => Err(BuildError::Survey(failure)),
             Err(Denied::Refused(_)) => {
                 Ok(EksClusterSpec { network: last_network(status.as_ref(), &spec.network), ..spec.clone() })
             }

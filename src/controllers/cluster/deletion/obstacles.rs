@@ -14,6 +14,7 @@ use crate::api::policy::DeletionPolicy;
 use crate::api::{NodeGroup, Reason};
 use crate::api::status::EksClusterStatus;
 use crate::controllers::cluster::{Outcome, Reconcile};
+use crate::controllers::reconcile_error::ObserveError;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::report::Next;
 use crate::engine::execution_policy::{AllowedSteps, Approved};
@@ -54,7 +55,7 @@ impl Reconcile<'_> {
         }
         let why = match self.what_stays(cloud, graph).await {
             Ok(why) => why?,
-            Err(failure) => return Some(self.failed(previous, failure)),
+            Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
         let message = format!("the deletion does not start, because {why}");
         let blocked = Overall::Stalled(ConditionValue::false_(Reason::DeletionBlocked, message));

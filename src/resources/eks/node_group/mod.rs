@@ -127,7 +127,7 @@ impl NodeGroup {
         let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
         let answer = answer.await.map_err(|error| match error.class() {
             // In a create, NotFound would mean that a dependency is not visible yet.
-            Class::NotFound => Failure::invalid(error.to_string()),
+            Class::NotFound => Failure::of(Class::Invalid, error),
             _ => Failure::from(error),
         })?;
         let data = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
@@ -195,14 +195,12 @@ impl NodeGroup {
             .set_force(force.then_some(true))
             .client_request_token(self.token(cloud, &observed, &step));
         let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
-            Err(error)
-                if newest.as_ref().is_some_and(|newest| release::is_release_rejected(&error.to_string(), newest)) =>
-            {
+            Err(error) if newest.as_ref().is_some_and(|newest| release::is_release_rejected(&error, newest)) => {
                 // The user did not choose this release: the nodes are as specified, and the next observation reports
                 // the pending release.
                 let (ami_type, newest) = (&observed.detail.ami_type, newest.unwrap_or_default());
                 cloud.aws.snapshots.refused_releases().record(ami_type, &newest, error.to_string());
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                return Err(Failure::of(Class::NoChange, error));
             }
             other => other?,
         };

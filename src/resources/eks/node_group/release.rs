@@ -7,6 +7,8 @@ use std::cmp::Ordering;
 
 use super::observation::Detail;
 use crate::api::KubernetesVersion;
+use crate::aws::AwsError;
+use crate::engine::Class;
 
 /// The AMI type of a custom AMI from the launch template: it has no releases.
 pub const CUSTOM: &str = "CUSTOM";
@@ -28,10 +30,12 @@ pub fn is_newer(release: &str, than: &str) -> bool {
     compare(release, than) == Ordering::Greater
 }
 
-/// Whether EKS's error says that it does not accept the release: SSM publishes new releases some time before EKS
-/// accepts them.
-pub fn is_release_rejected(answer: &str, release: &str) -> bool {
-    answer.contains("release version") && answer.contains(release) && !answer.contains("lowered")
+/// Whether EKS rejects the release as a parameter: SSM publishes new releases some time before EKS accepts them. EKS has
+/// no code of its own for that, so its message decides which parameter it means.
+pub fn is_release_rejected(error: &AwsError, release: &str) -> bool {
+    let answer = &error.message;
+    let is_about_release = answer.contains("release version") && answer.contains(release);
+    error.class() == Class::Invalid && is_about_release && !answer.contains("lowered")
 }
 
 fn compare(left: &str, right: &str) -> Ordering {
@@ -61,6 +65,14 @@ pub fn kubernetes_version<'r>(release: &'r str, ami_type: &str) -> Option<&'r st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::Service;
+    use crate::aws::errors::Call;
+
+    fn answered(class: Class, resource: &str, message: &str) -> AwsError {
+        let (account, region) = ("111122223333", "eu-west-1");
+        let call = Call { service: Service::Eks, action: "UpdateNodegroupVersion", resource, account, region };
+        call.failed(class, message).into()
+    }
 
     #[test]
     fn releases_compare_by_number_then_date() {
@@ -91,8 +103,13 @@ mod tests {
             ("Nodegroup release version cannot be lowered from 1.34.6-20261215 to 1.34.5-20261201", false),
             ("Launch template version 7 does not exist in lt-1", false),
         ] {
-            assert_eq!(is_release_rejected(answer, newest), refusal, "{answer}");
+            assert_eq!(is_release_rejected(&answered(Class::Invalid, "workers", answer), newest), refusal, "{answer}");
         }
+        let rejection = "Requested release version 1.34.5-20261201 is not valid for kubernetes version 1.34.";
+        assert!(!is_release_rejected(&answered(Class::Unavailable, "workers", rejection), newest));
+        let named = "release version of 1.34.5-20261201";
+        let other = answered(Class::Invalid, named, "Launch template version 7 does not exist in lt-1");
+        assert!(other.to_string().contains(named) && !is_release_rejected(&other, newest), "a name is no answer");
     }
 
     #[test]
