@@ -160,11 +160,6 @@ impl Failure {
         Self { source: Some(Arc::new(cause)), ..self }
     }
 
-    /// The same in another class.
-    pub fn with_class(self, class: Class) -> Self {
-        Self { class, ..self }
-    }
-
     /// An invalid value that a user must change.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Class::Invalid, message)

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(failure.retry_after, error.retry_after);
         let reclassified = Failure::of(Class::NoChange, error);
         assert_eq!(reclassified.class, Class::NoChange);
-        for failure in [failure.clone(), failure.with_class(Class::Invalid), reclassified] {
+        for failure in [failure.clone(), Failure { class: Class::Invalid, ..failure.clone() }, reclassified] {
             let found = failure.source().and_then(|cause| cause.downcast_ref::<AwsError>()).expect("the AWS error");
             assert_eq!(found.code.as_deref(), Some("ResourceLimitExceededException"));
             assert_eq!((found.request_id.as_deref(), found.http_status), (Some("request-1"), Some(400)));

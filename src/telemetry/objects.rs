@@ -255,11 +255,7 @@ mod tests {
             platform_version: "eks.3".into(),
             support_ends: vec![("standard", 1_800_000_000)],
         };
-        metrics.objects().set(
-            "EksCluster",
-            "uid-1",
-            ObjectState { cluster: Some(cluster), ..state("a", "True") },
-        );
+        metrics.objects().set("EksCluster", "uid-1", ObjectState { cluster: Some(cluster), ..state("a", "True") });
         let text = metrics.encode();
         let info = "keelson_cluster_info{namespace=\"shop\",name=\"a\",cluster_name=\"prod\",account=\"123456789012\",\
                     region=\"eu-west-1\",version=\"1.36\",platform_version=\"eks.3\"} 1";

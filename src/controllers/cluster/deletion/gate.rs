@@ -65,9 +65,10 @@ impl Reconcile<'_> {
             };
             match self.ctx.deletions.request(Counted::Clusters, &uid, &name, is_there).await {
                 Ok(Verdict::Allowed) => return self.started_outcome(previous, goal, None),
-                Ok(Verdict::Held { exceeded, recent: lately }) => {
-                    Some((too_many(self.ctx.deletions.limits(Counted::Clusters), exceeded, &lately), self.release_of(None)))
-                }
+                Ok(Verdict::Held { exceeded, recent: lately }) => Some((
+                    too_many(self.ctx.deletions.limits(Counted::Clusters), exceeded, &lately),
+                    self.release_of(None),
+                )),
                 Err(why) => return self.count_failed(previous, &why),
             }
         };

@@ -11,8 +11,8 @@ use kube::ResourceExt;
 
 use super::vpc_users::INTERVAL;
 use crate::api::policy::DeletionPolicy;
-use crate::api::{NodeGroup, Reason};
 use crate::api::status::EksClusterStatus;
+use crate::api::{NodeGroup, Reason};
 use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::reconcile_error::ObserveError;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
