@@ -87,6 +87,8 @@ TOOLS = [
         "github.com/argoproj/argo-cd/v3/cmd",
         "-X github.com/argoproj/argo-cd/v3/common.version=3.2.11",
     ),
+    # `make workflows`.
+    Tool("actionlint", "v1.7.12", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
     # Argo CD's cache: a small program around a Go library that implements the Redis protocol.
     Tool("redis", "v2.40.0", "redis", "."),
 ]
