@@ -24,7 +24,7 @@ def checkout(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(pins, "CHECKOUT", tmp_path)
     monkeypatch.setattr(pins, "UNPINNED", tmp_path / "e2e" / "unpinned.txt")
-    write(tmp_path, workflow=f"actions/checkout@{SHA} # v4", base=f"rust:1@{DIGEST}", image=f"ghcr.io/fluxcd/x:v1@{DIGEST}")
+    write(tmp_path, workflow=f"actions/checkout@{SHA} # v4.0.0", base=f"rust:1@{DIGEST}", image=f"ghcr.io/fluxcd/x:v1@{DIGEST}")
     return tmp_path
 
 
@@ -62,6 +62,13 @@ def test_unpinned_reference_is_named(checkout, kind, name):
     assert name in line and "not pinned" in line
 
 
+@pytest.mark.parametrize("comment", ["", " # v4", " # newest"])
+def test_commit_without_its_version_is_named(checkout, comment):
+    write(checkout, workflow=f"actions/checkout@{SHA}{comment}")
+    (line,) = pins.problems(strict=True)
+    assert f"actions/checkout@{SHA} has no comment" in line
+
+
 def test_listed_reference_passes_except_for_a_release_and_must_still_be_needed(checkout):
     write(checkout, base="rust:1")
     (checkout / "e2e/unpinned.txt").write_text("# why\nrust:1\n")
@@ -77,10 +84,12 @@ def test_listed_reference_passes_except_for_a_release_and_must_still_be_needed(c
 
 @pytest.mark.parametrize(("flags", "release", "code"), [((), "", 0), (("--strict",), "", 1), ((), "1", 1), ((), "0", 0)])
 def test_audit_without_advisories_fails_for_a_release(tmp_path, flags, release, code):
-    deny = tmp_path / "keelson/tools/cargo-deny-0.20.2/bin/cargo-deny"
-    deny.parent.mkdir(parents=True)
-    deny.write_text("#!/bin/sh\nexit 0\n")
-    deny.chmod(0o755)
+    # Tools that find nothing.
+    for tool in ("cargo-deny-0.20.2", "cargo-vet-0.10.3"):
+        program = tmp_path / "keelson/tools" / tool / "bin" / tool.rpartition("-")[0]
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\nexit 0\n")
+        program.chmod(0o755)
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "KEELSON_AUDIT_OFFLINE": "1", "KEELSON_RELEASE": release}
     result = subprocess.run([CHECKOUT / "e2e/audit.sh", *flags], env=env, capture_output=True, text=True, check=False)
     assert result.returncode == code, result.stderr
