@@ -9,7 +9,8 @@ packages=build-essential,ca-certificates,cmake,git,make,musl-tools,python3,skope
 
 if [ ! -e "$root/complete" ]; then
     rm -rf "$root"
-    mmdebstrap --variant=apt --include="$packages" bookworm "$root"
+    # No fsync: an interrupted root is made again.
+    mmdebstrap --variant=apt --dpkgopt=force-unsafe-io --include="$packages" bookworm "$root"
     touch "$root/complete"
 fi
 cargo=${CARGO_HOME:-$HOME/.cargo} rustup=${RUSTUP_HOME:-$HOME/.rustup}

@@ -31,7 +31,7 @@ def privileges() -> list[str] | None:
     """What to put before a command so that root runs it; None if nothing makes it so."""
     if os.geteuid() == 0:
         return []
-    sudo = ["sudo", "--non-interactive", "--preserve-env"]
+    sudo = ["sudo", "--non-interactive"]
     works = shutil.which("sudo") and subprocess.run([*sudo, "true"], capture_output=True, check=False).returncode == 0
     return sudo if works else None
 

@@ -49,7 +49,8 @@ def pack(layout: Path, archive: Path) -> Path:
 def unpack(layout: Path, bundle: Path) -> Path:
     """Returns the root filesystem."""
     program, env = debian.tool("umoci")
-    run(program, "unpack", "--image", f"{layout}:{VERSION}", bundle, env=env)
+    owners = [] if os.geteuid() == 0 else ["--rootless"]
+    run(program, "unpack", *owners, "--image", f"{layout}:{VERSION}", bundle, env=env)
     return bundle / "rootfs"
 
 
