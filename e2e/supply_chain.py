@@ -46,7 +46,9 @@ class Store:
         audits += tomllib.loads((folder / "imports.lock").read_text()).get("audits", {}).values()
         for name, entries in config.get("exemptions", {}).items():
             store.exempt |= {(name, entry["version"]) for entry in entries}
-        for name, entry in ((name, entry) for file in audits for name, found in file.get("audits", {}).items() for entry in found):
+        for name, entry in (
+            (name, entry) for file in audits for name, found in file.get("audits", {}).items() for entry in found
+        ):
             if "version" in entry:
                 store.audited.add((name, entry["version"]))
             elif "delta" in entry:
@@ -116,11 +118,15 @@ def write(checkout: Path) -> None:
     without = Store(store.exempt - (store.exempt - crates - starts) - store.audited, store.audited, store.deltas)
     wanted = without.exempt | (crates - without.covered())
     entries = [
-        EXEMPTION.format(name=name, version=version, criteria=criteria.get((name, version), DEPLOY if (name, version) in deploys else RUN))
+        EXEMPTION.format(
+            name=name, version=version, criteria=criteria.get((name, version), DEPLOY if (name, version) in deploys else RUN)
+        )
         for name, version in sorted(wanted, key=order)
     ]
     config.write_text(head + "".join(entries))
-    print(f"supply-chain: {len(wanted)} exemptions, {len(wanted - store.exempt)} of them new, {len(store.exempt - wanted)} removed")
+    print(
+        f"supply-chain: {len(wanted)} exemptions, {len(wanted - store.exempt)} of them new, {len(store.exempt - wanted)} removed"
+    )
 
 
 def main(arguments: list[str]) -> int:

@@ -25,7 +25,15 @@ def check(folder: Path) -> str:
     files = sorted(map(str, folder.glob("*.y*ml")))
     commands = [
         [actionlint(), "-no-color", *files],
-        [str(Path(sys.executable).parent / "zizmor"), "--offline", "--no-config", "--no-ignores", "--quiet", "--color=never", *files],
+        [
+            str(Path(sys.executable).parent / "zizmor"),
+            "--offline",
+            "--no-config",
+            "--no-ignores",
+            "--quiet",
+            "--color=never",
+            *files,
+        ],
     ]
     found = ""
     for command in commands:

@@ -3,9 +3,9 @@
 
     deploy/image/build.py --binary target/release/keelson --output target/image
 
-The root filesystem has what deploy/Dockerfile's last stage has: the binary, the libraries it links, certificates, a user; nothing else.
-USER, EXPOSE, ENTRYPOINT and CMD are read from that file. The same commit, binary and packages give the same digest (SOURCE_DATE_EPOCH,
-by default the commit's time). Prints the digest.
+The root filesystem has what deploy/Dockerfile's last stage has: the binary, the libraries it links, certificates, a user; nothing
+else. USER, EXPOSE, ENTRYPOINT and CMD are read from that file. The same commit, binary and packages give the same digest
+(SOURCE_DATE_EPOCH, by default the commit's time). Prints the digest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def dockerfile_config() -> dict[str, list[str]]:
 
 
 def git(*arguments: str) -> str:
-    result = subprocess.run(["git", "-C", str(CHECKOUT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    result = subprocess.run(
+        ["git", "-C", str(CHECKOUT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+    )
     return result.stdout.strip()
 
 
@@ -76,7 +78,14 @@ class Umoci:
         self._created = created
 
     def run(self, *command: str | Path) -> None:
-        result = subprocess.run([self._program, *command], env={**os.environ, **self._env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        result = subprocess.run(
+            [self._program, *command],
+            env={**os.environ, **self._env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
         if result.returncode:
             sys.exit(f"umoci {' '.join(map(str, command))}: {result.stdout.strip()}")
 
@@ -106,14 +115,20 @@ def build(binary: Path, layout: Path, version: str, strict: bool) -> str:
         needed = ".".join(map(str, elf.glibc))
         sys.exit(f"{binary} was linked with a newer libc than the image has: it needs {needed}, and the image has {libc.version}")
     created = datetime.datetime.fromtimestamp(build_time(), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    umoci = Umoci(layout, version, created)
-    umoci.new()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        # A binary that could not run in the image is refused here, before anything is written.
         base = rootfs.base_layer(packages, elf, folder).archive(build_time())
-        for content, comment in ((base, "Debian: " + ", ".join(f"{package.name} {package.version}" for package in packages)), (rootfs.binary_layer(binary).archive(build_time()), "keelson")):
-            (folder / "layer.tar").write_bytes(content)
-            umoci.add_layer(folder / "layer.tar", comment)
+        own = rootfs.binary_layer(binary).archive(build_time())
+        umoci = Umoci(layout, version, created)
+        umoci.new()
+        archive = folder / "layer.tar"
+        for content, comment in (
+            (base, "Debian: " + ", ".join(f"{each.name} {each.version}" for each in packages)),
+            (own, "keelson"),
+        ):
+            archive.write_bytes(content)
+            umoci.add_layer(archive, comment)
     said = [f"{name}={value}" for name, value in labels(version, created).items()]
     platform = {"--os": ["linux"], "--architecture": [architecture]}
     umoci.configure({**dockerfile_config(), **platform, "--config.env": list(ENVIRONMENT), "--config.label": said})
@@ -128,7 +143,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the OCI layout; must not exist")
     parser.add_argument("--version", help="label and tag (default: of Cargo.toml)")
     strict = os.environ.get("KEELSON_RELEASE", "") not in ("", "0")
-    parser.add_argument("--strict", action="store_true", default=strict, help="exactly the packages of packages.txt; also with KEELSON_RELEASE=1")
+    parser.add_argument(
+        "--strict", action="store_true", default=strict, help="exactly the packages of packages.txt; also with KEELSON_RELEASE=1"
+    )
     options = parser.parse_args()
     if options.output.exists():
         sys.exit(f"{options.output} exists already")

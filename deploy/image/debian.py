@@ -3,7 +3,8 @@
 
     deploy/image/debian.py --update    # pin the newest packages (`make image-packages`)
 
-apt verifies every download against the signed index of its archive; a pinned one must have its checksum as well. Needs apt, no root.
+apt verifies every download against the signed index of its archive; a pinned one must have its checksum as well. Needs apt, not
+root.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ ARCHITECTURES = ("amd64", "arm64")
 IMAGE_PACKAGES = ("base-files", "ca-certificates", "gcc-12-base", "libc6", "libgcc-s1")
 # Tools, with the libraries that a small Debian lacks.
 TOOLS = {"umoci": ("umoci",), "skopeo": ("skopeo", "libgpgme11", "libassuan0", "libdevmapper1.02.1")}
-MISSING = "{what}.\nThe image is made of Debian's packages: build it on Debian 12 or newer, or in a Debian 12 root (deploy/image/debian-root.sh)."
+MISSING = (
+    "{what}.\nThe image is made of Debian's packages: build it on Debian 12 or newer, or in a Debian 12 root"
+    " (deploy/image/debian-root.sh)."
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ def apt(*command: str, own_index: bool, cwd: Path) -> subprocess.CompletedProces
             (state / folder).mkdir(parents=True, exist_ok=True)
         options += ["-o", f"Dir::State::lists={state}/lists", "-o", f"Dir::Cache={state}/cache"]
     program, *arguments = command
-    return subprocess.run([program, *options, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return subprocess.run(
+        [program, *options, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
 
 
 def download(names: list[str], folder: Path) -> str:
@@ -130,13 +136,19 @@ def fetch(pin: Pin, path: Path, strict: bool) -> Package:
             found.replace(path)
             return Package(path, pin.name, pin.version)
         if strict:
-            sys.exit(MISSING.format(what=f"{pin.name} {pin.version} is not in the archive any more: run `make image-packages`\n{error}"))
+            sys.exit(
+                MISSING.format(
+                    what=f"{pin.name} {pin.version} is not in the archive any more: run `make image-packages`\n{error}"
+                )
+            )
         error = download([pin.name], folder)
         if error:
             sys.exit(MISSING.format(what=f"{pin.name} cannot be downloaded: {error}"))
         (found,) = folder.glob("*.deb")
         version = output("dpkg-deb", "--field", found, "Version").decode().strip()
-        log(f"image: {pin.name} {version} instead of {pin.version}, which is not in the archive any more; to pin it: make image-packages")
+        log(
+            f"image: {pin.name} {version} instead of {pin.version}, which is not in the archive any more; to pin it: make image-packages"
+        )
         target = path.with_name(f"{pin.name}_{version}_{pin.architecture}.deb")
         found.replace(target)
         return Package(target, pin.name, version)
@@ -174,7 +186,9 @@ def update() -> None:
         every = ["-o", f"APT::Architectures={','.join(ARCHITECTURES)}"]
         refreshed = apt("apt-get", *every, "-qq", "update", own_index=True, cwd=Path(name))
         # Other archives of this machine may lack an architecture: what counts is whether the packages are found.
-        queries = [f"{package}:{architecture}" for package in IMAGE_PACKAGES for architecture in ARCHITECTURES] + [*IMAGE_PACKAGES]
+        queries = [f"{package}:{architecture}" for package in IMAGE_PACKAGES for architecture in ARCHITECTURES] + [
+            *IMAGE_PACKAGES
+        ]
         shown = apt("apt-cache", *every, "show", "--no-all-versions", *queries, own_index=True, cwd=Path(name)).stdout
     lines = set()
     for record in shown.split("\n\n"):

@@ -1,4 +1,7 @@
-"""The image's root filesystem as tar archives: Debian's files that the binary needs, and the binary. The same input gives the same bytes."""
+"""The image's root filesystem as tar archives: Debian's files that the binary needs, and the binary.
+
+The same input gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # A container runtime mounts on these, also where it may not create them: the root filesystem is read-only.
 FOLDERS = ("/dev", "/etc", "/proc", "/run", "/sys", "/var/run")
 # Files of the packages, besides libraries: the system's name, for scanners, and licences.
-KEPT = re.compile(r"/(etc/(debian_version|host\.conf|os-release)|usr/lib/os-release|usr/share/common-licenses/.*|usr/share/doc/[^/]+/copyright)")
+KEPT = re.compile(
+    r"/(etc/(debian_version|host\.conf|os-release)|usr/lib/os-release|usr/share/common-licenses/.*|usr/share/doc/[^/]+/copyright)"
+)
 
 
 @dataclass
@@ -112,7 +117,11 @@ class Contents:
 
     def library(self, name: str) -> str:
         for path, (member, _) in self.members.items():
-            if posixpath.basename(path) == name and re.fullmatch(r"(/usr)?/lib/[\w-]+-linux-gnu", posixpath.dirname(path)) and not member.isdir():
+            if (
+                posixpath.basename(path) == name
+                and re.fullmatch(r"(/usr)?/lib/[\w-]+-linux-gnu", posixpath.dirname(path))
+                and not member.isdir()
+            ):
                 return path
         sys.exit(f"the binary needs {name}, which none of the image's packages has: debian.py, IMAGE_PACKAGES")
 

@@ -16,8 +16,7 @@ case $(uname -sm) in
     *) echo "no release for $(uname -sm)" >&2 && exit 1 ;;
 esac
 
-# The command line: on Linux static, so that it runs on any distribution.
-rustup target add "$target"
+# The command line: on Linux static, so that it runs on any distribution. The workflow has added the target.
 # The C of aws-lc includes headers of Linux, which musl's own folder lacks.
 headers="-idirafter /usr/include -idirafter /usr/include/$(uname -m)-linux-gnu"
 export CFLAGS_x86_64_unknown_linux_musl="$headers" CFLAGS_aarch64_unknown_linux_musl="$headers"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What the release workflow writes. Run from anywhere; needs only Python.
 
-    release.py check TAG                        # the tag, Cargo.toml, the chart and the changelog name one version; prints `version=VERSION`
-    release.py notes VERSION                    # that section of CHANGELOG.md
-    release.py chart IMAGE@DIGEST               # the chart of this checkout runs that image
-    release.py files VERSION IMAGE@DIGEST URL ARTIFACTS FOLDER
-                                                # collects archives and SBOM, writes krew manifest, kustomization.yaml and SHA256SUMS
+release.py check TAG             # the tag, Cargo.toml, the chart and the changelog name one version; prints `version=VERSION`
+release.py notes VERSION         # that section of CHANGELOG.md
+release.py chart IMAGE@DIGEST    # the chart of this checkout runs that image
+release.py files VERSION IMAGE@DIGEST URL ARTIFACTS FOLDER
+                                 # collects archives and SBOM, writes krew manifest, kustomization.yaml and SHA256SUMS
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def notes(version: str) -> str:
     """The section `## VERSION - DATE` of the changelog."""
     parts = HEADING.split((CHECKOUT / "CHANGELOG.md").read_text())
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    found = [text for heading, text in sections.items() if re.fullmatch(rf"{re.escape(version)} - \d{{4}}-\d{{2}}-\d{{2}}", heading)]
+    found = [
+        text for heading, text in sections.items() if re.fullmatch(rf"{re.escape(version)} - \d{{4}}-\d{{2}}-\d{{2}}", heading)
+    ]
     if len(found) != 1:
         raise Invalid(f"CHANGELOG.md has no section `## {version} - YYYY-MM-DD`: rename `## Unreleased`, and begin a new one")
     if not found[0].strip():
@@ -112,7 +114,10 @@ def krew(version: str, url: str, sums: dict[str, str]) -> str:
     """The manifest from deploy/krew/keelson.yaml, without its comment."""
     template = (CHECKOUT / "deploy/krew/keelson.yaml").read_text()
     text = "".join(line for line in template.splitlines(keepends=True) if not line.startswith("#"))
-    values = {f"SHA256_{archive.split('.')[0].removeprefix('keelson-').replace('-', '_').upper()}": sums[archive] for archive in ARCHIVES}
+    values = {
+        f"SHA256_{archive.split('.')[0].removeprefix('keelson-').replace('-', '_').upper()}": sums[archive]
+        for archive in ARCHIVES
+    }
     for placeholder, value in {**values, "VERSION": version, "URL": url}.items():
         if not re.search(rf"\b(v?){placeholder}\b", text):
             raise Invalid(f"deploy/krew/keelson.yaml has no {placeholder}")

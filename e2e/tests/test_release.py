@@ -78,7 +78,9 @@ def test_release_needs_one_version_in_the_tag_and_the_files(checkout):
         release.check("v1.2.3")
 
 
-@pytest.mark.parametrize(("old", "message"), [("1.2.3 - 2026-12-01", "has no section"), ("### Added\n\n- This.\n", "says nothing about 1.2.3")])
+@pytest.mark.parametrize(
+    ("old", "message"), [("1.2.3 - 2026-12-01", "has no section"), ("### Added\n\n- This.\n", "says nothing about 1.2.3")]
+)
 def test_release_needs_a_section_of_the_changelog(checkout, old, message):
     write(checkout, {"CHANGELOG.md": CHANGELOG.replace(old, "")})
     with pytest.raises(release.Invalid, match=message):
@@ -99,7 +101,9 @@ def test_chart_of_a_release_runs_the_image_by_digest(checkout):
     assert listed == {"name": "keelson", "image": IMAGE}
 
 
-@pytest.mark.parametrize("image", ["ghcr.io/acme/keelson:1.2.3", "keelson", f"ghcr.io/Acme/keelson@{DIGEST}", f"ghcr.io/acme/keelson@{DIGEST[:-1]}"])
+@pytest.mark.parametrize(
+    "image", ["ghcr.io/acme/keelson:1.2.3", "keelson", f"ghcr.io/Acme/keelson@{DIGEST}", f"ghcr.io/acme/keelson@{DIGEST[:-1]}"]
+)
 def test_image_without_a_digest_is_refused(checkout, image):
     with pytest.raises(release.Invalid, match="is not REGISTRY/NAME@sha256"):
         release.chart(image)
@@ -185,12 +189,16 @@ def test_workflow_of_a_release_uses_no_cache_and_gives_each_job_its_permissions(
 
 
 def lock(*crates: tuple[str, str]) -> str:
-    return "".join(f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = "{supply_chain.CRATES_IO}"\n' for name, version in crates)
+    return "".join(
+        f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = "{supply_chain.CRATES_IO}"\n' for name, version in crates
+    )
 
 
 def store(top: Path, exemptions: str = "", audits: str = "") -> list[str]:
     files = {"Cargo.lock": lock(("a", "1.0.0"), ("b", "2.0.1"))}
-    write(top, files | {"supply-chain/config.toml": exemptions, "supply-chain/audits.toml": audits, "supply-chain/imports.lock": ""})
+    write(
+        top, files | {"supply-chain/config.toml": exemptions, "supply-chain/audits.toml": audits, "supply-chain/imports.lock": ""}
+    )
     return supply_chain.problems(top)
 
 
@@ -218,8 +226,22 @@ def test_audited_difference_leads_from_an_exempt_version_to_the_one_in_use(tmp_p
 
 def test_new_crate_becomes_an_exemption_that_says_whether_it_is_deployed(tmp_path):
     package = '[package]\nname = "keelson"\nversion = "0.1.0"\nedition = "2024"\n'
-    write(tmp_path, {"Cargo.toml": package, "src/lib.rs": "", "Cargo.lock": 'version = 4\n\n[[package]]\nname = "keelson"\nversion = "0.1.0"\n'})
-    write(tmp_path, {"supply-chain/config.toml": supply_chain.HEAD + exemption("a", "1.0.0"), "supply-chain/audits.toml": "", "supply-chain/imports.lock": ""})
+    write(
+        tmp_path,
+        {
+            "Cargo.toml": package,
+            "src/lib.rs": "",
+            "Cargo.lock": 'version = 4\n\n[[package]]\nname = "keelson"\nversion = "0.1.0"\n',
+        },
+    )
+    write(
+        tmp_path,
+        {
+            "supply-chain/config.toml": supply_chain.HEAD + exemption("a", "1.0.0"),
+            "supply-chain/audits.toml": "",
+            "supply-chain/imports.lock": "",
+        },
+    )
     supply_chain.write(tmp_path)
     assert (tmp_path / "supply-chain/config.toml").read_text() == supply_chain.HEAD
     # Of this checkout: what only tests use is not deployed.
@@ -235,10 +257,18 @@ def test_new_crate_becomes_an_exemption_that_says_whether_it_is_deployed(tmp_pat
 def archive(tmp_path, monkeypatch):
     """An archive in which libfoo has gone from version 1 to 2, behind an `apt-get` that knows only it."""
     package = tmp_path / "package"
-    write(package, {"DEBIAN/control": "Package: libfoo\nVersion: 2\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n"})
+    write(
+        package,
+        {"DEBIAN/control": "Package: libfoo\nVersion: 2\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n"},
+    )
     subprocess.run(["dpkg-deb", "--build", package, tmp_path / "libfoo_2_all.deb"], check=True, capture_output=True)
     apt = tmp_path / "bin" / "apt-get"
-    write(tmp_path, {"bin/apt-get": f'#!/bin/sh\ncase "$*" in *"download libfoo"|*libfoo=2) cp {tmp_path}/libfoo_2_all.deb . ;; *update*) ;; *) exit 100 ;; esac\n'})
+    write(
+        tmp_path,
+        {
+            "bin/apt-get": f'#!/bin/sh\ncase "$*" in *"download libfoo"|*libfoo=2) cp {tmp_path}/libfoo_2_all.deb . ;; *update*) ;; *) exit 100 ;; esac\n'
+        },
+    )
     apt.chmod(0o755)
     monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
