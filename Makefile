@@ -6,6 +6,9 @@ PORT ?= 4566
 PYTHON = $(shell e2e/harness/venv.sh)
 HARNESS = PYTHONPATH=e2e/harness:e2e/aws
 # Debug builds everywhere except in the benchmark: demo and tests share one build of the AWS SDK.
+RELEASE_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/keelson
+IMAGE_BIN := $(or $(KEELSON_BIN),$(RELEASE_BIN))
+CARGO_BUILD ?= cargo build
 KEELSON_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/keelson
 export KEELSON_BIN
 # Tools of the demo; the tests need more.
@@ -14,7 +17,7 @@ DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kusto
 PARALLEL = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins words crds chart tools tools-demo bench audit clean need-rust need-go
+.PHONY: help demo dev aws build image image-packages test lint-and-unit test-unit test-e2e lint pins words supply-chain workflows crds chart tools tools-demo bench audit clean need-rust need-go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +36,15 @@ aws: ## only the AWS emulator; make aws PORT=4566
 build: need-rust ## build the operator
 	@cargo build --locked
 
+# Builds the operator only if KEELSON_BIN does not name a binary.
+image: ## build the image as an OCI layout in target/image, without Docker; with a release build, or the binary KEELSON_BIN
+	$(if $(filter $(RELEASE_BIN),$(IMAGE_BIN)),$(CARGO_BUILD) --locked --release)
+	@rm -rf target/image
+	@python3 deploy/image/build.py --binary $(IMAGE_BIN) --output target/image
+
+image-packages: ## pin the newest Debian packages for the image (deploy/image/packages.txt)
+	@python3 deploy/image/debian.py --update
+
 test: need-rust need-go ## all tests, unit and end-to-end; CI runs this
 	$(PARALLEL) tools lint-and-unit
 	+@$(MAKE) --no-print-directory test-e2e
@@ -41,7 +53,7 @@ test: need-rust need-go ## all tests, unit and end-to-end; CI runs this
 lint-and-unit: lint
 	+@$(MAKE) --no-print-directory test-unit
 
-lint: need-rust pins words ## formatting, clippy, pins and words
+lint: need-rust pins words supply-chain workflows ## formatting, clippy, pins, words, audits and workflows
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
@@ -50,6 +62,12 @@ pins: ## check that actions are pinned to commits and images to digests; KEELSON
 
 words: ## identifiers, comments and pages use the terms of the field
 	@python3 e2e/words.py
+
+supply-chain: ## every crate has an audit or an exemption (supply-chain/)
+	@python3 e2e/supply_chain.py
+
+workflows: need-go ## check GitHub's workflows with actionlint and zizmor
+	@$(PYTHON) e2e/workflows.py
 
 test-unit: need-rust ## tests that need only Rust
 	cargo test --locked
@@ -76,7 +94,7 @@ bench: need-rust tools ## print the benchmark table, with a release build
 	cargo build --locked --release
 	@KEELSON_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/keelson $(HARNESS):e2e $(PYTHON) -m bench
 
-audit: need-rust ## check licences, bans, sources and advisories of every crate; with KEELSON_RELEASE=1 it fails without advisories
+audit: need-rust ## check licences, bans, sources, audits and advisories of every crate; with KEELSON_RELEASE=1 it fails without advisories
 	@e2e/audit.sh
 
 clean: ## remove build output of the checkout (not the cache: rm -r $(CACHE))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `make audit`: checks licences, bans, sources and advisories of every crate against deny.toml. Installs cargo-deny into the cache.
+# `make audit`: checks licences, bans, sources and advisories of every crate against deny.toml (cargo-deny), and that each has an audit or
+# an exemption in supply-chain (cargo-vet). Builds both tools into the cache, once.
 # If the advisories cannot be fetched, it prints a warning and passes; for a release (--strict, or KEELSON_RELEASE=1) it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,25 +14,34 @@ for argument in "$@"; do
     esac
 done
 
-version=0.20.2
-tools=${XDG_CACHE_HOME:-$HOME/.cache}/keelson/tools/cargo-deny-$version
-deny=$tools/bin/cargo-deny
+# Prints the path of a tool from crates.io.
+tool() {
+    local name=$1 version=$2
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/keelson/tools/$name-$version
+    local log=$folder/build.log
+    if [ ! -x "$folder/bin/$name" ]; then
+        mkdir -p "$folder"
+        echo "building $name $version (only once, takes several minutes; log: $log)" >&2
+        # With the checkout's pinned toolchain, but in a separate target directory.
+        nice -n 15 cargo install "$name" --version "$version" --locked --root "$folder" \
+            --target-dir "$folder/target" >"$log" 2>&1 || {
+            tail -20 "$log" >&2
+            exit 1
+        }
+        rm -r "$folder/target"
+    fi
+    echo "$folder/bin/$name"
+}
 
-if [ ! -x "$deny" ]; then
-    log=$tools/build.log
-    mkdir -p "$tools"
-    echo "building cargo-deny $version (only once, takes several minutes; log: $log)"
-    # With the checkout's pinned toolchain, but in a separate target directory.
-    nice -n 15 cargo install cargo-deny --version "$version" --locked --root "$tools" \
-        --target-dir "$tools/target" >"$log" 2>&1 || {
-        tail -20 "$log" >&2
-        exit 1
-    }
-    rm -r "$tools/target"
-fi
-
+deny=$(tool cargo-deny 0.20.2)
 "$deny" --log-level warn check licenses bans sources
 echo "licences, bans, sources: no violation of deny.toml"
+
+vet=$(tool cargo-vet 0.10.3)
+# Exactly what supply-chain says, without the network.
+cargo fetch --locked --quiet
+"$vet" vet check --locked --frozen
+echo "audits: every crate is audited or exempt (supply-chain)"
 
 # The advisories are a Git repository on GitHub, which is not reachable everywhere.
 database=https://github.com/RustSec/advisory-db

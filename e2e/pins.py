@@ -1,4 +1,4 @@
-"""`make pins`: checks that every external reference is pinned: every `uses:` of a workflow to a commit, every `FROM` of a
+"""`make pins`: checks that every external reference is pinned: every `uses:` of a workflow to a commit, with its version, every `FROM` of a
 Dockerfile and every image of the agents' manifests to a digest. Needs only Python.
 
     python3 e2e/pins.py            # allows what unpinned.txt lists; anything else fails
@@ -23,6 +23,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 UNPINNED = CHECKOUT / "e2e" / "unpinned.txt"
 COMMIT = re.compile(r"[^@\s]+@[0-9a-f]{40}")
 DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
+# A commit alone says nothing to a reader: the version follows it.
+UNVERSIONED = re.compile(r"uses:\s*([^@\s]+@[0-9a-f]{40})['\"]?(?!\s+# v\d+\.\d+\.\d+\s*$).*$", re.MULTILINE)
 USES = re.compile(r"^\s*(?:-\s+)?uses:\s*['\"]?([^'\"\s#]+)", re.MULTILINE)
 FROM = re.compile(r"^FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.MULTILINE | re.IGNORECASE)
 IMAGE = re.compile(r"[\"']?\bimage[\"']?:\s*[\"']?([\w.\-/]+:[\w.\-@:]+)")
@@ -41,7 +43,7 @@ class Reference:
 
 def references() -> Iterator[Reference]:
     """All external references, with the file that contains them."""
-    for path in sorted((CHECKOUT / ".github").rglob("*.y*ml")):
+    for path in workflows():
         for name in USES.findall(path.read_text()):
             # An action of this repository is fixed by the commit.
             yield Reference(relative(path), name, name.startswith("./") or COMMIT.fullmatch(name) is not None)
@@ -56,6 +58,10 @@ def references() -> Iterator[Reference]:
         for name in sorted(set(IMAGE.findall(text))):
             if not OWN.match(name):
                 yield Reference(relative(path), name, DIGEST.fullmatch(name) is not None)
+
+
+def workflows() -> list[Path]:
+    return sorted((CHECKOUT / ".github").rglob("*.y*ml"))
 
 
 def dockerfiles() -> list[Path]:
@@ -87,6 +93,8 @@ def problems(strict: bool) -> list[str]:
         for name, path in sorted(unpinned.items())
         if strict or name not in listed
     ]
+    for path in workflows():
+        wrong += [f"{relative(path)}: {name} has no comment with its version, such as `# v1.2.3`" for name in UNVERSIONED.findall(path.read_text())]
     return wrong + [f"{relative(UNPINNED)}: {name} is pinned or unused: remove it" for name in sorted(listed - set(unpinned))]
 
 

@@ -100,6 +100,8 @@ TOOLS = [
             for part in (f"Major={KUBERNETES[1:].split('.')[0]}", f"Minor={KUBERNETES.split('.')[1]}")
         ),
     ),
+    # `make workflows`.
+    Tool("actionlint", "v1.7.12", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
     # Argo CD's cache: a small program around a Go library that implements the Redis protocol.
     Tool("redis", "v2.40.0", "redis", "."),
 ]

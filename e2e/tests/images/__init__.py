@@ -1,0 +1,1 @@
+"""The operator's image: built, pushed, pulled, unpacked, run."""
