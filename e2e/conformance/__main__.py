@@ -9,6 +9,8 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from keelson_harness.paths import NotBuilt
+
 from . import fixtures, tags
 from .account import AwsAccount, Refused, choose_region, confirm
 from .costs import INSTANCE_TYPE
@@ -96,7 +98,7 @@ def main() -> int:
         return 2
     try:
         return options.action(options)
-    except Refused as error:
+    except (Refused, NotBuilt) as error:
         print(error, file=sys.stderr)
         return 2
     except (BotoCoreError, ClientError) as error:

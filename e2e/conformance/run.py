@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
+from keelson_harness.cloud import KUBERNETES_TOOLS
+from keelson_harness.paths import keelson_binary, tools
 
 from . import fixtures, tags
 from .account import AwsAccount, choose_region, confirm
@@ -43,6 +45,9 @@ class _Plugin:
 
 
 def run(options: SimpleNamespace) -> int:
+    # Missing binaries are an error before anything is asked.
+    keelson_binary()
+    tools(*KUBERNETES_TOOLS)
     region = choose_region(options.region)
     source = fixtures.EMULATOR if os.environ.get("AWS_ENDPOINT_URL") else fixtures.AWS
     recorder = Recorder(source, tags.now().strftime("%Y-%m-%d"), lambda: confidential(account))

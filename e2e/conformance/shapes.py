@@ -14,6 +14,7 @@ from typing import Any
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from . import scrub
+from .fixtures import CONTAINERS, Fixture
 from .wire import Answer, service_model, wire_names
 
 JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -86,7 +87,7 @@ class Members:
         for wire, item in value.items():
             if item is None:
                 continue
-            if names and wire not in names:
+            if isinstance(shape, StructureShape) and wire not in names:
                 known = next((n for n in names if n.lower() == wire.lower()), "")
                 self.problems.add(f"{where}: {_dotted(path, wire)} is no member of {shape.name}" + (f": it is {known}" if known else ""))
             member = names[wire][1] if wire in names else None
@@ -114,7 +115,21 @@ class Members:
             self.problems.add(f"{where}: {path} is {value!r}, which is not one of {', '.join(map(str, enum))}")
         if kind == "timestamp":
             return SOME_TIME if not isinstance(value, str) else "<timestamp>"
+        if shape is not None and enum and isinstance(value, str) and self._is_documented(shape, value):
+            return value
         return scrub.scrub_text(shape, name, value) if isinstance(value, str) and not (lexical and kind in LEXICAL) else value
+
+    def wrong_words(self, shape: Shape | None, example: Any, path: str) -> list[str]:
+        """Values of an example that are not in the model's lists; a list says that a value is no placeholder."""
+        if isinstance(shape, StructureShape) and isinstance(example, dict):
+            names = wire_names(shape)
+            return [p for n, v in example.items() if n in names for p in self.wrong_words(names[n][1], v, _dotted(path, n))]
+        if isinstance(shape, ListShape) and isinstance(example, list):
+            return [p for item in example for p in self.wrong_words(shape.member, item, f"{path}[]")]
+        enum = shape.metadata.get("enum") if shape is not None else None
+        if enum and isinstance(example, str) and example not in enum and not self._is_documented(shape, example):
+            return [f"{path} is {example!r}, which is not one of {', '.join(map(str, enum))}"]
+        return []
 
     def _is_documented(self, shape: Shape, value: Any) -> bool:
         place = DOCUMENTED.get((self._service, shape.name))
@@ -128,6 +143,49 @@ class Members:
     def _wrong(self, shape: Shape | None, value: Any, path: str, where: str) -> str:
         self.problems.add(f"{where}: {path} is a {_type_of(value)}, and a {shape.type_name if shape else 'scalar'} in AWS's model")
         return "<wrong type>"
+
+
+def contradictions(fixture: Fixture) -> list[str]:
+    """Where a fixture's answers contradict AWS's model: a member that the model does not have, or with another type or value."""
+    model = service_model(fixture.service)
+    if model is None or fixture.operation not in model.operation_names:
+        return [f"{fixture.service} {fixture.operation}: unknown to botocore"]
+    operation = model.operation_model(fixture.operation)
+    found = []
+    for reply in fixture.answers:
+        name = f"{fixture.service} {fixture.operation}: {reply}"
+        errors = {code: shape for shape in operation.error_shapes for code in (shape.name, shape.metadata.get("error", {}).get("code"))}
+        shape = errors.get(reply.error) if reply.error else operation.output_shape
+        if shape is None or (reply.error and model.resolved_protocol in ("query", "ec2")):
+            # Errors of these protocols are an envelope without a shape.
+            continue
+        members = Members(_service=fixture.service)
+        for path, kind in reply.members.items():
+            member = _resolve(shape, path)
+            if member is None:
+                found.append(f"{name}: {path} is not in AWS's model")
+            elif member.type_name != kind:
+                found.append(f"{name}: {path} is a {kind}, and a {member.type_name} in AWS's model")
+        found += [f"{name}: {problem}" for problem in members.wrong_words(shape, reply.example, "")]
+    return found
+
+
+def _resolve(shape: Shape | None, path: str) -> Shape | None:
+    """The shape of a member: `a.b[].c`."""
+    for part in path.split("."):
+        name = CONTAINERS.sub("", part)
+        found = wire_names(shape).get(name) if isinstance(shape, StructureShape) else None
+        if found is None:
+            return None
+        shape = found[1]
+        for container in re.findall(r"\[\]|\{\}", part):
+            if isinstance(shape, ListShape) and container == "[]":
+                shape = shape.member
+            elif isinstance(shape, MapShape) and container == "{}":
+                shape = shape.value
+            else:
+                return None
+    return shape
 
 
 def _dotted(path: str, name: str) -> str:

@@ -115,7 +115,13 @@ def _read(model: OperationModel, status: int, headers: dict[str, str], body: byt
     code = code.partition(":")[0].rpartition("#")[2]
     shape = next((s for s in model.error_shapes if code in (s.name, s.metadata.get("error", {}).get("code"))), None)
     message = tree.get("message") or tree.get("Message") or ""
-    return Answer(shape, {name: value for name, value in tree.items() if name != "__type"}, code or "(none)", message)
+    # Every error has a message; some shapes have no member for it.
+    dropped = {"__type"} if _has_message(shape) else {"__type", "message", "Message"}
+    return Answer(shape, {name: value for name, value in tree.items() if name not in dropped}, code or "(none)", message)
+
+
+def _has_message(shape: Shape | None) -> bool:
+    return shape is None or any(name.lower() == "message" for name in shape.members)
 
 
 def _read_xml(model: OperationModel, status: int, body: bytes, protocol: str) -> Answer:

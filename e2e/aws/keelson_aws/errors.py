@@ -55,11 +55,15 @@ def error_reply(service: str, error: AwsError) -> Reply:
     )
 
 
+# Where botocore's name of a service is not the one that requests are signed with.
+MODELS = {"tagging": "resourcegroupstaggingapi", "servicequotas": "service-quotas"}
+
+
 @functools.cache
 def message_member(service: str, code: str) -> str:
     """`message` or `Message`: AWS's models of JSON services differ, also from error to error."""
     try:
-        shapes = Loader().load_service_model(service, "service-2")["shapes"]
+        shapes = Loader().load_service_model(MODELS.get(service, service), "service-2")["shapes"]
     except UnknownServiceError:
         return "message"
     found = next((s for name, s in shapes.items() if code in (name, s.get("error", {}).get("code")) and s.get("exception")), {})
