@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# When the table was written, without access to the pages: compare it with them when you change it.
 PRICES_OF = "2026-11-29"
 SOURCES = {
     "control plane": "https://aws.amazon.com/eks/pricing/",
@@ -53,7 +54,7 @@ class Estimate:
         shown = [f"  {number} x {what:20} {dollars:7.3f} $/h   {SOURCES[what]}" for what, number, dollars in self.lines]
         where = f"list prices of {self.region}" if self.listed else f"{self.region} is not in the table: the highest list price of each row"
         shown.append(f"  together                 {self.per_hour:7.3f} $/h")
-        shown.append(f"  about {self.total:.2f} $ for {self.hours:.1f} h with {IMAGES_GB} GB of images; {where}, as of {PRICES_OF}")
+        shown.append(f"  about {self.total:.2f} $ for {self.hours:.1f} h with {IMAGES_GB} GB of images; {where}, as of {PRICES_OF}, to be checked on these pages")
         shown.append(f"  what is not deleted costs {self.per_hour * 24:.2f} $ a day until the janitor runs")
         return "\n".join(shown)
 

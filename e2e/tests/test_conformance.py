@@ -20,9 +20,10 @@ from conformance.fixtures import Fixture, Reply, compare
 from conformance.recorder import Recorder
 from conformance.settings import Settings
 from conformance.shapes import contradictions
-from conformance_runs import Leftovers, conformance, conformance_on_terminal, counts, environment_of, start
+from conformance_runs import E2E, Leftovers, conformance, conformance_on_terminal, counts, environment_of, start
 from fleet.account import fresh_account
 from fleet.environment import QUICK, until
+from fleet.policy import actions, statements_of
 from keelson_harness.aws import REGION, SECRET_KEY, Aws
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.processes import Process
@@ -152,7 +153,7 @@ def test_janitor_deletes_only_what_is_tagged_and_expired(aws):
     _, subnets = expired.network()
     expired.cluster(subnets)
     half = counts(aws, account)
-    assert {half[kind] for kind in ("clusters", "nodegroups", "addons", "natGateways", "flowLogs", "logGroups", "oidcProviders")} == {1}
+    assert {half[kind] for kind in ("clusters", "nodegroups", "addons", "fargateProfiles", "natGateways", "flowLogs", "logGroups", "oidcProviders")} == {1}
     Leftovers(aws, account, {tags.RUN: "99999999", tags.EXPIRES: FUTURE}, "conformance-99999999").network()
     Leftovers(aws, account, {}, "untagged").network()
     # Neither is a run's: one tag alone, a run id that no run has, a time without a zone.
@@ -167,13 +168,22 @@ def test_janitor_deletes_only_what_is_tagged_and_expired(aws):
     assert code == 2 and "nothing was done" in output
     assert counts(aws, account) == before
 
+    mark = aws.last_call()
     code, output = conformance_on_terminal(aws, account, account, "janitor")
     assert code == 0, output
+    called = {f"{call['service'].replace('tagging', 'tag')}:{call['action']}" for call in aws.calls(mark, account)}
+    assert allowed() - called == {"ec2:DetachNetworkInterface"}, "no interface here is attached"
+    assert called - allowed() == set()
     networks = {"vpcs": 2, "subnets": 4, "internetGateways": 2, "addresses": 2, "natGateways": 2, "routeTables": 2, "vpcEndpoints": 2, "flowLogs": 2}
     others = {"securityGroups": 4, "launchTemplates": 2, "roles": 3}
     left = counts(aws, account)
     assert {kind: left.get(kind) for kind in (*networks, *others)} == {**networks, **others}
-    assert not {"clusters", "nodegroups", "addons", "oidcProviders", "logGroups"} & left.keys()
+    assert not {"clusters", "nodegroups", "addons", "fargateProfiles", "oidcProviders", "logGroups"} & left.keys()
+
+
+def allowed() -> set[str]:
+    """The actions of the janitor's policy."""
+    return {action for statement in statements_of(E2E / "conformance" / "iam-policy.json") for action in actions(statement)}
 
 
 def test_janitor_names_what_it_cannot_delete(aws):

@@ -125,6 +125,16 @@ class Leftovers:
         eks.create_nodegroup(
             clusterName=name, nodegroupName="n", nodeRole=nodes, subnets=subnets[1:], scalingConfig={"minSize": 1, "maxSize": 1, "desiredSize": 1}, tags=self.tags
         )
+        fargate = self.role("eks-fargate-pods.amazonaws.com", "AmazonEKSFargatePodExecutionRolePolicy")
+        eks.create_fargate_profile(
+            clusterName=name, fargateProfileName="f", podExecutionRoleArn=fargate, subnets=subnets[1:], selectors=[{"namespace": "batch"}], tags=self.tags
+        )
+        # What holds a role besides attached policies.
+        held = nodes.rpartition("/")[2]
+        inline = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}'
+        self.iam.put_role_policy(RoleName=held, PolicyName="inline", PolicyDocument=inline)
+        self.iam.create_instance_profile(InstanceProfileName=f"eks-{name}")
+        self.iam.add_role_to_instance_profile(InstanceProfileName=f"eks-{name}", RoleName=held)
         pods = self.role("pods.eks.amazonaws.com")
         eks.create_pod_identity_association(clusterName=name, namespace="default", serviceAccount="a", roleArn=pods, tags=self.tags)
         issuer = eks.describe_cluster(name=name)["cluster"]["identity"]["oidc"]["issuer"]
