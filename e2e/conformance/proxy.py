@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import secrets
 import threading
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +25,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from .recorder import Recorder
-from .wire import Scope, operation_of, scope_of, service_model
+from .wire import Scope, operation_of, scope_of
 
 # Of the request: what its signature covers anew, or what concerns the connection.
 NOT_FORWARDED = {"authorization", "host", "connection", "content-length", "x-amz-date", "x-amz-security-token", "accept-encoding", "transfer-encoding"}
@@ -32,6 +33,20 @@ NOT_RETURNED = {"connection", "content-length", "transfer-encoding", "content-en
 # Longer than the operator waits for any answer.
 TIMEOUT_SECONDS = 120
 CONNECTIONS = 50
+
+
+# The region for which calls of a partition's global services (IAM) are signed.
+GLOBAL_REGIONS = {
+    "aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1", "aws-iso": "us-iso-east-1", "aws-iso-b": "us-isob-east-1",
+    "aws-eusc": "eusc-de-east-1",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    url: str
+    signing_name: str
+    signing_region: str
 
 
 class RecordingProxy:
@@ -78,20 +93,27 @@ class RecordingProxy:
 
     def operator_env(self) -> dict[str, str]:
         """What sends an operator's calls here; those of STS to its own endpoint."""
-        return {"AWS_ENDPOINT_URL": self.url, "AWS_ENDPOINT_URL_STS": self._endpoint("sts", self._region)}
+        return {"AWS_ENDPOINT_URL": self.url, "AWS_ENDPOINT_URL_STS": self.endpoint("sts", self._region).url}
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
-    @functools.cache
-    def _resolve(self, service: str, region: str) -> str:
-        return str(self._session.client(service, region_name=region).meta.endpoint_url)
-
-    def _endpoint(self, service: str, region: str) -> str:
+    def endpoint(self, service: str, region: str) -> Endpoint:
+        """Where calls of a service in a region go."""
         # Sessions of boto3 do not create clients concurrently.
         with self._resolving:
             return self._resolve(service, region)
+
+    @functools.cache
+    def _resolve(self, service: str, region: str) -> Endpoint:
+        client = self._session.client(service, region_name=region)
+        signing_name = client.meta.service_model.signing_name
+        # A service that is global has one region for signatures. The operator's SDK does not know it: for an endpoint of its own it signs
+        # with the region that it is configured for.
+        is_global = client.meta.region_name.endswith("-global")
+        scope = GLOBAL_REGIONS[client.meta.partition] if is_global else region
+        return Endpoint(str(client.meta.endpoint_url).rstrip("/"), signing_name, scope)
 
     def forward(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         headers = {name.lower(): value for name, value in headers.items()}
@@ -105,16 +127,18 @@ class RecordingProxy:
             return 502, {"content-type": "text/plain"}, f"no answer from AWS: {type(error).__name__}".encode()
         received = {name.lower(): value for name, value in answer.headers.items()}
         self.calls += 1
-        self._record(scope.service, method, target, headers, body, answer.status_code, received, answer.content)
+        try:
+            self._record(scope.service, method, target, headers, body, answer.status_code, received, answer.content)
+        except Exception as error:  # the operator's call has succeeded
+            self._recorder.unreadable.append(f"{scope.service} {method}: cannot be recorded: {error!r}")
         return answer.status_code, received, answer.content
 
     def _send(self, scope: Scope, method: str, target: str, headers: dict[str, str], body: bytes) -> AWSResponse:
         credentials = self._session.get_credentials()
-        model = service_model(scope.service)
-        signing_name = model.signing_name if model else scope.service
+        endpoint = self.endpoint(scope.service, scope.region)
         kept = {name: value for name, value in headers.items() if name not in NOT_FORWARDED}
-        request = AWSRequest(method, self._endpoint(scope.service, scope.region).rstrip("/") + target, kept, body)
-        SigV4Auth(credentials.get_frozen_credentials(), signing_name, scope.region).add_auth(request)
+        request = AWSRequest(method, endpoint.url + target, kept, body)
+        SigV4Auth(credentials.get_frozen_credentials(), endpoint.signing_name, endpoint.signing_region).add_auth(request)
         return self._http.send(request.prepare())
 
     def _record(

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
+import requests
 
 from conformance import costs, fixtures, scrub, tags
 from conformance.account import AwsAccount
 from conformance.fixtures import Fixture, Reply, compare
+from conformance.proxy import Endpoint, RecordingProxy
 from conformance.recorder import Recorder
 from conformance.settings import Settings
 from conformance.shapes import contradictions
@@ -172,7 +175,8 @@ def test_janitor_deletes_only_what_is_tagged_and_expired(aws):
     code, output = conformance_on_terminal(aws, account, account, "janitor")
     assert code == 0, output
     called = {f"{call['service'].replace('tagging', 'tag')}:{call['action']}" for call in aws.calls(mark, account)}
-    assert allowed() - called == {"ec2:DetachNetworkInterface"}, "no interface here is attached"
+    # No interface here is attached, and no subnet of others uses a route table of the run.
+    assert allowed() - called == {"ec2:DetachNetworkInterface", "ec2:DisassociateRouteTable"}
     assert called - allowed() == set()
     networks = {"vpcs": 2, "subnets": 4, "internetGateways": 2, "addresses": 2, "natGateways": 2, "routeTables": 2, "vpcEndpoints": 2, "flowLogs": 2}
     others = {"securityGroups": 4, "launchTemplates": 2, "roles": 3}
@@ -256,6 +260,46 @@ def test_recording_with_a_confidential_value_is_not_stored(tmp_path):
     with pytest.raises(scrub.NotScrubbed):
         made.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_proxy_forwards_only_the_signed_calls_of_its_operator(aws, monkeypatch):
+    account = fresh_account()
+    for name, value in environment_of(aws, account).items():
+        monkeypatch.setenv(name, value)
+    made = Recorder("emulator", "2026-11-29")
+    proxy = RecordingProxy(boto3.Session(), REGION, made)
+    try:
+        client = boto3.client("ec2", region_name=REGION, endpoint_url=proxy.url)
+        vpc = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        assert counts(aws, account) == {"vpcs": 1} and made.fixtures()[0].operation == "CreateVpc"
+        assert vpc not in made.fixtures()[0].text()
+        before = aws.last_call()
+        signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={account}/20261129/{REGION}/eks/aws4_request"}
+        without_path = requests.get(f"{proxy.url.rpartition('/')[0]}/clusters", headers=signed, timeout=5)
+        unsigned = requests.get(f"{proxy.url}/clusters", timeout=5)
+        assert (without_path.status_code, unsigned.status_code) == (403, 403)
+        assert aws.last_call() == before
+        assert requests.get(f"{proxy.url}/clusters", headers=signed, timeout=5).json() == {"clusters": []}
+        # STS is called directly: a token is valid for its own host only.
+        assert proxy.operator_env() == {"AWS_ENDPOINT_URL": proxy.url, "AWS_ENDPOINT_URL_STS": aws.url}
+    finally:
+        proxy.close()
+
+
+def test_proxy_signs_for_the_endpoints_of_aws(monkeypatch):
+    """IAM is signed for its partition's one region, though the operator's SDK signs for the region of the cluster."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    proxy = RecordingProxy(boto3.Session(ACCESS_KEY, SECRET), REGION, recorder())
+    try:
+        found = {(s, r): proxy.endpoint(s, r) for s, r in (("iam", "eu-west-1"), ("iam", "cn-north-1"), ("ec2", "eu-west-1"), ("eks", "eu-west-1"))}
+    finally:
+        proxy.close()
+    assert found == {
+        ("iam", "eu-west-1"): Endpoint("https://iam.amazonaws.com", "iam", "us-east-1"),
+        ("iam", "cn-north-1"): Endpoint("https://iam.cn-north-1.amazonaws.com.cn", "iam", "cn-north-1"),
+        ("ec2", "eu-west-1"): Endpoint("https://ec2.eu-west-1.amazonaws.com", "ec2", "eu-west-1"),
+        ("eks", "eu-west-1"): Endpoint("https://eks.eu-west-1.amazonaws.com", "eks", "eu-west-1"),
+    }
 
 
 def eks_answer(operation: str, body: dict) -> list[str]:
