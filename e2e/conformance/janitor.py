@@ -41,8 +41,8 @@ class Janitor:
     patience: float = 1800
     retry: float = 180
 
-    def find(self) -> list[Resource]:
-        return find(self.account, self.wanted)
+    def find(self, kind: str = "") -> list[Resource]:
+        return find(self.account, self.wanted, kind)
 
     def run(self) -> Result:
         result = Result()
@@ -90,7 +90,7 @@ class Janitor:
         result.deleted += [resource for resource in started if resource not in result.failed]
 
     def _remaining(self, kind: str, started: list[Resource]) -> list[Resource]:
-        there = {(r.kind, r.cluster, r.id) for r in self.find() if r.kind == kind}
+        there = {(r.kind, r.cluster, r.id) for r in self.find(kind)}
         return [r for r in started if (r.kind, r.cluster, r.id) in there]
 
 

@@ -118,7 +118,7 @@ def delete_leftovers(settings: Settings) -> bool:
 def report_other_kinds(account: AwsAccount, wanted: Wanted) -> bool:
     """Names tagged resources of kinds that are not deleted here. Returns whether there are none."""
     try:
-        found = other_kinds(account, wanted, [])
+        found = other_kinds(account, wanted)
     except ClientError as error:
         print(f"resources of other kinds were not searched: {error.response['Error']['Code']} (allow tag:GetResources)")
         return True

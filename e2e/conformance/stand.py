@@ -67,7 +67,8 @@ class Stand:
 
 @contextmanager
 def standing(settings: Settings) -> Iterator[Stand]:
-    with LocalCloud(aws=False, flux=False, git=False) as cloud:
+    # What a real account did cannot be repeated: the operator's log is kept.
+    with LocalCloud(aws=False, flux=False, git=False, keep=not settings.account.is_emulated) as cloud:
         cloud.install_crds()
         stand = Stand(settings, Environment(cloud))
         stand.start, stand.goal = versions_to_upgrade(settings.account)

@@ -63,10 +63,10 @@ def is_gone(error: ClientError) -> bool:
     return code.endswith(GONE)
 
 
-def find(account: AwsAccount, wanted: Wanted) -> list[Resource]:
-    """In the order of their deletion."""
-    found = [*_in_eks(account), *_in_ec2(account), *_log_groups(account), *_in_iam(account)]
-    return sorted((r for r in found if wanted(r.tags)), key=lambda r: (ORDER.index(r.kind), r.id))
+def find(account: AwsAccount, wanted: Wanted, kind: str = "") -> list[Resource]:
+    """In the order of their deletion; only those of a kind, if one is named."""
+    found = [resource for kinds, list_them in SOURCES for resource in (list_them(account) if kind in ("", *kinds) else ())]
+    return sorted((r for r in found if wanted(r.tags) and kind in ("", r.kind)), key=lambda r: (ORDER.index(r.kind), r.id))
 
 
 def _pages(client: Any, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
@@ -159,13 +159,20 @@ def _in_iam(account: AwsAccount) -> Iterator[Resource]:
             yield Resource("OIDC provider", provider["Arn"], tags.from_list(found))
 
 
-def other_kinds(account: AwsAccount, wanted: Wanted, known: list[Resource]) -> list[str]:
+SOURCES: tuple[tuple[tuple[str, ...], Callable[[AwsAccount], Iterator[Resource]]], ...] = (
+    (ORDER[: ORDER.index("cluster") + 1], _in_eks),
+    (tuple(EC2_KINDS.values()), _in_ec2),
+    (("log group",), _log_groups),
+    (("role", "OIDC provider"), _in_iam),
+)
+
+
+def other_kinds(account: AwsAccount, wanted: Wanted) -> list[str]:
     """ARNs of tagged resources of kinds that are not in this file. Raises ClientError where the Tagging API may not be called."""
     client = account.client("resourcegroupstaggingapi")
     found = _pages(client, "get_resources", "ResourceTagMappingList", TagFilters=[{"Key": tags.RUN}])
-    ids = {resource.id for resource in known}
     arns = (entry["ResourceARN"] for entry in found if wanted(tags.from_list(entry["Tags"])))
-    return sorted(arn for arn in arns if _kind_in(arn) not in OUR_ARNS and arn not in ids)
+    return sorted(arn for arn in arns if _kind_in(arn) not in OUR_ARNS)
 
 
 def _kind_in(arn: str) -> str:
