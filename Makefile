@@ -17,10 +17,11 @@ DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kusto
 PARALLEL = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build image image-packages test lint-and-unit test-unit test-e2e lint pins words supply-chain workflows crds chart tools tools-demo bench audit clean need-rust need-go
+.PHONY: help demo dev aws build image image-packages test lint-and-unit test-unit test-e2e lint pins words supply-chain workflows crds chart tools tools-demo tools-conformance bench audit clean need-rust need-go
+.PHONY: conformance-aws conformance-janitor conformance-check
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: need-rust need-go ## create a cluster from a manifest on this machine, deploy to it from Git, delete it
 	$(PARALLEL) tools-demo build
@@ -89,6 +90,22 @@ tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD,
 
 tools-demo: need-go
 	@$(PYTHON) e2e/kubernetes/build.py $(DEMO_TOOLS)
+
+# Options of the program, such as CONFORMANCE="--yes ACCOUNT": docs/conformance.md.
+CONFORMANCE ?=
+CONFORM = PYTHONPATH=e2e/harness:e2e/aws:e2e/tests:e2e $(PYTHON) -m conformance
+
+conformance-aws: build tools-conformance ## run the operator on a real AWS account: asks first, costs about a dollar, deletes everything
+	@$(CONFORM) run $(CONFORMANCE)
+
+conformance-janitor: ## delete what conformance runs left in the account, once it is expired; CONFORMANCE=--dry-run lists it
+	@$(CONFORM) janitor $(CONFORMANCE)
+
+conformance-check: ## hold a recording of AWS's answers against the fixtures; make conformance-check RECORDING=FOLDER
+	@$(CONFORM) check $(RECORDING)
+
+tools-conformance: need-go
+	@$(PYTHON) e2e/kubernetes/build.py etcd kube-apiserver kube-controller-manager
 
 bench: need-rust tools ## print the benchmark table, with a release build
 	cargo build --locked --release

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from fleet.cluster_checks import ANYWHERE, default_route, resource_id
 from fleet.account import CLUSTER, RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
 from fleet.environment import Environment, environment, until
 from keelson_harness.aws import REGION, Durations
 
 TIMEOUT = 30
-ANYWHERE = "0.0.0.0/0"
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +42,6 @@ def shop(on: Environment, account) -> dict:
     on.apply(item, node_group("shop"))
     on.ready(item, node_group("shop"))
     return item
-
-
-def resource_id(account: Account, resource: str) -> str:
-    """The id of the resource with that key."""
-    (found,) = [i for i, tags in account.tagged().items() if tags[RESOURCE] == resource]
-    return found
-
-
-def default_route(account: Account, table: str) -> dict:
-    (found,) = account.ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
-    return next((r for r in found["Routes"] if r.get("DestinationCidrBlock") == ANYWHERE), {})
 
 
 def assert_reverted(holds: Callable[[], bool]) -> None:

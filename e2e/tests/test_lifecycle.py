@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 
 import pytest
 import requests
 import yaml
 
-from fleet import API
+from fleet import API, cluster_checks
 from fleet.account import EC2_ID, OWNER
 from fleet.manifests import DEFAULT_ADDONS, key_of, secret
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
-from keelson_harness.kubeapi import conditions, documents
+from keelson_harness.kubeapi import documents
 from keelson_harness.paths import EXAMPLES
 
 CLUSTER = (API, "EksCluster", "demo")
@@ -108,51 +107,21 @@ def test_every_resource_exists_once_in_the_account(on, demo):
 
 
 def test_ec2_and_iam_resources_are_tagged_with_their_owner(on, demo):
-    uid = demo["metadata"]["uid"]
     account = on.account()
-    tags = list(account.tagged().values()) + list(account.roles().values())
-    assert {entry[OWNER] for entry in tags} == {uid}
-    assert {entry["keelson.dev/cluster"] for entry in tags} == {"default/demo"}
-    assert all(entry["Name"] for entry in tags)
-    subnets = account.ec2.describe_subnets()["Subnets"]
-    for subnet in subnets:
-        found = {tag["Key"]: tag["Value"] for tag in subnet["Tags"]}
-        public = found["keelson.dev/resource"].startswith("subnet/public/")
-        role = "kubernetes.io/role/elb" if public else "kubernetes.io/role/internal-elb"
-        assert found["kubernetes.io/cluster/demo"] == "shared" and found[role] == "1"
+    # Nothing in this account is anybody else's.
+    assert all(OWNER in tags for tags in account.roles().values())
+    cluster_checks.assert_everything_is_tagged_with_its_owner(account, demo)
+    cluster_checks.assert_subnets_are_tagged_for_load_balancers(account, demo, "demo")
 
 
 def test_subnets_route_to_the_internet_through_their_gateway(on, demo):
-    ec2 = on.account().ec2
-    gateway = ec2.describe_nat_gateways()["NatGateways"][0]
-    igw = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
-    targets = {}
-    for table in ec2.describe_route_tables()["RouteTables"]:
-        out = [r for r in table["Routes"] if r.get("DestinationCidrBlock") == "0.0.0.0/0"]
-        for association in table["Associations"]:
-            if association.get("SubnetId"):
-                targets[association["SubnetId"]] = out[0].get("NatGatewayId") or out[0].get("GatewayId")
-    by_tier = {s["id"]: s["tier"] for s in demo["status"]["network"]["subnets"]}
-    expected = {"Private": gateway["NatGatewayId"], "Public": igw}
-    assert targets == {subnet: expected[tier] for subnet, tier in by_tier.items()}
+    cluster_checks.assert_subnets_route_through_their_gateway(on.account(), demo)
 
 
 def test_status_matches_aws(on, demo):
-    status = on.api.get(*CLUSTER)["status"]
-    described = on.account().eks.describe_cluster(name="demo")["cluster"]
-    assert {name: status[name] for name in ("arn", "version", "platformVersion", "endpoint")} == {
-        name: described[name] for name in ("arn", "version", "platformVersion", "endpoint")
-    }
-    assert status["accountId"] == ACCOUNT
-    assert status["oidcIssuer"] == described["identity"]["oidc"]["issuer"]
-    vpc = described["resourcesVpcConfig"]
-    assert status["network"]["vpcId"] == vpc["vpcId"]
-    assert status["network"]["clusterSecurityGroupId"] == vpc["clusterSecurityGroupId"]
-    subnets = {s["SubnetId"]: s for s in on.account().ec2.describe_subnets()["Subnets"]}
-    for shown in status["network"]["subnets"]:
-        actual = subnets.pop(shown["id"])
-        assert (shown["zone"], shown["cidr"]) == (actual["AvailabilityZone"], actual["CidrBlock"])
-    assert not subnets
+    item = on.api.get(*CLUSTER)
+    cluster_checks.assert_status_matches_aws(on.account(), item, "demo")
+    status = item["status"]
     assert {(addon["name"], addon["state"]) for addon in status["addons"]} == {
         (name, "ACTIVE") for name in DEFAULT_ADDONS
     }
@@ -161,33 +130,17 @@ def test_status_matches_aws(on, demo):
 
 
 def test_status_resources_match_aws(on, demo):
-    status = on.api.get(*CLUSTER)["status"]
-    shown = {entry["key"]: entry["id"] for entry in status["resources"]}
-    actual = on.account().resources()
-    del actual["nodeGroup/demo-default"]  # in the status of the NodeGroup
-    ids = set(shown.values())
-    assert {key: i for key, i in actual.items() if shown.get(key) != i and i not in ids} == {}
-    assert all(entry["state"] for entry in status["resources"])
+    cluster_checks.assert_status_lists_every_resource(on.account(), on.api.get(*CLUSTER), ["nodeGroup/demo-default"])
 
 
 def test_plan_of_a_ready_cluster_is_empty(on, demo):
-    item = on.api.get(*CLUSTER)
-    plan = item["status"]["plan"]
-    assert plan["summary"] == "0 to create, 0 to update, 0 to delete"
-    assert plan.get("steps", []) == []
-    assert plan["generation"] == item["metadata"]["generation"]
+    cluster_checks.assert_plan_is_empty(on.api.get(*CLUSTER))
 
 
 def test_conditions_follow_the_contract(on, demo):
-    found = conditions(on.api.get(*CLUSTER))
-    parts = ("NetworkReady", "ControlPlaneReady", "AddonsReady", "GitOpsReady", "InSync", "Ready")
-    assert {kind: found[kind]["status"] for kind in parts} == dict.fromkeys(parts, "True")
-    # kstatus: abnormal conditions are False or missing.
-    assert all(found[k]["status"] == "False" for k in ("Reconciling", "Stalled") if k in found)
-    nodes = conditions(on.api.get(API, "NodeGroup", "demo-default"))
-    assert {nodes[kind]["status"] for kind in ("Ready", "NodesReady", "InSync")} == {"True"}
-    for condition in (*found.values(), *nodes.values()):
-        assert re.fullmatch("[A-Z][A-Za-z]+", condition["reason"]), condition
+    parts = (*cluster_checks.PARTS, "GitOpsReady")
+    nodes = on.api.get(API, "NodeGroup", "demo-default")
+    cluster_checks.assert_conditions_follow_the_contract(on.api.get(*CLUSTER), nodes, parts)
 
 
 def test_kubectl_get_columns(on, demo):
@@ -204,12 +157,8 @@ def test_kubectl_get_columns(on, demo):
     assert row[-1] == release["nodegroup"]["releaseVersion"]
 
 
-def test_every_create_has_an_event(on, demo):
-    account = on.account()
-    items = (on.api.get(*CLUSTER), on.api.get(API, "NodeGroup", "demo-default"))
-    event_notes = " ".join(e["note"] for item in items for e in on.events(item) if e["reason"] == "Created")
-    without_event = {key: i for key, i in account.resources().items() if i not in event_notes}
-    assert without_event == {}
+def test_every_create_has_an_event(on, demo, manifest):
+    cluster_checks.assert_every_create_has_an_event(on, on.account(), manifest)
 
 
 def test_steady_operator_observes_and_writes_nothing(on, demo):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from typing import Any
 from xml.sax.saxutils import escape
+
+from botocore.exceptions import UnknownServiceError
+from botocore.loaders import Loader
 
 from .http import Reply
 
@@ -43,9 +47,35 @@ def error_reply(service: str, error: AwsError) -> Reply:
         return Reply.json(
             error.status, {**error.members, "message": error.message}, **{"x-amzn-ErrorType": error.code, "x-amzn-RequestId": request_id}
         )
-    body = json.dumps({"__type": error.code, "message": error.message})
+    body = json.dumps({"__type": error.code, message_member(service, error.code): error.message})
     return Reply(
         error.status,
         body.encode(),
         {"Content-Type": "application/x-amz-json-1.1", "x-amzn-ErrorType": error.code, "x-amzn-RequestId": request_id},
     )
+
+
+# Where botocore's name of a service is not the one that requests are signed with.
+MODELS = {"tagging": "resourcegroupstaggingapi", "servicequotas": "service-quotas"}
+
+
+@functools.cache
+def message_member(service: str, code: str) -> str:
+    """`message` or `Message`: AWS's models of JSON services differ, also from error to error."""
+    try:
+        shapes = Loader().load_service_model(MODELS.get(service, service), "service-2")["shapes"]
+    except UnknownServiceError:
+        return "message"
+    found = next((s for name, s in shapes.items() if code in (name, s.get("error", {}).get("code")) and s.get("exception")), {})
+    return next((name for name in found.get("members", {}) if name.lower() == "message"), "message")
+
+
+def rename_message(service: str, reply: Reply) -> None:
+    """moto writes `Message` in every error of a JSON service."""
+    try:
+        body = json.loads(reply.body)
+    except ValueError:
+        return
+    if isinstance(body, dict) and isinstance(code := body.get("__type"), str):
+        wanted = message_member(service, code.rpartition("#")[2])
+        reply.body = json.dumps({wanted if name.lower() == "message" else name: value for name, value in body.items()}).encode()

@@ -17,7 +17,7 @@ RETENTION_DAYS = {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731,
 
 
 def answer(call: Call) -> Reply | None:
-    """The reply to a call that changes a key, or the refusal of a retention; None for any other call."""
+    """The reply to a call that changes a key, or the refusal of a retention or of an unknown group; None for any other call."""
     if call.action == "PutRetentionPolicy":
         days = json.loads(call.request.body or b"{}").get("retentionInDays")
         if days not in RETENTION_DAYS:
@@ -27,6 +27,13 @@ def answer(call: Call) -> Reply | None:
                 f"1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: "
                 f"Member must satisfy enum value set: [{allowed}]",
             )
+    if call.action == "ListTagsForResource":
+        # moto answers with no tags.
+        arn = json.loads(call.request.body or b"{}").get("resourceArn", "")
+        groups = logs_backends[call.account][call.region].groups.values()
+        if ":log-group:" in arn and arn.removesuffix(":*") not in {group.arn.removesuffix(":*") for group in groups}:
+            raise AwsError("ResourceNotFoundException", "The specified log group does not exist.")
+        return None
     if call.action not in ("AssociateKmsKey", "DisassociateKmsKey"):
         return None
     request = json.loads(call.request.body or b"{}")

@@ -15,7 +15,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import authorization, iam, queues, quotas, regions, simulation
+from . import authorization, iam, queues, quotas, regions, simulation, tagging
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -25,7 +25,7 @@ from .ec2 import patches
 from .ec2.base import Guard
 from .eks import log_groups
 from .eks.service import Eks
-from .errors import AwsError, error_reply
+from .errors import AwsError, error_reply, rename_message
 from .events import event_of
 from .faults import FaultEffects, Faults, send_signal
 from .http import Reply, Request, serve
@@ -147,10 +147,14 @@ class Emulator:
             assert caller is not None
             region = self.history.region((call.account, call.region), stale) if stale else None
             reply = self.eks.answer(call, caller, region)
+        elif call.service == "tagging":
+            reply = tagging.answer(call, self.eks)
         elif call.action == "ReceiveMessage":
             reply = queues.receive(call, self.moto.answer, self.timeline)
         else:
             reply = self.moto.answer(call)
+            if reply.status >= 400 and "json" in reply.headers.get("Content-Type", ""):
+                rename_message(call.service, reply)
             if call.service == "logs" and call.action == "DeleteLogGroup" and reply.status < 300:
                 log_groups.recreate(self.eks.regions, call, self.timeline, self.settings)
             if call.action == "SendMessage" and caller is not None and reply.status < 300:

@@ -18,7 +18,7 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from shapes import check_eks_answer
+from shapes import check_answer
 
 PACKAGE = Path(__file__).parent.parent
 # Short, but long enough for a test to observe intermediate states.
@@ -91,8 +91,7 @@ class Cloud:
                 config=Config(retries={"max_attempts": 0}, read_timeout=self.timeout, parameter_validation=False),
                 **self.credentials,
             )
-            if service == "eks":
-                client.meta.events.register("before-parse.eks", check_eks_answer)
+            client.meta.events.register("before-parse", check_answer)
             self._clients[service] = client
         return self._clients[service]
 

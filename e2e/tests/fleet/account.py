@@ -24,12 +24,16 @@ def fresh_account() -> str:
 
 
 class Account:
-    """One account in one region."""
+    """One account in one region.
 
-    def __init__(self, aws: Aws, account_id: str, region: str = REGION):
+    owner: the UID of an object; then `tagged`, `roles` and `resources` list only what it owns. In a real account there is more.
+    """
+
+    def __init__(self, aws: Aws, account_id: str, region: str = REGION, owner: str = ""):
         self.aws = aws
         self.id = account_id
         self.region = region
+        self.owner = owner
 
     @functools.cache
     def client(self, service: str):
@@ -68,7 +72,8 @@ class Account:
 
         Excludes deleted and failed NAT gateways, and resources that EKS creates with its cluster's tags.
         """
-        pages = self.ec2.get_paginator("describe_tags").paginate()
+        filters = [{"Name": "resource-id", "Values": ids}] if self.owner and (ids := self._owned_ids()) else []
+        pages = self.ec2.get_paginator("describe_tags").paginate(Filters=filters)
         tags: dict[str, dict[str, str]] = {}
         for page in pages:
             for tag in page["Tags"]:
@@ -78,15 +83,21 @@ class Account:
         return {
             i: t
             for i, t in tags.items()
-            if OWNER in t and "aws:eks:cluster-name" not in t and i not in dead
+            if OWNER in t and t[OWNER] == (self.owner or t[OWNER]) and "aws:eks:cluster-name" not in t and i not in dead
         }
+
+    def _owned_ids(self) -> list[str]:
+        owned = [{"Name": "key", "Values": [OWNER]}, {"Name": "value", "Values": [self.owner]}]
+        pages = self.ec2.get_paginator("describe_tags").paginate(Filters=owned)
+        return [tag["ResourceId"] for page in pages for tag in page["Tags"]]
 
     def resources(self) -> dict[str, str]:
         """Ids by resource key of all that the operator created in EC2, IAM and EKS. Fails when two share a key."""
         found = [(tags[RESOURCE], i) for i, tags in self.tagged().items()]
         found += [(tags[RESOURCE], name) for name, tags in self.roles().items() if OWNER in tags]
         for name in self.eks.list_clusters()["clusters"]:
-            found += self._of_cluster(name)
+            if not self.owner or self.eks.describe_cluster(name=name)["cluster"]["tags"].get(OWNER) == self.owner:
+                found += self._of_cluster(name)
         double = [key for key, times in Counter(key for key, _ in found).items() if times > 1]
         assert not double, f"created twice: {sorted(pair for pair in found if pair[0] in double)}"
         return dict(found)
@@ -100,15 +111,18 @@ class Account:
 
     def roles(self) -> dict[str, dict[str, str]]:
         """Tags by name of all roles except service-linked roles."""
+        pages = self.iam.get_paginator("list_roles").paginate()
         names = [
             role["RoleName"]
-            for role in self.iam.list_roles()["Roles"]
-            if not role["Path"].startswith("/aws-service-role/")
+            for page in pages
+            for role in page["Roles"]
+            if not role["Path"].startswith("/aws-service-role/") and (not self.owner or role["RoleName"].startswith("keelson-"))
         ]
-        return {
+        found = {
             name: {t["Key"]: t["Value"] for t in self.iam.list_role_tags(RoleName=name)["Tags"]}
             for name in names
         }
+        return {name: tags for name, tags in found.items() if not self.owner or tags.get(OWNER) == self.owner}
 
     # Resources that the tests create in it, as another team would
 

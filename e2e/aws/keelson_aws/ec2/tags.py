@@ -8,7 +8,10 @@ from fnmatch import fnmatchcase
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 
 # Resource types whose name in moto differs from AWS's.
-RENAMED = {"nat-gateway": "natgateway", "flow-logs": "vpc-flow-log"}
+RENAMED = {
+    "nat-gateway": "natgateway", "flow-logs": "vpc-flow-log", "vpc-elastic-ip": "elastic-ip", "dedicated_host": "dedicated-host",
+    "managed-prefix-list": "prefix-list", "spot-instance-request": "spot-instances-request", "reserved-instance": "reserved-instances",
+}
 FILTERS = ("key", "value", "resource-id", "resource-type")
 
 
