@@ -17,6 +17,9 @@ from pathlib import Path
 
 from build import locked, log, tools_dir
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy" / "image"))
+import debian  # noqa: E402
+
 NAMES = ("prometheus", "promtool")
 PACKAGE = "prometheus"
 MISSING = (
@@ -42,7 +45,7 @@ def cached() -> dict[str, Path] | None:
 def run(*command: str, cwd: Path) -> None:
     result = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode:
-        sys.exit(MISSING.format(why=f"`{' '.join(command)}` failed (after a long time, run `apt-get update`):\n{result.stdout}"))
+        sys.exit(MISSING.format(why=f"`{' '.join(command)}` failed:\n{result.stdout}"))
 
 
 def download() -> dict[str, Path]:
@@ -53,7 +56,8 @@ def download() -> dict[str, Path]:
         folder = Path(name)
         # apt's own user writes here.
         folder.chmod(0o755)
-        run("apt-get", "download", "-qq", PACKAGE, cwd=folder)
+        if error := debian.download([PACKAGE], folder):
+            sys.exit(MISSING.format(why=f"apt-get cannot download Debian's package:\n{error}"))
         (package,) = folder.glob("*.deb")
         run("dpkg-deb", "--extract", package.name, "unpacked", cwd=folder)
         # PACKAGE_VERSION_ARCHITECTURE.deb
