@@ -32,6 +32,7 @@ ONE_OF_EACH = {
     "vpcEndpoints": 2,
     # One for the endpoints, one created by EKS.
     "securityGroups": 2,
+    "logGroups": 1,
     "roles": 2,
     "oidcProviders": 1,
     "clusters": 1,
@@ -40,7 +41,7 @@ ONE_OF_EACH = {
     "autoScalingGroups": 1,
 }
 KEYS = {
-    *("vpc", "internetGateway", "cluster", "role/cluster", "role/node", "routeTable/public"),
+    *("vpc", "internetGateway", "cluster", "logGroup", "role/cluster", "role/node", "routeTable/public"),
     *(f"subnet/{tier}/{zone}" for tier in ("private", "public") for zone in ZONES),
     *(f"routeTable/private/{zone}" for zone in ZONES),
     *(f"natGateway/{ZONES[0]}", f"elasticIp/{ZONES[0]}"),
@@ -76,7 +77,8 @@ class Pair:
         admins = self.account.role("admins", {"AWS": f"arn:aws:iam::{self.account.id}:root"})
         policy = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
         entry = {"principalArn": admins, "policies": [{"policyArn": policy}]}
-        self.cluster = cluster(name, network={"vpc": vpc}, access={"entries": [entry]})
+        logs = {"logging": ["audit"], "logGroup": {"retentionDays": 30}}
+        self.cluster = cluster(name, network={"vpc": vpc}, access={"entries": [entry]}, **logs)
         self.nodes = node_group(name)
         self.items = (self.cluster, self.nodes)
 

@@ -36,6 +36,8 @@ COMMON = {
     "ssm": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
     # https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html
     "kms": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
+    # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/CommonErrors.html
+    "logs": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
     # https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/CommonErrors.html
     "servicequotas": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable "
     "InternalFailure",

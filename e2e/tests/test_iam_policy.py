@@ -25,6 +25,7 @@ FILES_WITH_ALL_CALLS = {
     "test_faults.py",
     "test_flow_logs.py",
     "test_lifecycle.py",
+    "test_log_group.py",
     "test_removals.py",
     "test_recover.py",
     "test_spec_in_aws.py",

@@ -10,6 +10,7 @@ use super::access::{Access, PodIdentity};
 use super::account::DEFAULT_ACCOUNT;
 use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
 use super::gitops::GitOps;
+use super::log_group::LogGroup;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{AccountReference, SecretReference};
@@ -51,6 +52,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::immutable_member("roleArn", "the cluster's role cannot change: put the old value back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[x_kube(validation = rules::encryption_only_added())]
 #[x_kube(validation = rules::key_in_region())]
+#[x_kube(validation = rules::log_group_key_in_region())]
 #[x_kube(validation = rules::zones_in_region())]
 #[x_kube(validation = rules::service_cidr_outside_vpc())]
 #[serde(rename_all = "camelCase")]
@@ -118,6 +120,10 @@ pub struct EksClusterSpec {
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::aws_names())]
     pub logging: Option<Vec<String>>,
+    /// The log group of these logs, which Keelson creates before the cluster and deletes after it; absent: not managed. EKS creates
+    /// it with the first log type, without an end of retention, and leaves it when the cluster is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group: Option<LogGroup>,
     /// Encrypts Kubernetes Secrets with your own KMS key. It can be added, but not changed or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_encryption: Option<SecretsEncryption>,

@@ -19,6 +19,7 @@ pub mod duration;
 pub mod flow_logs;
 pub mod gitops;
 pub mod listing;
+pub mod log_group;
 pub mod network;
 pub mod node_group;
 pub mod plan_approval;

@@ -61,6 +61,15 @@ pub(super) fn key_in_region() -> Rule {
     .field_path(".secretsEncryption.kmsKeyArn")
 }
 
+pub(super) fn log_group_key_in_region() -> Rule {
+    rule(
+        "!has(self.logGroup) || !has(self.logGroup.kmsKeyArn) || !self.logGroup.kmsKeyArn.matches('^([^:]*:){5}') \
+         || self.logGroup.kmsKeyArn.split(':')[3] == self.region",
+        "the KMS key of the log group must be in the cluster's region: name a key of that region",
+    )
+    .field_path(".logGroup.kmsKeyArn")
+}
+
 pub(super) fn zones_in_region() -> Rule {
     rule(
         "!has(self.network.vpc) || !has(self.network.vpc.zones) \

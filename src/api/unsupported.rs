@@ -58,6 +58,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         kubernetes_network,
         endpoint_access: _,
         logging: _,
+        log_group: _,
         secrets_encryption: _,
         role_arn: _,
         support_type: _,

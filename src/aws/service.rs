@@ -12,6 +12,7 @@ pub enum Service {
     Eks,
     Iam,
     Kms,
+    Logs,
     #[expect(clippy::enum_variant_names, reason = "the name of the service")]
     ServiceQuotas,
     Sqs,
@@ -27,6 +28,7 @@ impl Service {
             Service::Eks => "eks",
             Service::Iam => "iam",
             Service::Kms => "kms",
+            Service::Logs => "logs",
             Service::ServiceQuotas => "servicequotas",
             Service::Sqs => "sqs",
             Service::Ssm => "ssm",

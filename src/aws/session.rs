@@ -74,6 +74,11 @@ impl Session {
         aws_sdk_kms::Client::new(&self.config)
     }
 
+    /// A client of CloudWatch Logs.
+    pub fn logs(&self) -> aws_sdk_cloudwatchlogs::Client {
+        aws_sdk_cloudwatchlogs::Client::new(&self.config)
+    }
+
     /// A client of Service Quotas.
     pub fn service_quotas(&self) -> aws_sdk_servicequotas::Client {
         aws_sdk_servicequotas::Client::new(&self.config)

@@ -1,3 +1,5 @@
+//! Tests of the errors of a reconcile: their causes, effects and log lines.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;

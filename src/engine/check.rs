@@ -86,7 +86,10 @@ fn violated_rule<C>(
             Some("the resources are to be deleted")
         }
         (Action::Delete, _) if goal == Goal::Retained => Some("the resources are to be retained"),
-        (Action::Release, _) if goal != Goal::Retained => Some("the resources are not to be released"),
+        (Action::Delete, _) if goal == Goal::Deleted && node.is_retained() => Some("it is to be retained"),
+        (Action::Release, _) if goal == Goal::Present || goal == Goal::Deleted && !node.is_retained() => {
+            Some("the resources are not to be released")
+        }
         (Action::Create, Presence::Absent) => {
             let existed_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
             if existed_before && node.irreplaceable().is_some() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -89,6 +90,38 @@ fn planner_names_the_resource_of_another_owner_and_the_checker_refuses_without_i
         let now = Timestamp::UNIX_EPOCH;
         let plan = super::planner::plan(&graph, &memory, goal, &policy, &Expectations::default(), now);
         assert_eq!(plan.verdict(&toy_key(1)), Some(&Verdict::Settled), "{plan:?}");
+    }
+}
+
+#[test]
+fn retained_resource_is_released_after_what_uses_it_and_never_deleted() {
+    let toy = |number: usize, value| Toy {
+        number,
+        after: (0..number).collect(),
+        value,
+        takes: Duration::ZERO,
+        update_takes: Duration::ZERO,
+        has_token: false,
+        deleted_with_host: false,
+        dependents: Vec::new(),
+    };
+    let graph = graph(&[toy(0, RETAINED), toy(1, 1)]);
+    let (policy, now) = (ExecutionPolicy::default(), Timestamp::UNIX_EPOCH);
+    let exists = |value| Presence::Ours(Observation::ready("id", "available", value));
+    for (user, verdict) in
+        [(exists(1), "Pending(Step { action: Release"), (Presence::Absent, "Step(Step { action: Release")]
+    {
+        let memory = memory_of([exists(RETAINED), user]);
+        let plan = super::planner::plan(&graph, &memory, Goal::Deleted, &policy, &Expectations::default(), now);
+        let planned = format!("{:?}", plan.verdict(&toy_key(0)).unwrap());
+        assert!(planned.starts_with(verdict), "{planned}");
+        // A planner that overlooks it is stopped.
+        for (action, allowed) in [(Action::Delete, false), (Action::Release, true)] {
+            let step = Step { action, changes: Vec::new(), reason: None };
+            let item = Item { key: toy_key(0), verdict: Verdict::Step(step), forbidden: vec![], drift: vec![] };
+            let checked = check(Plan { goal: Goal::Deleted, items: vec![item] }, &graph, &memory, &policy);
+            assert_eq!(checked.is_ok(), allowed, "{action:?}");
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub trait Node<C>: Send + Sync {
     fn deleted_with(&self) -> Option<Key>;
     fn holds(&self) -> Vec<Key>;
     fn deleted_after(&self) -> Vec<Key>;
+    fn is_retained(&self) -> bool;
     fn deletable_while(&self, action: Action) -> bool;
     fn facts(&self) -> Vec<(&'static str, String)>;
     fn expected(&self, action: Action) -> Duration;
@@ -98,6 +99,9 @@ impl<R: Resource> Node<R::Cloud> for R {
     }
     fn deleted_after(&self) -> Vec<Key> {
         Resource::deleted_after(self)
+    }
+    fn is_retained(&self) -> bool {
+        Resource::is_retained(self)
     }
     fn deletable_while(&self, action: Action) -> bool {
         Resource::deletable_while(self, action)

@@ -282,7 +282,8 @@ impl<C> Planner<'_, C> {
             return Verdict::Settled;
         };
         let entry = self.entry(key).clone();
-        let action = if self.goal == Goal::Retained { Action::Release } else { Action::Delete };
+        let release = self.goal == Goal::Retained || node.is_retained();
+        let action = if release { Action::Release } else { Action::Delete };
         let step = |waits| self.step(key, &entry, action, Vec::new(), None, waits);
         let observed = match &entry.presence {
             _ if entry.last_observe_error.is_some() => return Verdict::NotObserved(entry.last_observe_error.clone()),
@@ -304,7 +305,6 @@ impl<C> Planner<'_, C> {
             }
             Some(Presence::Ours(observed)) => observed,
         };
-        let release = self.goal == Goal::Retained;
         if let Phase::Busy { action, since, note } = &observed.phase
             && !release
             && (*action == Action::Delete || !node.deletable_while(*action))

@@ -245,6 +245,11 @@ pub trait Resource: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether it stays when the graph is deleted: it is released instead.
+    fn is_retained(&self) -> bool {
+        false
+    }
+
     /// Whether it can be deleted while the cloud runs `action` on it.
     fn deletable_while(&self, _action: Action) -> bool {
         true

@@ -154,6 +154,9 @@ pub(super) struct Toy {
     pub(super) dependents: Vec<usize>,
 }
 
+/// The value of toys that are retained.
+pub(super) const RETAINED: u32 = 77;
+
 pub(super) fn toy_key(number: usize) -> Key {
     Key::named("toy", number.to_string())
 }
@@ -195,6 +198,9 @@ impl Resource for Toy {
     }
     fn deleted_with(&self) -> Option<Key> {
         self.after.last().filter(|_| self.deleted_with_host).copied().map(toy_key)
+    }
+    fn is_retained(&self) -> bool {
+        self.value == RETAINED
     }
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("value", self.value.to_string())]

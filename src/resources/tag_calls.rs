@@ -1,4 +1,5 @@
-//! Writes and removes tags, in all services, and with them the ownership of a resource. I/O: tags of EC2, EKS and IAM.
+//! Writes and removes tags, in all services, and with them the ownership of a resource. I/O: tags of EC2, EKS,
+//! IAM and CloudWatch Logs.
 //!
 //! A released resource keeps the tag that names its former object and loses the others.
 
@@ -20,6 +21,8 @@ pub enum Handle {
     OidcProvider(String),
     /// An EKS resource, by ARN.
     Eks(String),
+    /// A log group, by ARN.
+    LogGroup(String),
 }
 
 /// The ownership tags of a resource, and how to write them.
@@ -95,6 +98,10 @@ impl Cloud {
                 let request = aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
                 aws.call(Service::Eks, "TagResource", arn, request.send()).await.map(drop)?;
             }
+            Handle::LogGroup(arn) => {
+                let request = aws.logs().tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
+                aws.call(Service::Logs, "TagResource", arn, request.send()).await.map(drop)?;
+            }
             Handle::Role(name) => {
                 let request = aws.iam.tag_role().role_name(name).set_tags(Some(tags.to_iam()));
                 aws.call(Service::Iam, "TagRole", name, request.send()).await.map(drop)?;
@@ -120,6 +127,10 @@ impl Cloud {
             Handle::Eks(arn) => {
                 let request = aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(keys));
                 aws.call(Service::Eks, "UntagResource", arn, request.send()).await.map(drop)?;
+            }
+            Handle::LogGroup(arn) => {
+                let request = aws.logs().untag_resource().resource_arn(arn).set_tag_keys(Some(keys));
+                aws.call(Service::Logs, "UntagResource", arn, request.send()).await.map(drop)?;
             }
             Handle::Role(name) => {
                 let request = aws.iam.untag_role().role_name(name).set_tag_keys(Some(keys));

@@ -4,6 +4,7 @@ call log records the checks, and tests evaluate policies on them. Computed befor
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -65,6 +66,8 @@ def checks_of(call: Call, eks: Eks) -> list[Check]:
         return iam_checks(call)
     if call.service == "eks":
         return eks_checks(call, eks)
+    if call.service == "logs":
+        return logs_checks(call)
     return []
 
 
@@ -152,6 +155,18 @@ def eks_checks(call: Call, eks: Eks) -> list[Check]:
         kind = next((kind for key, _, _, kind in PARTS if key in params), "podidentityassociation")
         found.append(check("eks:TagResource", region.arn(f"{kind}/{name}/*"), request, {}))
     return [*found, check(action, cluster.body["arn"], request, dict(cluster.body.get("tags") or {}))]
+
+
+def logs_checks(call: Call) -> list[Check]:
+    """Checks of what acts on a log group. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatchlogs.html"""
+    body = json.loads(call.request.body or b"{}")
+    prefix = f"arn:aws:logs:{call.region}:{call.account}:log-group:"
+    arn = body.get("resourceArn") or prefix + body.get("logGroupName", "")
+    action, request = f"logs:{call.action}", {str(k): str(v) for k, v in (body.get("tags") or {}).items()}
+    if call.action == "CreateLogGroup":
+        return [check(action, arn, request, {}), *([check("logs:TagResource", arn, request, {})] if request else [])]
+    group = cloud.logs(call.account, call.region).groups.get(arn.removeprefix(prefix))
+    return [check(action, arn, request, cloud.logs(call.account, call.region).list_tags_for_resource(arn))] if group else []
 
 
 def passed_roles(call: Call) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Access to the account's EC2 and IAM state in moto, for EKS: subnets, security groups, roles."""
+"""Access to the account's EC2, IAM and CloudWatch Logs state in moto, for EKS: subnets, security groups, roles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
+from moto.logs.models import logs_backends
 
 
 def ec2(account: str, region: str) -> Any:
@@ -17,6 +18,10 @@ def ec2(account: str, region: str) -> Any:
 
 def iam(account: str) -> Any:
     return iam_backends[account]["aws"]
+
+
+def logs(account: str, region: str) -> Any:
+    return logs_backends[account][region]
 
 
 def account_of(arn: str) -> str:

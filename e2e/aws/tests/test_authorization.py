@@ -59,3 +59,17 @@ def test_role_is_checked_with_tags_boundary_and_policy(server: Server) -> None:
 def test_checks_of_other_applications_are_not_recorded(server: Server) -> None:
     client(server, "ec2", "terraform").create_vpc(CidrBlock="10.0.0.0/16")
     assert last(server, "CreateVpc") == []
+
+
+def test_log_group_is_checked_with_the_tags_of_the_request_and_its_own(server: Server) -> None:
+    logs = client(server, "logs")
+    logs.create_log_group(logGroupName="/aws/eks/demo/cluster", tags={"keelson.dev/owner": "u"})
+    arn = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/demo/cluster"
+    create, tagging = last(server, "CreateLogGroup")
+    assert create["resource"] == tagging["resource"] == arn and tagging["action"] == "logs:TagResource"
+    assert create["requestTags"] == {"keelson.dev/owner": "u"} and create["resourceTags"] == {}
+    logs.put_retention_policy(logGroupName="/aws/eks/demo/cluster", retentionInDays=30)
+    (put,) = last(server, "PutRetentionPolicy")
+    assert (put["action"], put["resource"], put["resourceTags"]) == ("logs:PutRetentionPolicy", arn, {"keelson.dev/owner": "u"})
+    logs.untag_resource(resourceArn=arn, tagKeys=["keelson.dev/owner"])
+    assert last(server, "UntagResource")[0]["resource"] == arn

@@ -117,6 +117,7 @@ CURES = [
     Cure("delete this EksCluster with deletionPolicy: Retain", ({"deletionPolicy": "Retain"},)),
     Cure("this one with deletionPolicy: Retain", ({"deletionPolicy": "Retain"},), "NodeGroup"),
     Cure("set adoptionPolicy: Adopt on the EksCluster", ({"adoptionPolicy": "Adopt"},)),
+    Cure("remove spec.logGroup, or, to adopt it with its logs", ({"logGroup": None}, {"adoptionPolicy": "Adopt"}), start={"logGroup": {"retentionDays": 30}}),
     Cure("its AwsAccount has to allow that (spec.adoption)", ({"adoption": {"policy": "Allow", "clusterNames": ["demo"]}},), "AwsAccount"),
     # The agent
     Cure("Argo CD requires signatures", (argocd({"git": {"verify": None}}),),
@@ -300,6 +301,7 @@ NO_EDIT = [
     "delete what Keelson does not own by hand",
     "remove those rules by hand, not their group",
     "delete those that nobody needs (aws ec2 delete-volume)",
+    "delete it if nobody needs them (aws logs delete-log-group",
     "replaces instances that are terminated: delete the group by hand",
     "delete it by hand (aws elbv2 delete-load-balancer)",
     "delete the attachment of the transit gateway by hand",

@@ -138,6 +138,7 @@ ATTEMPTS = [
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("log-key", lambda s: {"logGroup": {"retentionDays": 1, "kmsKeyArn": s.key}}, "spec.logGroup.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("key", lambda s: {"secretsEncryption": {"kmsKeyArn": s.key}}, "spec.secretsEncryption.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("tags", lambda s: {"tags": {"Cost-Center": "free"}}, "spec.tags", "enforcedTags", at_admission=True),
     Attempt("node-role", lambda s: {"roleArn": s.victim_account["node_role"]}, "spec.roleArn", "allowedRoleArns", nodes=True),

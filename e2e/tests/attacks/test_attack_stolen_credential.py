@@ -36,6 +36,7 @@ OIDC = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/i
 CLUSTER = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/prod"
 NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
 ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
+LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
 ORGANIZATION = {"aws:PrincipalOrgID": "o-ours", "aws:ResourceOrgID": "o-ours"}
 
@@ -176,6 +177,23 @@ def clusters() -> list[Request]:
     ]
 
 
+def log_groups() -> list[Request]:
+    changes = ("DeleteLogGroup", "PutRetentionPolicy", "AssociateKmsKey", "UntagResource")
+    others = LOG_GROUP.replace("/aws/eks/prod/cluster", "/aws/lambda/audit")
+    tag = Request("logs:TagResource", LOG_GROUP, request_tags=OWN_TAGS)
+    return [
+        *[Request(f"logs:{action}", LOG_GROUP) for action in changes],
+        *[Request(f"logs:{action}", LOG_GROUP, resource_tags=PROTECTED) for action in changes],
+        *[Request(f"logs:{action}", others, resource_tags=OWN_TAGS) for action in changes],
+        Request("logs:CreateLogGroup", LOG_GROUP, request_tags={"team": "x"}),
+        Request("logs:CreateLogGroup", others, request_tags=OWN_TAGS),
+        replace(tag, resource=others),
+        replace(tag, request_tags={"team": "x"}),
+        *[replace(tag, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION, PROTECTED)],
+        *[Request(f"logs:{action}", LOG_GROUP) for action in ("GetLogEvents", "FilterLogEvents", "StartQuery", "PutSubscriptionFilter")],
+    ]
+
+
 def networks() -> list[Request]:
     deletions = {
         "DeleteVpc": "vpc", "DeleteSubnet": "subnet", "DeleteRouteTable": "route-table", "DeleteRoute": "route-table",
@@ -217,6 +235,7 @@ DENIED = {
     "OIDC providers of others": oidc_providers(),
     "other accounts": other_accounts(),
     "clusters of others": clusters(),
+    "log groups of others": log_groups(),
     "networks of others": networks(),
 }
 ALLOWED = [
@@ -239,6 +258,8 @@ ALLOWED = [
     Request("eks:CreateCluster", request_tags=OWN_TAGS),
     Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS),
     Request("eks:DeleteCluster", CLUSTER, resource_tags=OWN_TAGS),
+    *[Request(f"logs:{action}", LOG_GROUP, request_tags=OWN_TAGS) for action in ("CreateLogGroup", "TagResource")],
+    *[Request(f"logs:{action}", LOG_GROUP, resource_tags=OWN_TAGS) for action in ("DeleteLogGroup", "PutRetentionPolicy", "AssociateKmsKey", "UntagResource")],
     Request("ec2:CreateVpc", ec2("vpc"), request_tags=OWN_TAGS),
     Request("ec2:CreateTags", ec2("vpc"), {"ec2:CreateAction": "CreateVpc"}, request_tags=OWN_TAGS),
     Request("ec2:ReleaseAddress", ec2("elastic-ip"), resource_tags=OWN_TAGS),
@@ -249,12 +270,15 @@ ONLY_WITH_ADOPTION = [
     *[Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION)],
     *[Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL)],
     Request("eks:UpdateClusterConfig", CLUSTER),
+    *[Request("logs:TagResource", LOG_GROUP, request_tags=OWN_TAGS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_CLOUDFORMATION)],
+    Request("logs:PutRetentionPolicy", LOG_GROUP),
 ]
 # Tagging an existing resource and tagging one during its creation are the same request for IAM, as neither service passes the creating
 # call to it. An existing resource needs `keelson.dev/protected`, or any of the tags above, to be safe.
 INDISTINGUISHABLE = [
     Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS),
     Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS),
+    Request("logs:TagResource", LOG_GROUP, request_tags=OWN_TAGS),
 ]
 
 
@@ -288,7 +312,7 @@ def test_protected_resource_can_only_be_read():
 
 def test_requests_that_iam_cannot_distinguish_are_documented():
     assert all(decide(request, BASE).allowed for request in INDISTINGUISHABLE)
-    assert len(INDISTINGUISHABLE) == len({request.action for request in INDISTINGUISHABLE}) == 2
+    assert len(INDISTINGUISHABLE) == len({request.action for request in INDISTINGUISHABLE}) == 3
     text = (BOUNDARY.parent.parent / "docs" / "install.md").read_text()
     for request in INDISTINGUISHABLE:
         assert f"`{request.action}`" in text.partition("### What a stolen credential can do")[2], request.action

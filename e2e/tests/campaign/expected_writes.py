@@ -27,6 +27,7 @@ WRITES = {
         "network": UPDATE_CLUSTER,
         "endpointAccess": UPDATE_CLUSTER,
         "logging": UPDATE_CLUSTER,
+        "logGroup": "logs:(PutRetentionPolicy|AssociateKmsKey)",
         "secretsEncryption": "eks:AssociateEncryptionConfig",
         "supportType": UPDATE_CLUSTER,
         "controlPlaneScaling": UPDATE_CLUSTER,

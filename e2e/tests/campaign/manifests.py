@@ -155,6 +155,7 @@ def cluster_specs(world: World) -> Specs:
         "network": {"existing": {"subnetIds": subnets[:2], "vpcId": world.vpc, "securityGroupIds": [world.groups[0]]}},
         "endpointAccess": {"public": True, "publicCidrs": ["203.0.113.0/24"], "private": True},
         "logging": ["api", "audit"],
+        "logGroup": {"retentionDays": 30, "kmsKeyArn": world.key, "deletionPolicy": "Delete"},
         "secretsEncryption": {"kmsKeyArn": world.key},
         "roleArn": world.role("cluster"),
         "supportType": "Standard",
@@ -178,7 +179,7 @@ def cluster_specs(world: World) -> Specs:
         "addons": [{"name": "vpc-cni"}],
     }
     small = {**defaults, "network": {"existing": {"subnetIds": subnets[:2]}}, "addons": [{"name": "vpc-cni"}]}
-    control_plane_fields = ("endpointAccess", "logging", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
+    control_plane_fields = ("endpointAccess", "logging", "logGroup", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
     control_plane_fields += ("zonalShift", "deletionProtection", "autoMode", "network.existing", "network")
     contents_fields = ("access", "podIdentities", "addons", "fargateProfiles")
     zones = {"only": ("network.vpc.zones",), "played": False}
@@ -330,6 +331,8 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "kubernetesNetwork.serviceCidr": ["172.21.0.0/16"],
         "endpointAccess.publicCidrs": [["198.51.100.0/24", "203.0.113.0/24"]],
         "logging": [["api", "audit", "scheduler"]],
+        "logGroup.retentionDays": [90, 31],
+        "logGroup.kmsKeyArn": [world.other_key],
         "secretsEncryption.kmsKeyArn": [world.other_key],
         "supportType": ["Extended"],
         "controlPlaneScaling.tier": ["tier-xl"],

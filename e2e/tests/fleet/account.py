@@ -95,6 +95,7 @@ class Account:
         """Ids by resource key of all that the operator created in EC2, IAM and EKS. Fails when two share a key."""
         found = [(tags[RESOURCE], i) for i, tags in self.tagged().items()]
         found += [(tags[RESOURCE], name) for name, tags in self.roles().items() if OWNER in tags]
+        found += [(tags[RESOURCE], name) for name, tags in self.log_groups().items() if OWNER in tags]
         for name in self.eks.list_clusters()["clusters"]:
             if not self.owner or self.eks.describe_cluster(name=name)["cluster"]["tags"].get(OWNER) == self.owner:
                 found += self._of_cluster(name)
@@ -108,6 +109,12 @@ class Account:
         found += [(f"nodeGroup/{group}", group) for group in groups]
         addons = self.eks.list_addons(clusterName=name)["addons"]
         return found + [(f"addon/{addon}", addon) for addon in addons]
+
+    def log_groups(self) -> dict[str, dict[str, str]]:
+        """Tags by name of all log groups."""
+        logs = self.client("logs")
+        arns = {group["logGroupName"]: group["arn"].removesuffix(":*") for group in logs.describe_log_groups()["logGroups"]}
+        return {name: logs.list_tags_for_resource(resourceArn=arn)["tags"] for name, arn in arns.items()}
 
     def roles(self) -> dict[str, dict[str, str]]:
         """Tags by name of all roles except service-linked roles."""

@@ -118,6 +118,17 @@ fn cases() -> Vec<Case> {
             pattern: "arn:aws:kms:*:123456789012:key/12*",
         },
         Case {
+            field: "spec.logGroup.kmsKeyArn",
+            of_cluster: true,
+            spec: |arn| json!({"logGroup": {"retentionDays": 1, "kmsKeyArn": arn}}),
+            list: "allowedKmsKeyArns",
+            foreign: KEY,
+            others: OTHERS_KEY,
+            own: "",
+            exact: KEY,
+            pattern: "arn:aws:kms:*:123456789012:key/12*",
+        },
+        Case {
             field: "spec.additionalRolePolicies",
             of_cluster: false,
             spec: |arn| json!({"additionalRolePolicies": [arn]}),

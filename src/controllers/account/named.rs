@@ -9,6 +9,7 @@ use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, FargateProfile};
 use crate::api::cluster::{AutoMode, SecretsEncryption};
 use crate::api::flow_logs::LogGroupDestination;
+use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, Network, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
@@ -81,6 +82,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         kubernetes_network: _,
         endpoint_access: _,
         logging: _,
+        log_group,
         secrets_encryption,
         role_arn,
         support_type: _,
@@ -110,6 +112,9 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     if let Some(SecretsEncryption { kms_key_arn }) = secrets_encryption {
         named.push(Named::new("spec.secretsEncryption.kmsKeyArn", Kind::KmsKey, kms_key_arn));
     }
+    named.extend(log_group.iter().filter_map(|LogGroup { kms_key_arn, retention_days: _, deletion_policy: _ }| {
+        Some(Named::new("spec.logGroup.kmsKeyArn", Kind::KmsKey, kms_key_arn.as_ref()?))
+    }));
     named.extend(vpc.iter().flat_map(by_own_network));
     named.extend(existing.iter().flat_map(by_existing_network));
     named.extend(pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {

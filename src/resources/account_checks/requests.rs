@@ -123,6 +123,12 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
             };
             one(place.eks(&resource), owned())
         }
+        ("logs", _) => {
+            let Place { partition, region, account } = place;
+            let group = crate::resources::eks::log_group::name(&names.cluster);
+            let resource = format!("arn:{partition}:logs:{region}:{account}:log-group:{group}");
+            one(resource, if name.starts_with("Create") || name == "TagResource" { tagging() } else { owned() })
+        }
         ("iam", _) if name.contains("OpenIDConnectProvider") => {
             let provider = format!("oidc-provider/oidc.eks.{}.amazonaws.com/id/EXAMPLE", place.region);
             one(
@@ -201,6 +207,7 @@ mod tests {
             ("ec2:AllocateAddress", format!("{ec2}:elastic-ip/eipalloc-0123456789abcdef0")),
             ("ec2:ReplaceRouteTableAssociation", format!("{ec2}:route-table/rtb-0123456789abcdef0")),
             ("eks:CreateAddon", "arn:aws:eks:eu-west-1:111122223333:cluster/demo".to_owned()),
+            ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/eks/demo/cluster".to_owned()),
             ("iam:CreateRole", "arn:aws:iam::111122223333:role/keelson-demo-0a1b2c3d-node".to_owned()),
         ] {
             assert_eq!(resources(action), [resource], "{action}");

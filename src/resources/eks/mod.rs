@@ -15,6 +15,7 @@ pub mod control_plane_zones;
 pub mod fargate_profile;
 pub mod health_issues;
 pub mod lists;
+pub mod log_group;
 pub mod node_access_entry;
 pub mod node_group;
 pub mod offered_versions;

@@ -47,6 +47,7 @@ const TAGGED: &[(&str, &[&str])] = &[
     ("OwnerTags::in_ec2(", &["ec2:CreateTags", "ec2:DeleteTags"]),
     ("OwnerTags::in_eks(", &["eks:TagResource", "eks:UntagResource"]),
     ("Handle::Role(", &["iam:TagRole", "iam:UntagRole"]),
+    ("Handle::LogGroup(", &["logs:TagResource", "logs:UntagResource"]),
     ("Handle::OidcProvider(", &["iam:TagOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider"]),
 ];
 
@@ -84,7 +85,7 @@ fn called(code: &str) -> Actions {
     let call = |rest: &str| {
         let rest = rest.strip_prefix("Service::").unwrap_or(rest);
         let (service, rest) = rest.split_once(",\"")?;
-        let is_service = ["Ec2", "Eks", "Iam", "Sqs", "Ssm", "Sts"].contains(&service);
+        let is_service = ["Ec2", "Eks", "Iam", "Logs", "Sqs", "Ssm", "Sts"].contains(&service);
         is_service.then(|| format!("{}:{}", service.to_lowercase(), word(rest)))
     };
     let pages = |rest: &str| rest.split_once(",\"").map(|(_, action)| format!("eks:{}", word(action)));

@@ -27,6 +27,7 @@ use crate::resources::eks::addon::{self, Addon};
 use crate::resources::eks::addon_fargate;
 use crate::resources::eks::cluster::{self, Cluster};
 use crate::resources::eks::fargate_profile::{self, FargateProfile};
+use crate::resources::eks::log_group::{self, LogGroup};
 use crate::resources::eks::node_access_entry::NodeAccessEntry;
 use crate::resources::eks::pod_identity_association::PodIdentityAssociation;
 use crate::resources::iam::external_role::ExternalRole;
@@ -167,7 +168,11 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(role.with_kept_policies(&input.node_role.refused_policies)));
     }
     let version = input.versions.control_plane.clone();
-    nodes.push(Arc::new(Cluster::new(&context, spec, network.clone(), version)));
+    let cluster = Cluster::new(&context, spec, network.clone(), version);
+    nodes.push(Arc::new(if spec.log_group.is_some() { cluster.after_log_group(log_group::key()) } else { cluster }));
+    if spec.log_group.is_some() || is_deleted_with_cluster(input, &log_group::key()) {
+        nodes.push(Arc::new(LogGroup::new(&context, spec.log_group.as_ref())));
+    }
     if spec.oidc_provider || is_deleted_with_cluster(input, &oidc_provider::key()) {
         nodes.push(Arc::new(OidcProvider::new(&context)));
     }

@@ -22,6 +22,8 @@ pub struct Kind {
     pub is_removable: bool,
     /// How, if nothing else has to be deleted or moved first.
     pub removal: Option<Removal>,
+    /// One that the spec no longer asks for is not managed, and released with the cluster.
+    pub is_kept: bool,
     /// Nodes can join only once it is ready.
     pub is_before_nodes: bool,
     /// Whatever runs in the VPC may need it, and EC2 deletes it nevertheless (of subnets: those that are empty just now).
@@ -93,6 +95,7 @@ impl Kind {
             listing,
             is_removable: false,
             removal: None,
+            is_kept: false,
             is_before_nodes: true,
             serves_vpc: false,
             is_resource: true,
@@ -123,6 +126,11 @@ impl Kind {
     /// The same, deleted alone.
     pub const fn removed_by(self, removal: Removal) -> Self {
         Self { is_removable: true, removal: Some(removal), ..self }
+    }
+
+    /// The same, that stays when a spec no longer asks for it.
+    pub const fn kept_when_removed(self) -> Self {
+        Self { is_kept: true, ..self }
     }
 
     /// The same, that nodes do not wait for.

@@ -6,7 +6,9 @@
 use super::kind::Kind;
 use crate::engine::Key;
 use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
-use crate::resources::eks::{access_entry, addon, cluster, fargate_profile, node_group, pod_identity_association};
+use crate::resources::eks::{
+    access_entry, addon, cluster, fargate_profile, log_group, node_group, pod_identity_association,
+};
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::{
     elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route, route_table, route_table_association,
@@ -30,6 +32,7 @@ pub static ALL: &[&Kind] = &[
     &leftovers::KIND,
     &claim_volumes::KIND,
     &role::KIND,
+    &log_group::KIND,
     &cluster::KIND,
     &oidc_provider::KIND,
     &access_entry::KIND,
@@ -52,6 +55,11 @@ pub fn find(name: &str) -> Option<&'static Kind> {
 /// Whether a record of the key means that something in AWS is the object's.
 pub fn is_resource(key: &Key) -> bool {
     find(key.kind()).is_none_or(|kind| kind.is_resource)
+}
+
+/// Whether a resource of the key stays when the spec no longer asks for it, until it is released with the cluster.
+pub fn is_kept(key: &Key) -> bool {
+    find(key.kind()).is_some_and(|kind| kind.is_kept)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::api::access::{Access, AccessEntry, AccessPolicy, AccessScope, Authent
 use crate::api::addons::{Addon, PruneCoreAddons};
 use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, PersistentVolumes, SecretsEncryption, SupportType};
 use crate::api::listing::first_few;
+use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use crate::api::upgrade::Upgrade;
@@ -59,6 +60,7 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         },
         endpoint_access: endpoint_access(inventory, &mut notes),
         logging: logging(inventory),
+        log_group: log_group(inventory),
         secrets_encryption: encryption(inventory, &mut notes),
         role_arn: cluster.role_arn().map(str::to_owned),
         support_type: match support {
@@ -163,6 +165,16 @@ fn logging(inventory: &Inventory) -> Option<Vec<String>> {
     let on = setups.iter().filter(|setup| setup.enabled() == Some(true)).flat_map(|setup| setup.types());
     let on: BTreeSet<_> = on.map(|log| log.as_str().to_owned()).collect();
     (!on.is_empty()).then(|| on.into_iter().collect())
+}
+
+/// The log group, if its logs have an end of retention; then it stays when the cluster is deleted, as before.
+fn log_group(inventory: &Inventory) -> Option<LogGroup> {
+    let found = inventory.log_group.as_ref()?;
+    Some(LogGroup {
+        retention_days: found.retention_days?.try_into().ok()?,
+        kms_key_arn: found.kms_key_arn.clone(),
+        deletion_policy: DeletionPolicy::Retain,
+    })
 }
 
 fn encryption(inventory: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption> {

@@ -11,6 +11,7 @@ use aws_sdk_eks::types::{
 };
 
 use super::{FoundAddon, FoundEntry, Inventory};
+use crate::resources::eks::log_group;
 
 /// The ARN of a role.
 pub fn role(name: &str) -> String {
@@ -41,6 +42,7 @@ pub fn plain() -> Inventory {
         pod_identities: Vec::new(),
         fargate_profiles: Vec::new(),
         node_groups: Vec::new(),
+        log_group: Some(log_group::Detail::default()),
         identity_providers: Vec::new(),
         oidc_provider: false,
         subnets_gone: Vec::new(),
@@ -137,6 +139,7 @@ pub fn odd() -> Inventory {
         pod_identities: vec![pod.target_role_arn(role("other")).build()],
         fargate_profiles: vec![fargate.build()],
         node_groups: vec![node_group()],
+        log_group: Some(log_group::Detail { retention_days: Some(30), ..log_group::Detail::default() }),
         identity_providers: vec!["oidc okta".to_owned()],
         oidc_provider: true,
         subnets_gone: Vec::new(),

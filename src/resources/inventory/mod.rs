@@ -13,6 +13,8 @@ use aws_sdk_eks::types::{
 
 pub use read::{clusters, read};
 
+use crate::resources::eks::log_group;
+
 /// A cluster with everything in it.
 #[derive(Clone, Debug)]
 pub struct Inventory {
@@ -22,6 +24,8 @@ pub struct Inventory {
     pub(super) pod_identities: Vec<PodIdentityAssociation>,
     pub(super) fargate_profiles: Vec<FargateProfile>,
     pub(super) node_groups: Vec<Nodegroup>,
+    /// The log group of the control plane.
+    pub(super) log_group: Option<log_group::Detail>,
     /// OIDC providers for user authentication, as `type name`.
     pub(super) identity_providers: Vec<String>,
     /// Whether an IAM OIDC provider for its issuer exists.

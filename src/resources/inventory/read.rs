@@ -1,4 +1,4 @@
-//! The reads of EKS, EC2 and IAM that make up an [`Inventory`]. I/O: AWS reads.
+//! The reads of EKS, EC2, IAM and CloudWatch Logs that make up an [`Inventory`]. I/O: AWS reads.
 
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster, Nodegroup};
@@ -8,6 +8,7 @@ use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::eks::cluster_diff::CONFIG_MAP;
 use crate::resources::eks::lists::{self, all_pages, if_exists};
+use crate::resources::eks::log_group;
 
 /// Names of the region's clusters.
 ///
@@ -36,6 +37,7 @@ pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
         pod_identities: lists::pod_identities(aws, name).await?,
         fargate_profiles: lists::fargate_profiles(aws, name).await?,
         node_groups: reader.node_groups().await?,
+        log_group: log_group::describe(aws, name).await?,
         identity_providers: reader.identity_providers().await?,
         oidc_provider: reader.has_oidc_provider(&cluster).await?,
         subnets_gone: reader.subnets_gone(&cluster).await?,

@@ -36,7 +36,7 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     let Tagged { ours, .. } = list_tagged(cloud, MaxStaleness::within(max_age), records).await?;
     // A recorded resource may be newer than these lists or missing in them. It is observed before anything is done to
     // it.
-    let recorded = records.ids().filter(|(key, _)| removals::is_removable(key));
+    let recorded = records.ids().filter(|(key, _)| removals::is_removable(key) || kinds::is_kept(key));
     let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
     let owned_ids: Vec<Owned> = ours.into_iter().chain(recorded).collect();
     let keys: BTreeSet<Key> = owned_ids.iter().map(|(key, _)| key.clone()).collect();

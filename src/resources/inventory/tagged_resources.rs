@@ -1,5 +1,5 @@
 //! Reads everything with an owner tag in an account, region and cluster, from which a recovery selects. I/O: reads of
-//! EC2, IAM, EKS.
+//! EC2, IAM, EKS and CloudWatch Logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,7 @@ use crate::engine::Failure;
 use crate::resources::cloud::Owner;
 use crate::resources::deletion::occupants;
 use crate::resources::eks::lists::{self, if_exists};
+use crate::resources::eks::log_group;
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::graph::located::Located;
@@ -64,6 +65,7 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     found.extend(reader.pod_identities().await?);
     found.extend(reader.fargate_profiles().await?);
     found.extend(reader.oidc_provider(&cluster).await?);
+    found.extend(log_group(aws, name).await?);
     found.retain(|one| one.tags.owner().is_some());
     let vpc = cluster.resources_vpc_config();
     let control_plane = ControlPlane {
@@ -100,6 +102,7 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Res
         }
         None => {
             found.extend(oidc_providers(aws).await?);
+            found.extend(log_group(aws, cluster_name).await?);
             None
         }
     };
@@ -183,6 +186,14 @@ pub async fn oidc_providers(aws: &Session) -> Result<Vec<TaggedResource>, Failur
         found.extend(provider(aws, arn).await?);
     }
     Ok(found)
+}
+
+/// The log group of the cluster with that name, if it carries an owner tag.
+async fn log_group(aws: &Session, cluster_name: &str) -> Result<Option<TaggedResource>, Failure> {
+    let tags = log_group::tags_of(aws, cluster_name).await?.filter(|tags| tags.owner().is_some());
+    let id = log_group::name(cluster_name);
+    let handle = log_group::handle(aws, &id);
+    Ok(tags.map(|tags| TaggedResource { id, handle, tags, location: Location::Itself }))
 }
 
 async fn provider(aws: &Session, arn: &str) -> Result<Option<TaggedResource>, Failure> {

@@ -390,3 +390,10 @@ fn incomplete_recovery_is_recognised_by_the_control_plane_of_the_earlier_object(
         assert!(evidence::incomplete_recovery(&all, &owner(), &gone).is_none());
     }
 }
+
+#[test]
+fn log_group_is_taken_over_with_its_cluster() {
+    let mut all = inventory();
+    all.found.push(found("logGroup", "logs", Handle::LogGroup("arn:logs".into()), Location::Itself));
+    assert!(selected(&all).unwrap().contains(&"logGroup logs".to_owned()));
+}

@@ -3,12 +3,13 @@
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>.
 
-use super::row::Advice::{Do, OfClass, Retried};
+use super::row::Advice::{Do, OfClass, Quota, Retried};
 use super::row::{Row, row};
-use crate::aws::service::Service::{self, Kms, Sqs, Ssm};
+use crate::aws::service::Service::{self, Kms, Logs, Sqs, Ssm};
 use crate::engine::Class;
 
 const KMS: &[Service] = &[Kms];
+const LOGS: &[Service] = &[Logs];
 const SSM: &[Service] = &[Ssm];
 const SQS: &[Service] = &[Sqs];
 
@@ -68,6 +69,8 @@ pub(super) const ROWS: &[Row] = &[
         OfClass,
     ),
     // CloudWatch Logs, where a log group is read, kept or deleted.
+    row(LOGS, &["LimitExceeded"], Class::Quota, Quota("Log groups")),
+    row(LOGS, &["TooManyTags"], Class::Invalid, Do("The log group has too many tags: remove some of spec.tags")),
     row(&[], &["OperationAborted"], Class::Busy, Retried),
     row(&[], &["ResourceAlreadyExists"], Class::Conflict, OfClass),
     row(&[], &["NoSuchResource", "ResourceNotFound"], Class::NotFound, Retried),

@@ -28,12 +28,15 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
     if let Some(account) = &placing.account_ref {
         spec["accountRef"] = json!({"name": account});
     }
-    let logging = logging(&mut file);
+    let (logging, log_group) = logging(&mut file);
     let network = network::network(&mut file, logging.as_ref().is_some_and(|types| !types.is_empty()));
     spec["network"] = network.spec.clone();
     spec["endpointAccess"] = network.endpoint_access.clone();
     if let Some(types) = logging {
         spec["logging"] = json!(types);
+    }
+    if let Some(log_group) = log_group {
+        spec["logGroup"] = log_group;
     }
     kubernetes_network(&mut file, &mut spec, network.exists);
     let auto_mode = auto_mode(&mut file, &mut spec);
@@ -111,13 +114,18 @@ fn metadata(file: &mut Section<'_>) -> (Value, Value) {
     (metadata, spec)
 }
 
-fn logging(file: &mut Section<'_>) -> Option<Vec<String>> {
-    let mut section = file.section("cloudWatch")?;
-    let mut logging = section.section("clusterLogging")?;
-    logging.refuse("logRetentionInDays", "Keelson does not manage the log group: set its retention in CloudWatch");
-    let types = logging.texts("enableTypes")?;
-    let all = types.iter().any(|type_| type_ == "all" || type_ == "*");
-    Some(if all { LOG_TYPES.map(str::to_owned).to_vec() } else { types })
+/// The log types, and the log group if the file has a retention. eksctl leaves it when it deletes the cluster.
+fn logging(file: &mut Section<'_>) -> (Option<Vec<String>>, Option<Value>) {
+    let Some(mut section) = file.section("cloudWatch") else { return (None, None) };
+    let Some(mut logging) = section.section("clusterLogging") else { return (None, None) };
+    // 0: for ever.
+    let retention = logging.number("logRetentionInDays").filter(|days| *days != 0);
+    let log_group = retention.map(|days| json!({"retentionDays": days, "deletionPolicy": "Retain"}));
+    let types = logging.texts("enableTypes").map(|types| {
+        let all = types.iter().any(|type_| type_ == "all" || type_ == "*");
+        if all { LOG_TYPES.map(str::to_owned).to_vec() } else { types }
+    });
+    (types, log_group)
 }
 
 fn kubernetes_network(file: &mut Section<'_>, spec: &mut Value, exists: bool) {

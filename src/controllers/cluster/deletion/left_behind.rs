@@ -14,14 +14,10 @@ impl Reconcile<'_> {
     /// Publishes what is left. What cannot be read delays no deletion.
     pub(super) async fn report_left_behind(&self, cloud: &Cloud) {
         let name = self.object.cluster_name();
-        let events = match left_behind::describe(&cloud.aws, &name, self.now).await {
-            Ok(notes) => notes.into_iter().map(|note| EventMessage::normal("LeftAlone", note)).collect(),
-            Err(error) => {
-                let note = format!("whether volumes and instances of the cluster are left could not be read: {error}");
-                vec![EventMessage::normal("LeftAlone", note)]
-            }
-        };
-        self.ctx.events.publish(self.object, events);
+        let notes = left_behind::describe(&cloud.aws, &name, self.now).await;
+        self.ctx
+            .events
+            .publish(self.object, notes.into_iter().map(|note| EventMessage::normal("LeftAlone", note)).collect());
     }
 
     /// The age from which on volumes of the cluster's claims are deleted with it; `None`: they are retained.

@@ -1,0 +1,189 @@
+"""`logGroup`: the control plane's log group is created before the cluster, kept, and deleted after it or left; one that was there before the
+cluster is somebody's data."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fleet.account import CLUSTER, OWNER, RESOURCE, Account, fresh_account
+from fleet.environment import Environment, actions, environment, stays, until
+from fleet.manifests import account as aws_account
+from fleet.manifests import cluster, key_of
+from keelson_harness.aws import REGION, Durations
+from keelson_harness.kubeapi import conditions
+
+KEY = f"arn:aws:kms:{REGION}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+@pytest.fixture(scope="module")
+def on():
+    with environment(workload=False, git=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def account(on: Environment) -> Account:
+    account = on.account(fresh_account())
+    on.start("--drift-interval=1s", "--max-deletions=100", account=account.id)
+    return account
+
+
+class Logs:
+    """A cluster and its log group."""
+
+    def __init__(self, on: Environment, account: Account, name: str, **spec: object):
+        self.on, self.account, self.name = on, account, name
+        self.since = on.mark()
+        self.logs = self.account.client("logs")
+        self.group = f"/aws/eks/{name}/cluster"
+        defaults = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "oidcProvider": False, "addons": [], "logging": ["audit"]}
+        self.item = cluster(name, **{**defaults, **spec})
+
+    def create(self) -> Logs:
+        self.on.apply(self.item)
+        self.on.ready(self.item)
+        return self
+
+    def found(self) -> dict | None:
+        all_of_it = self.logs.describe_log_groups(logGroupNamePrefix=self.group)["logGroups"]
+        return next((group for group in all_of_it if group["logGroupName"] == self.group), None)
+
+    def tags(self) -> dict[str, str]:
+        return self.account.log_groups()[self.group]
+
+    def edit(self, **spec: object) -> int:
+        mark = self.on.mark()
+        self.on.api.patch(*key_of(self.item)[:3], {"spec": spec})
+        until(self.is_in_sync, 60, self.on.describe(self.item))
+        return mark
+
+    def is_in_sync(self) -> bool:
+        found = self.on.api.get(*key_of(self.item))
+        generation, of = found["metadata"]["generation"], conditions(found)
+        return all(of[kind]["status"] == "True" and of[kind].get("observedGeneration") == generation for kind in ("Ready", "InSync"))
+
+    def writes(self, mark: int | None = None) -> list[str]:
+        calls = self.on.writes(self.since if mark is None else mark, self.account.id)
+        return [action.split(" ")[0] for action in actions(calls)]
+
+    def notes(self) -> list[str]:
+        return [event["note"] for event in self.on.events(self.item) if event["reason"] == "LeftAlone"]
+
+    def earlier_group(self) -> None:
+        """As an earlier cluster of that name left it; AWS and EKS compare times by the second."""
+        self.logs.create_log_group(logGroupName=self.group)
+        created = self.found()["creationTime"] / 1000
+        until(lambda: time.time() >= int(created) + 1, 3, "the next second")
+
+
+@pytest.fixture(scope="module")
+def shop(on: Environment, account: Account) -> Logs:
+    return Logs(on, account, "shop", logGroup={"retentionDays": 30}, tags={"team": "a"}).create()
+
+
+def test_log_group_is_created_before_the_cluster_with_retention_and_tags(on, shop):
+    written = shop.writes()
+    assert written.count("logs:CreateLogGroup") == 1
+    assert written.index("logs:CreateLogGroup") < written.index("eks:CreateCluster")
+    assert shop.found()["retentionInDays"] == 30
+    tags = shop.tags()
+    assert tags["team"] == "a" and tags[RESOURCE] == "logGroup" and tags[CLUSTER] == "default/shop"
+    line = next(line for line in on.status(shop.item)["resources"] if line["key"] == "logGroup")
+    assert line["id"] == shop.group
+
+
+def test_retention_that_somebody_changed_is_put_back(shop):
+    shop.logs.put_retention_policy(logGroupName=shop.group, retentionInDays=7)
+    until(lambda: shop.found()["retentionInDays"] == 30, 30, "the retention of the spec")
+
+
+def test_edit_of_retention_and_key_changes_only_those(shop):
+    mark = shop.edit(logGroup={"retentionDays": 90, "kmsKeyArn": KEY})
+    assert shop.writes(mark) == ["logs:PutRetentionPolicy", "logs:AssociateKmsKey"]
+    assert (shop.found()["retentionInDays"], shop.found()["kmsKeyId"]) == (90, KEY)
+    # An absent key is not managed.
+    mark = shop.edit(logGroup={"kmsKeyArn": None})
+    assert shop.writes(mark) == [] and shop.found()["kmsKeyId"] == KEY
+
+
+def test_one_that_eks_created_in_place_of_a_deleted_one_gets_retention_and_tags(shop):
+    shop.logs.delete_log_group(logGroupName=shop.group)
+    until(lambda: shop.found() and shop.found().get("retentionInDays") == 90 and OWNER in shop.tags(), 30, "another log group")
+
+
+def test_deletion_of_the_cluster_deletes_its_log_group_last(on, shop):
+    mark = on.mark()
+    on.delete(shop.item)
+    written = shop.writes(mark)
+    assert written.index("eks:DeleteCluster") < written.index("logs:DeleteLogGroup")
+    assert shop.account.inventory() == {} and shop.notes() == []
+
+
+def test_retained_log_group_stays_without_an_owner_and_is_named(on, account):
+    kept = Logs(on, account, "kept", logGroup={"retentionDays": 14, "deletionPolicy": "Retain"}).create()
+    mark = on.mark()
+    on.delete(kept.item)
+    assert kept.found()["retentionInDays"] == 14 and OWNER not in kept.tags() and kept.tags()[CLUSTER] == "default/kept"
+    assert "logs:DeleteLogGroup" not in kept.writes(mark) and kept.account.inventory() == {"logGroups": [kept.group]}
+    (note,) = kept.notes()
+    assert f"log group {kept.group}" in note and "after 14 days" in note and "aws logs delete-log-group" in note
+
+
+def test_log_group_of_a_running_cluster_is_managed_from_the_edit_on_and_no_longer_without_the_field(on, account):
+    later = Logs(on, account, "later").create()
+    assert OWNER not in later.tags() and "retentionInDays" not in later.found()
+    mark = later.edit(logGroup={"retentionDays": 5})
+    assert set(later.writes(mark)) == {"logs:TagResource", "logs:PutRetentionPolicy"}
+    assert later.found()["retentionInDays"] == 5 and OWNER in later.tags()
+    mark = later.edit(logGroup=None)
+    later.logs.put_retention_policy(logGroupName=later.group, retentionInDays=60)
+    stays(lambda: later.found()["retentionInDays"] == 60, 3, "it is not managed")
+    on.delete(later.item)
+    assert "logs:DeleteLogGroup" not in later.writes(mark) and OWNER not in later.tags()
+    assert later.found()["retentionInDays"] == 60
+
+
+def test_log_group_of_eks_stays_and_is_named_without_the_field(on, account):
+    absent = Logs(on, account, "absent").create()
+    mark = on.mark()
+    on.delete(absent.item)
+    assert not [write for write in absent.writes(mark) if write.startswith("logs:")]
+    (note,) = absent.notes()
+    assert f"log group {absent.group}" in note and "keeps for ever" in note
+
+
+def test_log_group_of_an_earlier_cluster_is_named_and_untouched(on, account):
+    again = Logs(on, account, "again", logGroup={"retentionDays": 1})
+    again.earlier_group()
+    on.apply(again.item)
+    on.await_condition(again.item, "Stalled", reason="NotOwned")
+    message = on.condition(again.item, "Stalled")["message"]
+    for part in (again.group, "an earlier cluster", "remove spec.logGroup", "adoptionPolicy: Adopt"):
+        assert part in message, message
+    assert "eks:CreateCluster" not in again.writes()
+    on.delete(again.item)
+    assert "retentionInDays" not in again.found() and again.tags() == {}
+    assert not [write for write in again.writes() if write.split(":")[1] in ("TagResource", "PutRetentionPolicy", "DeleteLogGroup")]
+
+
+def test_log_group_of_an_earlier_cluster_is_adopted_where_spec_and_account_allow_it(on, account):
+    adopting = Logs(on, account, "adopting", logGroup={"retentionDays": 1}, adoptionPolicy="Adopt", accountRef={"name": "adopting"})
+    on.apply(aws_account("adopting", account.id, adoption={"policy": "Allow"}))
+    adopting.earlier_group()
+    adopting.create()
+    assert adopting.found()["retentionInDays"] == 1 and OWNER in adopting.tags()
+    assert "logs:CreateLogGroup" not in adopting.writes()
+    on.delete(adopting.item)
+    assert adopting.found() is None
+
+
+def test_log_group_with_the_owner_tag_of_another_object_is_untouched(on, account):
+    theirs = Logs(on, account, "theirs", logGroup={"retentionDays": 1})
+    theirs.logs.create_log_group(logGroupName=theirs.group, tags={OWNER: "uid-of-another", CLUSTER: "default/other"})
+    on.apply(theirs.item)
+    on.await_condition(theirs.item, "Stalled", reason="NotOwned")
+    assert "belongs to default/other (UID uid-of-another)" in on.condition(theirs.item, "Stalled")["message"]
+    on.delete(theirs.item)
+    assert theirs.tags()[OWNER] == "uid-of-another"
