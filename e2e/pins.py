@@ -41,7 +41,8 @@ class Reference:
 
 def references() -> Iterator[Reference]:
     """All external references, with the file that contains them."""
-    for path in sorted((CHECKOUT / ".github").rglob("*.y*ml")):
+    workflows = [*(CHECKOUT / ".github").rglob("*.y*ml"), *(CHECKOUT / "examples" / "github").glob("*.y*ml")]
+    for path in sorted(workflows):
         for name in USES.findall(path.read_text()):
             # An action of this repository is fixed by the commit.
             yield Reference(relative(path), name, name.startswith("./") or COMMIT.fullmatch(name) is not None)
