@@ -61,7 +61,8 @@ def references() -> Iterator[Reference]:
 
 
 def workflows() -> list[Path]:
-    return sorted((CHECKOUT / ".github").rglob("*.y*ml"))
+    """Our own, and those that people copy."""
+    return sorted([*(CHECKOUT / ".github").rglob("*.y*ml"), *(CHECKOUT / "examples" / "github").glob("*.y*ml")])
 
 
 def dockerfiles() -> list[Path]:

@@ -304,7 +304,7 @@ def test_missing_object_is_named(shop):
 
 def test_kinds_without_plans_are_rejected(shop):
     result = shop.approve("awsaccount/prod")
-    assert result.returncode == 2 and "use NAME, ekscluster/NAME or nodegroup/NAME" in result.stderr
+    assert result.returncode == 1 and "use NAME, ekscluster/NAME or nodegroup/NAME" in result.stderr
 
 
 @pytest.fixture(scope="module")

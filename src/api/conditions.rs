@@ -95,6 +95,48 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 33] = [
+        Self::Creating,
+        Self::Updating,
+        Self::Deleting,
+        Self::Upgrading,
+        Self::Available,
+        Self::Pending,
+        Self::Reconciled,
+        Self::Synced,
+        Self::Drifted,
+        Self::Observed,
+        Self::WaitingForCluster,
+        Self::WaitingForNodes,
+        Self::WaitingForSync,
+        Self::WaitingForApproval,
+        Self::OutsideMaintenanceWindow,
+        Self::UpgradeBlocked,
+        Self::NotOwned,
+        Self::QuotaExceeded,
+        Self::InsufficientCapacity,
+        Self::AccessDenied,
+        Self::CredentialsUnavailable,
+        Self::InvalidSpec,
+        Self::Failed,
+        Self::Degraded,
+        Self::DeletionBlocked,
+        Self::SyncFailed,
+        Self::SupportEnding,
+        Self::AgentUnreachable,
+        Self::AwsError,
+        Self::Throttled,
+        Self::Timeout,
+        Self::Suspended,
+        Self::NotRequested,
+    ];
+
+    /// The reason of that text; `None`: of another version, or not of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     /// The reason as written in the object.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -278,6 +320,15 @@ mod tests {
             at(20),
         );
         assert_eq!(conditions, before, "status is written once");
+    }
+
+    #[test]
+    fn every_reason_is_parsed_from_its_text() {
+        let parsed: Vec<_> = Reason::ALL.iter().filter_map(|reason| Reason::parse(reason.as_str())).collect();
+        assert_eq!(parsed, Reason::ALL);
+        // A new variant has to be added to ALL.
+        assert_eq!(Reason::NotRequested as usize + 1, Reason::ALL.len());
+        assert_eq!(Reason::parse("Unheard"), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
     printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Minimum size"),
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.scaling.max", description = "Maximum size"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was created"),
-    printcolumn(name = "Types", type_ = "string", json_path = ".spec.instanceTypes", description = "Instance types", priority = 1),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.instanceTypes[0]", description = "Preferred instance type", priority = 1),
     printcolumn(name = "Capacity", type_ = "string", json_path = ".spec.capacityType", description = "On-demand or spot", priority = 1),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.releaseVersion", description = "AMI release of the nodes", priority = 1),
     validation = rules::node_group_name_fits_eks(),

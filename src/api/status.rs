@@ -16,6 +16,8 @@ use super::subnet_tier::SubnetTier;
 pub const MAX_RESOURCES: usize = 200;
 /// Maximum entries of `tagKeys`.
 pub const MAX_TAG_KEYS: usize = 100;
+/// Longest recorded value of the annotation `keelson.dev/reconcile-at`, in characters.
+pub const MAX_REQUEST: usize = 256;
 /// Maximum health issues per resource.
 pub const MAX_ISSUES: usize = 10;
 
@@ -26,6 +28,10 @@ pub struct EksClusterStatus {
     /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Value of the annotation `keelson.dev/reconcile-at` at the last reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_reconcile_at: Option<String>,
     /// Standard Kubernetes conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
@@ -54,6 +60,10 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub endpoint: Option<String>,
+    /// Certificate authority of that address: PEM in base64, as in a kubeconfig.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16384))]
+    pub certificate_authority: Option<String>,
     /// Issuer of the cluster's service account tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -251,6 +261,10 @@ pub struct NodeGroupStatus {
     /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Value of the annotation `keelson.dev/reconcile-at` at the last reconcile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_reconcile_at: Option<String>,
     /// Standard Kubernetes conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]

@@ -234,7 +234,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Parses `10m`, `1h30m`, `90s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }

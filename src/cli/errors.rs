@@ -4,16 +4,23 @@ use std::error::Error as _;
 
 /// The error with its causes, without repetition: many errors include their cause.
 pub fn format_error(error: &anyhow::Error) -> String {
+    let raw = error.chain().find_map(|cause| cause.downcast_ref::<kube::Error>()).map(ToString::to_string);
     let mut text = String::new();
     for cause in error.chain() {
         let of_kubernetes = cause.downcast_ref::<kube::Error>();
         let (plain, cause) = match of_kubernetes {
             Some(error) => (format_causes(error), format_kube_error(error)),
-            None => (cause.to_string(), cause.to_string()),
+            None => {
+                // An error that includes a Kubernetes error includes its raw form, which follows in readable form.
+                let cause = cause.to_string();
+                let cause = raw.as_ref().map_or(cause.clone(), |raw| cause.replace(raw.as_str(), ""));
+                let cause = cause.trim_end_matches([':', ' ']).to_owned();
+                (cause.clone(), cause)
+            }
         };
         if text.is_empty() {
             text = cause;
-        } else if !text.contains(&plain) {
+        } else if !on_one_line(&text).contains(&on_one_line(&plain)) {
             text = format!("{text}: {cause}");
         }
         // A Kubernetes error formats its own causes, whose raw form prints as Rust structures.
@@ -24,6 +31,11 @@ pub fn format_error(error: &anyhow::Error) -> String {
     text
 }
 
+/// The text with single spaces: some errors break the lines of their cause.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A Kubernetes API error, or an error on the way to the API.
 fn format_kube_error(error: &kube::Error) -> String {
     match error {
@@ -31,7 +43,7 @@ fn format_kube_error(error: &kube::Error) -> String {
             let message = status.message.trim_end_matches('.');
             match status.code {
                 401 => format!(
-                    "{message}: the API server does not know you: log in again, or choose another context of KUBECONFIG"
+                    "{message}: the API server does not know you: log in again, or choose another context with --context"
                 ),
                 403 => format!(
                     "{message}: ask an administrator of the management cluster for that permission (docs/install.md, \
@@ -50,12 +62,15 @@ fn format_kube_error(error: &kube::Error) -> String {
             }
         }
         kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
-            format!("{}: set KUBECONFIG to the file of the management cluster", format_causes(error))
+            format!(
+                "{}: set KUBECONFIG to the file of the management cluster, or pass --kubeconfig",
+                format_causes(error)
+            )
         }
         kube::Error::Auth(_) => format!("{}: log in again", format_causes(error)),
         kube::Error::Service(_) | kube::Error::HyperError(_) => {
             format!(
-                "the API server cannot be reached: {}: check the network, and the server in KUBECONFIG",
+                "the API server cannot be reached: {}: check the network, and the server in the kubeconfig",
                 format_causes(error)
             )
         }
@@ -101,6 +116,9 @@ mod tests {
         assert_eq!(format_error(&error), "plan --live: cannot reach AWS: no such host");
         let plain: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a");
         assert_eq!(format_error(&plain.unwrap_err()), "a: b");
+        let chain = anyhow::anyhow!("no credentials. Attempted:\n  Environment")
+            .context("no credentials. Attempted: Environment. Log in");
+        assert_eq!(format_error(&chain), "no credentials. Attempted: Environment. Log in");
     }
 
     fn status(code: u16, message: &str, name: &str) -> kube::Error {
@@ -129,12 +147,24 @@ mod tests {
         }
     }
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("the watch failed: {0}")]
+    struct Wrapper(#[source] kube::Error);
+
+    #[test]
+    fn error_that_includes_a_kubernetes_error_shows_no_rust_structures() {
+        let error = Wrapper(status(403, "eksclusters.keelson.dev is forbidden", ""));
+        let text = format_error(&error.into());
+        assert!(text.starts_with("the watch failed: eksclusters.keelson.dev is forbidden: ask"), "{text}");
+        assert!(!text.contains("Status {") && !text.contains("ApiError"), "{text}");
+    }
+
     #[test]
     fn an_unreachable_api_server_is_reported_with_the_cause() {
         let refused = std::io::Error::other("connection refused");
         let error = anyhow::Error::from(kube::Error::Service(Box::new(refused)));
         let text = format_error(&error);
-        assert!(text.contains("connection refused") && text.contains("KUBECONFIG"), "{text}");
+        assert!(text.contains("connection refused") && text.contains("kubeconfig"), "{text}");
         assert!(!text.contains("ServiceError"), "{text}");
     }
 }

@@ -6,9 +6,9 @@ mod write;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use anyhow::{Context as _, bail};
-use kube::Client;
+use anyhow::bail;
 
+use super::connection::InNamespace;
 use super::plan::print;
 use waiting::{ApprovalAnnotation, ApprovalState, Planned, Target};
 use write::Objects;
@@ -18,12 +18,13 @@ const MAX_ATTEMPTS: usize = 20;
 
 /// Flags of `keelson approve`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson approve demo               # shows the plans, and asks
+  keelson approve demo --hash 3f9a1c2098765432
+  keelson approve nodegroup/demo-spot -n team-a --yes")]
 pub struct Args {
     /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
     name: Target,
-    /// Namespace [default: that of KUBECONFIG's context].
-    #[arg(short, long)]
-    namespace: Option<String>,
     /// Approve only the plan with this hash, without asking.
     #[arg(long)]
     hash: Option<String>,
@@ -34,17 +35,17 @@ pub struct Args {
     /// not create PlanApprovals. An operator with --require-approval-objects ignores it.
     #[arg(long)]
     annotation: bool,
+    #[command(flatten)]
+    place: InNamespace,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(approve(args))
+    super::block_on(approve(args))
 }
 
 async fn approve(args: &Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
-    let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let (client, namespace) = args.place.client().await?;
     let objects = Objects { client, namespace };
     let approver = if args.annotation { None } else { Some(objects.approver().await) };
     let mut confirmed: Option<Vec<String>> = None;

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, Client};
 
+use super::connection::InNamespace;
 use super::plan;
 use super::plan::manifest::Manifest;
 use crate::agents::validate::SourcePolicy;
@@ -23,13 +24,13 @@ use report::Report;
 
 /// Flags of `keelson doctor`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson doctor demo -n team-a
+  keelson doctor -f cluster.yaml --live -o json")]
 pub struct Args {
     /// The EksCluster in the management cluster of KUBECONFIG, with its NodeGroups and AwsAccount.
     #[arg(required_unless_present = "filename", conflicts_with = "filename")]
     name: Option<String>,
-    /// Namespace of that object [default: that of KUBECONFIG's context].
-    #[arg(short, long, conflicts_with = "filename")]
-    namespace: Option<String>,
     /// A manifest instead: YAML documents of EksCluster, NodeGroup and AwsAccount; `-` reads standard input.
     #[arg(short, long)]
     filename: Option<PathBuf>,
@@ -43,6 +44,8 @@ pub struct Args {
     /// Allow http:// and loopback Git sources, like the operator's flag of the same name.
     #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
     allow_http_git: bool,
+    #[command(flatten)]
+    place: InNamespace,
 }
 
 /// Format of the report.
@@ -57,8 +60,7 @@ enum Format {
 /// # Errors
 /// A check failed, or nothing could be checked.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let reports = runtime.block_on(reports(args))?;
+    let reports = super::block_on(reports(args))?;
     match args.output {
         Format::Text => super::print(&report::text(&reports))?,
         Format::Json => super::print(&format!("{}\n", serde_json::to_string_pretty(&reports)?))?,
@@ -73,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
     let (manifest, live) = match (&args.filename, &args.name) {
         (Some(path), _) => (Manifest::parse(&super::read(path)?)?, args.live),
-        (None, Some(name)) => (from_api(name, args.namespace.as_deref()).await?, true),
+        (None, Some(name)) => (from_api(name, &args.place).await?, true),
         (None, None) => bail!("name an EksCluster, or a manifest with -f"),
     };
     let sources = SourcePolicy { allow_http: args.allow_http_git };
@@ -87,18 +89,14 @@ async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
 }
 
 /// The object with what refers to it.
-async fn from_api(name: &str, namespace: Option<&str>) -> anyhow::Result<Manifest> {
-    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
-    let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
+async fn from_api(name: &str, place: &InNamespace) -> anyhow::Result<Manifest> {
+    let (client, namespace) = place.client().await?;
     let clusters = Api::<EksCluster>::namespaced(client.clone(), &namespace);
     let cluster = clusters.get(name).await.with_context(|| format!("EksCluster {namespace}/{name}"))?;
     let groups = Api::<NodeGroup>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await;
     let account = cluster.spec.account_name().to_owned();
     let found = Api::<AwsAccount>::all(client).get_opt(&account).await;
-    Ok(Manifest {
-        clusters: vec![cluster],
-        groups: groups.with_context(|| format!("NodeGroups of {namespace}"))?.items,
-        accounts: found.with_context(|| format!("AwsAccount {account}"))?.into_iter().collect(),
-        notes: Vec::new(),
-    })
+    let groups = groups.with_context(|| format!("NodeGroups of {namespace}"))?.items;
+    let accounts = found.with_context(|| format!("AwsAccount {account}"))?.into_iter().collect();
+    Ok(Manifest::of(vec![cluster], groups, accounts))
 }

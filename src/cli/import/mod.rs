@@ -17,6 +17,10 @@ use placing::Placing;
 
 /// Flags of `keelson import`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson import --name demo --region eu-west-1 > demo.yaml
+  keelson import --all --region eu-west-1 -n team-a
+  keelson import --eksctl cluster.yaml")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["eksctl", "name", "all"])))]
 pub struct Args {
     /// An eksctl ClusterConfig (eksctl.io/v1alpha5) to convert, without access to AWS; `-` reads standard input.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner, with_agent};
+use super::from_nothing::with_agent;
+use super::planned::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use crate::api::addons::Addon;
 use crate::api::conditions::ConditionType;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
@@ -24,7 +26,7 @@ use crate::resources::graph::adoption::Existing;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::survey;
-use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, remaining_steps};
+use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addons, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against the state of AWS.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
@@ -36,7 +38,8 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let existing = Existing::default();
     let mut cloud = Cloud { aws, owner: unknown, intervals, client_token_seed, adoption, trusts_tags: true, existing };
     let owner_uid = survey::find_owner(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
-    let stage = if owner_uid.is_some() { Stage::Edited } else { Stage::New };
+    let owner_exists = owner_uid.is_some();
+    let stage = if owner_exists { Stage::Edited } else { Stage::New };
     if let Some(uid) = owner_uid {
         cloud.owner.roles = survey::find_roles(&cloud.aws, &uid).await?;
         cloud.owner.uid = uid;
@@ -47,7 +50,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = options(&graph, &cloud).await;
-    let plan = with_agent(plan, &cluster.spec);
+    let plan = with_agent(plan, cluster);
     let view = view(cluster, &memory);
     let (mut observed, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
@@ -61,16 +64,47 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
         observed.push(Arc::new(with_observed_version(group, &memory)));
-        let (title, about) = (named("NodeGroup", *group), String::new());
-        of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new(), notices: Vec::new() });
+        of_groups.push(Planned::new(named("NodeGroup", *group), String::new(), graph, plan));
     }
-    let decision = upgrade(cluster, &cloud, &memory, &observed).await?;
-    let upgrade = decision.iter().flat_map(|decision| &decision.remaining_steps).map(ToString::to_string).collect();
-    let (title, about) = (named("EksCluster", *cluster), about(cluster));
-    let notices = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
-    let notices = notices.into_iter().flat_map(|part| notices::notices(&memory, part)).collect();
-    let planned = Planned { title, about, graph, plan, upgrade, notices };
+    let read = read_offers(cluster, &cloud, &memory).await?;
+    let decision = upgrade(cluster, &memory, &observed, &read)?;
+    let mut planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
+    let parts = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
+    planned.notices = parts.into_iter().flat_map(|part| notices::notices(&memory, part)).collect();
+    if cluster.spec.gitops.is_some() && cluster.status.is_none() && owner_exists {
+        let notice = "the GitOps agent is compared with its record in the management cluster only: pass --context";
+        planned.notices.push(notice.to_owned());
+    }
+    planned.problems = match &decision {
+        Some(decision) => blocked(decision),
+        None => not_offered(cluster, &read),
+    };
+    planned.upgrade = decision.iter().flat_map(|decision| &decision.remaining_steps).map(ToString::to_string).collect();
     Ok(std::iter::once(planned).chain(of_groups).collect())
+}
+
+/// Why the upgrade cannot begin, if a user has to change something first.
+fn blocked(decision: &Decision) -> Vec<String> {
+    match &decision.state {
+        state @ State::Blocked { .. } => vec![state.to_string()],
+        State::Settled | State::Running(_) | State::Holding { .. } => Vec::new(),
+    }
+}
+
+/// The versions of a new cluster that EKS does not offer.
+fn not_offered(cluster: &EksCluster, read: &Read) -> Vec<String> {
+    let spec = &cluster.spec;
+    let Ok(version) = spec.version() else { return Vec::new() };
+    if !read.offered.contains(&version) {
+        let offered = read.offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return vec![format!("spec.version: EKS offers no Kubernetes {version} in {}, but {offered}", spec.region)];
+    }
+    let of_addon = |addon: &Addon| {
+        let offers = read.offers.get(&addon.name)?.get(&version)?;
+        let refused = addons::choose(&addon.version().into(), offers).err()?;
+        Some(format!("spec.addons: add-on {}: {refused}", addon.name))
+    };
+    spec.addons.iter().filter_map(of_addon).collect()
 }
 
 /// The node group with its version in AWS.
@@ -80,25 +114,32 @@ fn with_observed_version(group: &NodeGroup, memory: &Memory) -> NodeGroup {
     NodeGroup { status: Some(status), ..group.clone() }
 }
 
-/// The operator's steps to the requested versions; windows and checks are not applied.
-async fn upgrade(
-    cluster: &EksCluster,
-    cloud: &Cloud,
-    memory: &Memory,
-    groups: &[Arc<NodeGroup>],
-) -> anyhow::Result<Option<Decision>> {
-    let goal = crate::upgrade::Goal::of(&cluster.spec)?;
-    let Some(at) = Facts(memory).of_cluster("version").and_then(|version| version.parse().ok()) else {
-        return Ok(None);
+/// The versions that EKS offers of Kubernetes, and of each add-on on the versions that the cluster takes.
+async fn read_offers(cluster: &EksCluster, cloud: &Cloud, memory: &Memory) -> anyhow::Result<Read> {
+    let target = cluster.spec.version()?;
+    let present = Facts(memory).of_cluster("version").and_then(|version| version.parse().ok());
+    let on: Vec<_> = match present {
+        Some(at) => [at].into_iter().chain(remaining_steps::path(at, target)).collect(),
+        None => vec![target],
     };
-    let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
     let mut read =
         Read { offered: upgrade_data::versions(cloud, Duration::MAX).await?.into_keys().collect(), ..Read::default() };
     for addon in &cluster.spec.addons {
         let offers = upgrade_data::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
     }
-    let Some(observed) = observation::observe(memory, &cluster.spec, groups, &read) else { return Ok(None) };
+    Ok(read)
+}
+
+/// The operator's steps to the requested versions; windows and checks are not applied. `None`: there is no control plane.
+fn upgrade(
+    cluster: &EksCluster,
+    memory: &Memory,
+    groups: &[Arc<NodeGroup>],
+    read: &Read,
+) -> anyhow::Result<Option<Decision>> {
+    let goal = crate::upgrade::Goal::of(&cluster.spec)?;
+    let Some(observed) = observation::observe(memory, &cluster.spec, groups, read) else { return Ok(None) };
     let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default() };
     Ok(Some(decide(&goal, &observed, &clock, None)))
 }

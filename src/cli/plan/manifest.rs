@@ -1,6 +1,8 @@
 //! Parses a manifest's documents as objects. What the API server's schema rejects is rejected here, with the document
 //! and field.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context as _, bail};
 use kube::CustomResourceExt;
 use kube::ResourceExt;
@@ -8,7 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::schema;
-use crate::api::{AwsAccount, EksCluster, GROUP, NodeGroup};
+use crate::api::{AwsAccount, EksCluster, GROUP, NodeGroup, PlanApproval};
+
+/// Namespace of objects that name none.
+const DEFAULT: &str = "default";
 
 /// The objects of a manifest.
 #[derive(Default)]
@@ -18,20 +23,72 @@ pub struct Manifest {
     pub accounts: Vec<AwsAccount>,
     /// What was left out, for the user.
     pub notes: Vec<String>,
+    /// Namespaces and names of the clusters that exist in the management cluster and are in no file: their node groups
+    /// are planned, and they are not.
+    context: BTreeSet<(String, String)>,
+    /// Namespace of the objects that name none.
+    namespace: Option<String>,
+    /// Where each object is.
+    places: BTreeMap<(String, String, String), String>,
 }
 
 impl Manifest {
-    /// Reads all documents.
+    /// A manifest without objects. `namespace`: that of objects that name none.
+    pub fn in_namespace(namespace: Option<&str>) -> Self {
+        Self { namespace: namespace.map(str::to_owned), ..Self::default() }
+    }
+
+    /// Objects that exist.
+    pub fn of(clusters: Vec<EksCluster>, groups: Vec<NodeGroup>, accounts: Vec<AwsAccount>) -> Self {
+        Self { clusters, groups, accounts, ..Self::default() }
+    }
+
+    /// The objects of all documents.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("the manifest is not YAML")?;
         let mut manifest = Self::default();
+        manifest.add_text("", text, true)?;
+        manifest.note_references();
+        Ok(manifest)
+    }
+
+    /// Adds all documents. `place` stands before the number of the document; `notes_others`: with a note for each
+    /// object that is not Keelson's.
+    pub fn add_text(&mut self, place: &str, text: &str, notes_others: bool) -> anyhow::Result<()> {
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(text).with_context(|| format!("{place}the manifest is not YAML"))?;
         for (n, document) in documents.into_iter().enumerate() {
             if !document.is_null() {
-                manifest.add(n + 1, document)?;
+                self.add(&format!("{place}document {}", n + 1), document, notes_others)?;
             }
         }
-        manifest.check_references();
-        Ok(manifest)
+        Ok(())
+    }
+
+    /// Adds a cluster of the management cluster.
+    pub fn add_context(&mut self, cluster: EksCluster) {
+        self.context.insert((cluster.namespace().unwrap_or_default(), cluster.name_any()));
+        self.clusters.push(cluster);
+    }
+
+    /// Whether the cluster is in no file.
+    pub fn is_context(&self, cluster: &EksCluster) -> bool {
+        self.context.contains(&(cluster.namespace().unwrap_or_default(), cluster.name_any()))
+    }
+
+    /// Namespaces and names of the clusters that NodeGroups refer to and that are not there.
+    pub fn missing_clusters(&self) -> BTreeSet<(String, String)> {
+        let named = self.groups.iter().map(|group| (group.namespace(), group.spec.cluster_ref.name.clone()));
+        let exists = |namespace: &Option<String>, name: &str| {
+            self.clusters.iter().any(|cluster| cluster.namespace() == *namespace && cluster.name_any() == name)
+        };
+        let missing = named.filter(|(namespace, name)| !exists(namespace, name));
+        missing.map(|(namespace, name)| (namespace.unwrap_or_default(), name)).collect()
+    }
+
+    /// Names of the AwsAccounts that clusters use and that are not there.
+    pub fn missing_accounts(&self) -> BTreeSet<String> {
+        let named = self.clusters.iter().map(|cluster| cluster.spec.account_name());
+        named.filter(|name| self.account(name).is_none()).map(str::to_owned).collect()
     }
 
     /// An AwsAccount by name.
@@ -39,31 +96,41 @@ impl Manifest {
         self.accounts.iter().find(|account| account.name_any() == name)
     }
 
-    fn add(&mut self, number: usize, document: Value) -> anyhow::Result<()> {
+    fn add(&mut self, at: &str, document: Value, notes_others: bool) -> anyhow::Result<()> {
         let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text("apiVersion"), text("kind"));
         let name = document["metadata"]["name"].as_str().unwrap_or_default();
-        let place = format!("document {number}, {kind} {name}");
+        let place = format!("{at}, {kind} {name}");
         if version.split('/').next() != Some(GROUP) {
-            self.notes.push(format!("document {number} is left out: {version} {kind} is not Keelson's"));
+            if notes_others {
+                self.notes.push(format!("{at} is left out: {version} {kind} is not Keelson's"));
+            }
             return Ok(());
         }
         if version != format!("{GROUP}/v1alpha1") {
-            bail!("document {number}: apiVersion {version:?} is not known; write {GROUP}/v1alpha1");
+            bail!("{at}: apiVersion {version:?} is not known; write {GROUP}/v1alpha1");
         }
         if name.is_empty() {
-            bail!("document {number}, {kind}: metadata.name is missing");
+            bail!("{at}, {kind}: metadata.name is missing");
+        }
+        let namespace = document["metadata"]["namespace"].as_str().or(self.namespace.as_deref()).unwrap_or(DEFAULT);
+        let (namespace, key) = (namespace.to_owned(), (kind.clone(), namespace.to_owned(), name.to_owned()));
+        if let Some(other) = self.places.insert(key, at.to_owned()) {
+            bail!("{place} is also in {other}: keep one of them");
         }
         match kind.as_str() {
-            "EksCluster" => self.clusters.push(namespaced(object(document, &place)?)),
-            "NodeGroup" => self.groups.push(namespaced(object(document, &place)?)),
+            "EksCluster" => self.clusters.push(namespaced(object(document, &place)?, namespace)),
+            "NodeGroup" => self.groups.push(namespaced(object(document, &place)?, namespace)),
             "AwsAccount" => self.accounts.push(object(document, &place)?),
-            other => bail!("document {number}: kind {other:?} is not known; write EksCluster, NodeGroup or AwsAccount"),
+            // Nothing is planned of it.
+            "PlanApproval" => drop(object::<PlanApproval>(document, &place)?),
+            other => bail!("{at}: kind {other:?} is not known; write EksCluster, NodeGroup or AwsAccount"),
         }
         Ok(())
     }
 
-    fn check_references(&mut self) {
+    /// Notes what the objects refer to and what is not there.
+    pub fn note_references(&mut self) {
         for cluster in &self.clusters {
             if let Some(reference) = &cluster.spec.account_ref
                 && self.account(&reference.name).is_none()
@@ -97,8 +164,8 @@ fn object<K: CustomResourceExt + DeserializeOwned>(mut document: Value, place: &
     serde_json::from_value(document).with_context(|| place.to_owned())
 }
 
-fn namespaced<K: ResourceExt>(mut object: K) -> K {
-    object.meta_mut().namespace.get_or_insert_with(|| "default".to_owned());
+fn namespaced<K: ResourceExt>(mut object: K, namespace: String) -> K {
+    object.meta_mut().namespace.get_or_insert(namespace);
     object
 }
 
@@ -146,6 +213,20 @@ mod tests {
         .map(|text| refused(text))
         .collect();
         insta::assert_snapshot!(table.join("\n---\n"));
+    }
+
+    #[test]
+    fn objects_of_several_files_belong_together() {
+        let group = "apiVersion: keelson.dev/v1alpha1\nkind: NodeGroup\nmetadata: {name: g}\nspec:\n  clusterRef: {name: \
+                     demo}\n  scaling: {min: 1, max: 2}\n";
+        let mut manifest = Manifest::in_namespace(Some("team"));
+        manifest.add_text("a.yaml, ", group, false).unwrap();
+        assert_eq!(manifest.missing_clusters(), [("team".to_owned(), "demo".to_owned())].into());
+        manifest.add_text("b.yaml, ", CLUSTER, false).unwrap();
+        assert!(manifest.missing_clusters().is_empty());
+        assert_eq!(manifest.missing_accounts(), ["default".to_owned()].into());
+        let twice = manifest.add_text("c.yaml, ", CLUSTER, false).unwrap_err().to_string();
+        assert_eq!(twice, "c.yaml, document 1, EksCluster demo is also in b.yaml, document 1: keep one of them");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Planned;
+use super::planned::Planned;
 use super::style::{self, styled};
 use super::timeline::Timeline;
 use crate::api::status::{PlanStatus, StepAction, StepState};
+use crate::cli::time::format_duration;
 use crate::controllers::status::plan_status;
 use crate::controllers::status::progress::{ResourceProgress, label, resource_progress};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
@@ -15,7 +16,7 @@ use crate::resources::deletion::prune;
 /// Prints a cluster and its node groups. `live`: resources that need no step are only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
     let timeline = Timeline::of(all);
-    for planned in all {
+    for planned in all.iter().filter(|planned| !planned.is_context) {
         one(out, planned, &timeline, live);
     }
     let end = timeline.end();
@@ -29,12 +30,22 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
     }
 }
 
-fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
-    let Planned { title, about, graph, plan, upgrade, notices } = planned;
-    let about = if about.is_empty() { String::new() } else { format!(": {about}") };
-    let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
-    let mut rows = vec![heading()];
-    let mut settled = 0;
+/// A line of a plan.
+pub struct Row {
+    pub sign: &'static str,
+    /// What is done; `None`: nothing.
+    pub action: Option<Action>,
+    pub key: Key,
+    /// When it begins, if everything takes its expected time.
+    pub begins: Option<Duration>,
+    pub takes: Option<Duration>,
+    pub details: String,
+}
+
+/// The lines of a plan in the order of time, and how many resources match the spec and are left out (`live`).
+pub fn rows(planned: &Planned, timeline: &Timeline, live: bool) -> (Vec<Row>, usize) {
+    let Planned { graph, plan, .. } = planned;
+    let (mut rows, mut settled) = (Vec::new(), 0);
     let mut items: Vec<&Item> = plan
         .items
         .iter()
@@ -50,14 +61,27 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
         // A role's name includes the object's UID, and there is no object yet.
         facts.retain(|(name, _)| live || !(*name == "name" && item.key.kind() == "role"));
         let slot = timeline.slot(&item.key);
-        rows.push([
-            sign(item).to_owned(),
-            label(&item.key),
-            slot.map_or_else(String::new, |slot| format_duration(slot.start)),
-            slot.map_or_else(String::new, |slot| format_duration(slot.takes)),
-            details(item, &facts),
-        ]);
+        rows.push(Row {
+            sign: sign(item),
+            action: action(item),
+            key: item.key.clone(),
+            begins: slot.map(|slot| slot.start),
+            takes: slot.map(|slot| slot.takes),
+            details: details(item, &facts),
+        });
     }
+    (rows, settled)
+}
+
+fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
+    let Planned { title, about, plan, upgrade, notices, .. } = planned;
+    let about = if about.is_empty() { String::new() } else { format!(": {about}") };
+    let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
+    let (rows, settled) = rows(planned, timeline, live);
+    let duration = |of: Option<Duration>| of.map(format_duration).unwrap_or_default();
+    let cells =
+        |row: Row| [row.sign.to_owned(), label(&row.key), duration(row.begins), duration(row.takes), row.details];
+    let rows: Vec<[String; 5]> = std::iter::once(heading()).chain(rows.into_iter().map(cells)).collect();
     if rows.len() > 1 {
         table(out, &rows);
     }
@@ -117,6 +141,16 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
 
 fn heading() -> [String; 5] {
     ["", "RESOURCE", "BEGINS", "TAKES", ""].map(str::to_owned)
+}
+
+/// What is done with the resource of the item.
+fn action(item: &Item) -> Option<Action> {
+    match &item.verdict {
+        Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => Some(step.action),
+        Verdict::Waiting { action, .. } => Some(*action),
+        Verdict::DeletedWith(_) => Some(Action::Delete),
+        Verdict::Settled | Verdict::NotObserved(_) | Verdict::Blocked(_) => None,
+    }
 }
 
 fn sign(item: &Item) -> &'static str {
@@ -185,14 +219,5 @@ fn table(out: &mut String, rows: &[[String; 5]]) {
         }
         let line = format!("{line}  {details}");
         let _ = writeln!(out, "  {}", styled(style::of_sign(sign), line.trim_end()));
-    }
-}
-
-/// "9 min 20 s".
-fn format_duration(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds @ 0..=59 => format!("{seconds} s"),
-        seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
-        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
     }
 }

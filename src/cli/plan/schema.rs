@@ -1,6 +1,5 @@
-//! Validates an object against its CRD's schema like the API server: unknown fields, types, bounds, defaults, and the
-//! simple CEL rules ([`super::rules`]). The other rules are left to the API server; those that matter to a plan are
-//! in [`crate::controllers::cluster::validate`] too. Pure.
+//! Validates an object against its CRD's schema like the API server at its creation: unknown fields, types, bounds,
+//! defaults, and the CEL rules ([`super::rules`]). Pure.
 
 use regex::Regex;
 use serde_json::Value;
@@ -19,6 +18,10 @@ pub fn check_object(schema: &Value, object: &mut Value) -> Vec<String> {
             fields.insert("metadata".to_owned(), metadata);
         }
         drop(status);
+        // These rules refer to metadata.name.
+        if errors.is_empty() {
+            errors.extend(rules::broken(schema, object).into_iter().map(|message| format!("the object: {message}")));
+        }
     }
     errors
 }
@@ -28,6 +31,7 @@ fn check(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>
         return;
     }
     let field = if path.is_empty() { "the object" } else { path };
+    let before = errors.len();
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
     {
@@ -59,7 +63,10 @@ fn check(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>
             return;
         }
     }
-    errors.extend(rules::broken(schema, value).into_iter().map(|message| format!("{field}: {message}")));
+    // Like the API server: the rules expect values that match the schema.
+    if errors.len() == before && !path.is_empty() {
+        errors.extend(rules::broken(schema, value).into_iter().map(|message| format!("{field}: {message}")));
+    }
 }
 
 /// YAML reads 1.34 as a number.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Planned;
+use super::planned::Planned;
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
 use crate::resources::graph::kinds;

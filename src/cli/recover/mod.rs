@@ -15,6 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::approve::waiting::{Kind, Target};
+use super::connection::InNamespace;
 use super::reading;
 use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
 use crate::aws::{Identity, MaxStaleness};
@@ -26,14 +27,15 @@ use verdicts::{Line, Object, Verdict};
 
 /// Flags of `keelson recover`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson recover                    # lists only
+  keelson recover --all --dry-run
+  keelson recover nodegroup/demo-spot -n team-a")]
 pub struct Args {
     /// The EksCluster or nodegroup/NAME that takes over what an earlier object of its name owned. Without it, and
     /// without --all, the command only lists.
     #[arg(conflicts_with = "all")]
     name: Option<Target>,
-    /// Namespace of that object [default: that of KUBECONFIG's context].
-    #[arg(short, long)]
-    namespace: Option<String>,
     /// Every object takes over what an earlier object of its name owned.
     #[arg(long)]
     all: bool,
@@ -57,12 +59,13 @@ pub struct Args {
     /// same name.
     #[arg(long, env = "KEELSON_ALLOW_AMBIENT_ACCOUNT")]
     allow_ambient_account: bool,
+    #[command(flatten)]
+    place: InNamespace,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(recover(args))
+    super::block_on(recover(args))
 }
 
 /// The objects of the management cluster.
@@ -73,7 +76,7 @@ struct Cluster {
 }
 
 async fn recover(args: &Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no Kubernetes API is configured; set KUBECONFIG")?;
+    let client = args.place.connection.client().await?;
     let installation = installation_id(args, &client).await?;
     let all = read(&client).await?;
     let objects: Vec<Object> =
@@ -212,7 +215,7 @@ fn select<'o>(
         None if args.all => None,
         None => return Ok(Vec::new()),
         Some(target) => {
-            let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+            let namespace = args.place.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
             let kind = if target.kind == Kind::EksCluster { "ekscluster" } else { "nodegroup" };
             let argument = format!("{kind}/{}", target.name);
             let is_it = |object: &Object| (&object.argument, &object.namespace) == (&argument, &namespace);

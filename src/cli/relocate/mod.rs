@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::connection::Connection;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::installation;
@@ -37,8 +38,12 @@ const OPERATOR_START: Duration = Duration::from_secs(20);
 
 /// Flags of `keelson move`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson move --to new.kubeconfig --dry-run
+  keelson move --to new.kubeconfig -n team-a
+  keelson move --to new.kubeconfig --abort")]
 pub struct Args {
-    /// Kubeconfig of the management cluster to move to. KUBECONFIG is that of the one to move from.
+    /// Kubeconfig of the management cluster to move to. KUBECONFIG, or --kubeconfig, is that of the one to move from.
     #[arg(long)]
     to: PathBuf,
     /// Context of that kubeconfig [default: its current one].
@@ -60,12 +65,13 @@ pub struct Args {
     /// How many seconds to wait for an operator to process one object.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(relocate(args))
+    super::block_on(relocate(args))
 }
 
 struct Move {
@@ -79,7 +85,7 @@ struct Move {
 }
 
 async fn relocate(args: &Args) -> anyhow::Result<()> {
-    let from = Client::try_default().await.context("no Kubernetes API to move from is configured; set KUBECONFIG")?;
+    let from = args.connection.client().await.context("the management cluster to move from")?;
     let to = target(args).await?;
     let (here, there) = (id(&from, args, "KUBECONFIG").await?, id(&to, args, "--to").await?);
     if here == there {

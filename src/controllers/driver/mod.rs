@@ -30,7 +30,7 @@ use super::runtime::apply;
 use super::runtime::worker::Controller;
 use super::states::{State, States};
 use super::status::conditions::Overall;
-use super::status::report::{self, Next, WithConditions};
+use super::status::report::{self, Next, WithConditions, WithReconcileRequest};
 use super::status::waits::Wait;
 use crate::api::status::PlanStatus;
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
@@ -91,7 +91,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// The kind.
     type Object: Recoverable;
     /// Its status.
-    type Status: WithConditions + Serialize + Clone + Default + PartialEq + Send + Sync;
+    type Status: WithConditions + WithReconcileRequest + Serialize + Clone + Default + PartialEq + Send + Sync;
     /// What is remembered of an object besides its resources.
     type KindState: Default + Send + Sync;
     /// The result of one reconcile.
@@ -291,6 +291,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
 
     let Some(outcome) = outcome else { return Next::change() };
     let StatusUpdate { mut status, overall, waits, next } = C::status_update(&mut run, &previous, outcome);
+    status.record_reconcile_request(object.annotations().get(RECONCILE_AT_ANNOTATION));
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
     report::publish_transition(ctx, object, previous.conditions(), &overall);

@@ -20,6 +20,8 @@ use crate::controllers::recovery::is_on_record;
 
 /// Key of the id in the ConfigMap.
 pub const ID: &str = "id";
+/// Key of the version of the operator that leads, or led last, in the ConfigMap.
+pub const VERSION: &str = "version";
 /// Delay between attempts.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum length: the id is a tag value and a flag.
@@ -70,6 +72,7 @@ pub async fn load(ctx: &Context) -> Option<String> {
             Ok(loaded) => {
                 if let Some((id, origin)) = &loaded {
                     announce(ctx, id, origin);
+                    record_version(ctx).await;
                 }
                 return loaded.map(|(id, _)| id);
             }
@@ -80,6 +83,18 @@ pub async fn load(ctx: &Context) -> Option<String> {
             Err(_) => {}
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// Records the version of this operator, which `keelson version` shows. Nothing depends on it, so a failure is only
+/// logged.
+async fn record_version(ctx: &Context) {
+    let Some((namespace, name)) = &ctx.settings.installation.configmap else { return };
+    let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+    let patch = Patch::Merge(json!({"data": {VERSION: env!("CARGO_PKG_VERSION")}}));
+    let patched = with_deadline("patch configmap", api.patch(name, &PatchParams::default(), &patch)).await;
+    if let Err(error) = patched {
+        tracing::warn!(configmap = name, why = describe_error(&error), "cannot record the operator's version");
     }
 }
 

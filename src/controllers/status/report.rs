@@ -15,8 +15,8 @@ use super::waiting_on;
 use super::waits::Wait;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::account::AwsAccountStatus;
-use crate::api::conditions::{self, ConditionType};
-use crate::api::status::{EksClusterStatus, NodeGroupStatus, WaitStatus};
+use crate::api::conditions::{self, ConditionType, bounded};
+use crate::api::status::{EksClusterStatus, MAX_REQUEST, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
 use crate::controllers::context::Context;
 use crate::controllers::reconcile_error::{ReconcileError, StatusError};
@@ -186,6 +186,24 @@ with_conditions!(
     NodeGroupStatus: |_| None,
     AwsAccountStatus: |_| None,
 );
+
+/// Status that records which request of a user it answers.
+pub trait WithReconcileRequest {
+    /// Records the value of the annotation `keelson.dev/reconcile-at` that the reconcile acted on.
+    fn record_reconcile_request(&mut self, requested: Option<&String>);
+}
+
+macro_rules! with_reconcile_request {
+    ($($status:ty),*) => {$(
+        impl WithReconcileRequest for $status {
+            fn record_reconcile_request(&mut self, requested: Option<&String>) {
+                self.last_handled_reconcile_at = requested.map(|text| bounded(text, MAX_REQUEST));
+            }
+        }
+    )*};
+}
+
+with_reconcile_request!(EksClusterStatus, NodeGroupStatus);
 
 /// Evaluates the waits: an overdue one makes the object Stalled, and the object is requeued at the next deadline.
 /// `waits`: as in [`waiting_on::evaluate_waits`].

@@ -78,12 +78,14 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         |name: &str, last: &Option<String>| facts.of_cluster(name).or_else(|| last.clone().filter(|_| is_unknown));
     EksClusterStatus {
         observed_generation: generation,
+        last_handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
         conditions,
         waits: previous.waits.clone(),
         account_id: account_id.map(str::to_owned).or_else(|| previous.account_id.clone()),
         arn: known("arn", &previous.arn),
         platform_version: known("platformVersion", &previous.platform_version),
         endpoint: known("endpoint", &previous.endpoint),
+        certificate_authority: known("certificateAuthority", &previous.certificate_authority),
         oidc_issuer: known("oidcIssuer", &previous.oidc_issuer),
         network: network(facts).or_else(|| previous.network.clone().filter(|_| is_unknown)),
         resources: Vec::new(),

@@ -1,0 +1,118 @@
+//! The options by which a command finds the management cluster and a namespace in it. I/O: reads the kubeconfig.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Api, Client, Config};
+
+/// What the user is to do if no kubeconfig can be used.
+const NO_CLUSTER: &str = "no management cluster is configured: set KUBECONFIG, or pass --kubeconfig FILE";
+
+/// The management cluster.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Management cluster")]
+pub struct Connection {
+    /// Kubeconfig file of the management cluster [default: KUBECONFIG, else ~/.kube/config, else the cluster that this
+    /// runs in].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current context].
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl Connection {
+    /// Whether the user named a cluster.
+    pub fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
+    /// A client of the management cluster.
+    ///
+    /// # Errors
+    /// The kubeconfig is missing or invalid.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::try_from(self.config().await?)?)
+    }
+
+    async fn config(&self) -> anyhow::Result<Config> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        if let Some(path) = &self.kubeconfig {
+            let place = || format!("{} (--kubeconfig)", path.display());
+            let kubeconfig = Kubeconfig::read_from(path).map_err(describe)?;
+            return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(describe).with_context(place);
+        }
+        match (Config::from_kubeconfig(&options).await, self.context.is_some()) {
+            (Ok(config), _) => Ok(config),
+            (Err(error), true) => Err(describe(error)),
+            (Err(error), false) => Config::incluster().map_err(|_| describe(error).context(NO_CLUSTER)),
+        }
+    }
+}
+
+/// The error for people.
+fn describe(error: KubeconfigError) -> anyhow::Error {
+    match error {
+        KubeconfigError::ReadConfig(error, path) => {
+            anyhow::Error::from(error).context(format!("{} cannot be read", path.display()))
+        }
+        KubeconfigError::LoadContext(name) => anyhow::anyhow!("the kubeconfig has no context {name}"),
+        KubeconfigError::LoadClusterOfContext(name) => anyhow::anyhow!("the kubeconfig has no cluster {name}"),
+        other => other.into(),
+    }
+}
+
+/// The management cluster and one of its namespaces.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct InNamespace {
+    /// Namespace of the object [default: that of the kubeconfig's context].
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+impl InNamespace {
+    /// A client, and the namespace.
+    ///
+    /// # Errors
+    /// Those of [`Connection::client`].
+    pub async fn client(&self) -> anyhow::Result<(Client, String)> {
+        let client = self.connection.client().await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok((client, namespace))
+    }
+}
+
+/// The management cluster, and one or all of its namespaces.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Scope {
+    /// All namespaces.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    #[command(flatten)]
+    pub place: InNamespace,
+}
+
+impl Scope {
+    /// A client, and the namespace; `None`: all of them.
+    ///
+    /// # Errors
+    /// Those of [`Connection::client`].
+    pub async fn client(&self) -> anyhow::Result<(Client, Option<String>)> {
+        let (client, namespace) = self.place.client().await?;
+        Ok((client, (!self.all_namespaces).then_some(namespace)))
+    }
+}
+
+/// The API of a kind in a namespace; `None`: in all of them.
+pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}

@@ -1,0 +1,70 @@
+//! The formats of `-o`, and objects in them. Pure, apart from [`print`], which writes to standard output.
+
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Formats of commands that list objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The objects, as the API server stores them.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// `kind.group/name`, one a line, for other commands.
+    Name,
+    /// The table with more columns.
+    Wide,
+}
+
+/// Formats of commands that show something that is no object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Structured {
+    Json,
+    Yaml,
+}
+
+/// Text of a value in that format.
+///
+/// # Errors
+/// It cannot be serialized.
+pub fn format(value: &impl Serialize, format: Structured) -> anyhow::Result<String> {
+    Ok(match format {
+        Structured::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
+        Structured::Yaml => serde_saphyr::to_string(value)?,
+    })
+}
+
+/// Prints a value in that format.
+///
+/// # Errors
+/// It cannot be written.
+pub fn print(value: &impl Serialize, of: Structured) -> anyhow::Result<()> {
+    super::print(&format(value, of)?)
+}
+
+/// A list of objects, as `kubectl get -o json` prints it.
+pub fn list(items: Vec<Value>) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})
+}
+
+/// An object with its type, which the API server leaves out in lists, and without its managed fields, which `kubectl`
+/// leaves out too.
+///
+/// # Errors
+/// It cannot be serialized.
+pub fn object<K: kube::Resource<DynamicType = ()> + Serialize>(object: &K) -> anyhow::Result<Value> {
+    let mut value = serde_json::to_value(object)?;
+    value["apiVersion"] = K::api_version(&()).into();
+    value["kind"] = K::kind(&()).into();
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    Ok(value)
+}
+
+/// `ekscluster.keelson.dev/demo`.
+pub fn name<K: kube::Resource<DynamicType = ()>>(object: &K) -> String {
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    format!("{}.{}/{name}", K::kind(&()).to_lowercase(), K::group(&()))
+}

@@ -1,0 +1,175 @@
+//! What is planned: the clusters of a manifest with their node groups, validated as the operator would, and their graphs.
+//! Pure.
+
+use anyhow::Context as _;
+use kube::ResourceExt;
+
+use super::manifest::Manifest;
+use crate::agents::validate::SourcePolicy;
+use crate::api::network::NetworkKind;
+use crate::api::policy::AdoptionPolicy;
+use crate::api::{EksCluster, NodeGroup};
+use crate::controllers::account::{self, Grant, Request, named, owned};
+use crate::controllers::cluster::validate;
+use crate::controllers::node_group;
+use crate::engine::{Graph, Plan};
+use crate::resources::cloud::{Cloud, Intervals, Owner};
+use crate::resources::eks::node_group::Target;
+use crate::resources::graph::adoption::Adoption;
+use crate::resources::graph::expand::{self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions};
+use crate::resources::inventory::survey::Survey;
+use crate::resources::inventory::zones;
+
+/// A cluster with its node groups, from the manifest.
+pub struct Wanted<'m> {
+    /// The EksCluster.
+    pub cluster: &'m EksCluster,
+    /// The NodeGroups that refer to it.
+    pub groups: Vec<&'m NodeGroup>,
+    /// The access to its account.
+    pub grant: Grant,
+}
+
+/// A graph and its plan.
+pub struct Planned {
+    /// `EksCluster default/demo`.
+    pub title: String,
+    /// A one-line description.
+    pub about: String,
+    /// The resources that must exist.
+    pub graph: Graph<Cloud>,
+    /// The remaining steps.
+    pub plan: Plan,
+    /// The steps of an upgrade, in order: each starts when those before it are done.
+    pub upgrade: Vec<String>,
+    /// What stops nothing and is worth knowing.
+    pub notices: Vec<String>,
+    /// What cannot be done, apart from the items of the plan.
+    pub problems: Vec<String>,
+    /// It is in no file and not part of the answer: its node groups are.
+    pub is_context: bool,
+}
+
+impl Planned {
+    /// A graph with its plan.
+    pub fn new(title: String, about: String, graph: Graph<Cloud>, plan: Plan) -> Self {
+        let (upgrade, notices, problems) = Default::default();
+        Self { title, about, graph, plan, upgrade, notices, problems, is_context: false }
+    }
+
+    /// The same as context: nothing of it is planned.
+    pub fn into_context(self) -> Self {
+        let plan = Plan { items: Vec::new(), ..self.plan };
+        Self { is_context: true, ..Self::new(self.title, self.about, self.graph, plan) }
+    }
+}
+
+/// The clusters of the manifest, each validated as the operator would.
+pub fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
+    anyhow::ensure!(!manifest.clusters.is_empty(), "there is no EksCluster and no NodeGroup in the manifest");
+    let mut all = Vec::new();
+    for cluster in &manifest.clusters {
+        let name = named("EksCluster", cluster);
+        let refused = |refusal: account::Refusal| anyhow::anyhow!("{name}: {}", refusal.message);
+        validate::validate(&cluster.spec, sources).map_err(refused)?;
+        let find = |name: &str| manifest.account(name).map(|account| account.spec.clone());
+        let request = Request::of(cluster);
+        let grant = if manifest.account(cluster.spec.account_name()).is_some() {
+            let grant = account::grant(&request, false, find).map_err(refused)?;
+            grant.check_adoption(&request).map_err(refused)?;
+            grant
+        } else {
+            // The limits of its AwsAccount are unknown here.
+            let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
+            let adoption = if adopt { Adoption::AllowedWithRetained } else { Adoption::Forbidden };
+            Grant { adoption, ..Grant::ambient() }
+        };
+        // Who owns the other resources that they name, only AWS shows.
+        owned::check(&grant, &named::by_cluster(&cluster.spec)).map_err(refused)?;
+        let refers = |group: &&NodeGroup| {
+            group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()
+        };
+        let groups: Vec<_> = manifest.groups.iter().filter(refers).collect();
+        for group in &groups {
+            let name = named("NodeGroup", *group);
+            let refused = |refusal: account::Refusal| anyhow::anyhow!("{name}: {}", refusal.message);
+            node_group::valid(group).map_err(refused)?;
+            owned::check(&grant, &named::by_node_group(&group.spec)).map_err(refused)?;
+        }
+        all.push(Wanted { cluster, groups, grant });
+    }
+    Ok(all)
+}
+
+/// `EksCluster default/demo`.
+pub fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
+    format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The UID of an object that does not exist yet.
+pub const NOT_THERE: &str = "not-there-yet";
+
+pub fn about(cluster: &EksCluster) -> String {
+    let name = cluster.cluster_name();
+    format!("{name} in {}, Kubernetes {}", cluster.spec.region, cluster.spec.version)
+}
+
+pub fn owner(cluster: &EksCluster, uid: &str) -> Owner {
+    let name = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
+    Owner { uid: uid.to_owned(), cluster: name, ..Owner::default() }
+}
+
+/// The graph that the operator would build.
+pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> anyhow::Result<Graph<Cloud>> {
+    let Wanted { cluster, groups, grant } = wanted;
+    let spec = &cluster.spec;
+    let zones = match spec.network.kind()? {
+        NetworkKind::Vpc(vpc) => zones::choose_zones(vpc, &survey.zones, &survey.owned)?,
+        NetworkKind::Existing(_) => Vec::new(),
+    };
+    let nodes = if groups.is_empty() {
+        Nodes::NoneExpected("it needs nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
+    } else {
+        Nodes::Ready
+    };
+    let graph = expand::cluster(&ClusterInput {
+        spec,
+        cluster_name: &cluster.cluster_name(),
+        owner,
+        account: &grant.settings,
+        zones: &zones,
+        node_role: &NodeRole::of(groups.iter().map(|group| &group.spec)),
+        nodes,
+        node_groups_left: &[],
+        owned: &survey.owned,
+        tag_keys: &[],
+        used_roles: &[],
+        removes: Some(&survey.owned_ids),
+        volumes_since: None,
+        versions: &Versions::default(),
+        intervals: Intervals::default(),
+    });
+    graph.with_context(|| named("EksCluster", *cluster))
+}
+
+/// The graph that the operator would build for a node group.
+pub fn node_group_graph(
+    group: &NodeGroup,
+    grant: &Grant,
+    owner: &Owner,
+    view: &ClusterView,
+) -> anyhow::Result<Graph<Cloud>> {
+    let tags = expand::check_tag_count(&expand::node_group_tags(&group.spec, view, &grant.settings));
+    let input = NodeGroupInput {
+        spec: &group.spec,
+        node_group_name: &group.node_group_name(),
+        owner,
+        account: &grant.settings,
+        cluster: view,
+        target: Target::at_once(&group.spec),
+        exists: owner.uid != NOT_THERE,
+        tag_keys: &[],
+        intervals: Intervals::default(),
+    };
+    tags.and_then(|()| expand::node_group(&input)).with_context(|| named("NodeGroup", group))
+}

@@ -1,0 +1,132 @@
+//! `keelson reconcile`: asks the operator to compare an object with AWS now, by an annotation, and with `--wait` waits for
+//! the result. I/O: the management cluster's API.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::approve::waiting::{Kind, Target};
+use super::connection::InNamespace;
+use super::status::{overview, print};
+use super::subject::Subject;
+use super::suspend::MANAGER;
+use super::watching::Watched;
+use crate::api::conditions::ConditionType;
+use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION};
+
+/// Flags of `keelson reconcile`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson reconcile demo --wait      # exits with 0 once it is ready, with 1 if it is stalled
+  keelson reconcile nodegroup/demo-spot
+  keelson reconcile demo --wait --timeout 20m
+
+It also retries an update of EKS that failed three times.")]
+pub struct Args {
+    /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
+    name: Target,
+    /// Wait until everything in the spec exists and is ready.
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait.
+    #[arg(long, default_value = "30m", requires = "wait", value_parser = super::controller::duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    place: InNamespace,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The object cannot be changed, or with `--wait` it is stalled or not ready in time.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    super::block_on(reconcile(args))
+}
+
+async fn reconcile(args: &Args) -> anyhow::Result<()> {
+    let (client, namespace) = args.place.client().await?;
+    let requested = Timestamp::now().to_string();
+    let names = annotate(&client, &namespace, &args.name, &requested).await?;
+    super::print(&names.iter().map(|name| format!("{name}: reconcile requested\n")).collect::<String>())?;
+    if args.wait { wait(args, &client, &namespace, &requested).await } else { Ok(()) }
+}
+
+/// Sets the annotation on the object, and on the node groups of a cluster. Returns their names.
+async fn annotate(client: &Client, namespace: &str, target: &Target, requested: &str) -> anyhow::Result<Vec<String>> {
+    let Target { kind, name } = target;
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_AT_ANNOTATION: requested}}}));
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let place = |kind: Kind, name: &str| format!("{kind} {namespace}/{name}");
+    let mut names = vec![place(*kind, name)];
+    let groups = Api::<NodeGroup>::namespaced(client.clone(), namespace);
+    if *kind == Kind::NodeGroup {
+        groups.patch(name, &params, &patch).await.with_context(|| place(*kind, name))?;
+        return Ok(names);
+    }
+    let clusters = Api::<EksCluster>::namespaced(client.clone(), namespace);
+    clusters.patch(name, &params, &patch).await.with_context(|| place(*kind, name))?;
+    let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
+    let found = groups.list_metadata(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
+    for group in found.iter().map(|group| group.name_any()) {
+        groups.patch(&group, &params, &patch).await.with_context(|| place(Kind::NodeGroup, &group))?;
+        names.push(place(Kind::NodeGroup, &group));
+    }
+    Ok(names)
+}
+
+/// Waits until all objects were reconciled after the request, and are ready.
+async fn wait(args: &Args, client: &Client, namespace: &str, requested: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + args.timeout;
+    let mut watched = Watched::start(client, Some(namespace));
+    watched.ready().await?;
+    let (mut shown, zone) = (String::new(), TimeZone::system());
+    loop {
+        let of = watched.subjects(Some(&args.name));
+        let Some(first) = of.first() else { bail!("{} {} was deleted", args.name.kind, args.name.name) };
+        let now = Timestamp::now();
+        let line = print::line(&overview::overview(first, &of[1..], Vec::new(), now), now, &zone);
+        let details = line.split_once(' ').map_or("", |(_, rest)| rest).to_owned();
+        // Progress is for people, not for the log of a script.
+        if std::io::stderr().is_terminal() && details != shown {
+            eprintln!("{line}");
+        }
+        shown = details;
+        let pending: Vec<&Subject> = of.iter().filter(|one| !is_answered(one, requested)).collect();
+        if pending.is_empty() {
+            if let Some(stalled) = of.iter().find(|one| is_stopped(one)) {
+                bail!("{} is {}: {}", stalled.title(), stalled.reason(), stalled.doing());
+            }
+            if of.iter().all(|one| one.is_true(ConditionType::Ready)) {
+                return super::print(&format!("{} is ready\n", first.title()));
+            }
+        }
+        tokio::select! {
+            change = watched.changed() => change?,
+            () = tokio::time::sleep_until(deadline) => {
+                let operator = pending.iter().map(|one| one.title()).collect::<Vec<_>>().join(", ");
+                if operator.is_empty() {
+                    bail!("not ready after {} s: {shown}", args.timeout.as_secs());
+                }
+                bail!("{operator}: not reconciled within {} s. Is the operator running (keelson version)?",
+                    args.timeout.as_secs());
+            }
+        }
+    }
+}
+
+/// Whether the operator has acted on the request, for the current spec.
+fn is_answered(one: &Subject, requested: &str) -> bool {
+    one.is_observed() && one.last_handled_reconcile_at.as_deref() == Some(requested)
+}
+
+/// Whether it does not go on by itself.
+fn is_stopped(one: &Subject) -> bool {
+    !one.is_true(ConditionType::Ready) && !one.is_true(ConditionType::Reconciling)
+}

@@ -1,0 +1,143 @@
+//! `keelson status`: what an object is doing, since when, until when, what is in the way, what a user can do. I/O: the
+//! management cluster's API and the terminal.
+
+pub mod overview;
+pub mod print;
+mod problems;
+#[cfg(test)]
+mod status_tests;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use kube::Client;
+
+use super::approve::waiting::{Kind, Target};
+use super::connection::InNamespace;
+use super::events::{self, EventLine};
+use super::output::{self, Structured};
+use super::subject::Subject;
+use super::watching::Watched;
+use overview::Overview;
+
+/// Events that are shown.
+const MAX_EVENTS: usize = 5;
+/// How often the times on a terminal are updated.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Flags of `keelson status`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  keelson status demo
+  keelson status demo -w             # on a terminal the screen is updated, in a pipe each change is a line
+  keelson status nodegroup/demo-spot -n team-a
+  keelson status demo -o json | jq .until")]
+pub struct Args {
+    /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
+    name: Target,
+    /// Show changes as they happen, until interrupted or the object is deleted.
+    #[arg(short, long)]
+    watch: bool,
+    /// Format: the same answer for programs.
+    #[arg(short, long, value_enum, conflicts_with = "watch")]
+    output: Option<Structured>,
+    #[command(flatten)]
+    place: InNamespace,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The object cannot be read.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    super::block_on(status(args))
+}
+
+async fn status(args: &Args) -> anyhow::Result<()> {
+    let (client, namespace) = args.place.client().await?;
+    let mut watched = Watched::start(&client, Some(&namespace));
+    watched.ready().await?;
+    if args.watch {
+        return watch(args, &client, &namespace, &mut watched).await;
+    }
+    let of = current(&watched, args, &namespace)?;
+    let answer = answer(&of, recent_events(&client, &namespace, &of).await?, Timestamp::now());
+    match args.output {
+        Some(format) => output::print(&answer, format),
+        None => super::print(&print::text(&answer, Timestamp::now(), &TimeZone::system())),
+    }
+}
+
+/// The object that the user named, followed by its node groups.
+fn current(watched: &Watched, args: &Args, namespace: &str) -> anyhow::Result<Vec<Subject>> {
+    let Target { kind, name } = &args.name;
+    let found = watched.subjects(Some(&args.name));
+    // NodeGroups may refer to a cluster that does not exist.
+    if found.first().is_none_or(|first| first.kind != *kind) {
+        bail!("{kind} {name} does not exist in namespace {namespace}");
+    }
+    Ok(found)
+}
+
+fn answer(of: &[Subject], events: Vec<EventLine>, now: Timestamp) -> Overview {
+    overview::overview(&of[0], &of[1..], events, now)
+}
+
+/// The last events, newest first.
+async fn recent_events(client: &Client, namespace: &str, of: &[Subject]) -> anyhow::Result<Vec<EventLine>> {
+    let names: Vec<(Kind, String)> = of.iter().map(|one| (one.kind, one.name().to_owned())).collect();
+    let found = match events::read(client, Some(namespace), Some(&names)).await {
+        Ok(found) => found,
+        // Somebody may read clusters and not events.
+        Err(error) if is_forbidden(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(found.iter().rev().take(MAX_EVENTS).map(EventLine::from).collect())
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    let status = error.chain().find_map(|cause| cause.downcast_ref::<kube::Error>());
+    matches!(status, Some(kube::Error::Api(status)) if status.code == 403)
+}
+
+async fn watch(args: &Args, client: &Client, namespace: &str, watched: &mut Watched) -> anyhow::Result<()> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let zone = TimeZone::system();
+    let mut of = current(watched, args, namespace)?;
+    let mut events = recent_events(client, namespace, &of).await?;
+    let mut shown = String::new();
+    loop {
+        let now = Timestamp::now();
+        let answer = answer(&of, events.clone(), now);
+        if is_terminal {
+            let mut screen = anstream::stdout();
+            // Home, the text with the rest of each line cleared, and the rest of the screen cleared.
+            let text = print::text(&answer, now, &zone).replace('\n', "\x1b[K\n");
+            let start = if shown.is_empty() { "\x1b[2J\x1b[H" } else { "\x1b[H" };
+            write!(screen, "{start}{text}\x1b[J").and_then(|()| screen.flush()).context("the terminal")?;
+            shown = text;
+        } else {
+            let line = print::line(&answer, now, &zone);
+            // Only the time differs if nothing changed.
+            let is_new = line.split_once(' ').map(|(_, rest)| rest) != shown.split_once(' ').map(|(_, rest)| rest);
+            if is_new {
+                super::print(&format!("{line}\n"))?;
+            }
+            shown = line;
+        }
+        tokio::select! {
+            change = watched.changed() => {
+                change?;
+                of = match current(watched, args, namespace) {
+                    Ok(of) => of,
+                    Err(_) => return super::print(&format!("{} {} is deleted\n", args.name.kind, args.name.name)),
+                };
+                events = recent_events(client, namespace, &of).await?;
+            }
+            () = tokio::time::sleep(TICK), if is_terminal => {}
+        }
+    }
+}

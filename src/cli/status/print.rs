@@ -1,0 +1,150 @@
+//! Prints the answer of `keelson status` on one screen. Pure.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::overview::{Activity, Overview};
+use super::problems::Problem;
+use crate::cli::plan::style::{self, styled};
+use crate::cli::table::Table;
+use crate::cli::time::{format_age, format_between, format_time};
+
+/// Problems and activities that are listed, so that all fits on a screen.
+const MAX_LISTED: usize = 8;
+
+/// The text.
+pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
+    let mut out = format!("{}\n\n", styled(style::heading(), headline(of)));
+    section(&mut out, "State", &[state(of, now, zone)]);
+    let doing: Vec<String> = of.doing.iter().map(|activity| describe_activity(activity, now, zone)).collect();
+    section(&mut out, "Doing", &listed(doing, "nothing"));
+    let mut next = of.next.clone();
+    if of.next_omitted > 0 {
+        next.push(format!("and {} more steps", of.next_omitted));
+    }
+    if !next.is_empty() {
+        section(&mut out, "Next", &next);
+    }
+    let problems: Vec<String> = of.problems.iter().map(|problem| describe_problem(problem, now)).collect();
+    section(&mut out, "In the way", &listed(problems, "nothing"));
+    let wait = if of.ready { "nothing to do" } else { "nothing to do: it continues by itself" };
+    let fallback = if of.problems.is_empty() { wait } else { "see the messages above" };
+    section(&mut out, "You can", &listed(of.actions.clone(), fallback));
+    if let Some(available) = of.available {
+        let text = if available { "yes, its API server can be used" } else { "not yet" };
+        section(&mut out, "Usable", &[text.to_owned()]);
+    }
+    if !of.node_groups.is_empty() {
+        out.push('\n');
+        out.push_str(&node_groups(of, now));
+    }
+    if !of.events.is_empty() {
+        let mut table = Table::new(["EVENT", "REASON", "OBJECT", "MESSAGE"]);
+        for event in &of.events {
+            let sign = if event.warning { "~" } else { " " };
+            let age = format!("{} ago", format_age(event.at, now));
+            table.styled_row(style::of_sign(sign), [&age, &event.reason, &event.object, &event.message]);
+        }
+        out.push('\n');
+        out.push_str(&table.format(""));
+    }
+    out
+}
+
+/// One line, for a pipe and for the end of `reconcile --wait`.
+pub fn line(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
+    let doing: Vec<String> = of.doing.iter().map(|activity| format!("{}: {}", activity.of, activity.what)).collect();
+    let details = if doing.is_empty() { of.message.clone() } else { doing.join("; ") };
+    let details = if details.is_empty() { String::new() } else { format!(": {details}") };
+    format!("{} {} {}/{} {}{details}", format_time(now, now, zone), of.kind, of.namespace, of.name, of.state)
+}
+
+fn headline(of: &Overview) -> String {
+    let mut parts = vec![of.aws_name.clone()];
+    if let Some(region) = &of.region {
+        parts[0] = format!("{} in {region}", of.aws_name);
+    }
+    parts.extend(of.account_id.as_ref().map(|account| format!("account {account}")));
+    let target = of.target_version.as_ref().filter(|target| of.version.as_ref() != Some(*target));
+    parts.extend(match (&of.version, target) {
+        (Some(version), Some(target)) => Some(format!("Kubernetes {version} (target {target})")),
+        (Some(version), None) => Some(format!("Kubernetes {version}")),
+        (None, Some(target)) => Some(format!("Kubernetes {target} (not created yet)")),
+        (None, None) => None,
+    });
+    format!("{} {}/{}: {}", of.kind, of.namespace, of.name, parts.join(", "))
+}
+
+fn state(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
+    let ready = if of.ready { "Ready" } else { "not ready" };
+    let mut text = format!("{ready} ({})", of.state);
+    if let Some(since) = of.since {
+        let _ = write!(text, ", for {} (since {})", format_between(since, now), format_time(since, now, zone));
+    }
+    if let Some(until) = of.until {
+        let _ =
+            write!(text, ", about {} remaining (until {})", format_between(now, until), format_time(until, now, zone));
+    }
+    // Otherwise that is what it does, or what is in the way.
+    if of.doing.is_empty() && of.problems.is_empty() && !of.message.is_empty() {
+        let _ = write!(text, ": {}", of.message);
+    }
+    text
+}
+
+fn describe_activity(of: &Activity, now: Timestamp, zone: &TimeZone) -> String {
+    let mut text = format!("{}: {}", of.of, of.what);
+    if let Some(since) = of.since {
+        let _ = write!(text, ", for {}", format_between(since, now));
+    }
+    match of.until {
+        Some(until) if until > now => {
+            let _ = write!(text, ", about {} remaining", format_between(now, until));
+        }
+        Some(until) => {
+            let _ = write!(text, ", {} longer than usual", format_between(until, now));
+        }
+        None => {}
+    }
+    if let Some(deadline) = of.deadline {
+        let _ = write!(text, "; counts as stuck from {}", format_time(deadline, now, zone));
+    }
+    text
+}
+
+fn describe_problem(of: &Problem, now: Timestamp) -> String {
+    let object = of.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
+    let since = of.since.map(|since| format!(" (for {})", format_between(since, now))).unwrap_or_default();
+    let message = if of.message.is_empty() { String::new() } else { format!(": {}", of.message) };
+    format!("{object}{}{since}{message}", of.reason)
+}
+
+fn listed(mut lines: Vec<String>, none: &str) -> Vec<String> {
+    let more = lines.len().saturating_sub(MAX_LISTED);
+    lines.truncate(MAX_LISTED);
+    if more > 0 {
+        lines.push(format!("and {more} more (-o json shows all)"));
+    }
+    if lines.is_empty() { vec![none.to_owned()] } else { lines }
+}
+
+fn section(out: &mut String, title: &str, lines: &[String]) {
+    const WIDTH: usize = 12;
+    for (number, line) in lines.iter().enumerate() {
+        let title = if number == 0 { format!("{title:<WIDTH$}") } else { " ".repeat(WIDTH) };
+        let _ = writeln!(out, "{}{line}", styled(style::heading(), title));
+    }
+}
+
+fn node_groups(of: &Overview, now: Timestamp) -> String {
+    let mut table = Table::new(["NODE GROUP", "READY", "STATUS", "VERSION", "NODES", "UNTIL"]);
+    for group in &of.node_groups {
+        let until = group.until.map(|until| format!("about {}", format_between(now, until))).unwrap_or_default();
+        let ready = if group.ready { "True" } else { "False" };
+        let version = group.version.clone().unwrap_or_default();
+        table.row([group.name.clone(), ready.to_owned(), group.state.clone(), version, group.nodes.clone(), until]);
+    }
+    table.format("")
+}

@@ -1,0 +1,206 @@
+//! What the commands show of an object, for EksClusters and NodeGroups alike. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+
+use super::approve::waiting::{Kind, Target};
+use super::estimate;
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{
+    GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState, UpgradeStatus, WaitStatus,
+};
+use crate::api::{EksCluster, NodeGroup};
+use crate::controllers::status::progress::label;
+use crate::engine::Key;
+
+/// An EksCluster or NodeGroup.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub kind: Kind,
+    pub metadata: ObjectMeta,
+    /// The cluster of a node group.
+    pub cluster: Option<String>,
+    /// Its name in EKS.
+    pub aws_name: String,
+    pub region: Option<String>,
+    pub account_id: Option<String>,
+    pub endpoint: Option<String>,
+    /// Kubernetes version in EKS, and in the spec.
+    pub version: Option<String>,
+    pub target_version: Option<String>,
+    /// Nodes: ready or desired, and the limits.
+    pub nodes: String,
+    pub instance_types: Vec<String>,
+    pub observed_generation: Option<i64>,
+    pub last_handled_reconcile_at: Option<String>,
+    pub conditions: Vec<Condition>,
+    pub plan: PlanStatus,
+    pub upgrade: UpgradeStatus,
+    pub waits: Vec<WaitStatus>,
+    pub resources: Vec<ResourceStatus>,
+    /// Health issues of EKS, each with the part that has it.
+    pub issues: Vec<(String, HealthIssue)>,
+    pub gitops: Option<GitOpsStatus>,
+}
+
+impl From<&EksCluster> for Subject {
+    fn from(object: &EksCluster) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        let of_control_plane = status.health_issues.into_iter().map(|issue| ("control plane".to_owned(), issue));
+        let of_addons = status.addons.into_iter().flat_map(|addon| {
+            let name = format!("add-on {}", addon.name);
+            addon.issues.into_iter().map(move |issue| (name.clone(), issue))
+        });
+        Self {
+            kind: Kind::EksCluster,
+            metadata: object.metadata.clone(),
+            cluster: None,
+            aws_name: object.cluster_name(),
+            region: Some(object.spec.region.clone()),
+            account_id: status.account_id,
+            endpoint: status.endpoint,
+            version: status.version,
+            target_version: Some(object.spec.version.clone()),
+            nodes: status.node_groups.map(|counts| counts.nodes.to_string()).unwrap_or_default(),
+            instance_types: Vec::new(),
+            observed_generation: status.observed_generation,
+            last_handled_reconcile_at: status.last_handled_reconcile_at,
+            conditions: status.conditions,
+            plan: status.plan.unwrap_or_default(),
+            upgrade: status.upgrade.unwrap_or_default(),
+            waits: status.waits,
+            resources: status.resources,
+            issues: of_control_plane.chain(of_addons).collect(),
+            gitops: status.gitops,
+        }
+    }
+}
+
+impl From<&NodeGroup> for Subject {
+    fn from(object: &NodeGroup) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        let scaling = &object.spec.scaling;
+        let number = |count: Option<i32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        let (ready, desired) = (number(status.ready_nodes), number(status.replicas));
+        let issues = status.health_issues.into_iter().map(|issue| (String::new(), issue)).collect();
+        Self {
+            kind: Kind::NodeGroup,
+            metadata: object.metadata.clone(),
+            cluster: Some(object.spec.cluster_ref.name.clone()),
+            aws_name: object.node_group_name(),
+            region: None,
+            account_id: None,
+            endpoint: None,
+            version: status.version,
+            target_version: object.spec.version.clone(),
+            nodes: format!("{ready}/{desired} ({}-{})", scaling.min, scaling.max),
+            instance_types: object.spec.instance_types.clone(),
+            observed_generation: status.observed_generation,
+            last_handled_reconcile_at: status.last_handled_reconcile_at,
+            conditions: status.conditions,
+            plan: status.plan.unwrap_or_default(),
+            upgrade: status.upgrade.unwrap_or_default(),
+            waits: status.waits,
+            resources: Vec::new(),
+            issues,
+            gitops: None,
+        }
+    }
+}
+
+impl Subject {
+    /// `EksCluster default/demo`.
+    pub fn title(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace(), self.name())
+    }
+
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The arguments by which a command names it.
+    pub fn arguments(&self) -> String {
+        let prefix = if self.kind == Kind::NodeGroup { "nodegroup/" } else { "" };
+        format!("{prefix}{} -n {}", self.name(), self.namespace())
+    }
+
+    /// Whether it is what the user named, or belongs to it.
+    pub fn belongs_to(&self, target: &Target) -> bool {
+        match target.kind {
+            Kind::EksCluster => self.cluster.as_deref().unwrap_or_else(|| self.name()) == target.name,
+            Kind::NodeGroup => self.kind == Kind::NodeGroup && self.name() == target.name,
+        }
+    }
+
+    pub fn condition(&self, of: ConditionType) -> Option<&Condition> {
+        conditions::get(&self.conditions, of)
+    }
+
+    pub fn is_true(&self, of: ConditionType) -> bool {
+        conditions::is_true(&self.conditions, of)
+    }
+
+    /// Reason of its Ready condition.
+    pub fn reason(&self) -> &str {
+        self.condition(ConditionType::Ready).map_or("Pending", |ready| ready.reason.as_str())
+    }
+
+    /// Whether the operator has observed the current spec.
+    pub fn is_observed(&self) -> bool {
+        self.observed_generation.is_some() && self.observed_generation == self.metadata.generation
+    }
+
+    /// Since when it is in its state: since it became ready, was stopped, or started to work.
+    pub fn since(&self) -> Option<Timestamp> {
+        let deletion = self.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let kinds = [ConditionType::Ready, ConditionType::Stalled, ConditionType::Reconciling];
+        let of_state = kinds.into_iter().find(|kind| self.is_true(*kind)).or(Some(ConditionType::Ready));
+        let changed = of_state.and_then(|kind| self.condition(kind)).map(|found| found.last_transition_time.0);
+        deletion.max(changed)
+    }
+
+    /// The steps that are in progress.
+    pub fn running(&self) -> impl Iterator<Item = &PlanStep> {
+        self.plan.steps.iter().filter(|step| step.state == StepState::Running)
+    }
+
+    /// When it should be done; `None`: nothing is in progress, or that is unknown.
+    pub fn expected_end(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.is_true(ConditionType::Reconciling) {
+            return None;
+        }
+        let of_upgrade = self.upgrade.expected_end.as_ref().map(|time| time.0).filter(|end| *end > now);
+        estimate::end(&self.plan, now).max(of_upgrade)
+    }
+
+    /// What it is doing, in a few words: the steps in progress, else the message of its Ready condition.
+    pub fn doing(&self) -> String {
+        if self.is_true(ConditionType::Ready) {
+            return String::new();
+        }
+        let names: Vec<String> = self.running().map(|step| label(&Key::parse(&step.resource))).collect();
+        if !names.is_empty() && self.is_true(ConditionType::Reconciling) {
+            return crate::api::listing::first_few(names, 3);
+        }
+        self.condition(ConditionType::Ready).map(|ready| ready.message.clone()).unwrap_or_default()
+    }
+
+    /// Creation of the object.
+    pub fn created(&self) -> Option<Timestamp> {
+        self.metadata.creation_timestamp.as_ref().map(|time| time.0)
+    }
+}
+
+/// Subjects in the order of tables: each cluster with its node groups after it, by namespace and name.
+pub fn sorted(clusters: &[EksCluster], groups: &[NodeGroup]) -> Vec<Subject> {
+    let mut all: Vec<Subject> = clusters.iter().map(Subject::from).chain(groups.iter().map(Subject::from)).collect();
+    all.sort_by_key(|one| {
+        let cluster = one.cluster.clone().unwrap_or_else(|| one.name().to_owned());
+        (one.namespace().to_owned(), cluster, one.cluster.is_some(), one.name().to_owned())
+    });
+    all
+}
