@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parent / ".github" / "workflows"
+# Our own, and those that people copy.
+FOLDERS = [HERE.parent / ".github" / "workflows", HERE.parent / "examples" / "github"]
 
 
 def actionlint() -> str:
@@ -44,8 +45,9 @@ def check(folder: Path) -> str:
 
 
 def main() -> int:
-    found = check(FOLDER)
-    print(found.strip() or f"workflows: actionlint and zizmor find nothing in {len(list(FOLDER.glob('*.y*ml')))} files")
+    found = "".join(check(folder) for folder in FOLDERS)
+    count = sum(len(list(folder.glob("*.y*ml"))) for folder in FOLDERS)
+    print(found.strip() or f"workflows: actionlint and zizmor find nothing in {count} files")
     return 1 if found else 0
 
 

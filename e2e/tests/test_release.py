@@ -175,7 +175,7 @@ def test_workflow_mistakes_are_found(tmp_path):
 
 
 def test_workflow_of_a_release_uses_no_cache_and_gives_each_job_its_permissions():
-    release_workflow = yaml.safe_load((workflows.FOLDER / "release.yml").read_text())
+    release_workflow = yaml.safe_load((workflows.FOLDERS[0] / "release.yml").read_text())
     assert release_workflow["permissions"] == {}
     for name, job in release_workflow["jobs"].items():
         assert job["permissions"]["contents"] == ("write" if name == "release" else "read"), name
