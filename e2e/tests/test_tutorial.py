@@ -109,15 +109,15 @@ class Shell:
 
 def recipe(command: str) -> str:
     """What make runs last for this command: the builds before it have been done."""
-    environment = {**os.environ, "KEELSON_BIN": str(keelson_binary())}
+    variables = {**os.environ, "KEELSON_BIN": str(keelson_binary())}
     printed = subprocess.run(
-        [*command.split(), "--dry-run"], cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        [*command.split(), "--dry-run"], cwd=CHECKOUT, env=variables, stdout=subprocess.PIPE, text=True, check=True
     )
     return [line for line in printed.stdout.splitlines() if "keelson_harness" in line][-1]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> Iterator[tuple[Shell, str]]:
+def dev(tmp_path_factory) -> Iterator[tuple[Shell, str]]:
     """A shell, and what the first command of the page printed."""
     missing = [tool for tool in ("kubectl", "aws", "git") if not shutil.which(tool)]
     if missing:
@@ -141,8 +141,8 @@ def environment(tmp_path_factory) -> Iterator[tuple[Shell, str]]:
         process.stop(60)
 
 
-def test_tutorial_commands_produce_what_the_page_shows(environment):
-    shell, printed = environment
+def test_tutorial_commands_produce_what_the_page_shows(dev):
+    shell, printed = dev
     start, *rest = steps()
     names = re.compile(r"^export (\w+)=", re.MULTILINE)
     assert names.findall(printed) == names.findall(start.shown), "the variables that the page shows"
@@ -154,9 +154,9 @@ def test_tutorial_commands_produce_what_the_page_shows(environment):
             assert matches(step.shown, output), f"{step.commands}\nshown:\n{step.shown}\nreal:\n{output}"
 
 
-def test_first_commands_of_the_local_cloud_page_work(environment):
+def test_first_commands_of_the_local_cloud_page_work(dev):
     """In an environment without a cluster, so with the account and the folder that `make dev` creates for its own cluster."""
-    shell, printed = environment
+    shell, printed = dev
     shell.run("\n".join(line for line in printed.splitlines() if line.startswith("export ")))
     shell.run(
         "kubectl apply -f examples/account.yaml\n"
