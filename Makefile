@@ -4,6 +4,10 @@ SHELL := /bin/sh
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/keelson
 PORT ?= 4566
 PYTHON = $(shell e2e/harness/venv.sh)
+SITE_PYTHON = $(shell e2e/harness/venv.sh docs/site/requirements.txt)
+export NO_MKDOCS_2_WARNING = 1
+# The documentation site is built here, outside of git.
+SITE ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/site
 HARNESS = PYTHONPATH=e2e/harness:e2e/aws
 # Debug builds everywhere except in the benchmark: demo and tests share one build of the AWS SDK.
 RELEASE_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/keelson
@@ -17,7 +21,7 @@ DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kusto
 PARALLEL = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build image image-packages test lint-and-unit test-unit test-e2e lint pins words supply-chain workflows crds chart tools tools-demo tools-conformance bench audit clean need-rust need-go
+.PHONY: help demo dev aws build docs docs-serve image image-packages test lint-and-unit test-unit test-e2e lint pins words supply-chain workflows crds chart tools tools-demo tools-conformance bench audit clean need-rust need-go
 .PHONY: conformance-aws conformance-janitor conformance-check
 
 help: ## list the targets
@@ -27,9 +31,9 @@ demo: need-rust need-go ## create a cluster from a manifest on this machine, dep
 	$(PARALLEL) tools-demo build
 	@$(HARNESS) $(PYTHON) -m keelson_harness.demo
 
-dev: need-rust need-go ## start the demo environment and leave it running
+dev: need-rust need-go ## start the demo environment and leave it running; EMPTY=1: without a cluster
 	$(PARALLEL) tools-demo build
-	@$(HARNESS) $(PYTHON) -m keelson_harness.demo --stay
+	@$(HARNESS) $(PYTHON) -m keelson_harness.demo $(if $(EMPTY),--empty,--stay)
 
 aws: ## only the AWS emulator; make aws PORT=4566
 	@PYTHONPATH=e2e/aws $(PYTHON) -m keelson_aws --port $(PORT)
@@ -45,6 +49,13 @@ image: ## build the image as an OCI layout in target/image, without Docker; with
 
 image-packages: ## pin the newest Debian packages for the image (deploy/image/packages.txt)
 	@python3 deploy/image/debian.py --update
+
+docs: ## build the documentation site into target/site
+	@$(SITE_PYTHON) -m mkdocs build --strict --site-dir $(SITE)
+	@echo "docs: $(SITE)/index.html"
+
+docs-serve: ## serve the documentation site on http://127.0.0.1:8000, rebuilt at each change
+	@$(SITE_PYTHON) -m mkdocs serve --strict
 
 test: need-rust need-go ## all tests, unit and end-to-end; CI runs this
 	$(PARALLEL) tools lint-and-unit

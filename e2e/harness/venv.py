@@ -16,12 +16,14 @@ def main() -> None:
     python = target / "bin" / "python"
     # Written last: an environment without it is incomplete and is recreated.
     complete = target / "complete"
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / ".lock-venv", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not complete.exists():
-            create(target, python, requirements)
-            complete.touch()
+    # Without the lock first: the installation of another environment must not delay the use of this one.
+    if not complete.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with open(cache / ".lock-venv", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                create(target, python, requirements)
+                complete.touch()
     print(python)
 
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Prints the Python of the end-to-end environment; creates the environment first if its
-# requirements changed. It is in the cache, named after a hash of requirements.txt.
+# Prints the Python of the end-to-end environment, or of the environment of another requirements.txt (first argument);
+# creates the environment first if its requirements changed. It is in the cache, named after a hash of requirements.txt.
 set -eu
-requirements=$(cd "$(dirname "$0")/../aws" && pwd)/requirements.txt
+requirements=${1:-$(cd "$(dirname "$0")/../aws" && pwd)/requirements.txt}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/keelson
 
 python=

@@ -4,15 +4,19 @@ No operator runs: the CRDs enforce all of this at admission.
 """
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from admission import API, Rejected, account, cluster, gitops, merged, node_group, plan_approval
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
-from keelson_harness.paths import CRDS, EXAMPLES
+from keelson_harness.paths import CHECKOUT, CRDS, EXAMPLES
 
+# Pages whose manifests a reader copies.
+GUIDES = [CHECKOUT / "docs" / "tutorial.md", *sorted((CHECKOUT / "docs" / "how-to").glob("*.md"))]
 TABLES = {
     "EksCluster": [(table, table.BASE) for table in (cluster, gitops)],
     "NodeGroup": [(node_group, node_group.BASE)],
@@ -140,6 +144,17 @@ def test_examples_are_accepted_unchanged(api, example):
         namespace = item["metadata"].get("namespace", "default")
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         post(api, item, dry_run=True)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda path: path.name)
+def test_manifests_in_the_guides_are_complete_and_accepted(api, page):
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        for item in yaml.safe_load_all(block):
+            assert {"apiVersion", "kind", "metadata"} <= item.keys(), f"not a complete object:\n{block}"
+            if item["apiVersion"] == API:
+                namespace = item["metadata"].get("namespace", "default")
+                api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+                post(api, item, dry_run=True)
 
 
 def test_defaults_are_written_into_the_spec(api, create):

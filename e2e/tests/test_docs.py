@@ -1,11 +1,14 @@
-"""The docs are correct: links resolve; commands, flags, files and metrics exist; shown output matches the real output."""
+"""The docs are correct: links resolve; commands, flags, files and metrics exist; shown output matches the real output; the site
+builds."""
 
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -21,6 +24,7 @@ PAGES = [
     CHECKOUT / "deploy" / "charts" / "keelson" / "README.md",
     CHECKOUT / "deploy" / "iam" / "README.md",
 ]
+GUIDES = [CHECKOUT / "docs" / "tutorial.md", *sorted((CHECKOUT / "docs" / "how-to").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -56,10 +60,27 @@ def anchors(page: Path) -> set[str]:
     return {title.strip().replace(" ", "-") for title in plain} | set(re.findall(r'<a id="([\w-]+)"></a>', text))
 
 
+def well_formed(address: str) -> bool:
+    """Whether an address outside of the docs is https with a public host name, or an e-mail address."""
+    parts = urlsplit(address)
+    if parts.scheme == "mailto":
+        return re.fullmatch(r"[^@\s]+@[\w.-]+\.[a-z]+", parts.path) is not None
+    return parts.scheme == "https" and re.fullmatch(r"([\w-]+\.)+[a-z]{2,}", parts.netloc) is not None and "//" not in parts.path
+
+
+@pytest.mark.parametrize(
+    "address", ["http://example.com", "https://localhost/a", "https:/example.com", "https://example.com//a", "mailto:nobody"]
+)
+def test_malformed_addresses_are_found(address):
+    assert not well_formed(address)
+
+
 @every_page
 def test_links_resolve(page):
     for target in LINK.findall(BLOCK.sub("", page.read_text())):
         if re.match(r"[a-z]+:", target):
+            # Nothing outside is fetched: a test must not fail because a server does.
+            assert well_formed(target), f"{name(page)}: {target}"
             continue
         path, _, anchor = target.partition("#")
         linked = (page.parent / path).resolve() if path else page
@@ -160,16 +181,22 @@ def test_shown_output_matches_the_real_output(command, output):
     assert re.fullmatch("".join(lines), real.rstrip() + "\n"), real
 
 
-def test_readme_shows_command_output():
+def test_tutorial_shows_command_output():
     """Ensures that the test above compares something."""
     commands_shown = {parameter.values[0] for parameter in shown_output()}
     assert "keelson plan -f examples/minimal.yaml" in commands_shown
 
 
-def test_manifest_in_the_readme_is_the_example():
+def test_manifest_in_the_tutorial_is_the_example():
+    """Without its comments, which the tutorial's text replaces."""
     example = (CHECKOUT / "examples" / "minimal.yaml").read_text()
-    blocks = [block for kind, block in BLOCK.findall((CHECKOUT / "README.md").read_text()) if kind == "yaml"]
-    assert example in blocks
+    text = (CHECKOUT / "docs" / "tutorial.md").read_text()
+    shown = [list(yaml.safe_load_all(block)) for kind, block in BLOCK.findall(text) if kind == "yaml"]
+    assert list(yaml.safe_load_all(example)) in shown
+
+
+def test_readme_fits_on_one_screen():
+    assert len((CHECKOUT / "README.md").read_text().splitlines()) <= 60
 
 
 def test_api_page_is_generated_from_the_crds():
@@ -207,13 +234,23 @@ def test_named_metrics_exist(page):
 
 SAFETY = (CHECKOUT / "docs" / "safety.md").read_text()
 SECURITY = (CHECKOUT / "docs" / "security.md").read_text()
+NAMED_TEST = re.compile(r"`([\w./-]+\.(?:py|rs))::(\w+)`")
 
 
 @pytest.mark.parametrize("page", [SAFETY, SECURITY], ids=["safety", "security"])
-def test_tests_named_in_safety_and_security_exist(page):
-    named = re.findall(r"`([\w./-]+\.(?:py|rs))::(\w+)`", page)
-    assert len(named) > 20
-    for path, test in named:
+def test_safety_and_security_name_tests(page):
+    assert len(NAMED_TEST.findall(page)) > 20
+
+
+@pytest.mark.parametrize("page", [page for page in GUIDES if page.name not in ("README.md", "tutorial.md")], ids=name)
+def test_each_guide_states_what_was_tested(page):
+    tested = page.read_text().partition("\n## Tested\n")[2]
+    assert NAMED_TEST.search(tested), f"{name(page)} names no test"
+
+
+@every_page
+def test_named_tests_exist(page):
+    for path, test in NAMED_TEST.findall(page.read_text()):
         source = (CHECKOUT / path).read_text()
         assert re.search(rf"\b(?:def|fn) {test}\(", source), f"{path} has no {test}"
 
@@ -253,8 +290,75 @@ def test_each_attack_names_its_test():
     assert [row for row in rows if "::" not in row] == []
 
 
-def test_demo_chapters_in_the_readme_match_the_demo():
+def test_promises_hide_their_tests():
+    """So that the tables read as promises: the tests of a promise are one click away."""
+    rows = [row for row in SAFETY.splitlines() if row.startswith("| ") and "::" in row]
+    tests = [cell for row in rows if (cell := next(cell for cell in row.split(" | ") if "::" in cell))]
+    unfolded = [cell for cell in tests if not re.match(r"<details><summary>(\d+) tests?</summary>", cell)]
+    assert unfolded == []
+    for cell in tests:
+        assert int(re.search(r"<summary>(\d+)", cell)[1]) == cell.count("::"), cell
+
+
+def test_demo_chapters_on_the_page_match_the_demo():
     demo = (CHECKOUT / "e2e" / "harness" / "keelson_harness" / "demo.py").read_text()
-    chapters = re.findall(r"^== (.+)$", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
+    chapters = re.findall(r"^== (.+)$", (CHECKOUT / "docs" / "demo.md").read_text(), re.MULTILINE)
     assert chapters
     assert [chapter for chapter in chapters if f'"{chapter}"' not in demo] == []
+
+
+# The site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """What `make docs` builds, in strict mode: a link, an anchor or a page of the navigation that is missing fails it."""
+    folder = tmp_path_factory.mktemp("site")
+    venv = CHECKOUT / "e2e" / "harness" / "venv.sh"
+    requirements = CHECKOUT / "docs" / "site" / "requirements.txt"
+    python = subprocess.run([venv, requirements], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    command = [python, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert built.returncode == 0, built.stdout
+    return folder
+
+
+class Loaded(HTMLParser):
+    """What a browser fetches to show a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag in ("script", "img", "iframe", "source"):
+            self.addresses += [value for value in [found.get("src")] if value]
+        if tag == "link" and set((found.get("rel") or "").split()) & {"stylesheet", "icon", "preload", "preconnect", "modulepreload"}:
+            self.addresses.append(found["href"])
+
+
+def test_site_loads_nothing_from_elsewhere(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        for address in Loaded(page.read_text()).addresses:
+            assert not re.match(r"([a-z]+:)?//", address), f"{page.name}: {address}"
+            if page.name != "404.html":
+                assert (page.parent / address).exists(), f"{page.name}: {address}"
+
+
+def test_site_contains_every_page_and_draws_every_diagram(site):
+    for page in (CHECKOUT / "docs").rglob("*.md"):
+        path = page.relative_to(CHECKOUT / "docs").with_suffix(".html")
+        built = (site / path.with_name("index.html") if page.name == "README.md" else site / path).read_text()
+        assert built.count('<div class="diagram"><svg') == page.read_text().count("```mermaid"), page
+
+
+def test_site_has_a_search_index_of_all_pages(site):
+    index = (site / "search" / "search_index.js").read_text()
+    assert "how-to/cluster-access.html" in index and "safety.html" in index

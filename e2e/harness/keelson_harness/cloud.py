@@ -318,14 +318,19 @@ class LocalCloud:
         names = [name for name in listed if name.startswith("admission-") or name in wanted]
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
 
-    def describe(self) -> str:
-        """Endpoints and kubeconfigs as shell commands to paste."""
+    def describe(self, fleet: Repository | None = None) -> str:
+        """Endpoints and kubeconfigs as shell commands to paste; of the repository its URL and a work tree to commit from."""
         env = self.operator_env()
         if self.aws:
             # AWS CLI v1 reads only this variable.
             env["AWS_DEFAULT_REGION"] = env["AWS_REGION"]
+        if fleet:
+            # As the operator's: Git is served over HTTP here.
+            env |= {"FLEET": str(fleet.work), "FLEET_URL": fleet.url, "KEELSON_ALLOW_HTTP_GIT": "true"}
         env["PATH"] = f"{keelson_binary().parent}:$PATH"
         lines = [f"export {key}={value}" for key, value in sorted(env.items())]
+        lines.append(f"# keelson: {keelson_binary()}")
+        lines += [f"# metrics of {controller.name}: {controller.url}/metrics" for controller in self.controllers]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
         for plane in self.workloads.control_planes() if self.workloads else []:
@@ -334,4 +339,3 @@ class LocalCloud:
             lines.append(f"# Git: {self.git.url}")
         lines.append(f"# logs: {self.directory}")
         return "\n".join(lines)
-

@@ -1,7 +1,8 @@
 """`make demo` and `make dev`: creates a cluster that syncs Git from one manifest, and deletes it again.
 
 Everything shown is read back from the management API, the workload cluster, or the AWS
-account (boto3). `--stay` pauses before the deletion and leaves everything running.
+account (boto3). `--stay` pauses before the deletion and leaves everything running; `--empty`
+leaves an environment without a cluster running, for docs/tutorial.md.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import yaml
 
 from .aws import Durations
 from .cloud import LocalCloud
+from .controller import Controller
 from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
 from .kubernetes import ControlPlane
@@ -65,9 +67,24 @@ class Demo:
         self.kubectl = self.kubectl_of(cloud.management)
         self.fleet: Repository = cloud.git.repository("fleet")
         self.conditions = Conditions(transcript, self.api, [CLUSTER, NODES])
+        self.controller: Controller
 
     def kubectl_of(self, plane: ControlPlane) -> Kubectl:
         return Kubectl(self.transcript, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl")
+
+    def start_operator(self) -> None:
+        """Installs what `deploy/` installs, and starts the operator."""
+        self.cloud.install_crds()
+        self.cloud.install_policies()
+        self.controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
+        self.transcript.log(f"keelson runs as process {self.controller.pid}, log {self.controller.log}")
+
+    def start_empty(self) -> None:
+        """The operator and an empty repository, without a cluster."""
+        self.transcript.chapter("The operator starts")
+        self.fleet.commit({"README.md": "Directories of clusters: clusters/NAME.\n"}, message="Begin")
+        self.start_operator()
+        self.controller.wait_ready()
 
     def bring_up(self) -> None:
         """Applies the manifest and waits until the cluster has applied the commit."""
@@ -80,13 +97,10 @@ class Demo:
             transcript.show(text)
 
         transcript.chapter("The operator starts, and the manifest is applied")
-        self.cloud.install_crds()
-        self.cloud.install_policies()
-        controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
+        self.start_operator()
         manifest = minimal_manifest(self.fleet.url)
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
-        transcript.log(f"keelson runs as process {controller.pid}, log {controller.log}")
         transcript.log("examples/account.yaml defines which namespaces may use the AWS account:")
         self.kubectl.apply(EXAMPLES / "account.yaml")
         transcript.log("examples/minimal.yaml, with the local Git repository in it:")
@@ -96,9 +110,9 @@ class Demo:
         transcript.chapter("Conditions change until both are Ready")
 
         def both_ready(now: dict) -> bool:
-            if not controller.alive:
-                raise NotReady(f"the operator ended with {controller.process.returncode}\n"
-                               f"{controller.process.tail()}")
+            if not self.controller.alive:
+                raise NotReady(f"the operator ended with {self.controller.process.returncode}\n"
+                               f"{self.controller.process.tail()}")
             return all(item and _ready(item) for item in now.values())
 
         self.conditions.until(both_ready, READY_SECONDS)
@@ -206,7 +220,7 @@ def missing_parts() -> list[str]:
     ]
 
 
-def run(stay: bool) -> None:
+def run(stay: bool, empty: bool = False) -> None:
     transcript = Transcript()
     if missing := missing_parts():
         raise NotBuilt("; ".join(missing))
@@ -214,11 +228,14 @@ def run(stay: bool) -> None:
     transcript.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
     with LocalCloud(durations=Durations(), workload_each=True, log=transcript.log) as cloud:
         demo = Demo(transcript, cloud)
-        demo.bring_up()
-        demo.follow_git()
-        if stay:
+        if empty:
+            demo.start_empty()
+        else:
+            demo.bring_up()
+            demo.follow_git()
+        if stay or empty:
             transcript.chapter("Everything keeps running until Ctrl-C")
-            print(cloud.describe(), flush=True)
+            print(cloud.describe(demo.fleet), flush=True)
             threading.Event().wait()
         demo.tear_down()
         transcript.log("done")
@@ -227,15 +244,16 @@ def run(stay: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="keelson-demo", description=__doc__.splitlines()[0])
     parser.add_argument("--stay", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument("--empty", action="store_true", help="only start the environment, and leave it running until Ctrl-C")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # A shell starts background processes with SIGINT ignored, which Python would keep.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run(args.stay)
+        run(args.stay, args.empty)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-        sys.exit(0 if args.stay else 130)
+        sys.exit(0 if args.stay or args.empty else 130)
     except (NotBuilt, NotReady, Timeout, ApiError, CommandFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
