@@ -298,6 +298,12 @@ def test_kube_state_metrics_reads_fields_that_exist():
             (body,) = (value for key, value in metric["each"].items() if key != "type")
             base = schema_at(root, body.get("path", []))
             assert base is not None, f"{group['kind']} {metric['name']}: {body['path']}"
+            if metric["each"]["type"] == "Gauge":
+                # From an object, valueFrom would make a series of each of its fields.
+                assert ("valueFrom" in body) == (base["type"] == "array"), metric["name"]
+                assert base["type"] != "object", metric["name"]
+            else:
+                assert metric["name"].endswith("info"), metric["name"]
             # A list is read item by item.
             base = base.get("items", base)
             paths = [*body.get("labelsFromPath", {}).values(), *([body["valueFrom"]] if "valueFrom" in body else [])]
