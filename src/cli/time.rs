@@ -34,7 +34,7 @@ pub fn format_age(since: Option<Timestamp>, now: Timestamp) -> String {
     let seconds = between(since, now).as_secs();
     match seconds {
         0..=119 => format!("{seconds}s"),
-        120..=599 if seconds % 60 > 0 => format!("{}m{}s", seconds / 60, seconds % 60),
+        120..=599 if !seconds.is_multiple_of(60) => format!("{}m{}s", seconds / 60, seconds % 60),
         120..=10_799 => format!("{}m", seconds / 60),
         10_800..=28_799 if seconds % 3600 >= 60 => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
         10_800..=172_799 => format!("{}h", seconds / 3600),
