@@ -265,7 +265,10 @@ mod tests {
         let url = refused(|text| text.replace("https://github.com/acme/fleet", "file:///etc"));
         assert!(url.contains("spec.gitops.flux.source.git.url"), "{url}");
         let scaling = refused(|text| text.replace("min: 2, max: 4", "min: 5, max: 4"));
-        assert!(scaling.contains("NodeGroup default/demo-default: spec.scaling"), "{scaling}");
+        assert!(
+            scaling.contains("NodeGroup demo-default") && scaling.contains("spec.scaling: min must not be above max"),
+            "{scaling}"
+        );
         let unsupported =
             refused(|text| text.replace("  version:", "  writeKubeconfigToSecretRef: {name: x}\n  version:"));
         assert!(unsupported.contains("spec.writeKubeconfigToSecretRef"), "{unsupported}");

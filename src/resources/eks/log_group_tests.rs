@@ -1,3 +1,5 @@
+//! Tests of the log group: what is of the cluster, and what is compared.
+
 use serde_json::json;
 
 use super::*;
