@@ -28,7 +28,7 @@ from monitoring import Metric, alert_rules, documented_metrics, exposed_metrics,
 from monitoring.faults import Faults
 
 HOLD, WINDOW = "3s", "20s"
-FLAGS = ("--drift-interval=3s", "--lease-duration=8s", "--renew-deadline=5s", "--retry-period=1s")
+FLAGS = ("--drift-interval=3s", "--retry-period=1s")
 LEASE = ("coordination.k8s.io/v1", "Lease", "keelson", NAMESPACE)
 # A label that names what an alert is about: the first of these that it has.
 SUBJECT = ("name", "account", "kind", "job")
