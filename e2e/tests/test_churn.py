@@ -102,7 +102,7 @@ def test_second_cluster_of_the_same_name_is_refused_before_any_cost(on: Environm
     (second,) = refused()
     (first,) = (item for item in items if item is not second)
     message = on.condition(second)["message"]
-    assert first["metadata"]["name"] in message and "nothing was created" in message, message
+    assert first["metadata"]["name"] in message and "nothing more is created" in message, message
     on.ready(first)
     counts = aws.counts()
     assert (counts["vpcs"], counts["natGateways"], counts["clusters"]) == (1, 1, 1), counts

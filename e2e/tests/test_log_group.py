@@ -1,5 +1,5 @@
-"""`logGroup`: the control plane's log group is created before the cluster, kept, and deleted after it or left; one that was there before the
-cluster is somebody's data."""
+"""`logGroup`: the control plane's log group gets retention and tags once the cluster exists, and is deleted after it or left; one that was
+there before the cluster, or that a cluster of others uses by then, is somebody's data."""
 
 from __future__ import annotations
 
@@ -83,10 +83,11 @@ def shop(on: Environment, account: Account) -> Logs:
     return Logs(on, account, "shop", logGroup={"retentionDays": 30}, tags={"team": "a"}).create()
 
 
-def test_log_group_is_created_before_the_cluster_with_retention_and_tags(on, shop):
+def test_log_group_of_the_new_cluster_gets_retention_and_tags(on, shop):
     written = shop.writes()
-    assert written.count("logs:CreateLogGroup") == 1
-    assert written.index("logs:CreateLogGroup") < written.index("eks:CreateCluster")
+    # EKS created it with the cluster; nothing is created in that name before.
+    assert "logs:CreateLogGroup" not in written
+    assert written.index("logs:TagResource") > written.index("eks:CreateCluster")
     assert shop.found()["retentionInDays"] == 30
     tags = shop.tags()
     assert tags["team"] == "a" and tags[RESOURCE] == "logGroup" and tags[CLUSTER] == "default/shop"
@@ -162,7 +163,6 @@ def test_log_group_of_an_earlier_cluster_is_named_and_untouched(on, account):
     message = on.condition(again.item, "Stalled")["message"]
     for part in (again.group, "an earlier cluster", "remove spec.logGroup", "adoptionPolicy: Adopt"):
         assert part in message, message
-    assert "eks:CreateCluster" not in again.writes()
     on.delete(again.item)
     assert "retentionInDays" not in again.found() and again.tags() == {}
     assert not [write for write in again.writes() if write.split(":")[1] in ("TagResource", "PutRetentionPolicy", "DeleteLogGroup")]
@@ -177,6 +177,40 @@ def test_log_group_of_an_earlier_cluster_is_adopted_where_spec_and_account_allow
     assert "logs:CreateLogGroup" not in adopting.writes()
     on.delete(adopting.item)
     assert adopting.found() is None
+
+
+def test_log_group_is_created_where_nothing_is_logged_yet(on, account):
+    quiet = Logs(on, account, "quiet", logging=[], logGroup={"retentionDays": 3}).create()
+    written = quiet.writes()
+    assert written.index("logs:CreateLogGroup") > written.index("eks:CreateCluster")
+    assert quiet.found()["retentionInDays"] == 3 and quiet.tags()[RESOURCE] == "logGroup"
+    on.delete(quiet.item)
+    assert quiet.found() is None
+
+
+def test_owner_tag_that_somebody_removed_is_put_back(on, account):
+    marked = Logs(on, account, "marked", logging=[], logGroup={"retentionDays": 3}).create()
+    marked.logs.untag_resource(resourceArn=marked.found()["arn"].removesuffix(":*"), tagKeys=[OWNER, CLUSTER, RESOURCE])
+    until(lambda: OWNER in marked.tags(), 30, "the owner tag")
+    on.delete(marked.item)
+    assert marked.found() is None
+
+
+def test_log_group_of_a_cluster_that_has_the_name_by_now_is_not_deleted(on, account):
+    """Our cluster is gone, and before its log group is deleted somebody creates a cluster of the same name, which writes there."""
+    lost = Logs(on, account, "lost", logGroup={"retentionDays": 3}).create()
+    denied = {"code": "AccessDeniedException", "status": 403, "message": "no"}
+    on.aws.add_fault({"action": "DeleteLogGroup", "account": account.id}, {"error": denied})
+    on.api.delete(*key_of(lost.item))
+    until(lambda: "DeleteLogGroup" in str([call["action"] for call in on.calls(lost.since, account.id)]), 60, "the attempt")
+    subnets, role = account.network()[:2], account.cluster_role("lost-again")
+    account.eks.create_cluster(name="lost", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
+    on.aws.clear_faults()
+    on.api.patch(*key_of(lost.item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "again"}}})
+    on.api.wait_gone(*key_of(lost.item), 60)
+    assert lost.found()["retentionInDays"] == 3 and OWNER not in lost.tags()
+    succeeded = [call for call in on.writes(lost.since, account.id) if call["action"] == "DeleteLogGroup" and call["status"] < 400]
+    assert succeeded == []
 
 
 def test_log_group_with_the_owner_tag_of_another_object_is_untouched(on, account):

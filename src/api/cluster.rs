@@ -232,6 +232,7 @@ pub struct EndpointAccess {
     // Not a set: defaults would stay in it after a server-side apply with fewer items.
     #[schemars(length(max = 40), inner(length(max = 43)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::public_cidrs())]
+    #[x_kube(validation = rules::public_cidrs_are_public())]
     #[x_kube(validation = rules::unique())]
     pub public_cidrs: Vec<String>,
     /// Access from inside the VPC.

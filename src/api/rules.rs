@@ -312,6 +312,14 @@ pub(super) fn public_cidrs() -> Rule {
     )
 }
 
+pub(super) fn public_cidrs_are_public() -> Rule {
+    rule(
+        r"self.all(item, !item.matches('^(10|127|169[.]254|172[.](1[6-9]|2[0-9]|3[01])|192[.]168|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])|22[4-9]|23[0-9])[.]'))",
+        "each entry must be a range of public addresses: EKS refuses private, shared and reserved ones here. From inside the \
+         VPC and peered networks the private endpoint is used",
+    )
+}
+
 // Tags, labels, taints.
 
 pub(super) fn tag_keys() -> Rule {

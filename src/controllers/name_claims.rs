@@ -148,7 +148,7 @@ pub fn check_cluster_name(
     };
     let message = format!(
         "cluster {name} in account {account_id}, region {region} does not belong to this object: {rival} has priority for that \
-         name, and nothing was created. Choose another spec.clusterName in a new EksCluster, or delete one of the two"
+         name, and nothing more is created. Choose another spec.clusterName in a new EksCluster, or delete one of the two"
     );
     Err(Refusal::new(Reason::NotOwned, message))
 }
@@ -169,7 +169,7 @@ pub fn check_node_group_name(ctx: &Context, group: &NodeGroup) -> Result<(), Ref
     let Some(holder) = others.iter().find(holds) else { return Ok(()) };
     let message = format!(
         "node group {name} of EksCluster {cluster} does not belong to this object: NodeGroup {} has priority for that name, and nothing \
-         was created. Choose another spec.nodeGroupName in a new NodeGroup, or delete one of the two",
+         more is created. Choose another spec.nodeGroupName in a new NodeGroup, or delete one of the two",
         holder.name_any()
     );
     Err(Refusal::new(Reason::NotOwned, message))

@@ -22,6 +22,7 @@ use super::installation::InstallationMetrics;
 use super::management;
 use super::objects::ObjectMetrics;
 use super::process::Process;
+use super::regions::Regions;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -73,6 +74,7 @@ pub struct AwsMetrics {
     waits: Family<RateLabels, Counter<f64, AtomicU64>>,
     throttles: Family<RateLabels, Counter>,
     deferrals: Family<RateLabels, Counter>,
+    regions: Regions,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -223,6 +225,7 @@ impl AwsMetrics {
             waits: Family::default(),
             throttles: Family::default(),
             deferrals: Family::default(),
+            regions: Regions::default(),
         };
         registry.register("aws_calls", "Calls to AWS by outcome", metrics.calls.clone());
         registry.register_with_unit(
@@ -238,12 +241,8 @@ impl AwsMetrics {
             metrics.waits.clone(),
         );
         registry.register("aws_throttles", "Throttled calls to AWS", metrics.throttles.clone());
-        registry.register(
-            "aws_deferrals",
-            "Calls deferred because no token was available \
-                                            soon",
-            metrics.deferrals.clone(),
-        );
+        let help = "Calls deferred because no token was available soon";
+        registry.register("aws_deferrals", help, metrics.deferrals.clone());
         metrics
     }
 
@@ -259,15 +258,19 @@ impl AwsMetrics {
     }
 
     pub fn record_wait(&self, service: &'static str, account: &str, region: &str, time: Duration) {
-        self.waits.get_or_create(&rate(service, account, region)).inc_by(time.as_secs_f64());
+        self.waits.get_or_create(&self.rate(service, account, region)).inc_by(time.as_secs_f64());
     }
 
     pub fn record_throttle(&self, service: &'static str, account: &str, region: &str) {
-        self.throttles.get_or_create(&rate(service, account, region)).inc();
+        self.throttles.get_or_create(&self.rate(service, account, region)).inc();
     }
 
     pub fn record_deferral(&self, service: &'static str, account: &str, region: &str) {
-        self.deferrals.get_or_create(&rate(service, account, region)).inc();
+        self.deferrals.get_or_create(&self.rate(service, account, region)).inc();
+    }
+
+    fn rate(&self, service: &'static str, account: &str, region: &str) -> RateLabels {
+        RateLabels { service, account: account.to_owned(), region: self.regions.label(account, region).to_owned() }
     }
 
     /// The number of calls with these labels.
@@ -275,10 +278,6 @@ impl AwsMetrics {
     pub fn calls(&self, labels: &CallLabels) -> u64 {
         self.calls.get(labels).map_or(0, |counter| counter.get())
     }
-}
-
-fn rate(service: &'static str, account: &str, region: &str) -> RateLabels {
-    RateLabels { service, account: account.to_owned(), region: region.to_owned() }
 }
 
 /// Times one call to AWS.
@@ -303,7 +302,8 @@ impl CallTimer<'_> {
         self.done = true;
         let took = self.started.elapsed();
         let Self { service, action, .. } = *self;
-        let (account, region) = (self.account.to_owned(), self.region.to_owned());
+        let (account, region) =
+            (self.account.to_owned(), self.metrics.regions.label(self.account, self.region).to_owned());
         self.metrics.calls.get_or_create(&CallLabels { service, action, account, region, outcome }).inc();
         self.metrics.duration.get_or_create(&ActionLabels { service, action }).observe(took.as_secs_f64());
         took

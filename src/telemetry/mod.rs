@@ -11,5 +11,6 @@ pub mod metrics;
 pub mod objects;
 mod process;
 pub mod redact;
+mod regions;
 
 pub use metrics::Metrics;

@@ -34,7 +34,7 @@ def error_reply(service: str, error: AwsError) -> Reply:
             f"<Response><Errors><Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error></Errors>"
             f"<RequestID>{request_id}</RequestID></Response>"
         )
-        return Reply(error.status, body.encode(), {"Content-Type": "text/xml;charset=UTF-8"})
+        return Reply(error.status, body.encode(), {"Content-Type": "text/xml;charset=UTF-8", "x-amzn-requestid": request_id})
     if service in ("iam", "sts", "autoscaling", "elasticloadbalancing", "cloudformation", "sns"):
         kind = "Sender" if error.status < 500 else "Receiver"
         body = (

@@ -165,6 +165,10 @@ INVALID = [
     invalid("endpointAccess", {"publicCidrs": []}, "at least one range"),
     invalid("endpointAccess.publicCidrs", ["203.0.113.7/24"], "no host bits set"),
     invalid("endpointAccess.publicCidrs", ["203.0.113.7"], "203.0.113.7/32"),
+    *[
+        invalid("endpointAccess.publicCidrs", [cidr], "a range of public addresses")
+        for cidr in ("10.0.0.0/8", "172.31.0.0/16", "192.168.1.0/24", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")
+    ],
     invalid("endpointAccess.publicCidrs", ["203.0.113.0/24"] * 2, "each entry may be listed once only"),
     invalid("endpointAccess.publicCidrs", [f"203.0.113.{n}/32" for n in range(41)], "Too many"),
     invalid("logging", ["a b"], "valid AWS name"),

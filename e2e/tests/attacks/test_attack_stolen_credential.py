@@ -33,6 +33,7 @@ FOREIGN_ROLES = [
     f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("admin", "keelson", "keelson-ci", "mykeelson-x-node", "keelson-x-node-2")
 ]
 OIDC = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/0A1B"
+LOG_GROUP = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/eks/shop/cluster"
 CLUSTER = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/prod"
 NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
 ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
@@ -383,6 +384,7 @@ def test_only_the_operator_can_write_or_remove_its_tags():
         *[Request(action, ec2("vpc"), keys) for action in ("ec2:CreateTags", "ec2:DeleteTags")],
         *[Request(action, CLUSTER, keys) for action in ("eks:TagResource", "eks:UntagResource")],
         *[Request(action, f"{ROLE}node", keys) for action in ("iam:TagRole", "iam:UntagRole")],
+        *[Request(action, LOG_GROUP, keys) for action in ("logs:TagResource", "logs:UntagResource", "logs:TagLogGroup", "logs:UntagLogGroup")],
         *[Request(action, OIDC, keys) for action in ("iam:TagOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider")],
         # EC2 removes all tags if the request names none.
         Request("ec2:DeleteTags", ec2("vpc"), resource_tags=OWN_TAGS),

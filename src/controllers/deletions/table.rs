@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 /// The period for counting deletions.
 pub const PERIOD: SignedDuration = SignedDuration::from_hours(1);
 
+/// Most held objects of a namespace that are recorded one by one. Beyond, all of the namespace are held: the ConfigMap
+/// has room for 1 MiB, and one namespace must not use up that of the others.
+const MAX_HELD: usize = 50;
+/// Longest name that is recorded.
+const MAX_NAME: usize = 128;
+
 /// An object whose deletion began, or is held.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Entry {
@@ -138,12 +144,25 @@ impl Table {
         } else {
             (total >= limits.total).then_some(Exceeded::Total)
         };
-        let entry = Entry { name: name.to_owned(), at: now };
-        if exceeded.is_none() && !self.held.contains_key(uid) {
+        let entry = Entry { name: name.chars().take(MAX_NAME).collect(), at: now };
+        let everything = everything_of(name);
+        if exceeded.is_none() && !self.held.contains_key(uid) && !self.held.contains_key(&everything) {
             self.began.insert(uid.to_owned(), entry);
             return Verdict::Allowed;
         }
-        self.held.entry(uid.to_owned()).or_insert(entry);
+        let is_of_namespace = |held: &&Entry| namespace_of(&held.name) == namespace_of(name);
+        if self.held.contains_key(uid) {
+            // Recorded already.
+        } else if self.held.values().filter(is_of_namespace).count() < MAX_HELD {
+            self.held.insert(uid.to_owned(), entry);
+        } else {
+            // The hour begins anew only after a while: each object asks again every few seconds.
+            let marker = Entry { name: format!("{}/*", namespace_of(name)), at: now };
+            let marked = self.held.entry(everything).or_insert_with(|| marker.clone());
+            if now.duration_since(marked.at) > PERIOD / 4 {
+                *marked = marker;
+            }
+        }
         Verdict::Held { exceeded: exceeded.unwrap_or(Exceeded::Namespace), recent: own }
     }
 
@@ -155,13 +174,15 @@ impl Table {
     /// Records an approval.
     pub fn approve(&mut self, uid: &str, name: &str, now: Timestamp) {
         self.held.remove(uid);
-        self.began.entry(uid.to_owned()).or_insert(Entry { name: name.to_owned(), at: now });
+        let name = name.chars().take(MAX_NAME).collect();
+        self.began.entry(uid.to_owned()).or_insert(Entry { name, at: now });
     }
 
     /// Removes deleted objects that no longer count.
     pub fn tidy(&mut self, now: Timestamp, exists: impl Fn(&str) -> bool) {
         self.began.retain(|uid, entry| exists(uid) || now.duration_since(entry.at) < PERIOD);
-        self.held.retain(|uid, _| exists(uid));
+        let is_marker = |uid: &str| uid.starts_with(EVERYTHING);
+        self.held.retain(|uid, entry| exists(uid) || is_marker(uid) && now.duration_since(entry.at) < PERIOD);
     }
 
     /// Deletions that began within the hour, by namespace.
@@ -185,6 +206,14 @@ impl Table {
         };
         Ok(Self { began: read(began)?, held: read(held)? })
     }
+}
+
+/// Before the name of a namespace, all of whose deletions are held.
+const EVERYTHING: char = '*';
+
+/// The key that holds all deletions of the namespace of `name`. No UID begins like it.
+fn everything_of(name: &str) -> String {
+    format!("{EVERYTHING}{}", namespace_of(name))
 }
 
 fn namespace_of(name: &str) -> &str {
@@ -257,6 +286,30 @@ mod tests {
         let held = |recent| Verdict::Held { exceeded: Exceeded::Total, recent };
         assert_eq!(table.request("d/1", "d/1", at(1), limits), held(vec![]));
         assert_eq!(table.request("b/2", "b/2", at(1), limits), held(vec!["b/1".into()]));
+    }
+
+    #[test]
+    fn one_namespace_records_a_bounded_number_of_held_deletions_and_the_rest_are_held_too() {
+        let mut table = Table::default();
+        let long = "x".repeat(253);
+        for n in 0..5_000 {
+            table.request(&format!("uid-{n}"), &format!("mallory/{long}{n}"), at(0), LIMITS);
+        }
+        let size: usize = table.encode(CLUSTER_KEYS).values().map(String::len).sum();
+        assert!(size < 20_000, "{size}");
+        assert!(request(&mut table, "uid-late", 0), "of another namespace");
+        let of_mallory = |table: &mut Table, minute| table.request("uid-4999", "mallory/y", at(minute), LIMITS);
+        assert!(matches!(of_mallory(&mut table, 1), Verdict::Held { .. }), "not recorded by itself");
+        // As long as it asks, also after the hour.
+        for minute in (0..200).step_by(10) {
+            table.tidy(at(minute), |_| true);
+            assert!(matches!(of_mallory(&mut table, minute), Verdict::Held { .. }), "minute {minute}");
+        }
+        table.approve("uid-4999", "mallory/y", at(201));
+        assert_eq!(of_mallory(&mut table, 202), Verdict::Allowed);
+        // Nothing of the namespace is left: it counts anew.
+        table.tidy(at(400), |_| false);
+        assert_eq!(table.request("uid-new", "mallory/new", at(400), LIMITS), Verdict::Allowed);
     }
 
     #[test]

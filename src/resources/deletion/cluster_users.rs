@@ -19,8 +19,8 @@ pub struct NodeGroupToDelete {
     pub object: String,
     /// UID of the object, which the node group's owner tag must have.
     pub uid: String,
-    /// Whether it stays in AWS: `deletionPolicy: Retain`.
-    pub retained: bool,
+    /// Why it stays in AWS, as a field of its spec or status; `None`: it is deleted.
+    pub stays: Option<&'static str>,
 }
 
 /// Node groups and Fargate profiles that stay when the objects are deleted, each described so that a user can find it.
@@ -38,7 +38,7 @@ pub async fn find_users(
     for name in lists::node_group_names(&cloud.aws, cluster).await? {
         let object = node_groups.get(&name);
         let tags = match object {
-            Some(object) if !object.retained => match lists::node_group(&cloud.aws, cluster, &name).await? {
+            Some(object) if object.stays.is_none() => match lists::node_group(&cloud.aws, cluster, &name).await? {
                 Some(group) => Tags::from_eks(group.tags.as_ref()),
                 None => continue,
             },
@@ -62,10 +62,13 @@ pub async fn find_users(
 /// `tags`: those of the node group; needed only if its object is to delete it.
 fn why_node_group_stays(name: &str, object: Option<&NodeGroupToDelete>, tags: &Tags) -> Option<String> {
     let Some(object) = object else {
-        return Some(format!("node group {name}, which no NodeGroup names"));
+        return Some(format!(
+            "node group {name}, which no NodeGroup names (a NodeGroup with nodeGroupName: {name} and adoptionPolicy: Adopt \
+             would adopt it)"
+        ));
     };
-    if object.retained {
-        return Some(format!("node group {name}: NodeGroup {} has deletionPolicy: Retain", object.object));
+    if let Some(why) = object.stays {
+        return Some(format!("node group {name}: NodeGroup {} has {why}", object.object));
     }
     let is_owned = tags.is_owned_by(&object.uid);
     (!is_owned).then(|| format!("node group {name}, which NodeGroup {} does not own", object.object))
@@ -77,14 +80,15 @@ mod tests {
 
     #[test]
     fn only_node_groups_that_their_object_deletes_do_not_stay() {
-        let object = |retained| NodeGroupToDelete { object: "blue".into(), uid: "uid-1".into(), retained };
+        let object = |stays| NodeGroupToDelete { object: "blue".into(), uid: "uid-1".into(), stays };
+        let retain = Some("deletionPolicy: Retain");
         let tags = |uid: &str| Tags::new().with(crate::aws::tags::OWNER, uid);
-        assert_eq!(why_node_group_stays("n", Some(&object(false)), &tags("uid-1")), None);
+        assert_eq!(why_node_group_stays("n", Some(&object(None)), &tags("uid-1")), None);
         for (object, tags, text) in [
             (None, tags("uid-1"), "which no NodeGroup names"),
-            (Some(object(true)), tags("uid-1"), "NodeGroup blue has deletionPolicy: Retain"),
-            (Some(object(false)), tags("uid-2"), "which NodeGroup blue does not own"),
-            (Some(object(false)), Tags::new(), "which NodeGroup blue does not own"),
+            (Some(object(retain)), tags("uid-1"), "NodeGroup blue has deletionPolicy: Retain"),
+            (Some(object(None)), tags("uid-2"), "which NodeGroup blue does not own"),
+            (Some(object(None)), Tags::new(), "which NodeGroup blue does not own"),
         ] {
             let why = why_node_group_stays("n", object.as_ref(), &tags).unwrap();
             assert!(why.starts_with("node group n") && why.contains(text), "{why}");

@@ -55,7 +55,6 @@ pub struct Cluster {
     /// The resources that provide the subnets: own subnets, or the existing network.
     network: Vec<Key>,
     /// The log group, if Keelson creates it: otherwise EKS does, which takes no tags for it.
-    log_group: Option<Key>,
     pub(crate) tags: Tags,
     intervals: Intervals,
 }
@@ -97,16 +96,9 @@ impl Cluster {
             spec: Box::new(spec),
             network,
             version,
-            log_group: None,
             tags: context.tags(&key()),
             intervals: context.intervals,
         }
-    }
-
-    /// The same, created after its log group.
-    #[must_use]
-    pub fn after_log_group(self, log_group: Key) -> Self {
-        Self { log_group: Some(log_group), ..self }
     }
 
     pub(crate) fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
@@ -203,7 +195,7 @@ impl Resource for Cluster {
 
     fn after(&self) -> Vec<Key> {
         let auto_node = self.creates_nodes().then(|| role::key(Purpose::AutoNode));
-        let others = [role::key(Purpose::Cluster)].into_iter().chain(auto_node).chain(self.log_group.clone());
+        let others = [role::key(Purpose::Cluster)].into_iter().chain(auto_node);
         self.network.iter().cloned().chain(others).collect()
     }
 

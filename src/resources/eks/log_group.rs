@@ -1,22 +1,25 @@
-//! The log group to which EKS writes the control plane's logs, `/aws/eks/<cluster>/cluster`: created before the cluster, with retention
-//! and tags, and deleted after it.
+//! The log group to which EKS writes the control plane's logs, `/aws/eks/<cluster>/cluster`: it gets retention and tags once the cluster
+//! exists, and is deleted after it.
 //!
-//! Without `spec.logGroup` EKS creates it with the first log type, keeps its logs for ever, and creates it again as long as the cluster
-//! exists. It stays when the cluster is deleted. See <https://docs.aws.amazon.com/eks/latest/userguide/control-plane-logs.html>.
+//! EKS creates it with the first log type, keeps its logs for ever, and creates it again as long as the cluster exists. It stays when
+//! the cluster is deleted. See <https://docs.aws.amazon.com/eks/latest/userguide/control-plane-logs.html>.
 //!
-//! One without an owner tag is EKS's own for this cluster if it is not older than the cluster. An older one may hold logs of an
-//! earlier cluster of that name: it needs adoption.
+//! Its name is the cluster's, so it belongs to whoever has the cluster of that name: nothing is created or changed before the cluster is
+//! this object's, and nothing is deleted while a cluster of that name exists. One without an owner tag is this cluster's if it is not
+//! older than the cluster. An older one may hold logs of an earlier cluster of that name: it needs adoption.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::cluster;
+use super::lists::if_exists;
 use crate::api::log_group::LogGroup as Wanted;
 use crate::api::policy::DeletionPolicy;
 use crate::aws::tags::{CLUSTER, Ownership, Tags};
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{
-    Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
+    Change, Class, Failure, Goal, Key, MarkOwner as _, Observation, ObserveOptions, PollPolicy, Presence, Refs,
+    Resource,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field};
 use crate::resources::graph::adoption::{Adoption, describe_foreign};
@@ -29,6 +32,7 @@ use crate::resources::tag_calls::{Handle, OwnerTags};
 /// Its row in the table of kinds.
 pub const KIND: Kind =
     Kind::new("logGroup", "log group", Area::ControlPlane).kept_when_removed().after_nodes().with_actions(&[
+        "eks:DescribeCluster",
         "logs:AssociateKmsKey",
         "logs:CreateLogGroup",
         "logs:DeleteLogGroup",
@@ -182,6 +186,11 @@ impl Resource for LogGroup {
         key()
     }
 
+    /// Before, the name is anybody's.
+    fn after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
     /// Whether EKS created it depends on the cluster's age.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
@@ -244,6 +253,8 @@ impl Resource for LogGroup {
     ) -> Result<Presence<Detail>, Failure> {
         let Some(found) = self.read(cloud).await? else { return Ok(Presence::Absent) };
         let is_of_cluster = is_of_cluster(&found, refs.output(&cluster::key(), "createdAt"));
+        let names_us = found.tags.get(CLUSTER).is_none_or(|cluster| cluster == cloud.owner.cluster);
+        let was_ours = options.recorded && names_us && refs.output(&cluster::key(), "createdAt").is_some();
         let owner = Ownership::of(&found.tags, &cloud.owner.uid);
         let proven = options.recorded || cloud.trusts_tags || cloud.adoption != Adoption::Forbidden || is_of_cluster;
         let observed = self.to_observation(found).output("arn", arn(&cloud.aws, &self.name));
@@ -254,7 +265,7 @@ impl Resource for LogGroup {
             _ if options.goal != Goal::Present => Presence::Absent,
             Ownership::Ours => Presence::Foreign(proof::describe_unproven(&cloud.owner, &self.name)),
             Ownership::Unowned if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unowned(observed),
-            Ownership::Unowned if is_of_cluster => {
+            Ownership::Unowned if is_of_cluster || was_ours => {
                 let detail = Detail { untagged: true, ..observed.detail.clone() };
                 Presence::Ours(Observation { detail, ..observed })
             }
@@ -317,10 +328,19 @@ impl Resource for LogGroup {
     }
 
     /// Its tags are read again: since it was observed, somebody may have deleted it and EKS created another one, which is not proven
-    /// to be ours.
-    async fn delete(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    /// to be ours. A cluster that has the name by now writes its logs there, and is not ours: it keeps them.
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let tags = read_tags(&cloud.aws, &self.name).await?;
-        if tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+        if !tags.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+            return Ok(Presence::Absent);
+        }
+        let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
+        let call = cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send());
+        if if_exists(call.await)?.is_some() {
+            if let Some(marker) = self.marker(observed) {
+                cloud.unmark(&marker).await?;
+            }
+        } else {
             let logs = cloud.aws.logs();
             let request = logs.delete_log_group().log_group_name(&self.name);
             let deleted = cloud.aws.call(Service::Logs, "DeleteLogGroup", &self.name, request.send()).await;

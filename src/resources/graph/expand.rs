@@ -169,7 +169,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     }
     let version = input.versions.control_plane.clone();
     let cluster = Cluster::new(&context, spec, network.clone(), version);
-    nodes.push(Arc::new(if spec.log_group.is_some() { cluster.after_log_group(log_group::key()) } else { cluster }));
+    nodes.push(Arc::new(cluster));
     if spec.log_group.is_some() || is_deleted_with_cluster(input, &log_group::key()) {
         nodes.push(Arc::new(LogGroup::new(&context, spec.log_group.as_ref())));
     }

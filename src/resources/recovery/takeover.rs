@@ -106,7 +106,9 @@ pub struct Selection {
 
 /// The UID in the annotation's value: up to a `/`, so that the same UID can be requested again.
 pub fn parse_uid(text: &str) -> &str {
-    text.split('/').next().unwrap_or_default().trim()
+    // Anything else would reach people's terminals in messages.
+    let is_of_uid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.trim().split(|c: char| !is_of_uid(c)).next().unwrap_or_default()
 }
 
 /// What shows that resources with the tags are the object's.

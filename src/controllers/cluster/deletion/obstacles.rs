@@ -72,8 +72,8 @@ impl Reconcile<'_> {
             if !users.is_empty() {
                 return Ok(Some(format!(
                     "EKS deletes no cluster that has node groups or Fargate profiles, and these would stay: {}: delete \
-                     what Keelson does not own by hand and set deletionPolicy: Delete on the NodeGroups, or set \
-                     deletionPolicy: Retain on the EksCluster",
+                     what Keelson does not own by hand, set deletionPolicy: Delete and suspend: false on the NodeGroups, or \
+                     set deletionPolicy: Retain on the EksCluster",
                     users.join("; ")
                 )));
             }
@@ -93,10 +93,20 @@ impl Reconcile<'_> {
     fn node_groups_to_delete(&self) -> BTreeMap<String, NodeGroupToDelete> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let of = |group: &Arc<NodeGroup>| {
-            let retained = group.spec.deletion_policy == DeletionPolicy::Retain;
             let uid = group.uid().unwrap_or_default();
-            (group.node_group_name(), NodeGroupToDelete { object: group.name_any(), uid, retained })
+            (group.node_group_name(), NodeGroupToDelete { object: group.name_any(), uid, stays: why_stays(group) })
         };
         groups.iter().map(of).collect()
     }
+}
+
+/// The field because of which a NodeGroup's node group stays when the cluster is deleted.
+fn why_stays(group: &NodeGroup) -> Option<&'static str> {
+    if group.spec.deletion_policy == DeletionPolicy::Retain {
+        return Some("deletionPolicy: Retain");
+    }
+    if group.spec.suspend {
+        return Some("suspend: true");
+    }
+    group.status.as_ref().is_some_and(|status| status.hand_over.is_some()).then_some("status.handOver")
 }
