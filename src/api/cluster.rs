@@ -44,13 +44,13 @@ use super::version::{InvalidVersion, KubernetesVersion};
     validation = rules::cluster_name_immutable(),
     validation = rules::cluster_version_not_lowered(),
     validation = rules::cluster_rollback_by_one(),
+    validation = rules::encryption_only_added(),
     derive = "PartialEq",
     status = "EksClusterStatus",
     doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
 )]
 #[x_kube(validation = rules::account_immutable())]
 #[x_kube(validation = rules::immutable_member("roleArn", "the cluster's role cannot change: put the old value back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
-#[x_kube(validation = rules::encryption_only_added())]
 #[x_kube(validation = rules::key_in_region())]
 #[x_kube(validation = rules::log_group_key_in_region())]
 #[x_kube(validation = rules::zones_in_region())]

@@ -46,10 +46,12 @@ pub(super) fn account_immutable() -> Rule {
 
 pub(super) fn encryption_only_added() -> Rule {
     refuse(
-        format!("!has(oldSelf.secretsEncryption) || ({})", same_member("secretsEncryption")),
+        // What EKS never had can be corrected.
+        "!has(oldSelf.status) || !has(oldSelf.status.arn) || !has(oldSelf.spec.secretsEncryption) \
+         || (has(self.spec.secretsEncryption) && self.spec.secretsEncryption == oldSelf.spec.secretsEncryption)",
         "EKS can add the encryption of Secrets, but neither remove it nor change its key: put the old value back",
     )
-    .field_path(".secretsEncryption")
+    .field_path(".spec.secretsEncryption")
 }
 
 pub(super) fn key_in_region() -> Rule {

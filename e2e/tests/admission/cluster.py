@@ -16,6 +16,9 @@ BASE = {"region": "eu-west-1", "version": "1.34"}
 
 ROLE = "arn:aws:iam::123456789012:role/"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
+ENCRYPTED = at("secretsEncryption", {"kmsKeyArn": KEY})
+# Status of a cluster that EKS has.
+RUNNING = {"arn": "arn:aws:eks:eu-west-1:123456789012:cluster/demo"}
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 EXISTING = {"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}
 NEW_CLUSTER = "create a new EksCluster"
@@ -313,8 +316,10 @@ IMMUTABLE = [
     edit("kubernetesNetwork.serviceCidr", "172.20.0.0/16", "172.21.0.0/16", NEW_CLUSTER),
     edit("kubernetesNetwork.serviceCidr", None, "172.21.0.0/16", NEW_CLUSTER),
     edit("kubernetesNetwork.serviceCidr", "172.20.0.0/16", None, NEW_CLUSTER),
-    edit("secretsEncryption", {"kmsKeyArn": KEY}, None, "neither remove it nor change its key"),
-    edit("secretsEncryption", {"kmsKeyArn": KEY}, {"kmsKeyArn": KEY + "5"}, "neither remove it"),
+    *[
+        Rejected(at("secretsEncryption", new), "spec.secretsEncryption", "neither remove it nor change its key", ENCRYPTED, status=RUNNING)
+        for new in (None, {"kmsKeyArn": KEY + "5"})
+    ],
     edit("access.authenticationMode", "Api", "ApiAndConfigMap", "put the old authenticationMode back"),
     edit("access.authenticationMode", "ApiAndConfigMap", "ConfigMap", "put the old authenticationMode back"),
     version_rejected("1.34", "1.34", "1.33", "set upgrade.allowRollback: true"),
@@ -385,6 +390,9 @@ CHANGEABLE = [
     ),
     change("clusterName", None, "demo"),
     change("secretsEncryption", None, {"kmsKeyArn": KEY}),
+    # As long as EKS has no such cluster, a wrong key can be corrected.
+    change("secretsEncryption", {"kmsKeyArn": KEY}, {"kmsKeyArn": KEY + "5"}),
+    change("secretsEncryption", {"kmsKeyArn": KEY}, None),
     change("access.authenticationMode", "ApiAndConfigMap", "Api"),
     change("access.authenticationMode", "ConfigMap", "ApiAndConfigMap"),
     change("access.authenticationMode", "ConfigMap", "Api"),
