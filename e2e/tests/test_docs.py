@@ -141,6 +141,25 @@ def test_keelson_subcommands_and_flags_exist(page):
                 assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", text), f"{verb} {flag}"
 
 
+def test_k9s_plugins_use_commands_and_options_that_exist():
+    path = CHECKOUT / "deploy" / "k9s" / "plugins.yaml"
+    plugins = yaml.safe_load(path.read_text())["plugins"]
+    plurals = {yaml.safe_load(crd.read_text())["spec"]["names"]["plural"] for crd in (CHECKOUT / "crds").glob("*.yaml")}
+    seen = set()
+    for plugin in plugins.values():
+        assert set(plugin["scopes"]) <= plurals
+        for scope in plugin["scopes"]:
+            assert (scope, plugin["shortCut"]) not in seen
+            seen.add((scope, plugin["shortCut"]))
+        line = " ".join(plugin["args"]) if plugin["command"] == "sh" else " ".join([plugin["command"], *plugin["args"]])
+        ((verb, rest),) = re.findall(r"\bkeelson ([a-z]+)(.*?)(?:2>|$)", line)
+        text = keelson(verb, "--help")
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{verb} {option}"
+    page = (CHECKOUT / "docs" / "how-to" / "other-tools.md").read_text()
+    assert {key for _, key in seen} == set(re.findall(r"^\| ((?:Shift|Ctrl)-\w) \|", page, re.MULTILINE))
+
+
 def test_flag_table_is_complete():
     text = (CHECKOUT / "docs" / "install.md").read_text()
     table = text[text.index("## 4. Flags") : text.index("## 5.")]
