@@ -226,9 +226,14 @@ def test_status_watch_prints_changes_and_ends_with_the_object(shown, following):
 
 
 def test_missing_object_is_named(shown):
-    for arguments in (("status", "nowhere"), ("get", "nodegroup/nowhere")):
-        result = run(shown, *arguments, "-n", TEAM)
-        assert result.returncode == 1 and f"nowhere does not exist in namespace {TEAM}" in result.stderr
+    of_cluster = ("status", "get", "approve", "reconcile", "suspend", "resume", "kubeconfig", "doctor")
+    of_group = ("status", "get", "approve", "reconcile")
+    for kind, verbs in (("EksCluster", of_cluster), ("NodeGroup", of_group)):
+        for verb in verbs:
+            name = "nowhere" if kind == "EksCluster" else "nodegroup/nowhere"
+            result = run(shown, verb, name, "-n", TEAM)
+            assert result.returncode == 1, verb
+            assert result.stderr == f"keelson: {kind} nowhere does not exist in namespace {TEAM}\n", verb
 
 
 # events
@@ -278,6 +283,12 @@ def test_kubeconfig_is_merged_into_a_file(shown, tmp_path):
     config = yaml.safe_load(path.read_text())
     assert [one["name"] for one in config["contexts"]] == ["shown"] and config["current-context"] == "shown"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and os.listdir(path.parent) == ["config"]
+    assert f"kubectl --kubeconfig {path} get nodes" in result.stderr
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    kept = run(shown, "kubeconfig", "shown", "-n", TEAM, f"--merge={link}", "--keep-context")
+    assert f"kubectl --kubeconfig {link} --context shown get nodes" in kept.stderr, kept.stderr
+    assert link.is_symlink() and not path.is_symlink()
     path.with_name("config.lock").touch()
     locked = run(shown, "kubeconfig", "shown", "-n", TEAM, f"--merge={path}")
     assert locked.returncode == 1 and "config.lock exists" in locked.stderr
@@ -443,6 +454,43 @@ def test_output_has_no_colour_in_a_pipe_or_with_no_color(shown):
         assert ("\x1b[" in text) == coloured, text
     os.close(fd)
     os.close(child)
+
+
+def test_text_of_others_cannot_act_on_the_terminal(shown, tmp_path):
+    """An attacker writes an event, and a manifest that a reviewer plans."""
+    evil, at = "\x1b]0;evil\x07\x1b[2J\x9b1A\u202e", "2026-11-29T14:00:00Z"
+    involved = {"apiVersion": API, "kind": "EksCluster", "name": "shown", "namespace": TEAM}
+    shown.api.apply_all([{
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "evil", "namespace": TEAM}, "involvedObject": involved,
+        "type": "Warning", "reason": "Evil", "message": f"{evil}readable", "firstTimestamp": at, "lastTimestamp": at,
+    }])
+    path = tmp_path / "evil.yaml"
+    item = cluster("demo")
+    item["metadata"]["name"] = f"demo{evil}readable\n::error::forged"
+    item["spec"]["\n::stop-commands::x"] = 1
+    path.write_text(yaml.safe_dump(item))
+    for arguments in (("events", "shown", "-n", TEAM), ("plan", "-f", str(path))):
+        fd, child = pty.openpty()
+        line, env = command(shown, *arguments)
+        process = subprocess.Popen(line, env={**env, "TERM": "xterm"}, stdin=child, stdout=child, stderr=child)
+        process.wait(30)
+        text = ""
+        while select.select([fd], [], [], 0.5)[0]:
+            text += os.read(fd, 65536).decode(errors="replace")
+        os.close(fd)
+        os.close(child)
+        without_colours = re.sub(r"\x1b\[(0|1|2|31|32|33|36)m", "", text)
+        assert "readable" in text and not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", without_colours), text
+        assert not [one for one in without_colours.splitlines() if one.strip().startswith("::")], text
+
+
+def test_reconcile_of_an_object_in_deletion_ends_when_it_is_gone(shown):
+    going = cluster("going", TEAM, addons=[])
+    shown.apply(going)
+    shown.ready(going)
+    shown.api.delete(*key_of(going))
+    result = run(shown, "reconcile", "going", "-n", TEAM, "--timeout", "2m")
+    assert result.returncode == 0 and f"EksCluster {TEAM}/going is deleted" in result.stdout, result.stderr
 
 
 def test_krew_manifest_names_the_plugin():

@@ -1,5 +1,6 @@
 //! The options by which a command finds the management cluster and a namespace in it. I/O: reads the kubeconfig.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -104,6 +105,27 @@ impl Scope {
         let (client, namespace) = self.place.client().await?;
         Ok((client, (!self.all_namespaces).then_some(namespace)))
     }
+}
+
+/// An object that the user named.
+///
+/// # Errors
+/// It does not exist, which all commands say alike, or cannot be read or changed.
+pub fn found<T>(answer: kube::Result<T>, kind: impl Display, namespace: &str, name: &str) -> anyhow::Result<T> {
+    match answer {
+        // For a kind that is not served, the server names no object.
+        Err(kube::Error::Api(status))
+            if status.code == 404 && status.details.as_ref().is_some_and(|of| of.name == name) =>
+        {
+            Err(missing(kind, namespace, name))
+        }
+        other => other.with_context(|| format!("{kind} {namespace}/{name}")),
+    }
+}
+
+/// That an object does not exist.
+pub fn missing(kind: impl Display, namespace: &str, name: &str) -> anyhow::Error {
+    anyhow::anyhow!("{kind} {name} does not exist in namespace {namespace}")
 }
 
 /// The API of a kind in a namespace; `None`: in all of them.

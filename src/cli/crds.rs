@@ -2,5 +2,5 @@
 
 /// Prints all definitions as YAML documents.
 pub fn print() -> anyhow::Result<()> {
-    super::print(&crate::api::crds::all_to_yaml()?)
+    super::print_document(&crate::api::crds::all_to_yaml()?)
 }

@@ -15,6 +15,7 @@ use super::connection::{self, Scope};
 use super::output::{self, Format};
 use super::plan::style;
 use super::table::Table;
+use super::terminal;
 use super::time::{format_age, format_time};
 use super::watching;
 use crate::api::{GROUP, NodeGroup};
@@ -140,7 +141,9 @@ async fn events(args: &Args) -> anyhow::Result<()> {
     if args.follow {
         return follow(&client, namespace.as_deref(), named.as_deref(), &found).await;
     }
-    super::print(&format(&found, args.output, Timestamp::now())?)
+    let is_document = matches!(args.output, Some(Format::Json | Format::Yaml));
+    let print = if is_document { super::print_document } else { super::print };
+    print(&format(&found, args.output, Timestamp::now())?)
 }
 
 fn format(events: &[Event], of: Option<Format>, now: Timestamp) -> anyhow::Result<String> {
@@ -213,7 +216,7 @@ fn print_line(event: &Event) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let at = line.at.map(|at| format_time(at, now, &TimeZone::system())).unwrap_or_default();
     let style = style::of_sign(if line.warning { "~" } else { " " });
-    let text = format!("{at} {} {}: {}", line.object, line.reason, line.message);
+    let text = terminal::one_line(&format!("{at} {} {}: {}", line.object, line.reason, line.message));
     super::print(&format!("{}\n", style::styled(style, text)))
 }
 

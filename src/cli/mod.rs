@@ -26,6 +26,7 @@ mod status;
 mod subject;
 mod suspend;
 mod table;
+mod terminal;
 mod time;
 mod version;
 mod watching;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use files::{print, read};
+use files::{note, print, print_document, read};
 use runtime::block_on;
 
 /// EKS clusters from Git: an operator that creates, upgrades and bootstraps them.
@@ -121,7 +122,7 @@ pub fn main() -> ExitCode {
     match run(verb) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("keelson: {}", errors::format_error(&error));
+            note(&format!("keelson: {}", errors::format_error(&error)));
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::terminal;
+
 /// Formats of commands that list objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -30,7 +32,7 @@ pub enum Structured {
 /// It cannot be serialized.
 pub fn format(value: &impl Serialize, format: Structured) -> anyhow::Result<String> {
     Ok(match format {
-        Structured::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
+        Structured::Json => format!("{}\n", terminal::safe_json(&serde_json::to_string_pretty(value)?)),
         Structured::Yaml => serde_saphyr::to_string(value)?,
     })
 }
@@ -40,7 +42,7 @@ pub fn format(value: &impl Serialize, format: Structured) -> anyhow::Result<Stri
 /// # Errors
 /// It cannot be written.
 pub fn print(value: &impl Serialize, of: Structured) -> anyhow::Result<()> {
-    super::print(&format(value, of)?)
+    super::print_document(&format(value, of)?)
 }
 
 /// A list of objects, as `kubectl get -o json` prints it.

@@ -13,13 +13,16 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::approve::waiting::{Kind, Target};
-use super::connection::InNamespace;
+use super::connection::{InNamespace, found};
 use super::status::{overview, print};
 use super::subject::Subject;
 use super::suspend::MANAGER;
 use super::watching::Watched;
 use crate::api::conditions::ConditionType;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION};
+
+/// How long it waits, unless the user says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// Flags of `keelson reconcile`.
 #[derive(clap::Args, Debug)]
@@ -28,16 +31,17 @@ use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION};
   keelson reconcile nodegroup/demo-spot
   keelson reconcile demo --wait --timeout 20m
 
-It also retries an update of EKS that failed three times.")]
+It sets an annotation on the object and returns: the operator then compares it with AWS at once, instead of at the next
+interval, and changes what its policies allow. It also retries an update of EKS that failed three times.")]
 pub struct Args {
     /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
     name: Target,
-    /// Wait until everything in the spec exists and is ready.
+    /// Wait until everything in the spec exists and is ready; of an object that is being deleted, until it is gone.
     #[arg(long)]
     wait: bool,
-    /// How long to wait.
-    #[arg(long, default_value = "30m", requires = "wait", value_parser = super::controller::duration)]
-    timeout: Duration,
+    /// How long to wait; implies --wait [default: 30m].
+    #[arg(long, value_parser = super::controller::duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -53,13 +57,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn reconcile(args: &Args) -> anyhow::Result<()> {
     let (client, namespace) = args.place.client().await?;
     let requested = Timestamp::now().to_string();
-    let names = annotate(&client, &namespace, &args.name, &requested).await?;
+    let (names, is_deleted) = annotate(&client, &namespace, &args.name, &requested).await?;
     super::print(&names.iter().map(|name| format!("{name}: reconcile requested\n")).collect::<String>())?;
-    if args.wait { wait(args, &client, &namespace, &requested).await } else { Ok(()) }
+    let waits = args.wait || args.timeout.is_some();
+    if waits { wait(args, &client, &namespace, &requested, is_deleted).await } else { Ok(()) }
 }
 
-/// Sets the annotation on the object, and on the node groups of a cluster. Returns their names.
-async fn annotate(client: &Client, namespace: &str, target: &Target, requested: &str) -> anyhow::Result<Vec<String>> {
+/// Sets the annotation on the object, and on the node groups of a cluster. Returns their names, and whether the object is
+/// being deleted.
+async fn annotate(
+    client: &Client,
+    namespace: &str,
+    target: &Target,
+    requested: &str,
+) -> anyhow::Result<(Vec<String>, bool)> {
     let Target { kind, name } = target;
     let patch = Patch::Merge(json!({"metadata": {"annotations": {RECONCILE_AT_ANNOTATION: requested}}}));
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -67,35 +78,42 @@ async fn annotate(client: &Client, namespace: &str, target: &Target, requested: 
     let mut names = vec![place(*kind, name)];
     let groups = Api::<NodeGroup>::namespaced(client.clone(), namespace);
     if *kind == Kind::NodeGroup {
-        groups.patch(name, &params, &patch).await.with_context(|| place(*kind, name))?;
-        return Ok(names);
+        let group = found(groups.patch(name, &params, &patch).await, kind, namespace, name)?;
+        return Ok((names, group.metadata.deletion_timestamp.is_some()));
     }
     let clusters = Api::<EksCluster>::namespaced(client.clone(), namespace);
-    clusters.patch(name, &params, &patch).await.with_context(|| place(*kind, name))?;
+    let cluster = found(clusters.patch(name, &params, &patch).await, kind, namespace, name)?;
     let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
-    let found = groups.list_metadata(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
-    for group in found.iter().map(|group| group.name_any()) {
+    let of_cluster = groups.list_metadata(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
+    for group in of_cluster.iter().map(|group| group.name_any()) {
         groups.patch(&group, &params, &patch).await.with_context(|| place(Kind::NodeGroup, &group))?;
         names.push(place(Kind::NodeGroup, &group));
     }
-    Ok(names)
+    Ok((names, cluster.metadata.deletion_timestamp.is_some()))
 }
 
-/// Waits until all objects were reconciled after the request, and are ready.
-async fn wait(args: &Args, client: &Client, namespace: &str, requested: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + args.timeout;
+/// Waits until all objects were reconciled after the request, and are ready; or until the object is gone, if it was
+/// being deleted then.
+async fn wait(args: &Args, client: &Client, namespace: &str, requested: &str, is_deleted: bool) -> anyhow::Result<()> {
+    let timeout = args.timeout.unwrap_or(TIMEOUT);
+    let deadline = Instant::now() + timeout;
     let mut watched = Watched::start(client, Some(namespace));
     watched.ready().await?;
     let (mut shown, zone) = (String::new(), TimeZone::system());
     loop {
         let of = watched.subjects(Some(&args.name));
-        let Some(first) = of.first() else { bail!("{} {} was deleted", args.name.kind, args.name.name) };
+        let Target { kind, name } = &args.name;
+        let first = match of.first().filter(|first| first.kind == *kind) {
+            Some(first) => first,
+            None if is_deleted => return super::print(&format!("{kind} {namespace}/{name} is deleted\n")),
+            None => bail!("{kind} {namespace}/{name} was deleted meanwhile"),
+        };
         let now = Timestamp::now();
         let line = print::line(&overview::overview(first, &of[1..], Vec::new(), now), now, &zone);
         let details = line.split_once(' ').map_or("", |(_, rest)| rest).to_owned();
         // Progress is for people, not for the log of a script.
         if std::io::stderr().is_terminal() && details != shown {
-            eprintln!("{line}");
+            crate::cli::note(&line);
         }
         shown = details;
         let pending: Vec<&Subject> = of.iter().filter(|one| !is_answered(one, requested)).collect();
@@ -112,10 +130,10 @@ async fn wait(args: &Args, client: &Client, namespace: &str, requested: &str) ->
             () = tokio::time::sleep_until(deadline) => {
                 let operator = pending.iter().map(|one| one.title()).collect::<Vec<_>>().join(", ");
                 if operator.is_empty() {
-                    bail!("not ready after {} s: {shown}", args.timeout.as_secs());
+                    bail!("not ready after {} s: {shown}", timeout.as_secs());
                 }
                 bail!("{operator}: not reconciled within {} s. Is the operator running (keelson version)?",
-                    args.timeout.as_secs());
+                    timeout.as_secs());
             }
         }
     }

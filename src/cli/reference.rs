@@ -34,7 +34,7 @@ pub struct ManArgs {
 pub fn completion(args: &CompletionArgs, mut command: clap::Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "keelson", &mut script);
-    super::print(&String::from_utf8(script)?)
+    super::print_document(&String::from_utf8(script)?)
 }
 
 /// Writes the man pages.

@@ -6,10 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use super::approve::waiting::{Kind, Target};
 use super::estimate;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::policy::DriftPolicy;
 use crate::api::status::{
-    GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState, UpgradeStatus, WaitStatus,
+    DeletionStatus, GitOpsStatus, HealthIssue, PlanStatus, PlanStep, ResourceStatus, StepState, UpgradeStatus,
+    WaitStatus,
 };
-use crate::api::{EksCluster, NodeGroup};
+use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::controllers::status::progress::label;
 use crate::engine::Key;
 
@@ -37,6 +39,11 @@ pub struct Subject {
     pub plan: PlanStatus,
     pub upgrade: UpgradeStatus,
     pub waits: Vec<WaitStatus>,
+    pub deletion: DeletionStatus,
+    /// That of its cluster; `None`: its cluster is unknown.
+    pub drift_policy: Option<DriftPolicy>,
+    /// Whether AWS differs from an unchanged spec.
+    pub has_drift: bool,
     pub resources: Vec<ResourceStatus>,
     /// Health issues of EKS, each with the part that has it.
     pub issues: Vec<(String, HealthIssue)>,
@@ -69,6 +76,9 @@ impl From<&EksCluster> for Subject {
             plan: status.plan.unwrap_or_default(),
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
+            deletion: status.deletion.unwrap_or_default(),
+            drift_policy: Some(object.spec.drift_policy),
+            has_drift: !status.drift.is_empty(),
             resources: status.resources,
             issues: of_control_plane.chain(of_addons).collect(),
             gitops: status.gitops,
@@ -101,6 +111,9 @@ impl From<&NodeGroup> for Subject {
             plan: status.plan.unwrap_or_default(),
             upgrade: status.upgrade.unwrap_or_default(),
             waits: status.waits,
+            deletion: status.deletion.unwrap_or_default(),
+            drift_policy: None,
+            has_drift: !status.drift.is_empty(),
             resources: Vec::new(),
             issues,
             gitops: None,
@@ -168,13 +181,47 @@ impl Subject {
         self.plan.steps.iter().filter(|step| step.state == StepState::Running)
     }
 
-    /// When it should be done; `None`: nothing is in progress, or that is unknown.
+    /// Whether it is being deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether its plan, or its deletion, waits for an approval that was not given yet.
+    pub fn waits_for_approval(&self) -> bool {
+        let waits = self.conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
+        waits && self.deletion.began.is_none() && !self.plan.hash.is_empty()
+    }
+
+    /// Whether AWS differs from the spec as the spec was edited, and not as AWS was.
+    pub fn has_pending_edit(&self) -> bool {
+        let is_open = |step: &PlanStep| step.state != StepState::Done;
+        !self.is_observed() || !self.has_drift && self.plan.steps.iter().any(is_open)
+    }
+
+    /// Whether it does not go on by itself.
+    fn is_held(&self) -> bool {
+        let holds = |reason| {
+            matches!(
+                reason,
+                Reason::WaitingForApproval
+                    | Reason::NotOwned
+                    | Reason::DeletionBlocked
+                    | Reason::InvalidSpec
+                    | Reason::Observed
+                    | Reason::Suspended
+            )
+        };
+        self.is_true(ConditionType::Stalled) || Reason::parse(self.reason()).is_some_and(holds)
+    }
+
+    /// When it should be done; `None`: nothing is in progress, it does not go on by itself, or that is unknown, as when
+    /// it takes longer than expected.
     pub fn expected_end(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.is_true(ConditionType::Reconciling) {
+        if !self.is_true(ConditionType::Reconciling) || self.is_held() {
             return None;
         }
-        let of_upgrade = self.upgrade.expected_end.as_ref().map(|time| time.0).filter(|end| *end > now);
-        estimate::end(&self.plan, now).max(of_upgrade)
+        let of_upgrade = self.upgrade.expected_end.as_ref().map(|time| time.0);
+        estimate::end(&self.plan, now).max(of_upgrade).filter(|end| *end > now)
     }
 
     /// What it is doing, in a few words: the steps in progress, else the message of its Ready condition.
@@ -197,7 +244,13 @@ impl Subject {
 
 /// Subjects in the order of tables: each cluster with its node groups after it, by namespace and name.
 pub fn sorted(clusters: &[EksCluster], groups: &[NodeGroup]) -> Vec<Subject> {
-    let mut all: Vec<Subject> = clusters.iter().map(Subject::from).chain(groups.iter().map(Subject::from)).collect();
+    let drift_policy = |group: &NodeGroup| {
+        let (name, namespace) = (Some(&group.spec.cluster_ref.name), &group.metadata.namespace);
+        let is_its = |one: &&EksCluster| one.metadata.name.as_ref() == name && one.metadata.namespace == *namespace;
+        clusters.iter().find(is_its).map(|cluster| cluster.spec.drift_policy)
+    };
+    let of_group = |group| Subject { drift_policy: drift_policy(group), ..Subject::from(group) };
+    let mut all: Vec<Subject> = clusters.iter().map(Subject::from).chain(groups.iter().map(of_group)).collect();
     all.sort_by_key(|one| {
         let cluster = one.cluster.clone().unwrap_or_else(|| one.name().to_owned());
         (one.namespace().to_owned(), cluster, one.cluster.is_some(), one.name().to_owned())

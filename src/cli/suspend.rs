@@ -6,7 +6,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::connection::InNamespace;
+use super::approve::waiting::Kind;
+use super::connection::{InNamespace, found};
 use crate::api::EksCluster;
 
 /// The field manager of this command line.
@@ -33,7 +34,7 @@ async fn set(args: &Args, suspend: bool) -> anyhow::Result<()> {
     let (client, namespace) = args.place.client().await?;
     let api = Api::<EksCluster>::namespaced(client, &namespace);
     let place = || format!("EksCluster {namespace}/{}", args.name);
-    let now = api.get(&args.name).await.with_context(place)?;
+    let now = found(api.get(&args.name).await, Kind::EksCluster, &namespace, &args.name)?;
     let what = if suspend { "suspended" } else { "resumed" };
     if now.spec.suspend == suspend {
         return super::print(&format!("{}: already {what}\n", place()));
@@ -45,9 +46,9 @@ async fn set(args: &Args, suspend: bool) -> anyhow::Result<()> {
     api.patch(&args.name, &params, &patch).await.with_context(place)?;
     super::print(&format!("{}: {what}\n", place()))?;
     if let Some(manager) = applies_suspend(&now) {
-        eprintln!(
+        crate::cli::note(&format!(
             "note: {manager} applies spec.suspend of this object and will set it back: change it at its source, too"
-        );
+        ));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::Style;
 
 use super::plan::style::styled;
+use super::terminal;
 
 /// A table: a heading, and rows with the style of each.
 #[derive(Default)]
@@ -25,9 +26,10 @@ impl Table {
         self.styled_row(Style::new(), cells);
     }
 
-    /// Adds a row in that style.
+    /// Adds a row in that style. A cell is one line.
     pub fn styled_row<T: Into<String>>(&mut self, style: Style, cells: impl IntoIterator<Item = T>) {
-        self.rows.push((style, cells.into_iter().map(Into::into).collect()));
+        let cell = |text: T| terminal::one_line(&text.into());
+        self.rows.push((style, cells.into_iter().map(cell).collect()));
     }
 
     /// The text. Each line starts with `indent`.

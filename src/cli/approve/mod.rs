@@ -4,7 +4,8 @@
 pub mod waiting;
 mod write;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::bail;
 
@@ -85,7 +86,7 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
             }
         }
         if !changed {
-            return Ok(());
+            return super::print(&next(&args.name, &objects.namespace, &waiting));
         }
     }
     bail!("the objects change faster than they can be approved: try again")
@@ -95,6 +96,18 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
 fn describe(object: &Planned) -> String {
     let what = if object.release.is_some() { "release of its deletion" } else { "plan" };
     format!("{}, {what} {}", object.title(), object.hash())
+}
+
+/// What follows the approval of a new cluster: its node groups have plans once it exists.
+fn next(target: &Target, namespace: &str, approved: &[(&Planned, ApprovalAnnotation)]) -> String {
+    if !approved.iter().any(|(object, _)| object.is_new_cluster()) {
+        return String::new();
+    }
+    let name = &target.name;
+    format!(
+        "next: once the cluster exists, the plans of its NodeGroups wait: keelson status {name} -n {namespace} -w shows \
+         when, and keelson approve {name} -n {namespace} again approves them\n"
+    )
 }
 
 /// The plans that wait, each with the approval that it needs.
@@ -135,7 +148,10 @@ fn nothing_waits(found: &[Planned]) -> String {
 fn show(waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
     let mut out = String::new();
     for (object, _) in waiting {
-        let title = if object.is_deleted() { format!("{}, to be deleted", describe(object)) } else { describe(object) };
+        if let Some(obstacle) = object.obstacle() {
+            let _ = writeln!(out, "{}: {obstacle}", object.title());
+        }
+        let title = object.end().map_or_else(|| describe(object), |end| format!("{}, {end}", describe(object)));
         print::status(&mut out, &title, &object.plan);
     }
     super::print(&out)
@@ -157,8 +173,73 @@ fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
         );
     }
     eprint!("{}Approve? [y/N] ", if again { "The plan changed. " } else { "" });
-    std::io::stderr().flush()?;
+    std::io::Write::flush(&mut std::io::stderr())?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { bail!("not approved") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(change: impl FnOnce(&mut Value)) -> Planned {
+        let mut object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": "demo", "namespace": "default", "generation": 3},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+            "status": {
+                "conditions": [{
+                    "type": "Ready", "status": "False", "reason": "WaitingForApproval", "message": "plan 3f9a1c20 waits",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z",
+                }],
+                "plan": {"hash": "3f9a1c20", "generation": 3, "summary": "1 to create, 0 to update, 0 to delete"},
+            },
+        });
+        change(&mut object);
+        Planned::from(serde_json::from_value::<crate::api::EksCluster>(object).unwrap())
+    }
+
+    #[test]
+    fn a_plan_that_releases_deletes_nothing() {
+        let end = |actions: &[&str]| {
+            let step = |action: &&str| json!({"action": action, "resource": "nodeGroup/a", "state": "Pending"});
+            let steps: Vec<Value> = actions.iter().map(step).collect();
+            cluster(|object| {
+                object["metadata"]["deletionTimestamp"] = json!("2026-11-21T10:00:00Z");
+                object["status"]["plan"]["steps"] = json!(steps);
+            })
+            .end()
+        };
+        assert_eq!(end(&["Release"]), Some("to be released: it stays in AWS"));
+        assert_eq!(end(&["Delete", "Release"]), Some("to be deleted, but for what is released"));
+        assert_eq!((end(&["Delete"]), end(&[])), (Some("to be deleted"), Some("to be deleted")));
+        assert_eq!(cluster(|_| ()).end(), None);
+        let planned = cluster(|object| {
+            object["status"]["plan"]["steps"] =
+                json!([{"action": "Release", "resource": "nodeGroup/a", "state": "Pending"}]);
+        });
+        let mut out = String::new();
+        crate::cli::plan::print::status(&mut out, "x", &planned.plan);
+        let text = anstream::adapter::strip_str(&out).to_string();
+        assert!(text.contains("\n  ^ node group a  to be released: it stays in AWS"), "{text}");
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_said_above_the_plan() {
+        let foreign = cluster(|object| object["status"]["conditions"][0]["reason"] = json!("NotOwned"));
+        let why = "NotOwned: plan 3f9a1c20 waits; approving does not solve it; see keelson recover";
+        assert_eq!(foreign.obstacle().as_deref(), Some(why));
+        assert_eq!(cluster(|_| ()).obstacle(), None);
+    }
+
+    #[test]
+    fn cluster_that_is_created_is_new() {
+        let creates = |resource: &str| {
+            let step = json!({"action": "Create", "resource": resource, "state": "Pending"});
+            cluster(|object| object["status"]["plan"]["steps"] = json!([step])).is_new_cluster()
+        };
+        assert!(creates("cluster") && !creates("addon/coredns") && !cluster(|_| ()).is_new_cluster());
+    }
 }

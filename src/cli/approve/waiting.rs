@@ -4,10 +4,11 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
-use crate::api::status::PlanStatus;
+use crate::api::status::{PlanStatus, StepAction};
 use crate::api::{
     APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
 };
+use crate::cli::plan::print::RELEASED;
 use crate::controllers::approvals::execution_policy::ONLY_OBJECTS;
 
 /// The kinds that have plans.
@@ -134,6 +135,30 @@ impl Planned {
     /// Whether the object is being deleted.
     pub fn is_deleted(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// What its plan does with it, if that is no change of it: its deletion, or that it is given up and stays in AWS.
+    pub fn end(&self) -> Option<&'static str> {
+        let has = |action| self.plan.steps.iter().any(|step| step.action == action);
+        match (has(StepAction::Release), has(StepAction::Delete)) {
+            _ if !self.is_deleted() => None,
+            (true, false) => Some(RELEASED),
+            (true, true) => Some("to be deleted, but for what is released"),
+            (false, _) => Some("to be deleted"),
+        }
+    }
+
+    /// Whether its plan creates a cluster.
+    pub fn is_new_cluster(&self) -> bool {
+        let creates = |action, resource: &str| action == StepAction::Create && resource == "cluster";
+        self.kind == Kind::EksCluster && self.plan.steps.iter().any(|step| creates(step.action, &step.resource))
+    }
+
+    /// Why its approval does not help: what it names belongs to others.
+    pub fn obstacle(&self) -> Option<String> {
+        let is_it = |one: &&Condition| one.type_ == "Ready" && one.reason == Reason::NotOwned.as_str();
+        let ready = self.conditions.iter().find(is_it)?;
+        Some(format!("NotOwned: {}; approving does not solve it; see keelson recover", ready.message))
     }
 
     /// Records the undecided approvals of `all` that refer to it.

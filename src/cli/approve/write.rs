@@ -11,6 +11,7 @@ use serde_json::json;
 use super::waiting::{ApprovalAnnotation, Kind, Planned, Target};
 use crate::api::reference::{ClusterReference, NodeGroupReference};
 use crate::api::{EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec};
+use crate::cli::connection::found;
 
 /// The objects of one namespace.
 pub struct Objects {
@@ -44,11 +45,10 @@ impl Objects {
 
     async fn read_plans(&self, target: &Target) -> anyhow::Result<Vec<Planned>> {
         let name = &target.name;
-        let place = || format!("{} {name} in namespace {}", target.kind, self.namespace);
         if target.kind == Kind::NodeGroup {
-            return Ok(vec![self.groups().get(name).await.with_context(place)?.into()]);
+            return Ok(vec![found(self.groups().get(name).await, target.kind, &self.namespace, name)?.into()]);
         }
-        let cluster = self.clusters().get(name).await.with_context(place)?;
+        let cluster = found(self.clusters().get(name).await, target.kind, &self.namespace, name)?;
         let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
         let groups = self.groups().list(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
         Ok(std::iter::once(cluster.into()).chain(groups.items.into_iter().map(Planned::from)).collect())

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 
-use super::super::plan::{self, Planned, Wanted, live};
+use super::super::plan::{self, Obstacle, Planned, Wanted, live};
 use super::super::reading;
+use super::super::terminal::counted;
 use super::report::Report;
 use super::{needs, reach};
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::aws::{Identity, MaxStaleness, Session};
-use crate::engine::{Block, Verdict};
 use crate::resources::account_checks::permissions::{self, Principal};
-use crate::resources::account_checks::{Finding, encryption_key, existing, quotas, region, service_roles};
+use crate::resources::account_checks::{Finding, Outcome, encryption_key, existing, quotas, region, service_roles};
 use crate::resources::aws_validation::{self, Requirement, Stage};
 use crate::workload::proxy::Proxy;
 
@@ -136,7 +136,8 @@ async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: 
         }
     }
     if !findings.iter().any(|finding| finding.check == SPEC) {
-        let message = format!("what it names in AWS exists and fits together ({} checks)", requirements.len());
+        let message =
+            format!("what it names in AWS exists and fits together ({})", counted(requirements.len(), "check"));
         findings.push(Finding::passed(SPEC, message));
     }
 }
@@ -154,20 +155,18 @@ async fn check_plan(wanted: &Wanted<'_>, findings: &mut Vec<Finding>) -> Option<
         }
     };
     for planned in &plans {
-        let problems = planned.plan.items.iter().filter_map(|item| match &item.verdict {
-            Verdict::NotObserved(Some(state)) => Some(format!("{}: {}", item.key, state.failure.message)),
-            Verdict::Blocked(Block::Failed(_, message)) => Some(format!("{}: {message}", item.key)),
-            _ => None,
-        });
-        let problems: BTreeSet<String> = problems.collect();
-        findings.extend(problems.into_iter().map(|problem| {
-            Finding::failed(
-                PLAN,
-                format!("{}: {problem}", planned.title),
-                "see `keelson plan --live`, correct what it names",
-            )
-        }));
-        findings.push(Finding::passed(PLAN, format!("{}: {}", planned.title, planned.plan.summary())));
+        let is_known = findings.iter().any(|one| one.check == "cluster" && one.outcome == Outcome::Failed);
+        let mut seen = BTreeSet::new();
+        for Obstacle { key, message, advice } in plan::obstacles(planned) {
+            // That the cluster is of others has its line already.
+            let is_cluster = key.is_some_and(|key| key == crate::resources::eks::cluster::key());
+            if !(is_cluster && is_known) && seen.insert(message.clone()) {
+                findings.push(Finding::failed(PLAN, format!("{}: {message}", planned.title), advice));
+            }
+        }
+        if seen.is_empty() {
+            findings.push(Finding::passed(PLAN, format!("{}: {}", planned.title, planned.plan.summary())));
+        }
     }
     if let Ok(NetworkKind::Vpc(_)) = wanted.cluster.spec.network.kind() {
         let zones: BTreeSet<String> = plans

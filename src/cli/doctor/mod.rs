@@ -13,14 +13,20 @@ use clap::ValueEnum;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::connection::InNamespace;
+use super::approve::waiting::Kind;
+use super::connection::{InNamespace, found};
+use super::errors;
+use super::output::{self, Structured};
 use super::plan;
-use super::plan::manifest::Manifest;
+use super::plan::manifest::{Manifest, describe_missing};
 use crate::agents::validate::SourcePolicy;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
-use crate::resources::account_checks::Outcome;
+use crate::resources::account_checks::{Finding, Outcome};
 use crate::workload::proxy::Proxy;
 use report::Report;
+
+/// The check of the files by themselves.
+const MANIFEST: &str = "manifest";
 
 /// Flags of `keelson doctor`.
 #[derive(clap::Args, Debug)]
@@ -60,16 +66,42 @@ enum Format {
 /// # Errors
 /// A check failed, or nothing could be checked.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let reports = super::block_on(reports(args))?;
+    let reports = match super::block_on(reports(args)) {
+        Ok(reports) => reports,
+        // A program expects a report.
+        Err(error) if args.output == Format::Json && args.filename.is_some() => vec![of_manifest(&error)],
+        Err(error) => return Err(error),
+    };
     match args.output {
-        Format::Text => super::print(&report::text(&reports))?,
-        Format::Json => super::print(&format!("{}\n", serde_json::to_string_pretty(&reports)?))?,
+        Format::Text => {
+            let not_asked = args.filename.is_some() && !args.live;
+            let hint = if not_asked { "AWS was not asked: add --live to check it, too\n" } else { "" };
+            super::print(&format!("{}{hint}", report::text(&reports)))?;
+        }
+        Format::Json => output::print(&reports, Structured::Json)?,
     }
     match reports.iter().map(|report| report.count(Outcome::Failed)).sum() {
         0 => Ok(()),
         1 => bail!("one check failed"),
         failed => bail!("{failed} checks failed"),
     }
+}
+
+/// The report on a manifest that cannot be examined.
+fn of_manifest(error: &anyhow::Error) -> Report {
+    let finding = Finding::failed(MANIFEST, errors::format_error(error), "correct what the message names");
+    Report { object: "the manifest".to_owned(), about: String::new(), findings: vec![finding] }
+}
+
+/// The reports on clusters that NodeGroups of the files refer to, and that are in none of them.
+fn missing(manifest: &Manifest) -> Vec<Report> {
+    let report = |(namespace, name): (String, String)| {
+        let message = describe_missing(&namespace, &name);
+        let finding = Finding::failed(MANIFEST, message, "add its file, or correct spec.clusterRef of the NodeGroup");
+        let object = format!("EksCluster {namespace}/{name}");
+        Report { object, about: "not in the files".to_owned(), findings: vec![finding] }
+    };
+    manifest.missing_clusters().into_iter().map(report).collect()
 }
 
 async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
@@ -81,7 +113,10 @@ async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
     let sources = SourcePolicy { allow_http: args.allow_http_git };
     let variable = |name: &str| std::env::var(name).ok();
     let proxy = Proxy::of(None, variable).map_err(anyhow::Error::msg)?;
-    let mut reports = Vec::new();
+    let mut reports = if args.filename.is_some() { missing(&manifest) } else { Vec::new() };
+    if manifest.clusters.is_empty() && !reports.is_empty() {
+        return Ok(reports);
+    }
     for wanted in plan::wanted(&manifest, sources)? {
         reports.push(examine::examine(&wanted, live, proxy.as_ref()).await);
     }
@@ -92,11 +127,37 @@ async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
 async fn from_api(name: &str, place: &InNamespace) -> anyhow::Result<Manifest> {
     let (client, namespace) = place.client().await?;
     let clusters = Api::<EksCluster>::namespaced(client.clone(), &namespace);
-    let cluster = clusters.get(name).await.with_context(|| format!("EksCluster {namespace}/{name}"))?;
+    let cluster = found(clusters.get(name).await, Kind::EksCluster, &namespace, name)?;
     let groups = Api::<NodeGroup>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await;
     let account = cluster.spec.account_name().to_owned();
-    let found = Api::<AwsAccount>::all(client).get_opt(&account).await;
+    let of_account = Api::<AwsAccount>::all(client).get_opt(&account).await;
     let groups = groups.with_context(|| format!("NodeGroups of {namespace}"))?.items;
-    let accounts = found.with_context(|| format!("AwsAccount {account}"))?.into_iter().collect();
+    let accounts = of_account.with_context(|| format!("AwsAccount {account}"))?.into_iter().collect();
     Ok(Manifest::of(vec![cluster], groups, accounts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_group_without_its_cluster_fails() {
+        let group = "apiVersion: keelson.dev/v1alpha1\nkind: NodeGroup\nmetadata: {name: g}\nspec:\n  clusterRef: {name: \
+                     demo}\n  scaling: {min: 1, max: 2}\n";
+        let reports = missing(&Manifest::parse(group).unwrap());
+        assert_eq!(reports.len(), 1);
+        assert_eq!((reports[0].object.as_str(), reports[0].count(Outcome::Failed)), ("EksCluster default/demo", 1));
+        assert!(reports[0].findings[0].message.contains("to which a NodeGroup refers, is not in the files"));
+    }
+
+    #[test]
+    fn manifest_that_is_refused_is_a_finding() {
+        let error = Manifest::parse("apiVersion: keelson.dev/v1\nkind: EksCluster").err().expect("is refused");
+        let json = serde_json::to_value(of_manifest(&error)).unwrap();
+        assert_eq!(
+            (&json["findings"][0]["check"], &json["findings"][0]["outcome"]),
+            (&"manifest".into(), &"failed".into())
+        );
+        assert!(json["findings"][0]["message"].as_str().unwrap().contains("keelson.dev/v1"));
+    }
 }

@@ -149,9 +149,10 @@ impl Bars {
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.set_prefix(format!("{:<width$}", self.name(one)));
+            bar.set_prefix(format!("{:<width$}", crate::cli::terminal::one_line(&self.name(one))));
             bar.set_position(fraction.unwrap_or_default());
-            bar.set_message(message);
+            // The library writes it as it is.
+            bar.set_message(crate::cli::terminal::one_line(&message));
         }
     }
 

@@ -77,12 +77,14 @@ async fn get(args: &Args) -> anyhow::Result<()> {
         let is_missing = if target.kind == Kind::EksCluster { clusters.is_empty() } else { groups.is_empty() };
         if is_missing {
             let namespace = namespace.unwrap_or_default();
-            anyhow::bail!("{} {} does not exist in namespace {namespace}", target.kind, target.name);
+            return Err(connection::missing(target.kind, namespace, &target.name));
         }
     }
     let now = Timestamp::now();
     let subjects = || subject::sorted(&clusters, &groups);
-    super::print(&match args.output {
+    let is_document = matches!(args.output, Some(Format::Json | Format::Yaml));
+    let print = if is_document { crate::cli::print_document } else { crate::cli::print };
+    print(&match args.output {
         Some(Format::Json) => output::format(&objects(&clusters, &groups)?, Structured::Json)?,
         Some(Format::Yaml) => output::format(&objects(&clusters, &groups)?, Structured::Yaml)?,
         Some(Format::Name) => names(&clusters, &groups),

@@ -26,7 +26,7 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let clusters = runtime.block_on(read(region, which))?;
     if clusters.is_empty() {
-        eprintln!("no clusters to import in {region}");
+        crate::cli::note(&format!("no clusters to import in {region}"));
         return Ok(());
     }
     let (mut taken, mut needs) = (BTreeSet::new(), Needs::default());
@@ -35,10 +35,10 @@ pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result
         .map(|cluster| manifest(cluster, region, placing, (&mut taken, &mut needs)))
         .collect::<Result<_, _>>()?;
     let manifest = manifest.join("---\n");
-    crate::cli::print(&manifest)?;
+    crate::cli::print_document(&manifest)?;
     crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")?;
     // Last, and not in the file, where nobody reads it before applying it.
-    eprintln!("{}", needs.describe(placing));
+    crate::cli::note(&needs.describe(placing));
     Ok(())
 }
 
@@ -61,7 +61,7 @@ async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>>
             for name in inventory::clusters(&aws).await? {
                 let cluster = one(&aws, &name).await?;
                 match cluster.owner() {
-                    Some(owner) => eprintln!("cluster {name} is left out: it belongs to {owner}"),
+                    Some(owner) => crate::cli::note(&format!("cluster {name} is left out: it belongs to {owner}")),
                     None => found.push(cluster),
                 }
             }
@@ -109,7 +109,7 @@ fn manifest(
         defaults::remove_defaults(object)?;
     }
     for note in &notes {
-        eprintln!("{}: {note}", of.name());
+        crate::cli::note(&format!("{}: {note}", of.name()));
     }
     write::manifest(&comments(of, &notes), &objects)
 }

@@ -5,6 +5,8 @@ use anyhow::Context as _;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 
+use crate::cli::terminal;
+
 /// The fields that come first, in this order; the others follow by name.
 const FIRST: [&str; 19] = [
     "apiVersion",
@@ -49,7 +51,7 @@ pub fn manifest(comments: &[String], objects: &[Value]) -> anyhow::Result<String
 
 /// Without YAML's line breaks: no comment may become part of the manifest.
 fn plain(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
+    terminal::one_line(line)
 }
 
 /// A value whose fields are in the order of [`FIRST`].

@@ -2,6 +2,7 @@
 //! only. I/O: that file.
 
 use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,11 @@ pub fn default_path() -> anyhow::Result<PathBuf> {
 pub fn merge(path: &Path, entries: &Entries, makes_current: bool) -> anyhow::Result<()> {
     let place = || path.display().to_string();
     // A symbolic link stays one.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = match fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(_) if path.is_symlink() => bail!("{} is a link to a file that does not exist", place()),
+        Err(_) => path.to_owned(),
+    };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(place)?;
     }
@@ -51,15 +56,19 @@ pub fn merge(path: &Path, entries: &Entries, makes_current: bool) -> anyhow::Res
 
 /// Replaces the file at once: whoever reads it meanwhile sees the one or the other.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = with_suffix(path, ".keelson");
+    // Nobody can know the name beforehand and put a file or a link there.
+    let number = std::hash::RandomState::new().build_hasher().finish();
+    let new = with_suffix(path, &format!(".{number:016x}"));
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -89,5 +98,43 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("keelson-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn file_or_link_that_somebody_put_beside_it_is_not_written() {
+        let folder = folder("kubeconfig-beside");
+        let (config, other, victim) = (folder.join("config"), folder.join("config.keelson"), folder.join("victim"));
+        fs::write(&victim, "kept").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&victim, &other).unwrap();
+        write(&config, "secret").unwrap();
+        assert_eq!((fs::read_to_string(&config).unwrap().as_str(), mode(&config)), ("secret", 0o600));
+        assert_eq!((fs::read_to_string(&victim).unwrap().as_str(), mode(&victim)), ("kept", 0o644));
+        fs::remove_file(&other).unwrap();
+        fs::write(&other, "theirs").unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+        write(&config, "new").unwrap();
+        assert_eq!((fs::read_to_string(&config).unwrap().as_str(), mode(&config)), ("new", 0o600));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "nothing is left over");
+        fs::remove_dir_all(folder).unwrap();
     }
 }

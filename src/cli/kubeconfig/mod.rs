@@ -6,10 +6,10 @@ mod file;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use kube::Api;
 
-use super::connection::InNamespace;
+use super::approve::waiting::Kind;
+use super::connection::{InNamespace, found};
 use crate::api::EksCluster;
 use entries::{Entries, Options};
 
@@ -52,8 +52,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let cluster = super::block_on(async {
         let (client, namespace) = args.place.client().await?;
-        let found = Api::<EksCluster>::namespaced(client, &namespace).get(&args.name).await;
-        found.with_context(|| format!("EksCluster {} in namespace {namespace}", args.name))
+        let answer = Api::<EksCluster>::namespaced(client, &namespace).get(&args.name).await;
+        found(answer, Kind::EksCluster, &namespace, &args.name)
     })?;
     let options = Options {
         context: args.context_name.clone(),
@@ -61,11 +61,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         profile: args.aws_profile.clone(),
     };
     let entries = Entries::of(&cluster, &options)?;
-    let Some(path) = &args.merge else { return super::print(&serde_saphyr::to_string(&entries.kubeconfig())?) };
+    let Some(path) = &args.merge else {
+        return super::print_document(&serde_saphyr::to_string(&entries.kubeconfig())?);
+    };
+    let named = path.is_some();
     let path = path.clone().map_or_else(file::default_path, Ok)?;
     file::merge(&path, &entries, !args.keep_context)?;
     let (context, file) = (&entries.context, path.display());
-    let next = if args.keep_context { format!("kubectl --context {context}") } else { "kubectl".to_owned() };
-    eprintln!("context {context} is in {file}: {next} get nodes");
+    // kubectl does not read a file that was named here, unless KUBECONFIG names it too.
+    let of_file = if named { format!(" --kubeconfig {file}") } else { String::new() };
+    let of_context = if args.keep_context { format!(" --context {context}") } else { String::new() };
+    let next = format!("kubectl{of_file}{of_context}");
+    crate::cli::note(&format!("context {context} is in {file}: {next} get nodes"));
     Ok(())
 }

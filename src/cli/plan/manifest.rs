@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use super::schema;
 use crate::api::{AwsAccount, EksCluster, GROUP, NodeGroup, PlanApproval};
+use crate::cli::errors;
+use crate::cli::terminal::one_line;
 
 /// Namespace of objects that name none.
 const DEFAULT: &str = "default";
@@ -97,10 +99,11 @@ impl Manifest {
     }
 
     fn add(&mut self, at: &str, document: Value, notes_others: bool) -> anyhow::Result<()> {
-        let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+        let text = |field: &str| one_line(document[field].as_str().unwrap_or_default());
         let (version, kind) = (text("apiVersion"), text("kind"));
         let name = document["metadata"]["name"].as_str().unwrap_or_default();
-        let place = format!("{at}, {kind} {name}");
+        let shown = one_line(name);
+        let place = format!("{at}, {kind} {shown}");
         if version.split('/').next() != Some(GROUP) {
             if notes_others {
                 self.notes.push(format!("{at} is left out: {version} {kind} is not Keelson's"));
@@ -152,6 +155,25 @@ impl Manifest {
             }
         }
     }
+}
+
+/// That a cluster to which a NodeGroup refers is in no file.
+pub fn describe_missing(namespace: &str, name: &str) -> String {
+    let (namespace, name) = (one_line(namespace), one_line(name));
+    format!("EksCluster {namespace}/{name}, to which a NodeGroup refers, is not in the files")
+}
+
+/// The error without the lines of a file that a parser's message quotes: a comment shows them to more people than may read
+/// the file.
+pub fn without_source(error: &anyhow::Error) -> String {
+    let parser = |cause: &(dyn std::error::Error + 'static)| {
+        let found = cause.downcast_ref::<serde_saphyr::Error>();
+        found.map_or_else(|| cause.to_string(), |error| error.without_snippet().to_string())
+    };
+    if error.chain().any(|cause| cause.is::<serde_saphyr::Error>()) {
+        return error.chain().map(parser).collect::<Vec<_>>().join(": ");
+    }
+    errors::format_error(error)
 }
 
 fn object<K: CustomResourceExt + DeserializeOwned>(mut document: Value, place: &str) -> anyhow::Result<K> {
@@ -227,6 +249,26 @@ mod tests {
         assert_eq!(manifest.missing_accounts(), ["default".to_owned()].into());
         let twice = manifest.add_text("c.yaml, ", CLUSTER, false).unwrap_err().to_string();
         assert_eq!(twice, "c.yaml, document 1, EksCluster demo is also in b.yaml, document 1: keep one of them");
+    }
+
+    #[test]
+    fn names_in_messages_are_on_one_line() {
+        let text = CLUSTER.replace("name: demo", "name: \"x\\n::error::evil\\e[2J\"");
+        let text = text.replace("region:", "\"re\\n::stop-commands::x\":");
+        let refused = refused(&text);
+        assert!(
+            refused.contains("EksCluster x ::error::evil") && refused.contains("re ::stop-commands::x: unknown"),
+            "{refused}"
+        );
+        assert!(!refused.contains('\u{1b}') && !refused.lines().any(|line| line.trim_start().starts_with("::")));
+    }
+
+    #[test]
+    fn comment_quotes_no_lines_of_a_file() {
+        let error = Manifest::parse("root:x:0:0: [password").err().expect("is refused");
+        assert!(format!("{error:#}").contains("password"), "the excerpt is for the user who reads the file: {error:#}");
+        let text = without_source(&error);
+        assert!(text.starts_with("the manifest is not YAML: ") && !text.contains("password"), "{text}");
     }
 
     #[test]

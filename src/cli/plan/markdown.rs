@@ -6,6 +6,7 @@ use super::planned::Planned;
 use super::print::{self, Row};
 use super::timeline::Timeline;
 use super::verdict;
+use crate::cli::terminal::counted;
 use crate::cli::time::format_duration;
 use crate::controllers::status::progress::label;
 
@@ -48,7 +49,7 @@ pub fn comment(clusters: &[Vec<Planned>], notes: &[String], errors: &[String], l
         }
     }
     if omitted > 0 {
-        let _ = writeln!(out, "The plans of {omitted} more objects do not fit: run `keelson plan`.\n");
+        let _ = writeln!(out, "The plans of {} do not fit: run `keelson plan`.\n", counted(omitted, "more object"));
     }
     for note in notes {
         let _ = writeln!(out, "> {}\n", escape(note));
@@ -70,7 +71,8 @@ fn object(planned: &Planned, timeline: &Timeline, live: bool) -> String {
         let _ = writeln!(out, "| `{sign}` | {} | {takes} | {} |", escape(&label(key)), escape(&details));
     }
     if matching > 0 {
-        let _ = writeln!(out, "\n{matching} resources match the spec.");
+        let match_ = if matching == 1 { "matches" } else { "match" };
+        let _ = writeln!(out, "\n{} {match_} the spec.", counted(matching, "resource"));
     }
     for notice in &planned.notices {
         let _ = writeln!(out, "\n> {}", escape(notice));
@@ -94,6 +96,8 @@ fn escape(text: &str) -> String {
             '&' | ':' | '<' | '>' | '@' | '|' | '`' | '[' | ']' | '!' | '*' | '_' | '~' | '#' | '\\' | '$' => {
                 let _ = write!(out, "&#{};", u32::from(c));
             }
+            // Without a scheme it would be a link, too.
+            '.' if out.to_ascii_lowercase().ends_with("www") => out.push_str("&#46;"),
             c => out.push(c),
         }
     }
@@ -108,5 +112,6 @@ mod tests {
     fn text_of_a_manifest_is_only_text() {
         let text = escape("| [x](https://a) <img> @team\n`a`");
         assert_eq!(text, "&#124; &#91;x&#93;(https&#58;//a) &#60;img&#62; &#64;team &#96;a&#96;");
+        assert_eq!(escape("www.a.org WWW.b"), "www&#46;a.org WWW&#46;b");
     }
 }

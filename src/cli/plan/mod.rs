@@ -29,6 +29,7 @@ use document::Document;
 pub use from_nothing::{from_nothing, view_from_nothing};
 use manifest::Manifest;
 pub use planned::{Planned, Wanted, about, named, wanted};
+pub use verdict::{Obstacle, obstacles};
 
 /// Flags of `keelson plan`.
 #[derive(clap::Args, Debug)]
@@ -88,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => {
             if args.output == Format::Markdown {
                 // The comment must not show the plan of an earlier commit.
-                super::print(&markdown::comment(&[], &[], &[errors::format_error(&error)], args.live))?;
+                super::print(&markdown::comment(&[], &[], &[manifest::without_source(&error)], args.live))?;
             }
             return Err(error);
         }
@@ -136,9 +137,7 @@ fn read(args: &Args) -> anyhow::Result<Manifest> {
     if let Some((namespace, name)) = manifest.missing_clusters().first() {
         let place = if args.connection.is_given() { " or in the management cluster" } else { "" };
         let advice = if args.connection.is_given() { "" } else { ", or pass --context to read it from there" };
-        bail!(
-            "EksCluster {namespace}/{name}, to which a NodeGroup refers, is not in the files{place}: add its file{advice}"
-        );
+        bail!("{}{place}: add its file{advice}", manifest::describe_missing(namespace, name));
     }
     manifest.note_references();
     Ok(manifest)

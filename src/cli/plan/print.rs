@@ -7,6 +7,7 @@ use super::planned::Planned;
 use super::style::{self, styled};
 use super::timeline::Timeline;
 use crate::api::status::{PlanStatus, StepAction, StepState};
+use crate::cli::terminal::{counted, one_line};
 use crate::cli::time::format_duration;
 use crate::controllers::status::plan_status;
 use crate::controllers::status::progress::{ResourceProgress, label, resource_progress};
@@ -104,6 +105,9 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     out.push('\n');
 }
 
+/// What a release comes to.
+pub const RELEASED: &str = "to be released: it stays in AWS";
+
 /// Prints a plan as status shows it.
 pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
     let _ = writeln!(out, "{}\n{}\n", styled(style::heading(), title), plan.summary);
@@ -122,7 +126,9 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
             StepState::Blocked => Some("blocked"),
             StepState::Failed => Some("failed"),
         };
-        let details: Vec<_> = [state, step.detail.as_deref(), step.reason.as_deref()].into_iter().flatten().collect();
+        let kept = (step.action == StepAction::Release).then_some(RELEASED);
+        let details = [kept, state, step.detail.as_deref(), step.reason.as_deref()];
+        let details: Vec<_> = details.into_iter().flatten().collect();
         let takes = step.expected_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         rows.push([
             style::sign(action).to_owned(),
@@ -134,7 +140,8 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
     }
     table(out, &rows);
     if let Some(more) = plan.omitted_steps {
-        let _ = writeln!(out, "  and {more} more steps, which the line above counts and the hash covers");
+        let more = counted(usize::try_from(more).unwrap_or_default(), "more step");
+        let _ = writeln!(out, "  and {more}, which the line above counts and the hash covers");
     }
     out.push('\n');
 }
@@ -217,7 +224,7 @@ fn table(out: &mut String, rows: &[[String; 5]]) {
         if used(3) {
             let _ = write!(line, "  {takes:>d$}");
         }
-        let line = format!("{line}  {details}");
+        let line = one_line(&format!("{line}  {details}"));
         let _ = writeln!(out, "  {}", styled(style::of_sign(sign), line.trim_end()));
     }
 }

@@ -5,6 +5,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::rules;
+use crate::cli::terminal::one_line;
 
 /// Applies defaults to `object` and returns its errors, each with its field.
 pub fn check_object(schema: &Value, object: &mut Value) -> Vec<String> {
@@ -76,7 +77,7 @@ fn hint(wanted: &str, value: &Value) -> &'static str {
 
 fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>) {
     let Some(fields) = value.as_object_mut() else { return };
-    let at = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let at = |name: &str| if path.is_empty() { one_line(name) } else { format!("{path}.{}", one_line(name)) };
     // A null field is not set.
     fields.retain(|_, value| !value.is_null());
     let count = fields.len() as u64;
@@ -84,7 +85,7 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
         let each = Value::Object(each.clone());
         bounds(count, &schema["minProperties"], &schema["maxProperties"], "entries", path, errors);
         for (name, value) in fields.iter_mut() {
-            check(&each, value, &format!("{path}[{name}]"), errors);
+            check(&each, value, &format!("{path}[{}]", one_line(name)), errors);
         }
         return;
     }

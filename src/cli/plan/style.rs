@@ -12,7 +12,8 @@ pub fn sign(action: Action) -> &'static str {
         Action::Create => "+",
         Action::Update => "~",
         Action::Adopt => "@",
-        Action::Delete | Action::Release => "-",
+        Action::Release => "^",
+        Action::Delete => "-",
     }
 }
 
@@ -21,7 +22,7 @@ pub fn of_sign(sign: &str) -> Style {
     let colour = match sign {
         "+" => AnsiColor::Green,
         "~" => AnsiColor::Yellow,
-        "@" => AnsiColor::Cyan,
+        "@" | "^" => AnsiColor::Cyan,
         "-" => AnsiColor::Red,
         "!" => return AnsiColor::Red.on_default().bold(),
         "" => return Style::new().dimmed(),

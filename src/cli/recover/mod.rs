@@ -42,6 +42,9 @@ pub struct Args {
     /// List only.
     #[arg(long)]
     dry_run: bool,
+    /// List each resource.
+    #[arg(short, long)]
+    verbose: bool,
     /// UID of the earlier object, if there were several.
     #[arg(long, requires = "name")]
     uid: Option<String>,
@@ -91,15 +94,15 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
                 lines.extend(verdicts::lines(&place, &found, &objects, installation.as_deref()));
             }
             // A closed account must not prevent recovery in the others.
-            Err(error) => eprintln!("account {account}, {region} is left out: {error:#}"),
+            Err(error) => crate::cli::note(&format!("account {account}, {region} is left out: {error:#}")),
         }
     }
-    super::print(&verdicts::table(&lines))?;
+    super::print(&if args.verbose { verdicts::details(&lines) } else { verdicts::table(&lines) })?;
     let searched = places::describe(&searched);
     let found = Found { lines: &lines, installation: installation.as_deref(), searched: &searched };
     let chosen = select(args, &client, &objects, &found)?;
     if args.dry_run || chosen.is_empty() {
-        super::print(&hint(args, &found))?;
+        super::print(&hint(&found))?;
         let other = verdicts::other_installations(&lines, None);
         if args.all && !args.dry_run && !other.is_empty() {
             bail!("nothing was taken over: {}", verdicts::describe_other_installations(&other, found.installation));
@@ -107,6 +110,7 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let now = Timestamp::now().as_second();
+    let next = next(&chosen, &objects);
     for (object, uid) in chosen {
         let name = format!("{} -n {}", object.argument, object.namespace);
         match verdicts::text(object, &uid, now) {
@@ -117,7 +121,26 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
             None => super::print(&format!("{name}: is already annotated to take over what UID {uid} owned\n"))?,
         }
     }
-    Ok(())
+    super::print(&next)
+}
+
+/// The approvals that what was chosen waits for, a line for each cluster.
+fn next(chosen: &[(&Object, String)], objects: &[Object]) -> String {
+    let mut clusters: Vec<&Object> = Vec::new();
+    for (object, _) in chosen {
+        let is_its = |other: &&Object| other.node_group.is_none() && other.cluster == object.cluster;
+        let cluster = objects.iter().find(is_its).filter(|cluster| cluster.needs_approval);
+        clusters.extend(cluster.filter(|cluster| !clusters.iter().any(|one| one.uid == cluster.uid)));
+    }
+    let line = |cluster: &Object| {
+        let name = cluster.cluster.rsplit('/').next().unwrap_or_default();
+        format!(
+            "next: the plan of {name} waits for approval, and after it those of its NodeGroups: keelson approve {name} \
+             -n {}, and the same again\n",
+            cluster.namespace
+        )
+    };
+    clusters.into_iter().map(line).collect()
 }
 
 async fn installation_id(args: &Args, client: &Client) -> anyhow::Result<Option<String>> {
@@ -162,12 +185,12 @@ fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
             Ok(grant) => {
                 places.insert((grant.identity, cluster.spec.region.clone()));
             }
-            Err(refusal) => eprintln!(
+            Err(refusal) => crate::cli::note(&format!(
                 "EksCluster {}/{} is left out: {}",
                 cluster.namespace().unwrap_or_default(),
                 cluster.name_any(),
                 refusal.message
-            ),
+            )),
         }
     }
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -177,11 +200,11 @@ fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
         let regions = places::regions(&account.spec, &args.region, environment.as_deref());
         places.extend(regions.into_iter().map(|region| (identity.clone(), region)));
         if !places.iter().any(|(other, _)| *other == identity) {
-            eprintln!(
+            crate::cli::note(&format!(
                 "AwsAccount {} is left out, as no EksCluster, no spec.allowedRegions and no AWS_REGION names a region: \
                  pass --region",
                 account.name_any()
-            );
+            ));
         }
     }
     places
@@ -258,12 +281,12 @@ fn select<'o>(
     Ok(chosen)
 }
 
-fn hint(args: &Args, found: &Found<'_>) -> String {
+fn hint(found: &Found<'_>) -> String {
     let objects = verdicts::recoverable(found.lines).len();
-    let mut text = match (objects, args.dry_run || args.name.is_none() && !args.all) {
-        (0, _) => "nothing can be taken over\n".to_owned(),
-        (1, true) => "one object can take over what an earlier one of its name owned; nothing was changed\n".to_owned(),
-        (many, _) => {
+    let mut text = match objects {
+        0 => "nothing can be taken over\n".to_owned(),
+        1 => "one object can take over what an earlier one of its name owned; nothing was changed\n".to_owned(),
+        many => {
             format!("{many} objects can take over what earlier ones of their names owned; nothing was changed\n")
         }
     };
@@ -294,4 +317,36 @@ async fn annotate(client: &Client, object: &Object, text: &str) -> anyhow::Resul
             .map(drop)?,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn approval_that_follows_is_named_once_for_each_cluster() {
+        let cluster = |name: &str, policy: &str| -> Object {
+            let object = json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+                "metadata": {"name": name, "namespace": "team", "uid": name},
+                "spec": {"region": "eu-west-1", "version": "1.34", "changePolicy": policy},
+            });
+            Object::from(&serde_json::from_value::<EksCluster>(object).unwrap())
+        };
+        let group = |of: &str| -> Object {
+            let object = json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+                "metadata": {"name": format!("{of}-default"), "namespace": "team", "uid": format!("{of}-default")},
+                "spec": {"clusterRef": {"name": of}, "scaling": {"min": 1, "max": 2}},
+            });
+            Object::from(&serde_json::from_value::<NodeGroup>(object).unwrap())
+        };
+        let objects = [cluster("shop", "Approval"), cluster("free", "Automatic"), group("shop"), group("free")];
+        let chosen: Vec<_> = objects.iter().map(|object| (object, "old".to_owned())).collect();
+        let text = next(&chosen, &objects);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("keelson approve shop -n team"), "{text}");
+        assert_eq!(next(&chosen[2..3], &objects), text, "the node group alone");
+        assert_eq!(next(&chosen[1..2], &objects), "");
+    }
 }

@@ -1,13 +1,14 @@
 //! Compares the owners' tags in AWS with the objects of the management cluster. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use kube::ResourceExt;
 
+use crate::api::policy::ChangePolicy;
 use crate::api::status::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::tags::CLUSTER;
+use crate::cli::table::Table;
 use crate::engine::Key;
 use crate::resources::recovery::takeover::TaggedResource;
 
@@ -32,6 +33,8 @@ pub struct Object {
     pub recovery: Option<RecoveryStatus>,
     /// Its recover annotation.
     pub annotation: Option<String>,
+    /// Whether its changes wait for approval; of a node group, its EksCluster decides.
+    pub needs_approval: bool,
 }
 
 impl From<&EksCluster> for Object {
@@ -48,6 +51,7 @@ impl From<&EksCluster> for Object {
             record: Some(status.resources),
             recovery: status.recovery,
             annotation: cluster.annotations().get(crate::api::RECOVER_ANNOTATION).cloned(),
+            needs_approval: cluster.spec.change_policy == ChangePolicy::Approval,
         }
     }
 }
@@ -65,6 +69,7 @@ impl From<&NodeGroup> for Object {
             record: None,
             recovery: group.status.as_ref().and_then(|status| status.recovery.clone()),
             annotation: group.annotations().get(crate::api::RECOVER_ANNOTATION).cloned(),
+            needs_approval: false,
         }
     }
 }
@@ -239,21 +244,30 @@ pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
     Some(if used == Some(uid) { format!("{uid}/{now}") } else { uid.to_owned() })
 }
 
-/// The table as the user reads it.
+/// A row for each object, earlier owner and verdict.
 pub fn table(lines: &[Line]) -> String {
-    let mut rows = vec![["PLACE", "RESOURCE", "ID", "OWNER (UID)", "OBJECT", "VERDICT"].map(str::to_owned)];
-    rows.extend(lines.iter().map(|line| {
-        let Line { place, key, id, owner, object, named: _, verdict } = line;
-        [place.clone(), key.to_string(), id.clone(), owner.clone(), object.clone(), verdict.describe()]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths = [0, 1, 2, 3, 4, 5].map(width);
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    let mut rows: Vec<([String; 4], usize)> = Vec::new();
+    for Line { place, owner, object, verdict, .. } in lines {
+        let row = [place.clone(), object.clone(), owner.clone(), verdict.describe()];
+        match rows.iter_mut().find(|(other, _)| *other == row) {
+            Some((_, count)) => *count += 1,
+            None => rows.push((row, 1)),
+        }
     }
-    text
+    let mut table = Table::new(["PLACE", "OBJECT", "OWNER (UID)", "RESOURCES", "VERDICT"]);
+    for ([place, object, owner, verdict], count) in rows {
+        table.row([place, object, owner, count.to_string(), verdict]);
+    }
+    table.format("")
+}
+
+/// A row for each resource.
+pub fn details(lines: &[Line]) -> String {
+    let mut table = Table::new(["PLACE", "RESOURCE", "ID", "OWNER (UID)", "OBJECT", "VERDICT"]);
+    for Line { place, key, id, owner, object, named: _, verdict } in lines {
+        table.row([place, &key.to_string(), id, owner, object, &verdict.describe()]);
+    }
+    table.format("")
 }
 
 #[cfg(test)]
@@ -274,6 +288,7 @@ mod tests {
             record: Some(vec![]),
             recovery: None,
             annotation: None,
+            needs_approval: false,
         }
     }
 
@@ -312,7 +327,19 @@ mod tests {
         let uids = recoverable(&judged);
         assert_eq!(uids[&0].iter().collect::<Vec<_>>(), ["new", "old"]);
         assert_eq!(uids[&1].iter().collect::<Vec<_>>(), ["gone"]);
-        assert!(table(&judged).lines().next().unwrap().starts_with("PLACE"));
+        let row = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let summary = table(&judged);
+        let rows: Vec<_> = summary.lines().skip(1).map(row).collect();
+        assert_eq!(rows.len(), 7, "{summary}");
+        assert_eq!(rows[0], ["111122223333", "eu-west-1", "team/demo", "new", "1", "recoverable"]);
+        let roles = ["role/cluster", "role/node"].map(|key| found(key, "team/demo", "new", Some("here")));
+        let both = table(&lines("1 eu-west-1", &roles, &objects, Some("here")));
+        assert_eq!(
+            both.lines().skip(1).map(row).collect::<Vec<_>>(),
+            [["1", "eu-west-1", "team/demo", "new", "2", "owned"]]
+        );
+        assert_eq!(details(&judged).lines().count(), 1 + all.len());
+        assert!(details(&judged).contains("subnet/private/a"));
     }
 
     #[test]

@@ -10,16 +10,17 @@ mod status_tests;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kube::Client;
 
 use super::approve::waiting::{Kind, Target};
-use super::connection::InNamespace;
+use super::connection::{self, InNamespace};
 use super::events::{self, EventLine};
 use super::output::{self, Structured};
 use super::subject::Subject;
+use super::terminal;
 use super::watching::Watched;
 use overview::Overview;
 
@@ -77,7 +78,7 @@ fn current(watched: &Watched, args: &Args, namespace: &str) -> anyhow::Result<Ve
     let found = watched.subjects(Some(&args.name));
     // NodeGroups may refer to a cluster that does not exist.
     if found.first().is_none_or(|first| first.kind != *kind) {
-        bail!("{kind} {name} does not exist in namespace {namespace}");
+        return Err(connection::missing(kind, namespace, name));
     }
     Ok(found)
 }
@@ -115,7 +116,7 @@ async fn watch(args: &Args, client: &Client, namespace: &str, watched: &mut Watc
         if is_terminal {
             let mut screen = anstream::stdout();
             // Home, the text with the rest of each line cleared, and the rest of the screen cleared.
-            let text = print::text(&answer, now, &zone).replace('\n', "\x1b[K\n");
+            let text = terminal::safe(&print::text(&answer, now, &zone)).replace('\n', "\x1b[K\n");
             let start = if shown.is_empty() { "\x1b[2J\x1b[H" } else { "\x1b[H" };
             write!(screen, "{start}{text}\x1b[J").and_then(|()| screen.flush()).context("the terminal")?;
             shown = text;

@@ -9,6 +9,7 @@ use super::overview::{Activity, Overview};
 use super::problems::Problem;
 use crate::cli::plan::style::{self, styled};
 use crate::cli::table::Table;
+use crate::cli::terminal::{counted, one_line};
 use crate::cli::time::{format_age, format_between, format_time};
 
 /// Problems and activities that are listed, so that all fits on a screen.
@@ -16,13 +17,13 @@ const MAX_LISTED: usize = 8;
 
 /// The text.
 pub fn text(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
-    let mut out = format!("{}\n\n", styled(style::heading(), headline(of)));
+    let mut out = format!("{}\n\n", styled(style::heading(), one_line(&headline(of))));
     section(&mut out, "State", &[state(of, now, zone)]);
     let doing: Vec<String> = of.doing.iter().map(|activity| describe_activity(activity, now, zone)).collect();
     section(&mut out, "Doing", &listed(doing, "nothing"));
     let mut next = of.next.clone();
     if of.next_omitted > 0 {
-        next.push(format!("and {} more steps", of.next_omitted));
+        next.push(format!("and {}", counted(of.next_omitted, "more step")));
     }
     if !next.is_empty() {
         section(&mut out, "Next", &next);
@@ -58,7 +59,9 @@ pub fn line(of: &Overview, now: Timestamp, zone: &TimeZone) -> String {
     let doing: Vec<String> = of.doing.iter().map(|activity| format!("{}: {}", activity.of, activity.what)).collect();
     let details = if doing.is_empty() { of.message.clone() } else { doing.join("; ") };
     let details = if details.is_empty() { String::new() } else { format!(": {details}") };
-    format!("{} {} {}/{} {}{details}", format_time(now, now, zone), of.kind, of.namespace, of.name, of.state)
+    let text =
+        format!("{} {} {}/{} {}{details}", format_time(now, now, zone), of.kind, of.namespace, of.name, of.state);
+    one_line(&text)
 }
 
 fn headline(of: &Overview) -> String {
@@ -134,7 +137,7 @@ fn section(out: &mut String, title: &str, lines: &[String]) {
     const WIDTH: usize = 12;
     for (number, line) in lines.iter().enumerate() {
         let title = if number == 0 { format!("{title:<WIDTH$}") } else { " ".repeat(WIDTH) };
-        let _ = writeln!(out, "{}{line}", styled(style::heading(), title));
+        let _ = writeln!(out, "{}{}", styled(style::heading(), title), one_line(line));
     }
 }
 

@@ -2,10 +2,12 @@
 //! upgrade. Pure.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
+use crate::api::policy::DriftPolicy;
 use crate::api::status::Verdict;
 use crate::cli::approve::waiting::Kind;
 use crate::cli::subject::Subject;
@@ -66,6 +68,26 @@ fn is_problem(reason: Reason) -> bool {
     }
 }
 
+/// Begins the message of a condition that the operator does not observe meanwhile.
+const NOT_OBSERVED: &str = "not observed while the deletion waits";
+/// Part of the message of a cluster that waits for nodes which nobody asked for.
+const NO_NODE_GROUP: &str = "no NodeGroup refers to this";
+
+/// Whether a condition is in the way of that object, apart from its reason.
+fn is_in_the_way(condition: &Condition, subject: &Subject) -> bool {
+    let is_unknown = condition.status == "Unknown";
+    match Reason::parse(&condition.reason) {
+        // Before and during a deletion nobody needs to know it.
+        _ if subject.is_deleted() && is_unknown && condition.message.starts_with(NOT_OBSERVED) => false,
+        Some(Reason::WaitingForApproval) => subject.waits_for_approval(),
+        Some(Reason::Drifted) => condition.type_ != ConditionType::InSync.as_str() || !subject.has_pending_edit(),
+        Some(Reason::WaitingForNodes) => condition.message.contains(NO_NODE_GROUP),
+        Some(reason) => is_problem(reason),
+        // A reason of another version.
+        None => true,
+    }
+}
+
 /// All problems of an object, each once. The first is that of its Ready condition.
 pub fn of(subject: &Subject) -> Vec<Problem> {
     let mut found: Vec<Problem> = Vec::new();
@@ -79,11 +101,10 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     let overall = [ConditionType::Ready, ConditionType::Stalled];
     let parts = subject.conditions.iter().filter(|one| overall.iter().all(|kind| one.type_ != kind.as_str()));
     for condition in overall.iter().filter_map(|kind| subject.condition(*kind)).chain(parts) {
-        // Stalled=False repeats the reason of Ready without a message; a reason of another version may be a problem.
+        // Stalled=False repeats the reason of Ready without a message.
         let is_stopped = condition.type_ == "Stalled" && condition.status == "True";
-        let is_problem = Reason::parse(&condition.reason).is_none_or(is_problem);
         let is_about_parts = condition.type_ != "Stalled" && condition.type_ != "Reconciling";
-        if is_stopped || is_problem && is_about_parts {
+        if is_stopped || is_about_parts && is_in_the_way(condition, subject) {
             add(&condition.reason, &condition.message, Some(condition.last_transition_time.0));
         }
     }
@@ -111,7 +132,7 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
     let arguments = subject.arguments();
     let field = if subject.kind == Kind::EksCluster { "spec" } else { "its EksCluster's spec" };
     Some(match Reason::parse(reason)? {
-        Reason::WaitingForApproval => format!("read the plan and approve it: keelson approve {arguments}"),
+        Reason::WaitingForApproval => approve(&arguments),
         Reason::Suspended => format!("let Keelson continue: keelson resume {name} -n {namespace}"),
         Reason::AccessDenied | Reason::CredentialsUnavailable | Reason::QuotaExceeded => {
             format!("see what the account lacks: keelson doctor {name} -n {namespace}")
@@ -133,7 +154,18 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         Reason::AgentUnreachable => {
             format!("see what cannot be reached: keelson doctor {name} -n {namespace}")
         }
-        Reason::Drifted => format!("take it into the spec, or set {field}.driftPolicy to Correct"),
+        Reason::Drifted => match subject.drift_policy {
+            Some(DriftPolicy::Report) => format!("take it into the spec, or set {field}.driftPolicy to Correct"),
+            _ if subject.waits_for_approval() => approve(&arguments),
+            // It is corrected.
+            _ => return None,
+        },
+        Reason::WaitingForNodes => {
+            format!("create a NodeGroup in namespace {namespace} whose spec.clusterRef.name is {name}")
+        }
+        Reason::DeletionBlocked => {
+            format!("do what the message says; to look again at once: keelson reconcile {arguments}")
+        }
         Reason::Observed => format!("to apply it, set {field}.changePolicy to Approval or Automatic"),
         Reason::SupportEnding => "raise spec.version".to_owned(),
         Reason::InvalidSpec => "correct the spec".to_owned(),
@@ -146,13 +178,15 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         | Reason::Reconciled
         | Reason::Synced
         | Reason::WaitingForCluster
-        | Reason::WaitingForNodes
         | Reason::WaitingForSync
         | Reason::NotRequested
         | Reason::UpgradeBlocked
         | Reason::InsufficientCapacity
         | Reason::Degraded
-        | Reason::DeletionBlocked
         | Reason::Throttled => return None,
     })
+}
+
+fn approve(arguments: &str) -> String {
+    format!("read the plan and approve it: keelson approve {arguments}")
 }

@@ -39,7 +39,7 @@ fn group(reason: &str) -> NodeGroup {
         "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
         "metadata": {"name": "demo-default", "namespace": "team", "generation": 1, "creationTimestamp": at("13:55:00")},
         "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 4}, "instanceTypes": ["m7i.large"]},
-        "status": {"observedGeneration": 1, "replicas": 2, "readyNodes": 1, "conditions": [
+        "status": {"observedGeneration": 1, "replicas": 2, "readyNodes": 1, "plan": {"hash": "3f9a1c20"}, "conditions": [
             condition("Ready", "False", reason, "waiting for the cluster"),
             condition("Reconciling", "True", reason, ""),
         ]},
@@ -146,7 +146,7 @@ fn cluster_that_was_not_observed_and_one_that_is_ready() {
         condition("Reconciling", "False", "Reconciled", ""),
         condition("InSync", "False", "Drifted", "one difference is reported: control plane: logging"),
     ]});
-    let texts = [new, cluster(json!({}), ready)].map(|one| text(&[one], &[], Vec::new()));
+    let texts = [new, cluster(json!({"driftPolicy": "Report"}), ready)].map(|one| text(&[one], &[], Vec::new()));
     insta::assert_snapshot!(texts.join("\n---\n"));
 }
 
@@ -159,11 +159,119 @@ fn answer_for_programs() {
 
 #[test]
 fn every_state_that_needs_a_user_names_a_command_or_an_edit() {
-    let subject = Subject::from(&creating());
+    let mut reporting = creating();
+    reporting.spec.drift_policy = crate::api::policy::DriftPolicy::Report;
+    let subject = Subject::from(&reporting);
     let silent = |reason: &&Reason| super::problems::advice(reason.as_str(), &subject).is_none();
     let named: Vec<_> = Reason::ALL.iter().filter(|reason| !silent(reason)).map(|reason| reason.as_str()).collect();
     insta::assert_snapshot!(named.join("\n"));
     assert_eq!(super::problems::advice("OfAnotherVersion", &subject), None);
+}
+
+/// The problems' reasons and the actions of a cluster in that state.
+fn problems_of(spec: Value, status: Value, deleted: bool) -> (Vec<String>, Vec<String>) {
+    let mut object = cluster(spec, status);
+    object.metadata.deletion_timestamp =
+        deleted.then(|| serde_json::from_value(json!(at("14:00:00"))).expect("is a time"));
+    let answer = overview::overview(&Subject::from(&object), &[], Vec::new(), now());
+    (answer.problems.into_iter().map(|problem| problem.reason).collect(), answer.actions)
+}
+
+#[test]
+fn approval_of_a_deletion_is_asked_for_until_it_is_given() {
+    let why = "not observed while the deletion waits; it was True (Synced): AWS matches the spec";
+    let waits = |began: Value| {
+        json!({
+            "conditions": [
+                condition("Ready", "False", "WaitingForApproval", "the deletion waits"),
+                condition("InSync", "Unknown", "WaitingForApproval", why),
+                condition("AddonsReady", "Unknown", "DeletionBlocked", why),
+            ],
+            "plan": {"hash": "3f9a1c20"}, "deletion": {"began": began},
+        })
+    };
+    let (problems, actions) = problems_of(json!({}), waits(Value::Null), true);
+    assert_eq!(problems, ["WaitingForApproval"]);
+    assert_eq!(actions, ["read the plan and approve it: keelson approve demo -n team"]);
+    assert_eq!(problems_of(json!({}), waits(json!(at("14:05:00"))), true), (vec![], vec![]));
+}
+
+#[test]
+fn an_edit_that_waits_is_no_drift() {
+    let in_sync = condition("InSync", "False", "Drifted", "control plane: logging");
+    let plan = json!({"hash": "3f9a1c20", "steps": [{"action": "Update", "resource": "cluster", "state": "Pending"}]});
+    let waits = condition("Ready", "False", "WaitingForApproval", "plan 3f9a1c20 waits");
+    let edited = json!({"conditions": [waits, in_sync], "plan": plan});
+    let approve = "read the plan and approve it: keelson approve demo -n team";
+    for policy in ["Correct", "Report"] {
+        let (problems, actions) = problems_of(json!({"driftPolicy": policy}), edited.clone(), false);
+        assert_eq!((problems, actions), (vec!["WaitingForApproval".into()], vec![approve.into()]), "{policy}");
+    }
+    let unobserved = json!({"conditions": [in_sync], "observedGeneration": 1});
+    assert_eq!(problems_of(json!({"driftPolicy": "Report"}), unobserved, false).0, Vec::<String>::new());
+    let drift = json!([{"resource": "cluster", "field": "logging", "since": at("14:00:00")}]);
+    let mut drifted = edited;
+    drifted["drift"] = drift.clone();
+    let (problems, actions) = problems_of(json!({"driftPolicy": "Correct"}), drifted, false);
+    assert_eq!((problems, actions), (vec!["WaitingForApproval".into(), "Drifted".into()], vec![approve.into()]));
+    let reported = json!({"conditions": [in_sync], "drift": drift});
+    let (_, actions) = problems_of(json!({"driftPolicy": "Report"}), reported.clone(), false);
+    assert_eq!(actions, ["take it into the spec, or set spec.driftPolicy to Correct"]);
+    let (_, actions) = problems_of(json!({"driftPolicy": "Correct"}), reported, false);
+    assert_eq!(actions, Vec::<String>::new());
+}
+
+#[test]
+fn cluster_without_node_groups_waits_for_the_user() {
+    let waiting = |message: &str| json!({"conditions": [condition("Ready", "False", "WaitingForNodes", message)]});
+    let (problems, actions) =
+        problems_of(json!({}), waiting("it needs nodes: no NodeGroup refers to this cluster yet"), false);
+    assert_eq!(problems, ["WaitingForNodes"]);
+    assert_eq!(actions, ["create a NodeGroup in namespace team whose spec.clusterRef.name is demo"]);
+    assert_eq!(problems_of(json!({}), waiting("1 of 2 nodes are Ready"), false).0, Vec::<String>::new());
+}
+
+#[test]
+fn no_end_is_expected_of_what_is_held_or_late() {
+    let until = |status: &str, reason: &str, since: &str| {
+        let step = json!({"action": "Create", "resource": "cluster", "state": "Running", "since": at(since),
+            "expectedSeconds": 540});
+        let conditions = json!([
+            condition("Ready", "False", reason, ""),
+            condition("Reconciling", "True", reason, ""),
+            condition("Stalled", status, reason, ""),
+        ]);
+        let object = cluster(json!({}), json!({"conditions": conditions, "plan": {"steps": [step]}}));
+        let answer = overview::overview(&Subject::from(&object), &[], Vec::new(), now());
+        serde_json::to_value(&answer).unwrap().get("until").is_some()
+    };
+    assert!(until("False", "Creating", "14:00:15"));
+    assert!(!until("False", "Creating", "13:00:15"), "it takes longer than expected");
+    assert!(!until("True", "Creating", "14:00:15"), "it is stalled");
+    assert!(!until("False", "WaitingForApproval", "14:00:15"));
+    assert!(!until("False", "DeletionBlocked", "14:00:15"));
+}
+
+#[test]
+fn text_of_objects_and_events_cannot_act_on_the_terminal() {
+    let evil = "\x1b]0;title\x07\x1b[2J\u{9b}1A\u{202e}\n::error::forged";
+    let status = json!({"conditions": [condition("Ready", "False", "Failed", evil)]});
+    let object = cluster(json!({}), status);
+    let event = EventLine { message: evil.into(), reason: evil.into(), ..created() };
+    let all = [Subject::from(&object)];
+    let answer = overview::overview(&all[0], &[], vec![event], now());
+    let tables = [
+        print::text(&answer, now(), &TimeZone::UTC),
+        print::line(&answer, now(), &TimeZone::UTC),
+        crate::cli::get::table(&all, true, true, now()),
+        crate::cli::get::tree(&all, now()),
+    ];
+    for text in tables {
+        let shown = anstream::adapter::strip_str(&crate::cli::terminal::safe(&text)).to_string();
+        assert!(!shown.contains(|c| c != '\n' && crate::cli::terminal::is_control(c)), "{shown:?}");
+        assert!(!shown.lines().any(|line| line.trim_start().starts_with("::")), "{shown}");
+        assert!(!text.contains("forged") || shown.contains("::error::forged"), "it is still readable: {shown}");
+    }
 }
 
 #[test]

@@ -32,10 +32,10 @@ pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
     let Converted { objects, report } = convert(&text, placing).with_context(|| path.display().to_string())?;
     let comments = comments(&report);
     for comment in &comments {
-        eprintln!("{comment}");
+        crate::cli::note(comment);
     }
     let manifest = write::manifest(&comments, &objects)?;
-    crate::cli::print(&manifest)?;
+    crate::cli::print_document(&manifest)?;
     crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
 }
 
