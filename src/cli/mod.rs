@@ -66,7 +66,7 @@ enum Verb {
     /// Show the plans of a cluster and its node groups that wait for approval, ask for confirmation, and approve
     /// them.
     Approve(approve::Args),
-    /// Compare a cluster and its node groups with AWS now, and wait for the result.
+    /// Compare a cluster and its node groups with AWS now; with --wait, also wait for the result.
     Reconcile(reconcile::Args),
     /// Stop all changes to a cluster, until it is resumed.
     #[command(after_help = "Examples:\n  keelson suspend demo -n team-a")]

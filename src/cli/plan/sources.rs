@@ -78,7 +78,9 @@ mod tests {
         let folder = outer.join("clusters");
         fs::create_dir_all(folder.join("sub")).unwrap();
         let account = |name: &str| {
-            format!("apiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {{name: {name}}}\nspec: {{}}\n")
+            format!(
+                "apiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {{name: {name}}}\nspec: {{accountId: \"111122223333\"}}\n"
+            )
         };
         fs::write(outer.join("secret.yaml"), account("outside")).unwrap();
         fs::write(folder.join("sub/real"), account("inside")).unwrap();
