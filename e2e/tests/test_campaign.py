@@ -132,7 +132,7 @@ def test_each_edit_has_the_expected_outcome(campaign, capsys):
     errors = [error for player in campaign.players for error in player.errors]
     assert errors == []
     faults = [f"{o.edit}: {fault}" for o in campaign.outcomes for fault in o.faults]
-    assert faults == []
+    assert not faults, "\n".join(faults)
     assert sum(campaign.counts().values()) >= MIN_EDITS
     assert campaign.counts()[OutcomeType.APPLIED] >= MIN_EDITS / 2
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.request import Request as MotoRequest
 
-from . import logs, quotas, ssm
+from . import kms, logs, quotas, ssm
 from .call import Call
 from .ec2.responses import Ec2Response
 from .errors import AwsError
@@ -54,6 +54,8 @@ class MotoBridge:
                 reply = logs.answer(call)
                 if reply is not None:
                     return reply
+            if call.service == "kms":
+                kms.set_defaults()
             if response is None:
                 return self.through_application(environ)
             status, headers, body = response.dispatch(ServerRequest(environ))

@@ -27,7 +27,8 @@ WRITES = {
         "network": UPDATE_CLUSTER,
         "endpointAccess": UPDATE_CLUSTER,
         "logging": UPDATE_CLUSTER,
-        "logGroup": "logs:(PutRetentionPolicy|AssociateKmsKey)",
+        # Created where nothing is logged yet; EKS creates it otherwise.
+        "logGroup": "logs:(CreateLogGroup|PutRetentionPolicy|AssociateKmsKey)",
         "secretsEncryption": "eks:AssociateEncryptionConfig",
         "supportType": UPDATE_CLUSTER,
         "controlPlaneScaling": UPDATE_CLUSTER,
@@ -67,6 +68,8 @@ MAY_REMAIN = {
         "network": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         # EKS creates the log group, and leaves it.
         "logging": r"cluster\.logging\.|inventory\.logGroups",
+        # It stays, without being managed.
+        "logGroup": r"inventory\.logGroups",
         "supportType": r"cluster\.upgradePolicy",
         "controlPlaneScaling": r"cluster\.controlPlaneScalingConfig",
         "zonalShift": r"cluster\.zonalShiftConfig",
