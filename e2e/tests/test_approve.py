@@ -298,7 +298,7 @@ def test_object_change_without_plan_change_does_not_prompt_again(shop):
 
 def test_missing_object_is_named(shop):
     result = shop.approve("nowhere", "-n=default", "--yes")
-    assert result.returncode == 1 and "EksCluster nowhere in namespace default" in result.stderr
+    assert result.returncode == 1 and "EksCluster nowhere does not exist in namespace default" in result.stderr
     assert "nothing" not in result.stdout
 
 

@@ -277,7 +277,7 @@ impl Resource for LogGroup {
         })
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let Some(wanted) = &self.wanted else {
             return Err(Failure::invalid(format!("{} is of an earlier spec: it is not created", self.key())));
         };
@@ -288,9 +288,17 @@ impl Resource for LogGroup {
             .set_kms_key_id(wanted.kms_key_arn.clone())
             .set_tags(Some(self.tags.to_eks()));
         match cloud.aws.call(Service::Logs, "CreateLogGroup", &self.name, request.send()).await {
-            // Created by an attempt whose response was lost, or by EKS: the next observation shows the owner.
+            // Created by EKS since it was observed, or by an attempt whose response was lost.
             Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::new(Class::NoChange, error.to_string()));
+                let found = self.read(cloud).await?;
+                let created_at = refs.output(&cluster::key(), "createdAt");
+                let of_cluster = found.filter(|found| is_of_cluster(found, created_at));
+                let Some(detail) = of_cluster.filter(|found| found.tags.owner().is_none()) else {
+                    // The next observation shows whose it is.
+                    return Err(Failure::new(Class::NoChange, error.to_string()));
+                };
+                let observed = self.to_observation(Detail { untagged: true, ..detail });
+                return Ok(observed.output("arn", arn(&cloud.aws, &self.name)));
             }
             other => other?,
         };
