@@ -14,7 +14,7 @@ import yaml
 from admission import API, merged
 from fleet.account import Account, fresh_account
 from fleet.environment import Environment, environment
-from fleet.manifests import cluster, existing, node_group
+from fleet.manifests import cluster, existing, flux, node_group
 from keelson_harness.paths import CHECKOUT, EXAMPLES, keelson_binary
 from test_admission import TABLES, cases
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_done_is_an_error(on, account):
     for item, words in (
         (cluster("foreign", network=existing(*subnets)), "control plane: cluster foreign"),
         (cluster("fresh", version="1.99"), "spec.version: EKS does not offer Kubernetes 1.99 in"),
-        (cluster("fresh", addons=[{"name": "coredns", "version": "v0.0.1"}]), "add-on coredns: "),
+        (cluster("fresh", addons=[{"name": "coredns", "version": "v0.0.1"}]), "spec.addons[coredns]: EKS offers no version v0.0.1"),
         (cluster("fresh", network=existing("subnet-1", "subnet-2")), "subnet-1"),
     ):
         for more in ((), ("--detailed-exitcode",), ("-o", "json"), ("-o", "markdown")):
@@ -191,7 +191,7 @@ def test_what_cannot_be_done_is_an_error(on, account):
 
 
 def test_markdown_is_a_comment_of_a_pull_request(on, account):
-    result = live(on, account, cluster("comment", tags={"x": "@team"}), node_group("comment"), more=("-o", "markdown"))
+    result = live(on, account, cluster("comment", gitops=flux("https://github.com/acme/fleet", "clusters/@team")), node_group("comment"), more=("-o", "markdown"))
     assert result.returncode == 0, result.stderr
     text = result.stdout
     assert text.startswith("<!-- keelson plan -->\n### Keelson plan\n")

@@ -70,10 +70,13 @@ class Probe:
         version = found["spec"].get("version")
         if found["kind"] == "AwsAccount" or not version:
             return found
+        status = {"version": version}
+        if found["kind"] == "EksCluster":
+            status["arn"] = "arn:aws:eks:eu-west-1:123456789012:cluster/probe"
         return self.api.request(
             "PATCH",
             self.api.path_of(found, "status"),
-            json={"status": {"version": version}},
+            json={"status": status},
             headers={"Content-Type": "application/merge-patch+json"},
         ).json()
 
