@@ -294,7 +294,7 @@ impl Resource for LogGroup {
                 let created_at = refs.output(&cluster::key(), "createdAt");
                 let of_cluster = found.filter(|found| is_of_cluster(found, created_at));
                 let Some(detail) = of_cluster.filter(|found| found.tags.owner().is_none()) else {
-                    // The next observation shows whose it is.
+                    // The next observation shows the owner.
                     return Err(Failure::new(Class::NoChange, error.to_string()));
                 };
                 let observed = self.to_observation(Detail { untagged: true, ..detail });
