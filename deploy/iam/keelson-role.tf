@@ -122,6 +122,13 @@ locals {
       Effect    = "Allow"
       Principal = { Service = "pods.eks.amazonaws.com" }
       Action    = ["sts:AssumeRole", "sts:TagSession"]
+      # Session tags that EKS Pod Identity sets: no other ServiceAccount of the account's clusters gets this role.
+      Condition = {
+        StringEquals = {
+          "aws:RequestTag/kubernetes-namespace"       = var.namespace
+          "aws:RequestTag/kubernetes-service-account" = "keelson"
+        }
+      }
     }]
   })
 }

@@ -27,7 +27,17 @@ ISSUER = "oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE"
 OPERATOR = "arn:aws:iam::111122223333:role/keelson"
 # The parameters of each trust, and its statement as docs/install.md explains it.
 TRUSTS = {
-    "pod identity": ({}, {"Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}),
+    "pod identity": (
+        {"Namespace": "platform"},
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "pods.eks.amazonaws.com"},
+            "Action": ["sts:AssumeRole", "sts:TagSession"],
+            "Condition": {
+                "StringEquals": {"aws:RequestTag/kubernetes-namespace": "platform", "aws:RequestTag/kubernetes-service-account": "keelson"}
+            },
+        },
+    ),
     "IRSA": (
         {"OidcIssuer": ISSUER, "Namespace": "platform"},
         {
@@ -184,5 +194,5 @@ def evaluated(expression: str, values: dict[str, str]) -> dict:
     text = re.fullmatch(r"\$\{jsonencode\((.*)\)\}", expression)[1]
     for reference, value in values.items():
         text = text.replace(f"${{{reference}}}", str(value)).replace(reference, json.dumps(value))
-    text = re.sub(r"([{ ])(\w+) = ", r'\1"\2" = ', text)
-    return json.loads(text.replace('" = ', '": '))
+    text = re.sub(r"([{ ])(\w+) += ", r'\1"\2" = ', text)
+    return json.loads(re.sub(r'" += ', '": ', text))
