@@ -153,7 +153,7 @@ class Process:
             seconds = processor_time.of_exited(self.pid)
         if seconds is not None:
             self._counted = True
-            processor_time.add(self._program, seconds)
+            processor_time.add(self._program, seconds, not isinstance(self._child, ForkedChild))
 
     def _wait(self, timeout: float | None = None) -> int:
         """Waits as Popen.wait does, and counts the time of the process before its entry in /proc is gone."""

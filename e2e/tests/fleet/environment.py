@@ -164,10 +164,13 @@ class Environment:
 
 
 @contextmanager
-def environment(crds: bool = True, **options) -> Iterator[Environment]:
-    """An environment with its own cloud. `options` are LocalCloud's; crds=False: does not install the CRDs."""
+def environment(crds: bool = True, own_control_plane: bool = False, **options) -> Iterator[Environment]:
+    """An environment with its own cloud. `options` are LocalCloud's; crds=False: does not install the CRDs.
+
+    own_control_plane: for tests that stop the API server, or change what a reset does not restore (`control_plane_pool.py`).
+    """
     options.setdefault("durations", QUICK)
-    with LocalCloud(**options) as cloud:
+    with LocalCloud(**options, pooled=crds and not own_control_plane) as cloud:
         if crds:
             cloud.install_crds()
         try:
