@@ -212,7 +212,8 @@ def control_plane_pool(directory: Path) -> Iterator[None]:
     finally:
         del os.environ[POOL]
         process.stop(60)
-        print(process.tail(), flush=True)
+        # Which were not used again, and why.
+        print(process.log.read_text(errors="replace"), end="", flush=True)
 
 
 def print_processor_times(folder: Path) -> None:
