@@ -6,12 +6,12 @@ I/O: HTTP requests to etcd.
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from . import light_http
 
-REQUEST_SECONDS = 30
 # etcd allows 128 operations in a transaction.
 OPERATIONS = 100
 
@@ -72,6 +72,12 @@ def text(content: bytes) -> str:
 
 
 def call(url: str, verb: str, body: dict) -> dict:
-    answer = light_http.session().post(f"{url}/v3/kv/{verb}", json=body, timeout=REQUEST_SECONDS)
-    answer.raise_for_status()
+    answer = _client(url).request("POST", verb, json=body)
+    if not answer.ok:
+        raise RuntimeError(f"etcd: {verb}: {answer.status_code} {answer.text[:500]}")
     return answer.json()
+
+
+@functools.cache
+def _client(url: str) -> light_http.Client:
+    return light_http.Client(f"{url}/v3/kv/")
