@@ -38,6 +38,8 @@ LAST = ("test_iam_policy.py", "test_no_secrets_in_output.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
 # Seconds of each run when it last passed on this machine.
 DURATIONS = CACHE / "e2e-seconds.json"
+# The same of another machine, for one that has no record: a copy of that file.
+DEFAULT_DURATIONS = HERE / "seconds.json"
 # The folder where each test process records its AWS calls: `tests/fleet/aws_calls.py`.
 CALLS = "KEELSON_CALLS"
 # The socket of a process that forks pytest processes.
@@ -131,14 +133,19 @@ def find_runs(directory: Path, only: list[str]) -> list[Run]:
 
 
 def load_durations() -> dict[str, float]:
+    """Those of this machine if there are any: those of another cannot be compared with them."""
+    return _read_durations(DURATIONS) or _read_durations(DEFAULT_DURATIONS)
+
+
+def _read_durations(path: Path) -> dict[str, float]:
     try:
-        return json.loads(DURATIONS.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
 
 
 def save_durations(done: list[Run]) -> None:
-    durations = load_durations() | {run.name: round(run.seconds, 1) for run in done if run.passed and not run.retry_of}
+    durations = _read_durations(DURATIONS) | {run.name: round(run.seconds, 1) for run in done if run.passed and not run.retry_of}
     CACHE.mkdir(parents=True, exist_ok=True)
     # Atomic: runs of other checkouts read it at any time.
     new = DURATIONS.with_suffix(f".{os.getpid()}")

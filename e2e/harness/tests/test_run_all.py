@@ -1,5 +1,6 @@
 """`run_all.py`: a test that fails once is retried, a broken test fails."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -54,3 +55,17 @@ def test_run_that_fails_once_passes_as_retried_and_run_that_fails_twice_fails(ex
 def test_nothing_is_retried_when_many_runs_fail(execute):
     done = execute(**{f"flaky{number}": FAILS_ONCE for number in range(run_all.MAX_RETRIES + 1)})
     assert not any(run.passed for run in done.values())
+
+
+def test_longest_runs_start_first_by_the_record_of_another_machine_where_this_one_has_none(tmp_path, monkeypatch):
+    known = {"test_plan": 300, "test_pins": 1, "test_drift": 40}
+    (tmp_path / "default.json").write_text(json.dumps(known))
+    monkeypatch.setattr(run_all, "DURATIONS", tmp_path / "none.json")
+    monkeypatch.setattr(run_all, "DEFAULT_DURATIONS", tmp_path / "default.json")
+
+    def order() -> list[str]:
+        return [run.name for run in run_all.find_runs(tmp_path, list(known))]
+
+    assert order() == ["test_plan", "test_drift", "test_pins"]
+    (tmp_path / "none.json").write_text(json.dumps({"test_pins": 2, "test_drift": 1, "test_plan": 3}))
+    assert order() == ["test_plan", "test_pins", "test_drift"]
