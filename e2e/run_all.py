@@ -38,7 +38,7 @@ LAST = ("test_iam_policy.py", "test_no_secrets_in_output.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
 # Seconds of each run when it last passed on this machine.
 DURATIONS = CACHE / "e2e-seconds.json"
-# The same of another machine, for one that has no record: a copy of that file.
+# The same of another machine, for runs of which this one has no record. To update it, copy that file.
 DEFAULT_DURATIONS = HERE / "seconds.json"
 # The folder where each test process records its AWS calls: `tests/fleet/aws_calls.py`.
 CALLS = "KEELSON_CALLS"
@@ -133,8 +133,7 @@ def find_runs(directory: Path, only: list[str]) -> list[Run]:
 
 
 def load_durations() -> dict[str, float]:
-    """Those of this machine if there are any: those of another cannot be compared with them."""
-    return _read_durations(DURATIONS) or _read_durations(DEFAULT_DURATIONS)
+    return _read_durations(DEFAULT_DURATIONS) | _read_durations(DURATIONS)
 
 
 def _read_durations(path: Path) -> dict[str, float]:
