@@ -20,10 +20,10 @@ RELEASED = b"released\n"
 
 @dataclass(frozen=True)
 class Pooled:
-    """Where a control plane of the pool is. `directory` has its certificate authority and its logs."""
+    """Where a control plane of the pool is. `directory` has its certificate authority and its logs; `url` is that of its etcd."""
 
     name: str
-    etcd_url: str
+    url: str
     port: int
     directory: str
 
