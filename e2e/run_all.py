@@ -1,8 +1,8 @@
 """Runs all end-to-end tests in parallel processes: the emulator's and the harness's own, and each file of e2e/tests.
 The longest of the last run start first.
 
-If only a few runs fail, each is retried once, alone, and reported if it then passes. So a test that fails only
-because the machine is busy does not fail the suite, and a broken test fails twice.
+If only a few runs fail, each is retried once, alone and with its own control plane, and reported if it then passes. So a test
+that fails only because the machine is busy does not fail the suite, and a broken test fails twice.
 
 `test_iam_policy.py` checks the AWS calls of all other tests and `test_no_secrets_in_output.py` their output. These two run
 last, over what the others recorded in a folder.
@@ -30,6 +30,7 @@ sys.path.insert(0, str(HERE / "harness"))
 from keelson_harness import processor_time  # noqa: E402
 from keelson_harness.aws import PRELOADED  # noqa: E402
 from keelson_harness.paths import AWS_PACKAGE  # noqa: E402
+from keelson_harness.pooled import POOL  # noqa: E402
 from keelson_harness.processes import Process  # noqa: E402
 from keelson_harness.recorder import RECORD_DIR  # noqa: E402
 
@@ -37,8 +38,12 @@ LAST = ("test_iam_policy.py", "test_no_secrets_in_output.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
 # Seconds of each run when it last passed on this machine.
 DURATIONS = CACHE / "e2e-seconds.json"
+# The same of another machine, for runs of which this one has no record. To update it, copy that file.
+DEFAULT_DURATIONS = HERE / "seconds.json"
 # The folder where each test process records its AWS calls: `tests/fleet/aws_calls.py`.
 CALLS = "KEELSON_CALLS"
+# The socket of a process that forks pytest processes.
+PRELOADED_PYTEST = "KEELSON_PYTEST_PRELOADED"
 SLOWEST = 15
 # With more failures than this, a busy machine is not the cause.
 MAX_RETRIES = 3
@@ -71,7 +76,13 @@ class Run:
         times = records / "times" / self.name
         times.mkdir(parents=True, exist_ok=True)
         env = {CALLS: records / "calls", RECORD_DIR: records / "output", processor_time.FOLDER: times}
-        self.process = Process(self.name, command, self._log, env={name: str(path) for name, path in env.items()})
+        self.process = Process(
+            self.name,
+            command,
+            self._log,
+            env={name: str(path) for name, path in env.items()},
+            fork_from=Path(server) if (server := os.environ.get(PRELOADED_PYTEST)) else None,
+        )
 
     @property
     def _log(self) -> Path:
@@ -122,14 +133,18 @@ def find_runs(directory: Path, only: list[str]) -> list[Run]:
 
 
 def load_durations() -> dict[str, float]:
+    return _read_durations(DEFAULT_DURATIONS) | _read_durations(DURATIONS)
+
+
+def _read_durations(path: Path) -> dict[str, float]:
     try:
-        return json.loads(DURATIONS.read_text())
+        return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
 
 
 def save_durations(done: list[Run]) -> None:
-    durations = load_durations() | {run.name: round(run.seconds, 1) for run in done if run.passed and not run.retry_of}
+    durations = _read_durations(DURATIONS) | {run.name: round(run.seconds, 1) for run in done if run.passed and not run.retry_of}
     CACHE.mkdir(parents=True, exist_ok=True)
     # Atomic: runs of other checkouts read it at any time.
     new = DURATIONS.with_suffix(f".{os.getpid()}")
@@ -170,20 +185,41 @@ def retry_failed(done: list[Run], records: Path) -> list[Run]:
 
 
 @contextlib.contextmanager
-def preloaded_emulator(directory: Path) -> Iterator[None]:
-    """A process that forks the emulators of all runs: half of what they cost is to load their code and data."""
+def preloaded(variable: str, module: str, directory: Path) -> Iterator[None]:
+    """A process that forks all processes of that Python module: half of what they cost is to load their code and data."""
     if not hasattr(os, "pidfd_open"):
         yield
         return
-    socket = directory / "emulators"
-    argv = [sys.executable, "-m", "keelson_aws.preloaded", socket]
-    process = Process("preloaded emulator", argv, directory / "preloaded.log", env={"PYTHONPATH": str(AWS_PACKAGE)})
-    os.environ[PRELOADED] = str(socket)
+    socket = directory / module
+    path = os.pathsep.join((str(HERE / "harness"), str(AWS_PACKAGE)))
+    argv = [sys.executable, "-m", module, socket]
+    process = Process(module, argv, directory / f"{module}.log", env={"PYTHONPATH": path})
+    os.environ[variable] = str(socket)
     try:
         yield
     finally:
-        del os.environ[PRELOADED]
+        del os.environ[variable]
         process.kill()
+
+
+@contextlib.contextmanager
+def control_plane_pool(directory: Path) -> Iterator[None]:
+    """A process that gives control planes to the runs, and resets each after its use."""
+    socket = directory / "control-planes"
+    times = directory / "times" / "control planes"
+    times.mkdir()
+    argv = [sys.executable, "-m", "keelson_harness.control_plane_pool", socket]
+    env = {"PYTHONPATH": str(HERE / "harness"), processor_time.FOLDER: str(times)}
+    process = Process("control planes", argv, directory / "pool.log", env=env)
+    process.wait_ready(socket.exists)
+    os.environ[POOL] = str(socket)
+    try:
+        yield
+    finally:
+        del os.environ[POOL]
+        process.stop(60)
+        # Which were not used again, and why.
+        print(process.log.read_text(errors="replace"), end="", flush=True)
 
 
 def print_processor_times(folder: Path) -> None:
@@ -222,8 +258,12 @@ def main() -> int:
         all_runs = find_runs(directory, options.runs)
         last = [run for run in all_runs if run.tests.name in LAST]
         try:
-            with preloaded_emulator(directory):
-                done = execute([run for run in all_runs if run not in last], options.jobs, directory)
+            with (
+                preloaded(PRELOADED, "keelson_aws.preloaded", directory),
+                preloaded(PRELOADED_PYTEST, "keelson_harness.preloaded_pytest", directory),
+            ):
+                with control_plane_pool(directory):
+                    done = execute([run for run in all_runs if run not in last], options.jobs, directory)
                 done = retry_failed(done, directory)
                 done += execute(last, 1, directory)
         except KeyboardInterrupt:

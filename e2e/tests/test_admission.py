@@ -36,7 +36,7 @@ def cases(column: str) -> list:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[KubeApi]:
-    with LocalCloud(aws=False, git=False) as cloud:
+    with LocalCloud(aws=False, git=False, pooled=True) as cloud:
         cloud.install_crds()
         yield cloud.management.api
 

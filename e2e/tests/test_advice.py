@@ -21,7 +21,7 @@ POLICIES = ("admission-policy.yaml", "admission-policy-allowlists.yaml", "admiss
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[KubeApi]:
-    with LocalCloud(aws=False, git=False) as cloud:
+    with LocalCloud(aws=False, git=False, pooled=True) as cloud:
         cloud.install_crds()
         found = cloud.management.api
         for name in POLICIES:

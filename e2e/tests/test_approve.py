@@ -129,7 +129,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[LocalCloud]:
-    with LocalCloud(aws=False, git=False) as started:
+    with LocalCloud(aws=False, git=False, pooled=True) as started:
         started.install_crds()
         yield started
 

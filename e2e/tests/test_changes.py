@@ -71,16 +71,12 @@ class Shop:
         return self.on.api.patch(*key_of(self.item)[:3], change)
 
     def await_in_sync(self, generation: int) -> None:
-        def holds() -> bool:
-            found = self.on.api.get(*key_of(self.item))
+        def holds(found: dict) -> bool:
             condition = conditions(found).get("InSync", {})
             observed = found.get("status", {}).get("observedGeneration", 0)
             return observed >= generation and condition.get("status") == "True"
 
-        try:
-            until(holds, TIMEOUT, "InSync")
-        except AssertionError:
-            raise AssertionError(self.on.describe(self.item)) from None
+        self.on.await_state(self.item, holds, TIMEOUT, "InSync")
 
     def edit(self, *expected: str, concurrent: bool = False, **spec: object) -> None:
         """Edits, and compares the resulting writes with `expected`: in order, or as a set where they run concurrently."""

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.environment import Environment, actions, environment, until
+from fleet.environment import Environment, actions, environment, is_in_sync, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -53,21 +53,12 @@ def described(account: Account, name: str = "web") -> dict:
     return account.eks.describe_nodegroup(clusterName="shop", nodegroupName=name)["nodegroup"]
 
 
-def is_in_sync(on: Environment, item: dict) -> bool:
-    found = on.api.get(*key_of(item))
-    by_type = conditions(found)
-    return all(
-        by_type[kind]["status"] == "True" and by_type[kind]["observedGeneration"] == found["metadata"]["generation"]
-        for kind in ("Ready", "InSync")
-    )
-
-
 def edit(on: Environment, spec: dict, name: str = "web") -> int:
     """Edits the node group, waits until it is in sync, and returns the call log position before the edit."""
     item = node_group("shop", name)
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"spec": spec})
-    until(lambda: is_in_sync(on, item), 40, f"{spec} in AWS: {on.describe(item)}")
+    on.await_in_sync(item, 40, f"{spec} in AWS")
     return mark
 
 
@@ -78,7 +69,7 @@ def reconcile_and_list_writes(on: Environment, account: Account, name: str = "we
     on.api.patch(*key_of(node_group("shop", name))[:3], annotation)
     observed = f"eks:DescribeNodegroup shop/{name}"
     until(lambda: observed in actions(on.calls(mark, account.id)), 20, "a reconcile")
-    until(lambda: is_in_sync(on, node_group("shop", name)), 20, "InSync")
+    on.await_in_sync(node_group("shop", name), 20)
     return actions(on.writes(mark, account.id))
 
 
@@ -212,7 +203,7 @@ def test_progress_of_a_node_upgrade_is_reported(on, shop, account):
 
     def upgraded() -> bool:
         messages.add(on.condition(behind)["message"])
-        return is_in_sync(on, behind)
+        return is_in_sync(on.api.get(*key_of(behind)))
 
     until(upgraded, 60, "1.33")
     assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/behind"]

@@ -44,13 +44,8 @@ class Shop:
         others = dict.fromkeys(("s3", "cloudWatchLogs", "traffic", "aggregationSeconds", "format"))
         patch = {"network": {"vpc": {"flowLogs": flow_logs and {**others, **flow_logs}}}}
         self.on.api.patch(*key_of(self.item)[:3], {"spec": patch})
-        until(self.is_in_sync, 60, self.on.describe(self.item))
+        self.on.await_in_sync(self.item)
         return mark
-
-    def is_in_sync(self) -> bool:
-        found = self.on.api.get(*key_of(self.item))
-        generation, of = found["metadata"]["generation"], conditions(found)
-        return all(of[kind]["status"] == "True" and of[kind].get("observedGeneration") == generation for kind in ("Ready", "InSync"))
 
     def writes(self, mark: int) -> list[str]:
         return [action.split(" ")[0] for action in actions(self.on.writes(mark, self.account.id))]
@@ -82,7 +77,7 @@ def test_tags_are_corrected_in_place(shop):
     (log,) = shop.logs()
     mark = shop.on.mark()
     shop.on.api.patch(*key_of(shop.item)[:3], {"spec": {"tags": {"team": "b"}}})
-    until(shop.is_in_sync, 60, shop.on.describe(shop.item))
+    shop.on.await_in_sync(shop.item)
     (found,) = shop.logs()
     assert found["FlowLogId"] == log["FlowLogId"] and {"Key": "team", "Value": "b"} in found["Tags"]
     assert not [write for write in shop.writes(mark) if "FlowLogs" in write]
@@ -118,7 +113,7 @@ def test_missing_bucket_is_named_and_the_earlier_flow_log_stays(shop):
     assert [log["FlowLogId"] for log in shop.logs()] == [before["FlowLogId"]]
     bucket(shop.account, "missing")
     shop.on.api.patch(*key_of(shop.item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
-    until(shop.is_in_sync, 60, shop.on.describe(shop.item))
+    shop.on.await_in_sync(shop.item)
     (log,) = shop.logs()
     assert log["LogDestination"] == f"arn:aws:s3:::{missing}"
 
@@ -134,7 +129,7 @@ def test_flow_logs_of_others_are_left_alone_when_ours_is_removed(shop):
     vpc = shop.account.resources()["vpc"]
     to = {"LogDestinationType": "s3", "LogDestination": bucket(shop.account, "others"), "TrafficType": "ALL"}
     (foreign,) = shop.account.ec2.create_flow_logs(ResourceType="VPC", ResourceIds=[vpc], **to)["FlowLogIds"]
-    until(shop.is_in_sync, 60, shop.on.describe(shop.item))
+    shop.on.await_in_sync(shop.item)
     mark = shop.edit(None)
     assert shop.writes(mark) == ["ec2:DeleteFlowLogs"]
     assert shop.account.inventory()["flowLogs"] == [foreign]

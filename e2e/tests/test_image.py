@@ -177,7 +177,7 @@ def test_command_line_runs_in_the_image(container):
 
 
 def test_operator_is_ready_with_a_read_only_root_filesystem(container, image):
-    with LocalCloud(aws=False, git=False) as cloud:
+    with LocalCloud(aws=False, git=False, pooled=True) as cloud:
         cloud.install_crds()
         kubeconfig = yaml.safe_load(cloud.operator_account().read_text())
         mount_kubeconfig(kubeconfig, container.tmp)

@@ -41,7 +41,7 @@ def write(directory: Path, **fields) -> Path:
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[KubeApi]:
-    with LocalCloud(aws=False, git=False) as cloud:
+    with LocalCloud(aws=False, git=False, pooled=True) as cloud:
         cloud.install_crds()
         yield cloud.management.api
 

@@ -12,7 +12,6 @@ from fleet.environment import Environment, actions, environment, stays, until
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of
 from keelson_harness.aws import REGION, Durations
-from keelson_harness.kubeapi import conditions
 
 KEY = f"arn:aws:kms:{REGION}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -56,13 +55,8 @@ class Logs:
     def edit(self, **spec: object) -> int:
         mark = self.on.mark()
         self.on.api.patch(*key_of(self.item)[:3], {"spec": spec})
-        until(self.is_in_sync, 60, self.on.describe(self.item))
+        self.on.await_in_sync(self.item)
         return mark
-
-    def is_in_sync(self) -> bool:
-        found = self.on.api.get(*key_of(self.item))
-        generation, of = found["metadata"]["generation"], conditions(found)
-        return all(of[kind]["status"] == "True" and of[kind].get("observedGeneration") == generation for kind in ("Ready", "InSync"))
 
     def writes(self, mark: int | None = None) -> list[str]:
         """Those that succeeded."""

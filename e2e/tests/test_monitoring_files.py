@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +57,12 @@ def test_unit_tests_fail_when_a_rule_is_broken(tmp_path, expression, fires):
     for group in rules["groups"]:
         for rule in group["rules"]:
             rule |= {"expr": expression, "for": "0s"}
+            # Expanded at each evaluation of an alert that fires: two thirds of promtool's time.
+            del rule["annotations"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-    shutil.copy(TESTS, tmp_path)
+    # These expressions have one value at all times: a fifth of the evaluations suffices.
+    tests = yaml.safe_load(TESTS.read_text()) | {"evaluation_interval": "5m"}
+    (tmp_path / TESTS.name).write_text(yaml.safe_dump(tests))
     result = promtool("test", "rules", TESTS.name, cwd=tmp_path)
     failed = set(re.findall(r"alertname: (\w+), time:", result.stdout))
     assert failed == {alert for alert, _, firing in cases() if firing == fires}

@@ -20,7 +20,7 @@ DURATIONS = Durations(2, 1, 1.5, 1, 0.3, 0.5)
 
 @pytest.fixture(scope="module")
 def on():
-    with environment(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(own_control_plane=True, workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 

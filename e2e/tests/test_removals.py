@@ -9,7 +9,7 @@ import pytest
 from fleet.account import OWNER, RESOURCE, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, key_of, node_group
-from fleet.environment import Environment, actions, environment, until
+from fleet.environment import Environment, actions, environment, is_in_sync, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -42,16 +42,8 @@ class Shop:
     def network(self, **vpc: object) -> int:
         return self.edit(network={"vpc": vpc})
 
-    def is_in_sync(self) -> bool:
-        found = self.on.api.get(*key_of(self.item))
-        found_conditions = conditions(found)
-        current = found["metadata"]["generation"]
-        return all(
-            found_conditions[kind]["status"] == "True" and found_conditions[kind].get("observedGeneration") == current for kind in ("Ready", "InSync")
-        )
-
     def wait_in_sync(self, seconds: float = 60) -> None:
-        until(self.is_in_sync, seconds, self.on.describe(self.item))
+        self.on.await_in_sync(self.item, seconds)
 
     def writes(self, mark: int) -> list[str]:
         return [action.split(" ")[0] for action in actions(self.on.writes(mark, self.account.id))]
@@ -195,7 +187,7 @@ def test_removals_end_the_same_when_killed_after_every_write(on):
     shop = Shop(on, "killed").create()
     shop.operator.stop()
     shop.network(nat="None", endpoints=None)
-    killings = killed_at(on, shop.account.id, shop.is_in_sync)
+    killings = killed_at(on, shop.account.id, lambda: is_in_sync(on.api.get(*key_of(shop.item))))
     print(killings.summary("removals"))
     # Two routes, two gateways, two addresses, three endpoints, a group.
     assert len(killings.writes) >= 10 and len(killings.points) >= 5

@@ -64,7 +64,7 @@ def adopting(account: str | None, cluster_object_name: str, namespace: str = "te
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[KubeApi]:
-    with LocalCloud(aws=False, git=False) as cloud:
+    with LocalCloud(aws=False, git=False, pooled=True) as cloud:
         cloud.install_crds()
         found = cloud.management.api
         found.apply_all(objects())

@@ -21,7 +21,7 @@ TEAM, OTHER, GUARDED, AT_ONCE = "team-search", "team-vault", "team-guarded", "te
 
 @pytest.fixture(scope="module")
 def on():
-    with environment(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
+    with environment(own_control_plane=True, workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
         yield started
 
 

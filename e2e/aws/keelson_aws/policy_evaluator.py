@@ -10,6 +10,7 @@ and policy_sentry read policies without evaluating them, and principalmapper, wh
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Request:
     request_tags: Mapping[str, str] = field(default_factory=dict)
     resource_tags: Mapping[str, str] = field(default_factory=dict)
 
+    @functools.cached_property
     def keys(self) -> dict[str, list[str]]:
         """All condition keys of the request, in lower case as IAM compares them, with their values.
 
@@ -93,7 +95,7 @@ def matches(statement: dict, request: Request) -> bool:
         named = not any(like(request.action.lower(), p.lower()) for p in texts(statement["NotAction"]))
     else:
         named = any(like(request.action.lower(), p.lower()) for p in texts(statement["Action"]))
-    keys = request.keys()
+    keys = request.keys
     return (
         named
         and names_resource(statement, request.resource)
@@ -153,8 +155,13 @@ def texts(value: object) -> list[str]:
 
 def like(value: str, pattern: str) -> bool:
     """IAM's wildcards: `*` matches any text, including slashes and colons, and `?` one character."""
-    expression = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
-    return re.fullmatch(expression, value, re.DOTALL) is not None
+    return _expression(pattern).fullmatch(value) is not None
+
+
+# Many requests are evaluated against the same statements; the patterns that contain a variable are one for each value.
+@functools.lru_cache(maxsize=4096)
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile("".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern), re.DOTALL)
 
 
 def arn_like(value: str, pattern: str) -> bool:

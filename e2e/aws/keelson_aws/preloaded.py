@@ -1,22 +1,16 @@
 """Forks emulators: `python -m keelson_aws.preloaded SOCKET`. To import moto and parse its data is most of the processor time of
 an emulator that lives for one test file, and this process does it once for all of them.
 
-A client connects to the Unix socket and sends one line: {"arguments", "environment"} as JSON, with the descriptor of its log
-file. It receives a line {"pid"}, and when that emulator exits a line {"status", "seconds"}: its wait status and processor time.
 An emulator ends when its client closes the connection, or dies.
 """
 
 from __future__ import annotations
 
-import gc
-import json
-import os
-import random
-import selectors
 import socket
 import sys
 from pathlib import Path
 
+from . import fork_server
 from .environment import prepare_environment
 
 prepare_environment()
@@ -26,96 +20,22 @@ from moto.moto_api._internal import mock_random  # noqa: E402
 
 from . import server  # noqa: E402
 
-READ_BYTES = 1 << 16
-BACKLOG = 128
 # Loaded on the first call of each otherwise.
 SERVICES = ("ec2", "iam", "sts", "sqs")
 
 
-def serve(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as events:
-        listener.bind(str(path))
-        # Clients that connect from now on wait until everything is loaded.
-        listener.listen(BACKLOG)
-        server.load()
-        for service in SERVICES:
-            get_service_model(service)
-        gc.collect()
-        gc.freeze()
-        events.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, _ in events.select():
-                if key.data is None:
-                    accept(listener, events)
-                else:
-                    events.unregister(key.fd)
-                    report_exit(key.fd, *key.data)
+def load() -> None:
+    server.load()
+    for service in SERVICES:
+        get_service_model(service)
 
 
-def accept(listener: socket.socket, events: selectors.BaseSelector) -> None:
-    client, _ = listener.accept()
-    line, descriptors, _, _ = socket.recv_fds(client, READ_BYTES, 1)
-    if not descriptors:
-        client.close()
-        return
-    while not line.endswith(b"\n"):
-        line += client.recv(READ_BYTES)
-    [log] = descriptors
-    pid = os.fork()
-    if pid == 0:
-        close_all(events)
-        run(json.loads(line), log, client)
-    os.close(log)
-    send(client, {"pid": pid})
-    events.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, client))
-
-
-def close_all(events: selectors.BaseSelector) -> None:
-    """Closes what belongs to this process and to its other emulators."""
-    for key in list(events.get_map().values()):
-        os.close(key.fd)
-        if key.data:
-            key.data[1].close()
-    events.close()
-
-
-def run(request: dict[str, object], log: int, client: socket.socket) -> None:
-    """The emulator; does not return."""
-    code = 1
-    try:
-        os.setsid()
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.environ.clear()
-        os.environ.update(request["environment"])  # type: ignore[call-overload]
-        prepare_environment()
-        # Otherwise all emulators would give the same ids.
-        random.seed()
-        mock_random.seed()
-        server.main(request["arguments"], client)  # type: ignore[arg-type]
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def report_exit(process: int, pid: int, client: socket.socket) -> None:
-    os.close(process)
-    _, status, usage = os.wait4(pid, 0)
-    send(client, {"status": status, "seconds": usage.ru_utime + usage.ru_stime})
-    client.close()
-
-
-def send(client: socket.socket, message: dict[str, object]) -> None:
-    try:
-        client.sendall(json.dumps(message).encode() + b"\n")
-    except OSError:
-        # The client is gone, and its emulator is about to be.
-        pass
+def main(arguments: list[str], client: socket.socket) -> None:
+    prepare_environment()
+    # Otherwise all emulators would give the same ids.
+    mock_random.seed()
+    server.main(arguments, client)
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    fork_server.serve(Path(sys.argv[1]), load, main)

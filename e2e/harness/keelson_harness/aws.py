@@ -7,7 +7,7 @@ from pathlib import Path
 
 import boto3
 
-from .light_http import answers, session
+from .light_http import Client, answers
 from .paths import AWS_PACKAGE
 from .processes import Process, free_port
 
@@ -52,6 +52,7 @@ class Aws:
     ):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._control = Client(f"{self.url}/_keelson/")
         self.call_log = directory / "aws-calls.jsonl"
         path = os.pathsep.join(filter(None, [str(AWS_PACKAGE), os.environ.get("PYTHONPATH")]))
         self.process = Process(
@@ -101,7 +102,7 @@ class Aws:
 
     def control(self, method: str, path: str, **options) -> dict:
         """Calls the control API under /_keelson/ (see `keelson_aws/control.py`)."""
-        answer = session().request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
+        answer = self._control.request(method, path, **options)
         if not answer.ok:
             raise RuntimeError(f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()

@@ -26,6 +26,7 @@ from .kubeapi import documents
 from .kubelet import POD, Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
 from .paths import CRDS, DEPLOY, keelson_binary, run_directory, tools
+from .pooled import Pooled, acquire, pool_from_environment
 from .processes import Process, free_port
 from .recorder import Recorder, recorder_from_environment
 from .snapshot import Snapshot
@@ -42,6 +43,8 @@ class LocalCloud:
     (`workloads`) instead of a shared one (`workload`). flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
     server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux and of the operator
     run on the management cluster as well (see `bootstrap`). snapshot: starts from the saved state of another operator's run.
+    pooled=True: the management cluster may be one that other test files used before, with the CRDs installed and without their objects;
+    its processes cannot be stopped or configured.
     The run directory is removed unless an exception occurs or keep=True (or KEELSON_KEEP is set).
     """
 
@@ -58,6 +61,7 @@ class LocalCloud:
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
         snapshot: Snapshot | None = None,
+        pooled: bool = False,
         log: Callable[[str], None] | None = None,
     ):
         self._with_aws = aws
@@ -71,6 +75,8 @@ class LocalCloud:
         self._durations = durations
         self._aws_env = aws_env or {}
         self._snapshot = snapshot
+        own_processes = snapshot or management_pods
+        self._pool = pool_from_environment() if pooled and not own_processes else None
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
         self._log = log or (lambda _: None)
         self._closing = contextlib.ExitStack()
@@ -80,7 +86,8 @@ class LocalCloud:
         self._numbers = itertools.count(1)
         # Flags of replicas that run in pods.
         self.operator_flags: tuple[str, ...] = ()
-        self.etcd: Etcd
+        # Of a control plane of the pool, the address only.
+        self.etcd: Etcd | Pooled
         self.aws: Aws | None = None
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
@@ -112,7 +119,7 @@ class LocalCloud:
             if self.recorder:
                 self.recorder.save()
         finally:
-            self._closing.close()
+            self._closing.__exit__(kind, error, trace)
         # After Ctrl-C and SIGTERM nobody needs the logs.
         if self._keep or isinstance(error, Exception):
             print(f"logs and data are in {self.directory}", file=sys.stderr)
@@ -121,10 +128,13 @@ class LocalCloud:
 
     def _start(self) -> None:
         watch = Stopwatch()
-        self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
-        self._closing.callback(self.etcd.stop)
-        pod_controllers = WORKLOAD_CONTROLLERS if self._management_pods else []
-        self.management = self._control_plane("management", BASE_CONTROLLERS + pod_controllers)
+        if self._pool:
+            self._take_from_pool(self._pool)
+        else:
+            self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
+            self._closing.callback(self.etcd.stop)
+            pod_controllers = WORKLOAD_CONTROLLERS if self._management_pods else []
+            self.management = self._control_plane("management", BASE_CONTROLLERS + pod_controllers)
         if self._with_workload and not self._workload_each:
             # Its address and certificates are fixed now: the emulator needs them at its start.
             self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
@@ -133,10 +143,11 @@ class LocalCloud:
         if self._with_git:
             self.git = GitServer(self.directory / "git")
             self._closing.callback(self.git.stop)
-        self._await({"etcd": self.etcd.wait_ready})
+        if isinstance(self.etcd, Etcd):
+            self._await({"etcd": self.etcd.wait_ready})
         if self._snapshot:
             self._snapshot.load_objects(self.etcd.url, {plane.name: plane.url for plane in self.clusters()})
-        waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters()}
+        waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters() if not plane.pooled}
         if self.aws:
             waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
@@ -181,6 +192,20 @@ class LocalCloud:
         shared = [self.workload] if self.workload else []
         return [self.management, *shared, *(self.workloads.control_planes() if self.workloads else [])]
 
+    def _take_from_pool(self, pool: Path) -> None:
+        self.etcd = self._closing.enter_context(acquire(pool))
+        directory = Path(self.etcd.directory)
+        self.management = ControlPlane(
+            self.etcd.name, self.tools, self.directory / self.etcd.name, port=self.etcd.port, pooled=directory
+        )
+        self._closing.push(self._copy_logs)
+
+    def _copy_logs(self, kind, error, trace) -> None:
+        """The pool removes its own."""
+        if self._keep or isinstance(error, Exception):
+            for log in self.management.pooled.glob("*.log"):
+                shutil.copy(log, self.management.directory)
+
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = ControlPlane(name, self.tools, self.directory / name, controllers=controllers)
         self._closing.callback(plane.stop)
@@ -214,7 +239,7 @@ class LocalCloud:
         return wait
 
     def _await(self, waits: dict[str, Callable[[], float]]) -> None:
-        with ThreadPoolExecutor(len(waits)) as pool:
+        with ThreadPoolExecutor(len(waits) or 1) as pool:
             running = {name: pool.submit(wait) for name, wait in waits.items()}
             for name, future in running.items():
                 self.startup_seconds[name] = future.result()
@@ -223,7 +248,9 @@ class LocalCloud:
     # The operator
 
     def install_crds(self, directory: Path = CRDS) -> None:
-        """Applies `crds/*.yaml` to the management cluster and waits until they are served."""
+        """Applies `crds/*.yaml` to the management cluster and waits until they are served. A pooled one has them, and checks that at its reset."""
+        if self.management.pooled and directory == CRDS:
+            return
         self.management.api.apply_all(
             [item for path in sorted(directory.glob("*.yaml")) for item in documents(path)]
         )
@@ -302,7 +329,8 @@ class LocalCloud:
 
     def processes(self) -> list[Process]:
         """All processes that run now."""
-        found = [self.etcd.process, *([self.aws.process] if self.aws else [])]
+        found = [self.etcd.process] if isinstance(self.etcd, Etcd) else []
+        found += [self.aws.process] if self.aws else []
         for plane in self.clusters():
             found += [p for p in (plane.apiserver, plane.controller_manager) if p]
         workload_kubelets = self.workloads.kubelets() if self.workloads else []

@@ -9,7 +9,6 @@ from __future__ import annotations  # `list` is a method of KubeApi
 import functools
 import json
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from .printer_columns import format_table
 
 FIELD_MANAGER = "keelson-e2e"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-REQUEST_SECONDS = 30
 RETRY_SECONDS = 10
 # libyaml: the CRDs take a seventh of the time.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -62,7 +60,7 @@ def documents(path: Path) -> list[dict]:
     return [item for item in yaml.load_all(path.read_text(), YAML_LOADER) if item]  # noqa: S506
 
 
-def _is_starting(answer: requests.Response) -> bool:
+def _is_starting(answer: light_http.Response) -> bool:
     """The storage of a CRD opens after it is served, and admission policies learn of a kind of parameters after it exists."""
     return answer.status_code == 429 or answer.status_code == 422 and "not yet synced to use for admission" in answer.text
 
@@ -81,20 +79,8 @@ class KubeApi:
         self._ca = str(ca)
         self._cert = tuple(str(part) for part in cert) if cert else None
         self._token = token
-        self._local = threading.local()
+        self._client = light_http.Client(server, self._authorization(), lambda: self._tls)
         self._kinds: dict[tuple[str, str], Kind] = {}
-
-    def _session(self) -> requests.Session:
-        # A requests.Session is not thread-safe.
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False
-            session.verify = self._ca
-            session.cert = self._cert
-            session.headers.update(self._authorization())
-            self._local.session = session
-        return session
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -106,12 +92,11 @@ class KubeApi:
             context.load_cert_chain(*self._cert)
         return context
 
-    def request(self, method: str, path: str, **options) -> requests.Response:
-        options.setdefault("timeout", REQUEST_SECONDS)
+    def request(self, method: str, path: str, **options) -> light_http.Response:
         confidential.add_request(path, options)
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
-            answer = self._session().request(method, self.server + path, **options)
+            answer = self._client.request(method, path, **options)
             if not _is_starting(answer) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)

@@ -95,6 +95,8 @@ class ControlPlane:
 
     The port is chosen at construction, so that clients can be configured before the API server
     serves, and it can be stopped and restarted without reconfiguring them.
+
+    pooled: the directory of a control plane that runs in the pool, under the same name and port.
     """
 
     name: str
@@ -105,13 +107,16 @@ class ControlPlane:
     port: int = field(default_factory=free_port)
     apiserver: Process | None = None
     controller_manager: Process | None = None
+    pooled: Path | None = None
 
     def __post_init__(self) -> None:
-        self.authority = Authority(self.directory / "pki", f"{self.name}-ca")
+        existing = self.pooled / "pki" if self.pooled else None
+        self.authority = Authority(self.directory / "pki", f"{self.name}-ca", existing)
         self.url = f"https://127.0.0.1:{self.port}"
         self.ca_file = self.authority.cert_file
-        self._serving = self.authority.serving("apiserver", ("kubernetes.default.svc",))
-        self._service_account_key = self.authority.service_account_key("service-account")
+        if not self.pooled:
+            self._serving = self.authority.serving("apiserver", ("kubernetes.default.svc",))
+            self._service_account_key = self.authority.service_account_key("service-account")
         self._admin = self.authority.client("admin", "admin", ("system:masters",))
         self.kubeconfig = write_kubeconfig(
             self.directory / "admin.kubeconfig", self.url, self.ca_file, self._admin
@@ -130,6 +135,7 @@ class ControlPlane:
         )
 
     def start_apiserver(self, etcd_url: str) -> None:
+        assert not self.pooled, "a test that restarts the API server needs its own: environment(own_control_plane=True)"
         arguments = [
             self.tools["kube-apiserver"],
             f"--etcd-servers={etcd_url}",

@@ -5,6 +5,7 @@ Certificates are valid for a day; all files are in the run directory. No network
 
 import datetime
 import ipaddress
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,20 @@ def _name(common_name: str, organizations: tuple[str, ...] = ()) -> x509.Name:
 class Authority:
     """A certificate authority with its files in one directory."""
 
-    def __init__(self, directory: Path, name: str):
+    def __init__(self, directory: Path, name: str, existing: Path | None = None):
+        """existing: the directory of an authority of the same name, which this one continues with a copy of its files."""
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         self.cert_file = directory / f"{name}.crt"
+        key_file = directory / f"{name}.key"
+        if existing:
+            for file in (self.cert_file, key_file):
+                shutil.copy(existing / file.name, file)
+            self._key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+            return
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        _write_key(key_file, self._key)
         certificate = (
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import resource
 import time
 from collections import Counter
 from pathlib import Path
 
 FOLDER = "KEELSON_PROCESSOR_TIMES"
 _seconds: Counter[str] = Counter()
+_of_children = 0.0
 
 
 def of_exited(pid: int) -> float | None:
@@ -26,11 +28,17 @@ def of_exited(pid: int) -> float | None:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") if fields[0] == "Z" else None
 
 
-def add(program: str, seconds: float) -> None:
+def add(program: str, seconds: float, is_child: bool = True) -> None:
+    """is_child: of this process, so that the kernel adds its time to that of all children."""
+    global _of_children
     _seconds[program] += seconds
+    _of_children += seconds * is_child
 
 
-def _write(folder: str) -> None:
+def write(folder: str) -> None:
+    """Children that are not a `Process`, such as one command of the CLI, count together."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _seconds["other programs"] += max(0, children.ru_utime + children.ru_stime - _of_children)
     _seconds["pytest"] += time.process_time()
     (Path(folder) / f"{os.getpid()}.json").write_text(json.dumps(_seconds))
 
@@ -44,4 +52,4 @@ def total(folder: Path) -> Counter[str]:
 
 
 if folder := os.environ.get(FOLDER):
-    atexit.register(_write, folder)
+    atexit.register(write, folder)

@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
+from . import etcd_keys
 from .aws import Aws
 
 ABOUT, AWS = "about.json", "aws.pickle.gz"
 # Keys of the control planes themselves, and of one run.
 EXCLUDED = ("events/", "leases/kube-", "masterleases/", "peerserverleases/")
-REQUEST_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Snapshot:
                 value = base64.b64decode(entry["value"])
                 for was, now in addresses:
                     value = value.replace(was, now)
-                _call(etcd_url, "put", {**entry, "value": _text(value)})
+                etcd_keys.call(etcd_url, "put", {**entry, "value": etcd_keys.text(value)})
 
     def load_aws(self, aws: Aws) -> None:
         """Replaces the state of the emulator."""
@@ -68,20 +66,7 @@ class Snapshot:
 
 
 def _read(etcd_url: str, plane: str) -> Iterator[dict[str, str]]:
-    prefix = f"/{plane}/".encode()
-    # The first key after all keys with this prefix.
-    end = prefix[:-1] + bytes([prefix[-1] + 1])
-    found = _call(etcd_url, "range", {"key": _text(prefix), "range_end": _text(end)})
-    for entry in found.get("kvs", []):
-        if not base64.b64decode(entry["key"]).decode().removeprefix(prefix.decode()).startswith(EXCLUDED):
-            yield {"key": entry["key"], "value": entry["value"]}
-
-
-def _text(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _call(etcd_url: str, verb: str, body: dict) -> dict:
-    answer = requests.post(f"{etcd_url}/v3/kv/{verb}", json=body, timeout=REQUEST_SECONDS)
-    answer.raise_for_status()
-    return answer.json()
+    prefix = f"/{plane}/"
+    for key, stored in etcd_keys.read(etcd_url, prefix).items():
+        if not key.removeprefix(prefix).startswith(EXCLUDED):
+            yield {"key": etcd_keys.text(key.encode()), "value": etcd_keys.text(stored.value)}

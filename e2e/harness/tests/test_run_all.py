@@ -1,10 +1,14 @@
 """`run_all.py`: a test that fails once is retried, a broken test fails."""
 
+import json
+import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from keelson_harness import processor_time
 from keelson_harness.paths import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "e2e"))
@@ -54,3 +58,40 @@ def test_run_that_fails_once_passes_as_retried_and_run_that_fails_twice_fails(ex
 def test_nothing_is_retried_when_many_runs_fail(execute):
     done = execute(**{f"flaky{number}": FAILS_ONCE for number in range(run_all.MAX_RETRIES + 1)})
     assert not any(run.passed for run in done.values())
+
+
+def test_longest_runs_start_first_by_the_record_of_another_machine_where_this_one_has_none(tmp_path, monkeypatch):
+    known = {"test_plan": 300, "test_pins": 1, "test_drift": 40}
+    (tmp_path / "default.json").write_text(json.dumps(known))
+    monkeypatch.setattr(run_all, "DURATIONS", tmp_path / "none.json")
+    monkeypatch.setattr(run_all, "DEFAULT_DURATIONS", tmp_path / "default.json")
+
+    def order() -> list[str]:
+        return [run.name for run in run_all.find_runs(tmp_path, list(known))]
+
+    assert order() == ["test_plan", "test_drift", "test_pins"]
+    (tmp_path / "none.json").write_text(json.dumps({"test_pins": 50}))
+    assert order() == ["test_plan", "test_pins", "test_drift"]
+
+
+CHILD = """
+import os, random
+
+def test_it():
+    print("random", random.random(), "variable", os.environ["VARIABLE"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd_open")
+def test_forked_pytest_has_its_own_environment_and_random_numbers_and_records_its_processor_time(execute, tmp_path, monkeypatch):
+    monkeypatch.setenv("VARIABLE", "of this run")
+    # Prints what a test that passes prints.
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -rP\n")
+    with run_all.preloaded(run_all.PRELOADED_PYTEST, "keelson_harness.preloaded_pytest", tmp_path):
+        monkeypatch.setenv("VARIABLE", "changed later")
+        done = execute(one=CHILD, two=CHILD, broken="def test_it(): assert False", flaky=FAILS_ONCE)
+    assert {name: run.passed for name, run in done.items()} == {"one": True, "two": True, "broken": False, "flaky": True}
+    printed = [re.search(r"random (\S+) variable (.*)", done[name]._log.read_text()) for name in ("one", "two")]
+    assert printed[0][1] != printed[1][1]
+    assert [found[2] for found in printed] == ["changed later"] * 2
+    assert processor_time.total(tmp_path / "records" / "times" / "one")["pytest"] > 0

@@ -25,7 +25,7 @@ GAUGE = 'keelson_objects_unreadable{kind="EksCluster"} '
 
 @pytest.fixture(scope="module")
 def on():
-    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(own_control_plane=True, workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 

@@ -107,6 +107,18 @@ class Environment:
             wanted = f"{kind}={status}" + (f" ({reason})" if reason else "")
             raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.describe(item)}") from None
 
+    def await_state(self, item: dict, holds: Callable[[dict], bool], timeout: float = 60, what: str = "the expected state") -> dict:
+        """Waits with a watch, which costs less than `until` with reads of the object."""
+        version, kind, name, namespace = key_of(item)
+        try:
+            return self.api.wait(version, kind, name, holds, namespace, timeout, what)
+        except Timeout:
+            raise AssertionError(f"{what}: not in {timeout:.0f} s: {self.describe(item)}") from None
+
+    def await_in_sync(self, item: dict, timeout: float = 60, what: str = "InSync") -> dict:
+        """Waits until the current spec is in AWS."""
+        return self.await_state(item, is_in_sync, timeout, what)
+
     def describe(self, item: dict) -> str:
         """The conditions and plan steps of an object, for a failed assertion."""
         found = self.api.find(*key_of(item)) or {}
@@ -163,11 +175,23 @@ class Environment:
         return [call for call in self.calls(since, account) if call["write"]]
 
 
+def is_in_sync(item: dict) -> bool:
+    """Ready and InSync are true of the current generation."""
+    found, generation = conditions(item), item["metadata"]["generation"]
+    return all(
+        found.get(kind, {}).get("status") == "True" and found[kind].get("observedGeneration") == generation
+        for kind in ("Ready", "InSync")
+    )
+
+
 @contextmanager
-def environment(crds: bool = True, **options) -> Iterator[Environment]:
-    """An environment with its own cloud. `options` are LocalCloud's; crds=False: does not install the CRDs."""
+def environment(crds: bool = True, own_control_plane: bool = False, **options) -> Iterator[Environment]:
+    """An environment with its own cloud. `options` are LocalCloud's; crds=False: does not install the CRDs.
+
+    own_control_plane: for tests that stop the API server, or change what a reset does not restore (`control_plane_pool.py`).
+    """
     options.setdefault("durations", QUICK)
-    with LocalCloud(**options) as cloud:
+    with LocalCloud(**options, pooled=crds and not own_control_plane) as cloud:
         if crds:
             cloud.install_crds()
         try:
@@ -203,4 +227,4 @@ def stays(holds: Callable[[], object], seconds: float, what: str = "it") -> None
         time.sleep(0.2)
 
 
-__all__ = ["API", "QUICK", "READ_AFTER_WRITE_WINDOW", "Environment", "actions", "environment", "stays", "until"]
+__all__ = ["API", "QUICK", "READ_AFTER_WRITE_WINDOW", "Environment", "actions", "environment", "is_in_sync", "stays", "until"]
