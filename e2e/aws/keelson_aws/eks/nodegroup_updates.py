@@ -136,7 +136,8 @@ def change_version(context: Context) -> Update:
         if bool(template["data"].get("ImageId")) != (body["amiType"] == "CUSTOM"):
             raise bad_parameter("A new node group is needed to specify an image id in the launch template, or to specify none any more", **resource)
         check_instance_types(template, body.get("instanceTypes"))
-    version = requested.get("version") or body["version"]
+    # "If no version is specified, then the node group will be updated to match the cluster's": API_UpdateNodegroupVersion.
+    version = requested.get("version") or (body["version"] if body["amiType"] == "CUSTOM" else cluster.version)
     check_version(cluster, version)
     if minor_number(version) < minor_number(body["version"]):
         raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **resource)
