@@ -22,6 +22,7 @@ pub mod listing;
 pub mod log_group;
 pub mod network;
 pub mod node_group;
+pub mod node_template;
 pub mod plan_approval;
 pub mod policy;
 pub mod reference;
