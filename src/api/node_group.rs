@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
-use super::node_template::{self, NodeTemplate};
+use super::node_template::NodeTemplate;
 use super::policy::DeletionPolicy;
 use super::reference::ClusterReference;
 use super::rules;
@@ -41,8 +41,8 @@ use super::version::{InvalidVersion, KubernetesVersion};
     validation = rules::node_group_name_immutable(),
     validation = rules::node_group_version_not_lowered(),
     validation = rules::size_owned_by_autoscaler(),
-    validation = node_template::node_not_added_or_removed(),
-    validation = node_template::image_not_added_or_removed(),
+    validation = rules::node_not_added_or_removed(),
+    validation = rules::image_not_added_or_removed(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
@@ -53,13 +53,13 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::immutable_member("diskSizeGiB", "the disk size cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
 #[x_kube(validation = rules::immutable_member("roleArn", "the nodes' role cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
 #[x_kube(validation = rules::launch_template_immutable())]
-#[x_kube(validation = node_template::excludes_launch_template())]
-#[x_kube(validation = node_template::excludes_disk_size())]
-#[x_kube(validation = node_template::image_or_ami_type())]
-#[x_kube(validation = node_template::custom_needs_image())]
-#[x_kube(validation = node_template::image_has_no_release())]
-#[x_kube(validation = node_template::node_config_for_al2023())]
-#[x_kube(validation = node_template::reservation_not_for_spot())]
+#[x_kube(validation = rules::excludes_launch_template())]
+#[x_kube(validation = rules::excludes_disk_size())]
+#[x_kube(validation = rules::image_or_ami_type())]
+#[x_kube(validation = rules::custom_needs_image())]
+#[x_kube(validation = rules::image_has_no_release())]
+#[x_kube(validation = rules::node_config_for_al2023())]
+#[x_kube(validation = rules::reservation_not_for_spot())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupSpec {
     /// The EksCluster it belongs to, in the same namespace. Immutable.

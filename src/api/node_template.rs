@@ -1,8 +1,6 @@
 //! `spec.node` of a NodeGroup: the EC2 launch template that Keelson creates for its nodes. No I/O.
 
 use kube::KubeSchema;
-use kube::core::{Reason, Rule};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,7 +11,7 @@ use super::schema;
 /// tags: those of the node group, its cluster and the account are on instances, volumes and network interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::at_most_one_of(&["nodeConfig", "userData"]))]
-#[x_kube(validation = image_needs_bootstrap())]
+#[x_kube(validation = rules::image_needs_bootstrap())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeTemplate {
     /// Id of the AMI; absent: EKS's, by `amiType` and `releaseVersion`. EKS adds nothing to the user data of this AMI. A
@@ -61,12 +59,12 @@ pub struct NodeTemplate {
 
 /// An EBS volume of each node, which is deleted with it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = iops_of_type())]
-#[x_kube(validation = provisioned_needs_iops())]
-#[x_kube(validation = throughput_of_type())]
-#[x_kube(validation = iops_fit_size())]
-#[x_kube(validation = throughput_fits_iops())]
-#[x_kube(validation = key_needs_encryption())]
+#[x_kube(validation = rules::iops_of_type())]
+#[x_kube(validation = rules::provisioned_needs_iops())]
+#[x_kube(validation = rules::throughput_of_type())]
+#[x_kube(validation = rules::iops_fit_size())]
+#[x_kube(validation = rules::throughput_fits_iops())]
+#[x_kube(validation = rules::key_needs_encryption())]
 #[serde(rename_all = "camelCase")]
 pub struct Volume {
     /// The device, such as `/dev/xvda`: the root volume of Amazon Linux and Bottlerocket.
@@ -113,162 +111,10 @@ pub struct MetadataOptions {
     /// `required` (IMDSv2 only) or `optional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
-    #[x_kube(validation = http_tokens())]
+    #[x_kube(validation = rules::http_tokens())]
     pub http_tokens: Option<String>,
 }
 
 fn default_volume_type() -> String {
     "gp3".to_owned()
-}
-
-fn rule(cel: &str, message: &str) -> Rule {
-    Rule::new(cel).message(message)
-}
-
-// Rules of the NodeGroup.
-
-pub(super) fn excludes_launch_template() -> Rule {
-    rule(
-        "!has(self.node) || !has(self.launchTemplate)",
-        "a node group has one launch template: remove launchTemplate to have Keelson create one, or remove node to use yours",
-    )
-    .field_path(".node")
-}
-
-pub(super) fn excludes_disk_size() -> Rule {
-    rule(
-        "!has(self.node) || !has(self.diskSizeGiB)",
-        "EKS takes no disk size beside a launch template: remove diskSizeGiB, and set the size in node.volumes, such as \
-         {deviceName: /dev/xvda, sizeGiB: 80}",
-    )
-    .field_path(".diskSizeGiB")
-}
-
-pub(super) fn image_or_ami_type() -> Rule {
-    rule(
-        "!has(self.node) || !has(self.node.imageId) || !has(self.amiType) || self.amiType == 'CUSTOM'",
-        "EKS takes no AMI type beside an AMI: remove amiType, or remove node.imageId to use EKS's AMI of that type",
-    )
-    .field_path(".amiType")
-}
-
-pub(super) fn custom_needs_image() -> Rule {
-    rule(
-        "!has(self.node) || has(self.node.imageId) || !has(self.amiType) || self.amiType != 'CUSTOM'",
-        "amiType: CUSTOM means an AMI of your own: set node.imageId, or another amiType",
-    )
-    .field_path(".amiType")
-}
-
-pub(super) fn image_has_no_release() -> Rule {
-    rule(
-        "!has(self.node) || !has(self.node.imageId) || self.releaseVersion in ['Latest', 'Pinned']",
-        "an AMI of your own has no release of EKS: remove releaseVersion, and change node.imageId to update the nodes",
-    )
-    .field_path(".releaseVersion")
-}
-
-pub(super) fn node_config_for_al2023() -> Rule {
-    rule(
-        "!has(self.node) || !has(self.node.nodeConfig) || !has(self.amiType) || self.amiType == 'CUSTOM' || self.amiType.startsWith('AL2023')",
-        "only Amazon Linux 2023 reads a NodeConfig: use node.userData for other AMI types",
-    )
-    .field_path(".node.nodeConfig")
-}
-
-pub(super) fn reservation_not_for_spot() -> Rule {
-    rule(
-        "!has(self.node) || !has(self.node.capacityReservationId) || self.capacityType != 'Spot'",
-        "Spot instances do not use capacity reservations: remove node.capacityReservationId, or set capacityType: OnDemand",
-    )
-    .field_path(".node.capacityReservationId")
-}
-
-/// Nothing exists in EKS yet.
-const NEW: &str = "!has(oldSelf.status) || !has(oldSelf.status.arn)";
-
-pub(super) fn node_not_added_or_removed() -> Rule {
-    Rule::new(format!("has(self.spec.node) == has(oldSelf.spec.node) || {NEW}"))
-        .message(
-            "EKS can neither give a launch template to a node group that was created without one, nor take it away: put the old \
-             value back, or create a new NodeGroup with the other value and delete this one",
-        )
-        .reason(Reason::FieldValueForbidden)
-        .field_path(".spec.node")
-}
-
-pub(super) fn image_not_added_or_removed() -> Rule {
-    Rule::new(format!(
-        "!has(self.spec.node) || !has(oldSelf.spec.node) || has(self.spec.node.imageId) == has(oldSelf.spec.node.imageId) || {NEW}"
-    ))
-    .message(
-        "EKS cannot change a node group between its own AMIs and yours: put the old value back, or create a new NodeGroup with \
-         the other value and delete this one",
-    )
-    .reason(Reason::FieldValueForbidden)
-    .field_path(".spec.node.imageId")
-}
-
-// Rules of the template.
-
-fn image_needs_bootstrap() -> Rule {
-    rule(
-        "!has(self.imageId) || has(self.nodeConfig) || has(self.userData)",
-        "EKS adds nothing to the user data of an AMI of your own, so nodes would not join: set nodeConfig (Amazon Linux 2023) or \
-         userData",
-    )
-    .field_path(".imageId")
-}
-
-fn iops_of_type() -> Rule {
-    rule(
-        "!has(self.iops) || !(self.type in ['gp2', 'st1', 'sc1', 'standard'])",
-        "EBS takes no iops for this type of volume: remove iops, or set type: gp3, io1 or io2",
-    )
-    .field_path(".iops")
-}
-
-fn provisioned_needs_iops() -> Rule {
-    rule("has(self.iops) || !(self.type in ['io1', 'io2'])", "volumes of type io1 and io2 need iops: set it")
-        .field_path(".iops")
-}
-
-fn throughput_of_type() -> Rule {
-    rule(
-        "!has(self.throughput) || !(self.type in ['gp2', 'io1', 'io2', 'st1', 'sc1', 'standard'])",
-        "EBS takes a throughput for gp3 only: remove throughput, or set type: gp3",
-    )
-    .field_path(".throughput")
-}
-
-/// <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-types.html>
-fn iops_fit_size() -> Rule {
-    rule(
-        "!has(self.iops) || (self.type == 'gp3' ? self.iops >= 3000 && (self.iops == 3000 || !has(self.sizeGiB) || self.iops <= self.sizeGiB * 500) \
-         : self.type == 'io1' ? !has(self.sizeGiB) || self.iops <= self.sizeGiB * 50 \
-         : self.type != 'io2' || !has(self.sizeGiB) || self.iops <= self.sizeGiB * 1000)",
-        "EBS limits iops by size: at least 3000 and at most 500 for each GiB for gp3, at most 50 for io1, at most 1000 for io2: change iops \
-         or sizeGiB",
-    )
-    .field_path(".iops")
-}
-
-fn throughput_fits_iops() -> Rule {
-    rule(
-        "!has(self.throughput) || self.type != 'gp3' || self.throughput * 4 <= (has(self.iops) ? self.iops : 3000)",
-        "EBS limits the throughput of gp3 to a quarter of its iops, which is 3000 by default: set more iops, or less throughput",
-    )
-    .field_path(".throughput")
-}
-
-fn key_needs_encryption() -> Rule {
-    rule(
-        "!has(self.kmsKeyArn) || self.encrypted",
-        "a volume with a KMS key is encrypted: remove encrypted: false, or remove kmsKeyArn",
-    )
-    .field_path(".kmsKeyArn")
-}
-
-fn http_tokens() -> Rule {
-    rule("self in ['required', 'optional']", "must be required or optional")
 }
