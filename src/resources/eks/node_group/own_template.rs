@@ -109,7 +109,7 @@ impl NodeGroup {
     /// EKS may not see for some seconds what was just created in EC2.
     pub(super) fn maybe_not_visible(&self, error: AwsError) -> Failure {
         let message = error.message.to_lowercase();
-        let is_missing = message.contains("not exist") || message.contains("not found");
+        let is_missing = ["not exist", "not found", "not be found"].iter().any(|text| message.contains(text));
         if self.has_own_template && error.class() == Class::Invalid && message.contains("launch template") && is_missing {
             return Failure::of(Class::NotYetVisible, error);
         }
