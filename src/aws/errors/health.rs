@@ -109,9 +109,10 @@ pub const ISSUES: &[Issue] = &[
         "EKS or the nodes are not authorized in the cluster: check the access entry of the node role, and that the ClusterRole and \
          ClusterRoleBinding eks:node-manager exist"),
     issue(NG, "AmiIdNotFound", Class::NotFound, OnceFixed,
-        "The AMI of the launch template does not exist or is not shared with this account: use another one in a new version of the template"),
+        "The AMI of the launch template does not exist or is not shared with this account: name another one in spec.node.imageId, or in a new version of your template"),
     issue(NG, "AsgInstanceLaunchFailures", Class::Capacity, OnceFixed,
-        "See the activity of the Auto Scaling group for the reason; without capacity, use more instance types or zones"),
+        "See the activity of the Auto Scaling group for the reason; without capacity, use more instance types or zones; where a service control \
+         policy demands tags on instances and volumes, create a NodeGroup with spec.node and these tags, in place of this one"),
     issue(NG, "AutoScalingGroupNotFound", Class::NotFound, OnceFixed,
         "The Auto Scaling group was deleted outside EKS: delete this NodeGroup and apply it again"),
     issue(NG, "AutoScalingGroupInvalidConfiguration", Class::Invalid, OnceFixed,
@@ -126,7 +127,7 @@ pub const ISSUES: &[Issue] = &[
     issue(NG, "Ec2LaunchTemplateDeletionFailure", Class::Busy, OnceFixed,
         "EKS could not delete its launch template: remove what uses it, and the operator's and EKS's permissions that the message names"),
     issue(NG, "Ec2LaunchTemplateInvalidConfiguration", Class::Invalid, OnceFixed,
-        "Correct the launch template in a new version, and name that in spec.launchTemplate.version"),
+        "Correct spec.node; or, with a launch template of your own, correct it in a new version, and name that in spec.launchTemplate.version"),
     issue(NG, "Ec2LaunchTemplateMaxLimitExceeded", Class::Quota, OnceFixed,
         "Delete launch templates that nobody uses: a region has a maximum number of them"),
     issue(NG, "Ec2LaunchTemplateNotFound", Class::NotFound, OnceFixed,
