@@ -167,8 +167,11 @@ def launch_checks(call: Call, requested: dict[str, str], subnets: list[str]) -> 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html#amazonec2-RunInstances"""
     state = cloud.ec2(call.account, call.region)
     template = state.launch_templates.get(requested.get("id") or state.launch_template_name_to_ids.get(requested.get("name", "")))
-    version = next((one for one in template.versions if str(one.number) == str(requested.get("version", template.default_version_number))), None) if template else None
-    if template is None or version is None:
+    if template is None:
+        return []
+    number = str(requested.get("version") or template.default_version_number)
+    version = next((one for one in template.versions if str(one.number) == number), None)
+    if version is None:
         return []
     prefix = f"arn:aws:ec2:{call.region}:{call.account}"
     context = {"ec2:LaunchTemplate": f"{prefix}:launch-template/{template.id}"}

@@ -212,7 +212,8 @@ def test_stale_reads_hide_new_templates_and_new_versions(cloud: Cloud, server: S
     with expect_error("InvalidLaunchTemplateName.NotFoundException"):
         cloud.ec2.describe_launch_template_versions(LaunchTemplateName="mine")
     server.delete("faults")
-    cloud.until(lambda: not server.post("faults", {**stale, "then": {"stale": 0.2}}) or cloud.ec2.describe_launch_templates()["LaunchTemplates"])
+    server.post("faults", {**stale, "then": {"stale": 1.5}})
+    cloud.until(lambda: cloud.ec2.describe_launch_templates()["LaunchTemplates"])
     version(cloud, template)
     assert versions(cloud, template) == [1]
     with expect_error("InvalidLaunchTemplateId.VersionNotFound"):

@@ -105,7 +105,8 @@ class LaunchTemplateGuard(Guard, EC2Response):
         templates = [self.by_id(one) for one in ids]
         for name in names:
             if name not in self.region_state.launch_template_name_to_ids:
-                raise AwsError("InvalidLaunchTemplateName.NotFoundException", "At least one of the launch templates specified in the request does not exist.")
+                text = "At least one of the launch templates specified in the request does not exist."
+                raise AwsError("InvalidLaunchTemplateName.NotFoundException", text)
             templates.append(self.by_name(name))
         if not ids and not names:
             templates = list(self.region_state.launch_templates.values())

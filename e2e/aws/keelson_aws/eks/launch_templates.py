@@ -106,4 +106,5 @@ def denied_resource(context: Context, data: dict[str, Any]) -> str | None:
 
 def check_authorization(context: Context, data: dict[str, Any]) -> None:
     if denied_resource(context, data):
-        raise bad_request(f"You are not authorized to launch instances with this launch template. Encoded authorization failure message: {'bm90IHJlYWw' * 12}")
+        text = "You are not authorized to launch instances with this launch template."
+        raise bad_request(f"{text} Encoded authorization failure message: {'bm90IHJlYWw' * 12}")

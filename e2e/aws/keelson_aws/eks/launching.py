@@ -14,11 +14,13 @@ from .. import quotas
 from ..cloud import account_of, as_list, ec2
 from ..ec2.launching import ROOT_DEVICES, ROOT_GIB, is_true
 from . import fleet, user_data
+from .joining import FAILED_TO_JOIN
 from .launch_templates import denied_resource, security_groups
 from .operations import Context
 from .state import Cluster, Part
 
-# What EC2 Auto Scaling needs of a customer managed key: https://docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
+# What EC2 Auto Scaling needs of a customer managed key:
+# https://docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
 KEY_ACTIONS = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey", "kms:CreateGrant")
 SERVICE_LINKED_ROLE = "arn:aws:iam::{}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 WITH_IOPS, WITH_THROUGHPUT = ("gp3", "io1", "io2"), ("gp3",)
@@ -33,27 +35,28 @@ def launch_issue(context: Context, cluster: Cluster, part: Part, template: dict[
         return {"code": "Ec2LaunchTemplateInvalidConfiguration", "message": str(error), "resourceIds": []}
     if arn := denied_resource(context, data):
         return failure(
-            context, part, f"UnauthorizedOperation - You are not authorized to perform this operation. User is not authorized to perform: ec2:RunInstances on "
-            f"resource: {arn} with an explicit deny in a service control policy",
+            part, "UnauthorizedOperation - You are not authorized to perform this operation. User is not authorized to perform: "
+            f"ec2:RunInstances on resource: {arn} with an explicit deny in a service control policy",
         )
     for mapping in data.get("BlockDeviceMappings") or []:
         if why := volume_problem(mapping):
-            return failure(context, part, why)
+            return failure(part, why)
         key = (mapping.get("Ebs") or {}).get("KmsKeyId")
         if key and not can_use_key(context, key):
             text = (
-                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: Client.InvalidKMSKey.InvalidState: "
-                "The KMS key provided is in an incorrect state"
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: "
+                "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state"
             )
             return {"code": "AsgInstanceLaunchFailures", "message": text, "resourceIds": group_names(part)}
     if cannot_reach_control_plane(context, cluster, data) or lacks_cluster(cluster, part, data):
-        return {"code": "NodeCreationFailure", "message": "Instances failed to join the kubernetes cluster", "resourceIds": instance_ids(context, part)}
+        return {"code": "NodeCreationFailure", "message": FAILED_TO_JOIN, "resourceIds": instance_ids(context, part)}
     return None
 
 
-def failure(context: Context, part: Part, why: str) -> dict[str, Any]:
+def failure(part: Part, why: str) -> dict[str, Any]:
     kind = "Spot" if part.body["capacityType"] == "SPOT" else "On-Demand"
-    return {"code": "AsgInstanceLaunchFailures", "message": f"Could not launch {kind} Instances. {why}. Launching EC2 instance failed.", "resourceIds": group_names(part)}
+    text = f"Could not launch {kind} Instances. {why}. Launching EC2 instance failed."
+    return {"code": "AsgInstanceLaunchFailures", "message": text, "resourceIds": group_names(part)}
 
 
 def group_names(part: Part) -> list[str]:
@@ -73,11 +76,12 @@ def shortage_issue(context: Context, part: Part) -> dict[str, Any] | None:
     spot = part.body["capacityType"] == "SPOT"
     code = quotas.vcpu_quota(group.instance_type, spot)
     if spot:
-        return failure(context, part, "MaxSpotInstanceCountExceeded - Max spot instance count exceeded")
+        return failure(part, "MaxSpotInstanceCountExceeded - Max spot instance count exceeded")
     limit = int(quotas.value(context.region.account, context.region.name, code)) if code else 0
     return failure(
-        context, part, f"VcpuLimitExceeded - You have requested more vCPU capacity than your current vCPU limit of {limit} allows for the instance bucket that "
-        "the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit",
+        part, f"VcpuLimitExceeded - You have requested more vCPU capacity than your current vCPU limit of {limit} allows for the instance "
+        "bucket that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an "
+        "adjustment to this limit",
     )
 
 

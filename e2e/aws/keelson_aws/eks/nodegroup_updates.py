@@ -136,8 +136,9 @@ def change_version(context: Context) -> Update:
         if bool(template["data"].get("ImageId")) != (body["amiType"] == "CUSTOM"):
             raise bad_parameter("A new node group is needed to specify an image id in the launch template, or to specify none any more", **resource)
         check_instance_types(template, body.get("instanceTypes"))
-    # "If no version is specified, then the node group will be updated to match the cluster's": API_UpdateNodegroupVersion.
-    version = requested.get("version") or (body["version"] if body["amiType"] == "CUSTOM" else cluster.version)
+    # API_UpdateNodegroupVersion: without a version the node group is updated to the cluster's; a release is one of its current version.
+    keeps_version = body["amiType"] == "CUSTOM" or requested.get("releaseVersion")
+    version = requested.get("version") or (body["version"] if keeps_version else cluster.version)
     check_version(cluster, version)
     if minor_number(version) < minor_number(body["version"]):
         raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **resource)
