@@ -225,6 +225,7 @@ CURES = [
     Cure("set node.imageId to an AMI for {wanted}", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
     Cure("set spec.node.imageId of its NodeGroup to an AMI of", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
     Cure("name another one in spec.node.imageId", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
+    Cure("name a key in {region}", (at("node.volumes", [{"deviceName": "/dev/xvda"}]),), "NodeGroup", {"node": {}}),
     Cure("Correct spec.node", (at("node.userData", "#!/bin/bash"),), "NodeGroup", OWN_AMI),
     Cure("remove node.efa, or create a new NodeGroup of other instance types", (at("node.efa", None),), "NodeGroup", {"node": {"efa": True}}),
     Cure("and EC2 allows {MAX_BYTES}: shorten it", (at("node.userData", "#!/bin/bash"),), "NodeGroup", OWN_AMI),
