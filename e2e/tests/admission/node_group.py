@@ -183,7 +183,7 @@ CHANGEABLE = [
     change("node", {}, None),
     Accepted({"node": {"placementGroup": "near"}}, {"node": {}}, EXISTS),
     Accepted({"node": {"imageId": "ami-2"}}, {"node": OWN_AMI}, EXISTS),
-    Accepted({"node": OWN_AMI, "amiType": "CUSTOM"}),
+    Accepted({"node": {"imageId": "ami-2"}}, {"node": OWN_AMI, "amiType": "CUSTOM"}),
     Accepted({"node": {"nodeConfig": {"apiVersion": "node.eks.aws/v1alpha1", "spec": {"kubelet": {"flags": ["--v=2"]}}}}}),
     Accepted({"node": {"volumes": [VOLUME, {"deviceName": "/dev/xvdb", "type": "io2", "sizeGiB": 10, "iops": 10000, "kmsKeyArn": KEY}]}}),
     Accepted({"node": {"volumes": [{**VOLUME, "sizeGiB": 80, "iops": 6000, "throughput": 1000}]}}),
