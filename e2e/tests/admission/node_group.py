@@ -85,6 +85,7 @@ INVALID = [
     invalid("node.securityGroupIds", ["default"], "sg-..."),
     invalid("node.capacityReservationId", "reserved", "cr-..."),
     invalid("node.placementGroup", "", "at least 1 chars"),
+    invalid("node.placementGroup", "near\n", "printable ASCII characters"),
     invalid("node.metadata.httpTokens", "Required", "must be required or optional"),
     invalid("node.metadata.httpPutResponseHopLimit", 65, "less than or equal to 64"),
     volume_rejected("[1]", "Duplicate value", {}, {}),
