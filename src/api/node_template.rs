@@ -51,6 +51,7 @@ pub struct NodeTemplate {
     /// Name of the placement group to launch in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules::matches("^[ -~]+$", "must be the name of a placement group: printable ASCII characters"))]
     pub placement_group: Option<String>,
     /// Launches nodes with Elastic Fabric Adapters: one for each network card that all `instanceTypes` have.
     #[serde(default)]

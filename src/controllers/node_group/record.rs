@@ -21,7 +21,8 @@ pub fn recorded(group: &NodeGroup) -> Vec<(Key, InventoryRecord)> {
     let operation = status.update_id.clone();
     let own = InventoryRecord { id: Some(name.clone()), operation, operations, at };
     let template = status.launch_template.as_ref().map(|template| {
-        let record = InventoryRecord { id: Some(template.id.clone()), operation: None, operations: Default::default(), at };
+        let record =
+            InventoryRecord { id: Some(template.id.clone()), operation: None, operations: Default::default(), at };
         (launch_template::key(&name), record)
     });
     std::iter::once((key(group), own)).chain(template).collect()

@@ -116,7 +116,8 @@ pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Opt
         }
         (RequirementKind::Key(arn), _) => {
             let of = arn.split(':').nth(3).unwrap_or_default();
-            (of != region).then(|| format!("the KMS key is in {of}, and the cluster in {region}: name a key in {region}"))
+            (of != region)
+                .then(|| format!("the KMS key is in {of}, and the cluster in {region}: name a key in {region}"))
         }
         _ => None,
     };

@@ -14,9 +14,7 @@ use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
-use crate::engine::{
-    Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
-};
+use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, Tagged, changed_tags, max_staleness, tag_changes};
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::located::{Located, listed};
@@ -114,7 +112,8 @@ pub async fn efa_cards(aws: &Session, types: &[String], staleness: MaxStaleness)
         let offered = aws.snapshots.instance_types(family, staleness).await?;
         let cards = offered.iter().find(|one| one.name == *name).map_or(0, |one| one.efa_cards);
         if cards == 0 {
-            let why = "takes no Elastic Fabric Adapter: remove node.efa, or create a new NodeGroup of other instance types";
+            let why =
+                "takes no Elastic Fabric Adapter: remove node.efa, or create a new NodeGroup of other instance types";
             return Err(Failure::invalid(format!("spec.instanceTypes: {name} {why}")));
         }
         fewest = Some(fewest.map_or(cards, |fewest: i32| fewest.min(cards)));
@@ -246,9 +245,13 @@ impl Resource for LaunchTemplate {
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         let Some(content) = self.content.clone() else {
-            return Err(Failure::new(Class::Busy, format!("launch template {}: its cluster is not observed yet", self.name)));
+            return Err(Failure::new(
+                Class::Busy,
+                format!("launch template {}: its cluster is not observed yet", self.name),
+            ));
         };
-        let content = resolve(&cloud.aws, content, &self.instance_types, MaxStaleness::within(self.intervals.rare())).await?;
+        let content =
+            resolve(&cloud.aws, content, &self.instance_types, MaxStaleness::within(self.intervals.rare())).await?;
         let step = format!("launchTemplate {} {content:?}", self.name);
         let request = cloud
             .aws

@@ -288,7 +288,9 @@ fn check_location(
         (Handle::Ec2, Location::Vpc(location)) if vpc == Some(location.as_str()) => Ok(()),
         (Handle::Ec2, Location::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
         // Only the one that is named after the cluster and the node group is read.
-        (Handle::Ec2, Location::Cluster(name)) if *name == all.cluster_name && launch_template::KIND.is_of(key) => Ok(()),
+        (Handle::Ec2, Location::Cluster(name)) if *name == all.cluster_name && launch_template::KIND.is_of(key) => {
+            Ok(())
+        }
         (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or Keelson did not create that VPC".to_owned()),
         (Handle::Eks(_), Location::Cluster(name)) if *name == all.cluster_name => Ok(()),
         (Handle::Eks(_), _) => Err(format!("it does not belong to cluster {}", all.cluster_name)),

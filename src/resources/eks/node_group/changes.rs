@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_eks::types::{
-    NodeRepairConfig, NodegroupScalingConfig, NodegroupUpdateConfig,
-    NodegroupUpdateStrategies, Taint, TaintEffect, UpdateLabelsPayload, UpdateTaintsPayload,
+    NodeRepairConfig, NodegroupScalingConfig, NodegroupUpdateConfig, NodegroupUpdateStrategies, Taint, TaintEffect,
+    UpdateLabelsPayload, UpdateTaintsPayload,
 };
 
 use super::Target;

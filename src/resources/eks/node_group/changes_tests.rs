@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::observation::LaunchTemplate;
 use super::*;
 
 /// A node group that matches `spec(json!({}))`.

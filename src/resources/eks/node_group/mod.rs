@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::{
-    AmiTypes, CapacityTypes, NodeRepairConfig, Nodegroup, NodegroupScalingConfig,
-    NodegroupStatus, UpdateType,
+    AmiTypes, CapacityTypes, NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupStatus, UpdateType,
 };
 
 use super::updates::{self, UpdateTarget};
@@ -343,8 +342,7 @@ impl Resource for NodeGroup {
             .max_size(scaling.max)
             .desired_size(scaling.initial());
         let repair = spec.repair.as_ref();
-        let own = launch_template.as_ref().filter(|_| spec.node.is_some()).map(|own| format!("{own:?}"));
-        let own = own.unwrap_or_default();
+        let own = spec.node.as_ref().map_or_else(String::new, |_| format!("{launch_template:?}"));
         let step = format!("nodeGroup {spec:?} {} {:?}{own}", self.role_arn, self.subnet_ids);
         let request = cloud
             .aws

@@ -110,7 +110,8 @@ impl NodeGroup {
     pub(super) fn maybe_not_visible(&self, error: AwsError) -> Failure {
         let message = error.message.to_lowercase();
         let is_missing = ["not exist", "not found", "not be found"].iter().any(|text| message.contains(text));
-        if self.has_own_template && error.class() == Class::Invalid && message.contains("launch template") && is_missing {
+        if self.has_own_template && error.class() == Class::Invalid && message.contains("launch template") && is_missing
+        {
             return Failure::of(Class::NotYetVisible, error);
         }
         error.into()

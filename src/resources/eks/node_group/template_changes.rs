@@ -12,7 +12,8 @@ use crate::resources::eks::node_template::differences;
 
 /// The field of a template as a whole.
 const NODE: &str = "node";
-const OTHER_TEMPLATE: &str = "EKS gives a node group no other launch template: create a new NodeGroup, and delete this one";
+const OTHER_TEMPLATE: &str =
+    "EKS gives a node group no other launch template: create a new NodeGroup, and delete this one";
 
 /// The launch template to update to.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,8 @@ use super::*;
 use crate::resources::eks::node_template::{Cluster, desired_content};
 
 fn spec(node: Value) -> NodeGroupSpec {
-    serde_json::from_value(json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "node": node})).unwrap()
+    serde_json::from_value(json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "node": node}))
+        .unwrap()
 }
 
 fn content(node: Value, tags: &[(&str, &str)]) -> Content {
@@ -43,7 +44,13 @@ fn only_other_contents_make_a_new_version() {
         ("empty metadata", json!({}), json!({"metadata": {}}), &[], &[]),
         ("image", json!({"imageId": "ami-1", "userData": "x"}), json!({"imageId": "ami-2", "userData": "x"}), &[], &[]),
         ("user data", json!({"userData": "a"}), json!({"userData": "b"}), &[], &[]),
-        ("node config", json!({"nodeConfig": {"spec": {}}}), json!({"nodeConfig": {"spec": {"kubelet": {}}}}), &[], &[]),
+        (
+            "node config",
+            json!({"nodeConfig": {"spec": {}}}),
+            json!({"nodeConfig": {"spec": {"kubelet": {}}}}),
+            &[],
+            &[],
+        ),
         ("volume", volumes(20), volumes(80), &[], &[]),
         ("no volumes", volumes(20), json!({}), &[], &[]),
         ("hop limit", json!({"metadata": {"httpPutResponseHopLimit": 1}}), json!({}), &[], &[]),

@@ -75,7 +75,8 @@ fn returned(data: &sdk::RequestLaunchTemplateData) -> sdk::ResponseLaunchTemplat
         let id = target.capacity_reservation_id.clone();
         let target = sdk::CapacityReservationTargetResponse::builder().set_capacity_reservation_id(id).build();
         let specification = sdk::LaunchTemplateCapacityReservationSpecificationResponse::builder();
-        response = response.capacity_reservation_specification(specification.capacity_reservation_target(target).build());
+        response =
+            response.capacity_reservation_specification(specification.capacity_reservation_target(target).build());
     }
     if let Some(placement) = data.placement() {
         let group = placement.group_name.clone();
@@ -107,7 +108,8 @@ fn empty_template_sets_tags_of_instances_volumes_and_network_interfaces_only() {
         let tags: Vec<_> = one.tags().iter().map(|tag| (tag.key().unwrap(), tag.value().unwrap())).collect();
         assert_eq!(tags, [("Name", "demo/workers"), ("team", "shop")]);
     }
-    let tags_only = sdk::RequestLaunchTemplateData::builder().set_tag_specifications(request.tag_specifications.clone());
+    let tags_only =
+        sdk::RequestLaunchTemplateData::builder().set_tag_specifications(request.tag_specifications.clone());
     assert_eq!(request, tags_only.build());
 }
 

@@ -69,7 +69,11 @@ fn node_config(config: &Map<String, Value>, cluster: Option<&ClusterDetails>) ->
             ("apiVersion" | "kind" | "metadata" | "spec", _) => {
                 return refuse(format!("{key} is not that of a NodeConfig of {GROUP}: correct it, or remove it"));
             }
-            _ => return refuse(format!("a NodeConfig has no {key}: put its settings into spec, as in {{spec: {{kubelet: ...}}}}")),
+            _ => {
+                return refuse(format!(
+                    "a NodeConfig has no {key}: put its settings into spec, as in {{spec: {{kubelet: ...}}}}"
+                ));
+            }
         }
         whole[key] = value.clone();
     }

@@ -5,8 +5,8 @@
 //! shows.
 
 use super::content::Content;
-use crate::aws::{AwsError, Service, Session};
 use crate::aws::tokens::client_token;
+use crate::aws::{AwsError, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::cloud::Cloud;
 
@@ -93,7 +93,10 @@ pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Opti
     let answer = cloud.aws.call(Service::Ec2, "CreateLaunchTemplateVersion", template, request.send()).await?;
     let created = answer.launch_template_version.and_then(|version| version.version_number);
     created.map(|number| number.to_string()).ok_or_else(|| {
-        Failure::new(Class::Unavailable, format!("EC2 returned no number for a new version of launch template {template}"))
+        Failure::new(
+            Class::Unavailable,
+            format!("EC2 returned no number for a new version of launch template {template}"),
+        )
     })
 }
 
