@@ -140,8 +140,8 @@ fn full_example_has_only_supported_fields_and_others_are_listed() {
     let kubeconfig = serde_json::from_value(serde_json::json!({"name": "kubeconfig"})).unwrap();
     cluster.spec.write_kubeconfig_to_secret_ref = Some(kubeconfig);
     assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().fields(), ["spec.writeKubeconfigToSecretRef"]);
-    let [mut spot, own_role]: [NodeGroup; 2] = objects("full.yaml", "NodeGroup").try_into().unwrap();
-    for nodes in [&spot, &own_role] {
+    let [mut spot, tuned, own_role]: [NodeGroup; 3] = objects("full.yaml", "NodeGroup").try_into().unwrap();
+    for nodes in [&spot, &tuned, &own_role] {
         assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
     }
     spot.spec.role_arn.clone_from(&own_role.spec.role_arn);

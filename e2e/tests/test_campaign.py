@@ -48,8 +48,8 @@ IDENTITIES = [
     for agent in ("flux", "argocd")
     for field in ("issuer", "subject")
 ]
-# The first is passed to the add-on unchanged, which has its own schema.
-FREE_TEXT = {"addons[].configuration", *IDENTITIES}
+# The first is passed to the add-on unchanged, which has its own schema; the nodes' system reads user data.
+FREE_TEXT = {"addons[].configuration", "node.nodeConfig", "node.userData", *IDENTITIES}
 BASES = bases(World())
 
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use super::node_template::NodeTemplate;
 use super::policy::DeletionPolicy;
 use super::reference::ClusterReference;
 use super::rules;
@@ -40,6 +41,8 @@ use super::version::{InvalidVersion, KubernetesVersion};
     validation = rules::node_group_name_immutable(),
     validation = rules::node_group_version_not_lowered(),
     validation = rules::size_owned_by_autoscaler(),
+    validation = rules::node_not_added_or_removed(),
+    validation = rules::image_not_added_or_removed(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
@@ -50,6 +53,13 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::immutable_member("diskSizeGiB", "the disk size cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
 #[x_kube(validation = rules::immutable_member("roleArn", "the nodes' role cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
 #[x_kube(validation = rules::launch_template_immutable())]
+#[x_kube(validation = rules::excludes_launch_template())]
+#[x_kube(validation = rules::excludes_disk_size())]
+#[x_kube(validation = rules::image_or_ami_type())]
+#[x_kube(validation = rules::custom_needs_image())]
+#[x_kube(validation = rules::image_has_no_release())]
+#[x_kube(validation = rules::node_config_for_al2023())]
+#[x_kube(validation = rules::reservation_not_for_spot())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupSpec {
     /// The EksCluster it belongs to, in the same namespace. Immutable.
@@ -114,6 +124,10 @@ pub struct NodeGroupSpec {
     /// An EC2 launch template. It cannot be added or removed later, but its version can change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_template: Option<LaunchTemplate>,
+    /// A launch template that Keelson creates, with a new version for each change, instead of `launchTemplate`. It cannot be
+    /// added or removed later. A change replaces the nodes, as an update within the cluster's maintenance windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeTemplate>,
     /// ARN of the nodes' IAM role; absent: the cluster's node role, which Keelson creates. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]

@@ -138,6 +138,10 @@ pub struct NetworkStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub cluster_security_group_id: Option<String>,
+    /// Range of Services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub service_cidr: Option<String>,
     /// The cluster's subnets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
@@ -206,6 +210,19 @@ pub struct AddonStatus {
     #[serde(default)]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub issues: Vec<HealthIssue>,
+}
+
+/// A launch template that Keelson created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchTemplateStatus {
+    /// Id of the launch template.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// The version that the nodes have, or are being updated to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    pub version: Option<String>,
 }
 
 /// A health issue that AWS reports.
@@ -289,6 +306,9 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub ami_type: Option<String>,
+    /// The launch template that Keelson created for `spec.node`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_template: Option<LaunchTemplateStatus>,
     /// Desired size in AWS, which the scale subresource reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

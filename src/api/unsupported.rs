@@ -153,6 +153,7 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         labels: _,
         taints: _,
         launch_template: _,
+        node: _,
         role_arn,
         additional_role_policies,
         update: _,

@@ -89,8 +89,8 @@ impl fmt::Display for Block {
                 let oldest = skew::oldest_with(*control_plane);
                 write!(
                     f,
-                    "create a version of its launch template with an AMI of {oldest} or later, and set \
-                     spec.launchTemplate.version of its NodeGroup to it"
+                    "set spec.node.imageId of its NodeGroup to an AMI of {oldest} or later, or create a version of its own launch \
+                     template with one, and set spec.launchTemplate.version of its NodeGroup to it"
                 )
             }
             Self::OtherNodes { names, oldest, control_plane } => {
@@ -270,9 +270,9 @@ impl fmt::Display for Due {
             }
             Self::CustomAmi { name, version, control_plane } => write!(
                 f,
-                "node group {name} is at {version} with a custom AMI, the control plane at {control_plane}: create a \
-                 version of its launch template with an AMI of {control_plane}, and set spec.launchTemplate.version \
-                 of its NodeGroup to it"
+                "node group {name} is at {version} with a custom AMI, the control plane at {control_plane}: set spec.node.imageId of \
+                 its NodeGroup to an AMI of {control_plane}, or create a version of its own launch template with one, and set \
+                 spec.launchTemplate.version of its NodeGroup to it"
             ),
             Self::Addon { name, installed, to } => write!(f, "add-on {name} is at {installed}: {to} is due"),
         }

@@ -40,7 +40,7 @@ fn node_group_with_a_custom_ami_is_not_updated_and_blocks_only_on_skew() {
     // If the next step would leave it too old, it blocks that step and is reported at once.
     let decision = decide_with_open_window(&goal(35), &cluster(34, &[custom(31)], &[]));
     let blocks: Vec<_> = decision.ahead.iter().map(ToString::to_string).collect();
-    assert!(blocks.iter().any(|block| block.contains("with an AMI of 1.32 or later")), "{blocks:?}");
+    assert!(blocks.iter().any(|block| block.contains("to an AMI of 1.32 or later")), "{blocks:?}");
     assert!(
         decision.remaining_steps.iter().all(|step| !matches!(step, Step::NodeGroups { .. })),
         "{:?}",

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import cloud
 from .call import Call
+from .eks.launch_templates import security_groups, tags_at_launch
 from .eks.service import Eks
 from .eks.state import Cluster, Part
 
@@ -19,6 +20,7 @@ CREATES = {
     "AllocateAddress": "elastic-ip",
     "CreateFlowLogs": "vpc-flow-log",
     "CreateInternetGateway": "internet-gateway",
+    "CreateLaunchTemplate": "launch-template",
     "CreateNatGateway": "natgateway",
     "CreateRouteTable": "route-table",
     "CreateSecurityGroup": "security-group",
@@ -27,13 +29,13 @@ CREATES = {
     "CreateVpcEndpoint": "vpc-endpoint",
 }
 KINDS = {
-    "eipalloc": "elastic-ip", "eni": "network-interface", "fl": "vpc-flow-log", "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table",
+    "eipalloc": "elastic-ip", "eni": "network-interface", "fl": "vpc-flow-log", "igw": "internet-gateway", "lt": "launch-template", "nat": "natgateway", "rtb": "route-table",
     "sg": "security-group", "vol": "volume", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
 }
 # Parameters with resources that EC2 checks. It does not check a gateway in a route or a group in a rule.
 EC2_IDS = re.compile(
     r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
-    r"|VpcEndpointId|FlowLogId|VolumeId|ResourceId)(?:\.\d+)?"
+    r"|VpcEndpointId|FlowLogId|VolumeId|LaunchTemplateId|ResourceId)(?:\.\d+)?"
 )
 EC2_TAG = re.compile(r"(?:TagSpecification\.\d+\.)?Tag\.\d+\.Key")
 # For EKS calls: the parameter with the part's name, the cluster attribute with such parts, the part's ARN key, the ARN's resource type.
@@ -143,6 +145,8 @@ def eks_checks(call: Call, eks: Eks) -> list[Check]:
         return [check(action, params["resourceArn"], request, tags_of(region.clusters, params["resourceArn"]))]
     name = params.get("name") or params.get("clusterName") or ""
     found = [check("iam:PassRole", arn, {}, {}) | {"context": {"iam:PassedToService": service}} for arn, service in passed_roles(call)]
+    if call.action in ("CreateNodegroup", "UpdateNodegroupVersion") and params.get("launchTemplate"):
+        found += launch_checks(call, params["launchTemplate"], params.get("subnets") or [])
     if call.action == "CreateCluster":
         arn = region.arn(f"cluster/{name}")
         return [*found, check(action, "*", request, {}), check("eks:TagResource", arn, request, {})]
@@ -155,6 +159,33 @@ def eks_checks(call: Call, eks: Eks) -> list[Check]:
         kind = next((kind for key, _, _, kind in PARTS if key in params), "podidentityassociation")
         found.append(check("eks:TagResource", region.arn(f"{kind}/{name}/*"), request, {}))
     return [*found, check(action, cluster.body["arn"], request, dict(cluster.body.get("tags") or {}))]
+
+
+def launch_checks(call: Call, requested: dict[str, str], subnets: list[str]) -> list[Check]:
+    """EKS tries ec2:RunInstances, and with tags ec2:CreateTags, with the caller's permissions.
+    https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html#launch-template-tagging, and the resources of
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html#amazonec2-RunInstances"""
+    state = cloud.ec2(call.account, call.region)
+    template = state.launch_templates.get(requested.get("id") or state.launch_template_name_to_ids.get(requested.get("name", "")))
+    if template is None:
+        return []
+    number = str(requested.get("version") or template.default_version_number)
+    version = next((one for one in template.versions if str(one.number) == number), None)
+    if version is None:
+        return []
+    prefix = f"arn:aws:ec2:{call.region}:{call.account}"
+    context = {"ec2:LaunchTemplate": f"{prefix}:launch-template/{template.id}"}
+    own = {**context, "ec2:IsLaunchTemplateResource": "true"}
+    named = [("launch-template", template.id), *(("security-group", group) for group in security_groups(version.data))]
+    found = [check("ec2:RunInstances", f"{prefix}:{kind}/{name}", {}, dict(state.tags.get(name, {})), **own) for kind, name in named]
+    found += [check("ec2:RunInstances", f"{prefix}:subnet/{name}", {}, dict(state.tags.get(name, {})), **context) for name in subnets]
+    found.append(check("ec2:RunInstances", f"arn:aws:ec2:{call.region}::image/{version.data.get('ImageId') or 'ami-of-eks'}", {}, {}, **own))
+    for kind in ("instance", "volume", "network-interface"):
+        tags = tags_at_launch(version.data, kind)
+        found.append(check("ec2:RunInstances", f"{prefix}:{kind}/*", tags, {}, **own))
+        if tags:
+            found.append(check("ec2:CreateTags", f"{prefix}:{kind}/*", tags, {}, **{"ec2:CreateAction": "RunInstances"}))
+    return found
 
 
 def logs_checks(call: Call) -> list[Check]:

@@ -9,8 +9,11 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
+
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from .call import Call
 from .errors import AwsError
@@ -40,6 +43,9 @@ QUOTAS = {
     "L-1194D53C": Quota("eks", "Clusters", 1000),  # 100
     "L-6D54EA21": Quota("eks", "Managed node groups per cluster", 30),
 }
+# Quotas of vCPUs, On-Demand and Spot, by the letters of the instance families; other families have quotas that are not modelled.
+STANDARD, GRAPHICS, P = ("L-1216C47A", "L-34B43A08"), ("L-DB2E81BA", "L-3819A6DF"), ("L-417A185B", "L-7212CCBC")
+FAMILIES = {"p": P, **dict.fromkeys(("g", "gr", "vt"), GRAPHICS), **dict.fromkeys(("dl", "f", "hpc", "inf", "mac", "trn", "u", "x"), ("", ""))}
 VPCS, GATEWAYS, NATS, ADDRESSES, CLUSTERS, NODE_GROUPS = "L-F678F1CE", "L-A4707A72", "L-FE5A380F", "L-0263D0A3", "L-1194D53C", "L-6D54EA21"
 
 # By account, region and code: what `POST /_keelson/quotas` set.
@@ -65,6 +71,26 @@ def check(account: str, region: str, code: str, used: int, error: AwsError) -> N
     """Raises the error when one more would be too many."""
     if used + 1 > value(account, region, code):
         raise error
+
+
+def vcpu_quota(instance_type: str, spot: bool) -> str:
+    """The quota that counts the vCPUs of an instance type; empty: none."""
+    letters = re.match("[a-z]*", instance_type)
+    return FAMILIES.get(letters[0] if letters else "", STANDARD)[spot]
+
+
+def vcpus(instance_type: str) -> int:
+    known = INSTANCE_TYPES.get(instance_type)
+    return int(known["VCpuInfo"]["DefaultVCpus"]) if known else 0
+
+
+def launchable(account: str, region: str, instance_type: str, spot: bool, wanted: int, running: list[tuple[str, bool]]) -> int:
+    """How many of the wanted instances the quota of vCPUs allows besides those that run, each with its type and whether it is a Spot Instance."""
+    code, each = vcpu_quota(instance_type, spot), vcpus(instance_type)
+    if not code or not each:
+        return wanted
+    used = sum(vcpus(kind) for kind, is_spot in running if vcpu_quota(kind, is_spot) == code)
+    return max(0, min(wanted, int(value(account, region, code) - used) // each))
 
 
 def answer(call: Call) -> Reply:

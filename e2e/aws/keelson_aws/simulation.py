@@ -32,6 +32,12 @@ def set_control_policy(account: str, document: dict[str, Any] | None) -> None:
         _control_policies[account] = as_list(document["Statement"])
 
 
+def is_denied_by_control_policy(account: str, request: Request) -> bool:
+    """Whether the account's service control policy explicitly denies it; conditions count."""
+    found = decide(request, _control_policies.get(account) or [])
+    return not found.allowed and bool(found.by)
+
+
 def simulate(principal: str, actions: list[str], resources: list[str], context: dict[str, list[str]]) -> list[dict[str, Any]]:
     """A result for each action and resource."""
     statements, boundary = policies_of(principal)

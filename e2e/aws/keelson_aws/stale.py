@@ -49,6 +49,8 @@ class History:
         if call.service == "ec2":
             for found in set(IDS.findall(reply.body)):
                 self.created_at.setdefault(found.decode(), now)
+            if call.action in ("CreateLaunchTemplate", "CreateLaunchTemplateVersion"):
+                self.record_launch_template(call, reply, now)
         elif call.service == "iam" and call.action.startswith("Create"):
             name = call.params.get("RoleName") or call.params.get("InstanceProfileName")
             if name:
@@ -57,6 +59,14 @@ class History:
                 found_arn = re.search(rb"<OpenIDConnectProviderArn>([^<]+)<", reply.body)
                 if found_arn:
                     self.created_at[f"{call.account}/{found_arn[1].decode()}"] = now
+
+    def record_launch_template(self, call: Call, reply: Reply, now: float) -> None:
+        """A template by its name too, and each version but the first, which is as old as its template."""
+        found = {child.tag.rpartition("}")[2]: child.text or "" for child in ElementTree.fromstring(reply.body).iter()}
+        if call.action == "CreateLaunchTemplate":
+            self.created_at.setdefault(f"{call.account}/{call.region}/{found['launchTemplateName']}", now)
+        else:
+            self.created_at.setdefault(f"{found['launchTemplateId']}:{found['versionNumber']}", now)
 
     def record_states(self, regions: dict[tuple[str, str], Region]) -> None:
         """Records the current state of each EKS region, if it has changed."""
@@ -98,10 +108,24 @@ class History:
                     raise AwsError("NoSuchEntity", f"The entity with name {value} cannot be found.", 404)
             young = {name.partition("/")[2] for name in young if name.startswith(f"{call.account}/")}
         else:
+            if call.action.startswith("DescribeLaunchTemplate"):
+                check_launch_templates(call, reply, young)
             for value in call.params.values():
                 if value in young:
                     raise AwsError(NOT_FOUND.get(value.partition("-")[0], "InvalidID"), f"The ID '{value}' does not exist")
         return Reply(reply.status, without(reply.body, young), reply.headers)
+
+
+def check_launch_templates(call: Call, reply: Reply, young: set[str]) -> None:
+    """Raises if the call names a template or a version that did not exist then."""
+    template_id = next(iter(re.findall(rb"<launchTemplateId>([^<]+)<", reply.body)), b"").decode()
+    for name, value in call.params.items():
+        if name.startswith("LaunchTemplateName") and f"{call.account}/{call.region}/{value}" in young:
+            text = f"The specified launch template, with template name {value}, does not exist."
+            raise AwsError("InvalidLaunchTemplateName.NotFoundException", text)
+        if name.startswith("LaunchTemplateVersion.") and f"{template_id}:{value}" in young:
+            text = f"Could not find the specified version {value} for the launch template with ID {template_id}."
+            raise AwsError("InvalidLaunchTemplateId.VersionNotFound", text)
 
 
 def without(body: bytes, names: set[str]) -> bytes:
@@ -128,4 +152,6 @@ OWN_IDS = (
 def item_id(item: ElementTree.Element) -> set[str]:
     """The item's own id, not the ids of its parents or children."""
     texts = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in item}
+    if "versionNumber" in texts:
+        return {texts.get("launchTemplateId", ""), f"{texts.get('launchTemplateId')}:{texts['versionNumber']}"}
     return next(({texts[tag]} for tag in OWN_IDS if texts.get(tag)), set())

@@ -19,7 +19,7 @@ import requests
 import yaml
 from moto.autoscaling.models import autoscaling_backends
 
-from .eks import fleet
+from .eks import fleet, user_data
 from .eks.access import admits_nodes
 from .eks.service import Eks
 from .eks.state import Cluster, Part, Region
@@ -234,6 +234,7 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     joining = rolling is not None and instance.id in rolling.joining
     cordoned = rolling is not None and instance.id in rolling.cordoned
     image = fleet.image_of(part, instance.id)
+    settings = user_data.kubelet_of(user_data.text_of(dict(image.template)))
     arch = "arm64" if "ARM_64" in body["amiType"] else "amd64"
     labels = {
         "eks.amazonaws.com/nodegroup": body["nodegroupName"],
@@ -241,11 +242,11 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
         "eks.amazonaws.com/capacityType": body["capacityType"],
         "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
         "node.kubernetes.io/instance-type": instance.instance_type, "topology.kubernetes.io/region": region.name,
-        "topology.kubernetes.io/zone": zone, **body["labels"],
+        "topology.kubernetes.io/zone": zone, **settings.labels, **body["labels"],
     }
     effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
-    taints = [{"key": t["key"], "value": t.get("value", ""), "effect": effects[t["effect"]]} for t in body["taints"]]
-    size = {"cpu": "2", "memory": "7934Mi", "pods": "29", "ephemeral-storage": "20Gi"}
+    taints = [{"key": t["key"], "value": t.get("value", ""), "effect": effects[t["effect"]]} for t in body["taints"]] + settings.taints
+    size = {"cpu": "2", "memory": "7934Mi", "pods": str(settings.max_pods or 29), "ephemeral-storage": "20Gi"}
     if cordoned:
         taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
     kubelet = fleet.kubelet_version(part, instance.id)

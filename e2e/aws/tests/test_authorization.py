@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from conftest import Server
 
@@ -73,3 +75,33 @@ def test_log_group_is_checked_with_the_tags_of_the_request_and_its_own(server: S
     assert (put["action"], put["resource"], put["resourceTags"]) == ("logs:PutRetentionPolicy", arn, {"keelson.dev/owner": "u"})
     logs.untag_resource(resourceArn=arn, tagKeys=["keelson.dev/owner"])
     assert last(server, "UntagResource")[0]["resource"] == arn
+
+
+def test_node_group_with_a_template_is_checked_as_a_launch(server: Server) -> None:
+    """As EKS documents it: the caller needs ec2:RunInstances, and ec2:CreateTags where the template sets tags."""
+    ec2, eks = client(server, "ec2"), client(server, "eks")
+    data = {"InstanceType": "m5.large", "TagSpecifications": [{"ResourceType": "instance", "Tags": [OWNER]}]}
+    own = [{"ResourceType": "launch-template", "Tags": [OWNER]}]
+    template = ec2.create_launch_template(LaunchTemplateName="mine", LaunchTemplateData=data, TagSpecifications=own)["LaunchTemplate"]["LaunchTemplateId"]
+    prefix = f"arn:aws:ec2:eu-west-1:{ACCOUNT}"
+    create, tagging = last(server, "CreateLaunchTemplate")
+    assert create["resource"] == tagging["resource"] == f"{prefix}:launch-template/*" and create["requestTags"] == {"keelson.dev/owner": "u"}
+    assert tagging["action"] == "ec2:CreateTags" and tagging["context"] == {"ec2:CreateAction": "CreateLaunchTemplate"}
+    ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=data)
+    ec2.delete_launch_template_versions(LaunchTemplateId=template, Versions=["2"])
+    for action in ("CreateLaunchTemplateVersion", "DeleteLaunchTemplateVersions"):
+        (on_template,) = last(server, action)
+        assert (on_template["resource"], on_template["resourceTags"]) == (f"{prefix}:launch-template/{template}", {"keelson.dev/owner": "u"})
+    role = client(server, "iam").create_role(RoleName="node", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    with pytest.raises(ClientError):
+        eks.create_nodegroup(clusterName="none", nodegroupName="n", subnets=["subnet-1"], nodeRole=role, launchTemplate={"id": template})
+    found = {(one["action"], one["resource"]): one for one in last(server, "CreateNodegroup")}
+    launches = {resource for action, resource in found if action == "ec2:RunInstances"}
+    assert launches == {
+        *(f"{prefix}:{kind}/*" for kind in ("instance", "volume", "network-interface")),
+        f"{prefix}:launch-template/{template}", f"{prefix}:subnet/subnet-1", "arn:aws:ec2:eu-west-1::image/ami-of-eks",
+    }
+    assert found["ec2:RunInstances", f"{prefix}:launch-template/{template}"]["resourceTags"] == {"keelson.dev/owner": "u"}
+    tagging = found["ec2:CreateTags", f"{prefix}:instance/*"]
+    assert tagging["requestTags"] == {"keelson.dev/owner": "u"} and tagging["context"] == {"ec2:CreateAction": "RunInstances"}
+    assert ("ec2:CreateTags", f"{prefix}:volume/*") not in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -120,6 +121,40 @@ def test_nodes_are_created_and_deleted_with_their_instances(api: FakeApi, tmp_pa
         cloud.gone(cloud.eks.describe_nodegroup, clusterName="demo", nodegroupName="nodes")
         cloud.eks.delete_cluster(name="demo")
         cloud.until(lambda: not api.objects)
+    finally:
+        server.stop()
+
+
+def test_kubelet_follows_the_node_config_of_the_launch_template(api: FakeApi, tmp_path: Path) -> None:
+    config = {
+        "apiVersion": "node.eks.aws/v1alpha1",
+        "kind": "NodeConfig",
+        "spec": {
+            "kubelet": {
+                "config": {"maxPods": 110, "registerWithTaints": [{"key": "gpu", "value": "a", "effect": "NoSchedule"}]},
+                "flags": ["--node-labels=tier=db,zone=x"],
+            }
+        },
+    }
+    part = f"--B\nContent-Type: application/node.eks.aws\n\n{yaml.safe_dump(config)}\n--B--\n"
+    text = f'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="B"\n\n{part}'
+    settings = '[settings.kubernetes]\nmax-pods = 42\n[settings.kubernetes.node-labels]\ntier = "web"\n[settings.kubernetes.node-taints]\ndedicated = ["x:NoExecute"]\n'
+    server = Server(tmp_path, WORKLOAD_KUBECONFIG=kubeconfig_of(api, tmp_path / "kubeconfig"))
+    try:
+        cloud = Cloud(server, "300000000005")
+        cloud.cluster()
+        role = cloud.node_role()
+        for name, ami_type, user_data in (("linux", "AL2023_x86_64_STANDARD", text), ("bottle", "BOTTLEROCKET_x86_64", settings)):
+            data = {"UserData": base64.b64encode(user_data.encode()).decode()}
+            cloud.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+            cloud.nodegroup(name, nodeRole=role, amiType=ami_type, launchTemplate={"name": name}, labels={"of": "group"})
+        nodes = Cloud.until(lambda: len(found := [o for o in list(api.objects.values()) if o["kind"] == "Node"]) == 4 and found)
+        for node in nodes:
+            labels, pods, taints = node["metadata"]["labels"], node["status"]["allocatable"]["pods"], node["spec"]["taints"]
+            linux = labels["eks.amazonaws.com/nodegroup"] == "linux"
+            assert labels["of"] == "group" and labels["tier"] == ("db" if linux else "web") and pods == ("110" if linux else "42")
+            effect = {"key": "gpu", "value": "a", "effect": "NoSchedule"} if linux else {"key": "dedicated", "value": "x", "effect": "NoExecute"}
+            assert taints == [effect]
     finally:
         server.stop()
 

@@ -10,6 +10,16 @@ NEW_NODE_GROUP = "create a new NodeGroup"
 EXISTS = {"arn": "arn:aws:eks:eu-west-1:123456789012:nodegroup/demo/demo/1"}
 
 
+OWN_AMI = {"imageId": "ami-1", "userData": "#!/bin/sh"}
+VOLUME = {"deviceName": "/dev/xvda"}
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
+
+
+def volume_rejected(path: str, advice: str, *volumes: dict) -> Rejected:
+    """Volumes, each of the same device unless it says otherwise."""
+    return Rejected({"node": {"volumes": [{**VOLUME, **one} for one in volumes]}}, f"spec.node.volumes{path}", advice)
+
+
 def taint(**fields: str) -> dict:
     return {"key": "spot", "value": "true", "effect": "NoSchedule", **fields}
 
@@ -55,6 +65,42 @@ INVALID = [
         "spec.launchTemplate.version",
         "number",
     ),
+    Rejected({"node": {}, "launchTemplate": {"id": "lt-1"}}, "spec.node", "remove launchTemplate to have Keelson create one"),
+    Rejected({"node": {}, "diskSizeGiB": 80}, "spec.diskSizeGiB", "set the size in node.volumes"),
+    Rejected({"node": OWN_AMI, "amiType": "AL2023_x86_64_STANDARD"}, "spec.amiType", "remove amiType, or remove node.imageId"),
+    Rejected({"node": {}, "amiType": "CUSTOM"}, "spec.amiType", "set node.imageId, or another amiType"),
+    Rejected({"node": OWN_AMI, "releaseVersion": "1.34.2-20261101"}, "spec.releaseVersion", "change node.imageId to update the nodes"),
+    Rejected(
+        {"node": {"nodeConfig": {"spec": {}}}, "amiType": "BOTTLEROCKET_x86_64"}, "spec.node.nodeConfig", "use node.userData for other AMI types"
+    ),
+    Rejected(
+        {"node": {"capacityReservationId": "cr-1"}, "capacityType": "Spot"},
+        "spec.node.capacityReservationId",
+        "remove node.capacityReservationId, or set capacityType: OnDemand",
+    ),
+    invalid("node", {"nodeConfig": {"spec": {}}, "userData": "#!/bin/sh"}, "at most one of nodeConfig, userData"),
+    invalid("node.imageId", "ami-1", "set nodeConfig (Amazon Linux 2023) or userData"),
+    Rejected({"node": {**OWN_AMI, "imageId": "my-image"}}, "spec.node.imageId", "ami-..."),
+    invalid("node.userData", "x" * 16385, "Too long"),
+    invalid("node.securityGroupIds", ["default"], "sg-..."),
+    invalid("node.capacityReservationId", "reserved", "cr-..."),
+    invalid("node.placementGroup", "", "at least 1 chars"),
+    invalid("node.placementGroup", "near\n", "printable ASCII characters"),
+    invalid("node.metadata.httpTokens", "Required", "must be required or optional"),
+    invalid("node.metadata.httpPutResponseHopLimit", 65, "less than or equal to 64"),
+    volume_rejected("[1]", "Duplicate value", {}, {}),
+    volume_rejected("[0].deviceName", "such as /dev/xvda", {"deviceName": "the disk"}),
+    volume_rejected("[0].sizeGiB", "greater than or equal to 1", {"sizeGiB": 0}),
+    volume_rejected("[0].type", "such as gp3", {"type": "GP3"}),
+    volume_rejected("[0].iops", "set type: gp3, io1 or io2", {"type": "st1", "iops": 3000}),
+    volume_rejected("[0].iops", "volumes of type io1 and io2 need iops", {"type": "io2"}),
+    volume_rejected("[0].throughput", "set type: gp3", {"type": "io1", "iops": 3000, "throughput": 125}),
+    volume_rejected("[0].iops", "at most 500 for each GiB", {"sizeGiB": 10, "iops": 6000}),
+    volume_rejected("[0].iops", "at least 3000", {"iops": 1000}),
+    volume_rejected("[0].iops", "at most 50 for io1", {"type": "io1", "sizeGiB": 10, "iops": 1000}),
+    volume_rejected("[0].throughput", "a quarter of its iops", {"throughput": 1000}),
+    volume_rejected("[0].kmsKeyArn", "ARN of a KMS key", {"kmsKeyArn": "alias/ebs"}),
+    volume_rejected("[0].kmsKeyArn", "remove encrypted: false", {"kmsKeyArn": KEY, "encrypted": False}),
     invalid("roleArn", "arn:aws:iam::1:role/x", "ARN of an IAM role"),
     invalid("additionalRolePolicies", ["AmazonSSMManagedInstanceCore"], "ARN of an IAM policy"),
     invalid("update", {"maxUnavailable": 1, "maxUnavailablePercentage": 10}, "at most one of"),
@@ -111,6 +157,10 @@ IMMUTABLE = [
     edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor replaced"),
     edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor replaced"),
     edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor replaced"),
+    Rejected({"node": {}}, "spec.node", NEW_NODE_GROUP, {}, status=EXISTS),
+    Rejected({"node": None}, "spec.node", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
+    Rejected({"node": OWN_AMI}, "spec.node.imageId", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
+    Rejected({"node": {"imageId": None}}, "spec.node.imageId", NEW_NODE_GROUP, {"node": OWN_AMI}, status=EXISTS),
 ]
 
 CHANGEABLE = [
@@ -130,6 +180,14 @@ CHANGEABLE = [
     change("version", None, "1.33"),
     change("nodeGroupName", None, "demo"),
     change("launchTemplate", {"id": "lt-1", "version": "3"}, {"id": "lt-1", "version": "4"}),
+    change("node", None, {}),
+    change("node", {}, None),
+    Accepted({"node": {"placementGroup": "near"}}, {"node": {}}, EXISTS),
+    Accepted({"node": {"imageId": "ami-2"}}, {"node": OWN_AMI}, EXISTS),
+    Accepted({"node": {"imageId": "ami-2"}}, {"node": OWN_AMI, "amiType": "CUSTOM"}),
+    Accepted({"node": {"nodeConfig": {"apiVersion": "node.eks.aws/v1alpha1", "spec": {"kubelet": {"flags": ["--v=2"]}}}}}),
+    Accepted({"node": {"volumes": [VOLUME, {"deviceName": "/dev/xvdb", "type": "io2", "sizeGiB": 10, "iops": 10000, "kmsKeyArn": KEY}]}}),
+    Accepted({"node": {"volumes": [{**VOLUME, "sizeGiB": 80, "iops": 6000, "throughput": 1000}]}}),
     change("releaseVersion", None, "1.34.2-20261101"),
     change("scaling", {"min": 2, "max": 4}, {"min": 0, "max": 100, "desired": 50}),
     change("scaling.desired", 2, 3),

@@ -91,6 +91,7 @@ def addons(*items: dict) -> dict:
 ADDON = {"name": "vpc-cni"}
 AT_34 = {"version": "1.34"}
 TEMPLATE = {"launchTemplate": {"id": "lt-1", "version": "3"}}
+OWN_AMI = {"node": {"imageId": "ami-1", "userData": "#!/bin/sh"}}
 
 CURES = [
     # Accounts
@@ -220,6 +221,20 @@ CURES = [
     Cure("put an AMI of Kubernetes {wanted} into a new version of the launch template", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
     Cure("create a template version with an AMI for {wanted}", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
     Cure("set spec.launchTemplate.version of its NodeGroup", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
+    Cure("set node.imageId to an AMI of Kubernetes {wanted}", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
+    Cure("set node.imageId to an AMI for {wanted}", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
+    Cure("set spec.node.imageId of its NodeGroup to an AMI of", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
+    Cure("name another one in spec.node.imageId", (at("node.imageId", "ami-2"),), "NodeGroup", OWN_AMI),
+    Cure("name a key in {region}", (at("node.volumes", [{"deviceName": "/dev/xvda"}]),), "NodeGroup", {"node": {}}),
+    Cure("Correct spec.node", (at("node.userData", "#!/bin/bash"),), "NodeGroup", OWN_AMI),
+    Cure("remove node.efa, or create a new NodeGroup of other instance types", (at("node.efa", None),), "NodeGroup", {"node": {"efa": True}}),
+    Cure("and EC2 allows {MAX_BYTES}: shorten it", (at("node.userData", "#!/bin/bash"),), "NodeGroup", OWN_AMI),
+    Cure("is not that of a NodeConfig of {GROUP}: correct it, or remove it",
+         (at("node.nodeConfig", {"kind": "NodeConfig"}), at("node.nodeConfig", {"kind": None})), "NodeGroup",
+         {"node": {"nodeConfig": {"kind": "Node"}}}),
+    Cure("put its settings into spec, as in", (at("node.nodeConfig", {"kubelet": None, "spec": {"kubelet": {}}}),), "NodeGroup",
+         {"node": {"nodeConfig": {"kubelet": {}}}}),
+    Cure("create a NodeGroup with spec.node and these tags", (at("tags", {"team": "shop"}),), "NodeGroup", {"node": {}}),
     Cure("set spec.version of its EksCluster to that version", (version("1.35"),), status=AT_34),
     Cure("or lower its own", (version("1.34"),), "NodeGroup", version("1.35")),
     # Missing resources that the spec names
@@ -335,6 +350,8 @@ NO_EDIT = [
     "set an AMI type for {is}",
     "set instance types with one",
     "create a new object with another value",
+    "EKS gives an existing node group no other one: create a new NodeGroup",
+    "EKS gives a node group no other launch template: create a new NodeGroup",
     "create a new cluster in a new VPC",
     "replace or remove those older than",
     "create NodeGroups at {control_plane} for their workloads",

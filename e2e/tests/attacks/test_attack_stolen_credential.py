@@ -39,6 +39,8 @@ NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
 ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
+# EKS tests a launch from a node group's launch template with the caller's permissions.
+LAUNCH = {"ec2:LaunchTemplate": f"arn:aws:ec2:eu-west-1:{ACCOUNT}:launch-template/lt-0a"}
 ORGANIZATION = {"aws:PrincipalOrgID": "o-ours", "aws:ResourceOrgID": "o-ours"}
 
 
@@ -222,8 +224,13 @@ def networks() -> list[Request]:
         Request("ec2:CreateTags", ec2("instance"), {"ec2:CreateAction": "RunInstances"}, request_tags=OWN_TAGS),
         *[
             Request(f"ec2:{action}", ec2("launch-template"), request_tags=OWN_TAGS)
-            for action in ("CreateLaunchTemplate", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate", "ModifyLaunchTemplate")
+            for action in ("CreateLaunchTemplateVersion", "DeleteLaunchTemplate", "DeleteLaunchTemplateVersions", "ModifyLaunchTemplate")
         ],
+        Request("ec2:CreateLaunchTemplate", ec2("launch-template")),
+        # Instances only from launch templates of Keelson: a launch is a check of each resource, the template among them.
+        Request("ec2:RunInstances", ec2("launch-template"), LAUNCH),
+        Request("ec2:RunInstances", ec2("launch-template"), LAUNCH, resource_tags=PROTECTED),
+        *[Request("ec2:RunInstances", ec2(kind)) for kind in ("instance", "volume", "network-interface")],
         *[Request(f"ec2:{action}", ec2("network-interface"), resource_tags=OWN_TAGS) for action in ("ModifyNetworkInterfaceAttribute", "DetachNetworkInterface")],
     ]
 
@@ -265,6 +272,18 @@ ALLOWED = [
     Request("ec2:CreateTags", ec2("vpc"), {"ec2:CreateAction": "CreateVpc"}, request_tags=OWN_TAGS),
     Request("ec2:ReleaseAddress", ec2("elastic-ip"), resource_tags=OWN_TAGS),
     Request("ec2:DeleteSecurityGroup", ec2("security-group"), resource_tags={"elbv2.k8s.aws/cluster": "prod"}),
+    Request("ec2:CreateLaunchTemplate", ec2("launch-template"), request_tags=OWN_TAGS),
+    Request("ec2:CreateTags", ec2("launch-template"), {"ec2:CreateAction": "CreateLaunchTemplate"}, request_tags=OWN_TAGS),
+    *[
+        Request(f"ec2:{action}", ec2("launch-template"), resource_tags=OWN_TAGS)
+        for action in ("CreateLaunchTemplateVersion", "DeleteLaunchTemplate", "DeleteLaunchTemplateVersions")
+    ],
+    Request("ec2:RunInstances", ec2("launch-template"), LAUNCH, resource_tags=OWN_TAGS),
+    *[Request("ec2:RunInstances", ec2(kind), LAUNCH) for kind in ("instance", "volume", "network-interface", "subnet", "security-group")],
+    *[
+        Request("ec2:CreateTags", ec2(kind), {"ec2:CreateAction": "RunInstances"}, request_tags={"team": "shop"})
+        for kind in ("instance", "volume", "network-interface")
+    ],
     Request("ec2:DescribeVpcs"),
 ]
 ONLY_WITH_ADOPTION = [

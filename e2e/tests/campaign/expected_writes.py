@@ -54,6 +54,7 @@ WRITES = {
         "additionalRolePolicies": "iam:(Attach|Detach)RolePolicy",
         "launchTemplate.version": "eks:UpdateNodegroupVersion",
         "launchTemplate": "eks:UpdateNodegroupVersion",
+        "node": "ec2:(Create|Delete)LaunchTemplateVersions?|eks:UpdateNodegroupVersion",
         "version": "eks:UpdateNodegroupVersion",
         "releaseVersion": "eks:UpdateNodegroupVersion",
     },

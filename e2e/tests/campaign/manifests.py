@@ -309,7 +309,31 @@ def node_group_specs(world: World) -> Specs:
         "update": {"maxUnavailablePercentage": 50},
     }
     only = ("launchTemplate", "roleArn", "subnets", "update", "scaling.min", "scaling.desired")
-    return [("NodeGroup", "whole", whole, {}), ("NodeGroup", "template and role", template, {"only": only})]
+    tuned = {
+        **reference,
+        "scaling": {"min": 0, "max": 2},
+        "node": {
+            "nodeConfig": {"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": {"kubelet": {"config": {"maxPods": 58}}}},
+            "volumes": [
+                {
+                    "deviceName": "/dev/xvda", "sizeGiB": 80, "type": "gp3", "iops": 3000, "throughput": 125, "kmsKeyArn": world.key,
+                    "encrypted": True,
+                },
+            ],
+            "metadata": {"httpPutResponseHopLimit": 1, "httpTokens": "required"},
+            "securityGroupIds": [world.groups[0]],
+            "capacityReservationId": "cr-0a",
+            "placementGroup": "near",
+            "efa": False,
+        },
+    }
+    own_image = {**reference, "scaling": {"min": 0, "max": 2}, "node": {"imageId": "ami-0a", "userData": "#!/bin/sh"}}
+    return [
+        ("NodeGroup", "whole", whole, {}),
+        ("NodeGroup", "template and role", template, {"only": only}),
+        ("NodeGroup", "node", tuned, {"only": ("node",), "played": False}),
+        ("NodeGroup", "own image", own_image, {"only": ("node.imageId", "node.userData"), "played": False}),
+    ]
 
 
 def other_values(world: World) -> dict[tuple[str, str], list]:
@@ -391,6 +415,18 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "taints": [[{"key": "slow", "effect": "PreferNoSchedule"}]],
         "taints[].value": ["false"],
         "launchTemplate.version": ["2"],
+        "node.imageId": ["ami-0b"],
+        "node.userData": ["#!/bin/bash"],
+        "node.nodeConfig": [{"spec": {"kubelet": {"flags": ["--v=2"]}}}],
+        "node.volumes[].deviceName": ["/dev/xvdb"],
+        "node.volumes[].type": ["gp2"],
+        "node.volumes[].iops": [6000],
+        "node.volumes[].throughput": [250],
+        "node.volumes[].kmsKeyArn": [world.other_key],
+        "node.securityGroupIds": [list(world.groups)],
+        "node.capacityReservationId": ["cr-0b"],
+        "node.placementGroup": ["far"],
+        "node.metadata.httpTokens": ["optional"],
         "roleArn": [world.role("admins")],
         "additionalRolePolicies": [[SSM, "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"]],
         "update.maxUnavailable": [2],

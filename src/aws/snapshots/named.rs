@@ -38,6 +38,8 @@ pub struct InstanceType {
     /// Manufacturers of its accelerators, for example `NVIDIA`; empty: it has none.
     pub accelerators: BTreeSet<String>,
     pub vcpus: u32,
+    /// Network cards that take an Elastic Fabric Adapter.
+    pub efa_cards: i32,
     /// Names of the availability zones where it is offered.
     pub zones: BTreeSet<String>,
 }
@@ -59,9 +61,16 @@ impl From<&InstanceTypeInfo> for InstanceType {
                 .and_then(|cpu| cpu.default_v_cpus())
                 .and_then(|n| u32::try_from(n).ok())
                 .unwrap_or(0),
+            efa_cards: efa_cards(info),
             zones: BTreeSet::new(),
         }
     }
+}
+
+/// EC2 takes one adapter on each of these cards.
+fn efa_cards(info: &InstanceTypeInfo) -> i32 {
+    let network = info.network_info().filter(|network| network.efa_supported() == Some(true));
+    network.map_or(0, |network| network.efa_info().and_then(|efa| efa.maximum_efa_interfaces()).unwrap_or(1))
 }
 
 /// A version of a launch template.

@@ -16,6 +16,7 @@ use crate::engine::{
 };
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::prune;
+use crate::resources::eks::node_template;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones::RegionZones;
@@ -90,6 +91,11 @@ fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
         version: Some(cluster.spec.version.clone()),
         subnets: subnets.filter_map(subnet).collect(),
         node_role_arn: Some("role/node".to_owned()),
+        node_template: node_template::Cluster::new(
+            cluster.cluster_name(),
+            Some("the cluster's".to_owned()),
+            (Some(String::new()), Some(String::new()), Some(String::new())),
+        ),
         not_ready: None,
         tags: cluster.spec.tags.clone(),
     }

@@ -21,6 +21,7 @@ use crate::engine::execute::{Run, preview};
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::aws_validation::{self, Stage};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
+use crate::resources::eks::node_template;
 use crate::resources::eks::{node_group, upgrade_data};
 use crate::resources::graph::adoption::Existing;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
@@ -171,6 +172,11 @@ fn view(cluster: &EksCluster, memory: &Memory) -> ClusterView {
         version: facts.of_cluster("version"),
         subnets: subnets.collect(),
         node_role_arn: facts.node_role_arn(),
+        node_template: node_template::Cluster::new(
+            cluster.cluster_name(),
+            facts.of_cluster("securityGroupId"),
+            (facts.of_cluster("endpoint"), facts.of_cluster("certificateAuthority"), facts.of_cluster("serviceCidr")),
+        ),
         not_ready: (!facts.has_api()).then(|| "the control plane does not exist yet".to_owned()),
         tags: cluster.spec.tags.clone(),
     }

@@ -159,17 +159,21 @@ pub fn node_group_graph(
     owner: &Owner,
     view: &ClusterView,
 ) -> anyhow::Result<Graph<Cloud>> {
-    let tags = expand::check_tag_count(&expand::node_group_tags(&group.spec, view, &grant.settings));
+    let tags = expand::node_group_tags(&group.spec, view, &grant.settings);
+    let name = group.node_group_name();
+    let node = expand::check_tag_count(&tags).and_then(|()| expand::node_content(&group.spec, view, &name, &tags));
+    let node = node.with_context(|| named("NodeGroup", group))?;
     let input = NodeGroupInput {
         spec: &group.spec,
-        node_group_name: &group.node_group_name(),
+        node_group_name: &name,
         owner,
         account: &grant.settings,
         cluster: view,
-        target: Target::at_once(&group.spec),
+        target: Target { node, ..Target::at_once(&group.spec) },
         exists: owner.uid != NOT_THERE,
+        has_template: false,
         tag_keys: &[],
         intervals: Intervals::default(),
     };
-    tags.and_then(|()| expand::node_group(&input)).with_context(|| named("NodeGroup", group))
+    expand::node_group(&input).with_context(|| named("NodeGroup", group))
 }

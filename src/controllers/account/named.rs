@@ -12,6 +12,7 @@ use crate::api::flow_logs::LogGroupDestination;
 use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, Network, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
+use crate::api::node_template::NodeTemplate;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
 /// The kind of an AWS resource.
@@ -167,6 +168,7 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
         labels: _,
         taints: _,
         launch_template,
+        node,
         role_arn,
         additional_role_policies,
         update: _,
@@ -182,5 +184,29 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
     let template = launch_template
         .iter()
         .map(|LaunchTemplate { id, version: _ }| Named::new("spec.launchTemplate.id", Kind::LaunchTemplate, id));
-    role.chain(policies).chain(subnets).chain(template).collect()
+    let node = node.iter().flat_map(by_node_template);
+    role.chain(policies).chain(subnets).chain(template).chain(node).collect()
+}
+
+/// The references of a launch template. AWS itself decides which images, capacity reservations and placement groups the account may use;
+/// they give access to nothing.
+fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
+    let NodeTemplate {
+        image_id: _,
+        node_config: _,
+        user_data: _,
+        volumes,
+        metadata: _,
+        security_group_ids,
+        capacity_reservation_id: _,
+        placement_group: _,
+        efa: _,
+    } = node;
+    let groups = security_group_ids.iter();
+    let groups = groups.map(|id| Named::new("spec.node.securityGroupIds", Kind::SecurityGroup, id));
+    let keys = volumes.iter().filter_map(|volume| {
+        let field = format!("spec.node.volumes[{}].kmsKeyArn", volume.device_name);
+        Some(Named::new(field, Kind::KmsKey, volume.kms_key_arn.as_ref()?))
+    });
+    groups.chain(keys).collect()
 }

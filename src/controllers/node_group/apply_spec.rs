@@ -148,10 +148,13 @@ impl Reconcile<'_> {
         cloud: &Cloud,
     ) -> Result<Wanted, BuildError> {
         let Valid { grant, own: ValidGroup { cluster, view, .. }, .. } = valid;
-        let (target, opens) = target::target(self.object, cluster, self.now);
+        let (mut target, opens) = target::target(self.object, cluster, self.now);
         let tags = expand::node_group_tags(&self.object.spec, view, &grant.settings);
-        let graph =
-            expand::check_tag_count(&tags).and_then(|()| self.graph(grant, cloud, view, &target, &previous.tag_keys));
+        let name = self.object.node_group_name();
+        let graph = expand::check_tag_count(&tags).and_then(|()| {
+            target.node = expand::node_content(&self.object.spec, view, &name, &tags)?;
+            self.graph(grant, cloud, view, &target, &previous.tag_keys)
+        });
         let graph = graph.map_err(BuildError::Spec)?;
         if self.change_policy(cluster) != ChangePolicy::Observe {
             let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await;
@@ -216,6 +219,7 @@ impl Reconcile<'_> {
             cluster: view,
             target: target.clone(),
             exists: self.object.status.as_ref().is_some_and(|status| status.arn.is_some()),
+            has_template: self.object.status.as_ref().is_some_and(|status| status.launch_template.is_some()),
             tag_keys,
             intervals: cloud.intervals,
         })
@@ -321,7 +325,7 @@ impl Reconcile<'_> {
         Outcome { status, overall, waits, next }
     }
 
-    /// Runs the engine without a journal: its only resource is found again by name.
+    /// Runs the engine without a journal: its resources are found again by name.
     pub(super) async fn engine_while(
         &mut self,
         may_adopt: &(dyn Fn() -> Result<(), Failure> + Sync),

@@ -77,7 +77,7 @@ impl Provisioned for NodeGroupController {
     }
 
     fn recorded(group: &NodeGroup) -> Vec<(Key, InventoryRecord)> {
-        recorded(group).into_iter().collect()
+        recorded(group)
     }
 
     fn forget_observations(state: &mut KindState) {

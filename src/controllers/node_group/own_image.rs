@@ -42,10 +42,15 @@ pub fn version_mismatch(spec: &NodeGroupSpec, follows: Option<&str>, there: &Fac
         Some(_) => format!("version is {wanted}, and nodes run {runs}"),
         None => format!("nodes should follow their cluster to {wanted}, and run {runs}"),
     };
-    let message = format!(
-        "{difference}. Their AMI comes from the launch template, so EKS cannot change the version: put an AMI of \
-         Kubernetes {wanted} into a new version of the launch template, and set launchTemplate.version to it"
-    );
+    let message = match &spec.node {
+        Some(_) => format!(
+            "{difference}. Their AMI is yours, so EKS cannot change the version: set node.imageId to an AMI of Kubernetes {wanted}"
+        ),
+        None => format!(
+            "{difference}. Their AMI comes from the launch template, so EKS cannot change the version: put an AMI of \
+             Kubernetes {wanted} into a new version of the launch template, and set launchTemplate.version to it"
+        ),
+    };
     Some(VersionMismatch { own: own.is_some(), message })
 }
 

@@ -10,7 +10,7 @@ use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::node_group::{DesiredPolicy, Scaling};
-use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
+use crate::api::status::{DriftStatus, HealthIssue, LaunchTemplateStatus, NodeGroupStatus, PlanStatus};
 use crate::aws::errors::health::{Subject, explain, failed_class};
 use crate::controllers::cluster::status::control_plane_health::reported;
 use crate::controllers::cluster::status::facts::{Facts, issues};
@@ -19,6 +19,7 @@ use crate::controllers::status::held_deletion;
 use crate::controllers::status::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
+use crate::resources::eks::launch_template;
 use crate::resources::eks::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
 /// Input of the status.
@@ -90,6 +91,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         version: output("version").or_else(|| previous.version.clone().filter(|_| is_unknown)),
         release_version: output("releaseVersion"),
         ami_type: output("amiType").or_else(|| previous.ami_type.clone().filter(|_| is_unknown)),
+        launch_template: launch_template(input).or_else(|| previous.launch_template.clone().filter(|_| is_unknown)),
         replicas: desired,
         ready_nodes: observed.count.as_ref().map(|count| count.ready),
         update_id: recorded.and_then(|recorded| recorded.operation.clone()),
@@ -108,6 +110,13 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
+}
+
+/// The launch template that Keelson created.
+fn launch_template(input: &Input<'_>) -> Option<LaunchTemplateStatus> {
+    let found = input.memory.observed(&launch_template::key(input.key.name()))?;
+    let version = Facts(input.memory).output(input.key, "launchTemplateVersion").filter(|version| !version.is_empty());
+    Some(LaunchTemplateStatus { id: found.id.clone(), version })
 }
 
 /// While nodes are replaced: the progress. When pods block it: which ones.

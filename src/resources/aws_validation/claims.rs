@@ -6,6 +6,7 @@ use crate::api::addons::{Addon, AddonVersion};
 use crate::api::flow_logs::LogGroupDestination;
 use crate::api::network::{ExistingSubnets, NetworkKind, Vpc};
 use crate::api::node_group::{NodeSubnetsKind, ReleaseVersion};
+use crate::api::node_template::NodeTemplate;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::partitions;
@@ -121,7 +122,13 @@ pub enum RequirementKind {
         locations: NodeLocations,
         /// The launch template and its version, which may set AMI and instance type itself.
         template: Option<(String, String)>,
+        /// The spec names the AMI.
+        has_image: bool,
+        /// They take Elastic Fabric Adapters.
+        efa: bool,
     },
+    /// The KMS key with that ARN is in the region.
+    Key(String),
 }
 
 /// Where nodes run.
@@ -268,9 +275,11 @@ pub fn of_node_group(
         let kind = RequirementKind::AmiType { name: name.clone(), kubernetes: kubernetes.clone() };
         requirements.push(Requirement::new("spec.amiType", kind));
     }
+    requirements.extend(spec.node.iter().flat_map(|node| node_template(node, cluster_spec, cluster)));
     if stage == Stage::Edited {
         return requirements;
     }
+    let has_image = spec.node.as_ref().is_some_and(|node| node.image_id.is_some());
     let ec2 = partitions::of_region(&cluster_spec.region).ec2_principal;
     requirements.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(ec2))));
     if let Some(ids) = &spec.subnets.ids {
@@ -281,7 +290,7 @@ pub fn of_node_group(
         ReleaseVersion::Exact(exact) => Some(exact.to_owned()),
         ReleaseVersion::Latest | ReleaseVersion::Pinned => None,
     };
-    if template.is_some() || spec.ami_type.as_deref() == Some(CUSTOM) {
+    if template.is_some() || spec.ami_type.as_deref() == Some(CUSTOM) && !has_image {
         let kind = RequirementKind::OwnImage { template: template.clone(), ami_type: spec.ami_type.clone(), release };
         requirements.push(Requirement::new("spec.launchTemplate", kind));
     }
@@ -290,9 +299,28 @@ pub fn of_node_group(
         ami_type: spec.ami_type.clone(),
         locations: locations(spec, cluster_spec, cluster),
         template,
+        has_image,
+        efa: spec.node.as_ref().is_some_and(|node| node.efa),
     };
     requirements.push(Requirement::new("spec.instanceTypes", kind));
     requirements
+}
+
+/// What the launch template names that Keelson creates.
+fn node_template(node: &NodeTemplate, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> Vec<Requirement> {
+    let existing = cluster_spec.network.existing.as_ref();
+    let groups = RequirementKind::SecurityGroups {
+        ids: node.security_group_ids.clone(),
+        vpc: existing.and_then(|existing| existing.vpc_id.clone()),
+        subnets: cluster.subnets.iter().map(|subnet| subnet.id.clone()).collect(),
+    };
+    let groups = Some(groups).filter(|_| !node.security_group_ids.is_empty());
+    let groups = groups.map(|kind| Requirement::new("spec.node.securityGroupIds", kind));
+    let keys = node.volumes.iter().filter_map(|volume| {
+        let field = format!("spec.node.volumes[{}].kmsKeyArn", volume.device_name);
+        Some(Requirement::new(field, RequirementKind::Key(volume.kms_key_arn.clone()?)))
+    });
+    groups.into_iter().chain(keys).collect()
 }
 
 /// A network that the user provides is judged for nodes; Keelson's own has what they need.
@@ -303,9 +331,13 @@ fn node_network(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &C
         subnets,
         private_access: cluster_spec.endpoint_access.private,
         nodes: spec.scaling.initial(),
-        has_template: spec.launch_template.is_some(),
+        has_template: spec.launch_template.is_some() || spec.node.as_ref().is_some_and(has_user_data),
     };
     Some(Requirement::new("spec.subnets", kind))
+}
+
+fn has_user_data(node: &NodeTemplate) -> bool {
+    node.user_data.is_some() || node.node_config.is_some()
 }
 
 /// Whether the subnets of a NodeGroup are known, so that all its requirements are.

@@ -138,8 +138,8 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
         RequirementKind::Template { id, version } => {
             Fact::Template((*reads.launch_template(id, version, staleness).await?).clone())
         }
-        RequirementKind::Instances { types, locations, template, .. } => {
-            let mut has_image = false;
+        RequirementKind::Instances { types, locations, template, has_image, .. } => {
+            let mut has_image = *has_image;
             if let Some((id, version)) = template {
                 match &*reads.launch_template(id, version, staleness).await? {
                     Template::Missing(_) | Template::Found { has_instance_type: true, .. } => return Ok(Fact::Unknown),
@@ -182,7 +182,7 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
         RequirementKind::OwnImage { template: Some((id, version)), .. } => {
             Fact::Template((*reads.launch_template(id, version, staleness).await?).clone())
         }
-        // Its name says everything.
-        RequirementKind::AmiType { .. } => Fact::Unknown,
+        // Their names say everything.
+        RequirementKind::AmiType { .. } | RequirementKind::Key(_) => Fact::Unknown,
     })
 }

@@ -107,10 +107,17 @@ pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Opt
             own_image(has_image, ami_type.as_deref(), release.as_deref())
         }
         (RequirementKind::AmiType { name, kubernetes }, _) => ami_type(name, kubernetes),
-        (RequirementKind::Instances { types, ami_type, .. }, Fact::Instances { offered, zones, has_image }) => {
+        (RequirementKind::Instances { types, ami_type, efa, .. }, Fact::Instances { offered, zones, has_image }) => {
             let ami_type = ami_type.as_deref().or((!has_image).then_some(ami::DEFAULT));
             let types = Types { types, offered, region };
-            types.find_unknown().or_else(|| types.find_unsupported(ami_type)).or_else(|| types.find_unavailable(zones))
+            let found = types.find_unknown().or_else(|| types.find_unsupported(ami_type));
+            let found = found.or_else(|| types.find_without_efa().filter(|_| *efa));
+            found.or_else(|| types.find_unavailable(zones))
+        }
+        (RequirementKind::Key(arn), _) => {
+            let of = arn.split(':').nth(3).unwrap_or_default();
+            (of != region)
+                .then(|| format!("the KMS key is in {of}, and the cluster in {region}: name a key in {region}"))
         }
         _ => None,
     };
@@ -314,6 +321,12 @@ impl Types<'_> {
             }
         }
         None
+    }
+
+    /// The first type that takes no Elastic Fabric Adapter.
+    fn find_without_efa(&self) -> Option<String> {
+        let found = self.types.iter().filter_map(|name| self.find(name)).find(|one| one.efa_cards == 0)?;
+        Some(format!("{} takes no Elastic Fabric Adapter, which node.efa asks for", found.name))
     }
 
     /// Zones of the nodes where none of the types is offered: launching there fails, and with it the node group.

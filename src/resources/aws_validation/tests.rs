@@ -98,6 +98,7 @@ fn instance(name: &str, architecture: &str, makers: &[&str], zones: &[&str]) -> 
     let set = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<BTreeSet<_>>();
     InstanceType {
         vcpus: 2,
+        efa_cards: i32::from(name.starts_with("g5")),
         name: name.into(),
         architectures: set(&[architecture]),
         accelerators: set(makers),
@@ -139,21 +140,47 @@ fn unavailable_and_incompatible_instance_types_are_rejected() {
     for (types, ami_type, zones, expected) in table {
         let strings = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
         let (types, ami_type) = (strings(types), ami_type.map(str::to_owned));
-        let kind = RequirementKind::Instances { types, ami_type, locations: NodeLocations::Unknown, template: None };
+        let kind = instances(types, ami_type);
         let requirement = Requirement { field: "spec.instanceTypes".into(), kind };
         let zones = strings(zones).into_iter().collect();
         let fact = Fact::Instances { offered: offered.clone(), zones, has_image: false };
         check(&requirement, &fact, expected);
     }
-    // The template sets the AMI.
-    let kind = RequirementKind::Instances {
-        types: vec!["m7g.large".into()],
-        ami_type: None,
-        locations: NodeLocations::Unknown,
-        template: Some(("lt-1".into(), "1".into())),
-    };
+    // The template or the spec sets the AMI.
     let fact = Fact::Instances { offered, zones: BTreeSet::new(), has_image: true };
-    check(&Requirement { field: "spec.instanceTypes".into(), kind }, &fact, &[]);
+    let field = || "spec.instanceTypes".to_owned();
+    check(&Requirement { field: field(), kind: instances(vec!["m7g.large".into()], None) }, &fact, &[]);
+    for (name, expected) in [("g5.xlarge", &[][..]), ("m7g.large", &["m7g.large takes no Elastic Fabric Adapter"])] {
+        let kind = RequirementKind::Instances {
+            types: vec![name.into()],
+            ami_type: None,
+            locations: NodeLocations::Unknown,
+            template: None,
+            has_image: true,
+            efa: true,
+        };
+        check(&Requirement { field: field(), kind }, &fact, expected);
+    }
+}
+
+fn instances(types: Vec<String>, ami_type: Option<String>) -> RequirementKind {
+    let (locations, template) = (NodeLocations::Unknown, None);
+    RequirementKind::Instances { types, ami_type, locations, template, has_image: false, efa: false }
+}
+
+#[test]
+fn groups_and_keys_of_the_launch_template_are_checked_also_after_an_edit() {
+    let key = "arn:aws:kms:eu-central-1:123456789012:key/1";
+    let spec = group_spec(json!({"node": {
+        "imageId": "ami-1", "userData": "x", "securityGroupIds": ["sg-1"], "volumes": [{"deviceName": "/dev/xvda", "kmsKeyArn": key}],
+    }}));
+    let cluster: EksClusterSpec = serde_json::from_value(json!({"region": "eu-west-1", "version": "1.34"})).unwrap();
+    let edited = of_node_group(&spec, Stage::Edited, &cluster, &ClusterView::default());
+    assert_eq!(fields(&edited), ["spec.node.securityGroupIds", "spec.node.volumes[/dev/xvda].kmsKeyArn"]);
+    check(&edited[1], &Fact::Unknown, &["the KMS key is in eu-central-1, and the cluster in eu-west-1"]);
+    // An AMI of the spec needs no check of its type.
+    let new = of_node_group(&spec, Stage::New, &cluster, &ClusterView::default());
+    assert!(!fields(&new).contains(&"spec.launchTemplate"), "{:?}", fields(&new));
 }
 
 #[test]

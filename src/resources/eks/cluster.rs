@@ -139,6 +139,7 @@ impl Cluster {
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();
+        let services = cluster.kubernetes_network_config();
         let mut observed = Observation::ready(&self.name, status, cluster_diff::to_detail(cluster)).phase(phase);
         if !issues.is_empty() {
             observed = observed.output(HEALTH_ISSUES, health_issues::to_json(&issues));
@@ -153,6 +154,7 @@ impl Cluster {
             (AUTHENTICATION, cluster.access_config().and_then(|a| a.authentication_mode()).map(|mode| mode.as_str())),
             (SECURITY_GROUP, vpc.and_then(|vpc| vpc.cluster_security_group_id())),
             ("vpcId", vpc.and_then(|vpc| vpc.vpc_id())),
+            ("serviceCidr", services.and_then(|n| n.service_ipv4_cidr().or(n.service_ipv6_cidr()))),
         ];
         for (name, value) in outputs {
             if let Some(value) = value {

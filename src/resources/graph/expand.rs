@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub(crate) use super::expand_node_group::node_subnets;
-pub use super::expand_node_group::{ClusterView, NodeGroupInput, SubnetView, node_group, node_group_tags};
+pub use super::expand_node_group::{
+    ClusterView, NodeGroupInput, SubnetView, node_content, node_group, node_group_tags,
+};
 use super::layout;
 use super::proof::Owned;
 use super::source_identity;

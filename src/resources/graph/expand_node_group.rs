@@ -8,7 +8,9 @@ use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
 use crate::api::{NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
+use crate::resources::eks::launch_template::LaunchTemplate;
 use crate::resources::eks::node_group::{self, NodeGroup, Target};
+use crate::resources::eks::node_template::{self, Content, desired_content};
 
 /// What a node group needs to know about its cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct ClusterView {
     pub subnets: Vec<SubnetView>,
     /// The role of nodes without their own.
     pub node_role_arn: Option<String>,
+    /// What launch templates of nodes need of it.
+    pub node_template: node_template::Cluster,
     /// Why the cluster cannot take nodes yet, if so.
     pub not_ready: Option<String>,
     /// The cluster's tags.
@@ -55,6 +59,8 @@ pub struct NodeGroupInput<'a> {
     pub target: Target,
     /// It exists in EKS, which fixed its subnets: what its selection matches now does not count.
     pub exists: bool,
+    /// Keelson created a launch template for it: it is deleted with it, whatever the spec says now.
+    pub has_template: bool,
     /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
     /// How long observations stay valid.
@@ -70,6 +76,22 @@ pub fn node_group_tags(
     let mut own = cluster.tags.clone();
     own.extend(spec.tags.clone());
     account.tags_with(&own)
+}
+
+/// The contents of the launch template that a spec with these tags asks for; `None`: it asks for none, or they depend on what is not
+/// known of the cluster yet.
+///
+/// # Errors
+/// A value that AWS would refuse.
+pub fn node_content(
+    spec: &NodeGroupSpec,
+    cluster: &ClusterView,
+    node_group_name: &str,
+    tags: &BTreeMap<String, String>,
+) -> Result<Option<Content>, SpecError> {
+    let Some(node) = &spec.node else { return Ok(None) };
+    let name = format!("{}/{node_group_name}", cluster.cluster_name);
+    desired_content::content(node, &cluster.node_template, &name, tags)
 }
 
 /// Builds the graph of a node group.
@@ -101,8 +123,14 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         holds: Vec::new(),
     };
     let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
-    let group = NodeGroup::new(&context, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
-    graph(vec![Arc::new(group)], vec![gate])
+    let name = input.node_group_name;
+    let content = target.node.clone();
+    let group = NodeGroup::new(&context, name, spec, target, subnets, role.unwrap_or_default());
+    if spec.node.is_none() && !input.has_template {
+        return graph(vec![Arc::new(group)], vec![gate]);
+    }
+    let template = LaunchTemplate::new(&context, name, content, &spec.instance_types, input.exists);
+    graph(vec![Arc::new(template), Arc::new(group.with_own_template())], vec![gate])
 }
 
 /// The subnets of a node group. Selected subnets are checked once the cluster's subnets are known.

@@ -328,6 +328,7 @@ fn view() -> ClusterView {
             subnet("subnet-3", "r-a", SubnetTier::Public),
         ],
         node_role_arn: Some("arn:aws:iam::123456789012:role/nodes".into()),
+        node_template: crate::resources::eks::node_template::Cluster::default(),
         not_ready: None,
         tags: BTreeMap::new(),
     }

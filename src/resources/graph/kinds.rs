@@ -7,7 +7,7 @@ use super::kind::Kind;
 use crate::engine::Key;
 use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
 use crate::resources::eks::{
-    access_entry, addon, cluster, fargate_profile, log_group, node_group, pod_identity_association,
+    access_entry, addon, cluster, fargate_profile, launch_template, log_group, node_group, pod_identity_association,
 };
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::{
@@ -39,6 +39,7 @@ pub static ALL: &[&Kind] = &[
     &addon::KIND,
     &pod_identity_association::KIND,
     &fargate_profile::KIND,
+    &launch_template::KIND,
     &node_group::KIND,
     &removals::KIND,
     &pruning::ACCESS_ENTRIES,

@@ -90,6 +90,7 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
         launch_template: group.launch_template().and_then(|template| {
             Some(LaunchTemplate { id: template.id()?.to_owned(), version: template.version().map(str::to_owned) })
         }),
+        node: None,
         role_arn: group.node_role().map(str::to_owned),
         additional_role_policies: Vec::new(),
         update: update(group),

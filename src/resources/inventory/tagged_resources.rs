@@ -12,7 +12,7 @@ use crate::engine::Failure;
 use crate::resources::cloud::Owner;
 use crate::resources::deletion::occupants;
 use crate::resources::eks::lists::{self, if_exists};
-use crate::resources::eks::log_group;
+use crate::resources::eks::{launch_template, log_group, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::graph::located::Located;
@@ -106,7 +106,8 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Res
             None
         }
     };
-    found.retain(|one| one.key().is_none_or(|key| key.kind() != "nodeGroup"));
+    let of_node_groups = [node_group::KIND.name, launch_template::KIND.name];
+    found.retain(|one| one.key().is_none_or(|key| !of_node_groups.contains(&key.kind())));
     let role_descriptions = role_descriptions(aws, cluster_name, &found).await?;
     let mut vpcs_in_use = BTreeSet::new();
     let vpcs =
@@ -149,7 +150,7 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
     Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
 }
 
-/// What a NodeGroup can take over: the node group with its name.
+/// What a NodeGroup can take over: the node group with its name, and the launch template that has its name after it.
 ///
 /// # Errors
 /// The error of the read.
@@ -157,7 +158,11 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
     let found = Reader { aws, name: cluster_name }.node_group(name).await?;
     let untagged = found.as_ref().map(|one| format!("{} exists", one.id));
     let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
-    let found = found.into_iter().collect();
+    let template = launch_template::find(aws, &launch_template::name(cluster_name, name)).await?;
+    let template = template.filter(|(_, tags)| tags.resource() == Some(&launch_template::key(name).to_string()));
+    let location = Location::Cluster(cluster_name.to_owned());
+    let template = template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location });
+    let found = found.into_iter().chain(template).collect();
     Ok(Inventory { cluster_name: cluster_name.to_owned(), found, untagged, ..Inventory::default() })
 }
 

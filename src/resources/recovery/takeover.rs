@@ -14,6 +14,7 @@ use crate::api::RECOVER_ANNOTATION;
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
 use crate::resources::cloud::Owner;
+use crate::resources::eks::{launch_template, node_group};
 use crate::resources::graph::proof::Records;
 use crate::resources::tag_calls::Handle;
 
@@ -244,7 +245,7 @@ fn describe_other_owner(cluster: &str, tags: &Tags, owner: &Owner, from: &str, e
 /// Whether evidence that tagging permissions cannot change shows that the cluster was created for an object with this
 /// name. The cluster of a node group belongs to the object already.
 fn is_proven(all: &Inventory, owner: &Owner, candidates: &[(Key, &TaggedResource)]) -> bool {
-    if candidates.iter().all(|(key, _)| key.kind() == "nodeGroup") {
+    if candidates.iter().all(|(key, _)| node_group::KIND.is_of(key) || launch_template::KIND.is_of(key)) {
         return true;
     }
     let expected = crate::resources::iam::role::description("cluster", &owner.cluster);
@@ -286,6 +287,10 @@ fn check_location(
     match (&one.handle, &one.location) {
         (Handle::Ec2, Location::Vpc(location)) if vpc == Some(location.as_str()) => Ok(()),
         (Handle::Ec2, Location::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
+        // Only the one that is named after the cluster and the node group is read.
+        (Handle::Ec2, Location::Cluster(name)) if *name == all.cluster_name && launch_template::KIND.is_of(key) => {
+            Ok(())
+        }
         (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or Keelson did not create that VPC".to_owned()),
         (Handle::Eks(_), Location::Cluster(name)) if *name == all.cluster_name => Ok(()),
         (Handle::Eks(_), _) => Err(format!("it does not belong to cluster {}", all.cluster_name)),

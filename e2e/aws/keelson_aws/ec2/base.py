@@ -27,10 +27,14 @@ class Guard(EC2BaseResponse):
         return backend
 
     @property
-    def outcome(self) -> dict[str, Any]:
+    def call(self) -> Call:
         call = self.normalized_request.environ["keelson.call"]
         assert isinstance(call, Call)
-        return call.outcome
+        return call
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        return self.call.outcome
 
     def create_once(self, action: str, create: Callable[[], str]) -> str:
         """Honours ClientToken: the same token and parameters return the id that the first call created."""

@@ -1,4 +1,5 @@
-"""Quotas of EC2 (`../quotas.py`): what a create uses up is counted first. NAT gateways are counted in `nat.py`, node groups' instances not at all."""
+"""Quotas of EC2 (`../quotas.py`): what a create uses up is counted first. NAT gateways are counted in `nat.py`, vCPUs where an Auto
+Scaling group launches instances (`patches.py`)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ from moto.ec2.models.route_tables import Route
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.utils import format_timestamp, random_public_ip
 
+from .. import quotas
 from ..errors import AwsError
+from . import template_model
 from .region import Ec2Region
 from .tags import matches_any, resource_type
 
@@ -81,10 +83,25 @@ def ipv6_blocks(self: Subnet) -> list[dict[str, Any]]:
 
 
 def launch_across_subnets(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
-    """Distributes the instances of an Auto Scaling group over its subnets; moto launches all in the first one."""
+    """Distributes the instances of an Auto Scaling group over its subnets, as many as the quota of vCPUs allows; moto launches all in the
+    first one."""
+    # Set by EKS for its Spot groups only (`eks/fleet.py`).
+    spot = bool(self.capacity_rebalance)
+    backend = self.autoscaling_backend.ec2_backend
+    instances = [instance for reservation in backend.reservations.values() for instance in reservation.instances if instance.state == "running"]
+    running = [(instance.instance_type, instance.lifecycle == "spot") for instance in instances]
+    count_needed = quotas.launchable(self.account_id, self.region, self.instance_type, spot, count_needed, running)
+    launch_in_subnets(self, count_needed, propagated_tags)
+    if spot:
+        for state in self.instance_states:
+            state.instance.lifecycle = "spot"
+
+
+def launch_in_subnets(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
     subnets = self.vpc_zone_identifier.split(",") if self.vpc_zone_identifier else []
     if len(subnets) < 2:
-        launch_in_first_subnet(self, count_needed, propagated_tags)
+        if count_needed:
+            launch_in_first_subnet(self, count_needed, propagated_tags)
         return
     taken = Counter(state.instance.subnet_id for state in self.instance_states)
     for _ in range(count_needed):
@@ -145,6 +162,7 @@ def not_found(self: EC2ClientError, names: Any) -> None:
 
 def apply() -> None:
     ec2_backends.backend = Ec2Region
+    template_model.apply()
     FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_across_subnets  # type: ignore[method-assign]
     TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
     TaggedEC2Resource.get_filter_value = get_filter_value  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from moto.ec2.models.vpcs import AWS_ENDPOINT_SERVICES, VPC
 from .. import zones
 from ..errors import AwsError
 from ..images import EKS_IMAGE_PREFIX
+from . import launching
 from .tags import find_tags
 
 
@@ -60,6 +61,8 @@ class Ec2Region(EC2Backend):
         self.enis = Interfaces()
         # Ids created with a ClientToken: (action, token) to (fingerprint of the parameters, id).
         self.client_tokens: dict[tuple[str, str], tuple[str, str]] = {}
+        # Launch templates and their versions (`lt-...:2`), also deleted ones: a repeated client token answers with what the first call created.
+        self.created_templates: dict[str, Any] = {}
         self._services: list[dict[str, Any]] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -222,6 +225,12 @@ class Ec2Region(EC2Backend):
         self.tags.pop(endpoint.id, None)
 
     def run_instances(self, *args: Any, **kwargs: Any) -> Any:
+        template = kwargs.get("launch_template")
+        data = self._get_template_from_args(template).data if template else {}
+        has_volumes = bool(template) and not kwargs.get("block_device_mappings")
+        if has_volumes:
+            # moto knows neither performance nor tags of a template's volumes.
+            kwargs["block_device_mappings"] = []
         reservation = super().run_instances(*args, **kwargs)
         specifications = {int(nic.get("DeviceIndex", 0)): nic for nic in kwargs.get("nics") or []}
         for instance in reservation.instances:
@@ -230,4 +239,8 @@ class Ec2Region(EC2Backend):
                 # An interface created with its instance is deleted with it, unless the caller disables that.
                 if not spec.get("NetworkInterfaceId"):
                     interface.delete_on_termination = spec.get("DeleteOnTermination", True)
+            if has_volumes:
+                launching.create_volumes(self, instance, data)
+            if template:
+                launching.tag_parts(instance, data)
         return reservation

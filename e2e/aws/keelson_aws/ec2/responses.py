@@ -28,7 +28,7 @@ from .zones import ZoneGuard
 # Delete actions that also delete the resource's tags, and the parameter with the resource id.
 DELETES_TAGS = {
     "DeleteVpc": "VpcId", "DeleteSubnet": "SubnetId", "DeleteInternetGateway": "InternetGatewayId", "DeleteRouteTable": "RouteTableId",
-    "ReleaseAddress": "AllocationId", "DeleteNetworkInterface": "NetworkInterfaceId", "DeleteLaunchTemplate": "LaunchTemplateId",
+    "ReleaseAddress": "AllocationId", "DeleteNetworkInterface": "NetworkInterfaceId",
 }
 
 

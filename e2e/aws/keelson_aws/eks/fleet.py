@@ -9,13 +9,13 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.core.types import Base64EncodedString
 
 from ..cloud import ec2
+from ..ec2.launching import ROOT_DEVICES
 from ..images import image_id
 from ..versions import MINORS
+from .launch_templates import security_groups
 from .operations import Context
 from .state import Cluster, Part, new_hex, new_id
 
-# Of Amazon Linux and Bottlerocket; of Windows.
-ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def create_fleet(context: Context, cluster: Cluster, part: Part) -> None:
         ],
         capacity_rebalance=body["capacityType"] == "SPOT",
     )
-    part.data["template"] = template.id
+    part.data["template"], part.data["template_version"] = template.id, 1
     body["resources"] = {"autoScalingGroups": [{"name": name}]}
     if body.get("remoteAccess"):
         body["resources"]["remoteAccessSecurityGroup"] = part.data["remote_group"]
@@ -91,14 +91,29 @@ def template_data(cluster: Cluster, part: Part, wanted: Image) -> dict[str, Any]
     data: dict[str, Any] = dict(wanted.template)
     data.setdefault("ImageId", image_id(wanted.version, body["amiType"], wanted.release))
     data.setdefault("InstanceType", (body.get("instanceTypes") or ["t3.medium"])[0])
-    data.setdefault("SecurityGroupIds", [cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"]])
+    # moto launches with these, not with those of the interfaces.
+    data["SecurityGroupIds"] = security_groups(data) or [cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"]]
     if "remote_group" in part.data:
         data["SecurityGroupIds"] = [*data["SecurityGroupIds"], part.data["remote_group"]]
     if "BlockDeviceMappings" in data:
         data["BlockDeviceMappings"] = [delete_root_on_termination(mapping) for mapping in data["BlockDeviceMappings"]]
+    elif body.get("diskSize"):
+        ebs = {"VolumeSize": body["diskSize"], "VolumeType": "gp3", "DeleteOnTermination": True}
+        # Bottlerocket's root is small and read-only.
+        data["BlockDeviceMappings"] = [{"DeviceName": "/dev/xvdb" if body["amiType"].startswith("BOTTLEROCKET") else ROOT_DEVICES[0], "Ebs": ebs}]
+    data["TagSpecifications"] = with_own_tags(cluster, part, data.get("TagSpecifications") or [])
     # moto requires its own type for user data.
     data["UserData"] = Base64EncodedString.from_raw_string(f"# {cluster.name} {new_hex(4)}")
     return data
+
+
+def with_own_tags(cluster: Cluster, part: Part, specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """EKS adds two tags to instances and volumes; those of the node group itself reach neither (aws/containers-roadmap#608)."""
+    own = {"eks:cluster-name": cluster.name, "eks:nodegroup-name": part.body["nodegroupName"]}
+    tags = {spec["ResourceType"]: {tag["Key"]: tag.get("Value", "") for tag in spec.get("Tags") or []} for spec in specifications}
+    for kind in ("instance", "volume"):
+        tags[kind] = {**tags.get(kind, {}), **own}
+    return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in of_kind.items()]} for kind, of_kind in tags.items()]
 
 
 def delete_root_on_termination(mapping: dict[str, Any]) -> dict[str, Any]:
@@ -144,8 +159,31 @@ def read_desired_size(context: Context, part: Part) -> None:
 
 def new_template_version(context: Context, cluster: Cluster, part: Part, wanted: Image) -> None:
     """Creates the launch template version for future launches."""
-    backend = ec2(context.region.account, context.region.name)
-    backend.launch_templates[part.data["template"]].create_version(template_data(cluster, part, wanted), "")
+    template = ec2(context.region.account, context.region.name).launch_templates.get(part.data["template"])
+    if template is not None:
+        part.data["template_version"] = template.create_version(template_data(cluster, part, wanted), "").number
+        # moto launches the default version.
+        template.default_version_number = part.data["template_version"]
+
+
+def template_issue(context: Context, part: Part) -> dict[str, Any] | None:
+    """The issue of the launch template that EKS created for the group, which nobody else is to change:
+    https://docs.aws.amazon.com/eks/latest/userguide/troubleshooting.html, and the text of the second from nebari-dev/nebari#2668."""
+    template_id = part.data.get("template")
+    if template_id is None or part.body["status"] not in ("ACTIVE", "DEGRADED"):
+        return None
+    template = ec2(context.region.account, context.region.name).launch_templates.get(template_id)
+    if template is None:
+        text = f"The Amazon EC2 Launch Template : {template_id} was not found."
+        return {"code": "Ec2LaunchTemplateNotFound", "message": text, "resourceIds": [template_id]}
+    expected = part.data.get("template_version")
+    if expected is not None and template.latest_version_number != expected:
+        text = (
+            f"The Amazon EC2 Launch Template : {template_id} has a new version associated with your Autoscaling group, which is not managed by Amazon EKS. "
+            f"Expected Launch Template version: {expected}"
+        )
+        return {"code": "Ec2LaunchTemplateVersionMismatch", "message": text, "resourceIds": [template_id]}
+    return None
 
 
 def terminate(context: Context, part: Part) -> None:
@@ -163,5 +201,6 @@ def remove_fleet(context: Context, part: Part) -> None:
     template = backend.launch_templates.get(part.data.get("template"))
     if template is not None:
         backend.delete_launch_template(template.name, None)
+        backend.tags.pop(template.id, None)
     if "remote_group" in part.data:
         backend.drop_security_group(part.data["remote_group"])

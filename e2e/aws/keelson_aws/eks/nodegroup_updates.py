@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..versions import minor_number
-from . import addons, fleet, rolling
+from . import addons, fleet, launching, rolling
+from .launch_templates import check_instance_types, source_template
 from .nodegroups import (
     check_ami_type,
     check_scaling,
@@ -14,7 +15,6 @@ from .nodegroups import (
     check_version,
     find_nodegroup,
     releases_of,
-    source_template,
 )
 from .operations import Context, idempotent, operation, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use
@@ -46,6 +46,8 @@ def update_nodegroup_config(context: Context) -> dict[str, Any]:
                 part.body.update(new)
                 part.body["modifiedAt"] = context.now
                 fleet.resize(context, part)
+                if launching.shortage_issue(context, part) or part.body["health"]["issues"]:
+                    retry_launch(context, cluster, part)
             leave_updating(context, cluster, part)
 
         return start_update(
@@ -53,6 +55,21 @@ def update_nodegroup_config(context: Context) -> dict[str, Any]:
         )
 
     return {"update": idempotent(context, "UpdateNodegroupConfig", create).body()}
+
+
+def retry_launch(context: Context, cluster: Cluster, part: Part) -> None:
+    """The Auto Scaling group tries to launch what is missing until the quota allows it; meanwhile the node group is degraded."""
+    group = fleet.auto_scaling_group(context, part)
+    if group is None or part.body["status"] not in ("ACTIVE", "DEGRADED", "UPDATING") or part.data.get("rolling"):
+        return
+    group.set_desired_capacity(group.desired_capacity)
+    others = [issue for issue in part.body["health"]["issues"] if issue["code"] != "AsgInstanceLaunchFailures"]
+    shortage = launching.shortage_issue(context, part)
+    part.body["health"]["issues"] = [*others, *([shortage] if shortage else [])]
+    if part.body["status"] != "UPDATING":
+        part.body["status"] = "DEGRADED" if part.body["health"]["issues"] else "ACTIVE"
+    if shortage:
+        context.timeline.after(context.settings.nodegroup_seconds, lambda: retry_launch(context, cluster, part))
 
 
 def leave_updating(context: Context, cluster: Cluster, part: Part) -> None:
@@ -112,11 +129,16 @@ def change_version(context: Context) -> Update:
     if requested.get("launchTemplate"):
         if not body.get("launchTemplate"):
             raise bad_parameter("You cannot add a launch template to a node group that was created without one", **resource)
-        template = source_template(context, requested["launchTemplate"], {})
+        template = source_template(context, requested["launchTemplate"], {}, body["capacityType"])
         assert template is not None
         if template["id"] != body["launchTemplate"]["id"]:
             raise bad_parameter("The launch template of a node group cannot be replaced by another one", **resource)
-    version = requested.get("version") or body["version"]
+        if bool(template["data"].get("ImageId")) != (body["amiType"] == "CUSTOM"):
+            raise bad_parameter("A new node group is needed to specify an image id in the launch template, or to specify none any more", **resource)
+        check_instance_types(template, body.get("instanceTypes"))
+    # API_UpdateNodegroupVersion: without a version the node group is updated to the cluster's; a release is one of its current version.
+    keeps_version = body["amiType"] == "CUSTOM" or requested.get("releaseVersion")
+    version = requested.get("version") or (body["version"] if keeps_version else cluster.version)
     check_version(cluster, version)
     if minor_number(version) < minor_number(body["version"]):
         raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **resource)
@@ -133,6 +155,10 @@ def change_version(context: Context) -> Update:
     if cluster.status != "ACTIVE":
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **resource)
     body["status"] = "UPDATING"
+    if not context.outcome and (cause := launching.launch_issue(context, cluster, part, source["data"])):
+        # EKS's updates have no code of their own for the launch of instances.
+        known = cause["code"] == "NodeCreationFailure" or cause["code"] == "AsgInstanceLaunchFailures"
+        context.outcome = {"health_issue": rolling.not_joining(part) if known else {**cause, "code": "Unknown"}}
     issue = rolling.failure(context)
     # The error then names the nodes that could not be drained, which are known only at the end.
     name_remaining_nodes = issue is not None and issue.get("code") == "PodEvictionFailure" and not issue.get("resourceIds")

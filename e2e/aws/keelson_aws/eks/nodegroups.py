@@ -11,7 +11,9 @@ from .. import quotas
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..images import releases_of as image_releases
 from ..versions import MINORS, minor_number
-from . import access, addons, fleet, joining
+from . import access, addons, fleet, joining, launching
+from .launch_templates import check_instance_types as check_instance_types_once
+from .launch_templates import source_template
 from .operations import Context, idempotent, operation, page
 from .network import find_subnets
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
@@ -44,7 +46,9 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     limit = int(quotas.value(region.account, region.name, quotas.NODE_GROUPS))
     too_many = limit_exceeded(f"Cannot exceed {limit} node groups per cluster", **resource)
     quotas.check(region.account, region.name, quotas.NODE_GROUPS, len(cluster.nodegroups), too_many)
-    template = source_template(context, params.get("launchTemplate"), params)
+    capacity_type = params.get("capacityType") or "ON_DEMAND"
+    template = source_template(context, params.get("launchTemplate"), params, capacity_type)
+    check_instance_types_once(template, params.get("instanceTypes"))
     version = params.get("version") or cluster.version
     check_version(cluster, version)
     ami_type = choose_ami_type(params, template)
@@ -67,7 +71,7 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
         "createdAt": context.now,
         "modifiedAt": context.now,
         "status": "CREATING",
-        "capacityType": params.get("capacityType") or "ON_DEMAND",
+        "capacityType": capacity_type,
         "scalingConfig": check_scaling({"minSize": 1, "maxSize": 2, "desiredSize": 2}, params.get("scalingConfig") or {}),
         "subnets": params["subnets"],
         "amiType": ami_type,
@@ -82,8 +86,6 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     }
     if template is None or not template["data"].get("InstanceType"):
         body["instanceTypes"] = check_instance_types(params.get("instanceTypes") or ["t3.medium"])
-    elif params.get("instanceTypes"):
-        raise bad_parameter("Instance type cannot be specified both in the launch template and in the API request", **resource)
     if template is None:
         body["diskSize"] = params.get("diskSize") or 20
     else:
@@ -102,29 +104,6 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     return part
 
 
-def source_template(context: Context, requested: dict[str, Any] | None, params: dict[str, Any]) -> dict[str, Any] | None:
-    """The caller's launch template: id, name, version and content."""
-    if not requested:
-        return None
-    backend = ec2(context.region.account, context.region.name)
-    if bool(requested.get("id")) == bool(requested.get("name")):
-        raise bad_parameter("Exactly one of launchTemplate.id and launchTemplate.name must be specified")
-    template_id = requested.get("id") or backend.launch_template_name_to_ids.get(requested["name"])
-    template = backend.launch_templates.get(template_id)
-    if template is None:
-        raise bad_parameter(f"Launch template not found: {requested.get('id') or requested.get('name')}")
-    wanted = requested.get("version") or str(template.default_version_number)
-    number = {"$latest": template.latest_version_number, "$default": template.default_version_number}.get(wanted.lower(), wanted)
-    version = next((v for v in template.versions if str(v.number) == str(number)), None)
-    if version is None:
-        raise bad_parameter(f"Launch template version {wanted} does not exist in {template.id}")
-    for key, text in (("diskSize", "Disk size must be specified within the launch template."),
-                      ("remoteAccess", "Remote access configuration cannot be specified with a launch template.")):
-        if params.get(key):
-            raise bad_parameter(text)
-    return {"id": template.id, "name": template.name, "version": str(version.number), "data": dict(version.data)}
-
-
 def check_version(cluster: Cluster, version: str) -> None:
     if version not in MINORS:
         raise bad_parameter("unsupported Kubernetes version", clusterName=cluster.name)
@@ -139,7 +118,7 @@ def check_version(cluster: Cluster, version: str) -> None:
 def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> str:
     if template and template["data"].get("ImageId"):
         if params.get("amiType") not in (None, "CUSTOM"):
-            raise bad_parameter("You cannot specify an AMI Type when an image id is specified within the launch template.")
+            raise bad_parameter("You cannot specify an AMI Type other than CUSTOM, when specifying an image id in your launch template.")
         return "CUSTOM"
     # The default does not depend on the instance types.
     return str(params.get("amiType") or "AL2023_x86_64_STANDARD")
@@ -235,7 +214,11 @@ def check_instance_types(types: list[str]) -> list[str]:
 
 
 def launch(context: Context, cluster: Cluster, part: Part) -> None:
-    if part.body["status"] == "CREATING" and "fail" not in context.outcome and not scp_denial(context, part):
+    if part.body["status"] != "CREATING" or "fail" in context.outcome:
+        return
+    issue = launching.launch_issue(context, cluster, part, part.data.get("source_template"))
+    # Instances that do not join are launched all the same.
+    if issue is None or issue["code"] == "NodeCreationFailure":
         fleet.create_fleet(context, cluster, part)
 
 
@@ -246,39 +229,16 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
         return {"resourceIds": [], "code": "Unknown", "message": "", **outcome["health_issue"]}
     if "fail" in outcome:
         return {"code": "NodeCreationFailure", "message": outcome["fail"], "resourceIds": []}
-    if denied := scp_denial(context, part):
-        return denied
+    if issue := launching.launch_issue(context, cluster, part, part.data.get("source_template")):
+        return issue
     role = find_role(part.body["nodeRole"])
     if role is None:
         return {"code": "IamNodeRoleNotFound", "message": "The node role was not found", "resourceIds": [part.body["nodeRole"]]}
     join_policies = attached_policies(role) & {"AmazonEKSWorkerNodePolicy", "AmazonEKSWorkerNodeMinimalPolicy", "AdministratorAccess"}
     if not join_policies and not has_inline_policies(role):
         why = "Instances failed to join the kubernetes cluster"
-        return {"code": "NodeCreationFailure", "message": why, "resourceIds": instance_ids(context, part)}
-    return joining.subnet_issue(context, cluster, part, instance_ids(context, part))
-
-
-def scp_denial(context: Context, part: Part) -> dict[str, Any] | None:
-    """The issue where a service control policy demands tags that the launch template does not set: EKS passes the tags of a node group
-    on to nothing (aws/containers-roadmap#608)."""
-    required = {key for key in context.settings.required_tags.split(",") if key}
-    specifications = (part.data.get("source_template") or {}).get("TagSpecifications") or []
-    for kind in ("instance", "volume"):
-        set_keys = {tag["Key"] for spec in specifications if spec["ResourceType"] == kind for tag in spec.get("Tags") or []}
-        if required - set_keys:
-            arn = f"arn:aws:ec2:{context.region.name}:{context.region.account}:{kind}/*"
-            text = (
-                "Could not launch On-Demand Instances. UnauthorizedOperation - You are not authorized to perform this operation. User is not "
-                f"authorized to perform: ec2:RunInstances on resource: {arn} with an explicit deny in a service control policy. Launching EC2 "
-                "instance failed."
-            )
-            return {"code": "AsgInstanceLaunchFailures", "message": text, "resourceIds": []}
-    return None
-
-
-def instance_ids(context: Context, part: Part) -> list[str]:
-    group = fleet.auto_scaling_group(context, part)
-    return [state.instance_id for state in group.instance_states] if group is not None else []
+        return {"code": "NodeCreationFailure", "message": why, "resourceIds": launching.instance_ids(context, part)}
+    return joining.subnet_issue(context, cluster, part, launching.instance_ids(context, part)) or launching.shortage_issue(context, part)
 
 
 def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
@@ -306,6 +266,8 @@ def describe_nodegroup(context: Context) -> dict[str, Any]:
     part = find_nodegroup(context.cluster(), context.params["nodegroupName"])
     fleet.read_desired_size(context, part)
     body = dict(part.body)
+    if issue := fleet.template_issue(context, part):
+        body.update(status="DEGRADED", health={"issues": [*body["health"]["issues"], issue]})
     if body["amiType"] == "CUSTOM" and context.settings.custom_ami_version == "hidden":
         del body["version"]
     return {"nodegroup": body}

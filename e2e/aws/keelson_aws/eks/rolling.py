@@ -34,6 +34,8 @@ class Rolling:
     minimal: bool
     cordoned: list[str] = field(default_factory=list)
     joining: list[str] = field(default_factory=list)
+    # The quota of vCPUs ended before all additional nodes were launched.
+    stalled: bool = False
 
 
 def start(context: Context, cluster: Cluster, part: Part, new: fleet.Image, seconds: float) -> None:
@@ -60,6 +62,12 @@ def start(context: Context, cluster: Cluster, part: Part, new: fleet.Image, seco
     for number, batch in enumerate(batches[: len(batches) - stuck], 1):
         share = READY + (DRAINED - READY) * number / len(batches)
         timeline.after(seconds * share, lambda batch=batch: replace(context, part, batch))  # type: ignore[misc]
+
+
+def not_joining(part: Part) -> dict[str, Any]:
+    """What an update says whose new nodes are not launched or do not join."""
+    text = f"Couldn't proceed with upgrade process as new nodes are not joining node group {part.body['nodegroupName']}"
+    return {"code": "NodeCreationFailure", "message": text, "resourceIds": []}
 
 
 def failure(context: Context) -> dict[str, Any] | None:
@@ -94,6 +102,10 @@ def launch(context: Context, cluster: Cluster, part: Part) -> None:
     group.max_size += additional
     group.set_desired_capacity(rolling.size + additional)
     rolling.joining = [instance for instance in instance_ids(group) if instance not in rolling.old]
+    rolling.stalled = len(group.instance_states) < group.desired_capacity
+    if rolling.stalled:
+        # Read when the update ends.
+        context.outcome.setdefault("health_issue", not_joining(part))
 
 
 def zone_of(context: Context, subnet: str) -> str:
@@ -103,14 +115,14 @@ def zone_of(context: Context, subnet: str) -> str:
 def mark_ready(part: Part) -> None:
     """The new nodes are ready: cordons the old ones."""
     rolling = part.data.get("rolling")
-    if rolling is not None:
+    if rolling is not None and not rolling.stalled:
         rolling.joining = []
         rolling.cordoned = [] if rolling.minimal else list(rolling.old)
 
 
 def replace(context: Context, part: Part, batch: list[str]) -> None:
     rolling, group = part.data.get("rolling"), fleet.auto_scaling_group(context, part)
-    if rolling is None or group is None:
+    if rolling is None or group is None or rolling.stalled:
         return
     existing = set(instance_ids(group))
     for instance in batch:

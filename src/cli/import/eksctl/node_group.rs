@@ -118,14 +118,14 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
             Some(ami_type) => spec["amiType"] = json!(ami_type),
             None => item.report_left_out(
                 "amiFamily",
-                format!("EKS has no AMI type for {named}, and chooses one: such images need your own launch template"),
+                format!("EKS has no AMI type for {named}, and chooses one: such images need node.imageId, or your own launch template"),
             ),
         }
     }
     if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
         item.report_left_out(
             "ami",
-            "EKS chooses the image of the AMI type: a custom one needs a launch template (launchTemplate.id)",
+            "EKS chooses the image of the AMI type: a custom one is set in node.imageId, or in a launch template of yours (launchTemplate.id)",
         );
     }
     let volume = item.number("volumeSize");
@@ -223,7 +223,7 @@ fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     let why = if has_template {
         "belongs in the launch template"
     } else {
-        "belongs in an EC2 launch template, and Keelson creates none: create one and set it in launchTemplate.id"
+        "belongs in an EC2 launch template: for a new node group set it in node, for an existing one name its template in launchTemplate.id"
     };
     for field in [
         "volumeType",

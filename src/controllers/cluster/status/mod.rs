@@ -150,6 +150,7 @@ fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
     let network = NetworkStatus {
         vpc_id: facts.vpc_id(),
         cluster_security_group_id: facts.of_cluster("securityGroupId"),
+        service_cidr: facts.of_cluster("serviceCidr"),
         subnets: facts.subnets(),
     };
     (network != NetworkStatus::default()).then_some(network)

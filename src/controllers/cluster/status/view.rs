@@ -8,6 +8,7 @@ use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::cluster::deletion::gate;
 use crate::controllers::runtime::watch::{DependentView, digest};
+use crate::resources::eks::node_template;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 
 /// The view, from the cluster's last status.
@@ -20,6 +21,7 @@ pub fn view(cluster: &EksCluster) -> ClusterView {
         version: status.version.clone(),
         subnets,
         node_role_arn: node_role_arn(&status),
+        node_template: node_template(cluster.cluster_name(), &status),
         not_ready: not_ready(&cluster.name_any(), &status),
         tags: cluster.spec.tags.clone(),
     }
@@ -38,6 +40,13 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
     let account = status.account_id.as_deref()?;
     let partition = status.arn.as_deref().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
     Some(format!("arn:{partition}:iam::{account}:role/{id}"))
+}
+
+/// What launch templates of nodes need of the cluster.
+fn node_template(name: String, status: &EksClusterStatus) -> node_template::Cluster {
+    let network = status.network.clone().unwrap_or_default();
+    let address = (status.endpoint.clone(), status.certificate_authority.clone(), network.service_cidr);
+    node_template::Cluster::new(name, network.cluster_security_group_id, address)
 }
 
 /// Why nodes cannot be created: they need an ACTIVE control plane and a route to it. A stalled cluster reports its
@@ -101,7 +110,7 @@ pub fn dependent_view(cluster: &EksCluster) -> DependentView {
         subnets,
         &view.node_role_arn,
         (view.not_ready.is_none(), status.and_then(|status| stalled(&status.conditions))),
-        &view.tags,
+        (&view.tags, format!("{:?}", view.node_template)),
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| (&status.account_id, format!("{:?}", status.hand_over))),
         status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),

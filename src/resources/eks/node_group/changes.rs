@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_eks::types::{
-    LaunchTemplateSpecification, NodeRepairConfig, NodegroupScalingConfig, NodegroupUpdateConfig,
-    NodegroupUpdateStrategies, Taint, TaintEffect, UpdateLabelsPayload, UpdateTaintsPayload,
+    NodeRepairConfig, NodegroupScalingConfig, NodegroupUpdateConfig, NodegroupUpdateStrategies, Taint, TaintEffect,
+    UpdateLabelsPayload, UpdateTaintsPayload,
 };
 
 use super::Target;
-use super::observation::{Detail, LaunchTemplate, TaintId};
+use super::observation::{Detail, TaintId};
 use super::release;
+use super::template_changes::{self, NextTemplate};
 use crate::api::node_group::{
     CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, ReleaseVersion, Scaling, Taint as WantedTaint,
     TaintEffect as WantedEffect, UpdateStrategy,
@@ -159,14 +160,14 @@ pub struct Replacement {
     pub version: Option<String>,
     /// `None`: the newest.
     pub release: Option<String>,
-    pub launch_template: Option<LaunchTemplateSpecification>,
+    pub launch_template: Option<NextTemplate>,
 }
 
 /// The changes that replace nodes; `None` if there are none, or no replacement is allowed now.
 pub fn replacement(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<Replacement> {
     let version = next_version(spec, target, current);
     let release = next_release(spec, target, current);
-    let launch_template = next_template(spec, target, current);
+    let launch_template = template_changes::next(spec, target, current);
     if version.is_none() && release.is_none() && launch_template.is_none() {
         return None;
     }
@@ -179,16 +180,16 @@ pub fn replacement(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> O
 
 /// Whether the change replaces nodes.
 pub fn replaces(change: &Change) -> bool {
-    ["version", "releaseVersion", "launchTemplate.version"].contains(&change.field.as_str())
+    ["version", "releaseVersion"].contains(&change.field.as_str()) || template_changes::is_of_template(change)
 }
 
 /// The changes that wait until nodes may be replaced, as a message.
 pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
     let now = Target { replace: true, ..target.clone() };
     let release = next_release(spec, &now, current).filter(|_| next_release(spec, target, current).is_none());
-    let template = next_template(spec, &now, current).filter(|_| !target.replace);
+    let template = template_changes::next(spec, &now, current).filter(|_| !target.replace);
     let release = release.map(|release| format!("AMI release {release}"));
-    let template = template.map(|t| format!("version {} of the launch template", t.version.unwrap_or_default()));
+    let template = template.as_ref().map(template_changes::describe);
     let waiting: Vec<_> = release.into_iter().chain(template).collect();
     (!waiting.is_empty()).then(|| format!("{} waits for a maintenance window", waiting.join(", ")))
 }
@@ -243,14 +244,6 @@ fn version_mismatch(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> 
     let wanted = target.version.as_deref().and_then(|version| version.parse::<KubernetesVersion>().ok());
     let nodes = wanted.max(current.version.parse().ok())?.to_string();
     (of != nodes).then(|| (of.to_owned(), nodes))
-}
-
-fn next_template(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<LaunchTemplateSpecification> {
-    let wanted = spec.launch_template.as_ref()?;
-    let version = wanted.version.as_ref()?;
-    let LaunchTemplate { id, version: observed } = current.launch_template.as_ref()?;
-    let differs = target.replace && *id == wanted.id && version != observed;
-    differs.then(|| LaunchTemplateSpecification::builder().id(&wanted.id).version(version).build())
 }
 
 /// All fields that differ, except tags.
@@ -335,8 +328,9 @@ impl Differences {
             );
             self.0.push(Change::forbidden("version", observed, own, why));
         }
-        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec.version.as_deref(), current));
-        if let Some((own, why)) = behind.filter(|_| next_template(spec, target, current).is_none()) {
+        let template = template_changes::changes(spec, target, current);
+        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec, current));
+        if let Some((own, why)) = behind.filter(|_| template.is_empty()) {
             self.0.push(Change::forbidden("version", &current.version, own, why));
         }
         if let Some(release) = next_release(spec, target, current) {
@@ -345,10 +339,7 @@ impl Differences {
         if let ReleaseVersion::Exact(exact) = spec.release_version() {
             self.exact_release(exact, version_mismatch(spec, target, current), current);
         }
-        if let Some(template) = next_template(spec, target, current) {
-            let observed = current.launch_template.as_ref().map_or("", |template| &template.version);
-            self.in_place("launchTemplate.version", observed, template.version.unwrap_or_default());
-        }
+        self.0.extend(template);
     }
 
     fn exact_release(&mut self, exact: &str, version_mismatch: Option<(String, String)>, current: &Detail) {
@@ -388,9 +379,11 @@ impl Differences {
         if let Some(role) = &spec.role_arn {
             fixed("roleArn", &current.role_arn, role);
         }
-        let template = |id: Option<&String>| id.cloned().unwrap_or_default();
-        let from = template(current.launch_template.as_ref().map(|template| &template.id));
-        fixed("launchTemplate.id", &from, &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)));
+        if spec.node.is_none() {
+            let template = |id: Option<&String>| id.cloned().unwrap_or_default();
+            let from = template(current.launch_template.as_ref().map(|template| &template.id));
+            fixed("launchTemplate.id", &from, &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)));
+        }
     }
 }
 

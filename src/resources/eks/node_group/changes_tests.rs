@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::observation::LaunchTemplate;
 use super::*;
 
 /// A node group that matches `spec(json!({}))`.
@@ -34,7 +35,7 @@ fn spec(more: Value) -> NodeGroupSpec {
 
 fn now(version: Option<&str>) -> Target {
     let control_plane = Some("1.35".to_owned());
-    Target { version: version.map(str::to_owned), replace: true, control_plane, on_hold: None }
+    Target { version: version.map(str::to_owned), replace: true, control_plane, ..Target::default() }
 }
 
 fn outside_window() -> Target {
@@ -74,7 +75,10 @@ fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
         part(repair.map(|repair| format!("repair {:?}", repair.enabled)));
     }
     if let Some(Replacement { version, release, launch_template }) = replacement(spec, target, current) {
-        let template = launch_template.map(|template| format!("{:?}/{:?}", template.id, template.version));
+        let template = launch_template.map(|template| match template {
+            NextTemplate::Version(template) => format!("{:?}/{:?}", template.id, template.version),
+            NextTemplate::Contents(fields) => fields.join(", "),
+        });
         lines.push(format!("  UpdateNodegroupVersion {version:?} {release:?} {template:?}"));
     }
     lines.extend(waits_for_window(spec, target, current).map(|waits| format!("  {waits}")));

@@ -6,15 +6,16 @@
 mod changes;
 mod newest;
 pub mod observation;
+mod own_template;
 mod release;
 pub mod target;
+mod template_changes;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::{
-    AmiTypes, CapacityTypes, LaunchTemplateSpecification, NodeRepairConfig, Nodegroup, NodegroupScalingConfig,
-    NodegroupStatus, UpdateType,
+    AmiTypes, CapacityTypes, NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupStatus, UpdateType,
 };
 
 use super::updates::{self, UpdateTarget};
@@ -31,11 +32,14 @@ use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::tag_calls::OwnerTags;
 use newest::Newest;
+use template_changes::NextTemplate;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
     .in_cluster(InCluster { parameter: Some("nodegroupName"), arn_type: "nodegroup", pruning: None })
     .with_actions(&[
+        "ec2:CreateLaunchTemplateVersion",
+        "ec2:DeleteLaunchTemplateVersions",
         "ec2:DescribeLaunchTemplateVersions",
         "eks:CreateNodegroup",
         "eks:DeleteNodegroup",
@@ -65,6 +69,8 @@ pub struct NodeGroup {
     target: Target,
     subnet_ids: Vec<String>,
     role_arn: String,
+    /// Keelson creates its launch template.
+    has_own_template: bool,
     tags: Tags,
     intervals: Intervals,
 }
@@ -96,9 +102,16 @@ impl NodeGroup {
             target,
             subnet_ids,
             role_arn,
+            has_own_template: false,
             tags: context.tags(&key(name)),
             intervals: context.intervals,
         }
+    }
+
+    /// The same with the launch template that Keelson creates for it.
+    #[must_use]
+    pub fn with_own_template(self) -> Self {
+        Self { has_own_template: true, ..self }
     }
 
     fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
@@ -113,30 +126,6 @@ impl NodeGroup {
         }
     }
 
-    fn launch_template(&self) -> Option<LaunchTemplateSpecification> {
-        let wanted = self.spec.launch_template.as_ref()?;
-        Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
-    }
-
-    /// What the launch template sets itself: EKS rejects a request that sets it as well.
-    async fn template(&self, cloud: &Cloud) -> Result<Template, Failure> {
-        let Some(wanted) = &self.spec.launch_template else { return Ok(Template::default()) };
-        let version = wanted.version.as_deref().unwrap_or("$Default");
-        let request =
-            cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
-        let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
-        let answer = answer.await.map_err(|error| match error.class() {
-            // In a create, NotFound would mean that a dependency is not visible yet.
-            Class::NotFound => Failure::of(Class::Invalid, error),
-            _ => Failure::from(error),
-        })?;
-        let data = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
-        Ok(Template {
-            has_image: data.is_some_and(|data| data.image_id().is_some()),
-            has_instance_type: data.is_some_and(|data| data.instance_type().is_some()),
-        })
-    }
-
     /// Reads the current state. The last observation may be minutes old: an autoscaler may have changed the size since,
     /// and a write based on the old size would remove nodes.
     async fn read_current(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Detail, Failure> {
@@ -147,8 +136,8 @@ impl NodeGroup {
             let message = format!("node group {} is being updated: its settings wait for that", self.name);
             return Err(Failure::new(Class::Busy, message));
         }
-        let Detail { newest_release, pending_release, .. } = observed.detail.clone();
-        Ok(Detail { newest_release, pending_release, ..Detail::from(&group) })
+        let Detail { newest_release, pending_release, own_template, efa_cards, .. } = observed.detail.clone();
+        Ok(Detail { newest_release, pending_release, own_template, efa_cards, ..Detail::from(&group) })
     }
 
     /// Sends all settings that differ in one call.
@@ -178,10 +167,25 @@ impl NodeGroup {
     }
 
     /// Starts the replacement of the nodes.
-    async fn replace(&self, cloud: &Cloud, observed: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+    async fn replace(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        observed: Observation<Detail>,
+    ) -> Result<Observation<Detail>, Failure> {
         let Some(nodes) = changes::replacement(&self.spec, &self.target, &observed.detail) else { return Ok(observed) };
+        let template = match &nodes.launch_template {
+            Some(NextTemplate::Version(template)) => Some(template.clone()),
+            Some(NextTemplate::Contents(_)) => {
+                // Versions are deleted meanwhile: never the one that the node group has by now.
+                let current = self.read_current(cloud, &observed).await?;
+                Some(self.own_version(cloud, refs, &current).await?)
+            }
+            None => None,
+        };
         let force = self.spec.update.as_ref().is_some_and(|update| update.force);
-        let step = format!("version {nodes:?} {force}");
+        let changes::Replacement { version, release, launch_template: _ } = &nodes;
+        let step = format!("version {version:?} {release:?} {template:?} {force}");
         let newest = observed.detail.newest_release.clone().filter(|newest| nodes.release.as_ref() == Some(newest));
         let request = cloud
             .aws
@@ -191,7 +195,7 @@ impl NodeGroup {
             .nodegroup_name(&self.name)
             .set_version(nodes.version)
             .set_release_version(nodes.release)
-            .set_launch_template(nodes.launch_template)
+            .set_launch_template(template)
             .set_force(force.then_some(true))
             .client_request_token(self.token(cloud, &observed, &step));
         let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
@@ -202,7 +206,7 @@ impl NodeGroup {
                 cloud.aws.snapshots.refused_releases().record(ami_type, &newest, error.to_string());
                 return Err(Failure::of(Class::NoChange, error));
             }
-            other => other?,
+            other => other.map_err(|error| self.maybe_not_visible(error))?,
         };
         Ok(updates::record_start(observed, self.update_target(), answer.update))
     }
@@ -218,13 +222,6 @@ impl NodeGroup {
     }
 }
 
-/// What a launch template sets itself.
-#[derive(Default)]
-struct Template {
-    has_image: bool,
-    has_instance_type: bool,
-}
-
 #[async_trait]
 impl Resource for NodeGroup {
     type Cloud = Cloud;
@@ -235,12 +232,16 @@ impl Resource for NodeGroup {
     }
 
     fn after(&self) -> Vec<Key> {
-        vec![cluster_gate()]
+        self.own_template_key().into_iter().chain([cluster_gate()]).collect()
     }
 
     /// The gate blocks creation only, not deletion.
     fn holds(&self) -> Vec<Key> {
-        Vec::new()
+        self.own_template_key().into_iter().collect()
+    }
+
+    fn observed_after(&self) -> Option<Key> {
+        self.own_template_key()
     }
 
     /// EKS refuses to delete a node group that it is updating.
@@ -278,8 +279,9 @@ impl Resource for NodeGroup {
         Some(OwnerTags::in_eks(observed, &self.tags))
     }
 
-    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        changes.extend(template_changes::other_template(&self.spec, self.own_template(refs), &observed.detail));
         changes.extend(changes::changes(&self.spec, &self.target, &observed.detail));
         changes
     }
@@ -293,7 +295,7 @@ impl Resource for NodeGroup {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
@@ -309,11 +311,14 @@ impl Resource for NodeGroup {
         };
         let mut observed = self.to_observation(&group, newest.offered);
         observed.detail.pending_release = newest.pending;
+        if options.goal == Goal::Present {
+            self.read_template(cloud, refs, &mut observed.detail, last.map(|last| &last.detail)).await?;
+        }
         let observed = updates::follow(cloud, self.update_target(), observed, options, last).await?;
         Ok(ownership::presence(cloud, &tags, observed, what))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let spec = &self.spec;
         if let Some(why) = changes::too_new(spec.version.as_deref(), &self.target) {
             return Err(Failure::new(Class::Busy, format!("node group {}: {why}", self.name)));
@@ -323,6 +328,10 @@ impl Resource for NodeGroup {
             return Err(Failure::invalid(format!("node group {}: {why}", self.name)));
         }
         let template = self.template(cloud).await?;
+        let launch_template = match &spec.node {
+            Some(_) => Some(self.own_version(cloud, refs, &Detail::default()).await?),
+            None => self.launch_template(),
+        };
         let exact = match spec.release_version() {
             ReleaseVersion::Exact(exact) => Some(exact.to_owned()),
             ReleaseVersion::Latest | ReleaseVersion::Pinned => None,
@@ -333,7 +342,8 @@ impl Resource for NodeGroup {
             .max_size(scaling.max)
             .desired_size(scaling.initial());
         let repair = spec.repair.as_ref();
-        let step = format!("nodeGroup {spec:?} {} {:?}", self.role_arn, self.subnet_ids);
+        let own = spec.node.as_ref().map_or_else(String::new, |_| format!("{launch_template:?}"));
+        let step = format!("nodeGroup {spec:?} {} {:?}{own}", self.role_arn, self.subnet_ids);
         let request = cloud
             .aws
             .eks
@@ -344,19 +354,20 @@ impl Resource for NodeGroup {
             .set_subnets(Some(self.subnet_ids.clone()))
             .set_instance_types((!template.has_instance_type).then(|| spec.instance_types.clone()))
             .capacity_type(CapacityTypes::from(changes::capacity(spec.capacity_type)))
-            .set_ami_type(spec.ami_type.as_deref().map(AmiTypes::from))
+            .set_ami_type(spec.ami_type.as_deref().filter(|_| !self.has_own_image()).map(AmiTypes::from))
             .set_disk_size(spec.disk_size_gib)
             .scaling_config(scaling.build())
             .set_labels(spec.labels.as_ref().map(|labels| labels.clone().into_iter().collect()))
             .set_taints(spec.taints.as_ref().map(|taints| taints.iter().map(changes::taint).collect()))
             .set_update_config(changes::update_config(spec, &Detail::default()))
             .set_node_repair_config(repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()))
-            .set_launch_template(self.launch_template())
+            .set_launch_template(launch_template)
             .set_version(spec.version.clone().filter(|_| !template.has_image))
             .set_release_version(exact.filter(|_| !template.has_image))
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
-        let answer = cloud.aws.call(Service::Eks, "CreateNodegroup", &self.name, request.send()).await?;
+        let answer = cloud.aws.call(Service::Eks, "CreateNodegroup", &self.name, request.send()).await;
+        let answer = answer.map_err(|error| self.maybe_not_visible(error))?;
         let group = answer.nodegroup.unwrap_or_else(|| Nodegroup::builder().build());
         Ok(self.to_observation(&group, None))
     }
@@ -364,7 +375,7 @@ impl Resource for NodeGroup {
     async fn update(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
@@ -372,7 +383,7 @@ impl Resource for NodeGroup {
         let arn = arn(&observed).to_owned();
         cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
         if changes.iter().any(changes::replaces) {
-            self.replace(cloud, observed).await
+            self.replace(cloud, refs, observed).await
         } else if changes.iter().any(|change| !is_tag(change)) {
             self.configure(cloud, observed).await
         } else {

@@ -9,6 +9,7 @@ use super::super::health_issues;
 use crate::aws::errors::health::{Subject, explain, failed_class, recreates};
 use crate::aws::tags::Tags;
 use crate::engine::{Action, Observation, Phase, Recreate};
+use crate::resources::eks::node_template::Content;
 
 /// Key and effect, which identify a taint.
 pub type TaintId = (String, String);
@@ -39,16 +40,32 @@ pub struct Detail {
     pub strategy: Option<String>,
     pub repair: bool,
     pub launch_template: Option<LaunchTemplate>,
+    /// The contents of its launch template, if that is the one that Keelson created.
+    pub own_template: OwnTemplate,
+    /// Network cards of its instance types that take Elastic Fabric Adapters, where the spec asks for them.
+    pub efa_cards: Option<i32>,
     /// When it was last modified; part of the token of every update.
     pub modified: Option<Timestamp>,
     pub tags: Tags,
 }
 
-/// A launch template of the user.
+/// The launch template of a node group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaunchTemplate {
     pub id: String,
     pub version: String,
+}
+
+/// The version that a node group has of the launch template that Keelson created.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OwnTemplate {
+    /// It has none, or another one, or it was not read.
+    #[default]
+    Unknown,
+    /// That version does not exist any more.
+    VersionGone,
+    /// What the version sets.
+    Contents(Box<Content>),
 }
 
 fn time(at: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
@@ -87,6 +104,8 @@ impl From<&Nodegroup> for Detail {
             launch_template: group
                 .launch_template()
                 .map(|template| LaunchTemplate { id: text(template.id()), version: text(template.version()) }),
+            own_template: OwnTemplate::Unknown,
+            efa_cards: None,
             modified: time(group.modified_at()),
             tags: Tags::from_eks(group.tags()),
         }
@@ -126,6 +145,7 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
         .output("max", detail.max.to_string())
         .output("instanceTypes", detail.instance_types.join(","))
         .output("capacityType", &detail.capacity)
+        .output("launchTemplateVersion", detail.launch_template.map(|template| template.version).unwrap_or_default())
         .output("autoScalingGroups", serde_json::Value::from(groups).to_string())
         .output("healthIssues", health_issues::to_json(&issues))
 }

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::observation::Detail;
-use crate::api::KubernetesVersion;
+use crate::api::{KubernetesVersion, NodeGroupSpec};
 use crate::aws::AwsError;
 use crate::engine::Class;
 
@@ -14,14 +14,15 @@ use crate::engine::Class;
 pub const CUSTOM: &str = "CUSTOM";
 
 /// Why nodes with a custom AMI cannot be updated to `wanted`: only their owner can change the AMI.
-pub fn own_ami_is_behind(wanted: Option<&str>, current: &Detail) -> Option<String> {
-    let wanted: KubernetesVersion = wanted?.parse().ok()?;
+pub fn own_ami_is_behind(spec: &NodeGroupSpec, current: &Detail) -> Option<String> {
+    let wanted: KubernetesVersion = spec.version.as_deref()?.parse().ok()?;
     let behind = current.ami_type == CUSTOM && current.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
-    behind.then(|| {
-        format!(
+    behind.then(|| match &spec.node {
+        Some(_) => format!("its AMI is yours: set node.imageId to an AMI for {wanted}"),
+        None => format!(
             "its AMI comes from the launch template: create a template version with an AMI for {wanted}, and set \
              launchTemplate.version to it"
-        )
+        ),
     })
 }
 
@@ -115,9 +116,20 @@ mod tests {
     #[test]
     fn custom_ami_is_updated_only_through_its_launch_template() {
         let current = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
-        assert!(own_ami_is_behind(Some("1.34"), &current).unwrap().contains("launchTemplate.version"));
+        let spec = |version: Option<&str>, node: serde_json::Value| -> NodeGroupSpec {
+            let spec = serde_json::json!({
+                "clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "version": version, "node": node,
+            });
+            serde_json::from_value(spec).unwrap()
+        };
+        let none = serde_json::Value::Null;
+        let theirs = spec(Some("1.34"), none.clone());
+        assert!(own_ami_is_behind(&theirs, &current).unwrap().contains("launchTemplate.version"));
+        let own = spec(Some("1.34"), serde_json::json!({"imageId": "ami-1", "userData": "x"}));
+        assert_eq!(own_ami_is_behind(&own, &current).unwrap(), "its AMI is yours: set node.imageId to an AMI for 1.34");
         for (wanted, ami_type) in [(Some("1.33"), CUSTOM), (None, CUSTOM), (Some("1.34"), "AL2023_x86_64_STANDARD")] {
-            assert_eq!(own_ami_is_behind(wanted, &Detail { ami_type: ami_type.into(), ..current.clone() }), None);
+            let spec = spec(wanted, none.clone());
+            assert_eq!(own_ami_is_behind(&spec, &Detail { ami_type: ami_type.into(), ..current.clone() }), None);
         }
     }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::api::NodeGroupSpec;
+use crate::resources::eks::node_template::Content;
 
 /// The versions to update to now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,9 @@ pub struct Target {
     pub replace: bool,
     /// The version of the control plane: nodes are never newer.
     pub control_plane: Option<String>,
+    /// The contents of the launch template that Keelson creates; `None`: there is none, or its cluster does not show yet what they
+    /// depend on.
+    pub node: Option<Content>,
     /// Why a version update is on hold.
     pub on_hold: Option<UpdateHold>,
 }

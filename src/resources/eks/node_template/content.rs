@@ -1,0 +1,214 @@
+//! The contents of a version of the launch template: desired, as EC2 takes them, and as EC2 returns them. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types as sdk;
+use sdk::builders::RequestLaunchTemplateDataBuilder;
+
+/// The resources that EC2 tags when it launches a node.
+const TAGGED: [sdk::ResourceType; 3] =
+    [sdk::ResourceType::Instance, sdk::ResourceType::NetworkInterface, sdk::ResourceType::Volume];
+const EFA: &str = "efa";
+
+/// What a version sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    pub image_id: Option<String>,
+    /// In base64, as EC2 stores it.
+    pub user_data: Option<String>,
+    /// By device.
+    pub volumes: BTreeMap<String, Volume>,
+    pub http_tokens: Option<String>,
+    pub hop_limit: Option<i32>,
+    pub security_groups: BTreeSet<String>,
+    pub capacity_reservation: Option<String>,
+    pub placement_group: Option<String>,
+    pub efa: Efa,
+    /// Tags of instances, volumes and network interfaces. Those of one of them that the others lack show as missing.
+    pub tags: BTreeMap<String, String>,
+    /// Settings that Keelson never makes, by name.
+    pub others: BTreeSet<&'static str>,
+}
+
+/// The Elastic Fabric Adapters of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Efa {
+    #[default]
+    None,
+    /// As many as the instance types have; not read from EC2 yet.
+    AsManyAsPossible,
+    /// One on each of the first network cards.
+    Cards(i32),
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    pub size: Option<i32>,
+    pub volume_type: String,
+    pub iops: Option<i32>,
+    pub throughput: Option<i32>,
+    pub key: Option<String>,
+    pub encrypted: bool,
+}
+
+impl Content {
+    /// The same with the number of network cards, where it was open.
+    #[must_use]
+    pub fn with_cards(mut self, cards: i32) -> Self {
+        if self.efa == Efa::AsManyAsPossible {
+            self.efa = Efa::Cards(cards);
+        }
+        self
+    }
+
+    /// As EC2 takes it.
+    pub fn to_request(&self) -> sdk::RequestLaunchTemplateData {
+        let mut data = sdk::RequestLaunchTemplateData::builder()
+            .set_image_id(self.image_id.clone())
+            .set_user_data(self.user_data.clone());
+        for (device, volume) in &self.volumes {
+            data = data.block_device_mappings(volume.to_request(device));
+        }
+        if self.http_tokens.is_some() || self.hop_limit.is_some() {
+            let tokens = self.http_tokens.as_deref().map(sdk::LaunchTemplateHttpTokensState::from);
+            let options = sdk::LaunchTemplateInstanceMetadataOptionsRequest::builder()
+                .set_http_tokens(tokens)
+                .set_http_put_response_hop_limit(self.hop_limit);
+            data = data.metadata_options(options.build());
+        }
+        if let Some(id) = &self.capacity_reservation {
+            let target = sdk::CapacityReservationTarget::builder().capacity_reservation_id(id).build();
+            let specification = sdk::LaunchTemplateCapacityReservationSpecificationRequest::builder();
+            data = data.capacity_reservation_specification(specification.capacity_reservation_target(target).build());
+        }
+        if let Some(name) = &self.placement_group {
+            data = data.placement(sdk::LaunchTemplatePlacementRequest::builder().group_name(name).build());
+        }
+        for kind in TAGGED.into_iter().filter(|_| !self.tags.is_empty()) {
+            let tag = |(key, value): (&String, &String)| sdk::Tag::builder().key(key).value(value).build();
+            let tags = self.tags.iter().map(tag).collect();
+            let tags = sdk::LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags));
+            data = data.tag_specifications(tags.build());
+        }
+        self.network(data).build()
+    }
+
+    /// EC2 takes security groups of the instance or of its network interfaces, not both.
+    fn network(&self, mut data: RequestLaunchTemplateDataBuilder) -> RequestLaunchTemplateDataBuilder {
+        let groups = || Some(self.security_groups.iter().cloned().collect::<Vec<_>>()).filter(|all| !all.is_empty());
+        let cards = match self.efa {
+            Efa::None => return data.set_security_group_ids(groups()),
+            Efa::AsManyAsPossible => 1,
+            Efa::Cards(cards) => cards,
+        };
+        for card in 0..cards {
+            // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-efa.html
+            let interface = sdk::LaunchTemplateInstanceNetworkInterfaceSpecificationRequest::builder()
+                .device_index(i32::from(card > 0))
+                .network_card_index(card)
+                .interface_type(EFA)
+                .delete_on_termination(true)
+                .set_groups(groups());
+            data = data.network_interfaces(interface.build());
+        }
+        data
+    }
+}
+
+impl Volume {
+    fn to_request(&self, device: &str) -> sdk::LaunchTemplateBlockDeviceMappingRequest {
+        let ebs = sdk::LaunchTemplateEbsBlockDeviceRequest::builder()
+            .delete_on_termination(true)
+            .set_volume_size(self.size)
+            .volume_type(sdk::VolumeType::from(self.volume_type.as_str()))
+            .set_iops(self.iops)
+            .set_throughput(self.throughput)
+            .set_kms_key_id(self.key.clone())
+            .encrypted(self.encrypted);
+        sdk::LaunchTemplateBlockDeviceMappingRequest::builder().device_name(device).ebs(ebs.build()).build()
+    }
+
+    /// As in a plan, e.g. `80 GiB gp3, 3000 iops, encrypted`.
+    pub fn describe(&self) -> String {
+        let size = self.size.map(|size| format!("{size} GiB "));
+        let iops = self.iops.map(|iops| format!(", {iops} iops"));
+        let throughput = self.throughput.map(|throughput| format!(", {throughput} MiB/s"));
+        let encrypted = match (&self.key, self.encrypted) {
+            (Some(key), _) => format!(", encrypted with {key}"),
+            (None, true) => ", encrypted".to_owned(),
+            (None, false) => ", not encrypted".to_owned(),
+        };
+        let [size, iops, throughput] = [size, iops, throughput].map(Option::unwrap_or_default);
+        format!("{size}{}{iops}{throughput}{encrypted}", self.volume_type)
+    }
+}
+
+impl From<&sdk::ResponseLaunchTemplateData> for Content {
+    fn from(data: &sdk::ResponseLaunchTemplateData) -> Self {
+        let text = |text: Option<&str>| text.map(str::to_owned).filter(|text| !text.is_empty());
+        let metadata = data.metadata_options();
+        let reservation = data.capacity_reservation_specification();
+        let interfaces = data.network_interfaces();
+        let efas = interfaces.iter().filter(|one| one.interface_type() == Some(EFA)).count();
+        let groups = data.security_group_ids().iter().chain(interfaces.iter().flat_map(|one| one.groups()));
+        let others = [
+            ("IamInstanceProfile", data.iam_instance_profile().is_some()),
+            ("InstanceType", data.instance_type().is_some()),
+            ("KeyName", data.key_name().is_some()),
+            ("NetworkInterfaces", efas != interfaces.len()),
+        ];
+        Self {
+            image_id: text(data.image_id()),
+            user_data: text(data.user_data()),
+            volumes: data.block_device_mappings().iter().filter_map(volume).collect(),
+            http_tokens: metadata.and_then(|m| m.http_tokens()).map(|tokens| tokens.as_str().to_owned()),
+            hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()),
+            security_groups: groups.cloned().collect(),
+            capacity_reservation: reservation
+                .and_then(|one| one.capacity_reservation_target())
+                .and_then(|target| text(target.capacity_reservation_id())),
+            placement_group: data.placement().and_then(|placement| text(placement.group_name())),
+            efa: if efas == 0 { Efa::None } else { Efa::Cards(i32::try_from(efas).unwrap_or(i32::MAX)) },
+            tags: common_tags(data.tag_specifications()),
+            others: others.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect(),
+        }
+    }
+}
+
+fn volume(mapping: &sdk::LaunchTemplateBlockDeviceMapping) -> Option<(String, Volume)> {
+    let ebs = mapping.ebs()?;
+    let volume = Volume {
+        size: ebs.volume_size(),
+        volume_type: ebs.volume_type().map_or("", |kind| kind.as_str()).to_owned(),
+        iops: ebs.iops(),
+        throughput: ebs.throughput(),
+        key: ebs.kms_key_id().map(str::to_owned),
+        encrypted: ebs.encrypted().unwrap_or_default(),
+    };
+    Some((mapping.device_name()?.to_owned(), volume))
+}
+
+/// The tags that all of them have, and, with another value, those that only some have.
+fn common_tags(specifications: &[sdk::LaunchTemplateTagSpecification]) -> BTreeMap<String, String> {
+    let of = |kind: &sdk::ResourceType| -> BTreeMap<String, String> {
+        let those = specifications.iter().filter(|one| one.resource_type() == Some(kind));
+        let tags = those.flat_map(|one| one.tags());
+        tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
+    };
+    let all = TAGGED.each_ref().map(of);
+    let keys: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+    let value = |key: &&String| {
+        let values: BTreeSet<Option<&String>> = all.iter().map(|tags| tags.get(*key)).collect();
+        match values.into_iter().collect::<Vec<_>>().as_slice() {
+            [Some(value)] => (*value).clone(),
+            // No tag can have this value: AWS allows no parentheses.
+            _ => "(not on all)".to_owned(),
+        }
+    };
+    keys.iter().map(|key| ((*key).clone(), value(key))).collect()
+}
+
+#[cfg(test)]
+#[path = "content_tests.rs"]
+mod tests;
