@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +14,10 @@ import pytest
 import yaml
 
 from fleet import API
+from fleet.command_line import Following, command, on_terminal, output, run, until_allowed, user
 from fleet.environment import Environment, environment, until
 from fleet.manifests import cluster, key_of, namespace, node_group
 from keelson_harness.aws import REGION, Durations
-from keelson_harness.kubeapi import documents
 from keelson_harness.paths import DEPLOY, keelson_binary
 
 TEAM = "team-cli"
@@ -51,50 +48,6 @@ def shown(on: Environment) -> Iterator[Environment]:
         on.api.delete(*key_of(OTHER))
         until(lambda: run(on, "approve", "other", "-n", TEAM, "-y").returncode == 0, 30, "the plan of the deletion")
         on.api.wait_gone(*key_of(OTHER), 60)
-
-
-def command(on: Environment, *arguments: str, kubeconfig: Path | None = None) -> tuple[list[str], dict[str, str]]:
-    env = {
-        "KUBECONFIG": str(kubeconfig or on.cloud.management.kubeconfig),
-        "PATH": os.environ["PATH"],
-        "HOME": "/nonexistent",
-        "TZ": "UTC",
-    }
-    return [str(keelson_binary()), *arguments], env
-
-
-def run(on: Environment, *arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
-    line, env = command(on, *arguments, kubeconfig=kubeconfig)
-    return subprocess.run(
-        line, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120
-    )
-
-
-def output(on: Environment, *arguments: str) -> str:
-    result = run(on, *arguments)
-    assert result.returncode == 0, f"keelson {' '.join(arguments)}: {result.stderr}"
-    return result.stdout
-
-
-class Following:
-    """A command that prints until it is stopped."""
-
-    def __init__(self, on: Environment, *arguments: str):
-        line, env = command(on, *arguments)
-        self.process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.text = ""
-
-    def until(self, text: str, seconds: float = 30, times: int = 1) -> str:
-        deadline = time.monotonic() + seconds
-        while self.text.count(text) < times:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.text!r}"
-            if select.select([self.process.stdout], [], [], 0.2)[0]:
-                self.text += os.read(self.process.stdout.fileno(), 65536).decode()
-        return self.text
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
 
 
 @pytest.fixture
@@ -162,21 +115,7 @@ def test_get_watch_prints_a_line_for_each_change(shown, following):
 
 
 def test_get_watch_shows_bars_on_a_terminal(shown):
-    fd, child = pty.openpty()
-    line, env = command(shown, "get", "-n", TEAM, "-w")
-    process = subprocess.Popen(line, env={**env, "TERM": "xterm"}, stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    text = ""
-    try:
-        deadline = time.monotonic() + 30
-        while "shown-default" not in text or "WaitingForApproval" not in text:
-            assert time.monotonic() < deadline, text
-            if select.select([fd], [], [], 0.2)[0]:
-                text += os.read(fd, 65536).decode(errors="replace")
-    finally:
-        process.kill()
-        process.wait(10)
-        os.close(fd)
+    text = on_terminal(shown, "get", "-n", TEAM, "-w", until=("shown-default", "WaitingForApproval"))
     assert "\x1b[" in text, "the terminal is redrawn"
 
 
@@ -229,8 +168,8 @@ def test_status_watch_prints_changes_and_ends_with_the_object(shown, following):
 
 
 def test_missing_object_is_named(shown):
-    of_cluster = ("status", "get", "approve", "reconcile", "suspend", "resume", "kubeconfig", "doctor")
-    of_group = ("status", "get", "approve", "reconcile")
+    of_cluster = ("status", "get", "approve", "reconcile", "suspend", "resume", "kubeconfig", "doctor", "events")
+    of_group = ("status", "get", "approve", "reconcile", "events")
     for kind, verbs in (("EksCluster", of_cluster), ("NodeGroup", of_group)):
         for verb in verbs:
             name = "nowhere" if kind == "EksCluster" else "nodegroup/nowhere"
@@ -248,6 +187,16 @@ def test_events_are_those_of_the_cluster_and_its_node_groups(shown):
     assert "team-cli/other" not in text
     items = json.loads(output(shown, "events", "nodegroup/shown-default", "-n", TEAM, "-o", "json"))["items"]
     assert {item["involvedObject"]["name"] for item in items} == {"shown-default"}
+
+
+def test_events_of_an_object_that_is_gone_are_shown(shown):
+    gone = cluster("gone", TEAM, addons=[])
+    shown.apply(gone)
+    shown.ready(gone)
+    shown.delete(gone)
+    assert "EksCluster team-cli/gone" in output(shown, "events", "gone", "-n", TEAM)
+    missing = run(shown, "events", "never-there", "-n", TEAM, "-o", "json")
+    assert (missing.returncode, missing.stdout) == (1, ""), missing
 
 
 def test_followed_events_appear_as_they_come(shown, following):
@@ -360,20 +309,6 @@ def test_version_names_client_operator_and_api(shown):
     assert without.returncode == 1 and without.stdout == f"client    {versions['client']}\n"
 
 
-def user(on: Environment, name: str, *roles: tuple[str, str, str]) -> Path:
-    """A kubeconfig of a user with (namespace, kind of role, name of role)."""
-    on.api.apply_all(documents(DEPLOY / "rbac-users.yaml"))
-    for number, (place, kind, role) in enumerate(roles):
-        on.api.apply_all([{
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": f"{name}-{number}", "namespace": place},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
-        }])
-    return on.cloud.management.kubeconfig_for(name, ("system:authenticated",))
-
-
 def test_documented_roles_are_enough_and_errors_are_readable(shown):
     viewer = user(shown, "viewer", (TEAM, "ClusterRole", "view"), (SYSTEM, "Role", "keelson-version"))
     editor = user(shown, "editor", (TEAM, "ClusterRole", "keelson-edit"))
@@ -392,16 +327,6 @@ def test_documented_roles_are_enough_and_errors_are_readable(shown):
     refused = run(shown, "status", "shown", "-n", "default", "-w", kubeconfig=viewer)
     assert refused.returncode == 1 and "forbidden" in refused.stderr and "ApiError" not in refused.stderr
     shown.ready(SHOWN, NODES)
-
-
-def until_allowed(on: Environment, kubeconfig: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The API server aggregates roles, and notices bindings, after a moment."""
-    deadline = time.monotonic() + 20
-    while True:
-        result = run(on, *arguments, kubeconfig=kubeconfig)
-        if result.returncode == 0 or time.monotonic() > deadline:
-            return result
-        time.sleep(0.5)
 
 
 def test_cluster_and_context_are_chosen_by_options(shown, tmp_path):
@@ -446,17 +371,9 @@ def test_completion_and_man_pages_are_generated(shown, tmp_path):
 
 def test_output_has_no_colour_in_a_pipe_or_with_no_color(shown):
     assert "\x1b[" not in output(shown, "get", "-n", TEAM)
-    fd, child = pty.openpty()
-    line, env = command(shown, "status", "shown", "-n", TEAM)
-    for more, coloured in (({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
-        process = subprocess.Popen(line, env={**env, **more}, stdin=child, stdout=child, stderr=child)
-        process.wait(30)
-        text = ""
-        while select.select([fd], [], [], 0.5)[0]:
-            text += os.read(fd, 65536).decode(errors="replace")
+    for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        text = on_terminal(shown, "status", "shown", "-n", TEAM, env=more)
         assert ("\x1b[" in text) == coloured, text
-    os.close(fd)
-    os.close(child)
 
 
 def test_text_of_others_cannot_act_on_the_terminal(shown, tmp_path):
@@ -473,15 +390,7 @@ def test_text_of_others_cannot_act_on_the_terminal(shown, tmp_path):
     item["spec"]["\n::stop-commands::x"] = 1
     path.write_text(yaml.safe_dump(item))
     for arguments in (("events", "shown", "-n", TEAM), ("plan", "-f", str(path))):
-        fd, child = pty.openpty()
-        line, env = command(shown, *arguments)
-        process = subprocess.Popen(line, env={**env, "TERM": "xterm"}, stdin=child, stdout=child, stderr=child)
-        process.wait(30)
-        text = ""
-        while select.select([fd], [], [], 0.5)[0]:
-            text += os.read(fd, 65536).decode(errors="replace")
-        os.close(fd)
-        os.close(child)
+        text = on_terminal(shown, *arguments)
         without_colours = re.sub(r"\x1b\[(0|1|2|31|32|33|36)m", "", text)
         assert "readable" in text and not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", without_colours), text
         assert not [one for one in without_colours.splitlines() if one.strip().startswith("::")], text

@@ -107,6 +107,24 @@ def test_deletion_does_not_start_while_something_would_keep_the_control_plane(on
     assert set(scene.account.inventory()) <= {"roles"}, "by the test"
 
 
+def test_blocked_deletion_reacts_to_its_node_groups_and_reads_aws_less_and_less_often(on, scene):
+    version, kind, name, _ = key_of(scene.groups[0])
+    group_that_is_retained(scene)
+    scene.delete()
+    scene.await_blocked("deletionPolicy: Retain")
+    since = on.mark()
+
+    def reads() -> int:
+        return sum(call["action"] == "ListFargateProfiles" for call in on.calls(since, scene.account.id))
+
+    # 15, 45 and 135 s after the first read. With a fixed interval there would be five.
+    stays(lambda: reads() <= 3, 75, "few reads")
+    assert reads() >= 1
+    on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Delete"}})
+    until(lambda: on.status(scene.item).get("deletion", {}).get("began"), 5, "the deletion to start at once")
+    on.api.wait_gone(*key_of(scene.item), 90)
+
+
 def test_retained_node_group_stays_with_its_retained_cluster(on, scene):
     group_that_is_retained(scene)
     scene.delete()

@@ -139,8 +139,8 @@ def test_healthy_cluster_that_is_created_changed_and_suspended_raises_no_alert(w
     on, item = watched.on, prepared.ready["blocked"].cluster
     version, kind, name, namespace = key_of(item)
     for spec in ({"tags": {"team": "a"}}, {"suspend": True}, {"suspend": False, "tags": {"team": "b"}}):
-        on.api.patch(version, kind, name, {"spec": spec}, namespace)
-        time.sleep(1)
+        generation = on.api.patch(version, kind, name, {"spec": spec}, namespace)["metadata"]["generation"]
+        until(lambda: on.status(item).get("observedGeneration") == generation, 30, f"the reconcile of {spec}")  # noqa: B023
     on.await_condition(item, "InSync", timeout=30)
 
     def unexpected() -> list[dict]:

@@ -30,7 +30,7 @@ from fleet.moving import (
     suspend,
 )
 from keelson_harness.aws import Durations
-from keelson_harness.kubeapi import conditions
+from keelson_harness.kubeapi import KubeApi, conditions
 
 
 @pytest.fixture(scope="module")
@@ -405,6 +405,76 @@ def test_cluster_that_waits_for_its_first_approval_is_moved_and_waits_there(on, 
         second.api.wait_gone(*key_of(waiting), 60)
         second_operator.stop()
     on.force_delete(waiting)
+
+
+def test_cluster_that_waits_for_approvals_does_not_hold_up_the_others(on, second, moving):
+    """Its hand-over and its take-over are plans, each of which waits for a person."""
+    asking, asking_nodes = moving.items
+    other = cluster(f"z-{moving.name}", network={"vpc": {"zoneCount": 2}}, accountRef=asking["spec"]["accountRef"])
+    with on.operator(*QUICK, account=moving.account.id):
+        on.apply(other)
+        on.ready(other)
+        on.api.patch(*key_of(asking)[:3], {"spec": {"changePolicy": "Approval"}})
+        on.ready(*moving.items)
+        second_operator = second.start(moving.account.id)
+        assert "a plan that waits for its approval, here and then there" in move(on, second, "--dry-run")
+
+        held = attempt(on, second, "--timeout=12")
+        assert held.returncode != 0, held.stdout
+        assert f"EksCluster default/{other['metadata']['name']}: taken over" in held.stdout, held.stdout
+        for item in moving.items:
+            waits = f"{item['kind']} default/{item['metadata']['name']} waits for the operator here to hand it over: WaitingForApproval: plan"
+            assert waits in held.stdout and waits in held.stderr, held.stdout + held.stderr
+        assert held.stderr.count("keelson approve") == 2, held.stderr
+        assert moving.found(second.api) == []
+        for item in moving.items:
+            approve(on.api, item)
+        until(moving.handed_over, 30, "the hand-over of both")
+
+        held = attempt(on, second, "--timeout=12")
+        waits = f"EksCluster default/{moving.name} waits for the operator there to take it over"
+        assert held.returncode != 0 and waits in held.stderr and "WaitingForApproval: plan" in held.stderr, held.stderr
+        approve(second.api, asking)
+        # What it waits for next: approved while the command waits.
+        process = subprocess.Popen(command(on, second)[0], env=command(on, second)[1], stdout=subprocess.PIPE, text=True)
+        until(lambda: second.api.find(*key_of(asking_nodes)), 60, "the copy of the NodeGroup")
+        approve(second.api, asking_nodes)
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, out
+        assert moving.owners() == moving.uids(second.api)
+        second_operator.stop()
+    on.force_delete(other)
+    version, kind, name, namespace = key_of(other)
+    second.api.patch(version, kind, name, {"metadata": {"finalizers": None}}, namespace)
+    second.api.delete(*key_of(other))
+
+
+def approve(api: KubeApi, item: dict) -> None:
+    """Approves the plan of an object, once it waits for its approval."""
+
+    def waits() -> str | None:
+        now = api.get(*key_of(item))
+        stalled = conditions(now).get("Stalled", {})
+        is_waiting = stalled.get("reason") == "WaitingForApproval" and "UID" in stalled["message"]
+        return now["status"]["plan"]["hash"] if is_waiting else None
+
+    annotate(api, item, approve=until(waits, 60, f"the plan of {item['kind']}"))
+
+
+def test_all_objects_that_cannot_move_are_named_before_anything_is_written(on, second, moving):
+    item, nodes = moving.items
+    second_operator = second.start(moving.account.id)
+    on.api.patch(*key_of(item)[:3], {"spec": {"changePolicy": "Observe"}})
+    second.api.apply_all([node_group(moving.name)])
+    since = on.mark()
+    refused = attempt(on, second)
+    assert refused.returncode != 0 and "2 objects cannot be moved now, and nothing was changed" in refused.stderr, refused.stderr
+    assert f"EksCluster default/{moving.name} has changePolicy: Observe" in refused.stderr, refused.stderr
+    assert f"NodeGroup default/{nodes['metadata']['name']} already exists there" in refused.stderr, refused.stderr
+    now = on.api.get(*key_of(item))
+    assert not now["spec"].get("suspend") and "keelson.dev/hand-over-to" not in now["metadata"].get("annotations", {})
+    assert second.api.find(*key_of(item)) is None and actions(moving.writes(since)) == []
+    second_operator.stop()
 
 
 def test_cluster_suspended_after_an_undone_move_is_suspended_in_the_next(on, second, moving):

@@ -285,6 +285,32 @@ def test_stale_status_resources_cause_no_aws_writes(on, recoverable):
     assert picture(recoverable.account) == before
 
 
+def test_status_cleared_by_others_is_written_again_at_once(on, recoverable):
+    """While the operator runs, with an interval of drift that is far away."""
+    with on.operator(account=recoverable.account.id):
+        on.ready(*recoverable.items)
+        since = on.mark()
+        kept = [on.status(item) for item in recoverable.items]
+        set_status(on, recoverable.cluster, {"resources": [], "accountId": None})
+        set_status(on, recoverable.nodes, {"arn": None, "conditions": []})
+
+        def restored() -> bool:
+            cluster_now, nodes_now = (on.status(item) for item in recoverable.items)
+            same_nodes = all(nodes_now.get(key) == kept[1][key] for key in ("arn", "autoScalingGroups"))
+            same_cluster = all(cluster_now.get(key) == kept[0][key] for key in ("resources", "accountId", "arn"))
+            return same_cluster and same_nodes and conditions({"status": nodes_now})["Ready"]["status"] == "True"
+
+        until(restored, 15, "the status as it was")
+        read = {call["action"] for call in on.calls(since, recoverable.account.id)}
+        assert {"DescribeCluster", "DescribeNodegroup", "DescribeVpcs"} <= read, "AWS is observed again"
+        # Also while nothing is observed.
+        on.api.patch(*key_of(recoverable.cluster)[:3], {"spec": {"suspend": True}})
+        on.await_condition(recoverable.cluster, reason="Suspended")
+        set_status(on, recoverable.cluster, {"resources": []})
+        until(lambda: on.status(recoverable.cluster).get("resources") == kept[0]["resources"], 15, "the inventory")
+    assert actions(recoverable.writes(since)) == []
+
+
 def test_takeover_follows_change_policies_observe_and_approval(on, recoverable):
     before = picture(recoverable.account, without_ours=True)
     old = restore.lose(on, *recoverable.items)

@@ -141,6 +141,14 @@ def eks_cluster(payments_ready, second_account) -> dict:
     return second_account.eks.describe_cluster(name="payments-prod")["cluster"]
 
 
+def test_own_tag_that_the_account_replaces_is_named(on, payments_ready):
+    message = on.condition(SPOT, "InSync")["message"]
+    assert "AwsAccount second enforces other tags than spec.tags has for shift" in message, message
+    overridden = [event for event in on.events(SPOT) if event["reason"] == "TagsOverridden"]
+    assert len(overridden) == 1 and overridden[0]["type"] == "Warning", overridden
+    assert "enforces" not in on.condition(payments_ready, "InSync")["message"]
+
+
 def test_everything_is_created_in_the_referenced_account(on, payments_ready, second_account):
     assert second_account.counts()["clusters"] == 1
     assert on.account().inventory() == {}

@@ -18,6 +18,7 @@ pub mod crds;
 pub mod duration;
 pub mod flow_logs;
 pub mod gitops;
+pub mod installed_schema;
 pub mod listing;
 pub mod log_group;
 pub mod network;

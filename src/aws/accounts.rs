@@ -16,6 +16,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use parking_lot::Mutex;
 
+use super::arn::Arn;
 use super::buckets::Buckets;
 use super::call::{Caller, CallerParts};
 use super::credentials::{AssumeRole, CachedCredentials, NoCredentials};
@@ -63,7 +64,7 @@ impl Identity {
     /// The account, if known without a call: rate limits are kept under it, so that a role that is denied constantly
     /// does not slow other accounts.
     fn known_account(&self) -> &str {
-        let of_role = || self.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+        let of_role = || self.role.as_ref().and_then(|role| Some(Arn::parse(&role.arn)?.account));
         self.account_id.as_deref().or_else(of_role).filter(|account| !account.is_empty()).unwrap_or(OPERATOR)
     }
 }
@@ -321,7 +322,7 @@ async fn identify(
         return Err(call.failed(Class::WrongAccount, message).into());
     }
     let arn = response.arn().unwrap_or_default();
-    let partition = arn.split(':').nth(1).filter(|p| !p.is_empty()).unwrap_or("aws");
+    let partition = Arn::parse(arn).map_or("aws", |arn| arn.partition);
     Ok((account.to_owned(), arn.to_owned(), partition.to_owned()))
 }
 

@@ -4,6 +4,7 @@
 //! rates, checks leadership, classifies failures, and traces and counts calls.
 
 pub mod accounts;
+pub mod arn;
 pub mod buckets;
 pub mod call;
 pub mod credentials;
@@ -24,6 +25,7 @@ pub mod write_gate;
 mod wire_tests;
 
 pub use accounts::{Accounts, Identity, Role};
+pub use arn::Arn;
 pub use errors::AwsError;
 pub use service::Service;
 pub use session::Session;

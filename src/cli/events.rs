@@ -18,7 +18,7 @@ use super::table::Table;
 use super::terminal;
 use super::time::{format_age, format_time};
 use super::watching;
-use crate::api::{GROUP, NodeGroup};
+use crate::api::{EksCluster, GROUP, NodeGroup};
 
 /// Flags of `keelson events`.
 #[derive(clap::Args, Debug)]
@@ -122,10 +122,24 @@ async fn names(client: &Client, namespace: &str, target: &Target) -> anyhow::Res
     Ok(names)
 }
 
+async fn check_exists(client: &Client, namespace: &str, Target { kind, name }: &Target) -> anyhow::Result<()> {
+    let place = Some(namespace);
+    match kind {
+        Kind::EksCluster => {
+            let answer = connection::api::<EksCluster>(client, place).get_metadata(name).await;
+            connection::found(answer, kind, namespace, name).map(drop)
+        }
+        Kind::NodeGroup => {
+            let answer = connection::api::<NodeGroup>(client, place).get_metadata(name).await;
+            connection::found(answer, kind, namespace, name).map(drop)
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// The events cannot be read.
+/// The events cannot be read, or the named object does not exist and there are none of it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     super::block_on(events(args))
 }
@@ -138,6 +152,10 @@ async fn events(args: &Args) -> anyhow::Result<()> {
         (None, _) => None,
     };
     let found = read(&client, namespace.as_deref(), named.as_deref()).await?;
+    if let (Some(target), Some(namespace), true) = (&args.name, &namespace, found.is_empty()) {
+        // An object that is gone may still have events.
+        check_exists(&client, namespace, target).await?;
+    }
     if args.follow {
         return follow(&client, namespace.as_deref(), named.as_deref(), &found).await;
     }

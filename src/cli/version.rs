@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::connection::Connection;
 use super::output::{self, Structured};
 use crate::api::GROUP;
-use crate::controllers::runtime::installation;
+use crate::controllers::runtime::{installation, installed_crds};
 
 /// Flags of `keelson version`.
 #[derive(clap::Args, Debug)]
@@ -54,6 +54,9 @@ struct Operator {
     installation_id: Option<String>,
     /// Versions of the API that the cluster serves.
     api_versions: Vec<String>,
+    /// What the installed CRDs lack of this command line's version.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_in_crds: Vec<String>,
 }
 
 const CLIENT: &str = env!("CARGO_PKG_VERSION");
@@ -88,6 +91,8 @@ async fn operator(args: &Args) -> anyhow::Result<Operator> {
         version: data.remove(installation::VERSION),
         installation_id: data.remove(installation::ID),
         api_versions: served(&client).await?,
+        // Not installed is said by the versions.
+        missing_in_crds: installed_crds::missing(&client).await.unwrap_or_default(),
         namespace,
     })
 }
@@ -112,6 +117,9 @@ fn text(of: &Versions) -> String {
         operator.api_versions.join(", ")
     };
     text.push_str(&format!("API       {served}\n"));
+    if let Some(older) = installed_crds::describe(operator.missing_in_crds.clone()) {
+        text.push_str(&format!("CRDs      {older}\n"));
+    }
     if operator.version.as_deref().is_some_and(|version| version != of.client) {
         text.push_str("note: client and operator differ: use the same version of both\n");
     }
@@ -131,6 +139,11 @@ mod tests {
                 namespace: "keelson-system".into(),
                 installation_id: version.map(|_| "prod".to_owned()),
                 api_versions: served.iter().map(|text| (*text).to_owned()).collect(),
+                missing_in_crds: if served.is_empty() {
+                    vec!["EksCluster status.synced".to_owned()]
+                } else {
+                    Vec::new()
+                },
             }),
         };
         let table = [

@@ -24,6 +24,6 @@ pub mod recovery;
 pub mod runtime;
 pub mod states;
 pub mod status;
-mod tag_keys;
+pub mod tag_keys;
 
 pub use runtime::run::{Options, run};

@@ -21,6 +21,8 @@ use crate::engine::{Action, Class, Failure, Key, Report};
 const REFUSED: &str = "refused";
 /// Result of a reconcile: a call to the management cluster's API failed.
 pub const MANAGEMENT_API: &str = "management_api";
+/// Result of a reconcile: the management cluster's API rejected the status.
+pub const STATUS_REJECTED: &str = "status_rejected";
 /// Result of a reconcile: the checker rejected the plan.
 const UNSAFE_PLAN: &str = "unsafe_plan";
 
@@ -186,6 +188,17 @@ impl ReconcileError {
         }
     }
 
+    /// Whether the API server rejected the content of a status, as with CRDs that are older than this version.
+    pub fn is_rejected_status(&self) -> bool {
+        match self {
+            Self::Status(StatusError::NotWritten(kube::Error::Api(answer)))
+            | Self::Build(BuildError::TagKeys(kube::Error::Api(answer))) => {
+                matches!(answer.code, 400 | 422) || answer.message.contains("not declared in schema")
+            }
+            _ => false,
+        }
+    }
+
     /// The step that failed.
     pub fn step(&self) -> &'static str {
         match self {
@@ -204,6 +217,7 @@ impl ReconcileError {
         match self.effect() {
             Effect::Refused { .. } => REFUSED,
             Effect::Failed(failure) => failure.class.as_str(),
+            Effect::ManagementApi { .. } if self.is_rejected_status() => STATUS_REJECTED,
             Effect::ManagementApi { .. } => MANAGEMENT_API,
             Effect::Unsafe(_) => UNSAFE_PLAN,
         }

@@ -4,7 +4,7 @@
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -32,6 +32,10 @@ pub struct State<S, R> {
     pub failed: Option<RetryState>,
     /// Failures already published as events.
     pub reported_failures: Failures,
+    /// The last write of its status, by this process.
+    pub last_write: LastWrite,
+    /// Others changed what was written: it is written again.
+    pub rewrite: bool,
     /// Consecutive failures of the status patch.
     pub failed_writes: u32,
     /// What adoption the last reconcile allowed.
@@ -46,6 +50,31 @@ pub struct State<S, R> {
     pub recovering: Option<RecoveryRequest>,
     /// Kind-specific state.
     pub kind: R,
+}
+
+/// How long a store may lag behind a write.
+const MAX_LAG: Duration = Duration::from_secs(30);
+
+/// The last write of an object's status, which tells a store that lags behind from a status that others changed.
+#[derive(Clone, Debug, Default)]
+pub struct LastWrite {
+    version: Option<u64>,
+    at: Option<Instant>,
+}
+
+impl LastWrite {
+    /// Records a write that led to the resourceVersion `version`.
+    pub fn record(&mut self, version: Option<String>) {
+        *self = Self { version: version.and_then(|text| text.parse().ok()), at: Some(Instant::now()) };
+    }
+
+    /// Whether an object of the resourceVersion `version` has what was written, or something later. After the API server
+    /// is restored from a backup, versions begin again at a lower number.
+    pub fn is_in(&self, version: Option<&str>) -> bool {
+        let version = version.and_then(|text| text.parse().ok());
+        let is_later = self.version.zip(version).is_some_and(|(written, now): (u64, u64)| now >= written);
+        is_later || self.at.is_none_or(|at| at.elapsed() >= MAX_LAG)
+    }
 }
 
 /// In-memory state of the objects of one kind, by UID.
@@ -83,6 +112,8 @@ impl<S, R: Default> States<S, R> {
             reconcile_at: None,
             failed: None,
             reported_failures: Failures::default(),
+            last_write: LastWrite::default(),
+            rewrite: false,
             failed_writes: 0,
             adoption: None,
             edits: Edits::default(),

@@ -54,3 +54,15 @@ async fn earlier_reads_do_not_count_after_an_object_was_unreadable() {
         "no state of a deleted object is kept"
     );
 }
+
+#[test]
+fn store_that_lags_behind_a_write_is_not_a_change_by_others() {
+    let mut last = LastWrite::default();
+    assert!(last.is_in(Some("7")), "nothing was written by this process");
+    last.record(Some("20".to_owned()));
+    assert!(!last.is_in(Some("19")) && last.is_in(Some("20")) && last.is_in(Some("110")));
+    assert!(!last.is_in(None));
+    // Restored from a backup: the versions are lower from then on.
+    last.at = Instant::now().checked_sub(MAX_LAG);
+    assert!(last.is_in(Some("19")));
+}

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
+use super::account::Grant;
 use super::context::Context;
 use super::runtime::apply::{self, Kind};
+use super::runtime::events::EventMessage;
 use super::states::State;
+use crate::api::conditions::{self, ConditionType, MAX_MESSAGE, bounded};
 use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};
@@ -68,7 +72,8 @@ pub async fn record_keys<K: Kind, S: WithTagKeys, R>(
 ) -> Result<S, kube::Error> {
     let Some(keys) = keys_to_record(previous.tag_keys(), desired) else { return Ok(previous.clone()) };
     let status = previous.with_tag_keys(keys);
-    apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await?;
+    let version = apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await?;
+    state.last_write.record(version);
     state.written = Some(status.clone());
     Ok(status)
 }
@@ -92,6 +97,37 @@ pub fn keys_to_retain(
         |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
     let needed = |key: &&String| desired.contains_key(*key) || !removed || is_present(key);
     recorded.iter().filter(needed).cloned().collect()
+}
+
+/// That an object's own tags are replaced by those that its account enforces; `None`: none is.
+pub fn describe_overridden(grant: &Grant, own: &BTreeMap<String, String>) -> Option<String> {
+    let keys = grant.settings.overridden_keys(own);
+    let account = grant.account.as_deref().unwrap_or_default();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "AwsAccount {account} enforces other tags than spec.tags has for {}: AWS has its values (enforcedTags); remove \
+             these keys from spec.tags",
+            keys.join(", ")
+        )
+    })
+}
+
+/// Adds `note` to the message of InSync. Publishes it as an event when it is new. `previous`: the last conditions.
+pub fn report_overridden<K: Kind>(
+    ctx: &Context,
+    object: &K,
+    previous: &[Condition],
+    conditions: &mut [Condition],
+    note: Option<String>,
+) {
+    let Some(note) = note else { return };
+    let Some(in_sync) = conditions.iter_mut().find(|one| one.type_ == ConditionType::InSync.as_str()) else { return };
+    in_sync.message = bounded(&format!("{}; {note}", in_sync.message), MAX_MESSAGE);
+    let was_reported = conditions::get(previous, ConditionType::InSync).is_some_and(|one| one.message.contains(&note));
+    if !was_reported {
+        ctx.events
+            .publish(object, vec![EventMessage { warning: true, ..EventMessage::normal("TagsOverridden", note) }]);
+    }
 }
 
 #[cfg(test)]

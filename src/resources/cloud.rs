@@ -24,6 +24,14 @@ pub struct AccountSettings {
 }
 
 impl AccountSettings {
+    /// The keys of an object's own tags that the enforced ones replace by another value or another case.
+    pub fn overridden_keys(&self, own: &BTreeMap<String, String>) -> Vec<String> {
+        let is_kept = |key: &String, value: &String| self.enforced_tags.get(key) == Some(value);
+        let is_enforced = |key: &String| self.enforced_tags.keys().any(|other| other.eq_ignore_ascii_case(key));
+        let overridden = own.iter().filter(|(key, value)| is_enforced(key) && !is_kept(key, value));
+        overridden.map(|(key, _)| key.clone()).collect()
+    }
+
     /// The tags of an object's resources in the account: the account's, overridden by the object's, overridden by the
     /// enforced ones.
     pub fn tags_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -320,6 +328,16 @@ mod tests {
         // From a resource without an owner, no tag is removed before adoption.
         let unowned = Tags::new().with("env", "prod").with("team", "a");
         assert_eq!(tag_changes(&wanted, &unowned), []);
+    }
+
+    #[test]
+    fn only_own_tags_that_enforced_ones_change_are_overridden() {
+        let tags = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let enforced_tags = tags(&[("cost-center", "4711"), ("owner", "platform")]);
+        let settings = AccountSettings { enforced_tags, ..AccountSettings::default() };
+        let own = tags(&[("Owner", "platform"), ("cost-center", "1"), ("team", "shop")]);
+        assert_eq!(settings.overridden_keys(&own), ["Owner", "cost-center"]);
+        assert!(settings.overridden_keys(&tags(&[("owner", "platform")])).is_empty());
     }
 
     #[test]

@@ -330,7 +330,7 @@ impl ReconcileMetrics {
         registry.register(
             "reconciles",
             "Reconciliations by result: ok; refused (by the spec or its account); the class of the AWS error; management_api \
-             (a call to the management cluster failed); unsafe_plan; panic; cancelled",
+             (a call to the management cluster failed); status_rejected (the installed CRDs may be older); unsafe_plan; panic; cancelled",
             metrics.runs.clone(),
         );
         registry.register_with_unit(

@@ -181,25 +181,8 @@ fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::waiting::tests::cluster;
     use serde_json::{Value, json};
-
-    fn cluster(change: impl FnOnce(&mut Value)) -> Planned {
-        let mut object = json!({
-            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
-            "metadata": {"name": "demo", "namespace": "default", "generation": 3},
-            "spec": {"region": "eu-west-1", "version": "1.34"},
-            "status": {
-                "conditions": [{
-                    "type": "Ready", "status": "False", "reason": "WaitingForApproval", "message": "plan 3f9a1c20 waits",
-                    "lastTransitionTime": "2026-11-21T10:00:00Z",
-                }],
-                "plan": {"hash": "3f9a1c20", "generation": 3, "summary": "1 to create, 0 to update, 0 to delete"},
-            },
-        });
-        change(&mut object);
-        Planned::from(serde_json::from_value::<crate::api::EksCluster>(object).unwrap())
-    }
 
     #[test]
     fn a_plan_that_releases_deletes_nothing() {

@@ -237,11 +237,12 @@ fn times(annotation: &str) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn cluster(change: impl FnOnce(&mut Value)) -> Planned {
+    /// An EksCluster whose plan waits for approval, changed by `change`.
+    pub fn cluster(change: impl FnOnce(&mut Value)) -> Planned {
         let mut object = json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
             "metadata": {"name": "demo", "namespace": "default", "generation": 3},

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, Client};
 
 use super::approve::waiting::Kind;
 use super::connection::{InNamespace, found};
@@ -21,6 +21,8 @@ use super::plan;
 use super::plan::manifest::{Manifest, describe_missing};
 use crate::agents::validate::SourcePolicy;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
+use crate::controllers::runtime::apply::describe_error;
+use crate::controllers::runtime::installed_crds;
 use crate::resources::account_checks::{Finding, Outcome};
 use crate::workload::proxy::Proxy;
 use report::Report;
@@ -105,9 +107,14 @@ fn missing(manifest: &Manifest) -> Vec<Report> {
 }
 
 async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
+    let mut of_api = None;
     let (manifest, live) = match (&args.filename, &args.name) {
         (Some(path), _) => (Manifest::parse(&super::read(path)?)?, args.live),
-        (None, Some(name)) => (from_api(name, &args.place).await?, true),
+        (None, Some(name)) => {
+            let (client, namespace) = args.place.client().await?;
+            of_api = Some(check_crds(&client).await);
+            (from_api(name, &client, &namespace).await?, true)
+        }
         (None, None) => bail!("name an EksCluster, or a manifest with -f"),
     };
     let sources = SourcePolicy { allow_http: args.allow_http_git };
@@ -118,19 +125,36 @@ async fn reports(args: &Args) -> anyhow::Result<Vec<Report>> {
         return Ok(reports);
     }
     for wanted in plan::wanted(&manifest, sources)? {
-        reports.push(examine::examine(&wanted, live, proxy.as_ref()).await);
+        let mut report = examine::examine(&wanted, live, proxy.as_ref()).await;
+        report.findings.splice(0..0, of_api.clone());
+        reports.push(report);
     }
     Ok(reports)
 }
 
+/// Whether the installed CRDs have all fields of this version.
+async fn check_crds(client: &Client) -> Finding {
+    const CRDS: &str = "CRDs";
+    match installed_crds::missing(client).await {
+        Ok(missing) => match installed_crds::describe(missing) {
+            None => Finding::passed(CRDS, format!("have all fields of version {}", env!("CARGO_PKG_VERSION"))),
+            Some(older) => Finding::failed(CRDS, older, "upgrade the CRDs first (docs/upgrading-keelson.md)"),
+        },
+        Err(error) => Finding::warning(
+            CRDS,
+            format!("could not be compared with version {}: {}", env!("CARGO_PKG_VERSION"), describe_error(&error)),
+            "use a user who may read /openapi/v3, as Kubernetes allows to everybody who is authenticated",
+        ),
+    }
+}
+
 /// The object with what refers to it.
-async fn from_api(name: &str, place: &InNamespace) -> anyhow::Result<Manifest> {
-    let (client, namespace) = place.client().await?;
-    let clusters = Api::<EksCluster>::namespaced(client.clone(), &namespace);
-    let cluster = found(clusters.get(name).await, Kind::EksCluster, &namespace, name)?;
-    let groups = Api::<NodeGroup>::namespaced(client.clone(), &namespace).list(&ListParams::default()).await;
+async fn from_api(name: &str, client: &Client, namespace: &str) -> anyhow::Result<Manifest> {
+    let clusters = Api::<EksCluster>::namespaced(client.clone(), namespace);
+    let cluster = found(clusters.get(name).await, Kind::EksCluster, namespace, name)?;
+    let groups = Api::<NodeGroup>::namespaced(client.clone(), namespace).list(&ListParams::default()).await;
     let account = cluster.spec.account_name().to_owned();
-    let of_account = Api::<AwsAccount>::all(client).get_opt(&account).await;
+    let of_account = Api::<AwsAccount>::all(client.clone()).get_opt(&account).await;
     let groups = groups.with_context(|| format!("NodeGroups of {namespace}"))?.items;
     let accounts = of_account.with_context(|| format!("AwsAccount {account}"))?.into_iter().collect();
     Ok(Manifest::of(vec![cluster], groups, accounts))

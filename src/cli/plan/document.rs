@@ -49,7 +49,7 @@ pub struct Step {
     /// Kind and name in the graph, such as `natGateway/eu-west-1a`.
     pub resource: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub begins_after_seconds: Option<u64>,
+    pub starts_after_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub takes_seconds: Option<u64>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -84,7 +84,7 @@ fn step(row: Row) -> Step {
     Step {
         action: row.action.map(|action| action.as_str()),
         resource: row.key.to_string(),
-        begins_after_seconds: row.begins.map(|begins| begins.as_secs()),
+        starts_after_seconds: row.starts.map(|starts| starts.as_secs()),
         takes_seconds: row.takes.map(|takes| takes.as_secs()),
         details: row.details,
     }

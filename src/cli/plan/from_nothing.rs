@@ -31,11 +31,13 @@ pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let plan = with_agent(plan_from_nothing(&graph, spec.role_arn.is_some()), cluster);
     // A cluster that exists already has its own subnets and version.
     let view = known_view(cluster).unwrap_or_else(|| placeholder_view(cluster, &graph));
-    let mut all = vec![Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan)];
+    let planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
+    let mut all = vec![planned.with_tags_of(grant, &spec.tags)];
     for group in groups {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let plan = plan_from_nothing(&graph, false);
-        all.push(Planned::new(named("NodeGroup", *group), String::new(), graph, plan));
+        let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
+        all.push(planned.with_tags_of(grant, &group.spec.tags));
     }
     Ok(all)
 }

@@ -65,13 +65,15 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
         observed.push(Arc::new(with_observed_version(group, &memory)));
-        of_groups.push(Planned::new(named("NodeGroup", *group), String::new(), graph, plan));
+        let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
+        of_groups.push(planned.with_tags_of(grant, &group.spec.tags));
     }
     let read = read_offers(cluster, &cloud, &memory).await?;
     let decision = upgrade(cluster, &memory, &observed, &read)?;
     let mut planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
+    planned = planned.with_tags_of(grant, &cluster.spec.tags);
     let parts = [ConditionType::NetworkReady, ConditionType::ControlPlaneReady];
-    planned.notices = parts.into_iter().flat_map(|part| notices::notices(&memory, part)).collect();
+    planned.notices.extend(parts.into_iter().flat_map(|part| notices::notices(&memory, part)));
     if cluster.spec.gitops.is_some() && cluster.status.is_none() && owner_exists {
         let notice = "the GitOps agent is compared with its record in the management cluster only: pass --context";
         planned.notices.push(notice.to_owned());

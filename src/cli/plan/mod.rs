@@ -181,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn tag_that_the_account_replaces_is_a_notice() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
+        let text = text.replacen("spec:\n", "spec:\n  tags: {owner: me}\n", 1)
+            + "---\napiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {name: default}\nspec:\n  accountId: \
+               \"111122223333\"\n  enforcedTags: {owner: platform}\n  allowedNamespaces: [\"*\"]\n  allowedRegions: \
+               [\"*\"]\n";
+        let manifest = Manifest::parse(&text).unwrap();
+        let planned = from_nothing(&wanted(&manifest, SourcePolicy::default()).unwrap()[0]).unwrap();
+        assert!(planned[0].notices[0].contains("AwsAccount default enforces other tags than spec.tags has for owner"));
+        assert!(planned[1].notices.is_empty());
+    }
+
+    #[test]
     fn plan_for_programs() {
         let mut document = Document::default();
         document.add(&minimal(), false);

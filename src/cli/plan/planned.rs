@@ -1,6 +1,8 @@
 //! What is planned: the clusters of a manifest with their node groups, validated as the operator would, and their graphs.
 //! Pure.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use kube::ResourceExt;
 
@@ -12,6 +14,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
+use crate::controllers::tag_keys;
 use crate::engine::{Graph, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_group::Target;
@@ -55,6 +58,12 @@ impl Planned {
     pub fn new(title: String, about: String, graph: Graph<Cloud>, plan: Plan) -> Self {
         let (upgrade, notices, problems) = Default::default();
         Self { title, about, graph, plan, upgrade, notices, problems, is_context: false }
+    }
+
+    /// The same, with a notice if the account replaces some of the object's own tags.
+    pub fn with_tags_of(mut self, grant: &Grant, own: &BTreeMap<String, String>) -> Self {
+        self.notices.extend(tag_keys::describe_overridden(grant, own));
+        self
     }
 
     /// The same as context: nothing of it is planned.

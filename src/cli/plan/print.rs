@@ -37,8 +37,8 @@ pub struct Row {
     /// What is done; `None`: nothing.
     pub action: Option<Action>,
     pub key: Key,
-    /// When it begins, if everything takes its expected time.
-    pub begins: Option<Duration>,
+    /// When it starts, if everything takes its expected time.
+    pub starts: Option<Duration>,
     pub takes: Option<Duration>,
     pub details: String,
 }
@@ -66,7 +66,7 @@ pub fn rows(planned: &Planned, timeline: &Timeline, live: bool) -> (Vec<Row>, us
             sign: sign(item),
             action: action(item),
             key: item.key.clone(),
-            begins: slot.map(|slot| slot.start),
+            starts: slot.map(|slot| slot.start),
             takes: slot.map(|slot| slot.takes),
             details: details(item, &facts),
         });
@@ -81,7 +81,7 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let (rows, settled) = rows(planned, timeline, live);
     let duration = |of: Option<Duration>| of.map(format_duration).unwrap_or_default();
     let cells =
-        |row: Row| [row.sign.to_owned(), label(&row.key), duration(row.begins), duration(row.takes), row.details];
+        |row: Row| [row.sign.to_owned(), label(&row.key), duration(row.starts), duration(row.takes), row.details];
     let rows: Vec<[String; 5]> = std::iter::once(heading()).chain(rows.into_iter().map(cells)).collect();
     if rows.len() > 1 {
         table(out, &rows);
@@ -147,7 +147,7 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
 }
 
 fn heading() -> [String; 5] {
-    ["", "RESOURCE", "BEGINS", "TAKES", ""].map(str::to_owned)
+    ["", "RESOURCE", "STARTS", "TAKES", ""].map(str::to_owned)
 }
 
 /// What is done with the resource of the item.

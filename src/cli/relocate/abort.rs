@@ -8,22 +8,50 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::copies::{self, SUSPENDED_BEFORE};
-use super::{Movable, Move, name_of, say};
+use super::waiting::Side;
+use super::{Movable, Move, name_of, title};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::controllers::runtime::apply;
 
 impl Move {
+    /// Undoes the move of each cluster that was not taken over. The others are named at the end.
+    pub(super) async fn abort_all(&self, clusters: &[EksCluster], dry_run: bool) -> anyhow::Result<()> {
+        let mut left = Vec::new();
+        for cluster in clusters {
+            let groups = self.node_groups(cluster).await?;
+            if !copies::is_moving(cluster) && !groups.iter().any(copies::is_moving) {
+                self.say(&format!("{}: is not being moved", title(cluster)))?;
+            } else if let Some(why) = self.why_not_undone(cluster, &groups).await? {
+                left.push(why);
+            } else {
+                self.abort(cluster, groups, dry_run).await.with_context(|| title(cluster))?;
+            }
+        }
+        if !left.is_empty() {
+            bail!("not undone:\n  {}", left.join("\n  "));
+        }
+        crate::cli::print(if dry_run { "nothing was changed\n" } else { "undone\n" })
+    }
+
+    /// Why the move of a cluster cannot be undone; nothing of it is changed then.
+    async fn why_not_undone(&self, cluster: &EksCluster, groups: &[NodeGroup]) -> anyhow::Result<Option<String>> {
+        if cluster.metadata.deletion_timestamp.is_some() {
+            return Ok(Some(format!("{} is being deleted: wait until it is gone", title(cluster))));
+        }
+        if let Some(why) = self.why_taken_over(cluster).await? {
+            return Ok(Some(why));
+        }
+        for group in groups {
+            if let Some(why) = self.why_taken_over(group).await? {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
+    }
+
     /// Undoes the move of a cluster with its node groups.
-    pub(super) async fn abort(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
-        let groups = self.node_groups(cluster).await?;
-        if !copies::is_moving(cluster) && !groups.iter().any(copies::is_moving) {
-            return say(&format!("EksCluster {}: is not being moved", name_of(cluster)));
-        }
-        self.check_not_taken_over(cluster).await?;
-        for group in &groups {
-            self.check_not_taken_over(group).await?;
-        }
-        say(&format!(
+    async fn abort(&self, cluster: &EksCluster, groups: Vec<NodeGroup>, dry_run: bool) -> anyhow::Result<()> {
+        self.say(&format!(
             "EksCluster {}, {} NodeGroups: deleted there, taken back and resumed here",
             name_of(cluster),
             groups.len()
@@ -48,17 +76,20 @@ impl Move {
     }
 
     async fn check_not_taken_over<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
+        self.why_taken_over(here).await?.map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
+    }
+
+    /// That the object there owns what it has in AWS; `None`: it does not.
+    async fn why_taken_over<K: Movable>(&self, here: &K) -> anyhow::Result<Option<String>> {
         let there = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await?;
         let uid = here.uid().unwrap_or_default();
-        if there.is_some_and(|there| copies::is_taken_over(&there, &uid)) {
-            bail!(
-                "{} {} was taken over there, so its move cannot be undone. Run keelson move again to complete it; to \
-                 move it back, delete the objects here once it is complete, and run keelson move from there",
-                K::NAME,
-                name_of(here)
-            );
-        }
-        Ok(())
+        Ok(there.filter(|there| copies::is_taken_over(there, &uid)).map(|_| {
+            format!(
+                "{} was taken over there, so its move cannot be undone. Run keelson move again to complete it; to move it \
+                 back, delete the objects here once it is complete, and run keelson move from there",
+                title(here)
+            )
+        }))
     }
 
     /// The object there, if it is the copy of `here`.
@@ -80,14 +111,11 @@ impl Move {
         // One that takes nothing over may be about to create resources, and gets its finalizer before.
         let is_idle =
             !apply::has_finalizer(&stopped) && !copies::is_plain_copy(&stopped, &here.uid().unwrap_or_default());
-        if is_idle || self.operator_missing(&self.to).await?.is_some() {
+        if is_idle || self.operator_missing(Side::There).await?.is_some() {
             return self.check_not_taken_over(here).await;
         }
         let generation = stopped.meta().generation;
-        self.until(&self.to, &api, &name, "the operator there to suspend it", |now: &K| {
-            now.observed_generation() >= generation
-        })
-        .await?;
+        self.until(&stopped, Side::There, "suspend it", |now| now.observed_generation() >= generation).await?;
         self.check_not_taken_over(here).await
     }
 
@@ -106,8 +134,8 @@ impl Move {
         let patch = json!({"metadata": {"uid": object.uid(), "annotations": annotations}});
         api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         let is_taken_back = |now: &K| !now.has_hand_over() || !apply::has_finalizer(now);
-        self.until(&self.from, &api, &name, "the operator here to take it back", is_taken_back).await?;
-        say(&format!("{} {}: taken back", K::NAME, name_of(object)))
+        self.until(object, Side::Here, "take it back", is_taken_back).await?;
+        self.say(&format!("{}: taken back", title(object)))
     }
 
     /// Resumes the cluster, unless it was suspended before the move.
@@ -118,7 +146,7 @@ impl Move {
         }
         let before = copies::suspended_before(cluster);
         self.forget(cluster, before).await?;
-        say(&match before {
+        self.say(&match before {
             Some(false) => format!("EksCluster {}: resumed", name_of(cluster)),
             _ => format!("EksCluster {}: stays suspended, as before the move", name_of(cluster)),
         })

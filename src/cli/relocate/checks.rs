@@ -17,15 +17,15 @@ pub fn is_held(lease: &LeaseSpec, now: Timestamp) -> bool {
     !holder.is_empty() && renewed.is_some_and(|at| at.saturating_add(duration).is_ok_and(|until| until >= now))
 }
 
-/// Why no operator runs there; `None`: one does.
-pub async fn operator_missing(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {
+/// The operator's Lease, if nobody holds it; `None`: an operator runs.
+pub async fn unheld_lease(client: &Client, namespace: &str) -> anyhow::Result<Option<String>> {
     /// The operator's default.
     const NAME: &str = "keelson";
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let lease = api.get_opt(NAME).await.with_context(|| format!("Lease {namespace}/{NAME}"))?;
     // Without one, the operator may run with --leader-election=false.
     let held = lease.is_none_or(|lease| is_held(&lease.spec.unwrap_or_default(), Timestamp::now()));
-    Ok((!held).then(|| format!("no operator runs there: its Lease {namespace}/{NAME} is not held")))
+    Ok((!held).then(|| format!("{namespace}/{NAME}")))
 }
 
 /// The command that lets the operator read the Secrets of a namespace, if it may not yet.

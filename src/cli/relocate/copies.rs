@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::ResourceExt;
 
-use crate::api::conditions::{self, ConditionType};
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::controllers::recovery::is_on_record;
 use crate::controllers::runtime::apply::{self, Kind};
@@ -49,8 +48,8 @@ pub trait Moved {
     fn observed_generation(&self) -> Option<i64>;
     /// The UID whose resources the operator took over.
     fn recovered_from(&self) -> Option<&String>;
-    /// Its Ready condition.
-    fn ready_message(&self) -> Option<String>;
+    /// Its conditions.
+    fn conditions(&self) -> &[Condition];
 }
 
 macro_rules! moved {
@@ -78,8 +77,8 @@ macro_rules! moved {
             fn recovered_from(&self) -> Option<&String> {
                 Some(&self.status.as_ref()?.recovery.as_ref()?.owner)
             }
-            fn ready_message(&self) -> Option<String> {
-                ready(&self.status.as_ref()?.conditions)
+            fn conditions(&self) -> &[Condition] {
+                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
             }
         }
     )*};
@@ -89,10 +88,6 @@ moved!(EksCluster: is_on_record, NodeGroup: has_arn);
 
 fn has_arn(group: &NodeGroup) -> bool {
     group.status.as_ref().is_some_and(|status| status.arn.is_some())
-}
-
-fn ready(all: &[Condition]) -> Option<String> {
-    conditions::get(all, ConditionType::Ready).map(|ready| format!("{}: {}", ready.reason, ready.message))
 }
 
 /// Metadata of the copy.

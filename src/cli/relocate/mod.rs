@@ -8,8 +8,10 @@ mod checks;
 mod copies;
 mod preflight;
 mod secrets;
+mod waiting;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,11 +26,13 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::connection::Connection;
+use crate::api::policy::ChangePolicy;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::runtime::apply::{self, Kind};
 use crate::controllers::runtime::installation;
 use copies::{ABORTED, Moved, SUSPENDED_BEFORE};
 use secrets::References;
+use waiting::{Side, Wait};
 
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(500);
@@ -62,7 +66,8 @@ pub struct Args {
     /// Namespace of the operator in both clusters: its ConfigMap holds the installation's id.
     #[arg(long, default_value = "keelson-system")]
     operator_namespace: String,
-    /// How many seconds to wait for an operator to process one object.
+    /// How many seconds to wait for an operator to process one object. One that waits for a person does not hold up the
+    /// others.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
     #[command(flatten)]
@@ -82,6 +87,8 @@ struct Move {
     /// Namespace of the operator in both.
     operator_namespace: String,
     timeout: Duration,
+    /// The lines that were printed: a cluster that waits is polled.
+    said: RefCell<BTreeSet<String>>,
 }
 
 async fn relocate(args: &Args) -> anyhow::Result<()> {
@@ -99,18 +106,12 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
     if clusters.is_empty() {
         return super::print("there is no EksCluster to move\n");
     }
-    if let Some(going) = clusters.iter().find(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
-        bail!("EksCluster {} is being deleted: wait until it is gone", name_of(going));
-    }
     let timeout = Duration::from_secs(args.timeout);
     let operator_namespace = args.operator_namespace.clone();
-    let the = Move { from, to, installation: there, operator_namespace, timeout };
+    let the = Move { from, to, installation: there, operator_namespace, timeout, said: RefCell::default() };
     if args.abort {
         super::print(&format!("undoing the move from installation {here} to installation {}\n", the.installation))?;
-        for cluster in &clusters {
-            the.abort(cluster, args.dry_run).await.with_context(|| format!("EksCluster {}", name_of(cluster)))?;
-        }
-        return super::print(if args.dry_run { "nothing was changed\n" } else { "undone\n" });
+        return the.abort_all(&clusters, args.dry_run).await;
     }
     let accounts = accounts_of(&clusters);
     super::print(&format!("from installation {here} to installation {}\n", the.installation))?;
@@ -122,21 +123,23 @@ async fn relocate(args: &Args) -> anyhow::Result<()> {
         if !args.dry_run {
             bail!("{message}. Nothing was changed");
         }
-        say(&message)?;
+        the.say(&message)?;
     }
     the.check(accounts.keys().map(String::as_str), &clusters).await?;
     for (name, users) in &accounts {
         the.account(name, users, args.dry_run).await?;
     }
-    for cluster in &clusters {
-        the.cluster(cluster, args.dry_run).await.with_context(|| format!("EksCluster {}", name_of(cluster)))?;
+    if args.dry_run {
+        for cluster in &clusters {
+            the.prepare(cluster, true).await.with_context(|| title(cluster))?;
+        }
+        return super::print("nothing was changed\n");
     }
-    super::print(if args.dry_run {
-        "nothing was changed\n"
-    } else {
+    the.move_all(&clusters).await?;
+    super::print(
         "moved. The EksClusters here are suspended, their NodeGroups with them, and none has a finalizer: delete them, which \
-         deletes nothing in AWS\n"
-    })
+         deletes nothing in AWS\n",
+    )
 }
 
 /// The names of the AwsAccounts, each with the clusters that name it.
@@ -168,24 +171,40 @@ fn name_of<K: ResourceExt>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
-    super::print(&format!("  {text}\n"))
+/// `EksCluster default/demo`.
+fn title<K: Kind>(object: &K) -> String {
+    format!("{} {}", K::NAME, name_of(object))
 }
 
 impl Move {
+    /// Prints a line, once.
+    fn say(&self, text: &str) -> anyhow::Result<()> {
+        if !self.said.borrow_mut().insert(text.to_owned()) {
+            return Ok(());
+        }
+        super::print(&format!("  {text}\n"))
+    }
+
+    /// The management cluster of that side.
+    fn client(&self, side: Side) -> &Client {
+        match side {
+            Side::Here => &self.from,
+            Side::There => &self.to,
+        }
+    }
+
     /// The AwsAccount here, which `users` name.
     async fn account(&self, name: &str, users: &[&EksCluster], dry_run: bool) -> anyhow::Result<()> {
-        let Some((here, exists)) = self.account_exists(name).await? else { return Ok(()) };
-        if exists {
-            return say(&format!("AwsAccount {name}: exists"));
+        let Some((here, there)) = self.account_in_both(name).await? else { return Ok(()) };
+        if there.is_some() {
+            return self.say(&format!("AwsAccount {name}: exists"));
         }
         // Anybody may name any AwsAccount in a spec.
         if !users.iter().any(|cluster| copies::uses_account(cluster, &here)) {
-            return say(&format!(
-                "AwsAccount {name}: not copied, as it is open to none of the EksClusters that name it"
-            ));
+            return self
+                .say(&format!("AwsAccount {name}: not copied, as it is open to none of the EksClusters that name it"));
         }
-        say(&format!("AwsAccount {name}: created there"))?;
+        self.say(&format!("AwsAccount {name}: created there"))?;
         if !dry_run {
             let to = Api::<AwsAccount>::all(self.to.clone());
             to.create(&PostParams::default(), &copies::account(&here)).await?;
@@ -193,13 +212,18 @@ impl Move {
         Ok(())
     }
 
-    /// Moves a cluster with its node groups: hands over here, takes over there, removes the finalizers here.
-    async fn cluster(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
+    /// What a cluster needs there before it is moved: its namespace and its Secrets.
+    async fn prepare(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<Vec<NodeGroup>> {
         let namespace = cluster.namespace().unwrap_or_default();
         let groups = self.node_groups(cluster).await?;
         let secrets = References::of(&cluster.spec);
-        say(&format!(
-            "EksCluster {}, {} NodeGroups, {} Secrets: suspended and handed over here, taken over there",
+        let approvals = if cluster.spec.change_policy == ChangePolicy::Approval {
+            ". changePolicy is Approval: the tags of each object are a plan that waits for its approval, here and then there"
+        } else {
+            ""
+        };
+        self.say(&format!(
+            "EksCluster {}, {} NodeGroups, {} Secrets: suspended and handed over here, taken over there{approvals}",
             name_of(cluster),
             groups.len(),
             secrets.len()
@@ -208,29 +232,48 @@ impl Move {
             self.namespace(&namespace).await?;
         }
         self.secrets(&namespace, &secrets, dry_run).await?;
-        if dry_run {
-            return Ok(());
-        }
+        Ok(groups)
+    }
+
+    /// Starts the move of a cluster with its node groups: asks the operator here to hand them over.
+    async fn start(&self, cluster: &EksCluster) -> anyhow::Result<()> {
+        let groups = self.prepare(cluster, false).await?;
         // Suspended permanently before anything is handed over, so that two operators never work on it.
-        // NodeGroups are asked for together with it, and awaited first: what cannot be handed over is found before
-        // anything is created there.
         self.ask(cluster, true).await?;
         for group in &groups {
             self.ask(group, false).await?;
         }
-        let mut handed_over_groups = Vec::new();
-        for group in &groups {
-            handed_over_groups.push(self.handed_over(group).await?);
+        Ok(())
+    }
+
+    /// Continues the move of a cluster with its node groups as far as it goes: once all are handed over here, they are
+    /// taken over there, and then the finalizers here are removed. Returns what it waits for; nothing: it is moved.
+    async fn advance(&self, cluster: &EksCluster) -> anyhow::Result<Vec<Wait>> {
+        // All of them first: what cannot be handed over is found before anything is created there.
+        let mut waits = Vec::new();
+        let here = self.handed_over(cluster, &mut waits).await?;
+        let mut groups = Vec::new();
+        for group in self.node_groups(cluster).await? {
+            groups.push(self.handed_over(&group, &mut waits).await?);
         }
-        let (handed_over, groups) = (self.handed_over(cluster).await?, handed_over_groups);
-        self.take_over(&handed_over, copies::cluster(&handed_over)).await?;
+        if !waits.is_empty() {
+            return Ok(waits);
+        }
+        waits.extend(self.take_over(&here, copies::cluster(&here)).await?);
+        if !waits.is_empty() {
+            return Ok(waits);
+        }
         for group in &groups {
-            self.take_over(group, copies::node_group(group)).await?;
+            waits.extend(self.take_over(group, copies::node_group(group)).await?);
+        }
+        if !waits.is_empty() {
+            return Ok(waits);
         }
         for group in &groups {
             self.remove_finalizer(group).await?;
         }
-        self.remove_finalizer(&handed_over).await
+        self.remove_finalizer(&here).await?;
+        Ok(waits)
     }
 
     async fn namespace(&self, name: &str) -> anyhow::Result<()> {
@@ -247,7 +290,7 @@ impl Move {
         let started = std::time::Instant::now();
         let wait = if dry_run { Duration::ZERO } else { OPERATOR_START.min(self.timeout) };
         loop {
-            let missing = self.operator_missing(&self.to).await?;
+            let missing = self.operator_missing(Side::There).await?;
             if missing.is_none() || started.elapsed() >= wait {
                 return Ok(missing);
             }
@@ -255,9 +298,10 @@ impl Move {
         }
     }
 
-    /// Why no operator runs in that management cluster; `None`: one does.
-    async fn operator_missing(&self, client: &Client) -> anyhow::Result<Option<String>> {
-        checks::operator_missing(client, &self.operator_namespace).await
+    /// Why no operator runs on that side; `None`: one does.
+    async fn operator_missing(&self, side: Side) -> anyhow::Result<Option<String>> {
+        let missing = checks::unheld_lease(self.client(side), &self.operator_namespace).await?;
+        Ok(missing.map(|lease| format!("no operator runs {side}: its Lease {lease} is not held")))
     }
 
     /// Asks the operator here to hand over its resources. Suspends it if `suspends`.
@@ -275,69 +319,42 @@ impl Move {
         Ok(())
     }
 
-    /// Waits until the operator here has handed over its resources.
-    async fn handed_over<K: Movable>(&self, object: &K) -> anyhow::Result<K> {
-        let (api, name) = (K::in_namespace(&self.from, object), object.name_any());
-        self.until(&self.from, &api, &name, "the operator here to hand it over", |now: &K| {
-            // Without the finalizer it owns nothing in AWS, or was moved before.
-            !apply::has_finalizer(now) || now.handed_over_to() == Some(&self.installation)
-        })
-        .await
+    /// The object as it is now. Adds to `waits` if the operator here has not handed over its resources yet.
+    async fn handed_over<K: Movable>(&self, object: &K, waits: &mut Vec<Wait>) -> anyhow::Result<K> {
+        let now = K::in_namespace(&self.from, object).get(&object.name_any()).await?;
+        // Without the finalizer it owns nothing in AWS, or was moved before.
+        if apply::has_finalizer(&now) && now.handed_over_to() != Some(&self.installation) {
+            waits.push(Wait::of(&now, Side::Here, "hand it over"));
+        }
+        Ok(now)
     }
 
-    /// Creates it there, and waits until the operator there has taken over its resources.
-    async fn take_over<K: Movable>(&self, here: &K, copy: K) -> anyhow::Result<()> {
+    /// Creates it there. Returns what it waits for until the operator there has taken over its resources.
+    async fn take_over<K: Movable>(&self, here: &K, copy: K) -> anyhow::Result<Option<Wait>> {
         let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
         let uid = here.uid().unwrap_or_default();
         // An object without resources in AWS has nothing to take over.
         let owns = apply::has_finalizer(here) && here.handed_over_resources();
         let copy = if owns { copy } else { copies::without_recovery(copy) };
-        match api.get_opt(&name).await? {
-            None => drop(api.create(&PostParams::default(), &copy).await?),
-            Some(there) if copies::is_copy(&there, &uid) || preflight::is_moved(here, &self.installation) => {}
-            Some(_) => bail!("{} {} already exists there, and is not the moved object", K::NAME, name_of(here)),
-        }
+        let there = match api.get_opt(&name).await? {
+            None => api.create(&PostParams::default(), &copy).await?,
+            Some(there) if copies::is_copy(&there, &uid) || preflight::is_moved(here, &self.installation) => there,
+            Some(_) => bail!("{} already exists there, and is not the moved object", title(here)),
+        };
         if !owns {
-            return Ok(());
+            return Ok(None);
         }
-        let recovered = |now: &K| now.recovered_from() == Some(&uid);
-        self.until(&self.to, &api, &name, "the operator there to take it over", recovered).await?;
-        say(&format!("{} {}: taken over", K::NAME, name_of(here)))
+        if there.recovered_from() != Some(&uid) {
+            return Ok(Some(Wait::of(&there, Side::There, "take it over")));
+        }
+        self.say(&format!("{}: taken over", title(here)))?;
+        Ok(None)
     }
 
     /// Removes the finalizer here once the resources are taken over there.
     async fn remove_finalizer<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
         apply::remove_finalizer(&self.from, object).await?;
         Ok(())
-    }
-
-    async fn until<K: Movable>(
-        &self,
-        client: &Client,
-        api: &Api<K>,
-        name: &str,
-        what: &str,
-        holds: impl Fn(&K) -> bool,
-    ) -> anyhow::Result<K> {
-        let started = std::time::Instant::now();
-        loop {
-            let now = api.get(name).await?;
-            if holds(&now) {
-                return Ok(now);
-            }
-            if started.elapsed() > self.timeout {
-                let message =
-                    now.ready_message().map(|message| format!("; its Ready condition: {message}")).unwrap_or_default();
-                let missing = self.operator_missing(client).await.ok().flatten();
-                let missing = missing.map(|missing| format!("; {missing}")).unwrap_or_default();
-                bail!(
-                    "waited {} s for {what}: {} {name}{message}{missing}. Run this again, or undo the move with --abort",
-                    self.timeout.as_secs(),
-                    K::NAME
-                );
-            }
-            tokio::time::sleep(POLL).await;
-        }
     }
 }
 

@@ -5,8 +5,9 @@ use anyhow::bail;
 use kube::{Api, ResourceExt};
 
 use super::copies::{self, Moved};
-use super::{Movable, Move, checks, name_of};
+use super::{Movable, Move, checks, title};
 use crate::api::conditions::{self, ConditionType};
+use crate::api::policy::ChangePolicy;
 use crate::api::status::ResourceStatus;
 use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::recovery::is_on_record;
@@ -16,58 +17,75 @@ use crate::resources::graph::kinds;
 
 impl Move {
     /// Checks the accounts, and each cluster with its node groups.
+    ///
+    /// # Errors
+    /// Names all that cannot be moved now.
     pub(super) async fn check(
         &self,
         accounts: impl Iterator<Item = &str>,
         clusters: &[EksCluster],
     ) -> anyhow::Result<()> {
+        let mut refused = Vec::new();
         for name in accounts {
-            self.account_exists(name).await?;
+            if let Some((here, Some(there))) = self.account_in_both(name).await? {
+                refused.extend(why_accounts_differ(&here, &there)?);
+            }
         }
         for cluster in clusters {
-            if let Some(why) = why_not_handed_over(cluster, &self.installation) {
-                bail!("EksCluster {}: {why}. Nothing was changed", name_of(cluster));
-            }
-            self.check_target(cluster).await?;
-            for group in self.node_groups(cluster).await? {
-                if group.metadata.deletion_timestamp.is_some() {
-                    bail!("NodeGroup {} is being deleted: wait until it is gone. Nothing was changed", name_of(&group));
-                }
-                self.check_target(&group).await?;
+            let groups = self.node_groups(cluster).await?;
+            let why = why_not_handed_over(cluster, &self.installation).map(str::to_owned);
+            refused.extend(self.why_not_movable(cluster, why).await?);
+            for group in &groups {
+                refused.extend(self.why_not_movable(group, None).await?);
             }
         }
-        Ok(())
+        match refused.len() {
+            0 => Ok(()),
+            1 => bail!("{}. Nothing was changed", refused[0]),
+            count => bail!(
+                "{count} objects cannot be moved now, and nothing was changed (--namespace moves a part):\n  {}",
+                refused.join("\n  ")
+            ),
+        }
     }
 
-    /// Whether the AwsAccount exists there, equal to the one here; `None`: it does not exist here.
-    pub(super) async fn account_exists(&self, name: &str) -> anyhow::Result<Option<(AwsAccount, bool)>> {
+    /// Why an object cannot be moved now, with what to do. `why`: known already.
+    async fn why_not_movable<K: Movable>(&self, here: &K, why: Option<String>) -> anyhow::Result<Option<String>> {
+        let deleted = || "is being deleted: wait until it is gone".to_owned();
+        let why = match here.meta().deletion_timestamp.is_some().then(deleted).or(why) {
+            Some(why) => Some(why),
+            None => self.why_target_taken(here).await?,
+        };
+        Ok(why.map(|why| format!("{} {why}", title(here))))
+    }
+
+    /// The AwsAccount here, and the one there; `None`: it does not exist here.
+    pub(super) async fn account_in_both(&self, name: &str) -> anyhow::Result<Option<(AwsAccount, Option<AwsAccount>)>> {
         let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
         let Some(here) = from.get_opt(name).await? else { return Ok(None) };
-        let Some(there) = to.get_opt(name).await? else { return Ok(Some((here, false))) };
-        if there.spec != here.spec {
-            let fields = checks::differences(&serde_json::to_value(&here.spec)?, &serde_json::to_value(&there.spec)?);
-            bail!("AwsAccount {name} exists there and differs in {}: make both equal first", fields.join(", "));
-        }
-        Ok(Some((here, true)))
+        Ok(Some((here, to.get_opt(name).await?)))
     }
 
-    /// Whether the object there, if there is one, is the copy of the one here.
-    async fn check_target<K: Movable>(&self, here: &K) -> anyhow::Result<()> {
-        let Some(there) = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await? else { return Ok(()) };
+    /// Why the object there, if there is one, is not the copy of the one here.
+    async fn why_target_taken<K: Movable>(&self, here: &K) -> anyhow::Result<Option<String>> {
+        let Some(there) = K::in_namespace(&self.to, here).get_opt(&here.name_any()).await? else { return Ok(None) };
         let uid = here.uid().unwrap_or_default();
         if !copies::is_copy(&there, &uid) && !is_moved(here, &self.installation) {
-            bail!(
-                "{} {} already exists there, and is not the moved object: delete it there, or move it, first. Nothing was \
-                 changed",
-                K::NAME,
-                name_of(here)
-            );
+            let why = "already exists there, and is not the moved object: delete it there, or move it, first";
+            return Ok(Some(why.to_owned()));
         }
-        if there.meta().deletion_timestamp.is_some() {
-            bail!("{} {} is being deleted there: wait until it is gone. Nothing was changed", K::NAME, name_of(here));
-        }
-        Ok(())
+        let is_deleted = there.meta().deletion_timestamp.is_some();
+        Ok(is_deleted.then(|| "is being deleted there: wait until it is gone".to_owned()))
     }
+}
+
+fn why_accounts_differ(here: &AwsAccount, there: &AwsAccount) -> anyhow::Result<Option<String>> {
+    if there.spec == here.spec {
+        return Ok(None);
+    }
+    let fields = checks::differences(&serde_json::to_value(&here.spec)?, &serde_json::to_value(&there.spec)?);
+    let (name, fields) = (here.name_any(), fields.join(", "));
+    Ok(Some(format!("AwsAccount {name} exists there and differs in {fields}: make both equal first")))
 }
 
 /// Whether its move is complete here: it was handed over, and has no finalizer any more.
@@ -78,21 +96,30 @@ pub fn is_moved<K: Movable>(here: &K, installation: &str) -> bool {
 /// Why the operator here would never hand over the cluster.
 fn why_not_handed_over(cluster: &EksCluster, installation: &str) -> Option<&'static str> {
     let is_handed_over = cluster.handed_over_to().is_some_and(|to| to == installation);
-    if !apply::has_finalizer(cluster) || is_handed_over || is_on_record(cluster) {
+    if !apply::has_finalizer(cluster) || is_handed_over {
         return None;
     }
     let status = cluster.status.as_ref()?;
+    let has_records = status.resources.iter().any(|line| line.id.is_some());
+    if cluster.spec.change_policy == ChangePolicy::Observe && has_records {
+        return Some(
+            "has changePolicy: Observe, so nothing that it owns is handed over: set another policy first, here",
+        );
+    }
+    if is_on_record(cluster) {
+        return None;
+    }
     let is_made = |line: &ResourceStatus| line.id.is_some() && kinds::is_resource(&Key::parse(&line.key));
     if status.resources.iter().any(is_made) {
         return Some(
-            "its resources are being created, and cannot be handed over before its EKS cluster exists: wait until then, or \
+            "is being created, and its resources cannot be handed over before its EKS cluster exists: wait until then, or \
              delete it",
         );
     }
     let stalled = conditions::get(&status.conditions, ConditionType::Stalled);
     let is_refused = stalled.is_some_and(|one| one.status == "True" && one.reason == Reason::NotOwned.as_str());
     is_refused.then_some(
-        "it is Stalled NotOwned and has nothing on record, so it has nothing to hand over: correct or delete it first, or \
+        "is Stalled NotOwned and has nothing on record, so it has nothing to hand over: correct or delete it first, or \
          move the other namespaces with --namespace",
     )
 }
@@ -127,7 +154,11 @@ mod tests {
         let on_record = |key: &str| json!({"key": key, "id": "x"});
         assert_eq!(refused(json!({"resources": [on_record("addonPruning")]})), None, "a sweep");
         assert!(refused(json!({"resources": [on_record("vpc")]})).unwrap().contains("being created"));
-        assert_eq!(refused(json!({"resources": [on_record("vpc"), on_record("cluster")]})), None);
+        let made = json!({"resources": [on_record("vpc"), on_record("cluster")]});
+        assert_eq!(refused(made.clone()), None);
+        let mut observing = cluster(made);
+        observing.spec.change_policy = ChangePolicy::Observe;
+        assert!(why_not_handed_over(&observing, "there").unwrap().contains("changePolicy: Observe"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 
-use super::{Move, checks, copies, say};
+use super::{Move, checks, copies};
 use crate::agents::secret_keys::{Keys, git_keys};
 use crate::agents::validate::{self, SourcePolicy};
 use crate::api::EksClusterSpec;
@@ -179,17 +179,17 @@ impl Move {
     async fn secret(&self, namespace: &str, name: &str, fields: &[Field], dry_run: bool) -> anyhow::Result<()> {
         let at = |client: &kube::Client| Api::<Secret>::namespaced(client.clone(), namespace);
         if at(&self.to).get_opt(name).await?.is_some() {
-            return say(&format!("Secret {namespace}/{name}: exists"));
+            return self.say(&format!("Secret {namespace}/{name}: exists"));
         }
         let Some(secret) = at(&self.from).get_opt(name).await? else {
-            return say(&format!("Secret {namespace}/{name}: does not exist here, so it is not copied"));
+            return self.say(&format!("Secret {namespace}/{name}: does not exist here, so it is not copied"));
         };
         let (copy, left) = copy(&secret, fields);
         for why in left {
-            say(&format!("Secret {namespace}/{name}: {why}"))?;
+            self.say(&format!("Secret {namespace}/{name}: {why}"))?;
         }
         let Some(copy) = copy else { return Ok(()) };
-        say(&format!("Secret {namespace}/{name}: created there"))?;
+        self.say(&format!("Secret {namespace}/{name}: created there"))?;
         if !dry_run {
             at(&self.to).create(&PostParams::default(), &copy).await?;
         }
@@ -200,12 +200,12 @@ impl Move {
     async fn secret_access(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         match checks::missing_secret_access(&self.to, &self.operator_namespace, namespace, name).await {
             Ok(None) => Ok(()),
-            Ok(Some(command)) => say(&format!(
+            Ok(Some(command)) => self.say(&format!(
                 "Secrets of {namespace}: the operator there may not read them, and the cluster waits until it may. There, \
                  run: {command}"
             )),
             Err(error) => {
-                say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}"))
+                self.say(&format!("Secrets of {namespace}: whether the operator there may read them is unknown: {error:#}"))
             }
         }
     }

@@ -8,6 +8,7 @@
 use super::named::{Kind, Named};
 use super::refusal::Refusal;
 use crate::api::{AwsAccountSpec, Reason};
+use crate::aws::Arn;
 use crate::resources::iam::role::{NAME_PREFIX, Purpose};
 use crate::resources::inventory::owned_resources::OwnedResources;
 
@@ -124,8 +125,7 @@ impl Allowlists {
 
     /// Decides by name and account; only the tag shows the owner.
     fn may_be_made_by_keelson(&self, arn: &str) -> bool {
-        let name = arn.rsplit('/').next().unwrap_or_default();
-        arn.split(':').nth(4) == Some(&self.account_id) && name.starts_with(NAME_PREFIX)
+        Arn::parse(arn).is_some_and(|arn| arn.account == self.account_id && arn.name().starts_with(NAME_PREFIX))
     }
 
     fn refusal(&self, one: &Named) -> Refusal {
@@ -182,8 +182,9 @@ fn lists(patterns: &[String], value: &str) -> bool {
 
 /// Whether the policy is one of AWS's that every node role has. Policies of cluster roles are not among them.
 fn is_of_node_role(arn: &str) -> bool {
-    let name = arn.split_once(":iam::aws:policy/").map(|(partition, name)| (partition.starts_with("arn:aws"), name));
-    name.is_some_and(|(of_aws, name)| of_aws && Purpose::Node.policies().contains(&name))
+    let of_aws = Arn::parse(arn).filter(|arn| (arn.service, arn.region, arn.account) == ("iam", "", "aws"));
+    let name = of_aws.and_then(|arn| arn.resource.strip_prefix("policy/"));
+    name.is_some_and(|name| Purpose::Node.policies().contains(&name))
 }
 
 /// Whether the whole value matches; `*` matches any characters, including none, `/` and `:`.

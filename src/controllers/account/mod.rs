@@ -161,6 +161,9 @@ async fn reconcile(controller: &AccountController, account: &AwsAccount) -> Next
         state.failed = None;
     }
     let previous = state.written.clone().or_else(|| account.status.clone()).unwrap_or_default();
+    if state.last_write.is_in(account.metadata.resource_version.as_deref()) {
+        state.rewrite = state.written.as_ref().is_some_and(|written| account.status.as_ref() != Some(written));
+    }
     if account.metadata.deletion_timestamp.is_some() {
         let Some((overall, next)) = deletion::delete(account, ctx, now).await else { return Next::change() };
         let conditions = conditions(&previous.conditions, account.metadata.generation, &overall, now);

@@ -89,7 +89,7 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
             let status = status(&approval, verdict, now);
             let write = apply::patch_status(&ctx.client, &*approval, MANAGER, &*ctx.gate, &status);
             match tokio::time::timeout(author::TIMEOUT, write).await {
-                Ok(Ok(())) => drop(written.insert(uid)),
+                Ok(Ok(_)) => drop(written.insert(uid)),
                 Ok(Err(error)) => {
                     let (name, error) = (approval.name_any(), apply::describe_error(&error));
                     tracing::warn!(name, error, "failed to write the status of a PlanApproval; Keelson will retry");

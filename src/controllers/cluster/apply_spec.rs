@@ -257,7 +257,10 @@ impl Reconcile<'_> {
             }
             other => other,
         };
-        let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
+        let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
+        let overridden =
+            self.grant().ok().and_then(|grant| tag_keys::describe_overridden(&grant, &self.object.spec.tags));
+        tag_keys::report_overridden(self.ctx, self.object, &previous.conditions, &mut conditions, overridden);
         let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &condition);
         let drift = execution_policy::drift(&in_aws, &previous.drift, self.now);
         let synced = execution_policy::update_synced(&in_aws, &asked, previous.synced.as_deref());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::agent;
+use super::deletion::blocked::Blocked;
 use super::deletion::load_balancer_cleanup::LoadBalancerCleanups;
 use super::{spec_check, upgrade};
 use crate::api::status::EksClusterStatus;
@@ -21,6 +22,8 @@ pub struct KindState {
     pub(super) agent: agent::Agent,
     /// The agent's events.
     pub(super) agent_events: agent::AgentEvents,
+    /// Since when its deletion is blocked.
+    pub(super) blocked: Blocked,
     /// When to survey again for what a deletion left.
     pub(super) survey_at: Option<Timestamp>,
     /// What a sweep left alone and events have reported.

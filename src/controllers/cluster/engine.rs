@@ -4,7 +4,9 @@
 use jiff::Timestamp;
 
 use super::Reconcile;
+use crate::api::status::ResourceStatus;
 use crate::controllers::account::{self, Request};
+use crate::controllers::runtime::apply;
 use crate::controllers::runtime::events::EventMessage;
 use crate::controllers::status::journal;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
@@ -53,7 +55,7 @@ impl Reconcile<'_> {
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
             tracing::warn!(%failure, "the inventory was not written; retrying");
         }
-        self.state.inventory = Some(journal.into_written());
+        self.keep_written(journal.into_written());
         let left = report.skipped.iter().filter(|left| self.state.kind.reported_leftovers.insert((*left).clone()));
         let note = |left: &String| format!("{left}: not deleted, as nothing proves that this cluster owns it");
         let mut left: Vec<_> = left.map(|left| EventMessage::normal("LeftAlone", note(left))).collect();
@@ -64,5 +66,28 @@ impl Reconcile<'_> {
         }
         self.publish_report(&report, goal, left);
         report
+    }
+
+    /// Writes the inventory again if status has lost ids of it, also while nothing is observed. Returns whether it has.
+    pub(super) async fn restore_inventory(&mut self) -> bool {
+        let shown = self.object.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
+        let Some(written) = &self.state.inventory else { return false };
+        if !apply::has_lost_ids(&shown, written) {
+            return false;
+        }
+        let ctx = self.ctx;
+        let journal = journal::StatusJournal::new(&ctx.client, self.object, &*ctx.gate, shown);
+        if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
+            tracing::warn!(%failure, "status lost its inventory, which was not written again; retrying");
+        }
+        self.keep_written(journal.into_written());
+        true
+    }
+
+    fn keep_written(&mut self, (lines, version): (Vec<ResourceStatus>, Option<String>)) {
+        self.state.inventory = Some(lines);
+        if version.is_some() {
+            self.state.last_write.record(version);
+        }
     }
 }

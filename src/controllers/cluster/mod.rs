@@ -153,6 +153,10 @@ impl Provisioned for ClusterController {
         EksClusterStatus { resources: Vec::new(), ..previous }
     }
 
+    async fn restore_records(run: &mut Reconcile<'_>) -> bool {
+        run.restore_inventory().await
+    }
+
     async fn delete(run: &mut Reconcile<'_>, previous: &EksClusterStatus) -> Option<Outcome> {
         run.delete(previous).await
     }

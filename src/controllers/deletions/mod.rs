@@ -17,8 +17,8 @@ use kube::{Api, Client};
 
 pub use release::Release;
 pub use removal::Removal;
-use table::Tables;
-pub use table::{AllLimits, Counted, Exceeded, Limits, Verdict};
+pub use table::{AllLimits, Counted, Limits};
+use table::{Tables, Verdict};
 
 use super::runtime::apply::{Kind, MANAGER, describe_error};
 use crate::aws::WriteGate;
@@ -52,11 +52,6 @@ impl Guard {
         Self { client: client.clone(), limits, configmap, gate, cached: tokio::sync::Mutex::default() }
     }
 
-    /// The limits per hour.
-    pub fn limits(&self, counted: Counted) -> Limits {
-        self.limits.of(counted)
-    }
-
     /// Whether the deletion of the cluster `uid` has begun, or was approved.
     ///
     /// # Errors
@@ -74,8 +69,8 @@ impl Guard {
         found.map_err(|_| "the API server does not answer".to_owned())?
     }
 
-    /// Whether the deletion of the object `uid`, called `namespace/name`, may begin. `exists`: whether an object
-    /// still exists.
+    /// Why the deletion of the object `uid`, called `namespace/name`, is held; `None`: it may begin. `exists`: whether
+    /// an object still exists.
     ///
     /// # Errors
     /// It could not be recorded: an uncounted deletion may not begin.
@@ -85,15 +80,18 @@ impl Guard {
         uid: &str,
         name: &str,
         exists: impl Fn(&str) -> bool,
-    ) -> Result<Verdict, String> {
+    ) -> Result<Option<String>, String> {
         let now = Timestamp::now();
-        let limits = self.limits(counted);
-        self.change(|tables| {
+        let limits = self.limits.of(counted);
+        let request = |tables: &mut Tables| {
             let table = tables.of(counted);
             table.tidy(now, exists);
             table.request(uid, name, now, limits)
+        };
+        Ok(match self.change(request).await? {
+            Verdict::Allowed => None,
+            Verdict::Held { exceeded, recent } => Some(counted.describe_held(limits, exceeded, &recent)),
         })
-        .await
     }
 
     /// Records that a person approved the deletion.

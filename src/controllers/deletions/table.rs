@@ -42,6 +42,24 @@ pub enum Counted {
     NodeGroups,
 }
 
+impl Counted {
+    /// The message of a deletion that would exceed a limit. `recent`: deletions in its namespace that began.
+    pub fn describe_held(self, limits: Limits, exceeded: Exceeded, recent: &[String]) -> String {
+        let (kind, flag, more) = match self {
+            Self::Clusters => ("clusters", "--max-deletions", ""),
+            Self::NodeGroups => ("NodeGroups", "--max-node-group-deletions", " while their clusters stay"),
+        };
+        let (most, within, total) = match exceeded {
+            Exceeded::Namespace => (limits.namespace, "in a namespace", ""),
+            Exceeded::Total => (limits.total, "in all namespaces together", "-total"),
+        };
+        let started = if recent.is_empty() { String::new() } else { format!("; started: {}", recent.join(", ")) };
+        format!(
+            "no more than {most} {kind} an hour are deleted {within} without a release{more} ({flag}{total}{started})"
+        )
+    }
+}
+
 /// The limits of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllLimits {
@@ -259,6 +277,21 @@ mod tests {
                 "none may begin without a release"
             );
         }
+    }
+
+    #[test]
+    fn message_of_a_held_deletion_names_the_limit_the_flag_and_what_started() {
+        let recent = ["team/a".to_owned(), "team/b".to_owned()];
+        assert_eq!(
+            Counted::Clusters.describe_held(LIMITS, Exceeded::Namespace, &recent),
+            "no more than 3 clusters an hour are deleted in a namespace without a release (--max-deletions; started: \
+             team/a, team/b)"
+        );
+        assert_eq!(
+            Counted::NodeGroups.describe_held(Limits { namespace: 10, total: 30 }, Exceeded::Total, &[]),
+            "no more than 30 NodeGroups an hour are deleted in all namespaces together without a release while their \
+             clusters stay (--max-node-group-deletions-total)"
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::api::{EksCluster, NodeGroup};
-use crate::aws::Service;
 use crate::aws::events::Event;
+use crate::aws::{Arn, Service};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::node_group::record as node_group_record;
 use crate::engine::Key;
@@ -85,9 +85,8 @@ impl EksTarget {
 
     /// The ARN of a tagged resource: `arn:aws:eks:REGION:ACCOUNT:KIND/CLUSTER/NAME/...`.
     fn arn(&mut self, arn: &str) {
-        let mut parts = arn.splitn(6, ':');
-        let (Some(partition), Some(path)) = (parts.nth(1), parts.nth(3)) else { return };
-        let path: Vec<&str> = path.split('/').collect();
+        let Some(Arn { partition, resource, .. }) = Arn::parse(arn) else { return };
+        let path: Vec<&str> = resource.split('/').collect();
         let [kind, cluster, rest @ ..] = path.as_slice() else { return };
         self.clusters.insert((*cluster).to_owned());
         let found =

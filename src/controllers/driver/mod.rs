@@ -26,7 +26,7 @@ use super::context::Context;
 use super::drift::pending_changes::ExternalChange;
 use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::{Recoverable, Recovering, RecoveryRequest};
-use super::runtime::apply;
+use super::runtime::apply::{self, Kind as _};
 use super::runtime::worker::Controller;
 use super::states::{State, States};
 use super::status::conditions::Overall;
@@ -117,6 +117,9 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn plan(status: &Self::Status) -> Option<&PlanStatus>;
     /// The resources that status records.
     fn recorded(object: &Self::Object) -> Vec<(Key, InventoryRecord)>;
+    /// Writes the records again that status held and others removed, as far as they are not part of
+    /// [`Provisioned::written_part`]. Returns whether there were any.
+    fn restore_records(run: &mut Reconcile<'_, Self>) -> impl Future<Output = bool> + Send;
     /// Discards what was observed, as a user requests.
     fn forget_observations(state: &mut Self::KindState);
     /// Called when the state of an object is reset after a panic.
@@ -281,6 +284,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     state.retry_after_edit(object.meta().generation, C::observed_generation(&previous), now);
 
     let mut run = Reconcile { controller, ctx, object, namespace, state, now };
+    run.restore_status().await;
     let outcome = if object.meta().deletion_timestamp.is_some() {
         C::delete(&mut run, &previous).await
     } else {
@@ -296,6 +300,27 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
     report::publish_transition(ctx, object, previous.conditions(), &overall);
     report::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
+}
+
+impl<C: Provisioned> Reconcile<'_, C> {
+    /// Restores what others changed in status, such as by clearing it or by restoring a backup of etcd. AWS is observed
+    /// again if ids are lost: they may be of an earlier time.
+    async fn restore_status(&mut self) {
+        let meta = self.object.meta();
+        if !self.state.last_write.is_in(meta.resource_version.as_deref()) {
+            return;
+        }
+        if let Some(written) = self.state.written.clone() {
+            let shown = C::status(self.object).cloned().unwrap_or_default();
+            self.state.rewrite = C::written_part(shown) != C::written_part(written);
+        }
+        if C::restore_records(self).await {
+            let (kind, name, namespace) = (C::Object::NAME, self.object.name_any(), &self.namespace);
+            tracing::warn!(kind, namespace, name, "status lost ids of AWS resources: they are written again");
+            let keys: Vec<Key> = self.state.memory.iter().map(|(key, _)| key.clone()).collect();
+            self.state.memory.mark_changed_externally(&keys, self.now);
+        }
+    }
 }
 
 /// Reconciles an object that is not being deleted to its spec. Each step that can refuse comes before the first write.
@@ -355,7 +380,8 @@ impl<C: Provisioned> Controller for C {
         let is_steady = C::status(object).is_some_and(|status| {
             report::was_steady(object.meta(), C::observed_generation(status), status.conditions())
         });
-        if !is_steady || self.states().contains(&uid) {
+        // One that is Ready without a record has lost it.
+        if !is_steady || self.states().contains(&uid) || C::recorded(object).is_empty() {
             return false;
         }
         drop(self.states().of(&uid, || self.ctx().memory(C::recorded(object))));

@@ -60,6 +60,8 @@ pub struct Targeted {
     /// When a maintenance window opens.
     opens: Option<Timestamp>,
     tags: std::collections::BTreeMap<String, String>,
+    /// That its account replaces some of its own tags.
+    overridden: Option<String>,
 }
 
 impl Reconcile<'_> {
@@ -160,7 +162,8 @@ impl Reconcile<'_> {
             let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await;
             *previous = kept.map_err(BuildError::TagKeys)?;
         }
-        Ok(Wanted { graph, own: Targeted { target, opens, tags } })
+        let overridden = tag_keys::describe_overridden(grant, &self.object.spec.tags);
+        Ok(Wanted { graph, own: Targeted { target, opens, tags, overridden } })
     }
 
     /// Observe, plan, execute.
@@ -185,11 +188,13 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         executed: Executed<Targeted>,
     ) -> Outcome {
-        let Executed { report, policy, asked, own: Targeted { target, opens, tags } } = executed;
+        let Executed { report, policy, asked, own: Targeted { target, opens, tags, overridden } } = executed;
         let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
         outcome.status.tag_keys = tag_keys;
+        let conditions = &mut outcome.status.conditions;
+        tag_keys::report_overridden(self.ctx, self.object, &previous.conditions, conditions, overridden);
         self.publish_approval_in(previous, &outcome.status).await;
         for at in due.into_iter().chain(opens) {
             outcome.next = outcome.next.or(Next::at(at));

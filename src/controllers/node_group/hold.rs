@@ -11,7 +11,7 @@ use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::account::{self, Request};
 use crate::controllers::cluster::status::view::view;
-use crate::controllers::deletions::{Counted, Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
+use crate::controllers::deletions::{Counted, REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::held_deletion;
@@ -57,13 +57,8 @@ impl Reconcile<'_> {
             groups.iter().any(|group| group.uid().as_deref() == Some(uid)) || self.ctx.unreadable.has_uid(uid)
         };
         let (uid, name) = self.counted_as();
-        Ok(match deletions.request(Counted::NodeGroups, &uid, &name, is_there).await? {
-            Verdict::Allowed => None,
-            Verdict::Held { exceeded, recent } => {
-                let why = too_many(deletions.limits(Counted::NodeGroups), exceeded, &recent);
-                Some(Hold { why, release: self.release_of(previous, None), counts })
-            }
-        })
+        let held = deletions.request(Counted::NodeGroups, &uid, &name, is_there).await?;
+        Ok(held.map(|why| Hold { why, release: self.release_of(previous, None), counts }))
     }
 
     /// Counts a deletion that a person approved or released, before it starts.
@@ -156,34 +151,5 @@ impl Reconcile<'_> {
         let generation = self.object.metadata.generation;
         outcome.status = status::unobserved(&outcome.status, generation, &outcome.overall, self.now);
         outcome
-    }
-}
-
-fn too_many(limits: Limits, exceeded: Exceeded, lately: &[String]) -> String {
-    let started = if lately.is_empty() { String::new() } else { format!("; started: {}", lately.join(", ")) };
-    let (most, within, flag) = match exceeded {
-        Exceeded::Namespace => (limits.namespace, "in a namespace", "--max-node-group-deletions"),
-        Exceeded::Total => (limits.total, "in all namespaces together", "--max-node-group-deletions-total"),
-    };
-    format!(
-        "no more than {most} NodeGroups an hour are deleted {within} without a release while their clusters stay \
-         ({flag}{started})"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn message_names_the_limit_the_flag_and_what_started() {
-        let limits = Limits { namespace: 10, total: 30 };
-        let text = too_many(limits, Exceeded::Namespace, &["team/a".to_owned()]);
-        assert_eq!(
-            text,
-            "no more than 10 NodeGroups an hour are deleted in a namespace without a release while their clusters stay \
-             (--max-node-group-deletions; started: team/a)"
-        );
-        assert!(too_many(limits, Exceeded::Total, &[]).contains("30 NodeGroups an hour"));
     }
 }

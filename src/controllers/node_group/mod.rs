@@ -80,6 +80,12 @@ impl Provisioned for NodeGroupController {
         recorded(group)
     }
 
+    async fn restore_records(run: &mut Reconcile<'_>) -> bool {
+        // Written again with the rest of status.
+        let written = run.state.written.as_ref().and_then(|status| status.arn.as_ref());
+        written.is_some() && run.object.status.as_ref().is_none_or(|status| status.arn.is_none())
+    }
+
     fn forget_observations(state: &mut KindState) {
         state.nodes.forget();
         state.checked = None;

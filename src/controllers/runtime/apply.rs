@@ -1,14 +1,17 @@
 //! Writes to the management cluster: server-side apply for status, resourceVersion preconditions for finalizers. I/O:
 //! its API.
 
+use std::collections::BTreeSet;
+
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::{NamespaceResourceScope, Request};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta, Request};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::deadline::{with_deadline, with_deadline_while_leading};
+use crate::api::status::ResourceStatus;
 use crate::aws::WriteGate;
 use crate::workload::error::with_causes;
 
@@ -28,12 +31,20 @@ pub trait Kind:
     const NAME: &'static str;
     /// The API for `namespace`, or for all namespaces.
     fn api(client: &Client, namespace: Option<&str>) -> Api<Self>;
+    /// Whether its status no longer holds ids of AWS resources that it held `before`.
+    fn has_lost_records(&self, _before: &Self) -> bool {
+        false
+    }
 }
 
 impl Kind for crate::api::EksCluster {
     const NAME: &'static str = "EksCluster";
     fn api(client: &Client, namespace: Option<&str>) -> Api<Self> {
         namespaced(client, namespace)
+    }
+    fn has_lost_records(&self, before: &Self) -> bool {
+        let records = |of: &Self| of.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
+        has_lost_ids(&records(self), &records(before))
     }
 }
 
@@ -42,6 +53,18 @@ impl Kind for crate::api::NodeGroup {
     fn api(client: &Client, namespace: Option<&str>) -> Api<Self> {
         namespaced(client, namespace)
     }
+    fn has_lost_records(&self, before: &Self) -> bool {
+        let arn = |of: &Self| of.status.as_ref().and_then(|status| status.arn.clone());
+        arn(before).is_some() && arn(self).is_none()
+    }
+}
+
+/// Whether an id of `before` is missing, or is another one.
+pub fn has_lost_ids(now: &[ResourceStatus], before: &[ResourceStatus]) -> bool {
+    let ids = |lines: &[ResourceStatus]| -> BTreeSet<(String, String)> {
+        lines.iter().filter_map(|line| Some((line.key.clone(), line.id.clone()?))).collect()
+    };
+    !ids(before).is_subset(&ids(now))
 }
 
 impl Kind for crate::api::PlanApproval {
@@ -73,14 +96,14 @@ fn api_of<K: Kind>(client: &Client, object: &K) -> Api<K> {
 }
 
 /// Applies status fields as `manager` while `gate` is open. The UID is part of the patch: a new object with the same
-/// name is rejected.
+/// name is rejected. Returns the resourceVersion of the object as it is then.
 pub async fn patch_status<K: Kind, S: Serialize>(
     client: &Client,
     object: &K,
     manager: &str,
     gate: &dyn WriteGate,
     status: &S,
-) -> Result<(), kube::Error> {
+) -> Result<Option<String>, kube::Error> {
     let body: Value = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
@@ -94,7 +117,8 @@ pub async fn patch_status<K: Kind, S: Serialize>(
         .map_err(kube::Error::BuildRequest)?;
     // The response is discarded, so metadata is enough.
     request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
-    with_deadline_while_leading(gate, "patch status", client.request::<IgnoredAny>(request)).await.map(drop)
+    let answer = client.request::<PartialObjectMeta<K>>(request);
+    Ok(with_deadline_while_leading(gate, "patch status", answer).await?.metadata.resource_version)
 }
 
 /// Whether the object has Keelson's finalizer.
@@ -174,6 +198,19 @@ pub fn describe_error(error: &kube::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn record_is_lost_if_its_id_is_missing_or_another() {
+        let line = |key: &str, id: Option<&str>| -> ResourceStatus {
+            serde_json::from_value(json!({"key": key, "id": id})).unwrap()
+        };
+        let before = [line("vpc", Some("vpc-1")), line("internetGateway", None)];
+        assert!(!has_lost_ids(&before, &before));
+        assert!(!has_lost_ids(&[line("vpc", Some("vpc-1")), line("internetGateway", Some("igw-1"))], &before));
+        assert!(has_lost_ids(&[], &before));
+        assert!(has_lost_ids(&[line("vpc", Some("vpc-2"))], &before));
+        assert!(!has_lost_ids(&[], &[line("internetGateway", None)]), "an intent holds no id");
+    }
 
     #[test]
     fn unparsable_response_is_not_quoted() {

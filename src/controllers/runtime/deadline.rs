@@ -83,8 +83,8 @@ mod tests {
         let gate = Leadership::always();
         let writes = async {
             vec![
-                apply::patch_status(&client, &object, apply::MANAGER, &gate, &status).await,
-                apply::patch_status(&client, &object, apply::JOURNAL, &gate, &status).await,
+                apply::patch_status(&client, &object, apply::MANAGER, &gate, &status).await.map(drop),
+                apply::patch_status(&client, &object, apply::JOURNAL, &gate, &status).await.map(drop),
                 apply::add_finalizer(&client, &object).await,
                 apply::remove_finalizer(&client, &object).await,
                 apply::delete(&client, &object).await,

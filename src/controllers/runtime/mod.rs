@@ -10,6 +10,7 @@ pub mod event_series;
 pub mod events;
 pub mod http;
 pub mod installation;
+pub mod installed_crds;
 pub mod leader;
 pub mod leadership_term;
 pub mod lease_timing;

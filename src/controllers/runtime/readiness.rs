@@ -1,5 +1,5 @@
-//! Readiness of a standby: whether it could take over. The API server responds, every kind can be listed, and it has
-//! the permissions to lead.
+//! Readiness of a standby: whether it could take over. The API server responds, every kind can be listed, the CRDs have
+//! all fields of this version, and it has the permissions to lead. Of a leader: whether the CRDs have all fields.
 //!
 //! This stops a rollout with broken RBAC or without the CRDs at its first replica. Once ready, a standby stays ready
 //! while the API server is unavailable: removing it gains nothing, and all replicas would become unready at once. It
@@ -18,6 +18,7 @@ use serde::de::IgnoredAny;
 
 use super::apply::{self, Kind};
 use super::http::Health;
+use super::installed_crds;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 
 /// Interval until the first successful check.
@@ -126,7 +127,27 @@ async fn try_all(client: &Client, (namespace, name): (&str, &str)) -> Result<Opt
             return Ok(Some(reason));
         }
     }
-    Ok(None)
+    Ok(installed_crds::describe_older(client).await)
+}
+
+/// Sets whether this replica is ready while it leads; never returns. `listed`: completes once all kinds are listed.
+pub async fn monitor_leader(client: &Client, listed: impl Future<Output = ()>, health: &Health) -> Infallible {
+    listed.await;
+    let mut reported = None;
+    loop {
+        let older = installed_crds::describe_older(client).await;
+        match &older {
+            None => health.set_ready(),
+            Some(reason) => {
+                if reported.as_ref() != Some(reason) {
+                    tracing::warn!(reason, "this leader cannot write all of status");
+                }
+                health.set_not_ready(reason.clone());
+            }
+        }
+        reported = older;
+        tokio::time::sleep(INTERVAL_READY).await;
+    }
 }
 
 /// Lists at most one object, metadata only.

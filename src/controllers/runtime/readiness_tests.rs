@@ -25,8 +25,18 @@ async fn answer(State(server): State<Server>, method: Method, uri: Uri, body: St
         let requested = format!("{} {}", requested["verb"].as_str().unwrap(), requested["resource"].as_str().unwrap());
         return (StatusCode::CREATED, json!({"spec": {}, "status": {"allowed": requested != denied}}).to_string());
     }
+    if path == OLDER_CRDS && uri.path() == "/openapi/v3/apis/keelson.dev/v1alpha1" {
+        // Of all kinds only this one, without fields.
+        let kind = json!([{"group": "keelson.dev", "kind": "EksCluster", "version": "v1alpha1"}]);
+        let fields = json!({"spec": {"type": "object"}, "status": {"type": "object"}});
+        let schema = json!({"properties": fields, "x-kubernetes-group-version-kind": kind});
+        return (StatusCode::OK, json!({"components": {"schemas": {"one": schema}}}).to_string());
+    }
     (StatusCode::OK, json!({"metadata": {}, "items": []}).to_string())
 }
+
+/// In place of a path suffix: the CRDs lack nearly everything.
+const OLDER_CRDS: &str = "older CRDs";
 
 async fn client(server: &Server) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,6 +74,8 @@ async fn standby_is_ready_only_with_all_permissions_to_lead() {
         check("", 0, "patch configmaps").await,
         "not allowed to patch configmaps in namespace keelson-system",
     );
+    assert_unready(check(OLDER_CRDS, 0, "").await, "the installed CRDs are older than version");
+    assert_eq!(check("/v1alpha1", 403, "").await, Check::Ready, "unknown");
     assert!(matches!(check("/eksclusters", 503, "").await, Check::Unavailable(_)));
     let unreachable = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     assert!(matches!(super::check(&unreachable, LEASE).await, Check::Unavailable(_)));
@@ -94,4 +106,25 @@ async fn ready_standby_survives_an_outage_but_not_lost_permissions() {
     *server.0.lock().unwrap() = ("", 0, "");
     assert!(becomes(true).await);
     standby.abort();
+}
+
+#[tokio::test]
+async fn leader_is_not_ready_while_the_crds_are_older() {
+    let server = Server::default();
+    *server.0.lock().unwrap() = (OLDER_CRDS, 0, "");
+    let (client, health) = (client(&server).await, Health::default());
+    let leader = tokio::spawn({
+        let health = health.clone();
+        async move { monitor_leader(&client, std::future::ready(()), &health).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!health.is_ready());
+    *server.0.lock().unwrap() = ("", 0, "");
+    let ready = async {
+        while !health.is_ready() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ready).await.expect("the CRDs were upgraded");
+    leader.abort();
 }

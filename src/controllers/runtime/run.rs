@@ -1,5 +1,6 @@
 //! The operator's lifecycle: lease, leadership term, graceful shutdown. I/O: starts tasks that do I/O.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,7 +101,10 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     match options.lease {
         None => {
             let term = operator.term();
-            stop.cancelled().await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                never = operator.monitor(&term) => match never {},
+            }
             operator.health.set_not_ready(STOPPING);
             term.shutdown(SHUTDOWN_TIMEOUT).await;
         }
@@ -133,6 +137,7 @@ impl Operator {
             let stopped = tokio::select! {
                 () = elector.renew(&self.process.gate) => false,
                 () = stop.cancelled() => true,
+                never = self.monitor(&term) => match never {},
             };
             self.process.metrics.set_leader(false);
             if !stopped {
@@ -154,12 +159,12 @@ impl Operator {
         self.health.set_not_ready("leading; objects are not listed yet");
         let term = Term::start(self.process.clone());
         self.process.metrics.set_leader(true);
-        let (health, listed) = (self.health.clone(), term.wait_until_listed());
-        tokio::spawn(async move {
-            listed.await;
-            health.set_ready();
-        });
         term
+    }
+
+    /// Sets the readiness while `term` lasts.
+    async fn monitor(&self, term: &Term) -> Infallible {
+        readiness::monitor_leader(&self.process.client, term.wait_until_listed(), &self.health).await
     }
 }
 

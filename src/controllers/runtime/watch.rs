@@ -1,5 +1,5 @@
 //! Watches a kind: fills the store that reconciles read, and reports which objects to reconcile. Keelson's own status
-//! changes trigger nothing. I/O: the management cluster's API.
+//! changes trigger nothing; ids that disappear from status do. I/O: the management cluster's API.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -132,8 +132,9 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
             Event::InitApply(Decoded::Unreadable(object)) => self.pending_list.1.push(*object),
             Event::InitDone => self.finish_list(),
             Event::Apply(Decoded::Object(object)) => {
+                let before = self.reader.get(&ObjectRef::from_obj(&*object));
                 self.writer.apply_watcher_event(&Event::Apply((*object).clone()));
-                self.track(&object);
+                self.track(&object, before.as_deref());
             }
             Event::Apply(Decoded::Unreadable(object)) => self.isolate(&object),
             Event::Delete(Decoded::Object(object)) => {
@@ -158,6 +159,8 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
     /// Completes a list. The store shows its objects only now; objects missing from it were deleted while the watch
     /// was interrupted.
     fn finish_list(&mut self) {
+        let shown: HashMap<_, _> =
+            self.reader.state().into_iter().map(|object| (ObjectRef::from_obj(&*object), object)).collect();
         self.writer.apply_watcher_event(&Event::InitDone);
         let (objects, unreadable) = std::mem::take(&mut self.pending_list);
         let mut before = std::mem::take(&mut self.tracked);
@@ -168,7 +171,7 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
             }
             unreadable_before.remove(&key);
             if let Some(object) = self.reader.get(&key) {
-                self.track(&object);
+                self.track(&object, shown.get(&key).map(|object| &**object));
             }
         }
         for object in unreadable {
@@ -202,7 +205,8 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
         }
     }
 
-    fn track(&mut self, object: &K) {
+    /// `shown`: the object as the store had it before.
+    fn track(&mut self, object: &K, shown: Option<&K>) {
         let Self { tracked, view, on_change, .. } = self;
         let key = ObjectRef::from_obj(object);
         self.unreadable.remove(&key);
@@ -215,7 +219,10 @@ impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C>
             // Deleted and recreated under the same name while the watch was interrupted.
             on_change(Change::Deleted { object: &key, uid: &before.uid, part_of: &before.view.part_of });
         }
-        if before.as_ref().is_none_or(|before| before.own != own) {
+        // A deletion removes ids itself, and its reconciles follow one another closely.
+        let has_lost_records = object.meta().deletion_timestamp.is_none()
+            && shown.is_some_and(|shown| shown.uid() == object.uid() && object.has_lost_records(shown));
+        if has_lost_records || before.as_ref().is_none_or(|before| before.own != own) {
             on_change(Change::SpecChanged(object));
         }
         if before.is_none_or(|before| before.view.digest != others) {

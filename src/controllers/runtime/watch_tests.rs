@@ -94,3 +94,27 @@ fn unreadable_object_is_deleted_by_an_event_or_a_list_without_it() {
     tracker.handle(Event::InitDone);
     assert_eq!(take_changes(&changes), ["deleted b b"]);
 }
+
+#[test]
+fn ids_that_disappear_from_status_are_reported_and_own_writes_are_not() {
+    let with = |ids: &[&str]| -> Decoded<EksCluster> {
+        let resources: Vec<_> = ids.iter().map(|id| json!({"key": format!("subnet/{id}"), "id": id})).collect();
+        let object = json!({
+            "metadata": {"name": "a", "namespace": "team", "uid": "a", "generation": 1},
+            "spec": {"region": "eu-west-1", "version": "1.34"}, "status": {"resources": resources},
+        });
+        serde_json::from_value(object).unwrap()
+    };
+    let (mut tracker, changes) = tracker();
+    for event in [Event::Init, Event::InitApply(with(&[])), Event::InitDone, Event::Apply(with(&["s-1", "s-2"]))] {
+        tracker.handle(event);
+    }
+    assert_eq!(take_changes(&changes), ["spec a", "view a"]);
+    tracker.handle(Event::Apply(with(&["s-1"])));
+    assert_eq!(take_changes(&changes), ["spec a"]);
+    // Restored from a backup: a new list shows an earlier status.
+    for event in [Event::Init, Event::InitApply(with(&[])), Event::InitDone] {
+        tracker.handle(event);
+    }
+    assert_eq!(take_changes(&changes), ["spec a"]);
+}

@@ -81,6 +81,8 @@ pub struct StatusJournal<'a> {
     object: &'a EksCluster,
     gate: &'a dyn WriteGate,
     written: Mutex<Vec<ResourceStatus>>,
+    /// The object's resourceVersion after the last write.
+    version: Mutex<Option<String>>,
 }
 
 impl<'a> StatusJournal<'a> {
@@ -91,12 +93,12 @@ impl<'a> StatusJournal<'a> {
         gate: &'a dyn WriteGate,
         written: Vec<ResourceStatus>,
     ) -> Self {
-        Self { client, object, gate, written: Mutex::new(written) }
+        Self { client, object, gate, written: Mutex::new(written), version: Mutex::default() }
     }
 
-    /// The inventory in status.
-    pub fn into_written(self) -> Vec<ResourceStatus> {
-        self.written.into_inner()
+    /// The inventory in status, and the object's resourceVersion if it was written.
+    pub fn into_written(self) -> (Vec<ResourceStatus>, Option<String>) {
+        (self.written.into_inner(), self.version.into_inner())
     }
 
     fn written(&self) -> parking_lot::MutexGuard<'_, Vec<ResourceStatus>> {
@@ -117,8 +119,8 @@ impl Journal for StatusJournal<'_> {
         }
         let body = json!({"resources": lines});
         match apply::patch_status(self.client, self.object, apply::JOURNAL, self.gate, &body).await {
-            Ok(()) => {
-                *self.written() = lines;
+            Ok(version) => {
+                (*self.written(), *self.version.lock()) = (lines, version);
                 Ok(())
             }
             Err(error) => {

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::status::EksClusterStatus;
+use crate::aws::Arn;
 use crate::telemetry::objects::{ClusterState, ConditionState};
 
 /// The conditions as they are labelled.
@@ -20,9 +21,7 @@ pub fn conditions(conditions: &[Condition]) -> Vec<ConditionState> {
 /// What the cluster is in AWS; `None` before EKS has it.
 pub fn cluster(status: &EksClusterStatus) -> Option<ClusterState> {
     // arn:aws:eks:eu-west-1:123456789012:cluster/prod
-    let arn = status.arn.as_deref()?;
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let [_, _, _, region, account, resource] = parts[..] else { return None };
+    let Arn { region, account, resource, .. } = Arn::parse(status.arn.as_deref()?)?;
     let support = status.support.as_ref();
     let ends = [
         ("standard", support.and_then(|support| support.standard_ends.as_deref())),

@@ -110,7 +110,7 @@ where
     };
     ctx.metrics.objects().set(K::NAME, &object.uid().unwrap_or_default(), state_of_object);
     let now = Timestamp::now();
-    if status == previous && state.failed_writes == 0 {
+    if status == previous && state.failed_writes == 0 && !state.rewrite {
         state.written = Some(status);
         return next;
     }
@@ -119,7 +119,9 @@ where
         return next;
     }
     match apply::patch_status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
-        Ok(()) => {
+        Ok(version) => {
+            state.last_write.record(version);
+            state.rewrite = false;
             log_transitions(object, previous.conditions(), status.conditions());
             state.written = Some(status);
             state.failed_writes = 0;
@@ -131,6 +133,9 @@ where
             state.failed_writes = state.failed_writes.saturating_add(1);
             let error = ReconcileError::from(StatusError::NotWritten(error));
             error.log();
+            if error.is_rejected_status() {
+                ctx.events.publish(object, vec![rejected_status_event(&error)]);
+            }
             // A separate backoff, doubled up to a minute: an unavailable API server must not be flooded by all
             // objects.
             let millis = 1000_i64.saturating_mul(1 << state.failed_writes.min(6)).min(60_000);
@@ -139,6 +144,17 @@ where
             if state.failed_writes > 2 { retry } else { next.or(retry) }
         }
     }
+}
+
+/// Status cannot say it, so an event does.
+fn rejected_status_event(error: &ReconcileError) -> EventMessage {
+    let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let note = format!(
+        "the API server rejected its status, which is out of date since then: the installed CRDs may be older than the \
+         operator ({}), whose CRDs are to be installed first: {why}",
+        env!("CARGO_PKG_VERSION")
+    );
+    EventMessage { warning: true, ..EventMessage::normal("StatusRejected", note) }
 }
 
 fn ready_label(overall: &Overall) -> &'static str {

@@ -7,7 +7,7 @@ use super::quotas::{self, Needs};
 use super::{Outcome, encryption_key};
 use crate::api::EksClusterSpec;
 use crate::api::network::{Nat, NetworkKind, Zones};
-use crate::aws::Session;
+use crate::aws::{Arn, Session};
 use crate::engine::{Class, Failure};
 
 /// Checks quotas and the KMS key of a cluster of which nothing exists yet.
@@ -17,7 +17,7 @@ use crate::engine::{Class, Failure};
 /// AWS could not be read; retry.
 pub async fn check(aws: &Session, spec: &EksClusterSpec, cluster: &str) -> Result<(), Failure> {
     // Only who shared a key of another account knows whether it may be read.
-    let own_key = spec.secrets_encryption.as_ref().filter(|one| account_of(&one.kms_key_arn) == Some(&*aws.account_id));
+    let own_key = spec.secrets_encryption.as_ref().filter(|one| is_of_account(&one.kms_key_arn, &aws.account_id));
     if let Some(encryption) = own_key {
         match encryption_key::read(aws, &encryption.kms_key_arn).await {
             Ok(key) => {
@@ -41,9 +41,8 @@ pub async fn check(aws: &Session, spec: &EksClusterSpec, cluster: &str) -> Resul
     if exceeded.is_empty() { Ok(()) } else { Err(Failure::new(Class::Quota, exceeded.join("; "))) }
 }
 
-/// The account in an ARN.
-fn account_of(arn: &str) -> Option<&str> {
-    arn.split(':').nth(4)
+fn is_of_account(arn: &str, account: &str) -> bool {
+    Arn::parse(arn).is_some_and(|arn| arn.account == account)
 }
 
 /// The quotas that fail a cluster late or for long. Zones that are not chosen yet count as in the spec.
@@ -75,9 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn account_of_a_key_is_the_fifth_part_of_its_arn() {
-        assert_eq!(account_of("arn:aws:kms:eu-west-1:123456789012:key/1234"), Some("123456789012"));
-        assert_eq!(account_of("1234"), None);
+    fn key_of_another_account_is_not_read() {
+        let key = "arn:aws:kms:eu-west-1:123456789012:key/1234";
+        assert!(
+            is_of_account(key, "123456789012") && !is_of_account(key, "210987654321") && !is_of_account("1234", "")
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::controllers::approvals::execution_policy::{self, PlanApprovalState, P
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::cluster::outcome::Outcome;
 use crate::controllers::cluster::status::facts::cluster_key;
-use crate::controllers::deletions::{Counted, Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
+use crate::controllers::deletions::{Counted, REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status;
 use crate::controllers::status::report::{MANAGEMENT_API, Next};
@@ -64,11 +64,8 @@ impl Reconcile<'_> {
                 clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid)) || unreadable.has_cluster(uid)
             };
             match self.ctx.deletions.request(Counted::Clusters, &uid, &name, is_there).await {
-                Ok(Verdict::Allowed) => return self.started_outcome(previous, goal, None),
-                Ok(Verdict::Held { exceeded, recent: lately }) => Some((
-                    too_many(self.ctx.deletions.limits(Counted::Clusters), exceeded, &lately),
-                    self.release_of(None),
-                )),
+                Ok(None) => return self.started_outcome(previous, goal, None),
+                Ok(Some(why)) => Some((why, self.release_of(None))),
                 Err(why) => return self.count_failed(previous, &why),
             }
         };
@@ -166,32 +163,5 @@ impl Reconcile<'_> {
         let message = format!("the deletion does not start: {why}");
         let next = Next::after(COUNT_RETRY, self.now).failed(MANAGEMENT_API);
         self.unobserved(previous, self.reconciling(Reason::Pending, message), next)
-    }
-}
-
-fn too_many(limits: Limits, exceeded: Exceeded, lately: &[String]) -> String {
-    let started = if lately.is_empty() { String::new() } else { format!("; started: {}", lately.join(", ")) };
-    let (most, within, flag) = match exceeded {
-        Exceeded::Namespace => (limits.namespace, "in a namespace", "--max-deletions"),
-        Exceeded::Total => (limits.total, "in all namespaces together", "--max-deletions-total"),
-    };
-    format!("no more than {most} clusters an hour are deleted {within} without a release ({flag}{started})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_message_names_the_deletion_limit_and_its_flag() {
-        let limits = Limits { namespace: 3, total: 10 };
-        let text = too_many(limits, Exceeded::Namespace, &["team/a".to_owned()]);
-        assert_eq!(
-            text,
-            "no more than 3 clusters an hour are deleted in a namespace without a release (--max-deletions; started: \
-             team/a)"
-        );
-        let text = too_many(limits, Exceeded::Total, &[]);
-        assert!(text.contains("10 clusters an hour") && text.contains("(--max-deletions-total)"), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! Deletes an EksCluster: NodeGroups, then resources in AWS, then a final survey for leftovers, then the finalizer.
 
+pub mod blocked;
 mod found_spec;
 pub mod gate;
 mod give_back;
@@ -142,8 +143,8 @@ impl Reconcile<'_> {
             return self.check_leftovers(previous, &cloud, report).await;
         }
         let mut next = report.next.map_or(Next::change(), Next::at);
-        if held.is_some() {
-            next = next.or(Next::after(vpc_users::INTERVAL, self.now));
+        if let Some(Overall::Stalled(condition)) = &held {
+            next = next.or(self.requeue_while_blocked(&condition.message));
         }
         let nothing_waits = (PlanApprovalState::default(), Ahead::default());
         Some(self.deleting(previous, &cloud, report, nothing_waits, held, next))

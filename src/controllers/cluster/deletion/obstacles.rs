@@ -9,10 +9,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::vpc_users::INTERVAL;
-use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::api::{NodeGroup, Reason};
+use crate::controllers::cluster::status::view::why_node_group_stays;
 use crate::controllers::cluster::{Outcome, Reconcile};
 use crate::controllers::reconcile_error::ObserveError;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -58,9 +57,16 @@ impl Reconcile<'_> {
             Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
         };
         let message = format!("the deletion does not start, because {why}");
+        let next = self.requeue_while_blocked(&message);
         let blocked = Overall::Stalled(ConditionValue::false_(Reason::DeletionBlocked, message));
         report.plan = plan;
-        Some(self.deleting(previous, cloud, report, Default::default(), Some(blocked), Next::after(INTERVAL, self.now)))
+        Some(self.deleting(previous, cloud, report, Default::default(), Some(blocked), next))
+    }
+
+    /// When to read AWS again while `why` blocks the deletion.
+    pub(super) fn requeue_while_blocked(&mut self, why: &str) -> Next {
+        let max = self.ctx.settings.intervals.drift;
+        Next::after(self.state.kind.blocked.requeue_after(why, self.now, max), self.now)
     }
 
     /// What stays in the cluster or its VPC, so that AWS would refuse to delete either; `None`: nothing does.
@@ -94,19 +100,11 @@ impl Reconcile<'_> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let of = |group: &Arc<NodeGroup>| {
             let uid = group.uid().unwrap_or_default();
-            (group.node_group_name(), NodeGroupToDelete { object: group.name_any(), uid, stays: why_stays(group) })
+            (
+                group.node_group_name(),
+                NodeGroupToDelete { object: group.name_any(), uid, stays: why_node_group_stays(group) },
+            )
         };
         groups.iter().map(of).collect()
     }
-}
-
-/// The field because of which a NodeGroup's node group stays when the cluster is deleted.
-fn why_stays(group: &NodeGroup) -> Option<&'static str> {
-    if group.spec.deletion_policy == DeletionPolicy::Retain {
-        return Some("deletionPolicy: Retain");
-    }
-    if group.spec.suspend {
-        return Some("suspend: true");
-    }
-    group.status.as_ref().is_some_and(|status| status.hand_over.is_some()).then_some("status.handOver")
 }

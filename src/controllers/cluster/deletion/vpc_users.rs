@@ -4,8 +4,6 @@
 //! subnets are deleted: what appeared since then needs those too, and EC2 does not refuse. Until those are next, no call
 //! is made for it.
 
-use jiff::SignedDuration;
-
 use crate::api::Reason;
 use crate::controllers::cluster::Reconcile;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -15,8 +13,6 @@ use crate::resources::deletion::occupants;
 use crate::resources::graph::kinds;
 use crate::resources::network::vpc;
 
-/// Interval between checks while others use the VPC.
-pub(super) const INTERVAL: SignedDuration = SignedDuration::from_secs(15);
 /// The gate in the graph of a deletion.
 const GATE: &str = "vpcUsers";
 

@@ -4,8 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::api::conditions::{self, ConditionType};
+use crate::api::policy::DeletionPolicy;
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
+use crate::aws::Arn;
 use crate::controllers::cluster::deletion::gate;
 use crate::controllers::runtime::watch::{DependentView, digest};
 use crate::resources::eks::node_template;
@@ -38,7 +40,7 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
         return Some(id);
     }
     let account = status.account_id.as_deref()?;
-    let partition = status.arn.as_deref().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
+    let partition = status.arn.as_deref().and_then(Arn::parse).map_or("aws", |arn| arn.partition);
     Some(format!("arn:{partition}:iam::{account}:role/{id}"))
 }
 
@@ -135,6 +137,17 @@ fn policy(cluster: &EksCluster) -> String {
     )
 }
 
+/// The field because of which a NodeGroup's node group stays when its cluster is deleted.
+pub fn why_node_group_stays(group: &NodeGroup) -> Option<&'static str> {
+    if group.spec.deletion_policy == DeletionPolicy::Retain {
+        return Some("deletionPolicy: Retain");
+    }
+    if group.spec.suspend {
+        return Some("suspend: true");
+    }
+    group.status.as_ref().is_some_and(|status| status.hand_over.is_some()).then_some("status.handOver")
+}
+
 /// Digest of what a cluster sees of a node group.
 pub fn node_group_dependent_view(group: &NodeGroup) -> DependentView {
     let status = group.status.as_ref();
@@ -148,7 +161,9 @@ pub fn node_group_dependent_view(group: &NodeGroup) -> DependentView {
         status.and_then(|status| stalled(&status.conditions).map(|stalled| stalled.reason)),
         status.and_then(|status| status.replicas),
         status.and_then(|status| status.version.as_ref()),
-        (crate::controllers::cluster::upgrade::observation::is_busy(group), &group.spec.version, group.spec.suspend),
+        (crate::controllers::cluster::upgrade::observation::is_busy(group), &group.spec.version),
+        // What decides whether its node group stays when the cluster is deleted.
+        why_node_group_stays(group),
     ));
     DependentView { digest, part_of: group.spec.cluster_ref.name.clone() }
 }
