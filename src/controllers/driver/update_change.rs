@@ -1,0 +1,54 @@
+//! What a reconcile leads to for the change that it works on. No I/O, but for the spans that it exports.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::change::{Before, ChangeOutcome, Followed, export_root, ready_differs};
+use super::{Provisioned, Reconcile};
+use crate::api::status::{ChangeStatus, ChangeType};
+use crate::controllers::status::conditions::Overall;
+use crate::controllers::status::report::{WithChange as _, WithConditions as _};
+use crate::controllers::status::whole_seconds;
+
+impl<'a> Before<'a> {
+    /// The state that a status shows.
+    pub fn of<C: Provisioned>(status: &'a C::Status) -> Self {
+        let (change, conditions) = (status.change(), status.conditions());
+        Self { change, observed: C::observed_generation(status), conditions }
+    }
+}
+
+impl<C: Provisioned> Reconcile<'_, C> {
+    /// The change after this reconcile. Ends it if the object is Ready, or nothing more would be done. `conditions`:
+    /// before and after this reconcile.
+    pub fn update_change(
+        &self,
+        followed: Followed,
+        conditions: (&[Condition], &[Condition]),
+        overall: &Overall,
+    ) -> Option<ChangeStatus> {
+        let Followed { change, is_new, superseded } = followed;
+        if is_new || superseded.is_some() || ready_differs(conditions.0, conditions.1) {
+            self.trace.keep();
+        }
+        let mut change = change?;
+        // A cluster that was Ready stays so for a while when AWS cannot be read.
+        let is_observed = self.state.failed.is_none();
+        let is_done = is_observed && matches!(overall, Overall::Ready(_) | Overall::Observed(_));
+        if is_done && change.ended_at.is_none() && change.change_type != ChangeType::Delete {
+            self.trace.keep();
+            export_root(&self.ctx.traces, self.object, &change, ChangeOutcome::Ready);
+            change.ended_at = Some(Time(whole_seconds(Timestamp::now())));
+        }
+        Some(change)
+    }
+
+    /// Ends the deletion: the finalizer is removed.
+    pub fn end_deletion(&self, change: Option<&ChangeStatus>) {
+        // An object that other finalizers keep is reconciled again.
+        if let Some(change) = change.filter(|change| change.change_type == ChangeType::Delete && self.has_finalizer()) {
+            self.trace.keep();
+            export_root(&self.ctx.traces, self.object, change, ChangeOutcome::Deleted);
+        }
+    }
+}
