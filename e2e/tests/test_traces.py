@@ -24,7 +24,7 @@ from keelson_harness.controller import Controller
 # Steady objects are compared with AWS all the time.
 DRIFT_SECONDS = 1
 # Longer than a batch waits, and than several drift intervals.
-REST_SECONDS = 4
+STEADY_SECONDS = 4
 EXPORT_SECONDS = 15
 # The value is quoted by nothing that Keelson prints.
 CANARY = "canary-external-id-4711"
@@ -69,8 +69,8 @@ class Story:
     operator: Controller
     collector: Collector
     writes: list[dict]
-    # Spans at the end of each time of rest: right after its beginning, and after it.
-    rests: list[tuple[int, int]]
+    # Spans at the end of each time without work: right after its beginning, and after it.
+    steady_periods: list[tuple[int, int]]
     # When it was edited.
     edited: float
 
@@ -89,25 +89,25 @@ def story(on) -> Iterator[Story]:
     for item in shop.reference:
         item["spec"]["externalId"] = CANARY
     operator = on.start(*flags(collector))
-    rests = []
+    steady_periods = []
 
-    def rest() -> None:
+    def wait_steady() -> None:
         until(lambda: unexported(on, shop, collector) == [], EXPORT_SECONDS, "the export")
         time.sleep(2 * DRIFT_SECONDS)
         before = len(collector.spans())
-        time.sleep(REST_SECONDS)
-        rests.append((before, len(collector.spans())))
+        time.sleep(STEADY_SECONDS)
+        steady_periods.append((before, len(collector.spans())))
 
     shop.make()
     until(lambda: all("endedAt" in shop.found(item)["status"]["change"] for item in shop.items), 30, "the end of the creation")
-    rest()
+    wait_steady()
     edited = time.time()
     upgrade(shop)
-    rest()
+    wait_steady()
     on.delete(shop.nodes, shop.cluster)
     until(lambda: unexported(on, shop, collector) == [], EXPORT_SECONDS, "the export")
     until(lambda: {"Delete EksCluster", "Delete NodeGroup"} <= {span.name for span in collector.roots()}, EXPORT_SECONDS, "the deletions")
-    yield Story(on, shop, operator, collector, on.writes(shop.mark, shop.account.id), rests, edited)
+    yield Story(on, shop, operator, collector, on.writes(shop.mark, shop.account.id), steady_periods, edited)
     on.aws.reset_account(shop.account.id)
 
 
@@ -172,9 +172,9 @@ def test_steps_contain_their_calls_and_reconciles_their_steps(story):
     assert reconcile.parent == story.root("Create EksCluster").id
 
 
-def test_nothing_is_exported_of_objects_at_rest(story):
-    assert len(story.rests) == 2
-    for before, after in story.rests:
+def test_nothing_is_exported_of_steady_objects(story):
+    assert len(story.steady_periods) == 2
+    for before, after in story.steady_periods:
         assert before == after
 
 

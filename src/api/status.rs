@@ -298,7 +298,7 @@ pub struct NodeGroupStatus {
     /// Desired size in AWS, which the scale subresource reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Ready nodes.
+    /// Number of its nodes that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_nodes: Option<i32>,
     /// Id of its update in EKS that is in progress, or that failed last.

@@ -3,7 +3,7 @@
 //!
 //! The ids of a change's trace and of its root are derived from the object's UID and the generation, so that every
 //! leader continues the same trace without having to remember it. The root is exported when the change ends. What is
-//! done to an object at rest, such as the correction of drift, is a trace of its own: one for each reconcile that writes.
+//! done to a steady object, such as the correction of drift, is a trace of its own: one for each reconcile that writes.
 
 use std::time::{Duration, SystemTime};
 
