@@ -233,7 +233,8 @@ def test_edit_in_the_middle_ends_the_trace_and_starts_another(on):
         shop.edit(tags={"team": "payments"})
         on.ready(shop.cluster)
         until(lambda: len(collector.roots()) == 2, EXPORT_SECONDS, "both roots")
-        created, edited = sorted(collector.roots(), key=lambda span: span.start)
+        by_name = {span.name: span for span in collector.roots()}
+        created, edited = by_name["Create EksCluster"], by_name["Update EksCluster"]
         assert (created["keelson.change.outcome"], edited["keelson.change.outcome"]) == ("Superseded", "Ready")
         assert created.trace != edited.trace
         on.delete(shop.cluster)
@@ -241,12 +242,12 @@ def test_edit_in_the_middle_ends_the_trace_and_starts_another(on):
 
 def test_correction_of_drift_is_a_trace_of_its_own(on):
     collector = on.cloud.collector()
-    shop = Shop(on, by_role=False)
+    shop = Shop(on, by_role=False, tags={"team": "payments"})
     with on.operator(*flags(collector), account=shop.account.id):
         shop.apply()
         until(lambda: "endedAt" in shop.found().get("status", {}).get("change", {}), 60, "the end of the creation")
         arn = shop.account.eks.describe_cluster(name=shop.name)["cluster"]["arn"]
-        shop.account.eks.untag_resource(resourceArn=arn, tagKeys=["keelson.dev/resource"])
+        shop.account.eks.untag_resource(resourceArn=arn, tagKeys=["team"])
         until(lambda: "reconcile EksCluster" in {span.name for span in collector.roots()}, 30, "the correction")
         (correction,) = [span for span in collector.roots() if span.name == "reconcile EksCluster"]
         spans = collector.traces()[correction.trace]

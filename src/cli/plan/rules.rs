@@ -200,6 +200,7 @@ mod tests {
             json!("10.0.0.0/16"),
             json!("10m"),
             json!(3),
+            json!(true),
             json!(["a", "b"]),
             json!({"a": "b"}),
             json!({}),

@@ -5,9 +5,9 @@
 //! [`apply_spec`]: dereference -> validate -> build -> observe, plan, execute -> report.
 
 mod as_controller;
-mod change;
 mod engine;
 mod finalizer;
+mod followed_change;
 mod outcome;
 mod take_over;
 mod update_change;
@@ -21,8 +21,8 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use tracing::Instrument as _;
 
-pub use self::change::InProgress;
-use self::change::{Before, ChangeOutcome, Followed, ReconcileTrace};
+pub use self::followed_change::InProgress;
+use self::followed_change::{Before, ChangeOutcome, Followed, ReconcileTrace};
 pub use self::outcome::Stop;
 use super::account::Grant;
 use super::account::named::Named;
@@ -297,7 +297,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     let previous = state.written.clone().unwrap_or(before);
     state.retry_after_edit(object.meta().generation, C::observed_generation(&previous), now);
 
-    let followed = change::follow(object.meta(), &Before::of::<C>(&previous), now);
+    let followed = followed_change::follow(object.meta(), &Before::of::<C>(&previous), now);
     let around = || C::change_around(ctx, object);
     let trace = ReconcileTrace::start(&ctx.traces, object, followed.change.as_ref(), around);
     let span = trace.span();
@@ -309,7 +309,7 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
 async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C::Status, followed: Followed) -> Next {
     let (ctx, object, now) = (run.ctx, run.object, run.now);
     if let Some(superseded) = &followed.superseded {
-        change::export_root(&ctx.traces, object, superseded, ChangeOutcome::Superseded);
+        followed_change::export_root(&ctx.traces, object, superseded, ChangeOutcome::Superseded);
     }
     let outcome = if object.meta().deletion_timestamp.is_some() {
         C::delete(&mut run, &previous).await

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::change::{Before, ChangeOutcome, Followed, export_root, ready_differs};
+use super::followed_change::{Before, ChangeOutcome, Followed, export_root, ready_differs};
 use super::{Provisioned, Reconcile};
 use crate::api::status::{ChangeStatus, ChangeType};
 use crate::controllers::status::conditions::Overall;

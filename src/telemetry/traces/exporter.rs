@@ -17,7 +17,7 @@ use aws_smithy_types::byte_stream::ByteStream;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{self, Receiver};
+use super::span_queue::{self, Receiver};
 use super::{Resource, Span, encode};
 
 /// Spans in one request.
@@ -129,8 +129,8 @@ impl Exporter {
         let failure = loop {
             let failure = match self.send(body.clone()).await {
                 Ok(rejected) => {
-                    queue::count_exported(count.saturating_sub(rejected));
-                    queue::count_dropped(rejected.min(count));
+                    span_queue::count_exported(count.saturating_sub(rejected));
+                    span_queue::count_dropped(rejected.min(count));
                     if std::mem::take(&mut self.is_failing) {
                         tracing::info!(collector = ?self.endpoint, "traces: the collector takes spans again");
                     }
@@ -149,7 +149,7 @@ impl Exporter {
             }
         };
         drop(failure);
-        queue::count_dropped(count);
+        span_queue::count_dropped(count);
     }
 
     /// Says it once, until the collector takes spans again.

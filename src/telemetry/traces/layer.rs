@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::attributes::{self, Value};
 use super::ids::{SpanId, TraceId};
-use super::queue::Queue;
+use super::span_queue::Queue;
 use super::{Span, TARGET, current};
 
 /// Spans that one reconcile may have; later ones are dropped.
@@ -58,7 +58,7 @@ impl Part {
         if finished.len() < MAX_SPANS {
             finished.push(span);
         } else {
-            super::queue::count_dropped(1);
+            super::span_queue::count_dropped(1);
         }
     }
 

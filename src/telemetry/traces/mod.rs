@@ -10,7 +10,7 @@ mod encode;
 mod exporter;
 mod ids;
 mod layer;
-mod queue;
+mod span_queue;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -33,7 +33,7 @@ const QUEUE: usize = 4096;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn register(registry: &mut Registry) {
-    queue::register(registry);
+    span_queue::register(registry);
 }
 
 /// A finished span.
@@ -74,9 +74,9 @@ pub struct Traces(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    queue: queue::Queue,
+    queue: span_queue::Queue,
     /// Until the exporter starts.
-    unstarted: Mutex<Option<(Endpoint, queue::Receiver)>>,
+    unstarted: Mutex<Option<(Endpoint, span_queue::Receiver)>>,
     /// Known once this replica leads.
     installation: Arc<Mutex<Option<String>>>,
 }
@@ -84,7 +84,7 @@ struct Inner {
 impl Traces {
     /// Traces for the collector at `endpoint`.
     pub fn new(endpoint: Endpoint) -> Self {
-        let (queue, receiver) = queue::new(QUEUE);
+        let (queue, receiver) = span_queue::new(QUEUE);
         let unstarted = Mutex::new(Some((endpoint, receiver)));
         Self(Some(Arc::new(Inner { queue, unstarted, installation: Arc::default() })))
     }

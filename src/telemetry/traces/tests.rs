@@ -11,7 +11,7 @@ const ROOT: &str = "000000000000000b";
 
 /// The spans that `work` exports.
 fn exported(work: impl FnOnce()) -> Vec<Span> {
-    let (queue, mut spans) = queue::new(100);
+    let (queue, mut spans) = span_queue::new(100);
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer::layer(queue)));
     work();
     drop(guard);
@@ -81,7 +81,7 @@ fn read_that_outlives_its_reconcile_is_exported_with_it_and_does_not_prolong_it(
 
 #[test]
 fn full_queue_drops() {
-    let (queue, _spans) = queue::new(1);
+    let (queue, _spans) = span_queue::new(1);
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer::layer(queue)));
     let before = dropped_so_far();
     {
@@ -126,7 +126,7 @@ fn request_is_otlp_json() {
 async fn log_lines_within_a_trace_carry_its_ids() {
     let log = Captured::default();
     let writer = log.clone();
-    let (queue, _spans) = queue::new(100);
+    let (queue, _spans) = span_queue::new(100);
     let lines = crate::telemetry::logs::layer("info", Format::Json, move || writer.clone()).unwrap();
     let subscriber = tracing_subscriber::registry().with(vec![lines, layer::layer(queue)]);
     let guard = tracing::subscriber::set_default(subscriber);
