@@ -168,8 +168,9 @@ impl Exporter {
     async fn send(&self, body: Vec<u8>) -> Result<u64, Failure> {
         let again = |reason: String| Failure { reason, retry: true };
         let mut request = HttpRequest::new(SdkBody::from(body));
-        let uri = request.set_method("POST").and_then(|()| request.set_uri(self.endpoint.url.clone()));
-        uri.map_err(|error| Failure { reason: error.to_string(), retry: false })?;
+        let invalid = |reason: String| Failure { reason, retry: false };
+        request.set_method("POST").map_err(|error| invalid(error.to_string()))?;
+        request.set_uri(self.endpoint.url.clone()).map_err(|error| invalid(error.to_string()))?;
         request.headers_mut().insert("content-type", "application/json");
         let exchange = async {
             let response = self.connector.call(request).await.map_err(|error| again(root_cause(&error)))?;
@@ -183,7 +184,7 @@ impl Exporter {
             200..300 => Ok(rejected(&answer)),
             // The codes for which OTLP asks to send again.
             429 | 502 | 503 | 504 => Err(again(format!("HTTP status {status}"))),
-            _ => Err(Failure { reason: format!("HTTP status {status}"), retry: false }),
+            _ => Err(invalid(format!("HTTP status {status}"))),
         }
     }
 }
