@@ -34,7 +34,7 @@ use verdicts::{Line, Object, Verdict};
   keelson recover                    # lists only
   keelson recover --all --dry-run
   keelson recover nodegroup/demo-spot -n team-a
-  keelson recover -o json | jq '.resources[] | select(.verdict == "Orphaned")'")]
+  keelson recover -o json | jq '.resources[].verdict'")]
 pub struct Args {
     /// The EksCluster or nodegroup/NAME that takes over what an earlier object of its name owned. Without it, and
     /// without --all, the command only lists.

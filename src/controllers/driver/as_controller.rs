@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::{Provisioned, reconcile};
 use crate::controllers::context::Context;

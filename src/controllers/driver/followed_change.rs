@@ -16,7 +16,7 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{ChangeStatus, ChangeType};
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::status::whole_seconds;
-use crate::engine::report::FinishedOperation;
+use crate::engine::FinishedOperation;
 use crate::telemetry::traces::{Span, SpanId, TARGET, TraceId, Traces};
 
 /// The changes of an object at the start of a reconcile.

@@ -126,8 +126,8 @@ impl Exporter {
         let body = encode::request(&self.resource, installation.as_deref(), batch);
         let count = batch.len() as u64;
         let mut pauses = RETRIES.into_iter();
-        let failure = loop {
-            let failure = match self.send(body.clone()).await {
+        loop {
+            match self.send(body.clone()).await {
                 Ok(rejected) => {
                     span_queue::count_exported(count.saturating_sub(rejected));
                     span_queue::count_dropped(rejected.min(count));
@@ -136,19 +136,17 @@ impl Exporter {
                     }
                     return;
                 }
-                Err(failure) => failure,
-            };
-            self.log(&failure);
-            match pauses.next() {
-                // At the end of the process there is no time to wait.
-                Some(pause) if failure.retry => tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = stop.cancelled() => break failure,
-                },
-                _ => break failure,
+                Err(failure) => {
+                    self.log(&failure);
+                    let Some(pause) = pauses.next().filter(|_| failure.retry) else { break };
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        // At the end of the process there is no time to wait.
+                        () = stop.cancelled() => break,
+                    }
+                }
             }
-        };
-        drop(failure);
+        }
         span_queue::count_dropped(count);
     }
 
