@@ -280,7 +280,7 @@ mod tests {
         });
         let approval: crate::api::PlanApproval = serde_json::from_value(object).unwrap();
         let (document, names) = document(vec![Written::of(&approval).unwrap()]);
-        insta::assert_snapshot!(output::format(&document, output::Structured::Yaml).unwrap());
+        insta::assert_snapshot!(output::format(&document, output::Structured::Json).unwrap());
         assert_eq!(names, "planapproval.keelson.dev/demo-x7x2k\n");
         assert_eq!(self::document(Vec::new()).0["items"], json!([]));
     }

@@ -147,7 +147,7 @@ mod tests {
             vec!["old".into(), "older".into()],
             State::Recoverable,
         );
-        insta::assert_snapshot!(output::format(&document, Structured::Yaml).unwrap());
+        insta::assert_snapshot!(output::format(&document, Structured::Json).unwrap());
         assert_eq!(document.names(), "ekscluster.keelson.dev/demo\nnodegroup.keelson.dev/demo-spot\n");
     }
 }
