@@ -22,7 +22,7 @@ pub struct ChangeStatus {
     pub generation: i64,
     /// When it started: the time of the creation or deletion, or of the first reconcile after the edit.
     pub started_at: Time,
-    /// When the object was Ready with it; absent while it is in progress.
+    /// When the object was Ready with it, suspended, or only observed; absent while it is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
 }

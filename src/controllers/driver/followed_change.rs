@@ -161,6 +161,10 @@ impl ReconcileTrace {
 pub enum ChangeOutcome {
     /// The object is Ready.
     Ready,
+    /// `changePolicy: Observe`: nothing is changed.
+    Observed,
+    /// The object is suspended: resuming it is another edit.
+    Suspended,
     /// The object is gone.
     Deleted,
     /// The next edit came first.
@@ -171,6 +175,8 @@ impl ChangeOutcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "Ready",
+            Self::Observed => "Observed",
+            Self::Suspended => "Suspended",
             Self::Deleted => "Deleted",
             Self::Superseded => "Superseded",
         }

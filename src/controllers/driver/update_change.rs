@@ -19,7 +19,7 @@ impl<'a> Before<'a> {
 }
 
 impl<C: Provisioned> Reconcile<'_, C> {
-    /// The change after this reconcile. Ends it if the object is Ready, or nothing more would be done. `conditions`:
+    /// The change after this reconcile. Ends it if nothing is left to do. `conditions`:
     /// before and after this reconcile.
     pub fn update_change(
         &self,
@@ -34,10 +34,16 @@ impl<C: Provisioned> Reconcile<'_, C> {
         let mut change = change?;
         // A cluster that was Ready stays so for a while when AWS cannot be read.
         let is_observed = self.state.failed.is_none();
-        let is_done = is_observed && matches!(overall, Overall::Ready(_) | Overall::Observed(_));
-        if is_done && change.ended_at.is_none() && change.change_type != ChangeType::Delete {
+        let outcome = match overall {
+            Overall::Ready(_) if is_observed => Some(ChangeOutcome::Ready),
+            Overall::Observed(_) => Some(ChangeOutcome::Observed),
+            Overall::Suspended(_) => Some(ChangeOutcome::Suspended),
+            Overall::Ready(_) | Overall::Reconciling(_) | Overall::Stalled(_) => None,
+        };
+        let is_open = change.ended_at.is_none() && change.change_type != ChangeType::Delete;
+        if let Some(outcome) = outcome.filter(|_| is_open) {
             self.trace.keep();
-            export_root(&self.ctx.traces, self.object, &change, ChangeOutcome::Ready);
+            export_root(&self.ctx.traces, self.object, &change, outcome);
             change.ended_at = Some(Time(whole_seconds(Timestamp::now())));
         }
         Some(change)
