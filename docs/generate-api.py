@@ -84,7 +84,8 @@ def cell(text: str) -> str:
 
 
 def row(path: str, field: dict, required: bool, later: bool) -> str:
-    meaning = cell(field.get("description", ""))
+    # The default has a column of its own.
+    meaning = cell(re.sub(r" Default: `[^`]*`(, `[^`]*`)*\.$", "", field.get("description", "")))
     if later:
         meaning = f"**Later.** {meaning}"
     refused = [cell(message) for message in rules(field)]

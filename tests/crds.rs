@@ -1,6 +1,7 @@
 //! The files under `crds/` match the types, and the schemas satisfy common rules. `UPDATE_CRDS=1 cargo test --test
 //! crds` writes the files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use keelson::api::crds;
+use regex::Regex;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crds")
@@ -81,6 +83,82 @@ fn every_field_is_described() {
         let is_field = !path.ends_with("[]") && !path.ends_with("{}");
         let described = schema.description.as_ref().is_some_and(|text| text.len() > 8);
         (is_field && !described).then(|| "no description".to_owned())
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// The names of the types in `src/api`, apart from the kinds: they mean nothing to who writes a manifest.
+fn internal_types() -> BTreeSet<String> {
+    let types = Regex::new(r"\bpub (?:struct|enum|trait) (\w+)").unwrap();
+    let several_words = Regex::new(r"^[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+$").unwrap();
+    let kinds = ["EksCluster", "NodeGroup", "AwsAccount", "PlanApproval"];
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        found.extend(types.captures_iter(&text).map(|one| one[1].to_owned()));
+    }
+    // `Version` is a word, and so is `GitOps`.
+    found.retain(|name| several_words.is_match(name) && !kinds.contains(&name.as_str()) && name != "GitOps");
+    found
+}
+
+/// What `kubectl explain` shows of a field.
+#[test]
+fn descriptions_are_sentences_for_users() {
+    let types = internal_types();
+    assert!(types.len() > 30, "{types:?}");
+    let words = Regex::new(r"\w+").unwrap();
+    let found = violations(|path, schema| {
+        let text = schema.description.as_deref()?;
+        let name = path.rsplit('.').next()?;
+        let only_name = words.find_iter(text).map(|word| word.as_str().to_lowercase()).collect::<String>();
+        let internal = words.find_iter(text).find(|word| types.contains(word.as_str()));
+        let begins = text.starts_with(|first: char| first.is_uppercase() || first == '`' || first.is_ascii_digit());
+        if !begins {
+            Some("does not begin with a capital letter".to_owned())
+        } else if !text.ends_with('.') {
+            Some("does not end with a period".to_owned())
+        } else if only_name == name.trim_end_matches(['[', ']', '{', '}']).to_lowercase() {
+            Some("says only its name".to_owned())
+        } else if text.contains("::") || text.contains("[`") {
+            Some("has a path of Rust".to_owned())
+        } else {
+            internal.map(|word| format!("names the type {}", word.as_str()))
+        }
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn descriptions_say_the_default_the_values_and_what_cannot_change() {
+    let found = violations(|path, schema| {
+        if !path.contains(".spec") {
+            return None;
+        }
+        let text = schema.description.as_deref()?;
+        let values = schema.enum_.iter().flatten().filter_map(|value| value.0.as_str());
+        let unnamed: Vec<&str> = values.filter(|value| !text.contains(*value)).collect();
+        let rules: Vec<&str> =
+            schema.x_kubernetes_validations.iter().flatten().map(|rule| rule.rule.as_str()).collect();
+        let is_scalar = schema.default.as_ref().is_some_and(|default| !default.0.is_object() && !default.0.is_array());
+        if is_scalar && !text.contains(" Default: `") {
+            Some("does not say its default".to_owned())
+        } else if !unnamed.is_empty() {
+            Some(format!("does not name {unnamed:?}"))
+        } else if rules.contains(&"self == oldSelf") && !text.contains("mmutable") {
+            Some("does not say that it cannot change".to_owned())
+        } else {
+            let of_parent = schema.properties.iter().flatten().filter(|(name, _)| {
+                let same = format!("has(self.{name}) == has(oldSelf.{name})");
+                rules.iter().any(|rule| rule.starts_with(&same))
+            });
+            let silent = of_parent.filter(|(_, field)| {
+                let text = field.description.as_deref().unwrap_or_default();
+                !["mmutable", "cannot"].iter().any(|word| text.contains(word))
+            });
+            let silent: Vec<&String> = silent.map(|(name, _)| name).collect();
+            (!silent.is_empty()).then(|| format!("does not say that {silent:?} cannot change"))
+        }
     });
     assert_eq!(found, Vec::<String>::new());
 }

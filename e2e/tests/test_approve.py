@@ -5,6 +5,7 @@ Most tests write the plans into status themselves; test_change_policy.py covers 
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -234,6 +235,21 @@ def test_approval_creates_one_planapproval_that_names_the_approver(shop):
     assert shop.annotation(target) is None
     repeated = shop.approve_with_object("shop", "-n=default", "--yes")
     assert "not yet processed by the operator" in repeated.stdout and len(shop.approvals()) == 2
+
+
+def test_programs_get_the_objects_that_approve(shop):
+    target, group, *_ = shop.items
+    shop.plan(target, "3f9a1c20aaaaaaaa")
+    shop.plan(group, "3f9a1c20bbbbbbbb")
+    by_name = shop.approve_with_object("shop", "-n=default", "--hash=3f9a1c20aaaaaaaa", "-o=name")
+    (created,) = shop.approvals()
+    assert by_name.stdout == f"planapproval.keelson.dev/{created['metadata']['name']}\n", by_name.stderr
+    assert "control plane" in by_name.stderr, "the plan is shown beside it"
+    annotated = shop.approve("nodegroup/shop-default", "-n=default", "--yes", "-o=json")
+    (item,) = json.loads(annotated.stdout)["items"]
+    assert (item["kind"], item["metadata"]["annotations"][APPROVE]) == ("NodeGroup", "3f9a1c20bbbbbbbb")
+    nothing = shop.approve("shop", "-n=default", "--hash=00000000", "-o=yaml")
+    assert yaml.safe_load(nothing.stdout)["items"] == []
 
 
 def test_held_deletion_is_released_by_its_own_hash(shop):

@@ -230,6 +230,25 @@ def test_values_that_exclude_each_other_are_rejected_with_what_to_do(helm, value
         render(helm, values)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://otel-collector.monitoring:4318", 4318),
+        ("https://otlp.example.com/tenant", 443),
+        ("http://collector", 80),
+        ("http://[fd00::1]:4318", 4318),
+        ("https://[fd00::1]", 443),
+    ],
+)
+def test_port_of_the_collector_is_open_in_the_network_policy(helm, endpoint, port):
+    def egress(values: dict) -> list[dict]:
+        (policy,) = [i for i in render(helm, merged(CRDS_OFF, values)) if i["kind"] == "NetworkPolicy" and i["metadata"]["name"] == "keelson"]
+        return policy["spec"]["egress"]
+
+    before, after = egress({}), egress({"operator": {"otlp": {"endpoint": endpoint}}})
+    assert [rule for rule in after if rule not in before] == [{"ports": [{"protocol": "TCP", "port": port}]}]
+
+
 def test_single_replica_has_no_disruption_budget(helm):
     assert not [item for item in render(helm, merged(CRDS_OFF, {"replicas": 1})) if item["kind"] == "PodDisruptionBudget"]
 

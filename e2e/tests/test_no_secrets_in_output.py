@@ -1,4 +1,4 @@
-"""No output of the operator contains a secret: no log line, event, status or metric of any test before this one.
+"""No output of the operator contains a secret: no log line, event, status, metric or trace of any test before this one.
 
 Runs last, over the recordings of all clouds (`keelson_harness/recorder.py`). The secrets are those that the tests used, and the
 tokens that were issued. First checks the search itself: in its own cloud, a value that the operator prints is treated as a secret.
@@ -35,7 +35,7 @@ def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
     account = fresh_account()
     try:
         with environment(workload=False, git=False) as on:
-            operator = on.start("--log-level=debug", account=account)
+            operator = on.start("--log-level=debug", f"--otlp-endpoint={on.cloud.collector().url}", account=account)
             item = cluster("told", network=existing(*on.account(account).network()))
             on.apply(secret("given", password=PLANTED_SECRET), item)
             on.await_condition(item, "ControlPlaneReady")
@@ -70,7 +70,7 @@ def event(item: dict, note: str) -> dict:
     }
 
 
-@pytest.mark.parametrize("place", ["log-", "metrics-", "watch-EksCluster", "watch-Event", "objects-management"])
+@pytest.mark.parametrize("place", ["log-", "metrics-", "traces-", "watch-EksCluster", "watch-Event", "objects-management"])
 def test_planted_secret_is_found(planted, place):
     assert [leak for leak in planted if leak.place.startswith(place)]
 

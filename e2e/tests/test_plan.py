@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from admission import API, merged
 from fleet.account import Account, fresh_account
 from fleet.environment import Environment, environment
 from fleet.manifests import cluster, existing, flux, node_group
+from keelson_harness.kubeapi import ApiError
 from keelson_harness.paths import CHECKOUT, EXAMPLES, keelson_binary
 from test_admission import TABLES, cases
 
@@ -208,6 +210,31 @@ def test_mistake_is_a_comment_too(tmp_path):
     assert result.stdout.startswith("<!-- keelson plan -->") and "regoin" in result.stdout
 
 
+ALL_CHANGES = {"EksCluster": {"region": "eu-west-2"}, "NodeGroup": {"capacityType": "Spot"}}
+
+
+def test_change_of_what_cannot_change_is_refused_where_the_objects_are_known(on, account, tmp_path):
+    """As the API server would; offline the files are new objects."""
+    owner, nodes = cluster("fixed", network=existing(*account.network()[:2])), node_group("fixed")
+    on.apply(owner, nodes)
+    folder = write(tmp_path / "fixed", owner=owner, nodes=nodes)
+    known = ("--kubeconfig", str(on.cloud.management.kubeconfig))
+    assert plan("-f", str(folder), *known).returncode == 0
+    for item in (owner, nodes):
+        changed = {**item, "spec": {**item["spec"], **ALL_CHANGES[item["kind"]]}}
+        write(folder, **{"owner" if item is owner else "nodes": changed})
+        (field,) = ALL_CHANGES[item["kind"]]
+        assert plan("-f", str(folder)).returncode == 0
+        refused = plan("-f", str(folder), *known)
+        assert refused.returncode == 1 and f"{item['kind']} {item['metadata']['name']}:" in refused.stderr, refused.stderr
+        assert re.search(rf"spec\.{field}: .*cannot change", refused.stderr), refused.stderr
+        with pytest.raises(ApiError) as rejected:
+            on.apply(changed)
+        assert rejected.value.code == 422
+        write(folder, owner=owner, nodes=nodes)
+    on.delete(nodes, owner)
+
+
 def test_missing_objects_come_from_the_management_cluster(on, account, tmp_path):
     owner, nodes, more = cluster("owner"), node_group("owner"), node_group("owner", "owner-more", scaling={"min": 1, "max": 2})
     folder = write(tmp_path / "groups", more=more)
@@ -229,6 +256,25 @@ def test_missing_objects_come_from_the_management_cluster(on, account, tmp_path)
 
 
 # The workflow
+
+
+GUIDE = CHECKOUT / "docs" / "how-to" / "plan-in-pull-requests.md"
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="needs jq")
+def test_policy_of_the_workflow_only_reads_and_allows_a_live_plan(on, account, tmp_path):
+    (command,) = [block for block in re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL) if block.startswith("jq ")]
+    subprocess.run(command.replace("plan-policy.json", str(tmp_path / "policy.json")), shell=True, check=True, cwd=CHECKOUT)
+    statements = json.loads((tmp_path / "policy.json").read_text())["Statement"]
+    allowed = {action for s in statements for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    assert len(allowed) > 30
+    assert [action for action in allowed if not re.match("[a-z0-9-]+:(Describe|Get|List)", action)] == []
+    items = [cluster("reads"), node_group("reads")]
+    mark = on.mark()
+    result = plan("-f", str(write(tmp_path / "reads", reads=items)), "--live", env={**on.aws.env(), "AWS_ACCESS_KEY_ID": account.id})
+    assert result.returncode == 0, result.stderr
+    called = {f"{call['service']}:{call['action']}" for call in on.calls(mark, account.id)}
+    assert len(called) > 5 and called <= allowed, called - allowed
 
 
 WORKFLOW = CHECKOUT / "examples" / "github" / "plan-comment.yaml"

@@ -4,6 +4,7 @@ of the same names once a user confirms it; only tags are written to AWS. Also: l
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -410,6 +411,9 @@ def test_recover_command_lists_owners_and_annotates_objects(on, recoverable):
     rows = [line for line in text.splitlines() if account.id in line and not line.startswith("searched")]
     assert rows and all(line.endswith("recoverable") for line in rows), text
     assert {uid for uid in old if uid in text} == set(old)
+    found = json.loads(recover(on, account, "-o=json"))
+    assert {one["verdict"] for one in found["resources"]} == {"Recoverable"} and {one["accountId"] for one in found["resources"]} == {account.id}
+    assert {(one["name"], one["state"]) for one in found["objects"]} == {(item["metadata"]["name"], "Recoverable") for item in recoverable.items}
     text = recover(on, account, "--dry-run", "--installation-id=another")
     assert f"other installation ({restore.installation(on)})" in text
     cure = f"start the operator here with --installation-id {restore.installation(on)}"
@@ -425,6 +429,8 @@ def test_recover_command_lists_owners_and_annotates_objects(on, recoverable):
     for item, uid in zip(recoverable.items, old, strict=True):
         kind = item["kind"].lower()
         assert f"{kind}/{item['metadata']['name']} -n default: takes over what UID {uid} owned" in text
+    named = recover(on, account, f"ekscluster/{recoverable.name}", "-n", "default", "-o=name")
+    assert named == f"ekscluster.keelson.dev/{recoverable.name}\n"
     assert "is already annotated" in recover(on, account, f"ekscluster/{recoverable.name}", "-n", "default")
     with recoverable.operator():
         until(lambda: recoverable.owners() == recoverable.uids(), 60, "takeover of all resources")

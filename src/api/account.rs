@@ -57,7 +57,7 @@ pub const DEFAULT_ACCOUNT: &str = "default";
 #[x_kube(validation = rules::external_id_needs_role())]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccountSpec {
-    /// Account id of 12 digits; checked with GetCallerIdentity before any write.
+    /// Account id of 12 digits; checked with GetCallerIdentity before any write. Immutable.
     #[schemars(length(max = 12))]
     #[x_kube(validation = rules::account_id())]
     #[x_kube(validation = rules::immutable("the account cannot change, as clusters were created in it: create another AwsAccount for another account"))]

@@ -24,7 +24,8 @@ pub struct FlowLogs {
     /// The traffic that is recorded: `All`, `Accepted` or `Rejected`.
     #[serde(default)]
     pub traffic: Traffic,
-    /// Longest time that one record covers: 60 or 600 seconds. (For nodes, which are Nitro instances, EC2 uses at most 60.)
+    /// Longest time that one record covers: 60 or 600 seconds. For nodes, which are Nitro
+    /// instances, EC2 uses at most 60.
     #[serde(default = "default_aggregation_seconds")]
     #[schemars(schema_with = "schema::small_number")]
     #[x_kube(validation = aggregation_seconds())]

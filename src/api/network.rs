@@ -17,7 +17,7 @@ use super::schema;
 #[x_kube(validation = rules::network_kind_immutable())]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
-    /// A VPC that is created for this cluster and deleted with it.
+    /// A VPC that is created for this cluster and deleted with it. It cannot be added or removed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc: Option<Vpc>,
     /// Existing subnets. Keelson creates and changes nothing in their network; a deletion takes only what controllers of

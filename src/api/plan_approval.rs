@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::reference::{ClusterReference, NodeGroupReference};
 use super::rules;
 
-/// Approval of one plan of one EksCluster or NodeGroup, valid once.
+/// Approval of one plan of one EksCluster or NodeGroup, valid once. Immutable.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[kube(
     group = "keelson.dev",

@@ -58,12 +58,23 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let mut item = Condition::json_schema(generator);
     item.remove("title");
-    // The limits of Kubernetes' own conditions.
-    for (field, most) in [("type", 316), ("status", 16), ("reason", 1024), ("message", 32768)] {
+    // The limits of Kubernetes' own conditions; its descriptions are written for authors of controllers.
+    let fields = [
+        ("type", Some(316), "Type of the condition, such as `Ready`."),
+        ("status", Some(16), "`True`, `False` or `Unknown`."),
+        ("reason", Some(1024), "Why it has this status, as one word for programs, such as `Upgrading`."),
+        ("message", Some(32768), "Why it has this status, for people."),
+        ("lastTransitionTime", None, "When the status changed last."),
+        ("observedGeneration", None, "Generation of the spec that the condition describes."),
+    ];
+    for (field, most, description) in fields {
         if let Some(property) =
             item.get_mut("properties").and_then(|all| all.get_mut(field)).and_then(Value::as_object_mut)
         {
-            property.insert("maxLength".into(), most.into());
+            property.insert("description".into(), description.into());
+            if let Some(most) = most {
+                property.insert("maxLength".into(), most.into());
+            }
         }
     }
     json_schema!({

@@ -11,6 +11,41 @@ pub const MAX_FAILING: usize = 10;
 /// Maximum components of an agent.
 pub const MAX_COMPONENTS: usize = 20;
 
+/// A change of an object, from the edit until the object is Ready.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeStatus {
+    /// `Create`, `Update` or `Delete`.
+    #[serde(rename = "type")]
+    pub change_type: ChangeType,
+    /// Generation of the spec that it leads to.
+    pub generation: i64,
+    /// When it started: the time of the creation or deletion, or of the first reconcile after the edit.
+    pub started_at: Time,
+    /// When the object was Ready with it, suspended, or only observed; absent while it is in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+}
+
+/// Type of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ChangeType {
+    Create,
+    Update,
+    Delete,
+}
+
+impl ChangeType {
+    /// The type as written in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "Create",
+            Self::Update => "Update",
+            Self::Delete => "Delete",
+        }
+    }
+}
+
 /// The upgrade in progress, and past ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

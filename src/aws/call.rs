@@ -6,9 +6,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_sdk_sts::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
@@ -17,6 +20,7 @@ use super::service::{GLOBAL, Priority, Service, is_write};
 use super::write_gate::WriteGate;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::CallTimer;
+use crate::telemetry::traces::TARGET;
 
 /// Maximum wait for a token within a reconcile; beyond it the call fails with a retry time.
 const MAX_WAIT: Duration = Duration::from_secs(3);
@@ -104,7 +108,7 @@ impl Caller {
     ) -> impl Future<Output = Result<T, AwsError>> + Send + 'a
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-        T: Send + 'a,
+        T: RequestId + Send + 'a,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         // The future of an EC2 operation has tens of kilobytes: boxed, it does not enlarge the future of the reconcile.
@@ -116,11 +120,13 @@ impl Caller {
             let AccountRegion { metrics, .. } = &*self.target;
             let started = Instant::now();
             let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
+            let traced = span(&call);
+            let request = request.instrument(traced.clone());
             let response = if is_write(service, action) {
                 tokio::select! {
                     // First: a process that was suspended must see the closed gate before it sends anything.
                     biased;
-                    () = wait_until_closed(&*self.target.gate) => return Err(self.abandon(&call, timer)),
+                    () = wait_until_closed(&*self.target.gate) => return Err(self.abandon(&call, timer, &traced)),
                     response = request => response,
                 }
             } else {
@@ -132,7 +138,8 @@ impl Caller {
                     super::fault::after_write(service, action);
                     self.limits(service).succeeded(service, action, started);
                     let took = timer.finish("ok");
-                    trace_success(&call, took);
+                    traced.record("aws.request_id", response.request_id());
+                    log_success(&call, took);
                     Ok(response)
                 }
                 Err(error) => {
@@ -143,8 +150,9 @@ impl Caller {
                         return Err(error);
                     }
                     let took = timer.finish(error.class().as_str());
+                    record_error(&traced, &error);
                     let error = self.record_failure(&call, error, origin, started);
-                    trace_failure(&call, &error, took);
+                    log_failure(&call, &error, took);
                     Err(error)
                 }
             }
@@ -187,12 +195,13 @@ impl Caller {
     /// Abandons a write without a response when this process loses leadership: the next leader must not wait for it.
     /// AWS may still carry it out. The next leader detects that by name, by client token, or, for a create with
     /// neither, by the recorded intent and the read-after-write window.
-    fn abandon(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
+    fn abandon(&self, call: &Call<'_>, timer: CallTimer<'_>, traced: &Span) -> AwsError {
         let took = timer.finish(Class::Unavailable.as_str());
         let message =
             "abandoned: this replica's lease expired before AWS answered; the next leader checks whether it was done";
         let error = AwsError::from(call.failed(Class::Unavailable, message));
-        trace_failure(call, &error, took);
+        record_error(traced, &error);
+        log_failure(call, &error, took);
         error
     }
 
@@ -222,7 +231,25 @@ impl Caller {
     }
 }
 
-fn trace_success(call: &Call<'_>, took: Duration) {
+/// The span of a call, in the trace of the reconcile that makes it. Its duration is that of the request.
+fn span(call: &Call<'_>) -> Span {
+    let Call { service, action, resource, account, region } = *call;
+    let is_write = is_write(service, action);
+    tracing::info_span!(target: TARGET, "AWS call", otel.name = format!("{service}/{action}"), rpc.system = "aws-api",
+        rpc.service = service.as_str(), rpc.method = action, cloud.provider = "aws", cloud.account.id = account,
+        cloud.region = region, keelson.resource = resource, keelson.write = is_write, aws.request_id = Empty,
+        http.response.status_code = Empty, error.type = Empty, error = Empty)
+}
+
+/// Records why a call failed: its code if AWS answered, else its class.
+fn record_error(traced: &Span, error: &AwsError) {
+    traced.record("aws.request_id", error.request_id.as_deref());
+    traced.record("http.response.status_code", error.http_status);
+    traced.record("error.type", error.code.as_deref().unwrap_or_else(|| error.class().as_str()));
+    traced.record("error", error.message.as_str());
+}
+
+fn log_success(call: &Call<'_>, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms) = (service.as_str(), millis(took));
     // Writes are logged at info; reads, and calls to the own queue, only at debug level.
@@ -233,7 +260,7 @@ fn trace_success(call: &Call<'_>, took: Duration) {
     }
 }
 
-fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
+fn log_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms, outcome) = (service.as_str(), millis(took), error.class().as_str());
     let (code, request_id) = (error.code.as_deref(), error.request_id.as_deref());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
+use aws_sdk_sts::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -49,7 +50,7 @@ impl Session {
     ) -> impl Future<Output = Result<T, AwsError>> + Send + 'a
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
-        T: Send + 'a,
+        T: RequestId + Send + 'a,
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         self.caller.call(service, action, resource, request)

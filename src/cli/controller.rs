@@ -14,6 +14,7 @@ use crate::controllers::runtime::settings::Settings;
 use crate::controllers::{self, Options};
 use crate::resources::cloud::Intervals;
 use crate::telemetry::logs;
+use crate::telemetry::traces::{Endpoint, Traces};
 use crate::workload::proxy::Proxy;
 
 /// Format of log lines.
@@ -112,6 +113,10 @@ pub struct Args {
     /// to `get` the path by a SubjectAccessReview. `false`: everyone who reaches the address may read them.
     #[arg(long, env = "KEELSON_METRICS_AUTH", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     metrics_auth: bool,
+    /// Export traces of changes to this OpenTelemetry collector by OTLP/HTTP in JSON, such as
+    /// http://otel-collector:4318; /v1/traces is added [default: no traces].
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = otlp_endpoint)]
+    otlp_endpoint: Option<OtlpEndpoint>,
     /// Format of log lines.
     #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
     log_format: LogFormat,
@@ -126,6 +131,14 @@ pub struct Args {
     concurrency: u16,
 }
 
+/// A collector, if one is named. Empty means none: charts leave variables out that way.
+#[derive(Clone, Debug)]
+struct OtlpEndpoint(Option<Endpoint>);
+
+fn otlp_endpoint(text: &str) -> Result<OtlpEndpoint, String> {
+    if text.is_empty() { Ok(OtlpEndpoint(None)) } else { Endpoint::parse(text).map(|url| OtlpEndpoint(Some(url))) }
+}
+
 /// Drift interval with an event queue: covers changes that no event reports.
 const WITH_EVENTS: Duration = Duration::from_secs(3600);
 
@@ -136,15 +149,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         LogFormat::Json => logs::Format::Json,
         LogFormat::Text => logs::Format::Text,
     };
-    logs::init(args.log_level.as_deref(), format)?;
+    let traces = args.otlp_endpoint.clone().and_then(|endpoint| endpoint.0).map(Traces::new).unwrap_or_default();
+    logs::init(args.log_level.as_deref(), format, &traces)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    runtime.block_on(controllers::run(options(args)?))?;
+    runtime.block_on(controllers::run(options(args, traces)?))?;
     // Hanging reads must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
-fn options(args: Args) -> anyhow::Result<Options> {
+fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
     let Args {
         leader_election,
         leader_election_namespace,
@@ -169,6 +183,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         allow_ambient_account,
         listen,
         metrics_auth,
+        otlp_endpoint: _,
         log_format: _,
         log_level: _,
         wait_deadline_scale,
@@ -214,6 +229,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),
+        pod_namespace: own_namespace(),
+        traces,
         workload_proxy: Proxy::of(workload_proxy.as_deref(), variable).map_err(anyhow::Error::msg)?,
     })
 }
@@ -280,7 +297,8 @@ mod tests {
             args: Args,
         }
         let flags = ["--leader-election-namespace=x"].iter().chain(flags);
-        options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args).unwrap()
+        let args = <Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args;
+        options(args, Traces::default()).unwrap()
     }
 
     #[test]

@@ -26,6 +26,29 @@ pub enum Structured {
     Yaml,
 }
 
+/// Formats of commands that change objects: what they changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Changed {
+    Json,
+    Yaml,
+    /// `kind.group/name`, one a line, for other commands.
+    Name,
+}
+
+impl Changed {
+    /// Prints `document`, or `names`, which has one a line.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn print(self, document: &impl Serialize, names: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Json => print(document, Structured::Json),
+            Self::Yaml => print(document, Structured::Yaml),
+            Self::Name => super::print(names),
+        }
+    }
+}
+
 /// Text of a value in that format.
 ///
 /// # Errors
@@ -68,5 +91,10 @@ pub fn object<K: kube::Resource<DynamicType = ()> + Serialize>(object: &K) -> an
 /// `ekscluster.keelson.dev/demo`.
 pub fn name<K: kube::Resource<DynamicType = ()>>(object: &K) -> String {
     let name = object.meta().name.as_deref().unwrap_or_default();
-    format!("{}.{}/{name}", K::kind(&()).to_lowercase(), K::group(&()))
+    format!("{}/{name}", type_name::<K>())
+}
+
+/// `ekscluster.keelson.dev`.
+pub fn type_name<K: kube::Resource<DynamicType = ()>>() -> String {
+    format!("{}.{}", K::kind(&()).to_lowercase(), K::group(&()))
 }

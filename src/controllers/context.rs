@@ -24,6 +24,7 @@ use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
 use crate::engine::{Expectations, Memory};
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::workload::client::Workloads;
 
 /// The handles of the process: they outlive a leadership term.
@@ -41,6 +42,8 @@ pub struct Process {
     pub gate: Arc<Leadership>,
     /// Metrics.
     pub metrics: Metrics,
+    /// Where spans of traces go.
+    pub traces: Traces,
     /// Publishes Kubernetes events.
     pub events: Events,
 }

@@ -11,6 +11,8 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::action::{Action, Goal};
 use super::check::check;
@@ -282,7 +284,12 @@ impl<C: Sync> Run<'_, C> {
         let persist_at_once = step.action == Action::Create && node.records_create();
         let step = Step { changes: node.batch(&step.changes), ..step };
         let grounds = node.sweep_scope().map(|scope| SweepCheck::of(self.graph, memory, &node.key(), scope));
-        Box::pin(async move {
+        let action = step.action.as_str();
+        let traced = tracing::info_span!(target: "keelson::trace", "step",
+            otel.name = format!("{action} {}", node.key().kind()), keelson.action = action,
+            keelson.resource = %node.key(), error.type = Empty, error = Empty);
+        let span = traced.clone();
+        let work = async move {
             let key = node.key();
             let allowed = if step.action == Action::Adopt || is_unowned { (self.may_adopt)() } else { Ok(()) };
             if let Err(failure) = allowed {
@@ -307,8 +314,12 @@ impl<C: Sync> Run<'_, C> {
                     Err(Failure::new(Class::NotFound, format!("{key} does not exist")))
                 }
             };
+            if let Err(failure) = &result {
+                span.record("error.type", failure.class.as_str()).record("error", failure.message.as_str());
+            }
             FinishedStep { key, step, persist_at_once, skipped, result }
-        })
+        };
+        Box::pin(work.instrument(traced))
     }
 
     /// Deletes resources outside the graph: only targets that pass the check.

@@ -10,7 +10,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use super::log_format::WithTraceIds;
 use super::redact::Redacting;
+use super::traces::{self, Traces};
 
 /// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +43,16 @@ const NEVER_VERBOSE: [&str; 8] =
 /// to the caller. The crates below it (TLS, retries) quote nothing.
 const QUOTES_BODIES: &str = "kube_client::client";
 
-/// Sets the process's subscriber. `level` (a level or `RUST_LOG` syntax) takes precedence over `RUST_LOG`; the default
-/// is `info`.
+/// Sets the process's subscriber: log lines, and the spans of `traces`. `level` (a level or `RUST_LOG` syntax) takes
+/// precedence over `RUST_LOG`; the default is `info`.
 ///
 /// # Errors
 /// When `level` cannot be parsed, or a subscriber is already set.
-pub fn init(level: Option<&str>, format: Format) -> Result<(), SetupError> {
+pub fn init(level: Option<&str>, format: Format, traces: &Traces) -> Result<(), SetupError> {
     let level = level.map(str::to_owned).or_else(|| std::env::var("RUST_LOG").ok().filter(|l| !l.is_empty()));
-    let layer = layer(level.as_deref().unwrap_or("info"), format, io::stderr)?;
-    tracing_subscriber::registry().with(layer).try_init()?;
+    let lines = layer(level.as_deref().unwrap_or("info"), format, io::stderr)?;
+    let layers: Vec<_> = std::iter::once(lines).chain(traces.layer()).collect();
+    tracing_subscriber::registry().with(layers).try_init()?;
     Ok(())
 }
 
@@ -65,7 +68,11 @@ pub enum SetupError {
     Set(#[from] tracing_subscriber::util::TryInitError),
 }
 
-fn layer<W>(level: &str, format: Format, writer: W) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SetupError>
+pub(super) fn layer<W>(
+    level: &str,
+    format: Format,
+    writer: W,
+) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SetupError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -75,6 +82,8 @@ where
         .parse(format!("{DEFAULT_FILTER},{level}"))?;
     let fixed_limits = filter_fn(|meta| {
         let max = match meta.target() {
+            // Spans of traces are exported, not logged.
+            traces::TARGET => return false,
             QUOTES_BODIES => Level::ERROR,
             target if NEVER_VERBOSE.iter().any(|crate_name| target.starts_with(crate_name)) => Level::INFO,
             _ => Level::TRACE,
@@ -85,7 +94,8 @@ where
     let writer = RedactingWriter(writer);
     Ok(match format {
         Format::Json => {
-            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(filter).boxed()
+            let lines = tracing_subscriber::fmt::layer().json().flatten_event(true);
+            lines.map_event_format(WithTraceIds).with_writer(writer).with_filter(filter).boxed()
         }
         Format::Text => tracing_subscriber::fmt::layer()
             .with_target(false)

@@ -134,6 +134,7 @@ impl Metrics {
         let gitops = GitOpsMetrics::register(keelson);
         let objects = ObjectMetrics::register(keelson);
         management::register(keelson);
+        super::traces::register(keelson);
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica is the leader", leader.clone());
         let ambient_account_allowed = Gauge::default();

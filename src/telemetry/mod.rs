@@ -1,10 +1,11 @@
-//! Logs and metrics of the process.
+//! Logs, metrics and traces of the process.
 //!
-//! Not allowed here: the other folders. I/O: standard error, and the HTTP port of `/metrics`.
+//! Not allowed here: the other folders. I/O: standard error, the HTTP port of `/metrics`, and the collector of traces.
 
 pub mod events;
 pub mod gitops;
 pub mod installation;
+mod log_format;
 pub mod logs;
 pub mod management;
 pub mod metrics;
@@ -12,5 +13,6 @@ pub mod objects;
 mod process;
 pub mod redact;
 mod regions;
+pub mod traces;
 
 pub use metrics::Metrics;

@@ -32,7 +32,7 @@ class CallLog:
         # Line-buffered: no entry is lost when the emulator is killed.
         self._file = open(path, "a", buffering=1) if path else None
 
-    def write(self, call: Call, status: int, error: str, fault: str) -> None:
+    def write(self, call: Call, status: int, error: str, fault: str, request_id: str = "") -> None:
         self._number += 1
         entry: dict[str, Any] = {
             "number": self._number,
@@ -46,6 +46,8 @@ class CallLog:
             "error": error,
             "write": call.write,
         }
+        if request_id:
+            entry["requestId"] = request_id
         parameters = {name: call.params[name] for name in LOGGED_PARAMETERS if name in call.params} if call.service == "eks" and call.write else {}
         if parameters:
             entry["asked"] = parameters

@@ -1,7 +1,7 @@
 """HTTP/1.1 server on asyncio: one thread answers all calls as they arrive.
 
 Handlers only compute, so a thread per connection would only wait for the interpreter lock.
-Nothing here is specific to AWS. A reply can be delayed, or replaced by a connection reset.
+Nothing here but the id of a call is specific to AWS. A reply can be delayed, or replaced by a connection reset.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import socket
 import struct
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -52,6 +53,11 @@ class Reply:
     @classmethod
     def json(cls, status: int, value: object, **headers: str) -> Reply:
         return cls(status, json.dumps(value).encode(), {"Content-Type": "application/json", **headers})
+
+    def request_id(self) -> str:
+        """The id that AWS gives every call; adds one where the answer has none."""
+        found = next((value for name, value in self.headers.items() if name.lower() == "x-amzn-requestid"), None)
+        return found or self.headers.setdefault("x-amzn-RequestId", str(uuid.uuid4()))
 
     def encode(self, keep_alive: bool, head_only: bool) -> bytes:
         lines = [f"HTTP/1.1 {self.status} {REASONS.get(self.status, 'Unknown')}"]

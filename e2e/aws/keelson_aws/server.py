@@ -137,7 +137,7 @@ class Emulator:
         if reply.status >= 400 and not code:
             found = XML_CODE.search(reply.body)
             code = found[1].decode() if found else reply.headers.get("x-amzn-ErrorType", "")
-        self.call_log.write(call, reply.status, code, ",".join(effects.names) if effects else "")
+        self.call_log.write(call, reply.status, code, ",".join(effects.names) if effects else "", reply.request_id())
         if effects:
             apply_effects(reply, effects)
         return reply

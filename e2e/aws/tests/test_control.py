@@ -75,6 +75,27 @@ def test_every_call_is_logged(cloud: Cloud, server: Server) -> None:
     assert [call["number"] for call in answer["calls"]] == [before + 1, before + 2, before + 3]
 
 
+def test_logged_call_has_the_request_id_of_its_answer(cloud: Cloud, server: Server) -> None:
+    before = server.get("calls")["last"]
+    trust = {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    answers = [
+        cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16"),
+        cloud.ec2.describe_vpcs(),
+        cloud.iam.create_role(RoleName="of-a-request", AssumeRolePolicyDocument=role),
+        cloud.eks.list_clusters(),
+        cloud.client("sts").get_caller_identity(),
+        cloud.client("logs").describe_log_groups(),
+        cloud.client("kms").list_keys(),
+    ]
+    headers = [answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"] for answer in answers]
+    with pytest.raises(ClientError) as refused:
+        cloud.describe_nodegroup("nodes", "demo")
+    headers.append(refused.value.response["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"])
+    assert [call["requestId"] for call in server.get("calls", since=before)["calls"]] == headers
+    assert len(set(headers)) == len(headers)
+
+
 def test_unsigned_call_is_rejected(server: Server) -> None:
     answer = requests.get(server.url + "/clusters", timeout=5)
     assert answer.status_code == 403 and answer.headers["x-amzn-ErrorType"] == "MissingAuthenticationTokenException"

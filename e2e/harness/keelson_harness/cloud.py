@@ -19,6 +19,7 @@ import yaml
 
 from .argocd import ARGOCD_TOOLS, argocd_runners
 from .aws import Aws, Durations
+from .collector import Collector
 from .controller import Controller
 from .flux import FLUX_TOOLS, bootstrap_flux, flux_runners
 from .git import GitServer, Repository
@@ -82,6 +83,8 @@ class LocalCloud:
         self._closing = contextlib.ExitStack()
         self.startup_seconds: dict[str, float] = {}
         self.controllers: list[Controller] = []
+        # What receives the operators' traces.
+        self.collectors: list[Collector] = []
         # Two pods may start an operator at the same time.
         self._numbers = itertools.count(1)
         # Flags of replicas that run in pods.
@@ -244,6 +247,13 @@ class LocalCloud:
             for name, future in running.items():
                 self.startup_seconds[name] = future.result()
                 self._log(f"{name} ready after {self.startup_seconds[name]:.1f} s")
+
+    def collector(self) -> Collector:
+        """Starts a collector of traces."""
+        collector = Collector()
+        self.collectors.append(collector)
+        self._closing.callback(collector.close)
+        return collector
 
     # The operator
 

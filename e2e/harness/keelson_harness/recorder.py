@@ -1,5 +1,5 @@
-"""Records the output of a local cloud, so that a test can search it for secrets after all other tests: each operator's log
-and metrics, every state of our objects, every event. Beside it the confidential values that must not occur in it (`confidential.py`).
+"""Records the output of a local cloud, so that a test can search it for secrets after all other tests: each operator's log,
+metrics and traces, every state of our objects, every event. Beside it the confidential values that must not occur in it (`confidential.py`).
 
 Only where KEELSON_RECORD_DIR names a folder. I/O: that folder, and watches of the API servers.
 """
@@ -69,6 +69,8 @@ class Recorder:
             self._write(f"metrics-{name}", "\n".join(controller.recorded_metrics))
             with open(controller.log, "rb") as log, gzip.open(self.folder / f"log-{name}.gz", "wb", COMPRESSION_LEVEL) as output:
                 shutil.copyfileobj(log, output)
+        for number, collector in enumerate(self._cloud.collectors, 1):
+            self._write(f"traces-{number}", "\n".join(collector.bodies))
         if self._cloud.aws:
             with contextlib.suppress(requests.RequestException, RuntimeError):
                 confidential.add(*self._cloud.aws.control("GET", "confidential")["confidential"])

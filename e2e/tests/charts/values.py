@@ -69,6 +69,7 @@ CHANGES = {
     "operator.workloadProxy.secret.key": Change(
         "address", f"{CONTAINER}.env[2].valueFrom.secretKeyRef.key=address", {"operator": {"workloadProxy": {"secret": {"name": "proxy"}}}}
     ),
+    "operator.otlp.endpoint": flag("http://otel-collector.monitoring:4318", "--otlp-endpoint=http://otel-collector.monitoring:4318"),
     "operator.log.format": flag("text", "--log-format=text"),
     "operator.log.level": flag("keelson=debug,kube=info", "--log-level=keelson=debug,kube=info"),
     "rbac.create": Change(False, "ClusterRoleBinding/keelson roleRef.name=keelson"),

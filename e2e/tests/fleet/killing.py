@@ -42,6 +42,7 @@ def killed_at(
     stride: int = 1,
     when: str = "before",
     timeout: float = 180,
+    flags: tuple[str, ...] = (),
 ) -> Killings:
     """Runs operators until `done`, each killed at its `stride`-th write.
 
@@ -67,7 +68,7 @@ def killed_at(
 
     while not done():
         in_time()
-        operator = environment.start(account=account, wait=False)
+        operator = environment.start(*flags, account=account, wait=False)
         killings.starts += 1
         rule = environment.aws.add_fault(
             {"write": True, "account": account, "after_calls": stride - 1},

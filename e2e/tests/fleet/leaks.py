@@ -37,7 +37,7 @@ CONTEXT = 100
 
 @dataclass(frozen=True)
 class Leak:
-    # The test, and which of its recorded files: log-..., metrics-..., watch-..., objects-...
+    # The test, and which of its recorded files: log-..., metrics-..., traces-..., watch-..., objects-...
     test: str
     place: str
     context: str

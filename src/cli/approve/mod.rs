@@ -10,9 +10,10 @@ use std::io::{BufRead as _, IsTerminal as _};
 use anyhow::bail;
 
 use super::connection::InNamespace;
+use super::output::{self, Changed};
 use super::plan::print;
 use waiting::{ApprovalAnnotation, ApprovalState, Planned, Target};
-use write::Objects;
+use write::{Objects, Written};
 
 /// How often objects that change meanwhile are read again.
 const MAX_ATTEMPTS: usize = 20;
@@ -22,7 +23,8 @@ const MAX_ATTEMPTS: usize = 20;
 #[command(after_help = "Examples:
   keelson approve demo               # shows the plans, and asks
   keelson approve demo --hash 3f9a1c2098765432
-  keelson approve nodegroup/demo-spot -n team-a --yes")]
+  keelson approve nodegroup/demo-spot -n team-a --yes
+  keelson approve demo --hash 3f9a1c2098765432 -o name")]
 pub struct Args {
     /// The EksCluster, including its NodeGroups; or nodegroup/NAME for a single one.
     name: Target,
@@ -36,6 +38,10 @@ pub struct Args {
     /// not create PlanApprovals. An operator with --require-approval-objects ignores it.
     #[arg(long)]
     annotation: bool,
+    /// Format: the PlanApprovals, or with --annotation the objects; `name`: only their names. The plans are then shown
+    /// on standard error.
+    #[arg(short, long, value_enum)]
+    output: Option<Changed>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -46,6 +52,36 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn approve(args: &Args) -> anyhow::Result<()> {
+    let mut written = Vec::new();
+    let outcome = approve_all(args, &mut written).await;
+    if let Some(format) = args.output {
+        // Also what was approved before an error.
+        let (document, names) = document(written);
+        format.print(&document, &names)?;
+    }
+    outcome
+}
+
+/// What was approved, as a list and as names.
+fn document(written: Vec<Written>) -> (serde_json::Value, String) {
+    let names = written.iter().map(|one| format!("{}\n", one.name)).collect();
+    (output::list(written.into_iter().map(|one| one.object).collect()), names)
+}
+
+/// Prints what is for people: with `-o`, on standard error.
+fn say(args: &Args, text: &str) -> anyhow::Result<()> {
+    match args.output {
+        None => super::print(text),
+        Some(_) if text.is_empty() => Ok(()),
+        Some(_) => {
+            super::note(&anstream::adapter::strip_str(text.trim_end()).to_string());
+            Ok(())
+        }
+    }
+}
+
+/// Approves what waits, and adds it to `all`.
+async fn approve_all(args: &Args, all: &mut Vec<Written>) -> anyhow::Result<()> {
     let (client, namespace) = args.place.client().await?;
     let objects = Objects { client, namespace };
     let approver = if args.annotation { None } else { Some(objects.approver().await) };
@@ -57,11 +93,11 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
         }
         let waiting = waiting(&found, args.hash.as_deref())?;
         if waiting.is_empty() {
-            return super::print(&nothing_waits(&found));
+            return say(args, &nothing_waits(&found));
         }
         let hashes: Vec<_> = waiting.iter().map(|(object, _)| describe(object)).collect();
         if confirmed.as_ref() != Some(&hashes) {
-            show(&waiting)?;
+            show(args, &waiting)?;
             confirm(args, confirmed.is_some())?;
             confirmed = Some(hashes);
         }
@@ -75,18 +111,19 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
                 );
             }
             let written = match &approver {
-                Some(by) => objects.approve(object, by.as_deref()).await?,
+                Some(by) => Some(objects.approve(object, by.as_deref()).await?),
                 None => objects.annotate(object, annotation).await?,
             };
-            if written {
-                let how = if approver.is_some() { "" } else { " (by annotation)" };
-                super::print(&format!("approved: {}{how}\n", describe(object)))?;
-            } else {
+            let Some(written) = written else {
                 changed = true;
-            }
+                continue;
+            };
+            all.push(written);
+            let how = if approver.is_some() { "" } else { " (by annotation)" };
+            say(args, &format!("approved: {}{how}\n", describe(object)))?;
         }
         if !changed {
-            return super::print(&next(&args.name, &objects.namespace, &waiting));
+            return say(args, &next(&args.name, &objects.namespace, &waiting));
         }
     }
     bail!("the objects change faster than they can be approved: try again")
@@ -145,7 +182,7 @@ fn nothing_waits(found: &[Planned]) -> String {
     found.iter().map(line).collect()
 }
 
-fn show(waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
+fn show(args: &Args, waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
     let mut out = String::new();
     for (object, _) in waiting {
         if let Some(obstacle) = object.obstacle() {
@@ -154,7 +191,7 @@ fn show(waiting: &[(&Planned, ApprovalAnnotation)]) -> anyhow::Result<()> {
         let title = object.end().map_or_else(|| describe(object), |end| format!("{}, {end}", describe(object)));
         print::status(&mut out, &title, &object.plan);
     }
-    super::print(&out)
+    say(args, &out)
 }
 
 /// Asks for confirmation on a terminal. `again`: the plans changed after the user confirmed them.
@@ -215,6 +252,20 @@ mod tests {
         let why = "NotOwned: plan 3f9a1c20 waits; approving does not solve it; see keelson recover";
         assert_eq!(foreign.obstacle().as_deref(), Some(why));
         assert_eq!(cluster(|_| ()).obstacle(), None);
+    }
+
+    #[test]
+    fn answer_for_programs() {
+        let object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "PlanApproval",
+            "metadata": {"name": "demo-x7x2k", "namespace": "default", "managedFields": [{"manager": "keelson"}]},
+            "spec": {"clusterRef": {"name": "demo"}, "hash": "3f9a1c20", "approvedBy": "alice"},
+        });
+        let approval: crate::api::PlanApproval = serde_json::from_value(object).unwrap();
+        let (document, names) = document(vec![Written::of(&approval).unwrap()]);
+        insta::assert_snapshot!(output::format(&document, output::Structured::Json).unwrap());
+        assert_eq!(names, "planapproval.keelson.dev/demo-x7x2k\n");
+        assert_eq!(self::document(Vec::new()).0["items"], json!([]));
     }
 
     #[test]

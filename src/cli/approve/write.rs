@@ -6,12 +6,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::Status;
 use kube::{Api, Client, Resource};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::waiting::{ApprovalAnnotation, Kind, Planned, Target};
 use crate::api::reference::{ClusterReference, NodeGroupReference};
 use crate::api::{EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec};
 use crate::cli::connection::found;
+use crate::cli::output;
+
+/// An object that approves: a PlanApproval, or the annotated one.
+#[derive(Debug)]
+pub struct Written {
+    /// The object.
+    pub object: Value,
+    /// Its name, with its type.
+    pub name: String,
+}
+
+impl Written {
+    pub fn of<K: Resource<DynamicType = ()> + Serialize>(object: &K) -> anyhow::Result<Self> {
+        Ok(Self { object: output::object(object)?, name: output::name(object) })
+    }
+}
 
 /// The objects of one namespace.
 pub struct Objects {
@@ -61,8 +78,8 @@ impl Objects {
         review.status?.user_info?.username
     }
 
-    /// Creates a PlanApproval of the plan that was shown, owned by the plan's object.
-    pub async fn approve(&self, object: &Planned, by: Option<&str>) -> anyhow::Result<bool> {
+    /// Creates a PlanApproval of the plan that was shown, owned by the plan's object. Returns it.
+    pub async fn approve(&self, object: &Planned, by: Option<&str>) -> anyhow::Result<Written> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let (cluster_ref, node_group_ref) = match object.kind {
             Kind::EksCluster => (Some(ClusterReference { name: name.clone() }), None),
@@ -83,7 +100,7 @@ impl Objects {
             status: None,
         };
         match self.approvals().create(&PostParams::default(), &approval).await {
-            Ok(_) => Ok(true),
+            Ok(created) => Written::of(&created),
             Err(kube::Error::Api(status)) if status.code == 403 && is_terminating(&status) => {
                 bail!(
                     "{}: no PlanApproval can be created in a namespace that is being deleted: approve with --annotation",
@@ -100,8 +117,8 @@ impl Objects {
         }
     }
 
-    /// Writes the annotation on the object that was shown; `false`: the object has changed.
-    pub async fn annotate(&self, object: &Planned, annotation: &ApprovalAnnotation) -> anyhow::Result<bool> {
+    /// Writes the annotation on the object that was shown, and returns it. `None`: the object has changed.
+    pub async fn annotate(&self, object: &Planned, annotation: &ApprovalAnnotation) -> anyhow::Result<Option<Written>> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let metadata = json!({
             "resourceVersion": object.metadata.resource_version,
@@ -109,12 +126,12 @@ impl Objects {
         });
         let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
         let written = match object.kind {
-            Kind::EksCluster => self.clusters().patch(&name, &params, &patch).await.map(drop),
-            Kind::NodeGroup => self.groups().patch(&name, &params, &patch).await.map(drop),
+            Kind::EksCluster => self.clusters().patch(&name, &params, &patch).await.map(|object| Written::of(&object)),
+            Kind::NodeGroup => self.groups().patch(&name, &params, &patch).await.map(|object| Written::of(&object)),
         };
         match written {
-            Ok(()) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Ok(written) => written.map(Some),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(error) => Err(error).with_context(|| object.title()),
         }
     }

@@ -30,8 +30,22 @@ pub struct Manifest {
     context: BTreeSet<(String, String)>,
     /// Namespace of the objects that name none.
     namespace: Option<String>,
+    /// The objects in the files, as the API server would store them.
+    pub checked: Vec<Checked>,
     /// Where each object is.
     places: BTreeMap<(String, String, String), String>,
+}
+
+/// An object in a file that its schema accepts.
+pub struct Checked {
+    pub kind: String,
+    /// `None`: its kind has no namespaces.
+    pub namespace: Option<String>,
+    pub name: String,
+    /// Its file and document, for messages.
+    pub place: String,
+    /// With the defaults of its schema.
+    pub object: Value,
 }
 
 impl Manifest {
@@ -121,14 +135,29 @@ impl Manifest {
         if let Some(other) = self.places.insert(key, at.to_owned()) {
             bail!("{place} is also in {other}: keep one of them");
         }
-        match kind.as_str() {
-            "EksCluster" => self.clusters.push(namespaced(object(document, &place)?, namespace)),
-            "NodeGroup" => self.groups.push(namespaced(object(document, &place)?, namespace)),
-            "AwsAccount" => self.accounts.push(object(document, &place)?),
+        let name = name.to_owned();
+        let object = match kind.as_str() {
+            "EksCluster" => {
+                let (cluster, object) = checked(document, &place)?;
+                self.clusters.push(namespaced(cluster, namespace.clone()));
+                object
+            }
+            "NodeGroup" => {
+                let (group, object) = checked(document, &place)?;
+                self.groups.push(namespaced(group, namespace.clone()));
+                object
+            }
+            "AwsAccount" => {
+                let (account, object) = checked(document, &place)?;
+                self.accounts.push(account);
+                object
+            }
             // Nothing is planned of it.
-            "PlanApproval" => drop(object::<PlanApproval>(document, &place)?),
+            "PlanApproval" => checked::<PlanApproval>(document, &place)?.1,
             other => bail!("{at}: kind {other:?} is not known; write EksCluster, NodeGroup or AwsAccount"),
-        }
+        };
+        let namespace = Some(namespace).filter(|_| kind != "AwsAccount");
+        self.checked.push(Checked { kind, namespace, name, place, object });
         Ok(())
     }
 
@@ -176,14 +205,23 @@ pub fn without_source(error: &anyhow::Error) -> String {
     errors::format_error(error)
 }
 
-fn object<K: CustomResourceExt + DeserializeOwned>(mut document: Value, place: &str) -> anyhow::Result<K> {
-    let schema = serde_json::to_value(K::crd())?;
-    let schema = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let errors = schema::check_object(schema, &mut document);
-    if !errors.is_empty() {
-        bail!("{place}:\n  {}", errors.join("\n  "));
-    }
-    serde_json::from_value(document).with_context(|| place.to_owned())
+/// The object, and how the API server would store it.
+fn checked<K: CustomResourceExt + DeserializeOwned>(mut document: Value, place: &str) -> anyhow::Result<(K, Value)> {
+    let schema = schema_of::<K>()?;
+    refuse(place, &schema::check_object(&schema, &mut document))?;
+    let object = serde_json::from_value(document.clone()).with_context(|| place.to_owned())?;
+    Ok((object, document))
+}
+
+/// The schema of a kind.
+pub fn schema_of<K: CustomResourceExt>() -> anyhow::Result<Value> {
+    let mut schema = serde_json::to_value(K::crd())?;
+    Ok(schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take())
+}
+
+/// The error of an object that the API server would refuse.
+pub fn refuse(place: &str, errors: &[String]) -> anyhow::Result<()> {
+    if errors.is_empty() { Ok(()) } else { bail!("{place}:\n  {}", errors.join("\n  ")) }
 }
 
 fn namespaced<K: ResourceExt>(mut object: K, namespace: String) -> K {

@@ -13,6 +13,7 @@ mod schema;
 mod sources;
 pub mod style;
 mod timeline;
+mod transitions;
 mod verdict;
 
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ pub use verdict::{Obstacle, obstacles};
   keelson plan -f node-group.yaml --context management
 
 With --context or --kubeconfig, and only then, it reads from the management cluster what the files refer to and do not
-contain, such as the EksCluster of a NodeGroup.
+contain, such as the EksCluster of a NodeGroup, and the objects as they are now: it refuses a change of a field that
+cannot change. Without, the files are checked as new objects; --live still finds what cannot change in AWS.
 
 Exit codes: 0, or 1 if the manifests are invalid or something in the plan cannot be done, such as what belongs to
 others or a version that EKS does not offer (known with --live). With --detailed-exitcode also 2: there are changes.")]

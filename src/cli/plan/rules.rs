@@ -1,5 +1,5 @@
-//! Evaluates the CRDs' CEL rules, as the API server does at the creation of an object. Rules about the previous object
-//! (`oldSelf`) hold at a creation. Pure.
+//! Evaluates the CRDs' CEL rules, as the API server does. Rules about the previous object (`oldSelf`) hold at a creation;
+//! [`super::transitions`] evaluates them where the object exists. Pure.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,8 +16,22 @@ use serde_json::Value;
 pub fn broken<'s>(schema: &'s Value, value: &Value) -> Vec<&'s str> {
     let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
     let rules = rules.filter(|rule| rule["rule"].as_str().is_some_and(|cel| !is_transition(cel)));
-    let broken = rules.filter(|rule| rule["rule"].as_str().is_some_and(|cel| evaluate(cel, value) != Ok(true)));
-    broken.map(|rule| rule["message"].as_str().unwrap_or("is refused by the API server")).collect()
+    let broken = rules.filter(|rule| rule["rule"].as_str().is_some_and(|cel| evaluate(cel, value, None) != Ok(true)));
+    broken.map(message).collect()
+}
+
+/// The messages of the rules of `schema` about the previous value that the change from `old` to `new` breaks.
+pub fn broken_by_change<'s>(schema: &'s Value, old: &Value, new: &Value) -> Vec<&'s str> {
+    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let broken = rules.filter(|rule| {
+        let cel = rule["rule"].as_str().filter(|cel| is_transition(cel));
+        cel.is_some_and(|cel| evaluate(cel, new, Some(old)) != Ok(true))
+    });
+    broken.map(message).collect()
+}
+
+fn message(rule: &Value) -> &str {
+    rule["message"].as_str().unwrap_or("is refused by the API server")
 }
 
 /// Whether the rule compares with the previous object.
@@ -25,11 +39,11 @@ fn is_transition(cel: &str) -> bool {
     cel.contains("oldSelf")
 }
 
-/// Whether the rule holds for the value.
+/// Whether the rule holds for the value, and for the previous one if it is about that.
 ///
 /// # Errors
 /// It cannot be compiled or evaluated.
-fn evaluate(cel: &str, value: &Value) -> Result<bool, String> {
+fn evaluate(cel: &str, value: &Value, old: Option<&Value>) -> Result<bool, String> {
     thread_local! {
         static ENVIRONMENT: Arc<Env> = Arc::new(environment());
         static PROGRAMS: RefCell<HashMap<String, Arc<Program>>> = RefCell::new(HashMap::new());
@@ -44,6 +58,9 @@ fn evaluate(cel: &str, value: &Value) -> Result<bool, String> {
     let mut context = Context::with_env(ENVIRONMENT.with(Arc::clone));
     add_kubernetes_functions(&mut context).map_err(|error| error.to_string())?;
     context.add_variable_from_value("self", convert(value));
+    if let Some(old) = old {
+        context.add_variable_from_value("oldSelf", convert(old));
+    }
     match program.execute(&context) {
         Ok(cel::Value::Bool(holds)) => Ok(holds),
         Ok(other) => Err(format!("{other:?} is no bool")),
@@ -156,9 +173,9 @@ mod tests {
             ("isURL(self)", json!("example"), false),
         ];
         for (cel, value, expected) in cases {
-            assert_eq!(evaluate(cel, &value), Ok(expected), "{cel} of {value}");
+            assert_eq!(evaluate(cel, &value, None), Ok(expected), "{cel} of {value}");
         }
-        assert!(evaluate("self.unknown()", &json!("a")).is_err() && evaluate("self +", &json!(1)).is_err());
+        assert!(evaluate("self.unknown()", &json!("a"), None).is_err() && evaluate("self +", &json!(1), None).is_err());
     }
 
     #[test]
@@ -183,6 +200,7 @@ mod tests {
             json!("10.0.0.0/16"),
             json!("10m"),
             json!(3),
+            json!(true),
             json!(["a", "b"]),
             json!({"a": "b"}),
             json!({}),
@@ -194,16 +212,18 @@ mod tests {
                 "network": {}, "kubernetesNetwork": {},
             }),
         ];
-        let fails = |rule: &&String| !samples.iter().any(|sample| evaluate(rule, sample).is_ok());
+        let is_evaluated = |rule: &str, sample: &Value| {
+            let old = is_transition(rule).then_some(sample);
+            evaluate(rule, sample, old).is_ok()
+        };
+        let fails = |rule: &&String| !samples.iter().any(|sample| is_evaluated(rule, sample));
         assert!(rules.len() > 100, "{}", rules.len());
         assert_eq!(rules.iter().filter(fails).collect::<Vec<_>>(), Vec::<&String>::new());
     }
 
     fn collect(value: &Value, rules: &mut std::collections::BTreeSet<String>) {
         let found = value["x-kubernetes-validations"].as_array().into_iter().flatten();
-        rules.extend(
-            found.filter_map(|rule| rule["rule"].as_str()).filter(|cel| !is_transition(cel)).map(str::to_owned),
-        );
+        rules.extend(found.filter_map(|rule| rule["rule"].as_str()).map(str::to_owned));
         match value {
             Value::Object(fields) => fields.values().for_each(|child| collect(child, rules)),
             Value::Array(items) => items.iter().for_each(|child| collect(child, rules)),

@@ -2,6 +2,7 @@
 //! by which objects take over what earlier objects of the same name owned. I/O: the management cluster's API; reads
 //! from AWS, with the credentials of the environment.
 
+mod document;
 mod places;
 mod verdicts;
 
@@ -16,6 +17,7 @@ use serde_json::json;
 
 use super::approve::waiting::{Kind, Target};
 use super::connection::InNamespace;
+use super::output::Changed;
 use super::reading;
 use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
 use crate::aws::{Identity, MaxStaleness};
@@ -23,6 +25,7 @@ use crate::controllers::account::{self, Request};
 use crate::controllers::runtime::installation;
 use crate::resources::inventory::{self, tagged_resources};
 use crate::resources::recovery::takeover::TaggedResource;
+use document::{Document, State};
 use verdicts::{Line, Object, Verdict};
 
 /// Flags of `keelson recover`.
@@ -30,7 +33,8 @@ use verdicts::{Line, Object, Verdict};
 #[command(after_help = "Examples:
   keelson recover                    # lists only
   keelson recover --all --dry-run
-  keelson recover nodegroup/demo-spot -n team-a")]
+  keelson recover nodegroup/demo-spot -n team-a
+  keelson recover -o json | jq '.resources[].verdict'")]
 pub struct Args {
     /// The EksCluster or nodegroup/NAME that takes over what an earlier object of its name owned. Without it, and
     /// without --all, the command only lists.
@@ -62,6 +66,9 @@ pub struct Args {
     /// same name.
     #[arg(long, env = "KEELSON_ALLOW_AMBIENT_ACCOUNT")]
     allow_ambient_account: bool,
+    /// Format: what was found in AWS, and the objects that take something over or can; `name`: only their names.
+    #[arg(short, long, value_enum)]
+    output: Option<Changed>,
     #[command(flatten)]
     place: InNamespace,
 }
@@ -97,12 +104,21 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
             Err(error) => crate::cli::note(&format!("account {account}, {region} is left out: {error:#}")),
         }
     }
-    super::print(&if args.verbose { verdicts::details(&lines) } else { verdicts::table(&lines) })?;
+    if args.output.is_none() {
+        super::print(&if args.verbose { verdicts::details(&lines) } else { verdicts::table(&lines) })?;
+    }
     let searched = places::describe(&searched);
     let found = Found { lines: &lines, installation: installation.as_deref(), searched: &searched };
     let chosen = select(args, &client, &objects, &found)?;
+    let mut document = Document::new(&lines, installation.as_deref());
     if args.dry_run || chosen.is_empty() {
-        super::print(&hint(&found))?;
+        for (number, uids) in verdicts::recoverable(&lines) {
+            document.add(&objects[number], uids.into_iter().collect(), State::Recoverable);
+        }
+        match args.output {
+            Some(format) => format.print(&document, &document.names())?,
+            None => super::print(&hint(&found))?,
+        }
         let other = verdicts::other_installations(&lines, None);
         if args.all && !args.dry_run && !other.is_empty() {
             bail!("nothing was taken over: {}", verdicts::describe_other_installations(&other, found.installation));
@@ -111,17 +127,34 @@ async fn recover(args: &Args) -> anyhow::Result<()> {
     }
     let now = Timestamp::now().as_second();
     let next = next(&chosen, &objects);
+    let mut outcome = Ok(());
     for (object, uid) in chosen {
         let name = format!("{} -n {}", object.argument, object.namespace);
-        match verdicts::text(object, &uid, now) {
+        let (state, text) = match verdicts::text(object, &uid, now) {
             Some(text) => {
-                annotate(&client, object, &text).await.with_context(|| name.clone())?;
-                super::print(&format!("{name}: takes over what UID {uid} owned ({RECOVER_ANNOTATION}: {text})\n"))?;
+                outcome = annotate(&client, object, &text).await.with_context(|| name.clone());
+                if outcome.is_err() {
+                    break;
+                }
+                let text = format!("{name}: takes over what UID {uid} owned ({RECOVER_ANNOTATION}: {text})\n");
+                (State::Requested, text)
             }
-            None => super::print(&format!("{name}: is already annotated to take over what UID {uid} owned\n"))?,
+            None => {
+                (State::AlreadyRequested, format!("{name}: is already annotated to take over what UID {uid} owned\n"))
+            }
+        };
+        document.add(object, vec![uid], state);
+        if args.output.is_none() {
+            super::print(&text)?;
         }
     }
-    super::print(&next)
+    match args.output {
+        // Also what was done before an error.
+        Some(format) => format.print(&document, &document.names())?,
+        None if outcome.is_ok() => super::print(&next)?,
+        None => {}
+    }
+    outcome
 }
 
 /// The approvals that what was chosen waits for, a line for each cluster.

@@ -71,6 +71,7 @@ impl<C: Provisioned> Reconcile<'_, C> {
         events.extend(operation_events(&report.finished_operations, failures));
         events.extend(more);
         self.ctx.events.publish(self.object, events);
+        self.trace.operations(&report.finished_operations);
         for ended in &report.finished_operations {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().record_operation(ended.key.kind(), &ended.operation.kind, took);

@@ -1,23 +1,28 @@
 //! The reconcile of every kind whose objects are resources in AWS, from top to bottom: what is the same for all of
 //! them. What is a kind's own is a step of [`Provisioned`]. I/O: the management cluster's API; AWS through the engine.
 //!
-//! [`reconcile`]: debounce -> delete or [`apply_spec`] -> status.
+//! [`reconcile`]: debounce, then within the trace of the change: delete or [`apply_spec`] -> status.
 //! [`apply_spec`]: dereference -> validate -> build -> observe, plan, execute -> report.
 
+mod as_controller;
 mod engine;
 mod finalizer;
+mod followed_change;
 mod outcome;
 mod take_over;
+mod update_change;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
+use tracing::Instrument as _;
 
+pub use self::followed_change::InProgress;
+use self::followed_change::{Before, ChangeOutcome, Followed, ReconcileTrace};
 pub use self::outcome::Stop;
 use super::account::Grant;
 use super::account::named::Named;
@@ -27,10 +32,9 @@ use super::drift::pending_changes::ExternalChange;
 use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::{Recoverable, Recovering, RecoveryRequest};
 use super::runtime::apply::{self, Kind as _};
-use super::runtime::worker::Controller;
 use super::states::{State, States};
 use super::status::conditions::Overall;
-use super::status::report::{self, Next, WithConditions, WithReconcileRequest};
+use super::status::report::{self, Next, WithChange, WithConditions, WithReconcileRequest};
 use super::status::waits::Wait;
 use crate::api::status::PlanStatus;
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION};
@@ -48,6 +52,7 @@ pub struct Reconcile<'a, C: Provisioned> {
     pub namespace: String,
     pub state: &'a mut State<C::Status, C::KindState>,
     pub now: Timestamp,
+    pub trace: ReconcileTrace,
 }
 
 /// The result of a step: the reconcile goes on with `T`, or stops.
@@ -91,7 +96,15 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     /// The kind.
     type Object: Recoverable;
     /// Its status.
-    type Status: WithConditions + WithReconcileRequest + Serialize + Clone + Default + PartialEq + Send + Sync;
+    type Status: WithChange
+        + WithConditions
+        + WithReconcileRequest
+        + Serialize
+        + Clone
+        + Default
+        + PartialEq
+        + Send
+        + Sync;
     /// What is remembered of an object besides its resources.
     type KindState: Default + Send + Sync;
     /// The result of one reconcile.
@@ -122,6 +135,10 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
     fn restore_records(run: &mut Reconcile<'_, Self>) -> impl Future<Output = bool> + Send;
     /// Discards what was observed, as a user requests.
     fn forget_observations(state: &mut Self::KindState);
+    /// The change of another object that this one follows, if that is in progress.
+    fn change_around(_ctx: &Context, _object: &Self::Object) -> Option<InProgress> {
+        None
+    }
     /// Called when the state of an object is reset after a panic.
     fn state_is_reset(&self, _uid: &str) {}
     /// Called when the finalizer is removed: the object is gone.
@@ -283,8 +300,21 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
     let previous = state.written.clone().unwrap_or(before);
     state.retry_after_edit(object.meta().generation, C::observed_generation(&previous), now);
 
-    let mut run = Reconcile { controller, ctx, object, namespace, state, now };
+    let followed = followed_change::follow(object.meta(), &Before::of::<C>(&previous), now);
+    let around = || C::change_around(ctx, object);
+    let trace = ReconcileTrace::start(&ctx.traces, object, followed.change.as_ref(), around);
+    let span = trace.span();
+    let run = Reconcile { controller, ctx, object, namespace, state, now, trace };
+    continue_change(run, previous, followed).instrument(span).await
+}
+
+/// Reconciles an object once, as a part of a change.
+async fn continue_change<C: Provisioned>(mut run: Reconcile<'_, C>, previous: C::Status, followed: Followed) -> Next {
+    let (ctx, object, now) = (run.ctx, run.object, run.now);
     run.restore_status().await;
+    if let Some(superseded) = &followed.superseded {
+        followed_change::export_root(&ctx.traces, object, superseded, ChangeOutcome::Superseded);
+    }
     let outcome = if object.meta().deletion_timestamp.is_some() {
         C::delete(&mut run, &previous).await
     } else {
@@ -293,11 +323,16 @@ pub async fn reconcile<C: Provisioned>(controller: &C, object: &C::Object) -> Ne
         Some(applied.unwrap_or_else(|stop| run.stopped(&recorded, stop)))
     };
 
-    let Some(outcome) = outcome else { return Next::change() };
+    let Some(outcome) = outcome else {
+        run.end_deletion(followed.change.as_ref());
+        return Next::change();
+    };
     let StatusUpdate { mut status, overall, waits, next } = C::status_update(&mut run, &previous, outcome);
     status.record_reconcile_request(object.annotations().get(RECONCILE_AT_ANNOTATION));
     let (generation, before) = (object.meta().generation, (&previous, &mut status));
     let (overall, next) = report::evaluate_waits(ctx, before, generation, waits, (overall, next), now);
+    let change = run.update_change(followed, (previous.conditions(), status.conditions()), &overall);
+    status.set_change(change);
     report::publish_transition(ctx, object, previous.conditions(), &overall);
     report::write_status(ctx, object, run.state, C::written_part(previous), status, &overall, next).await
 }
@@ -361,35 +396,4 @@ async fn check_named<C: Provisioned>(
     let undecided = owned::check(&valid.grant, &valid.named).map_err(ValidateError::Refused)?;
     let age = C::max_read_age(run);
     Ok(owned::check_owned(run.ctx, &cloud.aws, &valid.grant, &run.namespace, &undecided, age).await?)
-}
-
-/// A controller, as the queue of its kind sees it.
-impl<C: Provisioned> Controller for C {
-    type Object = C::Object;
-
-    fn context(&self) -> &Arc<Context> {
-        self.ctx()
-    }
-
-    fn reconcile(self: Arc<Self>, object: Arc<C::Object>) -> BoxFuture<'static, Next> {
-        Box::pin(async move { reconcile(&*self, &object).await })
-    }
-
-    fn register_steady(&self, object: &C::Object) -> bool {
-        let uid = object.uid().unwrap_or_default();
-        let is_steady = C::status(object).is_some_and(|status| {
-            report::was_steady(object.meta(), C::observed_generation(status), status.conditions())
-        });
-        // One that is Ready without a record has lost it.
-        if !is_steady || self.states().contains(&uid) || C::recorded(object).is_empty() {
-            return false;
-        }
-        drop(self.states().of(&uid, || self.ctx().memory(C::recorded(object))));
-        true
-    }
-
-    fn restart<'a>(&'a self, uid: &'a str) -> BoxFuture<'a, ()> {
-        self.state_is_reset(uid);
-        Box::pin(self.states().restart(uid, Timestamp::now()))
-    }
 }

@@ -29,7 +29,7 @@ use self::record::recorded;
 pub use self::validate::valid;
 use super::approvals::execution_policy::Approvals;
 use super::context::Context;
-use super::driver::{Executed, Provisioned, StatusUpdate, Step, Stop, Valid};
+use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
 use super::reconcile_error::BuildError;
 use super::recovery::{Done, Recovering};
@@ -89,6 +89,13 @@ impl Provisioned for NodeGroupController {
     fn forget_observations(state: &mut KindState) {
         state.nodes.forget();
         state.checked = None;
+    }
+
+    /// Its nodes follow the version of their cluster: that is one upgrade.
+    fn change_around(ctx: &Context, group: &NodeGroup) -> Option<InProgress> {
+        let cluster = ctx.cluster(group.metadata.namespace.as_deref()?, &group.spec.cluster_ref.name)?;
+        let change = cluster.status.as_ref()?.change.clone().filter(|change| change.ended_at.is_none())?;
+        Some((cluster.metadata.uid.clone()?, change))
     }
 
     fn owner(run: &Reconcile<'_>) -> Owner {

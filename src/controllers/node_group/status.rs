@@ -83,6 +83,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let is_unknown = memory.get(key).is_none_or(|entry| entry.presence.is_none());
     let status = NodeGroupStatus {
         observed_generation: *generation,
+        change: previous.change.clone(),
         last_handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
         conditions: conditions(input, &nodes, &overall),
         waits: previous.waits.clone(),

@@ -116,6 +116,7 @@ async fn signal_listed(ctx: Arc<Context>) {
         match tokio::time::timeout(RECHECK_INTERVAL, all).await {
             Ok(Ok(_)) => {
                 let id = installation::load(&ctx).await;
+                ctx.traces.set_installation(id.clone());
                 // The context belongs to this term only, so it is not set yet.
                 let _ = ctx.installation.set(id);
                 return ctx.all_listed.cancel();

@@ -19,6 +19,7 @@ use super::settings::Settings;
 use crate::aws::Accounts;
 use crate::controllers::context::Process;
 use crate::telemetry::Metrics;
+use crate::telemetry::traces::{Resource, Traces};
 use crate::workload::client::Workloads;
 use crate::workload::proxy::Proxy;
 
@@ -47,6 +48,10 @@ pub struct Options {
     pub aws: crate::aws::accounts::Settings,
     /// This Pod's name, if it runs in one.
     pub pod_name: Option<String>,
+    /// Its namespace, if it runs in a cluster.
+    pub pod_namespace: Option<String>,
+    /// Where spans of traces go.
+    pub traces: Traces,
     /// Proxy to workload clusters.
     pub workload_proxy: Option<Proxy>,
 }
@@ -77,6 +82,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         .await
         .map_err(|error| StartError::Listen(options.listen, error))?;
     tokio::spawn(health.clone().beat());
+    let exporting = options.traces.start(Resource { pod: options.pod_name.clone(), namespace: options.pod_namespace });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "keelson is starting");
     metrics.set_ambient_account_allowed(options.settings.allow_ambient_account);
     if options.settings.allow_ambient_account {
@@ -95,6 +101,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         client,
         accounts,
         metrics,
+        traces: options.traces,
         gate,
     };
     let operator = Operator { process, health };
@@ -114,6 +121,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             operator.lead(elector, (&namespace, &name), &stop).await;
         }
     }
+    exporting.finish().await;
     tracing::info!("keelson has stopped");
     probes.cancel();
     Ok(())

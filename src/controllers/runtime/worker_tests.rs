@@ -59,6 +59,7 @@ fn unlisted_context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<Re
         workloads: crate::workload::client::Workloads::default(),
         gate,
         metrics,
+        traces: crate::telemetry::traces::Traces::default(),
     };
     let stores = Stores { clusters, node_groups: reflector::store().0, aws_accounts: reflector::store().0 };
     let ctx = Context::new(process, stores, queues);

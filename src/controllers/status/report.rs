@@ -16,7 +16,7 @@ use super::waits::Wait;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::account::AwsAccountStatus;
 use crate::api::conditions::{self, ConditionType, bounded};
-use crate::api::status::{EksClusterStatus, MAX_REQUEST, NodeGroupStatus, WaitStatus};
+use crate::api::status::{ChangeStatus, EksClusterStatus, MAX_REQUEST, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
 use crate::controllers::context::Context;
 use crate::controllers::reconcile_error::{ReconcileError, StatusError};
@@ -202,6 +202,29 @@ with_conditions!(
     NodeGroupStatus: |_| None,
     AwsAccountStatus: |_| None,
 );
+
+/// Status that records the last change of its object.
+pub trait WithChange {
+    /// The last change.
+    fn change(&self) -> Option<&ChangeStatus>;
+    /// Records the last change.
+    fn set_change(&mut self, change: Option<ChangeStatus>);
+}
+
+macro_rules! with_change {
+    ($($status:ty),*) => {$(
+        impl WithChange for $status {
+            fn change(&self) -> Option<&ChangeStatus> {
+                self.change.as_ref()
+            }
+            fn set_change(&mut self, change: Option<ChangeStatus>) {
+                self.change = change;
+            }
+        }
+    )*};
+}
+
+with_change!(EksClusterStatus, NodeGroupStatus);
 
 /// Status that records which request of a user it answers.
 pub trait WithReconcileRequest {

@@ -46,6 +46,7 @@ app.kubernetes.io/name: keelson
   "read-after-write-window" .readAfterWriteWindow
   "installation-id" .installationId
   "workload-proxy" .workloadProxy.url
+  "otlp-endpoint" .otlp.endpoint
   "log-format" .log.format
   "log-level" .log.level
 }}
@@ -76,6 +77,12 @@ app.kubernetes.io/name: keelson
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
+{{- end }}
+
+{{/* Port of the collector of traces. */}}
+{{- define "keelson.otlpPort" -}}
+{{- $url := urlParse .Values.operator.otlp.endpoint -}}
+{{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) }}
 {{- end }}
 
 {{- define "keelson.environment" -}}

@@ -78,6 +78,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         |name: &str, last: &Option<String>| facts.of_cluster(name).or_else(|| last.clone().filter(|_| is_unknown));
     EksClusterStatus {
         observed_generation: generation,
+        change: previous.change.clone(),
         last_handled_reconcile_at: previous.last_handled_reconcile_at.clone(),
         conditions,
         waits: previous.waits.clone(),

@@ -1,0 +1,305 @@
+//! The change that a reconcile works on, and its trace: one from the edit until the object is Ready, whatever processes
+//! work on it. Pure, but for the spans that it exports.
+//!
+//! The ids of a change's trace and of its root are derived from the object's UID and the generation, so that every
+//! leader continues the same trace without having to remember it. The root is exported when the change ends. What is
+//! done to a steady object, such as the correction of drift, is a trace of its own: one for each reconcile that writes.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use kube::ResourceExt;
+use tracing::field::Empty;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{ChangeStatus, ChangeType};
+use crate::controllers::runtime::apply::Kind;
+use crate::controllers::status::whole_seconds;
+use crate::engine::FinishedOperation;
+use crate::telemetry::traces::{Span, SpanId, TARGET, TraceId, Traces};
+
+/// The changes of an object at the start of a reconcile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Followed {
+    /// The last change: in progress, or ended. `None`: none was recorded.
+    pub change: Option<ChangeStatus>,
+    /// It starts with this reconcile.
+    pub is_new: bool,
+    /// A change that did not end before the next one started.
+    pub superseded: Option<ChangeStatus>,
+}
+
+/// The state that a reconcile starts from.
+pub struct Before<'a> {
+    /// The last change in status.
+    pub change: Option<&'a ChangeStatus>,
+    /// The generation that status belongs to.
+    pub observed: Option<i64>,
+    /// The conditions in status.
+    pub conditions: &'a [Condition],
+}
+
+/// Finds the change that the object as it is now belongs to.
+pub fn follow(meta: &ObjectMeta, before: &Before<'_>, now: Timestamp) -> Followed {
+    let generation = meta.generation.unwrap_or_default();
+    let deleted = meta.deletion_timestamp.as_ref();
+    let is_same = |last: &ChangeStatus| match deleted {
+        // A deletion stays one, however often the spec is edited meanwhile.
+        Some(_) => last.change_type == ChangeType::Delete,
+        None => last.change_type != ChangeType::Delete && last.generation == generation,
+    };
+    if before.change.is_some_and(is_same) {
+        return Followed { change: before.change.cloned(), ..Followed::default() };
+    }
+    let is_ready = conditions::is_true(before.conditions, ConditionType::Ready);
+    if before.change.is_none() && deleted.is_none() && before.observed == meta.generation && is_ready {
+        // Ready since before changes were recorded.
+        return Followed::default();
+    }
+    let (change_type, started_at) = match (deleted, before.observed) {
+        (Some(deleted), _) => (ChangeType::Delete, Some(deleted.0)),
+        (None, None) => (ChangeType::Create, meta.creation_timestamp.as_ref().map(|created| created.0)),
+        (None, Some(_)) => (ChangeType::Update, None),
+    };
+    // The API server's clock may be ahead.
+    let started_at = Time(started_at.unwrap_or(whole_seconds(now)).min(whole_seconds(now)));
+    Followed {
+        change: Some(ChangeStatus { change_type, generation, started_at, ended_at: None }),
+        is_new: true,
+        superseded: before.change.filter(|last| last.ended_at.is_none()).cloned(),
+    }
+}
+
+/// A change in progress, with the UID of its object.
+pub type InProgress = (String, ChangeStatus);
+
+/// The trace of `change` to the object `uid`, and its root.
+fn ids(uid: &str, change: &ChangeStatus) -> (TraceId, SpanId) {
+    let generation = change.generation.to_string();
+    let of = if change.change_type == ChangeType::Delete { "deletion" } else { &generation };
+    (TraceId::derived(&[uid, of]), SpanId::derived(&[uid, of]))
+}
+
+/// The part of a trace that one reconcile is.
+pub struct ReconcileTrace {
+    traces: Traces,
+    trace: TraceId,
+    /// The root of the trace.
+    root: SpanId,
+    span: tracing::Span,
+}
+
+impl ReconcileTrace {
+    /// Starts the span of a reconcile of `object`: in the trace of `change`, or of the change around it, or alone.
+    pub fn start<K: Kind>(
+        traces: &Traces,
+        object: &K,
+        change: Option<&ChangeStatus>,
+        around: impl FnOnce() -> Option<InProgress>,
+    ) -> Self {
+        let uid = object.uid().unwrap_or_default();
+        let own = change.filter(|change| change.ended_at.is_none()).map(|change| (uid, change.clone()));
+        let id = SpanId::random();
+        let (trace, parent) = match own.or_else(around) {
+            Some((uid, change)) => {
+                let (trace, root) = ids(&uid, &change);
+                (trace, Some(root))
+            }
+            None => (TraceId::random(), None),
+        };
+        let kind = K::NAME;
+        let span = tracing::info_span!(target: TARGET, "reconcile", otel.name = format!("reconcile {kind}"),
+            trace_id = %trace, span_id = %id, parent_id = parent.map(|id| id.to_string()), keep = Empty,
+            keelson.object.kind = kind, k8s.namespace.name = object.namespace(), keelson.object.name = object.name_any());
+        Self { traces: traces.clone(), trace, root: parent.unwrap_or(id), span }
+    }
+
+    /// The span of the reconcile.
+    pub fn span(&self) -> tracing::Span {
+        self.span.clone()
+    }
+
+    /// Exports this reconcile, whether it writes to AWS or not.
+    pub fn keep(&self) {
+        self.span.record("keep", true);
+    }
+
+    /// Exports operations that finished in AWS: they began in other reconciles, and maybe in another process.
+    pub fn operations(&self, finished: &[FinishedOperation]) {
+        if finished.is_empty() || !self.traces.is_on() {
+            return;
+        }
+        self.keep();
+        for FinishedOperation { key, operation, since, result, changes: _ } in finished {
+            let start = SystemTime::from(*since);
+            let (end, error) = match result {
+                Ok(took) => (start + *took, None),
+                Err(failure) => (SystemTime::now(), Some(failure)),
+            };
+            let resource = key.to_string();
+            let mut attributes = vec![("keelson.operation", operation.kind.as_str().into())];
+            attributes.extend(error.map(|failure| ("error.type", failure.class.as_str().into())));
+            attributes.push(("keelson.resource", resource.as_str().into()));
+            self.traces.export(Span {
+                trace: self.trace,
+                id: SpanId::derived(&[&self.trace.to_string(), &resource, &operation.kind, &operation.id]),
+                parent: Some(self.root),
+                name: format!("{} {}", operation.kind, key.kind()),
+                is_call: false,
+                start,
+                end,
+                attributes,
+                error: error.map(|failure| failure.message.clone()),
+            });
+        }
+    }
+}
+
+/// How a change ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    /// The object is Ready.
+    Ready,
+    /// `changePolicy: Observe`: nothing is changed.
+    Observed,
+    /// The object is suspended: resuming it is another edit.
+    Suspended,
+    /// The object is gone.
+    Deleted,
+    /// The next edit came first.
+    Superseded,
+}
+
+impl ChangeOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Observed => "Observed",
+            Self::Suspended => "Suspended",
+            Self::Deleted => "Deleted",
+            Self::Superseded => "Superseded",
+        }
+    }
+}
+
+/// Exports the root of a change that ended. Twice does no harm: the ids are the same.
+pub fn export_root<K: Kind>(traces: &Traces, object: &K, change: &ChangeStatus, outcome: ChangeOutcome) {
+    if !traces.is_on() {
+        return;
+    }
+    let uid = object.uid().unwrap_or_default();
+    let (trace, id) = ids(&uid, change);
+    let attributes = vec![
+        ("keelson.object.kind", K::NAME.into()),
+        ("k8s.namespace.name", object.namespace().unwrap_or_default().into()),
+        ("keelson.object.name", object.name_any().into()),
+        ("keelson.object.uid", uid.into()),
+        ("keelson.change.type", change.change_type.as_str().into()),
+        ("keelson.change.generation", change.generation.into()),
+        ("keelson.change.outcome", outcome.as_str().into()),
+    ];
+    traces.export(Span {
+        trace,
+        id,
+        parent: None,
+        name: format!("{} {}", change.change_type.as_str(), K::NAME),
+        is_call: false,
+        start: SystemTime::from(change.started_at.0),
+        // A change that starts and ends within a second must not end before it starts.
+        end: SystemTime::now().max(SystemTime::from(change.started_at.0) + Duration::from_millis(1)),
+        attributes,
+        error: None,
+    });
+}
+
+/// Whether status and reason of Ready differ.
+pub fn ready_differs(before: &[Condition], now: &[Condition]) -> bool {
+    let ready =
+        |all| conditions::get(all, ConditionType::Ready).map(|ready: &Condition| (&ready.status, &ready.reason));
+    match (ready(before), ready(now)) {
+        (Some(before), Some(now)) => before != now,
+        (before, now) => before.is_some() != now.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn meta(generation: i64, deleted: Option<i64>) -> ObjectMeta {
+        ObjectMeta {
+            generation: Some(generation),
+            creation_timestamp: Some(Time(at(100))),
+            deletion_timestamp: deleted.map(|second| Time(at(second))),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn change(change_type: ChangeType, generation: i64, started: i64, ended: Option<i64>) -> ChangeStatus {
+        let ended_at = ended.map(|second| Time(at(second)));
+        ChangeStatus { change_type, generation, started_at: Time(at(started)), ended_at }
+    }
+
+    fn ready() -> Vec<Condition> {
+        let ready = json!({"type": "Ready", "status": "True", "reason": "Available", "message": "",
+                           "lastTransitionTime": "2026-11-21T10:00:00Z"});
+        vec![serde_json::from_value(ready).unwrap()]
+    }
+
+    fn followed(meta: &ObjectMeta, last: Option<&ChangeStatus>, observed: Option<i64>) -> Followed {
+        follow(meta, &Before { change: last, observed, conditions: &ready() }, at(500))
+    }
+
+    #[test]
+    fn a_creation_starts_with_the_object_and_an_edit_with_its_first_reconcile() {
+        let created = followed(&meta(1, None), None, None);
+        assert_eq!(created.change, Some(change(ChangeType::Create, 1, 100, None)));
+        let ended = change(ChangeType::Create, 1, 100, Some(200));
+        let edited = followed(&meta(2, None), Some(&ended), Some(1));
+        assert_eq!(edited.change, Some(change(ChangeType::Update, 2, 500, None)));
+        assert_eq!((edited.is_new, edited.superseded), (true, None));
+    }
+
+    #[test]
+    fn another_process_continues_the_change_in_status() {
+        let begun = change(ChangeType::Update, 2, 300, None);
+        assert_eq!(followed(&meta(2, None), Some(&begun), Some(2)).change, Some(begun.clone()));
+        assert!(!followed(&meta(2, None), Some(&begun), Some(2)).is_new);
+        // It crashed before it wrote status: the time differs, the trace does not.
+        let again = followed(&meta(2, None), None, Some(1)).change.unwrap();
+        assert_eq!(ids("uid", &again), ids("uid", &begun));
+    }
+
+    #[test]
+    fn an_edit_in_the_middle_supersedes_the_change() {
+        let begun = change(ChangeType::Create, 1, 100, None);
+        let edited = followed(&meta(2, None), Some(&begun), Some(1));
+        assert_eq!(edited.superseded, Some(begun.clone()));
+        assert_ne!(ids("uid", &edited.change.unwrap()), ids("uid", &begun));
+    }
+
+    #[test]
+    fn a_deletion_is_one_change_however_often_the_spec_is_edited() {
+        let deleted = followed(&meta(3, Some(400)), Some(&change(ChangeType::Update, 2, 300, Some(301))), Some(2));
+        let deletion = deleted.change.unwrap();
+        assert_eq!(deletion, change(ChangeType::Delete, 3, 400, None));
+        assert_eq!(followed(&meta(4, Some(400)), Some(&deletion), Some(3)).change, Some(deletion.clone()));
+        let later = ChangeStatus { generation: 4, ..deletion.clone() };
+        assert_eq!(ids("uid", &deletion), ids("uid", &later));
+        assert_ne!(ids("uid", &deletion), ids("other", &deletion));
+    }
+
+    #[test]
+    fn object_that_is_ready_since_an_earlier_version_has_no_change_until_the_next_edit() {
+        assert_eq!(followed(&meta(4, None), None, Some(4)), Followed::default());
+        let unready = follow(&meta(4, None), &Before { change: None, observed: Some(4), conditions: &[] }, at(500));
+        assert_eq!(unready.change, Some(change(ChangeType::Update, 4, 500, None)));
+    }
+}
