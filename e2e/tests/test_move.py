@@ -410,7 +410,7 @@ def test_cluster_that_waits_for_its_first_approval_is_moved_and_waits_there(on, 
 def test_cluster_that_waits_for_approvals_does_not_hold_up_the_others(on, second, moving):
     """Its hand-over and its take-over are plans, each of which waits for a person."""
     asking, asking_nodes = moving.items
-    other = cluster(f"z-{moving.name}", network={"vpc": {"zoneCount": 2}}, accountRef=asking["spec"]["accountRef"])
+    other = cluster(f"z-{moving.name}", addons=[], network={"vpc": {"zoneCount": 2}}, accountRef=asking["spec"]["accountRef"])
     with on.operator(*QUICK, account=moving.account.id):
         on.apply(other)
         on.ready(other)
@@ -423,9 +423,9 @@ def test_cluster_that_waits_for_approvals_does_not_hold_up_the_others(on, second
         assert held.returncode != 0, held.stdout
         assert f"EksCluster default/{other['metadata']['name']}: taken over" in held.stdout, held.stdout
         for item in moving.items:
-            waits = f"{item['kind']} default/{item['metadata']['name']} waits for the operator here to hand it over: WaitingForApproval: plan"
+            waits = f"{item['kind']} default/{item['metadata']['name']} waits for the operator here to hand it over: WaitingForApproval: "
             assert waits in held.stdout and waits in held.stderr, held.stdout + held.stderr
-        assert held.stderr.count("keelson approve") == 2, held.stderr
+        assert held.stderr.count(": keelson approve ") == 2, held.stderr
         assert moving.found(second.api) == []
         for item in moving.items:
             approve(on.api, item)
@@ -433,7 +433,7 @@ def test_cluster_that_waits_for_approvals_does_not_hold_up_the_others(on, second
 
         held = attempt(on, second, "--timeout=12")
         waits = f"EksCluster default/{moving.name} waits for the operator there to take it over"
-        assert held.returncode != 0 and waits in held.stderr and "WaitingForApproval: plan" in held.stderr, held.stderr
+        assert held.returncode != 0 and waits in held.stderr and "WaitingForApproval: " in held.stderr, held.stderr
         approve(second.api, asking)
         # What it waits for next: approved while the command waits.
         process = subprocess.Popen(command(on, second)[0], env=command(on, second)[1], stdout=subprocess.PIPE, text=True)
@@ -447,6 +447,31 @@ def test_cluster_that_waits_for_approvals_does_not_hold_up_the_others(on, second
     version, kind, name, namespace = key_of(other)
     second.api.patch(version, kind, name, {"metadata": {"finalizers": None}}, namespace)
     second.api.delete(*key_of(other))
+
+
+def test_hand_over_that_is_withdrawn_before_its_approval_leaves_everything_on_record(on, moving):
+    item = moving.items[0]
+    with on.operator(*QUICK, account=moving.account.id) as operator:
+        on.api.patch(*key_of(item)[:3], {"spec": {"changePolicy": "Approval"}})
+        on.ready(*moving.items)
+        kept = {line["key"]: line["id"] for line in on.status(item)["resources"]}
+        since = on.mark()
+        suspend(on, item, True)
+        for one in moving.items:
+            annotate(on.api, one, hand_over_to="elsewhere")
+        for one in moving.items:
+            on.await_condition(one, "Stalled", reason="WaitingForApproval")
+        assert {line["key"]: line["id"] for line in on.status(item)["resources"]} == kept
+        # Nothing but status says what the next process owns.
+        operator.restart()
+        on.await_ready(operator)
+        for one in moving.items:
+            annotate(on.api, one, hand_over_to=None)
+        suspend(on, item, False)
+        until(lambda: on.condition(item).get("reason") == "Available", 60, "Ready")
+        on.ready(*moving.items)
+        assert {line["key"]: line["id"] for line in on.status(item)["resources"]} == kept
+    assert actions(moving.writes(since)) == []
 
 
 def approve(api: KubeApi, item: dict) -> None:

@@ -154,6 +154,11 @@ impl RecoveryRequest {
         }
     }
 
+    /// Whether the resources are the object's own: they stay on its record, also while the tags are not written.
+    pub fn is_of_own(&self) -> bool {
+        matches!(self.purpose, Purpose::HandOver(_) | Purpose::TakeBack(_))
+    }
+
     /// Whether it is such a reverse: a request of a user has a text.
     pub fn gives_back(&self) -> bool {
         self.text.is_empty()

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -97,6 +97,8 @@ pub struct Entry {
     pub last_observe_error: Option<RetryState>,
     /// Its inventory record.
     pub recorded: Option<InventoryRecord>,
+    /// The record stays while it is [`Presence::Unowned`]: the object owns it, and hands it over.
+    pub stays_on_record: bool,
     /// A user asked to retry what has failed: [`Recreate::OnRequest`](super::resource::Recreate).
     pub retry_requested: bool,
 }
@@ -115,20 +117,7 @@ impl Entry {
 }
 
 /// The entry of an unknown resource.
-pub(super) static EMPTY_ENTRY: Entry = Entry {
-    presence: None,
-    observed_at: None,
-    written_at: None,
-    changed_externally_at: None,
-    due: None,
-    running: None,
-    failed: None,
-    counted_operation: None,
-    applied: None,
-    last_observe_error: None,
-    recorded: None,
-    retry_requested: false,
-};
+pub(super) static EMPTY_ENTRY: LazyLock<Entry> = LazyLock::new(Entry::default);
 
 /// State of the resources of one object.
 #[derive(Clone, Debug)]
@@ -203,9 +192,16 @@ impl Memory {
     /// again, by reads that start after `now`. What is not owned has no record: it was seen, not created or adopted.
     pub fn restart(&mut self, now: Timestamp) {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|_, entry| !matches!(entry.presence, Some(Presence::Unowned(_))));
+        entries.retain(|_, one| one.stays_on_record || !matches!(one.presence, Some(Presence::Unowned(_))));
         let recorded = entries.into_iter().filter_map(|(key, entry)| Some((key, entry.recorded?)));
         *self = Self::new(now, self.read_after_write_window, recorded);
+    }
+
+    /// Keeps what is on record there until the next [`Memory::restart`], whatever its tags are meanwhile.
+    pub fn keep_records(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.stays_on_record = entry.recorded.is_some();
+        }
     }
 
     /// Requires new observations of everything and resets failures, at the request of a user.

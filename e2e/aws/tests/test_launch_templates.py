@@ -69,6 +69,12 @@ def test_content_is_required_and_its_user_data_and_tags_are_checked(cloud: Cloud
         create(cloud, TagSpecifications=[{"ResourceType": "launch-template", "Tags": [{"Key": "aws:x", "Value": "b"}]}])
 
 
+def test_specification_without_tags_sets_none(cloud: Cloud) -> None:
+    template = create(cloud, data={**DATA, "TagSpecifications": [{"ResourceType": "volume"}]}, TagSpecifications=[{"ResourceType": "launch-template"}])
+    (found,) = cloud.ec2.describe_launch_templates(LaunchTemplateIds=[template])["LaunchTemplates"]
+    assert found.get("Tags", []) == []
+
+
 def test_client_token_creates_one_template_and_one_version(cloud: Cloud) -> None:
     template = create(cloud, ClientToken="t")
     assert create(cloud, ClientToken="t") == template

@@ -179,7 +179,9 @@ class Pool:
             plane.reset()
             usable = True
         except Exception as error:  # whatever fails: a new one works
-            print(f"{plane.describe().directory} is not used again: {error!r}", file=sys.stderr, flush=True)
+            # At the end the last ones are stopped while they are being reset.
+            if plane in self._all:
+                print(f"{plane.describe().directory} is not used again: {error!r}", file=sys.stderr, flush=True)
         finally:
             with self._changed:
                 self._resetting -= 1
@@ -191,6 +193,8 @@ class Pool:
 
     def discard(self, plane: Plane) -> None:
         with self._changed:
+            if plane not in self._all:
+                return
             self._all.remove(plane)
         plane.stop()
 

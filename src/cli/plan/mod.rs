@@ -187,8 +187,8 @@ mod tests {
         let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/minimal.yaml")).unwrap();
         let text = text.replacen("spec:\n", "spec:\n  tags: {owner: me}\n", 1)
             + "---\napiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {name: default}\nspec:\n  accountId: \
-               \"111122223333\"\n  enforcedTags: {owner: platform}\n  allowedNamespaces: [\"*\"]\n  allowedRegions: \
-               [\"*\"]\n";
+               \"111122223333\"\n  enforcedTags: {owner: platform}\n  allowedNamespaces: [default]\n  \
+               allowedRegions: [eu-west-1]\n";
         let manifest = Manifest::parse(&text).unwrap();
         let planned = from_nothing(&wanted(&manifest, SourcePolicy::default()).unwrap()[0]).unwrap();
         assert!(planned[0].notices[0].contains("AwsAccount default enforces other tags than spec.tags has for owner"));

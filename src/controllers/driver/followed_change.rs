@@ -57,7 +57,9 @@ pub fn follow(meta: &ObjectMeta, before: &Before<'_>, now: Timestamp) -> Followe
         // Ready since before changes were recorded.
         return Followed::default();
     }
-    let (change_type, started_at) = match (deleted, before.observed) {
+    // -1 is the default of an object that no operator has observed.
+    let observed = before.observed.filter(|generation| *generation >= 0);
+    let (change_type, started_at) = match (deleted, observed) {
         (Some(deleted), _) => (ChangeType::Delete, Some(deleted.0)),
         (None, None) => (ChangeType::Create, meta.creation_timestamp.as_ref().map(|created| created.0)),
         (None, Some(_)) => (ChangeType::Update, None),
@@ -259,8 +261,10 @@ mod tests {
 
     #[test]
     fn a_creation_starts_with_the_object_and_an_edit_with_its_first_reconcile() {
-        let created = followed(&meta(1, None), None, None);
-        assert_eq!(created.change, Some(change(ChangeType::Create, 1, 100, None)));
+        for unobserved in [None, Some(-1)] {
+            let created = followed(&meta(1, None), None, unobserved);
+            assert_eq!(created.change, Some(change(ChangeType::Create, 1, 100, None)));
+        }
         let ended = change(ChangeType::Create, 1, 100, Some(200));
         let edited = followed(&meta(2, None), Some(&ended), Some(1));
         assert_eq!(edited.change, Some(change(ChangeType::Update, 2, 500, None)));

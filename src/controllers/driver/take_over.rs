@@ -50,6 +50,9 @@ impl<C: Provisioned> Reconcile<'_, C> {
         if self.state.recovering.as_ref() != Some(request) {
             // Observations of the resources belong to the graph of the spec.
             self.state.memory.restart(self.now);
+            if request.is_of_own() {
+                self.state.memory.keep_records();
+            }
             self.state.recovering = Some(request.clone());
         }
         let (inventory, records) = C::find_tagged(self, valid, cloud).await.map_err(ObserveError::Aws)?;

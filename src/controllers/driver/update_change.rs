@@ -28,7 +28,8 @@ impl<C: Provisioned> Reconcile<'_, C> {
         overall: &Overall,
     ) -> Option<ChangeStatus> {
         let Followed { change, is_new, superseded } = followed;
-        if is_new || superseded.is_some() || ready_differs(conditions.0, conditions.1) {
+        let in_progress = change.as_ref().is_some_and(|change| change.ended_at.is_none());
+        if is_new || superseded.is_some() || (in_progress && ready_differs(conditions.0, conditions.1)) {
             self.trace.keep();
         }
         let mut change = change?;

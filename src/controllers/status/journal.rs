@@ -24,7 +24,12 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
         .iter()
         .filter_map(|(key, entry)| {
             let recorded = entry.recorded.as_ref()?;
-            if matches!(entry.presence, Some(Presence::External(_) | Presence::Unowned(_))) {
+            let is_own = match &entry.presence {
+                Some(Presence::External(_)) => false,
+                Some(Presence::Unowned(_)) => entry.stays_on_record,
+                _ => true,
+            };
+            if !is_own {
                 return None;
             }
             let state = entry
@@ -186,6 +191,25 @@ mod tests {
             inventory(&restored).iter().map(|l| &l.key).collect::<Vec<_>>(),
             lines.iter().map(|l| &l.key).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn own_resources_stay_on_record_while_they_are_handed_over() {
+        let now = Timestamp::UNIX_EPOCH;
+        let record = |id: &str| InventoryRecord { id: Some(id.to_owned()), operation: None, operations: 0, at: now };
+        let (own, other) = (Key::single("vpc"), Key::single("cluster"));
+        let mut memory = Memory::new(now, Duration::ZERO, [(own.clone(), record("vpc-1"))]);
+        memory.keep_records();
+        // Their tags do not name the other installation yet; the cluster was never on record.
+        for (key, id) in [(&own, "vpc-1"), (&other, "demo")] {
+            memory.record_observation(key, Presence::Unowned(observation(id, "")), now);
+        }
+        let ids = |memory: &Memory| inventory(memory).into_iter().filter_map(|line| line.id).collect::<Vec<_>>();
+        assert_eq!(ids(&memory), ["vpc-1"]);
+        memory.restart(now);
+        assert_eq!(ids(&memory), ["vpc-1"], "the hand-over was withdrawn");
+        memory.record_observation(&own, Presence::Unowned(observation("vpc-1", "")), now);
+        assert!(ids(&memory).is_empty(), "otherwise what is not owned is not on record");
     }
 
     #[tokio::test]

@@ -77,7 +77,7 @@ class LaunchTemplateGuard(Guard, EC2Response):
             raise missing("LaunchTemplateName")
         check_name(name)
         data = self.requested_data()
-        tags = self._get_param("TagSpecifications") or []
+        tags = with_tags(self._get_param("TagSpecifications"))
         check_tag_specifications(tags, ("launch-template",))
         template = self.region_state.create_launch_template(name, self._get_param("VersionDescription"), data, convert_tag_spec(tags))
         self.set_creator(template.versions[0])
@@ -190,7 +190,9 @@ class LaunchTemplateGuard(Guard, EC2Response):
         data = dict(self._get_param("LaunchTemplateData") or {})
         if not data:
             raise AwsError("MissingParameter", "No launch template data was provided. Launch template data is required to create a launch template.")
-        check_tag_specifications(data.get("TagSpecifications") or [], TAGGED_AT_LAUNCH)
+        if "TagSpecifications" in data:
+            data["TagSpecifications"] = with_tags(data["TagSpecifications"])
+            check_tag_specifications(data["TagSpecifications"], TAGGED_AT_LAUNCH)
         if data.get("UserData"):
             check_user_data(str(data["UserData"]))
             data["UserData"] = parse_user_data(str(data["UserData"]))
@@ -263,6 +265,11 @@ def check_name(name: str) -> None:
             "InvalidLaunchTemplateName.MalformedException",
             "A launch template name must be between 3 and 128 characters, and may contain letters, numbers, and the following characters: - ( ) . / _.",
         )
+
+
+def with_tags(specifications: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """moto fails at one without tags."""
+    return [specification for specification in specifications or [] if specification.get("Tags")]
 
 
 def check_tag_specifications(specifications: list[dict[str, Any]], kinds: tuple[str, ...]) -> None:
