@@ -216,6 +216,23 @@ def test_version_that_others_set_is_put_back(on, shop):
     shop.settle()
 
 
+def test_version_deleted_by_hand_is_replaced_each_time(on, shop):
+    """EKS has a copy, so nothing happens before the template is read again. A client token that was used before would return the version
+    that was deleted."""
+    template = shop.template()["LaunchTemplateId"]
+    shop.edit(node={"metadata": {"httpTokens": "required", "httpPutResponseHopLimit": 2}})
+    shop.settle()
+    for _ in range(3):
+        used = shop.used()
+        others = [str(number) for number in shop.versions() if number != 1]
+        deleted = shop.account.ec2.delete_launch_template_versions(LaunchTemplateId=template, Versions=others)
+        assert used in [one["VersionNumber"] for one in deleted["SuccessfullyDeletedLaunchTemplateVersions"]]
+        shop.start()
+        shop.until(lambda used=used: shop.used() > used, "another version")
+        shop.settle()
+        assert shop.used() in shop.versions() and shop.versions()[shop.used()]["MetadataOptions"]["HttpTokens"] == "required"
+
+
 def test_group_is_deleted_before_its_template(on, shop):
     mark = on.mark()
     on.delete(shop.nodes)
@@ -224,6 +241,23 @@ def test_group_is_deleted_before_its_template(on, shop):
     on.delete(shop.cluster)
     assert shop.account.inventory() == {}
     shop.operator.stop()
+
+
+def test_template_deleted_by_hand_before_the_group_exists_is_created_again(on):
+    scene = Scene(on, "early")
+    fault = on.aws.add_fault(
+        {"account": scene.account.id, "action": "CreateNodegroup"}, {"error": {"code": "ServerException", "message": "later", "status": 500}}
+    )
+    scene.start()
+    on.apply(*scene.items)
+    until(scene.templates, 60, "the template")
+    first = scene.template()["LaunchTemplateId"]
+    scene.account.ec2.delete_launch_template(LaunchTemplateId=first)
+    on.aws.control("DELETE", "faults", params={"id": fault})
+    scene.until(scene.in_sync, "in sync")
+    assert scene.template()["LaunchTemplateId"] != first
+    on.delete(*reversed(scene.items))
+    scene.operator.stop()
 
 
 def test_template_deleted_by_hand_later_is_not_replaced_and_says_what_to_do(on):
@@ -331,13 +365,15 @@ def test_key_that_auto_scaling_may_not_use_is_a_launch_failure(on):
     scene.operator.stop()
 
 
-def test_node_group_over_the_quota_of_vcpus_says_so(on):
+def test_node_group_over_the_quota_of_vcpus_names_the_quota(on):
     scene = Scene(on, "quota", {"instanceTypes": ["m7i.large"], "scaling": {"min": 3, "max": 3}})
     on.aws.control("POST", "quotas", json={"account": scene.account.id, "region": scene.account.region, "code": "L-1216C47A", "value": 4})
     scene.start()
     on.apply(*scene.items)
-    on.await_condition(scene.nodes, "Stalled", timeout=60)
-    message = scene.message("Stalled")
-    assert "VcpuLimitExceeded" in message and "vCPU limit of 4" in message, message
+    found = on.await_condition(scene.nodes, "Stalled", timeout=60)
+    condition = conditions(found)["Stalled"]
+    message = condition["message"]
+    assert "VcpuLimitExceeded" in message and "vCPU limit of 4" in message and "Service Quotas" in message, message
+    assert condition["reason"] == "QuotaExceeded", condition
     on.delete(*reversed(scene.items))
     scene.operator.stop()

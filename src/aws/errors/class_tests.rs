@@ -77,6 +77,13 @@ const CASES: &[(Service, &str, &str, Class)] = &[
     // EKS: invalid permanently
     (Eks, "InvalidParameterException", "unsupported Kubernetes version", Invalid),
     (Eks, "InvalidRequestException", "One or more of the subnets has fewer than 5 free IP addresses", Invalid),
+    (
+        Eks,
+        "InvalidRequestException",
+        "You are not authorized to launch instances with this launch template. Encoded authorization failure message: x",
+        Denied,
+    ),
+    (Eks, "InvalidRequestException", "Cannot specify instance types in launch template and API request", Invalid),
     (Eks, "InvalidRequestException", "Cluster demo has deletion protection enabled", Invalid),
     (Eks, "InvalidRequestException", "Cluster 'demo' is not in ACTIVE status", Busy),
     (Eks, "InvalidStateException", "Kubernetes version upgrade is blocked by insights", Invalid),

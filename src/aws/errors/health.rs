@@ -111,8 +111,7 @@ pub const ISSUES: &[Issue] = &[
     issue(NG, "AmiIdNotFound", Class::NotFound, OnceFixed,
         "The AMI of the launch template does not exist or is not shared with this account: name another one in spec.node.imageId, or in a new version of your template"),
     issue(NG, "AsgInstanceLaunchFailures", Class::Capacity, OnceFixed,
-        "See the activity of the Auto Scaling group for the reason; without capacity, use more instance types or zones; where a service control \
-         policy demands tags on instances and volumes, create a NodeGroup with spec.node and these tags, in place of this one"),
+        "See the activity of the Auto Scaling group for the reason; without capacity, use more instance types or zones"),
     issue(NG, "AutoScalingGroupNotFound", Class::NotFound, OnceFixed,
         "The Auto Scaling group was deleted outside EKS: delete this NodeGroup and apply it again"),
     issue(NG, "AutoScalingGroupInvalidConfiguration", Class::Invalid, OnceFixed,
@@ -162,9 +161,17 @@ pub const ISSUES: &[Issue] = &[
         "Request a higher limit of \"Running On-Demand instances\" in Service Quotas, or use fewer or smaller instances"),
     issue(NG, "InsufficientFreeAddresses", Class::Capacity, OnceFixed,
         "A subnet of the node group has no free addresses for nodes and pods: free some, or create a NodeGroup in other subnets"),
-    // Not in the model; EKS passes on what EC2 said.
+    // Not in the model: EKS passes on what EC2 said, as a code or in the message of AsgInstanceLaunchFailures (see OF_EC2).
     issue(NG, "InsufficientInstanceCapacity", Class::Capacity, OnceFixed,
         "Use more instance types or zones, or wait"),
+    issue(NG, "InvalidKMSKey", Class::Denied, OnceFixed,
+        "The KMS key of a volume is not enabled, or its policy does not allow AWSServiceRoleForAutoScaling to use it: who administers the key can \
+         change that"),
+    issue(NG, "MaxSpotInstanceCountExceeded", Class::Quota, OnceFixed,
+        "Request a higher limit of \"Spot Instance Requests\" in Service Quotas, or use fewer or smaller instances"),
+    issue(NG, "UnauthorizedOperation", Class::Denied, OnceFixed,
+        "A policy denies the launch: where it demands tags on instances and volumes, create a NodeGroup with spec.node and these tags, in place \
+         of this one"),
     issue(NG, "VcpuLimitExceeded", Class::Quota, OnceFixed,
         "Request a higher limit of \"Running On-Demand instances\" in Service Quotas, or use fewer or smaller instances"),
     issue(NG, "InternalFailure", Class::Unavailable, ByItself, ""),
@@ -241,11 +248,27 @@ pub fn find(subject: Subject, code: &str) -> Option<&'static Issue> {
     ISSUES.iter().find(|issue| issue.code == code && issue.subjects.contains(&subject))
 }
 
+/// Codes of EC2 that explain why an Auto Scaling group cannot launch instances.
+const OF_EC2: [&str; 5] = [
+    "InsufficientInstanceCapacity",
+    "InvalidKMSKey",
+    "MaxSpotInstanceCountExceeded",
+    "UnauthorizedOperation",
+    "VcpuLimitExceeded",
+];
+
+/// The row of an issue as EKS reports it.
+fn row(subject: Subject, issue: &Reported) -> Option<&'static Issue> {
+    let is_launch = issue.code == "AsgInstanceLaunchFailures";
+    let of_ec2 = OF_EC2.into_iter().find(|code| is_launch && issue.message.contains(code));
+    find(subject, of_ec2.unwrap_or(&issue.code))
+}
+
 /// "CODE: message (ids); CODE: message. Advice.", where each piece of advice occurs once.
 pub fn explain(subject: Subject, issues: &[Reported]) -> String {
     let texts: Vec<_> = issues.iter().map(ToString::to_string).collect();
     let mut advice: Vec<&str> = Vec::new();
-    for issue in issues.iter().filter_map(|issue| find(subject, &issue.code)) {
+    for issue in issues.iter().filter_map(|issue| row(subject, issue)) {
         if !issue.advice.is_empty() && !advice.contains(&issue.advice) {
             advice.push(issue.advice);
         }
@@ -288,7 +311,7 @@ pub fn passes(subject: Subject, code: &str) -> bool {
 
 /// The class of a resource that failed with these: what decides the reason of its condition. `Unknown` for all others.
 pub fn failed_class(subject: Subject, issues: &[Reported]) -> Class {
-    let classes = issues.iter().filter_map(|issue| Some(find(subject, &issue.code)?.class));
+    let classes = issues.iter().filter_map(|issue| Some(row(subject, issue)?.class));
     let decides = |class: &Class| matches!(class, Class::Capacity | Class::Quota | Class::Denied);
     classes.into_iter().find(decides).unwrap_or(Class::Unknown)
 }

@@ -51,6 +51,35 @@ fn class_of_a_failed_resource_is_one_that_has_a_reason_of_its_own() {
 }
 
 #[test]
+fn launch_failure_is_explained_by_the_code_of_ec2_in_its_message() {
+    let failed = |message| [reported("AsgInstanceLaunchFailures", message, &[])];
+    for (message, class, advice) in [
+        (
+            "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested",
+            Class::Quota,
+            "Service Quotas",
+        ),
+        (
+            "Could not launch Spot Instances. MaxSpotInstanceCountExceeded - Max spot",
+            Class::Quota,
+            "Spot Instance Requests",
+        ),
+        (
+            "Termination Reason: Client.InvalidKMSKey.InvalidState: The KMS key",
+            Class::Denied,
+            "AWSServiceRoleForAutoScaling",
+        ),
+        ("UnauthorizedOperation - You are not authorized", Class::Denied, "these tags"),
+        ("Unsupported - Your requested instance type", Class::Capacity, "activity of the Auto Scaling group"),
+    ] {
+        assert_eq!(failed_class(NodeGroup, &failed(message)), class, "{message}");
+        assert!(explain(NodeGroup, &failed(message)).contains(advice), "{message}");
+    }
+    let elsewhere = [reported("NodeCreationFailure", "VcpuLimitExceeded", &[])];
+    assert_eq!(failed_class(NodeGroup, &elsewhere), Class::Unknown);
+}
+
+#[test]
 fn each_code_of_a_subject_has_one_row() {
     for (number, issue) in ISSUES.iter().enumerate() {
         let same = |other: &&Issue| {

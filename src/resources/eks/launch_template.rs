@@ -12,7 +12,6 @@ use super::node_group;
 use super::node_template::{Content, differences};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::tags::Tags;
-use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, Tagged, changed_tags, max_staleness, tag_changes};
@@ -252,7 +251,7 @@ impl Resource for LaunchTemplate {
         };
         let content =
             resolve(&cloud.aws, content, &self.instance_types, MaxStaleness::within(self.intervals.rare())).await?;
-        let step = format!("launchTemplate {} {content:?}", self.name);
+        // The name makes it idempotent: a client token of an earlier attempt would return a template that was deleted since.
         let request = cloud
             .aws
             .ec2
@@ -260,8 +259,7 @@ impl Resource for LaunchTemplate {
             .launch_template_name(&self.name)
             .version_description("Keelson")
             .launch_template_data(content.to_request())
-            .tag_specifications(self.tags.to_ec2_specification(ResourceType::LaunchTemplate))
-            .client_token(client_token(&cloud.owner.uid, 0, &step));
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::LaunchTemplate));
         let answer = match cloud.aws.call(Service::Ec2, "CreateLaunchTemplate", &self.name, request.send()).await {
             // Created by an attempt whose response was lost, with other contents: the next observation finds it.
             Err(error) if error.code.as_deref() == Some(EXISTS_CODE) => {

@@ -11,6 +11,16 @@ const PARAMETER: &[&str] = &["InvalidParameter", "InvalidRequest"];
 
 pub(super) const ROWS: &[Row] = &[
     phrase(&[], PARAMETER, &["already at the desired configuration", "no changes needed"], Class::NoChange, Retried),
+    phrase(
+        &[],
+        PARAMETER,
+        &["not authorized to launch instances with this launch template"],
+        Class::Denied,
+        Do(
+            "EKS tries a launch with the permissions of Keelson's role: check that it may call ec2:RunInstances and ec2:CreateTags, and \
+            whether a service control policy demands tags or encrypted volumes that the NodeGroup does not have",
+        ),
+    ),
     // Instance types and launch templates are not new: the value is wrong, not invisible yet.
     phrase(
         &[],

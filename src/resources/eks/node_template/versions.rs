@@ -1,8 +1,8 @@
 //! The versions of the launch template: one with the desired contents is found, or created. I/O: EC2.
 //!
 //! Versions never change, so a version that exists is used again. A create whose answer was lost is found by its contents, and while
-//! EC2 does not show it yet, the client token makes EC2 return it: the token depends on the contents and on the newest version that EC2
-//! shows.
+//! EC2 does not show it yet, the client token makes EC2 return it: the token depends on the contents, on the newest version that EC2
+//! shows, and on the one that the node group has if it was deleted.
 
 use super::content::Content;
 use crate::aws::tokens::client_token;
@@ -82,7 +82,9 @@ pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Opti
     }
     delete(&cloud.aws, template, obsolete(&all, used)).await?;
     let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
-    let step = format!("launchTemplateVersion {template} after {newest} {content:?}");
+    // The token of an earlier attempt would return the version that was deleted since.
+    let deleted = used.filter(|used| all.iter().all(|one| one.number.to_string() != **used));
+    let step = format!("launchTemplateVersion {template} after {newest} without {deleted:?} {content:?}");
     let request = cloud
         .aws
         .ec2
