@@ -32,7 +32,6 @@ use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership;
 use crate::resources::tag_calls::OwnerTags;
 use newest::Newest;
-use template_changes::NextTemplate;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
@@ -174,15 +173,7 @@ impl NodeGroup {
         observed: Observation<Detail>,
     ) -> Result<Observation<Detail>, Failure> {
         let Some(nodes) = changes::replacement(&self.spec, &self.target, &observed.detail) else { return Ok(observed) };
-        let template = match &nodes.launch_template {
-            Some(NextTemplate::Version(template)) => Some(template.clone()),
-            Some(NextTemplate::Contents(_)) => {
-                // Versions are deleted meanwhile: never the one that the node group has by now.
-                let current = self.read_current(cloud, &observed).await?;
-                Some(self.own_version(cloud, refs, &current).await?)
-            }
-            None => None,
-        };
+        let template = self.next_template(cloud, refs, &nodes, &observed).await?;
         let force = self.spec.update.as_ref().is_some_and(|update| update.force);
         let changes::Replacement { version, release, launch_template: _ } = &nodes;
         let step = format!("version {version:?} {release:?} {template:?} {force}");

@@ -2,10 +2,12 @@
 
 use aws_sdk_eks::types::LaunchTemplateSpecification;
 
+use super::changes::Replacement;
 use super::observation::OwnTemplate;
+use super::template_changes::NextTemplate;
 use super::{Detail, NodeGroup, template_changes};
 use crate::aws::{AwsError, MaxStaleness, Service};
-use crate::engine::{Class, Failure, Key, Refs};
+use crate::engine::{Class, Failure, Key, Observation, Refs};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::launch_template;
 use crate::resources::eks::node_template::versions;
@@ -76,6 +78,35 @@ impl NodeGroup {
         let used = current.launch_template.as_ref().map(|template| template.version.as_str());
         let version = versions::ensure(cloud, id, &content, used).await?;
         Ok(LaunchTemplateSpecification::builder().id(id).version(version).build())
+    }
+
+    /// The launch template of an update; `None`: the node group keeps its version.
+    pub(super) async fn next_template(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        nodes: &Replacement,
+        observed: &Observation<Detail>,
+    ) -> Result<Option<LaunchTemplateSpecification>, Failure> {
+        match &nodes.launch_template {
+            None => Ok(None),
+            Some(NextTemplate::Version(template)) => Ok(Some(template.clone())),
+            Some(NextTemplate::Contents(_)) => {
+                // Versions are deleted meanwhile: never the one that the node group has by now.
+                let current = self.read_current(cloud, observed).await?;
+                let next = self.own_version(cloud, refs, &current).await?;
+                let has = current.launch_template.as_ref().map(|template| template.version.as_str());
+                if next.version() != has {
+                    return Ok(Some(next));
+                }
+                // EC2 did not show the version when it was read: nodes are not replaced for that.
+                if nodes.version.is_none() {
+                    let message = format!("node group {} has the desired version of its launch template", self.name);
+                    return Err(Failure::new(Class::NoChange, message));
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Reads what the node group's version of Keelson's launch template sets. Versions never change, so each is read once.
