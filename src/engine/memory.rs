@@ -189,10 +189,12 @@ impl Memory {
     }
 
     /// Resets memory after an interrupted reconcile: retains ids, intents and counts. Everything else is observed
-    /// again, by reads that start after `now`. What is not owned has no record: it was seen, not created or adopted.
+    /// again, by reads that start after `now`. What is not owned or not the object's has no record: it was seen, not created
+    /// or adopted.
     pub fn restart(&mut self, now: Timestamp) {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|_, one| one.stays_on_record || !matches!(one.presence, Some(Presence::Unowned(_))));
+        let is_seen = |presence: &Option<_>| matches!(presence, Some(Presence::Unowned(_) | Presence::External(_)));
+        entries.retain(|_, one| one.stays_on_record || !is_seen(&one.presence));
         let recorded = entries.into_iter().filter_map(|(key, entry)| Some((key, entry.recorded?)));
         *self = Self::new(now, self.read_after_write_window, recorded);
     }

@@ -196,6 +196,17 @@ def test_unreadable_configuration_is_rejected_at_admission(on, mallory, admissio
     assert error and text in error, error
 
 
+@pytest.mark.parametrize("depth", [20, 100])
+def test_deep_node_config_is_rejected_at_admission(on, mallory, admission, depth):
+    nodes = {"clusterRef": {"name": "none"}, "scaling": {"min": 1, "max": 1}, "suspend": True}
+    deep = mallory.object("NodeGroup", "deep", {**nodes, "node": {"nodeConfig": nested(depth)}})
+    error = mallory.apply_error(deep)
+    assert error and "spec.node.nodeConfig: it is nested deeper than 16 levels" in error, error
+    flat = mallory.object("NodeGroup", "flat", {**nodes, "node": {"nodeConfig": nested(10)}})
+    assert mallory.apply_error(flat) is None
+    on.delete(flat)
+
+
 @pytest.mark.parametrize(
     ("metadata", "text"),
     [

@@ -219,6 +219,7 @@ fn confirm(args: &Args, again: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::waiting::tests::cluster;
+    use super::{Written, document, output};
     use serde_json::{Value, json};
 
     #[test]
@@ -262,10 +263,10 @@ mod tests {
             "spec": {"clusterRef": {"name": "demo"}, "hash": "3f9a1c20", "approvedBy": "alice"},
         });
         let approval: crate::api::PlanApproval = serde_json::from_value(object).unwrap();
-        let (document, names) = document(vec![Written::of(&approval).unwrap()]);
-        insta::assert_snapshot!(output::format(&document, output::Structured::Json).unwrap());
+        let (answer, names) = document(vec![Written::of(&approval).unwrap()]);
+        insta::assert_snapshot!(output::format(&answer, output::Structured::Json).unwrap());
         assert_eq!(names, "planapproval.keelson.dev/demo-x7x2k\n");
-        assert_eq!(self::document(Vec::new()).0["items"], json!([]));
+        assert_eq!(document(Vec::new()).0["items"], json!([]));
     }
 
     #[test]
