@@ -36,7 +36,7 @@ API = "keelson.dev/v1alpha1"
 CLUSTERS = 50
 BEFORE = "0.0.9"
 # A field of EksCluster that the older CRD lacks.
-NEW_FIELD = "persistentVolumes"
+NEW_COLUMN = "Version"
 FLEET = "fleet"
 VALUES = {
     "secrets": {"namespaces": [FLEET]},
@@ -86,13 +86,13 @@ def with_pod_security() -> list[dict]:
 
 
 def older_chart(directory: Path, helm: Helm) -> Path:
-    """A package of this chart with an earlier version, and without one field of a CRD."""
+    """A package of this chart with an earlier version, and without one column of a CRD. (Without a field, its operator would not be ready.)"""
     folder = directory / "older" / "keelson"
     shutil.copytree(CHART, folder)
     description = folder / "Chart.yaml"
     description.write_text(re.sub(r"^(version|appVersion): .*$", rf"\1: {BEFORE}", description.read_text(), flags=re.MULTILINE))
     crd = folder / "templates" / "generated" / "crd-eksclusters.yaml"
-    text, removed = re.subn(rf"^( {{14}}){NEW_FIELD}:\n(?:\1 .*\n)+", "", crd.read_text(), flags=re.MULTILINE)
+    text, removed = re.subn(rf"^    - description: .*\n      jsonPath: .*\n      name: {NEW_COLUMN}\n      type: .*\n", "", crd.read_text(), flags=re.MULTILINE)
     assert removed == 1
     crd.write_text(text)
     helm.run("package", folder, "--destination", directory)
@@ -111,7 +111,7 @@ class State:
 
     clusters: dict[str, tuple]
     crds: dict[str, str]
-    fields: set[str]
+    columns: set[str]
     operator: dict[str, str]
     installation: str
     image: str
@@ -121,23 +121,15 @@ class State:
         crds = [item for item in api.list("apiextensions.k8s.io/v1", "CustomResourceDefinition") if item["spec"]["group"] == "keelson.dev"]
         versions = [crd["spec"]["versions"][0] for crd in crds if crd["spec"]["names"]["kind"] == "EksCluster"]
         items = api.list(API, "EksCluster") if versions else []
-        # The upgrade adds the new field's default.
-        clusters = {
-            item["metadata"]["name"]: (
-                item["metadata"]["uid"],
-                item["metadata"]["generation"],
-                {key: value for key, value in item["spec"].items() if key != NEW_FIELD},
-            )
-            for item in items
-        }
-        spec_fields = {name for version in versions for name in version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]}
+        clusters = {item["metadata"]["name"]: (item["metadata"]["uid"], item["metadata"]["generation"], item["spec"]) for item in items}
+        columns = {column["name"] for version in versions for column in version["additionalPrinterColumns"]}
         found = [api.find(item["apiVersion"], item["kind"], item["metadata"]["name"], item["metadata"].get("namespace")) for item in operator_objects()]
         deployment = api.find("apps/v1", "Deployment", "keelson", NAMESPACE)
         installation = api.find("v1", "ConfigMap", "keelson-installation", NAMESPACE)
         return cls(
             clusters,
             {crd["metadata"]["name"]: crd["metadata"]["uid"] for crd in crds},
-            spec_fields,
+            columns,
             {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["uid"] for item in found if item},
             installation["data"]["id"] if installation else "",
             deployment["spec"]["template"]["spec"]["containers"][0]["image"] if deployment else "",
@@ -200,7 +192,7 @@ def test_upgrade_changes_no_object(story: Story):
 
 def test_upgrade_upgrades_the_crds(story: Story):
     assert story.upgraded.crds == story.installed.crds
-    assert story.upgraded.fields - story.installed.fields == {NEW_FIELD}
+    assert story.upgraded.columns - story.installed.columns == {NEW_COLUMN}
 
 
 def test_uninstall_keeps_crds_objects_and_the_installation_id(story: Story):

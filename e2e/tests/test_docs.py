@@ -243,7 +243,7 @@ def enum_texts(source: str, enum: str) -> set[str]:
 
 @every_page
 def test_named_metrics_exist(page):
-    source = "".join(p.read_text() for p in (CHECKOUT / "src" / "telemetry").glob("*.rs"))
+    source = "".join(p.read_text() for p in (CHECKOUT / "src" / "telemetry").rglob("*.rs"))
     for line in code(page):
         for metric in re.findall(r"\bkeelson_((?!aws\b|harness)[a-z_]+)", line):
             stem = re.sub(r"_(total|seconds|count|sum|bucket)$", "", metric)
