@@ -6,6 +6,8 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
 from pathlib import Path
 
 import yaml
@@ -150,7 +152,9 @@ class Others:
         return name
 
     def odd_node_groups(self, cluster: str) -> None:
-        user_data = base64.b64encode(b"#!/bin/sh\n").decode()
+        # As EKS takes it beside its own.
+        script = MIMEMultipart(_subparts=[MIMEText("#!/bin/sh\n", "x-shellscript")])
+        user_data = base64.b64encode(script.as_bytes()).decode()
         template = self.launch_template(UserData=user_data)
         self.node_group(
             cluster,
