@@ -1,7 +1,7 @@
 """The chart on a real API server, with the real Helm and operators in its Pods: installed in an older version with 50 clusters, upgraded,
 uninstalled, installed again. No cluster object is lost, and the CRDs are upgraded.
 
-The older version is this chart with an earlier version number and a CRD that lacks a field: no earlier chart exists.
+The older version is this chart with an earlier version number and a CRD that lacks a column: no earlier chart exists.
 
 Helm 3 only: building Helm 4 as well would take a clone another minute or two. v4.3.1 passed these tests on 2026-11-29; there, taking over
 from kustomize also needs `--force-conflicts`, as Helm 4 applies on the server.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +21,18 @@ import pytest
 import yaml
 
 import kustomize
+from charts.cloud import ChartCloud
 from charts.monitoring import monitoring_crds
 from charts.rendering import CHART, NAMESPACE, merged, nested, render
 from charts.values import CHANGES
-from keelson_harness.cloud import LocalCloud
-from keelson_harness.controller import Controller
 from keelson_harness.helm import Helm
 from keelson_harness.kubeapi import KubeApi, conditions
-from keelson_harness.kubelet import POD
 from keelson_harness.paths import CHECKOUT, DEPLOY
-from keelson_harness.processes import Process
 
 API = "keelson.dev/v1alpha1"
 CLUSTERS = 50
 BEFORE = "0.0.9"
-# A field of EksCluster that the older CRD lacks.
+# A printer column of EksCluster that the older CRD lacks.
 NEW_COLUMN = "Version"
 FLEET = "fleet"
 VALUES = {
@@ -43,21 +40,6 @@ VALUES = {
     "operator": {"log": {"level": "keelson=debug"}},
     "metrics": {"serviceMonitor": {"enabled": True}},
 }
-
-
-class ChartCloud(LocalCloud):
-    """Its operators run with the arguments and the environment of their Pods."""
-
-    def _run_operator(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
-        pod = json.loads((directory / POD).read_text())
-        (container,) = pod["spec"]["containers"]
-        # Other replicas run on this machine too.
-        arguments = [argument for argument in container["args"][1:] if not argument.startswith("--listen=")]
-        environment = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-        environment |= {"POD_NAME": pod["metadata"]["name"], "POD_NAMESPACE": pod["metadata"]["namespace"]}
-        environment = {"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false", "AWS_EC2_METADATA_DISABLED": "true"} | environment
-        operator: Controller = self.operator(*arguments, kubeconfig=kubeconfig, env=environment)
-        return operator.process, operator.ready
 
 
 @pytest.fixture(scope="module")
