@@ -8,7 +8,7 @@ use crate::engine::{Action, Key};
 use crate::resources::account_checks::quotas::{self, Needs};
 use crate::resources::account_checks::requests::{Names, RoleName};
 use crate::resources::account_checks::service_roles::{self, ServiceRole};
-use crate::resources::eks::{cluster, fargate_profile, node_group};
+use crate::resources::eks::{cluster, fargate_profile, launch_template, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::iam::role;
@@ -61,6 +61,10 @@ pub fn actions(plans: &[Planned]) -> BTreeSet<&'static str> {
     let mut all: BTreeSet<&str> = kinds.flat_map(|kind| kind.actions).chain(ALWAYS).copied().collect();
     if plans.iter().any(|planned| planned.graph.nodes().iter().any(|node| role::KIND.is_of(&node.key()))) {
         all.insert("iam:PassRole");
+    }
+    // EKS tries a launch with the permissions of whoever creates the node group.
+    if plans.iter().any(|planned| planned.graph.nodes().iter().any(|node| launch_template::KIND.is_of(&node.key()))) {
+        all.insert("ec2:RunInstances");
     }
     all
 }

@@ -59,6 +59,7 @@ impl Place<'_> {
 const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("VpcEndpoint", "vpc-endpoint", "vpce"),
     ("FlowLogs", "vpc-flow-log", "fl"),
+    ("LaunchTemplate", "launch-template", "lt"),
     ("Subnet", "subnet", "subnet"),
     ("InternetGateway", "internet-gateway", "igw"),
     ("NatGateway", "natgateway", "nat"),
@@ -96,9 +97,12 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         ("ec2", "RevokeSecurityGroupIngress" | "RevokeSecurityGroupEgress") => {
             one(place.ec2("security-group"), marked(OF_LOAD_BALANCERS))
         }
+        // As EKS tries a launch from the template when a node group is created with it.
+        ("ec2", "RunInstances") => one(place.ec2("launch-template"), owned()),
         ("ec2", _) => {
             let kind = EC2_KINDS.iter().find(|(part, ..)| name.contains(part)).map_or("vpc", |(_, kind, _)| kind);
-            let creates = name == "AllocateAddress" || name.starts_with("Create") && name != "CreateRoute";
+            let changes = ["CreateRoute", "CreateLaunchTemplateVersion"].contains(&name);
+            let creates = name == "AllocateAddress" || name.starts_with("Create") && !changes;
             one(place.ec2(kind), if creates { tagging() } else { owned() })
         }
         ("eks", "CreateCluster") => one(place.eks(&format!("cluster/{}", names.cluster)), tagging()),
@@ -205,12 +209,27 @@ mod tests {
             ("ec2:CreateVpc", format!("{ec2}:vpc/vpc-0123456789abcdef0")),
             ("ec2:DeleteVpcEndpoints", format!("{ec2}:vpc-endpoint/vpce-0123456789abcdef0")),
             ("ec2:AllocateAddress", format!("{ec2}:elastic-ip/eipalloc-0123456789abcdef0")),
+            ("ec2:CreateLaunchTemplateVersion", format!("{ec2}:launch-template/lt-0123456789abcdef0")),
+            ("ec2:RunInstances", format!("{ec2}:launch-template/lt-0123456789abcdef0")),
             ("ec2:ReplaceRouteTableAssociation", format!("{ec2}:route-table/rtb-0123456789abcdef0")),
             ("eks:CreateAddon", "arn:aws:eks:eu-west-1:111122223333:cluster/demo".to_owned()),
             ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/eks/demo/cluster".to_owned()),
             ("iam:CreateRole", "arn:aws:iam::111122223333:role/keelson-demo-0a1b2c3d-node".to_owned()),
         ] {
             assert_eq!(resources(action), [resource], "{action}");
+        }
+    }
+
+    #[test]
+    fn versions_are_created_of_what_carries_the_owner_tag() {
+        for (action, key) in [
+            ("ec2:CreateLaunchTemplate", REQUEST_TAG),
+            ("ec2:CreateLaunchTemplateVersion", RESOURCE_TAG),
+            ("ec2:RunInstances", RESOURCE_TAG),
+            ("ec2:CreateRoute", RESOURCE_TAG),
+            ("ec2:CreateSubnet", REQUEST_TAG),
+        ] {
+            assert_eq!(circumstances(action, &PLACE, &names())[0].context[0].0, key, "{action}");
         }
     }
 
