@@ -4,7 +4,7 @@ No operator runs: the API server makes these decisions.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -84,6 +84,13 @@ def await_cached(api: KubeApi, *accounts: str) -> None:
         while name != "everyone" and rejection_message(api, probe) is None:
             assert time.monotonic() < deadline, f"the policy does not know account {name}"
             time.sleep(0.1)
+
+
+def await_answer(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def rejection_message(api: KubeApi, item: dict) -> str | None:
@@ -199,14 +206,13 @@ def closed(api) -> Iterator[dict]:
     """A cluster with Keelson's finalizer whose account was closed to its namespace after creation."""
     api.apply(account("closing", {"allowedNamespaces": ["team"]}))
     await_cached(api, "closing")
+    # Nor has it the account as another test closed it.
+    await_answer(lambda: rejection_message(api, cluster("closing")) is None)
     item = cluster("closing", cluster_object_name="closed")
     item["metadata"]["finalizers"] = ["keelson.dev/aws"]
     api.create(item)
     api.apply(account("closing", {"allowedNamespaces": ["other"]}))
-    deadline = time.monotonic() + 30
-    while rejection_message(api, cluster("closing")) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    await_answer(lambda: rejection_message(api, cluster("closing")) is not None)
     yield item
     api.patch(API, "EksCluster", "closed", {"metadata": {"finalizers": None}}, "team")
     api.delete(API, "EksCluster", "closed", "team")
