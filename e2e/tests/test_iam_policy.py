@@ -44,6 +44,8 @@ DENIED = {
     # docs/install.md says what to add where the cluster's in-tree cloud controller creates load balancers: the tag key of their security
     # groups contains the cluster's name, which no statement for all clusters can match.
     r"ec2:(DeleteSecurityGroup|RevokeSecurityGroup(In|E)gress) .*, resource tags \['kubernetes\.io/cluster/[^'/]+'\], \{\}$",
+    # A launch template of the user's: docs/install.md says to allow each by its ARN. One that Keelson created has the owner tag.
+    r"ec2:RunInstances \S+:launch-template/lt-\w+, request tags \[\], resource tags \[\], ",
     # A manually created instance profile: the denial names it, and the user removes the role from it.
     r"iam:RemoveRoleFromInstanceProfile .*:instance-profile/by-hand,",
 }

@@ -193,6 +193,7 @@ CURES = [
     # What AWS reports
     Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},)),
     Cure("change it in spec.tags of the object or of its AwsAccount", ({"tags": {"team": "shop"}},), "AwsAccount"),
+    Cure("remove these keys from spec.tags", ({"tags": None},), start={"tags": {"team": "shop"}}),
     Cure("remove some of spec.tags", ({"tags": None},), start={"tags": {"team": "shop"}}),
     Cure("remove the others from spec.network.vpc.endpoints", (at("network.vpc.endpoints", ["s3"]),), start=at("network.vpc.endpoints", ["s3", "ecr.api"])),
     Cure("name one private subnet of each zone in spec.network.existing.subnetIds",
