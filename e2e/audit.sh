@@ -40,7 +40,8 @@ echo "licences, bans, sources: no violation of deny.toml"
 vet=$(tool cargo-vet 0.10.3)
 # Exactly what supply-chain says, without the network.
 cargo fetch --locked --quiet
-"$vet" vet check --locked --frozen
+# As a subcommand of cargo, which names itself.
+CARGO=${CARGO:-$(command -v cargo)} "$vet" vet check --locked --frozen
 echo "audits: every crate is audited or exempt (supply-chain)"
 
 # The advisories are a Git repository on GitHub, which is not reachable everywhere.

@@ -1,9 +1,9 @@
 """`make lint` runs it: every crate of Cargo.lock has an audit or an exemption in supply-chain/, and no exemption is stale.
 
-cargo-vet (`make audit`) checks the same and the criteria, but takes minutes to build. Needs only Python.
+cargo-vet (`make audit`) checks the same, but takes minutes to build. Needs Python and cargo.
 
     python3 e2e/supply_chain.py            # check
-    python3 e2e/supply_chain.py --write    # after a change of Cargo.lock: add missing exemptions, remove stale ones; needs cargo
+    python3 e2e/supply_chain.py --write    # after a change of Cargo.lock: add missing exemptions, remove stale ones
 
 A new exemption says that nobody of this project has read that version. Prefer an audit: `cargo vet diff`, `cargo vet certify`.
 """
@@ -95,6 +95,18 @@ def deployed(checkout: Path) -> set[Crate]:
     return {crates[package] for package in reached}
 
 
+def criteria_of(config: str) -> dict[Crate, str]:
+    """The criterion of each exemption."""
+    exemptions = tomllib.loads(config).get("exemptions", {})
+    return {(name, entry["version"]): entry["criteria"] for name, entries in exemptions.items() for entry in entries}
+
+
+def too_weak(config: str, deploys: set[Crate]) -> list[str]:
+    """Exemptions of what only tests ran once, and the operator is built from now."""
+    weak = [crate for crate, criterion in criteria_of(config).items() if criterion == RUN and crate in deploys]
+    return [f"{name} {version}: exempt as {RUN}, but the operator is built from it" for name, version in sorted(weak)]
+
+
 def order(crate: Crate) -> tuple:
     """By name, then as cargo-vet orders versions: a pre-release before its release."""
     name, version = crate
@@ -108,18 +120,14 @@ def write(checkout: Path) -> None:
     text = config.read_text() if config.exists() else HEAD
     head = re.split(r"\n\[\[exemptions\.", text, maxsplit=1)[0].rstrip("\n") + "\n"
     store = Store.load(config.parent) if config.exists() else Store()
-    criteria = {
-        (name, entry["version"]): entry["criteria"]
-        for name, entries in tomllib.loads(text).get("exemptions", {}).items()
-        for entry in entries
-    }
+    criteria = criteria_of(text)
     crates, deploys = locked(checkout), deployed(checkout)
     starts = {(name, start) for name, start, _ in store.deltas}
     without = Store(store.exempt - (store.exempt - crates - starts) - store.audited, store.audited, store.deltas)
     wanted = without.exempt | (crates - without.covered())
     entries = [
         EXEMPTION.format(
-            name=name, version=version, criteria=criteria.get((name, version), DEPLOY if (name, version) in deploys else RUN)
+            name=name, version=version, criteria=DEPLOY if (name, version) in deploys else criteria.get((name, version), RUN)
         )
         for name, version in sorted(wanted, key=order)
     ]
@@ -133,6 +141,7 @@ def main(arguments: list[str]) -> int:
     if "--write" in arguments:
         write(CHECKOUT)
     found = problems(CHECKOUT)
+    found += too_weak((CHECKOUT / "supply-chain" / "config.toml").read_text(), deployed(CHECKOUT))
     for line in found:
         print(f"supply-chain: {line}", file=sys.stderr)
     if found:

@@ -299,3 +299,12 @@ def test_package_with_another_checksum_is_refused(archive):
 def test_every_package_of_the_image_is_pinned_for_each_architecture():
     for architecture in debian.ARCHITECTURES:
         assert set(debian.pins(architecture)) == set(debian.IMAGE_PACKAGES)
+
+
+def test_exemption_for_tests_is_too_weak_for_what_the_operator_is_built_from():
+    config = supply_chain.HEAD + "".join(
+        supply_chain.EXEMPTION.format(name=name, version="1.0.0", criteria=criteria)
+        for name, criteria in (("only-tests", supply_chain.RUN), ("both", supply_chain.RUN), ("operator", supply_chain.DEPLOY))
+    )
+    deploys = {("both", "1.0.0"), ("operator", "1.0.0")}
+    assert supply_chain.too_weak(config, deploys) == ["both 1.0.0: exempt as safe-to-run, but the operator is built from it"]
