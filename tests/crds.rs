@@ -113,9 +113,10 @@ fn descriptions_are_sentences_for_users() {
         let name = path.rsplit('.').next()?;
         let only_name = words.find_iter(text).map(|word| word.as_str().to_lowercase()).collect::<String>();
         let internal = words.find_iter(text).find(|word| types.contains(word.as_str()));
-        let begins = text.starts_with(|first: char| first.is_uppercase() || first == '`' || first.is_ascii_digit());
-        if !begins {
-            Some("does not begin with a capital letter".to_owned())
+        let has_capital =
+            text.starts_with(|first: char| first.is_uppercase() || first == '`' || first.is_ascii_digit());
+        if !has_capital {
+            Some("does not start with a capital letter".to_owned())
         } else if !text.ends_with('.') {
             Some("does not end with a period".to_owned())
         } else if only_name == name.trim_end_matches(['[', ']', '{', '}']).to_lowercase() {

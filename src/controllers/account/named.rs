@@ -189,7 +189,7 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
 }
 
 /// The references of a launch template. AWS itself decides which images, capacity reservations and placement groups the account may use;
-/// they give access to nothing.
+/// docs/tenancy.md says what that allows.
 fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
     let NodeTemplate {
         image_id: _,

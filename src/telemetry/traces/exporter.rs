@@ -150,7 +150,7 @@ impl Exporter {
         span_queue::count_dropped(count);
     }
 
-    /// Says it once, until the collector takes spans again.
+    /// Logs the first failure only, until the collector takes spans again.
     fn log(&mut self, failure: &Failure) {
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::warn!(

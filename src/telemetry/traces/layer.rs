@@ -1,6 +1,6 @@
 //! Turns spans of the crate `tracing` into spans of a trace. No I/O.
 //!
-//! A span with the field `trace_id` begins a reconcile's part of a trace; the spans within it belong to it. All of them
+//! A span with the field `trace_id` starts a reconcile's part of a trace; the spans within it belong to it. All of them
 //! are held until it ends, and then exported, or dropped: a reconcile that changed nothing is not worth a trace. It is
 //! exported if it, or a span within it, has the field `keelson.write` or `keep`.
 
@@ -39,7 +39,7 @@ struct SpanLayer {
 struct Open {
     span: Span,
     part: Arc<Part>,
-    begins_part: bool,
+    starts_part: bool,
 }
 
 /// The spans of one reconcile that are finished. Its own is the last one: an open span keeps the one around it open.
@@ -141,7 +141,7 @@ where
                 Some((open.span.trace, Some(open.span.id), open.part.clone()))
             })
         };
-        let begins_part = fields.trace.is_some();
+        let starts_part = fields.trace.is_some();
         let place = match fields.trace {
             Some(trace) => Some((trace, fields.parent, Arc::default())),
             None => within(),
@@ -155,7 +155,7 @@ where
         let id = fields.id.unwrap_or_else(SpanId::random);
         let Fields { attributes, error, .. } = fields;
         let open = Span { trace, id, parent, name, is_call, start, end: start, attributes, error };
-        span.extensions_mut().insert(Open { span: open, part, begins_part });
+        span.extensions_mut().insert(Open { span: open, part, starts_part });
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
@@ -187,7 +187,7 @@ where
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(&id) else { return };
-        let Some(Open { span, part, begins_part }) = span.extensions_mut().remove::<Open>() else { return };
-        if begins_part { part.end(span, &self.queue) } else { part.finish(span) }
+        let Some(Open { span, part, starts_part }) = span.extensions_mut().remove::<Open>() else { return };
+        if starts_part { part.end(span, &self.queue) } else { part.finish(span) }
     }
 }

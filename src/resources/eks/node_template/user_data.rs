@@ -94,11 +94,12 @@ pub fn names_cluster(config: &Map<String, Value>) -> bool {
     config.get("spec").is_some_and(|spec| spec.get("cluster").is_some())
 }
 
-/// User data in a plan: its length and a digest.
+/// User data in a plan: its length and a digest, which is long enough to approve by: nobody finds other user data with the
+/// same one.
 pub fn describe(base64: &str) -> String {
     let text = STANDARD.decode(base64.trim()).unwrap_or_else(|_| base64.as_bytes().to_vec());
-    let digest: String = Sha256::digest(&text).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{} bytes, sha256 {digest}...", text.len())
+    let digest: String = Sha256::digest(&text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{} bytes, sha256 {digest}", text.len())
 }
 
 #[cfg(test)]
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn plans_show_length_and_digest_of_user_data() {
         let encoded = STANDARD.encode("hello");
-        assert_eq!(describe(&encoded), "5 bytes, sha256 2cf24dba...");
+        assert_eq!(describe(&encoded), "5 bytes, sha256 2cf24dba5fb0a30e26e83b2ac5b9e29e");
         assert_eq!(describe(&format!("{encoded}\n")), describe(&encoded));
     }
 }
