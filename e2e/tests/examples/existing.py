@@ -42,12 +42,6 @@ class Existing:
         longest_first = sorted(self.made, key=len, reverse=True)
         return re.sub("|".join(map(re.escape, longest_first)), lambda match: self.made[match[0]], text) if longest_first else text
 
-    def by_name(self, items: list[dict]) -> None:
-        """Makes what has only a name."""
-        for item in items:
-            if group := item["spec"].get("node", {}).get("placementGroup"):
-                self.account.ec2.create_placement_group(GroupName=group, Strategy="cluster")
-
     def role(self, name: str) -> None:
         trust = {"Effect": "Allow", "Principal": {"Service": SERVICES, "AWS": f"arn:aws:iam::{self.account.id}:root"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}
         iam = self.account.iam
