@@ -229,6 +229,7 @@ CURES = [
     Cure("name a key in {region}", (at("node.volumes", [{"deviceName": "/dev/xvda"}]),), "NodeGroup", {"node": {}}),
     Cure("Correct spec.node", (at("node.userData", "#!/bin/bash"),), "NodeGroup", OWN_AMI),
     Cure("remove node.efa, or create a new NodeGroup of other instance types", (at("node.efa", None),), "NodeGroup", {"node": {"efa": True}}),
+    Cure("set these fields of spec.node to what EC2 stores", (at("node.placementGroup", "NEAR"),), "NodeGroup", at("node.placementGroup", "near")),
     Cure("and EC2 allows {MAX_BYTES}: shorten it", (at("node.userData", "#!/bin/bash"),), "NodeGroup", OWN_AMI),
     Cure("is not that of a NodeConfig of {GROUP}: correct it, or remove it",
          (at("node.nodeConfig", {"kind": "NodeConfig"}), at("node.nodeConfig", {"kind": None})), "NodeGroup",

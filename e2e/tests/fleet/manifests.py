@@ -42,6 +42,10 @@ ALLOWLISTS = (
     "allowedSecurityGroupIds",
     "allowedKmsKeyArns",
     "allowedLaunchTemplateIds",
+    "allowedImageOwners",
+    "allowedImageIds",
+    "allowedCapacityReservationIds",
+    "allowedPlacementGroups",
 )
 # For an account that several tenants share: a spec may name only resources that its tenant created.
 CLOSED: dict[str, list[str]] = {name: [] for name in ALLOWLISTS}

@@ -1,5 +1,5 @@
-//! Existing resources that a spec references by name: instance types, launch templates, roles, users, policies. Each is
-//! read once for all callers. I/O: AWS reads.
+//! Existing resources that a spec references by name: instance types, launch templates, images, roles, users, policies. Each
+//! is read once for all callers. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::aws::shared::MaxStaleness;
 pub(super) struct RegionalNamed {
     families: Keyed<String, Vec<InstanceType>>,
     templates: Keyed<(String, String), Template>,
+    images: Keyed<String, Option<ImageOwner>>,
 }
 
 /// The reads of IAM.
@@ -87,6 +88,15 @@ pub enum Template {
     },
 }
 
+/// The owner of an AMI, which never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageOwner {
+    /// Id of the account.
+    pub account: String,
+    /// How EC2 calls the owner, if it has a name for it: `amazon`, `aws-marketplace`, `aws-backup-vault`.
+    pub alias: Option<String>,
+}
+
 /// A role of any owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRole {
@@ -123,6 +133,19 @@ impl Snapshots {
         let key = (id.to_owned(), version.to_owned());
         let read = self.regional.named.templates.of(key.clone());
         self.shared(&read, max_staleness, |this| launch_template(this, key)).await
+    }
+
+    /// The owner of an AMI; `None` if there is no such AMI, or EC2 does not show it to this account: it is another's private one.
+    ///
+    /// # Errors
+    /// As the read.
+    pub async fn image_owner(
+        &self,
+        id: &str,
+        max_staleness: MaxStaleness,
+    ) -> Result<Arc<Option<ImageOwner>>, AwsError> {
+        let read = self.regional.named.images.of(id.to_owned());
+        self.shared(&read, max_staleness, |this| image_owner(this, id.to_owned())).await
     }
 
     /// The role with that name (without its path), of any owner.
@@ -202,6 +225,21 @@ async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> R
         has_image: data.is_some_and(|data| data.image_id().is_some()),
         has_instance_type: data.is_some_and(|data| data.instance_type().is_some()),
     })
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html>: deprecated images can be launched as well.
+async fn image_owner(reads: Snapshots, id: String) -> Result<Option<ImageOwner>, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    let request = ec2.describe_images().image_ids(&id).include_deprecated(true);
+    let response = match caller.call(Ec2, "DescribeImages", &id, request.send()).await {
+        Err(error) if error.is_not_found() => return Ok(None),
+        other => other?,
+    };
+    let found = response.images().iter().find(|image| image.image_id() == Some(&id));
+    Ok(found.and_then(|image| {
+        let alias = image.image_owner_alias().map(str::to_owned);
+        Some(ImageOwner { account: image.owner_id()?.to_owned(), alias })
+    }))
 }
 
 async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsError> {

@@ -32,6 +32,12 @@ pub enum Kind {
     KmsKey,
     /// An EC2 launch template, by id.
     LaunchTemplate,
+    /// An AMI, by id.
+    Image,
+    /// A capacity reservation of EC2, by id.
+    CapacityReservation,
+    /// A placement group, by name.
+    PlacementGroup,
 }
 
 /// A reference in a field.
@@ -188,18 +194,18 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
     role.chain(policies).chain(subnets).chain(template).chain(node).collect()
 }
 
-/// The references of a launch template. AWS itself decides which images, capacity reservations and placement groups the account may use;
-/// docs/tenancy.md says what that allows.
+/// The references of a launch template that Keelson creates.
 fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
     let NodeTemplate {
-        image_id: _,
+        image_id,
+        // What it says of a cluster gives a node nothing there: its role would need an access entry.
         node_config: _,
         user_data: _,
         volumes,
         metadata: _,
         security_group_ids,
-        capacity_reservation_id: _,
-        placement_group: _,
+        capacity_reservation_id,
+        placement_group,
         efa: _,
     } = node;
     let groups = security_group_ids.iter();
@@ -208,5 +214,11 @@ fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
         let field = format!("spec.node.volumes[{}].kmsKeyArn", volume.device_name);
         Some(Named::new(field, Kind::KmsKey, volume.kms_key_arn.as_ref()?))
     });
-    groups.chain(keys).collect()
+    let single = [
+        ("spec.node.imageId", Kind::Image, image_id),
+        ("spec.node.capacityReservationId", Kind::CapacityReservation, capacity_reservation_id),
+        ("spec.node.placementGroup", Kind::PlacementGroup, placement_group),
+    ];
+    let single = single.into_iter().filter_map(|(field, kind, value)| Some(Named::new(field, kind, value.as_ref()?)));
+    groups.chain(keys).chain(single).collect()
 }

@@ -86,7 +86,11 @@ class Ec2Region(EC2Backend):
         if not self._amis_loaded:
             self._amis_loaded = True
             super()._load_amis()
-        return super().describe_images(ami_ids, filters, *args, **kwargs)
+        found = super().describe_images(ami_ids, filters, *args, **kwargs)
+        for image in found:
+            # The default of moto, which no image in AWS has.
+            image.root_device_type = "ebs" if image.root_device_type == "standard" else image.root_device_type
+        return found
 
     def create_default_vpc(self) -> Any:
         return None if self._starting else super().create_default_vpc()
