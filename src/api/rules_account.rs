@@ -46,6 +46,13 @@ pub(super) fn launch_template_patterns() -> Rule {
     )
 }
 
+pub(super) fn allocation_patterns() -> Rule {
+    each(
+        r"^(\*|eipalloc-[0-9a-z*]+)$",
+        "each entry must be the allocation id of an Elastic IP address, eipalloc-...; a single \"*\" allows any address",
+    )
+}
+
 pub(super) fn role_path() -> Rule {
     matches(r"^/([A-Za-z0-9_+=,.@-]+/)*$", "must be an IAM path, which begins and ends with /, such as /keelson/")
 }

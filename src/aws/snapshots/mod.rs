@@ -8,6 +8,7 @@ pub mod identity;
 pub mod images;
 pub mod named;
 pub mod network;
+pub mod ranges;
 mod reads;
 pub mod refusals;
 
@@ -22,8 +23,9 @@ pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
 pub use network::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
-    VpcDns, VpcEndpoint,
+    VpcEndpoint,
 };
+pub use ranges::{VpcCidr, VpcCidrState, VpcDns};
 
 pub(crate) use self::reads::{OWNED_RESOURCES, owned, pages};
 use self::refusals::Refusals;
@@ -70,6 +72,8 @@ struct RegionalReads {
     groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
     tables_of_vpc: Keyed<String, Vec<RouteTable>>,
     endpoints_of_vpc: Keyed<String, Vec<VpcEndpoint>>,
+    addresses_by_id: Keyed<Vec<String>, Vec<Address>>,
+    endpoint_services: SharedRead<Vec<String>>,
     addon_offers: Keyed<String, Vec<AddonOffer>>,
     cluster_versions: SharedRead<Vec<ClusterVersion>>,
     ami_releases: Keyed<String, Option<String>>,

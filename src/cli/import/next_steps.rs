@@ -31,6 +31,7 @@ impl Needs {
                 Kind::SecurityGroup => "allowedSecurityGroupIds",
                 Kind::KmsKey => "allowedKmsKeyArns",
                 Kind::LaunchTemplate => "allowedLaunchTemplateIds",
+                Kind::ElasticIp => "allowedElasticIpAllocationIds",
                 Kind::Vpc => "allowedVpcIds",
                 // With their VPC.
                 Kind::Subnet => continue,

@@ -1,5 +1,5 @@
 //! Decides whether an object may refer to a resource it did not create: a role, policy, VPC, subnet, security group,
-//! KMS key, launch template. Pure.
+//! KMS key, launch template, Elastic IP address. Pure.
 //!
 //! An object may refer to resources created by objects of its namespace, and to those in the AwsAccount's allowlists.
 //! What the lists alone decide is decided before any call ([`Allowlists::check`]); the ownership of the rest must be
@@ -24,6 +24,7 @@ pub struct Allowlists {
     security_groups: Vec<String>,
     kms_keys: Vec<String>,
     launch_templates: Vec<String>,
+    elastic_ips: Vec<String>,
 }
 
 impl Allowlists {
@@ -39,6 +40,7 @@ impl Allowlists {
             security_groups: spec.allowed_security_group_ids.clone(),
             kms_keys: spec.allowed_kms_key_arns.clone(),
             launch_templates: spec.allowed_launch_template_ids.clone(),
+            elastic_ips: spec.allowed_elastic_ip_allocation_ids.clone(),
         }
     }
 
@@ -98,6 +100,7 @@ impl Allowlists {
             Kind::SecurityGroup => (&self.security_groups, true),
             Kind::KmsKey => (&self.kms_keys, false),
             Kind::LaunchTemplate => (&self.launch_templates, false),
+            Kind::ElasticIp => (&self.elastic_ips, false),
             // The lists contain VPCs: only one that lists all of them decides about a subnet.
             Kind::Subnet if self.vpcs.iter().any(|pattern| pattern == ANY) => return ListDecision::Allowed,
             Kind::Subnet => return ListDecision::IfOwned,
@@ -119,7 +122,7 @@ impl Allowlists {
                 let listed = owned.vpc_of_subnet.get(value).is_some_and(|vpc| lists(&self.vpcs, vpc));
                 listed || owned.subnets.contains(value)
             }
-            Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate => false,
+            Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate | Kind::ElasticIp => false,
         }
     }
 
@@ -139,6 +142,7 @@ impl Allowlists {
             Kind::SecurityGroup => ("a security group that was created for this namespace", "allowedSecurityGroupIds"),
             Kind::KmsKey => ("a KMS key that this namespace may use", "allowedKmsKeyArns"),
             Kind::LaunchTemplate => ("a launch template that this namespace may use", "allowedLaunchTemplateIds"),
+            Kind::ElasticIp => ("an address that this namespace may use", "allowedElasticIpAllocationIds"),
         };
         let listed = match kind {
             Kind::Subnet => format!("nor in a VPC listed in {list} of AwsAccount {account:?}"),

@@ -29,6 +29,7 @@ fn id(kind: Kind, owner_id: &str, number: usize) -> String {
         Kind::Subnet => format!("subnet-{owner_id}{number}"),
         Kind::SecurityGroup => format!("sg-{owner_id}{number}"),
         Kind::LaunchTemplate => format!("lt-{owner_id}{number}"),
+        Kind::ElasticIp => format!("eipalloc-{owner_id}{number}"),
     }
 }
 
@@ -46,6 +47,8 @@ fn id_of_any_owner(kind: Kind) -> impl Strategy<Value = String> {
 fn cluster_spec() -> impl Strategy<Value = Value> {
     let network = prop_oneof![
         2 => Just(json!({"vpc": {}})),
+        2 => (id_of_any_owner(Kind::ElasticIp), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
+            .prop_map(|(address, groups)| json!({"vpc": {"natAddresses": [address], "securityGroupIds": groups}})),
         3 => (vec(id_of_any_owner(Kind::Subnet), 2..4), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
             .prop_map(|(subnets, groups)| json!({"existing": {"subnetIds": subnets, "securityGroupIds": groups}})),
         1 => id_of_any_owner(Kind::Vpc)
@@ -90,12 +93,13 @@ fn account() -> impl Strategy<Value = Value> {
             3 => Just(vec![id(kind, "f", 0).replace("f0", "f*")]),
         ]
     };
-    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate));
+    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate), list(Kind::ElasticIp));
     (list(Kind::Role), list(Kind::Policy), list(Kind::KmsKey), vpcs).prop_map(|(roles, policies, keys, ids)| {
         json!({
             "accountId": "123456789012",
             "allowedRoleArns": roles, "allowedPolicyArns": policies, "allowedKmsKeyArns": keys,
             "allowedVpcIds": ids.0, "allowedSecurityGroupIds": ids.1, "allowedLaunchTemplateIds": ids.2,
+            "allowedElasticIpAllocationIds": ids.3,
         })
     })
 }
@@ -114,12 +118,13 @@ fn made_by_a(subnets_to_look_up: &[String]) -> OwnedResources {
 
 /// A second implementation of the rule: the name shows the owner.
 fn is_allowed(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
-    let made_by_keelson = !matches!(kind, Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate);
+    let made_by_keelson = !matches!(kind, Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate | Kind::ElasticIp);
     let (list, listed) = match kind {
         Kind::Role => (&account.allowed_role_arns, value.to_owned()),
         Kind::Policy => (&account.allowed_policy_arns, value.to_owned()),
         Kind::KmsKey => (&account.allowed_kms_key_arns, value.to_owned()),
         Kind::LaunchTemplate => (&account.allowed_launch_template_ids, value.to_owned()),
+        Kind::ElasticIp => (&account.allowed_elastic_ip_allocation_ids, value.to_owned()),
         Kind::SecurityGroup => (&account.allowed_security_group_ids, value.to_owned()),
         Kind::Vpc => (&account.allowed_vpc_ids, value.to_owned()),
         Kind::Subnet => (&account.allowed_vpc_ids, vpc_of(value)),
@@ -144,6 +149,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         owner: &owner(tenant),
         account: &AccountSettings::default(),
         zones: &["eu-west-1a".into(), "eu-west-1b".into(), "eu-west-1c".into()],
+        missing_services: &std::collections::BTreeSet::new(),
         node_role: &NodeRole::default(),
         nodes: Nodes::Ready,
         node_groups_left: &[],

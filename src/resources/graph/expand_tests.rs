@@ -53,6 +53,7 @@ fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
         owner: leaked(owner()),
         account: leaked(AccountSettings::default()),
         zones: leaked(["a", "b", "c"].map(|zone| format!("eu-west-1{zone}"))),
+        missing_services: leaked(BTreeSet::new()),
         node_role: leaked(NodeRole::default()),
         nodes: Nodes::Ready,
         node_groups_left: &[],

@@ -63,7 +63,7 @@ fn each_cluster_field_is_converted() {
             r#"{"serviceCidr":"10.100.0.0/16"}"#,
         ),
         (
-            "vpc: {controlPlaneSubnetIDs: [subnet-1, subnet-2]}\nkubernetesNetworkConfig: {ipFamily: ipv6}",
+            "kubernetesNetworkConfig: {ipFamily: ipv6}",
             "/0/spec/kubernetesNetwork",
             r#"{"ipFamily":"IPv6"}"#,
         ),
@@ -180,8 +180,7 @@ fn unconverted_fields_are_reported_with_the_reason() {
         ("nodeGroups: [{name: a}]", "nodeGroups[0]", "self-managed"),
         ("iam: {serviceAccounts: [{metadata: {name: a}}]}", "iam.serviceAccounts[0]", "default/a"),
         ("iam: {vpcResourceControllerPolicy: true}", "iam.vpcResourceControllerPolicy", "roleArn"),
-        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.existing"),
-        ("kubernetesNetworkConfig: {ipFamily: IPv6}", "kubernetesNetworkConfig.ipFamily", "IPv4 cluster"),
+        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.vpc.podCidrs"),
         (
             "accessConfig: {bootstrapClusterCreatorAdminPermissions: false}",
             "accessConfig.bootstrapClusterCreatorAdminPermissions",
