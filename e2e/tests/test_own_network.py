@@ -264,13 +264,15 @@ def test_ipv6_without_the_policy_of_the_cni_is_refused_before_anything_is_create
     on.delete(item)
 
 
-def test_address_that_the_account_does_not_list_is_denied(on, refusing):
+def test_address_that_the_account_no_longer_lists_is_denied(on, refusing):
+    """Admission lets an object keep what it had: the operator decides."""
     allocation = address(refusing)
-    shared = aws_account("closed", refusing.id, allowedElasticIpAllocationIds=[])
-    on.apply(shared)
-    item = cluster("denied", addons=[], accountRef={"name": "closed"}, **network(nat="Single", natAddresses=[allocation]))
+    closed = aws_account("closed", refusing.id, allowedElasticIpAllocationIds=[allocation])
+    item = cluster("denied", addons=[], accountRef={"name": "closed"}, suspend=True, **network(nat="Single", natAddresses=[allocation]))
+    on.apply(closed, item)
+    on.api.patch("keelson.dev/v1alpha1", "AwsAccount", "closed", {"spec": {"allowedElasticIpAllocationIds": []}}, None)
     mark = on.mark()
-    on.apply(item)
+    on.api.patch(*key_of(item)[:3], {"spec": {"suspend": False}})
     found = on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
     message = conditions(found)["Ready"]["message"]
     assert "spec.network.vpc.natAddresses" in message and "allowedElasticIpAllocationIds" in message, message

@@ -282,7 +282,8 @@ pub(super) fn time_zone() -> Rule {
 }
 
 /// `a.b.c.d/n` without host bits.
-pub(super) const NETWORK_V4: &str = "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
+pub(super) const NETWORK_V4: &str =
+    "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
 
 pub(super) fn vpc_cidr() -> Rule {
     rule(

@@ -13,10 +13,7 @@ fn refuse(cel: impl Into<String>, message: &str) -> Rule {
 }
 
 pub(super) fn allocation_ids() -> Rule {
-    each(
-        "^eipalloc-[0-9a-z]+$",
-        "each entry must be the allocation id of an Elastic IP address, eipalloc-...",
-    )
+    each("^eipalloc-[0-9a-z]+$", "each entry must be the allocation id of an Elastic IP address, eipalloc-...")
 }
 
 /// NAT gateways of a VPC with `self`.
@@ -116,13 +113,18 @@ pub(super) fn pod_ranges_not_removed() -> Rule {
     .field_path(".spec.network.vpc.podCidrs")
 }
 
+/// Without a range of Services, EKS chooses one of two when it creates the cluster.
 pub(super) fn service_cidr_outside_pod_ranges() -> Rule {
+    let services = "(has(self.kubernetesNetwork.serviceCidr) ? [self.kubernetesNetwork.serviceCidr] \
+                    : ['10.100.0.0/16', '172.20.0.0/16'])";
     rule(
-        "!has(self.network.vpc) || !has(self.network.vpc.podCidrs) || !has(self.kubernetesNetwork.serviceCidr) \
-         || !isCIDR(self.kubernetesNetwork.serviceCidr) || self.network.vpc.podCidrs.all(item, !isCIDR(item) \
-         || !(cidr(item).containsCIDR(self.kubernetesNetwork.serviceCidr) \
-         || cidr(self.kubernetesNetwork.serviceCidr).containsCIDR(item)))",
-        "the ranges of Services and of Pods overlap: choose a serviceCidr outside network.vpc.podCidrs, or other podCidrs",
+        format!(
+            "!has(self.network.vpc) || !has(self.network.vpc.podCidrs) || self.network.vpc.podCidrs.all(item, !isCIDR(item) \
+             || {services}.all(services, !isCIDR(services) || !(cidr(item).containsCIDR(services) \
+             || cidr(services).containsCIDR(item))))"
+        ),
+        "the ranges of Services and of Pods overlap: choose other podCidrs, or a serviceCidr outside them when the cluster is created; \
+         without one, EKS chooses 10.100.0.0/16 or 172.20.0.0/16",
     )
     .field_path(".network.vpc.podCidrs")
 }

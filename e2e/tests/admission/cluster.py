@@ -153,6 +153,7 @@ INVALID = [
         "spec.network.vpc.podCidrs",
         "ranges of Services and of Pods overlap",
     ),
+    invalid("network.vpc.podCidrs", ["10.100.1.0/24"], "EKS chooses 10.100.0.0/16 or 172.20.0.0/16"),
     Rejected(
         merged(at("network.vpc.podCidrs", ["100.64.0.0/16"]), at("kubernetesNetwork.ipFamily", "IPv6")),
         "spec.network.vpc.podCidrs",
@@ -490,6 +491,7 @@ CHANGEABLE = [
         WITH_POD_SUBNETS,
     ),
     change("network.vpc.podCidrs", None, ["100.64.0.0/16", "10.1.0.0/16"]),
+    Accepted(merged(at("network.vpc.podCidrs", ["10.100.0.0/16"]), at("kubernetesNetwork.serviceCidr", "172.20.0.0/16"))),
     change("network.vpc.securityGroupIds", None, ["sg-1"]),
     change("network.vpc.endpoints", ["s3"], ["private", "kms"]),
     Accepted(at("kubernetesNetwork.ipFamily", "IPv6")),

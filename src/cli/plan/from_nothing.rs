@@ -83,7 +83,8 @@ fn placeholder_zones(spec: &EksClusterSpec) -> RegionZones {
 
 /// What node groups would see of the cluster once it exists, with ids unknown.
 fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
-    let subnets = graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet" && !subnet::is_for_pods(key));
+    let subnets =
+        graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet" && !subnet::is_for_pods(key));
     let subnet = |key: Key| {
         let (tier, zone) = key.name().split_once('/')?;
         let tier = if tier == "public" { SubnetTier::Public } else { SubnetTier::Private };

@@ -70,12 +70,7 @@ fn is_for_vpc(baseline: &Baseline, vpc: &str) -> bool {
 
 impl Leftovers {
     /// Creates the resource for the VPC of `network`, with its `subnets`. `spared` lists external security groups.
-    pub fn new(
-        context: &ResourceContext<'_>,
-        network: Key,
-        subnets: Vec<Key>,
-        spared: &[String],
-    ) -> Self {
+    pub fn new(context: &ResourceContext<'_>, network: Key, subnets: Vec<Key>, spared: &[String]) -> Self {
         let ours = network == vpc::key();
         let holds = if ours { subnets.into_iter().chain([network.clone()]).collect() } else { Vec::new() };
         let (cluster, owner) = (context.cluster_name.into(), context.owner.uid.clone());

@@ -16,6 +16,7 @@ use crate::api::gitops::FLUX_IDENTITY;
 use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
 use crate::resources::deletion::prune;
 use crate::resources::graph::kinds;
+use crate::resources::network::vpc_endpoint;
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
@@ -385,3 +386,6 @@ fn node_role_is_created_for_current_and_future_node_groups() {
     let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
     assert_eq!(both, NodeRole { in_use: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }
+
+#[path = "expand_network_tests.rs"]
+mod network;

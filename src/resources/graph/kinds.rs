@@ -11,8 +11,8 @@ use crate::resources::eks::{
 };
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::{
-    egress_only_internet_gateway, elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route, route_table, route_table_association,
-    security_group, subnet, vpc, vpc_cidr, vpc_endpoint,
+    egress_only_internet_gateway, elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route,
+    route_table, route_table_association, security_group, subnet, vpc, vpc_cidr, vpc_endpoint,
 };
 
 /// All kinds.

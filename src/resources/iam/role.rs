@@ -178,8 +178,7 @@ impl Role {
     /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
     /// yet, or was deleted with Retain. Read only if something would be removed from the role.
     async fn unmanaged_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
-        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, arn))
-        else {
+        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, arn)) else {
             return Ok(Vec::new());
         };
         match lists::node_group_names(&cloud.aws, &self.cluster_name).await {

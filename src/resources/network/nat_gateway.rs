@@ -80,12 +80,7 @@ pub fn key(zone: &str) -> Key {
 impl NatGateway {
     /// The NAT gateway in `zone`.
     pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
-        Self {
-            zone: zone.into(),
-            address: Address::Own,
-            tags: context.tags(&key(zone)),
-            intervals: context.intervals,
-        }
+        Self { zone: zone.into(), address: Address::Own, tags: context.tags(&key(zone)), intervals: context.intervals }
     }
 
     /// The same with an existing address.

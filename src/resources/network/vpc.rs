@@ -9,7 +9,9 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
 use crate::aws::tags::Tags;
 use crate::aws::{MaxStaleness, Service, snapshots};
-use crate::engine::{Action, Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
+use crate::engine::{
+    Action, Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
 use crate::resources::deletion::blockers::{self, Part};
 use crate::resources::graph::kind::{Area, Kind};
@@ -198,14 +200,13 @@ impl Resource for Vpc {
         let answer = cloud.aws.call(Service::Ec2, "CreateVpc", &cloud.owner.cluster, request.send()).await?;
         let id = answer.vpc.and_then(|vpc| vpc.vpc_id).unwrap_or_default();
         // EC2's defaults: a new VPC has DNS resolution, but no DNS hostnames.
-        let detail =
-            Detail {
-                cidr: self.cidr.clone(),
-                tags: self.tags.clone(),
-                dns_support: true,
-                dns_hostnames: false,
-                ipv6_cidr: None,
-            };
+        let detail = Detail {
+            cidr: self.cidr.clone(),
+            tags: self.tags.clone(),
+            dns_support: true,
+            dns_hostnames: false,
+            ipv6_cidr: None,
+        };
         Ok(self.to_observation(&id, "available", detail))
     }
 

@@ -40,6 +40,7 @@ pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
         "ec2:CreateVpcEndpoint",
         "ec2:DeleteTags",
         "ec2:DeleteVpcEndpoints",
+        "ec2:DescribeVpcEndpointServices",
         "ec2:DescribeVpcEndpoints",
         "ec2:ModifyVpcEndpoint",
     ]);

@@ -65,7 +65,7 @@ def subnet_issue(context: Context, cluster: Cluster, part: Part, instance_ids: l
 def assigns_ipv6_addresses(account: str, role_arn: str) -> bool:
     """Whether a policy of the role lets the CNI assign IPv6 addresses to Pods. AWS has no managed policy with it."""
     role = iam_backends[account]["aws"].get_role(role_arn.rpartition("/")[2])
-    documents = [*role.policies.values(), *(policy.document for policy in role.managed_policies.values())]
+    documents = [*role.policies.values(), *(version.document for policy in role.managed_policies.values() for version in policy.versions)]
     return any("ec2:AssignIpv6Addresses" in str(document) or "AdministratorAccess" in str(document) for document in documents)
 
 

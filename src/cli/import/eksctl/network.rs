@@ -191,7 +191,8 @@ const THERE_ALREADY: &str = "the network already exists, and Keelson creates not
 
 /// Refuses network fields that have no counterpart.
 fn refuse_the_rest(vpc: &mut Section<'_>) {
-    const IPV6: &str = "a VPC that Keelson creates for an IPv6 cluster gets a range of Amazon's: set kubernetesNetworkConfig.ipFamily";
+    const IPV6: &str =
+        "a VPC that Keelson creates for an IPv6 cluster gets a range of Amazon's: set kubernetesNetworkConfig.ipFamily";
     const EXTRA: &str =
         "further ranges of a VPC that Keelson creates are for Pods, with subnets of their own: network.vpc.podCidrs";
     const SELF_MANAGED: &str =

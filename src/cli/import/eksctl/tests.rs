@@ -62,11 +62,7 @@ fn each_cluster_field_is_converted() {
             "/0/spec/kubernetesNetwork",
             r#"{"serviceCidr":"10.100.0.0/16"}"#,
         ),
-        (
-            "kubernetesNetworkConfig: {ipFamily: ipv6}",
-            "/0/spec/kubernetesNetwork",
-            r#"{"ipFamily":"IPv6"}"#,
-        ),
+        ("kubernetesNetworkConfig: {ipFamily: ipv6}", "/0/spec/kubernetesNetwork", r#"{"ipFamily":"IPv6"}"#),
         ("cloudWatch: {clusterLogging: {enableTypes: []}}", "/0/spec/logging", "[]"),
         ("upgradePolicy: {supportType: extended}", "/0/spec/supportType", r#""Extended""#),
         ("autoModeConfig: {enabled: true, nodePools: [system]}", "/0/spec/autoMode", r#"{"nodePools":["system"]}"#),
