@@ -26,7 +26,12 @@ IPV6_POLICY = "AmazonEKS_CNI_IPv6_Policy"
 def on():
     with environment(workload=False, git=False, durations=QUICK) as started:
         yield started
-        started.aws.control("POST", "settings", {"MISSING_ENDPOINT_SERVICES": ""})
+        lack(started, "")
+
+
+def lack(on: Environment, services: str) -> None:
+    """The regions do not have these endpoint services."""
+    on.aws.control("POST", "settings", json={"MISSING_ENDPOINT_SERVICES": services})
 
 
 def address(account: Account, **more: object) -> str:
@@ -43,7 +48,7 @@ class Shop:
     def __init__(self, on: Environment):
         self.on, self.account = on, on.account(fresh_account())
         self.addresses = [address(self.account) for _ in range(2)]
-        on.aws.control("POST", "settings", {"MISSING_ENDPOINT_SERVICES": "eks-auth,ssm"})
+        lack(on, "eks-auth,ssm")
         vpc = {"nat": "Single", "natAddresses": self.addresses[:1], "endpoints": ["private"], "podCidrs": [PODS]}
         self.item = cluster("shop", addons=[], **network(**vpc))
         self.mark = on.mark()
@@ -125,7 +130,7 @@ def test_private_endpoints_leave_out_what_the_region_lacks_and_say_so(shop):
 
 
 def test_endpoint_that_the_region_gets_later_is_added_and_one_that_it_loses_stays(shop):
-    shop.on.aws.control("POST", "settings", {"MISSING_ENDPOINT_SERVICES": "sts,ssm"})
+    lack(shop.on, "sts,ssm")
     # The region's services are read once a day.
     shop.operator.stop()
     mark = shop.on.mark()
@@ -195,11 +200,8 @@ def test_given_address_with_copied_owner_tags_is_not_released_with_its_gateway(s
 
 
 def test_deletion_removes_what_is_ours_and_releases_no_address(shop):
-    shop.operator.stop()
-    shop.on.api.patch(*key_of(shop.item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "deletion"}}})
     mark = shop.on.mark()
     # A group of others in our VPC holds it up, and is named.
-    shop.operator = shop.on.start(account=shop.account.id)
     shop.on.api.delete(*key_of(shop.item))
     until(lambda: shop.group in json.dumps(shop.on.status(shop.item)["conditions"]), 60, "the group is named")
     assert shop.account.ec2.describe_security_groups(GroupIds=[shop.group])["SecurityGroups"]
@@ -210,7 +212,7 @@ def test_deletion_removes_what_is_ours_and_releases_no_address(shop):
     assert sorted(shop.account.inventory()["addresses"]) == sorted(shop.addresses)
     assert set(shop.account.inventory()) == {"addresses"}
     shop.operator.stop()
-    shop.on.aws.control("POST", "settings", {"MISSING_ENDPOINT_SERVICES": ""})
+    lack(shop.on, "")
 
 
 # Refusals: before anything is created.

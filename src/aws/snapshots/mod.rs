@@ -72,8 +72,6 @@ struct RegionalReads {
     groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
     tables_of_vpc: Keyed<String, Vec<RouteTable>>,
     endpoints_of_vpc: Keyed<String, Vec<VpcEndpoint>>,
-    addresses_by_id: Keyed<Vec<String>, Vec<Address>>,
-    endpoint_services: SharedRead<Vec<String>>,
     addon_offers: Keyed<String, Vec<AddonOffer>>,
     cluster_versions: SharedRead<Vec<ClusterVersion>>,
     ami_releases: Keyed<String, Option<String>>,
