@@ -139,8 +139,9 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
             Fact::SecurityGroups { ids: groups.iter().map(|group| group.id.clone()).collect(), vpc: vpc.clone() }
         }
         RequirementKind::Addresses { ids, vpc } => {
-            let (addresses, gateways) =
-                futures::try_join!(reads.addresses_by_id(ids, staleness), reads.nat_gateways(staleness))?;
+            // Others may have taken one since an earlier read.
+            let age = MaxStaleness::within(MISSING_MAX_AGE);
+            let (addresses, gateways) = futures::try_join!(reads.addresses_by_id(ids, age), reads.nat_gateways(age))?;
             let ours = gateways.iter().filter(|gateway| vpc.as_ref() == Some(&gateway.vpc_id));
             let used_by_ours = ours.flat_map(|gateway| gateway.allocation_ids.iter().cloned()).collect();
             Fact::Addresses { found: addresses.to_vec(), used_by_ours }
