@@ -36,7 +36,7 @@ fn own_address_of_an_earlier_spec_is_deleted_with_the_cluster_after_its_gateway(
 #[test]
 fn addresses_that_do_not_fit_the_gateways_are_refused() {
     let vpc = of_vpc(json!({"nat": "PerZone", "natAddresses": ["eipalloc-a"]}));
-    let refused = cluster(&ClusterInput { removes: Some(&[]), ..input(&vpc) }).unwrap_err();
+    let refused = cluster(&ClusterInput { removes: Some(&[]), ..input(&vpc) }).err().unwrap();
     assert!(refused.to_string().contains("1 addresses for 3 NAT gateways"), "{refused}");
     assert!(expanded(&vpc, &[], &[]).is_ok(), "a deletion does not depend on it");
 }

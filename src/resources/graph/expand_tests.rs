@@ -13,6 +13,7 @@ use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::api::NodeGroupSpec;
 use crate::api::gitops::FLUX_IDENTITY;
+use crate::api::node_group::SubnetTier;
 use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
 use crate::resources::deletion::prune;
 use crate::resources::graph::kinds;
