@@ -148,6 +148,11 @@ pub struct AwsAccountSpec {
     #[schemars(length(max = 64), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::placement_group_patterns())]
     pub allowed_placement_groups: Vec<String>,
+    /// Allocation ids of Elastic IP addresses that objects may use for NAT gateways; `["*"]` allows any address; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::allocation_patterns())]
+    pub allowed_elastic_ip_allocation_ids: Vec<String>,
     /// Path of the IAM roles that Keelson creates, such as `/keelson/`; absent: `/`. Existing roles keep their path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]

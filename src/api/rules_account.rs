@@ -68,6 +68,13 @@ pub(super) fn placement_group_patterns() -> Rule {
     each("^[ -~]+$", "each entry must be the name of a placement group: printable ASCII characters, * stands for any")
 }
 
+pub(super) fn allocation_patterns() -> Rule {
+    each(
+        r"^(\*|eipalloc-[0-9a-z*]+)$",
+        "each entry must be the allocation id of an Elastic IP address, eipalloc-...; a single \"*\" allows any address",
+    )
+}
+
 pub(super) fn role_path() -> Rule {
     matches(r"^/([A-Za-z0-9_+=,.@-]+/)*$", "must be an IAM path, which begins and ends with /, such as /keelson/")
 }

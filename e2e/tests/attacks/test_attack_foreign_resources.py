@@ -149,6 +149,8 @@ ATTEMPTS = [
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("nat-address", lambda s: {"network": {"vpc": {"zoneCount": 2, "natAddresses": ["eipalloc-0a"]}}}, "eipalloc-0a", "allowedElasticIpAllocationIds", at_admission=True),
+    Attempt("control-plane-group", lambda s: {"network": {"vpc": {"zoneCount": 2, "nat": "None", "securityGroupIds": [s.victim_account["group"]]}}}, "spec.network.vpc.securityGroupIds", "allowedSecurityGroupIds"),
     Attempt("log-key", lambda s: {"logGroup": {"retentionDays": 1, "kmsKeyArn": s.key}}, "spec.logGroup.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("key", lambda s: {"secretsEncryption": {"kmsKeyArn": s.key}}, "spec.secretsEncryption.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("tags", lambda s: {"tags": {"Cost-Center": "free"}}, "spec.tags", "enforcedTags", at_admission=True),

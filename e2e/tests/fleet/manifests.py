@@ -46,6 +46,7 @@ ALLOWLISTS = (
     "allowedImageIds",
     "allowedCapacityReservationIds",
     "allowedPlacementGroups",
+    "allowedElasticIpAllocationIds",
 )
 # For an account that several tenants share: a spec may name only resources that its tenant created.
 CLOSED: dict[str, list[str]] = {name: [] for name in ALLOWLISTS}

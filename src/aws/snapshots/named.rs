@@ -1,5 +1,5 @@
-//! Existing resources that a spec references by name: instance types, launch templates, images, roles, users, policies. Each
-//! is read once for all callers. I/O: AWS reads.
+//! Existing resources that a spec references by name: instance types, launch templates, images, addresses, endpoint services, roles, users,
+//! policies. Each is read once for all callers. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType};
 
 use super::identity::decode;
+use super::network::Address;
 use super::reads::{filter, pages};
-use super::{Keyed, Snapshots};
+use super::{Keyed, List, Snapshots};
 use crate::aws::errors::AwsError;
 use crate::aws::service::Service::{Ec2, Iam};
-use crate::aws::shared::MaxStaleness;
+use crate::aws::shared::{MaxStaleness, SharedRead};
 
 /// The reads of a region.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct RegionalNamed {
     families: Keyed<String, Vec<InstanceType>>,
     templates: Keyed<(String, String), Template>,
     images: Keyed<String, Option<ImageOwner>>,
+    addresses: Keyed<Vec<String>, Vec<Address>>,
+    endpoint_services: SharedRead<Vec<String>>,
 }
 
 /// The reads of IAM.
@@ -267,4 +270,45 @@ async fn has_policy(reads: Snapshots, arn: String) -> Result<bool, AwsError> {
         Err(error) if error.is_not_found() => Ok(false),
         other => other.map(|_| true),
     }
+}
+
+impl Snapshots {
+    /// The Elastic IP addresses with these allocation ids, of any owner; unknown ids are missing from the list.
+    ///
+    /// # Errors
+    /// As the read.
+    pub async fn addresses_by_id(&self, ids: &[String], max_staleness: MaxStaleness) -> List<Address> {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        let read = self.regional.named.addresses.of(ids.clone());
+        self.shared(&read, max_staleness, |this| addresses_by_id(this, ids)).await
+    }
+
+    /// The names of the region's endpoint services of AWS's own, such as `com.amazonaws.eu-west-1.s3`.
+    ///
+    /// # Errors
+    /// As the read.
+    pub async fn endpoint_services(&self, max_staleness: MaxStaleness) -> List<String> {
+        self.shared(&self.regional.named.endpoint_services, max_staleness, endpoint_services).await
+    }
+}
+
+/// By filter: one unknown id would fail the read. Not paginated.
+async fn addresses_by_id(reads: Snapshots, ids: Vec<String>) -> Result<Vec<Address>, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    let named = ids.join(", ");
+    let request = ec2.describe_addresses().set_filters(Some(filter("allocation-id", ids)));
+    let answer = caller.call(Ec2, "DescribeAddresses", &named, request.send()).await?;
+    Ok(answer.addresses().iter().map(Address::from).collect())
+}
+
+async fn endpoint_services(reads: Snapshots) -> Result<Vec<String>, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    pages(caller, Ec2, "DescribeVpcEndpointServices", |token| async move {
+        let request = ec2.describe_vpc_endpoint_services().set_filters(Some(filter("owner", ["amazon"])));
+        let request = request.set_next_token(token);
+        let page = caller.call(Ec2, "DescribeVpcEndpointServices", "the region", request.send()).await?;
+        Ok((page.service_names.unwrap_or_default(), page.next_token))
+    })
+    .await
 }

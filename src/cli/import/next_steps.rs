@@ -34,6 +34,7 @@ impl Needs {
                 Kind::Image => "allowedImageIds",
                 Kind::CapacityReservation => "allowedCapacityReservationIds",
                 Kind::PlacementGroup => "allowedPlacementGroups",
+                Kind::ElasticIp => "allowedElasticIpAllocationIds",
                 Kind::Vpc => "allowedVpcIds",
                 // With their VPC.
                 Kind::Subnet => continue,

@@ -1,5 +1,5 @@
 //! Decides whether an object may refer to a resource it did not create: a role, policy, VPC, subnet, security group,
-//! KMS key, launch template, image, capacity reservation, placement group. Pure.
+//! KMS key, launch template, image, capacity reservation, placement group, Elastic IP address. Pure.
 //!
 //! An object may refer to resources created by objects of its namespace, and to those in the AwsAccount's allowlists.
 //! What the lists alone decide is decided before any call ([`Allowlists::check`]); the ownership of the rest must be
@@ -29,6 +29,7 @@ pub struct Allowlists {
     images: Vec<String>,
     capacity_reservations: Vec<String>,
     placement_groups: Vec<String>,
+    elastic_ips: Vec<String>,
 }
 
 impl Allowlists {
@@ -48,6 +49,7 @@ impl Allowlists {
             images: spec.allowed_image_ids.clone(),
             capacity_reservations: spec.allowed_capacity_reservation_ids.clone(),
             placement_groups: spec.allowed_placement_groups.clone(),
+            elastic_ips: spec.allowed_elastic_ip_allocation_ids.clone(),
         }
     }
 
@@ -116,6 +118,7 @@ impl Allowlists {
             Kind::Image => (&self.images, !self.image_owners.is_empty()),
             Kind::CapacityReservation => (&self.capacity_reservations, false),
             Kind::PlacementGroup => (&self.placement_groups, false),
+            Kind::ElasticIp => (&self.elastic_ips, false),
             // The lists contain VPCs: only one that lists all of them decides about a subnet.
             Kind::Subnet if self.vpcs.iter().any(|pattern| pattern == ANY) => return ListDecision::Allowed,
             Kind::Subnet => return ListDecision::IfOwned,
@@ -138,9 +141,12 @@ impl Allowlists {
                 listed || owned.subnets.contains(value)
             }
             Kind::Image => owned.image_owners.get(value).is_some_and(|owner| self.trusts(owner)),
-            Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate | Kind::CapacityReservation | Kind::PlacementGroup => {
-                false
-            }
+            Kind::Policy
+            | Kind::KmsKey
+            | Kind::LaunchTemplate
+            | Kind::CapacityReservation
+            | Kind::PlacementGroup
+            | Kind::ElasticIp => false,
         }
     }
 
@@ -171,6 +177,7 @@ impl Allowlists {
                 ("a capacity reservation that this namespace may use", "allowedCapacityReservationIds")
             }
             Kind::PlacementGroup => ("a placement group that this namespace may use", "allowedPlacementGroups"),
+            Kind::ElasticIp => ("an address that this namespace may use", "allowedElasticIpAllocationIds"),
         };
         let listed = match kind {
             Kind::Subnet => format!("nor in a VPC listed in {list} of AwsAccount {account:?}"),

@@ -183,6 +183,17 @@ fn cases() -> Vec<Case> {
             exact: "search near",
             pattern: "search*",
         },
+        Case {
+            field: "spec.network.vpc.natAddresses",
+            of_cluster: true,
+            spec: |id| json!({"network": {"vpc": {"natAddresses": [id]}}}),
+            list: "allowedElasticIpAllocationIds",
+            foreign: "eipalloc-f",
+            others: "eipalloc-b",
+            own: "",
+            exact: "eipalloc-f",
+            pattern: "eipalloc-f*",
+        },
     ]
 }
 

@@ -38,6 +38,8 @@ pub enum Kind {
     CapacityReservation,
     /// A placement group, by name.
     PlacementGroup,
+    /// An Elastic IP address, by allocation id.
+    ElasticIp,
 }
 
 /// A reference in a field.
@@ -131,11 +133,30 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     named
 }
 
-/// The role that delivers flow logs. A bucket is not checked: its own policy says from whom it takes them.
-fn by_own_network(network: &Vpc) -> Option<Named> {
-    let Vpc { cidr: _, zone_count: _, zones: _, nat: _, public_subnets: _, endpoints: _, flow_logs } = network;
-    let LogGroupDestination { log_group: _, role_arn } = flow_logs.as_ref()?.cloud_watch_logs.as_ref()?;
-    Some(Named::new("spec.network.vpc.flowLogs.cloudWatchLogs.roleArn", Kind::Role, role_arn))
+/// The addresses of NAT gateways, security groups, and the role that delivers flow logs. A bucket is not checked: its own
+/// policy says from whom it takes them.
+fn by_own_network(network: &Vpc) -> Vec<Named> {
+    let Vpc {
+        cidr: _,
+        zone_count: _,
+        zones: _,
+        nat: _,
+        nat_addresses,
+        public_subnets: _,
+        endpoints: _,
+        pod_cidrs: _,
+        security_group_ids,
+        flow_logs,
+    } = network;
+    let field = |name: &str| format!("spec.network.vpc.{name}");
+    let addresses = nat_addresses.iter().map(|id| Named::new(field("natAddresses"), Kind::ElasticIp, id));
+    let groups =
+        security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));
+    let delivery = flow_logs.iter().filter_map(|logs| logs.cloud_watch_logs.as_ref());
+    let roles = delivery.map(|LogGroupDestination { log_group: _, role_arn }| {
+        Named::new(field("flowLogs.cloudWatchLogs.roleArn"), Kind::Role, role_arn)
+    });
+    addresses.chain(groups).chain(roles).collect()
 }
 
 fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {

@@ -33,6 +33,7 @@ fn id(kind: Kind, owner_id: &str, number: usize) -> String {
         Kind::Image => format!("ami-{owner_id}{number}"),
         Kind::CapacityReservation => format!("cr-{owner_id}{number}"),
         Kind::PlacementGroup => format!("place-{owner_id}{number}"),
+        Kind::ElasticIp => format!("eipalloc-{owner_id}{number}"),
     }
 }
 
@@ -50,6 +51,8 @@ fn id_of_any_owner(kind: Kind) -> impl Strategy<Value = String> {
 fn cluster_spec() -> impl Strategy<Value = Value> {
     let network = prop_oneof![
         2 => Just(json!({"vpc": {}})),
+        2 => (id_of_any_owner(Kind::ElasticIp), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
+            .prop_map(|(address, groups)| json!({"vpc": {"natAddresses": [address], "securityGroupIds": groups}})),
         3 => (vec(id_of_any_owner(Kind::Subnet), 2..4), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
             .prop_map(|(subnets, groups)| json!({"existing": {"subnetIds": subnets, "securityGroupIds": groups}})),
         1 => id_of_any_owner(Kind::Vpc)
@@ -98,7 +101,7 @@ fn account() -> impl Strategy<Value = Value> {
             3 => Just(vec![id(kind, "f", 0).replace("f0", "f*")]),
         ]
     };
-    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate));
+    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate), list(Kind::ElasticIp));
     let owners = prop_oneof![Just(json!([])), Just(json!(["amazon"])), Just(json!(["amazon", GOLDEN]))];
     let node = (list(Kind::Image), list(Kind::CapacityReservation), list(Kind::PlacementGroup), owners);
     (list(Kind::Role), list(Kind::Policy), list(Kind::KmsKey), vpcs, node).prop_map(
@@ -107,6 +110,7 @@ fn account() -> impl Strategy<Value = Value> {
                 "accountId": "123456789012",
                 "allowedRoleArns": roles, "allowedPolicyArns": policies, "allowedKmsKeyArns": keys,
                 "allowedVpcIds": ids.0, "allowedSecurityGroupIds": ids.1, "allowedLaunchTemplateIds": ids.2,
+                "allowedElasticIpAllocationIds": ids.3,
                 "allowedImageIds": node.0, "allowedCapacityReservationIds": node.1, "allowedPlacementGroups": node.2,
                 "allowedImageOwners": node.3,
             })
@@ -148,6 +152,7 @@ fn is_allowed(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
         Kind::Policy => (&account.allowed_policy_arns, value.to_owned()),
         Kind::KmsKey => (&account.allowed_kms_key_arns, value.to_owned()),
         Kind::LaunchTemplate => (&account.allowed_launch_template_ids, value.to_owned()),
+        Kind::ElasticIp => (&account.allowed_elastic_ip_allocation_ids, value.to_owned()),
         Kind::SecurityGroup => (&account.allowed_security_group_ids, value.to_owned()),
         Kind::Vpc => (&account.allowed_vpc_ids, value.to_owned()),
         Kind::Image => (&account.allowed_image_ids, value.to_owned()),
@@ -176,6 +181,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         owner: &owner(tenant),
         account: &AccountSettings::default(),
         zones: &["eu-west-1a".into(), "eu-west-1b".into(), "eu-west-1c".into()],
+        missing_services: &std::collections::BTreeSet::new(),
         node_role: &NodeRole::default(),
         nodes: Nodes::Ready,
         node_groups_left: &[],

@@ -62,11 +62,7 @@ fn each_cluster_field_is_converted() {
             "/0/spec/kubernetesNetwork",
             r#"{"serviceCidr":"10.100.0.0/16"}"#,
         ),
-        (
-            "vpc: {controlPlaneSubnetIDs: [subnet-1, subnet-2]}\nkubernetesNetworkConfig: {ipFamily: ipv6}",
-            "/0/spec/kubernetesNetwork",
-            r#"{"ipFamily":"IPv6"}"#,
-        ),
+        ("kubernetesNetworkConfig: {ipFamily: ipv6}", "/0/spec/kubernetesNetwork", r#"{"ipFamily":"IPv6"}"#),
         ("cloudWatch: {clusterLogging: {enableTypes: []}}", "/0/spec/logging", "[]"),
         ("upgradePolicy: {supportType: extended}", "/0/spec/supportType", r#""Extended""#),
         ("autoModeConfig: {enabled: true, nodePools: [system]}", "/0/spec/autoMode", r#"{"nodePools":["system"]}"#),
@@ -223,8 +219,7 @@ fn unconverted_fields_are_reported_with_the_reason() {
         ("nodeGroups: [{name: a}]", "nodeGroups[0]", "self-managed"),
         ("iam: {serviceAccounts: [{metadata: {name: a}}]}", "iam.serviceAccounts[0]", "default/a"),
         ("iam: {vpcResourceControllerPolicy: true}", "iam.vpcResourceControllerPolicy", "roleArn"),
-        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.existing"),
-        ("kubernetesNetworkConfig: {ipFamily: IPv6}", "kubernetesNetworkConfig.ipFamily", "IPv4 cluster"),
+        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.vpc.podCidrs"),
         (
             "accessConfig: {bootstrapClusterCreatorAdminPermissions: false}",
             "accessConfig.bootstrapClusterCreatorAdminPermissions",
