@@ -48,6 +48,13 @@ def subnet_issue(context: Context, cluster: Cluster, part: Part, instance_ids: l
     return None
 
 
+def lacks_cni(context: Context, cluster: Cluster) -> bool:
+    """Whether nodes stay NotReady for want of a CNI. Only where there is an API server that shows its DaemonSet."""
+    settings = context.settings
+    has_api = bool(settings.workload_kubeconfig or (settings.workload_each and cluster.api_server))
+    return bool(settings.nodes_need_cni) and has_api and not cluster.has_cni()
+
+
 def offers_any(context: Context, subnet: Any, types: list[str]) -> bool:
     offers = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(context.region.name, [])
     here = {offer["InstanceType"] for offer in offers if offer["Location"] == subnet.availability_zone}
