@@ -138,7 +138,7 @@ def test_failed_creations_say_what_to_do(on, operator):
         {"health_issue": {"code": "AddonPermissionFailure", "message": "no credentials"}, "status": "CREATE_FAILED"},
     )
     nodes = ({"action": "CreateNodegroup"}, {"health_issue": {"code": "Ec2SubnetNotFound", "message": "subnet-1 is gone"}})
-    scene = play(on, Scene("failed", (addons, nodes), {**SMALL, "addons": [{"name": "kube-proxy"}]}))
+    scene = play(on, Scene("failed", (addons, nodes), {**SMALL, "addons": [{"name": "kube-proxy", "beforeNodes": False}]}))
     group = node_group("failed")
     on.apply(group)
     found = on.await_condition(scene.cluster, "Stalled", reason="AccessDenied", timeout=40)

@@ -18,6 +18,7 @@ use kube::Client;
 
 use super::adoption::AdoptionMarker;
 use super::driver;
+use super::host_network::ApiAddress;
 use super::input::Facts;
 use super::install::Manifests;
 use super::secret_reader::{Missing, SecretReader};
@@ -149,6 +150,12 @@ pub trait Input: fmt::Debug + Send + Sync {
 
     /// Sets the facts that are published in the cluster.
     fn set_facts(&mut self, facts: Facts);
+
+    /// The namespace of its Pods.
+    fn pod_namespace(&self) -> &str;
+
+    /// Lets its Pods use the host network, and the API server at this address; `None`: the Pod network.
+    fn set_host_network(&mut self, api: Option<ApiAddress>);
 }
 
 /// What [`driver::reconcile`] needs of the desired agent of one cluster, in the order in which it is used.
@@ -159,8 +166,8 @@ pub trait Driven: Input + Clone + 'static {
     /// How objects show that Git has adopted them.
     const MARKER: AdoptionMarker;
 
-    /// The namespace of the agent.
-    fn namespace(&self) -> &str;
+    /// The component that shows which network the Pods use, where they may use the host network.
+    fn may_use_host_network(&self) -> Option<ObjectId>;
 
     /// How often the source is polled.
     fn interval(&self) -> std::time::Duration;

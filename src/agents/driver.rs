@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::agent::Driven;
 use super::apply::{self, OwnershipPolicy, Results, apply_all};
+use super::host_network;
 use super::install::{Manifests, install};
 use super::other_installation;
 use super::sync_outcome::{GitOpsOutcome, requeue_after};
@@ -20,14 +21,21 @@ use crate::workload::memory::Install;
 
 /// Reconciles the agent with `input` and reads its state.
 pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitOpsOutcome, CallError> {
+    let mut own = input.clone();
+    if let Some(component) = own.may_use_host_network()
+        && !host_network::is_needed(workload, &component).await?
+    {
+        own.set_host_network(None);
+    }
+    let input = &own;
     let mut applied = Results::default();
     let key = input.install_key();
     let reinstall = !workload.memory.lock().is_installed(key, Instant::now());
     if reinstall {
         if let Some(other) = other_installation::find(workload, input.agent(), I::MARKER).await?
-            && !other.yields(input.takes_over(), input.namespace())
+            && !other.yields(input.takes_over(), input.pod_namespace())
         {
-            return Ok(left_alone(other.verdict(input.agent(), input.namespace())));
+            return Ok(left_alone(other.verdict(input.agent(), input.pod_namespace())));
         }
         if let Some(wanted) = input.desired_install(workload).await? {
             if let Some(missing) = install(workload, &*wanted, &mut applied).await? {
@@ -46,7 +54,7 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
         input.request_sync(workload).await?;
     }
     if reinstall || !applied.changed.is_empty() {
-        let pruned = apply::prune_secrets(&workload.client, input.namespace(), &permanent, I::MARKER).await?;
+        let pruned = apply::prune_secrets(&workload.client, input.pod_namespace(), &permanent, I::MARKER).await?;
         applied.changed.extend(pruned);
     }
     let observed = input.observe(&workload.client).await?;
@@ -67,7 +75,11 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
     } else {
         requeue_after(&verdict, age, input.interval())
     };
+    let is_on_host = input.may_use_host_network().is_some();
+    let (poll, until) = host_network::POLL;
+    let requeue_after = if is_on_host && age < until { requeue_after.min(poll) } else { requeue_after };
     let verdict = verdict.with_note(input.note(&observed));
+    let verdict = verdict.with_note(is_on_host.then(|| host_network::NOTE.to_owned()));
     let complete = applied.failed.is_empty();
     let Results { changed, released, .. } = applied;
     let status = input.roll_up(&observed, now);

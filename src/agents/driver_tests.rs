@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::agents::adoption::AdoptionMarker;
 use crate::agents::agent::{Agent, Input, Installation, InvalidField, Reconcilable as _, ValidAgent};
+use crate::agents::host_network::ApiAddress;
 use crate::agents::input::Facts;
 use crate::agents::install::Phase;
 use crate::agents::validate::SourcePolicy;
@@ -63,6 +64,7 @@ struct ThirdInput {
     takes_over: bool,
     has_secret: bool,
     lacks_a_component: bool,
+    is_on_host: bool,
     adoption_progress: u64,
     asked: Arc<Mutex<Vec<&'static str>>>,
 }
@@ -117,6 +119,12 @@ impl Input for ThirdInput {
         self.may_install = Third.has_version(version);
     }
     fn set_facts(&mut self, _: Facts) {}
+    fn pod_namespace(&self) -> &str {
+        "third"
+    }
+    fn set_host_network(&mut self, api: Option<ApiAddress>) {
+        self.is_on_host = api.is_some();
+    }
 }
 
 impl Driven for ThirdInput {
@@ -124,8 +132,8 @@ impl Driven for ThirdInput {
 
     const MARKER: AdoptionMarker = MARKER;
 
-    fn namespace(&self) -> &str {
-        "third"
+    fn may_use_host_network(&self) -> Option<ObjectId> {
+        self.is_on_host.then(|| object("Deployment", "controller", Some("third")).id)
     }
     fn interval(&self) -> Duration {
         Duration::from_secs(45)
@@ -299,4 +307,47 @@ async fn a_rejected_object_takes_precedence_over_the_observation() {
     assert_eq!((outcome.complete, outcome.verdict.reason), (false, Reason::SyncFailed));
     assert!(outcome.verdict.message.contains("ConfigMap third/source failed"), "{}", outcome.verdict.message);
     assert_eq!(outcome.requeue_after.as_secs(), 15);
+}
+
+/// Whether the agent is on the host network after a reconcile in a cluster with these nodes and DNS servers, by the status
+/// of their Ready condition. `on_pods`: it is installed already, on the Pod network.
+async fn is_on_host(nodes: &[&str], dns: &[&str], on_pods: bool) -> bool {
+    let of = |all: &[&str]| {
+        all.iter()
+            .map(|ready| json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+            .collect()
+    };
+    let none: Vec<Value> = Vec::new();
+    let component = "/apis/apps/v1/namespaces/third/deployments";
+    // The fake has lists only: that of one object has no field hostNetwork.
+    let installed = on_pods.then_some(("/apis/apps/v1/namespaces/third/deployments/controller", none.clone()));
+    let lists = [
+        ("/api/v1/namespaces", none.clone()),
+        ("/apis/apps/v1/deployments", none.clone()),
+        ("/api/v1/namespaces/third/configmaps", none.clone()),
+        ("/api/v1/namespaces/third/secrets", none.clone()),
+        (component, none),
+        ("/api/v1/nodes", of(nodes)),
+        ("/api/v1/pods", of(dns)),
+    ];
+    let api = FakeApi::new(lists.into_iter().chain(installed));
+    let input = ThirdInput { may_install: true, is_on_host: true, ..ThirdInput::default() };
+    let workload = Workload::with_client(api.client().await);
+    let outcome = reconcile(&workload, &input).await.unwrap();
+    let is_on_host = outcome.verdict.message.ends_with(host_network::NOTE);
+    assert_eq!(outcome.requeue_after.as_secs(), if is_on_host { 4 } else { 45 });
+    let asked = || api.requests.lock().unwrap().iter().filter(|path| path.contains("nodes")).count();
+    let before = asked();
+    reconcile(&workload, &input).await.unwrap();
+    assert_eq!(asked() > before, is_on_host, "what is on the Pod network stays there");
+    is_on_host
+}
+
+#[tokio::test]
+async fn an_agent_is_on_the_host_network_until_a_node_is_ready_and_dns_runs() {
+    assert!(is_on_host(&[], &[], false).await);
+    assert!(is_on_host(&["False"], &["True"], false).await);
+    assert!(is_on_host(&["True"], &["False"], false).await, "CoreDNS starts");
+    assert!(!is_on_host(&["False", "False", "True"], &["False", "True"], false).await);
+    assert!(!is_on_host(&["False"], &[], true).await, "it never goes back");
 }

@@ -12,6 +12,7 @@ pub mod competing_agent;
 pub mod definition;
 pub mod driver;
 pub mod flux;
+pub mod host_network;
 pub mod input;
 pub mod install;
 pub mod other_installation;

@@ -12,9 +12,37 @@ use super::schema;
 /// Default add-ons.
 pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"];
 
+/// Add-ons that new node groups wait for unless `beforeNodes` says otherwise.
+const BEFORE_NODES: [&str; 3] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent"];
+
+/// Add-ons that run only as DaemonSets: ACTIVE without a node.
+const WITHOUT_NODES: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
+
+/// Add-ons with a Deployment: without nodes they are DEGRADED (`InsufficientNumberOfReplicas`), so nodes that wait for
+/// them never come.
+pub(super) const WITH_DEPLOYMENTS: [&str; 13] = [
+    "adot",
+    "amazon-cloudwatch-observability",
+    "aws-ebs-csi-driver",
+    "aws-efs-csi-driver",
+    "aws-fsx-csi-driver",
+    "aws-mountpoint-s3-csi-driver",
+    "aws-privateca-connector-for-kubernetes",
+    "cert-manager",
+    "coredns",
+    "external-dns",
+    "kube-state-metrics",
+    "metrics-server",
+    "snapshot-controller",
+];
+
+/// The add-on that brings the Pod network, which the CNI of another vendor replaces.
+pub const VPC_CNI: &str = "vpc-cni";
+
 /// An EKS add-on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::at_most_one_of(&["serviceAccountRoleArn", "podIdentityRoleArn"]))]
+#[x_kube(validation = rules::before_nodes_without_nodes())]
 #[serde(rename_all = "camelCase")]
 pub struct Addon {
     /// Name in EKS, such as `vpc-cni`, which identifies the add-on.
@@ -45,6 +73,11 @@ pub struct Addon {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub pod_identity_role_arn: Option<String>,
+    /// Whether new node groups wait until the add-on runs: nodes that join without it would not become Ready, or would
+    /// run Pods without it. Only for add-ons that need no nodes themselves (DaemonSets). Absent: `true` for `vpc-cni`,
+    /// `kube-proxy` and `eks-pod-identity-agent`, `false` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_nodes: Option<bool>,
 }
 
 fn default_version() -> String {
@@ -74,7 +107,18 @@ impl Addon {
             conflicts: Conflicts::default(),
             service_account_role_arn: None,
             pod_identity_role_arn: None,
+            before_nodes: None,
         }
+    }
+
+    /// Whether new node groups wait for it.
+    pub fn is_before_nodes(&self) -> bool {
+        self.before_nodes.unwrap_or_else(|| BEFORE_NODES.contains(&self.name.as_str()))
+    }
+
+    /// Whether it becomes ACTIVE only once there are nodes that its Pods can run on.
+    pub fn needs_nodes(&self) -> bool {
+        !self.is_before_nodes() && !WITHOUT_NODES.contains(&self.name.as_str())
     }
 
     /// The desired version.

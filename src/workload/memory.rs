@@ -22,6 +22,30 @@ pub struct Memory {
     /// The agents that the spec does not select: the selected one, when the others were looked up, and the note about
     /// them.
     pub competing_agents: Option<(&'static str, Instant, Option<String>)>,
+    pub pod_network: PodNetwork,
+}
+
+/// Whether the agent may use the cluster's Pod network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PodNetwork {
+    /// No node is Ready, or nobody has looked.
+    #[default]
+    Unknown,
+    /// Nodes have been Ready since then.
+    ReadySince(Instant),
+    /// The agent uses it.
+    Used,
+}
+
+impl PodNetwork {
+    /// Whether nodes have been Ready for so long.
+    pub fn is_ready_for(self, long: Duration, now: Instant) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::ReadySince(since) => now.duration_since(since) >= long,
+            Self::Used => true,
+        }
+    }
 }
 
 /// How far Git has adopted the agent. On progress the manifests are applied again, which releases the adopted objects.

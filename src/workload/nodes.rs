@@ -155,6 +155,20 @@ pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
     Ok(nodes)
 }
 
+/// Whether any node takes Pods.
+///
+/// # Errors
+/// As [`nodes`].
+pub async fn has_schedulable(client: &Client) -> Result<bool, CallError> {
+    let mut found = false;
+    for_each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
+        found = node.is_schedulable();
+        if found { Flow::Stop } else { Flow::Continue }
+    })
+    .await?;
+    Ok(found)
+}
+
 /// The nodes of one node group.
 ///
 /// # Errors

@@ -192,7 +192,7 @@ class Emulator:
         server = await serve(self.handle, host, port)
         asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
         if self.settings.workload_kubeconfig or self.settings.workload_each:
-            self.workloads = WorkloadClusters(self.settings.workload_kubeconfig)
+            self.workloads = WorkloadClusters(self.settings.workload_kubeconfig, self.settings)
             self.sync_workloads()
         bound = server.sockets[0].getsockname()[1]
         print(f"keelson-aws ready on http://{host}:{bound}", flush=True)

@@ -33,6 +33,10 @@ class Settings:
     custom_ami_version: str = ""
     # 0: nodes join whatever their VPC's DNS attributes, routes and endpoints.
     nodes_need_network: float = 1
+    # 0: nodes become Ready without a CNI in the API server of their cluster. Without an API server they always do.
+    nodes_need_cni: float = 1
+    # How long EKS waits for the nodes of a new group to become Ready.
+    node_ready_seconds: float = 1200.0
     # Accounts, with commas, in which GuardDuty's automated agent configuration is enabled.
     guard_duty_accounts: str = ""
     # Tag keys, separated by commas, that a service control policy demands of instances and volumes.

@@ -24,17 +24,21 @@ from .eks.access import admits_nodes
 from .eks.service import Eks
 from .eks.state import Cluster, Part, Region
 from .images import image_id
+from .settings import Settings
 
 log = logging.getLogger(__name__)
 SYNC_SECONDS = 0.25
 Objects = dict[str, dict[str, Any]]
+# DaemonSets of CNIs that are not EKS's.
+OTHER_CNIS = ("cilium", "calico-node", "antrea-agent", "kube-flannel-ds")
 
 
 class WorkloadClusters:
     """The API servers of the clusters: a shared one, or one per cluster."""
 
-    def __init__(self, shared_kubeconfig: str) -> None:
-        self._shared = WorkloadCluster(shared_kubeconfig) if shared_kubeconfig else None
+    def __init__(self, shared_kubeconfig: str, settings: Settings) -> None:
+        self._settings = settings
+        self._shared = WorkloadCluster(shared_kubeconfig, settings) if shared_kubeconfig else None
         self._own: dict[str, WorkloadCluster] = {}
 
     def sync(self, eks: Eks) -> None:
@@ -51,15 +55,17 @@ class WorkloadClusters:
                     kubeconfig = cluster.api_server.kubeconfig
                     only = Region(region.account, region.name, {cluster.name: cluster})
                     if kubeconfig not in self._own:
-                        self._own[kubeconfig] = WorkloadCluster(kubeconfig)
+                        self._own[kubeconfig] = WorkloadCluster(kubeconfig, self._settings)
                     self._own[kubeconfig].sync([only])
 
 
 class WorkloadCluster:
     """One API server."""
 
-    def __init__(self, kubeconfig: str) -> None:
+    def __init__(self, kubeconfig: str, settings: Settings) -> None:
         self._api = Api(kubeconfig)
+        self._settings = settings
+        self._has_other_cni = False
         self._desired: queue.Queue[Objects] = queue.Queue(maxsize=1)
         self._applied: Objects = {}
         self._error_logged = False
@@ -75,8 +81,11 @@ class WorkloadCluster:
         if self._clusters - clusters:
             self._cluster_deleted.set()
         self._clusters = clusters
+        for region in regions:
+            for cluster in region.clusters.values():
+                cluster.has_other_cni = self._has_other_cni
         if self._desired.empty():
-            self._desired.put_nowait(desired_objects(regions))
+            self._desired.put_nowait(desired_objects(regions, bool(self._settings.nodes_need_cni)))
 
     def stop(self) -> None:
         """Stops writing: the API server is being removed."""
@@ -99,6 +108,8 @@ class WorkloadCluster:
                     elif self._applied[path] != body:
                         self._api.update(path, self._applied[path], body)
                     self._applied[path] = body
+                if self._settings.nodes_need_cni and any(body["kind"] == "Node" for body in desired.values()):
+                    self._has_other_cni = self._api.has_other_cni()
                 if self._cluster_deleted.is_set():
                     self._api.resume_flux()
                     self._cluster_deleted.clear()
@@ -138,6 +149,12 @@ class Api:
         answer = self._connect().delete(self._server + path, timeout=5)
         if answer.status_code not in (200, 202, 404):
             raise ValueError(f"delete {path}: {answer.status_code} {answer.text[:300]}")
+
+    def has_other_cni(self) -> bool:
+        """Whether the DaemonSet of a CNI that is not EKS's exists."""
+        answer = self._connect().get(f"{self._server}/apis/apps/v1/daemonsets", timeout=5)
+        names = [item["metadata"]["name"] for item in answer.json()["items"]] if answer.status_code == 200 else []
+        return any(name in OTHER_CNIS for name in names)
 
     def resume_flux(self) -> None:
         """Resumes objects that were suspended for a deleted cluster: in AWS the next cluster would have a new API server."""
@@ -189,24 +206,25 @@ def credential_file(entry: dict[str, str], name: str) -> str | None:
     return file.name
 
 
-def desired_objects(regions: Iterable[Region]) -> Objects:
+def desired_objects(regions: Iterable[Region], need_cni: bool = False) -> Objects:
     """The desired objects of the workload cluster, by path."""
     desired: Objects = {}
     for region in regions:
         for cluster in region.clusters.values():
             if cluster.status in ("ACTIVE", "UPDATING"):
-                desired.update(system_objects())
+                desired.update(system_objects(cluster))
+            has_network = cluster.has_cni() or not need_cni
             for part in cluster.nodegroups.values():
-                for node in nodes(region, part):
+                for node in nodes(region, part, has_network):
                     desired[f"/api/v1/nodes/{node['metadata']['name']}"] = node
     return desired
 
 
-def nodes(region: Region, part: Part) -> list[dict[str, Any]]:
+def nodes(region: Region, part: Part, has_network: bool = True) -> list[dict[str, Any]]:
     names = [group["name"] for group in (part.body.get("resources") or {}).get("autoScalingGroups", [])]
     groups = autoscaling_backends[region.account][region.name].autoscaling_groups
     instances = [state.instance for name in names if name in groups for state in groups[name].instance_states]
-    return [node_object(region, part, instance) for instance in instances if instance.state == "running"]
+    return [node_object(region, part, instance, has_network) for instance in instances if instance.state == "running"]
 
 
 def nodes_of(region: Region, cluster: Cluster) -> list[dict[str, Any]]:
@@ -226,7 +244,7 @@ def image_of_node(ami_type: str, image: fleet.Image) -> str:
     return image.release if ami_type == "CUSTOM" else image_id(image.version, ami_type, image.release)
 
 
-def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
+def node_object(region: Region, part: Part, instance: Any, has_network: bool) -> dict[str, Any]:
     body = part.body
     zone = instance.placement.zone
     name = fleet.node_name(region.name, instance.id)
@@ -253,6 +271,9 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     ready = ("True", "KubeletReady", "kubelet is posting ready status")
     if joining:
         ready = ("False", "KubeletNotReady", "container runtime network not ready")
+    elif not has_network:
+        ready = ("False", "KubeletNotReady", "container runtime network not ready: NetworkPluginNotReady: cni plugin not initialized")
+        taints.append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
     elif not admits_nodes(region.clusters[body["clusterName"]], part):
         ready = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
     return {
@@ -277,8 +298,8 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     }
 
 
-def system_objects() -> Objects:
-    """The system workloads of a new cluster. The pod contents do not matter, because no kubelet runs them."""
+def system_objects(cluster: Cluster) -> Objects:
+    """The software of the core add-ons that runs in the cluster. The pod contents do not matter, because no kubelet runs them."""
 
     def workload(kind: str, name: str, label: dict[str, str], **spec: Any) -> dict[str, Any]:
         container = {"name": name, "image": f"602401143452.dkr.ecr.eu-west-1.amazonaws.com/eks/{name}:local"}
@@ -294,8 +315,9 @@ def system_objects() -> Objects:
         }
 
     path = "/apis/apps/v1/namespaces/kube-system"
-    return {
-        f"{path}/daemonsets/aws-node": workload("DaemonSet", "aws-node", {"k8s-app": "aws-node"}),
-        f"{path}/daemonsets/kube-proxy": workload("DaemonSet", "kube-proxy", {"k8s-app": "kube-proxy"}),
-        f"{path}/deployments/coredns": workload("Deployment", "coredns", {"k8s-app": "kube-dns"}, replicas=2),
+    objects = {
+        "vpc-cni": (f"{path}/daemonsets/aws-node", workload("DaemonSet", "aws-node", {"k8s-app": "aws-node"})),
+        "kube-proxy": (f"{path}/daemonsets/kube-proxy", workload("DaemonSet", "kube-proxy", {"k8s-app": "kube-proxy"})),
+        "coredns": (f"{path}/deployments/coredns", workload("Deployment", "coredns", {"k8s-app": "kube-dns"}, replicas=2)),
     }
+    return dict(found for addon, found in objects.items() if cluster.has_software(addon))

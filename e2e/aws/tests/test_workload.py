@@ -41,6 +41,16 @@ class FakeApi(ThreadingHTTPServer):
                 self.answer(200 if path in objects else 404)
                 merge(objects[path], json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
+            def do_GET(self) -> None:
+                """All objects of a kind, in all namespaces."""
+                plural = self.path.rpartition("/")[2]
+                items = [item for path, item in list(objects.items()) if f"/{plural}/" in path]
+                body = json.dumps({"items": items}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
             def do_DELETE(self) -> None:
                 self.answer(200 if objects.pop(self.path, None) else 404)
 
@@ -121,6 +131,53 @@ def test_nodes_are_created_and_deleted_with_their_instances(api: FakeApi, tmp_pa
         cloud.gone(cloud.eks.describe_nodegroup, clusterName="demo", nodegroupName="nodes")
         cloud.eks.delete_cluster(name="demo")
         cloud.until(lambda: not api.objects)
+    finally:
+        server.stop()
+
+
+def test_nodes_are_ready_once_a_cni_runs(api: FakeApi, tmp_path: Path) -> None:
+    server = Server(tmp_path, WORKLOAD_KUBECONFIG=kubeconfig_of(api, tmp_path / "kubeconfig"))
+    try:
+        cloud = Cloud(server, "300000000006")
+
+        def state() -> set[str]:
+            nodes = [o for o in list(api.objects.values()) if o["kind"] == "Node"]
+            return {f"{n['status']['conditions'][0]['status']} {[t['key'] for t in n['spec']['taints']]}" for n in nodes}
+
+        def daemon_sets() -> set[str]:
+            return {o["metadata"]["name"] for o in list(api.objects.values()) if o["kind"] == "DaemonSet"}
+
+        # EKS's own add-on makes them Ready: a cluster without the self-managed ones has no DaemonSet before.
+        cloud.cluster(bootstrapSelfManagedAddons=False)
+        role = cloud.node_role()
+        cloud.nodegroup("first", wait=False, nodeRole=role)
+        cloud.until(lambda: state() == {"False ['node.kubernetes.io/not-ready']"})
+        time.sleep(0.5)
+        assert cloud.describe_nodegroup("first")["status"] == "CREATING" and not daemon_sets()
+        cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
+        cloud.until(lambda: state() == {"True []"} and daemon_sets() == {"aws-node"})
+        cloud.until(lambda: cloud.describe_nodegroup("first")["status"] == "ACTIVE")
+        # Preserved software stays.
+        cloud.eks.delete_addon(clusterName="demo", addonName="vpc-cni", preserve=True)
+        cloud.gone(cloud.eks.describe_addon, clusterName="demo", addonName="vpc-cni")
+        time.sleep(0.5)
+        assert state() == {"True []"} and daemon_sets() == {"aws-node"}
+        cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
+        cloud.until(lambda: cloud.addon_status("vpc-cni") == "ACTIVE")
+        cloud.eks.delete_addon(clusterName="demo", addonName="vpc-cni")
+        cloud.until(lambda: state() == {"False ['node.kubernetes.io/not-ready']"} and not daemon_sets())
+        # So does that of others.
+        api.objects["/apis/apps/v1/namespaces/kube-system/daemonsets/cilium"] = {"kind": "DaemonSet", "metadata": {"name": "cilium"}}
+        cloud.until(lambda: state() == {"True []"})
+        del api.objects["/apis/apps/v1/namespaces/kube-system/daemonsets/cilium"]
+        # EKS does not wait for ever.
+        server.post("settings", {"NODE_READY_SECONDS": 0.3})
+        cloud.until(lambda: state() == {"False ['node.kubernetes.io/not-ready']"})
+        found = cloud.nodegroup("late", nodeRole=role)
+        assert found["status"] == "CREATE_FAILED"
+        assert [(i["code"], i["message"]) for i in found["health"]["issues"]] == [
+            ("NodeCreationFailure", "Unhealthy nodes in the kubernetes cluster")
+        ]
     finally:
         server.stop()
 

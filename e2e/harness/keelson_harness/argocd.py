@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-from .kubelet import POD, DependencyMissing, Runner
+from .kubelet import POD, DependencyMissing, HostNetwork, Runner
 from .kubernetes import ControlPlane
 from .light_http import answers
 from .processes import Process, free_port
@@ -77,6 +77,7 @@ class _Installation:
 
     def __init__(self, cluster: ControlPlane, tools: dict[str, Path], logs: Path):
         self._cluster, self._logs = cluster, logs
+        self._host = HostNetwork()
         self._redis = f"127.0.0.1:{free_port()}"
         self._repo_server_port = free_port()
         self._redis_binary = tools["redis"]
@@ -115,6 +116,8 @@ class _Installation:
         if completed.returncode:
             raise DependencyMissing(completed.stderr)
         address = self._redis
+        if (flags := self._host.flags(pod.directory)) is not None:
+            address = f"127.0.0.1:{flags[flags.index('--port') + 1]}"
         process = Process(
             "redis",
             [self._redis_binary, f"--address={address}"],
@@ -137,11 +140,14 @@ class _Installation:
             "repo-server",
             pod,
             "metrics-port",
-            "--address=127.0.0.1",
-            f"--port={self._repo_server_port}",
-            "--metrics-address=127.0.0.1",
             "--disable-tls",
-            f"--redis={self._redis}",
+            *self._addresses(
+                pod,
+                "--address=127.0.0.1",
+                f"--port={self._repo_server_port}",
+                "--metrics-address=127.0.0.1",
+                f"--redis={self._redis}",
+            ),
             env={
                 "ARGOCD_GPG_ENABLED": "false",
                 "ARGOCD_SSH_DATA_PATH": str(directory / "ssh"),
@@ -156,27 +162,37 @@ class _Installation:
             pod,
             "metrics-port",
             f"--namespace={pod.namespace}",
-            f"--repo-server=127.0.0.1:{self._repo_server_port}",
             "--repo-server-plaintext",
-            f"--redis={self._redis}",
+            *self._addresses(
+                pod, f"--repo-server=127.0.0.1:{self._repo_server_port}", f"--redis={self._redis}"
+            ),
             # The kubeconfig selects its own cluster: no pod mounts a token.
             env={"ARGOCD_FAKE_IN_CLUSTER": "true"},
         )
 
     def _run_applicationset_controller(self, pod: _Pod) -> Running:
-        metrics = free_port()
+        addresses = self._addresses(
+            pod,
+            f"--metrics-addr=127.0.0.1:{free_port()}",
+            f"--probe-addr=127.0.0.1:{free_port()}",
+            f"--webhook-addr=127.0.0.1:{free_port()}",
+            f"--argocd-repo-server=127.0.0.1:{self._repo_server_port}",
+        )
         process, _ = self._component(
             "applicationset-controller",
             pod,
             "",
             f"--namespace={pod.namespace}",
-            f"--metrics-addr=127.0.0.1:{metrics}",
-            f"--probe-addr=127.0.0.1:{free_port()}",
-            f"--webhook-addr=127.0.0.1:{free_port()}",
-            f"--argocd-repo-server=127.0.0.1:{self._repo_server_port}",
+            *addresses,
             "--repo-server-plaintext",
         )
-        return process, lambda: _is_healthy(metrics, "metrics")
+        [metrics] = [flag for flag in addresses if flag.startswith("--metrics-addr=")]
+        return process, lambda: _is_healthy(int(metrics.rpartition(":")[2]), "metrics")
+
+    def _addresses(self, pod: _Pod, *otherwise: str) -> list[str]:
+        """The addresses in the arguments of a pod on the host network."""
+        flags = self._host.flags(pod.directory)
+        return list(otherwise) if flags is None else [flag for flag in flags if flag.startswith("--")]
 
     def _component(
         self,
@@ -190,6 +206,10 @@ class _Installation:
         scratch = pod.directory / "tmp"
         scratch.mkdir(exist_ok=True)
         flags = [f"--{port_flag}={port}"] if port_flag else []
+        for argument in arguments:
+            # Of a pod on the host network.
+            if port_flag and argument.startswith(f"--{port_flag}="):
+                flags, port = [], int(argument.partition("=")[2])
         process = Process(
             f"argocd {name}",
             [self._bin / f"argocd-{name}", *flags, *arguments],

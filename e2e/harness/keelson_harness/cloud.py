@@ -43,7 +43,8 @@ class LocalCloud:
     workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
     (`workloads`) instead of a shared one (`workload`). flux=False: no Flux, on no cluster. argocd=True: adds Argo CD. git=False: no Git
     server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux and of the operator
-    run on the management cluster as well (see `bootstrap`). snapshot: starts from the saved state of another operator's run.
+    run on the management cluster as well (see `bootstrap`). nodes_need_cni=True: workload nodes are NotReady until a CNI's DaemonSet exists,
+    and pods run only on nodes; otherwise nodes are Ready and pods need none. snapshot: starts from the saved state of another operator's run.
     pooled=True: the management cluster may be one that other test files used before, with the CRDs installed and without their objects;
     its processes cannot be stopped or configured.
     The run directory is removed unless an exception occurs or keep=True (or KEELSON_KEEP is set).
@@ -58,6 +59,7 @@ class LocalCloud:
         argocd: bool = False,
         git: bool = True,
         management_pods: bool = False,
+        nodes_need_cni: bool = False,
         durations: Durations | None = None,
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
@@ -72,6 +74,7 @@ class LocalCloud:
         self._with_argocd = argocd and self._with_workload
         self._with_git = git
         self._management_pods = management_pods
+        self._nodes_need_cni = nodes_need_cni
         self._management_flux = management_pods and flux
         self._durations = durations
         self._aws_env = aws_env or {}
@@ -182,7 +185,9 @@ class LocalCloud:
             runners = flux_runners(self.tools, logs, lambda: self.source_identity())
         if self._with_argocd:
             runners |= argocd_runners(plane, self.tools, logs)
-        return Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners)
+        return Kubelet(
+            plane, self.directory / f"{plane.name}-kubelet", runners, needs_cni=self._nodes_need_cni
+        )
 
     def _kubelet(self, plane: ControlPlane, runners: dict[str, Runner], *namespaces: str) -> Kubelet:
         kubelet = Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners)
@@ -224,6 +229,7 @@ class LocalCloud:
             }
         if self._workload_each:
             env = {"WORKLOAD_EACH": "true"}
+        env["NODES_NEED_CNI"] = "1" if self._nodes_need_cni else "0"
         self.aws = Aws(self.directory, self._durations, {**env, **self._aws_env})
         self._closing.callback(self.aws.stop)
         if self.workload:

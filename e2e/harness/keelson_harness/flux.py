@@ -12,7 +12,7 @@ import yaml
 
 from .git import BRANCH, Repository
 from .kubeapi import documents
-from .kubelet import POD, Runner
+from .kubelet import POD, HostNetwork, Runner
 from .kubernetes import ControlPlane
 from .light_http import answers
 from .paths import DEPLOY
@@ -28,25 +28,26 @@ def flux_runners(
     """`identity`: the environment that EKS Pod Identity adds to a new Pod of source-controller."""
     # Fixed across pod restarts, like the Service name in a cluster: artifact URLs contain it.
     address = f"127.0.0.1:{free_port()}"
+    host = HostNetwork()
 
     def storage(directory: Path) -> list[str]:
-        return _storage(directory, address)
+        return _storage(directory, address, host)
 
     return {
-        "source-controller": _runner("source-controller", tools, logs, storage, identity),
+        "source-controller": _runner("source-controller", tools, logs, host, storage, identity),
         "kustomize-controller": _runner(
-            "kustomize-controller", tools, logs, lambda _: ["--requeue-dependency=2s"]
+            "kustomize-controller", tools, logs, host, lambda _: ["--requeue-dependency=2s"]
         ),
     }
 
 
-def _storage(directory: Path, address: str) -> list[str]:
+def _storage(directory: Path, address: str, host: HostNetwork) -> list[str]:
     storage = directory / "storage"
     storage.mkdir(exist_ok=True)
+    own = [flag for flag in host.flags(directory) or [] if flag.startswith(("--storage-addr=", "--storage-adv-addr="))]
     return [
         f"--storage-path={storage}",
-        f"--storage-addr={address}",
-        f"--storage-adv-addr={address}",
+        *(own or (f"--storage-addr={address}", f"--storage-adv-addr={address}")),
     ]
 
 
@@ -60,18 +61,22 @@ def _runner(
     name: str,
     tools: dict[str, Path],
     logs: Path,
+    host: HostNetwork,
     extra: Callable[[Path], list[str]],
     identity: Callable[[], dict[str, str]] = dict,
 ) -> Runner:
     def run(kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
-        health = f"127.0.0.1:{free_port()}"
+        health, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        if (flags := host.flags(directory)) is not None:
+            own = dict(flag.partition("=")[::2] for flag in flags)
+            health, metrics = own["--health-addr"], own["--metrics-addr"]
         scratch = directory / "tmp"
         scratch.mkdir(exist_ok=True)
         process = Process(
             name,
             [
                 tools[name],
-                f"--metrics-addr=127.0.0.1:{free_port()}",
+                f"--metrics-addr={metrics}",
                 f"--health-addr={health}",
                 *_feature_gates(directory),
                 *extra(directory),

@@ -1,5 +1,8 @@
 """Simulates the scheduler and the kubelets: pods of selected namespaces run and become ready.
 
+With `needs_cni` they run as on real nodes: until a CNI's DaemonSet is there, only pods on the host network that
+tolerate NotReady nodes do, once a node exists. Such pods have one address: two that listen on the same port collide.
+
 The real controllers manage Deployments, ReplicaSets and their status; this only does to a
 Pod what a kubelet does. A pod with a runner is a real process on this machine: ready when
 the process is, restarted when it exits.
@@ -8,18 +11,23 @@ the process is, restarted when it exits.
 import contextlib
 import datetime
 import json
+import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from .kubeapi import ApiError
 from .kubernetes import ControlPlane, write_kubeconfig
-from .processes import Process
+from .processes import Process, free_port
 
 POLL_SECONDS = 0.2
 POD = "pod.json"
+# DaemonSets of CNIs, EKS's own first.
+CNIS = ("aws-node", "cilium", "calico-node", "antrea-agent", "kube-flannel-ds")
+NOT_READY = "node.kubernetes.io/not-ready"
 
 
 class Runner(Protocol):
@@ -44,11 +52,13 @@ class Kubelet:
         directory: Path,
         runners: dict[str, Runner],
         namespaces: tuple[str, ...] = ("flux-system", "argocd"),
+        needs_cni: bool = False,
     ):
         self._cluster = cluster
         self._directory = directory
         self._runners = runners
-        self.namespaces = set(namespaces)
+        self.namespaces = set(namespaces) | ({"kube-system"} if needs_cni else set())
+        self._node = Node(cluster) if needs_cni else None
         self._pods: dict[str, _Pod] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -94,12 +104,63 @@ class Kubelet:
             pod = self._pods.pop(uid, None) if gone else self._pods.get(uid)
             if not gone and pod is None:
                 app = _app(item)
-                pod = _Pod(self._cluster, item, self._directory / uid, self._runners.get(app))
+                pod = _Pod(self._cluster, item, self._directory / uid, self._runners.get(app), self._node)
                 self._pods[uid] = pod
                 threading.Thread(target=pod.run, name=f"pod {app}", daemon=True).start()
                 return
         if gone and pod:
             pod.stop()
+
+
+class Node:
+    """Whether pods can start on the cluster's nodes, which are one node here."""
+
+    def __init__(self, cluster: ControlPlane):
+        self._api = cluster.api
+        self._lock = threading.Lock()
+        self._read = 0.0
+        self._has_cni = self._exists = False
+
+    def can_start(self, pod: dict) -> bool:
+        has_cni, exists = self._state()
+        return exists and (has_cni or (is_on_host(pod) and tolerates(pod, NOT_READY)))
+
+    def _state(self) -> tuple[bool, bool]:
+        with self._lock:
+            if time.monotonic() - self._read > POLL_SECONDS:
+                names = {item["metadata"]["name"] for item in self._api.list("apps/v1", "DaemonSet")}
+                self._has_cni, self._exists = bool(names & set(CNIS)), bool(self._api.list("v1", "Node"))
+                self._read = time.monotonic()
+            return self._has_cni, self._exists
+
+
+class HostNetwork:
+    """The ports of the cluster's node, as free ports of this machine: other clusters' nodes have the same ones."""
+
+    def __init__(self) -> None:
+        self._ports: dict[str, int] = {}
+
+    def flags(self, directory: Path) -> list[str] | None:
+        """The arguments of a pod on the host network, with this machine's ports; None if it is not on it."""
+        pod = json.loads((directory / POD).read_text())
+        if not is_on_host(pod):
+            return None
+        [container] = pod["spec"]["containers"]
+        arguments = container.get("args", [])
+        if names := [argument for argument in arguments if ".svc" in argument]:
+            raise DependencyMissing(f"the node's DNS does not resolve {names}")
+        return [re.sub(r"(?<![0-9.])9[67][0-9]{2}(?![0-9])", self._port, argument) for argument in arguments]
+
+    def _port(self, match: re.Match) -> str:
+        return str(self._ports.setdefault(match[0], free_port()))
+
+
+def is_on_host(pod: dict) -> bool:
+    return bool(pod["spec"].get("hostNetwork"))
+
+
+def tolerates(pod: dict, key: str) -> bool:
+    return any(one.get("key") == key and one.get("operator") == "Exists" for one in pod["spec"].get("tolerations", []))
 
 
 def _app(pod: dict) -> str:
@@ -110,7 +171,10 @@ def _app(pod: dict) -> str:
 class _Pod:
     """Runs one pod, in its own thread."""
 
-    def __init__(self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None):
+    def __init__(
+        self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None, node: Node | None = None
+    ):
+        self._node = node
         meta = item["metadata"]
         self.app = _app(item)
         self.process: Process | None = None
@@ -132,6 +196,8 @@ class _Pod:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def run(self) -> None:
+        while self._node and not self._gone.is_set() and not self._is_ready(lambda: self._node.can_start(self._item)):
+            self._gone.wait(POLL_SECONDS)
         restarts = 0
         while not self._gone.is_set():
             ready = self._start()
@@ -171,10 +237,18 @@ class _Pod:
                 token = self._cluster.api.service_account_token(self._namespace, self._account)
                 path = self._directory / "kubeconfig"
                 return write_kubeconfig(
-                    path, self._cluster.url, self._cluster.ca_file, token=token
+                    path, self._api_server(), self._cluster.ca_file, token=token
                 )
             self._gone.wait(POLL_SECONDS)
         return None
+
+    def _api_server(self) -> str:
+        """On the host network as its environment says: without kube-proxy there is no Service."""
+        if not (self._node and is_on_host(self._item)):
+            return self._cluster.url
+        entries = self._item["spec"]["containers"][0].get("env", [])
+        env = {entry["name"]: entry.get("value", "") for entry in entries}
+        return f"https://{env.get('KUBERNETES_SERVICE_HOST')}:{env.get('KUBERNETES_SERVICE_PORT')}"
 
     @staticmethod
     def _is_ready(ready: Callable[[], bool]) -> bool:

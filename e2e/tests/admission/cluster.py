@@ -291,6 +291,11 @@ INVALID = [
     ),
     Rejected(addon(version="1 2"), "spec.addons[0].version", "valid AWS name"),
     Rejected(addon(conflicts="Ignore"), "spec.addons[0].conflicts", "supported values"),
+    *(
+        Rejected({"addons": [{"name": name, "beforeNodes": True}]}, "spec.addons[0]", "remove beforeNodes from this add-on")
+        for name in ("coredns", "aws-ebs-csi-driver", "metrics-server")
+    ),
+    Rejected(addon(beforeNodes="yes"), "spec.addons[0].beforeNodes", "must be of type boolean"),
     Rejected(addon(configuration="{}"), "spec.addons[0].configuration", "must be of type object"),
     Rejected(
         addon(serviceAccountRoleArn=ROLE + "a", podIdentityRoleArn=ROLE + "a"),
@@ -515,6 +520,15 @@ CHANGEABLE = [
         }
     ),
     Accepted({"addons": []}),
+    Accepted(
+        {
+            "addons": [
+                {"name": "vpc-cni", "beforeNodes": False},
+                {"name": "coredns", "beforeNodes": False},
+                {"name": "aws-guardduty-agent", "beforeNodes": True},
+            ]
+        }
+    ),
     Accepted(policy({"type": "Namespace", "namespaces": ["shop", "team-*"]})),
     Accepted(fargate({"namespace": "other"}, name="second"), fargate({"namespace": "batch"})),
     Accepted({"roleArn": None, "logging": None, "network": {"vpc": {"zones": None}}}),

@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fleet.environment import Environment
 from fleet.killing import runs_on
+from keelson_harness.kubernetes import ControlPlane
 
 from . import FIELD_MANAGER
 
@@ -94,9 +95,9 @@ def comparable(item: dict | None) -> dict:
 
 
 @contextmanager
-def killer(on: Environment) -> Iterator[Killer]:
-    """Installs the webhook in the workload cluster for a block."""
-    plane = on.cloud.workload
+def killer(on: Environment, plane: ControlPlane | None = None, rules: dict[str, list[str]] = RULES) -> Iterator[Killer]:
+    """Installs the webhook in the workload cluster for a block. `rules`: the kinds, by group."""
+    plane = plane or on.cloud.workload
     found = Killer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -132,7 +133,7 @@ def killer(on: Environment) -> Iterator[Killer]:
     )
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     bundle = base64.b64encode(plane.ca_file.read_bytes()).decode()
-    rules = [
+    webhook_rules = [
         {
             "apiGroups": [group],
             "apiVersions": ["*"],
@@ -140,7 +141,7 @@ def killer(on: Environment) -> Iterator[Killer]:
             "resources": resources,
             "scope": "*",
         }
-        for group, resources in RULES.items()
+        for group, resources in rules.items()
     ]
     hook = {
         "name": "killer.keelson.dev",
@@ -152,7 +153,7 @@ def killer(on: Environment) -> Iterator[Killer]:
             "url": f"https://127.0.0.1:{server.server_address[1]}/",
             "caBundle": bundle,
         },
-        "rules": rules,
+        "rules": webhook_rules,
     }
     configuration = {
         "apiVersion": HOOK[0],

@@ -29,6 +29,7 @@ pub fn input() -> ArgoCdInput {
         },
         path: "clusters/demo".into(),
         facts: None,
+        host_network: None,
     }
 }
 

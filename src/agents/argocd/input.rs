@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::credentials::Credentials;
+use crate::agents::host_network::ApiAddress;
 use crate::agents::input::{Facts, GitRef};
 
 /// The version whose manifests are built in.
@@ -32,6 +33,8 @@ pub struct ArgoCdInput {
     /// Relative to the repository's root, checked by [`crate::agents::validate::path`].
     pub path: String,
     pub facts: Option<Facts>,
+    /// Its Pods use the host network, and the API server at this address.
+    pub host_network: Option<ApiAddress>,
 }
 
 /// The source.

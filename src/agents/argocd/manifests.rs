@@ -15,12 +15,13 @@ use super::input::{ArgoCdInput, VERSION};
 use super::sync::{CERTIFICATES, MARKER, is_synced, protect, seconds};
 use crate::agents::adoption::AdoptionMarker;
 use crate::agents::apply::OwnershipPolicy;
+use crate::agents::host_network::{ApiAddress, set_addresses, set_host_network};
 use crate::agents::install::{Manifests, Phase};
 use crate::workload::object::{Object, ObjectId};
 
 const INSTALL: &[u8] = include_bytes!("../../../deploy/argocd/install.jsonl.gz");
 const CONTROLLER: &str = "argocd-application-controller";
-const REPO_SERVER: &str = "argocd-repo-server";
+pub const REPO_SERVER: &str = "argocd-repo-server";
 
 /// The Deployments and the StatefulSet of the manifest.
 pub const COMPONENTS: [&str; 7] = [
@@ -45,8 +46,18 @@ pub struct Install<'a> {
 /// Hash of what the manifests depend on.
 pub fn key(input: &ArgoCdInput) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let ArgoCdInput { installs, keeps_version: _, takes_over: _, namespace, repository, path: _, facts: _ } = input;
+    let ArgoCdInput {
+        installs,
+        keeps_version: _,
+        takes_over: _,
+        namespace,
+        repository,
+        path: _,
+        facts: _,
+        host_network,
+    } = input;
     (VERSION, installs, namespace, repository.interval, &repository.credentials.known_hosts).hash(&mut hasher);
+    host_network.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -123,10 +134,45 @@ fn customize(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
         }
         _ => {}
     }
+    if let Some(api) = &input.host_network
+        && matches!(kind.as_str(), "StatefulSet" | "Deployment")
+    {
+        set_host_addresses(&mut body["spec"]["template"], &name, api);
+    }
     if !matches!(kind.as_str(), "CustomResourceDefinition" | "ClusterRole" | "ClusterRoleBinding") {
         body["metadata"]["namespace"] = input.namespace.as_str().into();
     }
     Object::of(body).map(protect)
+}
+
+/// What applies Applications runs on the host network. The user interface, logins and notifications wait for Pods'
+/// own.
+fn set_host_addresses(template: &mut Value, name: &str, api: &ApiAddress) {
+    const REDIS: &str = "--redis=127.0.0.1:9780";
+    let local = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>();
+    let (flags, probed) = match name {
+        // Their form in a Redis command is `--port 9780`.
+        "argocd-redis" => (Vec::new(), None),
+        REPO_SERVER => {
+            let own =
+                ["--address=127.0.0.1", "--port=9781", "--metrics-address=127.0.0.1", "--metrics-port=9782", REDIS];
+            (local(&own), Some(9782))
+        }
+        CONTROLLER => (local(&["--metrics-port=9783", "--repo-server=127.0.0.1:9781", REDIS]), Some(9783)),
+        "argocd-applicationset-controller" => {
+            let own = ["--metrics-addr=127.0.0.1:9784", "--probe-addr=127.0.0.1:9785", "--webhook-addr=127.0.0.1:9786"];
+            (local(&[&own[..], &["--argocd-repo-server=127.0.0.1:9781"]].concat()), None)
+        }
+        _ => return,
+    };
+    set_host_network(template, api);
+    let container = &mut template["spec"]["containers"][0];
+    set_addresses(container, &flags, probed);
+    if name == "argocd-redis"
+        && let Some(arguments) = container["args"].as_array_mut()
+    {
+        arguments.extend(["--port", "9780", "--bind", "127.0.0.1"].map(Value::from));
+    }
 }
 
 fn set_subjects(binding: &mut Value, namespace: &str) {
@@ -227,6 +273,43 @@ mod tests {
             let template = &named(&objects, kind, name)["spec"]["template"]["metadata"];
             assert_eq!(template["annotations"]["keelson.dev/interval"], "60s");
         }
+    }
+
+    #[test]
+    fn what_applies_applications_can_run_on_the_host_network_with_addresses_of_its_own() {
+        let mut input = fixture::input();
+        input.host_network = ApiAddress::of_endpoint("https://ABC.gr7.eu-west-1.eks.amazonaws.com");
+        assert_ne!(key(&input), key(&fixture::input()));
+        let objects = all(&input);
+        let mut ports = BTreeSet::new();
+        for (kind, name) in [
+            ("StatefulSet", CONTROLLER),
+            ("Deployment", "argocd-applicationset-controller"),
+            ("Deployment", "argocd-redis"),
+            ("Deployment", REPO_SERVER),
+        ] {
+            let pod = &named(&objects, kind, name)["spec"]["template"]["spec"];
+            assert_eq!(pod["hostNetwork"], true, "{name}");
+            for containers in ["initContainers", "containers"] {
+                for container in pod[containers].as_array().into_iter().flatten() {
+                    assert!(container["env"].to_string().contains("KUBERNETES_SERVICE_HOST"), "{name}: {container}");
+                    assert_eq!(container["ports"], Value::Null, "{name}");
+                }
+            }
+            let arguments = pod["containers"][0]["args"].as_array().unwrap();
+            let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_str().unwrap()).collect();
+            let is_server = |flag: &&&str| flag.contains("port=") || **flag == "9780" || flag.contains("-addr=");
+            for flag in arguments.iter().filter(is_server) {
+                let port = flag.rsplit([':', '=']).next().unwrap();
+                assert!(ports.insert(port.to_owned()), "{name}: {flag} is in use");
+            }
+            if let Some(port) = pod["containers"][0]["readinessProbe"]["httpGet"]["port"].as_u64() {
+                assert!(ports.contains(&port.to_string()), "{name}: {port}");
+            }
+        }
+        assert_eq!(ports.len(), 7);
+        let server = &named(&objects, "Deployment", "argocd-server")["spec"]["template"]["spec"];
+        assert_eq!(server["hostNetwork"], Value::Null, "it waits for the Pod network");
     }
 
     #[test]

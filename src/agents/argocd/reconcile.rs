@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use kube::Client;
 
 use super::input::{ArgoCdInput, VERSION};
-use super::manifests::{self, COMPONENTS, key};
+use super::manifests::{self, COMPONENTS, REPO_SERVER, key};
 use super::observe::{self, Application, Component, Observation};
 use super::status::roll_up;
 use super::verdict::verdict;
 use super::{ArgoCdAgent, sync};
 use crate::agents::adoption::AdoptionMarker;
 use crate::agents::agent::{Agent, Driven, Input};
+use crate::agents::host_network::ApiAddress;
 use crate::agents::input::Facts;
 use crate::agents::install::Manifests;
 use crate::agents::verdict::Verdict;
@@ -23,7 +24,7 @@ use crate::api::status::GitOpsStatus;
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;
 use crate::workload::memory::Handover;
-use crate::workload::object::Object;
+use crate::workload::object::{Object, ObjectId};
 use crate::workload::watch::Watched;
 
 impl Input for ArgoCdInput {
@@ -48,6 +49,14 @@ impl Input for ArgoCdInput {
     fn set_facts(&mut self, facts: Facts) {
         self.facts = Some(facts);
     }
+
+    fn pod_namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn set_host_network(&mut self, api: Option<ApiAddress>) {
+        self.host_network = api;
+    }
 }
 
 impl Driven for ArgoCdInput {
@@ -55,8 +64,14 @@ impl Driven for ArgoCdInput {
 
     const MARKER: AdoptionMarker = sync::MARKER;
 
-    fn namespace(&self) -> &str {
-        &self.namespace
+    fn may_use_host_network(&self) -> Option<ObjectId> {
+        self.host_network.as_ref()?;
+        Some(ObjectId {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            namespace: Some(self.namespace.clone()),
+            name: REPO_SERVER.into(),
+        })
     }
 
     fn interval(&self) -> Duration {

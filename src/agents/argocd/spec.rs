@@ -117,6 +117,7 @@ async fn input(secrets: &dyn SecretReader, argocd: &ValidArgoCd) -> Result<ArgoC
         repository,
         path: path.clone(),
         facts: None,
+        host_network: None,
     })
 }
 

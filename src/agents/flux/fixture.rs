@@ -27,6 +27,7 @@ pub fn input() -> FluxInput {
         decryption: None,
         facts: None,
         source_identity: None,
+        host_network: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::source::Source;
+use crate::agents::host_network::ApiAddress;
 use crate::agents::input::{Facts, SecretCopy};
 
 /// Default registry of the controllers' images.
@@ -43,6 +44,8 @@ pub struct FluxInput {
     /// Id of the association that gives source-controller's Pods their identity in AWS. Pods get it at startup only, so
     /// a change replaces them.
     pub source_identity: Option<String>,
+    /// Its Pods use the host network, and the API server at this address.
+    pub host_network: Option<ApiAddress>,
 }
 
 /// A version of Flux whose manifests are built in.

@@ -11,6 +11,7 @@ use super::release::{Release, SEPARATOR};
 use super::sync::{MARKER, PRUNE};
 use crate::agents::adoption::AdoptionMarker;
 use crate::agents::apply::{OwnershipPolicy, PrunedKind};
+use crate::agents::host_network::{set_addresses, set_host_network};
 use crate::agents::install::{Manifests, Phase};
 use crate::workload::object::{Object, ObjectId};
 
@@ -32,6 +33,7 @@ pub fn key(input: &FluxInput) -> u64 {
     let mut hasher = DefaultHasher::new();
     let pull_secret = input.image_pull_secret.as_ref().map(|secret| &secret.name);
     (input.installs, &input.components, &input.registry, pull_secret, &input.source_identity).hash(&mut hasher);
+    input.host_network.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -110,6 +112,10 @@ fn customize(mut object: Object, input: &FluxInput) -> Object {
             {
                 template["metadata"]["annotations"][IDENTITY] = identity.as_str().into();
             }
+            if let (Some(api), Some(component)) = (&input.host_network, Component::parse(&object.id.name)) {
+                set_host_network(template, api);
+                set_host_addresses(&mut template["spec"]["containers"][0], component, input);
+            }
         }
         "ClusterRoleBinding" => keep_subjects(&mut object.body, input),
         _ => {}
@@ -132,6 +138,36 @@ fn set_deployment(pod: &mut Value, input: &FluxInput) {
     }
 }
 
+/// Addresses on the host network, where the components' default ports are the same and are open to other machines.
+fn set_host_addresses(container: &mut Value, component: Component, input: &FluxInput) {
+    const EVENTS: &str = "127.0.0.1:9690";
+    const STORAGE: &str = "127.0.0.1:9790";
+    let (health, metrics) = match component {
+        Component::SourceController => (9791, 9792),
+        Component::KustomizeController => (9793, 9794),
+        Component::HelmController => (9795, 9796),
+        Component::NotificationController => (9797, 9798),
+    };
+    let mut flags = vec![format!("--health-addr=127.0.0.1:{health}"), format!("--metrics-addr=127.0.0.1:{metrics}")];
+    match component {
+        Component::NotificationController => {
+            flags.extend([format!("--events-addr={EVENTS}"), "--receiverAddr=127.0.0.1:9692".to_owned()]);
+        }
+        _ if input.components.contains(&Component::NotificationController) => {
+            flags.push(format!("--events-addr=http://{EVENTS}/"));
+        }
+        _ => {}
+    }
+    if component == Component::SourceController {
+        // Its readiness is that of the storage, which listens once it leads.
+        flags.extend([format!("--storage-addr={STORAGE}"), format!("--storage-adv-addr={STORAGE}")]);
+    }
+    set_addresses(container, &flags, Some(health));
+    if component == Component::SourceController {
+        container["readinessProbe"]["httpGet"]["port"] = 9790.into();
+    }
+}
+
 /// Removes subjects of components that are not installed: anyone who can create a service account in the namespace
 /// would get their permissions.
 fn keep_subjects(binding: &mut Value, input: &FluxInput) {
@@ -145,8 +181,11 @@ fn keep_subjects(binding: &mut Value, input: &FluxInput) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::agents::flux::fixture;
+    use crate::agents::host_network::ApiAddress;
 
     #[test]
     fn key_changes_only_with_the_manifests() {
@@ -202,6 +241,43 @@ mod tests {
             assert_eq!(annotation.as_str(), is_source_controller.then_some("a-1"), "{}", after.id);
             assert_eq!(before.body == after.body, !is_source_controller, "{}", after.id);
         }
+    }
+
+    #[test]
+    fn components_on_the_host_network_share_no_port_and_listen_on_loopback_only() {
+        let mut input = fixture::input();
+        let (plain, before) = (deployments(&input), key(&input));
+        input.host_network = ApiAddress::of_endpoint("https://ABC.gr7.eu-west-1.eks.amazonaws.com");
+        assert_ne!(key(&input), before);
+        let mut ports = BTreeSet::new();
+        for (plain, host) in plain.iter().zip(deployments(&input)) {
+            let pod = &host.body["spec"]["template"]["spec"];
+            assert_eq!((&pod["hostNetwork"], &pod["dnsPolicy"]), (&json!(true), &json!("Default")), "{}", host.id);
+            let container = &pod["containers"][0];
+            assert!(container["env"].to_string().contains("ABC.gr7.eu-west-1.eks.amazonaws.com"), "{}", host.id);
+            assert_eq!(container["ports"], Value::Null, "the scheduler would keep them apart");
+            let flags: Vec<_> =
+                container["args"].as_array().unwrap().iter().map(|flag| flag.as_str().unwrap()).collect();
+            assert!(!flags.iter().any(|flag| flag.contains(".svc.")), "{flags:?}");
+            let names: BTreeSet<_> = flags.iter().map(|flag| flag.split('=').next().unwrap()).collect();
+            assert_eq!(names.len(), flags.len(), "{flags:?}");
+            let is_own = |flag: &&&str| {
+                flag.starts_with("--health") || flag.starts_with("--metrics") || flag.starts_with("--storage-addr")
+            };
+            for flag in flags.iter().filter(is_own) {
+                assert!(ports.insert(flag.split_once("=127.0.0.1:").unwrap().1.to_owned()), "{flag} is in use");
+            }
+            for probe in ["livenessProbe", "readinessProbe"] {
+                let request = &container[probe]["httpGet"];
+                let address = format!("127.0.0.1:{}", request["port"]);
+                assert!(
+                    request["host"] == "127.0.0.1" && flags.iter().any(|flag| flag.ends_with(&address)),
+                    "{request}"
+                );
+            }
+            assert_eq!(plain.body["spec"]["selector"], host.body["spec"]["selector"], "it is immutable");
+        }
+        assert_eq!(ports.len(), 9);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use kube::core::params::{Patch, PatchParams};
 use serde_json::json;
 
 use super::handover::{describe_ownership, desired_install, progress};
-use super::input::{FluxInput, NAME, NAMESPACE, Version};
+use super::input::{Component, FluxInput, NAME, NAMESPACE, Version};
 use super::manifests::key;
 use super::observe::{self, FluxObject, Observation};
 use super::status::roll_up;
@@ -19,6 +19,7 @@ use super::{FluxAgent, sync};
 use crate::agents::adoption::AdoptionMarker;
 use crate::agents::agent::{Agent, Driven, Input};
 use crate::agents::apply;
+use crate::agents::host_network::ApiAddress;
 use crate::agents::input::Facts;
 use crate::agents::install::Manifests;
 use crate::agents::verdict::Verdict;
@@ -76,6 +77,14 @@ impl Input for FluxInput {
     fn set_facts(&mut self, facts: Facts) {
         self.facts = Some(facts);
     }
+
+    fn pod_namespace(&self) -> &str {
+        NAMESPACE
+    }
+
+    fn set_host_network(&mut self, api: Option<ApiAddress>) {
+        self.host_network = api;
+    }
 }
 
 impl Driven for FluxInput {
@@ -83,8 +92,14 @@ impl Driven for FluxInput {
 
     const MARKER: AdoptionMarker = sync::MARKER;
 
-    fn namespace(&self) -> &str {
-        NAMESPACE
+    fn may_use_host_network(&self) -> Option<ObjectId> {
+        self.host_network.as_ref()?;
+        Some(ObjectId {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            namespace: Some(NAMESPACE.into()),
+            name: Component::SourceController.as_str().into(),
+        })
     }
 
     fn interval(&self) -> Duration {
@@ -198,7 +213,6 @@ fn is_source_replaced(root: &FluxObject, kind: &str) -> bool {
 mod tests {
     use super::*;
     use crate::agents::flux::fixture;
-    use crate::agents::flux::input::Component;
 
     #[test]
     fn deleted_controller_is_detected() {

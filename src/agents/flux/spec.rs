@@ -128,6 +128,7 @@ async fn input(secrets: &dyn SecretReader, flux: &ValidFlux) -> Result<FluxInput
         decryption,
         facts: None,
         source_identity: None,
+        host_network: None,
     })
 }
 

@@ -180,8 +180,9 @@ pub const ISSUES: &[Issue] = &[
     issue(NG, "LimitExceeded", Class::Quota, OnceFixed,
         "Request a higher limit in Service Quotas, or delete unused resources"),
     issue(NG, "NodeCreationFailure", Class::Unknown, OnceFixed,
-        "Instances did not join within 15 minutes: check the node role's policies, the way out of the subnets (NAT gateway, or endpoints for a \
-         cluster without internet), security groups, the cluster's endpoint access, and user data and AMI of a launch template"),
+        "Instances did not join, or did not become Ready, in time: check the node role's policies, the way out of the subnets (NAT gateway, or \
+         endpoints for a cluster without internet), security groups, the cluster's endpoint access, user data and AMI of a launch template, \
+         and that a CNI runs (the add-on vpc-cni, or the one that Git installs)"),
     issue(NG, "NodeTerminationFailure", Class::Busy, OnceFixed,
         "Instances are not terminated: check their termination protection, and lifecycle hooks of the Auto Scaling group"),
     issue(NG, "PodEvictionFailure", Class::EvictionBlocked, OnceFixed,

@@ -172,8 +172,15 @@ fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
 
 fn by_addon(addon: &Addon) -> Vec<Named> {
     // `configuration` belongs to the add-on, for what runs in the cluster.
-    let Addon { name, version: _, configuration: _, conflicts: _, service_account_role_arn, pod_identity_role_arn } =
-        addon;
+    let Addon {
+        name,
+        version: _,
+        configuration: _,
+        conflicts: _,
+        service_account_role_arn,
+        pod_identity_role_arn,
+        before_nodes: _,
+    } = addon;
     let role = |field: &str, arn: &String| Named::new(format!("spec.addons[{name}].{field}"), Kind::Role, arn);
     let irsa = service_account_role_arn.iter().map(|arn| role("serviceAccountRoleArn", arn));
     irsa.chain(pod_identity_role_arn.iter().map(|arn| role("podIdentityRoleArn", arn))).collect()

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use super::status::view;
 use super::{Reconcile, status};
 use crate::api::NodeGroup;
+use crate::api::addons::Addon;
 use crate::api::network::NetworkKind;
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::controllers::account::Grant;
@@ -101,7 +102,7 @@ impl Reconcile<'_> {
         if self.has_expected_nodes() {
             return Nodes::Ready;
         }
-        let needed = self.object.spec.addons.iter().any(|addon| addon::needs_nodes(&addon.name));
+        let needed = self.object.spec.addons.iter().any(Addon::needs_nodes);
         if needed && self.schedulable_nodes(cloud).await > 0 {
             return Nodes::Ready;
         }
@@ -122,8 +123,8 @@ impl Reconcile<'_> {
 
     /// When to look for nodes of others again, while an add-on waits for some: nothing reports that they joined.
     pub(super) fn nodes_poll(&self) -> Option<Duration> {
-        let is_missing = |name: &String| self.state.memory.is_absent(&addon::key(name)) && addon::needs_nodes(name);
-        let waits = self.object.spec.addons.iter().any(|addon| is_missing(&addon.name));
+        let is_missing = |addon: &Addon| self.state.memory.is_absent(&addon::key(&addon.name)) && addon.needs_nodes();
+        let waits = self.object.spec.addons.iter().any(is_missing);
         let interval = NODES_POLL_INTERVAL.min(self.ctx.settings.intervals.drift);
         (waits && !self.has_expected_nodes()).then_some(interval)
     }

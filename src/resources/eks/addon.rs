@@ -1,5 +1,6 @@
-//! An EKS add-on. Add-ons that nodes need to join are created before compute. The others (CoreDNS and everything else
-//! that runs as a Deployment) wait for nodes, because they stay DEGRADED without them.
+//! An EKS add-on. Add-ons that nodes need are created before nodes, and new node groups wait for them (`beforeNodes`).
+//! The others (CoreDNS and everything else that runs as a Deployment) wait for nodes, because they stay DEGRADED
+//! without them.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/eks-add-ons.html>.
 
@@ -52,9 +53,6 @@ pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
         "eks:UpdateAddon",
     ]);
 
-/// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.
-const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
-
 /// The issue of an add-on whose objects in the cluster others have changed or installed.
 const CONFLICT: &str = "ConfigurationConflict";
 
@@ -81,11 +79,6 @@ pub fn key(name: &str) -> Key {
 /// The gate that opens when nodes exist.
 pub fn nodes_gate() -> Key {
     Key::single("nodes")
-}
-
-/// Whether an add-on needs nodes to become ACTIVE.
-pub fn needs_nodes(name: &str) -> bool {
-    !BEFORE_COMPUTE.contains(&name)
 }
 
 impl Addon {
@@ -242,7 +235,7 @@ impl Resource for Addon {
     }
 
     fn after(&self) -> Vec<Key> {
-        let nodes = needs_nodes(&self.wanted.name).then(|| self.fargate.clone().unwrap_or_else(nodes_gate));
+        let nodes = self.wanted.needs_nodes().then(|| self.fargate.clone().unwrap_or_else(nodes_gate));
         [cluster::key()].into_iter().chain(nodes).collect()
     }
 

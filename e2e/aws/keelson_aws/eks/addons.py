@@ -249,6 +249,8 @@ def delete_addon(context: Context) -> dict[str, Any]:
                 return
             associate(context, cluster, part, [])
             del cluster.addons[part.body["addonName"]]
+            keeps = cluster.unmanaged_software.add if context.params.get("preserve") else cluster.unmanaged_software.discard
+            keeps(part.body["addonName"])
             if part.body["addonName"] == guard_duty.ADDON:
                 guard_duty.watch(context, cluster)
 

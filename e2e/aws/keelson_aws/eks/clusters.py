@@ -28,6 +28,8 @@ from .tags import check_tags
 
 # Poll interval while a cluster waits for its API server.
 API_SERVER_SECONDS = 0.1
+# Installed in a new cluster unless bootstrapSelfManagedAddons is false.
+CORE_ADDONS = ("vpc-cni", "kube-proxy", "coredns")
 LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 CLUSTER_POLICY = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
 
@@ -83,6 +85,8 @@ def new_cluster(context: Context) -> Cluster:
         if params.get(key):
             body[key] = params[key]
     cluster = Cluster(name, body, context.caller.principal_arn, zones=zones)
+    if params.get("bootstrapSelfManagedAddons") is not False:
+        cluster.unmanaged_software = set(CORE_ADDONS)
     region.clusters[name] = cluster
     if access_config.get("bootstrapClusterCreatorAdminPermissions", True):
         access.bootstrap_creator(context, cluster)

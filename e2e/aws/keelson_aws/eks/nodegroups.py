@@ -20,6 +20,9 @@ from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exce
 from .tags import check_tags
 
 NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,62}")
+READY_POLL_SECONDS = 0.2
+# As reported in terraform-aws-modules/terraform-aws-eks#3594, after 20 to 35 minutes.
+UNHEALTHY = "Unhealthy nodes in the kubernetes cluster"
 # The last minor with images of Amazon Linux 2.
 LAST_OF_AL2 = "1.32"
 
@@ -241,10 +244,17 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
     return joining.subnet_issue(context, cluster, part, launching.instance_ids(context, part)) or launching.shortage_issue(context, part)
 
 
-def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
+def finish_creation(context: Context, cluster: Cluster, part: Part, deadline: float = 0) -> None:
     if part.body["status"] != "CREATING":
         return
     issue = health_issue(context, cluster, part)
+    if issue is None and joining.lacks_cni(context, cluster):
+        # EKS waits for Ready nodes.
+        deadline = deadline or context.now + context.settings.node_ready_seconds
+        if context.now < deadline:
+            context.timeline.after(READY_POLL_SECONDS, lambda: finish_creation(context, cluster, part, deadline))
+            return
+        issue = {"code": "NodeCreationFailure", "message": UNHEALTHY, "resourceIds": launching.instance_ids(context, part)}
     part.body["modifiedAt"] = context.now
     if issue is None:
         part.body["status"] = "ACTIVE"

@@ -89,6 +89,10 @@ class Cluster:
     other_nodes: int = 0
     # Add-ons whose objects in the cluster others have changed or installed.
     edited_addons: set[str] = field(default_factory=set)
+    # Core add-ons whose software runs in the cluster without an add-on: EKS's self-managed ones, and preserved ones.
+    unmanaged_software: set[str] = field(default_factory=set)
+    # A CNI that is not EKS's runs: its DaemonSet is in the API server.
+    has_other_cni: bool = False
     # Set if each cluster has its own API server (setting WORKLOAD_EACH).
     api_server: ApiServer | None = None
 
@@ -110,6 +114,15 @@ class Cluster:
             if update.status == "InProgress" and not update.nodegroup and not update.addon:
                 return update
         return None
+
+    def has_software(self, addon: str) -> bool:
+        """Whether the software of a core add-on runs, with or without the add-on."""
+        part = self.addons.get(addon)
+        return addon in self.unmanaged_software or (part is not None and part.body["status"] not in ("CREATING", "CREATE_FAILED"))
+
+    def has_cni(self) -> bool:
+        """Whether its nodes can become Ready."""
+        return self.has_other_cni or self.has_software("vpc-cni")
 
     def has_nodes(self) -> bool:
         """Whether a pod can be scheduled on a node: of a node group with at least one instance, of Auto Mode, or another."""

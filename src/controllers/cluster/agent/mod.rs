@@ -5,6 +5,7 @@
 mod access;
 mod backoff;
 mod events;
+mod own_cni;
 pub mod part;
 mod secrets;
 pub mod steps;

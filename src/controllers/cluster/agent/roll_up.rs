@@ -4,8 +4,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::Agent;
 use super::part::AgentPart;
+use super::{Agent, own_cni};
 use crate::agents::secret_reader::Missing;
 use crate::agents::{AgentInput, ValidAgent};
 use crate::api::Reason;
@@ -159,6 +159,7 @@ impl Reconcile<'_> {
         if wants_facts {
             input.set_facts(agent::facts(&self.state.memory, &self.object.cluster_name(), &cloud.aws));
         }
+        input.set_host_network(own_cni::api_address(&self.object.spec, input.pod_namespace(), &self.state.memory));
         let (reached, instead) = match self.pass(&agent, input, cloud).await {
             Ok(reached) => (reached, None),
             Err(condition) => (false, Some(condition)),

@@ -24,7 +24,7 @@ pub fn view(cluster: &EksCluster) -> ClusterView {
         subnets,
         node_role_arn: node_role_arn(&status),
         node_template: node_template(cluster.cluster_name(), &status),
-        not_ready: not_ready(&cluster.name_any(), &status),
+        not_ready: not_ready(&cluster.name_any(), &status).or_else(|| awaited_addons(&cluster.spec, &status)),
         tags: cluster.spec.tags.clone(),
     }
 }
@@ -72,6 +72,34 @@ fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
     None
 }
 
+/// Why nodes wait for add-ons: one that they need does not run yet. An add-on that ran before (UPDATING, DEGRADED)
+/// holds nobody up: it may be DEGRADED because there are no nodes.
+fn awaited_addons(spec: &EksClusterSpec, status: &EksClusterStatus) -> Option<String> {
+    let addons_ready = conditions::get(&status.conditions, ConditionType::AddonsReady);
+    // What others own is not created, and may run.
+    let is_foreign = addons_ready.is_some_and(|found| found.reason == Reason::NotOwned.as_str());
+    let mut waits = Vec::new();
+    let mut failed = false;
+    for addon in spec.addons.iter().filter(|addon| addon.is_before_nodes()) {
+        let name = &addon.name;
+        let observed = status.addons.iter().find(|found| found.name == *name).and_then(|found| found.state.as_deref());
+        match observed {
+            Some(state @ ("CREATING" | "CREATE_FAILED")) => {
+                failed |= state == "CREATE_FAILED";
+                waits.push(format!("{name} ({state})"));
+            }
+            None if !is_foreign => waits.push(format!("{name} (does not exist)")),
+            _ => {}
+        }
+    }
+    if waits.is_empty() {
+        return None;
+    }
+    let adds = if waits.len() == 1 { "add-on" } else { "add-ons" };
+    let why = addons_ready.filter(|_| failed).map(|found| format!(": {}", found.message)).unwrap_or_default();
+    Some(format!("waiting for {adds} {}{why}", waits.join(", ")))
+}
+
 /// Why an object requires intervention.
 #[derive(Hash)]
 struct Stalled<'a> {
@@ -111,7 +139,10 @@ pub fn dependent_view(cluster: &EksCluster) -> DependentView {
         &view.version,
         subnets,
         &view.node_role_arn,
-        (view.not_ready.is_none(), status.and_then(|status| stalled(&status.conditions))),
+        (
+            view.not_ready.is_none(),
+            status.map(|status| (stalled(&status.conditions), awaited_addons(&cluster.spec, status))),
+        ),
         (&view.tags, format!("{:?}", view.node_template)),
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| (&status.account_id, format!("{:?}", status.hand_over))),
@@ -177,7 +208,7 @@ mod tests {
         let mut object = json!({
             "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
             "metadata": {"name": "demo", "namespace": "team", "uid": "1"},
-            "spec": {"region": "eu-west-1", "version": "1.34"},
+            "spec": {"region": "eu-west-1", "version": "1.34", "addons": []},
             "status": {
                 "accountId": "123456789012",
                 "arn": "arn:aws-cn:eks:cn-north-1:123456789012:cluster/demo",
@@ -206,6 +237,48 @@ mod tests {
         let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
         assert!(no_routes.not_ready.unwrap().contains("network"));
         assert!(view(&cluster(|c| drop(c["status"].take()))).not_ready.is_some());
+    }
+
+    #[test]
+    fn new_node_groups_wait_for_addons_that_do_not_run_yet() {
+        let with = |spec: Value, states: &[(&str, &str)], reason: &str, message: &str| {
+            let found = cluster(|c| {
+                c["spec"]["addons"] = spec;
+                let states = states.iter().map(|(name, state)| json!({"name": name, "state": state}));
+                c["status"]["addons"] = states.collect();
+                c["status"]["conditions"]
+                    .as_array_mut()
+                    .unwrap()
+                    .push(json!({"type": "AddonsReady", "status": "False",
+                    "reason": reason, "message": message, "lastTransitionTime": "2026-11-21T10:00:00Z"}));
+            });
+            (view(&found).not_ready, dependent_view(&found).digest)
+        };
+        let of = |spec: Value, states: &[(&str, &str)]| with(spec, states, "Creating", "").0;
+        let cni = || json!([{"name": "vpc-cni"}, {"name": "coredns"}]);
+        for (states, waits) in [
+            (vec![], Some("waiting for add-on vpc-cni (does not exist)")),
+            (vec![("vpc-cni", "CREATING")], Some("waiting for add-on vpc-cni (CREATING)")),
+            (vec![("vpc-cni", "ACTIVE")], None),
+            (vec![("vpc-cni", "DEGRADED")], None),
+            (vec![("vpc-cni", "UPDATING")], None),
+            (vec![("vpc-cni", "UPDATE_FAILED")], None),
+        ] {
+            assert_eq!(of(cni(), &states).as_deref(), waits, "{states:?}");
+        }
+        assert_eq!(of(json!([{"name": "vpc-cni", "beforeNodes": false}]), &[]), None);
+        assert_eq!(
+            of(json!([{"name": "kube-proxy"}, {"name": "agent", "beforeNodes": true}]), &[]).as_deref(),
+            Some("waiting for add-ons kube-proxy (does not exist), agent (does not exist)")
+        );
+        let failed = with(cni(), &[("vpc-cni", "CREATE_FAILED")], "Failed", "add-on vpc-cni: CREATE_FAILED: conflicts");
+        assert_eq!(
+            failed.0.as_deref(),
+            Some("waiting for add-on vpc-cni (CREATE_FAILED): add-on vpc-cni: CREATE_FAILED: conflicts")
+        );
+        let creating = with(cni(), &[("vpc-cni", "CREATING")], "Failed", "add-on vpc-cni: CREATE_FAILED: conflicts");
+        assert_ne!(failed.1, creating.1, "they are requeued");
+        assert_eq!(with(cni(), &[], "NotOwned", "it is another's").0, None, "it is not created, and may run");
     }
 
     #[test]

@@ -1,0 +1,186 @@
+"""Clusters with a CNI of their own, which Git installs: nodes come up NotReady, and the agent installs the CNI from the host network.
+
+The played kubelet runs Pods as nodes do: until a CNI's DaemonSet exists, only those on the host network that tolerate NotReady nodes. Flux's and
+Argo CD's controllers are real, with the addresses of their Pods' arguments. The CNI is a DaemonSet named `cilium`, which plays one.
+"""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from fleet.environment import Environment, environment, until
+from fleet.manifests import cluster, flux, node_group
+from handover import ADOPTION_LABEL, FLUX, RETAINED_FIELDS, components, owned_fields, repository_files, sync
+from handover.killing import killer
+from keelson_harness.aws import Durations
+
+PATH = "clusters/own"
+# Without vpc-cni, and without kube-proxy, which Cilium replaces.
+OWN = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "oidcProvider": False, "addons": [{"name": "coredns"}]}
+OTHERS = ("helm-controller", "notification-controller", "webhook-receiver")
+LEFT_OUT = ("helm.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io")
+CONTROLLERS = ("source-controller", "kustomize-controller")
+HOST_NOTE = "it runs on the host network until a CNI makes nodes Ready and the cluster's DNS runs"
+DEPLOYMENT = ("apps/v1", "Deployment")
+WORKLOADS = {
+    "flux": [(*DEPLOYMENT, name, FLUX) for name in CONTROLLERS],
+    "argocd": [
+        ("apps/v1", "StatefulSet", "argocd-application-controller", "argocd"),
+        *((*DEPLOYMENT, f"argocd-{name}", "argocd") for name in ("repo-server", "redis", "applicationset-controller")),
+    ],
+}
+
+
+def cni() -> str:
+    """A DaemonSet that plays Cilium's."""
+    labels = {"k8s-app": "cilium"}
+    pod = {
+        "hostNetwork": True,
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [{"name": "cilium-agent", "image": "quay.io/cilium/cilium:local"}],
+    }
+    item = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "cilium", "namespace": "kube-system"},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
+    return yaml.safe_dump(item)
+
+
+def argocd(url: str, path: str) -> dict:
+    return {"argocd": {"source": {"git": {"url": url, "ref": {"branch": "main"}, "interval": "2s"}}, "path": path}}
+
+
+def small_flux(url: str, path: str) -> dict:
+    gitops = flux(url, path, interval="2s")
+    gitops["flux"] |= {"interval": "5s", "components": list(CONTROLLERS)}
+    return gitops
+
+
+@pytest.fixture(scope="module")
+def on():
+    durations = Durations(cluster_create=2, nodegroup=2, addon=0.5, nat=0.5)
+    with environment(workload_each=True, argocd=True, nodes_need_cni=True, durations=durations) as started:
+        yield started
+
+
+class Own:
+    """A cluster without a CNI of AWS, whose path in Git holds another."""
+
+    def __init__(self, on: Environment, name: str, agent: str, with_cni: bool = True):
+        self.on, self.name, self.agent = on, name, agent
+        self.repository = on.cloud.git.repository(name)
+        self.commit("greeting", "early")
+        if with_cni:
+            self.repository.commit({f"{PATH}/cilium.yaml": cni()})
+        gitops = {"flux": small_flux, "argocd": argocd}[agent](self.repository.url, PATH)
+        self.cluster = cluster(name, **OWN, gitops=gitops)
+        self.nodes = node_group(name)
+
+    def commit(self, name: str, text: str) -> None:
+        item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": {"text": text}}
+        self.repository.commit({f"{PATH}/{name}.yaml": yaml.safe_dump(item)})
+
+    def greeting(self) -> str | None:
+        found = self.api.find("v1", "ConfigMap", "greeting")
+        return found and found["data"]["text"]
+
+    @property
+    def plane(self):
+        return self.on.cloud.workloads.control_plane(self.name)
+
+    @property
+    def api(self):
+        return self.plane.api
+
+    def api_exists(self) -> bool:
+        return self.condition("ControlPlaneReady").get("status") == "True"
+
+    @staticmethod
+    def host_fields(template: dict) -> list[str]:
+        """What a Pod template has only for the host network."""
+        pod, container = template["spec"], template["spec"]["containers"][0]
+        found = [field for field in ("hostNetwork", "tolerations") if field in pod]
+        found += [label for label in template["metadata"]["labels"] if "host-network" in label]
+        found += ["dnsPolicy"] if pod.get("dnsPolicy") != "ClusterFirst" else []
+        found += ["podAffinity"] if "podAffinity" in pod.get("affinity", {}) else []
+        found += [flag for flag in container.get("args", []) if "127.0.0.1" in flag]
+        return found + [entry["name"] for entry in container.get("env", []) if entry["name"].startswith("KUBERNETES_SERVICE")]
+
+    def on_host(self) -> list[bool]:
+        """Of each workload that installs a CNI."""
+        found = [self.api.find(*key) for key in WORKLOADS[self.agent]]
+        return [item["spec"]["template"]["spec"].get("hostNetwork", False) for item in found if item]
+
+    def condition(self, kind: str) -> dict:
+        return self.on.condition(self.cluster, kind)
+
+    def remove(self) -> None:
+        self.on.delete(self.nodes, self.cluster)
+
+
+@pytest.mark.parametrize("agent", ["flux", "argocd"])
+def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environment, agent: str):
+    own = Own(on, f"own-{agent}", agent)
+    with on.operator("--drift-interval=2s"):
+        on.apply(own.cluster)
+        until(own.api_exists, 60, "the control plane")
+        until(lambda: own.on_host() and all(own.on_host()), 40, "the agent on the host network")
+        assert not own.api.list("apps/v1", "DaemonSet"), "no CNI of AWS"
+        on.apply(own.nodes)
+        until(lambda: HOST_NOTE in own.condition("GitOpsReady").get("message", ""), 40, "the note")
+        on.ready(own.cluster, own.nodes, timeout=120)
+        # CoreDNS runs once nodes are Ready; then the agent is like any other.
+        until(lambda: not any(own.on_host()), 60, "the agent to leave the host network")
+        until(lambda: HOST_NOTE not in own.condition("GitOpsReady").get("message", ""), 20, "no note")
+        for key in WORKLOADS[agent]:
+            template = own.api.get(*key)["spec"]["template"]
+            assert not own.host_fields(template), (key, template)
+        # It still follows Git.
+        own.commit("greeting", "next")
+        until(lambda: own.greeting() == "next", 60, "the next commit")
+        on.ready(own.cluster)
+        own.remove()
+
+
+def test_agent_reaches_and_leaves_the_host_network_when_killed_at_each_write(on: Environment):
+    own = Own(on, "own-kill", "flux", with_cni=False)
+    # The agent is asked for only once its writes are watched.
+    bare = {**own.cluster, "spec": {key: value for key, value in own.cluster["spec"].items() if key != "gitops"}}
+    with on.operator("--drift-interval=2s"):
+        on.apply(bare, own.nodes)
+        until(lambda: own.api_exists() and own.api.list("v1", "Node"), 60, "the control plane and nodes")
+    on.apply(own.cluster)
+    with killer(on, own.plane, {"apps": ["deployments"]}) as operator_killer:
+        points = operator_killer.run(on, lambda: own.greeting() == "early")
+        assert all(own.on_host()), "no CNI yet"
+        own.repository.commit({f"{PATH}/cilium.yaml": cni()})
+        points += operator_killer.run(on, lambda: len(own.on_host()) == 2 and not any(own.on_host()))
+    # Two of them are written concurrently.
+    assert {point.split()[0] for point in points} == {"CREATE", "UPDATE"} and len(points) == len(set(points)), points
+    with on.operator("--drift-interval=2s"):
+        on.ready(own.cluster, own.nodes, timeout=120)
+        own.remove()
+
+
+def test_agent_that_git_adopts_on_the_host_network_is_released_from_it(on: Environment):
+    own = Own(on, "own-adopted", "flux", with_cni=False)
+    with on.operator("--drift-interval=2s"):
+        on.apply(own.cluster, own.nodes)
+        until(lambda: own.api_exists() and own.greeting() == "early", 90, "the first commit")
+        # The agent's own manifests arrive together with the CNI.
+        installed = [item for item in components() if item["metadata"]["name"] not in OTHERS and item.get("spec", {}).get("group") not in LEFT_OUT]
+        files = repository_files(PATH, installed, sync(own.repository.url, PATH))
+        own.repository.commit({**files, f"{PATH}/cilium.yaml": cni()})
+        on.ready(own.cluster, own.nodes, timeout=120)
+        until(lambda: on.status(own.cluster)["gitops"].get("adopted"), 60, "the adoption")
+        until(lambda: not any(own.on_host()), 30, "the agent to leave the host network")
+        for key in WORKLOADS["flux"]:
+            found = own.api.get(*key)
+            assert ADOPTION_LABEL in found["metadata"]["labels"] and not own.host_fields(found["spec"]["template"]), found
+            assert owned_fields(found) <= RETAINED_FIELDS, owned_fields(found)
+        own.commit("greeting", "next")
+        until(lambda: own.greeting() == "next", 60, "the next commit")
+        own.remove()
