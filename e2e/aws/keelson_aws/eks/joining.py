@@ -67,6 +67,8 @@ def assigns_ipv6_addresses(account: str, role_arn: str) -> bool:
     role = iam_backends[account]["aws"].get_role(role_arn.rpartition("/")[2])
     documents = [*role.policies.values(), *(version.document for policy in role.managed_policies.values() for version in policy.versions)]
     return any("ec2:AssignIpv6Addresses" in str(document) or "AdministratorAccess" in str(document) for document in documents)
+
+
 def lacks_cni(context: Context, cluster: Cluster) -> bool:
     """Whether nodes stay NotReady for want of a CNI. Only where there is an API server that shows its DaemonSet."""
     settings = context.settings
