@@ -65,6 +65,8 @@ class Applied:
     items: dict[Path, list[dict]] = field(default_factory=dict)
     # By file: what the API server said against it.
     refusals: dict[Path, str] = field(default_factory=dict)
+    # By file: the objects whose security groups must be in the VPC that Keelson creates, so they come later.
+    without_groups: dict[Path, list[Groups]] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Reads the files, and makes what they name."""
@@ -79,6 +81,7 @@ class Applied:
                     rename(items, item["metadata"]["name"], f"{item['metadata']['name']}-{path.stem}")
             taken |= {item["metadata"]["name"] for item in items if item["kind"] == "EksCluster"}
             self.items[path] = items
+            self.without_groups[path] = list(without_groups(items))
         spaces = {item["metadata"]["namespace"] for items in self.items.values() for item in items if "namespace" in item["metadata"]}
         self.on.apply(*(namespace(space) for space in sorted(spaces)))
         wanted = [found for items in self.items.values() for item in items for found in secrets(item)]
@@ -105,17 +108,52 @@ class Applied:
             version, kind, called, space = key_of(item)
             self.on.api.patch(version, kind, called, {"metadata": {"annotations": {"keelson.dev/approve": hash_}}}, space)
 
+    def add_groups(self, path: Path) -> None:
+        """Does what docs/networks.md says: creates the security groups in the VPC, allows them, and then lists them."""
+        for groups in self.without_groups[path]:
+            status = self.on.api.get(*key_of(groups.cluster))["status"]
+            made = [self.on.account().security_group(status["network"]["vpcId"]) for _ in range(groups.count)]
+            (account,) = (item for items in self.items.values() for item in items if item["kind"] == "AwsAccount" and item["metadata"]["name"] == "default")
+            spec = self.on.api.get(*key_of(account))["spec"]
+            allowed = {"spec": {"allowedSecurityGroupIds": [*spec.get("allowedSecurityGroupIds", []), *made]}}
+            self.on.api.patch(*key_of(account)[:3], allowed, None)
+            groups.parent["securityGroupIds"] = made
+            self.on.apply(groups.item)
+
     def ready(self, path: Path) -> None:
         for item in self.items[path]:
 
             def is_ready(item: dict = item) -> bool:
-                self.approve(item)
+                # A cluster waits for the nodes of its groups.
+                for other in self.items[path]:
+                    self.approve(other)
                 return self.on.condition(item).get("status") == "True"
 
             try:
                 until(is_ready, SECONDS)
             except AssertionError:
                 raise AssertionError(self.on.describe(item)) from None
+
+
+@dataclass
+class Groups:
+    """Security groups that an example lists in `parent`, a part of `item`."""
+
+    item: dict
+    parent: dict
+    count: int
+    cluster: dict
+
+
+def without_groups(items: list[dict]) -> Iterator[Groups]:
+    """Removes the security groups of objects whose VPC does not exist yet."""
+    clusters = {item["metadata"]["name"]: item for item in items if item["kind"] == "EksCluster"}
+    for item in items:
+        cluster = clusters.get(item["spec"].get("clusterRef", {}).get("name", item["metadata"]["name"]))
+        own_vpc = cluster["spec"].get("network", {}).get("vpc") if cluster else None
+        parent = own_vpc if item is cluster else item["spec"].get("node")
+        if own_vpc is not None and parent and "securityGroupIds" in parent:
+            yield Groups(item, parent, len(parent.pop("securityGroupIds")), cluster)
 
 
 def rename(items: list[dict], old: str, new: str) -> None:
@@ -156,3 +194,6 @@ def test_admission_admits_example(applied, path):
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_example_becomes_ready(applied, path):
     applied.ready(path)
+    if applied.without_groups[path]:
+        applied.add_groups(path)
+        applied.ready(path)

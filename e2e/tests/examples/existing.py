@@ -11,7 +11,7 @@ from fleet.manifests import secret
 
 SERVICES = ["eks.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]
 POLICIES = ["AdministratorAccess", "AmazonEKSClusterPolicy", "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"]
-ID = re.compile(r"\b(vpc|subnet|sg|lt)-[0-9a-f]+\b")
+ID = re.compile(r"\b(vpc|subnet|sg|lt|ami|eipalloc)-[0-9a-f]+\b")
 KEY = re.compile(r"arn:aws:kms:[\w-]+:\d+:key/[\w-]+")
 ROLE = re.compile(r"arn:aws:iam::\d+:role/([\w-]+)(?![\w*-])")
 POLICY = re.compile(r"arn:aws:iam::\d+:policy/([\w-]+)(?![\w*-])")
@@ -38,7 +38,7 @@ class Existing:
         for written in sorted({match[0] for match in ID.finditer(text)}):
             self.made[written] = self.resource(written)
         for written in sorted(set(KEY.findall(text))):
-            self.made[written] = self.account.client("kms").create_key()["KeyMetadata"]["Arn"]
+            self.made[written] = self.key()
         longest_first = sorted(self.made, key=len, reverse=True)
         return re.sub("|".join(map(re.escape, longest_first)), lambda match: self.made[match[0]], text) if longest_first else text
 
@@ -55,6 +55,14 @@ class Existing:
         document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
         self.account.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(document))
 
+    def key(self) -> str:
+        """A KMS key that Auto Scaling may use for volumes, too (docs/how-to/node-launch-template.md)."""
+        root = f"arn:aws:iam::{self.account.id}:root"
+        scaling = f"arn:aws:iam::{self.account.id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+        allowed = {"Effect": "Allow", "Principal": {"AWS": [root, scaling]}, "Action": "kms:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        return self.account.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"]
+
     def resource(self, written: str) -> str:
         """The id of a new resource of that kind. All are in one VPC."""
         ec2 = self.account.ec2
@@ -66,6 +74,10 @@ class Existing:
                 for _ in range(2):
                     ec2.create_launch_template_version(LaunchTemplateId=found, LaunchTemplateData={"EbsOptimized": True})
                 return found
+            case "ami":
+                return ec2.register_image(Name=f"{self.label}-{written}", Architecture="x86_64", RootDeviceName="/dev/xvda")["ImageId"]
+            case "eipalloc":
+                return ec2.allocate_address(Domain="vpc")["AllocationId"]
             case "subnet":
                 return self.network()[sum(one.startswith("subnet-") for one in self.made)]
             case "sg":
