@@ -113,10 +113,9 @@ class Applied:
         for groups in self.without_groups[path]:
             status = self.on.api.get(*key_of(groups.cluster))["status"]
             made = [self.on.account().security_group(status["network"]["vpcId"]) for _ in range(groups.count)]
-            (account,) = (item for items in self.items.values() for item in items if item["kind"] == "AwsAccount" and item["metadata"]["name"] == "default")
-            spec = self.on.api.get(*key_of(account))["spec"]
+            spec = self.on.api.get(API, "AwsAccount", "default", None)["spec"]
             allowed = {"spec": {"allowedSecurityGroupIds": [*spec.get("allowedSecurityGroupIds", []), *made]}}
-            self.on.api.patch(*key_of(account)[:3], allowed, None)
+            self.on.api.patch(API, "AwsAccount", "default", allowed, None)
             groups.parent["securityGroupIds"] = made
             self.on.apply(groups.item)
 
