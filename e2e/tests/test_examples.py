@@ -113,9 +113,10 @@ class Applied:
         for groups in self.without_groups[path]:
             status = self.on.api.get(*key_of(groups.cluster))["status"]
             made = [self.on.account().security_group(status["network"]["vpcId"]) for _ in range(groups.count)]
-            spec = self.on.api.get(API, "AwsAccount", "default", None)["spec"]
+            name = groups.cluster["spec"].get("accountRef", {}).get("name", "default")
+            spec = self.on.api.get(API, "AwsAccount", name, None)["spec"]
             allowed = {"spec": {"allowedSecurityGroupIds": [*spec.get("allowedSecurityGroupIds", []), *made]}}
-            self.on.api.patch(API, "AwsAccount", "default", allowed, None)
+            self.on.api.patch(API, "AwsAccount", name, allowed, None)
             groups.parent["securityGroupIds"] = made
             self.on.apply(groups.item)
 

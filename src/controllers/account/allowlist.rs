@@ -243,5 +243,8 @@ pub fn matches(pattern: &str, value: &str) -> bool {
 }
 
 #[cfg(test)]
+#[path = "allowlist_image_tests.rs"]
+mod image_tests;
+#[cfg(test)]
 #[path = "allowlist_tests.rs"]
 mod tests;

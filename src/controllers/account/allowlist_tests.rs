@@ -8,7 +8,7 @@ use super::*;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::controllers::account::named::{by_cluster, by_node_group, by_node_group_in};
 
-const ACCOUNT: &str = "123456789012";
+pub(super) const ACCOUNT: &str = "123456789012";
 
 /// A field, and values of it.
 struct Case {
@@ -224,7 +224,7 @@ fn image(id: &str, account: &str, alias: Option<&str>) -> (String, ImageOwner) {
     (id.to_owned(), ImageOwner { account: account.to_owned(), alias: alias.map(str::to_owned) })
 }
 
-fn lists(more: Value) -> Allowlists {
+pub(super) fn lists(more: Value) -> Allowlists {
     let mut spec = json!({"accountId": ACCOUNT});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Allowlists::of("prod", &serde_json::from_value(spec).unwrap(), "team-search")
@@ -236,13 +236,13 @@ fn cluster_spec(more: &Value) -> EksClusterSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-fn node_group_spec(more: &Value) -> NodeGroupSpec {
+pub(super) fn node_group_spec(more: &Value) -> NodeGroupSpec {
     let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(spec).unwrap()
 }
 
-fn decide(lists: &Allowlists, named: &[Named]) -> Result<(), Refusal> {
+pub(super) fn decide(lists: &Allowlists, named: &[Named]) -> Result<(), Refusal> {
     let undecided = lists.check(named)?;
     lists.check_owned(&undecided, &owned(&lists.subnets_to_look_up(&undecided)))
 }
@@ -302,40 +302,6 @@ fn cluster_policies_are_not_for_nodes_unless_listed() {
         assert!(!lists.allows_policy(&arn(name)), "{name}");
     }
     assert!(!lists.allows_policy("arn:aws:iam::123456789012:policy/AmazonEKS_CNI_Policy"));
-}
-
-#[test]
-fn images_of_trusted_owners_need_no_entry_and_private_ones_do() {
-    let images = ["ami-eks", "ami-vendor", "ami-ubuntu", "ami-f", "ami-missing"];
-    let allowed = |account: Value| -> Vec<&str> {
-        let lists = lists(account);
-        let may =
-            |id: &&&str| decide(&lists, &by_node_group(&node_group_spec(&json!({"node": {"imageId": id}})))).is_ok();
-        images.iter().filter(may).copied().collect()
-    };
-    let owners = |owners: &[&str]| json!({"allowedImageOwners": owners});
-    assert_eq!(allowed(json!({})), ["ami-eks"], "without the list");
-    assert_eq!(allowed(owners(&[])), [""; 0], "a list of nobody");
-    assert_eq!(allowed(owners(&["099720109477"])), ["ami-ubuntu"], "Amazon is not listed");
-    assert_eq!(allowed(owners(&["amazon", "aws-marketplace"])), ["ami-eks", "ami-vendor"]);
-    assert_eq!(allowed(owners(&[ACCOUNT])), ["ami-f"], "all private images of the account");
-    assert_eq!(allowed(owners(&["*"])), images);
-    assert_eq!(allowed(json!({"allowedImageOwners": [], "allowedImageIds": ["ami-missing"]})), ["ami-missing"]);
-}
-
-#[test]
-fn owner_of_an_image_is_read_only_if_the_lists_do_not_decide() {
-    let named = by_node_group(&node_group_spec(&json!({"node": {"imageId": "ami-f"}})));
-    for (account, looked_up) in [
-        (json!({}), Some(1)),
-        (json!({"allowedImageIds": ["ami-f"]}), Some(0)),
-        (json!({"allowedImageOwners": ["*"]}), Some(0)),
-        (json!({"allowedImageOwners": []}), None),
-    ] {
-        let lists = lists(account.clone());
-        let undecided = lists.check(&named).ok();
-        assert_eq!(undecided.map(|undecided| lists.images_to_look_up(&undecided).len()), looked_up, "{account}");
-    }
 }
 
 #[test]

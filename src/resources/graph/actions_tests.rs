@@ -20,6 +20,7 @@ const HELPERS: &[(&str, &[&str])] = &[
     ("eks/node_template/versions.rs", &["nodeGroup"]),
     ("eks/updates.rs", &["cluster", "addon", "nodeGroup"]),
     ("iam/role_diff.rs", &["role"]),
+    ("network/private_endpoints.rs", &["vpcEndpoint"]),
 ];
 /// Files and folders of `src/resources` whose calls are not for one kind, with the reason.
 const OF_NO_KIND: &[(&str, &str)] = &[

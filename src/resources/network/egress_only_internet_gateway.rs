@@ -88,8 +88,9 @@ async fn read(reads: Snapshots) -> Result<Vec<Gateway>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     snapshots::pages(caller, Service::Ec2, "DescribeEgressOnlyInternetGateways", |token| async move {
         let request = ec2.describe_egress_only_internet_gateways().set_filters(Some(snapshots::owned()));
-        let request = request.set_next_token(token).send();
-        let page = caller.call(Service::Ec2, "DescribeEgressOnlyInternetGateways", OWNED_RESOURCES, request).await?;
+        let request = request.set_next_token(token);
+        let page =
+            caller.call(Service::Ec2, "DescribeEgressOnlyInternetGateways", OWNED_RESOURCES, request.send()).await?;
         Ok((page.egress_only_internet_gateways().iter().map(Gateway::from).collect(), page.next_token))
     })
     .await
@@ -161,8 +162,8 @@ impl Resource for EgressOnlyInternetGateway {
         let vpc = refs.id(&vpc::key())?;
         let specification = self.tags.to_ec2_specification(ResourceType::EgressOnlyInternetGateway);
         let request = cloud.aws.ec2.create_egress_only_internet_gateway().vpc_id(vpc);
-        let request = request.tag_specifications(specification).send();
-        let answer = cloud.aws.call(Service::Ec2, "CreateEgressOnlyInternetGateway", vpc, request).await?;
+        let request = request.tag_specifications(specification);
+        let answer = cloud.aws.call(Service::Ec2, "CreateEgressOnlyInternetGateway", vpc, request.send()).await?;
         let gateway = answer.egress_only_internet_gateway;
         let id = gateway.and_then(|gateway| gateway.egress_only_internet_gateway_id).unwrap_or_default();
         Ok(Observation::ready(id, "attached", self.tags.clone()))
@@ -182,8 +183,8 @@ impl Resource for EgressOnlyInternetGateway {
 
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_egress_only_internet_gateway();
-        let request = request.egress_only_internet_gateway_id(&observed.id).send();
-        cloud.aws.call(Service::Ec2, "DeleteEgressOnlyInternetGateway", &observed.id, request).await?;
+        let request = request.egress_only_internet_gateway_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteEgressOnlyInternetGateway", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 }
