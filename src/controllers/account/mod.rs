@@ -4,6 +4,8 @@
 mod access;
 pub mod allowlist;
 mod deletion;
+#[cfg(test)]
+mod full_example_tests;
 pub mod named;
 pub mod owned;
 pub mod refusal;
