@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules;
+use super::workload_role::WorkloadRole;
 
 /// Access to the cluster's API by IAM principals.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -96,8 +97,11 @@ pub enum ScopeType {
     Namespace,
 }
 
-/// An IAM role for the Pods of a service account, by EKS Pod Identity.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+/// An IAM role for the Pods of a service account, by EKS Pod Identity: one that exists (`roleArn`), or one that Keelson creates
+/// (`role`).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["role", "roleArn"]))]
+#[x_kube(validation = rules::role_needs_short_names())]
 #[serde(rename_all = "camelCase")]
 pub struct PodIdentity {
     /// Namespace of the service account.
@@ -109,7 +113,22 @@ pub struct PodIdentity {
     #[x_kube(validation = rules::object_name())]
     pub service_account: String,
     /// ARN of the IAM role of its Pods; the role must trust `pods.eks.amazonaws.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
-    pub role_arn: String,
+    pub role_arn: Option<String>,
+    /// IAM role of its Pods, which Keelson creates for them; it is deleted some hours after it is no longer in use
+    /// (`--pod-credentials-lifetime`), and with the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<WorkloadRole>,
+    /// ARN of a role that the Pods get in place of theirs, mostly in another account: EKS assumes it with their role, which
+    /// it must trust. A `role` gets the permission to assume it. Absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
+    pub target_role_arn: Option<String>,
+    /// Whether sessions lack the tags that name cluster, namespace and service account; a `role` then trusts every Pod Identity
+    /// association of the AWS account. Absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_session_tags: Option<bool>,
 }

@@ -340,3 +340,13 @@ pub(super) fn allowed_namespaces() -> Rule {
         "each entry must be the name of a namespace; a single \"*\" allows all",
     )
 }
+
+// Roles of Pods.
+
+pub(super) fn role_needs_short_names() -> Rule {
+    rule(
+        "!has(self.role) || self.namespace.size() + self.serviceAccount.size() <= 140",
+        "namespace and serviceAccount of a role may have 140 characters together, as tags of the role name them: shorten one, or create \
+         the role yourself and set roleArn",
+    )
+}

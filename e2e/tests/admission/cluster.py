@@ -229,6 +229,30 @@ INVALID = [
         [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "a"}] * 2,
         "Duplicate value",
     ),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a", "serviceAccount": "a"}],
+        "exactly one of role, roleArn must be set",
+    ),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a", "serviceAccount": "a", "role": {}, "roleArn": ROLE + "a"}],
+        "exactly one of role, roleArn must be set",
+    ),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a" * 60, "serviceAccount": "b" * 81, "role": {}}],
+        "create the role yourself and set roleArn",
+    ),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policyArns": ["x"]}}], "ARN of an IAM policy"),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policies": ["x"]}}], "supported values"),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policies": ["Karpenter"] * 2}}], "Duplicate value"),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policy": "x"}}], "must be of type object"),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "a", "targetRoleArn": "theirs"}],
+        "ARN of an IAM role",
+    ),
     # Add-ons, Fargate
     Rejected(
         {"addons": [{"name": "coredns"}, {"name": "coredns"}]},
@@ -241,8 +265,14 @@ INVALID = [
     Rejected(
         addon(serviceAccountRoleArn=ROLE + "a", podIdentityRoleArn=ROLE + "a"),
         "spec.addons[0]",
-        "at most one of serviceAccountRoleArn, podIdentityRoleArn may be set",
+        "at most one of serviceAccountRoleArn, podIdentityRoleArn, podIdentityRole may be set",
     ),
+    Rejected(
+        addon(podIdentityRole={}, podIdentityRoleArn=ROLE + "a"),
+        "spec.addons[0]",
+        "at most one of serviceAccountRoleArn, podIdentityRoleArn, podIdentityRole may be set",
+    ),
+    Rejected(addon(namespace="Storage"), "spec.addons[0].namespace", "name of a namespace"),
     Rejected(fargate(), "spec.fargateProfiles[0].selectors", "at least 1 items"),
     Rejected(fargate({"namespace": "A"}), "selectors[0].namespace", "* and ? stand for"),
     Rejected(

@@ -118,8 +118,7 @@ async fn check_existing(
 async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: &mut Vec<Finding>) {
     let Wanted { cluster, groups, grant } = wanted;
     let stage = if exists { Stage::Edited } else { Stage::New };
-    let boundary = grant.settings.permissions_boundary.as_deref();
-    let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, boundary);
+    let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, &grant.settings);
     let view = plan::view_from_nothing(wanted);
     for group in groups {
         // What is wrong then is wrong with the cluster, and has its line.

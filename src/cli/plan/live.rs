@@ -45,8 +45,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         cloud.owner.roles = survey::find_roles(&cloud.aws, &uid).await?;
         cloud.owner.uid = uid;
     }
-    let boundary = grant.settings.permissions_boundary.as_deref();
-    let claims = aws_validation::of_cluster(&cluster.spec, stage, boundary);
+    let claims = aws_validation::of_cluster(&cluster.spec, stage, &grant.settings);
     aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("EksCluster", *cluster))?;
     let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;

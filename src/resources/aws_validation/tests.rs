@@ -10,12 +10,17 @@ use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, AddonVersion};
+use crate::resources::cloud::AccountSettings;
 use crate::resources::graph::expand::ClusterView;
 
 fn cluster_spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34", "addons": []});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(spec).unwrap()
+}
+
+fn account(boundary: &str) -> AccountSettings {
+    AccountSettings { permissions_boundary: Some(boundary.to_owned()), ..AccountSettings::default() }
 }
 
 fn group_spec(more: Value) -> NodeGroupSpec {
@@ -50,13 +55,13 @@ fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     ];
     // EKS keeps the entry of a deleted principal, so an edited cluster does not check principals.
     let principals = ["spec.access.entries[].principalArn"; 2];
-    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, Some("arn"))), edited);
-    let new = of_cluster(&spec, Stage::New, Some("arn:aws:iam::123456789012:policy/boundary"));
+    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, &account("arn"))), edited);
+    let new = of_cluster(&spec, Stage::New, &account("arn:aws:iam::123456789012:policy/boundary"));
     assert_eq!(fields(&new)[..3], ["spec.version", "spec.roleArn", "permissionsBoundaryArn of the AwsAccount"]);
     assert_eq!(fields(&new)[3..], [&edited[..], &principals].concat());
     let kubernetes = |stage, adoption: &str| {
         let spec = cluster_spec(json!({"adoptionPolicy": adoption, "addons": [{"name": "coredns"}]}));
-        let requirements = of_cluster(&spec, stage, None);
+        let requirements = of_cluster(&spec, stage, &AccountSettings::default());
         requirements.iter().find_map(|requirement| match &requirement.kind {
             RequirementKind::Addon { kubernetes, .. } => kubernetes.clone(),
             _ => None,

@@ -8,6 +8,7 @@ use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
 use crate::engine::{AllowedTarget, Class, Failure};
 use crate::resources::cloud::Cloud;
+use crate::resources::eks::addon;
 
 /// Name in the spec, and id in EKS.
 type Named = (String, String);
@@ -137,7 +138,8 @@ impl Pruning {
             }
             PrunedKind::Addons => {
                 // EKS then only stops to manage it.
-                let preserves = self.core == PruneCoreAddons::Preserve && is_core(id);
+                let preserves = self.core == PruneCoreAddons::Preserve && is_core(id)
+                    || found.tags.get(addon::PRESERVE) == Some("true");
                 let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(id);
                 let request = request.set_preserve(preserves.then_some(true));
                 aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;

@@ -251,15 +251,18 @@ fn entry(found: &FoundEntry, notes: &mut Vec<Note>) -> Option<AccessEntry> {
 fn pod_identity(one: &PodIdentityAssociation, notes: &mut Vec<Note>) -> Option<PodIdentity> {
     let (namespace, service_account) = (one.namespace()?.to_owned(), one.service_account()?.to_owned());
     let what = format!("pod identity of service account {namespace}/{service_account}");
-    let more = [
-        ("target role", one.target_role_arn().is_some()),
-        ("session policy", one.policy().is_some()),
-        ("disabled session tags", one.disable_session_tags() == Some(true)),
-    ];
-    for (part, _) in more.into_iter().filter(|(_, is_set)| *is_set) {
-        notes.push(Note::new(format!("{part} of the {what}"), "Keelson has no field for it and does not change it"));
+    if one.policy().is_some() {
+        let why = "Keelson has no field for it and does not change it";
+        notes.push(Note::new(format!("session policy of the {what}"), why));
     }
-    Some(PodIdentity { namespace, service_account, role_arn: one.role_arn()?.to_owned() })
+    Some(PodIdentity {
+        namespace,
+        service_account,
+        role_arn: Some(one.role_arn()?.to_owned()),
+        role: None,
+        target_role_arn: one.target_role_arn().map(str::to_owned),
+        disable_session_tags: one.disable_session_tags().filter(|disabled| *disabled),
+    })
 }
 
 fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
@@ -286,15 +289,15 @@ fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
             None
         }
     };
-    if let Some(namespace) = addon.namespace_config().and_then(|config| config.namespace()) {
-        note(format!("the namespace {namespace}"), "Keelson has no field for it and does not change it");
-    }
+    let namespace = addon.namespace_config().and_then(|config| config.namespace());
+    let namespace = namespace.filter(|name| *name != "kube-system").map(str::to_owned);
     let version = if *is_default { "Default" } else { addon.addon_version().unwrap_or("Default") };
     Addon {
         version: version.to_owned(),
         configuration,
         service_account_role_arn,
         pod_identity_role_arn,
+        namespace,
         ..Addon::named(name)
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::section::Section;
+use super::workload_role;
 
 const CLUSTER_ADMIN: &str = "cluster-access-policy/AmazonEKSClusterAdminPolicy";
 
@@ -128,31 +129,44 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
 }
 
 /// `spec.podIdentities`.
-pub fn pod_identities(iam: &mut Section<'_>) -> Vec<Value> {
-    iam.sections("podIdentityAssociations").into_iter().filter_map(|item| pod_identity(item)).collect()
+pub fn pod_identities(iam: &mut Section<'_>, region: &str) -> Vec<Value> {
+    iam.sections("podIdentityAssociations").into_iter().filter_map(|item| pod_identity(item, region)).collect()
 }
 
-fn pod_identity(mut item: Section<'_>) -> Option<Value> {
-    let (namespace, account) = (item.some_text("namespace"), item.some_text("serviceAccountName"));
-    let Some(role) = item.some_text("roleARN") else {
-        let service_account = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
-        item.leave(&format!(
-            "{service_account} has no roleARN, and Keelson creates no IAM roles for workloads: create the role, which \
-             must trust pods.eks.amazonaws.com, and list it under podIdentities"
-        ));
-        return None;
-    };
-    let (Some(namespace), Some(account)) = (namespace, account) else {
+fn pod_identity(mut item: Section<'_>, region: &str) -> Option<Value> {
+    let (Some(namespace), Some(account)) = (item.some_text("namespace"), item.some_text("serviceAccountName")) else {
         item.report_mistake("namespace", "namespace and serviceAccountName must both be set");
         return None;
     };
+    let mut identity = json!({"namespace": namespace, "serviceAccount": account});
+    match item.some_text("roleARN") {
+        Some(role) => {
+            identity["roleArn"] = json!(role);
+            refuse_settings_of_a_role(&mut item);
+        }
+        None => match workload_role::role(&mut item, &workload_role::OF_ASSOCIATION, region) {
+            Some(role) => identity["role"] = role,
+            None => {
+                item.leave(&format!(
+                    "{namespace}/{account} has neither roleARN nor policies: set the role of its Pods under podIdentities"
+                ));
+                return None;
+            }
+        },
+    }
+    if let Some(target) = item.some_text("targetRoleARN") {
+        identity["targetRoleArn"] = json!(target);
+    }
+    if let Some(disabled) = item.flag("disableSessionTags") {
+        identity["disableSessionTags"] = json!(disabled);
+    }
     item.refuse_unless("createServiceAccount", false, "Keelson creates no ServiceAccounts: keep it in Git");
     refuse_the_rest(&mut item);
-    Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
+    Some(identity)
 }
 
-/// Refuses the fields of a pod identity association that have no counterpart; its role is named.
-pub fn refuse_the_rest(item: &mut Section<'_>) {
+/// Refuses what configures a role that eksctl would create, where a role is named.
+pub fn refuse_settings_of_a_role(item: &mut Section<'_>) {
     const WHY: &str = "configures a role that eksctl would create, and a role is already set";
     for field in [
         "roleName",
@@ -164,10 +178,12 @@ pub fn refuse_the_rest(item: &mut Section<'_>) {
     ] {
         item.refuse(field, WHY);
     }
+}
+
+/// Refuses the fields of a pod identity association that have no counterpart.
+pub fn refuse_the_rest(item: &mut Section<'_>) {
     item.refuse_each(&[
-        ("targetRoleARN", "Keelson does not support a second role in another account"),
         ("policy", "Keelson does not support a policy on the session"),
         ("tags", "pod identity associations get the cluster's tags"),
     ]);
-    item.refuse_unless("disableSessionTags", false, "Keelson does not manage session tags");
 }

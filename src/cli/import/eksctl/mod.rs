@@ -11,6 +11,7 @@ mod network;
 mod node_group;
 mod node_role;
 mod section;
+mod workload_role;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
