@@ -19,7 +19,8 @@ OWN = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3
 DNS = {"namespace": "kube-system", "serviceAccount": "external-dns"}
 FLAGS = ("--drift-interval=1s", "--max-deletions=100", "--pod-credentials-lifetime=4s")
 AGENT = {"name": "eks-pod-identity-agent"}
-CSI = "aws-ebs-csi-driver"
+# It needs no nodes.
+CNI = "vpc-cni"
 SMALL = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "oidcProvider": False}
 
 
@@ -94,16 +95,15 @@ ROLE = {"policyArns": ["arn:aws:iam::aws:policy/AmazonRoute53ReadOnlyAccess"], "
 
 
 def test_roles_are_made_replaced_and_deleted_once_though_the_operator_is_killed_at_every_write(on, capsys):
-    addons = [AGENT, {"name": CSI, "podIdentityRole": {"policies": ["EBSCSIDriver"]}}]
+    addons = [AGENT, {"name": CNI, "podIdentityRole": {"policies": ["VPCCNI"]}}]
     team = Team(on, "crash", addons=addons, podIdentities=[{**DNS, "role": ROLE}])
-    on.aws.control("POST", "nodes", {"account": team.account.id, "region": REGION, "cluster": "crash", "others": 1})
     team.apply()
     killed = killed_at(on, team.account.id, team.is_ready, flags=FLAGS, timeout=240)
-    assert set(team.roles()) == {"kube-system/external-dns", f"addon:{CSI}"}
+    assert set(team.roles()) == {"kube-system/external-dns", f"addon:{CNI}"}
     whole = team.role()
     assert team.inline(whole["RoleName"]).keys() == {"keelson-ExternalDNS", "policy"}
     assert team.attached(whole["RoleName"]) == {"AmazonEBSCSIDriverPolicyV2", "AmazonRoute53ReadOnlyAccess"}
-    on.api.patch(*key_of(team.item)[:3], {"spec": {"addons": [AGENT, {"name": CSI}], "podIdentities": []}})
+    on.api.patch(*key_of(team.item)[:3], {"spec": {"addons": [AGENT, {"name": CNI}], "podIdentities": []}})
     again = killed_at(on, team.account.id, lambda: team.is_ready() and not team.roles(), flags=FLAGS, timeout=240)
     assert team.associations() == {}
     on.api.delete(*key_of(team.item))
@@ -207,27 +207,25 @@ def test_role_that_a_foreign_association_uses_stays_and_is_named(team):
 
 
 def test_addon_gets_a_role_and_loses_it_with_the_field(team):
-    on = team.on
-    on.aws.control("POST", "nodes", {"account": team.account.id, "region": REGION, "cluster": "team", "others": 1})
-    team.edit(addons=[AGENT, {"name": CSI, "podIdentityRole": {"policies": ["EBSCSIDriver"]}, "namespace": "storage", "preserveOnDelete": True}])
-    role = team.role(f"addon:{CSI}")
+    team.edit(addons=[AGENT, {"name": CNI, "podIdentityRole": {"policies": ["VPCCNI"]}, "namespace": "storage", "preserveOnDelete": True}])
+    role = team.role(f"addon:{CNI}")
     (association,) = team.associations().values()
     assert (association["roleArn"], association["namespace"]) == (role["Arn"], "storage")
-    assert team.attached(role["RoleName"]) == {"AmazonEBSCSIDriverPolicyV2"}
-    team.edit(addons=[AGENT, {"name": CSI, "preserveOnDelete": True}])
+    assert team.attached(role["RoleName"]) == {"AmazonEKS_CNI_Policy"}
+    team.edit(addons=[AGENT, {"name": CNI, "preserveOnDelete": True}])
     until(lambda: not team.roles() and not team.associations(), 30, "the add-on without a role")
 
 
 def test_software_of_a_pruned_addon_stays_if_the_spec_said_so(team):
-    mark = team.edit(addons=[AGENT], pruneAddons=True)
-    until(lambda: CSI not in team.eks.list_addons(clusterName="team")["addons"], 30, "the add-on is gone from EKS")
+    mark = team.edit(addons=[AGENT], pruneAddons=True, pruneCoreAddons="Delete")
+    until(lambda: CNI not in team.eks.list_addons(clusterName="team")["addons"], 30, "the add-on is gone from EKS")
     calls = [call for call in team.on.writes(mark, team.account.id) if call["action"] == "DeleteAddon"]
     assert [call["asked"]["preserve"] for call in calls] == [True]
 
 
 def test_addon_in_another_namespace_is_refused_with_what_to_do(team):
-    team.edit(addons=[AGENT, {"name": CSI, "namespace": "storage"}], pruneAddons=None)
-    team.on.api.patch(*key_of(team.item)[:3], {"spec": {"addons": [AGENT, {"name": CSI, "namespace": "other"}]}})
+    team.edit(addons=[AGENT, {"name": CNI, "namespace": "storage"}], pruneAddons=None)
+    team.on.api.patch(*key_of(team.item)[:3], {"spec": {"addons": [AGENT, {"name": CNI, "namespace": "other"}]}})
     until(lambda: "EKS does not move an add-on to another namespace" in json.dumps(team.on.status(team.item)), 30, "the refusal")
     team.edit(addons=[AGENT])
 
@@ -251,10 +249,11 @@ def test_roles_outlive_the_cluster_that_is_deleted(team):
     ],
 )
 def test_account_allows_nothing_that_it_does_not_list(on, team, role, expected):
-    name = f"closed-{expected[-4:].lower()}"
+    name = f"closed-{min(role).lower()}"
     closed = Team(on, name, account={"allowedPolicyArns": [], "allowedWorkloadPolicies": []}, podIdentities=[{**DNS, "role": role}])
     closed.apply()
-    message = on.await_condition(closed.item, status="False", reason="AccessDenied")["message"]
+    on.await_condition(closed.item, status="False", reason="AccessDenied")
+    message = on.condition(closed.item)["message"]
     assert expected in message and "spec.podIdentities[kube-system/external-dns].role" in message
     assert closed.writes() == []
     on.delete(closed.item)
@@ -263,6 +262,7 @@ def test_account_allows_nothing_that_it_does_not_list(on, team, role, expected):
 def test_nobody_writes_documents_without_an_aws_account(on, team):
     item = cluster("ambient", **SMALL, addons=[AGENT], podIdentities=[{**DNS, "role": {"policy": OWN}}])
     on.apply(item)
-    message = on.await_condition(item, status="False", reason="AccessDenied")["message"]
+    on.await_condition(item, status="False", reason="AccessDenied")
+    message = on.condition(item)["message"]
     assert "without an AwsAccount" in message
     on.delete(item)

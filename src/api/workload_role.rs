@@ -15,7 +15,7 @@ use super::schema;
 pub struct WorkloadRole {
     /// ARNs of IAM policies of the role; the AwsAccount must list them in `allowedPolicyArns`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), inner(length(max = 512)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 10), inner(length(max = 512)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::policy_arns())]
     pub policy_arns: Vec<String>,
     /// Policies that Keelson includes, by name, limited to this cluster where AWS allows it; the AwsAccount must list them in

@@ -22,6 +22,8 @@ PODS = {"Service": "pods.eks.amazonaws.com"}
 DURATIONS = Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)
 SMALL = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "addons": [{"name": "vpc-cni"}]}
 SHARED = {"accountRef": {"name": "shared"}}
+AGENT = [{"name": "eks-pod-identity-agent"}]
+EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 NODES = {"scaling": {"min": 1, "max": 2}}
 
 
@@ -116,6 +118,15 @@ def identity(arn: str) -> dict:
     return {"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "roleArn": arn}]}
 
 
+def pods(role: dict, **more: object) -> dict:
+    """A role that Keelson would create for Pods; its policies are the attack."""
+    return {"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "role": role, **more}], "addons": AGENT}
+
+
+def addon_role(role: dict) -> dict:
+    return {"addons": [*AGENT, {"name": "vpc-cni", "podIdentityRole": role}]}
+
+
 def in_landing_zone(scenario: Scenario, *groups: str) -> dict:
     return {"network": {"existing": {"subnetIds": scenario.landing, "securityGroupIds": list(groups)}}}
 
@@ -137,6 +148,14 @@ ATTEMPTS = [
     Attempt("identity-of-nodes", lambda s: identity(s.victim_account["node_role"]), "spec.podIdentities[kube-system/dns].roleArn", "allowedRoleArns"),
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("pods-target", lambda s: pods({}, targetRoleArn=s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("pods-administrator", lambda s: pods({"policyArns": [ADMIN]}), "policyArns", "allowedPolicyArns", at_admission=True),
+    Attempt("pods-secrets", lambda s: pods({"policies": ["ExternalSecrets"]}), "policies", "allowedWorkloadPolicies", at_admission=True),
+    Attempt("pods-everything", lambda s: pods({"policy": EVERYTHING}), "policy document", "allowInlinePolicies", at_admission=True),
+    Attempt("addon-administrator", lambda s: addon_role({"policyArns": [ADMIN]}), "policyArns", "allowedPolicyArns", at_admission=True),
+    Attempt("addon-everything", lambda s: addon_role({"policy": EVERYTHING}), "policy document", "allowInlinePolicies", at_admission=True),
+    Attempt("pods-as-victim", lambda s: pods({}, targetRoleArn=s.victim_account["node_role"]),
+            "spec.podIdentities[kube-system/dns].targetRoleArn", "allowedRoleArns"),
     Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("log-key", lambda s: {"logGroup": {"retentionDays": 1, "kmsKeyArn": s.key}}, "spec.logGroup.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("key", lambda s: {"secretsEncryption": {"kmsKeyArn": s.key}}, "spec.secretsEncryption.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),

@@ -73,6 +73,11 @@ fn cases() -> Vec<Case> {
             |arn| json!({"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "roleArn": arn}]}),
         ),
         role(
+            "spec.podIdentities[kube-system/dns].targetRoleArn",
+            true,
+            |arn| json!({"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "role": {}, "targetRoleArn": arn}]}),
+        ),
+        role(
             "spec.addons[csi].podIdentityRoleArn",
             true,
             |arn| json!({"addons": [{"name": "csi", "podIdentityRoleArn": arn}]}),
@@ -132,6 +137,17 @@ fn cases() -> Vec<Case> {
             field: "spec.additionalRolePolicies",
             of_cluster: false,
             spec: |arn| json!({"additionalRolePolicies": [arn]}),
+            list: "allowedPolicyArns",
+            foreign: ADMIN,
+            others: "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
+            own: "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy",
+            exact: ADMIN,
+            pattern: "arn:*:policy/Admin*",
+        },
+        Case {
+            field: "spec.addons[csi].podIdentityRole.policyArns",
+            of_cluster: true,
+            spec: |arn| json!({"addons": [{"name": "csi", "podIdentityRole": {"policyArns": [arn]}}]}),
             list: "allowedPolicyArns",
             foreign: ADMIN,
             others: "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
@@ -250,6 +266,29 @@ fn cluster_policies_are_not_for_nodes_unless_listed() {
 }
 
 #[test]
+fn roles_of_pods_have_the_policies_that_the_account_allows() {
+    let boundary = "arn:aws:iam::123456789012:policy/pods";
+    let document = json!({"policy": {"Statement": []}});
+    let included = json!({"policies": ["ExternalDNS"]});
+    for (role, account, allowed) in [
+        (&included, json!({}), false),
+        (&included, json!({"allowedWorkloadPolicies": ["Karpenter"]}), false),
+        (&included, json!({"allowedWorkloadPolicies": ["ExternalDNS"]}), true),
+        (&included, json!({"allowedWorkloadPolicies": ["*"]}), true),
+        (&document, json!({"allowedPolicyArns": ["*"], "allowedWorkloadPolicies": ["*"]}), false),
+        (&document, json!({"allowInlinePolicies": true}), false),
+        (&document, json!({"allowInlinePolicies": true, "permissionsBoundaryArn": boundary}), false),
+        (&document, json!({"allowInlinePolicies": true, "workloadPermissionsBoundaryArn": boundary}), true),
+    ] {
+        let spec = json!({"podIdentities": [{"namespace": "dns", "serviceAccount": "dns", "role": role}]});
+        let refusal =
+            decide(&lists(account.clone()), &by_cluster(&cluster_spec(&spec))).map_err(|refusal| refusal.message);
+        assert_eq!(refusal.is_ok(), allowed, "{role} {account}: {refusal:?}");
+        assert!(allowed || refusal.unwrap_err().starts_with("spec.podIdentities[dns/dns].role.polic"));
+    }
+}
+
+#[test]
 fn role_of_another_account_is_never_owned() {
     let foreign = OWN_ROLE.replace(ACCOUNT, "999999999999");
     let named = by_cluster(&cluster_spec(&json!({"roleArn": foreign})));
@@ -327,7 +366,10 @@ fn every_id_and_arn_of_the_full_example_is_checked() {
     }
     // The policy of a bucket says from whom it takes flow logs, and AWS which images and reservations an account may use.
     let exempt = ["spec.network.vpc.flowLogs.s3.bucketArn", "spec.node.capacityReservationId", "spec.node.imageId"];
-    let is_exempt = |path: &str| path.starts_with("spec.access.entries") || exempt.contains(&path);
+    // An account allows a document as a whole, or not at all.
+    let is_exempt = |path: &str| {
+        path.starts_with("spec.access.entries") || path.contains("].role.policy.") || exempt.contains(&path)
+    };
     let unchecked: Vec<_> =
         found.iter().filter(|(path, value)| !is_exempt(path) && !checked.contains(*value)).collect();
     assert!(unchecked.is_empty() && checked.len() >= 6, "{unchecked:?} {checked:?}");

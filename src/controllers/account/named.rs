@@ -158,9 +158,8 @@ fn by_pod_identity(one: &PodIdentity) -> Vec<Named> {
 fn by_workload_role(field: &str, role: &WorkloadRole) -> Vec<Named> {
     let WorkloadRole { policy_arns, policies, policy } = role;
     let managed = policy_arns.iter().map(|arn| Named::new(format!("{field}.policyArns"), Kind::Policy, arn));
-    let included = policies.iter().map(|policy| {
-        Named::new(format!("{field}.policies"), Kind::WorkloadPolicy, policy.as_str())
-    });
+    let included =
+        policies.iter().map(|policy| Named::new(format!("{field}.policies"), Kind::WorkloadPolicy, policy.as_str()));
     let own = policy.iter().map(|_| Named::new(format!("{field}.policy"), Kind::InlinePolicy, "a policy document"));
     managed.chain(included).chain(own).collect()
 }

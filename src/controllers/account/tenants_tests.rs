@@ -29,6 +29,7 @@ fn id(kind: Kind, owner_id: &str, number: usize) -> String {
         Kind::Subnet => format!("subnet-{owner_id}{number}"),
         Kind::SecurityGroup => format!("sg-{owner_id}{number}"),
         Kind::LaunchTemplate => format!("lt-{owner_id}{number}"),
+        Kind::WorkloadPolicy | Kind::InlinePolicy => unreachable!("not generated"),
     }
 }
 
@@ -123,6 +124,7 @@ fn is_allowed(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
         Kind::SecurityGroup => (&account.allowed_security_group_ids, value.to_owned()),
         Kind::Vpc => (&account.allowed_vpc_ids, value.to_owned()),
         Kind::Subnet => (&account.allowed_vpc_ids, vpc_of(value)),
+        Kind::WorkloadPolicy | Kind::InlinePolicy => unreachable!("not generated"),
     };
     let owner_id = OWNERS.iter().find(|owner_id| (0..3).any(|number| value == id(kind, owner_id, number)));
     match owner_id {

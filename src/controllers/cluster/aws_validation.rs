@@ -33,7 +33,7 @@ impl Reconcile<'_> {
             return Ok(());
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
-            aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, &grant.settings)).await?;
+        aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, &grant.settings)).await?;
         let is_new = stage == Stage::New && self.has_no_record();
         if is_new && self.object.spec.adoption_policy != AdoptionPolicy::Adopt {
             preflight::check(aws, &self.object.spec, &self.object.cluster_name()).await?;

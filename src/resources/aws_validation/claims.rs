@@ -263,7 +263,12 @@ fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Requirement> {
     let irsa = addon.service_account_role_arn.iter().map(|arn| role(field("serviceAccountRoleArn"), arn, None));
     let pods = addon.pod_identity_role_arn.iter().map(|arn| role(field("podIdentityRoleArn"), arn, Some(PODS)));
     let created = addon.pod_identity_role.iter().flat_map(|role| policies(&field("podIdentityRole"), role));
-    [Requirement::new(format!("spec.addons[{name}]"), kind)].into_iter().chain(irsa).chain(pods).chain(created).collect()
+    [Requirement::new(format!("spec.addons[{name}]"), kind)]
+        .into_iter()
+        .chain(irsa)
+        .chain(pods)
+        .chain(created)
+        .collect()
 }
 
 /// The requirements of a NodeGroup. `cluster` is what is known of its EksCluster, whose spec is `cluster_spec`.

@@ -142,7 +142,11 @@ fn record_is_kept_until_the_resource_is_certainly_gone() {
     };
     // An observation that started just after the creation may have missed it.
     let observe = |memory: &mut Memory, second| {
-        let detail = Detail { found: vec![found(&eip, "id"), found(&route("a"), "id")], deleted: vec![nat.clone()], ..Detail::default() };
+        let detail = Detail {
+            found: vec![found(&eip, "id"), found(&route("a"), "id")],
+            deleted: vec![nat.clone()],
+            ..Detail::default()
+        };
         memory.record_observation(&key(), Presence::Ours(any(detail)), at(second));
         forget_deleted(memory, &with, age, at(second));
     };

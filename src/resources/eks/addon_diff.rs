@@ -87,7 +87,8 @@ impl Addon {
         }
         // Other roles are not managed, but one that Keelson created is deleted once nothing uses it.
         let is_created_here = |arn: &&String| arn.ends_with(&format!("/{}", self.role_name));
-        if let Some(created) = current.pod_identity_roles.iter().find(is_created_here).filter(|_| !self.wants_pod_identity())
+        if let Some(created) =
+            current.pod_identity_roles.iter().find(is_created_here).filter(|_| !self.wants_pod_identity())
         {
             changes.push(Change::in_place(UNWANTED_ROLE, created, ""));
         }
@@ -183,7 +184,11 @@ mod tests {
             (json!({"namespace": "storage"}), None, vec!["namespace"]),
         ] {
             let addon = addon(more.clone(), target);
-            let fields: Vec<_> = addon.differences(&current(&addon), addon.pod_role(&Refs::default())).into_iter().map(|change| change.field).collect();
+            let fields: Vec<_> = addon
+                .differences(&current(&addon), addon.pod_role(&Refs::default()))
+                .into_iter()
+                .map(|change| change.field)
+                .collect();
             assert_eq!(fields, expected, "{more} {target:?}");
         }
     }

@@ -217,7 +217,11 @@ impl Resource for PodIdentityAssociation {
         if let Some(wanted) = self.disable_session_tags
             && observed.detail.disable_session_tags != wanted
         {
-            changes.push(Change::in_place(SESSION_TAGS, observed.detail.disable_session_tags.to_string(), wanted.to_string()));
+            changes.push(Change::in_place(
+                SESSION_TAGS,
+                observed.detail.disable_session_tags.to_string(),
+                wanted.to_string(),
+            ));
         }
         changes
     }

@@ -11,8 +11,8 @@ use super::role_diff::{ACTIONS, Detail, partition_of};
 use super::role_name;
 pub use super::role_name::{NAME_PREFIX, description, is_named_for};
 use crate::aws::partitions::{self, Partition};
-use crate::aws::tags::Tags;
 use crate::aws::snapshots;
+use crate::aws::tags::Tags;
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
@@ -207,7 +207,9 @@ impl Role {
     fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
         let complete = self.content(partition_of(arn)).is_complete(&detail);
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
-        Observation::ready(role_calls::recorded_id(&self.name, arn), "available", detail).phase(phase).output("arn", arn)
+        Observation::ready(role_calls::recorded_id(&self.name, arn), "available", detail)
+            .phase(phase)
+            .output("arn", arn)
     }
 
     fn observation_of(&self, role: &snapshots::Role) -> Observation<Detail> {

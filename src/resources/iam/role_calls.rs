@@ -87,7 +87,12 @@ pub(super) async fn change(
 ///
 /// # Errors
 /// The error of the first call that fails.
-pub(super) async fn delete(aws: &Session, name: &str, attached: &[String], profiles: &[String]) -> Result<(), AwsError> {
+pub(super) async fn delete(
+    aws: &Session,
+    name: &str,
+    attached: &[String],
+    profiles: &[String],
+) -> Result<(), AwsError> {
     let iam = &aws.iam;
     for policy in attached {
         let request = iam.detach_role_policy().role_name(name).policy_arn(policy);

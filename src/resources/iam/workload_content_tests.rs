@@ -2,8 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const PLACE: Place<'_> =
-    Place { partition: "aws", region: "eu-west-1", account: "123456789012", cluster: "payments" };
+const PLACE: Place<'_> = Place { partition: "aws", region: "eu-west-1", account: "123456789012", cluster: "payments" };
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34", "addons": []});
@@ -50,7 +49,8 @@ fn only_pods_of_the_service_account_of_the_cluster_can_assume_a_role() {
 
 #[test]
 fn policies_are_documents_and_managed_policies_by_name() {
-    let own = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]});
+    let own =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]});
     let target = "arn:aws:iam::210987654321:role/theirs";
     let arn = "arn:aws:iam::123456789012:policy/team";
     let role = json!({"policyArns": [arn], "policies": ["ExternalDNS", "EBSCSIDriver"], "policy": own});

@@ -126,7 +126,10 @@ mod tests {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(page, &wanted).unwrap();
         }
-        assert!(std::fs::read_to_string(page).unwrap() == wanted, "{page} is stale: UPDATE_DOCS=1 cargo test --lib workload_policy");
+        assert!(
+            std::fs::read_to_string(page).unwrap() == wanted,
+            "{page} is stale: UPDATE_DOCS=1 cargo test --lib workload_policy"
+        );
     }
 
     #[test]

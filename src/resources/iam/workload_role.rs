@@ -103,7 +103,8 @@ pub(crate) fn arn<'r>(refs: &'r Refs, key: &Key) -> Result<&'r str, Failure> {
 
 /// The name of the role with that key.
 pub(crate) fn name_of(context: &ResourceContext<'_>, key: &Key) -> String {
-    let new = || role_name::name(context.cluster_name, &context.owner.uid, &role_name::purpose(key).unwrap_or_default());
+    let new =
+        || role_name::name(context.cluster_name, &context.owner.uid, &role_name::purpose(key).unwrap_or_default());
     context.owner.role_name(key).unwrap_or_else(new)
 }
 
@@ -169,7 +170,8 @@ impl WorkloadRole {
 
     fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
         let is_complete = self.content_at(arn).is_complete(&detail);
-        let observed = Observation::ready(role_calls::recorded_id(&self.name, arn), "available", detail).output("arn", arn);
+        let observed =
+            Observation::ready(role_calls::recorded_id(&self.name, arn), "available", detail).output("arn", arn);
         if is_complete { observed.output(USABLE_ARN, arn) } else { observed.phase(Phase::Incomplete) }
     }
 }
@@ -308,7 +310,8 @@ mod tests {
             former_tags: BTreeSet::from(["eks-cluster-name".to_owned(), "old".to_owned()]),
             intervals: Intervals::default(),
         };
-        let of = |key: Key| tags(&context, &key).iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let of =
+            |key: Key| tags(&context, &key).iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         let pods: BTreeMap<String, String> = of(key_of_pods("dns", "external-dns"));
         assert!(!pods.contains_key("EKS-Cluster-Name") && !pods.contains_key("kubernetes-pod-uid"));
         assert_eq!((pods["eks-cluster-name"].as_str(), pods["team"].as_str()), ("demo", "a"));

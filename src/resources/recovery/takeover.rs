@@ -310,11 +310,7 @@ fn check_location(
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
             let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
-            if fits && is_current {
-                Ok(())
-            } else {
-                Err("Keelson creates no such role for it".to_owned())
-            }
+            if fits && is_current { Ok(()) } else { Err("Keelson creates no such role for it".to_owned()) }
         }
     }
 }

@@ -89,7 +89,9 @@ fn addon(mut item: Section<'_>, region: &str) -> Option<Value> {
         addon["serviceAccountRoleArn"] = json!(role);
     }
     pod_identity(&mut item, &mut addon, region);
-    let named = ["serviceAccountRoleArn", "podIdentityRoleArn", "podIdentityRole"].iter().any(|field| addon.get(*field).is_some());
+    let named = ["serviceAccountRoleArn", "podIdentityRoleArn", "podIdentityRole"]
+        .iter()
+        .any(|field| addon.get(*field).is_some());
     if named {
         for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
             item.refuse(field, "the add-on has another role already");

@@ -11,11 +11,11 @@ mod network;
 mod node_group;
 mod node_role;
 mod section;
-mod workload_role;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_leaves;
+mod workload_role;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

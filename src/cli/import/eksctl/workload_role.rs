@@ -65,7 +65,8 @@ pub fn role(item: &mut Section<'_>, fields: &Fields, region: &str) -> Option<Val
 
 /// What eksctl lets you say of a role that it creates, and Keelson decides itself.
 fn refuse_its_settings(item: &mut Section<'_>) {
-    const BOUNDARY: &str = "workloadPermissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates for Pods";
+    const BOUNDARY: &str =
+        "workloadPermissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates for Pods";
     const NAMES: &str = "Keelson names the roles that it creates";
     item.refuse_each(&[
         ("permissionsBoundaryARN", BOUNDARY),
