@@ -219,6 +219,13 @@ INVALID = [
         "spec.access.entries",
         "leave entries and prune out",
     ),
+    Rejected(entry(type="Node"), "type", "supported values"),
+    Rejected(entry(type="Ec2Linux", kubernetesGroups=["a"]), "spec.access.entries[0]", "leave username and kubernetesGroups out"),
+    Rejected(entry(type="HybridLinux", username="a"), "spec.access.entries[0]", "leave username and kubernetesGroups out"),
+    Rejected(entry(type="Ec2Windows", policies=[]), "policies", "only type: Ec2 has policies"),
+    Rejected(entry(type="Ec2", principalArn="arn:aws:iam::123456789012:user/ann"), "principalArn", "nodes join with a role"),
+    Rejected(entry(username="system:admin"), "username", "such as sso:{{SessionName}}"),
+    Rejected(entry(username="{{SessionName}}"), "username", "such as sso:{{SessionName}}"),
     invalid(
         "podIdentities",
         [{"namespace": "Kube", "serviceAccount": "a", "roleArn": ROLE + "a"}],
@@ -292,6 +299,12 @@ INVALID = [
 ]
 
 IMMUTABLE = [
+    edit(
+        "access.entries",
+        [{"principalArn": ROLE + "a"}],
+        [{"principalArn": ROLE + "a", "type": "Ec2"}],
+        "EKS does not change the type of an access entry",
+    ),
     edit("region", "eu-west-1", "eu-central-1", NEW_CLUSTER),
     edit("clusterName", "one", "two", NEW_CLUSTER),
     edit("clusterName", None, "two", NEW_CLUSTER),

@@ -39,6 +39,9 @@ NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
 ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
+# A role of Pods, with its own boundary: whatever its policies allow, the boundary limits it.
+POD, POD_WITH_PATH = (f"arn:aws:iam::{ACCOUNT}:role/{path}keelson-prod-0a0b0c0d-pod0123456789" for path in ("", "team/"))
+WORKLOAD_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-workload-boundary"}
 # EKS tests a launch from a node group's launch template with the caller's permissions.
 LAUNCH = {"ec2:LaunchTemplate": f"arn:aws:ec2:eu-west-1:{ACCOUNT}:launch-template/lt-0a"}
 ORGANIZATION = {"aws:PrincipalOrgID": "o-ours", "aws:ResourceOrgID": "o-ours"}
@@ -102,6 +105,17 @@ def persistent_roles() -> list[Request]:
         Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSClusterPolicy"), resource_tags=OWN_TAGS),
         Request("iam:AttachRolePolicy", f"{ROLE}source", policy("AmazonEKSWorkerNodePolicy"), resource_tags=OWN_TAGS),
         Request("iam:AttachRolePolicy", f"{ROLE_WITH_PATH}fargate", policy("AmazonEKS_CNI_Policy"), resource_tags=OWN_TAGS),
+        # A role of Pods with another boundary than theirs, and one that is not Keelson's.
+        *[
+            Request(f"iam:{action}", POD, {**boundary, **policy("AdministratorAccess")}, resource_tags=OWN_TAGS)
+            for action in ("AttachRolePolicy", "PutRolePolicy", "PutRolePermissionsBoundary")
+            for boundary in (SHIPPED_BOUNDARY, administrator, {})
+        ],
+        Request("iam:CreateRole", POD, SHIPPED_BOUNDARY, request_tags=OWN_TAGS),
+        Request("iam:PutRolePolicy", POD, WORKLOAD_BOUNDARY),
+        Request("iam:PutRolePolicy", f"{ROLE}node", WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS),
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS),
+        *[Request("iam:PutRolePolicy", role, WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS) for role in FOREIGN_ROLES],
         # The same name, but not an AWS managed policy.
         Request(
             "iam:AttachRolePolicy", f"{ROLE}node", {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_Policy"}, resource_tags=OWN_TAGS,
@@ -256,6 +270,13 @@ ALLOWED = [
     *[Request("iam:PutRolePermissionsBoundary", f"{prefix}cluster", SHIPPED_BOUNDARY, resource_tags=OWN_TAGS) for prefix in (ROLE, ROLE_WITH_PATH)],
     Request("iam:AttachRolePolicy", f"{ROLE_WITH_PATH}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OWN_TAGS),
     Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OWN_TAGS),
+    *[Request("iam:CreateRole", role, WORKLOAD_BOUNDARY, request_tags=OWN_TAGS) for role in (POD, POD_WITH_PATH)],
+    *[
+        Request(f"iam:{action}", role, {**WORKLOAD_BOUNDARY, **policy("AmazonEBSCSIDriverPolicyV2")}, resource_tags=OWN_TAGS)
+        for role in (POD, POD_WITH_PATH)
+        for action in ("AttachRolePolicy", "DeleteRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy", "UpdateAssumeRolePolicy")
+    ],
+    Request("iam:PassRole", POD, passed_to("pods.eks.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE_WITH_PATH}node", passed_to("ec2.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}source", passed_to("pods.eks.amazonaws.com")),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::section::Section;
 use super::workload_role;
+use crate::api::access::EntryType;
 
 const CLUSTER_ADMIN: &str = "cluster-access-policy/AmazonEKSClusterAdminPolicy";
 
@@ -31,13 +32,18 @@ pub fn access(file: &mut Section<'_>) -> Value {
             "the operator gets access as the principal that created the cluster, to install Flux",
         );
         for mut item in section.sections("accessEntries") {
-            if let Some(type_) = item.some_text("type").filter(|type_| type_ != "STANDARD") {
+            let type_ = item.some_text("type").unwrap_or_else(|| EntryType::Standard.in_eks().to_owned());
+            let Some(type_) = EntryType::ALL.into_iter().find(|one| one.in_eks() == type_) else {
                 item.leave(&format!(
                     "type {type_} is for nodes, whose access entries EKS and Keelson create themselves"
                 ));
-            } else if let Some(entry) = access_entry(&mut item) {
-                entries.push(entry);
+                continue;
+            };
+            let Some(mut entry) = access_entry(&mut item) else { continue };
+            if type_ != EntryType::Standard {
+                entry["type"] = json!(type_);
             }
+            entries.push(entry);
         }
     }
     for mut item in file.sections("iamIdentityMappings") {
@@ -66,7 +72,9 @@ fn access_entry(item: &mut Section<'_>) -> Option<Value> {
     if let Some(groups) = item.texts("kubernetesGroups") {
         entry["kubernetesGroups"] = json!(groups);
     }
-    item.refuse("kubernetesUsername", "Keelson leaves the user name to EKS, which takes the principal's ARN");
+    if let Some(username) = item.some_text("kubernetesUsername") {
+        entry["username"] = json!(username);
+    }
     if item.has("accessPolicies") {
         let policies = item.sections("accessPolicies").into_iter().filter_map(|policy| access_policy(policy));
         entry["policies"] = json!(policies.collect::<Vec<_>>());
