@@ -82,9 +82,10 @@ data "aws_partition" "current" {}
 locals {
   policies = merge(
     {
-      "keelson"       = "iam-policy.json"
-      "keelson-roles" = "iam-policy-roles.json"
-      "keelson-eks"   = "iam-policy-eks.json"
+      "keelson"           = "iam-policy.json"
+      "keelson-roles"     = "iam-policy-roles.json"
+      "keelson-workloads" = "iam-policy-workloads.json"
+      "keelson-eks"       = "iam-policy-eks.json"
     },
     var.event_queue ? { "keelson-events" = "iam-policy-events.json" } : {},
     var.adoption ? { "keelson-adoption" = "iam-policy-adoption.json" } : {},
@@ -144,6 +145,11 @@ resource "aws_iam_policy" "boundary" {
   policy = file("${path.module}/../iam-boundary.json")
 }
 
+resource "aws_iam_policy" "workload_boundary" {
+  name   = "keelson-workload-boundary"
+  policy = file("${path.module}/../iam-workload-boundary.json")
+}
+
 resource "aws_iam_role" "operator" {
   # Other accounts and the service control policy know the operator by this name.
   name               = "keelson"
@@ -173,4 +179,9 @@ output "role_arn" {
 output "boundary_arn" {
   description = "For permissionsBoundaryArn of the AwsAccount."
   value       = aws_iam_policy.boundary.arn
+}
+
+output "workload_boundary_arn" {
+  description = "For workloadPermissionsBoundaryArn of the AwsAccount."
+  value       = aws_iam_policy.workload_boundary.arn
 }

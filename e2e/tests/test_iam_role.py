@@ -59,7 +59,13 @@ TRUSTS = {
         },
     ),
 }
-REQUIRED = {"keelson": "iam-policy.json", "keelson-roles": "iam-policy-roles.json", "keelson-eks": "iam-policy-eks.json"}
+REQUIRED = {
+    "keelson": "iam-policy.json",
+    "keelson-roles": "iam-policy-roles.json",
+    "keelson-workloads": "iam-policy-workloads.json",
+    "keelson-eks": "iam-policy-eks.json",
+}
+BOUNDARIES = {"keelson-boundary": "iam-boundary.json", "keelson-workload-boundary": "iam-workload-boundary.json"}
 OPTIONAL = {
     "EventQueue": ("keelson-events", "iam-policy-events.json"),
     "Adoption": ("keelson-adoption", "iam-policy-adoption.json"),
@@ -122,11 +128,12 @@ def test_stack_creates_the_role_with_its_trust_and_policies(name):
     stack = Stack(parameters)
     assert stack.trust == {"Version": "2012-10-17", "Statement": [statement]}
     assert stack.attached == REQUIRED.keys()
-    files = {**REQUIRED, "keelson-boundary": "iam-boundary.json"}
+    files = {**REQUIRED, **BOUNDARIES}
     assert stack.policies == {name: policy(file) for name, file in files.items()}
     assert stack.outputs == {
         "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/keelson",
         "BoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary",
+        "WorkloadBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/keelson-workload-boundary",
     }
 
 
@@ -167,7 +174,7 @@ def test_references_of_the_module_exist():
 
 def test_module_attaches_the_policies_of_the_template():
     (block,) = module()["locals"]
-    files = dict(re.findall(r'"(keelson[\w-]*)" = "([\w.-]+)"', block["policies"]))
+    files = dict(re.findall(r'"(keelson[\w-]*)" += "([\w.-]+)"', block["policies"]))
     assert files == REQUIRED | dict(OPTIONAL.values())
     for parameter, (name, _) in OPTIONAL.items():
         variable = re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()

@@ -4,7 +4,18 @@ test_iam_policy.py compares them with the actual calls.)"""
 import json
 import re
 
-from fleet.policy import BOUNDARY, CHECKED_BY_AWS, POLICIES, STATEMENTS, TAG_PROTECTION, actions, allowed, permission, statements_of
+from fleet.policy import (
+    BOUNDARY,
+    CHECKED_BY_AWS,
+    POLICIES,
+    STATEMENTS,
+    TAG_PROTECTION,
+    WORKLOAD_BOUNDARY,
+    actions,
+    allowed,
+    permission,
+    statements_of,
+)
 from keelson_harness.paths import CHECKOUT
 
 # The size limit of a managed policy in IAM, without white space.
@@ -45,11 +56,12 @@ def test_actions_checked_by_aws_are_in_separate_statements():
 
 
 def test_policies_are_within_iam_limits():
-    # Three for clusters, as one would be too large; those for adoption, `keelson doctor` and the event queue are optional.
+    # Four for clusters, as one would be too large; those for adoption, `keelson doctor` and the event queue are optional.
     assert [policy.name.removesuffix(".json") for policy in POLICIES] == [
-        "iam-policy-adoption", "iam-policy-doctor", "iam-policy-eks", "iam-policy-events", "iam-policy-roles", "iam-policy",
+        "iam-policy-adoption", "iam-policy-doctor", "iam-policy-eks", "iam-policy-events", "iam-policy-roles",
+        "iam-policy-workloads", "iam-policy",
     ]
-    for policy in (*POLICIES, BOUNDARY):
+    for policy in (*POLICIES, BOUNDARY, WORKLOAD_BOUNDARY):
         assert len(re.sub(r"\s", "", policy.read_text())) <= MAX_POLICY_CHARACTERS, policy.name
         sids = [statement["Sid"] for statement in statements_of(policy)]
         assert len(sids) == len(set(sids))

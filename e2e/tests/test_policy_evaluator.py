@@ -87,6 +87,14 @@ def test_policy_variable_is_replaced_by_request_key_and_equals_nothing_without_i
     assert not holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"]})
 
 
+def test_policy_variable_in_a_resource_is_replaced_and_names_nothing_without_its_key():
+    statement = {**ALLOW, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::${aws:PrincipalTag/team}/*"}
+    tagged = {"aws:PrincipalTag/team": "a"}
+    assert decide(Request("s3:GetObject", "arn:aws:s3:::a/x", tagged), [statement]).allowed
+    assert not decide(Request("s3:GetObject", "arn:aws:s3:::b/x", tagged), [statement]).allowed
+    assert not decide(Request("s3:GetObject", "arn:aws:s3:::a/x"), [statement]).allowed
+
+
 def test_unknown_policy_element_is_an_error():
     with pytest.raises(UnknownElement):
         decide(Request("ec2:DeleteVpc"), [{**ALLOW, "NotPrincipal": "x"}])

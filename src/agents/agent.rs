@@ -53,7 +53,7 @@ impl InvalidField {
 
 impl From<SpecError> for InvalidField {
     fn from(SpecError { field, message }: SpecError) -> Self {
-        Self { field: field.to_owned(), why: message }
+        Self { field: field.into_owned(), why: message }
     }
 }
 

@@ -55,6 +55,7 @@ pub const DEFAULT_ACCOUNT: &str = "default";
 )]
 #[x_kube(validation = rules::role_is_in_account())]
 #[x_kube(validation = rules::external_id_needs_role())]
+#[x_kube(validation = rules::inline_policies_need_boundary())]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccountSpec {
     /// Account id of 12 digits; checked with GetCallerIdentity before any write. Immutable.
@@ -91,14 +92,29 @@ pub struct AwsAccountSpec {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::policy_arn())]
     pub permissions_boundary_arn: Option<String>,
+    /// ARN of the IAM policy that is the permissions boundary of the roles that Keelson creates for Pods; absent:
+    /// `permissionsBoundaryArn`. The shipped IAM policies require one (deploy/iam-workload-boundary.json).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::policy_arn())]
+    pub workload_permissions_boundary_arn: Option<String>,
+    /// Names of Keelson's policies that roles for Pods may have (docs/how-to/workload-roles.md); `["*"]`: all; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::workload_policy_names())]
+    pub allowed_workload_policies: Vec<String>,
+    /// Whether objects may write policy documents of their own into the roles of their Pods. Only
+    /// `workloadPermissionsBoundaryArn` limits what such a document allows, so it must be set.
+    #[serde(default)]
+    pub allow_inline_policies: bool,
     /// ARNs of IAM roles that objects may reference, besides those that Keelson created for clusters of their
     /// namespace; `*` matches any characters, `["*"]` allows any role; absent: no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 700)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::role_patterns())]
     pub allowed_role_arns: Vec<String>,
-    /// ARNs of IAM policies that NodeGroups may add to the node role, besides those that Keelson always attaches; `*`
-    /// matches any characters, `["*"]` allows any policy; absent: no others.
+    /// ARNs of IAM policies that NodeGroups may add to the node role, and that roles for Pods may have, besides those that
+    /// Keelson always attaches to nodes; `*` matches any characters, `["*"]` allows any policy; absent: no others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 700)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::policy_patterns())]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules;
 use super::schema;
+use super::workload_role::WorkloadRole;
 
 /// Default add-ons.
 pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"];
@@ -41,7 +42,7 @@ pub const VPC_CNI: &str = "vpc-cni";
 
 /// An EKS add-on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::at_most_one_of(&["serviceAccountRoleArn", "podIdentityRoleArn"]))]
+#[x_kube(validation = rules::at_most_one_of(&["serviceAccountRoleArn", "podIdentityRoleArn", "podIdentityRole"]))]
 #[x_kube(validation = rules::before_nodes_without_nodes())]
 #[serde(rename_all = "camelCase")]
 pub struct Addon {
@@ -78,6 +79,18 @@ pub struct Addon {
     /// `kube-proxy` and `eks-pod-identity-agent`, `false` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_nodes: Option<bool>,
+    /// IAM role of the add-on's service account for EKS Pod Identity, which Keelson creates (needs the add-on
+    /// `eks-pod-identity-agent`); without it, the add-on loses a role that Keelson created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_identity_role: Option<WorkloadRole>,
+    /// Namespace of the add-on's objects; absent: the add-on's own. It cannot change while the add-on exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace_name())]
+    pub namespace: Option<String>,
+    /// Whether `pruneAddons` leaves the add-on's software in the cluster, which EKS then no longer manages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preserve_on_delete: bool,
 }
 
 fn default_version() -> String {
@@ -108,6 +121,9 @@ impl Addon {
             service_account_role_arn: None,
             pod_identity_role_arn: None,
             before_nodes: None,
+            pod_identity_role: None,
+            namespace: None,
+            preserve_on_delete: false,
         }
     }
 

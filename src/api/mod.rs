@@ -45,6 +45,9 @@ mod subnet_tier;
 pub mod unsupported;
 pub mod upgrade;
 pub mod version;
+pub mod workload_role;
+
+use std::borrow::Cow;
 
 pub use account::{AwsAccount, AwsAccountSpec};
 pub use cluster::{EksCluster, EksClusterSpec};
@@ -76,14 +79,14 @@ pub const TAG_PREFIX: &str = "keelson.dev/";
 #[error("{field}: {message}")]
 pub struct SpecError {
     /// Path of the field, as in `spec.network`.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// The error, and what to write instead.
     pub message: String,
 }
 
 impl SpecError {
     /// An error about `field`.
-    pub fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self { field, message: message.into() }
+    pub fn new(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
     }
 }

@@ -3,6 +3,7 @@
 use kube::core::Rule;
 
 use super::rules::{each, matches};
+use super::workload_role::WorkloadPolicy;
 
 pub(super) fn role_patterns() -> Rule {
     each(
@@ -77,4 +78,21 @@ pub(super) fn allocation_patterns() -> Rule {
 
 pub(super) fn role_path() -> Rule {
     matches(r"^/([A-Za-z0-9_+=,.@-]+/)*$", "must be an IAM path, which begins and ends with /, such as /keelson/")
+}
+
+pub(super) fn workload_policy_names() -> Rule {
+    let names = WorkloadPolicy::ALL.map(WorkloadPolicy::as_str);
+    each(
+        &format!(r"^(\*|{})$", names.join("|")),
+        &format!("each entry must be one of {}; a single \"*\" allows all", names.join(", ")),
+    )
+}
+
+pub(super) fn inline_policies_need_boundary() -> Rule {
+    Rule::new("!self.allowInlinePolicies || has(self.workloadPermissionsBoundaryArn)")
+        .message(
+            "allowInlinePolicies needs workloadPermissionsBoundaryArn: without a boundary, whoever writes a policy may do whatever \
+             the account allows",
+        )
+        .field_path(".allowInlinePolicies")
 }

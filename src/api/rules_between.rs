@@ -214,6 +214,37 @@ pub(super) fn kubernetes_groups() -> Rule {
     )
 }
 
+pub(super) fn entry_username() -> Rule {
+    rule(
+        "!self.matches('^(system:|eks:|aws:|amazon:|iam:)') && (!self.contains('{{SessionName') || self.split('{{SessionName')[0].contains(':'))",
+        "EKS refuses names that begin with system:, eks:, aws:, amazon: or iam:, and needs a colon before {{SessionName}}: choose another \
+         name, such as sso:{{SessionName}}, or leave it out",
+    )
+}
+
+pub(super) fn node_entries_have_no_identity() -> Rule {
+    rule(
+        "!has(self.type) || self.type == 'Standard' || (!has(self.kubernetesGroups) && !has(self.username))",
+        "EKS sets the user name and the groups of nodes: leave username and kubernetesGroups out, or set type: Standard",
+    )
+}
+
+pub(super) fn node_entries_are_of_roles() -> Rule {
+    rule(
+        "!has(self.type) || self.type == 'Standard' || !self.principalArn.contains(':user/')",
+        "nodes join with a role: set principalArn to the ARN of their role, or set type: Standard",
+    )
+    .field_path(".principalArn")
+}
+
+pub(super) fn node_entries_have_no_policies() -> Rule {
+    rule(
+        "!has(self.policies) || !has(self.type) || self.type == 'Standard' || self.type == 'Ec2'",
+        "EKS gives nodes their rights: leave policies out, or set type: Standard; only type: Ec2 has policies",
+    )
+    .field_path(".policies")
+}
+
 pub(super) fn access_scope() -> Rule {
     rule(
         "(self.type == 'Namespace') == (has(self.namespaces) && self.namespaces.size() > 0)",
@@ -350,5 +381,15 @@ pub(super) fn allowed_namespaces() -> Rule {
     each(
         r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$",
         "each entry must be the name of a namespace; a single \"*\" allows all",
+    )
+}
+
+// Roles of Pods.
+
+pub(super) fn role_needs_short_names() -> Rule {
+    rule(
+        "!has(self.role) || self.namespace.size() + self.serviceAccount.size() <= 140",
+        "namespace and serviceAccount of a role may have 140 characters together, as tags of the role name them: shorten one, or create \
+         the role yourself and set roleArn",
     )
 }

@@ -14,6 +14,11 @@ pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "maxProperties": 200, "x-kubernetes-preserve-unknown-fields": true})
 }
 
+/// An IAM policy document: an object with `Statement` and, mostly, `Version` and `Id`.
+pub(super) fn policy_document(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "maxProperties": 3, "x-kubernetes-preserve-unknown-fields": true})
+}
+
 /// A `u8`: the API server has no such format.
 pub(super) fn small_number(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "format": "int32"})

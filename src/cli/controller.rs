@@ -68,6 +68,10 @@ pub struct Args {
     /// How long a read from AWS may miss a recent write.
     #[arg(long, env = "KEELSON_READ_AFTER_WRITE_WINDOW", default_value = "10s", value_parser = duration)]
     read_after_write_window: Duration,
+    /// How long Pods may hold credentials of a role that Keelson created for them: one that another role replaced is
+    /// deleted after this.
+    #[arg(long, env = "KEELSON_POD_CREDENTIALS_LIFETIME", default_value = "6h", value_parser = duration)]
+    pod_credentials_lifetime: Duration,
     /// How many clusters of a namespace may start deletion within an hour. The rest wait for `keelson approve`.
     #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
     max_deletions: u32,
@@ -171,6 +175,7 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
         event_queue_sender_id,
         load_balancer_timeout,
         read_after_write_window,
+        pod_credentials_lifetime,
         max_deletions,
         max_deletions_total,
         max_node_group_deletions,
@@ -207,7 +212,7 @@ fn options(args: Args, traces: Traces) -> anyhow::Result<Options> {
         listen,
         metrics_auth,
         settings: Settings {
-            intervals: Intervals { drift, ..Intervals::default() },
+            intervals: Intervals { drift, pod_credentials: pod_credentials_lifetime, ..Intervals::default() },
             read_after_write_window,
             sources: SourcePolicy { allow_http: allow_http_git },
             allow_ambient_account,

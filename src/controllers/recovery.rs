@@ -26,6 +26,7 @@ use crate::engine::{Class, Failure, HoldReason, Key, Memory, Report};
 use crate::resources::cloud::Owner;
 use crate::resources::graph::adoption::Existing;
 use crate::resources::graph::proof::Records;
+use crate::resources::iam::role_name;
 use crate::resources::recovery::retag;
 use crate::resources::recovery::takeover::{Evidence, Item, Selection, parse_uid};
 
@@ -107,7 +108,7 @@ fn find(ctx: &Context, uid: &str) -> Option<String> {
 
 /// The recorded roles of a cluster.
 pub fn roles_on_record(memory: &Memory) -> BTreeMap<Key, String> {
-    let roles = memory.iter().filter(|(key, _)| key.kind() == "role");
+    let roles = memory.iter().filter(|(key, _)| role_name::purpose(key).is_some());
     roles.filter_map(|(key, entry)| Some((key.clone(), entry.recorded.as_ref()?.id.clone()?))).collect()
 }
 

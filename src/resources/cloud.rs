@@ -17,6 +17,8 @@ pub struct AccountSettings {
     pub tags: BTreeMap<String, String>,
     /// The boundary of every role that Keelson creates.
     pub permissions_boundary: Option<String>,
+    /// The boundary of the roles of Pods; `None`: that of every role.
+    pub workload_permissions_boundary: Option<String>,
     /// The path of every role that Keelson creates; `None`: `/`.
     pub role_path: Option<String>,
     /// Tags that take precedence over those of the object.
@@ -24,6 +26,11 @@ pub struct AccountSettings {
 }
 
 impl AccountSettings {
+    /// The boundary of the roles of Pods.
+    pub fn workload_boundary(&self) -> Option<&str> {
+        self.workload_permissions_boundary.as_ref().or(self.permissions_boundary.as_ref()).map(String::as_str)
+    }
+
     /// The keys of an object's own tags that the enforced ones replace by another value or another case.
     pub fn overridden_keys(&self, own: &BTreeMap<String, String>) -> Vec<String> {
         let is_kept = |key: &String, value: &String| self.enforced_tags.get(key) == Some(value);
@@ -73,11 +80,14 @@ pub struct Intervals {
     /// EKS has no batch describe: what belongs to a cluster (add-ons, access entries) is observed once every this many
     /// intervals.
     pub slow_factor: u32,
+    /// How long Pods may hold credentials of a role that they had before.
+    pub pod_credentials: Duration,
 }
 
 impl Default for Intervals {
     fn default() -> Self {
-        Self { drift: Duration::from_secs(600), slow_factor: 6 }
+        let hour = Duration::from_secs(3600);
+        Self { drift: hour / 6, slow_factor: 6, pod_credentials: hour * 6 }
     }
 }
 

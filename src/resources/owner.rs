@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::iam::role_name::NAME_PREFIX;
+use super::iam::role_name::{NAME_PREFIX, purpose};
 use crate::engine::Key;
 
 /// The object that owns resources.
@@ -31,7 +31,7 @@ impl Owner {
     pub fn role_name(&self, key: &Key) -> Option<String> {
         let id = self.roles.get(key)?;
         let name = id.rsplit('/').next().unwrap_or(id);
-        let is_ours = name.starts_with(NAME_PREFIX) && name.ends_with(&format!("-{}", key.name()));
+        let is_ours = name.starts_with(NAME_PREFIX) && name.ends_with(&format!("-{}", purpose(key)?));
         is_ours.then(|| name.to_owned())
     }
 }

@@ -104,6 +104,11 @@ def ec2_checks(call: Call) -> list[Check]:
     return found
 
 
+# Changes of policies are checked with the boundary that the role has:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
+BOUNDED = ("AttachRolePolicy", "DeleteRolePolicy", "DetachRolePolicy", "PutRolePolicy")
+
+
 def iam_checks(call: Call) -> list[Check]:
     params, action = call.params, f"iam:{call.action}"
     request = {
@@ -125,6 +130,8 @@ def iam_checks(call: Call) -> list[Check]:
         context = {"iam:PolicyARN": params["PolicyArn"]} if "PolicyArn" in params else {}
         if "PermissionsBoundary" in params:
             context["iam:PermissionsBoundary"] = params["PermissionsBoundary"]
+        elif role and call.action in BOUNDED and role.permissions_boundary_arn:
+            context["iam:PermissionsBoundary"] = role.permissions_boundary_arn
         return [{**check(action, role.arn, request, plain_tags(role.tags)), "context": context}] if role else []
     if call.action == "CreateOpenIDConnectProvider":
         arn = f"{prefix}:oidc-provider/{params['Url'].partition('://')[2]}"

@@ -22,6 +22,9 @@ PRINCIPAL = re.compile(r"\d{12}|arn:aws:iam::\d{12}:root|\*")
 
 
 MAX_TAGS = 50
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+MAX_ATTACHED = 10
+MAX_INLINE_CHARACTERS = 10_240
 
 
 def without_keys(tags: list[dict[str, str]], keys: list[str]) -> list[dict[str, str]]:
@@ -60,6 +63,21 @@ class IamResponse(MotoIamResponse):
     def update_assume_role_policy(self) -> ActionResult:
         check_trust_policy(self._get_param("PolicyDocument"))
         return super().update_assume_role_policy()
+
+    def put_role_policy(self) -> ActionResult:
+        role = self.backend.get_role(self._get_param("RoleName"))
+        name, document = self._get_param("PolicyName"), self._get_param("PolicyDocument")
+        check_role_policy(document)
+        others = (text for other, text in role.policies.items() if other != name)
+        if sum(map(characters, (*others, document))) > MAX_INLINE_CHARACTERS:
+            raise AwsError("LimitExceeded", f"Maximum policy size of {MAX_INLINE_CHARACTERS} bytes exceeded for role {role.name}", 409)
+        return super().put_role_policy()
+
+    def attach_role_policy(self) -> ActionResult:
+        role = self.backend.get_role(self._get_param("RoleName"))
+        if self._get_param("PolicyArn") not in role.managed_policies and len(role.managed_policies) >= MAX_ATTACHED:
+            raise AwsError("LimitExceeded", f"Cannot exceed quota for PoliciesPerRole: {MAX_ATTACHED}", 409)
+        return super().attach_role_policy()
 
     def tag_role(self) -> ActionResult:
         role = self.backend.get_role(self._get_param("RoleName"))
@@ -130,6 +148,22 @@ def check_trust_policy(text: str | None) -> None:
         for name in as_list(principal.get("AWS")) if isinstance(principal, dict) else []:
             if not exists(str(name)):
                 raise malformed(f'Invalid principal in policy: "AWS":"{name}"')
+
+
+def characters(document: str) -> int:
+    """IAM does not count white space."""
+    return len("".join(document.split()))
+
+
+def check_role_policy(text: str) -> None:
+    """A policy of a role names no principal; moto checks the rest."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise malformed("Syntax errors in policy.") from error
+    for statement in as_list(document.get("Statement")) if isinstance(document, dict) else []:
+        if isinstance(statement, dict) and ("Principal" in statement or "NotPrincipal" in statement):
+            raise malformed("Policy document should not specify a principal.")
 
 
 def exists(name: str) -> bool:

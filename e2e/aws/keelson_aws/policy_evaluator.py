@@ -98,15 +98,15 @@ def matches(statement: dict, request: Request) -> bool:
     keys = request.keys
     return (
         named
-        and names_resource(statement, request.resource)
+        and names_resource(statement, request.resource, keys)
         and all(holds(operator, wanted, keys) for operator, wanted in statement.get("Condition", {}).items())
     )
 
 
-def names_resource(statement: dict, resource: str) -> bool:
-    if "NotResource" in statement:
-        return not any(like(resource, pattern) for pattern in texts(statement["NotResource"]))
-    return any(like(resource, pattern) for pattern in texts(statement["Resource"]))
+def names_resource(statement: dict, resource: str, keys: Mapping[str, list[str]]) -> bool:
+    element = "NotResource" if "NotResource" in statement else "Resource"
+    patterns = [filled for text in texts(statement[element]) if (filled := fill(text, keys)) is not None]
+    return any(like(resource, pattern) for pattern in patterns) != (element == "NotResource")
 
 
 def holds(operator: str, wanted: Mapping[str, object], keys: Mapping[str, list[str]]) -> bool:

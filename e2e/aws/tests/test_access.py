@@ -109,6 +109,10 @@ def test_pod_identities(cloud: Cloud) -> None:
     which = {"clusterName": "demo", "associationId": created["associationId"]}
     cloud.eks.update_pod_identity_association(**which, roleArn=other)
     assert cloud.eks.describe_pod_identity_association(**which)["association"]["roleArn"] == other
+    target = "arn:aws:iam::210987654321:role/theirs"
+    updated = cloud.eks.update_pod_identity_association(**which, targetRoleArn=target, disableSessionTags=True)["association"]
+    assert (updated["targetRoleArn"], updated["disableSessionTags"], updated["roleArn"]) == (target, True, other)
+    assert updated["externalId"], "for the trust policy of the target"
     cloud.eks.delete_pod_identity_association(**which)
     with expect_error("ResourceNotFoundException"):
         cloud.eks.describe_pod_identity_association(**which)

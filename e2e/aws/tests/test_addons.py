@@ -162,3 +162,29 @@ def test_addon_owns_its_pod_identity_associations(cloud: Cloud) -> None:
     cloud.eks.delete_addon(clusterName="demo", addonName="vpc-cni")
     cloud.gone(cloud.eks.describe_addon, clusterName="demo", addonName="vpc-cni")
     assert cloud.eks.list_pod_identity_associations(clusterName="demo")["associations"] == []
+
+
+def test_addon_is_not_created_with_a_role_that_does_not_exist(cloud: Cloud) -> None:
+    cloud.cluster()
+    association = {"serviceAccount": "ebs-csi-controller-sa", "roleArn": f"arn:aws:iam::{cloud.account}:role/none"}
+    with expect_error("InvalidParameterException", "Role provided in the request does not exist."):
+        cloud.eks.create_addon(clusterName="demo", addonName="aws-ebs-csi-driver", podIdentityAssociations=[association])
+    assert cloud.eks.list_addons(clusterName="demo")["addons"] == []
+    role = cloud.role("csi", "pods.eks.amazonaws.com")
+    wanted = {"clusterName": "demo", "addonName": "aws-ebs-csi-driver", "podIdentityAssociations": [{**association, "roleArn": role}]}
+    created = cloud.eks.create_addon(**wanted, namespaceConfig={"namespace": "storage"})["addon"]
+    assert created["namespaceConfig"] == {"namespace": "storage"}
+    (found,) = cloud.eks.list_pod_identity_associations(clusterName="demo", namespace="storage")["associations"]
+    assert found["ownerArn"] == created["addonArn"]
+    cloud.until(lambda: cloud.addon_status("aws-ebs-csi-driver") == "DEGRADED")
+    cloud.eks.update_addon(clusterName="demo", addonName="aws-ebs-csi-driver", podIdentityAssociations=[])
+    cloud.until(lambda: cloud.eks.list_pod_identity_associations(clusterName="demo")["associations"] == [])
+
+
+def test_service_account_of_an_association_is_not_given_to_an_addon(cloud: Cloud) -> None:
+    cloud.cluster()
+    role = cloud.role("csi", "pods.eks.amazonaws.com")
+    account = {"serviceAccount": "ebs-csi-controller-sa", "roleArn": role}
+    cloud.eks.create_pod_identity_association(clusterName="demo", namespace="kube-system", **account)
+    with expect_error("ResourceInUseException", "Association already exists"):
+        cloud.eks.create_addon(clusterName="demo", addonName="aws-ebs-csi-driver", podIdentityAssociations=[account])

@@ -28,6 +28,45 @@ def assume(cloud: Cloud, role: str, **more: Any) -> Cloud:
     return Cloud(cloud.server, role.split(":")[4], credentials=keys)
 
 
+def inline(characters: int) -> str:
+    """A policy of that many characters, without white space, plus white space that does not count."""
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::"}]}
+    missing = characters - len(json.dumps(document, separators=(",", ":")))
+    document["Statement"][0]["Resource"] += "x" * missing  # type: ignore[index]
+    return json.dumps(document, indent=4)
+
+
+def test_inline_policies_of_a_role_have_a_size_limit_together(cloud: Cloud) -> None:
+    cloud.role("workload", "pods.eks.amazonaws.com")
+    cloud.iam.put_role_policy(RoleName="workload", PolicyName="a", PolicyDocument=inline(10_000))
+    with expect_error("LimitExceeded", "Maximum policy size of 10240 bytes exceeded for role workload"):
+        cloud.iam.put_role_policy(RoleName="workload", PolicyName="b", PolicyDocument=inline(241))
+    cloud.iam.put_role_policy(RoleName="workload", PolicyName="b", PolicyDocument=inline(240))
+    cloud.iam.put_role_policy(RoleName="workload", PolicyName="a", PolicyDocument=inline(9_000))
+
+
+def test_inline_policy_names_no_principal(cloud: Cloud) -> None:
+    cloud.role("workload", "pods.eks.amazonaws.com")
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", "Principal": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    with expect_error("MalformedPolicyDocument", "Policy document should not specify a principal."):
+        cloud.iam.put_role_policy(RoleName="workload", PolicyName="a", PolicyDocument=document)
+    with expect_error("MalformedPolicyDocument"):
+        cloud.iam.put_role_policy(RoleName="workload", PolicyName="a", PolicyDocument="{}")
+    with expect_error("MalformedPolicyDocument"):
+        cloud.iam.put_role_policy(RoleName="workload", PolicyName="a", PolicyDocument="no JSON")
+
+
+def test_role_has_at_most_ten_attached_policies(cloud: Cloud) -> None:
+    cloud.role("workload", "pods.eks.amazonaws.com")
+    arns = [cloud.iam.create_policy(PolicyName=f"p{n}", PolicyDocument=INLINE)["Policy"]["Arn"] for n in range(11)]
+    for arn in arns[:10]:
+        cloud.iam.attach_role_policy(RoleName="workload", PolicyArn=arn)
+    with expect_error("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: 10"):
+        cloud.iam.attach_role_policy(RoleName="workload", PolicyArn=arns[10])
+    cloud.iam.attach_role_policy(RoleName="workload", PolicyArn=arns[0])  # again: no change
+
+
 def test_12_digit_access_key_is_the_account(cloud: Cloud, server: Server) -> None:
     assert cloud.sts.get_caller_identity()["Account"] == cloud.account
     other = Cloud(server, "x", credentials={"aws_access_key_id": "test", "aws_secret_access_key": "test"})

@@ -273,6 +273,13 @@ INVALID = [
         "spec.access.entries",
         "leave entries and prune out",
     ),
+    Rejected(entry(type="Node"), "type", "supported values"),
+    Rejected(entry(type="Ec2Linux", kubernetesGroups=["a"]), "spec.access.entries[0]", "leave username and kubernetesGroups out"),
+    Rejected(entry(type="HybridLinux", username="a"), "spec.access.entries[0]", "leave username and kubernetesGroups out"),
+    Rejected(entry(type="Ec2Windows", policies=[]), "policies", "only type: Ec2 has policies"),
+    Rejected(entry(type="Ec2", principalArn="arn:aws:iam::123456789012:user/ann"), "principalArn", "nodes join with a role"),
+    Rejected(entry(username="system:admin"), "username", "such as sso:{{SessionName}}"),
+    Rejected(entry(username="{{SessionName}}"), "username", "such as sso:{{SessionName}}"),
     invalid(
         "podIdentities",
         [{"namespace": "Kube", "serviceAccount": "a", "roleArn": ROLE + "a"}],
@@ -282,6 +289,30 @@ INVALID = [
         "podIdentities",
         [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "a"}] * 2,
         "Duplicate value",
+    ),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a", "serviceAccount": "a"}],
+        "exactly one of role, roleArn must be set",
+    ),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a", "serviceAccount": "a", "role": {}, "roleArn": ROLE + "a"}],
+        "exactly one of role, roleArn must be set",
+    ),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a" * 60, "serviceAccount": "b" * 81, "role": {}}],
+        "create the role yourself and set roleArn",
+    ),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policyArns": ["x"]}}], "ARN of an IAM policy"),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policies": ["x"]}}], "supported values"),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policies": ["Karpenter"] * 2}}], "Duplicate value"),
+    invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policy": "x"}}], "must be of type object"),
+    invalid(
+        "podIdentities",
+        [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "a", "targetRoleArn": "theirs"}],
+        "ARN of an IAM role",
     ),
     # Add-ons, Fargate
     Rejected(
@@ -300,8 +331,14 @@ INVALID = [
     Rejected(
         addon(serviceAccountRoleArn=ROLE + "a", podIdentityRoleArn=ROLE + "a"),
         "spec.addons[0]",
-        "at most one of serviceAccountRoleArn, podIdentityRoleArn may be set",
+        "at most one of serviceAccountRoleArn, podIdentityRoleArn, podIdentityRole may be set",
     ),
+    Rejected(
+        addon(podIdentityRole={}, podIdentityRoleArn=ROLE + "a"),
+        "spec.addons[0]",
+        "at most one of serviceAccountRoleArn, podIdentityRoleArn, podIdentityRole may be set",
+    ),
+    Rejected(addon(namespace="Storage"), "spec.addons[0].namespace", "name of a namespace"),
     Rejected(fargate(), "spec.fargateProfiles[0].selectors", "at least 1 items"),
     Rejected(fargate({"namespace": "A"}), "selectors[0].namespace", "* and ? stand for"),
     Rejected(
@@ -321,6 +358,12 @@ INVALID = [
 ]
 
 IMMUTABLE = [
+    edit(
+        "access.entries",
+        [{"principalArn": ROLE + "a"}],
+        [{"principalArn": ROLE + "a", "type": "Ec2"}],
+        "EKS does not change the type of an access entry",
+    ),
     edit("region", "eu-west-1", "eu-central-1", NEW_CLUSTER),
     edit("clusterName", "one", "two", NEW_CLUSTER),
     edit("clusterName", None, "two", NEW_CLUSTER),

@@ -88,6 +88,10 @@ def addons(*items: dict) -> dict:
     return {"addons": list(items)}
 
 
+def pods(**role: object) -> dict:
+    return {"podIdentities": [{"namespace": "dns", "serviceAccount": "dns", "role": role}]}
+
+
 ADDON = {"name": "vpc-cni"}
 AT_34 = {"version": "1.34"}
 TEMPLATE = {"launchTemplate": {"id": "lt-1", "version": "3"}}
@@ -95,6 +99,11 @@ OWN_AMI = {"node": {"imageId": "ami-1", "userData": "#!/bin/sh"}}
 
 CURES = [
     # Accounts
+    Cure("its owner has to set allowInlinePolicies and workloadPermissionsBoundaryArn", (
+        {"allowInlinePolicies": True, "workloadPermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/pods"},
+    ), "AwsAccount"),
+    Cure("or use policyArns or policies", (pods(policyArns=["arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"]), pods(policies=["ExternalDNS"])),
+         start=pods(policy={"Statement": []})),
     Cure("have one of that name created", ({"allowedNamespaces": ["*"]},), "AwsAccount"),
     Cure("its owner has to allow that in spec.adoption", ({"adoption": {"policy": "Allow"}},), "AwsAccount"),
     Cure("its owner has to allow that in spec.adoption", ({"adoptionPolicy": None},), start={"adoptionPolicy": "Adopt"}),
@@ -167,13 +176,25 @@ CURES = [
     Cure("set version to the actual value", (version("1.34"),), start=version("1.35"), status=AT_34),
     Cure("set nat: None, or publicSubnets: true", (at("network.vpc.nat", "None"), at("network.vpc.publicSubnets", True)),
          start=at("network.vpc", {"publicSubnets": False, "nat": "None"})),
-    Cure("remove podIdentityRoleArn, or use serviceAccountRoleArn",
+    Cure("it needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode",
+         (addons(ADDON, {"name": "eks-pod-identity-agent"}), {"autoMode": {}}), start={**addons(ADDON), **pods()}),
+    Cure("put the old value back, or take the add-on off the list, with pruneAddons: true", (
+        addons({**ADDON, "namespace": "kube-system"}), {**addons(), "pruneAddons": True},
+    ), start=addons({**ADDON, "namespace": "other"})),
+    Cure("create a managed policy for some of them and list it in policyArns", (pods(policyArns=["arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"]),),
+         start=pods(policy={"Statement": []})),
+    Cure("write a policy document of IAM", (
+        pods(policy={"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}),
+    ), start=pods(policy={"Statements": []})),
+    Cure("or take it off the list, and list it again with its type", ({"access": {"entries": []}},),
+         start={"access": {"entries": [{"principalArn": ROLE}]}}),
+    Cure("remove podIdentityRole and podIdentityRoleArn, or use serviceAccountRoleArn",
          (addons(ADDON), addons({**ADDON, "serviceAccountRoleArn": ROLE})), start=addons({**ADDON, "podIdentityRoleArn": ROLE})),
     Cure("add one, or remove the profile", ({"fargateProfiles": []}, at("network.existing.subnetIds", ["subnet-1", "subnet-2", "subnet-3"])),
          start={**EXISTING, "fargateProfiles": [{"name": "a", "selectors": [{"namespace": "a"}]}]}),
     Cure("add a profile with a new name", ({"fargateProfiles": [{"name": "b", "selectors": [{"namespace": "b"}]}]},),
          start={"fargateProfiles": [{"name": "a", "selectors": [{"namespace": "a"}]}]}),
-    Cure("set the add-on's podIdentityRoleArn", ({"podIdentities": [], **addons({**ADDON, "podIdentityRoleArn": ROLE})},),
+    Cure("set the add-on's podIdentityRole or podIdentityRoleArn", ({"podIdentities": [], **addons({**ADDON, "podIdentityRoleArn": ROLE})},),
          start={"podIdentities": [{"namespace": "kube-system", "serviceAccount": "aws-node", "roleArn": ROLE}], **addons(ADDON)}),
     Cure("list the tags there if you want that", ({"tags": {"team": "shop"}},)),
     Cure("remove them from network.existing.subnetIds", (at("network.existing.subnetIds", ["subnet-2", "subnet-3"]),), start=EXISTING),
@@ -300,6 +321,7 @@ CURES = [
 # Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
 # delete the object and apply it again. A part of each message.
 NO_EDIT = [
+    "which Keelson did not create, uses it: delete it or give it another role",
     "create a new NodeGroup in other subnets",
     "the zones of a VPC are fixed once it exists",
     "selects none of the cluster's subnets: change it in a new NodeGroup",

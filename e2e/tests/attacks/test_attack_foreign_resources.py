@@ -22,6 +22,8 @@ PODS = {"Service": "pods.eks.amazonaws.com"}
 DURATIONS = Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)
 SMALL = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "addons": [{"name": "vpc-cni"}]}
 SHARED = {"accountRef": {"name": "shared"}}
+AGENT = [{"name": "eks-pod-identity-agent"}]
+EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 NODES = {"scaling": {"min": 1, "max": 2}}
 
 
@@ -125,6 +127,13 @@ def identity(arn: str) -> dict:
 
 def of_image(image: str) -> dict:
     return {"node": {"imageId": image, "userData": "#!/bin/sh"}}
+def pods(role: dict, **more: object) -> dict:
+    """A role that Keelson would create for Pods; its policies are the attack."""
+    return {"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "role": role, **more}], "addons": AGENT}
+
+
+def addon_role(role: dict) -> dict:
+    return {"addons": [*AGENT, {"name": "vpc-cni", "podIdentityRole": role}]}
 
 
 def in_landing_zone(scenario: Scenario, *groups: str) -> dict:
@@ -148,6 +157,14 @@ ATTEMPTS = [
     Attempt("identity-of-nodes", lambda s: identity(s.victim_account["node_role"]), "spec.podIdentities[kube-system/dns].roleArn", "allowedRoleArns"),
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("pods-target", lambda s: pods({}, targetRoleArn=s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("pods-administrator", lambda s: pods({"policyArns": [ADMIN]}), "policyArns", "allowedPolicyArns", at_admission=True),
+    Attempt("pods-secrets", lambda s: pods({"policies": ["ExternalSecrets"]}), "policies", "allowedWorkloadPolicies", at_admission=True),
+    Attempt("pods-everything", lambda s: pods({"policy": EVERYTHING}), "policy document", "allowInlinePolicies", at_admission=True),
+    Attempt("addon-administrator", lambda s: addon_role({"policyArns": [ADMIN]}), "policyArns", "allowedPolicyArns", at_admission=True),
+    Attempt("addon-everything", lambda s: addon_role({"policy": EVERYTHING}), "policy document", "allowInlinePolicies", at_admission=True),
+    Attempt("pods-as-victim", lambda s: pods({}, targetRoleArn=s.victim_account["node_role"]),
+            "spec.podIdentities[kube-system/dns].targetRoleArn", "allowedRoleArns"),
     Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("nat-address", lambda s: {"network": {"vpc": {"zoneCount": 2, "natAddresses": ["eipalloc-0a"]}}}, "eipalloc-0a", "allowedElasticIpAllocationIds", at_admission=True),
     Attempt("control-plane-group", lambda s: {"network": {"vpc": {"zoneCount": 2, "nat": "None", "securityGroupIds": [s.victim_account["group"]]}}}, "spec.network.vpc.securityGroupIds", "allowedSecurityGroupIds"),

@@ -40,6 +40,9 @@ ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admin
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
 CNI_IPV6 = {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_IPv6_Policy"}
+# A role of Pods, with its own boundary: whatever its policies allow, the boundary limits it.
+POD, POD_WITH_PATH = (f"arn:aws:iam::{ACCOUNT}:role/{path}keelson-prod-0a0b0c0d-pod0123456789" for path in ("", "team/"))
+WORKLOAD_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-workload-boundary"}
 # EKS tests a launch from a node group's launch template with the caller's permissions.
 LAUNCH = {"ec2:LaunchTemplate": f"arn:aws:ec2:eu-west-1:{ACCOUNT}:launch-template/lt-0a"}
 ORGANIZATION = {"aws:PrincipalOrgID": "o-ours", "aws:ResourceOrgID": "o-ours"}
@@ -106,6 +109,17 @@ def persistent_roles() -> list[Request]:
         # Which the account's administrators create, for nodes.
         *[Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", CNI_IPV6, resource_tags=OWN_TAGS) for suffix in SUFFIXES if suffix != "node"],
         Request("iam:AttachRolePolicy", f"{ROLE}node", CNI_IPV6),
+        # A role of Pods with another boundary than theirs, and one that is not Keelson's.
+        *[
+            Request(f"iam:{action}", POD, {**boundary, **policy("AdministratorAccess")}, resource_tags=OWN_TAGS)
+            for action in ("AttachRolePolicy", "PutRolePolicy", "PutRolePermissionsBoundary")
+            for boundary in (SHIPPED_BOUNDARY, administrator, {})
+        ],
+        Request("iam:CreateRole", POD, SHIPPED_BOUNDARY, request_tags=OWN_TAGS),
+        Request("iam:PutRolePolicy", POD, WORKLOAD_BOUNDARY),
+        Request("iam:PutRolePolicy", f"{ROLE}node", WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS),
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS),
+        *[Request("iam:PutRolePolicy", role, WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS) for role in FOREIGN_ROLES],
         # The same name, but not an AWS managed policy.
         Request(
             "iam:AttachRolePolicy", f"{ROLE}node", {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_Policy"}, resource_tags=OWN_TAGS,
@@ -266,6 +280,13 @@ ALLOWED = [
     Request("ec2:AssociateVpcCidrBlock", ec2("vpc"), resource_tags=OWN_TAGS),
     Request("ec2:CreateEgressOnlyInternetGateway", ec2("egress-only-internet-gateway"), request_tags=OWN_TAGS),
     Request("ec2:DeleteEgressOnlyInternetGateway", ec2("egress-only-internet-gateway"), resource_tags=OWN_TAGS),
+    *[Request("iam:CreateRole", role, WORKLOAD_BOUNDARY, request_tags=OWN_TAGS) for role in (POD, POD_WITH_PATH)],
+    *[
+        Request(f"iam:{action}", role, {**WORKLOAD_BOUNDARY, **policy("AmazonEBSCSIDriverPolicyV2")}, resource_tags=OWN_TAGS)
+        for role in (POD, POD_WITH_PATH)
+        for action in ("AttachRolePolicy", "DeleteRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy", "UpdateAssumeRolePolicy")
+    ],
+    Request("iam:PassRole", POD, passed_to("pods.eks.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE_WITH_PATH}node", passed_to("ec2.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}source", passed_to("pods.eks.amazonaws.com")),

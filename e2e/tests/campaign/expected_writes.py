@@ -12,6 +12,8 @@ ADDONS = "eks:(Create|Update|Delete)Addon"
 ENTRIES = "eks:(Create|Update|Delete)AccessEntry|eks:(Associate|Disassociate)AccessPolicy"
 IDENTITIES = r"eks:\w+PodIdentityAssociation"
 TAGS = r"ec2:(Create|Delete)Tags|\w+:(Tag|Untag)\w+"
+# Roles of Pods, which are deleted again.
+POD_ROLES = r"iam:(Create|Delete)Role|iam:(Attach|Detach|Put|Delete)RolePolicy|iam:UpdateAssumeRolePolicy"
 CREATE_ROLE = "iam:CreateRole|iam:AttachRolePolicy"
 GATEWAYS = "ec2:(AllocateAddress|ReleaseAddress|CreateNatGateway|DeleteNatGateway|ReplaceRoute|CreateRoute|DeleteRoute)"
 ENDPOINTS = r"ec2:(Create|Modify)VpcEndpoint|ec2:DeleteVpcEndpoints|ec2:(Create|Delete)SecurityGroup|ec2:AuthorizeSecurityGroupIngress"
@@ -38,8 +40,9 @@ WRITES = {
         "access.authenticationMode": UPDATE_CLUSTER,
         "access": f"{ENTRIES}|{UPDATE_CLUSTER}",
         "oidcProvider": r"iam:\w+OpenIDConnectProvider",
-        "podIdentities": IDENTITIES,
-        "addons": f"{ADDONS}|{IDENTITIES}",
+        "podIdentities": f"{IDENTITIES}|{POD_ROLES}",
+        # The software that stays is marked by a tag.
+        "addons": rf"{ADDONS}|{IDENTITIES}|{POD_ROLES}|eks:(Tag|Untag)Resource",
         "pruneAddons": "eks:DeleteAddon",
         "fargateProfiles": f"eks:(Create|Delete)FargateProfile|{CREATE_ROLE}",
         "version": "eks:UpdateClusterVersion|eks:UpdateAddon|eks:UpdateNodegroupVersion",
@@ -77,7 +80,9 @@ MAY_REMAIN = {
         "deletionProtection": r"cluster\.deletionProtection",
         "autoMode": r"cluster\.(computeConfig|storageConfig|kubernetesNetworkConfig\.elasticLoadBalancing)|inventory\.roles|roles\.",
         # Without pruning; and a version that has become EKS's default is not downgraded.
-        "addons": r"addons\.|inventory\.addons|podIdentities\.",
+        "addons": r"addons\.|inventory\.(addons|roles)|roles\.\S+-pod|podIdentities\.",
+        # Session tags and a second role are not managed without their fields; a role stays while its credentials may be in use.
+        "podIdentities": r"podIdentities\.|inventory\.roles|roles\.\S+-pod",
         "pruneAddons": r"addons\.|inventory\.addons",
         "access.entries": r"accessEntries\.",
         # The role, and the access entry that EKS creates for it.

@@ -91,6 +91,9 @@ def account_specs(world: World) -> Specs:
         "allowedRegions": [REGION, "eu-central-1"],
         "permissionsBoundaryArn": world.boundary,
         "allowedRoleArns": [world.role("*")],
+        "workloadPermissionsBoundaryArn": world.boundary,
+        "allowedWorkloadPolicies": ["*"],
+        "allowInlinePolicies": True,
         "allowedPolicyArns": ["arn:aws:iam::aws:policy/*"],
         "allowedVpcIds": [world.vpc],
         "allowedSecurityGroupIds": list(world.groups),
@@ -384,6 +387,8 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
             ]
         ],
         "podIdentities[].roleArn": [world.role("csi")],
+        "podIdentities[].targetRoleArn": [world.role("csi")],
+        "access.entries[].username": ["sso:{{SessionName}}"],
         "addons": [[{"name": "vpc-cni"}, {"name": "kube-proxy"}, {"name": "snapshot-controller"}]],
         "addons[].version": ["Latest", "v1.21.1-eksbuild.3"],
         "addons[].configuration": [{"env": {"WARM_IP_TARGET": "3"}}],

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections import Counter
 from pathlib import Path
 
 from .policy import ADOPTION, POLICIES, permission, statements_of
+from keelson_aws.authorization import BOUNDED
 from keelson_aws.policy_evaluator import Request, decide
 
 _lock = threading.Lock()
@@ -29,6 +31,9 @@ BASE = [s for policy in POLICIES if policy != ADOPTION for s in statements_of(po
 WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]
 # The accounts of these tests set no boundary, or their own; docs/install.md requires the shipped one.
 SHIPPED_BOUNDARY = "arn:aws:iam::111122223333:policy/keelson-boundary"
+SHIPPED_WORKLOAD_BOUNDARY = "arn:aws:iam::111122223333:policy/keelson-workload-boundary"
+# Roles of Pods.
+OF_PODS = re.compile(r":role/.*keelson-.*-pod[0-9a-f]{10}$")
 # docs/install.md says to widen these for policies and roles that a spec names.
 ATTACHABLE = {
     arn.rpartition("/")[2]
@@ -65,10 +70,11 @@ def read_log(path: Path) -> None:
 def hold_against_policies(check: dict) -> None:
     """Records which of the operator's writes the shipped policies would have denied."""
     context = dict(check["context"])
-    if check["action"] in ("iam:CreateRole", "iam:PutRolePermissionsBoundary"):
-        context["iam:PermissionsBoundary"] = SHIPPED_BOUNDARY
+    of_pods = OF_PODS.search(check["resource"]) is not None
+    if check["action"] in ("iam:CreateRole", "iam:PutRolePermissionsBoundary") or of_pods and check["action"] in BOUNDED:
+        context["iam:PermissionsBoundary"] = SHIPPED_WORKLOAD_BOUNDARY if of_pods else SHIPPED_BOUNDARY
     named_by_spec = (
-        context.get("iam:PolicyARN", "").rpartition("/")[2] not in ATTACHABLE
+        not of_pods and context.get("iam:PolicyARN", "").rpartition("/")[2] not in ATTACHABLE
         if check["action"] == "iam:AttachRolePolicy"
         else check["action"] == "iam:PassRole" and "/keelson-" not in check["resource"]
     )

@@ -38,6 +38,7 @@ def node_group(cluster: str, name: str = "", namespace: str = "default", **spec:
 ALLOWLISTS = (
     "allowedRoleArns",
     "allowedPolicyArns",
+    "allowedWorkloadPolicies",
     "allowedVpcIds",
     "allowedSecurityGroupIds",
     "allowedKmsKeyArns",

@@ -11,8 +11,10 @@ DEPLOY = CHECKOUT / "deploy"
 POLICIES = tuple(sorted(DEPLOY.glob("iam-policy*.json")))
 # Attached only while existing clusters are adopted.
 ADOPTION = DEPLOY / "iam-policy-adoption.json"
-# The permissions boundary of every role that the operator creates.
+# The permissions boundary of every role that the operator creates, except those of Pods.
 BOUNDARY = DEPLOY / "iam-boundary.json"
+# That of the roles of Pods.
+WORKLOAD_BOUNDARY = DEPLOY / "iam-workload-boundary.json"
 # A service control policy: for the accounts of the organization, not for the operator.
 TAG_PROTECTION = DEPLOY / "scp-protect-tags.json"
 # Statements for actions that AWS checks on the operator's behalf: the operator never calls them itself.

@@ -110,7 +110,8 @@ fn denied(failure: &Failure) -> String {
         ),
         _ if failure.action == "CreateRole" && permission == called && by_identity => format!(
             "Allow {permission} for the identity the operator uses in account {account}; the shipped policy allows it only with the permissions \
-             boundary of deploy/iam-boundary.json: set permissionsBoundaryArn of the AwsAccount"
+             boundary of deploy/iam-boundary.json: set permissionsBoundaryArn of the AwsAccount, and for roles of Pods \
+             workloadPermissionsBoundaryArn (deploy/iam-workload-boundary.json)"
         ),
         Some(denial) => denial.advice(&called, account),
         None => format!(

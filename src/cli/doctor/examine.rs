@@ -124,7 +124,7 @@ async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: 
     let own_vpc = survey::find_vpc(aws, &object).await.unwrap_or_default();
     let around = Surroundings {
         account_id: &aws.account_id,
-        permissions_boundary: grant.settings.permissions_boundary.as_deref(),
+        settings: Some(&grant.settings),
         own_vpc: own_vpc.as_deref(),
     };
     let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, around);

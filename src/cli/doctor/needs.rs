@@ -11,7 +11,7 @@ use crate::resources::account_checks::service_roles::{self, ServiceRole};
 use crate::resources::eks::{cluster, fargate_profile, launch_template, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
-use crate::resources::iam::role;
+use crate::resources::iam::{role, workload_role};
 use crate::resources::network::{elastic_ip, internet_gateway, nat_gateway, vpc};
 
 /// What Keelson calls for no single kind of resource.
@@ -75,7 +75,8 @@ pub fn actions(plans: &[Planned]) -> BTreeSet<&'static str> {
 pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
     let settings = &wanted.grant.settings;
     let path = settings.role_path.as_deref().unwrap_or("/").trim_start_matches('/');
-    let nodes = plans.iter().flat_map(|planned| planned.graph.nodes()).filter(|node| role::KIND.is_of(&node.key()));
+    let is_role = |key: &Key| role::KIND.is_of(key) || workload_role::KIND.is_of(key);
+    let nodes = plans.iter().flat_map(|planned| planned.graph.nodes()).filter(|node| is_role(&node.key()));
     let roles = nodes.filter_map(|node| {
         let (key, facts) = (node.key(), node.facts());
         let fact = |name: &str| facts.iter().find(|(one, _)| *one == name).map(|(_, value)| value.clone());
@@ -85,7 +86,9 @@ pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
         Some(RoleName {
             name: format!("{path}{}", fact("name")?),
             policies: policies.map(|name| format!("arn:{partition}:iam::aws:policy/{name}")).collect(),
+            is_of_pods: workload_role::KIND.is_of(&key),
             passed_to: match key.name() {
+                _ if workload_role::KIND.is_of(&key) => vec!["pods.eks.amazonaws.com"],
                 "cluster" => vec!["eks.amazonaws.com"],
                 "fargate" => vec!["eks-fargate-pods.amazonaws.com"],
                 "source" => vec!["pods.eks.amazonaws.com"],
@@ -97,6 +100,7 @@ pub fn names(plans: &[Planned], wanted: &Wanted<'_>, partition: &str) -> Names {
         cluster: wanted.cluster.cluster_name(),
         roles: roles.collect(),
         permissions_boundary: settings.permissions_boundary.clone(),
+        workload_permissions_boundary: settings.workload_boundary().map(str::to_owned),
     }
 }
 

@@ -38,6 +38,9 @@ impl Needs {
                 Kind::Vpc => "allowedVpcIds",
                 // With their VPC.
                 Kind::Subnet => continue,
+                Kind::WorkloadPolicy => "allowedWorkloadPolicies",
+                // An import names only what exists.
+                Kind::InlinePolicy => continue,
             };
             self.lists.entry(list).or_default().insert(value);
         }

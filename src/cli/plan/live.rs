@@ -49,7 +49,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let own_vpc = survey::find_vpc(&cloud.aws, &cloud.owner.cluster).await?;
     let around = Surroundings {
         account_id: &cloud.aws.account_id,
-        permissions_boundary: grant.settings.permissions_boundary.as_deref(),
+        settings: Some(&grant.settings),
         own_vpc: own_vpc.as_deref(),
     };
     let claims = aws_validation::of_cluster(&cluster.spec, stage, around);

@@ -206,6 +206,7 @@ fn settings(account: &AwsAccountSpec) -> AccountSettings {
     AccountSettings {
         tags: account.tags.clone(),
         permissions_boundary: account.permissions_boundary_arn.clone(),
+        workload_permissions_boundary: account.workload_permissions_boundary_arn.clone(),
         role_path: account.role_path.clone(),
         enforced_tags: account.enforced_tags.clone(),
     }

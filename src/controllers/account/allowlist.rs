@@ -21,6 +21,9 @@ pub struct Allowlists {
     namespace: String,
     roles: Vec<String>,
     policies: Vec<String>,
+    workload_policies: Vec<String>,
+    /// Whether documents of the object's own are allowed, within a boundary for the roles of Pods.
+    inline_policies: bool,
     vpcs: Vec<String>,
     security_groups: Vec<String>,
     kms_keys: Vec<String>,
@@ -41,6 +44,8 @@ impl Allowlists {
             namespace: namespace.to_owned(),
             roles: spec.allowed_role_arns.clone(),
             policies: spec.allowed_policy_arns.clone(),
+            workload_policies: spec.allowed_workload_policies.clone(),
+            inline_policies: spec.allow_inline_policies && spec.workload_permissions_boundary_arn.is_some(),
             vpcs: spec.allowed_vpc_ids.clone(),
             security_groups: spec.allowed_security_group_ids.clone(),
             kms_keys: spec.allowed_kms_key_arns.clone(),
@@ -110,6 +115,9 @@ impl Allowlists {
             Kind::Role => (&self.roles, self.may_be_made_by_keelson(value)),
             Kind::Policy if is_of_node_role(value) => return ListDecision::Allowed,
             Kind::Policy => (&self.policies, false),
+            Kind::WorkloadPolicy => (&self.workload_policies, false),
+            Kind::InlinePolicy if self.inline_policies => return ListDecision::Allowed,
+            Kind::InlinePolicy => return ListDecision::Refused,
             Kind::Vpc => (&self.vpcs, true),
             Kind::SecurityGroup => (&self.security_groups, true),
             Kind::KmsKey => (&self.kms_keys, false),
@@ -146,7 +154,9 @@ impl Allowlists {
             | Kind::LaunchTemplate
             | Kind::CapacityReservation
             | Kind::PlacementGroup
-            | Kind::ElasticIp => false,
+            | Kind::ElasticIp
+            | Kind::WorkloadPolicy
+            | Kind::InlinePolicy => false,
         }
     }
 
@@ -167,6 +177,8 @@ impl Allowlists {
         let (what, list) = match kind {
             Kind::Role => ("a role that Keelson created for this namespace", "allowedRoleArns"),
             Kind::Policy => ("a policy that Keelson itself attaches to node roles", "allowedPolicyArns"),
+            Kind::WorkloadPolicy => ("a policy that this namespace may use", "allowedWorkloadPolicies"),
+            Kind::InlinePolicy => return refuse_inline_policy(field, &format!("AwsAccount {account:?}")),
             Kind::Vpc => ("a VPC that Keelson created for this namespace", "allowedVpcIds"),
             Kind::Subnet => ("a subnet that Keelson created for this namespace", "allowedVpcIds"),
             Kind::SecurityGroup => ("a security group that was created for this namespace", "allowedSecurityGroupIds"),
@@ -197,6 +209,15 @@ impl Allowlists {
         );
         Refusal::new(Reason::AccessDenied, message)
     }
+}
+
+/// The refusal of a policy document of the object's own, which only a boundary limits.
+pub(super) fn refuse_inline_policy(field: &str, account: &str) -> Refusal {
+    let message = format!(
+        "{field}: {account} does not allow policy documents of an object's own: its owner has to set allowInlinePolicies and \
+         workloadPermissionsBoundaryArn, or use policyArns or policies"
+    );
+    Refusal::new(Reason::AccessDenied, message)
 }
 
 /// Fields that admission makes immutable once set.

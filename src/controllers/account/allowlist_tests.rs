@@ -73,6 +73,11 @@ fn cases() -> Vec<Case> {
             |arn| json!({"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "roleArn": arn}]}),
         ),
         role(
+            "spec.podIdentities[kube-system/dns].targetRoleArn",
+            true,
+            |arn| json!({"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "role": {}, "targetRoleArn": arn}]}),
+        ),
+        role(
             "spec.addons[csi].podIdentityRoleArn",
             true,
             |arn| json!({"addons": [{"name": "csi", "podIdentityRoleArn": arn}]}),
@@ -132,6 +137,17 @@ fn cases() -> Vec<Case> {
             field: "spec.additionalRolePolicies",
             of_cluster: false,
             spec: |arn| json!({"additionalRolePolicies": [arn]}),
+            list: "allowedPolicyArns",
+            foreign: ADMIN,
+            others: "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
+            own: "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy",
+            exact: ADMIN,
+            pattern: "arn:*:policy/Admin*",
+        },
+        Case {
+            field: "spec.addons[csi].podIdentityRole.policyArns",
+            of_cluster: true,
+            spec: |arn| json!({"addons": [{"name": "csi", "podIdentityRole": {"policyArns": [arn]}}]}),
             list: "allowedPolicyArns",
             foreign: ADMIN,
             others: "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
@@ -305,6 +321,29 @@ fn cluster_policies_are_not_for_nodes_unless_listed() {
 }
 
 #[test]
+fn roles_of_pods_have_the_policies_that_the_account_allows() {
+    let boundary = "arn:aws:iam::123456789012:policy/pods";
+    let document = json!({"policy": {"Statement": []}});
+    let included = json!({"policies": ["ExternalDNS"]});
+    for (role, account, allowed) in [
+        (&included, json!({}), false),
+        (&included, json!({"allowedWorkloadPolicies": ["Karpenter"]}), false),
+        (&included, json!({"allowedWorkloadPolicies": ["ExternalDNS"]}), true),
+        (&included, json!({"allowedWorkloadPolicies": ["*"]}), true),
+        (&document, json!({"allowedPolicyArns": ["*"], "allowedWorkloadPolicies": ["*"]}), false),
+        (&document, json!({"allowInlinePolicies": true}), false),
+        (&document, json!({"allowInlinePolicies": true, "permissionsBoundaryArn": boundary}), false),
+        (&document, json!({"allowInlinePolicies": true, "workloadPermissionsBoundaryArn": boundary}), true),
+    ] {
+        let spec = json!({"podIdentities": [{"namespace": "dns", "serviceAccount": "dns", "role": role}]});
+        let refusal =
+            decide(&lists(account.clone()), &by_cluster(&cluster_spec(&spec))).map_err(|refusal| refusal.message);
+        assert_eq!(refusal.is_ok(), allowed, "{role} {account}: {refusal:?}");
+        assert!(allowed || refusal.unwrap_err().starts_with("spec.podIdentities[dns/dns].role.polic"));
+    }
+}
+
+#[test]
 fn role_of_another_account_is_never_owned() {
     let foreign = OWN_ROLE.replace(ACCOUNT, "999999999999");
     let named = by_cluster(&cluster_spec(&json!({"roleArn": foreign})));
@@ -356,3 +395,6 @@ fn only_a_star_is_a_wildcard() {
         assert_eq!(matches(pattern, value), matched, "{pattern} {value}");
     }
 }
+
+/// Every id and ARN in the example that shows all fields is checked, except those that give no access to what they
+/// name.

@@ -13,6 +13,7 @@ use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, Network, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::node_template::NodeTemplate;
+use crate::api::workload_role::WorkloadRole;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
 /// The kind of an AWS resource.
@@ -22,6 +23,10 @@ pub enum Kind {
     Role,
     /// An IAM policy, by ARN.
     Policy,
+    /// A policy that Keelson includes, by name.
+    WorkloadPolicy,
+    /// A policy document of the object's own: its value says so.
+    InlinePolicy,
     /// A VPC, by id.
     Vpc,
     /// A subnet, by id.
@@ -126,9 +131,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     }));
     named.extend(vpc.iter().flat_map(by_own_network));
     named.extend(existing.iter().flat_map(by_existing_network));
-    named.extend(pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
-        Named::new(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), Kind::Role, role_arn)
-    }));
+    named.extend(pod_identities.iter().flat_map(by_pod_identity));
     named.extend(addons.iter().flat_map(by_addon));
     named
 }
@@ -170,6 +173,24 @@ fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
     vpc.chain(subnets).chain(groups).collect()
 }
 
+fn by_pod_identity(one: &PodIdentity) -> Vec<Named> {
+    let PodIdentity { namespace, service_account, role_arn, role, target_role_arn, disable_session_tags: _ } = one;
+    let field = |name: &str| format!("spec.podIdentities[{namespace}/{service_account}].{name}");
+    let existing = role_arn.iter().map(|arn| Named::new(field("roleArn"), Kind::Role, arn));
+    let target = target_role_arn.iter().map(|arn| Named::new(field("targetRoleArn"), Kind::Role, arn));
+    existing.chain(target).chain(role.iter().flat_map(|role| by_workload_role(&field("role"), role))).collect()
+}
+
+/// What a role of Keelson's may do: its boundary alone limits a document that the object's author writes.
+fn by_workload_role(field: &str, role: &WorkloadRole) -> Vec<Named> {
+    let WorkloadRole { policy_arns, policies, policy } = role;
+    let managed = policy_arns.iter().map(|arn| Named::new(format!("{field}.policyArns"), Kind::Policy, arn));
+    let included =
+        policies.iter().map(|policy| Named::new(format!("{field}.policies"), Kind::WorkloadPolicy, policy.as_str()));
+    let own = policy.iter().map(|_| Named::new(format!("{field}.policy"), Kind::InlinePolicy, "a policy document"));
+    managed.chain(included).chain(own).collect()
+}
+
 fn by_addon(addon: &Addon) -> Vec<Named> {
     // `configuration` belongs to the add-on, for what runs in the cluster.
     let Addon {
@@ -180,10 +201,16 @@ fn by_addon(addon: &Addon) -> Vec<Named> {
         service_account_role_arn,
         pod_identity_role_arn,
         before_nodes: _,
+        pod_identity_role,
+        namespace: _,
+        preserve_on_delete: _,
     } = addon;
-    let role = |field: &str, arn: &String| Named::new(format!("spec.addons[{name}].{field}"), Kind::Role, arn);
-    let irsa = service_account_role_arn.iter().map(|arn| role("serviceAccountRoleArn", arn));
-    irsa.chain(pod_identity_role_arn.iter().map(|arn| role("podIdentityRoleArn", arn))).collect()
+    let field = |field: &str| format!("spec.addons[{name}].{field}");
+    let irsa = service_account_role_arn.iter().map(|arn| (field("serviceAccountRoleArn"), arn));
+    let pods = pod_identity_role_arn.iter().map(|arn| (field("podIdentityRoleArn"), arn));
+    let existing = irsa.chain(pods).map(|(field, arn)| Named::new(field, Kind::Role, arn));
+    let created = pod_identity_role.iter().flat_map(|role| by_workload_role(&field("podIdentityRole"), role));
+    existing.chain(created).collect()
 }
 
 /// The references of a NodeGroup.

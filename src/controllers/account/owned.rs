@@ -8,7 +8,8 @@ use kube::ResourceExt;
 
 use super::access::Grant;
 use super::allowlist::Allowlists;
-use super::named::Named;
+use super::allowlist::refuse_inline_policy;
+use super::named::{Kind, Named};
 use super::refusal::Refusal;
 use crate::api::EksCluster;
 use crate::aws::{MaxStaleness, Session};
@@ -40,9 +41,15 @@ impl From<Denied> for ValidateError {
 ///
 /// # Errors
 /// The first reference that is not allowed. Without an AwsAccount there are no allowlists: the whole installation is
-/// one tenant.
+/// one tenant. But then nothing limits the roles of Pods, so that an author of manifests could write any permission.
 pub fn check<'n>(grant: &Grant, named: &'n [Named]) -> Result<Vec<&'n Named>, Refusal> {
-    grant.allowlists.as_ref().map_or_else(|| Ok(Vec::new()), |lists| lists.check(named))
+    if let Some(lists) = &grant.allowlists {
+        return lists.check(named);
+    }
+    match named.iter().find(|one| one.kind == Kind::InlinePolicy) {
+        Some(one) => Err(refuse_inline_policy(&one.field, "the operator's own account, without an AwsAccount,")),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Decides the rest before the first write: `undecided` is the result of [`check`]. `max_age`: maximum age of a cached

@@ -34,6 +34,7 @@ fn id(kind: Kind, owner_id: &str, number: usize) -> String {
         Kind::CapacityReservation => format!("cr-{owner_id}{number}"),
         Kind::PlacementGroup => format!("place-{owner_id}{number}"),
         Kind::ElasticIp => format!("eipalloc-{owner_id}{number}"),
+        Kind::WorkloadPolicy | Kind::InlinePolicy => unreachable!("not generated"),
     }
 }
 
@@ -159,6 +160,7 @@ fn is_allowed(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
         Kind::CapacityReservation => (&account.allowed_capacity_reservation_ids, value.to_owned()),
         Kind::PlacementGroup => (&account.allowed_placement_groups, value.to_owned()),
         Kind::Subnet => (&account.allowed_vpc_ids, vpc_of(value)),
+        Kind::WorkloadPolicy | Kind::InlinePolicy => unreachable!("not generated"),
     };
     let owner_id = OWNERS.iter().find(|owner_id| (0..3).any(|number| value == id(kind, owner_id, number)));
     match owner_id {

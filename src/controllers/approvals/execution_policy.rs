@@ -37,11 +37,13 @@ pub fn wanted<S: Serialize, M: Serialize>(spec: &S, account: &AccountSettings, m
         fields.retain(|name, _| !NOT_IN_AWS.contains(&name.as_str()));
     }
     let more = serde_json::to_value(more).unwrap_or_default();
-    let AccountSettings { tags, permissions_boundary, role_path, enforced_tags } = account;
+    let AccountSettings { tags, permissions_boundary, workload_permissions_boundary, role_path, enforced_tags } =
+        account;
     // Unset values add nothing, so existing digests stay the same.
     let path = role_path.as_ref().map(|path| format!(" {path}")).unwrap_or_default();
     let enforced = if enforced_tags.is_empty() { String::new() } else { format!(" {enforced_tags:?}") };
-    digest(&format!("{spec} {tags:?} {permissions_boundary:?} {more}{path}{enforced}"), 8)
+    let workloads = workload_permissions_boundary.as_ref().map(|arn| format!(" {arn}")).unwrap_or_default();
+    digest(&format!("{spec} {tags:?} {permissions_boundary:?} {more}{path}{enforced}{workloads}"), 8)
 }
 
 /// The current target, as a digest: `target`, unless the versions are not known in this reconcile, as in the first one

@@ -37,7 +37,7 @@ impl Reconcile<'_> {
         let own_vpc = self.records().ids().find(|(key, _)| *key == vpc::key()).map(|(_, id)| id);
         let around = Surroundings {
             account_id: &aws.account_id,
-            permissions_boundary: grant.settings.permissions_boundary.as_deref(),
+            settings: Some(&grant.settings),
             own_vpc: own_vpc.as_deref(),
         };
         aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, around)).await?;

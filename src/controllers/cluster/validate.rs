@@ -53,21 +53,42 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
         existing.subnets()?;
     }
     source_identity(spec)?;
+    pod_identity_agent(spec)?;
     // At most one.
     spec.gitops.as_ref().map(GitOps::agent).transpose()?;
     let agent = spec.gitops.as_ref().and_then(|gitops| agents::requested(gitops)?.validate(gitops, sources));
     Ok(Valid { agent: agent.transpose()? })
 }
 
+/// The add-on that runs the agent.
+const ADDON: &str = "eks-pod-identity-agent";
+
 /// Pods get an identity from an agent on their node, which Auto Mode includes.
 fn source_identity(spec: &EksClusterSpec) -> Result<(), Refusal> {
-    const ADDON: &str = "eks-pod-identity-agent";
     let Some(identity) = spec.gitops.as_ref().and_then(GitOps::aws_identity) else { return Ok(()) };
-    if spec.auto_mode.is_none() && !spec.addons.iter().any(|addon| addon.name == ADDON) {
+    if !has_pod_identity_agent(spec) {
         let why = format!("aws needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode");
         return Err(invalid(identity.field, why));
     }
     Ok(())
+}
+
+/// As for the source: without the agent, Pods get no credentials of a role that Keelson creates for them.
+fn pod_identity_agent(spec: &EksClusterSpec) -> Result<(), Refusal> {
+    let of_pods = spec.pod_identities.iter().find(|one| one.role.is_some());
+    let of_pods = of_pods.map(|one| format!("spec.podIdentities[{}/{}].role", one.namespace, one.service_account));
+    let of_addon = spec.addons.iter().find(|one| one.pod_identity_role.is_some());
+    let of_addon = of_addon.map(|one| format!("spec.addons[{}].podIdentityRole", one.name));
+    match of_pods.or(of_addon).filter(|_| !has_pod_identity_agent(spec)) {
+        Some(field) => {
+            Err(invalid(&field, format!("it needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn has_pod_identity_agent(spec: &EksClusterSpec) -> bool {
+    spec.auto_mode.is_some() || spec.addons.iter().any(|addon| addon.name == ADDON)
 }
 
 /// Rejects fields that are part of the API and not implemented yet; none is ignored silently.

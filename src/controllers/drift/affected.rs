@@ -11,6 +11,7 @@ use crate::engine::Key;
 use crate::resources::eks::{access_entry, launch_template, node_group, pod_identity_association};
 use crate::resources::graph::kind::{self, InCluster};
 use crate::resources::graph::kinds;
+use crate::resources::iam::role_name;
 use crate::resources::network::existing_network;
 
 /// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
@@ -55,7 +56,7 @@ pub(super) fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str
 /// The names that identify a resource in events. A route's id starts with its table's, a role's ARN ends with its name.
 pub(super) fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
     let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
-    let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| key.kind() == "role");
+    let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| role_name::purpose(key).is_some());
     std::iter::once(id).chain(table).chain(role)
 }
 

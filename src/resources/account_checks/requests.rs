@@ -10,6 +10,8 @@ pub struct Names {
     pub roles: Vec<RoleName>,
     /// The boundary of those roles.
     pub permissions_boundary: Option<String>,
+    /// That of the roles of Pods.
+    pub workload_permissions_boundary: Option<String>,
 }
 
 /// A role that Keelson creates.
@@ -21,6 +23,8 @@ pub struct RoleName {
     pub policies: Vec<String>,
     /// The services that it is passed to.
     pub passed_to: Vec<&'static str>,
+    /// It is a role of Pods.
+    pub is_of_pods: bool,
 }
 
 /// A simulated request, apart from its action.
@@ -146,11 +150,16 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
             place.iam("role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"),
             vec![("iam:AWSServiceName", vec!["eks.amazonaws.com".to_owned()])],
         ),
-        ("iam", "CreateRole") => of_roles(place, names, |_| vec![boundary(names, tagging())]),
+        ("iam", "CreateRole") => of_roles(place, names, |role| vec![boundary(names, role, tagging())]),
         ("iam", "TagRole") => of_roles(place, names, |_| vec![tagging()]),
-        ("iam", "PutRolePermissionsBoundary") => of_roles(place, names, |_| vec![boundary(names, owned())]),
+        ("iam", "PutRolePermissionsBoundary") => of_roles(place, names, |role| vec![boundary(names, role, owned())]),
+        // Only roles of Pods have documents.
+        ("iam", "PutRolePolicy") => {
+            of_roles(place, names, |role| role.is_of_pods.then(|| boundary(names, role, owned())).into_iter().collect())
+        }
         ("iam", "AttachRolePolicy") => of_roles(place, names, |role| {
-            let with = |policy: &String| owned().into_iter().chain([("iam:PolicyARN", vec![policy.clone()])]).collect();
+            let own = || if role.is_of_pods { boundary(names, role, owned()) } else { owned() };
+            let with = |policy: &String| own().into_iter().chain([("iam:PolicyARN", vec![policy.clone()])]).collect();
             role.policies.iter().map(with).collect()
         }),
         ("iam", "PassRole") => of_roles(place, names, |role| {
@@ -178,8 +187,9 @@ fn of_roles(place: &Place<'_>, names: &Names, contexts: impl Fn(&RoleName) -> Ve
     names.roles.iter().flat_map(|role| of_role(role).collect::<Vec<_>>()).collect()
 }
 
-fn boundary(names: &Names, mut context: Context) -> Context {
-    context.extend(names.permissions_boundary.iter().map(|arn| ("iam:PermissionsBoundary", vec![arn.clone()])));
+fn boundary(names: &Names, role: &RoleName, mut context: Context) -> Context {
+    let of_role = if role.is_of_pods { &names.workload_permissions_boundary } else { &names.permissions_boundary };
+    context.extend(of_role.iter().map(|arn| ("iam:PermissionsBoundary", vec![arn.clone()])));
     context
 }
 
@@ -194,8 +204,20 @@ mod tests {
             name: "keelson-demo-0a1b2c3d-node".into(),
             policies: vec!["arn:p1".into(), "arn:p2".into()],
             passed_to: vec!["ec2.amazonaws.com"],
+            is_of_pods: false,
         };
-        Names { cluster: "demo".into(), roles: vec![role], permissions_boundary: Some("arn:boundary".into()) }
+        let of_pods = RoleName {
+            name: "keelson-demo-0a1b2c3d-pod0123456789".into(),
+            policies: Vec::new(),
+            passed_to: vec!["pods.eks.amazonaws.com"],
+            is_of_pods: true,
+        };
+        Names {
+            cluster: "demo".into(),
+            roles: vec![role, of_pods],
+            permissions_boundary: Some("arn:boundary".into()),
+            workload_permissions_boundary: Some("arn:pods".into()),
+        }
     }
 
     fn resources(action: &str) -> Vec<String> {
@@ -215,7 +237,7 @@ mod tests {
             ("ec2:ReplaceRouteTableAssociation", format!("{ec2}:route-table/rtb-0123456789abcdef0")),
             ("eks:CreateAddon", "arn:aws:eks:eu-west-1:111122223333:cluster/demo".to_owned()),
             ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/eks/demo/cluster".to_owned()),
-            ("iam:CreateRole", "arn:aws:iam::111122223333:role/keelson-demo-0a1b2c3d-node".to_owned()),
+            ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/keelson-demo-0a1b2c3d-pod0123456789".to_owned()),
         ] {
             assert_eq!(resources(action), [resource], "{action}");
         }
@@ -246,5 +268,7 @@ mod tests {
         let created = circumstances("iam:CreateRole", &PLACE, &names());
         let keys: Vec<&str> = created[0].context.iter().map(|(key, _)| *key).collect();
         assert_eq!(keys, [REQUEST_TAG, "aws:TagKeys", "iam:PermissionsBoundary"]);
+        let boundaries: Vec<_> = created.iter().map(|one| one.context.last().unwrap().1[0].as_str()).collect();
+        assert_eq!(boundaries, ["arn:boundary", "arn:pods"], "roles of Pods have their own");
     }
 }

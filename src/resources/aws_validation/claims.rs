@@ -8,9 +8,11 @@ use crate::api::network::{ExistingSubnets, NetworkKind};
 use crate::api::node_group::{NodeSubnetsKind, ReleaseVersion};
 use crate::api::node_template::NodeTemplate;
 use crate::api::policy::AdoptionPolicy;
+use crate::api::workload_role::WorkloadRole;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::partitions;
 use crate::resources::graph::expand::{ClusterView, node_subnets};
+use crate::resources::iam::workload_content;
 
 /// The service that assumes a cluster's role.
 pub const EKS: &str = "eks.amazonaws.com";
@@ -175,7 +177,7 @@ pub enum Stage {
 
 /// The requirements of an EksCluster.
 pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>) -> Vec<Requirement> {
-    let Surroundings { account_id, permissions_boundary, own_vpc } = around;
+    let Surroundings { account_id, settings, own_vpc } = around;
     let mut requirements = Vec::new();
     // For an adopted cluster, these exist already.
     let is_new = stage == Stage::New && spec.adoption_policy == AdoptionPolicy::Refuse;
@@ -185,17 +187,22 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>)
     if stage == Stage::New {
         requirements.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EKS))));
         // Every role that Keelson creates uses it.
-        let boundary = permissions_boundary.map(|arn| RequirementKind::Policy(arn.to_owned()));
+        let boundary = settings.and_then(|settings| settings.permissions_boundary.clone());
+        let boundary = boundary.map(RequirementKind::Policy);
         requirements.extend(boundary.map(|kind| Requirement::new("permissionsBoundaryArn of the AwsAccount", kind)));
     }
     requirements.extend(network(spec, own_vpc));
     requirements.extend(is_new.then(|| own_network::policy_of_ipv6_nodes(spec, account_id)).flatten());
+    if workload_content::is_wanted(spec) {
+        let boundary = settings.and_then(|settings| settings.workload_permissions_boundary.clone());
+        let boundary = boundary.map(RequirementKind::Policy);
+        let field = "workloadPermissionsBoundaryArn of the AwsAccount";
+        requirements.extend(boundary.map(|kind| Requirement::new(field, kind)));
+    }
     // An existing cluster may have add-ons of another version: the upgrade chooses their next version.
     let kubernetes = is_new.then(|| spec.version.clone());
     requirements.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
-    requirements.extend(spec.pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
-        role(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), role_arn, Some(PODS))
-    }));
+    requirements.extend(spec.pod_identities.iter().flat_map(pod_identity));
     if is_new {
         // EKS keeps an entry whose principal was deleted.
         requirements.extend(spec.access.entries.iter().map(|entry| {
@@ -209,6 +216,19 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>)
         }));
     }
     requirements
+}
+
+/// A target role is mostly in another account, where the operator may read nothing.
+fn pod_identity(one: &PodIdentity) -> Vec<Requirement> {
+    let field = |name: &str| format!("spec.podIdentities[{}/{}].{name}", one.namespace, one.service_account);
+    let existing = one.role_arn.iter().map(|arn| role(field("roleArn"), arn, Some(PODS)));
+    existing.chain(one.role.iter().flat_map(|created| policies(&field("role"), created))).collect()
+}
+
+/// What a role of Keelson's names.
+fn policies(field: &str, role: &WorkloadRole) -> Vec<Requirement> {
+    let policy = |arn: &String| Requirement::new(format!("{field}.policyArns"), RequirementKind::Policy(arn.clone()));
+    role.policy_arns.iter().map(policy).collect()
 }
 
 pub(super) fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Requirement {
@@ -254,7 +274,13 @@ fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Requirement> {
     // The trust policy for IRSA depends on the cluster's OIDC issuer, so it is not checked.
     let irsa = addon.service_account_role_arn.iter().map(|arn| role(field("serviceAccountRoleArn"), arn, None));
     let pods = addon.pod_identity_role_arn.iter().map(|arn| role(field("podIdentityRoleArn"), arn, Some(PODS)));
-    [Requirement::new(format!("spec.addons[{name}]"), kind)].into_iter().chain(irsa).chain(pods).collect()
+    let created = addon.pod_identity_role.iter().flat_map(|role| policies(&field("podIdentityRole"), role));
+    [Requirement::new(format!("spec.addons[{name}]"), kind)]
+        .into_iter()
+        .chain(irsa)
+        .chain(pods)
+        .chain(created)
+        .collect()
 }
 
 /// The requirements of a NodeGroup. `cluster` is what is known of its EksCluster, whose spec is `cluster_spec`.

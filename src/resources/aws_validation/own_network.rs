@@ -5,6 +5,7 @@ use crate::api::EksClusterSpec;
 use crate::api::flow_logs::LogGroupDestination;
 use crate::api::network::{IpFamily, Vpc};
 use crate::aws::partitions;
+use crate::resources::cloud::AccountSettings;
 use crate::resources::iam::role::CNI_IPV6_POLICY;
 
 /// What a cluster's requirements depend on besides its spec.
@@ -12,8 +13,8 @@ use crate::resources::iam::role::CNI_IPV6_POLICY;
 pub struct Surroundings<'a> {
     /// The AWS account.
     pub account_id: &'a str,
-    /// The boundary of roles that Keelson creates.
-    pub permissions_boundary: Option<&'a str>,
+    /// What the AwsAccount says; `None`: nothing.
+    pub settings: Option<&'a AccountSettings>,
     /// The VPC that Keelson created for the cluster.
     pub own_vpc: Option<&'a str>,
 }

@@ -11,12 +11,17 @@ use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, AddonVersion};
+use crate::resources::cloud::AccountSettings;
 use crate::resources::graph::expand::ClusterView;
 
 fn cluster_spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34", "addons": []});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(spec).unwrap()
+}
+
+fn account(boundary: &str) -> AccountSettings {
+    AccountSettings { permissions_boundary: Some(boundary.to_owned()), ..AccountSettings::default() }
 }
 
 fn group_spec(more: Value) -> NodeGroupSpec {
@@ -33,8 +38,8 @@ const EC2: &str = "ec2.amazonaws.com";
 const ROLE: &str = "arn:aws:iam::123456789012:role/own";
 const USER: &str = "arn:aws:iam::123456789012:user/ann";
 
-fn with_boundary(arn: &str) -> Surroundings<'_> {
-    Surroundings { permissions_boundary: Some(arn), ..Surroundings::default() }
+fn around(settings: &AccountSettings) -> Surroundings<'_> {
+    Surroundings { settings: Some(settings), ..Surroundings::default() }
 }
 
 #[test]
@@ -55,8 +60,9 @@ fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     ];
     // EKS keeps the entry of a deleted principal, so an edited cluster does not check principals.
     let principals = ["spec.access.entries[].principalArn"; 2];
-    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, with_boundary("arn"))), edited);
-    let new = of_cluster(&spec, Stage::New, with_boundary("arn:aws:iam::123456789012:policy/boundary"));
+    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, around(&account("arn")))), edited);
+    let settings = account("arn:aws:iam::123456789012:policy/boundary");
+    let new = of_cluster(&spec, Stage::New, around(&settings));
     assert_eq!(fields(&new)[..3], ["spec.version", "spec.roleArn", "permissionsBoundaryArn of the AwsAccount"]);
     assert_eq!(fields(&new)[3..], [&edited[..], &principals].concat());
     let kubernetes = |stage, adoption: &str| {

@@ -17,3 +17,4 @@ pub mod pruned_kind;
 pub mod pruning;
 pub mod removal_calls;
 pub mod removals;
+mod removed_roles;

@@ -8,6 +8,7 @@ use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
 use crate::engine::{AllowedTarget, Class, Failure};
 use crate::resources::cloud::Cloud;
+use crate::resources::eks::{access_entry, addon};
 
 /// Name in the spec, and id in EKS.
 type Named = (String, String);
@@ -89,8 +90,11 @@ impl Pruning {
                 let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(id);
                 let answer = aws.call(Service::Eks, "DescribeAccessEntry", name, request.send()).await?;
                 let Some(entry) = answer.access_entry else { return Ok(None) };
-                // All other types are for nodes: EKS creates their entries with node groups, profiles and pools.
-                if entry.r#type() != Some("STANDARD") {
+                // All other types are for nodes: EKS creates their entries with node groups, profiles and pools. Those that the
+                // spec listed carry their key.
+                let listed = access_entry::key(id).to_string();
+                let was_listed = Tags::from_eks(entry.tags()).resource() == Some(&listed);
+                if entry.r#type() != Some("STANDARD") && !was_listed {
                     return Ok(None);
                 }
                 found(entry.access_entry_arn(), entry.tags(), "present", false)
@@ -137,7 +141,8 @@ impl Pruning {
             }
             PrunedKind::Addons => {
                 // EKS then only stops to manage it.
-                let preserves = self.core == PruneCoreAddons::Preserve && is_core(id);
+                let preserves = self.core == PruneCoreAddons::Preserve && is_core(id)
+                    || found.tags.get(addon::PRESERVE) == Some("true");
                 let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(id);
                 let request = request.set_preserve(preserves.then_some(true));
                 aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;

@@ -85,9 +85,12 @@ impl Removals {
                 }
             }
         }
-        let exists = |key: &Key| found.iter().any(|one| one.key == *key);
+        let roles = self.unwanted_roles(cloud, staleness).await?;
+        found.extend(roles.found);
+        let later = roles.later;
+        let exists = |key: &Key| later.contains(key) || found.iter().any(|one| one.key == *key);
         let deleted = self.resources.iter().map(|(key, _)| key).filter(|key| !exists(key)).cloned().collect();
-        Ok(Detail { found, deleted })
+        Ok(Detail { found, deleted, later })
     }
 
     /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else keeps it.
@@ -95,7 +98,7 @@ impl Removals {
         one.id() == id && one.tags().is_owned_by(&self.owner)
     }
 
-    fn found(&self, key: &Key, id: &str, owner: Option<&str>, vpc_id: Option<&String>) -> Found {
+    pub(super) fn found(&self, key: &Key, id: &str, owner: Option<&str>, vpc_id: Option<&String>) -> Found {
         Found {
             key: key.clone(),
             id: id.to_owned(),

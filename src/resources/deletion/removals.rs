@@ -1,5 +1,5 @@
 //! Resources that an earlier spec requested and the current one does not: NAT gateways with their addresses and routes,
-//! VPC endpoints with their security group, the OIDC provider. They are deleted so that nothing loses what it still
+//! VPC endpoints with their security group, the OIDC provider, roles of Pods. They are deleted so that nothing loses what it still
 //! uses.
 //!
 //! The survey provides them: they carry our tags, and are recorded or in our VPC. The checker compares each with the
@@ -36,13 +36,16 @@ pub const KIND: Kind =
         "ec2:DescribeSecurityGroups",
         "ec2:DescribeVpcEndpoints",
         "ec2:ReleaseAddress",
+        "eks:DescribePodIdentityAssociation",
+        "eks:ListPodIdentityAssociations",
         "iam:DeleteOpenIDConnectProvider",
+        "iam:GetAccountAuthorizationDetails",
         "iam:ListOpenIDConnectProviders",
     ]);
 
 /// The resources that the spec no longer requests.
 pub struct Removals {
-    cluster: String,
+    pub(super) cluster: String,
     pub(crate) owner: String,
     /// Key and id of each.
     pub(crate) resources: Vec<Owned>,
@@ -52,7 +55,7 @@ pub struct Removals {
     after: Vec<Key>,
     /// Whether something waits for a removal.
     is_awaited: bool,
-    intervals: Intervals,
+    pub(super) intervals: Intervals,
 }
 
 /// A resource to remove.
@@ -81,6 +84,8 @@ pub struct Detail {
     pub found: Vec<Found>,
     /// What is already deleted.
     pub deleted: Vec<Key>,
+    /// What is deleted later: Pods may hold its credentials.
+    pub later: Vec<Key>,
 }
 
 /// The key in the graph.

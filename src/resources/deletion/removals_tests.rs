@@ -77,7 +77,7 @@ fn routes_are_removed_before_their_gateway_and_its_address_afterwards() {
     // While the gateway is deleted, nothing else is.
     let deleting = vec![Found { deleting: true, ..all[1].clone() }, all[2].clone()];
     assert_eq!((ids(&plan_sweep(&deleting)), plan_sweep(&deleting).blocked), (vec![], None));
-    let phase = to_observation(Detail { found: deleting, deleted: Vec::new() }, false).phase;
+    let phase = to_observation(Detail { found: deleting, ..Detail::default() }, false).phase;
     assert!(matches!(&phase, Phase::Busy { note, .. } if note.contains("nat-a")));
     assert_eq!(ids(&plan_sweep(&[Found { used_by: Vec::new(), ..all[2].clone() }])), ["eipalloc-a"]);
 }
@@ -104,7 +104,7 @@ fn each_removal_is_a_change_of_the_field_that_requested_it() {
         found(&oidc_provider::key(), "arn"),
         Found { deleting: true, ..found(&nat_gateway::key("b"), "nat-b") },
     ];
-    let observed = to_observation(Detail { found: all.to_vec(), deleted: Vec::new() }, false);
+    let observed = to_observation(Detail { found: all.to_vec(), ..Detail::default() }, false);
     let text: Vec<_> = removals_resource
         .diff(&observed, &Refs::default())
         .iter()
@@ -142,7 +142,11 @@ fn record_is_kept_until_the_resource_is_certainly_gone() {
     };
     // An observation that started just after the creation may have missed it.
     let observe = |memory: &mut Memory, second| {
-        let detail = Detail { found: vec![found(&eip, "id"), found(&route("a"), "id")], deleted: vec![nat.clone()] };
+        let detail = Detail {
+            found: vec![found(&eip, "id"), found(&route("a"), "id")],
+            deleted: vec![nat.clone()],
+            ..Detail::default()
+        };
         memory.record_observation(&key(), Presence::Ours(any(detail)), at(second));
         forget_deleted(memory, &with, age, at(second));
     };
@@ -171,7 +175,7 @@ fn additional_removals_trigger_a_new_observation() {
     memory.record_observation(&eip, Presence::Ours(any(Detail::default())), at(1));
     memory.record_observation(
         &key(),
-        Presence::Ours(any(Detail { found: vec![found(&eip, "id")], deleted: Vec::new() })),
+        Presence::Ours(any(Detail { found: vec![found(&eip, "id")], ..Detail::default() })),
         at(1),
     );
     invalidate_dropped(&mut memory, &graph, at(2));
@@ -192,7 +196,7 @@ fn removal_that_something_waits_for_is_incomplete_until_it_is_done() {
     let other_destination = removals(&earlier, &[vpc::key(), flow_log("s3-b/2")]).unwrap();
     let after = vec![flow_log("s3-b/2"), vpc::key()];
     assert_eq!((other_destination.is_awaited, other_destination.after), (false, after), "the new one exists first");
-    let phase = |found: Vec<Found>, is_awaited| to_observation(Detail { found, deleted: Vec::new() }, is_awaited).phase;
+    let phase = |found: Vec<Found>, is_awaited| to_observation(Detail { found, ..Detail::default() }, is_awaited).phase;
     let log = || vec![found(&earlier[0], "fl-1")];
     assert_eq!((phase(log(), true), phase(log(), false)), (Phase::Incomplete, Phase::Ready));
     assert_eq!(phase(vec![found(&earlier[1], "arn")], true), Phase::Ready, "nothing waits for the others");

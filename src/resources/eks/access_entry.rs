@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_eks::types::{AccessScope, AccessScopeType};
 
 use super::cluster;
-use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, ScopeType};
+use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, EntryType, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
@@ -39,6 +39,9 @@ pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPla
         "eks:UpdateAccessEntry",
     ]);
 
+const TYPE: &str = "type";
+const USERNAME: &str = "username";
+
 /// An access entry from the spec. In a cluster owned by the object, Keelson manages every listed entry.
 pub struct AccessEntry {
     cluster: String,
@@ -50,6 +53,9 @@ pub struct AccessEntry {
 /// What Keelson observes of an access entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
+    /// As EKS names it.
+    kind: String,
+    username: String,
     groups: BTreeSet<String>,
     /// Scope by policy ARN, formatted for messages.
     policies: BTreeMap<String, String>,
@@ -161,6 +167,12 @@ impl Resource for AccessEntry {
             })
             .collect();
         let mut facts = Vec::new();
+        if self.wanted.type_ != EntryType::Standard {
+            facts.push((TYPE, self.wanted.type_.in_eks().to_owned()));
+        }
+        if let Some(username) = &self.wanted.username {
+            facts.push((USERNAME, username.clone()));
+        }
         if !policies.is_empty() {
             facts.push(("policies", policies.join(", ")));
         }
@@ -180,6 +192,18 @@ impl Resource for AccessEntry {
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &observed.detail.tags, observed.detail.untagged);
+        let (kind, current) = (self.wanted.type_.in_eks(), &observed.detail.kind);
+        if current != kind {
+            let why = format!(
+                "EKS does not change the type: delete the entry (aws eks delete-access-entry --cluster-name {} --principal-arn {}), so \
+                 that Keelson creates it; or take it off the list, and list it again with its type",
+                self.cluster, self.wanted.principal_arn
+            );
+            changes.push(Change::forbidden(TYPE, current, kind, why));
+        }
+        if let Some(wanted) = self.wanted.username.as_ref().filter(|wanted| **wanted != observed.detail.username) {
+            changes.push(Change::in_place(USERNAME, &observed.detail.username, wanted));
+        }
         for (arn, wanted) in self.policies() {
             let (wanted, current) = (format_scope(&scope(wanted)), observed.detail.policies.get(arn));
             if current != Some(&wanted) {
@@ -217,6 +241,8 @@ impl Resource for AccessEntry {
         };
         let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
         let detail = Detail {
+            kind: entry.r#type().unwrap_or("STANDARD").to_owned(),
+            username: entry.username().unwrap_or_default().to_owned(),
             groups: entry.kubernetes_groups().iter().cloned().collect(),
             policies: self.list_policies(cloud).await?,
             untagged: untagged(cloud, entry.tags()),
@@ -237,13 +263,19 @@ impl Resource for AccessEntry {
             return Err(Failure::new(Class::Busy, message));
         }
         let groups = self.wanted.kubernetes_groups.clone().unwrap_or_default();
-        let step = format!("{} {groups:?}", Resource::key(self));
+        let Wanted { type_, username, .. } = &self.wanted;
+        let step = match (type_, username) {
+            (EntryType::Standard, None) => format!("{} {groups:?}", Resource::key(self)),
+            more => format!("{} {groups:?} {more:?}", Resource::key(self)),
+        };
         let request = cloud
             .aws
             .eks
             .create_access_entry()
             .cluster_name(&self.cluster)
             .principal_arn(principal)
+            .set_type((*type_ != EntryType::Standard).then(|| type_.in_eks().to_owned()))
+            .set_username(username.clone())
             .set_kubernetes_groups(self.wanted.kubernetes_groups.clone())
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
@@ -256,13 +288,16 @@ impl Resource for AccessEntry {
             }
             other => other?,
         };
-        let arn = answer.access_entry.and_then(|entry| entry.access_entry_arn).unwrap_or_default();
+        let created = answer.access_entry;
         let detail = Detail {
+            kind: type_.in_eks().to_owned(),
+            username: created.as_ref().and_then(|entry| entry.username.clone()).unwrap_or_default(),
             groups: groups.into_iter().collect(),
             policies: BTreeMap::new(),
             tags: self.tags.clone(),
             untagged: false,
         };
+        let arn = created.and_then(|entry| entry.access_entry_arn).unwrap_or_default();
         Ok(Observation::ready(principal, "available", detail).output("arn", arn))
     }
 
@@ -277,18 +312,21 @@ impl Resource for AccessEntry {
         let mut detail = observed.detail.clone();
         // Tags first: the operator's IAM policy allows changes only to tagged entries.
         cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
-        if changes_field(changes, "kubernetesGroups")
-            && let Some(groups) = &self.wanted.kubernetes_groups
-        {
+        let changed = |field: &str| changes_field(changes, field);
+        let username = self.wanted.username.as_ref().filter(|_| changed(USERNAME));
+        let groups = self.wanted.kubernetes_groups.as_ref().filter(|_| changed("kubernetesGroups"));
+        if username.is_some() || groups.is_some() {
             let request = cloud
                 .aws
                 .eks
                 .update_access_entry()
                 .cluster_name(&self.cluster)
                 .principal_arn(principal)
-                .set_kubernetes_groups(Some(groups.clone()));
+                .set_username(username.cloned())
+                .set_kubernetes_groups(groups.cloned());
             cloud.aws.call(Service::Eks, "UpdateAccessEntry", principal, request.send()).await?;
-            detail.groups = groups.iter().cloned().collect();
+            detail.username = username.cloned().unwrap_or(detail.username);
+            detail.groups = groups.map_or(detail.groups, |groups| groups.iter().cloned().collect());
         }
         for (arn, wanted) in self.policies() {
             if !changes_field(changes, &policy_field(arn)) {
@@ -330,60 +368,5 @@ impl Resource for AccessEntry {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap as Map;
-
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::resources::cloud::Owner;
-
-    const VIEW: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";
-    const EDIT: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy";
-
-    /// The changes between the current policies and the listed ones, as "field: from -> to".
-    fn changes(current: Value, groups: &[&str], listed: Value) -> Vec<String> {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let context = ResourceContext {
-            owner: &owner,
-            cluster_name: "demo",
-            user_tags: Map::new(),
-            former_tags: BTreeSet::new(),
-            intervals: Intervals::default(),
-        };
-        let mut wanted = json!({"principalArn": "arn:aws:iam::123456789012:role/r"});
-        wanted.as_object_mut().unwrap().extend(listed.as_object().unwrap().clone());
-        let entry = AccessEntry::new(&context, &serde_json::from_value(wanted).unwrap());
-        let detail = Detail {
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            policies: serde_json::from_value(current).unwrap(),
-            tags: entry.tags.clone(),
-            untagged: false,
-        };
-        let format_change = |change: &Change| format!("{}: {} -> {}", change.field, change.from, change.to);
-        let observed = Observation::ready("arn", "available", detail);
-        entry.diff(&observed, &Refs::default()).iter().map(format_change).collect()
-    }
-
-    #[test]
-    fn listed_policies_are_complete_and_an_unset_list_is_not_managed() {
-        let view = json!({"policyArn": VIEW});
-        let shop = json!({"policyArn": VIEW, "scope": {"type": "Namespace", "namespaces": ["shop"]}});
-        for (current, groups, listed, expected) in [
-            (json!({VIEW: "Cluster"}), vec!["a"], json!({}), vec![]),
-            (json!({VIEW: "Cluster"}), vec!["a"], json!({"policies": [view]}), vec![]),
-            (json!({}), vec![], json!({"policies": [view]}), vec![format!("policies[{VIEW}]:  -> Cluster")]),
-            (
-                json!({VIEW: "Cluster", EDIT: "Cluster"}),
-                vec![],
-                json!({"policies": [shop]}),
-                vec![format!("policies[{VIEW}]: Cluster -> Namespace shop"), format!("policies[{EDIT}]: Cluster -> ")],
-            ),
-            (json!({EDIT: "Cluster"}), vec![], json!({"policies": []}), vec![format!("policies[{EDIT}]: Cluster -> ")]),
-            (json!({}), vec!["b", "a"], json!({"kubernetesGroups": ["a", "b"]}), vec![]),
-            (json!({}), vec!["a"], json!({"kubernetesGroups": []}), vec!["kubernetesGroups: a -> ".to_owned()]),
-        ] {
-            assert_eq!(changes(current, &groups, listed.clone()), expected, "{listed}");
-        }
-    }
-}
+#[path = "access_entry_tests.rs"]
+mod tests;

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
+use aws_sdk_eks::types::{AddonNamespaceConfigRequest, AddonStatus, ResolveConflicts};
 use jiff::Timestamp;
 
-use super::addon_diff::{CONFLICTS, CREATE_FAILED, Detail, configuration};
+use super::addon_diff::{CONFLICTS, CREATE_FAILED, Detail, NAMESPACE, POD_ROLE, UNWANTED_ROLE, configuration};
 use super::addon_fargate;
 use super::cluster;
 use super::health_issues;
@@ -29,6 +29,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
+use crate::resources::iam::workload_role;
 use crate::resources::tag_calls::OwnerTags;
 use crate::upgrade::addons::{Offer, choose};
 
@@ -56,16 +57,21 @@ pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons)
 /// The issue of an add-on whose objects in the cluster others have changed or installed.
 const CONFLICT: &str = "ConfigurationConflict";
 
+/// The tag of an add-on whose software stays when it is pruned.
+pub(crate) const PRESERVE: &str = "keelson.dev/preserve-on-delete";
+
 /// How long the list of add-on versions is cached: EKS changes it a few times a month.
 const CATALOGUE_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// An add-on from the spec.
 pub struct Addon {
-    cluster: String,
+    pub(super) cluster: String,
     pub(crate) wanted: Wanted,
     /// The version to install now.
     pub(crate) target: Option<String>,
     pub(crate) tags: Tags,
+    /// The name of the role that Keelson creates for it, if the spec asks for one.
+    pub(crate) role_name: String,
     /// The Fargate profile that it runs on, if it needs no nodes.
     fargate: Option<Key>,
     intervals: Intervals,
@@ -86,8 +92,11 @@ impl Addon {
     /// current version; a new add-on gets the version of the spec.
     pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
         let tags = context.tags(&key(&wanted.name));
+        // Read when it is pruned: then the spec no longer says it.
+        let tags = if wanted.preserve_on_delete { tags.with(PRESERVE, "true") } else { tags };
+        let role_name = workload_role::name_of(context, &workload_role::key_of_addon(&wanted.name));
         let (cluster, wanted, intervals) = (context.cluster_name.into(), wanted.clone(), context.intervals);
-        Self { cluster, wanted, target, tags, fargate: None, intervals }
+        Self { cluster, wanted, target, tags, role_name, fargate: None, intervals }
     }
 
     /// Sets the Fargate profile that the add-on runs on.
@@ -120,58 +129,6 @@ impl Addon {
         choose(&self.wanted.version().into(), &offered).map_err(|why| {
             Failure::invalid(format!("add-on {name} for Kubernetes {kubernetes} in {}: {why}", cloud.aws.region))
         })
-    }
-
-    /// The service accounts that get the role, as the add-on's own configuration lists them.
-    async fn pod_identity(
-        &self,
-        cloud: &Cloud,
-        version: &str,
-    ) -> Result<Option<Vec<AddonPodIdentityAssociations>>, Failure> {
-        let Some(role) = &self.wanted.pod_identity_role_arn else { return Ok(None) };
-        let name = &self.wanted.name;
-        let request = cloud.aws.eks.describe_addon_configuration().addon_name(name).addon_version(version);
-        let answer = cloud.aws.call(Service::Eks, "DescribeAddonConfiguration", name, request.send()).await?;
-        let accounts = answer.pod_identity_configuration().iter().filter_map(|one| one.service_account());
-        let associations = accounts
-            .map(|account| AddonPodIdentityAssociations::builder().service_account(account).role_arn(role).build())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Failure::of(Class::Invalid, error))?;
-        if associations.is_empty() {
-            return Err(Failure::invalid(format!(
-                "add-on {name} {version} has no service account that takes a role by pod identity: \
-                 remove podIdentityRoleArn, or use serviceAccountRoleArn"
-            )));
-        }
-        Ok(Some(associations))
-    }
-}
-
-impl Addon {
-    /// The roles that the add-on uses through pod identity: DescribeAddon returns only the association ids.
-    async fn pod_identity_roles(
-        &self,
-        cloud: &Cloud,
-        addon: &aws_sdk_eks::types::Addon,
-    ) -> Result<BTreeSet<String>, Failure> {
-        let mut roles = BTreeSet::new();
-        if self.wanted.pod_identity_role_arn.is_none() {
-            return Ok(roles);
-        }
-        for arn in addon.pod_identity_associations() {
-            let id = arn.rsplit('/').next().unwrap_or(arn);
-            let request =
-                cloud.aws.eks.describe_pod_identity_association().cluster_name(&self.cluster).association_id(id);
-            let name = &self.wanted.name;
-            match cloud.aws.call(Service::Eks, "DescribePodIdentityAssociation", name, request.send()).await {
-                Err(error) if error.class() == Class::NotFound => {}
-                other => {
-                    let association = other?.association;
-                    roles.extend(association.and_then(|association| association.role_arn));
-                }
-            }
-        }
-        Ok(roles)
     }
 }
 
@@ -213,6 +170,7 @@ fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         version: addon.addon_version().unwrap_or_default().into(),
         configuration: addon.configuration_values().and_then(configuration),
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
+        namespace: addon.namespace_config().and_then(|config| config.namespace()).map(str::to_owned),
         pod_identity_roles: BTreeSet::new(),
         conflicting: issues.iter().any(|issue| issue.code == CONFLICT),
         tags: Tags::from_eks(addon.tags()),
@@ -236,7 +194,8 @@ impl Resource for Addon {
 
     fn after(&self) -> Vec<Key> {
         let nodes = self.wanted.needs_nodes().then(|| self.fargate.clone().unwrap_or_else(nodes_gate));
-        [cluster::key()].into_iter().chain(nodes).collect()
+        let role = self.wanted.pod_identity_role.as_ref().map(|_| workload_role::key_of_addon(&self.wanted.name));
+        [cluster::key()].into_iter().chain(nodes).chain(role).collect()
     }
 
     /// Adoption does not depend on nodes.
@@ -253,7 +212,11 @@ impl Resource for Addon {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("version", self.wanted.version.clone())]
+        let Wanted { version, namespace, pod_identity_role, preserve_on_delete, name, .. } = &self.wanted;
+        let namespace = namespace.iter().map(|namespace| (NAMESPACE, namespace.clone()));
+        let role = pod_identity_role.iter().map(|_| ("role", workload_role::key_of_addon(name).to_string()));
+        let preserved = preserve_on_delete.then(|| ("preserveOnDelete", "true".to_owned()));
+        [("version", version.clone())].into_iter().chain(namespace).chain(role).chain(preserved).collect()
     }
 
     /// 8 to 56 s according to published measurements.
@@ -269,14 +232,14 @@ impl Resource for Addon {
         Some(OwnerTags::in_eks(observed, &self.tags))
     }
 
-    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.differences(&observed.detail)
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail, self.pod_role(refs))
     }
 
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
@@ -290,7 +253,8 @@ impl Resource for Addon {
         let mut observed = to_observation(&addon);
         observed.detail.untagged = untagged(cloud, addon.tags());
         observed.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
-        let observed = updates::follow(cloud, self.update_target(), self.changeable(observed), options, last).await?;
+        let observed = self.changeable(observed, self.pod_role(refs));
+        let observed = updates::follow(cloud, self.update_target(), observed, options, last).await?;
         let tags = observed.detail.tags.clone();
         Ok(ownership::presence_of_listed(cloud, &tags, observed, || {
             format!("add-on {name} of cluster {}", self.cluster)
@@ -299,11 +263,13 @@ impl Resource for Addon {
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let version = self.version(cloud, refs.need(&cluster::key(), "version")?).await?;
-        let pod_identity = self.pod_identity(cloud, &version).await?;
+        let pod_identity = self.pod_identity(cloud, refs, &version).await?;
         let name = &self.wanted.name;
         let values = addon_fargate::configuration(&self.wanted, self.fargate.as_ref());
         let values = values.map(|values| serde_json::Value::Object(values).to_string());
         let step = format!("addon {:?} {version} {values:?}", self.wanted);
+        let namespace = self.wanted.namespace.as_ref();
+        let namespace = namespace.map(|name| AddonNamespaceConfigRequest::builder().namespace(name).build());
         let request = cloud
             .aws
             .eks
@@ -315,6 +281,7 @@ impl Resource for Addon {
             .set_service_account_role_arn(self.wanted.service_account_role_arn.clone())
             .set_pod_identity_associations(pod_identity)
             .set_configuration_values(values)
+            .set_namespace_config(namespace)
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
@@ -325,7 +292,7 @@ impl Resource for Addon {
     async fn update(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
@@ -333,13 +300,18 @@ impl Resource for Addon {
         let arn = arn(&observed).to_owned();
         cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
         let changed = |field| changes_field(changes, field);
-        let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn", CONFLICTS];
+        let fields = ["version", "configuration", "serviceAccountRoleArn", POD_ROLE, UNWANTED_ROLE, CONFLICTS];
         if !fields.into_iter().any(changed) {
             return Ok(observed);
         }
         let (name, current) = (&self.wanted.name, &observed.detail);
         let version = self.target.as_ref().unwrap_or(&current.version);
-        let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
+        let pod_identity = if changed(POD_ROLE) {
+            self.pod_identity(cloud, refs, version).await?
+        } else {
+            // An empty list takes the role away.
+            changed(UNWANTED_ROLE).then(Vec::new)
+        };
         // EKS removes the role if the request omits it, so it is always sent.
         let role = self.wanted.service_account_role_arn.as_ref().or(current.service_account_role_arn.as_ref());
         let configuration = self.configuration(&current.configuration).filter(|_| changed("configuration"));
@@ -353,7 +325,7 @@ impl Resource for Addon {
             .addon_name(name)
             .set_addon_version(changed("version").then(|| version.clone()))
             .resolve_conflicts(self.conflicts(Action::Update))
-            .set_service_account_role_arn(role.filter(|_| self.wanted.pod_identity_role_arn.is_none()).cloned())
+            .set_service_account_role_arn(role.filter(|_| !self.wants_pod_identity()).cloned())
             .set_pod_identity_associations(pod_identity)
             .set_configuration_values(configuration.map(|values| values.to_string()))
             .client_request_token(token);

@@ -67,10 +67,17 @@ pub(crate) async fn access_entries(aws: &Session, cluster: &str) -> Result<Vec<A
 
 /// The cluster's pod identity associations without an owner: those with one belong to an add-on.
 pub(crate) async fn pod_identities(aws: &Session, cluster: &str) -> Result<Vec<PodIdentityAssociation>, AwsError> {
+    let mut all = all_pod_identities(aws, cluster).await?;
+    all.retain(|one| one.owner_arn().is_none());
+    Ok(all)
+}
+
+/// The cluster's pod identity associations, those of add-ons included.
+pub(crate) async fn all_pod_identities(aws: &Session, cluster: &str) -> Result<Vec<PodIdentityAssociation>, AwsError> {
     let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
     let mut found = Vec::new();
     for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
-        let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
+        let Some(id) = one.association_id() else { continue };
         let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
         let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
         found.extend(answer.and_then(|answer| answer.association));

@@ -4,6 +4,7 @@ pub mod access_entry;
 pub mod addon;
 pub mod addon_diff;
 pub mod addon_fargate;
+mod addon_roles;
 pub mod cluster;
 pub mod cluster_adoption;
 pub mod cluster_create;

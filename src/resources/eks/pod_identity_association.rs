@@ -16,7 +16,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_ta
 use crate::resources::deletion::pruning;
 use crate::resources::graph::kind::{Area, InCluster, Kind};
 use crate::resources::graph::ownership::{self, untagged};
-use crate::resources::iam::role::{self, Purpose};
+use crate::resources::iam::workload_role;
 use crate::resources::tag_calls::OwnerTags;
 
 /// The row in the table of kinds.
@@ -37,6 +37,9 @@ pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPla
         "eks:UpdatePodIdentityAssociation",
     ]);
 
+const TARGET_ROLE: &str = "targetRoleArn";
+const SESSION_TAGS: &str = "disableSessionTags";
+
 /// An association that the spec lists, or that something else in the spec needs. In a cluster that this object owns, it
 /// manages all listed associations.
 pub struct PodIdentityAssociation {
@@ -44,6 +47,10 @@ pub struct PodIdentityAssociation {
     namespace: String,
     service_account: String,
     role: PodRole,
+    /// `None`: not managed.
+    target_role_arn: Option<String>,
+    /// `None`: not managed.
+    disable_session_tags: Option<bool>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -52,14 +59,16 @@ pub struct PodIdentityAssociation {
 enum PodRole {
     /// The user's role, by ARN.
     Existing(String),
-    /// A role that Keelson creates.
-    Created(Purpose),
+    /// A role that Keelson creates, by its key.
+    Created(Key),
 }
 
 /// What Keelson observes of an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     role_arn: String,
+    target_role_arn: Option<String>,
+    disable_session_tags: bool,
     tags: Tags,
     /// The association has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     untagged: bool,
@@ -73,18 +82,21 @@ pub fn key(namespace: &str, service_account: &str) -> Key {
 impl PodIdentityAssociation {
     /// Creates the resource for an association from the spec.
     pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
-        let role = PodRole::Existing(wanted.role_arn.clone());
-        Self::of(context, &wanted.namespace, &wanted.service_account, role)
+        let Wanted { namespace, service_account, role_arn, role: _, target_role_arn, disable_session_tags } = wanted;
+        let role = match role_arn {
+            Some(arn) => PodRole::Existing(arn.clone()),
+            None => PodRole::Created(workload_role::key_of_pods(namespace, service_account)),
+        };
+        Self {
+            target_role_arn: target_role_arn.clone(),
+            disable_session_tags: *disable_session_tags,
+            ..Self::of(context, namespace, service_account, role)
+        }
     }
 
-    /// Creates the resource for a service account with a role that Keelson creates.
-    pub fn with_role_of(
-        context: &ResourceContext<'_>,
-        namespace: &str,
-        service_account: &str,
-        purpose: Purpose,
-    ) -> Self {
-        Self::of(context, namespace, service_account, PodRole::Created(purpose))
+    /// Creates the resource for a service account with a role that Keelson creates, by its key.
+    pub fn with_role_of(context: &ResourceContext<'_>, namespace: &str, service_account: &str, role: Key) -> Self {
+        Self::of(context, namespace, service_account, PodRole::Created(role))
     }
 
     fn of(context: &ResourceContext<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
@@ -93,6 +105,8 @@ impl PodIdentityAssociation {
             namespace: namespace.into(),
             service_account: service_account.into(),
             role,
+            target_role_arn: None,
+            disable_session_tags: None,
             tags: context.tags(&key(namespace, service_account)),
             intervals: context.intervals,
         }
@@ -105,7 +119,7 @@ impl PodIdentityAssociation {
     fn role_arn<'a>(&'a self, refs: &'a Refs) -> Result<&'a str, Failure> {
         match &self.role {
             PodRole::Existing(arn) => Ok(arn),
-            PodRole::Created(purpose) => refs.need(&role::key(*purpose), "arn"),
+            PodRole::Created(key) => workload_role::arn(refs, key),
         }
     }
 
@@ -133,7 +147,13 @@ impl PodIdentityAssociation {
 
 fn to_observation(association: &Association, untagged: bool) -> Observation<Detail> {
     let role_arn = association.role_arn().unwrap_or_default().into();
-    let detail = Detail { role_arn, tags: Tags::from_eks(association.tags()), untagged };
+    let detail = Detail {
+        role_arn,
+        target_role_arn: association.target_role_arn().map(str::to_owned),
+        disable_session_tags: association.disable_session_tags().unwrap_or_default(),
+        tags: Tags::from_eks(association.tags()),
+        untagged,
+    };
     let id = association.association_id().unwrap_or_default();
     Observation::ready(id, "available", detail).output("arn", association.association_arn().unwrap_or_default())
 }
@@ -150,7 +170,7 @@ impl Resource for PodIdentityAssociation {
     fn after(&self) -> Vec<Key> {
         match &self.role {
             PodRole::Existing(_) => vec![cluster::key()],
-            PodRole::Created(purpose) => vec![cluster::key(), role::key(*purpose)],
+            PodRole::Created(key) => vec![cluster::key(), key.clone()],
         }
     }
 
@@ -163,10 +183,13 @@ impl Resource for PodIdentityAssociation {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        match &self.role {
-            PodRole::Existing(arn) => vec![("roleArn", arn.clone())],
-            PodRole::Created(purpose) => vec![("role", role::key(*purpose).to_string())],
-        }
+        let role = match &self.role {
+            PodRole::Existing(arn) => ("roleArn", arn.clone()),
+            PodRole::Created(key) => ("role", key.to_string()),
+        };
+        let target = self.target_role_arn.iter().map(|arn| (TARGET_ROLE, arn.clone()));
+        let untagged = self.disable_session_tags.iter().map(|disabled| (SESSION_TAGS, disabled.to_string()));
+        [role].into_iter().chain(target).chain(untagged).collect()
     }
 
     fn poll_policy(&self) -> PollPolicy {
@@ -184,6 +207,21 @@ impl Resource for PodIdentityAssociation {
             && observed.detail.role_arn != wanted
         {
             changes.push(Change::in_place("roleArn", &observed.detail.role_arn, wanted));
+        }
+        if let Some(wanted) = &self.target_role_arn
+            && observed.detail.target_role_arn.as_ref() != Some(wanted)
+        {
+            let current = observed.detail.target_role_arn.as_deref().unwrap_or_default();
+            changes.push(Change::in_place(TARGET_ROLE, current, wanted));
+        }
+        if let Some(wanted) = self.disable_session_tags
+            && observed.detail.disable_session_tags != wanted
+        {
+            changes.push(Change::in_place(
+                SESSION_TAGS,
+                observed.detail.disable_session_tags.to_string(),
+                wanted.to_string(),
+            ));
         }
         changes
     }
@@ -209,7 +247,7 @@ impl Resource for PodIdentityAssociation {
         Ok(match association.owner_arn() {
             Some(owner) => Presence::Foreign(format!(
                 "the pod identity association of service account {} belongs to {owner}: set the add-on's \
-                 podIdentityRoleArn, and remove the service account from podIdentities",
+                 podIdentityRole or podIdentityRoleArn, and remove the service account from podIdentities",
                 self.name()
             )),
             None => {
@@ -222,7 +260,11 @@ impl Resource for PodIdentityAssociation {
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let role_arn = self.role_arn(refs)?;
-        let step = format!("{} {role_arn}", Resource::key(self));
+        let Self { target_role_arn: target, disable_session_tags: untagged, .. } = self;
+        let step = match (target, untagged) {
+            (None, None) => format!("{} {role_arn}", Resource::key(self)),
+            more => format!("{} {role_arn} {more:?}", Resource::key(self)),
+        };
         let request = cloud
             .aws
             .eks
@@ -231,6 +273,8 @@ impl Resource for PodIdentityAssociation {
             .namespace(&self.namespace)
             .service_account(&self.service_account)
             .role_arn(role_arn)
+            .set_target_role_arn(target.clone())
+            .set_disable_session_tags(*untagged)
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreatePodIdentityAssociation", &self.name(), request.send()).await;
@@ -256,7 +300,7 @@ impl Resource for PodIdentityAssociation {
         let mut detail = observed.detail.clone();
         // Tags first: the operator's IAM policy allows changes only to tagged associations.
         cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
-        if changes_field(changes, "roleArn") {
+        if ["roleArn", TARGET_ROLE, SESSION_TAGS].into_iter().any(|field| changes_field(changes, field)) {
             let role_arn = self.role_arn(refs)?;
             // Without a client token: the update is idempotent, and with a token a change back and forth would count as
             // a repetition.
@@ -266,9 +310,13 @@ impl Resource for PodIdentityAssociation {
                 .update_pod_identity_association()
                 .cluster_name(&self.cluster)
                 .association_id(&observed.id)
-                .role_arn(role_arn);
+                .role_arn(role_arn)
+                .set_target_role_arn(self.target_role_arn.clone())
+                .set_disable_session_tags(self.disable_session_tags);
             cloud.aws.call(Service::Eks, "UpdatePodIdentityAssociation", &self.name(), request.send()).await?;
             detail.role_arn = role_arn.into();
+            detail.target_role_arn = self.target_role_arn.clone().or(detail.target_role_arn);
+            detail.disable_session_tags = self.disable_session_tags.unwrap_or(detail.disable_session_tags);
         }
         Ok(Observation { detail, ..observed.clone() })
     }

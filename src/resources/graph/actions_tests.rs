@@ -11,6 +11,8 @@ use super::*;
 const HELPERS: &[(&str, &[&str])] = &[
     ("deletion/prune_calls.rs", &["accessEntryPruning", "addonPruning", "podIdentityPruning", "fargateProfilePruning"]),
     ("deletion/removal_calls.rs", &["removals"]),
+    ("deletion/removed_roles.rs", &["removals"]),
+    ("eks/addon_roles.rs", &["addon"]),
     ("eks/cluster_adoption.rs", &["cluster"]),
     ("eks/cluster_create.rs", &["cluster"]),
     ("eks/cluster_request.rs", &["cluster"]),
@@ -21,6 +23,7 @@ const HELPERS: &[(&str, &[&str])] = &[
     ("eks/updates.rs", &["cluster", "addon", "nodeGroup"]),
     ("iam/role_diff.rs", &["role"]),
     ("network/private_endpoints.rs", &["vpcEndpoint"]),
+    ("iam/role_calls.rs", &["role", "workloadRole"]),
 ];
 /// Files and folders of `src/resources` whose calls are not for one kind, with the reason.
 const OF_NO_KIND: &[(&str, &str)] = &[

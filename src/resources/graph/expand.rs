@@ -36,6 +36,8 @@ use crate::resources::iam::external_role::ExternalRole;
 pub use crate::resources::iam::node_role::NodeRole;
 use crate::resources::iam::oidc_provider::{self, OidcProvider};
 use crate::resources::iam::role::{self, Purpose, Role};
+use crate::resources::iam::workload_content;
+use crate::resources::iam::workload_role;
 use crate::resources::network::existing_network::{self, ExistingNetwork};
 
 /// A node of the graph.
@@ -122,6 +124,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let ClusterInput { spec, owner, account, zones, .. } = input;
     if input.removes.is_some() {
         check_tag_count(&account.tags_with(&spec.tags))?;
+        workload_content::check(spec, input.cluster_name)?;
     }
     let context = ResourceContext {
         owner,
@@ -174,6 +177,8 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     }
     add_cluster_resources(&mut nodes, &context, spec, input);
     source_identity::add(&mut nodes, &context, spec, account, input.owned);
+    let roles = workload_role::all(&context, spec, account, input.owned, input.removes.is_some());
+    nodes.extend(roles.into_iter().map(|role| -> Node { Arc::new(role) }));
     if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
         nodes.push(Arc::new(Role::new(&context, Purpose::Fargate, &[], account)));
     }

@@ -9,7 +9,7 @@ use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
 use crate::resources::eks::{
     access_entry, addon, cluster, fargate_profile, launch_template, log_group, node_group, pod_identity_association,
 };
-use crate::resources::iam::{oidc_provider, role};
+use crate::resources::iam::{oidc_provider, role, workload_role};
 use crate::resources::network::{
     egress_only_internet_gateway, elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route,
     route_table, route_table_association, security_group, subnet, vpc, vpc_cidr, vpc_endpoint,
@@ -34,6 +34,7 @@ pub static ALL: &[&Kind] = &[
     &leftovers::KIND,
     &claim_volumes::KIND,
     &role::KIND,
+    &workload_role::KIND,
     &log_group::KIND,
     &cluster::KIND,
     &oidc_provider::KIND,

@@ -46,7 +46,8 @@ pub(crate) fn add(
         nodes.push(Arc::new(Role::new(context, Purpose::Source, &[], account)));
     }
     if let Some(AgentIdentity { namespace, service_account, .. }) = created {
-        let association = PodIdentityAssociation::with_role_of(context, namespace, service_account, Purpose::Source);
+        let association =
+            PodIdentityAssociation::with_role_of(context, namespace, service_account, role::key(Purpose::Source));
         nodes.push(Arc::new(association));
     }
 }

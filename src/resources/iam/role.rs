@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
+use super::role_calls;
+pub(crate) use super::role_calls::ignore_not_found;
 use super::role_diff::{ACTIONS, Detail, partition_of};
-use super::role_name::name_hash;
-pub use super::role_name::{NAME_PREFIX, description, is_named_for, name_prefix};
+use super::role_name;
+pub use super::role_name::{NAME_PREFIX, description, is_named_for};
 use crate::aws::partitions::{self, Partition};
+use crate::aws::snapshots;
 use crate::aws::tags::Tags;
-use crate::aws::{Service, snapshots};
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
@@ -114,9 +116,8 @@ pub fn key(purpose: Purpose) -> Key {
     KIND.named(purpose.as_str())
 }
 
-/// A name unique to the object: IAM is global, so the cluster's name alone is ambiguous. At most 64 characters.
 fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
-    format!("{}{}-{}", name_prefix(cluster), name_hash(uid), purpose.as_str())
+    role_name::name(cluster, uid, purpose.as_str())
 }
 
 impl Role {
@@ -220,12 +221,11 @@ impl Role {
     }
 
     fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
-        let complete = self.policies(arn).iter().all(|policy| detail.attached.contains(policy));
+        let complete = self.content(arn).is_complete(&detail);
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
-        // Users of the id build the ARN from it, which a name alone does not allow for a role with a path.
-        let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
-        let id = if in_root { &self.name } else { arn };
-        Observation::ready(id, "available", detail).phase(phase).output("arn", arn)
+        Observation::ready(role_calls::recorded_id(&self.name, arn), "available", detail)
+            .phase(phase)
+            .output("arn", arn)
     }
 
     fn observation_of(&self, role: &snapshots::Role) -> Observation<Detail> {
@@ -273,38 +273,15 @@ impl Resource for Role {
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let roles = cloud.aws.snapshots.roles(max_staleness(options)).await?;
-        let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
+        let Some(role) = role_calls::find(&roles, &self.name) else { return Ok(Presence::Absent) };
         let mut observed = self.observation_of(role);
         observed.detail.unmanaged_groups = self.unmanaged_groups(cloud, &observed.detail, &role.arn).await?;
         Ok(ownership::presence(cloud, &role.tags, observed, || format!("role {}", role.arn)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        let request = cloud
-            .aws
-            .iam
-            .create_role()
-            .role_name(&self.name)
-            .set_path(self.path.clone())
-            .description(description(self.purpose.as_str(), &cloud.owner.cluster))
-            .assume_role_policy_document(self.trust())
-            .set_permissions_boundary(self.permissions_boundary.clone())
-            .set_tags(Some(self.tags.to_iam()));
-        let answer = cloud.aws.call(Service::Iam, "CreateRole", &self.name, request.send()).await;
-        // Created by an attempt whose response was lost: the next observation shows the owner.
-        let answer = match answer {
-            Err(error) if error.class() == Class::Conflict => {
-                return Err(Failure::of(Class::NoChange, error));
-            }
-            other => other?,
-        };
-        let arn = answer.role.map(|role| role.arn).unwrap_or_default();
-        let detail = Detail {
-            trust: self.trust(),
-            permissions_boundary: self.permissions_boundary.clone(),
-            tags: self.tags.clone(),
-            ..Detail::default()
-        };
+        let content = self.content(&cloud.aws.partition);
+        let (arn, detail) = role_calls::create(cloud, &content, self.path.as_ref(), self.purpose.as_str()).await?;
         Ok(self.to_observation(&arn, detail))
     }
 
@@ -316,40 +293,15 @@ impl Resource for Role {
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
         let mut detail = observed.detail.clone();
-        self.change(cloud, &mut detail, changes).await?;
+        role_calls::change(cloud, &self.content(&cloud.aws.partition), &mut detail, changes).await?;
         let changed = self.to_observation(observed.outputs.get("arn").map_or("", String::as_str), detail);
         Ok(Observation { outputs: observed.outputs.clone(), ..changed })
     }
 
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        // Policies that others attached to our role are removed with it: IAM deletes no role with policies.
-        let (iam, name) = (&cloud.aws.iam, &self.name);
-        for policy in &observed.detail.attached {
-            let request = iam.detach_role_policy().role_name(name).policy_arn(policy);
-            ignore_not_found(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
-        }
-        let request = iam.list_role_policies().role_name(name);
-        let inline = cloud.aws.call(Service::Iam, "ListRolePolicies", name, request.send()).await?;
-        for policy in inline.policy_names() {
-            let request = iam.delete_role_policy().role_name(name).policy_name(policy);
-            ignore_not_found(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
-        }
-        for profile in &observed.detail.instance_profiles {
-            let request = iam.remove_role_from_instance_profile().role_name(name).instance_profile_name(profile);
-            ignore_not_found(
-                cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await,
-            )?;
-        }
-        let request = iam.delete_role().role_name(name);
-        cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
+        let Detail { attached, instance_profiles, .. } = &observed.detail;
+        role_calls::delete(&cloud.aws, &self.name, attached, instance_profiles).await?;
         Ok(Presence::Absent)
-    }
-}
-
-pub(crate) fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
-    match answer {
-        Err(error) if error.class() != Class::NotFound => Err(error.into()),
-        _ => Ok(()),
     }
 }
 

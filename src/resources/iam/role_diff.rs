@@ -1,4 +1,4 @@
-//! How a role that Keelson created differs from the spec, and the calls that correct it. The diff is pure.
+//! How a role that Keelson created differs from the spec. Pure; the calls are in [`super::role_calls`].
 //!
 //! Keelson manages its roles completely: an unlisted policy is as much a difference as a missing one, because it
 //! changes the rights of every node or of the control plane. A boundary is compared only if the account sets one:
@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::policy_document;
-use super::role::{AUTO_MODE, Purpose, Role, ignore_not_found};
+use super::role::{AUTO_MODE, Purpose, Role};
+use crate::aws::snapshots;
 use crate::aws::tags::Tags;
-use crate::aws::{Service, snapshots};
-use crate::engine::{Change, Failure};
-use crate::resources::cloud::{Cloud, changed_tags, changes_field, tag_changes};
-use crate::resources::tag_calls::Handle;
+use crate::engine::Change;
+use crate::resources::cloud::tag_changes;
 
-/// The IAM actions of a role's calls, here and in [`super::role`].
+/// The IAM actions of a role's calls, in [`super::role`] and [`super::role_calls`].
 pub(super) const ACTIONS: &[&str] = &[
     "eks:ListNodegroups",
     "iam:AttachRolePolicy",
@@ -60,58 +59,99 @@ impl From<&snapshots::Role> for Detail {
     }
 }
 
-const TRUST: &str = "trustPolicy";
-const BOUNDARY: &str = "permissionsBoundary";
+/// The fields of differences.
+pub(super) const TRUST: &str = "trustPolicy";
+pub(super) const BOUNDARY: &str = "permissionsBoundary";
 /// The field of missing policies.
-const POLICIES: &str = "policies";
+pub(super) const POLICIES: &str = "policies";
 
-fn attached_field(arn: &str) -> String {
+pub(super) fn attached_field(arn: &str) -> String {
     format!("{POLICIES}[{arn}]")
 }
 
-fn inline_field(name: &str) -> String {
+pub(super) fn inline_field(name: &str) -> String {
     format!("inlinePolicies[{name}]")
 }
 
-impl Role {
-    /// All fields that differ. `arn` is the role's own.
-    pub(crate) fn differences(&self, current: &Detail, arn: &str) -> Vec<Change> {
+/// What a role of Keelson's consists of.
+pub(super) struct Content<'a> {
+    pub name: &'a str,
+    /// JSON.
+    pub trust: String,
+    /// ARNs of all managed policies.
+    pub policies: Vec<String>,
+    /// Inline policies by name, as JSON.
+    pub inline: BTreeMap<String, String>,
+    /// `None`: not managed.
+    pub boundary: Option<&'a str>,
+    pub tags: &'a Tags,
+}
+
+impl Content<'_> {
+    /// Whether all policies are there.
+    pub fn is_complete(&self, current: &Detail) -> bool {
+        self.policies.iter().all(|policy| current.attached.contains(policy))
+            && self.inline.keys().all(|name| current.inline.contains_key(name))
+    }
+
+    /// All fields that differ. `keeps`: whether an attached policy stays although it is not wanted.
+    pub fn differences(&self, current: &Detail, keeps: impl Fn(&str) -> bool) -> Vec<Change> {
         let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, unmanaged_groups } =
             current;
         let mut changes = Vec::new();
-        if let Some(wanted) = &self.permissions_boundary
-            && permissions_boundary.as_ref() != Some(wanted)
+        if let Some(wanted) = self.boundary
+            && permissions_boundary.as_deref() != Some(wanted)
         {
             changes.push(Change::in_place(BOUNDARY, permissions_boundary.as_deref().unwrap_or_default(), wanted));
         }
-        let wanted = self.trust();
-        if !policy_document::is_equivalent(trust, &wanted) {
-            changes.push(Change::in_place(TRUST, policy_document::compact(trust), wanted));
+        if !policy_document::is_equivalent(trust, &self.trust) {
+            changes.push(Change::in_place(TRUST, policy_document::compact(trust), &self.trust));
         }
-        let wanted = self.policies(arn);
-        let missing = wanted.iter().filter(|policy| !attached.contains(policy));
+        let missing = self.policies.iter().filter(|policy| !attached.contains(policy));
         changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
+        for (name, wanted) in &self.inline {
+            let current = inline.get(name).map(String::as_str).unwrap_or_default();
+            if !policy_document::is_equivalent(current, wanted) {
+                changes.push(Change::in_place(inline_field(name), policy_document::compact(current), wanted));
+            }
+        }
         // Running nodes may need policies that their NodeGroup requests once it is here.
         if unmanaged_groups.is_empty() {
-            for policy in attached.iter().filter(|policy| !self.is_wanted_or_kept(policy, &wanted)) {
+            for policy in attached.iter().filter(|policy| !self.policies.contains(policy) && !keeps(policy)) {
                 changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
             }
-            for (name, document) in inline {
+            for (name, document) in inline.iter().filter(|(name, _)| !self.inline.contains_key(*name)) {
                 changes.push(Change::in_place(inline_field(name), policy_document::compact(document), ""));
             }
         }
-        changes.extend(tag_changes(&self.tags, tags));
+        changes.extend(tag_changes(self.tags, tags));
         changes
     }
+}
 
-    fn is_wanted_or_kept(&self, policy: &String, wanted: &[String]) -> bool {
-        wanted.contains(policy) || self.is_kept(policy)
+impl Role {
+    /// `arn` is the role's own.
+    pub(super) fn content(&self, arn: &str) -> Content<'_> {
+        Content {
+            name: &self.name,
+            trust: self.trust(),
+            policies: self.policies(arn),
+            inline: BTreeMap::new(),
+            boundary: self.permissions_boundary.as_deref(),
+            tags: &self.tags,
+        }
+    }
+
+    /// All fields that differ. `arn` is the role's own.
+    pub(crate) fn differences(&self, current: &Detail, arn: &str) -> Vec<Change> {
+        self.content(arn).differences(current, |policy| self.is_kept(policy))
     }
 
     /// Whether an attached or inline policy would be removed.
     pub(crate) fn has_extra_policies(&self, current: &Detail, arn: &str) -> bool {
         let wanted = self.policies(arn);
-        !current.inline.is_empty() || current.attached.iter().any(|policy| !self.is_wanted_or_kept(policy, &wanted))
+        let is_extra = |policy: &String| !wanted.contains(policy) && !self.is_kept(policy);
+        !current.inline.is_empty() || current.attached.iter().any(is_extra)
     }
 
     /// Whether an attached policy stays although it is not wanted: NodeGroups request it but the account does not allow
@@ -120,42 +160,6 @@ impl Role {
         let name = policy.rsplit('/').next().unwrap_or_default();
         let auto_mode = self.purpose == Purpose::Cluster && policy.contains(":iam::aws:") && AUTO_MODE.contains(&name);
         auto_mode || self.kept_policies.iter().any(|kept| kept == policy)
-    }
-
-    /// Applies the changes, and updates `detail`.
-    pub(crate) async fn change(&self, cloud: &Cloud, detail: &mut Detail, changes: &[Change]) -> Result<(), Failure> {
-        let (iam, name) = (&cloud.aws.iam, &self.name);
-        // Changes that restrict rights come first.
-        if let Some(boundary) = self.permissions_boundary.as_ref().filter(|_| changes_field(changes, BOUNDARY)) {
-            let request = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary);
-            cloud.aws.call(Service::Iam, "PutRolePermissionsBoundary", name, request.send()).await?;
-            detail.permissions_boundary = Some(boundary.clone());
-        }
-        if changes_field(changes, TRUST) {
-            let request = iam.update_assume_role_policy().role_name(name).policy_document(self.trust());
-            cloud.aws.call(Service::Iam, "UpdateAssumeRolePolicy", name, request.send()).await?;
-            detail.trust = self.trust();
-        }
-        for policy in detail.attached.clone() {
-            if changes_field(changes, &attached_field(&policy)) {
-                let request = iam.detach_role_policy().role_name(name).policy_arn(&policy);
-                ignore_not_found(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
-                detail.attached.retain(|attached| *attached != policy);
-            }
-        }
-        for policy in detail.inline.keys().cloned().collect::<Vec<_>>() {
-            if changes_field(changes, &inline_field(&policy)) {
-                let request = iam.delete_role_policy().role_name(name).policy_name(&policy);
-                ignore_not_found(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
-                detail.inline.remove(&policy);
-            }
-        }
-        for change in changes.iter().filter(|change| change.field == POLICIES) {
-            let request = iam.attach_role_policy().role_name(name).policy_arn(&change.to);
-            cloud.aws.call(Service::Iam, "AttachRolePolicy", name, request.send()).await?;
-            detail.attached.push(change.to.clone());
-        }
-        cloud.tag(&Handle::Role(self.name.clone()), &self.name, &mut detail.tags, changed_tags(changes)).await
     }
 }
 

@@ -8,7 +8,9 @@ use aws_sdk_eks::types::{
 
 use super::{FoundAddon, FoundEntry, Inventory, Note};
 use crate::api::EksClusterSpec;
-use crate::api::access::{Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, PodIdentity, ScopeType};
+use crate::api::access::{
+    Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, EntryType, PodIdentity, ScopeType,
+};
 use crate::api::addons::{Addon, PruneCoreAddons};
 use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, PersistentVolumes, SecretsEncryption, SupportType};
 use crate::api::listing::first_few;
@@ -193,7 +195,7 @@ fn access(inventory: &Inventory, notes: &mut Vec<Note>) -> Access {
         Some(Mode::ApiAndConfigMap) => AuthenticationMode::ApiAndConfigMap,
         _ => AuthenticationMode::Api,
     };
-    let entries = inventory.access_entries.iter().filter_map(|found| entry(found, notes)).collect();
+    let entries = inventory.access_entries.iter().filter_map(|found| entry(found, inventory, notes)).collect();
     Access { authentication_mode, prune: false, entries }
 }
 
@@ -210,26 +212,29 @@ fn default_username(principal: &str) -> String {
     }
 }
 
-fn entry(found: &FoundEntry, notes: &mut Vec<Note>) -> Option<AccessEntry> {
+/// Whether EKS created the entry of the principal, for the nodes of a node group or of Auto Mode.
+fn is_of_eks(inventory: &Inventory, principal: &str) -> bool {
+    let auto = inventory.cluster.compute_config().and_then(|compute| compute.node_role_arn());
+    auto == Some(principal) || inventory.node_groups.iter().any(|group| group.node_role() == Some(principal))
+}
+
+fn entry(found: &FoundEntry, inventory: &Inventory, notes: &mut Vec<Note>) -> Option<AccessEntry> {
     let FoundEntry { entry, policies } = found;
     let principal = entry.principal_arn()?;
     let what = format!("access entry {principal}");
     let kind = entry.r#type().unwrap_or("STANDARD");
-    if kind != "STANDARD" {
+    let Some(type_) = EntryType::ALL.into_iter().find(|one| one.in_eks() == kind && !is_of_eks(inventory, principal))
+    else {
         notes.push(Note::new(what, format!("its type is {kind}: EKS creates entries for nodes itself")));
         return None;
-    }
+    };
     if is_service_role(principal) {
         notes.push(Note::new(what, "EKS created it for its own use"));
         return None;
     }
-    let username = entry.username().unwrap_or_default();
-    if !username.is_empty() && username != default_username(principal) {
-        notes.push(Note::new(
-            format!("username {username} of {what}"),
-            "Keelson has no field for it and does not change it",
-        ));
-    }
+    let is_standard = type_ == EntryType::Standard;
+    let username =
+        entry.username().filter(|name| is_standard && !name.is_empty() && *name != default_username(principal));
     let policy = |one: &aws_sdk_eks::types::AssociatedAccessPolicy| {
         let scope = one.access_scope();
         let of_namespaces = scope.and_then(|scope| scope.r#type()) == Some(&AccessScopeType::Namespace);
@@ -243,7 +248,9 @@ fn entry(found: &FoundEntry, notes: &mut Vec<Note>) -> Option<AccessEntry> {
     };
     Some(AccessEntry {
         principal_arn: principal.to_owned(),
-        kubernetes_groups: Some(entry.kubernetes_groups().to_vec()).filter(|groups| !groups.is_empty()),
+        type_,
+        username: username.map(str::to_owned),
+        kubernetes_groups: Some(entry.kubernetes_groups().to_vec()).filter(|groups| is_standard && !groups.is_empty()),
         policies: Some(policies.iter().map(policy).collect()).filter(|policies: &Vec<_>| !policies.is_empty()),
     })
 }
@@ -251,15 +258,18 @@ fn entry(found: &FoundEntry, notes: &mut Vec<Note>) -> Option<AccessEntry> {
 fn pod_identity(one: &PodIdentityAssociation, notes: &mut Vec<Note>) -> Option<PodIdentity> {
     let (namespace, service_account) = (one.namespace()?.to_owned(), one.service_account()?.to_owned());
     let what = format!("pod identity of service account {namespace}/{service_account}");
-    let more = [
-        ("target role", one.target_role_arn().is_some()),
-        ("session policy", one.policy().is_some()),
-        ("disabled session tags", one.disable_session_tags() == Some(true)),
-    ];
-    for (part, _) in more.into_iter().filter(|(_, is_set)| *is_set) {
-        notes.push(Note::new(format!("{part} of the {what}"), "Keelson has no field for it and does not change it"));
+    if one.policy().is_some() {
+        let why = "Keelson has no field for it and does not change it";
+        notes.push(Note::new(format!("session policy of the {what}"), why));
     }
-    Some(PodIdentity { namespace, service_account, role_arn: one.role_arn()?.to_owned() })
+    Some(PodIdentity {
+        namespace,
+        service_account,
+        role_arn: Some(one.role_arn()?.to_owned()),
+        role: None,
+        target_role_arn: one.target_role_arn().map(str::to_owned),
+        disable_session_tags: one.disable_session_tags().filter(|disabled| *disabled),
+    })
 }
 
 fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
@@ -286,15 +296,15 @@ fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
             None
         }
     };
-    if let Some(namespace) = addon.namespace_config().and_then(|config| config.namespace()) {
-        note(format!("the namespace {namespace}"), "Keelson has no field for it and does not change it");
-    }
+    let namespace = addon.namespace_config().and_then(|config| config.namespace());
+    let namespace = namespace.filter(|name| *name != "kube-system").map(str::to_owned);
     let version = if *is_default { "Default" } else { addon.addon_version().unwrap_or("Default") };
     Addon {
         version: version.to_owned(),
         configuration,
         service_account_role_arn,
         pod_identity_role_arn,
+        namespace,
         ..Addon::named(name)
     }
 }

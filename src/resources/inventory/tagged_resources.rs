@@ -16,7 +16,7 @@ use crate::resources::eks::{launch_template, log_group, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::graph::located::Located;
-use crate::resources::iam::{oidc_provider, role};
+use crate::resources::iam::{oidc_provider, role, role_name};
 use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
 use crate::resources::tag_calls::Handle;
@@ -128,11 +128,10 @@ async fn role_descriptions(
     cluster_name: &str,
     found: &[TaggedResource],
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let prefix = role::name_prefix(cluster_name);
     let mut all = BTreeMap::new();
     for one in found {
         if let Handle::Role(name) = &one.handle
-            && name.starts_with(&prefix)
+            && role_name::may_be_of(name, cluster_name)
             && let Some(text) = role_description(aws, Some(name)).await?
         {
             all.insert(name.clone(), text);

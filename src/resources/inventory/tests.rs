@@ -48,7 +48,6 @@ fn every_unsupported_setting_is_noted() {
         "instances i-1",
         "username boss of access entry",
         "access entry arn:aws:iam::123456789012:role/nodes because its type is EC2_LINUX",
-        "target role of the pod identity of service account kube-system/dns",
     ] {
         assert!(notes.contains(named), "{named}: {notes}");
     }

@@ -46,9 +46,7 @@ pub(super) fn check_without_cluster(
                   this object and apply it again with those";
     for (key, one) in candidates {
         match &one.handle {
-            Handle::Role(id)
-                if id.starts_with(role::NAME_PREFIX) && !role_name::is_named_after(id, name, key.name()) =>
-            {
+            Handle::Role(id) if id.starts_with(role::NAME_PREFIX) && !role_name::is_named_for_key(id, name, key) => {
                 return Err(format!(
                     "no cluster {name} exists here, and role {id} with UID {from} was created for another cluster: {advice}"
                 ));

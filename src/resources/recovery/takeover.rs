@@ -16,6 +16,7 @@ use crate::engine::Key;
 use crate::resources::cloud::Owner;
 use crate::resources::eks::{launch_template, node_group};
 use crate::resources::graph::proof::Records;
+use crate::resources::iam::role_name;
 use crate::resources::tag_calls::Handle;
 
 /// The location of a resource, as far as it is evidence.
@@ -305,15 +306,11 @@ fn check_location(
             Err(format!("this object created cluster {} with other roles", all.cluster_name))
         }
         (Handle::Role(name), _) => {
-            let fits = crate::resources::iam::role_name::is_named_after(name, &all.cluster_name, key.name());
+            let fits = role_name::is_named_for_key(name, &all.cluster_name, key);
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
             let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
-            if key.kind() == "role" && fits && is_current {
-                Ok(())
-            } else {
-                Err("Keelson creates no such role for it".to_owned())
-            }
+            if fits && is_current { Ok(()) } else { Err("Keelson creates no such role for it".to_owned()) }
         }
     }
 }
@@ -328,7 +325,7 @@ fn check_description(
     by_tags: bool,
 ) -> Result<(), String> {
     let Handle::Role(name) = &one.handle else { return Ok(()) };
-    let expected = crate::resources::iam::role::description(key.name(), &owner.cluster);
+    let expected = role_name::description(&role_name::purpose(key).unwrap_or_default(), &owner.cluster);
     if by_tags || all.role_descriptions.get(name) == Some(&expected) {
         return Ok(());
     }

@@ -78,6 +78,7 @@ def new_addon(context: Context, cluster: Cluster) -> Part:
     for key in ("serviceAccountRoleArn", "configurationValues"):
         if params.get(key):
             body[key] = params[key]
+    check_associations(context, cluster, body["namespaceConfig"]["namespace"], params.get("podIdentityAssociations") or [], resource)
     part = Part(body, {"addon": addon, "conflicts": params.get("resolveConflicts") or "NONE"})
     cluster.addons[name] = part
     associate(context, cluster, part, params.get("podIdentityAssociations") or [])
@@ -101,6 +102,18 @@ def associate(context: Context, cluster: Cluster, part: Part, wanted: list[dict[
         part.body["podIdentityAssociations"] = association_arns
     else:
         part.body.pop("podIdentityAssociations", None)
+
+
+def check_associations(
+    context: Context, cluster: Cluster, namespace: str, wanted: list[dict[str, str]], resource: dict[str, str], owner: str = ""
+) -> None:
+    """EKS checks them before it changes anything: the roles, and that no other association has a service account."""
+    for item in wanted:
+        pod_identity.check_role(context, item["roleArn"])
+        for part in cluster.pod_identities.values():
+            of = (part.body["namespace"], part.body["serviceAccount"])
+            if of == (namespace, item["serviceAccount"]) and part.body.get("ownerArn", "") != (owner or "none"):
+                raise in_use(f"Association already exists: {part.body['associationId']}", **resource)
 
 
 def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
@@ -201,6 +214,8 @@ def change_addon(context: Context) -> Update:
     mode = params.get("resolveConflicts") or "NONE"
     described.append(("ResolveConflicts", mode))
     if params.get("podIdentityAssociations") is not None:
+        wanted = params["podIdentityAssociations"]
+        check_associations(context, cluster, body["namespaceConfig"]["namespace"], wanted, resource, body["addonArn"])
         described.append(("PodIdentityAssociations", params["podIdentityAssociations"]))
     body["status"] = "UPDATING"
     conflict = addon_conflicts.on_update(cluster, addon.name, mode)

@@ -66,6 +66,10 @@ def find_association(context: Context) -> tuple[Cluster, Part]:
     return cluster, part
 
 
+def external_id(context: Context, cluster: str, namespace: str, service_account: str) -> str:
+    return f"{context.region.name}/{context.region.account}/{cluster}/{namespace}/{service_account}"
+
+
 @operation
 def create_pod_identity_association(context: Context) -> dict[str, Any]:
     cluster = updatable_cluster(context)
@@ -77,7 +81,7 @@ def create_pod_identity_association(context: Context) -> dict[str, Any]:
                 raise bad_parameter(f"The {key} {params[key]} is not a valid Kubernetes name")
         more: dict[str, Any] = {k: params.get(k) for k in ("disableSessionTags", "targetRoleArn", "policy")}
         if params.get("targetRoleArn"):
-            more["externalId"] = f"{context.region.name}/{context.region.account}/{cluster.name}/{params['namespace']}/{params['serviceAccount']}"
+            more["externalId"] = external_id(context, cluster.name, params["namespace"], params["serviceAccount"])
         return new_association(
             context, cluster, params["namespace"], params["serviceAccount"], params["roleArn"], tags=check_tags(params.get("tags")), **more
         )
@@ -116,6 +120,8 @@ def update_pod_identity_association(context: Context) -> dict[str, Any]:
     for key in ("disableSessionTags", "targetRoleArn", "policy"):
         if params.get(key) is not None:
             part.body[key] = params[key]
+    if part.body.get("targetRoleArn"):
+        part.body.setdefault("externalId", external_id(context, params["clusterName"], part.body["namespace"], part.body["serviceAccount"]))
     part.body["modifiedAt"] = context.now
     return {"association": dict(part.body)}
 

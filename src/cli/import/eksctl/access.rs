@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::section::Section;
+use super::workload_role;
+use crate::api::access::EntryType;
 
 const CLUSTER_ADMIN: &str = "cluster-access-policy/AmazonEKSClusterAdminPolicy";
 
@@ -30,13 +32,18 @@ pub fn access(file: &mut Section<'_>) -> Value {
             "the operator gets access as the principal that created the cluster, to install Flux",
         );
         for mut item in section.sections("accessEntries") {
-            if let Some(type_) = item.some_text("type").filter(|type_| type_ != "STANDARD") {
+            let type_ = item.some_text("type").unwrap_or_else(|| EntryType::Standard.in_eks().to_owned());
+            let Some(type_) = EntryType::ALL.into_iter().find(|one| one.in_eks() == type_) else {
                 item.leave(&format!(
                     "type {type_} is for nodes, whose access entries EKS and Keelson create themselves"
                 ));
-            } else if let Some(entry) = access_entry(&mut item) {
-                entries.push(entry);
+                continue;
+            };
+            let Some(mut entry) = access_entry(&mut item) else { continue };
+            if type_ != EntryType::Standard {
+                entry["type"] = json!(type_);
             }
+            entries.push(entry);
         }
     }
     for mut item in file.sections("iamIdentityMappings") {
@@ -65,7 +72,9 @@ fn access_entry(item: &mut Section<'_>) -> Option<Value> {
     if let Some(groups) = item.texts("kubernetesGroups") {
         entry["kubernetesGroups"] = json!(groups);
     }
-    item.refuse("kubernetesUsername", "Keelson leaves the user name to EKS, which takes the principal's ARN");
+    if let Some(username) = item.some_text("kubernetesUsername") {
+        entry["username"] = json!(username);
+    }
     if item.has("accessPolicies") {
         let policies = item.sections("accessPolicies").into_iter().filter_map(|policy| access_policy(policy));
         entry["policies"] = json!(policies.collect::<Vec<_>>());
@@ -128,31 +137,44 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
 }
 
 /// `spec.podIdentities`.
-pub fn pod_identities(iam: &mut Section<'_>) -> Vec<Value> {
-    iam.sections("podIdentityAssociations").into_iter().filter_map(|item| pod_identity(item)).collect()
+pub fn pod_identities(iam: &mut Section<'_>, region: &str) -> Vec<Value> {
+    iam.sections("podIdentityAssociations").into_iter().filter_map(|item| pod_identity(item, region)).collect()
 }
 
-fn pod_identity(mut item: Section<'_>) -> Option<Value> {
-    let (namespace, account) = (item.some_text("namespace"), item.some_text("serviceAccountName"));
-    let Some(role) = item.some_text("roleARN") else {
-        let service_account = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
-        item.leave(&format!(
-            "{service_account} has no roleARN, and Keelson creates no IAM roles for workloads: create the role, which \
-             must trust pods.eks.amazonaws.com, and list it under podIdentities"
-        ));
-        return None;
-    };
-    let (Some(namespace), Some(account)) = (namespace, account) else {
+fn pod_identity(mut item: Section<'_>, region: &str) -> Option<Value> {
+    let (Some(namespace), Some(account)) = (item.some_text("namespace"), item.some_text("serviceAccountName")) else {
         item.report_mistake("namespace", "namespace and serviceAccountName must both be set");
         return None;
     };
+    let mut identity = json!({"namespace": namespace, "serviceAccount": account});
+    match item.some_text("roleARN") {
+        Some(role) => {
+            identity["roleArn"] = json!(role);
+            refuse_settings_of_a_role(&mut item);
+        }
+        None => match workload_role::role(&mut item, &workload_role::OF_ASSOCIATION, region) {
+            Some(role) => identity["role"] = role,
+            None => {
+                item.leave(&format!(
+                    "{namespace}/{account} has neither roleARN nor policies: set the role of its Pods under podIdentities"
+                ));
+                return None;
+            }
+        },
+    }
+    if let Some(target) = item.some_text("targetRoleARN") {
+        identity["targetRoleArn"] = json!(target);
+    }
+    if let Some(disabled) = item.flag("disableSessionTags") {
+        identity["disableSessionTags"] = json!(disabled);
+    }
     item.refuse_unless("createServiceAccount", false, "Keelson creates no ServiceAccounts: keep it in Git");
     refuse_the_rest(&mut item);
-    Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
+    Some(identity)
 }
 
-/// Refuses the fields of a pod identity association that have no counterpart; its role is named.
-pub fn refuse_the_rest(item: &mut Section<'_>) {
+/// Refuses what configures a role that eksctl would create, where a role is named.
+pub fn refuse_settings_of_a_role(item: &mut Section<'_>) {
     const WHY: &str = "configures a role that eksctl would create, and a role is already set";
     for field in [
         "roleName",
@@ -164,10 +186,12 @@ pub fn refuse_the_rest(item: &mut Section<'_>) {
     ] {
         item.refuse(field, WHY);
     }
+}
+
+/// Refuses the fields of a pod identity association that have no counterpart.
+pub fn refuse_the_rest(item: &mut Section<'_>) {
     item.refuse_each(&[
-        ("targetRoleARN", "Keelson does not support a second role in another account"),
         ("policy", "Keelson does not support a policy on the session"),
         ("tags", "pod identity associations get the cluster's tags"),
     ]);
-    item.refuse_unless("disableSessionTags", false, "Keelson does not manage session tags");
 }

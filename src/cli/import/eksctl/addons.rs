@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::section::Section;
+use super::workload_role;
 
 /// Add-ons that eksctl creates by default.
 const ALWAYS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "metrics-server"];
@@ -11,8 +12,8 @@ const WITH_AUTO_MODE: [&str; 1] = ["metrics-server"];
 /// Partitions whose regions have no metrics-server.
 const WITHOUT_METRICS_SERVER: [&str; 4] = ["cn-", "us-gov-", "us-iso", "eu-isoe-"];
 
-const NO_ROLES: &str = "Keelson creates no IAM roles for add-ons: create the role and set it in serviceAccountRoleArn \
-                        (IRSA) or podIdentityRoleArn";
+const NO_ROLES: &str = "Keelson gives an add-on a role only if you say which policies it has: set podIdentityRole";
+const AGENT: &str = "eks-pod-identity-agent";
 
 /// `spec.addons`.
 pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Value> {
@@ -21,7 +22,7 @@ pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Valu
         defaults = !config.flag("disableDefaultAddons").unwrap_or_default();
         config.refuse_unless("autoApplyPodIdentityAssociations", false, NO_ROLES);
     }
-    let mut addons: Vec<Value> = file.sections("addons").into_iter().filter_map(|item| addon(item)).collect();
+    let mut addons: Vec<Value> = file.sections("addons").into_iter().filter_map(|item| addon(item, region)).collect();
     if defaults {
         let own: &[&str] = if auto_mode { &WITH_AUTO_MODE } else { &ALWAYS };
         let here = |name: &str| {
@@ -36,7 +37,17 @@ pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Valu
     addons
 }
 
-fn addon(mut item: Section<'_>) -> Option<Value> {
+/// Adds the agent from which Pods get credentials of roles that Keelson creates, if the file lacks it.
+pub fn add_pod_identity_agent(file: &Section<'_>, addons: &mut Vec<Value>, pod_identities: &Value) {
+    let of_pods = pod_identities.as_array().is_some_and(|all| all.iter().any(|one| one.get("role").is_some()));
+    let needs = of_pods || addons.iter().any(|addon| addon.get("podIdentityRole").is_some());
+    if needs && !addons.iter().any(|addon| addon["name"] == AGENT) {
+        addons.push(json!({"name": AGENT}));
+        file.report_difference("addons", format!("{AGENT} was added: Pods get the credentials of their roles from it"));
+    }
+}
+
+fn addon(mut item: Section<'_>, region: &str) -> Option<Value> {
     let Some(name) = item.some_text("name") else {
         item.report_mistake("name", "is missing");
         return None;
@@ -73,14 +84,23 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
             Err(_) => item.report_mistake("configurationValues", "is neither JSON nor YAML of a mapping"),
         }
     }
-    if let Some(role) = item.some_text("serviceAccountRoleARN") {
+    let irsa = item.some_text("serviceAccountRoleARN");
+    if let Some(role) = &irsa {
         addon["serviceAccountRoleArn"] = json!(role);
     }
-    if let Some(role) = pod_identity(&mut item) {
-        addon["podIdentityRoleArn"] = json!(role);
+    pod_identity(&mut item, &mut addon, region);
+    let named = ["serviceAccountRoleArn", "podIdentityRoleArn", "podIdentityRole"]
+        .iter()
+        .any(|field| addon.get(*field).is_some());
+    if named {
+        for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
+            item.refuse(field, "the add-on has another role already");
+        }
+    } else if let Some(role) = workload_role::role(&mut item, &workload_role::OF_SERVICE_ACCOUNT, region) {
+        addon["podIdentityRole"] = role;
     }
-    for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
-        item.refuse(field, NO_ROLES);
+    if let Some(namespace) = item.section("namespaceConfig").and_then(|mut config| config.some_text("namespace")) {
+        addon["namespace"] = json!(namespace);
     }
     const LISTING: &str =
         "filters what `eksctl utils describe-addon-versions` lists, and does not configure the add-on";
@@ -90,7 +110,6 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
             "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
         ),
         ("tags", "add-ons get the cluster's tags"),
-        ("namespaceConfig", "Keelson leaves an add-on's namespace to EKS"),
         ("publishers", LISTING),
         ("types", LISTING),
         ("owners", LISTING),
@@ -99,20 +118,29 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
     Some(addon)
 }
 
-fn pod_identity(item: &mut Section<'_>) -> Option<String> {
+/// Sets the role of the add-on's pod identity association.
+fn pod_identity(item: &mut Section<'_>, addon: &mut Value, region: &str) {
     let mut associations = item.sections("podIdentityAssociations");
     if associations.len() > 1 {
         for association in associations {
             association.leave("Keelson gives an add-on one role by pod identity: list the others under podIdentities");
         }
-        return None;
+        return;
     }
-    let mut only = associations.pop()?;
-    let Some(role) = only.some_text("roleARN") else {
-        only.leave(NO_ROLES);
-        return None;
-    };
+    let Some(mut only) = associations.pop() else { return };
+    match only.some_text("roleARN") {
+        Some(role) => {
+            addon["podIdentityRoleArn"] = json!(role);
+            super::access::refuse_settings_of_a_role(&mut only);
+        }
+        None => match workload_role::role(&mut only, &workload_role::OF_ASSOCIATION, region) {
+            Some(role) => addon["podIdentityRole"] = role,
+            None => return only.leave(NO_ROLES),
+        },
+    }
     super::access::refuse_the_rest(&mut only);
+    only.refuse("targetRoleARN", "EKS gives an add-on no second role");
+    only.refuse_unless("disableSessionTags", false, "EKS does not let an add-on disable them");
     let (namespace, account) = (only.some_text("namespace"), only.some_text("serviceAccountName"));
     if let Some(account) = account {
         let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
@@ -125,7 +153,6 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
         );
     }
     only.refuse_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
-    Some(role)
 }
 
 /// `spec.fargateProfiles`.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::node_group::{self, Cluster};
 use super::section::Section;
-use super::{access, addons, flux, network, tags};
+use super::{access, addons, flux, network, tags, workload_role};
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::{Placing, names};
 
@@ -40,9 +40,13 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
     }
     kubernetes_network(&mut file, &mut spec);
     let auto_mode = auto_mode(&mut file, &mut spec);
-    iam(&mut file, &mut spec);
+    iam(&mut file, &mut spec, &region);
     spec["access"] = access::access(&mut file);
-    spec["addons"] = json!(addons::addons(&mut file, &region, auto_mode));
+    let mut addons = addons::addons(&mut file, &region, auto_mode);
+    if !auto_mode {
+        addons::add_pod_identity_agent(&file, &mut addons, &spec["podIdentities"]);
+    }
+    spec["addons"] = json!(addons);
     let profiles = addons::fargate_profiles(&mut file);
     if !profiles.is_empty() {
         spec["fargateProfiles"] = json!(profiles);
@@ -159,7 +163,7 @@ fn auto_mode(file: &mut Section<'_>, spec: &mut Value) -> bool {
     enabled
 }
 
-fn iam(file: &mut Section<'_>, spec: &mut Value) {
+fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str) {
     let Some(mut iam) = file.section("iam") else {
         spec["oidcProvider"] = json!(false);
         return;
@@ -169,18 +173,16 @@ fn iam(file: &mut Section<'_>, spec: &mut Value) {
     if let Some(role) = &role {
         spec["roleArn"] = json!(role);
     }
-    let identities = access::pod_identities(&mut iam);
+    let mut identities = access::pod_identities(&mut iam, region);
+    for account in iam.sections("serviceAccounts") {
+        let Some(identity) = workload_role::service_account(account, region) else { continue };
+        let of = |one: &Value| (one["namespace"].clone(), one["serviceAccount"].clone());
+        if identities.iter().all(|other| of(other) != of(&identity)) {
+            identities.push(identity);
+        }
+    }
     if !identities.is_empty() {
         spec["podIdentities"] = json!(identities);
-    }
-    for mut account in iam.sections("serviceAccounts") {
-        let metadata = account.value("metadata").unwrap_or_default();
-        let part = |field: &str| metadata[field].as_str().unwrap_or("default");
-        let service_account = format!("{}/{}", part("namespace"), part("name"));
-        account.leave(&format!(
-            "{service_account}: Keelson creates neither IAM roles of workloads nor ServiceAccounts: keep the \
-             ServiceAccount in Git, with its role as annotation (IRSA needs oidcProvider: true) or under podIdentities"
-        ));
     }
     iam.refuse_each(&[
         ("serviceRolePermissionsBoundary", BOUNDARY),

@@ -16,6 +16,7 @@ mod section;
 mod tests;
 #[cfg(test)]
 mod tests_leaves;
+mod workload_role;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

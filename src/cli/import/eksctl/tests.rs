@@ -58,6 +58,27 @@ fn each_cluster_field_is_converted() {
         ),
         ("iam: {withOIDC: true}", "/0/spec/oidcProvider", "true"),
         (
+            "iam: {podIdentityAssociations: [{namespace: a, serviceAccountName: b, wellKnownPolicies: {externalDNS: true}}]}",
+            "/0/spec/podIdentities/0/role",
+            r#"{"policies":["ExternalDNS"]}"#,
+        ),
+        (
+            "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicyARNs: ['arn:aws:iam::aws:policy/x']}]}",
+            "/0/spec/podIdentities",
+            r#"[{"namespace":"default","role":{"policyArns":["arn:aws:iam::aws:policy/x"]},"serviceAccount":"b"}]"#,
+        ),
+        (
+            "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicy: {Statement: []}}]}",
+            "/0/spec/addons/4/name",
+            r#""eks-pod-identity-agent""#,
+        ),
+        (
+            "addons: [{name: aws-ebs-csi-driver, wellKnownPolicies: {ebsCSIController: true}}]",
+            "/0/spec/addons/0/podIdentityRole",
+            r#"{"policies":["EBSCSIDriver"]}"#,
+        ),
+        ("addons: [{name: external-dns, namespaceConfig: {namespace: dns}}]", "/0/spec/addons/0/namespace", r#""dns""#),
+        (
             "kubernetesNetworkConfig: {serviceIPv4CIDR: 10.100.0.0/16}",
             "/0/spec/kubernetesNetwork",
             r#"{"serviceCidr":"10.100.0.0/16"}"#,

@@ -1,0 +1,149 @@
+//! The policies that Keelson includes for roles of Pods: AWS's managed ones where they exist, and otherwise statements of
+//! our own (`workload_policies/`), limited to the cluster where the actions support that. Pure.
+//!
+//! `e2e/tests/test_workload_policies.py` holds their actions against AWS's service models.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::role_name;
+use crate::api::workload_role::WorkloadPolicy;
+
+/// What its file says of it, apart from what the documentation needs.
+#[derive(Clone, Debug, Deserialize)]
+struct Included {
+    /// Names of AWS managed policies, with their path.
+    managed: Vec<String>,
+    /// Statements with placeholders.
+    statements: Vec<Value>,
+}
+
+/// What the placeholders stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// E.g. `aws`.
+    pub partition: &'a str,
+    /// The cluster's region.
+    pub region: &'a str,
+    /// The account of the cluster and of the role.
+    pub account: &'a str,
+    /// The cluster's name in EKS.
+    pub cluster: &'a str,
+}
+
+fn text_of(policy: WorkloadPolicy) -> &'static str {
+    macro_rules! files {
+        ($($name:ident),* $(,)?) => {
+            match policy {
+                $(WorkloadPolicy::$name => include_str!(concat!("workload_policies/", stringify!($name), ".json")),)*
+            }
+        };
+    }
+    files!(
+        AWSLoadBalancerController,
+        CertManager,
+        CloudWatchAgent,
+        ClusterAutoscaler,
+        EBSCSIDriver,
+        EFSCSIDriver,
+        ExternalDNS,
+        ExternalSecrets,
+        Karpenter,
+        PrometheusRemoteWrite,
+        S3CSIDriver,
+        VPCCNI,
+    )
+}
+
+/// The policy's file.
+fn included(policy: WorkloadPolicy) -> Included {
+    serde_json::from_str(text_of(policy)).expect("a test reads each file")
+}
+
+/// ARNs of the AWS managed policies that it stands for.
+pub fn managed_arns(policy: WorkloadPolicy, partition: &str) -> Vec<String> {
+    included(policy).managed.iter().map(|name| format!("arn:{partition}:iam::aws:policy/{name}")).collect()
+}
+
+/// Its own document for the cluster; `None` if AWS maintains all of it.
+pub fn document(policy: WorkloadPolicy, place: &Place<'_>) -> Option<String> {
+    let Included { statements, .. } = included(policy);
+    let document = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+    let Place { partition, region, account, cluster } = place;
+    let node_role = format!("{}????????-node", role_name::name_prefix(cluster));
+    let values = [
+        ("{{partition}}", *partition),
+        ("{{region}}", region),
+        ("{{account}}", account),
+        ("{{cluster}}", cluster),
+        ("{{nodeRole}}", &node_role),
+    ];
+    let filled = values.iter().fold(document, |text, (placeholder, value)| text.replace(placeholder, value));
+    (!statements.is_empty()).then_some(filled)
+}
+
+/// Characters of a document as IAM counts them for its quotas: without white space.
+pub fn length(document: &str) -> usize {
+    document.chars().filter(|character| !character.is_whitespace()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place<'_> =
+        Place { partition: "aws-cn", region: "cn-north-1", account: "123456789012", cluster: "payments" };
+
+    #[test]
+    fn each_included_policy_is_a_document_or_managed_by_aws() {
+        for policy in WorkloadPolicy::ALL {
+            let Included { managed, statements } = included(policy);
+            assert_eq!(managed.is_empty(), !statements.is_empty(), "{policy:?}: one of both");
+            let Some(document) = document(policy, &PLACE) else { continue };
+            assert!(!document.contains("{{") && serde_json::from_str::<Value>(&document).is_ok(), "{policy:?}");
+            assert!(!document.contains("arn:aws:"), "{policy:?}: other partitions");
+            let longest = Place { cluster: &"c".repeat(100), region: "ap-southeast-1", ..PLACE };
+            let length = length(&super::document(policy, &longest).unwrap());
+            assert!(length <= 8_000, "{policy:?}: {length} characters leave no room in a role");
+        }
+    }
+
+    #[test]
+    fn page_lists_each_included_policy() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/how-to/workload-roles.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        let (head, rest) = text.split_once("|---|---|---|\n").expect("the table");
+        let tail = rest.split_once("\n\n").map(|(_, tail)| tail).unwrap_or_default();
+        let rows = WorkloadPolicy::ALL.map(|policy| {
+            let file: Value = serde_json::from_str(text_of(policy)).unwrap();
+            let of = |field: &str| file[field].as_str().unwrap().to_owned();
+            let managed = managed_arns(policy, "aws");
+            let managed = managed.first().map(|arn| format!(" (`{}`)", arn.rsplit('/').next().unwrap_or(arn)));
+            let purpose = format!("[{}]({})", of("for"), of("documentation"));
+            format!("| `{}` | {purpose} | {}{} |", policy.as_str(), of("limits"), managed.unwrap_or_default())
+        });
+        let wanted = format!("{head}|---|---|---|\n{}\n\n{tail}", rows.join("\n"));
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(page, &wanted).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(page).unwrap() == wanted,
+            "{page} is stale: UPDATE_DOCS=1 cargo test --lib workload_policy"
+        );
+    }
+
+    #[test]
+    fn names_in_the_spec_are_those_of_the_files() {
+        for policy in WorkloadPolicy::ALL {
+            assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
+        }
+    }
+
+    #[test]
+    fn statements_are_limited_to_the_cluster() {
+        let controller = document(WorkloadPolicy::AWSLoadBalancerController, &PLACE).unwrap();
+        assert!(controller.contains(r#""aws:ResourceTag/elbv2.k8s.aws/cluster":"payments""#), "{controller}");
+        let karpenter = document(WorkloadPolicy::Karpenter, &PLACE).unwrap();
+        assert!(karpenter.contains("role/keelson-payments-????????-node"), "{karpenter}");
+    }
+}
