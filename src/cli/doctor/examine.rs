@@ -122,11 +122,8 @@ async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: 
     let object = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
     // What cannot be read then is said by the checks that read it.
     let own_vpc = survey::find_vpc(aws, &object).await.unwrap_or_default();
-    let around = Surroundings {
-        account_id: &aws.account_id,
-        settings: Some(&grant.settings),
-        own_vpc: own_vpc.as_deref(),
-    };
+    let around =
+        Surroundings { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
     let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, around);
     let view = plan::view_from_nothing(wanted);
     for group in groups {

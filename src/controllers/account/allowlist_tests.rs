@@ -395,6 +395,3 @@ fn only_a_star_is_a_wildcard() {
         assert_eq!(matches(pattern, value), matched, "{pattern} {value}");
     }
 }
-
-/// Every id and ARN in the example that shows all fields is checked, except those that give no access to what they
-/// name.

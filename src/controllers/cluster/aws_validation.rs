@@ -35,11 +35,8 @@ impl Reconcile<'_> {
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
         let own_vpc = self.records().ids().find(|(key, _)| *key == vpc::key()).map(|(_, id)| id);
-        let around = Surroundings {
-            account_id: &aws.account_id,
-            settings: Some(&grant.settings),
-            own_vpc: own_vpc.as_deref(),
-        };
+        let around =
+            Surroundings { account_id: &aws.account_id, settings: Some(&grant.settings), own_vpc: own_vpc.as_deref() };
         aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, around)).await?;
         let is_new = stage == Stage::New && self.has_no_record();
         if is_new && self.object.spec.adoption_policy != AdoptionPolicy::Adopt {
