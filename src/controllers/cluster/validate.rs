@@ -63,7 +63,7 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
 fn source_identity(spec: &EksClusterSpec) -> Result<(), Refusal> {
     const ADDON: &str = "eks-pod-identity-agent";
     let Some(identity) = spec.gitops.as_ref().and_then(GitOps::aws_identity) else { return Ok(()) };
-    if spec.auto_mode.is_none() && !spec.addons.iter().any(|addon| addon.name == ADDON) {
+    if !spec.has_auto_mode() && !spec.addons.iter().any(|addon| addon.name == ADDON) {
         let why = format!("aws needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode");
         return Err(invalid(identity.field, why));
     }

@@ -23,6 +23,8 @@ pub struct Content {
     pub security_groups: BTreeSet<String>,
     pub capacity_reservation: Option<String>,
     pub placement_group: Option<String>,
+    /// The instance type of a Capacity Block.
+    pub capacity_block: Option<String>,
     pub efa: Efa,
     /// Tags of instances, volumes and network interfaces. Those of one of them that the others lack show as missing.
     pub tags: BTreeMap<String, String>,
@@ -81,6 +83,11 @@ impl Content {
             let target = sdk::CapacityReservationTarget::builder().capacity_reservation_id(id).build();
             let specification = sdk::LaunchTemplateCapacityReservationSpecificationRequest::builder();
             data = data.capacity_reservation_specification(specification.capacity_reservation_target(target).build());
+        }
+        if let Some(instance_type) = &self.capacity_block {
+            let market = sdk::LaunchTemplateInstanceMarketOptionsRequest::builder();
+            let market = market.market_type(sdk::MarketType::CapacityBlock).build();
+            data = data.instance_market_options(market).instance_type(instance_type.as_str().into());
         }
         if let Some(name) = &self.placement_group {
             data = data.placement(sdk::LaunchTemplatePlacementRequest::builder().group_name(name).build());
@@ -152,9 +159,13 @@ impl From<&sdk::ResponseLaunchTemplateData> for Content {
         let interfaces = data.network_interfaces();
         let efas = interfaces.iter().filter(|one| one.interface_type() == Some(EFA)).count();
         let groups = data.security_group_ids().iter().chain(interfaces.iter().flat_map(|one| one.groups()));
+        let market = data.instance_market_options().and_then(|options| options.market_type());
+        let instance_type = data.instance_type().map(|kind| kind.as_str().to_owned());
+        let capacity_block = instance_type.filter(|_| market == Some(&sdk::MarketType::CapacityBlock));
         let others = [
             ("IamInstanceProfile", data.iam_instance_profile().is_some()),
-            ("InstanceType", data.instance_type().is_some()),
+            ("InstanceMarketOptions", data.instance_market_options().is_some() && capacity_block.is_none()),
+            ("InstanceType", data.instance_type().is_some() && capacity_block.is_none()),
             ("KeyName", data.key_name().is_some()),
             ("NetworkInterfaces", efas != interfaces.len()),
         ];
@@ -168,6 +179,7 @@ impl From<&sdk::ResponseLaunchTemplateData> for Content {
             capacity_reservation: reservation
                 .and_then(|one| one.capacity_reservation_target())
                 .and_then(|target| text(target.capacity_reservation_id())),
+            capacity_block,
             placement_group: data.placement().and_then(|placement| text(placement.group_name())),
             efa: if efas == 0 { Efa::None } else { Efa::Cards(i32::try_from(efas).unwrap_or(i32::MAX)) },
             tags: common_tags(data.tag_specifications()),
