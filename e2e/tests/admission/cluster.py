@@ -465,7 +465,7 @@ CHANGEABLE = [
     change("remoteNetworks", None, {"nodeCidrs": ["10.80.0.0/16", "100.64.0.0/10"], "podCidrs": ["192.168.0.0/16"]}),
     change("remoteNetworks", {"nodeCidrs": ["10.80.0.0/16"]}, {"nodeCidrs": []}),
     # What does not use it is not concerned.
-    Accepted({"remoteNetworks": {"nodeCidrs": []}, "access": {"authenticationMode": "ConfigMap"}}),
+    Accepted({}, {"remoteNetworks": {"nodeCidrs": []}, "access": {"authenticationMode": "ConfigMap"}}),
     change("autoMode", {"nodePools": ["system"], "nodeRoleArn": ROLE + "nodes"}, {"enabled": False, "nodePools": [], "nodeRoleArn": None}),
     Accepted(pods_on_fargate(podExecutionRoleArn=ROLE + "pods", subnetIds=["subnet-1"])),
     change("supportType", "Standard", "Extended"),

@@ -236,9 +236,9 @@ CHANGEABLE = [
     change("repair", {"enabled": True}, {"overrides": [OVERRIDE, {**OVERRIDE, "nodeUnhealthyReason": "Other"}]}),
     change("warmPool", None, {"enabled": True, "minSize": 1, "maxGroupPreparedCapacity": 8, "poolState": "Hibernated", "reuseOnScaleIn": True}),
     # A pool that is switched off excludes nothing.
-    Accepted({"capacityType": "Spot", "warmPool": {"enabled": False}}),
-    Accepted(CAPACITY_BLOCK),
-    Accepted({"capacityType": "CapacityBlock", "launchTemplate": {"name": "blocks"}, "subnets": {"ids": ["subnet-1"]}}),
+    Accepted({}, {"capacityType": "Spot", "warmPool": {"enabled": False}}),
+    Accepted({}, CAPACITY_BLOCK),
+    Accepted({}, {"capacityType": "CapacityBlock", "launchTemplate": {"name": "blocks"}, "subnets": {"ids": ["subnet-1"]}}),
     change("launchTemplate", {"name": "base"}, {"name": "base", "version": "2"}),
     change(
         "additionalRolePolicies", None, ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
