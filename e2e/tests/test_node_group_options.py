@@ -80,7 +80,7 @@ def test_name_of_another_template_later_is_reported_and_changes_no_nodes(on, sho
     found = on.await_condition(group, "Stalled", "True", "AccessDenied", timeout=30)
     assert "base is not a launch template that this namespace may use" in conditions(found)["Stalled"]["message"]
     on.apply(aws_account("default", account.id, **CLOSED | {"allowedLaunchTemplateIds": [allowed, other]}))
-    found = on.await_condition(group, "Stalled", "True", "ImmutableField", timeout=30)
+    found = on.await_condition(group, "Stalled", "True", "InvalidSpec", timeout=30)
     message = conditions(found)["Stalled"]["message"]
     assert allowed in message and other in message and "create a new NodeGroup" in message
     assert [call for call in actions(on.writes(mark, account.id)) if call.startswith("eks:")] == []
@@ -100,8 +100,9 @@ def test_name_that_the_account_does_not_allow_is_refused_whether_or_not_it_exist
 
 
 def test_capacity_block_has_a_template_with_its_reservation_and_is_updated_without_nodes(on, shop, account):
+    # No type of Capacity Blocks is offered in the emulator's first two zones.
     block = node_group(
-        "shop", "block", capacityType="CapacityBlock", instanceTypes=["p5.48xlarge"], amiType="AL2023_x86_64_NVIDIA", subnets=ZONE,
+        "shop", "block", capacityType="CapacityBlock", instanceTypes=["g5.xlarge"], amiType="AL2023_x86_64_NVIDIA", subnets=ZONE,
         node={"capacityReservationId": "cr-0123"}, scaling={"min": 0, "max": 2, "desired": 1, "desiredPolicy": "Enforce"},
     )
     on.apply(block)
@@ -113,7 +114,7 @@ def test_capacity_block_has_a_template_with_its_reservation_and_is_updated_witho
         "LaunchTemplateVersions"
     ]
     data = version["LaunchTemplateData"]
-    assert data["InstanceMarketOptions"] == {"MarketType": "capacity-block"} and data["InstanceType"] == "p5.48xlarge"
+    assert data["InstanceMarketOptions"] == {"MarketType": "capacity-block"} and data["InstanceType"] == "g5.xlarge"
     assert data["CapacityReservationSpecification"]["CapacityReservationTarget"] == {"CapacityReservationId": "cr-0123"}
     # The next block. EKS updates the group only without nodes.
     mark = on.mark()
