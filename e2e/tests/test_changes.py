@@ -217,8 +217,50 @@ def test_auto_mode_creates_the_role_it_needs(shop):
     assert shop.update_types() == ["AutoModeUpdate"] * 2
 
 
+def test_auto_mode_without_pools_keeps_its_role_out_of_the_request_and_is_switched_off(shop):
+    shop.edit(UPDATE, autoMode={"nodePools": []})
+    assert shop.described()["computeConfig"]["enabled"] and "nodePools" not in shop.described()["computeConfig"]
+    shop.edit(UPDATE, autoMode={"enabled": False, "nodePools": []})
+    found = shop.described()
+    assert (found["computeConfig"], found["storageConfig"]["blockStorage"]) == ({"enabled": False}, {"enabled": False})
+    assert found["kubernetesNetworkConfig"]["elasticLoadBalancing"] == {"enabled": False}
+    # Again, with a role of the user's: EKS keeps one only while Auto Mode is on.
+    role = shop.account.role("auto-nodes", {"Service": "ec2.amazonaws.com"}, "AmazonEKSWorkerNodePolicy")
+    shop.edit(UPDATE, autoMode={"enabled": True, "nodePools": ["system"], "nodeRoleArn": role})
+    assert shop.described()["computeConfig"] == {"enabled": True, "nodePools": ["system"], "nodeRoleArn": role}
+    assert shop.update_types() == ["AutoModeUpdate"] * 3
+
+
+def test_settings_of_the_control_plane_are_merged_and_hybrid_networks_replaced(shop):
+    strategy = {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 5}]}
+    shop.edit(
+        *([UPDATE] * 3),
+        controlPlane={
+            "egressMode": "CustomerRouted",
+            "apiServer": {"eventTtl": "30m"},
+            "controllerManager": {"horizontalPodAutoscalerControllerConfig": {"horizontalPodAutoscalerSyncPeriod": "10s"}},
+            "scheduler": {"nodeResourcesFit": {"scoringStrategy": strategy}},
+        },
+        remoteNetworks={"nodeCidrs": ["10.80.0.0/16"], "podCidrs": ["10.85.0.0/16"]},
+    )
+    assert shop.update_types() == ["ControlPlaneEgressUpdate", "ControlPlaneComponentConfigUpdate", "RemoteNetworkConfigUpdate"]
+    found = shop.described()
+    assert found["resourcesVpcConfig"]["controlPlaneEgressMode"] == "CUSTOMER_ROUTED"
+    assert found["kubeApiServerConfig"] == {"eventTtl": "30m", "serviceNodePortRange": {"minPort": 30000, "maxPort": 32767}}
+    assert found["kubeSchedulerConfig"]["nodeResourcesFit"]["scoringStrategy"] == strategy
+    pods = {"remotePodNetworks": [{"cidrs": ["10.85.0.0/16"]}]}
+    assert found["remoteNetworkConfig"] == {"remoteNodeNetworks": [{"cidrs": ["10.80.0.0/16"]}], **pods}
+    # A member and a list that are no longer named stay.
+    shop.edit(UPDATE, controlPlane={"apiServer": {"eventTtl": None, "serviceNodePortRange": {"minPort": 20000, "maxPort": 32767}}})
+    assert shop.described()["kubeApiServerConfig"]["eventTtl"] == "30m"
+    shop.edit(UPDATE, remoteNetworks={"nodeCidrs": ["10.81.0.0/16"], "podCidrs": None})
+    assert shop.described()["remoteNetworkConfig"] == {"remoteNodeNetworks": [{"cidrs": ["10.81.0.0/16"]}], **pods}
+    shop.edit(UPDATE, remoteNetworks={"nodeCidrs": [], "podCidrs": []})
+    assert shop.described()["remoteNetworkConfig"] == {"remoteNodeNetworks": [], "remotePodNetworks": []}
+
+
 def test_removed_field_is_no_longer_managed(shop):
-    shop.edit(autoMode=None, zonalShift=None, logging=None, controlPlaneScaling=None)
+    shop.edit(autoMode=None, zonalShift=None, logging=None, controlPlaneScaling=None, controlPlane=None, remoteNetworks=None)
     assert shop.described()["computeConfig"]["enabled"]
 
 
@@ -400,6 +442,17 @@ def test_fargate_profiles_are_created_and_deleted_one_at_a_time(shop, account):
     shop.edit(*writes_of("Create", "batch"), fargateProfiles=[profile("nightly"), profile("batch")])
 
 
+def test_fargate_profile_of_an_own_role_and_subnets_uses_them(shop, account):
+    role = account.role("pods", {"Service": "eks-fargate-pods.amazonaws.com"}, "AmazonEKSFargatePodExecutionRolePolicy")
+    subnet = shop.described()["resourcesVpcConfig"]["subnetIds"][0]
+    listed = shop.on.api.get(*key_of(shop.item))["spec"]["fargateProfiles"]
+    own = {"name": "own", "selectors": [{"namespace": "own"}], "podExecutionRoleArn": role, "subnetIds": [subnet]}
+    shop.edit("eks:CreateFargateProfile own", fargateProfiles=[*listed, own])
+    found = account.eks.describe_fargate_profile(clusterName="shop", fargateProfileName="own")["fargateProfile"]
+    assert (found["podExecutionRoleArn"], found["subnets"]) == (role, [subnet])
+    shop.edit("eks:DeleteFargateProfile own", fargateProfiles=listed)
+
+
 def test_deletion_disables_protection_and_leaves_only_foreign_resources(shop, on, account):
     mark = on.mark()
     on.delete(shop.item, timeout=90)
@@ -408,4 +461,4 @@ def test_deletion_disables_protection_and_leaves_only_foreign_resources(shop, on
     assert order == [*profiles, "UpdateClusterConfig", "DeleteCluster"]
     assert account.inventory().get("clusters") is None
     roles = account.inventory()["roles"]
-    assert sorted(roles) == ["admins", "by-hand", "cni", "dns", "dns-2", "viewers"]
+    assert sorted(roles) == ["admins", "auto-nodes", "by-hand", "cni", "dns", "dns-2", "pods", "viewers"]

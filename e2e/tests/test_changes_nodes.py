@@ -83,6 +83,9 @@ class Edit:
     writes: list[str] = field(default_factory=lambda: SETTINGS)
 
 
+OVERRIDE = {
+    "nodeMonitoringCondition": "KernelReady", "nodeUnhealthyReason": "SoftLockup", "minRepairWaitTimeMins": 10, "repairAction": "Reboot"
+}
 SPOT = {"key": "spot", "value": "true", "effect": "NO_SCHEDULE"}
 EDITS = [
     Edit("maximum size", {"scaling": {"max": 6}}, {"scalingConfig": {"minSize": 1, "maxSize": 6, "desiredSize": 1}}),
@@ -117,9 +120,38 @@ EDITS = [
     ),
     Edit("repair", {"repair": {"enabled": True}}, {"nodeRepairConfig": {"enabled": True}}),
     Edit(
+        "limits of repair",
+        {"repair": {"maxUnhealthyPercentage": 10, "maxParallelRepairedCount": 2, "overrides": [OVERRIDE]}},
+        {
+            "nodeRepairConfig": {
+                "enabled": True, "maxUnhealthyNodeThresholdPercentage": 10, "maxParallelNodesRepairedCount": 2,
+                "nodeRepairConfigOverrides": [OVERRIDE],
+            },
+        },
+    ),
+    Edit(
+        "a limit that is no longer managed, and no overrides",
+        {"repair": {"maxUnhealthyPercentage": None, "overrides": []}},
+        {"nodeRepairConfig": {"enabled": True, "maxUnhealthyNodeThresholdPercentage": 10, "maxParallelNodesRepairedCount": 2}},
+    ),
+    Edit(
+        "a warm pool",
+        {"warmPool": {"enabled": True, "minSize": 1, "poolState": "Running"}},
+        {"warmPoolConfig": {"enabled": True, "minSize": 1, "poolState": "RUNNING", "reuseOnScaleIn": False}},
+    ),
+    Edit(
+        "another size of the warm pool",
+        {"warmPool": {"maxGroupPreparedCapacity": 7}},
+        {"warmPoolConfig": {"enabled": True, "minSize": 1, "poolState": "RUNNING", "reuseOnScaleIn": False, "maxGroupPreparedCapacity": 7}},
+    ),
+    Edit("no warm pool", {"warmPool": {"enabled": False}}, {"warmPoolConfig": {"enabled": False}}),
+    Edit(
         "several settings at once, in one update",
         {"scaling": {"max": 5}, "labels": {"c": "4"}, "repair": {"enabled": False}},
-        {"labels": {"a": "3", "c": "4"}, "nodeRepairConfig": {"enabled": False}},
+        {
+            "labels": {"a": "3", "c": "4"},
+            "nodeRepairConfig": {"enabled": False, "maxUnhealthyNodeThresholdPercentage": 10, "maxParallelNodesRepairedCount": 2},
+        },
     ),
     Edit("tags", {"tags": {"team": "web"}}, {}, ["eks:TagResource"]),
     Edit(

@@ -167,6 +167,8 @@ pub enum Conflicts {
 
 /// Pods that run on Fargate.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::immutable_member("podExecutionRoleArn", "the role of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
+#[x_kube(validation = rules::immutable_member("subnetIds", "the subnets of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct FargateProfile {
     /// Name in EKS, which identifies the profile.
@@ -177,6 +179,16 @@ pub struct FargateProfile {
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::immutable("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
     pub selectors: Vec<FargateSelector>,
+    /// ARN of the role with which Fargate runs the Pods; absent: Keelson creates one for all profiles. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
+    pub pod_execution_role_arn: Option<String>,
+    /// Private subnets of the Pods, by id; absent: all private subnets of the cluster. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::subnet_ids())]
+    pub subnet_ids: Option<Vec<String>>,
 }
 
 /// Selects Pods by namespace and labels.

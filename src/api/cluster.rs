@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::access::{Access, PodIdentity};
 use super::account::DEFAULT_ACCOUNT;
 use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
+use super::control_plane::ControlPlane;
 use super::gitops::GitOps;
 use super::log_group::LogGroup;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{AccountReference, SecretReference};
+use super::remote_networks::RemoteNetworks;
 use super::rules;
 use super::schema;
 use super::status::EksClusterStatus;
@@ -59,6 +61,11 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::service_cidr_outside_vpc())]
 #[x_kube(validation = rules::service_cidr_outside_pod_ranges())]
 #[x_kube(validation = rules::pod_ranges_are_for_ipv4())]
+#[x_kube(validation = rules::sync_period_needs_a_tier())]
+#[x_kube(validation = rules::remote_networks_outside_vpc())]
+#[x_kube(validation = rules::remote_networks_outside_services())]
+#[x_kube(validation = rules::remote_networks_need_entries())]
+#[x_kube(validation = rules::remote_networks_are_ipv4())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount of the cluster; absent: the AwsAccount named `default`. Immutable.
@@ -144,6 +151,12 @@ pub struct EksClusterSpec {
     /// Provisioned control plane; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_scaling: Option<ControlPlaneScaling>,
+    /// Settings of the Kubernetes control plane; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlane>,
+    /// Networks of hybrid nodes, outside AWS; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_networks: Option<RemoteNetworks>,
     /// Lets AWS shift traffic away from an impaired zone; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zonal_shift: Option<bool>,
@@ -208,6 +221,11 @@ impl EksClusterSpec {
     /// The desired version.
     pub fn version(&self) -> Result<KubernetesVersion, InvalidVersion> {
         self.version.parse()
+    }
+
+    /// Whether EKS Auto Mode is to be on.
+    pub fn has_auto_mode(&self) -> bool {
+        self.auto_mode.as_ref().is_some_and(|auto| auto.enabled)
     }
 
     /// Name of its AwsAccount.
@@ -302,12 +320,22 @@ impl Default for PersistentVolumes {
 }
 
 /// EKS Auto Mode.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::auto_mode_off_has_no_pools())]
+#[x_kube(validation = rules::auto_mode_role_needs_pools())]
 #[serde(rename_all = "camelCase")]
 pub struct AutoMode {
+    /// `false` switches Auto Mode off: EKS terminates its instances and deletes its load balancers, and leaves its volumes.
+    #[serde(default = "schema::default_true")]
+    pub enabled: bool,
     /// Built-in node pools, such as `general-purpose` and `system`.
     #[serde(default)]
     #[schemars(length(max = 10), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::aws_names())]
     pub node_pools: Vec<String>,
+    /// ARN of the IAM role of the nodes of these pools; absent: Keelson creates one. EKS cannot change it while Auto Mode is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
+    pub node_role_arn: Option<String>,
 }

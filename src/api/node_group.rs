@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+pub use super::launch_template::LaunchTemplate;
+use super::node_repair::NodeRepair;
 use super::node_template::NodeTemplate;
 use super::policy::DeletionPolicy;
 use super::reference::ClusterReference;
@@ -15,6 +17,7 @@ use super::schema;
 use super::status::NodeGroupStatus;
 pub use super::subnet_tier::SubnetTier;
 use super::version::{InvalidVersion, KubernetesVersion};
+use super::warm_pool::WarmPool;
 
 /// One EKS managed node group.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -60,6 +63,12 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::image_has_no_release())]
 #[x_kube(validation = rules::node_config_for_al2023())]
 #[x_kube(validation = rules::reservation_not_for_spot())]
+#[x_kube(validation = rules::capacity_block_needs_reservation())]
+#[x_kube(validation = rules::capacity_block_has_one_type())]
+#[x_kube(validation = rules::capacity_block_in_one_zone())]
+#[x_kube(validation = rules::warm_pool_of_on_demand())]
+#[x_kube(validation = rules::warm_pool_of_eks_image())]
+#[x_kube(validation = rules::warm_pool_of_bottlerocket())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupSpec {
     /// The EksCluster it belongs to, in the same namespace. Immutable.
@@ -94,7 +103,8 @@ pub struct NodeGroupSpec {
     #[x_kube(validation = rules::unique())]
     #[x_kube(validation = rules::immutable("the instance types cannot change: put the old ones back, or create a new NodeGroup with the other value and delete this one"))]
     pub instance_types: Vec<String>,
-    /// `OnDemand` or `Spot`. Immutable.
+    /// `OnDemand`, `Spot`, or `CapacityBlock` with `node.capacityReservationId`, or with a launch template that names one.
+    /// Immutable.
     #[serde(default)]
     #[x_kube(validation = rules::immutable("the capacity type cannot change: put the old one back, or create a new NodeGroup with the other value and delete this one"))]
     pub capacity_type: CapacityType,
@@ -145,6 +155,9 @@ pub struct NodeGroupSpec {
     /// Node auto repair; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<NodeRepair>,
+    /// A warm pool, for On-Demand instances with an AMI of EKS; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<WarmPool>,
     /// What happens to the node group when this object is deleted: `Delete` it, or `Retain` it unchanged.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -207,6 +220,7 @@ pub enum CapacityType {
     #[default]
     OnDemand,
     Spot,
+    CapacityBlock,
 }
 
 /// Number of nodes.
@@ -324,21 +338,6 @@ pub enum TaintEffect {
     NoExecute,
 }
 
-/// An EC2 launch template.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LaunchTemplate {
-    /// Id of the launch template. Immutable.
-    #[schemars(length(max = 64))]
-    #[x_kube(validation = rules::launch_template_id())]
-    pub id: String,
-    /// Version number; absent: the template's default version at creation, not managed afterwards.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 18))]
-    #[x_kube(validation = rules::launch_template_version())]
-    pub version: Option<String>,
-}
-
 /// How nodes are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::at_most_one_of(&["maxUnavailable", "maxUnavailablePercentage"]))]
@@ -385,12 +384,4 @@ impl NodeUpdate {
 pub enum UpdateStrategy {
     Default,
     Minimal,
-}
-
-/// Node auto repair.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeRepair {
-    /// Whether EKS repairs nodes automatically.
-    pub enabled: bool,
 }

@@ -7,6 +7,7 @@ use kube::core::{Reason, Rule};
 
 pub(super) use super::rules_account::*;
 pub(super) use super::rules_between::*;
+pub(super) use super::rules_cluster::*;
 pub(super) use super::rules_network::*;
 pub(super) use super::rules_node::*;
 

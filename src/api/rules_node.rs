@@ -65,6 +65,70 @@ pub(super) fn reservation_not_for_spot() -> Rule {
     .field_path(".node.capacityReservationId")
 }
 
+/// <https://docs.aws.amazon.com/eks/latest/userguide/capacity-blocks-mng.html>
+pub(super) fn capacity_block_needs_reservation() -> Rule {
+    rule(
+        "self.capacityType != 'CapacityBlock' || has(self.launchTemplate) \
+         || (has(self.node) && has(self.node.capacityReservationId))",
+        "a Capacity Block is a capacity reservation, which only a launch template names: set node.capacityReservationId, or a \
+         launchTemplate with market type capacity-block, the reservation and an instance type",
+    )
+    .field_path(".capacityType")
+}
+
+pub(super) fn capacity_block_has_one_type() -> Rule {
+    rule(
+        "self.capacityType != 'CapacityBlock' || !has(self.node) || self.instanceTypes.size() == 1",
+        "a Capacity Block reserves one instance type: name only that one",
+    )
+    .field_path(".instanceTypes")
+}
+
+pub(super) fn capacity_block_in_one_zone() -> Rule {
+    rule(
+        "self.capacityType != 'CapacityBlock' || has(self.subnets.ids) || (has(self.subnets.zones) && self.subnets.zones.size() == 1)",
+        "a Capacity Block is in one availability zone: name that one in subnets.zones, or its subnets in subnets.ids",
+    )
+    .field_path(".subnets")
+}
+
+/// <https://docs.aws.amazon.com/autoscaling/ec2/userguide/warm-pools-limitations.html>
+pub(super) fn warm_pool_of_on_demand() -> Rule {
+    rule(
+        "!has(self.warmPool) || !self.warmPool.enabled || self.capacityType == 'OnDemand'",
+        "EC2 Auto Scaling has warm pools of On-Demand instances only: remove warmPool, or set capacityType: OnDemand",
+    )
+    .field_path(".warmPool")
+}
+
+/// <https://docs.aws.amazon.com/eks/latest/userguide/warm-pools-managed-node-groups.html>
+pub(super) fn warm_pool_of_eks_image() -> Rule {
+    rule(
+        "!has(self.warmPool) || !self.warmPool.enabled || ((!has(self.amiType) || self.amiType != 'CUSTOM') \
+         && (!has(self.node) || !has(self.node.imageId)))",
+        "EKS has warm pools for its own AMIs only: remove warmPool, or remove node.imageId",
+    )
+    .field_path(".warmPool")
+}
+
+pub(super) fn warm_pool_of_bottlerocket() -> Rule {
+    rule(
+        "!has(self.warmPool) || !self.warmPool.enabled || !has(self.amiType) || !self.amiType.startsWith('BOTTLEROCKET') \
+         || ((!has(self.warmPool.poolState) || self.warmPool.poolState != 'Hibernated') \
+         && (!has(self.warmPool.reuseOnScaleIn) || !self.warmPool.reuseOnScaleIn))",
+        "a warm pool of Bottlerocket can neither hibernate nor reuse nodes: set poolState: Stopped or Running, and remove reuseOnScaleIn",
+    )
+    .field_path(".warmPool")
+}
+
+pub(super) fn warm_pool_within_capacity() -> Rule {
+    rule(
+        "!has(self.minSize) || !has(self.maxGroupPreparedCapacity) || self.minSize <= self.maxGroupPreparedCapacity",
+        "minSize must not be above maxGroupPreparedCapacity",
+    )
+    .field_path(".minSize")
+}
+
 /// Nothing exists in EKS yet.
 const NEW: &str = "!has(oldSelf.status) || !has(oldSelf.status.arn)";
 

@@ -44,6 +44,7 @@ PARTS = (
     ("nodegroupName", "nodegroups", "nodegroupArn", "nodegroup"),
     ("addonName", "addons", "addonArn", "addon"),
     ("fargateProfileName", "fargate_profiles", "fargateProfileArn", "fargateprofile"),
+    ("capabilityName", "capabilities", "arn", "capability"),
     ("principalArn", "access_entries", "accessEntryArn", "access-entry"),
     ("associationId", "pod_identities", "associationArn", "podidentityassociation"),
 )
@@ -52,6 +53,8 @@ PASSED_ROLES = {
     "CreateNodegroup": ("nodeRole", "ec2.amazonaws.com"),
     "CreateFargateProfile": ("podExecutionRoleArn", "eks-fargate-pods.amazonaws.com"),
     "CreatePodIdentityAssociation": ("roleArn", "pods.eks.amazonaws.com"),
+    "CreateCapability": ("roleArn", "capabilities.eks.amazonaws.com"),
+    "UpdateCapability": ("roleArn", "capabilities.eks.amazonaws.com"),
 }
 
 Check = dict[str, Any]

@@ -43,6 +43,7 @@ def inventory(eks: Eks, account: str | None = None, region: str | None = None) -
             {
                 "clusters": [c.name for c in clusters],
                 "nodegroups": [f"{c.name}/{n}" for c in clusters for n in c.nodegroups],
+                "capabilities": [f"{c.name}/{n}" for c in clusters for n in c.capabilities],
                 "addons": [f"{c.name}/{n}" for c in clusters for n in c.addons],
                 "fargateProfiles": [f"{c.name}/{n}" for c in clusters for n in c.fargate_profiles],
             },

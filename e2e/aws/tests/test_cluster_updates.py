@@ -156,6 +156,31 @@ def test_auto_mode_can_be_enabled_later(cloud: Cloud) -> None:
         cloud.eks.update_cluster_config(name="demo", **{**change, "computeConfig": other})
 
 
+def test_auto_mode_is_switched_off_with_its_three_switches(cloud: Cloud) -> None:
+    on = {
+        "computeConfig": {"enabled": True, "nodePools": ["system"], "nodeRoleArn": cloud.node_role()},
+        "storageConfig": {"blockStorage": {"enabled": True}},
+        "kubernetesNetworkConfig": {"elasticLoadBalancing": {"enabled": True}},
+    }
+    cloud.cluster(bootstrapSelfManagedAddons=False, **on)
+    pools = "When Compute Config nodeRoleArn is not null or empty, nodePool value(s) must be provided."
+    with expect_error("InvalidParameterException", pools):
+        cloud.eks.update_cluster_config(name="demo", **{**on, "computeConfig": {**on["computeConfig"], "nodePools": []}})
+    cloud.update_done(cloud.eks.update_cluster_config(name="demo", **{**on, "computeConfig": {"enabled": True, "nodePools": []}}))
+    assert "nodePools" not in cloud.describe()["computeConfig"]
+    with expect_error("InvalidParameterException", "all either fully enabled or fully disabled"):
+        cloud.eks.update_cluster_config(name="demo", computeConfig={"enabled": False})
+    off = {
+        "computeConfig": {"enabled": False},
+        "storageConfig": {"blockStorage": {"enabled": False}},
+        "kubernetesNetworkConfig": {"elasticLoadBalancing": {"enabled": False}},
+    }
+    cloud.update_done(cloud.eks.update_cluster_config(name="demo", **off))
+    found = cloud.describe()
+    assert found["computeConfig"] == {"enabled": False} and found["storageConfig"] == off["storageConfig"]
+    assert found["kubernetesNetworkConfig"]["elasticLoadBalancing"] == {"enabled": False}
+
+
 def test_encryption_can_be_added_once(cloud: Cloud) -> None:
     cloud.cluster()
     config = [{"resources": ["secrets"], "provider": {"keyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"}}]

@@ -344,3 +344,43 @@ def test_groups_of_the_template_replace_the_cluster_security_group(cloud: Cloud)
     rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "UserIdGroupPairs": [{"GroupId": group_id}]}
     cloud.ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[rule])
     assert cloud.nodegroup("admitted", nodeRole=role, launchTemplate=made, scalingConfig=ONE_NODE)["status"] == "ACTIVE"
+
+
+CAPACITY_BLOCK = {
+    "InstanceMarketOptions": {"MarketType": "capacity-block"},
+    "CapacityReservationSpecification": {"CapacityReservationTarget": {"CapacityReservationId": "cr-0123"}},
+    "InstanceType": "p5.48xlarge",
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "text"),
+    [
+        ("InstanceMarketOptions", "market type capacity-block"),
+        ("CapacityReservationSpecification", "a capacity reservation id"),
+        ("InstanceType", "an instance type"),
+    ],
+)
+def test_template_of_a_capacity_block_names_its_market_reservation_and_type(cloud: Cloud, missing: str, text: str) -> None:
+    cloud.cluster()
+    role = cloud.node_role()
+    data = {key: value for key, value in CAPACITY_BLOCK.items() if key != missing}
+    with expect_error("InvalidParameterException", text):
+        cloud.nodegroup(nodeRole=role, capacityType="CAPACITY_BLOCK", launchTemplate=template(cloud, data))
+
+
+def test_group_of_a_capacity_block_is_updated_only_without_nodes(cloud: Cloud) -> None:
+    cloud.cluster()
+    block = template(cloud, CAPACITY_BLOCK)
+    none = {"minSize": 0, "maxSize": 2, "desiredSize": 0}
+    nodes = cloud.nodegroup(capacityType="CAPACITY_BLOCK", launchTemplate=block, scalingConfig=none)
+    assert (nodes["capacityType"], nodes["status"]) == ("CAPACITY_BLOCK", "ACTIVE")
+    next_version = another(cloud, block, {**CAPACITY_BLOCK, "EbsOptimized": True})
+    cloud.eks.update_nodegroup_config(clusterName="demo", nodegroupName="nodes", scalingConfig={"desiredSize": 1})
+    cloud.until(lambda: cloud.describe_nodegroup()["status"] == "ACTIVE")
+    with expect_error("InvalidRequestException", "desired size of 0"):
+        update(cloud, next_version)
+    cloud.eks.update_nodegroup_config(clusterName="demo", nodegroupName="nodes", scalingConfig=none)
+    cloud.until(lambda: cloud.describe_nodegroup()["status"] == "ACTIVE")
+    update(cloud, next_version)
+    cloud.until(lambda: cloud.describe_nodegroup()["launchTemplate"]["version"] == "2")

@@ -268,3 +268,78 @@ def test_limit_of_thirty_node_groups(cloud: Cloud) -> None:
     with expect_error("ResourceLimitExceededException"):
         cloud.nodegroup("n30", wait=False, nodeRole=role)
     assert len(cloud.eks.list_nodegroups(clusterName="demo")["nodegroups"]) == 30
+
+
+GPU_OVERRIDE = {
+    "nodeMonitoringCondition": "AcceleratedHardwareReady", "nodeUnhealthyReason": "NvidiaXID64Error", "minRepairWaitTimeMins": 5,
+    "repairAction": "Replace",
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"maxUnhealthyNodeThresholdCount": 1, "maxUnhealthyNodeThresholdPercentage": 10}, "Only one of maxUnhealthyNodeThresholdCount"),
+        ({"maxParallelNodesRepairedCount": 1, "maxParallelNodesRepairedPercentage": 10}, "Only one of maxParallelNodesRepairedCount"),
+        ({"maxUnhealthyNodeThresholdPercentage": 101}, "less than or equal to 100"),
+        ({"nodeRepairConfigOverrides": [{**GPU_OVERRIDE, "repairAction": "Restart"}]}, "Member must satisfy enum value set"),
+        ({"nodeRepairConfigOverrides": [{k: v for k, v in GPU_OVERRIDE.items() if k != "repairAction"}]}, "requires repairAction"),
+        ({"nodeRepairConfigOverrides": [GPU_OVERRIDE, {**GPU_OVERRIDE, "minRepairWaitTimeMins": 6}]}, "must be unique"),
+    ],
+)
+def test_repair_settings_that_exclude_each_other_are_refused(cloud: Cloud, config: dict[str, Any], text: str) -> None:
+    cloud.cluster()
+    role = cloud.node_role()
+    with expect_error("InvalidParameterException", text):
+        cloud.nodegroup(nodeRole=role, nodeRepairConfig={"enabled": True, **config})
+
+
+def test_repair_settings_are_replaced_as_a_whole(cloud: Cloud) -> None:
+    cloud.cluster()
+    config = {"enabled": True, "maxUnhealthyNodeThresholdPercentage": 10, "nodeRepairConfigOverrides": [GPU_OVERRIDE]}
+    assert cloud.nodegroup(nodeRepairConfig=config)["nodeRepairConfig"] == config
+    changed = {"enabled": True, "maxParallelNodesRepairedCount": 2}
+    cloud.eks.update_nodegroup_config(
+        clusterName="demo", nodegroupName="nodes", nodeRepairConfig={**changed, "nodeRepairConfigOverrides": []}
+    )
+    cloud.until(lambda: cloud.describe_nodegroup()["nodeRepairConfig"] == changed)
+
+
+def test_warm_pool_is_added_changed_and_removed_by_an_update(cloud: Cloud) -> None:
+    cloud.cluster()
+    assert "warmPoolConfig" not in cloud.nodegroup()
+
+    def updated(**config: Any) -> dict[str, Any]:
+        cloud.eks.update_nodegroup_config(clusterName="demo", nodegroupName="nodes", warmPoolConfig=config)
+        found: dict[str, Any] = cloud.until(lambda: (n := cloud.describe_nodegroup())["status"] == "ACTIVE" and n)
+        return dict(found["warmPoolConfig"])
+
+    defaults = {"enabled": True, "minSize": 0, "poolState": "STOPPED", "reuseOnScaleIn": False}
+    assert updated(enabled=True, maxGroupPreparedCapacity=8) == {**defaults, "maxGroupPreparedCapacity": 8}
+    assert updated(minSize=2, poolState="RUNNING") == {**defaults, "minSize": 2, "poolState": "RUNNING"}, "enabled is kept"
+    assert updated(enabled=False) == {"enabled": False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "config", "text"),
+    [
+        ({"capacityType": "SPOT"}, {}, "capacity type SPOT"),
+        ({"amiType": "BOTTLEROCKET_x86_64"}, {"poolState": "HIBERNATED"}, "HIBERNATED is not supported for Bottlerocket"),
+        ({"amiType": "BOTTLEROCKET_x86_64"}, {"reuseOnScaleIn": True}, "reuseOnScaleIn is not supported for Bottlerocket"),
+        ({}, {"minSize": 3, "maxGroupPreparedCapacity": 2}, "cannot be less than the minimum size"),
+    ],
+)
+def test_warm_pool_is_refused_where_auto_scaling_has_none(cloud: Cloud, asked: dict[str, Any], config: dict[str, Any], text: str) -> None:
+    cloud.cluster()
+    role = cloud.node_role()
+    with expect_error("InvalidParameterException", text):
+        cloud.nodegroup(nodeRole=role, warmPoolConfig={"enabled": True, **config}, **asked)
+
+
+def test_warm_pool_is_refused_for_an_own_image(cloud: Cloud) -> None:
+    cloud.cluster()
+    role = cloud.node_role()
+    data = {"ImageId": "ami-12345678"}
+    template = cloud.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
+    with expect_error("InvalidParameterException", "not supported for custom AMIs"):
+        cloud.nodegroup(nodeRole=role, warmPoolConfig={"enabled": True}, launchTemplate={"id": template})

@@ -49,6 +49,22 @@ def fargate(*selectors: dict, name: str = "serverless") -> dict:
     return {"fargateProfiles": [{"name": name, "selectors": list(selectors)}]}
 
 
+def pods_on_fargate(**fields: object) -> dict:
+    return {"fargateProfiles": [{"name": "serverless", "selectors": [{"namespace": "batch"}], **fields}]}
+
+
+def weights(*resources: dict) -> dict:
+    strategy = {"type": "MostAllocated", "resources": list(resources)}
+    return at("controlPlane.scheduler.nodeResourcesFit.scoringStrategy", strategy)
+
+
+def remote(nodes: list[str], pods: list[str] | None = None) -> dict:
+    return {"remoteNetworks": {"nodeCidrs": nodes, **({"podCidrs": pods} if pods else {})}}
+
+
+SYNC_PERIOD = at("controlPlane.controllerManager.horizontalPodAutoscalerControllerConfig.horizontalPodAutoscalerSyncPeriod", "10s")
+
+
 def window(**fields: str) -> dict:
     usual = {"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}
     return at("upgrade.windows", [{**usual, **fields}])
@@ -239,6 +255,31 @@ INVALID = [
     invalid("supportType", "Forever", 'supported values: "Standard", "Extended"'),
     invalid("controlPlaneScaling.tier", "$(id)", "valid AWS name"),
     invalid("autoMode.nodePools", ["a/b"], "valid AWS name"),
+    Rejected({"autoMode": {"enabled": False, "nodePools": ["system"]}}, "spec.autoMode.nodePools", "remove nodePools, or set enabled: true"),
+    Rejected({"autoMode": {"nodeRoleArn": ROLE + "nodes"}}, "spec.autoMode.nodeRoleArn", "set nodePools, or remove nodeRoleArn"),
+    Rejected({"autoMode": {"nodePools": ["system"], "nodeRoleArn": "nodes"}}, "spec.autoMode.nodeRoleArn", "ARN of an IAM role"),
+    invalid("controlPlane.egressMode", "CUSTOMER_ROUTED", 'supported values: "AwsManaged", "CustomerRouted", "CustomerIsolated"'),
+    invalid("controlPlane.apiServer.eventTtl", "1h30m", "duration of one unit"),
+    invalid("controlPlane.apiServer.serviceNodePortRange", {"minPort": 31000, "maxPort": 30000}, "must not be above maxPort"),
+    Rejected(SYNC_PERIOD, "spec.controlPlane.controllerManager", "set controlPlaneScaling.tier"),
+    Rejected({**SYNC_PERIOD, "controlPlaneScaling": {"tier": "standard"}}, "spec.controlPlane.controllerManager", "set controlPlaneScaling.tier"),
+    invalid("controlPlane.controllerManager.podGcControllerConfig.terminatedPodGcThreshold", 0, "greater than or equal to 1"),
+    Rejected(weights({"name": "a b", "weight": 1}), "scoringStrategy.resources[0].name", "Kubernetes label key"),
+    Rejected(weights({"name": "cpu", "weight": 101}), "scoringStrategy.resources[0].weight", "less than or equal to 100"),
+    Rejected(weights({"name": "cpu", "weight": 1}, {"name": "cpu", "weight": 2}), "scoringStrategy.resources[1]", "Duplicate value"),
+    invalid("remoteNetworks.nodeCidrs", ["203.0.113.0/24"], "inside 10.0.0.0/8"),
+    invalid("remoteNetworks.nodeCidrs", ["10.80.0.1/16"], "no host bits set"),
+    invalid("remoteNetworks.podCidrs", ["10.85.0.0/16"], "set nodeCidrs, or remove podCidrs"),
+    Rejected(remote(["10.80.0.0/16"], ["10.80.1.0/24"]), "spec.remoteNetworks.podCidrs", "overlap: choose other ranges"),
+    Rejected(remote(["10.0.128.0/17"]), "spec.remoteNetworks", "remote networks and the VPC overlap"),
+    Rejected(
+        {**remote(["172.20.1.0/24"]), "kubernetesNetwork": {"serviceCidr": "172.20.0.0/16"}}, "spec.remoteNetworks",
+        "remote networks and the range of Services overlap",
+    ),
+    Rejected({**remote(["10.80.0.0/16"]), "access": {"authenticationMode": "ConfigMap"}}, "spec.remoteNetworks", "set access.authenticationMode"),
+    Rejected(
+        {**remote(["10.80.0.0/16"]), **EXISTING, "kubernetesNetwork": {"ipFamily": "IPv6"}}, "spec.remoteNetworks", "IPv4 clusters only"
+    ),
     # Access
     Rejected(
         entry(principalArn="arn:aws:sts::123456789012:assumed-role/a/b"),
@@ -340,6 +381,8 @@ INVALID = [
     ),
     Rejected(addon(namespace="Storage"), "spec.addons[0].namespace", "name of a namespace"),
     Rejected(fargate(), "spec.fargateProfiles[0].selectors", "at least 1 items"),
+    Rejected(pods_on_fargate(podExecutionRoleArn="pods"), "spec.fargateProfiles[0].podExecutionRoleArn", "ARN of an IAM role"),
+    Rejected(pods_on_fargate(subnetIds=["private"]), "spec.fargateProfiles[0].subnetIds", "subnet-..."),
     Rejected(fargate({"namespace": "A"}), "selectors[0].namespace", "* and ? stand for"),
     Rejected(
         fargate({"namespace": "a", "labels": {"fargate": "$(id)"}}),
@@ -486,6 +529,15 @@ IMMUTABLE = [
         status={"version": "1.34"},
     ),
     Rejected(
+        pods_on_fargate(podExecutionRoleArn=ROLE + "pods"), "spec.fargateProfiles[0].podExecutionRoleArn", "add a profile under a new name",
+        pods_on_fargate(),
+    ),
+    Rejected(
+        pods_on_fargate(subnetIds=["subnet-2"]), "spec.fargateProfiles[0].subnetIds", "add a profile under a new name",
+        pods_on_fargate(subnetIds=["subnet-1"]),
+    ),
+    edit("controlPlane.egressMode", "CustomerRouted", "AwsManaged", "put the old egressMode back"),
+    Rejected(
         fargate({"namespace": "batch"}, {"namespace": "other"}),
         "spec.fargateProfiles[0].selectors",
         "add a profile under a new name",
@@ -551,6 +603,17 @@ CHANGEABLE = [
     change("network.existing.subnetIds", ["subnet-1", "subnet-2"], ["subnet-1", "subnet-3"]),
     change("endpointAccess.publicCidrs", None, ["203.0.113.0/24", "2001:db8::/32"]),
     change("logging", ["api"], []),
+    change("controlPlane.egressMode", "AwsManaged", "CustomerRouted"),
+    change("controlPlane.egressMode", "CustomerRouted", None),
+    change("controlPlane", None, {"apiServer": {"eventTtl": "30m", "serviceNodePortRange": {"minPort": 20000, "maxPort": 32767}}}),
+    Accepted({**SYNC_PERIOD, "controlPlaneScaling": {"tier": "tier-xl"}}),
+    Accepted(weights({"name": "cpu", "weight": 5}, {"name": "nvidia.com/gpu", "weight": 1})),
+    change("remoteNetworks", None, {"nodeCidrs": ["10.80.0.0/16", "100.64.0.0/10"], "podCidrs": ["192.168.0.0/16"]}),
+    change("remoteNetworks", {"nodeCidrs": ["10.80.0.0/16"]}, {"nodeCidrs": []}),
+    # What does not use it is not concerned.
+    Accepted({}, {"remoteNetworks": {"nodeCidrs": []}, "access": {"authenticationMode": "ConfigMap"}}),
+    change("autoMode", {"nodePools": ["system"], "nodeRoleArn": ROLE + "nodes"}, {"enabled": False, "nodePools": [], "nodeRoleArn": None}),
+    Accepted(pods_on_fargate(podExecutionRoleArn=ROLE + "pods", subnetIds=["subnet-1"])),
     change("supportType", "Standard", "Extended"),
     change("deletionProtection", True, None),
     change("suspend", None, True),

@@ -20,6 +20,13 @@ def volume_rejected(path: str, advice: str, *volumes: dict) -> Rejected:
     return Rejected({"node": {"volumes": [{**VOLUME, **one} for one in volumes]}}, f"spec.node.volumes{path}", advice)
 
 
+ONE_ZONE = {"subnets": {"zones": ["eu-west-1a"]}}
+CAPACITY_BLOCK = {"capacityType": "CapacityBlock", "node": {"capacityReservationId": "cr-1"}, **ONE_ZONE}
+OVERRIDE = {
+    "nodeMonitoringCondition": "KernelReady", "nodeUnhealthyReason": "SoftLockup", "minRepairWaitTimeMins": 10, "repairAction": "Reboot"
+}
+
+
 def taint(**fields: str) -> dict:
     return {"key": "spot", "value": "true", "effect": "NoSchedule", **fields}
 
@@ -38,7 +45,26 @@ INVALID = [
     invalid("instanceTypes", [], "at least 1 items"),
     invalid("instanceTypes", ["large"], "such as m7i.large"),
     invalid("instanceTypes", ["m7i.large", "m7i.large"], "once only"),
-    invalid("capacityType", "SPOT", 'supported values: "OnDemand", "Spot"'),
+    invalid("capacityType", "SPOT", 'supported values: "OnDemand", "Spot", "CapacityBlock"'),
+    Rejected({"capacityType": "CapacityBlock", **ONE_ZONE}, "spec.capacityType", "set node.capacityReservationId"),
+    Rejected({**CAPACITY_BLOCK, "instanceTypes": ["p5.48xlarge", "p4d.24xlarge"]}, "spec.instanceTypes", "name only that one"),
+    Rejected({**CAPACITY_BLOCK, "subnets": {}}, "spec.subnets", "name that one in subnets.zones"),
+    Rejected({**CAPACITY_BLOCK, "subnets": {"zones": ["eu-west-1a", "eu-west-1b"]}}, "spec.subnets", "name that one in subnets.zones"),
+    Rejected({"capacityType": "Spot", "warmPool": {"enabled": True}}, "spec.warmPool", "set capacityType: OnDemand"),
+    Rejected({"node": OWN_AMI, "warmPool": {"enabled": True}}, "spec.warmPool", "remove node.imageId"),
+    Rejected(
+        {"amiType": "BOTTLEROCKET_x86_64", "warmPool": {"enabled": True, "poolState": "Hibernated"}}, "spec.warmPool", "remove reuseOnScaleIn"
+    ),
+    Rejected({"amiType": "BOTTLEROCKET_x86_64", "warmPool": {"enabled": True, "reuseOnScaleIn": True}}, "spec.warmPool", "remove reuseOnScaleIn"),
+    Rejected(
+        {"warmPool": {"enabled": True, "minSize": 3, "maxGroupPreparedCapacity": 2}}, "spec.warmPool.minSize", "above maxGroupPreparedCapacity"
+    ),
+    invalid("repair", {"enabled": True, "maxUnhealthyCount": 1, "maxUnhealthyPercentage": 10}, "at most one of maxUnhealthyCount"),
+    invalid("repair", {"enabled": True, "maxParallelRepairedCount": 1, "maxParallelRepairedPercentage": 9}, "at most one of maxParallelRepairedCount"),
+    invalid("repair.maxUnhealthyPercentage", 101, "less than or equal to 100"),
+    Rejected({"repair": {"enabled": True, "overrides": [{**OVERRIDE, "repairAction": "Restart"}]}}, "repairAction", "supported values"),
+    Rejected({"repair": {"enabled": True, "overrides": [{**OVERRIDE, "nodeUnhealthyReason": None}]}}, "nodeUnhealthyReason", "null"),
+    Rejected({"repair": {"enabled": True, "overrides": [OVERRIDE, OVERRIDE]}}, "spec.repair.overrides[1]", "Duplicate value"),
     invalid("diskSizeGiB", 0, "greater than or equal to 1"),
     Rejected({"scaling": {"min": 5}}, "spec.scaling.min", "min must not be above max"),
     Rejected({"scaling": {"desired": 1}}, "spec.scaling.desired", "between min and max"),
@@ -60,6 +86,9 @@ INVALID = [
     Rejected({"taints": [taint(key="a b")]}, "spec.taints[0].key", "Kubernetes label key"),
     Rejected({"taints": [taint(value="a b")]}, "spec.taints[0].value", "up to 63 letters"),
     invalid("launchTemplate", {"id": "my-template"}, "lt-..."),
+    invalid("launchTemplate", {"version": "1"}, "exactly one of id, name"),
+    invalid("launchTemplate", {"id": "lt-1", "name": "base"}, "exactly one of id, name"),
+    invalid("launchTemplate.name", "base template", "name of a launch template"),
     Rejected(
         at("launchTemplate", {"id": "lt-1", "version": "latest"}),
         "spec.launchTemplate.version",
@@ -157,6 +186,8 @@ IMMUTABLE = [
     edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor replaced"),
     edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor replaced"),
     edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor replaced"),
+    edit("launchTemplate", {"name": "one"}, {"name": "two"}, "neither added, removed nor replaced"),
+    edit("launchTemplate", {"id": "lt-1"}, {"id": None, "name": "one"}, "neither added, removed nor replaced"),
     Rejected({"node": {}}, "spec.node", NEW_NODE_GROUP, {}, status=EXISTS),
     Rejected({"node": None}, "spec.node", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
     Rejected({"node": OWN_AMI}, "spec.node.imageId", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
@@ -201,6 +232,14 @@ CHANGEABLE = [
         "update", {"maxUnavailable": 1}, {"maxUnavailable": None, "maxUnavailablePercentage": 33}
     ),
     change("repair", None, {"enabled": True}),
+    change("repair", {"enabled": True, "maxUnhealthyCount": 2}, {"maxUnhealthyCount": None, "maxUnhealthyPercentage": 10}),
+    change("repair", {"enabled": True}, {"overrides": [OVERRIDE, {**OVERRIDE, "nodeUnhealthyReason": "Other"}]}),
+    change("warmPool", None, {"enabled": True, "minSize": 1, "maxGroupPreparedCapacity": 8, "poolState": "Hibernated", "reuseOnScaleIn": True}),
+    # A pool that is switched off excludes nothing.
+    Accepted({}, {"capacityType": "Spot", "warmPool": {"enabled": False}}),
+    Accepted({}, CAPACITY_BLOCK),
+    Accepted({}, {"capacityType": "CapacityBlock", "launchTemplate": {"name": "blocks"}, "subnets": {"ids": ["subnet-1"]}}),
+    change("launchTemplate", {"name": "base"}, {"name": "base", "version": "2"}),
     change(
         "additionalRolePolicies", None, ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
     ),

@@ -97,6 +97,8 @@ AT_34 = {"version": "1.34"}
 TEMPLATE = {"launchTemplate": {"id": "lt-1", "version": "3"}}
 OWN_AMI = {"node": {"imageId": "ami-1", "userData": "#!/bin/sh"}}
 
+FARGATE = {"name": "jobs", "selectors": [{"namespace": "jobs"}], "subnetIds": ["subnet-1"]}
+
 CURES = [
     # Accounts
     Cure("its owner has to set allowInlinePolicies and workloadPermissionsBoundaryArn", (
@@ -278,6 +280,14 @@ CURES = [
     Cure("IAM {kind} {arn} does not exist", (at("access.entries", [{"principalArn": ROLE}]), {"podIdentities": []}),
          start={**at("access.entries", [{"principalArn": ROLE + "-1"}]),
                 "podIdentities": [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "-1"}]}),
+    Cure("Fargate runs in private subnets only", ({"fargateProfiles": [{**FARGATE, "name": "other", "subnetIds": ["subnet-2"]}]},),
+         start={"fargateProfiles": [FARGATE]}),
+    Cure("EKS never gives the routes of the control plane back", (at("controlPlane.egressMode", "CustomerRouted"),),
+         start=at("controlPlane.egressMode", "AwsManaged")),
+    Cure("EKS cannot change the role of Auto Mode's nodes", (at("autoMode.nodeRoleArn", ROLE + "-1"),),
+         start={"autoMode": {"nodePools": ["system"], "nodeRoleArn": ROLE}}),
+    Cure("EKS updates a node group of a Capacity Block only without nodes",
+         ({"scaling": {"min": 0, "desired": 0, "desiredPolicy": "Enforce"}},), "NodeGroup", node_group.CAPACITY_BLOCK),
     Cure("to run add-ons on Fargate", ({"fargateProfiles": [{"name": "a", "selectors": [{"namespace": "kube-system"}]}]},),
          start=addons({"name": "coredns"})),
     Cure("conflicts: Overwrite replaces what is installed", (addons({**ADDON, "conflicts": "Overwrite"}),), start=addons(ADDON)),

@@ -37,6 +37,8 @@ WRITES = {
         "zonalShift": UPDATE_CLUSTER,
         "deletionProtection": UPDATE_CLUSTER,
         "autoMode": f"{UPDATE_CLUSTER}|{CREATE_ROLE}",
+        "controlPlane": UPDATE_CLUSTER,
+        "remoteNetworks": UPDATE_CLUSTER,
         "access.authenticationMode": UPDATE_CLUSTER,
         "access": f"{ENTRIES}|{UPDATE_CLUSTER}",
         "oidcProvider": r"iam:\w+OpenIDConnectProvider",
@@ -53,6 +55,7 @@ WRITES = {
         "scaling": UPDATE_NODES,
         "update": UPDATE_NODES,
         "repair": UPDATE_NODES,
+        "warmPool": UPDATE_NODES,
         "tags": TAGS,
         "additionalRolePolicies": "iam:(Attach|Detach)RolePolicy",
         "launchTemplate.version": "eks:UpdateNodegroupVersion",
@@ -79,6 +82,8 @@ MAY_REMAIN = {
         "zonalShift": r"cluster\.zonalShiftConfig",
         "deletionProtection": r"cluster\.deletionProtection",
         "autoMode": r"cluster\.(computeConfig|storageConfig|kubernetesNetworkConfig\.elasticLoadBalancing)|inventory\.roles|roles\.",
+        "controlPlane": r"cluster\.(kube\w+Config|resourcesVpcConfig\.controlPlaneEgressMode)",
+        "remoteNetworks": r"cluster\.remoteNetworkConfig",
         # Without pruning; and a version that has become EKS's default is not downgraded.
         "addons": r"addons\.|inventory\.(addons|roles)|roles\.\S+-pod|podIdentities\.",
         # Session tags and a second role are not managed without their fields; a role stays while its credentials may be in use.
@@ -93,6 +98,8 @@ MAY_REMAIN = {
         # Once moved into the bounds, the size is owned by an autoscaler.
         "scaling": r"nodegroups\.\S+\.scalingConfig\.desiredSize|inventory\.(instances|networkInterfaces|volumes)",
         "update": r"nodegroups\.\S+\.updateConfig\.",
+        "repair": r"nodegroups\.\S+\.nodeRepairConfig",
+        "warmPool": r"nodegroups\.\S+\.warmPoolConfig",
     },
     "AwsAccount": {},
 }

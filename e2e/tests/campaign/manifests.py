@@ -170,7 +170,16 @@ def cluster_specs(world: World) -> Specs:
         "controlPlaneScaling": {"tier": "standard"},
         "zonalShift": True,
         "deletionProtection": False,
-        "autoMode": {"nodePools": ["general-purpose", "system"]},
+        "autoMode": {"enabled": True, "nodePools": ["general-purpose", "system"], "nodeRoleArn": world.role("node")},
+        "controlPlane": {
+            "egressMode": "CustomerRouted",
+            "apiServer": {"eventTtl": "30m", "serviceNodePortRange": {"minPort": 30000, "maxPort": 32000}},
+            "controllerManager": {"podGcControllerConfig": {"terminatedPodGcThreshold": 1000}},
+            "scheduler": {
+                "nodeResourcesFit": {"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": "cpu", "weight": 5}]}},
+            },
+        },
+        "remoteNetworks": {"nodeCidrs": ["10.80.0.0/16"], "podCidrs": ["10.85.0.0/16"]},
         "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],
     }
     contents = {
@@ -188,7 +197,7 @@ def cluster_specs(world: World) -> Specs:
     }
     small = {**defaults, "network": {"existing": {"subnetIds": subnets[:2]}}, "addons": [{"name": "vpc-cni"}]}
     control_plane_fields = ("endpointAccess", "logging", "logGroup", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
-    control_plane_fields += ("zonalShift", "deletionProtection", "autoMode", "network.existing", "network")
+    control_plane_fields += ("zonalShift", "deletionProtection", "autoMode", "controlPlane", "remoteNetworks", "network.existing", "network")
     contents_fields = ("access", "podIdentities", "addons", "fargateProfiles")
     zones = {"only": ("network.vpc.zones",), "played": False}
     return [
@@ -310,7 +319,18 @@ def node_group_specs(world: World) -> Specs:
         "taints": [{"key": "spot", "value": "true", "effect": "NoSchedule"}, {"key": "gpu", "effect": "NoExecute"}],
         "additionalRolePolicies": [SSM],
         "update": {"maxUnavailable": 1, "strategy": "Default", "force": False},
-        "repair": {"enabled": True},
+        "repair": {
+            "enabled": True,
+            "maxUnhealthyPercentage": 30,
+            "maxParallelRepairedCount": 2,
+            "overrides": [
+                {
+                    "nodeMonitoringCondition": "KernelReady", "nodeUnhealthyReason": "SoftLockup", "minRepairWaitTimeMins": 10,
+                    "repairAction": "Reboot",
+                },
+            ],
+        },
+        "warmPool": {"enabled": True, "minSize": 1, "maxGroupPreparedCapacity": 5, "poolState": "Stopped", "reuseOnScaleIn": False},
         "deletionPolicy": "Delete",
         "suspend": False,
         "tags": {"team": "payments"},
@@ -376,6 +396,10 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "supportType": ["Extended"],
         "controlPlaneScaling.tier": ["tier-xl"],
         "autoMode.nodePools": [["system"], ["system", "general-purpose"]],
+        "controlPlane.apiServer.eventTtl": ["20m"],
+        "controlPlane.scheduler.nodeResourcesFit.scoringStrategy.resources[].name": ["memory"],
+        "remoteNetworks.nodeCidrs": [["10.80.0.0/16", "10.81.0.0/16"]],
+        "remoteNetworks.podCidrs": [["10.86.0.0/16"], []],
         "access.entries[].kubernetesGroups": [["viewers", "writers"]],
         "access.entries[].policies[].policyArn": [f"{POLICY}EditPolicy"],
         "access.entries[].policies[].scope": [{"type": "Cluster"}],

@@ -2,6 +2,7 @@
 //! policies. Each is read once for all callers. I/O: AWS reads.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType};
@@ -18,10 +19,10 @@ use crate::aws::shared::{MaxStaleness, SharedRead};
 #[derive(Debug, Default)]
 pub(super) struct RegionalNamed {
     families: Keyed<String, Vec<InstanceType>>,
-    templates: Keyed<(String, String), Template>,
     images: Keyed<String, Option<ImageOwner>>,
     addresses: Keyed<Vec<String>, Vec<Address>>,
     endpoint_services: SharedRead<Vec<String>>,
+    templates: Keyed<(TemplateRef, String), Template>,
 }
 
 /// The reads of IAM.
@@ -77,6 +78,20 @@ fn efa_cards(info: &InstanceTypeInfo) -> i32 {
     network.map_or(0, |network| network.efa_info().and_then(|efa| efa.maximum_efa_interfaces()).unwrap_or(1))
 }
 
+/// How a launch template is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TemplateRef {
+    Id(String),
+    Name(String),
+}
+
+impl fmt::Display for TemplateRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (TemplateRef::Id(text) | TemplateRef::Name(text)) = self;
+        f.write_str(text)
+    }
+}
+
 /// A version of a launch template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Template {
@@ -84,6 +99,8 @@ pub enum Template {
     Missing(String),
     /// Exists.
     Found {
+        /// Of the template.
+        id: String,
         /// It sets an AMI.
         has_image: bool,
         /// It sets an instance type.
@@ -129,11 +146,11 @@ impl Snapshots {
     /// As the read, except for a missing template or version.
     pub async fn launch_template(
         &self,
-        id: &str,
+        template: &TemplateRef,
         version: &str,
         max_staleness: MaxStaleness,
     ) -> Result<Arc<Template>, AwsError> {
-        let key = (id.to_owned(), version.to_owned());
+        let key = (template.clone(), version.to_owned());
         let read = self.regional.named.templates.of(key.clone());
         self.shared(&read, max_staleness, |this| launch_template(this, key)).await
     }
@@ -213,10 +230,15 @@ async fn instance_types(reads: Snapshots, family: String) -> Result<Vec<Instance
     Ok(types)
 }
 
-async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> Result<Template, AwsError> {
+async fn launch_template(reads: Snapshots, (template, version): (TemplateRef, String)) -> Result<Template, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
-    let request = ec2.describe_launch_template_versions().launch_template_id(&id).versions(&version);
-    let response = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &id, request.send()).await {
+    let request = ec2.describe_launch_template_versions().versions(&version);
+    let request = match &template {
+        TemplateRef::Id(id) => request.launch_template_id(id),
+        TemplateRef::Name(name) => request.launch_template_name(name),
+    };
+    let what = template.to_string();
+    let response = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &what, request.send()).await {
         Err(error) if error.is_not_found() => return Ok(Template::Missing(error.to_string())),
         other => other?,
     };
@@ -225,6 +247,7 @@ async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> R
     };
     let data = found.launch_template_data();
     Ok(Template::Found {
+        id: found.launch_template_id().unwrap_or_default().to_owned(),
         has_image: data.is_some_and(|data| data.image_id().is_some()),
         has_instance_type: data.is_some_and(|data| data.instance_type().is_some()),
     })

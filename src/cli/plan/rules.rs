@@ -209,7 +209,8 @@ mod tests {
                 "min": 1, "max": 3, "zoneCount": 3, "publicSubnets": true, "nat": "None", "region": "eu-west-1",
                 "public": true, "private": false, "publicCidrs": ["0.0.0.0/0"], "ipFamily": "IPv4", "provider": "cosign",
                 "authenticationMode": "Api", "desiredPolicy": "Ignore", "type": "Cluster",
-                "network": {}, "kubernetesNetwork": {},
+                "network": {}, "kubernetesNetwork": {}, "capacityType": "OnDemand", "subnets": {}, "enabled": true, "nodePools": [],
+                "minPort": 1, "maxPort": 2,
             }),
         ];
         let is_evaluated = |rule: &str, sample: &Value| {

@@ -104,6 +104,20 @@ impl Allowlists {
         self.vpcs.iter().all(|pattern| pattern != ANY) && lists(&self.vpcs, id)
     }
 
+    /// Decides about a launch template that is named by its name; `id`: that of the template with this name.
+    ///
+    /// # Errors
+    /// It is not listed. A missing one is refused with the same message, which reveals nothing about it.
+    pub fn check_template_name(&self, name: &str, id: Option<&str>) -> Result<(), Refusal> {
+        let is_listed = self.launch_templates.iter().any(|pattern| pattern == ANY)
+            || id.is_some_and(|id| lists(&self.launch_templates, id));
+        if is_listed {
+            return Ok(());
+        }
+        let named = Named { field: TEMPLATE_NAME.into(), kind: Kind::LaunchTemplate, value: name.to_owned() };
+        Err(self.refusal(&named))
+    }
+
     /// Whether NodeGroups may attach the policy to the role of their nodes.
     pub fn allows_policy(&self, arn: &str) -> bool {
         lists(&self.policies, arn) || is_of_node_role(arn)
@@ -221,13 +235,17 @@ pub(super) fn refuse_inline_policy(field: &str, account: &str) -> Refusal {
 }
 
 /// Fields that admission makes immutable once set.
-const IMMUTABLE: [&str; 5] = [
+const IMMUTABLE: [&str; 6] = [
     "spec.roleArn",
     "spec.secretsEncryption.kmsKeyArn",
     "spec.network.existing.vpcId",
     "spec.subnets.ids",
     "spec.launchTemplate.id",
+    TEMPLATE_NAME,
 ];
+
+/// The field that names a launch template by its name.
+pub const TEMPLATE_NAME: &str = "spec.launchTemplate.name";
 
 /// The decision by the lists alone.
 enum ListDecision {

@@ -87,6 +87,21 @@ fn cases() -> Vec<Case> {
             true,
             |arn| json!({"addons": [{"name": "csi", "serviceAccountRoleArn": arn}]}),
         ),
+        role(
+            "spec.autoMode.nodeRoleArn",
+            true,
+            |arn| json!({"autoMode": {"nodePools": ["system"], "nodeRoleArn": arn}}),
+        ),
+        role(
+            "spec.fargateProfiles[jobs].podExecutionRoleArn",
+            true,
+            |arn| json!({"fargateProfiles": [{"name": "jobs", "selectors": [], "podExecutionRoleArn": arn}]}),
+        ),
+        subnet(
+            "spec.fargateProfiles[jobs].subnetIds",
+            true,
+            |id| json!({"fargateProfiles": [{"name": "jobs", "selectors": [], "subnetIds": [id]}]}),
+        ),
         subnet("spec.network.existing.subnetIds", true, |id| json!({"network": {"existing": {"subnetIds": [id]}}})),
         subnet("spec.subnets.ids", false, |id| json!({"subnets": {"ids": [id]}})),
         Case {
@@ -211,6 +226,30 @@ fn cases() -> Vec<Case> {
             pattern: "eipalloc-f*",
         },
     ]
+}
+
+#[test]
+fn launch_template_by_name_is_decided_by_its_id() {
+    let lists = |listed: &[&str]| {
+        let spec = json!({"accountId": "123456789012", "allowedLaunchTemplateIds": listed});
+        Allowlists::of("prod", &serde_json::from_value(spec).unwrap(), "team-a")
+    };
+    for (listed, id, allowed) in [
+        (&["lt-1"][..], Some("lt-1"), true),
+        (&["lt-*"], Some("lt-2"), true),
+        (&["lt-1"], Some("lt-2"), false),
+        // A name is no id, and what does not exist is refused like what is not listed.
+        (&["lt-named"], Some("lt-2"), false),
+        (&["lt-1"], None, false),
+        (&[], Some("lt-1"), false),
+        (&["*"], None, true),
+    ] {
+        let decided = lists(listed).check_template_name("lt-named", id);
+        assert_eq!(decided.is_ok(), allowed, "{listed:?} {id:?}");
+        let Err(refusal) = decided else { continue };
+        assert!(refusal.message.starts_with("spec.launchTemplate.name: lt-named is not"), "{}", refusal.message);
+        assert!(!refusal.message.contains("lt-2"), "an id that the tenant does not know: {}", refusal.message);
+    }
 }
 
 fn set(items: &[&str]) -> BTreeSet<String> {

@@ -101,6 +101,8 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         role_arn,
         support_type: _,
         control_plane_scaling: _,
+        control_plane: _,
+        remote_networks: _,
         zonal_shift: _,
         persistent_volumes: _,
         deletion_protection: _,
@@ -117,11 +119,6 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         gitops: _,
         write_kubeconfig_to_secret_ref: _,
     } = spec;
-    if let Some(AutoMode { node_pools: _ }) = auto_mode {}
-    for profile in fargate_profiles {
-        // Its role and subnets are the cluster's.
-        let FargateProfile { name: _, selectors: _ } = profile;
-    }
     let mut named: Vec<Named> = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn)).collect();
     if let Some(SecretsEncryption { kms_key_arn }) = secrets_encryption {
         named.push(Named::new("spec.secretsEncryption.kmsKeyArn", Kind::KmsKey, kms_key_arn));
@@ -129,10 +126,14 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     named.extend(log_group.iter().filter_map(|LogGroup { kms_key_arn, retention_days: _, deletion_policy: _ }| {
         Some(Named::new("spec.logGroup.kmsKeyArn", Kind::KmsKey, kms_key_arn.as_ref()?))
     }));
+    named.extend(auto_mode.iter().filter_map(|AutoMode { enabled: _, node_pools: _, node_role_arn }| {
+        Some(Named::new("spec.autoMode.nodeRoleArn", Kind::Role, node_role_arn.as_ref()?))
+    }));
     named.extend(vpc.iter().flat_map(by_own_network));
     named.extend(existing.iter().flat_map(by_existing_network));
     named.extend(pod_identities.iter().flat_map(by_pod_identity));
     named.extend(addons.iter().flat_map(by_addon));
+    named.extend(fargate_profiles.iter().flat_map(by_fargate_profile));
     named
 }
 
@@ -160,6 +161,14 @@ fn by_own_network(network: &Vpc) -> Vec<Named> {
         Named::new(field("flowLogs.cloudWatchLogs.roleArn"), Kind::Role, role_arn)
     });
     addresses.chain(groups).chain(roles).collect()
+}
+
+fn by_fargate_profile(profile: &FargateProfile) -> Vec<Named> {
+    let FargateProfile { name, selectors: _, pod_execution_role_arn, subnet_ids } = profile;
+    let field = |member: &str| format!("spec.fargateProfiles[{name}].{member}");
+    let role = pod_execution_role_arn.iter().map(|arn| Named::new(field("podExecutionRoleArn"), Kind::Role, arn));
+    let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id));
+    role.chain(subnets).collect()
 }
 
 fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
@@ -234,6 +243,7 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
         additional_role_policies,
         update: _,
         repair: _,
+        warm_pool: _,
         deletion_policy: _,
         suspend: _,
         tags: _,
@@ -242,9 +252,10 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
     let policies = additional_role_policies.iter();
     let policies = policies.map(|arn| Named::new("spec.additionalRolePolicies", Kind::Policy, arn));
     let subnets = ids.iter().flatten().map(|id| Named::new("spec.subnets.ids", Kind::Subnet, id));
-    let template = launch_template
-        .iter()
-        .map(|LaunchTemplate { id, version: _ }| Named::new("spec.launchTemplate.id", Kind::LaunchTemplate, id));
+    // A name is resolved to an id first: see `node_group/template_name.rs`.
+    let template = launch_template.iter().filter_map(|LaunchTemplate { id, name: _, version: _ }| {
+        Some(Named::new("spec.launchTemplate.id", Kind::LaunchTemplate, id.as_ref()?))
+    });
     let node = node.iter().flat_map(by_node_template);
     role.chain(policies).chain(subnets).chain(template).chain(node).collect()
 }

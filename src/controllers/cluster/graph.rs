@@ -118,7 +118,7 @@ impl Reconcile<'_> {
 
     fn has_expected_nodes(&self) -> bool {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
-        self.object.spec.auto_mode.is_some() || groups.iter().any(|group| status::is_ready(group))
+        self.object.spec.has_auto_mode() || groups.iter().any(|group| status::is_ready(group))
     }
 
     /// When to look for nodes of others again, while an add-on waits for some: nothing reports that they joined.

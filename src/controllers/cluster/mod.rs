@@ -182,8 +182,8 @@ impl Provisioned for ClusterController {
         previous: &EksClusterStatus,
         valid: &Valid<ValidCluster>,
         cloud: &Cloud,
-    ) -> Result<(), Failure> {
-        run.validate_against_aws(&cloud.aws, &valid.grant, previous).await
+    ) -> Result<(), ValidateError> {
+        run.validate_against_aws(&cloud.aws, &valid.grant, previous).await.map_err(ValidateError::Aws)
     }
 
     async fn build(

@@ -88,7 +88,7 @@ fn pod_identity_agent(spec: &EksClusterSpec) -> Result<(), Refusal> {
 }
 
 fn has_pod_identity_agent(spec: &EksClusterSpec) -> bool {
-    spec.auto_mode.is_some() || spec.addons.iter().any(|addon| addon.name == ADDON)
+    spec.has_auto_mode() || spec.addons.iter().any(|addon| addon.name == ADDON)
 }
 
 /// Rejects fields that are part of the API and not implemented yet; none is ignored silently.

@@ -218,7 +218,7 @@ pub trait Provisioned: Sized + Send + Sync + 'static {
         previous: &Self::Status,
         valid: &Valid<Self::Valid>,
         cloud: &Cloud,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<(), ValidateError>> + Send;
     /// Ends the reconcile while what it depends on is not there.
     fn await_dependencies(_run: &Reconcile<'_, Self>, _previous: &Self::Status, _own: &Self::Valid) -> Step<Self, ()> {
         Ok(())
@@ -369,7 +369,7 @@ async fn apply_spec<C: Provisioned>(run: &mut Reconcile<'_, C>, previous: &mut C
     check_named(run, &valid, &cloud).await?;
     if valid.request.is_none() {
         run.end_recovery();
-        C::validate_against_aws(run, previous, &valid, &cloud).await.map_err(ValidateError::Aws)?;
+        C::validate_against_aws(run, previous, &valid, &cloud).await?;
     }
     C::await_dependencies(run, previous, &valid.own)?;
     if let Some(request) = &valid.request {

@@ -217,7 +217,7 @@ impl Reconcile<'_> {
         tag_keys: &[String],
     ) -> Result<Graph<Cloud>, SpecError> {
         expand::node_group(&NodeGroupInput {
-            spec: &self.object.spec,
+            spec: &self.spec_with_template_id(),
             node_group_name: &self.object.node_group_name(),
             owner: &cloud.owner,
             account: &grant.settings,

@@ -14,6 +14,7 @@ mod recovery;
 mod replacement;
 pub mod status;
 pub mod target;
+mod template_name;
 mod validate;
 mod waiting;
 
@@ -31,7 +32,7 @@ use super::approvals::execution_policy::Approvals;
 use super::context::Context;
 use super::driver::{Executed, InProgress, Provisioned, StatusUpdate, Step, Stop, Valid};
 use super::hand_over::retained_hand_over;
-use super::reconcile_error::BuildError;
+use super::reconcile_error::{BuildError, ValidateError};
 use super::recovery::{Done, Recovering};
 use super::states::States;
 use super::status::conditions::Overall;
@@ -187,8 +188,9 @@ impl Provisioned for NodeGroupController {
         previous: &NodeGroupStatus,
         valid: &Valid<ValidGroup>,
         cloud: &Cloud,
-    ) -> Result<(), Failure> {
-        run.validate_against_aws(&cloud.aws, previous, &valid.own).await
+    ) -> Result<(), ValidateError> {
+        run.resolve_template(&cloud.aws, &valid.grant, previous).await?;
+        run.validate_against_aws(&cloud.aws, previous, &valid.own).await.map_err(ValidateError::Aws)
     }
 
     fn await_dependencies(run: &Reconcile<'_>, previous: &NodeGroupStatus, own: &ValidGroup) -> Step<Self, ()> {

@@ -18,6 +18,8 @@ pub struct KindState {
     pub(super) nodes: NodeReads,
     /// The generation of the spec that passed the checks against AWS.
     pub(super) checked: Option<i64>,
+    /// The id of the launch template that the spec names by its name.
+    pub(super) template_id: Option<String>,
 }
 
 /// Outcome of a reconcile, for status.

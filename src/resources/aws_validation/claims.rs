@@ -3,14 +3,15 @@
 use super::ami::CUSTOM;
 use super::own_network::{self, Surroundings};
 use crate::api::access::PodIdentity;
-use crate::api::addons::{Addon, AddonVersion};
+use crate::api::addons::{Addon, AddonVersion, FargateProfile};
 use crate::api::network::{ExistingSubnets, NetworkKind};
-use crate::api::node_group::{NodeSubnetsKind, ReleaseVersion};
+use crate::api::node_group::{LaunchTemplate, NodeSubnetsKind, ReleaseVersion};
 use crate::api::node_template::NodeTemplate;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::workload_role::WorkloadRole;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::partitions;
+use crate::aws::snapshots::named::TemplateRef;
 use crate::resources::graph::expand::{ClusterView, node_subnets};
 use crate::resources::iam::workload_content;
 
@@ -18,6 +19,9 @@ use crate::resources::iam::workload_content;
 pub const EKS: &str = "eks.amazonaws.com";
 /// The service that assumes roles for Pods.
 pub const PODS: &str = "pods.eks.amazonaws.com";
+
+/// The service that assumes the role of Pods on Fargate.
+pub const FARGATE: &str = "eks-fargate-pods.amazonaws.com";
 
 /// The service that assumes the role that delivers flow logs.
 pub const FLOW_LOGS: &str = "vpc-flow-logs.amazonaws.com";
@@ -94,10 +98,12 @@ pub enum RequirementKind {
     },
     /// The subnets exist.
     Subnets(Vec<String>),
+    /// No route of the subnets leads to an internet gateway: Fargate refuses public ones.
+    PrivateSubnets(Vec<String>),
     /// That version of the launch template exists.
     Template {
-        /// Its id.
-        id: String,
+        /// Its id or name.
+        id: TemplateRef,
         /// A number, or `$Default`.
         version: String,
     },
@@ -122,7 +128,7 @@ pub enum RequirementKind {
     /// The launch template and the fields about AMIs agree.
     OwnImage {
         /// The launch template and its version; `None`: there is none.
-        template: Option<(String, String)>,
+        template: Option<(TemplateRef, String)>,
         /// The AMI type, if the spec sets one.
         ami_type: Option<String>,
         /// The release, if the spec sets an exact one.
@@ -137,7 +143,7 @@ pub enum RequirementKind {
         /// Where the nodes run.
         locations: NodeLocations,
         /// The launch template and its version, which may set AMI and instance type itself.
-        template: Option<(String, String)>,
+        template: Option<(TemplateRef, String)>,
         /// The spec names the AMI.
         has_image: bool,
         /// They take Elastic Fabric Adapters.
@@ -203,6 +209,10 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>)
     let kubernetes = is_new.then(|| spec.version.clone());
     requirements.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
     requirements.extend(spec.pod_identities.iter().flat_map(pod_identity));
+    requirements.extend(spec.fargate_profiles.iter().flat_map(fargate_profile));
+    let auto_node = spec.auto_mode.iter().filter_map(|auto| auto.node_role_arn.as_ref());
+    let ec2 = partitions::of_region(&spec.region).ec2_principal;
+    requirements.extend(auto_node.map(|arn| role("spec.autoMode.nodeRoleArn", arn, Some(ec2))));
     if is_new {
         // EKS keeps an entry whose principal was deleted.
         requirements.extend(spec.access.entries.iter().map(|entry| {
@@ -233,6 +243,17 @@ fn policies(field: &str, role: &WorkloadRole) -> Vec<Requirement> {
 
 pub(super) fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Requirement {
     Requirement::new(field, RequirementKind::Role { arn: arn.to_owned(), service })
+}
+
+fn fargate_profile(profile: &FargateProfile) -> Vec<Requirement> {
+    let field = |member: &str| format!("spec.fargateProfiles[{}].{member}", profile.name);
+    let arn = profile.pod_execution_role_arn.iter();
+    let role = arn.map(|arn| role(field("podExecutionRoleArn"), arn, Some(FARGATE)));
+    let subnets = profile.subnet_ids.iter().flat_map(|ids| {
+        let kinds = [RequirementKind::Subnets(ids.clone()), RequirementKind::PrivateSubnets(ids.clone())];
+        kinds.map(|kind| Requirement::new(field("subnetIds"), kind))
+    });
+    role.chain(subnets).collect()
 }
 
 /// Whether the subnets exist and fit is checked by [`crate::resources::network::existing_network`].
@@ -291,9 +312,10 @@ pub fn of_node_group(
     cluster: &ClusterView,
 ) -> Vec<Requirement> {
     let mut requirements = Vec::new();
-    let template = spec.launch_template.as_ref().map(|template| {
-        let version = template.version.clone().unwrap_or_else(|| "$Default".to_owned());
-        (template.id.clone(), version)
+    let template = spec.launch_template.as_ref().and_then(|template| {
+        let LaunchTemplate { id, name, version } = template;
+        let named = id.clone().map(TemplateRef::Id).or_else(|| name.clone().map(TemplateRef::Name))?;
+        Some((named, version.clone().unwrap_or_else(|| "$Default".to_owned())))
     });
     if let Some((id, version)) = &template {
         let kind = RequirementKind::Template { id: id.clone(), version: version.clone() };

@@ -176,6 +176,13 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
             };
             Fact::Instances { offered, zones, has_image }
         }
+        RequirementKind::PrivateSubnets(ids) => {
+            let all = reads.subnets_by_id(ids, staleness).await?;
+            let found: Vec<_> = all.iter().filter(|one| ids.contains(&one.id)).cloned().collect();
+            let Some(vpc) = found.first().map(|one| one.vpc_id.clone()) else { return Ok(Fact::Unknown) };
+            let tables = reads.route_tables_of_vpc(&vpc, staleness).await?;
+            Fact::Network(Network { subnets: found, tables: Some(tables.to_vec()), ..Network::default() })
+        }
         RequirementKind::NodeSubnets { subnets, private_access, .. } => {
             let all = reads.subnets_by_id(subnets, staleness).await?;
             let found: Vec<_> = all.iter().filter(|one| subnets.contains(&one.id)).cloned().collect();

@@ -117,6 +117,17 @@ pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Opt
         (RequirementKind::Template { id, version }, Fact::Template(Template::Missing(why))) => {
             Some(format!("version {version} of launch template {id} does not exist: {why}"))
         }
+        (RequirementKind::PrivateSubnets(_), Fact::Network(network)) => {
+            let public = network.subnets.iter().filter(|subnet| network.is_public(subnet));
+            let public: Vec<_> = public.map(|subnet| subnet.id.clone()).collect();
+            (!public.is_empty()).then(|| {
+                format!(
+                    "Fargate runs in private subnets only, and a route of {} leads to an internet gateway: add a profile under a new \
+                     name with others, and remove this one",
+                    public.join(", ")
+                )
+            })
+        }
         (RequirementKind::NodeSubnets { nodes, has_template, .. }, Fact::Network(network)) => {
             node_subnets(network, *nodes, *has_template)
         }

@@ -9,7 +9,7 @@ use super::claims::{EKS, NodeLocations, Requirement, RequirementKind, Stage, of_
 use super::own_network::Surroundings;
 use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
-use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
+use crate::aws::snapshots::named::{InstanceType, NamedRole, Template, TemplateRef};
 use crate::aws::snapshots::{AddonOffer, AddonVersion};
 use crate::resources::cloud::AccountSettings;
 use crate::resources::graph::expand::ClusterView;
@@ -247,12 +247,34 @@ fn subnets_where_nodes_cannot_join_or_do_not_fit_are_refused() {
 }
 
 #[test]
+fn fargate_profiles_need_a_role_that_fargate_assumes_and_private_subnets() {
+    let spec = cluster_spec(json!({"fargateProfiles": [{
+        "name": "jobs", "selectors": [{"namespace": "jobs"}], "podExecutionRoleArn": "arn:aws:iam::123456789012:role/pods",
+        "subnetIds": ["subnet-1"],
+    }]}));
+    let found = of_cluster(&spec, Stage::Edited, None);
+    let fields: Vec<_> = found.iter().map(|one| one.field.as_str()).collect();
+    let [role, subnets] = ["podExecutionRoleArn", "subnetIds"].map(|name| format!("spec.fargateProfiles[jobs].{name}"));
+    assert_eq!(fields, [role.as_str(), subnets.as_str(), subnets.as_str()]);
+    let kinds = [
+        RequirementKind::Role {
+            arn: "arn:aws:iam::123456789012:role/pods".into(),
+            service: Some("eks-fargate-pods.amazonaws.com"),
+        },
+        RequirementKind::Subnets(vec!["subnet-1".into()]),
+        RequirementKind::PrivateSubnets(vec!["subnet-1".into()]),
+    ];
+    assert_eq!(found.into_iter().map(|one| one.kind).collect::<Vec<_>>(), kinds);
+}
+
+#[test]
 fn template_with_an_ami_excludes_other_fields_about_amis() {
     let of = |has_image: Option<bool>, ami_type: Option<&str>, release: Option<&str>, expected: &[&str]| {
-        let template = has_image.map(|_| ("lt-1".to_owned(), "1".to_owned()));
+        let template = has_image.map(|_| (TemplateRef::Id("lt-1".to_owned()), "1".to_owned()));
         let (ami_type, release) = (ami_type.map(str::to_owned), release.map(str::to_owned));
         let kind = RequirementKind::OwnImage { template, ami_type, release };
-        let found = |has_image| Fact::Template(Template::Found { has_image, has_instance_type: false });
+        let found =
+            |has_image| Fact::Template(Template::Found { id: "lt-1".into(), has_image, has_instance_type: false });
         let fact = has_image.map_or(Fact::Unknown, found);
         check(&Requirement { field: "spec.launchTemplate".into(), kind }, &fact, expected);
     };
@@ -299,8 +321,8 @@ fn missing_resources_are_rejected_and_unknown_ones_are_not() {
         vpc: "vpc-a".into(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
     };
-    let template = requirement(RequirementKind::Template { id: "lt-1".into(), version: "9".into() });
-    let found = Template::Found { has_image: false, has_instance_type: false };
+    let template = requirement(RequirementKind::Template { id: TemplateRef::Id("lt-1".into()), version: "9".into() });
+    let found = Template::Found { id: "lt-1".into(), has_image: false, has_instance_type: false };
     let version = requirement(RequirementKind::Version("1.63".into()));
     let table: [(&Requirement, Fact, &[&str]); 19] = [
         (&role(None), Fact::Role(None), &["IAM role", ROLE]),

@@ -13,7 +13,7 @@ use super::cluster_diff::{self, Detail, Part};
 use super::health_issues;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
-use crate::api::cluster::EksClusterSpec;
+use crate::api::cluster::{AutoMode, EksClusterSpec};
 use crate::api::network::Network;
 use crate::aws::errors::health::{Reported, Subject, explain};
 use crate::aws::tags::Tags;
@@ -123,11 +123,6 @@ impl Cluster {
         of_existing.or_else(|| vpc.as_ref().and_then(|network| network.security_group_ids.clone()))
     }
 
-    /// Whether EKS Auto Mode creates nodes, which need a role.
-    pub(crate) fn creates_nodes(&self) -> bool {
-        creates_nodes(&self.spec)
-    }
-
     pub(crate) fn to_observation(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
         let status = cluster.status().map_or("CREATING", ClusterStatus::as_str);
         let since = cluster.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
@@ -174,9 +169,10 @@ impl Cluster {
     }
 }
 
-/// Whether EKS Auto Mode is to create nodes.
-pub fn creates_nodes(spec: &EksClusterSpec) -> bool {
-    spec.auto_mode.as_ref().is_some_and(|auto| !auto.node_pools.is_empty())
+/// Whether EKS Auto Mode is to create nodes whose role Keelson creates.
+pub fn creates_node_role(spec: &EksClusterSpec) -> bool {
+    let needs_role = |auto: &AutoMode| auto.enabled && !auto.node_pools.is_empty() && auto.node_role_arn.is_none();
+    spec.auto_mode.as_ref().is_some_and(needs_role)
 }
 
 fn issues(cluster: &aws_sdk_eks::types::Cluster) -> Vec<Reported> {
@@ -199,7 +195,7 @@ impl Resource for Cluster {
     }
 
     fn after(&self) -> Vec<Key> {
-        let auto_node = self.creates_nodes().then(|| role::key(Purpose::AutoNode));
+        let auto_node = creates_node_role(&self.spec).then(|| role::key(Purpose::AutoNode));
         let others = [role::key(Purpose::Cluster)].into_iter().chain(auto_node);
         self.network.iter().cloned().chain(others).collect()
     }
@@ -232,7 +228,14 @@ impl Resource for Cluster {
         Duration::from_secs(match kind {
             "VersionUpdate" | "VersionRollback" => 510,
             "AssociateEncryptionConfig" => 900,
-            "EndpointAccessUpdate" | "VpcConfigUpdate" | "AccessConfigUpdate" | "AutoModeUpdate" => 300,
+            "EndpointAccessUpdate"
+            | "VpcConfigUpdate"
+            | "AccessConfigUpdate"
+            | "AutoModeUpdate"
+            | "ControlPlaneComponentConfigUpdate"
+            | "RemoteNetworkConfigUpdate" => 300,
+            // AWS: within 10 minutes.
+            "ControlPlaneEgressUpdate" => 600,
             _ => 120,
         })
     }

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use super::cluster::Cluster;
 use super::cluster_diff::{self, Detail};
 use super::cluster_request::{self as request, logging};
+use super::control_plane_config;
 use super::control_plane_zones::{MIN_ZONES, subnets_in_valid_zones};
+use crate::api::remote_networks::RemoteNetworks;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service};
 use crate::engine::{Failure, Observation, Refs};
@@ -27,6 +29,11 @@ const MOVE: &str = "the zones of a VPC are fixed once it exists: delete this Eks
 struct ExistingSubnet {
     id: String,
     zone: String,
+}
+
+fn has_ranges(networks: &RemoteNetworks) -> bool {
+    let RemoteNetworks { node_cidrs, pod_cidrs } = networks;
+    [node_cidrs, pod_cidrs].iter().any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
 }
 
 impl Cluster {
@@ -77,8 +84,10 @@ impl Cluster {
             .bootstrap_cluster_creator_admin_permissions(true)
             .build();
         let support = spec.support_type.map(|support| cluster_diff::support(support).into());
-        let auto = self.auto_mode(refs, None)?;
+        let auto = if spec.has_auto_mode() { self.auto_mode(refs, None)? } else { None };
         let role = refs.need(&role::key(Purpose::Cluster), "arn")?;
+        let settings = spec.control_plane.clone().unwrap_or_default();
+        let networks = spec.remote_networks.as_ref().filter(|networks| has_ranges(networks));
         let placed = subnets.join(",");
         // An edit between two attempts is another request: EKS rejects a token with other parameters.
         let step = format!("cluster {spec:?} {role} {placed}");
@@ -90,7 +99,7 @@ impl Cluster {
             .version(self.version.as_ref().unwrap_or(&spec.version))
             .role_arn(role)
             .resources_vpc_config(self.vpc_config(subnets))
-            .set_kubernetes_network_config(self.network_config(auto.is_some()))
+            .set_kubernetes_network_config(self.network_config())
             .set_logging(spec.logging.as_ref().filter(|types| !types.is_empty()).map(|types| logging(types, &[])))
             .set_encryption_config(spec.secrets_encryption.as_ref().map(request::encryption))
             .access_config(access)
@@ -100,9 +109,15 @@ impl Cluster {
                 spec.zonal_shift.map(|enabled| ZonalShiftConfigRequest::builder().enabled(enabled).build()),
             )
             .set_control_plane_scaling_config(spec.control_plane_scaling.as_ref().map(request::scaling))
-            .set_storage_config(auto.as_ref().map(|_| request::block_storage()))
+            .set_storage_config(auto.as_ref().map(|_| request::block_storage(true)))
             .set_compute_config(auto)
             .set_deletion_protection(spec.deletion_protection)
+            .set_kube_api_server_config(settings.api_server.as_ref().map(control_plane_config::api_server))
+            .set_kube_controller_manager_config(
+                settings.controller_manager.as_ref().map(control_plane_config::controller_manager),
+            )
+            .set_kube_scheduler_config(settings.scheduler.as_ref().map(control_plane_config::scheduler))
+            .set_remote_network_config(networks.map(control_plane_config::remote_networks))
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = match cloud.aws.call(Service::Eks, "CreateCluster", &self.name, request.send()).await {

@@ -6,11 +6,14 @@
 use std::collections::BTreeSet;
 
 use super::cluster::Cluster;
+use super::control_plane_config;
 use super::control_plane_zones::placeable;
 use crate::api::KubernetesVersion;
 use crate::api::access::AuthenticationMode;
-use crate::api::cluster::SupportType;
+use crate::api::cluster::{AutoMode, SupportType};
+use crate::api::control_plane::ControlPlane;
 use crate::api::network::IpFamily;
+use crate::api::remote_networks::RemoteNetworks;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 use crate::resources::cloud::tag_changes;
@@ -42,6 +45,8 @@ pub struct Detail {
     /// The node pools of Auto Mode, if it is on.
     pub(crate) auto_mode: Option<BTreeSet<String>>,
     pub(crate) auto_mode_role: Option<String>,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) remote_networks: RemoteNetworks,
     pub(crate) tags: Tags,
 }
 
@@ -59,10 +64,13 @@ pub(crate) enum Part {
     ControlPlaneScaling,
     ZonalShift,
     AutoMode,
+    EgressMode,
+    Components,
+    RemoteNetworks,
     Version,
 }
 
-const PARTS: [(&str, Part); 14] = [
+const PARTS: [(&str, Part); 16] = [
     ("deletionProtection", Part::DeletionProtection),
     ("access.authenticationMode", Part::AuthenticationMode),
     ("secretsEncryption.kmsKeyArn", Part::Encryption),
@@ -75,13 +83,22 @@ const PARTS: [(&str, Part); 14] = [
     ("supportType", Part::SupportType),
     ("controlPlaneScaling.tier", Part::ControlPlaneScaling),
     ("zonalShift", Part::ZonalShift),
+    ("autoMode.enabled", Part::AutoMode),
     ("autoMode.nodePools", Part::AutoMode),
+    (control_plane_config::EGRESS, Part::EgressMode),
     ("version", Part::Version),
 ];
 
 impl Part {
     /// The part that a change belongs to; `None` for a tag.
     fn of(change: &Change) -> Option<Self> {
+        let starts = |prefix: &&str| change.field.starts_with(*prefix);
+        if control_plane_config::COMPONENTS.iter().any(starts) {
+            return Some(Self::Components);
+        }
+        if starts(&control_plane_config::REMOTE) {
+            return Some(Self::RemoteNetworks);
+        }
         PARTS.iter().find(|(field, _)| *field == change.field).map(|(_, part)| *part)
     }
 
@@ -191,12 +208,29 @@ impl Cluster {
             all.compare("zonalShift", current.zonal_shift, wanted);
         }
         if let Some(wanted) = &spec.auto_mode {
-            let format_pools = |pools: &BTreeSet<String>| if pools.is_empty() { "on".to_owned() } else { list(pools) };
-            let from = current.auto_mode.as_ref().map_or("off".to_owned(), format_pools);
-            all.compare("autoMode.nodePools", from, format_pools(&set(&wanted.node_pools)));
+            compare_auto_mode(&mut all, wanted, current);
         }
+        self.compare_settings(&mut all, current);
         self.compare_version(&mut all, current);
         all.0
+    }
+
+    fn compare_settings(&self, all: &mut Differences, current: &Detail) {
+        let settings = self.spec.control_plane.iter();
+        let settings = settings.flat_map(|wanted| control_plane_config::differences(wanted, &current.control_plane));
+        let networks = self.spec.remote_networks.iter();
+        let networks =
+            networks.flat_map(|wanted| control_plane_config::network_differences(wanted, &current.remote_networks));
+        for (field, from, to) in settings.chain(networks) {
+            // What EKS does not report is what it does by default.
+            if field == control_plane_config::EGRESS && to == "AwsManaged" {
+                let why =
+                    "EKS never gives the routes of the control plane back to AWS: set egressMode to the actual value";
+                all.forbid(&field, if from == "(none)" { "AwsManaged" } else { &from }, &to, why);
+            } else {
+                all.compare(&field, from, to);
+            }
+        }
     }
 
     /// What EKS never changes. Admission rejects such an edit, too; this covers clusters created or changed by others.
@@ -283,6 +317,21 @@ impl Cluster {
     }
 }
 
+fn compare_auto_mode(all: &mut Differences, wanted: &AutoMode, current: &Detail) {
+    let AutoMode { enabled, node_pools, node_role_arn } = wanted;
+    if !enabled {
+        all.compare("autoMode.enabled", current.auto_mode.is_some(), false);
+        return;
+    }
+    let format_pools = |pools: &BTreeSet<String>| if pools.is_empty() { "on".to_owned() } else { list(pools) };
+    let from = current.auto_mode.as_ref().map_or("off".to_owned(), format_pools);
+    all.compare("autoMode.nodePools", from, format_pools(&set(node_pools)));
+    if let (Some(wanted), Some(role)) = (node_role_arn, &current.auto_mode_role) {
+        let why = "EKS cannot change the role of Auto Mode's nodes while it is on: set nodeRoleArn to the actual value";
+        all.forbid("autoMode.nodeRoleArn", role, wanted, why);
+    }
+}
+
 /// Extracts the fields that Keelson compares.
 pub(crate) fn to_detail(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
     let vpc = cluster.resources_vpc_config();
@@ -316,6 +365,8 @@ pub(crate) fn to_detail(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
         tier: tier.map_or("standard", |tier| tier.as_str()).to_owned(),
         auto_mode: auto.map(|compute| set(compute.node_pools())),
         auto_mode_role: auto.and_then(|compute| compute.node_role_arn()).map(str::to_owned),
+        control_plane: control_plane_config::observed(cluster),
+        remote_networks: control_plane_config::observed_networks(cluster),
         tags: Tags::from_eks(cluster.tags()),
     }
 }

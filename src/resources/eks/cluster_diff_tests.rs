@@ -192,11 +192,51 @@ fn every_comparable_field_belongs_to_a_part() {
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]}, "autoMode": {},
         "controlPlaneScaling": {"tier": "tier-xl"}, "secretsEncryption": {"kmsKeyArn": KEY},
         "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "securityGroupIds": ["sg-1"]}},
+        "controlPlane": {"egressMode": "CustomerRouted"},
     });
     let observed =
         Detail { authentication: "API_AND_CONFIG_MAP".into(), subnets: BTreeSet::new(), public: false, ..current() };
     let fields: BTreeSet<_> =
         cluster(all, Some("1.35")).differences(&observed, &refs()).into_iter().map(|change| change.field).collect();
-    let known: BTreeSet<_> = PARTS.iter().map(|(field, _)| (*field).to_owned()).collect();
+    let mut known: BTreeSet<_> = PARTS.iter().map(|(field, _)| (*field).to_owned()).collect();
+    // Not together with autoMode.nodePools.
+    assert!(known.remove("autoMode.enabled"));
     assert_eq!(fields, known);
+}
+
+#[test]
+fn auto_mode_is_switched_off_and_keeps_its_role_while_it_is_on() {
+    let pools = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
+    let on = Detail { auto_mode: pools(&["system"]), auto_mode_role: Some("arn:role/a".into()), ..current() };
+    let changes = |auto: Value, observed: &Detail| {
+        let changes = cluster(json!({"autoMode": auto}), None).differences(observed, &refs()).into_iter();
+        let of_auto = changes.filter(|change| change.field.starts_with("autoMode"));
+        of_auto.map(|change| format!("{}: {} -> {}", change.field, change.from, change.to)).collect::<Vec<_>>()
+    };
+    assert_eq!(changes(json!({"enabled": false}), &on), ["autoMode.enabled: true -> false"]);
+    assert_eq!(changes(json!({"enabled": false}), &current()), Vec::<String>::new());
+    assert_eq!(changes(json!({"nodePools": ["system"]}), &on), Vec::<String>::new());
+    let other = json!({"nodePools": ["system"], "nodeRoleArn": "arn:role/b"});
+    assert_eq!(changes(other.clone(), &on), ["autoMode.nodeRoleArn: arn:role/a -> arn:role/b"]);
+    assert_eq!(changes(other, &current()), ["autoMode.nodePools: off -> system"]);
+}
+
+#[test]
+fn settings_of_components_and_hybrid_networks_are_parts_of_their_own() {
+    let spec = json!({
+        "controlPlane": {"egressMode": "CustomerRouted", "apiServer": {"eventTtl": "30m"},
+            "scheduler": {"nodeResourcesFit": {"scoringStrategy": {"type": "MostAllocated"}}}},
+        "remoteNetworks": {"nodeCidrs": ["10.80.0.0/16"]},
+    });
+    let changes = cluster(spec, None).differences(&current(), &refs());
+    let parts: Vec<_> = changes.iter().map(Part::of).collect();
+    let (egress, components, networks) = (Some(Part::EgressMode), Some(Part::Components), Some(Part::RemoteNetworks));
+    assert_eq!(parts, [components, egress, components, networks]);
+    // The routes of the control plane never go back to AWS.
+    let routed =
+        Detail { control_plane: serde_json::from_value(json!({"egressMode": "CustomerRouted"})).unwrap(), ..current() };
+    let back = json!({"controlPlane": {"egressMode": "AwsManaged"}});
+    let found = cluster(back.clone(), None).differences(&routed, &refs());
+    assert!(matches!(found[0].how, crate::engine::How::Forbidden(_)), "{found:?}");
+    assert_eq!(cluster(back, None).differences(&current(), &refs()), Vec::new());
 }

@@ -4,13 +4,14 @@
 
 use aws_sdk_eks::operation::update_cluster_config::builders::UpdateClusterConfigFluentBuilder as UpdateConfig;
 use aws_sdk_eks::types::{
-    BlockStorage, ComputeConfigRequest, ControlPlaneScalingConfig, ElasticLoadBalancing, EncryptionConfig,
-    KubernetesNetworkConfigRequest, LogSetup, LogType, Logging, Provider, StorageConfigRequest, Update,
-    UpdateAccessConfigRequest, UpgradePolicyRequest, VpcConfigRequest, ZonalShiftConfigRequest,
+    BlockStorage, ComputeConfigRequest, ControlPlaneEgressModeType, ControlPlaneScalingConfig, ElasticLoadBalancing,
+    EncryptionConfig, KubernetesNetworkConfigRequest, LogSetup, LogType, Logging, Provider, StorageConfigRequest,
+    Update, UpdateAccessConfigRequest, UpgradePolicyRequest, VpcConfigRequest, ZonalShiftConfigRequest,
 };
 
 use super::cluster::Cluster;
 use super::cluster_diff::{self, Detail, Part};
+use super::control_plane_config;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
 use crate::api::network::{IpFamily, KubernetesNetwork};
@@ -45,12 +46,12 @@ pub(crate) fn scaling(wanted: &ControlPlaneScaling) -> ControlPlaneScalingConfig
 }
 
 /// Auto Mode's volumes. EKS accepts its three switches only together.
-pub(crate) fn block_storage() -> StorageConfigRequest {
-    StorageConfigRequest::builder().block_storage(BlockStorage::builder().enabled(true).build()).build()
+pub(crate) fn block_storage(enabled: bool) -> StorageConfigRequest {
+    StorageConfigRequest::builder().block_storage(BlockStorage::builder().enabled(enabled).build()).build()
 }
 
-fn load_balancing() -> ElasticLoadBalancing {
-    ElasticLoadBalancing::builder().enabled(true).build()
+fn load_balancing(enabled: bool) -> ElasticLoadBalancing {
+    ElasticLoadBalancing::builder().enabled(enabled).build()
 }
 
 impl Cluster {
@@ -63,30 +64,40 @@ impl Cluster {
             .endpoint_public_access(access.public)
             .endpoint_private_access(access.private)
             .set_public_access_cidrs(access.public.then(|| access.public_cidrs.clone()))
+            .set_control_plane_egress_mode(self.egress_mode())
             .build()
     }
 
+    fn egress_mode(&self) -> Option<ControlPlaneEgressModeType> {
+        self.spec.control_plane.as_ref().and_then(|settings| settings.egress_mode).map(control_plane_config::egress)
+    }
+
     /// The addresses inside a new cluster, and whether Auto Mode creates its load balancers.
-    pub(crate) fn network_config(&self, auto_mode: bool) -> Option<KubernetesNetworkConfigRequest> {
+    pub(crate) fn network_config(&self) -> Option<KubernetesNetworkConfigRequest> {
+        let auto_mode = self.spec.has_auto_mode();
         let KubernetesNetwork { ip_family, service_cidr } = self.spec.kubernetes_network.clone();
         let family = (ip_family != IpFamily::default()).then(|| cluster_diff::ip_family(ip_family).into());
         let needed = service_cidr.is_some() || family.is_some() || auto_mode;
         let config =
             KubernetesNetworkConfigRequest::builder().set_ip_family(family).set_service_ipv4_cidr(service_cidr);
-        needed.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
+        needed.then(|| config.set_elastic_load_balancing(auto_mode.then(|| load_balancing(true))).build())
     }
 
-    /// The nodes of Auto Mode. `current` is their current role, which EKS cannot change.
+    /// The nodes of Auto Mode. `current` is their current role, which EKS cannot change, and which it takes only together
+    /// with node pools.
     pub(crate) fn auto_mode(
         &self,
         refs: &Refs,
         current: Option<&str>,
     ) -> Result<Option<ComputeConfigRequest>, Failure> {
         let Some(wanted) = &self.spec.auto_mode else { return Ok(None) };
-        let role = match current {
+        if !wanted.enabled {
+            return Ok(Some(ComputeConfigRequest::builder().enabled(false).build()));
+        }
+        let role = match current.or(wanted.node_role_arn.as_deref()) {
+            _ if wanted.node_pools.is_empty() => None,
             Some(role) => Some(role),
-            None if self.creates_nodes() => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
-            None => None,
+            None => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
         };
         let compute = ComputeConfigRequest::builder()
             .enabled(true)
@@ -200,12 +211,28 @@ impl Cluster {
                 let config = ZonalShiftConfigRequest::builder().set_enabled(spec.zonal_shift).build();
                 request.zonal_shift_config(config)
             }
+            Part::EgressMode => {
+                let config = VpcConfigRequest::builder().set_control_plane_egress_mode(self.egress_mode());
+                request.resources_vpc_config(config.build())
+            }
+            Part::Components => {
+                let settings = spec.control_plane.clone().unwrap_or_default();
+                request
+                    .set_kube_api_server_config(settings.api_server.as_ref().map(control_plane_config::api_server))
+                    .set_kube_controller_manager_config(
+                        settings.controller_manager.as_ref().map(control_plane_config::controller_manager),
+                    )
+                    .set_kube_scheduler_config(settings.scheduler.as_ref().map(control_plane_config::scheduler))
+            }
+            Part::RemoteNetworks => request
+                .set_remote_network_config(spec.remote_networks.as_ref().map(control_plane_config::remote_networks)),
             Part::AutoMode => {
-                let network = KubernetesNetworkConfigRequest::builder().elastic_load_balancing(load_balancing());
+                let on = spec.has_auto_mode();
+                let network = KubernetesNetworkConfigRequest::builder().elastic_load_balancing(load_balancing(on));
                 request
                     .set_compute_config(self.auto_mode(refs, current.auto_mode_role.as_deref())?)
                     .kubernetes_network_config(network.build())
-                    .storage_config(block_storage())
+                    .storage_config(block_storage(on))
             }
         })
     }

@@ -4,7 +4,7 @@
 //! a cluster at a time, so each waits for the previous one in the list. [`crate::resources::deletion::prune`] deletes profiles that the spec
 //! no longer lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +65,8 @@ pub struct FargateProfile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     selectors: Vec<FargateSelector>,
+    role_arn: String,
+    subnets: Vec<String>,
     tags: Tags,
 }
 
@@ -92,7 +94,15 @@ impl FargateProfile {
         Self { cluster, wanted: wanted.clone(), network, previous, tags, intervals }
     }
 
+    /// The key of the role that Keelson creates; `None`: the spec names one.
+    fn own_role(&self) -> Option<Key> {
+        self.wanted.pod_execution_role_arn.is_none().then(|| role::key(Purpose::Fargate))
+    }
+
     fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
+        if let Some(ids) = &self.wanted.subnet_ids {
+            return Ok(ids.clone());
+        }
         let mut ids = Vec::new();
         for key in &self.network {
             match refs.output(key, "subnets") {
@@ -191,8 +201,12 @@ fn to_observation(profile: &Profile) -> Observation<Detail> {
         namespace: selector.namespace().unwrap_or_default().into(),
         labels: selector.labels().map(|labels| labels.clone().into_iter().collect()).unwrap_or_default(),
     };
-    let detail =
-        Detail { selectors: profile.selectors().iter().map(selector).collect(), tags: Tags::from_eks(profile.tags()) };
+    let detail = Detail {
+        selectors: profile.selectors().iter().map(selector).collect(),
+        role_arn: profile.pod_execution_role_arn().unwrap_or_default().to_owned(),
+        subnets: profile.subnets().to_vec(),
+        tags: Tags::from_eks(profile.tags()),
+    };
     Observation::ready(name, status, detail)
         .phase(phase)
         .output("arn", profile.fargate_profile_arn().unwrap_or_default())
@@ -220,7 +234,7 @@ impl Resource for FargateProfile {
 
     fn after(&self) -> Vec<Key> {
         let network = self.network.iter().cloned();
-        network.chain([cluster::key(), role::key(Purpose::Fargate)]).chain(self.previous.clone()).collect()
+        network.chain([cluster::key()]).chain(self.own_role()).chain(self.previous.clone()).collect()
     }
 
     fn inside(&self) -> Option<Key> {
@@ -229,7 +243,7 @@ impl Resource for FargateProfile {
 
     /// EKS does not delete a cluster that has profiles.
     fn holds(&self) -> Vec<Key> {
-        vec![cluster::key(), role::key(Purpose::Fargate)]
+        [cluster::key()].into_iter().chain(self.own_role()).collect()
     }
 
     fn deleted_after(&self) -> Vec<Key> {
@@ -241,7 +255,10 @@ impl Resource for FargateProfile {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("selectors", format_selectors(&self.wanted.selectors))]
+        let FargateProfile { wanted, .. } = self;
+        let role = wanted.pod_execution_role_arn.iter().map(|arn| ("role", arn.clone()));
+        let subnets = wanted.subnet_ids.iter().map(|ids| ("subnets", ids.join(", ")));
+        [("selectors", format_selectors(&wanted.selectors))].into_iter().chain(role).chain(subnets).collect()
     }
 
     /// One to two minutes according to published measurements.
@@ -259,12 +276,23 @@ impl Resource for FargateProfile {
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
-        let (current, wanted) =
-            (format_selectors(&observed.detail.selectors), format_selectors(&self.wanted.selectors));
-        if current != wanted {
-            let why =
-                "the selectors of a Fargate profile are immutable: add a profile with a new name, and remove this one";
-            changes.push(Change::forbidden("selectors", current, wanted, why));
+        let Detail { selectors, role_arn, subnets, tags: _ } = &observed.detail;
+        let list =
+            |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+        // A role or subnets that the spec does not name are EKS's to keep.
+        let role = self.wanted.pod_execution_role_arn.clone().map(|wanted| (role_arn.clone(), wanted));
+        let subnets = self.wanted.subnet_ids.as_ref().map(|wanted| (list(subnets), list(wanted)));
+        let fixed = [
+            ("selectors", Some((format_selectors(selectors), format_selectors(&self.wanted.selectors)))),
+            ("podExecutionRoleArn", role),
+            ("subnetIds", subnets),
+        ];
+        for (field, values) in fixed {
+            let Some((current, wanted)) = values.filter(|(current, wanted)| current != wanted) else { continue };
+            let why = format!(
+                "EKS cannot change the {field} of a Fargate profile: add a profile with a new name, and remove this one"
+            );
+            changes.push(Change::forbidden(field, current, wanted, why));
         }
         changes
     }
@@ -289,12 +317,18 @@ impl Resource for FargateProfile {
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
-        let role = refs.need(&role::key(Purpose::Fargate), "arn")?;
+        let role = match &self.wanted.pod_execution_role_arn {
+            Some(arn) => arn,
+            None => refs.need(&role::key(Purpose::Fargate), "arn")?,
+        };
         let subnets = self.subnet_ids(refs)?;
         let error = match self.request_create(cloud, role, subnets.clone()).await {
             Ok(observed) => return Ok(observed),
             Err(error) => error,
         };
+        if self.wanted.subnet_ids.is_some() {
+            return Err(error.into());
+        }
         // Fargate runs in fewer zones than EKS.
         let zones = self.zones_of(refs).into_iter().filter(|(id, _)| subnets.contains(id)).collect();
         let remaining = subnets_in_valid_zones(&zones, error, 1, NO_FARGATE)?;

@@ -12,6 +12,7 @@ pub mod cluster_deletion;
 pub mod cluster_diff;
 pub mod cluster_request;
 pub mod control_plane;
+pub mod control_plane_config;
 pub mod control_plane_zones;
 pub mod fargate_profile;
 pub mod health_issues;

@@ -152,10 +152,10 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         Some(arn) => Arc::new(ExternalRole::new(&context, Purpose::Cluster, arn)),
         None => {
             let role = Role::new(&context, Purpose::Cluster, &[], account);
-            Arc::new(if spec.auto_mode.is_some() { role.for_auto_mode() } else { role })
+            Arc::new(if spec.has_auto_mode() { role.for_auto_mode() } else { role })
         }
     });
-    if cluster::creates_nodes(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
+    if cluster::creates_node_role(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
         nodes.push(Arc::new(Role::new(&context, Purpose::AutoNode, &[], account).in_region(&spec.region)));
     }
     if input.node_role.is_required(spec) || input.owned.contains(&role::key(Purpose::Node)) {
@@ -179,7 +179,8 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     source_identity::add(&mut nodes, &context, spec, account, input.owned);
     let roles = workload_role::all(&context, spec, account, input.owned, input.removes.is_some());
     nodes.extend(roles.into_iter().map(|role| -> Node { Arc::new(role) }));
-    if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
+    let needs_role = spec.fargate_profiles.iter().any(|profile| profile.pod_execution_role_arn.is_none());
+    if needs_role || input.owned.contains(&role::key(Purpose::Fargate)) {
         nodes.push(Arc::new(Role::new(&context, Purpose::Fargate, &[], account)));
     }
     add_fargate_profiles(&mut nodes, &context, spec, &network);

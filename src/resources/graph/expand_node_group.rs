@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expand::graph;
-use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
+use crate::api::node_group::{CapacityType, NodeSubnetsKind, SubnetTier};
 use crate::api::{NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
@@ -91,7 +91,9 @@ pub fn node_content(
 ) -> Result<Option<Content>, SpecError> {
     let Some(node) = &spec.node else { return Ok(None) };
     let name = format!("{}/{node_group_name}", cluster.cluster_name);
-    desired_content::content(node, &cluster.node_template, &name, tags)
+    let content = desired_content::content(node, &cluster.node_template, &name, tags)?;
+    let block = spec.instance_types.first().filter(|_| spec.capacity_type == CapacityType::CapacityBlock);
+    Ok(content.map(|content| Content { capacity_block: block.cloned(), ..content }))
 }
 
 /// Builds the graph of a node group.

@@ -11,15 +11,19 @@ use crate::api::EksClusterSpec;
 use crate::api::access::{
     Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, EntryType, PodIdentity, ScopeType,
 };
-use crate::api::addons::{Addon, PruneCoreAddons};
-use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, PersistentVolumes, SecretsEncryption, SupportType};
+use crate::api::addons::{Addon, FargateProfile, FargateSelector, PruneCoreAddons};
+use crate::api::cluster::{
+    AutoMode, ControlPlaneScaling, EndpointAccess, PersistentVolumes, SecretsEncryption, SupportType,
+};
 use crate::api::listing::first_few;
 use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
+use crate::api::remote_networks::RemoteNetworks;
 use crate::api::upgrade::Upgrade;
 use crate::resources::deletion::prune_calls::is_service_role;
 use crate::resources::eks::addon_diff::configuration;
+use crate::resources::eks::control_plane_config;
 
 /// EKS's default, which it does not report for older clusters.
 const STANDARD_TIER: &str = "standard";
@@ -73,17 +77,20 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         control_plane_scaling: tier
             .filter(|tier| *tier != STANDARD_TIER)
             .map(|tier| ControlPlaneScaling { tier: tier.to_owned() }),
+        control_plane: control_plane_config::imported(cluster),
+        remote_networks: Some(control_plane_config::observed_networks(cluster))
+            .filter(|found| *found != RemoteNetworks::default()),
         zonal_shift: shifts.then_some(true),
         persistent_volumes: PersistentVolumes::default(),
         deletion_protection: cluster.deletion_protection().filter(|on| *on),
-        auto_mode: None,
+        auto_mode: cluster.compute_config().filter(|compute| compute.enabled() == Some(true)).map(auto_mode),
         access: access(inventory, &mut notes),
         oidc_provider: inventory.oidc_provider,
         pod_identities: inventory.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
         addons: inventory.addons.iter().map(|found| addon(found, &mut notes)).collect(),
         prune_addons: false,
         prune_core_addons: PruneCoreAddons::default(),
-        fargate_profiles: Vec::new(),
+        fargate_profiles: inventory.fargate_profiles.iter().map(fargate_profile).collect(),
         upgrade: Upgrade::default(),
         gitops: None,
         write_kubeconfig_to_secret_ref: None,
@@ -102,33 +109,10 @@ fn notes(inventory: &Inventory) -> Vec<Note> {
             "spec.tags apply to all resources of a cluster: list the tags there if you want that",
         );
     }
-    if let Some(auto) = cluster.compute_config().filter(|compute| compute.enabled() == Some(true)) {
-        let (pools, role) = (auto.node_pools().join(", "), auto.node_role_arn().unwrap_or("none"));
-        note(
-            format!("EKS Auto Mode (node pools {pools}; node role {role})"),
-            "its nodes keep their role, and autoMode creates a role of its own",
-        );
-    }
-    for profile in &inventory.fargate_profiles {
-        let name = profile.fargate_profile_name().unwrap_or_default();
-        let role = profile.pod_execution_role_arn().unwrap_or_default();
-        note(
-            format!("Fargate profile {name}"),
-            &format!("it keeps its role {role}, and fargateProfiles creates a role of its own"),
-        );
-    }
     for provider in &inventory.identity_providers {
         note(format!("identity provider {provider}"), "Keelson has no field for it");
     }
-    let vpc = cluster.resources_vpc_config();
-    let unknown = [
-        ("remote networks for hybrid nodes", cluster.remote_network_config().is_some()),
-        ("its Outpost", cluster.outpost_config().is_some()),
-        ("the egress mode of the control plane", vpc.is_some_and(|vpc| vpc.control_plane_egress_mode().is_some())),
-        ("settings of the API server", cluster.kube_api_server_config().is_some()),
-        ("settings of the scheduler", cluster.kube_scheduler_config().is_some()),
-        ("settings of the controller manager", cluster.kube_controller_manager_config().is_some()),
-    ];
+    let unknown = [("its Outpost", cluster.outpost_config().is_some())];
     for (what, _) in unknown.into_iter().filter(|(_, is_set)| *is_set) {
         note(what.to_owned(), "Keelson has no field for it");
     }
@@ -146,6 +130,11 @@ fn notes(inventory: &Inventory) -> Vec<Note> {
         );
     }
     notes
+}
+
+fn auto_mode(compute: &aws_sdk_eks::types::ComputeConfigResponse) -> AutoMode {
+    let role = compute.node_role_arn().filter(|_| !compute.node_pools().is_empty());
+    AutoMode { enabled: true, node_pools: compute.node_pools().to_vec(), node_role_arn: role.map(str::to_owned) }
 }
 
 fn endpoint_access(inventory: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
@@ -270,6 +259,19 @@ fn pod_identity(one: &PodIdentityAssociation, notes: &mut Vec<Note>) -> Option<P
         target_role_arn: one.target_role_arn().map(str::to_owned),
         disable_session_tags: one.disable_session_tags().filter(|disabled| *disabled),
     })
+}
+
+fn fargate_profile(found: &aws_sdk_eks::types::FargateProfile) -> FargateProfile {
+    let selector = |one: &aws_sdk_eks::types::FargateProfileSelector| FargateSelector {
+        namespace: one.namespace().unwrap_or_default().to_owned(),
+        labels: one.labels().map(|labels| labels.clone().into_iter().collect()).unwrap_or_default(),
+    };
+    FargateProfile {
+        name: found.fargate_profile_name().unwrap_or_default().to_owned(),
+        selectors: found.selectors().iter().map(selector).collect(),
+        pod_execution_role_arn: found.pod_execution_role_arn().map(str::to_owned),
+        subnet_ids: Some(found.subnets().to_vec()).filter(|ids| !ids.is_empty()),
+    }
 }
 
 fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use aws_sdk_eks::types::{
     AccessConfigResponse, AccessEntry, AccessScope, AccessScopeType, Addon, AmiTypes, AssociatedAccessPolicy,
     AuthenticationMode, CapacityTypes, Cluster, ComputeConfigResponse, EncryptionConfig, FargateProfile,
-    KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup, LogType, Logging, NodeRepairConfig,
-    Nodegroup, NodegroupScalingConfig, NodegroupUpdateConfig, PodIdentityAssociation, Provider, RemoteAccessConfig,
-    SupportType, Taint, TaintEffect, UpgradePolicyResponse, VpcConfigResponse, ZonalShiftConfigResponse,
+    FargateProfileSelector, KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup, LogType, Logging,
+    NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupUpdateConfig, PodIdentityAssociation, Provider,
+    RemoteAccessConfig, SupportType, Taint, TaintEffect, UpgradePolicyResponse, VpcConfigResponse,
+    ZonalShiftConfigResponse,
 };
 
 use super::{FoundAddon, FoundEntry, Inventory};
@@ -122,6 +123,9 @@ pub fn odd() -> Inventory {
     let admins = entry(&role("team/admins"), "STANDARD").kubernetes_groups("viewers").username("boss").build();
     let pod = PodIdentityAssociation::builder().namespace("kube-system").service_account("dns").role_arn(role("dns"));
     let fargate = FargateProfile::builder().fargate_profile_name("batch").pod_execution_role_arn(role("fargate"));
+    let selector =
+        FargateProfileSelector::builder().namespace("batch").set_labels(Some(map(&[("on", "fargate")]))).build();
+    let fargate = fargate.selectors(selector).subnets("subnet-1");
     let cni = addon("vpc-cni").configuration_values(r#"{"env":{"WARM":"1","ON":"yes"}}"#).build();
     let csi = addon("aws-ebs-csi-driver").build();
     let found = |addon, is_default, roles: &[&str]| FoundAddon {

@@ -7,11 +7,13 @@ use aws_sdk_eks::types::{CapacityTypes, Nodegroup, TaintEffect as Effect};
 use super::{Inventory, Note};
 use crate::api::NodeGroupSpec;
 use crate::api::node_group::{
-    CapacityType, DesiredPolicy, LaunchTemplate, NodeRepair, NodeSubnets, NodeUpdate, Scaling, Taint, TaintEffect,
-    UpdateStrategy, default_instance_types,
+    CapacityType, DesiredPolicy, LaunchTemplate, NodeSubnets, NodeUpdate, Scaling, Taint, TaintEffect, UpdateStrategy,
+    default_instance_types,
 };
 use crate::api::policy::DeletionPolicy;
 use crate::api::reference::ClusterReference;
+use crate::resources::eks::node_group::repair::Repair;
+use crate::resources::eks::node_group::warm_pool::Warm;
 
 /// EKS's default: one node at a time.
 const DEFAULT_MAX_UNAVAILABLE: i32 = 1;
@@ -34,6 +36,7 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
     let mut note = |what: &str, why: &str| notes.push(Note::new(format!("{what} of node group {name}"), why));
     let capacity_type = match group.capacity_type() {
         Some(CapacityTypes::Spot) => CapacityType::Spot,
+        Some(CapacityTypes::CapacityBlock) => CapacityType::CapacityBlock,
         None | Some(CapacityTypes::OnDemand) => CapacityType::OnDemand,
         Some(other) => {
             let note = Note::new(format!("node group {name}"), format!("its capacity type is {other}"));
@@ -42,22 +45,6 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
     };
     if group.remote_access().is_some() {
         note("remote access", "Keelson has no field for it and does not change it: a launch template can set it");
-    }
-    if group.warm_pool_config().is_some() {
-        note("the warm pool", "Keelson has no field for it and does not change it");
-    }
-    let repair = group.node_repair_config();
-    let more_repair = repair.is_some_and(|repair| {
-        let limits = [
-            repair.max_unhealthy_node_threshold_count(),
-            repair.max_unhealthy_node_threshold_percentage(),
-            repair.max_parallel_nodes_repaired_count(),
-            repair.max_parallel_nodes_repaired_percentage(),
-        ];
-        limits.iter().any(Option::is_some) || !repair.node_repair_config_overrides().is_empty()
-    });
-    if more_repair {
-        note("limits of node repair", "Keelson has no field for them");
     }
     let (tags, reserved) = tags(group.tags());
     if !reserved.is_empty() {
@@ -88,13 +75,15 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
         labels: group.labels().map(sorted).filter(|labels| !labels.is_empty()),
         taints: Some(group.taints().iter().filter_map(taint).collect()).filter(|taints: &Vec<_>| !taints.is_empty()),
         launch_template: group.launch_template().and_then(|template| {
-            Some(LaunchTemplate { id: template.id()?.to_owned(), version: template.version().map(str::to_owned) })
+            let (id, version) = (template.id()?.to_owned(), template.version().map(str::to_owned));
+            Some(LaunchTemplate { id: Some(id), name: None, version })
         }),
         node: None,
         role_arn: group.node_role().map(str::to_owned),
         additional_role_policies: Vec::new(),
         update: update(group),
-        repair: repair.and_then(|repair| repair.enabled()).filter(|on| *on).map(|enabled| NodeRepair { enabled }),
+        repair: group.node_repair_config().and_then(|repair| Repair::from(repair).to_spec()),
+        warm_pool: group.warm_pool_config().and_then(|pool| Warm::from(pool).to_spec()),
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,
         tags,

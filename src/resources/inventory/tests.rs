@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{addon, map, odd, plain, role};
 use super::*;
+use crate::api::node_group::CapacityType;
 
 /// The spec's value at a JSON pointer, and the notes.
 fn convert(inventory: &Inventory, path: &str) -> (Value, String) {
@@ -42,8 +43,6 @@ fn every_unsupported_setting_is_noted() {
     let (_, notes) = convert(&odd(), "");
     for named in [
         "tags of the cluster (Name=odd, team=a)",
-        "EKS Auto Mode (node pools system",
-        "Fargate profile batch",
         "identity provider oidc okta",
         "instances i-1",
         "username boss of access entry",
@@ -53,7 +52,7 @@ fn every_unsupported_setting_is_noted() {
     }
     let groups = node_group::convert_all(&odd(), "odd");
     let notes: Vec<_> = groups[0].notes.iter().map(|note| note.what.as_str()).collect();
-    let named = ["remote access", "limits of node repair", "tags kubernetes.io/cluster/x=owned"];
+    let named = ["remote access", "tags kubernetes.io/cluster/x=owned"];
     assert_eq!(notes, named.map(|what| format!("{what} of node group Spot_Nodes")));
 }
 
@@ -114,8 +113,9 @@ fn unsupported_node_group_is_noted() {
         let groups = vec![group(capacity)];
         node_group::convert_all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
     };
-    let block = found(CapacityTypes::CapacityBlock);
-    assert!(block.spec.is_none() && block.notes[0].why.contains("CAPACITY_BLOCK"));
+    let other = found(CapacityTypes::from("LATER"));
+    assert!(other.spec.is_none() && other.notes[0].why.contains("LATER"));
+    assert_eq!(found(CapacityTypes::CapacityBlock).spec.unwrap().capacity_type, CapacityType::CapacityBlock);
     let usual = found(CapacityTypes::OnDemand).spec.unwrap();
     assert_eq!(
         (usual.version, usual.release_version.as_str()),

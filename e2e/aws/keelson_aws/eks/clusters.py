@@ -8,7 +8,7 @@ from .. import quotas
 from ..catalog import CATALOG
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..versions import DEFAULT_VERSION, MINORS, platform_version
-from . import access, guard_duty, log_groups
+from . import access, control_plane_config, guard_duty, log_groups, remote_networks
 from .authority import certificate_authority
 from .network import (
     MIN_FREE_ADDRESSES,
@@ -57,6 +57,7 @@ def new_cluster(context: Context) -> Cluster:
     too_many = limit_exceeded(f"The maximum number of clusters per region has been reached: {limit}", clusterName=name)
     quotas.check(region.account, region.name, quotas.CLUSTERS, len(region.clusters), too_many)
     access_config = params.get("accessConfig") or {}
+    check_node_role_with_pools(params)
     body: dict[str, Any] = {
         "name": name,
         "arn": region.arn(f"cluster/{name}"),
@@ -77,13 +78,15 @@ def new_cluster(context: Context) -> Cluster:
         "controlPlaneScalingConfig": params.get("controlPlaneScalingConfig") or {"tier": "standard"},
     }
     body.update(auto_mode(params))
+    body.update(control_plane_config.settings({}, params, version, body["controlPlaneScalingConfig"]["tier"]))
+    if params.get("remoteNetworkConfig"):
+        body["remoteNetworkConfig"] = remote_networks.check(context, {}, params["remoteNetworkConfig"], body)
     if params.get("clientRequestToken"):
         body["clientRequestToken"] = params["clientRequestToken"]
     if params.get("encryptionConfig"):
         body["encryptionConfig"] = check_encryption(params["encryptionConfig"])
-    for key in ("zonalShiftConfig", "remoteNetworkConfig"):
-        if params.get(key):
-            body[key] = params[key]
+    if params.get("zonalShiftConfig"):
+        body["zonalShiftConfig"] = params["zonalShiftConfig"]
     cluster = Cluster(name, body, context.caller.principal_arn, zones=zones)
     if params.get("bootstrapSelfManagedAddons") is not False:
         cluster.unmanaged_software = set(CORE_ADDONS)
@@ -137,6 +140,8 @@ def network_config(context: Context) -> tuple[dict[str, Any], Any, list[str]]:
         "endpointPrivateAccess": private,
         "publicAccessCidrs": check_public_access_cidrs(requested.get("publicAccessCidrs") or ["0.0.0.0/0"]) if public else [],
     }
+    if requested.get("controlPlaneEgressMode"):
+        config["controlPlaneEgressMode"] = requested["controlPlaneEgressMode"]
     zones = sorted({subnet.availability_zone for subnet in subnets})
     return config, ec2(context.region.account, context.region.name).get_vpc(vpc_id), zones
 
@@ -166,6 +171,13 @@ def logging_config(requested: dict[str, Any] | None) -> dict[str, Any]:
     return {"clusterLogging": groups}
 
 
+def check_node_role_with_pools(params: dict[str, Any]) -> None:
+    """Of a request; the text is from aws/aws-cdk#33894."""
+    compute = params.get("computeConfig") or {}
+    if compute.get("nodeRoleArn") and not compute.get("nodePools"):
+        raise bad_parameter("When Compute Config nodeRoleArn is not null or empty, nodePool value(s) must be provided.")
+
+
 def auto_mode(params: dict[str, Any]) -> dict[str, Any]:
     compute = params.get("computeConfig") or {}
     storage = params.get("storageConfig") or {}
@@ -180,10 +192,12 @@ def auto_mode(params: dict[str, Any]) -> dict[str, Any]:
         if params.get("bootstrapSelfManagedAddons") is not False:
             raise bad_parameter("bootstrapSelfManagedAddons must be false when EKS Auto Mode is enabled")
         if compute.get("nodePools") and not compute.get("nodeRoleArn"):
-            raise bad_parameter("computeConfig.nodeRoleArn is required when nodePools are specified")
+            raise bad_parameter("When Compute Config nodeRoleArn is null or empty, nodePool list cannot be populated.")
         mode = (params.get("accessConfig") or {}).get("authenticationMode", "CONFIG_MAP")
         if mode == "CONFIG_MAP":
             raise bad_parameter("EKS Auto Mode requires the authentication mode API or API_AND_CONFIG_MAP")
+    if not compute.get("enabled"):
+        compute = {"enabled": False}
     # Returned only if requested: Terraform treats members that it did not set as a difference.
     config: dict[str, Any] = {}
     if params.get("computeConfig"):
@@ -274,6 +288,8 @@ def delete_cluster(context: Context) -> dict[str, Any]:
         raise in_use("Cluster has nodegroups attached", clusterName=name, nodegroupName=",".join(sorted(cluster.nodegroups)))
     if cluster.fargate_profiles:
         raise in_use("Cluster has Fargate profiles attached", clusterName=name)
+    if cluster.capabilities:
+        raise in_use("Cluster has capabilities attached", clusterName=name)
     if cluster.status == "UPDATING":
         raise in_use(f"Cannot delete because cluster {name} currently has an update in progress", clusterName=name)
     if cluster.status == "CREATING":

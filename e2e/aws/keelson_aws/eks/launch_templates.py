@@ -2,6 +2,7 @@
 
 - What a template must not contain, and what excludes it: https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html,
   https://docs.aws.amazon.com/eks/latest/APIReference/API_LaunchTemplateSpecification.html
+- What the template of a Capacity Block must contain: https://docs.aws.amazon.com/eks/latest/userguide/capacity-blocks-mng.html
 - EKS tries ec2:RunInstances with the caller's permissions, so a service control policy refuses the call: the text is from
   aws-samples/terraform-eks-code#13 and scylladb/scylla-cluster-tests#12172.
 - Texts: hashicorp/terraform-provider-aws#15118 (market options), terraform-aws-modules/terraform-aws-eks#1386 (instance types),
@@ -56,6 +57,11 @@ def check_content(data: dict[str, Any], capacity_type: str) -> None:
         raise bad_parameter("Instance market options are not supported with the launch template.")
     if capacity_type == "CAPACITY_BLOCK" and market != "capacity-block":
         raise bad_parameter("The launch template of a node group with capacity type CAPACITY_BLOCK must have the market type capacity-block")
+    if capacity_type == "CAPACITY_BLOCK":
+        target = (data.get("CapacityReservationSpecification") or {}).get("CapacityReservationTarget") or {}
+        for what, found in (("a capacity reservation id", target.get("CapacityReservationId")), ("an instance type", data.get("InstanceType"))):
+            if not found:
+                raise bad_parameter(f"The launch template of a node group with capacity type CAPACITY_BLOCK must have {what}")
     interfaces = data.get("NetworkInterfaces") or []
     prohibited = {
         "IAM instance profile": "IamInstanceProfile" in data,

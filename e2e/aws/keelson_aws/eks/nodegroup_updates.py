@@ -7,6 +7,7 @@ from typing import Any
 from ..versions import minor_number
 from . import addons, fleet, launching, rolling
 from .launch_templates import check_instance_types, source_template
+from .nodegroup_settings import check_repair, check_warm_pool
 from .nodegroups import (
     check_ami_type,
     check_scaling,
@@ -109,8 +110,12 @@ def requested_changes(context: Context, part: Part) -> tuple[dict[str, Any], lis
         new["updateConfig"] = check_update_config(requested["updateConfig"])
         params += [(key[0].upper() + key[1:], str(value)) for key, value in requested["updateConfig"].items()]
     if requested.get("nodeRepairConfig"):
-        new["nodeRepairConfig"] = requested["nodeRepairConfig"]
+        new["nodeRepairConfig"] = check_repair(requested["nodeRepairConfig"])
         params.append(("NodeRepairConfig", requested["nodeRepairConfig"]))
+    if requested.get("warmPoolConfig"):
+        now = part.body.get("warmPoolConfig") or {}
+        new["warmPoolConfig"] = check_warm_pool(requested["warmPoolConfig"], now, part.body["amiType"], part.body["capacityType"])
+        params += [(f"WarmPool{key[0].upper()}{key[1:]}".replace("PoolPool", "Pool"), str(value)) for key, value in requested["warmPoolConfig"].items()]
     return new, params
 
 
@@ -124,6 +129,10 @@ def change_version(context: Context) -> Update:
     requested, body = context.params, part.body
     resource = {"clusterName": cluster.name, "nodegroupName": body["nodegroupName"]}
     template = None
+    # "Make sure that the desired size of the node group is set to 0": that EKS refuses it otherwise is our inference.
+    # https://docs.aws.amazon.com/eks/latest/userguide/capacity-blocks-mng.html
+    if body["capacityType"] == "CAPACITY_BLOCK" and body["scalingConfig"]["desiredSize"] > 0:
+        raise bad_request("A node group with capacity type CAPACITY_BLOCK can only be updated with a desired size of 0", **resource)
     if body["amiType"] == "CUSTOM":
         check_custom_image(requested, resource)
     if requested.get("launchTemplate"):

@@ -14,6 +14,7 @@ from ..versions import MINORS, minor_number
 from . import access, addons, fleet, joining, launching
 from .launch_templates import check_instance_types as check_instance_types_once
 from .launch_templates import source_template
+from .nodegroup_settings import check_repair, check_warm_pool
 from .operations import Context, idempotent, operation, page
 from .network import find_subnets
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
@@ -94,7 +95,9 @@ def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     else:
         body["launchTemplate"] = {"id": template["id"], "name": template["name"], "version": template["version"]}
     if params.get("nodeRepairConfig"):
-        body["nodeRepairConfig"] = params["nodeRepairConfig"]
+        body["nodeRepairConfig"] = check_repair(params["nodeRepairConfig"])
+    if params.get("warmPoolConfig"):
+        body["warmPoolConfig"] = check_warm_pool(params["warmPoolConfig"], {}, ami_type, capacity_type)
     if params.get("remoteAccess"):
         body["remoteAccess"] = params["remoteAccess"]
     part = Part(body, {"source_template": template["data"] if template else None})

@@ -72,6 +72,7 @@ def start_update(
     finish: Callable[[Update], None],
     nodegroup: str = "",
     addon: str = "",
+    capability: str = "",
 ) -> Update:
     """Starts an update that ends after `seconds`. A fault can make it Failed or Cancelled; `finish` handles the result."""
     update = Update(
@@ -81,6 +82,7 @@ def start_update(
         created_at=context.now,
         nodegroup=nodegroup,
         addon=addon,
+        capability=capability,
     )
     cluster.updates[update.id] = update
     outcome = context.outcome

@@ -23,6 +23,7 @@ class Update:
     created_at: float
     nodegroup: str = ""
     addon: str = ""
+    capability: str = ""
     status: str = "InProgress"
     errors: list[dict[str, Any]] = field(default_factory=list)
     # Only if it was cancelled.
@@ -75,6 +76,7 @@ class Cluster:
     access_entries: dict[str, Part] = field(default_factory=dict)
     pod_identities: dict[str, Part] = field(default_factory=dict)
     identity_providers: dict[str, Part] = field(default_factory=dict)
+    capabilities: dict[str, Part] = field(default_factory=dict)
     insights: dict[str, dict[str, Any]] = field(default_factory=dict)
     # Insights as they will be after the next refresh, by name; and the last refresh on demand.
     next_insights: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -111,7 +113,7 @@ class Cluster:
     def running_update(self) -> Update | None:
         """The cluster's own update in progress, not those of node groups and add-ons."""
         for update in self.updates.values():
-            if update.status == "InProgress" and not update.nodegroup and not update.addon:
+            if update.status == "InProgress" and not (update.nodegroup or update.addon or update.capability):
                 return update
         return None
 

@@ -36,6 +36,7 @@ def tags_of(region: Region, arn: str) -> dict[str, str]:
             "fargateprofile": (cluster.fargate_profiles, "fargateProfileArn"),
             "access-entry": (cluster.access_entries, "accessEntryArn"),
             "podidentityassociation": (cluster.pod_identities, "associationArn"),
+            "capability": (cluster.capabilities, "arn"),
             "identityproviderconfig": (cluster.identity_providers, "identityProviderConfigArn"),
         }
         parts, key = kinds.get(kind, ({}, ""))

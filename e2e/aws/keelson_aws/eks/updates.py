@@ -7,8 +7,8 @@ from typing import Any
 
 from ..errors import AwsError
 from ..versions import MINORS, minor_number, platform_version
-from . import access
-from .clusters import LOG_TYPES, auto_mode, check_encryption, check_support, logging_config
+from . import access, control_plane_config, remote_networks
+from .clusters import LOG_TYPES, auto_mode, check_encryption, check_node_role_with_pools, check_support, logging_config
 from .log_groups import write_logs
 from .network import (
     check_cluster_subnets,
@@ -75,8 +75,12 @@ def vpc_change(context: Context, cluster: Cluster) -> Change | None:
     now = cluster.body["resourcesVpcConfig"]
     placed = "subnetIds" in requested or "securityGroupIds" in requested
     access_keys = [k for k in ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs") if k in requested]
-    if placed and access_keys:
+    mode = requested.get("controlPlaneEgressMode")
+    if sum(map(bool, (placed, access_keys, mode))) > 1:
         raise bad_parameter("Only one type of update can be allowed.", clusterName=cluster.name)
+    if mode:
+        control_plane_config.check_egress_mode(now.get("controlPlaneEgressMode", "AWS_MANAGED"), mode)
+        return "ControlPlaneEgressUpdate", [("ControlPlaneEgressMode", mode)], lambda: now.update(controlPlaneEgressMode=mode)
     return placement_change(context, cluster, requested, now) if placed else endpoint_change(cluster, requested, now)
 
 
@@ -189,6 +193,7 @@ def auto_mode_change(context: Context, cluster: Cluster) -> Change | None:
     balancing = (params.get("kubernetesNetworkConfig") or {}).get("elasticLoadBalancing")
     if params.get("computeConfig") is None and params.get("storageConfig") is None and balancing is None:
         return None
+    check_node_role_with_pools(params)
     now = cluster.body
     merged: dict[str, Any] = {
         "computeConfig": {**now.get("computeConfig", {}), **(params.get("computeConfig") or {})},
@@ -212,6 +217,29 @@ def auto_mode_change(context: Context, cluster: Cluster) -> Change | None:
     return "AutoModeUpdate", [(key[0].upper() + key[1:], value) for key, value in new.items()], apply
 
 
+def component_change(context: Context, cluster: Cluster) -> Change | None:
+    requested = {key: context.params[key] for key in control_plane_config.DEFAULTS if context.params.get(key)}
+    if not requested:
+        return None
+    tier = cluster.body["controlPlaneScalingConfig"]["tier"]
+    new = control_plane_config.settings(cluster.body, context.params, cluster.version, tier)
+    if all(new[key] == cluster.body.get(key, control_plane_config.DEFAULTS[key]) for key in new):
+        raise bad_parameter("No changes needed for the control plane component config provided", clusterName=cluster.name)
+    params = [(key[0].upper() + key[1:], value) for key, value in requested.items()]
+    return "ControlPlaneComponentConfigUpdate", params, lambda: cluster.body.update(new)
+
+
+def remote_network_change(context: Context, cluster: Cluster) -> Change | None:
+    requested = context.params.get("remoteNetworkConfig")
+    if requested is None:
+        return None
+    now = cluster.body.get("remoteNetworkConfig") or {}
+    new = remote_networks.check(context, now, requested, cluster.body)
+    if new == now:
+        raise bad_parameter("No changes needed for the remote network config provided", clusterName=cluster.name)
+    return "RemoteNetworkConfigUpdate", [("RemoteNetworkConfig", requested)], lambda: cluster.body.update(remoteNetworkConfig=new)
+
+
 CHANGES: tuple[Callable[[Context, Cluster], Change | None], ...] = (
     vpc_change,
     logging_change,
@@ -219,7 +247,8 @@ CHANGES: tuple[Callable[[Context, Cluster], Change | None], ...] = (
     auto_mode_change,
     simple_change("upgradePolicy", "UpgradePolicyUpdate", "UpgradePolicy", "upgrade policy"),
     simple_change("zonalShiftConfig", "ZonalShiftConfigUpdate", "ZonalShiftConfig", "zonal shift config"),
-    simple_change("remoteNetworkConfig", "RemoteNetworkConfigUpdate", "RemoteNetworkConfig", "remote network config"),
+    component_change,
+    remote_network_change,
     simple_change("deletionProtection", "DeletionProtectionUpdate", "DeletionProtection", "deletion protection"),
     simple_change("controlPlaneScalingConfig", "ControlPlaneScalingConfigUpdate", "UpdatedTier", "control plane scaling config"),
 )
@@ -308,8 +337,9 @@ def associate_encryption_config(context: Context) -> dict[str, Any]:
 def describe_update(context: Context) -> dict[str, Any]:
     params = context.params
     update = context.cluster("name").updates.get(params["updateId"])
-    # AWS finds an update of a node group or add-on only if its name is given.
-    if update is None or update.nodegroup != params.get("nodegroupName", "") or update.addon != params.get("addonName", ""):
+    # AWS finds an update of a node group, add-on or capability only if its name is given.
+    names = tuple(params.get(name, "") for name in ("nodegroupName", "addonName", "capabilityName"))
+    if update is None or (update.nodegroup, update.addon, update.capability) != names:
         raise not_found(f"No update found for ID: {params['updateId']}", clusterName=params["name"])
     return {"update": update.body()}
 
@@ -337,10 +367,12 @@ def cancel_update(context: Context) -> dict[str, Any]:
 def list_updates(context: Context) -> dict[str, Any]:
     params = context.params
     cluster = context.cluster("name")
-    nodegroup, addon = params.get("nodegroupName", ""), params.get("addonName", "")
+    nodegroup, addon, capability = (params.get(name, "") for name in ("nodegroupName", "addonName", "capabilityName"))
     if nodegroup and nodegroup not in cluster.nodegroups:
         raise not_found(f"No node group found for name: {nodegroup}.", clusterName=cluster.name, nodegroupName=nodegroup)
     if addon and addon not in cluster.addons:
         raise not_found(f"No addon: {addon} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=addon)
-    ids = [u.id for u in reversed(cluster.updates.values()) if u.nodegroup == nodegroup and u.addon == addon]
+    if capability and capability not in cluster.capabilities:
+        raise not_found(f"No capability found with name: {capability}.", clusterName=cluster.name)
+    ids = [u.id for u in reversed(cluster.updates.values()) if (u.nodegroup, u.addon, u.capability) == (nodegroup, addon, capability)]
     return page(context, ids, "updateIds")

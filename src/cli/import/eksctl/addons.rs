@@ -177,11 +177,17 @@ fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
         }
         selectors.push(wanted);
     }
+    let (role, subnets) = (item.some_text("podExecutionRoleARN"), item.texts("subnets"));
     item.refuse_each(&[
-        ("podExecutionRoleARN", "Keelson creates the role of Fargate's Pods itself"),
-        ("subnets", "profiles use the cluster's private subnets"),
         ("tags", "profiles get the cluster's tags"),
         ("status", "is a state that eksctl reports, not a setting"),
     ]);
-    Some(json!({"name": name, "selectors": selectors}))
+    let mut profile = json!({"name": name, "selectors": selectors});
+    if let Some(role) = role {
+        profile["podExecutionRoleArn"] = json!(role);
+    }
+    if let Some(subnets) = subnets.filter(|subnets| !subnets.is_empty()) {
+        profile["subnetIds"] = json!(subnets);
+    }
+    Some(profile)
 }

@@ -153,10 +153,13 @@ fn auto_mode(file: &mut Section<'_>, spec: &mut Value) -> bool {
     let Some(mut section) = file.section("autoModeConfig") else { return false };
     let enabled = section.flag("enabled").unwrap_or_default();
     let pools = section.texts("nodePools");
-    section.refuse("nodeRoleARN", "Keelson creates the role of EKS Auto Mode's nodes itself");
+    let role = section.some_text("nodeRoleARN");
     section.refuse("permissionsBoundaryARN", BOUNDARY);
     if enabled {
         spec["autoMode"] = json!({"nodePools": pools.unwrap_or_else(|| AUTO_MODE_POOLS.map(str::to_owned).to_vec())});
+        if let Some(role) = role {
+            spec["autoMode"]["nodeRoleArn"] = json!(role);
+        }
     } else if pools.is_some_and(|pools| !pools.is_empty()) {
         section.report_left_out("nodePools", "autoModeConfig.enabled is not true");
     }
@@ -186,7 +189,7 @@ fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str) {
     }
     iam.refuse_each(&[
         ("serviceRolePermissionsBoundary", BOUNDARY),
-        ("fargatePodExecutionRoleARN", "Keelson creates the role of Fargate's Pods itself"),
+        ("fargatePodExecutionRoleARN", "set podExecutionRoleArn of each of fargateProfiles"),
         ("fargatePodExecutionRolePermissionsBoundary", BOUNDARY),
     ]);
     let with_role = "the cluster's own role must already have it: Keelson does not change that role";

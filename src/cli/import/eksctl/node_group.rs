@@ -195,19 +195,41 @@ fn updates(item: &mut Section<'_>, spec: &mut Value) {
         }
     }
     if let Some(mut repair) = item.section("nodeRepairConfig") {
-        if let Some(enabled) = repair.flag("enabled") {
-            spec["repair"] = json!({"enabled": enabled});
-        }
-        for field in [
-            "maxUnhealthyNodeThresholdPercentage",
-            "maxUnhealthyNodeThresholdCount",
-            "maxParallelNodesRepairedPercentage",
-            "maxParallelNodesRepairedCount",
-            "nodeRepairConfigOverrides",
-        ] {
-            repair.refuse(field, "Keelson only enables or disables node repair, and leaves its limits to EKS");
+        spec["repair"] = node_repair(&mut repair);
+    }
+}
+
+/// In eksctl, repair is off unless `enabled` is set.
+fn node_repair(repair: &mut Section<'_>) -> Value {
+    let mut spec = json!({"enabled": repair.flag("enabled").unwrap_or_default()});
+    for (field, to) in [
+        ("maxUnhealthyNodeThresholdPercentage", "maxUnhealthyPercentage"),
+        ("maxUnhealthyNodeThresholdCount", "maxUnhealthyCount"),
+        ("maxParallelNodesRepairedPercentage", "maxParallelRepairedPercentage"),
+        ("maxParallelNodesRepairedCount", "maxParallelRepairedCount"),
+    ] {
+        if let Some(number) = repair.number(field) {
+            spec[to] = json!(number);
         }
     }
+    let overrides: Vec<_> = repair.sections("nodeRepairConfigOverrides").into_iter().map(repair_override).collect();
+    if !overrides.is_empty() {
+        spec["overrides"] = json!(overrides);
+    }
+    spec
+}
+
+fn repair_override(mut item: Section<'_>) -> Value {
+    let mut spec = json!({});
+    for field in ["nodeMonitoringCondition", "nodeUnhealthyReason", "repairAction"] {
+        if let Some(text) = item.some_text(field) {
+            spec[field] = json!(text);
+        }
+    }
+    if let Some(minutes) = item.number("minRepairWaitTimeMins") {
+        spec["minRepairWaitTimeMins"] = json!(minutes);
+    }
+    spec
 }
 
 /// Refuses what a launch template of the user's sets.

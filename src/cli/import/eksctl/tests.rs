@@ -210,6 +210,12 @@ fn each_node_group_field_is_converted() {
         ("updateConfig: {maxUnavailable: 2}", "update", r#"{"maxUnavailable":2}"#),
         ("nodeRepairConfig: {enabled: false}", "repair", r#"{"enabled":false}"#),
         (
+            "nodeRepairConfig: {enabled: true, maxParallelNodesRepairedCount: 2, nodeRepairConfigOverrides: [{nodeMonitoringCondition: A, \
+             nodeUnhealthyReason: B, minRepairWaitTimeMins: 5, repairAction: Reboot}]}",
+            "repair",
+            r#"{"enabled":true,"maxParallelRepairedCount":2,"overrides":[{"minRepairWaitTimeMins":5,"nodeMonitoringCondition":"A","nodeUnhealthyReason":"B","repairAction":"Reboot"}]}"#,
+        ),
+        (
             "ssh: {enableSsm: true}",
             "additionalRolePolicies",
             r#"["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]"#,

@@ -43,7 +43,7 @@ fn available(
         );
     }
     let spec = &cluster.spec;
-    let runs_elsewhere = spec.auto_mode.is_some() || !spec.fargate_profiles.is_empty();
+    let runs_elsewhere = spec.has_auto_mode() || !spec.fargate_profiles.is_empty();
     if !groups.is_empty() && !runs_elsewhere && !groups.iter().any(|group| has_nodes(group)) {
         let names: Vec<_> = groups.iter().map(|group| group.node_group_name()).collect();
         return ConditionValue::false_(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));

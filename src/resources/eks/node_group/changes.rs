@@ -1,158 +1,19 @@
-//! How a node group differs from the spec, and the calls that resolve it: one UpdateNodegroupConfig for all settings,
-//! one UpdateNodegroupVersion for everything that replaces nodes. Pure.
+//! How a node group differs from the spec, and the call that replaces nodes: one UpdateNodegroupVersion for everything
+//! that does. Pure.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupConfig.html> and
-//! <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupVersion.html>.
+//! See <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupVersion.html>.
 
 use std::collections::BTreeMap;
 
-use aws_sdk_eks::types::{
-    NodeRepairConfig, NodegroupScalingConfig, NodegroupUpdateConfig, NodegroupUpdateStrategies, Taint, TaintEffect,
-    UpdateLabelsPayload, UpdateTaintsPayload,
-};
-
 use super::Target;
-use super::observation::{Detail, TaintId};
-use super::release;
+use super::observation::Detail;
+use super::repair::{self, Fields};
+use super::settings::{CAPACITY_BLOCK, DEFAULT_STRATEGY, capacity, desired, taints_by_id, update_config};
 use super::template_changes::{self, NextTemplate};
-use crate::api::node_group::{
-    CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, ReleaseVersion, Scaling, Taint as WantedTaint,
-    TaintEffect as WantedEffect, UpdateStrategy,
-};
+use super::{release, warm_pool};
+use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
 use crate::api::version::KubernetesVersion;
-use crate::engine::Change;
-
-/// EKS's default.
-const DEFAULT_STRATEGY: &str = "DEFAULT";
-
-/// The desired size, given the current one: a size set by an autoscaler changes only as far as the bounds require.
-fn desired(scaling: &Scaling, current: i32) -> i32 {
-    match scaling.desired_policy {
-        DesiredPolicy::Enforce => scaling.initial(),
-        // Not `clamp`, which panics where min is above max.
-        DesiredPolicy::Initial => current.min(scaling.max).max(scaling.min),
-    }
-}
-
-fn effect(effect: WantedEffect) -> TaintEffect {
-    match effect {
-        WantedEffect::NoSchedule => TaintEffect::NoSchedule,
-        WantedEffect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
-        WantedEffect::NoExecute => TaintEffect::NoExecute,
-    }
-}
-
-fn strategy(strategy: UpdateStrategy) -> NodegroupUpdateStrategies {
-    match strategy {
-        UpdateStrategy::Default => NodegroupUpdateStrategies::Default,
-        UpdateStrategy::Minimal => NodegroupUpdateStrategies::Minimal,
-    }
-}
-
-/// In AWS's notation.
-pub fn capacity(capacity: CapacityType) -> &'static str {
-    match capacity {
-        CapacityType::OnDemand => "ON_DEMAND",
-        CapacityType::Spot => "SPOT",
-    }
-}
-
-/// A taint in EKS's form.
-pub fn taint(taint: &WantedTaint) -> Taint {
-    Taint::builder().key(&taint.key).set_value(taint.value.clone()).effect(effect(taint.effect)).build()
-}
-
-fn taints_by_id(taints: &[WantedTaint]) -> BTreeMap<TaintId, String> {
-    let id = |taint: &WantedTaint| (taint.key.clone(), effect(taint.effect).as_str().to_owned());
-    taints.iter().map(|taint| (id(taint), taint.value.clone().unwrap_or_default())).collect()
-}
-
-/// How nodes are replaced, merged into the current settings. `None` if the spec changes nothing.
-pub fn update_config(spec: &NodeGroupSpec, current: &Detail) -> Option<NodegroupUpdateConfig> {
-    let update = spec.update.as_ref()?;
-    let (nodes, percentage) = match update.max_unavailable() {
-        Some(MaxUnavailable::Nodes(nodes)) => (Some(nodes), None),
-        Some(MaxUnavailable::Percentage(percentage)) => (None, Some(percentage)),
-        None => (current.max_unavailable, current.max_unavailable_percentage),
-    };
-    let observed = current.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
-    let wanted = update.strategy.map_or_else(|| NodegroupUpdateStrategies::from(observed), strategy);
-    let same = (nodes, percentage) == (current.max_unavailable, current.max_unavailable_percentage);
-    if same && wanted.as_str() == observed {
-        return None;
-    }
-    // The request repeats what the spec does not set: EKS does not document that it keeps omitted values.
-    let strategy = (update.strategy.is_some() || current.strategy.is_some()).then_some(wanted);
-    let config = NodegroupUpdateConfig::builder()
-        .set_max_unavailable(nodes)
-        .set_max_unavailable_percentage(percentage)
-        .set_update_strategy(strategy);
-    Some(config.build())
-}
-
-/// The input of UpdateNodegroupConfig: only what differs.
-#[derive(Debug, Default, PartialEq)]
-pub struct Config {
-    pub scaling: Option<NodegroupScalingConfig>,
-    pub labels: Option<UpdateLabelsPayload>,
-    pub taints: Option<UpdateTaintsPayload>,
-    pub update: Option<NodegroupUpdateConfig>,
-    pub repair: Option<NodeRepairConfig>,
-}
-
-/// The settings that differ; `None` if there are none.
-pub fn config(spec: &NodeGroupSpec, current: &Detail) -> Option<Config> {
-    let repair = spec.repair.as_ref().filter(|repair| repair.enabled != current.repair);
-    let config = Config {
-        scaling: scaling(&spec.scaling, current),
-        labels: labels(spec, current),
-        taints: taints(spec, current),
-        update: update_config(spec, current),
-        repair: repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()),
-    };
-    (config != Config::default()).then_some(config)
-}
-
-/// The bounds are sent together. The size is sent only if it must change: an autoscaler may be changing it right now.
-fn scaling(wanted: &Scaling, current: &Detail) -> Option<NodegroupScalingConfig> {
-    let desired = Some(desired(wanted, current.desired)).filter(|desired| *desired != current.desired);
-    if (wanted.min, wanted.max) == (current.min, current.max) && desired.is_none() {
-        return None;
-    }
-    let config = NodegroupScalingConfig::builder().min_size(wanted.min).max_size(wanted.max);
-    Some(config.set_desired_size(desired).build())
-}
-
-fn labels(spec: &NodeGroupSpec, current: &Detail) -> Option<UpdateLabelsPayload> {
-    let wanted = spec.labels.as_ref()?;
-    let set = wanted.iter().filter(|(key, value)| current.labels.get(*key) != Some(*value));
-    let set: std::collections::HashMap<_, _> = set.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let removed: Vec<_> = current.labels.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
-    if set.is_empty() && removed.is_empty() {
-        return None;
-    }
-    let payload = UpdateLabelsPayload::builder()
-        .set_add_or_update_labels(Some(set).filter(|set| !set.is_empty()))
-        .set_remove_labels(Some(removed).filter(|removed| !removed.is_empty()));
-    Some(payload.build())
-}
-
-fn taints(spec: &NodeGroupSpec, current: &Detail) -> Option<UpdateTaintsPayload> {
-    let wanted = taints_by_id(spec.taints.as_ref()?);
-    let taint = |(id, value): (&TaintId, &String)| {
-        let value = Some(value.clone()).filter(|value| !value.is_empty());
-        Taint::builder().key(&id.0).set_value(value).effect(TaintEffect::from(id.1.as_str())).build()
-    };
-    let set: Vec<_> = wanted.iter().filter(|(id, value)| current.taints.get(*id) != Some(*value)).map(taint).collect();
-    let removed: Vec<_> = current.taints.iter().filter(|(id, _)| !wanted.contains_key(*id)).map(taint).collect();
-    if set.is_empty() && removed.is_empty() {
-        return None;
-    }
-    let payload = UpdateTaintsPayload::builder()
-        .set_add_or_update_taints(Some(set).filter(|set| !set.is_empty()))
-        .set_remove_taints(Some(removed).filter(|removed| !removed.is_empty()));
-    Some(payload.build())
-}
+use crate::engine::{Change, How};
 
 /// The input of UpdateNodegroupVersion.
 #[derive(Debug, Default, PartialEq)]
@@ -165,6 +26,9 @@ pub struct Replacement {
 
 /// The changes that replace nodes; `None` if there are none, or no replacement is allowed now.
 pub fn replacement(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<Replacement> {
+    if waits_for_no_nodes(current) {
+        return None;
+    }
     let version = next_version(spec, target, current);
     let release = next_release(spec, target, current);
     let launch_template = template_changes::next(spec, target, current);
@@ -176,6 +40,11 @@ pub fn replacement(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> O
     let keeps_release = version.is_none() && current.ami_type != release::CUSTOM;
     let release = release.or_else(|| keeps_release.then(|| current.release.clone()));
     Some(Replacement { version, release, launch_template })
+}
+
+/// Whether EKS does not replace nodes now: those of a Capacity Block occupy what new ones would need.
+fn waits_for_no_nodes(current: &Detail) -> bool {
+    current.capacity == CAPACITY_BLOCK && current.desired > 0
 }
 
 /// Whether the change replaces nodes.
@@ -252,6 +121,11 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<C
     found.settings(spec, current);
     found.nodes(spec, target, current);
     found.fixed(spec, current);
+    if waits_for_no_nodes(current) {
+        for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == How::InPlace) {
+            change.how = How::Reported(NO_NODES.to_owned());
+        }
+    }
     found.0
 }
 
@@ -260,6 +134,9 @@ struct Differences(Vec<Change>);
 
 const NEW_GROUP: &str = "create a new NodeGroup with the value of the spec and delete this one, or, to keep the \
                          nodes, delete this one with deletionPolicy: Retain and apply it again with the actual value";
+
+const NO_NODES: &str = "EKS updates a node group of a Capacity Block only without nodes: set scaling.min: 0, and \
+                        scaling.desired: 0 with desiredPolicy: Enforce, or wait until the autoscaler has removed them";
 
 impl Differences {
     fn in_place(&mut self, field: impl Into<String>, from: impl ToString, to: impl ToString) {
@@ -288,8 +165,24 @@ impl Differences {
             let from = current.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
             self.in_place("update.strategy", from, config.update_strategy.map_or(from.to_owned(), |s| s.to_string()));
         }
-        if let Some(repair) = &spec.repair {
-            self.in_place("repair.enabled", current.repair, repair.enabled);
+        if let Some(wanted) = &spec.repair {
+            self.fields("repair", &repair::wanted(wanted, &current.repair).fields(), &current.repair.fields());
+        }
+        if let Some(wanted) = &spec.warm_pool {
+            self.fields(
+                "warmPool",
+                &warm_pool::wanted(wanted, &current.warm_pool).fields(),
+                &current.warm_pool.fields(),
+            );
+        }
+    }
+
+    /// The members of a setting, by name.
+    fn fields(&mut self, setting: &str, wanted: &Fields, current: &Fields) {
+        let names: std::collections::BTreeSet<&String> = wanted.keys().chain(current.keys()).collect();
+        let value = |of: &Fields, name: &String| of.get(name).cloned().unwrap_or_else(|| "(none)".to_owned());
+        for name in names {
+            self.in_place(format!("{setting}.{name}"), value(current, name), value(wanted, name));
         }
     }
 
@@ -380,9 +273,13 @@ impl Differences {
             fixed("roleArn", &current.role_arn, role);
         }
         if spec.node.is_none() {
-            let template = |id: Option<&String>| id.cloned().unwrap_or_default();
-            let from = template(current.launch_template.as_ref().map(|template| &template.id));
-            fixed("launchTemplate.id", &from, &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)));
+            let from = current.launch_template.as_ref().map(|template| template.id.as_str());
+            // By name, its id is not known while no template has that name.
+            let is_unknown = spec.launch_template.as_ref().is_some_and(|wanted| wanted.id.is_none());
+            let to = spec.launch_template.as_ref().and_then(|wanted| wanted.id.as_deref());
+            if !(is_unknown && from.is_some()) {
+                fixed("launchTemplate.id", from.unwrap_or_default(), to.unwrap_or_default());
+            }
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
+use aws_sdk_eks::types::{Taint, WarmPoolConfig};
+
 use super::super::observation::LaunchTemplate;
+use super::super::settings::{Config, config};
 use super::*;
 
 /// A node group that matches `spec(json!({}))`.
@@ -24,6 +27,16 @@ fn current() -> Detail {
         max_unavailable: Some(1),
         ..Detail::default()
     }
+}
+
+fn repaired() -> repair::Repair {
+    let overrides = BTreeMap::from([(("KernelReady".to_owned(), "Hung".to_owned()), (5, "Reboot".to_owned()))]);
+    let (max_unhealthy, max_parallel) = (Some(repair::Limit::Count(3)), Some(repair::Limit::Percentage(50)));
+    repair::Repair { enabled: true, max_unhealthy, max_parallel, overrides }
+}
+
+fn warm() -> warm_pool::Warm {
+    warm_pool::Warm::from(&WarmPoolConfig::builder().enabled(true).min_size(1).max_group_prepared_capacity(8).build())
 }
 
 fn spec(more: Value) -> NodeGroupSpec {
@@ -52,7 +65,7 @@ fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
             crate::engine::How::Reported(why) => format!("  REPORTED {field}: {from} -> {to}: {why}"),
         });
     }
-    if let Some(Config { scaling, labels, taints, update, repair }) = config(spec, current) {
+    if let Some(Config { scaling, labels, taints, update, repair, warm_pool }) = config(spec, current) {
         lines.push("  UpdateNodegroupConfig".into());
         let mut part = |part: Option<String>| lines.extend(part.map(|part| format!("    {part}")));
         part(
@@ -72,7 +85,22 @@ fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
         part(update.map(|u| {
             format!("update {:?} {:?} {:?}", u.max_unavailable, u.max_unavailable_percentage, u.update_strategy)
         }));
-        part(repair.map(|repair| format!("repair {:?}", repair.enabled)));
+        part(repair.map(|repair| {
+            let limits = [
+                repair.max_unhealthy_node_threshold_count,
+                repair.max_unhealthy_node_threshold_percentage,
+                repair.max_parallel_nodes_repaired_count,
+                repair.max_parallel_nodes_repaired_percentage,
+            ];
+            let overrides: Option<Vec<_>> = repair.node_repair_config_overrides.as_ref().map(|all| {
+                all.iter().map(|one| (one.node_unhealthy_reason(), one.min_repair_wait_time_mins)).collect()
+            });
+            format!("repair {:?} {limits:?} {overrides:?}", repair.enabled)
+        }));
+        part(warm_pool.map(|pool| {
+            let sizes = (pool.min_size, pool.max_group_prepared_capacity);
+            format!("warmPool {:?} {sizes:?} {:?} {:?}", pool.enabled, pool.pool_state, pool.reuse_on_scale_in)
+        }));
     }
     if let Some(Replacement { version, release, launch_template }) = replacement(spec, target, current) {
         let template = launch_template.map(|template| match template {
@@ -150,6 +178,30 @@ fn settings_are_sent_in_one_call_with_only_the_differences() {
         ("repair", json!({"repair": {"enabled": true}}), now(None), unchanged),
         ("no repair", json!({"repair": {"enabled": false}}), now(None), unchanged),
         (
+            "limits of repair, which keep what the spec does not set",
+            json!({"repair": {"enabled": true, "maxUnhealthyPercentage": 10}}),
+            now(None),
+            |t| t.repair = repaired(),
+        ),
+        ("overrides of repair removed", json!({"repair": {"enabled": true, "overrides": []}}), now(None), |t| {
+            t.repair = repaired();
+        }),
+        ("warm pool", json!({"warmPool": {"enabled": true, "minSize": 2}}), now(None), unchanged),
+        (
+            "warm pool changed, keeping what the spec does not set",
+            json!({"warmPool": {"enabled": true, "poolState": "Running"}}),
+            now(None),
+            |t| {
+                t.warm_pool = warm();
+            },
+        ),
+        ("warm pool as specified", json!({"warmPool": {"enabled": true, "minSize": 1}}), now(None), |t| {
+            t.warm_pool = warm()
+        }),
+        ("warm pool removed", json!({"warmPool": {"enabled": false}}), now(None), |t| t.warm_pool = warm()),
+        ("no warm pool", json!({"warmPool": {"enabled": false, "minSize": 3}}), now(None), unchanged),
+        ("warm pool that is not managed", json!({}), now(None), |t| t.warm_pool = warm()),
+        (
             "all at once",
             json!({"scaling": {"min": 4, "max": 8}, "labels": {"team": "shop", "a": "b"}, "taints": [],
                 "update": {"maxUnavailable": 2}, "repair": {"enabled": true}}),
@@ -200,6 +252,23 @@ fn node_replacements_use_a_separate_call_and_never_downgrade() {
             json!({"launchTemplate": {"id": "lt-1"}}),
             now(None),
             with_template,
+        ),
+        (
+            "version of the launch template, whose name has no id any more",
+            json!({"launchTemplate": {"name": "base", "version": "4"}}),
+            now(None),
+            with_template,
+        ),
+        ("Capacity Block with nodes", json!({"capacityType": "CapacityBlock"}), now(Some("1.34")), |t| {
+            t.capacity = CAPACITY_BLOCK.into();
+        }),
+        (
+            "Capacity Block without nodes",
+            json!({"capacityType": "CapacityBlock", "scaling": {"min": 0, "max": 5}}),
+            now(Some("1.34")),
+            |t| {
+                (t.capacity, t.min, t.desired) = (CAPACITY_BLOCK.into(), 0, 0);
+            },
         ),
         ("own AMI", template("4"), now(Some("1.34")), own_ami),
         ("own AMI and a version", template("3"), now(Some("1.34")), own_ami),

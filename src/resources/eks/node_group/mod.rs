@@ -8,15 +8,16 @@ mod newest;
 pub mod observation;
 mod own_template;
 mod release;
+pub mod repair;
+mod settings;
 pub mod target;
 mod template_changes;
+pub mod warm_pool;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eks::types::{
-    AmiTypes, CapacityTypes, NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupStatus, UpdateType,
-};
+use aws_sdk_eks::types::{AmiTypes, CapacityTypes, Nodegroup, NodegroupScalingConfig, NodegroupStatus, UpdateType};
 
 use super::updates::{self, UpdateTarget};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
@@ -146,9 +147,9 @@ impl NodeGroup {
         mut observed: Observation<Detail>,
     ) -> Result<Observation<Detail>, Failure> {
         observed.detail = self.read_current(cloud, &observed).await?;
-        let Some(config) = changes::config(&self.spec, &observed.detail) else { return Ok(observed) };
-        let changes::Config { scaling, labels, taints, update, repair } = config;
-        let step = format!("config {scaling:?} {labels:?} {taints:?} {update:?} {repair:?}");
+        let Some(config) = settings::config(&self.spec, &observed.detail) else { return Ok(observed) };
+        let step = format!("{config:?}");
+        let settings::Config { scaling, labels, taints, update, repair, warm_pool } = config;
         let request = cloud
             .aws
             .eks
@@ -160,6 +161,7 @@ impl NodeGroup {
             .set_taints(taints)
             .set_update_config(update)
             .set_node_repair_config(repair)
+            .set_warm_pool_config(warm_pool)
             .client_request_token(self.token(cloud, &observed, &step));
         let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupConfig", &self.name, request.send()).await?;
         Ok(updates::record_start(observed, self.update_target(), answer.update))
@@ -332,7 +334,6 @@ impl Resource for NodeGroup {
             .min_size(scaling.min)
             .max_size(scaling.max)
             .desired_size(scaling.initial());
-        let repair = spec.repair.as_ref();
         let own = spec.node.as_ref().map_or_else(String::new, |_| format!("{launch_template:?}"));
         let step = format!("nodeGroup {spec:?} {} {:?}{own}", self.role_arn, self.subnet_ids);
         let request = cloud
@@ -344,14 +345,15 @@ impl Resource for NodeGroup {
             .node_role(&self.role_arn)
             .set_subnets(Some(self.subnet_ids.clone()))
             .set_instance_types((!template.has_instance_type).then(|| spec.instance_types.clone()))
-            .capacity_type(CapacityTypes::from(changes::capacity(spec.capacity_type)))
+            .capacity_type(CapacityTypes::from(settings::capacity(spec.capacity_type)))
             .set_ami_type(spec.ami_type.as_deref().filter(|_| !self.has_own_image()).map(AmiTypes::from))
             .set_disk_size(spec.disk_size_gib)
             .scaling_config(scaling.build())
             .set_labels(spec.labels.as_ref().map(|labels| labels.clone().into_iter().collect()))
-            .set_taints(spec.taints.as_ref().map(|taints| taints.iter().map(changes::taint).collect()))
-            .set_update_config(changes::update_config(spec, &Detail::default()))
-            .set_node_repair_config(repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()))
+            .set_taints(spec.taints.as_ref().map(|taints| taints.iter().map(settings::taint).collect()))
+            .set_update_config(settings::update_config(spec, &Detail::default()))
+            .set_node_repair_config(repair::initial(spec.repair.as_ref()))
+            .set_warm_pool_config(warm_pool::initial(spec.warm_pool.as_ref()))
             .set_launch_template(launch_template)
             .set_version(spec.version.clone().filter(|_| !template.has_image))
             .set_release_version(exact.filter(|_| !template.has_image))

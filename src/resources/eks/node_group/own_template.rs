@@ -6,6 +6,7 @@ use super::changes::Replacement;
 use super::observation::OwnTemplate;
 use super::template_changes::NextTemplate;
 use super::{Detail, NodeGroup, template_changes};
+use crate::api::node_group::{CapacityType, LaunchTemplate};
 use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Class, Failure, Key, Observation, Refs};
 use crate::resources::cloud::Cloud;
@@ -21,19 +22,25 @@ pub(super) struct Template {
 
 impl NodeGroup {
     pub(super) fn launch_template(&self) -> Option<LaunchTemplateSpecification> {
-        let wanted = self.spec.launch_template.as_ref()?;
-        Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
+        let LaunchTemplate { id, name: _, version } = self.spec.launch_template.as_ref()?;
+        Some(LaunchTemplateSpecification::builder().set_id(id.clone()).set_version(version.clone()).build())
     }
 
     /// What the launch template sets itself: EKS rejects a request that sets it as well.
     pub(super) async fn template(&self, cloud: &Cloud) -> Result<Template, Failure> {
         let Some(wanted) = &self.spec.launch_template else {
-            return Ok(Template { has_image: self.has_own_image(), ..Template::default() });
+            // The template of a Capacity Block names its instance type.
+            let has_instance_type = self.spec.node.is_some() && self.spec.capacity_type == CapacityType::CapacityBlock;
+            return Ok(Template { has_image: self.has_own_image(), has_instance_type });
         };
-        let version = wanted.version.as_deref().unwrap_or("$Default");
-        let request =
-            cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
-        let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
+        let LaunchTemplate { id, name, version } = wanted;
+        let Some(id) = id else {
+            let name = name.as_deref().unwrap_or_default();
+            return Err(Failure::new(Class::Busy, format!("the id of launch template {name} is not known yet")));
+        };
+        let version = version.as_deref().unwrap_or("$Default");
+        let request = cloud.aws.ec2.describe_launch_template_versions().launch_template_id(id).versions(version);
+        let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", id, request.send());
         let answer = answer.await.map_err(|error| match error.class() {
             // In a create, NotFound would mean that a dependency is not visible yet.
             Class::NotFound => Failure::of(Class::Invalid, error),

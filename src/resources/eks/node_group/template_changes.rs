@@ -34,8 +34,8 @@ pub fn next(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<N
     let wanted = spec.launch_template.as_ref()?;
     let version = wanted.version.as_ref()?;
     let LaunchTemplate { id, version: observed } = current.launch_template.as_ref()?;
-    let differs = *id == wanted.id && version != observed;
-    let specification = || LaunchTemplateSpecification::builder().id(&wanted.id).version(version).build();
+    let differs = wanted.id.as_ref() == Some(id) && version != observed;
+    let specification = || LaunchTemplateSpecification::builder().id(id).version(version).build();
     differs.then(|| NextTemplate::Version(specification()))
 }
 

@@ -24,6 +24,8 @@ pub struct Content {
     pub security_groups: BTreeSet<String>,
     pub capacity_reservation: Option<String>,
     pub placement_group: Option<String>,
+    /// The instance type of a Capacity Block.
+    pub capacity_block: Option<String>,
     pub efa: Efa,
     /// Tags of instances, volumes and network interfaces. Those of one of them that the others lack show as missing.
     pub tags: BTreeMap<String, String>,
@@ -89,6 +91,11 @@ impl Content {
             let target = sdk::CapacityReservationTarget::builder().capacity_reservation_id(id).build();
             let specification = sdk::LaunchTemplateCapacityReservationSpecificationRequest::builder();
             data = data.capacity_reservation_specification(specification.capacity_reservation_target(target).build());
+        }
+        if let Some(instance_type) = &self.capacity_block {
+            let market = sdk::LaunchTemplateInstanceMarketOptionsRequest::builder();
+            let market = market.market_type(sdk::MarketType::CapacityBlock).build();
+            data = data.instance_market_options(market).instance_type(instance_type.as_str().into());
         }
         if let Some(name) = &self.placement_group {
             data = data.placement(sdk::LaunchTemplatePlacementRequest::builder().group_name(name).build());

@@ -25,6 +25,19 @@ fn desired(spec: Value) -> Content {
     desired_in(spec, &cluster()).expect("contents")
 }
 
+#[test]
+fn capacity_block_names_its_market_and_type_and_is_read_again() {
+    let block =
+        Content { capacity_block: Some("p5.48xlarge".into()), ..desired(json!({"capacityReservationId": "cr-1"})) };
+    let request = block.to_request();
+    let market = request.instance_market_options().and_then(|options| options.market_type());
+    assert_eq!(market, Some(&sdk::MarketType::CapacityBlock));
+    assert_eq!(request.instance_type().map(|kind| kind.as_str()), Some("p5.48xlarge"));
+    assert_eq!(Content::from(&returned(&request)), block);
+    let changed = differences(&desired(json!({"capacityReservationId": "cr-1"})), &block);
+    assert_eq!(changed.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["node.capacityBlock"]);
+}
+
 fn full() -> Value {
     json!({
         "imageId": "ami-1",
@@ -47,6 +60,10 @@ fn returned(data: &sdk::RequestLaunchTemplateData) -> sdk::ResponseLaunchTemplat
         .set_image_id(data.image_id.clone())
         .set_user_data(data.user_data.clone())
         .set_security_group_ids(data.security_group_ids.clone());
+    if let Some(options) = data.instance_market_options() {
+        let market = sdk::LaunchTemplateInstanceMarketOptions::builder().set_market_type(options.market_type.clone());
+        response = response.instance_market_options(market.build()).set_instance_type(data.instance_type.clone());
+    }
     for mapping in data.block_device_mappings() {
         let ebs = mapping.ebs().unwrap();
         let ebs = sdk::LaunchTemplateEbsBlockDevice::builder()

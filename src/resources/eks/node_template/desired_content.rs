@@ -80,6 +80,7 @@ pub fn content(
             .collect(),
         capacity_reservation: capacity_reservation_id.clone(),
         placement_group: placement_group.clone(),
+        capacity_block: None,
         efa: if *efa { Efa::AsManyAsPossible } else { Efa::None },
         tags,
         others: std::collections::BTreeSet::new(),

@@ -23,6 +23,7 @@ fn fields(content: &Content) -> BTreeMap<String, String> {
         security_groups,
         capacity_reservation,
         placement_group,
+        capacity_block,
         efa,
         tags,
         others,
@@ -36,6 +37,7 @@ fn fields(content: &Content) -> BTreeMap<String, String> {
         ("securityGroupIds", joined(security_groups.iter().map(String::as_str).collect())),
         ("capacityReservationId", capacity_reservation.clone()),
         ("placementGroup", placement_group.clone()),
+        ("capacityBlock", capacity_block.clone()),
         ("efa", describe_efa(*efa)),
         ("others", joined(others.iter().map(String::as_str).collect())),
     ];
@@ -85,6 +87,7 @@ pub fn facts(content: &Content) -> Vec<(&'static str, String)> {
         ("securityGroups", of("securityGroupIds")),
         ("capacityReservation", of("capacityReservationId")),
         ("placementGroup", of("placementGroup")),
+        ("capacityBlock", of("capacityBlock")),
         ("efa", of("efa")),
         ("nodeTags", join(tags.iter().map(|(key, value)| format!("{key}={value}")).collect())),
     ];

@@ -28,6 +28,7 @@ impl From<&sdk::ResponseLaunchTemplateData> for Content {
         let reservation = rest.capacity_reservation_specification.as_mut();
         let target = reservation.and_then(|specification| specification.capacity_reservation_target.as_mut());
         let capacity_reservation = target.and_then(|target| take_text(&mut target.capacity_reservation_id));
+        let capacity_block = take_capacity_block(&mut rest);
         let placement_group = rest.placement.as_mut().and_then(|placement| take_text(&mut placement.group_name));
         let tags = take_tags(rest.tag_specifications.as_mut());
         rest.operator = rest.operator.filter(|operator| operator.managed() == Some(true));
@@ -41,6 +42,7 @@ impl From<&sdk::ResponseLaunchTemplateData> for Content {
             security_groups,
             capacity_reservation,
             placement_group,
+            capacity_block,
             efa,
             tags,
             others,
@@ -96,6 +98,13 @@ fn take_metadata_options(
     options.http_protocol_ipv6.take_if(|ipv6| *ipv6 == Ipv6::Disabled);
     options.instance_metadata_tags.take_if(|tags| *tags == Tags::Disabled);
     (options.http_tokens.take().map(|tokens| tokens.as_str().to_owned()), options.http_put_response_hop_limit.take())
+}
+
+/// The instance type of a Capacity Block; another market, or a type without one, is left.
+fn take_capacity_block(rest: &mut sdk::ResponseLaunchTemplateData) -> Option<String> {
+    let market = rest.instance_market_options.as_mut().filter(|_| rest.instance_type.is_some())?;
+    market.market_type.take_if(|kind| *kind == sdk::MarketType::CapacityBlock)?;
+    rest.instance_type.take().map(|kind| kind.as_str().to_owned())
 }
 
 /// The adapters and the groups: of the instance, or the same of each interface.
