@@ -252,7 +252,7 @@ fn fargate_profiles_need_a_role_that_fargate_assumes_and_private_subnets() {
         "name": "jobs", "selectors": [{"namespace": "jobs"}], "podExecutionRoleArn": "arn:aws:iam::123456789012:role/pods",
         "subnetIds": ["subnet-1"],
     }]}));
-    let found = of_cluster(&spec, Stage::Edited, None);
+    let found = of_cluster(&spec, Stage::Edited, Surroundings::default());
     let fields: Vec<_> = found.iter().map(|one| one.field.as_str()).collect();
     let [role, subnets] = ["podExecutionRoleArn", "subnetIds"].map(|name| format!("spec.fargateProfiles[jobs].{name}"));
     assert_eq!(fields, [role.as_str(), subnets.as_str(), subnets.as_str()]);

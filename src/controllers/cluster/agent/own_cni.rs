@@ -6,7 +6,6 @@ use crate::api::EksClusterSpec;
 use crate::api::addons::VPC_CNI;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::engine::Memory;
-use crate::resources::eks::cluster;
 
 /// Whether Pods of the namespace have no network until Git has installed a CNI. Keelson creates clusters without EKS's
 /// self-managed add-ons. Nodes of Auto Mode and of Fargate bring a CNI, and Fargate has no host network.
@@ -14,7 +13,7 @@ fn is_own_cni(spec: &EksClusterSpec, namespace: &str) -> bool {
     let is_listed = spec.addons.iter().any(|addon| addon.name == VPC_CNI);
     let mut selectors = spec.fargate_profiles.iter().flat_map(|profile| &profile.selectors);
     let is_on_fargate = selectors.any(|selector| matches(&selector.namespace, namespace));
-    !is_listed && !cluster::creates_nodes(spec) && !is_on_fargate
+    !is_listed && !spec.has_auto_mode() && !is_on_fargate
 }
 
 /// Whether a Fargate pattern matches: `*` any characters, `?` one.
