@@ -146,8 +146,14 @@ async fn has_dns(client: &Client) -> Result<bool, CallError> {
     Ok(found)
 }
 
-/// Puts the Pods of a template on the host network. They share one node, and know where the API server is.
-pub fn set_host_network(template: &mut Value, api: &ApiAddress) {
+/// Puts the Pods of a Deployment or StatefulSet on the host network. They share one node, and know where the API server
+/// is.
+pub fn set_host_network(workload: &mut Value, api: &ApiAddress) {
+    if workload["kind"] == "Deployment" {
+        // A new Pod beside the old one would find its ports in use.
+        workload["spec"]["strategy"] = json!({"type": "Recreate"});
+    }
+    let template = &mut workload["spec"]["template"];
     template["metadata"]["labels"][LABEL] = "true".into();
     let pod = &mut template["spec"];
     pod["hostNetwork"] = true.into();
@@ -212,13 +218,18 @@ mod tests {
     fn pods_on_the_host_network_share_a_node_and_need_neither_dns_nor_services() {
         let container = json!({"name": "manager", "args": ["--log-level=info", "--health-addr=:1"], "ports": [{"containerPort": 1}],
             "livenessProbe": {"httpGet": {"path": "/healthz", "port": "healthz"}}});
-        let mut template = json!({
+        let template = json!({
             "metadata": {"labels": {"app": "a"}},
             "spec": {"initContainers": [{"name": "init"}], "containers": [container]},
         });
-        set_host_network(&mut template, &ApiAddress { host: "api.example".into(), port: 443 });
-        set_addresses(&mut template["spec"]["containers"][0], &["--health-addr=127.0.0.1:9791".into()], Some(9791));
-        insta::assert_yaml_snapshot!(template);
+        let mut deployment = json!({"kind": "Deployment", "spec": {"template": template}});
+        set_host_network(&mut deployment, &ApiAddress { host: "api.example".into(), port: 443 });
+        set_addresses(
+            &mut deployment["spec"]["template"]["spec"]["containers"][0],
+            &["--health-addr=127.0.0.1:9791".into()],
+            Some(9791),
+        );
+        insta::assert_yaml_snapshot!(deployment);
     }
 
     #[test]

@@ -113,8 +113,9 @@ fn customize(mut object: Object, input: &FluxInput) -> Object {
                 template["metadata"]["annotations"][IDENTITY] = identity.as_str().into();
             }
             if let (Some(api), Some(component)) = (&input.host_network, Component::parse(&object.id.name)) {
-                set_host_network(template, api);
-                set_host_addresses(&mut template["spec"]["containers"][0], component, input);
+                set_host_network(&mut object.body, api);
+                let pod = &mut object.body["spec"]["template"]["spec"];
+                set_host_addresses(&mut pod["containers"][0], component, input);
             }
         }
         "ClusterRoleBinding" => keep_subjects(&mut object.body, input),

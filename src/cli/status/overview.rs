@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::problems::{self, Problem};
+use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{PlanStep, StepAction, StepState, UpgradeStatus};
 use crate::cli::events::EventLine;
@@ -12,6 +13,7 @@ use crate::cli::subject::Subject;
 use crate::controllers::status::progress::{doing, label};
 use crate::engine::{Action, Key};
 
+const WAITING_FOR_CLUSTER: &str = Reason::WaitingForCluster.as_str();
 /// Steps that are listed as next.
 const MAX_NEXT: usize = 3;
 
@@ -174,9 +176,12 @@ fn activities(subject: &Subject) -> Vec<Activity> {
         found.push(Activity { what: format!("{}{detail}", doing(action(step))), of, since, until, deadline });
     }
     if found.is_empty() && subject.is_true(ConditionType::Reconciling) {
+        // Of a cluster there are many parts to wait for: the message names it.
+        let of_cluster = subject.condition(ConditionType::Ready).filter(|_| subject.reason() == WAITING_FOR_CLUSTER);
+        let what = of_cluster.map_or("waiting", |ready| ready.message.as_str());
         let waits = subject.waits.iter().map(|wait| Activity {
             of: wait.on.clone(),
-            what: "waiting".to_owned(),
+            what: what.to_owned(),
             since: Some(wait.since.0),
             until: None,
             deadline: Some(wait.deadline.0),
