@@ -318,15 +318,14 @@ async fn is_on_host(nodes: &[&str], dns: &[&str], on_pods: bool) -> bool {
             .collect()
     };
     let none: Vec<Value> = Vec::new();
-    let component = "/apis/apps/v1/namespaces/third/deployments";
     // The fake has lists only: that of one object has no field hostNetwork.
-    let installed = on_pods.then_some(("/apis/apps/v1/namespaces/third/deployments/controller", none.clone()));
+    let installed = on_pods.then_some(("/api/v1/namespaces/third/deployments/controller", none.clone()));
     let lists = [
         ("/api/v1/namespaces", none.clone()),
         ("/apis/apps/v1/deployments", none.clone()),
         ("/api/v1/namespaces/third/configmaps", none.clone()),
         ("/api/v1/namespaces/third/secrets", none.clone()),
-        (component, none),
+        ("/api/v1/namespaces/third/deployments", none),
         ("/api/v1/nodes", of(nodes)),
         ("/api/v1/pods", of(dns)),
     ];
