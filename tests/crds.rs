@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use keelson::api::crds;
+use keelson::api::{crds, installed_schema};
 use regex::Regex;
 
 fn folder() -> PathBuf {
@@ -37,6 +37,17 @@ fn files_are_up_to_date() {
         .collect();
     present.sort();
     assert_eq!(present, expected, "one file per kind");
+}
+
+#[test]
+fn parts_by_which_older_crds_are_found_are_up_to_date() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(installed_schema::FILE);
+    let wanted = installed_schema::parts().unwrap();
+    if std::env::var_os("UPDATE_CRDS").is_some() {
+        fs::write(&path, &wanted).unwrap();
+    }
+    let present = fs::read_to_string(&path).unwrap_or_default();
+    assert!(present == wanted, "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`", path.display());
 }
 
 #[test]

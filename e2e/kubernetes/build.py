@@ -102,6 +102,7 @@ TOOLS = [
     ),
     # `make workflows`.
     Tool("actionlint", "v1.7.12", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),
+    Tool("kubeconform", "v0.8.0", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     # Argo CD's cache: a small program around a Go library that implements the Redis protocol.
     Tool("redis", "v2.40.0", "redis", "."),
 ]

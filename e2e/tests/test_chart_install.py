@@ -23,8 +23,8 @@ import yaml
 import kustomize
 from charts.cloud import ChartCloud
 from charts.monitoring import monitoring_crds
-from charts.rendering import CHART, NAMESPACE, merged, nested, render
-from charts.values import CHANGES
+from charts.rendering import CHART, NAMESPACE, merged, render
+from charts.values import all_changed
 from keelson_harness.helm import Helm
 from keelson_harness.kubeapi import KubeApi, conditions
 from keelson_harness.paths import CHECKOUT, DEPLOY
@@ -231,23 +231,14 @@ def test_notes_warn_of_an_image_that_no_registry_has(helm: Helm, story: Story):
     assert "Build and push your own image" not in notes
 
 
-def sample_values() -> dict:
-    """The value of the table for each value of the chart."""
-    values: dict = {}
-    for path, change in CHANGES.items():
-        if path not in ("operator.workloadProxy.url", "networkPolicy.enabled", "podDisruptionBudget.enabled", "operator.leaderElection", "admissionPolicies.enabled"):
-            values = merged(values, nested(tuple(path.split(".")), change.value))
-    return values
-
-
 def strict_dry_run(api: KubeApi, item: dict) -> None:
-    """Rejects fields that the server would drop. kubeconform would compare with the same schemas, which it downloads elsewhere."""
+    """Rejects fields that the server would drop."""
     params = {"fieldManager": "test", "force": "true", "dryRun": "All", "fieldValidation": "Strict"}
     headers = {"Content-Type": "application/apply-patch+yaml"}
     api.request("PATCH", api.path_of(item), params=params, data=json.dumps(item), headers=headers)
 
 
-@pytest.mark.parametrize("values", [{}, sample_values()], ids=["defaults", "everything"])
+@pytest.mark.parametrize("values", [{}, all_changed()], ids=["defaults", "everything"])
 def test_api_server_accepts_every_rendered_object(api: KubeApi, helm: Helm, story: Story, values):
     # In its own namespace, where no object of the release merges with them.
     for name in ("rendered", "team-a", "team-b"):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from fleet.account import RESOURCE, Account, fresh_account
-from fleet.manifests import cluster, node_group
+from fleet.manifests import cluster, key_of, node_group
 from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
@@ -66,7 +66,7 @@ def operator(on, account, queue):
 @pytest.fixture(scope="module")
 def shop(on, account, operator) -> dict:
     """A cluster with the drift policy Correct, with a node group."""
-    return create_in_sync(on, cluster("shop", network={"vpc": {"zoneCount": 2}}), node_group("shop"))
+    return create_in_sync(on, cluster("shop", network={"vpc": {"zoneCount": 2}}), node_group("shop", node={}))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,30 @@ def test_deleted_route_is_restored_after_an_event(on, account, queue, shop, caps
     await_idle(on, queue)
     account.ec2.delete_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE)
     await_and_print_duration("a deleted route is back", lambda: default_route(account, table).startswith("igw-"), capsys)
+
+
+def test_changes_of_a_launch_template_are_undone_after_an_event(on, account, queue, shop, capsys):
+    nodes = node_group("shop")
+
+    def used() -> str:
+        group = account.eks.describe_nodegroup(clusterName="shop", nodegroupName="shop-default")["nodegroup"]
+        return str(group["launchTemplate"]["version"])
+
+    def tags() -> set[str]:
+        (found,) = account.ec2.describe_launch_templates(LaunchTemplateIds=[template])["LaunchTemplates"]
+        return {tag["Key"] for tag in found["Tags"]}
+
+    on.api.patch(*key_of(nodes)[:3], {"spec": {"node": {"metadata": {"httpTokens": "required"}}}})
+    until(lambda: used() == "2", 20, "version 2")
+    on.await_condition(nodes, "InSync", timeout=30)
+    template = on.status(nodes)["launchTemplate"]["id"]
+    await_idle(on, queue)
+    account.ec2.delete_tags(Resources=[template], Tags=[{"Key": "keelson.dev/cluster"}])
+    await_and_print_duration("a removed tag of a launch template is back", lambda: "keelson.dev/cluster" in tags(), capsys)
+    await_idle(on, queue)
+    account.ec2.delete_launch_template_versions(LaunchTemplateId=template, Versions=["2"])
+    await_and_print_duration("a deleted version of a launch template is replaced", lambda: used() == "3", capsys)
+    on.await_condition(nodes, "InSync", timeout=30)
 
 
 def test_removed_tag_is_restored_after_an_event(on, account, queue, shop, capsys):

@@ -28,6 +28,7 @@ FILES_WITH_ALL_CALLS = {
     "test_log_group.py",
     "test_node_template.py",
     "test_node_template_versions.py",
+    "test_own_network.py",
     "test_removals.py",
     "test_recover.py",
     "test_spec_in_aws.py",

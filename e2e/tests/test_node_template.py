@@ -52,7 +52,7 @@ class Scene:
 
     def template_name(self) -> str:
         names = f"{self.name}/{self.group_name()}"
-        return f"keelson-{names.replace('/', '-')}-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+        return f"keelson-{names.replace('/', '-')}-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
     def templates(self) -> list[dict[str, Any]]:
         """The operator's; EKS has copies of its own."""
@@ -306,6 +306,55 @@ def test_template_of_others_with_the_same_name_is_left_alone(on):
     (left,) = scene.templates()
     assert left["LaunchTemplateId"] == theirs["LaunchTemplateId"] and by_key(left["Tags"]) == {"team": "other"}
     assert list(scene.versions()) == [1] and not [one for one in scene.writes(0) if "LaunchTemplate" in one and "Create" not in one]
+    scene.operator.stop()
+
+
+def test_contents_that_ec2_stores_differently_make_two_versions_and_a_condition(on):
+    scene = Scene(on, "stored", {"node": {"placementGroup": "near"}})
+    stored = {"match": {"account": scene.account.id, "action": "CreateLaunchTemplate*"}, "then": {"stored": {"Placement": {"GroupName": "NEAR"}}}}
+    fault = on.aws.add_fault(stored["match"], stored["then"])
+    scene.start()
+    on.apply(*scene.items)
+    found = on.await_condition(scene.nodes, "Stalled", timeout=90)
+    condition = conditions(found)["Stalled"]
+    assert "node.placementGroup: near is stored as NEAR" in condition["message"] and condition["reason"] == "InvalidSpec", condition
+    assert conditions(found)["InSync"]["status"] == "False"
+    # The nodes run, and nothing more is made.
+    assert sorted(scene.versions()) == [1, 2] and scene.described()["status"] == "ACTIVE" and scene.used() == 2
+    mark = on.mark()
+    stays(lambda: scene.writes(mark) == [], 5, "no further version")
+    # A new release is not held back, and another edit is tried.
+    newer = "1.34.9-20261231"
+    on.aws.control("POST", "releases", json={"account": scene.account.id, "version": "1.34", "amiRelease": newer})
+    on.api.patch(*key_of(scene.nodes)[:3], {"spec": {"releaseVersion": newer}})
+    scene.until(lambda: scene.described()["releaseVersion"] == newer, "the release")
+    assert sorted(scene.versions()) == [1, 2]
+    on.aws.control("DELETE", "faults", params={"id": fault})
+    scene.edit(node={"placementGroup": "far"})
+    scene.settle()
+    on.delete(*reversed(scene.items))
+    scene.operator.stop()
+
+
+def test_template_with_the_name_of_earlier_versions_stays_and_is_deleted_with_its_group(on):
+    scene = Scene(on, "named")
+    for other in on.cloud.controllers:
+        if other.alive:
+            other.stop()
+    on.apply(*scene.items)
+    uid = on.api.get(*key_of(scene.nodes))["metadata"]["uid"]
+    earlier = scene.template_name()[:-8]
+    tags = {OWNER: uid, CLUSTER: "default/named", RESOURCE: f"launchTemplate/{scene.group_name()}"}
+    scene.account.ec2.create_launch_template(
+        LaunchTemplateName=earlier, LaunchTemplateData={"EbsOptimized": True},
+        TagSpecifications=[{"ResourceType": "launch-template", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}],
+    )
+    scene.start()
+    on.ready(*scene.items)
+    assert scene.template()["LaunchTemplateName"] == earlier and scene.described()["launchTemplate"]["name"] == earlier
+    assert scene.used() == 2 and "EbsOptimized" not in scene.versions()[2]
+    on.delete(*reversed(scene.items))
+    assert scene.templates() == []
     scene.operator.stop()
 
 

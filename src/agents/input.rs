@@ -78,6 +78,9 @@ pub struct Facts {
     pub vpc_id: Option<String>,
     pub private_subnet_ids: Vec<String>,
     pub public_subnet_ids: Vec<String>,
+    pub pod_subnet_ids: Vec<String>,
+    /// Of each of them.
+    pub pod_subnet_zones: Vec<String>,
     pub oidc_issuer: Option<String>,
     pub oidc_provider_arn: Option<String>,
     pub cluster_endpoint: Option<String>,
@@ -88,7 +91,7 @@ pub struct Facts {
 
 impl Facts {
     /// Each fact and its name in manifests; an unknown value is empty.
-    pub fn pairs(&self) -> [(&'static str, String); 12] {
+    pub fn pairs(&self) -> [(&'static str, String); 14] {
         let text = |fact: &Option<String>| fact.clone().unwrap_or_default();
         // Destructured, so that the compiler reports a missing fact.
         let Self {
@@ -98,6 +101,8 @@ impl Facts {
             vpc_id,
             private_subnet_ids,
             public_subnet_ids,
+            pod_subnet_ids,
+            pod_subnet_zones,
             oidc_issuer,
             oidc_provider_arn,
             cluster_endpoint,
@@ -112,6 +117,8 @@ impl Facts {
             ("VPC_ID", text(vpc_id)),
             ("PRIVATE_SUBNET_IDS", private_subnet_ids.join(",")),
             ("PUBLIC_SUBNET_IDS", public_subnet_ids.join(",")),
+            ("POD_SUBNET_IDS", pod_subnet_ids.join(",")),
+            ("POD_SUBNET_ZONES", pod_subnet_zones.join(",")),
             ("OIDC_ISSUER", text(oidc_issuer)),
             ("OIDC_PROVIDER_ARN", text(oidc_provider_arn)),
             ("CLUSTER_ENDPOINT", text(cluster_endpoint)),

@@ -126,6 +126,33 @@ pub struct AwsAccountSpec {
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::launch_template_patterns())]
     pub allowed_launch_template_ids: Vec<String>,
+    /// Owners whose AMIs NodeGroups may name: `amazon` for those that EC2 marks as Amazon's (of EKS, Bottlerocket), `aws-marketplace`, or
+    /// the id of an account; `["*"]`: any AMI; `[]`: none. The account's own id allows every private AMI in it.
+    #[serde(default = "default_image_owners")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 16)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::image_owners())]
+    pub allowed_image_owners: Vec<String>,
+    /// Ids of AMIs that NodeGroups may name, besides those of `allowedImageOwners`; `["*"]` allows any AMI; absent: no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::image_patterns())]
+    pub allowed_image_ids: Vec<String>,
+    /// Ids of capacity reservations that NodeGroups may name; `["*"]` allows any; absent: none. Instances of NodeGroups that name none use
+    /// any open reservation that matches, as EC2 decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::capacity_reservation_patterns())]
+    pub allowed_capacity_reservation_ids: Vec<String>,
+    /// Names of placement groups that NodeGroups may name; `*` matches any characters, `["*"]` allows any placement group; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::placement_group_patterns())]
+    pub allowed_placement_groups: Vec<String>,
+    /// Allocation ids of Elastic IP addresses that objects may use for NAT gateways; `["*"]` allows any address; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::allocation_patterns())]
+    pub allowed_elastic_ip_allocation_ids: Vec<String>,
     /// Path of the IAM roles that Keelson creates, such as `/keelson/`; absent: `/`. Existing roles keep their path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
@@ -147,6 +174,11 @@ pub struct AwsAccountSpec {
     #[x_kube(validation = rules::tag_keys_not_reserved())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
+}
+
+/// Their images hold no private disk.
+fn default_image_owners() -> Vec<String> {
+    vec!["amazon".to_owned()]
 }
 
 impl AwsAccountSpec {

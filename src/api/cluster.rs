@@ -45,6 +45,8 @@ use super::version::{InvalidVersion, KubernetesVersion};
     validation = rules::cluster_version_not_lowered(),
     validation = rules::cluster_rollback_by_one(),
     validation = rules::encryption_only_added(),
+    validation = rules::nat_gateways_keep_their_address(),
+    validation = rules::pod_ranges_not_removed(),
     derive = "PartialEq",
     status = "EksClusterStatus",
     doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
@@ -55,6 +57,8 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::log_group_key_in_region())]
 #[x_kube(validation = rules::zones_in_region())]
 #[x_kube(validation = rules::service_cidr_outside_vpc())]
+#[x_kube(validation = rules::service_cidr_outside_pod_ranges())]
+#[x_kube(validation = rules::pod_ranges_are_for_ipv4())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount of the cluster; absent: the AwsAccount named `default`. Immutable.

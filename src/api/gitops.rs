@@ -129,8 +129,8 @@ pub struct Flux {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decryption: Option<Decryption>,
     /// Maintains a ConfigMap `keelson-cluster-facts` in the cluster and substitutes it into the manifests:
-    /// CLUSTER_NAME, AWS_REGION, AWS_ACCOUNT_ID, VPC_ID, PRIVATE_SUBNET_IDS, PUBLIC_SUBNET_IDS, OIDC_ISSUER,
-    /// OIDC_PROVIDER_ARN, CLUSTER_ENDPOINT, CLUSTER_SECURITY_GROUP_ID, NODE_ROLE_ARN, KUBERNETES_VERSION.
+    /// CLUSTER_NAME, AWS_REGION, AWS_ACCOUNT_ID, VPC_ID, PRIVATE_SUBNET_IDS, PUBLIC_SUBNET_IDS, POD_SUBNET_IDS, POD_SUBNET_ZONES,
+    /// OIDC_ISSUER, OIDC_PROVIDER_ARN, CLUSTER_ENDPOINT, CLUSTER_SECURITY_GROUP_ID, NODE_ROLE_ARN, KUBERNETES_VERSION.
     #[serde(default = "schema::default_true")]
     pub facts: bool,
 }

@@ -1,59 +1,105 @@
 //! What the CRDs of a management cluster lack of this version's: fields, and values of enums. The API server rejects a
 //! status that has them, and drops them from a spec. Pure.
+//!
+//! This version's are in `schema_parts.txt`: building the schemas costs more than all else that the operator does at its
+//! start. `tests/crds.rs` compares that file with the types, and writes it with `UPDATE_CRDS=1`.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{GROUP, crds};
 
-/// What the API server's OpenAPI document of the group lacks, such as `EksCluster status.gitops.url`. Empty, too, if
-/// that is no such document.
+/// Name of the file, beside this one.
+pub const FILE: &str = "src/api/schema_parts.txt";
+const OURS: &str = include_str!("schema_parts.txt");
+
+/// The parts of this version's schemas, one in each line: kinds, fields and values of enums, such as `NodeGroup`, `NodeGroup
+/// spec.taints[].effect` and `NodeGroup spec.taints[].effect "NoSchedule"`. A part follows what contains it.
+///
+/// # Errors
+/// A schema cannot be serialised.
+pub fn parts() -> Result<String, serde_json::Error> {
+    let mut found = Parts::default();
+    for crd in crds::all() {
+        let schema = crd.spec.versions.first().and_then(|version| version.schema.as_ref());
+        let schema = serde_json::to_value(schema.and_then(|schema| schema.open_api_v3_schema.as_ref()))?;
+        found.add_kind(&crd.spec.names.kind, &schema);
+    }
+    Ok(found.parts.iter().map(|part| format!("{part}\n")).collect())
+}
+
+/// What the API server's OpenAPI document of the group lacks, such as `EksCluster status.gitops.url`; of what is missing as
+/// a whole, only that. Empty, too, if that is no such document.
 pub fn missing_parts(document: &Value) -> Vec<String> {
     let Some(schemas) = document.pointer("/components/schemas").and_then(Value::as_object) else { return Vec::new() };
-    let mut missing = Vec::new();
-    for crd in crds::all() {
-        let kind = crd.spec.names.kind.as_str();
-        let ours = crd.spec.versions.first().and_then(|version| version.schema.as_ref());
-        let ours = serde_json::to_value(ours.and_then(|schema| schema.open_api_v3_schema.as_ref())).unwrap_or_default();
-        let Some(theirs) = schemas.values().find(|schema| is_of(schema, kind)) else {
-            missing.push(kind.to_owned());
-            continue;
-        };
-        for part in ["spec", "status"] {
-            match (ours.pointer(&format!("/properties/{part}")), theirs.pointer(&format!("/properties/{part}"))) {
-                (Some(ours), Some(theirs)) => compare(ours, theirs, &format!("{kind} {part}"), &mut missing),
-                (Some(_), None) => missing.push(format!("{kind} {part}")),
-                (None, _) => {}
-            }
+    let mut theirs = Parts::default();
+    for schema in schemas.values() {
+        let kinds = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
+        let ours = kinds.into_iter().flatten().filter(|one| one["group"] == GROUP);
+        for kind in ours.filter_map(|one| one["kind"].as_str()) {
+            theirs.add_kind(kind, schema);
+        }
+    }
+    let mut missing: Vec<String> = Vec::new();
+    for part in OURS.lines().filter(|part| !theirs.accepts(part)) {
+        if !missing.iter().any(|larger| is_within(part, larger)) {
+            missing.push(part.to_owned());
         }
     }
     missing
 }
 
-fn is_of(schema: &Value, kind: &str) -> bool {
-    let kinds = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
-    let is_kind = |one: &Value| one["group"] == GROUP && one["kind"] == kind;
-    kinds.is_some_and(|kinds| kinds.iter().any(is_kind))
+/// Whether a part is one of, or in, a larger one.
+fn is_within(part: &str, larger: &str) -> bool {
+    part.strip_prefix(larger).is_some_and(|rest| rest.starts_with(['.', '[', ' ']))
 }
 
-fn compare(ours: &Value, theirs: &Value, path: &str, missing: &mut Vec<String>) {
-    let accepts_all = theirs.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
-    for (name, field) in ours.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let path = format!("{path}.{name}");
-        match theirs.pointer("/properties").and_then(|fields| fields.get(name)) {
-            Some(theirs) => compare(field, theirs, &path, missing),
-            None if accepts_all => {}
-            None => missing.push(path),
+/// The parts of some schemas.
+#[derive(Default)]
+struct Parts {
+    parts: BTreeSet<String>,
+    /// Fields that accept unknown fields.
+    open: BTreeSet<String>,
+    /// Fields that accept only some values.
+    enums: BTreeSet<String>,
+}
+
+impl Parts {
+    fn add_kind(&mut self, kind: &str, schema: &Value) {
+        self.parts.insert(kind.to_owned());
+        for part in ["spec", "status"] {
+            if let Some(schema) = schema.pointer(&format!("/properties/{part}")) {
+                self.add(format!("{kind} {part}"), schema);
+            }
         }
     }
-    for (part, suffix) in [("items", "[]"), ("additionalProperties", ".*")] {
-        if let (Some(ours), Some(theirs)) = (ours.get(part), theirs.get(part)) {
-            compare(ours, theirs, &format!("{path}{suffix}"), missing);
+
+    fn add(&mut self, path: String, schema: &Value) {
+        for (name, field) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            self.add(format!("{path}.{name}"), field);
         }
+        for (part, suffix) in [("items", "[]"), ("additionalProperties", ".*")] {
+            if let Some(schema) = schema.get(part).filter(|schema| schema.is_object()) {
+                self.add(format!("{path}{suffix}"), schema);
+            }
+        }
+        if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true)) {
+            self.open.insert(path.clone());
+        }
+        if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+            self.parts.extend(values.iter().filter(|value| !value.is_null()).map(|value| format!("{path} {value}")));
+            self.enums.insert(path.clone());
+        }
+        self.parts.insert(path);
     }
-    let values = |of: &Value| of.get("enum").and_then(Value::as_array).cloned();
-    if let (Some(ours), Some(theirs)) = (values(ours), values(theirs)) {
-        let lacking = ours.iter().filter(|value| !value.is_null() && !theirs.contains(value));
-        missing.extend(lacking.map(|value| format!("{path} {value}")));
+
+    fn accepts(&self, part: &str) -> bool {
+        let has_no_enum = || {
+            let field = part.rsplit_once(" \"").map(|(field, _)| field);
+            field.is_some_and(|field| self.parts.contains(field) && !self.enums.contains(field))
+        };
+        self.parts.contains(part) || has_no_enum() || self.open.iter().any(|open| is_within(part, open))
     }
 }
 

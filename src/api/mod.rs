@@ -31,6 +31,7 @@ mod rules;
 mod rules_account;
 mod rules_between;
 mod rules_git;
+mod rules_network;
 mod rules_node;
 mod schema;
 pub mod secret_use;

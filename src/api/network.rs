@@ -55,6 +55,9 @@ impl Default for Network {
 #[x_kube(validation = rules::zones_or_count())]
 #[x_kube(validation = rules::zones_immutable())]
 #[x_kube(validation = rules::nat_needs_public_subnets())]
+#[x_kube(validation = rules::address_for_each_nat_gateway())]
+#[x_kube(validation = rules::pod_ranges_outside_vpc())]
+#[x_kube(validation = rules::pod_ranges_that_ec2_adds())]
 #[serde(rename_all = "camelCase")]
 pub struct Vpc {
     /// IPv4 range of the VPC, a /16 to a /24, which is divided into the subnets. Immutable.
@@ -80,17 +83,39 @@ pub struct Vpc {
     /// deleted with their addresses and routes.
     #[serde(default)]
     pub nat: Nat,
+    /// Allocation ids of existing Elastic IP addresses for the NAT gateways, one for each: for `Single` one, for `PerZone` one for each
+    /// zone, in the order of the zones' names. Absent: Keelson allocates them. Keelson never releases or changes an address that is
+    /// listed here. A NAT gateway keeps its address: to change it, set `nat: None` first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 6), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::allocation_ids())]
+    #[x_kube(validation = rules::unique())]
+    pub nat_addresses: Vec<String>,
     /// Creates public subnets for load balancers, NAT gateways and public nodes. It can be enabled later, but not
     /// disabled.
     #[serde(default = "schema::default_true")]
     #[x_kube(validation = rules::public_subnets_not_removed())]
     pub public_subnets: bool,
-    /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface).
-    /// Endpoints that Keelson created are deleted when they are no longer listed.
+    /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface). `private` stands for
+    /// those of a cluster without internet access: `autoscaling`, `ec2`, `ecr.api`, `ecr.dkr`, `eks`, `eks-auth`,
+    /// `elasticloadbalancing`, `logs`, `s3`, `ssm`, `sts`, without those that the region does not have. Endpoints that Keelson created are deleted when they are no longer listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::aws_names())]
     pub endpoints: Vec<String>,
+    /// Further IPv4 ranges of the VPC for Pods, each a /16 to a /24, with a subnet for Pods in each zone. EC2 adds ranges of 100.64.0.0/10
+    /// or public ones to any VPC, and private ones only beside a `cidr` of the same private range. The subnets have the tag
+    /// `kubernetes.io/role/cni`, by which the VPC CNI finds them. Ranges can be added later, but not removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), inner(length(max = 18)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::pod_cidrs())]
+    pub pod_cidrs: Vec<String>,
+    /// Additional security groups of the control plane's network interfaces; absent: not managed. They must be in the VPC that Keelson
+    /// creates, so they can be listed once `status.network.vpcId` is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::security_group_ids())]
+    pub security_group_ids: Option<Vec<String>>,
     /// Flow logs of the VPC. EC2 cannot change a flow log: with other settings a new one is created and the earlier one deleted, in the
     /// other order if both have the same destination. Without this field, the flow log that Keelson created is deleted; what it
     /// recorded stays where it was delivered to.
@@ -114,7 +139,10 @@ impl Default for Vpc {
             zones: None,
             nat: Nat::default(),
             public_subnets: true,
+            nat_addresses: Vec::new(),
             endpoints: Vec::new(),
+            pod_cidrs: Vec::new(),
+            security_group_ids: None,
             flow_logs: None,
         }
     }
@@ -214,8 +242,9 @@ impl ExistingNetwork {
 #[x_kube(validation = rules::immutable_member("serviceCidr", "the range of Services cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesNetwork {
-    /// Address family of Pods and Services: `IPv4`, or `IPv6` in an existing network whose subnets have IPv6 ranges,
-    /// with node groups whose `roleArn` permits assigning such addresses. Immutable.
+    /// Address family of Pods and Services: `IPv4` or `IPv6`. With IPv6, a VPC that Keelson creates gets a range of Amazon's and an
+    /// egress-only internet gateway, and the role that it creates for nodes may assign such addresses; subnets of an existing network
+    /// must have IPv6 ranges, and the role of nodes that has a `roleArn` must permit it. Immutable.
     #[serde(default)]
     #[x_kube(validation = rules::immutable("the address family cannot change: put the old one back, or create a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub ip_family: IpFamily,

@@ -7,6 +7,7 @@ use kube::core::{Reason, Rule};
 
 pub(super) use super::rules_account::*;
 pub(super) use super::rules_between::*;
+pub(super) use super::rules_network::*;
 pub(super) use super::rules_node::*;
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {
@@ -281,7 +282,8 @@ pub(super) fn time_zone() -> Rule {
 }
 
 /// `a.b.c.d/n` without host bits.
-const NETWORK_V4: &str = "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
+pub(super) const NETWORK_V4: &str =
+    "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
 
 pub(super) fn vpc_cidr() -> Rule {
     rule(

@@ -46,6 +46,35 @@ pub(super) fn launch_template_patterns() -> Rule {
     )
 }
 
+pub(super) fn image_owners() -> Rule {
+    each(
+        r"^(\*|amazon|aws-marketplace|[0-9]{12})$",
+        "each entry must be amazon, aws-marketplace or the id of an account; a single \"*\" allows any AMI",
+    )
+}
+
+pub(super) fn image_patterns() -> Rule {
+    each(r"^(\*|ami-[0-9a-z*]+)$", "each entry must be the id of an AMI, ami-...; a single \"*\" allows any AMI")
+}
+
+pub(super) fn capacity_reservation_patterns() -> Rule {
+    each(
+        r"^(\*|cr-[0-9a-z*]+)$",
+        "each entry must be the id of a capacity reservation, cr-...; a single \"*\" allows any of them",
+    )
+}
+
+pub(super) fn placement_group_patterns() -> Rule {
+    each("^[ -~]+$", "each entry must be the name of a placement group: printable ASCII characters, * stands for any")
+}
+
+pub(super) fn allocation_patterns() -> Rule {
+    each(
+        r"^(\*|eipalloc-[0-9a-z*]+)$",
+        "each entry must be the allocation id of an Elastic IP address, eipalloc-...; a single \"*\" allows any address",
+    )
+}
+
 pub(super) fn role_path() -> Rule {
     matches(r"^/([A-Za-z0-9_+=,.@-]+/)*$", "must be an IAM path, which begins and ends with /, such as /keelson/")
 }

@@ -149,6 +149,26 @@ pub struct NetworkStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub subnets: Vec<SubnetStatus>,
+    /// The subnets for Pods, in the ranges of `podCidrs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 24), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub pod_subnets: Vec<PodSubnetStatus>,
+}
+
+/// A subnet for Pods.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSubnetStatus {
+    /// Id of the subnet.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// Availability zone.
+    #[schemars(length(max = 32))]
+    pub zone: String,
+    /// IPv4 range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    pub cidr: Option<String>,
 }
 
 /// A subnet.

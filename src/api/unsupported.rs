@@ -6,7 +6,6 @@
 
 use super::access::Access;
 use super::gitops::{Agent, ArgoCd, Flux, GitOps, GitSource, OciSource, SourceKind};
-use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
 use super::{EksClusterSpec, SpecError};
 
@@ -28,18 +27,11 @@ impl Unsupported {
 
     /// The condition's message: which fields, and what to do. `None` if there are none.
     pub fn message(&self) -> Option<String> {
-        let what_to_do = if self.0.contains(&IPV6) {
-            "delete this object, which has created nothing in AWS, and apply it again without this field: the address family cannot change"
-        } else {
-            "remove them, or put them back to their defaults"
-        };
+        let what_to_do = "remove them, or put them back to their defaults";
         (!self.0.is_empty())
             .then(|| format!("not supported yet by this version of Keelson: {}: {what_to_do}", self.0.join(", ")))
     }
 }
-
-/// Rejected from the start: an object with it has created nothing.
-const IPV6: &str = "spec.kubernetesNetwork.ipFamily: IPv6 without network.existing";
 
 /// The unsupported fields that a cluster sets.
 pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
@@ -54,8 +46,8 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         deletion_policy: _,
         adoption_policy: _,
         suspend: _,
-        network,
-        kubernetes_network,
+        network: _,
+        kubernetes_network: _,
         endpoint_access: _,
         logging: _,
         log_group: _,
@@ -78,12 +70,9 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         gitops,
         write_kubeconfig_to_secret_ref,
     } = spec;
-    let KubernetesNetwork { ip_family, service_cidr: _ } = kubernetes_network;
     let Access { authentication_mode: _, prune: _, entries: _ } = access;
 
     let mut found = Unsupported::default();
-    // Keelson's VPC has no IPv6 range.
-    found.add_if(*ip_family != IpFamily::IPv4 && network.existing.is_none(), IPV6);
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;
     }

@@ -18,6 +18,7 @@ from .eks.state import Cluster, Part
 APPLICATION = "app/keelson"
 CREATES = {
     "AllocateAddress": "elastic-ip",
+    "CreateEgressOnlyInternetGateway": "egress-only-internet-gateway",
     "CreateFlowLogs": "vpc-flow-log",
     "CreateInternetGateway": "internet-gateway",
     "CreateLaunchTemplate": "launch-template",
@@ -29,12 +30,12 @@ CREATES = {
     "CreateVpcEndpoint": "vpc-endpoint",
 }
 KINDS = {
-    "eipalloc": "elastic-ip", "eni": "network-interface", "fl": "vpc-flow-log", "igw": "internet-gateway", "lt": "launch-template", "nat": "natgateway", "rtb": "route-table",
+    "eigw": "egress-only-internet-gateway", "eipalloc": "elastic-ip", "eni": "network-interface", "fl": "vpc-flow-log", "igw": "internet-gateway", "lt": "launch-template", "nat": "natgateway", "rtb": "route-table",
     "sg": "security-group", "vol": "volume", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
 }
 # Parameters with resources that EC2 checks. It does not check a gateway in a route or a group in a rule.
 EC2_IDS = re.compile(
-    r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
+    r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|EgressOnlyInternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
     r"|VpcEndpointId|FlowLogId|VolumeId|LaunchTemplateId|ResourceId)(?:\.\d+)?"
 )
 EC2_TAG = re.compile(r"(?:TagSpecification\.\d+\.)?Tag\.\d+\.Key")

@@ -17,7 +17,7 @@ from .call import Call
 from .errors import AwsError
 
 MATCH_KEYS = {"service", "action", "account", "region", "resource", "write", "after_calls", "times"}
-THEN_KEYS = {"delay", "deny", "error", "drop", "hang", "signal", "stale", "health_issue", "fail", "cancel", "status"}
+THEN_KEYS = {"delay", "deny", "error", "drop", "hang", "signal", "stale", "health_issue", "fail", "cancel", "status", "stored"}
 
 
 class FaultError(ValueError):
@@ -126,7 +126,7 @@ class Faults:
                     effects.kill_before = effects.kill_before or target
                 else:
                     effects.kill_after = effects.kill_after or target
-            for name in ("health_issue", "fail", "cancel", "status"):
+            for name in ("health_issue", "fail", "cancel", "status", "stored"):
                 if name in then:
                     effects.outcome.setdefault(name, then[name])
         return effects

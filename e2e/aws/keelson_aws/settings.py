@@ -41,6 +41,8 @@ class Settings:
     guard_duty_accounts: str = ""
     # Tag keys, separated by commas, that a service control policy demands of instances and volumes.
     required_tags: str = ""
+    # Endpoint services, separated by commas, that the regions do not have: `eks-auth,ssm`.
+    missing_endpoint_services: str = ""
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

@@ -65,6 +65,8 @@ def test_issuer_url_is_configurable(cloud: Cloud) -> None:
 
 def test_subnets_can_be_filtered_by_ipv6_cidr(cloud: Cloud) -> None:
     vpc = cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    associated = [{"Name": "ipv6-cidr-block-association.state", "Values": ["associated"]}]
+    cloud.until(lambda: cloud.ec2.describe_vpcs(VpcIds=[vpc["VpcId"]], Filters=associated)["Vpcs"])
     (described,) = cloud.ec2.describe_vpcs(VpcIds=[vpc["VpcId"]])["Vpcs"]
     block = described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
     created = cloud.ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/24", Ipv6CidrBlock=block)["Subnet"]

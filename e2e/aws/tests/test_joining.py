@@ -84,3 +84,18 @@ def test_own_image_excludes_version_and_release(cloud: Cloud) -> None:
             cloud.nodegroup(nodeRole=role, launchTemplate={"id": template}, **{field: value})
     with expect_error("InvalidParameterException", "amiType CUSTOM"):
         cloud.nodegroup(nodeRole=role, amiType="CUSTOM")
+
+
+def test_nodes_of_an_ipv6_cluster_need_addresses_and_a_role_that_assigns_them(cloud: Cloud) -> None:
+    cloud.cluster(kubernetesNetworkConfig={"ipFamily": "ipv6"})
+    role = cloud.node_role()
+    assert issue(cloud, name="no-range", nodeRole=role) == ("CREATE_FAILED", "Ec2SubnetMissingIpv6Assignment")
+    association = cloud.ec2.associate_vpc_cidr_block(VpcId=cloud.vpc_id, AmazonProvidedIpv6CidrBlock=True)["Ipv6CidrBlockAssociation"]
+    for number, subnet in enumerate(cloud.subnets):
+        block = association["Ipv6CidrBlock"].replace("00::/56", f"{number:02x}::/64")
+        cloud.ec2.associate_subnet_cidr_block(SubnetId=subnet, Ipv6CidrBlock=block)
+        cloud.ec2.modify_subnet_attribute(SubnetId=subnet, AssignIpv6AddressOnCreation={"Value": True})
+    assert issue(cloud, name="no-policy", nodeRole=role) == ("CREATE_FAILED", "NodeCreationFailure")
+    document = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:AssignIpv6Addresses", "Resource": "*"}]}'
+    cloud.iam.put_role_policy(RoleName=role.rpartition("/")[2], PolicyName="ipv6", PolicyDocument=document)
+    assert issue(cloud, name="six", nodeRole=role) == ("ACTIVE", "")

@@ -225,3 +225,19 @@ def test_stale_reads_hide_new_templates_and_new_versions(cloud: Cloud, server: S
     with expect_error("InvalidLaunchTemplateId.VersionNotFound"):
         versions(cloud, template, Versions=["2"])
     cloud.until(lambda: versions(cloud, template) == [2, 1])
+
+
+def test_answer_has_what_was_sent_and_the_state_of_metadata_options(cloud: Cloud) -> None:
+    template = create(cloud, data={"MetadataOptions": {"HttpTokens": "required"}, "CreditSpecification": {"CpuCredits": "standard"}})
+    (only,) = cloud.ec2.describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"]
+    expected = {"MetadataOptions": {"HttpTokens": "required", "State": "applied"}, "CreditSpecification": {"CpuCredits": "standard"}}
+    assert only["LaunchTemplateData"] == expected
+
+
+def test_fault_makes_ec2_store_other_values(cloud: Cloud, server: Server) -> None:
+    stored = {"MetadataOptions": {"HttpEndpoint": "disabled"}, "EbsOptimized": True}
+    server.post("faults", {"match": {"account": cloud.account, "action": "CreateLaunchTemplate*"}, "then": {"stored": stored}})
+    template = create(cloud, data={**DATA, "MetadataOptions": {"HttpTokens": "required"}})
+    assert version(cloud, template)["LaunchTemplateData"] == {**DATA, "MetadataOptions": {"HttpEndpoint": "disabled", "State": "applied"}, "EbsOptimized": True}
+    (first, _) = cloud.ec2.describe_launch_template_versions(LaunchTemplateId=template, MaxVersion="2")["LaunchTemplateVersions"][::-1]
+    assert first["LaunchTemplateData"]["MetadataOptions"] == {"HttpTokens": "required", "HttpEndpoint": "disabled", "State": "applied"}

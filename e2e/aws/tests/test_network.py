@@ -108,8 +108,22 @@ def test_nat_gateway_honours_its_client_token(cloud: Cloud) -> None:
     assert cloud.ec2.create_nat_gateway(**asked)["NatGateway"]["NatGatewayId"] == first
     with expect_error("IdempotentParameterMismatch"):
         cloud.ec2.create_nat_gateway(**{**asked, "SubnetId": network.private})
-    with expect_error("Resource.AlreadyAssociated"):
-        cloud.ec2.create_nat_gateway(**{**asked, "ClientToken": "u"})
+    # EC2 creates one with an address that is in use, and it fails.
+    second = cloud.ec2.create_nat_gateway(**{**asked, "ClientToken": "u"})["NatGateway"]["NatGatewayId"]
+    cloud.until(lambda: network.state(second) == "failed")
+    (found,) = cloud.ec2.describe_nat_gateways(NatGatewayIds=[second])["NatGateways"]
+    assert found["FailureCode"] == "Resource.AlreadyAssociated" and "is already associated" in found["FailureMessage"]
+    with expect_error("InvalidElasticIpID.NotFound"):
+        cloud.ec2.create_nat_gateway(**{**asked, "ClientToken": "v", "AllocationId": "eipalloc-00000000000000000"})
+
+
+def test_address_of_another_network_border_group_cannot_be_used(cloud: Cloud) -> None:
+    network = Network(cloud)
+    address = cloud.ec2.allocate_address(Domain="vpc", NetworkBorderGroup="eu-west-1-wl1-lon-wlz-1")["AllocationId"]
+    (found,) = cloud.ec2.describe_addresses(AllocationIds=[address])["Addresses"]
+    assert found["NetworkBorderGroup"] == "eu-west-1-wl1-lon-wlz-1"
+    with expect_error("InvalidParameterValue", "network border group"):
+        cloud.ec2.create_nat_gateway(SubnetId=network.subnet, AllocationId=address)
 
 
 def test_address_of_a_failed_nat_gateway_can_be_reused(cloud: Cloud, server: Server) -> None:

@@ -19,6 +19,7 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
 ENCRYPTED = at("secretsEncryption", {"kmsKeyArn": KEY})
 # Status of a cluster that EKS has.
 RUNNING = {"arn": "arn:aws:eks:eu-west-1:123456789012:cluster/demo"}
+WITH_POD_SUBNETS = {**RUNNING, "network": {"podSubnets": [{"id": "subnet-1", "zone": "eu-west-1a", "cidr": "100.64.0.0/19"}]}}
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 EXISTING = {"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}
 NEW_CLUSTER = "create a new EksCluster"
@@ -105,6 +106,59 @@ INVALID = [
     Rejected(at("network.vpc.publicSubnets", False), "spec.network.vpc.nat", "publicSubnets: true"),
     invalid("network.vpc.endpoints", ["com/s3"], "valid AWS name"),
     invalid("network.vpc.endpoints", ["s3", "s3"], "Duplicate value"),
+    invalid("network.vpc.natAddresses", ["203.0.113.1"], "allocation id of an Elastic IP address"),
+    invalid("network.vpc.natAddresses", ["eipalloc-1", "eipalloc-2"], "each NAT gateway needs one address"),
+    Rejected(
+        at("network.vpc", {"nat": "PerZone", "natAddresses": ["eipalloc-1", "eipalloc-1", "eipalloc-2"]}),
+        "spec.network.vpc.natAddresses",
+        "once only",
+    ),
+    Rejected(
+        at("network.vpc", {"nat": "None", "natAddresses": ["eipalloc-1"]}),
+        "spec.network.vpc.natAddresses",
+        "each NAT gateway needs one address",
+    ),
+    Rejected(
+        at("network.vpc", {"nat": "PerZone", "zones": ["eu-west-1a", "eu-west-1b"], "natAddresses": ["eipalloc-1"]}),
+        "spec.network.vpc.natAddresses",
+        "one for each zone",
+    ),
+    invalid("network.vpc.securityGroupIds", ["default"], "id of a security group"),
+    invalid("network.vpc.securityGroupIds", [f"sg-{n}" for n in range(6)], "Too many"),
+    invalid("network.vpc.podCidrs", ["100.64.0.0/10"], "network from /16 to /24"),
+    invalid("network.vpc.podCidrs", ["100.64.0.0/25"], "network from /16 to /24"),
+    invalid("network.vpc.podCidrs", ["100.64.0.1/16"], "no host bits set"),
+    invalid("network.vpc.podCidrs", ["fd00::/16"], "IPv4 range"),
+    invalid("network.vpc.podCidrs", ["198.19.1.0/24"], "which EC2 reserves"),
+    invalid("network.vpc.podCidrs", ["169.254.0.0/16"], "IPv4 range"),
+    invalid("network.vpc.podCidrs", ["240.0.0.0/16"], "IPv4 range"),
+    invalid("network.vpc.podCidrs", [f"100.{n}.0.0/16" for n in range(64, 69)], "Too many"),
+    invalid("network.vpc.podCidrs", ["100.64.0.0/16", "100.64.1.0/24"], "overlap each other or cidr"),
+    invalid("network.vpc.podCidrs", ["10.0.1.0/24"], "overlap each other or cidr"),
+    # AWS's table of restrictions.
+    invalid("network.vpc.podCidrs", ["172.16.0.0/16"], "choose one of 100.64.0.0/10"),
+    invalid("network.vpc.podCidrs", ["192.168.0.0/16"], "choose one of 100.64.0.0/10"),
+    *[
+        Rejected(at("network.vpc", {"cidr": vpc, "podCidrs": [pods]}), "spec.network.vpc.podCidrs", "choose one of 100.64.0.0/10")
+        for vpc, pods in (
+            ("10.1.0.0/16", "10.0.0.0/16"),
+            ("172.16.0.0/16", "172.31.0.0/16"),
+            ("172.16.0.0/16", "10.0.0.0/16"),
+            ("192.168.0.0/24", "10.0.0.0/16"),
+            ("100.64.0.0/16", "10.0.0.0/16"),
+        )
+    ],
+    Rejected(
+        merged(at("network.vpc.podCidrs", ["10.100.0.0/16"]), at("kubernetesNetwork.serviceCidr", "10.100.0.0/16")),
+        "spec.network.vpc.podCidrs",
+        "ranges of Services and of Pods overlap",
+    ),
+    invalid("network.vpc.podCidrs", ["10.100.1.0/24"], "EKS chooses 10.100.0.0/16 or 172.20.0.0/16"),
+    Rejected(
+        merged(at("network.vpc.podCidrs", ["100.64.0.0/16"]), at("kubernetesNetwork.ipFamily", "IPv6")),
+        "spec.network.vpc.podCidrs",
+        "Pods of an IPv6 cluster have IPv6 addresses",
+    ),
     invalid("network.vpc.flowLogs", {}, "exactly one of s3, cloudWatchLogs"),
     Rejected(
         at("network.vpc.flowLogs", {"s3": {"bucketArn": "my-bucket"}}),
@@ -325,6 +379,29 @@ IMMUTABLE = [
         Rejected(at("secretsEncryption", new), "spec.secretsEncryption", "neither remove it nor change its key", ENCRYPTED, status=RUNNING)
         for new in (None, {"kmsKeyArn": KEY + "5"})
     ],
+    *[
+        Rejected(at("network.vpc", new), "spec.network.vpc.natAddresses", "a NAT gateway keeps its address", at("network.vpc", old), status=RUNNING)
+        for old, new in (
+            ({"natAddresses": ["eipalloc-1"]}, {"natAddresses": ["eipalloc-2"]}),
+            ({"natAddresses": ["eipalloc-1"]}, {"natAddresses": None}),
+            ({}, {"natAddresses": ["eipalloc-1"]}),
+            ({"natAddresses": ["eipalloc-1"]}, {"nat": "PerZone", "natAddresses": ["eipalloc-2", "eipalloc-1", "eipalloc-3"]}),
+        )
+    ],
+    Rejected(
+        at("network.vpc.podCidrs", ["100.65.0.0/16"]),
+        "spec.network.vpc.podCidrs",
+        "cannot be removed",
+        at("network.vpc.podCidrs", ["100.64.0.0/16", "100.65.0.0/16"]),
+        status=WITH_POD_SUBNETS,
+    ),
+    Rejected(
+        at("network.vpc.podCidrs", None),
+        "spec.network.vpc.podCidrs",
+        "cannot be removed",
+        at("network.vpc.podCidrs", ["100.64.0.0/16"]),
+        status=WITH_POD_SUBNETS,
+    ),
     edit("access.authenticationMode", "Api", "ApiAndConfigMap", "put the old authenticationMode back"),
     edit("access.authenticationMode", "ApiAndConfigMap", "ConfigMap", "put the old authenticationMode back"),
     version_rejected("1.34", "1.34", "1.33", "set upgrade.allowRollback: true"),
@@ -402,6 +479,27 @@ CHANGEABLE = [
     change("access.authenticationMode", "ConfigMap", "ApiAndConfigMap"),
     change("access.authenticationMode", "ConfigMap", "Api"),
     change("network.vpc.nat", "Single", "PerZone"),
+    # The gateway of the first zone keeps its address; without gateways, any can be listed.
+    Accepted(
+        at("network.vpc", {"nat": "PerZone", "natAddresses": ["eipalloc-1", "eipalloc-2", "eipalloc-3"]}),
+        at("network.vpc.natAddresses", ["eipalloc-1"]),
+        RUNNING,
+    ),
+    Accepted(at("network.vpc", {"nat": "None", "natAddresses": None}), at("network.vpc.natAddresses", ["eipalloc-1"]), RUNNING),
+    Accepted(at("network.vpc", {"nat": "Single", "natAddresses": ["eipalloc-2"]}), at("network.vpc.nat", "None"), RUNNING),
+    # What EC2 refused, before the cluster exists.
+    change("network.vpc.natAddresses", ["eipalloc-1"], ["eipalloc-2"]),
+    # One without subnets, which EC2 refused, can be corrected.
+    Accepted(
+        at("network.vpc.podCidrs", ["100.64.0.0/16", "100.65.0.0/16"]),
+        at("network.vpc.podCidrs", ["100.64.0.0/16", "8.8.0.0/16"]),
+        WITH_POD_SUBNETS,
+    ),
+    change("network.vpc.podCidrs", None, ["100.64.0.0/16", "10.1.0.0/16"]),
+    Accepted(merged(at("network.vpc.podCidrs", ["10.100.0.0/16"]), at("kubernetesNetwork.serviceCidr", "172.20.0.0/16"))),
+    change("network.vpc.securityGroupIds", None, ["sg-1"]),
+    change("network.vpc.endpoints", ["s3"], ["private", "kms"]),
+    Accepted(at("kubernetesNetwork.ipFamily", "IPv6")),
     Accepted(
         at("network.vpc.publicSubnets", True),
         at("network.vpc", {"publicSubnets": False, "nat": "None"}),

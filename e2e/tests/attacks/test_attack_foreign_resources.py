@@ -39,6 +39,7 @@ class Scenario:
     dns_role: str
     key: str
     template: str
+    image: str
     landing: list[str]
 
     @property
@@ -76,8 +77,9 @@ def scenario(on) -> Scenario:
     landing = shared.network("ab")
     vpc = shared.ec2.describe_subnets(SubnetIds=landing)["Subnets"][0]["VpcId"]
     template = shared.ec2.create_launch_template(LaunchTemplateName="vault", LaunchTemplateData={"UserData": "c2VjcmV0"})
+    image = private_image(shared, "vault")
     search, vault = tenant(on, "team-search"), tenant(on, "team-vault")
-    lists = CLOSED | {"allowedNamespaces": ["team-search", "team-vault"], "allowedVpcIds": [vpc]}
+    lists = CLOSED | {"allowedNamespaces": ["team-search", "team-vault"], "allowedVpcIds": [vpc], "allowedImageOwners": ["amazon"]}
     on.apply(account("shared", shared.id, roleArn=role, **lists, enforcedTags={"cost-center": "4711"}))
     install_admission(on)
     on.start()
@@ -89,7 +91,12 @@ def scenario(on) -> Scenario:
     own, victim_account = (resources_of(shared, name) for name in ("search", "vault"))
     dns = shared.role("vault-dns", PODS)
     key = f"arn:aws:kms:{REGION}:{shared.id}:key/vault"
-    return Scenario(on, shared, search, vault, own, victim_account, dns, key, template["LaunchTemplate"]["LaunchTemplateId"], landing)
+    return Scenario(on, shared, search, vault, own, victim_account, dns, key, template["LaunchTemplate"]["LaunchTemplateId"], image, landing)
+
+
+def private_image(owner: Account, name: str) -> str:
+    disk = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 20}}]
+    return str(owner.ec2.register_image(Name=name, RootDeviceName="/dev/xvda", BlockDeviceMappings=disk)["ImageId"])
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,10 @@ def identity(arn: str) -> dict:
     return {"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "roleArn": arn}]}
 
 
+def of_image(image: str) -> dict:
+    return {"node": {"imageId": image, "userData": "#!/bin/sh"}}
+
+
 def in_landing_zone(scenario: Scenario, *groups: str) -> dict:
     return {"network": {"existing": {"subnetIds": scenario.landing, "securityGroupIds": list(groups)}}}
 
@@ -138,6 +149,8 @@ ATTEMPTS = [
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
+    Attempt("nat-address", lambda s: {"network": {"vpc": {"zoneCount": 2, "natAddresses": ["eipalloc-0a"]}}}, "eipalloc-0a", "allowedElasticIpAllocationIds", at_admission=True),
+    Attempt("control-plane-group", lambda s: {"network": {"vpc": {"zoneCount": 2, "nat": "None", "securityGroupIds": [s.victim_account["group"]]}}}, "spec.network.vpc.securityGroupIds", "allowedSecurityGroupIds"),
     Attempt("log-key", lambda s: {"logGroup": {"retentionDays": 1, "kmsKeyArn": s.key}}, "spec.logGroup.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("key", lambda s: {"secretsEncryption": {"kmsKeyArn": s.key}}, "spec.secretsEncryption.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("tags", lambda s: {"tags": {"Cost-Center": "free"}}, "spec.tags", "enforcedTags", at_admission=True),
@@ -146,6 +159,10 @@ ATTEMPTS = [
     Attempt("administrator", lambda s: {"additionalRolePolicies": [ADMIN]}, "spec.additionalRolePolicies", "allowedPolicyArns", nodes=True),
     Attempt("cluster-policy", lambda s: {"additionalRolePolicies": ["arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"]}, "spec.additionalRolePolicies", "allowedPolicyArns", nodes=True),
     Attempt("template", lambda s: {"launchTemplate": {"id": s.template}}, "spec.launchTemplate.id", "allowedLaunchTemplateIds", nodes=True),
+    Attempt("image", lambda s: of_image(s.image), "spec.node.imageId", "allowedImageIds", nodes=True),
+    Attempt("missing-image", lambda s: of_image("ami-0123456789abcdef0"), "spec.node.imageId", "allowedImageOwners: [amazon]", nodes=True),
+    Attempt("reservation", lambda s: {"node": {"capacityReservationId": "cr-0a1b"}}, "spec.node.capacityReservationId", "allowedCapacityReservationIds", nodes=True),
+    Attempt("placement", lambda s: {"node": {"placementGroup": "vault"}}, "spec.node.placementGroup", "allowedPlacementGroups", nodes=True),
 ]
 AT_ADMISSION = [attempt for attempt in ATTEMPTS if attempt.at_admission]
 BY_CONDITION = [attempt for attempt in ATTEMPTS if not attempt.at_admission]
@@ -215,6 +232,48 @@ def test_own_and_listed_resources_are_allowed(on, scenario):
     group = scenario.account.eks.describe_nodegroup(clusterName="search", nodegroupName="own-role")["nodegroup"]
     assert group["tags"]["cost-center"] == "4711"
     on.delete(inside, nodes, timeout=60)
+
+
+def test_image_is_allowed_once_the_account_lists_it_or_its_owner(on, scenario):
+    """Removing it later stalls the group and changes nothing of it, as with every list."""
+    golden = on.account(fresh_account())
+    shared_image = private_image(golden, "golden")
+    golden.ec2.modify_image_attribute(ImageId=shared_image, LaunchPermission={"Add": [{"UserId": scenario.account.id}]})
+    eks = "/aws/service/eks/optimized-ami/1.34/amazon-linux-2023/x86_64/standard/recommended/image_id"
+    of_eks = scenario.account.client("ssm").get_parameter(Name=eks)["Parameter"]["Value"]
+    item = node_group("search", "golden", "team-search", scaling={"min": 1, "max": 1}, **of_image(of_eks))
+
+    def allow(**lists: list[str]) -> None:
+        on.api.patch("keelson.dev/v1alpha1", "AwsAccount", "shared", {"spec": lists}, None)
+
+    def runs(image: str) -> None:
+        until(lambda: on.condition(item, "InSync")["status"] == "True" and described()["releaseVersion"] == image, 60, image)
+
+    def described() -> dict:
+        return scenario.account.eks.describe_nodegroup(clusterName="search", nodegroupName="golden")["nodegroup"]
+
+    def edit_image(image: str) -> None:
+        item["spec"]["node"]["imageId"] = image
+        assert scenario.search.apply_error(item) is None
+        on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
+
+    try:
+        assert scenario.search.apply_error(item) is None
+        on.await_condition(item, "InSync", timeout=60)
+        edit_image(scenario.image)
+        assert described()["releaseVersion"] == of_eks
+        allow(allowedImageIds=[scenario.image])
+        runs(scenario.image)
+        mark = on.mark()
+        allow(allowedImageIds=[])
+        on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
+        assert actions(on.writes(mark, scenario.account.id)) == [] and described()["status"] == "ACTIVE"
+        edit_image(shared_image)
+        allow(allowedImageOwners=["amazon", golden.id])
+        runs(shared_image)
+    finally:
+        allow(allowedImageIds=[], allowedImageOwners=["amazon"])
+        on.delete(item, timeout=60)
 
 
 def test_deletion_does_not_touch_a_network_set_by_a_later_edit(on, scenario):

@@ -39,6 +39,7 @@ NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
 ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
+CNI_IPV6 = {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_IPv6_Policy"}
 # EKS tests a launch from a node group's launch template with the caller's permissions.
 LAUNCH = {"ec2:LaunchTemplate": f"arn:aws:ec2:eu-west-1:{ACCOUNT}:launch-template/lt-0a"}
 ORGANIZATION = {"aws:PrincipalOrgID": "o-ours", "aws:ResourceOrgID": "o-ours"}
@@ -102,6 +103,9 @@ def persistent_roles() -> list[Request]:
         Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSClusterPolicy"), resource_tags=OWN_TAGS),
         Request("iam:AttachRolePolicy", f"{ROLE}source", policy("AmazonEKSWorkerNodePolicy"), resource_tags=OWN_TAGS),
         Request("iam:AttachRolePolicy", f"{ROLE_WITH_PATH}fargate", policy("AmazonEKS_CNI_Policy"), resource_tags=OWN_TAGS),
+        # Which the account's administrators create, for nodes.
+        *[Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", CNI_IPV6, resource_tags=OWN_TAGS) for suffix in SUFFIXES if suffix != "node"],
+        Request("iam:AttachRolePolicy", f"{ROLE}node", CNI_IPV6),
         # The same name, but not an AWS managed policy.
         Request(
             "iam:AttachRolePolicy", f"{ROLE}node", {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_Policy"}, resource_tags=OWN_TAGS,
@@ -203,13 +207,15 @@ def networks() -> list[Request]:
         "DeleteInternetGateway": "internet-gateway", "DetachInternetGateway": "internet-gateway", "DeleteNatGateway": "natgateway",
         "ReleaseAddress": "elastic-ip", "DeleteVpcEndpoints": "vpc-endpoint", "DeleteSecurityGroup": "security-group",
         "DeleteNetworkInterface": "network-interface", "DeleteFlowLogs": "vpc-flow-log",
+        "DeleteEgressOnlyInternetGateway": "egress-only-internet-gateway",
     }
     changes = {
         "CreateRoute": "route-table", "ReplaceRoute": "route-table", "ReplaceRouteTableAssociation": "route-table",
         "AssociateRouteTable": "subnet", "AttachInternetGateway": "vpc", "AuthorizeSecurityGroupIngress": "security-group",
         "RevokeSecurityGroupIngress": "security-group", "RevokeSecurityGroupEgress": "security-group", "CreateNatGateway": "elastic-ip",
         "CreateSubnet": "vpc", "CreateVpcEndpoint": "vpc", "ModifyVpcEndpoint": "vpc-endpoint", "ModifyVpcAttribute": "vpc", "CreateFlowLogs": "vpc",
-        "ModifySubnetAttribute": "subnet", "CreateTags": "vpc", "DeleteTags": "vpc",
+        "ModifySubnetAttribute": "subnet", "CreateTags": "vpc", "DeleteTags": "vpc", "AssociateVpcCidrBlock": "vpc",
+        "CreateEgressOnlyInternetGateway": "vpc",
     }
     on = {**deletions, **changes}
     created = ("CreateVpc", "CreateSecurityGroup", "AllocateAddress", "CreateNatGateway", "CreateVpcEndpoint", "CreateFlowLogs")
@@ -256,6 +262,10 @@ ALLOWED = [
     *[Request("iam:PutRolePermissionsBoundary", f"{prefix}cluster", SHIPPED_BOUNDARY, resource_tags=OWN_TAGS) for prefix in (ROLE, ROLE_WITH_PATH)],
     Request("iam:AttachRolePolicy", f"{ROLE_WITH_PATH}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OWN_TAGS),
     Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OWN_TAGS),
+    Request("iam:AttachRolePolicy", f"{ROLE}node", CNI_IPV6, resource_tags=OWN_TAGS),
+    Request("ec2:AssociateVpcCidrBlock", ec2("vpc"), resource_tags=OWN_TAGS),
+    Request("ec2:CreateEgressOnlyInternetGateway", ec2("egress-only-internet-gateway"), request_tags=OWN_TAGS),
+    Request("ec2:DeleteEgressOnlyInternetGateway", ec2("egress-only-internet-gateway"), resource_tags=OWN_TAGS),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE_WITH_PATH}node", passed_to("ec2.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}source", passed_to("pods.eks.amazonaws.com")),
@@ -370,8 +380,13 @@ def test_boundary_allows_the_actions_of_attached_aws_policies():
         if statement.get("Action") == "iam:AttachRolePolicy"
         for arn in statement["Condition"]["ArnLike"]["iam:PolicyARN"]
     }
-    assert len(attachable) == 11
+    assert len(attachable) == 12
     boundary = statements_of(BOUNDARY)
+    # Of the account: AWS has no managed policy with it, and documents its content.
+    attachable.remove("AmazonEKS_CNI_IPv6_Policy")
+    cni = ("AssignIpv6Addresses", "DescribeInstances", "DescribeTags", "DescribeNetworkInterfaces", "DescribeInstanceTypes")
+    assert all(decide(Request(f"ec2:{action}"), boundary).allowed for action in cni)
+    assert decide(Request("ec2:CreateTags", ec2("network-interface")), boundary).allowed
     for name in sorted(attachable):
         for statement in documents[name]["Document"]["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]

@@ -96,6 +96,11 @@ def account_specs(world: World) -> Specs:
         "allowedSecurityGroupIds": list(world.groups),
         "allowedKmsKeyArns": [f"arn:aws:kms:{REGION}:{world.account}:key/*"],
         "allowedLaunchTemplateIds": [world.template],
+        "allowedImageOwners": ["amazon"],
+        "allowedImageIds": ["ami-0*"],
+        "allowedCapacityReservationIds": ["cr-0*"],
+        "allowedPlacementGroups": ["near", "far"],
+        "allowedElasticIpAllocationIds": [ADDRESS],
         "rolePath": "/keelson/",
         "enforcedTags": {"owner": "platform"},
         "tags": {"cost-center": "4711"},
@@ -125,7 +130,7 @@ def cluster_specs(world: World) -> Specs:
         "deletionPolicy": "Delete",
         "adoptionPolicy": "Refuse",
         "suspend": False,
-        "network": {"vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"], "flowLogs": flow_logs}},
+        "network": {"vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"], "podCidrs": ["100.64.0.0/16"], "flowLogs": flow_logs}},
         "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
         "oidcProvider": True,
         "pruneAddons": False,
@@ -203,6 +208,12 @@ def cluster_specs(world: World) -> Specs:
             {**defaults, "network": {"vpc": {"flowLogs": to_log_group}}},
             {"only": ("network.vpc.flowLogs.cloudWatchLogs",), "played": False},
         ),
+        (
+            "EksCluster",
+            "addresses and groups",
+            {**defaults, "network": {"vpc": {"natAddresses": [ADDRESS], "securityGroupIds": list(world.groups)}}},
+            {"only": ("network.vpc.natAddresses", "network.vpc.securityGroupIds"), "played": False},
+        ),
         ("EksCluster", "named zones", {**defaults, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
             "EksCluster",
@@ -236,6 +247,7 @@ def by_proxy(world: World) -> dict:
 
 
 # An existing one, in every account.
+ADDRESS = "eipalloc-0a"
 LOG_GROUP = "/vpc/flow-logs"
 AUTHORS = {"mode": "HEAD", "secretRef": {"name": "authors"}}
 OCI = {
@@ -448,6 +460,11 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "allowedSecurityGroupIds": [["sg-0c"]],
         "allowedKmsKeyArns": [[f"arn:aws:kms:{REGION}:{world.account}:key/9876"]],
         "allowedLaunchTemplateIds": [["lt-0b"]],
+        "allowedImageOwners": [["amazon", "099720109477"], []],
+        "allowedImageIds": [["ami-0b"]],
+        "allowedCapacityReservationIds": [["cr-0b"]],
+        "allowedPlacementGroups": [["far"]],
+        "allowedElasticIpAllocationIds": [["eipalloc-0b"]],
         "rolePath": ["/"],
         "enforcedTags": [{"owner": "others"}],
     }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .rendering import merged, nested
+
 DIGEST = f"sha256:{'a' * 64}"
 ROLE = "arn:aws:iam::123456789012:role/keelson"
 CONTAINER = "Deployment/keelson spec.template.spec.containers[0]"
@@ -138,3 +140,15 @@ CHANGES = {
     "extraVolumes": Change([{"name": "ca", "configMap": {"name": "ca"}}], f"{POD}.volumes[0].configMap.name=ca"),
     "extraVolumeMounts": Change([{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}], f"{CONTAINER}.volumeMounts[0].mountPath=/etc/ca"),
 }
+
+# Values whose change removes objects.
+REMOVING = ("operator.workloadProxy.url", "networkPolicy.enabled", "podDisruptionBudget.enabled", "operator.leaderElection", "admissionPolicies.enabled")
+
+
+def all_changed() -> dict:
+    """Values that render as much as can be: the value of the table for each, but for those that remove objects."""
+    values: dict = {}
+    for path, change in CHANGES.items():
+        if path not in REMOVING:
+            values = merged(values, nested(tuple(path.split(".")), change.value))
+    return values

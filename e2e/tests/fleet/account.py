@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import json
 import re
+import uuid
 from collections import Counter
 
 from keelson_harness.aws import REGION, Aws
@@ -109,6 +110,11 @@ class Account:
         found += [(f"nodeGroup/{group}", group) for group in groups]
         addons = self.eks.list_addons(clusterName=name)["addons"]
         return found + [(f"addon/{addon}", addon) for addon in addons]
+
+    def security_group(self, vpc_id: str) -> str:
+        """A new security group of others."""
+        name = f"others-{uuid.uuid4().hex[:8]}"
+        return self.ec2.create_security_group(GroupName=name, Description="made by others", VpcId=vpc_id)["GroupId"]
 
     def log_groups(self) -> dict[str, dict[str, str]]:
         """Tags by name of all log groups."""

@@ -42,6 +42,11 @@ ALLOWLISTS = (
     "allowedSecurityGroupIds",
     "allowedKmsKeyArns",
     "allowedLaunchTemplateIds",
+    "allowedImageOwners",
+    "allowedImageIds",
+    "allowedCapacityReservationIds",
+    "allowedPlacementGroups",
+    "allowedElasticIpAllocationIds",
 )
 # For an account that several tenants share: a spec may name only resources that its tenant created.
 CLOSED: dict[str, list[str]] = {name: [] for name in ALLOWLISTS}

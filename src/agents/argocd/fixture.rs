@@ -51,6 +51,8 @@ pub fn full_input() -> ArgoCdInput {
         vpc_id: known("vpc-1"),
         private_subnet_ids: vec!["subnet-1".into(), "subnet-2".into()],
         public_subnet_ids: vec!["subnet-3".into()],
+        pod_subnet_ids: vec!["subnet-4".into()],
+        pod_subnet_zones: vec!["eu-west-1a".into()],
         oidc_issuer: known("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
         oidc_provider_arn: known("arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
         cluster_endpoint: known("https://ABC.gr7.eu-west-1.eks.amazonaws.com"),

@@ -8,6 +8,7 @@ pub mod identity;
 pub mod images;
 pub mod named;
 pub mod network;
+pub mod ranges;
 mod reads;
 pub mod refusals;
 
@@ -22,8 +23,9 @@ pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
 pub use network::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
-    VpcDns, VpcEndpoint,
+    VpcEndpoint,
 };
+pub use ranges::{VpcCidr, VpcCidrState, VpcDns};
 
 pub(crate) use self::reads::{OWNED_RESOURCES, owned, pages};
 use self::refusals::Refusals;

@@ -1,5 +1,5 @@
-//! Existing resources that a spec references by name: instance types, launch templates, roles, users, policies. Each is
-//! read once for all callers. I/O: AWS reads.
+//! Existing resources that a spec references by name: instance types, launch templates, images, addresses, endpoint services, roles, users,
+//! policies. Each is read once for all callers. I/O: AWS reads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,17 +7,21 @@ use std::sync::Arc;
 use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType};
 
 use super::identity::decode;
+use super::network::Address;
 use super::reads::{filter, pages};
-use super::{Keyed, Snapshots};
+use super::{Keyed, List, Snapshots};
 use crate::aws::errors::AwsError;
 use crate::aws::service::Service::{Ec2, Iam};
-use crate::aws::shared::MaxStaleness;
+use crate::aws::shared::{MaxStaleness, SharedRead};
 
 /// The reads of a region.
 #[derive(Debug, Default)]
 pub(super) struct RegionalNamed {
     families: Keyed<String, Vec<InstanceType>>,
     templates: Keyed<(String, String), Template>,
+    images: Keyed<String, Option<ImageOwner>>,
+    addresses: Keyed<Vec<String>, Vec<Address>>,
+    endpoint_services: SharedRead<Vec<String>>,
 }
 
 /// The reads of IAM.
@@ -87,6 +91,15 @@ pub enum Template {
     },
 }
 
+/// The owner of an AMI, which never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageOwner {
+    /// Id of the account.
+    pub account: String,
+    /// How EC2 calls the owner, if it has a name for it: `amazon`, `aws-marketplace`, `aws-backup-vault`.
+    pub alias: Option<String>,
+}
+
 /// A role of any owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRole {
@@ -123,6 +136,19 @@ impl Snapshots {
         let key = (id.to_owned(), version.to_owned());
         let read = self.regional.named.templates.of(key.clone());
         self.shared(&read, max_staleness, |this| launch_template(this, key)).await
+    }
+
+    /// The owner of an AMI; `None` if there is no such AMI, or EC2 does not show it to this account: it is another's private one.
+    ///
+    /// # Errors
+    /// As the read.
+    pub async fn image_owner(
+        &self,
+        id: &str,
+        max_staleness: MaxStaleness,
+    ) -> Result<Arc<Option<ImageOwner>>, AwsError> {
+        let read = self.regional.named.images.of(id.to_owned());
+        self.shared(&read, max_staleness, |this| image_owner(this, id.to_owned())).await
     }
 
     /// The role with that name (without its path), of any owner.
@@ -204,6 +230,21 @@ async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> R
     })
 }
 
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html>: deprecated images can be launched as well.
+async fn image_owner(reads: Snapshots, id: String) -> Result<Option<ImageOwner>, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    let request = ec2.describe_images().image_ids(&id).include_deprecated(true);
+    let response = match caller.call(Ec2, "DescribeImages", &id, request.send()).await {
+        Err(error) if error.is_not_found() => return Ok(None),
+        other => other?,
+    };
+    let found = response.images().iter().find(|image| image.image_id() == Some(&id));
+    Ok(found.and_then(|image| {
+        let alias = image.image_owner_alias().map(str::to_owned);
+        Some(ImageOwner { account: image.owner_id()?.to_owned(), alias })
+    }))
+}
+
 async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
     match caller.call(Iam, "GetRole", &name, iam.get_role().role_name(&name).send()).await {
@@ -229,4 +270,45 @@ async fn has_policy(reads: Snapshots, arn: String) -> Result<bool, AwsError> {
         Err(error) if error.is_not_found() => Ok(false),
         other => other.map(|_| true),
     }
+}
+
+impl Snapshots {
+    /// The Elastic IP addresses with these allocation ids, of any owner; unknown ids are missing from the list.
+    ///
+    /// # Errors
+    /// As the read.
+    pub async fn addresses_by_id(&self, ids: &[String], max_staleness: MaxStaleness) -> List<Address> {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        let read = self.regional.named.addresses.of(ids.clone());
+        self.shared(&read, max_staleness, |this| addresses_by_id(this, ids)).await
+    }
+
+    /// The names of the region's endpoint services of AWS's own, such as `com.amazonaws.eu-west-1.s3`.
+    ///
+    /// # Errors
+    /// As the read.
+    pub async fn endpoint_services(&self, max_staleness: MaxStaleness) -> List<String> {
+        self.shared(&self.regional.named.endpoint_services, max_staleness, endpoint_services).await
+    }
+}
+
+/// By filter: one unknown id would fail the read. Not paginated.
+async fn addresses_by_id(reads: Snapshots, ids: Vec<String>) -> Result<Vec<Address>, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    let named = ids.join(", ");
+    let request = ec2.describe_addresses().set_filters(Some(filter("allocation-id", ids)));
+    let answer = caller.call(Ec2, "DescribeAddresses", &named, request.send()).await?;
+    Ok(answer.addresses().iter().map(Address::from).collect())
+}
+
+async fn endpoint_services(reads: Snapshots) -> Result<Vec<String>, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    pages(caller, Ec2, "DescribeVpcEndpointServices", |token| async move {
+        let request = ec2.describe_vpc_endpoint_services().set_filters(Some(filter("owner", ["amazon"])));
+        let request = request.set_next_token(token);
+        let page = caller.call(Ec2, "DescribeVpcEndpointServices", "the region", request.send()).await?;
+        Ok((page.service_names.unwrap_or_default(), page.next_token))
+    })
+    .await
 }

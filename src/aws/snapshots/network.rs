@@ -6,6 +6,7 @@ pub use sdk::{
     SubnetState, VpcEndpointType, VpcState,
 };
 
+use super::ranges::VpcCidr;
 use crate::aws::tags::Tags;
 
 fn owned(text: Option<&str>) -> String {
@@ -22,30 +23,22 @@ pub struct Vpc {
     pub state: Option<VpcState>,
     pub cidr: String,
     /// All IPv4 blocks, including the first.
-    pub cidrs: Vec<String>,
-    pub ipv6_cidrs: Vec<String>,
+    pub cidrs: Vec<VpcCidr>,
+    pub ipv6_cidrs: Vec<VpcCidr>,
     pub tags: Tags,
 }
 
 impl From<&sdk::Vpc> for Vpc {
     fn from(vpc: &sdk::Vpc) -> Self {
-        let ipv6 = vpc.ipv6_cidr_block_association_set().iter();
         Vpc {
             id: owned(vpc.vpc_id()),
             state: vpc.state().cloned(),
             cidr: owned(vpc.cidr_block()),
-            cidrs: vpc.cidr_block_association_set().iter().filter_map(|block| maybe(block.cidr_block())).collect(),
-            ipv6_cidrs: ipv6.filter_map(|block| maybe(block.ipv6_cidr_block())).collect(),
+            cidrs: vpc.cidr_block_association_set().iter().map(VpcCidr::from).collect(),
+            ipv6_cidrs: vpc.ipv6_cidr_block_association_set().iter().map(VpcCidr::from).collect(),
             tags: Tags::from_ec2(vpc.tags()),
         }
     }
-}
-
-/// DNS attributes of a VPC: EKS's private endpoint needs both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VpcDns {
-    pub support: bool,
-    pub hostnames: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +54,7 @@ pub struct Subnet {
     pub ipv6_cidrs: Vec<String>,
     pub free_addresses: i32,
     pub map_public_ip_on_launch: bool,
+    pub assign_ipv6_address_on_creation: bool,
     pub on_outpost: bool,
     pub tags: Tags,
 }
@@ -78,6 +72,7 @@ impl From<&sdk::Subnet> for Subnet {
             ipv6_cidrs: ipv6.filter_map(|block| maybe(block.ipv6_cidr_block())).collect(),
             free_addresses: subnet.available_ip_address_count().unwrap_or_default(),
             map_public_ip_on_launch: subnet.map_public_ip_on_launch().unwrap_or_default(),
+            assign_ipv6_address_on_creation: subnet.assign_ipv6_address_on_creation().unwrap_or_default(),
             on_outpost: subnet.outpost_arn().is_some_and(|arn| !arn.is_empty()),
             tags: Tags::from_ec2(subnet.tags()),
         }
@@ -110,6 +105,8 @@ pub struct Address {
     /// Set while it is in use.
     pub association_id: Option<String>,
     pub network_interface_id: Option<String>,
+    /// The region, or a Local or Wavelength Zone.
+    pub border_group: Option<String>,
     pub tags: Tags,
 }
 
@@ -120,6 +117,7 @@ impl From<&sdk::Address> for Address {
             public_ip: owned(address.public_ip()),
             association_id: maybe(address.association_id()),
             network_interface_id: maybe(address.network_interface_id()),
+            border_group: maybe(address.network_border_group()),
             tags: Tags::from_ec2(address.tags()),
         }
     }

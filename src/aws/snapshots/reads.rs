@@ -10,8 +10,9 @@ use super::Snapshots;
 use super::catalogue::{AddonOffer, ClusterVersion, Zone};
 use super::identity::Role;
 use super::network::{
-    Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
+    Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcEndpoint,
 };
+use super::ranges::VpcDns;
 use crate::aws::call::Caller;
 use crate::aws::errors::{AwsError, Class};
 use crate::aws::service::Service::{self, Ec2, Eks, Iam, Ssm};

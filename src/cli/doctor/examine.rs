@@ -14,7 +14,8 @@ use crate::api::policy::AdoptionPolicy;
 use crate::aws::{Identity, MaxStaleness, Session};
 use crate::resources::account_checks::permissions::{self, Principal};
 use crate::resources::account_checks::{Finding, Outcome, encryption_key, existing, quotas, region, service_roles};
-use crate::resources::aws_validation::{self, Requirement, Stage};
+use crate::resources::aws_validation::{self, Requirement, Stage, Surroundings};
+use crate::resources::inventory::survey;
 use crate::workload::proxy::Proxy;
 
 const SPEC: &str = "spec";
@@ -118,8 +119,15 @@ async fn check_existing(
 async fn check_spec(aws: &Session, wanted: &Wanted<'_>, exists: bool, findings: &mut Vec<Finding>) {
     let Wanted { cluster, groups, grant } = wanted;
     let stage = if exists { Stage::Edited } else { Stage::New };
-    let boundary = grant.settings.permissions_boundary.as_deref();
-    let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, boundary);
+    let object = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
+    // What cannot be read then is said by the checks that read it.
+    let own_vpc = survey::find_vpc(aws, &object).await.unwrap_or_default();
+    let around = Surroundings {
+        account_id: &aws.account_id,
+        permissions_boundary: grant.settings.permissions_boundary.as_deref(),
+        own_vpc: own_vpc.as_deref(),
+    };
+    let mut requirements = aws_validation::of_cluster(&cluster.spec, stage, around);
     let view = plan::view_from_nothing(wanted);
     for group in groups {
         // What is wrong then is wrong with the cluster, and has its line.

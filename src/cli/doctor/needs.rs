@@ -65,6 +65,8 @@ pub fn actions(plans: &[Planned]) -> BTreeSet<&'static str> {
     // EKS tries a launch with the permissions of whoever creates the node group.
     if plans.iter().any(|planned| planned.graph.nodes().iter().any(|node| launch_template::KIND.is_of(&node.key()))) {
         all.insert("ec2:RunInstances");
+        // Whose an AMI is that a node group names.
+        all.insert("ec2:DescribeImages");
     }
     all
 }

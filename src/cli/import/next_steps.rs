@@ -31,6 +31,10 @@ impl Needs {
                 Kind::SecurityGroup => "allowedSecurityGroupIds",
                 Kind::KmsKey => "allowedKmsKeyArns",
                 Kind::LaunchTemplate => "allowedLaunchTemplateIds",
+                Kind::Image => "allowedImageIds",
+                Kind::CapacityReservation => "allowedCapacityReservationIds",
+                Kind::PlacementGroup => "allowedPlacementGroups",
+                Kind::ElasticIp => "allowedElasticIpAllocationIds",
                 Kind::Vpc => "allowedVpcIds",
                 // With their VPC.
                 Kind::Subnet => continue,

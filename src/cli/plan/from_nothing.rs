@@ -20,6 +20,7 @@ use crate::resources::eks::node_template;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones::RegionZones;
+use crate::resources::network::subnet;
 
 /// The plans of a cluster and its node groups when none of them exists.
 pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
@@ -82,7 +83,8 @@ fn placeholder_zones(spec: &EksClusterSpec) -> RegionZones {
 
 /// What node groups would see of the cluster once it exists, with ids unknown.
 fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
-    let subnets = graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet");
+    let subnets =
+        graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet" && !subnet::is_for_pods(key));
     let subnet = |key: Key| {
         let (tier, zone) = key.name().split_once('/')?;
         let tier = if tier == "public" { SubnetTier::Public } else { SubnetTier::Private };

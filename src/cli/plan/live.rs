@@ -19,7 +19,7 @@ use crate::controllers::cluster::upgrade::observation::{self, Read};
 use crate::controllers::status::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
-use crate::resources::aws_validation::{self, Stage};
+use crate::resources::aws_validation::{self, Stage, Surroundings};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_template;
 use crate::resources::eks::{node_group, upgrade_data};
@@ -27,6 +27,7 @@ use crate::resources::graph::adoption::Existing;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::graph::proof::Records;
 use crate::resources::inventory::survey;
+use crate::resources::network::private_endpoints;
 use crate::upgrade::{Clock, Decision, Soaked, State, WindowState, addons, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against the state of AWS.
@@ -45,10 +46,18 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         cloud.owner.roles = survey::find_roles(&cloud.aws, &uid).await?;
         cloud.owner.uid = uid;
     }
-    let boundary = grant.settings.permissions_boundary.as_deref();
-    let claims = aws_validation::of_cluster(&cluster.spec, stage, boundary);
+    let own_vpc = survey::find_vpc(&cloud.aws, &cloud.owner.cluster).await?;
+    let around = Surroundings {
+        account_id: &cloud.aws.account_id,
+        permissions_boundary: grant.settings.permissions_boundary.as_deref(),
+        own_vpc: own_vpc.as_deref(),
+    };
+    let claims = aws_validation::of_cluster(&cluster.spec, stage, around);
     aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("EksCluster", *cluster))?;
-    let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
+    let mut survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
+    if let Some(vpc) = &wanted.cluster.spec.network.vpc {
+        survey.missing_services = private_endpoints::missing(&cloud.aws, vpc).await?;
+    }
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = options(&graph, &cloud).await;
     let plan = with_agent(plan, cluster);

@@ -66,7 +66,8 @@ where
     match api.get_opt(&one.name).await {
         Ok(None) => Ok(()),
         Ok(Some(old)) => {
-            refuse(&one.place, &check_change(&schema_of::<K>()?, &serde_json::to_value(old)?, &one.object))
+            let schema = schema_of::<K>()?;
+            refuse(&one.place, &check_change(&schema, &serde_json::to_value(old)?, &one.object))
         }
         // Somebody may read clusters and not accounts.
         Err(kube::Error::Api(status)) if status.code == 403 && one.namespace.is_none() => Ok(()),

@@ -2,10 +2,12 @@
 //! and field.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use kube::CustomResourceExt;
 use kube::ResourceExt;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -213,10 +215,17 @@ fn checked<K: CustomResourceExt + DeserializeOwned>(mut document: Value, place: 
     Ok((object, document))
 }
 
-/// The schema of a kind.
-pub fn schema_of<K: CustomResourceExt>() -> anyhow::Result<Value> {
-    let mut schema = serde_json::to_value(K::crd())?;
-    Ok(schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take())
+/// The schema of a kind. It is built once: that takes longer than to check an object.
+pub fn schema_of<K: CustomResourceExt>() -> anyhow::Result<Arc<Value>> {
+    static BUILT: Mutex<BTreeMap<&str, Arc<Value>>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock();
+    if let Some(schema) = built.get(K::crd_name()) {
+        return Ok(Arc::clone(schema));
+    }
+    let mut crd = serde_json::to_value(K::crd())?;
+    let schema = Arc::new(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take());
+    built.insert(K::crd_name(), Arc::clone(&schema));
+    Ok(schema)
 }
 
 /// The error of an object that the API server would refuse.

@@ -147,6 +147,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         owner,
         account: &grant.settings,
         zones: &zones,
+        missing_services: &survey.missing_services,
         node_role: &NodeRole::of(groups.iter().map(|group| &group.spec)),
         nodes,
         node_groups_left: &[],

@@ -1,5 +1,5 @@
 //! Decides whether an object may refer to a resource it did not create: a role, policy, VPC, subnet, security group,
-//! KMS key, launch template. Pure.
+//! KMS key, launch template, image, capacity reservation, placement group, Elastic IP address. Pure.
 //!
 //! An object may refer to resources created by objects of its namespace, and to those in the AwsAccount's allowlists.
 //! What the lists alone decide is decided before any call ([`Allowlists::check`]); the ownership of the rest must be
@@ -9,6 +9,7 @@ use super::named::{Kind, Named};
 use super::refusal::Refusal;
 use crate::api::{AwsAccountSpec, Reason};
 use crate::aws::Arn;
+use crate::aws::snapshots::named::ImageOwner;
 use crate::resources::iam::role::{NAME_PREFIX, Purpose};
 use crate::resources::inventory::owned_resources::OwnedResources;
 
@@ -24,6 +25,11 @@ pub struct Allowlists {
     security_groups: Vec<String>,
     kms_keys: Vec<String>,
     launch_templates: Vec<String>,
+    image_owners: Vec<String>,
+    images: Vec<String>,
+    capacity_reservations: Vec<String>,
+    placement_groups: Vec<String>,
+    elastic_ips: Vec<String>,
 }
 
 impl Allowlists {
@@ -39,6 +45,11 @@ impl Allowlists {
             security_groups: spec.allowed_security_group_ids.clone(),
             kms_keys: spec.allowed_kms_key_arns.clone(),
             launch_templates: spec.allowed_launch_template_ids.clone(),
+            image_owners: spec.allowed_image_owners.clone(),
+            images: spec.allowed_image_ids.clone(),
+            capacity_reservations: spec.allowed_capacity_reservation_ids.clone(),
+            placement_groups: spec.allowed_placement_groups.clone(),
+            elastic_ips: spec.allowed_elastic_ip_allocation_ids.clone(),
         }
     }
 
@@ -63,6 +74,11 @@ impl Allowlists {
     pub fn subnets_to_look_up(&self, undecided: &[&Named]) -> Vec<String> {
         let subnets = undecided.iter().filter(|one| one.kind == Kind::Subnet && !self.vpcs.is_empty());
         subnets.map(|one| one.value.clone()).collect()
+    }
+
+    /// The images whose owner must be looked up.
+    pub fn images_to_look_up(&self, undecided: &[&Named]) -> Vec<String> {
+        undecided.iter().filter(|one| one.kind == Kind::Image).map(|one| one.value.clone()).collect()
     }
 
     /// Decides the rest by ownership.
@@ -98,6 +114,11 @@ impl Allowlists {
             Kind::SecurityGroup => (&self.security_groups, true),
             Kind::KmsKey => (&self.kms_keys, false),
             Kind::LaunchTemplate => (&self.launch_templates, false),
+            Kind::Image if self.image_owners.iter().any(|owner| owner == ANY) => return ListDecision::Allowed,
+            Kind::Image => (&self.images, !self.image_owners.is_empty()),
+            Kind::CapacityReservation => (&self.capacity_reservations, false),
+            Kind::PlacementGroup => (&self.placement_groups, false),
+            Kind::ElasticIp => (&self.elastic_ips, false),
             // The lists contain VPCs: only one that lists all of them decides about a subnet.
             Kind::Subnet if self.vpcs.iter().any(|pattern| pattern == ANY) => return ListDecision::Allowed,
             Kind::Subnet => return ListDecision::IfOwned,
@@ -119,8 +140,20 @@ impl Allowlists {
                 let listed = owned.vpc_of_subnet.get(value).is_some_and(|vpc| lists(&self.vpcs, vpc));
                 listed || owned.subnets.contains(value)
             }
-            Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate => false,
+            Kind::Image => owned.image_owners.get(value).is_some_and(|owner| self.trusts(owner)),
+            Kind::Policy
+            | Kind::KmsKey
+            | Kind::LaunchTemplate
+            | Kind::CapacityReservation
+            | Kind::PlacementGroup
+            | Kind::ElasticIp => false,
         }
+    }
+
+    /// Whether every AMI of the owner may be named.
+    fn trusts(&self, owner: &ImageOwner) -> bool {
+        let names = [Some(owner.account.as_str()), owner.alias.as_deref()];
+        self.image_owners.iter().any(|trusted| names.contains(&Some(trusted.as_str())))
     }
 
     /// Decides by name and account; only the tag shows the owner.
@@ -139,9 +172,19 @@ impl Allowlists {
             Kind::SecurityGroup => ("a security group that was created for this namespace", "allowedSecurityGroupIds"),
             Kind::KmsKey => ("a KMS key that this namespace may use", "allowedKmsKeyArns"),
             Kind::LaunchTemplate => ("a launch template that this namespace may use", "allowedLaunchTemplateIds"),
+            Kind::Image => ("an AMI that this namespace may use", "allowedImageIds"),
+            Kind::CapacityReservation => {
+                ("a capacity reservation that this namespace may use", "allowedCapacityReservationIds")
+            }
+            Kind::PlacementGroup => ("a placement group that this namespace may use", "allowedPlacementGroups"),
+            Kind::ElasticIp => ("an address that this namespace may use", "allowedElasticIpAllocationIds"),
         };
         let listed = match kind {
             Kind::Subnet => format!("nor in a VPC listed in {list} of AwsAccount {account:?}"),
+            Kind::Image => format!(
+                "neither by its owner, if EC2 shows one (allowedImageOwners: [{}]), nor listed in {list} of AwsAccount {account:?}",
+                self.image_owners.join(", ")
+            ),
             _ => format!("nor listed in {list} of AwsAccount {account:?}"),
         };
         let instead = if IMMUTABLE.contains(&field.as_ref()) {

@@ -150,6 +150,50 @@ fn cases() -> Vec<Case> {
             exact: "lt-f",
             pattern: "lt-f*",
         },
+        Case {
+            field: "spec.node.imageId",
+            of_cluster: false,
+            spec: |id| json!({"node": {"imageId": id}}),
+            list: "allowedImageIds",
+            foreign: "ami-f",
+            others: "ami-b",
+            own: "",
+            exact: "ami-f",
+            pattern: "ami-f*",
+        },
+        Case {
+            field: "spec.node.capacityReservationId",
+            of_cluster: false,
+            spec: |id| json!({"node": {"capacityReservationId": id}}),
+            list: "allowedCapacityReservationIds",
+            foreign: "cr-f",
+            others: "cr-b",
+            own: "",
+            exact: "cr-f",
+            pattern: "cr-f*",
+        },
+        Case {
+            field: "spec.node.placementGroup",
+            of_cluster: false,
+            spec: |name| json!({"node": {"placementGroup": name}}),
+            list: "allowedPlacementGroups",
+            foreign: "search near",
+            others: "vault",
+            own: "",
+            exact: "search near",
+            pattern: "search*",
+        },
+        Case {
+            field: "spec.network.vpc.natAddresses",
+            of_cluster: true,
+            spec: |id| json!({"network": {"vpc": {"natAddresses": [id]}}}),
+            list: "allowedElasticIpAllocationIds",
+            foreign: "eipalloc-f",
+            others: "eipalloc-b",
+            own: "",
+            exact: "eipalloc-f",
+            pattern: "eipalloc-f*",
+        },
     ]
 }
 
@@ -166,7 +210,18 @@ fn owned(subnets_to_look_up: &[String]) -> OwnedResources {
         security_groups: set(&["sg-a"]),
         roles: set(&[OWN_ROLE]),
         vpc_of_subnet: subnets_to_look_up.iter().map(vpc_of).collect(),
+        image_owners: BTreeMap::from([
+            image("ami-f", ACCOUNT, None),
+            image("ami-b", ACCOUNT, None),
+            image("ami-eks", "602401143452", Some("amazon")),
+            image("ami-vendor", "679593333241", Some("aws-marketplace")),
+            image("ami-ubuntu", "099720109477", None),
+        ]),
     }
+}
+
+fn image(id: &str, account: &str, alias: Option<&str>) -> (String, ImageOwner) {
+    (id.to_owned(), ImageOwner { account: account.to_owned(), alias: alias.map(str::to_owned) })
 }
 
 fn lists(more: Value) -> Allowlists {
@@ -250,6 +305,40 @@ fn cluster_policies_are_not_for_nodes_unless_listed() {
 }
 
 #[test]
+fn images_of_trusted_owners_need_no_entry_and_private_ones_do() {
+    let images = ["ami-eks", "ami-vendor", "ami-ubuntu", "ami-f", "ami-missing"];
+    let allowed = |account: Value| -> Vec<&str> {
+        let lists = lists(account);
+        let may =
+            |id: &&&str| decide(&lists, &by_node_group(&node_group_spec(&json!({"node": {"imageId": id}})))).is_ok();
+        images.iter().filter(may).copied().collect()
+    };
+    let owners = |owners: &[&str]| json!({"allowedImageOwners": owners});
+    assert_eq!(allowed(json!({})), ["ami-eks"], "without the list");
+    assert_eq!(allowed(owners(&[])), [""; 0], "a list of nobody");
+    assert_eq!(allowed(owners(&["099720109477"])), ["ami-ubuntu"], "Amazon is not listed");
+    assert_eq!(allowed(owners(&["amazon", "aws-marketplace"])), ["ami-eks", "ami-vendor"]);
+    assert_eq!(allowed(owners(&[ACCOUNT])), ["ami-f"], "all private images of the account");
+    assert_eq!(allowed(owners(&["*"])), images);
+    assert_eq!(allowed(json!({"allowedImageOwners": [], "allowedImageIds": ["ami-missing"]})), ["ami-missing"]);
+}
+
+#[test]
+fn owner_of_an_image_is_read_only_if_the_lists_do_not_decide() {
+    let named = by_node_group(&node_group_spec(&json!({"node": {"imageId": "ami-f"}})));
+    for (account, looked_up) in [
+        (json!({}), Some(1)),
+        (json!({"allowedImageIds": ["ami-f"]}), Some(0)),
+        (json!({"allowedImageOwners": ["*"]}), Some(0)),
+        (json!({"allowedImageOwners": []}), None),
+    ] {
+        let lists = lists(account.clone());
+        let undecided = lists.check(&named).ok();
+        assert_eq!(undecided.map(|undecided| lists.images_to_look_up(&undecided).len()), looked_up, "{account}");
+    }
+}
+
+#[test]
 fn role_of_another_account_is_never_owned() {
     let foreign = OWN_ROLE.replace(ACCOUNT, "999999999999");
     let named = by_cluster(&cluster_spec(&json!({"roleArn": foreign})));
@@ -325,9 +414,9 @@ fn every_id_and_arn_of_the_full_example_is_checked() {
             _ => {}
         }
     }
-    // The policy of a bucket says from whom it takes flow logs, and AWS which images and reservations an account may use.
-    let exempt = ["spec.network.vpc.flowLogs.s3.bucketArn", "spec.node.capacityReservationId", "spec.node.imageId"];
-    let is_exempt = |path: &str| path.starts_with("spec.access.entries") || exempt.contains(&path);
+    // The policy of a bucket says from whom it takes flow logs.
+    let is_exempt =
+        |path: &str| path.starts_with("spec.access.entries") || path == "spec.network.vpc.flowLogs.s3.bucketArn";
     let unchecked: Vec<_> =
         found.iter().filter(|(path, value)| !is_exempt(path) && !checked.contains(*value)).collect();
     assert!(unchecked.is_empty() && checked.len() >= 6, "{unchecked:?} {checked:?}");
@@ -343,8 +432,9 @@ fn collect_names(path: &str, value: &Value, found: &mut BTreeMap<String, String>
             items.iter().enumerate().for_each(|(at, item)| collect_names(&format!("{path}[{at}]"), item, found));
         }
         Value::String(text) => {
-            let is_name =
-                ["arn:", "vpc-0", "subnet-", "sg-", "lt-", "eipalloc-", "ami-"].iter().any(|p| text.starts_with(p));
+            let is_name = ["arn:", "vpc-0", "subnet-", "sg-", "lt-", "eipalloc-", "ami-", "cr-"]
+                .iter()
+                .any(|p| text.starts_with(p));
             if is_name {
                 found.insert(path.to_owned(), text.clone());
             }

@@ -32,6 +32,14 @@ pub enum Kind {
     KmsKey,
     /// An EC2 launch template, by id.
     LaunchTemplate,
+    /// An AMI, by id.
+    Image,
+    /// A capacity reservation of EC2, by id.
+    CapacityReservation,
+    /// A placement group, by name.
+    PlacementGroup,
+    /// An Elastic IP address, by allocation id.
+    ElasticIp,
 }
 
 /// A reference in a field.
@@ -125,11 +133,30 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     named
 }
 
-/// The role that delivers flow logs. A bucket is not checked: its own policy says from whom it takes them.
-fn by_own_network(network: &Vpc) -> Option<Named> {
-    let Vpc { cidr: _, zone_count: _, zones: _, nat: _, public_subnets: _, endpoints: _, flow_logs } = network;
-    let LogGroupDestination { log_group: _, role_arn } = flow_logs.as_ref()?.cloud_watch_logs.as_ref()?;
-    Some(Named::new("spec.network.vpc.flowLogs.cloudWatchLogs.roleArn", Kind::Role, role_arn))
+/// The addresses of NAT gateways, security groups, and the role that delivers flow logs. A bucket is not checked: its own
+/// policy says from whom it takes them.
+fn by_own_network(network: &Vpc) -> Vec<Named> {
+    let Vpc {
+        cidr: _,
+        zone_count: _,
+        zones: _,
+        nat: _,
+        nat_addresses,
+        public_subnets: _,
+        endpoints: _,
+        pod_cidrs: _,
+        security_group_ids,
+        flow_logs,
+    } = network;
+    let field = |name: &str| format!("spec.network.vpc.{name}");
+    let addresses = nat_addresses.iter().map(|id| Named::new(field("natAddresses"), Kind::ElasticIp, id));
+    let groups =
+        security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));
+    let delivery = flow_logs.iter().filter_map(|logs| logs.cloud_watch_logs.as_ref());
+    let roles = delivery.map(|LogGroupDestination { log_group: _, role_arn }| {
+        Named::new(field("flowLogs.cloudWatchLogs.roleArn"), Kind::Role, role_arn)
+    });
+    addresses.chain(groups).chain(roles).collect()
 }
 
 fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
@@ -195,18 +222,18 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
     role.chain(policies).chain(subnets).chain(template).chain(node).collect()
 }
 
-/// The references of a launch template. AWS itself decides which images, capacity reservations and placement groups the account may use;
-/// docs/tenancy.md says what that allows.
+/// The references of a launch template that Keelson creates.
 fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
     let NodeTemplate {
-        image_id: _,
+        image_id,
+        // What it says of a cluster gives a node nothing there: its role would need an access entry.
         node_config: _,
         user_data: _,
         volumes,
         metadata: _,
         security_group_ids,
-        capacity_reservation_id: _,
-        placement_group: _,
+        capacity_reservation_id,
+        placement_group,
         efa: _,
     } = node;
     let groups = security_group_ids.iter();
@@ -215,5 +242,11 @@ fn by_node_template(node: &NodeTemplate) -> Vec<Named> {
         let field = format!("spec.node.volumes[{}].kmsKeyArn", volume.device_name);
         Some(Named::new(field, Kind::KmsKey, volume.kms_key_arn.as_ref()?))
     });
-    groups.chain(keys).collect()
+    let single = [
+        ("spec.node.imageId", Kind::Image, image_id),
+        ("spec.node.capacityReservationId", Kind::CapacityReservation, capacity_reservation_id),
+        ("spec.node.placementGroup", Kind::PlacementGroup, placement_group),
+    ];
+    let single = single.into_iter().filter_map(|(field, kind, value)| Some(Named::new(field, kind, value.as_ref()?)));
+    groups.chain(keys).chain(single).collect()
 }

@@ -15,7 +15,7 @@ use crate::aws::{MaxStaleness, Session};
 use crate::controllers::context::Context;
 use crate::controllers::reconcile_error::ValidateError;
 use crate::engine::Failure;
-use crate::resources::inventory::owned_resources::find_owned_resources;
+use crate::resources::inventory::owned_resources::{OwnedResources, find_image_owners, find_owned_resources};
 
 /// Why an object is refused.
 #[derive(Debug)]
@@ -73,8 +73,12 @@ async fn decide(
     undecided: &[&Named],
     max_staleness: MaxStaleness,
 ) -> Result<(), Denied> {
-    let subnets = lists.subnets_to_look_up(undecided);
-    let mut made = find_owned_resources(aws, &own.uids, &subnets, max_staleness).await.map_err(Denied::Unreadable)?;
+    let (subnets, images) = (lists.subnets_to_look_up(undecided), lists.images_to_look_up(undecided));
+    let mut made = OwnedResources::default();
+    if images.len() < undecided.len() {
+        made = find_owned_resources(aws, &own.uids, &subnets, max_staleness).await.map_err(Denied::Unreadable)?;
+    }
+    made.image_owners = find_image_owners(aws, &images, max_staleness).await.map_err(Denied::Unreadable)?;
     made.security_groups.extend(own.security_groups.iter().cloned());
     lists.check_owned(undecided, &made).map_err(Denied::Refused)
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::allowlist::Allowlists;
 use super::named::{Kind, by_cluster, by_node_group};
 use crate::api::{AwsAccountSpec, EksClusterSpec, NodeGroupSpec};
+use crate::aws::snapshots::named::ImageOwner;
 use crate::controllers::account::Refusal;
 use crate::resources::cloud::{AccountSettings, Intervals, Owner};
 use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
@@ -29,6 +30,10 @@ fn id(kind: Kind, owner_id: &str, number: usize) -> String {
         Kind::Subnet => format!("subnet-{owner_id}{number}"),
         Kind::SecurityGroup => format!("sg-{owner_id}{number}"),
         Kind::LaunchTemplate => format!("lt-{owner_id}{number}"),
+        Kind::Image => format!("ami-{owner_id}{number}"),
+        Kind::CapacityReservation => format!("cr-{owner_id}{number}"),
+        Kind::PlacementGroup => format!("place-{owner_id}{number}"),
+        Kind::ElasticIp => format!("eipalloc-{owner_id}{number}"),
     }
 }
 
@@ -46,6 +51,8 @@ fn id_of_any_owner(kind: Kind) -> impl Strategy<Value = String> {
 fn cluster_spec() -> impl Strategy<Value = Value> {
     let network = prop_oneof![
         2 => Just(json!({"vpc": {}})),
+        2 => (id_of_any_owner(Kind::ElasticIp), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
+            .prop_map(|(address, groups)| json!({"vpc": {"natAddresses": [address], "securityGroupIds": groups}})),
         3 => (vec(id_of_any_owner(Kind::Subnet), 2..4), option::weighted(0.3, vec(id_of_any_owner(Kind::SecurityGroup), 1..3)))
             .prop_map(|(subnets, groups)| json!({"existing": {"subnetIds": subnets, "securityGroupIds": groups}})),
         1 => id_of_any_owner(Kind::Vpc)
@@ -69,13 +76,17 @@ fn node_group_spec() -> impl Strategy<Value = Value> {
     let template = option::weighted(0.2, id_of_any_owner(Kind::LaunchTemplate));
     let subnets = option::weighted(0.4, vec(id_of_any_owner(Kind::Subnet), 1..3));
     let policies = prop_oneof![4 => Just(Vec::new()), 1 => vec(id_of_any_owner(Kind::Policy), 1..2)];
-    (option::weighted(0.3, id_of_any_owner(Kind::Role)), subnets, template, policies).prop_map(
-        |(role, ids, template, policies)| {
+    let of_node = |kind| option::weighted(0.2, id_of_any_owner(kind));
+    let node = (of_node(Kind::Image), of_node(Kind::CapacityReservation), of_node(Kind::PlacementGroup)).prop_map(
+        |(image, reservation, place)| json!({"imageId": image, "capacityReservationId": reservation, "placementGroup": place}),
+    );
+    (option::weighted(0.3, id_of_any_owner(Kind::Role)), subnets, template, policies, node).prop_map(
+        |(role, ids, template, policies, node)| {
             json!({
                 "clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "roleArn": role,
                 "subnets": ids.map_or(json!({"tier": "Private"}), |ids| json!({"ids": ids})),
                 "launchTemplate": template.map(|id| json!({"id": id})),
-                "additionalRolePolicies": policies,
+                "additionalRolePolicies": policies, "node": node,
             })
         },
     )
@@ -90,14 +101,21 @@ fn account() -> impl Strategy<Value = Value> {
             3 => Just(vec![id(kind, "f", 0).replace("f0", "f*")]),
         ]
     };
-    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate));
-    (list(Kind::Role), list(Kind::Policy), list(Kind::KmsKey), vpcs).prop_map(|(roles, policies, keys, ids)| {
-        json!({
-            "accountId": "123456789012",
-            "allowedRoleArns": roles, "allowedPolicyArns": policies, "allowedKmsKeyArns": keys,
-            "allowedVpcIds": ids.0, "allowedSecurityGroupIds": ids.1, "allowedLaunchTemplateIds": ids.2,
-        })
-    })
+    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate), list(Kind::ElasticIp));
+    let owners = prop_oneof![Just(json!([])), Just(json!(["amazon"])), Just(json!(["amazon", GOLDEN]))];
+    let node = (list(Kind::Image), list(Kind::CapacityReservation), list(Kind::PlacementGroup), owners);
+    (list(Kind::Role), list(Kind::Policy), list(Kind::KmsKey), vpcs, node).prop_map(
+        |(roles, policies, keys, ids, node)| {
+            json!({
+                "accountId": "123456789012",
+                "allowedRoleArns": roles, "allowedPolicyArns": policies, "allowedKmsKeyArns": keys,
+                "allowedVpcIds": ids.0, "allowedSecurityGroupIds": ids.1, "allowedLaunchTemplateIds": ids.2,
+                "allowedElasticIpAllocationIds": ids.3,
+                "allowedImageIds": node.0, "allowedCapacityReservationIds": node.1, "allowedPlacementGroups": node.2,
+                "allowedImageOwners": node.3,
+            })
+        },
+    )
 }
 
 /// What AWS reports for the tenant `a`.
@@ -109,24 +127,43 @@ fn made_by_a(subnets_to_look_up: &[String]) -> OwnedResources {
         security_groups: all(Kind::SecurityGroup),
         roles: all(Kind::Role),
         vpc_of_subnet: subnets_to_look_up.iter().map(|subnet| (subnet.clone(), vpc_of(subnet))).collect(),
+        // Tenants share an account, so their images have one owner; the account of golden images shares its own.
+        image_owners: ["a", "b"]
+            .iter()
+            .map(|tenant| (*tenant, "123456789012"))
+            .chain([("f", GOLDEN)])
+            .flat_map(|(of, account)| (0..3).map(move |number| (id(Kind::Image, of, number), image_owner(account))))
+            .collect(),
     }
+}
+
+/// The account of golden images.
+const GOLDEN: &str = "999999999999";
+
+fn image_owner(account: &str) -> ImageOwner {
+    ImageOwner { account: account.to_owned(), alias: None }
 }
 
 /// A second implementation of the rule: the name shows the owner.
 fn is_allowed(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
-    let made_by_keelson = !matches!(kind, Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate);
+    let made_by_keelson = matches!(kind, Kind::Role | Kind::Vpc | Kind::Subnet | Kind::SecurityGroup);
     let (list, listed) = match kind {
         Kind::Role => (&account.allowed_role_arns, value.to_owned()),
         Kind::Policy => (&account.allowed_policy_arns, value.to_owned()),
         Kind::KmsKey => (&account.allowed_kms_key_arns, value.to_owned()),
         Kind::LaunchTemplate => (&account.allowed_launch_template_ids, value.to_owned()),
+        Kind::ElasticIp => (&account.allowed_elastic_ip_allocation_ids, value.to_owned()),
         Kind::SecurityGroup => (&account.allowed_security_group_ids, value.to_owned()),
         Kind::Vpc => (&account.allowed_vpc_ids, value.to_owned()),
+        Kind::Image => (&account.allowed_image_ids, value.to_owned()),
+        Kind::CapacityReservation => (&account.allowed_capacity_reservation_ids, value.to_owned()),
+        Kind::PlacementGroup => (&account.allowed_placement_groups, value.to_owned()),
         Kind::Subnet => (&account.allowed_vpc_ids, vpc_of(value)),
     };
     let owner_id = OWNERS.iter().find(|owner_id| (0..3).any(|number| value == id(kind, owner_id, number)));
     match owner_id {
         Some(&"a") => made_by_keelson,
+        Some(&"f") if kind == Kind::Image && account.allowed_image_owners.iter().any(|owner| owner == GOLDEN) => true,
         Some(&"f") => list.iter().any(|entry| *entry == listed || entry.ends_with("f*")),
         _ => false,
     }
@@ -144,6 +181,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         owner: &owner(tenant),
         account: &AccountSettings::default(),
         zones: &["eu-west-1a".into(), "eu-west-1b".into(), "eu-west-1c".into()],
+        missing_services: &std::collections::BTreeSet::new(),
         node_role: &NodeRole::default(),
         nodes: Nodes::Ready,
         node_groups_left: &[],

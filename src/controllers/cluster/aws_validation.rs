@@ -11,8 +11,9 @@ use crate::aws::Session;
 use crate::controllers::account::Grant;
 use crate::engine::Failure;
 use crate::resources::account_checks::preflight;
-use crate::resources::aws_validation::{self, Stage};
+use crate::resources::aws_validation::{self, Stage, Surroundings};
 use crate::resources::graph::expand::NodeRole;
+use crate::resources::network::vpc;
 
 impl Reconcile<'_> {
     /// Checks what the spec references, once per generation. A generation that AWS already matched needs no check,
@@ -33,8 +34,13 @@ impl Reconcile<'_> {
             return Ok(());
         }
         let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
-        let boundary = grant.settings.permissions_boundary.as_deref();
-        aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, boundary)).await?;
+        let own_vpc = self.records().ids().find(|(key, _)| *key == vpc::key()).map(|(_, id)| id);
+        let around = Surroundings {
+            account_id: &aws.account_id,
+            permissions_boundary: grant.settings.permissions_boundary.as_deref(),
+            own_vpc: own_vpc.as_deref(),
+        };
+        aws_validation::check(aws, &aws_validation::of_cluster(&self.object.spec, stage, around)).await?;
         let is_new = stage == Stage::New && self.has_no_record();
         if is_new && self.object.spec.adoption_policy != AdoptionPolicy::Adopt {
             preflight::check(aws, &self.object.spec, &self.object.cluster_name()).await?;

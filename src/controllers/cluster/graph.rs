@@ -1,6 +1,7 @@
 //! The resources that must exist for an EksCluster: its graph, from the spec, its node groups' requests, and what was
 //! observed in AWS.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -21,6 +22,7 @@ use crate::resources::graph::expand::{self, ClusterInput, NodeRole, Nodes, Versi
 use crate::resources::graph::proof::Records;
 use crate::resources::iam::role::Purpose;
 use crate::resources::inventory::{survey, zones};
+use crate::resources::network::private_endpoints;
 
 /// How often the cluster's API is asked for nodes that nothing reports.
 const NODES_POLL_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,6 +44,10 @@ impl Reconcile<'_> {
             }
             NetworkKind::Existing(_) => Vec::new(),
         };
+        let missing_services = match &spec.network.vpc {
+            Some(vpc) => private_endpoints::missing(&cloud.aws, vpc).await.map_err(BuildError::Survey)?,
+            None => BTreeSet::new(),
+        };
         let owner = self.owner();
         let input = ClusterInput {
             spec,
@@ -49,6 +55,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
+            missing_services: &missing_services,
             node_role: &self.node_role(grant),
             nodes: self.nodes(cloud).await,
             node_groups_left: &[],

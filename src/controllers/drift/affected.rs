@@ -8,13 +8,18 @@ use crate::aws::{Arn, Service};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::node_group::record as node_group_record;
 use crate::engine::Key;
-use crate::resources::eks::{access_entry, node_group, pod_identity_association};
+use crate::resources::eks::{access_entry, launch_template, node_group, pod_identity_association};
 use crate::resources::graph::kind::{self, InCluster};
 use crate::resources::graph::kinds;
 use crate::resources::network::existing_network;
 
 /// Calls that only place something in a network and change nothing of Keelson's. (Nodes come and go all day.)
 const USES: &[&str] = &["Run", "CreateFleet", "Request", "CreateNetworkInterface", "AttachNetworkInterface"];
+
+/// Whether the call places something in a network, or launches from a template.
+fn is_use(event: &Event) -> bool {
+    USES.iter().any(|verb| event.action.starts_with(verb))
+}
 
 /// Whether the event is from the cluster's account and region.
 pub(super) fn is_in_account_and_region(event: &Event, cluster: &EksCluster) -> bool {
@@ -27,7 +32,7 @@ pub(super) fn is_in_account_and_region(event: &Event, cluster: &EksCluster) -> b
 pub(super) fn affected_cluster_keys(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
     match event.service {
         Service::Eks => affected_by_eks_call(event, cluster),
-        Service::Ec2 if USES.iter().any(|verb| event.action.starts_with(verb)) => BTreeSet::new(),
+        Service::Ec2 if is_use(event) => BTreeSet::new(),
         _ => inventory(cluster)
             .filter(|(key, id)| parts(key, id).any(|part| event.names(part)))
             .map(|(key, _)| key)
@@ -133,11 +138,29 @@ fn kinds_in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static In
     kinds::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
 }
 
-/// Whether an event affects a node group.
-pub(super) fn is_of_node_group(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> bool {
-    if event.service != Service::Eks {
-        return false;
+/// The resources of a node group that an event affects. What happens to its launch template also shows in the node group, which has a
+/// version of it.
+pub(super) fn affected_node_group_keys(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> BTreeSet<Key> {
+    let key = node_group_record::key(group);
+    match event.service {
+        Service::Eks => {
+            let target = EksTarget::of(event);
+            let is_named = target.clusters.contains(&cluster.cluster_name()) && target.parts.contains(&key);
+            is_named.then_some(key).into_iter().collect()
+        }
+        Service::Ec2
+            if !is_use(event) && launch_template_names(group, cluster).iter().any(|name| event.names(name)) =>
+        {
+            BTreeSet::from([launch_template::key(&group.node_group_name()), key])
+        }
+        _ => BTreeSet::new(),
     }
-    let target = EksTarget::of(event);
-    target.clusters.contains(&cluster.cluster_name()) && target.parts.contains(&node_group_record::key(group))
+}
+
+/// The id and the name of the launch template that Keelson created for the node group, by which events name it.
+pub(super) fn launch_template_names(group: &NodeGroup, cluster: &EksCluster) -> Vec<String> {
+    let recorded = group.status.as_ref().and_then(|status| status.launch_template.as_ref());
+    let name = || launch_template::name(&cluster.cluster_name(), &group.node_group_name());
+    let name = (recorded.is_some() || group.spec.node.is_some()).then(name);
+    recorded.map(|template| template.id.clone()).into_iter().chain(name).collect()
 }

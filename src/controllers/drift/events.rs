@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::affected::{affected_cluster_keys, is_in_account_and_region, is_of_node_group};
+use super::affected::{affected_cluster_keys, affected_node_group_keys, is_in_account_and_region};
 use super::index::EventIndex;
 use super::wake_limits::Wake;
 use crate::api::listing::first_few;
@@ -23,7 +23,6 @@ use crate::aws::AwsError;
 use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::controllers::context::Context;
-use crate::controllers::node_group;
 use crate::controllers::runtime::apply::Kind;
 use crate::controllers::runtime::events::EventMessage;
 use crate::engine::Key;
@@ -147,8 +146,11 @@ fn affected(index: &EventIndex, event: &Event) -> Vec<Affected> {
         if !keys.is_empty() {
             all.push(Affected::Cluster(cluster.clone(), keys));
         }
-        for group in index.node_groups_of(cluster).iter().filter(|group| is_of_node_group(event, group, cluster)) {
-            all.push(Affected::NodeGroup(group.clone(), BTreeSet::from([node_group::record::key(group)])));
+        for group in index.node_groups_of(cluster) {
+            let keys = affected_node_group_keys(event, group, cluster);
+            if !keys.is_empty() {
+                all.push(Affected::NodeGroup(group.clone(), keys));
+            }
         }
         if all.len() >= MAX_OBJECTS {
             tracing::debug!(action = event.action, "an event names more objects than one message may reconcile");

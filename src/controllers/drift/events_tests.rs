@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::controllers::drift::pending_changes::{ExternalChange, PendingChanges};
+use crate::resources::eks::launch_template;
 
 fn cluster() -> EksCluster {
     let resource = |key: &str, id: &str| json!({"key": key, "id": id});
@@ -102,20 +103,52 @@ fn event_affects_exactly_the_named_resources() {
     }
 }
 
+fn affected_group_keys(event: &Event, group: &NodeGroup) -> Vec<String> {
+    affected_node_group_keys(event, group, &cluster()).iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn node_group_event_matches_by_cluster_and_name() {
     let parameters = json!({"clusterName": "prod", "nodegroupName": "workers", "scalingConfig": {"maxSize": 9}});
     let change = event("aws.eks", "UpdateNodegroupConfig", parameters);
-    assert!(is_of_node_group(&change, &group("workers"), &cluster()));
-    assert!(!is_of_node_group(&change, &group("others"), &cluster()));
+    assert_eq!(affected_group_keys(&change, &group("workers")), ["nodeGroup/workers"]);
+    assert_eq!(affected_group_keys(&change, &group("others")), [""; 0]);
     let tagged = "arn:aws:eks:eu-west-1:111122223333:nodegroup/prod/workers/0c";
-    assert!(is_of_node_group(
-        &event("aws.eks", "UntagResource", json!({"resourceArn": tagged})),
-        &group("workers"),
-        &cluster()
-    ));
+    let untagged = event("aws.eks", "UntagResource", json!({"resourceArn": tagged}));
+    assert_eq!(affected_group_keys(&untagged, &group("workers")), ["nodeGroup/workers"]);
     let elsewhere = json!({"clusterName": "test", "nodegroupName": "workers"});
-    assert!(!is_of_node_group(&event("aws.eks", "UpdateNodegroupConfig", elsewhere), &group("workers"), &cluster()));
+    let elsewhere = event("aws.eks", "UpdateNodegroupConfig", elsewhere);
+    assert_eq!(affected_group_keys(&elsewhere, &group("workers")), [""; 0]);
+}
+
+#[test]
+fn event_of_a_launch_template_affects_the_node_group_that_it_was_created_for() {
+    let mut workers = group("workers");
+    workers.status = serde_json::from_value(json!({"launchTemplate": {"id": "lt-0a", "version": "2"}})).unwrap();
+    let name = launch_template::name("prod", "workers");
+    let by_id = json!({"LaunchTemplateId": "lt-0a"});
+    let cases = [
+        ("CreateLaunchTemplateVersion", json!({"CreateLaunchTemplateVersionRequest": by_id}), true),
+        ("DeleteLaunchTemplateVersions", json!({"DeleteLaunchTemplateVersionsRequest": by_id}), true),
+        ("ModifyLaunchTemplate", json!({"ModifyLaunchTemplateRequest": by_id}), true),
+        ("DeleteLaunchTemplate", json!({"DeleteLaunchTemplateRequest": by_id}), true),
+        ("DeleteLaunchTemplate", json!({"DeleteLaunchTemplateRequest": {"LaunchTemplateName": name}}), true),
+        ("DeleteLaunchTemplate", json!({"DeleteLaunchTemplateRequest": {"LaunchTemplateId": "lt-0b"}}), false),
+        ("DeleteTags", json!({"resourcesSet": {"items": [{"resourceId": "lt-0a"}]}}), true),
+        // By EKS, for each node.
+        ("RunInstances", json!({"launchTemplate": {"launchTemplateId": "lt-0a"}}), false),
+    ];
+    for (action, parameters, is_affected) in cases {
+        let change = event("aws.ec2", action, parameters.clone());
+        let expected = if is_affected { vec!["launchTemplate/workers", "nodeGroup/workers"] } else { Vec::new() };
+        assert_eq!(affected_group_keys(&change, &workers), expected, "{action} {parameters}");
+        assert_eq!(affected_group_keys(&change, &group("others")), [""; 0]);
+        let index =
+            EventIndex::new(vec![Arc::new(cluster())], vec![Arc::new(workers.clone()), Arc::new(group("others"))]);
+        let woken: Vec<_> =
+            affected(&index, &change).into_iter().map(|one| matches!(one, Affected::NodeGroup(..))).collect();
+        assert_eq!(woken, vec![true; usize::from(is_affected)], "{action} {parameters}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use super::affected::{clusters_of_eks_call, inventory, parts};
+use super::affected::{clusters_of_eks_call, inventory, launch_template_names, parts};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Service;
 use crate::aws::events::Event;
@@ -39,6 +39,11 @@ impl EventIndex {
                 for part in parts(&key, id) {
                     index.by_resource_id.entry(part.to_owned()).or_default().insert(position);
                 }
+            }
+            let groups = index.node_groups_of(&cluster).iter();
+            let templates: Vec<_> = groups.flat_map(|group| launch_template_names(group, &cluster)).collect();
+            for name in templates {
+                index.by_resource_id.entry(name).or_default().insert(position);
             }
             index.clusters.push(cluster);
         }

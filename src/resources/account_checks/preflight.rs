@@ -58,6 +58,7 @@ fn needs(spec: &EksClusterSpec) -> Needs {
         needs.add(
             quotas::ADDRESSES,
             match vpc.nat {
+                _ if !vpc.nat_addresses.is_empty() => 0,
                 Nat::Single => 1,
                 Nat::PerZone => zones,
                 Nat::None => 0,
@@ -86,6 +87,7 @@ mod tests {
         for (network, wanted) in [
             (json!({"vpc": {}}), &[(quotas::VPCS, 1), (quotas::ADDRESSES, 1)][..]),
             (json!({"vpc": {"nat": "PerZone", "zoneCount": 3}}), &[(quotas::VPCS, 1), (quotas::ADDRESSES, 3)]),
+            (json!({"vpc": {"natAddresses": ["eipalloc-1"]}}), &[(quotas::VPCS, 1)]),
             (json!({"vpc": {"nat": "None"}}), &[(quotas::VPCS, 1)]),
             (json!({"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}), &[]),
         ] {

@@ -61,6 +61,7 @@ const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("FlowLogs", "vpc-flow-log", "fl"),
     ("LaunchTemplate", "launch-template", "lt"),
     ("Subnet", "subnet", "subnet"),
+    ("EgressOnlyInternetGateway", "egress-only-internet-gateway", "eigw"),
     ("InternetGateway", "internet-gateway", "igw"),
     ("NatGateway", "natgateway", "nat"),
     ("SecurityGroup", "security-group", "sg"),

@@ -1,10 +1,10 @@
 //! What must be true in AWS before a spec can be applied. Pure.
 
 use super::ami::CUSTOM;
+use super::own_network::{self, Surroundings};
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, AddonVersion};
-use crate::api::flow_logs::LogGroupDestination;
-use crate::api::network::{ExistingSubnets, NetworkKind, Vpc};
+use crate::api::network::{ExistingSubnets, NetworkKind};
 use crate::api::node_group::{NodeSubnetsKind, ReleaseVersion};
 use crate::api::node_template::NodeTemplate;
 use crate::api::policy::AdoptionPolicy;
@@ -30,7 +30,7 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    fn new(field: impl Into<String>, kind: RequirementKind) -> Self {
+    pub(super) fn new(field: impl Into<String>, kind: RequirementKind) -> Self {
         Self { field: field.into(), kind }
     }
 }
@@ -68,6 +68,20 @@ pub enum RequirementKind {
         vpc: Option<String>,
         /// Ids of the subnets, if the spec sets them.
         subnets: Vec<String>,
+    },
+    /// The security groups are in the VPC that Keelson creates.
+    GroupsOfOwnVpc {
+        /// Their ids.
+        ids: Vec<String>,
+        /// The VPC, once it exists.
+        vpc: Option<String>,
+    },
+    /// The Elastic IP addresses exist in the region, and nothing else uses them.
+    Addresses {
+        /// Their allocation ids.
+        ids: Vec<String>,
+        /// The VPC whose NAT gateways may use them already.
+        vpc: Option<String>,
     },
     /// The subnets are in the VPC.
     Vpc {
@@ -160,7 +174,8 @@ pub enum Stage {
 }
 
 /// The requirements of an EksCluster.
-pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Option<&str>) -> Vec<Requirement> {
+pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>) -> Vec<Requirement> {
+    let Surroundings { account_id, permissions_boundary, own_vpc } = around;
     let mut requirements = Vec::new();
     // For an adopted cluster, these exist already.
     let is_new = stage == Stage::New && spec.adoption_policy == AdoptionPolicy::Refuse;
@@ -173,7 +188,8 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Opt
         let boundary = permissions_boundary.map(|arn| RequirementKind::Policy(arn.to_owned()));
         requirements.extend(boundary.map(|kind| Requirement::new("permissionsBoundaryArn of the AwsAccount", kind)));
     }
-    requirements.extend(network(spec));
+    requirements.extend(network(spec, own_vpc));
+    requirements.extend(is_new.then(|| own_network::policy_of_ipv6_nodes(spec, account_id)).flatten());
     // An existing cluster may have add-ons of another version: the upgrade chooses their next version.
     let kubernetes = is_new.then(|| spec.version.clone());
     requirements.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
@@ -195,15 +211,15 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Opt
     requirements
 }
 
-fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Requirement {
+pub(super) fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Requirement {
     Requirement::new(field, RequirementKind::Role { arn: arn.to_owned(), service })
 }
 
 /// Whether the subnets exist and fit is checked by [`crate::resources::network::existing_network`].
-fn network(spec: &EksClusterSpec) -> Vec<Requirement> {
+fn network(spec: &EksClusterSpec, own_vpc: Option<&str>) -> Vec<Requirement> {
     let existing = match spec.network.kind() {
         Ok(NetworkKind::Existing(existing)) => existing,
-        Ok(NetworkKind::Vpc(vpc)) => return flow_log_role(vpc).into_iter().collect(),
+        Ok(NetworkKind::Vpc(vpc)) => return own_network::requirements(vpc, own_vpc),
         Err(_) => return Vec::new(),
     };
     let subnets = match existing.subnets() {
@@ -225,11 +241,6 @@ fn network(spec: &EksClusterSpec) -> Vec<Requirement> {
         Requirement::new("spec.network.existing.securityGroupIds", kind)
     });
     vpc.chain(groups).collect()
-}
-
-fn flow_log_role(vpc: &Vpc) -> Option<Requirement> {
-    let LogGroupDestination { log_group: _, role_arn } = vpc.flow_logs.as_ref()?.cloud_watch_logs.as_ref()?;
-    Some(role("spec.network.vpc.flowLogs.cloudWatchLogs.roleArn", role_arn, Some(FLOW_LOGS)))
 }
 
 fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Requirement> {

@@ -7,6 +7,7 @@
 
 pub mod ami;
 pub mod claims;
+mod own_network;
 pub mod refusal;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use claims::{NodeLocations, RequirementKind};
 use refusal::Fact;
 
 pub use claims::{Requirement, Stage, knows_subnets, of_cluster, of_node_group};
+pub use own_network::Surroundings;
 
 /// How long a positive result is cached.
 const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
@@ -130,6 +132,19 @@ async fn look_up(aws: &Session, kind: &RequirementKind, staleness: MaxStaleness)
                 }
                 None => Fact::Unknown,
             }
+        }
+        RequirementKind::GroupsOfOwnVpc { vpc: None, .. } => Fact::NoVpc,
+        RequirementKind::GroupsOfOwnVpc { vpc: Some(vpc), .. } => {
+            let groups = reads.security_groups_of_vpc(vpc, staleness).await?;
+            Fact::SecurityGroups { ids: groups.iter().map(|group| group.id.clone()).collect(), vpc: vpc.clone() }
+        }
+        RequirementKind::Addresses { ids, vpc } => {
+            // Others may have taken one since an earlier read.
+            let age = MaxStaleness::within(MISSING_MAX_AGE);
+            let (addresses, gateways) = futures::try_join!(reads.addresses_by_id(ids, age), reads.nat_gateways(age))?;
+            let ours = gateways.iter().filter(|gateway| vpc.as_ref() == Some(&gateway.vpc_id));
+            let used_by_ours = ours.flat_map(|gateway| gateway.allocation_ids.iter().cloned()).collect();
+            Fact::Addresses { found: addresses.to_vec(), used_by_ours }
         }
         RequirementKind::Vpc { subnets, .. } | RequirementKind::Subnets(subnets) => {
             let all = reads.subnets_by_id(subnets, staleness).await?;

@@ -9,7 +9,7 @@ use super::ami::{self, AmiType};
 use super::claims::{Requirement, RequirementKind};
 use crate::api::KubernetesVersion;
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
-use crate::aws::snapshots::{AddonOffer, Subnet};
+use crate::aws::snapshots::{AddonOffer, Address, Subnet};
 use crate::resources::network::existing_subnets::Network;
 use crate::upgrade::addons::numbers;
 
@@ -41,6 +41,15 @@ pub enum Fact {
         vpc: String,
         /// Their ids.
         ids: BTreeSet<String>,
+    },
+    /// The VPC does not exist yet.
+    NoVpc,
+    /// The Elastic IP addresses.
+    Addresses {
+        /// Those that exist.
+        found: Vec<Address>,
+        /// Allocation ids that the cluster's own NAT gateways use.
+        used_by_ours: BTreeSet<String>,
     },
     /// Those of the subnets that exist.
     Subnets(Vec<Subnet>),
@@ -81,6 +90,19 @@ pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Opt
             let why =
                 || format!("security group {} does not exist in {vpc}, the VPC of the subnets", missing.join(", "));
             (!missing.is_empty()).then(why)
+        }
+        (RequirementKind::GroupsOfOwnVpc { ids, .. }, Fact::SecurityGroups { vpc, ids: existing }) => {
+            let missing: Vec<_> = ids.iter().filter(|id| !existing.contains(*id)).cloned().collect();
+            let why = || format!("security group {} does not exist in {vpc}, the cluster's VPC", missing.join(", "));
+            (!missing.is_empty()).then(why)
+        }
+        (RequirementKind::GroupsOfOwnVpc { .. }, Fact::NoVpc) => Some(
+            "security groups must be in the VPC that Keelson creates for the cluster, which does not exist yet: leave the field out, \
+             create the groups in status.network.vpcId once it is there, and list them then"
+                .to_owned(),
+        ),
+        (RequirementKind::Addresses { ids, .. }, Fact::Addresses { found, used_by_ours }) => {
+            ids.iter().find_map(|id| address(id, found.iter().find(|one| one.allocation_id == *id), used_by_ours, region))
         }
         (RequirementKind::Vpc { id, .. }, Fact::Subnets(found)) => {
             let others: BTreeSet<_> = found.iter().map(|one| one.vpc_id.as_str()).filter(|vpc| vpc != id).collect();
@@ -128,6 +150,21 @@ pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Opt
         ""
     };
     why.map(|why| format!("{}: {why}{advice}", requirement.field))
+}
+
+/// Whether a NAT gateway can use an address.
+fn address(id: &str, found: Option<&Address>, used_by_ours: &BTreeSet<String>, region: &str) -> Option<String> {
+    let Some(address) = found else {
+        return Some(format!("address {id} does not exist in this account and region: allocate it, or list another"));
+    };
+    if let Some(group) = address.border_group.as_deref().filter(|group| *group != region) {
+        return Some(format!(
+            "address {id} is of network border group {group}, and the NAT gateways are in {region}: list one of {region}"
+        ));
+    }
+    let user = address.network_interface_id.as_deref().unwrap_or("an instance");
+    (address.association_id.is_some() && !used_by_ours.contains(id))
+        .then(|| format!("address {id} is associated with {user} already: disassociate it there, or list another"))
 }
 
 fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> Option<String> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::claims::{EKS, NodeLocations, Requirement, RequirementKind, Stage, of_cluster, of_node_group};
+use super::own_network::Surroundings;
 use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
@@ -32,6 +33,10 @@ const EC2: &str = "ec2.amazonaws.com";
 const ROLE: &str = "arn:aws:iam::123456789012:role/own";
 const USER: &str = "arn:aws:iam::123456789012:user/ann";
 
+fn with_boundary(arn: &str) -> Surroundings<'_> {
+    Surroundings { permissions_boundary: Some(arn), ..Surroundings::default() }
+}
+
 #[test]
 fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     let spec = cluster_spec(json!({
@@ -50,13 +55,13 @@ fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     ];
     // EKS keeps the entry of a deleted principal, so an edited cluster does not check principals.
     let principals = ["spec.access.entries[].principalArn"; 2];
-    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, Some("arn"))), edited);
-    let new = of_cluster(&spec, Stage::New, Some("arn:aws:iam::123456789012:policy/boundary"));
+    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, with_boundary("arn"))), edited);
+    let new = of_cluster(&spec, Stage::New, with_boundary("arn:aws:iam::123456789012:policy/boundary"));
     assert_eq!(fields(&new)[..3], ["spec.version", "spec.roleArn", "permissionsBoundaryArn of the AwsAccount"]);
     assert_eq!(fields(&new)[3..], [&edited[..], &principals].concat());
     let kubernetes = |stage, adoption: &str| {
         let spec = cluster_spec(json!({"adoptionPolicy": adoption, "addons": [{"name": "coredns"}]}));
-        let requirements = of_cluster(&spec, stage, None);
+        let requirements = of_cluster(&spec, stage, Surroundings::default());
         requirements.iter().find_map(|requirement| match &requirement.kind {
             RequirementKind::Addon { kubernetes, .. } => kubernetes.clone(),
             _ => None,
@@ -198,6 +203,7 @@ fn subnets_where_nodes_cannot_join_or_do_not_fit_are_refused() {
         ipv6_cidrs: Vec::new(),
         free_addresses,
         map_public_ip_on_launch: false,
+        assign_ipv6_address_on_creation: false,
         on_outpost: false,
         tags: Tags::new(),
     };

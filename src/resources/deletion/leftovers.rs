@@ -13,7 +13,6 @@ use jiff::Timestamp;
 
 use super::blockers::{self, Part};
 use super::marks::{self, Found, Network, Search, rules_between};
-use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::sweep::Baseline;
@@ -25,7 +24,7 @@ use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
 use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::iam::role::ignore_not_found;
-use crate::resources::network::{subnet, vpc};
+use crate::resources::network::vpc;
 
 /// Its row in the table of kinds.
 pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network).without_resource().with_actions(&[
@@ -71,15 +70,9 @@ fn is_for_vpc(baseline: &Baseline, vpc: &str) -> bool {
 
 impl Leftovers {
     /// Creates the resource for the VPC of `network`, with its `subnets`. `spared` lists external security groups.
-    pub fn new(
-        context: &ResourceContext<'_>,
-        network: Key,
-        subnets: &[(SubnetTier, String)],
-        spared: &[String],
-    ) -> Self {
-        let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
+    pub fn new(context: &ResourceContext<'_>, network: Key, subnets: Vec<Key>, spared: &[String]) -> Self {
         let ours = network == vpc::key();
-        let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
+        let holds = if ours { subnets.into_iter().chain([network.clone()]).collect() } else { Vec::new() };
         let (cluster, owner) = (context.cluster_name.into(), context.owner.uid.clone());
         Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: context.intervals }
     }

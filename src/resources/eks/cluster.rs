@@ -14,6 +14,7 @@ use super::health_issues;
 use super::offered_versions;
 use super::updates::{self, UpdateTarget};
 use crate::api::cluster::EksClusterSpec;
+use crate::api::network::Network;
 use crate::aws::errors::health::{Reported, Subject, explain};
 use crate::aws::tags::Tags;
 use crate::aws::{MaxStaleness, Service, snapshots};
@@ -117,7 +118,9 @@ impl Cluster {
     }
 
     pub(crate) fn security_groups(&self) -> Option<Vec<String>> {
-        self.spec.network.existing.as_ref().and_then(|existing| existing.security_group_ids.clone())
+        let Network { vpc, existing } = &self.spec.network;
+        let of_existing = existing.as_ref().and_then(|network| network.security_group_ids.clone());
+        of_existing.or_else(|| vpc.as_ref().and_then(|network| network.security_group_ids.clone()))
     }
 
     /// Whether EKS Auto Mode creates nodes, which need a role.

@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{self as sdk, ResourceType};
 use sha2::{Digest, Sha256};
 
 use super::node_group;
-use super::node_template::{Content, differences};
+use super::node_template::{Content, differences, versions};
 use crate::aws::snapshots::{self, OWNED_RESOURCES, Snapshots};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
@@ -41,6 +41,7 @@ const MAX_NAME: usize = 100;
 pub struct LaunchTemplate {
     node_group: String,
     name: String,
+    earlier_name: String,
     /// `None`: it was asked for earlier, or what it depends on is not known of the cluster yet.
     content: Option<Content>,
     instance_types: Vec<String>,
@@ -68,8 +69,17 @@ pub fn key(node_group: &str) -> Key {
 
 /// Its name in EC2. A hash tells apart what is equal when cut off, or where the names end.
 pub fn name(cluster: &str, node_group: &str) -> String {
+    name_with_hash(cluster, node_group, 8)
+}
+
+/// The name that earlier versions gave it: a template of the object's own keeps it.
+fn earlier_name(cluster: &str, node_group: &str) -> String {
+    name_with_hash(cluster, node_group, 4)
+}
+
+fn name_with_hash(cluster: &str, node_group: &str, bytes: usize) -> String {
     let hash = Sha256::digest(format!("{cluster}/{node_group}"));
-    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hash.iter().take(bytes).map(|byte| format!("{byte:02x}")).collect();
     let names: String = format!("{cluster}-{node_group}").chars().take(MAX_NAME).collect();
     format!("keelson-{names}-{hash}")
 }
@@ -86,6 +96,7 @@ impl LaunchTemplate {
         Self {
             node_group: node_group.into(),
             name: name(context.cluster_name, node_group),
+            earlier_name: earlier_name(context.cluster_name, node_group),
             content,
             instance_types: instance_types.to_vec(),
             is_used,
@@ -158,13 +169,20 @@ async fn read_by_name(aws: &Session, name: &str) -> Result<Option<Listed>, AwsEr
     Ok(answer.launch_templates().iter().map(Listed::from).find(|one| one.name == name))
 }
 
-/// The id and the tags of the one of that name, if it carries an owner tag.
+/// The id and the tags of the one of the node group, by its names, if it carries an owner tag and that of its resource.
 ///
 /// # Errors
-/// Those of the read.
-pub async fn find(aws: &Session, name: &str) -> Result<Option<(String, Tags)>, AwsError> {
-    let found = read_by_name(aws, name).await?.filter(|one| one.tags.owner().is_some());
-    Ok(found.map(|one| (one.id, one.tags)))
+/// Those of the reads.
+pub async fn find(aws: &Session, cluster: &str, node_group: &str) -> Result<Option<(String, Tags)>, AwsError> {
+    for name in [name(cluster, node_group), earlier_name(cluster, node_group)] {
+        let found = read_by_name(aws, &name)
+            .await?
+            .filter(|one| one.tags.owner().is_some() && one.tags.resource() == Some(&key(node_group).to_string()));
+        if let Some(found) = found {
+            return Ok(Some((found.id, found.tags)));
+        }
+    }
+    Ok(None)
 }
 
 async fn read(reads: Snapshots) -> Result<Vec<Listed>, AwsError> {
@@ -235,7 +253,9 @@ impl Resource for LaunchTemplate {
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let owned = list(&cloud.aws, max_staleness(options)).await?;
-        if let Some(found) = owned.iter().find(|one| one.name == self.name) {
+        let is_earlier = |one: &&Listed| one.name == self.earlier_name && one.tags.is_owned_by(&cloud.owner.uid);
+        let found = owned.iter().find(|one| one.name == self.name).or_else(|| owned.iter().find(is_earlier));
+        if let Some(found) = found {
             return Ok(self.presence(cloud, found));
         }
         // One without an owner tag is not in the list.
@@ -257,7 +277,7 @@ impl Resource for LaunchTemplate {
             .ec2
             .create_launch_template()
             .launch_template_name(&self.name)
-            .version_description("Keelson")
+            .version_description(versions::description(&content))
             .launch_template_data(content.to_request())
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::LaunchTemplate));
         let answer = match cloud.aws.call(Service::Ec2, "CreateLaunchTemplate", &self.name, request.send()).await {
@@ -318,6 +338,7 @@ mod tests {
         let long = name(&"c".repeat(100), &"g".repeat(63));
         assert!(long.len() <= 128 && long.starts_with("keelson-ccc"), "{long}");
         assert_ne!(name("a-b", "c"), name("a", "b-c"));
-        assert_eq!(name("demo", "workers"), name("demo", "workers"));
+        assert_eq!(name("demo", "workers"), "keelson-demo-workers-aab43a06a3c2c284");
+        assert!(name("demo", "workers").starts_with(&earlier_name("demo", "workers")));
     }
 }

@@ -1,10 +1,11 @@
 //! Expands a spec to the graph of resources that must exist. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::expand_network::add_own_network;
 pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{
     ClusterView, NodeGroupInput, SubnetView, node_content, node_group, node_group_tags,
@@ -13,8 +14,7 @@ use super::layout;
 use super::proof::Owned;
 use super::source_identity;
 use crate::api::access::AuthenticationMode;
-use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
-use crate::api::node_group::SubnetTier;
+use crate::api::network::{IpFamily, NetworkKind};
 use crate::api::{EksClusterSpec, SpecError};
 use crate::aws::tags::{MAX_TAGS, MAX_USER_TAGS};
 use crate::engine::{Gate, Graph, Key, erased};
@@ -36,18 +36,7 @@ use crate::resources::iam::external_role::ExternalRole;
 pub use crate::resources::iam::node_role::NodeRole;
 use crate::resources::iam::oidc_provider::{self, OidcProvider};
 use crate::resources::iam::role::{self, Purpose, Role};
-use crate::resources::network::elastic_ip::ElasticIp;
 use crate::resources::network::existing_network::{self, ExistingNetwork};
-use crate::resources::network::flow_log;
-use crate::resources::network::internet_gateway::InternetGateway;
-use crate::resources::network::nat_gateway::NatGateway;
-use crate::resources::network::route::Route;
-use crate::resources::network::route_table::{RouteTable, Table};
-use crate::resources::network::route_table_association::RouteTableAssociation;
-use crate::resources::network::security_group::SecurityGroup;
-use crate::resources::network::subnet::{self, Subnet};
-use crate::resources::network::vpc::{self, Vpc};
-use crate::resources::network::vpc_endpoint::{self, VpcEndpoint};
 
 /// A node of the graph.
 pub(crate) type Node = Arc<dyn erased::Node<Cloud>>;
@@ -85,6 +74,8 @@ pub struct ClusterInput<'a> {
     pub account: &'a AccountSettings,
     /// The zones of the VPC's subnets.
     pub zones: &'a [String],
+    /// Endpoint services that `private` stands for and the region does not have.
+    pub missing_services: &'a BTreeSet<String>,
     /// What its NodeGroups require of the node role.
     pub node_role: &'a NodeRole,
     /// Whether nodes exist.
@@ -150,7 +141,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         NetworkKind::Existing(existing) => {
             nodes.push(Arc::new(ExistingNetwork::new(&context, existing, spec.endpoint_access.private)));
             let spared = existing.security_group_ids.as_deref().unwrap_or_default();
-            nodes.push(Arc::new(Leftovers::new(&context, existing_network::key(), &[], spared)));
+            nodes.push(Arc::new(Leftovers::new(&context, existing_network::key(), Vec::new(), spared)));
             vec![existing_network::key()]
         }
     };
@@ -167,6 +158,9 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     if input.node_role.is_required(spec) || input.owned.contains(&role::key(Purpose::Node)) {
         let role = Role::new(&context, Purpose::Node, &input.node_role.policies, account).in_region(&spec.region);
         let role = role.with_node_groups(&input.node_role.node_groups);
+        // Nodes of an existing network with IPv6 have roles of their own.
+        let ipv6 = spec.kubernetes_network.ip_family == IpFamily::IPv6 && spec.network.vpc.is_some();
+        let role = if ipv6 { role.for_ipv6() } else { role };
         nodes.push(Arc::new(role.with_kept_policies(&input.node_role.refused_policies)));
     }
     let version = input.versions.control_plane.clone();
@@ -199,7 +193,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
 
 /// Whether a resource of an earlier spec exists and is deleted with the cluster; otherwise [`Removals`] removes it
 /// separately.
-fn is_deleted_with_cluster(input: &ClusterInput<'_>, key: &Key) -> bool {
+pub(super) fn is_deleted_with_cluster(input: &ClusterInput<'_>, key: &Key) -> bool {
     input.removes.is_none() && input.owned.contains(key)
 }
 
@@ -262,87 +256,6 @@ fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
             holds: vec![cluster::key(), role::key(Purpose::Node)],
         },
     ]
-}
-
-/// Adds the VPC and everything in it. Returns the resources that the control plane depends on.
-fn add_own_network(
-    nodes: &mut Vec<Node>,
-    context: &ResourceContext<'_>,
-    spec: &VpcSpec,
-    zones: &[String],
-    input: &ClusterInput<'_>,
-) -> Result<Vec<Key>, SpecError> {
-    let is_owned_in = |kind: &'static str, zone: &String| is_deleted_with_cluster(input, &Key::named(kind, zone));
-    // Public subnets stay until the cluster is deleted, and are deleted with it.
-    let has_public = input.owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
-    let public = spec.public_subnets || has_public;
-    let layout = layout::layout(&spec.cidr, zones.len(), public)?;
-    if spec.nat != Nat::None && !spec.public_subnets {
-        let why = "a NAT gateway needs a public subnet: set nat: None, or publicSubnets: true";
-        return Err(SpecError::new("spec.network.vpc.nat", why));
-    }
-    nodes.push(Arc::new(Vpc::new(context, &spec.cidr)));
-    let mut subnets = Vec::new();
-    let mut private = Vec::new();
-    if public {
-        nodes.push(Arc::new(InternetGateway::new(context)));
-        nodes.push(Arc::new(RouteTable::new(context, Table::Public)));
-        nodes.push(Arc::new(Route::to_internet(context)));
-    }
-    let nat_zones: &[String] = match spec.nat {
-        Nat::None => &[],
-        Nat::Single => &zones[..1],
-        Nat::PerZone => zones,
-    };
-    for zone in zones {
-        if nat_zones.contains(zone) || is_owned_in("elasticIp", zone) || is_owned_in("natGateway", zone) {
-            nodes.push(Arc::new(ElasticIp::new(context, zone)));
-            nodes.push(Arc::new(NatGateway::new(context, zone)));
-        }
-    }
-    for (n, (zone, ranges)) in zones.iter().zip(&layout).enumerate() {
-        let tiers = [(SubnetTier::Private, Some(ranges.private)), (SubnetTier::Public, ranges.public)];
-        for (tier, cidr) in tiers {
-            let Some(cidr) = cidr else { continue };
-            nodes.push(Arc::new(Subnet::new(context, tier, zone, cidr)));
-            nodes.push(Arc::new(RouteTableAssociation::new(context, tier, zone)));
-            subnets.push((tier, zone.clone()));
-        }
-        private.push(subnet::key(SubnetTier::Private, zone));
-        let table = Table::Private(zone.clone());
-        nodes.push(Arc::new(RouteTable::new(context, table.clone())));
-        if let Some(nat_zone) = nat_zones.get(n).or_else(|| nat_zones.first()) {
-            nodes.push(Arc::new(Route::to_nat(context, table, nat_zone)));
-        }
-    }
-    add_endpoints(nodes, context, spec, zones, input);
-    nodes.extend(
-        flow_log::all(context, spec, input.owned, input.removes)?.into_iter().map(|log| -> Node { Arc::new(log) }),
-    );
-    nodes.push(Arc::new(Leftovers::new(context, vpc::key(), &subnets, &[])));
-    Ok(private)
-}
-
-/// Adds the endpoints of the spec and, when the cluster is deleted, those of earlier specs.
-fn add_endpoints(
-    nodes: &mut Vec<Node>,
-    context: &ResourceContext<'_>,
-    spec: &VpcSpec,
-    zones: &[String],
-    input: &ClusterInput<'_>,
-) {
-    let owned = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && is_deleted_with_cluster(input, key));
-    let owned = owned.map(|key| key.name().to_owned());
-    let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(owned).collect();
-    services.sort();
-    services.dedup();
-    let has_group = is_deleted_with_cluster(input, &crate::resources::network::security_group::key());
-    if has_group || services.iter().any(|service| !vpc_endpoint::is_gateway(service)) {
-        nodes.push(Arc::new(SecurityGroup::new(context, &spec.cidr)));
-    }
-    for service in &services {
-        nodes.push(Arc::new(VpcEndpoint::new(context, service, zones)));
-    }
 }
 
 #[cfg(test)]

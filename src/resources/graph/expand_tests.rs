@@ -13,9 +13,11 @@ use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::api::NodeGroupSpec;
 use crate::api::gitops::FLUX_IDENTITY;
+use crate::api::node_group::SubnetTier;
 use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
 use crate::resources::deletion::prune;
 use crate::resources::graph::kinds;
+use crate::resources::network::vpc_endpoint;
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
@@ -53,6 +55,7 @@ fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
         owner: leaked(owner()),
         account: leaked(AccountSettings::default()),
         zones: leaked(["a", "b", "c"].map(|zone| format!("eu-west-1{zone}"))),
+        missing_services: leaked(BTreeSet::new()),
         node_role: leaked(NodeRole::default()),
         nodes: Nodes::Ready,
         node_groups_left: &[],
@@ -384,3 +387,6 @@ fn node_role_is_created_for_current_and_future_node_groups() {
     let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
     assert_eq!(both, NodeRole { in_use: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }
+
+#[path = "expand_network_tests.rs"]
+mod network;

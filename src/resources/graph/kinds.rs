@@ -11,15 +11,17 @@ use crate::resources::eks::{
 };
 use crate::resources::iam::{oidc_provider, role};
 use crate::resources::network::{
-    elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route, route_table, route_table_association,
-    security_group, subnet, vpc, vpc_endpoint,
+    egress_only_internet_gateway, elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route,
+    route_table, route_table_association, security_group, subnet, vpc, vpc_cidr, vpc_endpoint,
 };
 
 /// All kinds.
 pub static ALL: &[&Kind] = &[
     &vpc::KIND,
+    &vpc_cidr::KIND,
     &subnet::KIND,
     &internet_gateway::KIND,
+    &egress_only_internet_gateway::KIND,
     &elastic_ip::KIND,
     &nat_gateway::KIND,
     &route_table::KIND,

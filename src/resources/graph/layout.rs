@@ -54,6 +54,18 @@ pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>,
     Ok((0..zones).map(zone).collect())
 }
 
+/// The subnets of a range for Pods, one for each of `zones` zones: eighths of the range, by the zone's position.
+pub fn pods(range: &str, zones: usize) -> Result<Vec<Ipv4Net>, SpecError> {
+    let refuse = |why: String| SpecError::new("spec.network.vpc.podCidrs", why);
+    let network = parse(range).map_err(refuse)?;
+    if !(LARGEST_VPC..=SMALLEST_SUBNET - 3).contains(&network.prefix_len()) {
+        let smallest = SMALLEST_SUBNET - 3;
+        return Err(refuse(format!("{range}: a range for Pods is a /{LARGEST_VPC} to a /{smallest}")));
+    }
+    let blocks = network.subnets(network.prefix_len() + 3).map_err(|_| refuse(format!("{range} is too small")))?;
+    Ok(blocks.take(zones.min(MAX_ZONES)).collect())
+}
+
 /// Rejects a Service CIDR that overlaps the VPC's: traffic could not be routed unambiguously.
 pub fn check_no_overlap(vpc: &str, service: &str) -> Result<(), SpecError> {
     let refuse = |field, why: String| SpecError::new(field, why);
@@ -109,6 +121,15 @@ mod tests {
         assert!(check_no_overlap("10.0.0.0/16", "172.20.0.0/16").is_ok());
         for service in ["10.0.128.0/20", "10.0.0.0/12", "10.0.0.0/16"] {
             assert!(check_no_overlap("10.0.0.0/16", service).is_err(), "{service}");
+        }
+    }
+
+    #[test]
+    fn pods_get_an_eighth_of_their_range_in_each_zone() {
+        let text: Vec<_> = pods("100.64.0.0/16", 3).unwrap().iter().map(Ipv4Net::to_string).collect();
+        assert_eq!(text, ["100.64.0.0/19", "100.64.32.0/19", "100.64.64.0/19"]);
+        for range in ["100.64.0.0/26", "100.64.0.0/10", "100.64.0.1/16", "x"] {
+            assert!(pods(range, 3).unwrap_err().field.ends_with("podCidrs"), "{range}");
         }
     }
 

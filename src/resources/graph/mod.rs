@@ -3,6 +3,7 @@
 pub mod adoption;
 pub mod existing;
 pub mod expand;
+pub mod expand_network;
 pub mod expand_node_group;
 pub mod kind;
 pub mod kinds;

@@ -105,6 +105,7 @@ fn address_belongs_to_the_vpc_of_its_gateway() {
         public_ip: String::new(),
         association_id: None,
         network_interface_id: None,
+        border_group: None,
         tags: tags("elasticIp/a"),
     };
     let gateway = NatGateway {

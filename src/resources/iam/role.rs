@@ -80,6 +80,10 @@ impl Purpose {
     }
 }
 
+/// The policy of the account with which nodes assign IPv6 addresses to Pods; AWS documents its name and content, see
+/// <https://docs.aws.amazon.com/eks/latest/userguide/cni-iam-role.html#cni-iam-role-create-ipv6-policy>.
+pub const CNI_IPV6_POLICY: &str = "AmazonEKS_CNI_IPv6_Policy";
+
 /// A role that Keelson creates.
 pub struct Role {
     pub(crate) purpose: Purpose,
@@ -87,6 +91,8 @@ pub struct Role {
     pub(crate) name: String,
     auto_mode: bool,
     additional_policies: Vec<String>,
+    /// Names of policies of the account, which its administrators created.
+    account_policies: Vec<&'static str>,
     /// Policies that stay as they are, attached or not.
     pub(crate) kept_policies: Vec<String>,
     cluster_name: String,
@@ -130,6 +136,7 @@ impl Role {
                 .unwrap_or_else(|| name(context.cluster_name, &context.owner.uid, purpose)),
             auto_mode: false,
             additional_policies: additional_policies.to_vec(),
+            account_policies: Vec::new(),
             kept_policies: Vec::new(),
             cluster_name: context.cluster_name.to_owned(),
             node_groups: None,
@@ -150,6 +157,12 @@ impl Role {
         Self { auto_mode: true, ..self }
     }
 
+    /// Adds what the CNI needs to assign IPv6 addresses to Pods. AWS has no managed policy for it.
+    #[must_use]
+    pub fn for_ipv6(self) -> Self {
+        Self { account_policies: vec![CNI_IPV6_POLICY], ..self }
+    }
+
     /// Leaves these policies as they are, attached or not.
     #[must_use]
     pub fn with_kept_policies(self, policies: &[String]) -> Self {
@@ -165,8 +178,7 @@ impl Role {
     /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
     /// yet, or was deleted with Retain. Read only if something would be removed from the role.
     async fn unmanaged_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
-        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, partition_of(arn)))
-        else {
+        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, arn)) else {
             return Ok(Vec::new());
         };
         match lists::node_group_names(&cloud.aws, &self.cluster_name).await {
@@ -183,10 +195,14 @@ impl Role {
         self.purpose.policies().iter().chain(more).copied()
     }
 
-    /// ARNs of all policies, in the account's partition.
-    pub(crate) fn policies(&self, partition: &str) -> Vec<String> {
-        let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
-        ours.chain(self.additional_policies.iter().cloned()).collect()
+    /// ARNs of all policies, in the partition and account of the role's own ARN.
+    pub(crate) fn policies(&self, role: &str) -> Vec<String> {
+        let partition = partition_of(role);
+        let account = role.split(':').nth(4).unwrap_or_default();
+        let of_aws = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
+        let of_account = self.account_policies.iter();
+        let of_account = of_account.map(|name| format!("arn:{partition}:iam::{account}:policy/{name}"));
+        of_aws.chain(of_account).chain(self.additional_policies.iter().cloned()).collect()
     }
 
     pub(crate) fn trust(&self) -> String {
@@ -204,8 +220,7 @@ impl Role {
     }
 
     fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
-        let partition = arn.split(':').nth(1).unwrap_or("aws");
-        let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
+        let complete = self.policies(arn).iter().all(|policy| detail.attached.contains(policy));
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
         // Users of the id build the ARN from it, which a name alone does not allow for a role with a path.
         let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
@@ -233,7 +248,8 @@ impl Resource for Role {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let more = self.additional_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
-        let policies: Vec<_> = self.aws_policies().map(str::to_owned).chain(more).collect();
+        let ours = self.aws_policies().chain(self.account_policies.iter().copied());
+        let policies: Vec<_> = ours.map(str::to_owned).chain(more).collect();
         vec![("name", self.name.clone()), ("policies", policies.join(", "))]
     }
 
@@ -246,7 +262,7 @@ impl Resource for Role {
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.differences(&observed.detail, partition_of(observed.outputs.get("arn").map_or("", String::as_str)))
+        self.differences(&observed.detail, observed.outputs.get("arn").map_or("", String::as_str))
     }
 
     async fn observe(

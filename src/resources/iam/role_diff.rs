@@ -74,8 +74,8 @@ fn inline_field(name: &str) -> String {
 }
 
 impl Role {
-    /// All fields that differ.
-    pub(crate) fn differences(&self, current: &Detail, partition: &str) -> Vec<Change> {
+    /// All fields that differ. `arn` is the role's own.
+    pub(crate) fn differences(&self, current: &Detail, arn: &str) -> Vec<Change> {
         let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, unmanaged_groups } =
             current;
         let mut changes = Vec::new();
@@ -88,7 +88,7 @@ impl Role {
         if !policy_document::is_equivalent(trust, &wanted) {
             changes.push(Change::in_place(TRUST, policy_document::compact(trust), wanted));
         }
-        let wanted = self.policies(partition);
+        let wanted = self.policies(arn);
         let missing = wanted.iter().filter(|policy| !attached.contains(policy));
         changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
         // Running nodes may need policies that their NodeGroup requests once it is here.
@@ -109,8 +109,8 @@ impl Role {
     }
 
     /// Whether an attached or inline policy would be removed.
-    pub(crate) fn has_extra_policies(&self, current: &Detail, partition: &str) -> bool {
-        let wanted = self.policies(partition);
+    pub(crate) fn has_extra_policies(&self, current: &Detail, arn: &str) -> bool {
+        let wanted = self.policies(arn);
         !current.inline.is_empty() || current.attached.iter().any(|policy| !self.is_wanted_or_kept(policy, &wanted))
     }
 

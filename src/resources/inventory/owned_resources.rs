@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::aws::snapshots::named::ImageOwner;
 use crate::aws::{MaxStaleness, Session};
 use crate::engine::Failure;
 use crate::resources::cloud::Tagged;
@@ -22,6 +23,8 @@ pub struct OwnedResources {
     pub roles: BTreeSet<String>,
     /// The VPC of each requested subnet, whoever created it.
     pub vpc_of_subnet: BTreeMap<String, String>,
+    /// The owner of each requested AMI that EC2 shows.
+    pub image_owners: BTreeMap<String, ImageOwner>,
 }
 
 /// Finds what the objects with these UIDs created, and the VPC of each of `subnets`.
@@ -54,7 +57,25 @@ pub async fn find_owned_resources(
         security_groups: ids(&groups, uids),
         roles: roles.iter().filter(|role| is_owned(role.tags.owner())).map(|role| role.arn.clone()).collect(),
         vpc_of_subnet: requested.map(|subnet| (subnet.id.clone(), subnet.vpc_id.clone())).collect(),
+        image_owners: BTreeMap::new(),
     })
+}
+
+/// Finds the owners of AMIs. One that does not exist, or that EC2 does not show to the account, has none.
+///
+/// # Errors
+/// The errors of the reads.
+pub async fn find_image_owners(
+    aws: &Session,
+    ids: &[String],
+    staleness: MaxStaleness,
+) -> Result<BTreeMap<String, ImageOwner>, Failure> {
+    let mut owners = BTreeMap::new();
+    for id in ids {
+        let owner = aws.snapshots.image_owner(id, staleness).await?;
+        owners.extend((*owner).clone().map(|owner| (id.clone(), owner)));
+    }
+    Ok(owners)
 }
 
 fn ids<T: Tagged>(all: &[T], uids: &BTreeSet<String>) -> BTreeSet<String> {

@@ -28,6 +28,8 @@ pub struct Survey {
     pub owned: Vec<Key>,
     /// The same with ids, of everything found or recorded.
     pub owned_ids: Vec<Owned>,
+    /// Endpoint services that `private` stands for and the region does not have, as far as they were asked for.
+    pub missing_services: BTreeSet<String>,
 }
 
 /// Reads the available zones and what the object owns in EC2 and IAM.
@@ -40,7 +42,7 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
     let owned_ids: Vec<Owned> = ours.into_iter().chain(recorded).collect();
     let keys: BTreeSet<Key> = owned_ids.iter().map(|(key, _)| key.clone()).collect();
-    Ok(Survey { zones, owned: keys.into_iter().collect(), owned_ids })
+    Ok(Survey { zones, owned: keys.into_iter().collect(), owned_ids, missing_services: BTreeSet::new() })
 }
 
 /// Resources that carry the owner's tag, each as "key id".
@@ -100,6 +102,13 @@ pub async fn find_owner(aws: &Session, cluster: &str, cluster_name: &str) -> Res
         Err(error) if error.class() == Class::NotFound => Ok(None),
         other => Ok(of_cluster(&Tags::from_eks(other?.cluster.as_ref().and_then(|cluster| cluster.tags())))),
     }
+}
+
+/// The VPC of the object `namespace/name`, from its tags: for callers without records.
+pub async fn find_vpc(aws: &Session, cluster: &str) -> Result<Option<String>, Failure> {
+    let vpcs = aws.snapshots.vpcs(MaxStaleness::any()).await?;
+    let is_of_cluster = |tags: &Tags| tags.owner().is_some() && tags.get(tags::CLUSTER) == Some(cluster);
+    Ok(vpcs.iter().find(|vpc| is_of_cluster(&vpc.tags)).map(|vpc| vpc.id.clone()))
 }
 
 /// The names of the roles that carry the UID, by key: for callers without records.

@@ -158,8 +158,7 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
     let found = Reader { aws, name: cluster_name }.node_group(name).await?;
     let untagged = found.as_ref().map(|one| format!("{} exists", one.id));
     let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
-    let template = launch_template::find(aws, &launch_template::name(cluster_name, name)).await?;
-    let template = template.filter(|(_, tags)| tags.resource() == Some(&launch_template::key(name).to_string()));
+    let template = launch_template::find(aws, cluster_name, name).await?;
     let location = Location::Cluster(cluster_name.to_owned());
     let template = template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location });
     let found = found.into_iter().chain(template).collect();

@@ -40,6 +40,8 @@ async fn located(aws: &Session, staleness: MaxStaleness) -> List<LocatedAddress>
 /// An Elastic IP address.
 pub struct ElasticIp {
     zone: String,
+    /// Allocation ids of others' addresses, whatever their tags say.
+    foreign: Vec<String>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -55,7 +57,13 @@ pub fn key(zone: &str) -> Key {
 impl ElasticIp {
     /// The address of the NAT gateway in `zone`.
     pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
-        Self { zone: zone.into(), tags: context.tags(&key(zone)), intervals: context.intervals }
+        Self { zone: zone.into(), foreign: Vec::new(), tags: context.tags(&key(zone)), intervals: context.intervals }
+    }
+
+    /// The same, which is none of these addresses.
+    #[must_use]
+    pub fn except(self, foreign: &[String]) -> Self {
+        Self { foreign: foreign.to_vec(), ..self }
     }
 }
 
@@ -76,6 +84,10 @@ impl Resource for ElasticIp {
     /// An address used by a gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
+    }
+
+    fn excluded_ids(&self) -> Vec<String> {
+        self.foreign.clone()
     }
 
     fn poll_policy(&self) -> PollPolicy {
@@ -104,7 +116,8 @@ impl Resource for ElasticIp {
         let reads = &cloud.aws.snapshots;
         let (addresses, gateways) =
             futures::try_join!(reads.addresses(max_staleness(options)), reads.nat_gateways(max_staleness(options)))?;
-        let located = LocatedAddress::all(&addresses, &gateways);
+        let mut located = LocatedAddress::all(&addresses, &gateways);
+        located.retain(|one| !self.foreign.contains(&one.address.allocation_id));
         let address = match find(cloud, &located, &key(&self.zone), options, refs) {
             SearchResult::Ours(found) => &found.address,
             other => return Ok(other.not_ours()),

@@ -16,6 +16,7 @@ pub(in super::super) fn subnet(id: &str, vpc: &str, zone: &str, free: i32) -> Su
         ipv6_cidrs: Vec::new(),
         free_addresses: free,
         map_public_ip_on_launch: false,
+        assign_ipv6_address_on_creation: false,
         on_outpost: false,
         tags: Tags::new(),
     }

@@ -47,12 +47,30 @@ pub(super) async fn existing(aws: &Session, staleness: MaxStaleness) -> snapshot
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {
     zone: String,
+    address: Address,
     tags: Tags,
     intervals: Intervals,
 }
 
-/// Only its tags can differ.
-pub type Detail = Tags;
+/// The address of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    /// That is allocated for it.
+    Own,
+    /// Of others, by allocation id.
+    Given(String),
+}
+
+/// What Keelson observes of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Allocation ids of its addresses.
+    addresses: Vec<String>,
+    tags: Tags,
+}
+
+/// EC2's code for an address that something else uses: it creates the gateway, which then fails.
+const ADDRESS_IN_USE: &str = "Resource.AlreadyAssociated";
 
 /// The key in the graph.
 pub fn key(zone: &str) -> Key {
@@ -62,7 +80,38 @@ pub fn key(zone: &str) -> Key {
 impl NatGateway {
     /// The NAT gateway in `zone`.
     pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
-        Self { zone: zone.into(), tags: context.tags(&key(zone)), intervals: context.intervals }
+        Self { zone: zone.into(), address: Address::Own, tags: context.tags(&key(zone)), intervals: context.intervals }
+    }
+
+    /// The same with an existing address.
+    #[must_use]
+    pub fn with_address(self, allocation_id: &str) -> Self {
+        Self { address: Address::Given(allocation_id.to_owned()), ..self }
+    }
+
+    /// The allocation id of its address, once that is known.
+    fn address<'a>(&'a self, refs: &'a Refs) -> Option<&'a str> {
+        match &self.address {
+            Address::Own => refs.get(&elastic_ip::key(&self.zone)),
+            Address::Given(id) => Some(id),
+        }
+    }
+
+    /// A gateway whose address others use fails again until they release it.
+    fn observation_of(&self, gateway: &snapshots::NatGateway) -> Observation<Detail> {
+        let observed = to_observation(gateway);
+        let is_in_use = gateway.failure_code.as_deref() == Some(ADDRESS_IN_USE);
+        match (&self.address, observed.phase.clone()) {
+            (Address::Given(id), Phase::Failed { reason, .. }) if is_in_use => observed.phase(Phase::Failed {
+                reason: format!(
+                    "{reason}: something else uses {id} of network.vpc.natAddresses: disassociate it there, or set nat: None, then \
+                     list another address"
+                ),
+                class: Class::Conflict,
+                recreate: Recreate::OnRequest,
+            }),
+            _ => observed,
+        }
     }
 }
 
@@ -83,7 +132,8 @@ fn to_observation(gateway: &snapshots::NatGateway) -> Observation<Detail> {
         Some(NatGatewayState::Deleting) => Phase::Busy { action: Action::Delete, since: None, note: String::new() },
         _ => Phase::Busy { action: Action::Create, since, note: String::new() },
     };
-    Observation::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
+    let detail = Detail { addresses: gateway.allocation_ids.clone(), tags: gateway.tags.clone() };
+    Observation::ready(&gateway.id, state, detail).phase(phase)
 }
 
 /// How many gateways with that name have existed. A failed or deleted one stays visible for an hour, and its client
@@ -115,7 +165,16 @@ impl Resource for NatGateway {
     }
 
     fn after(&self) -> Vec<Key> {
-        vec![elastic_ip::key(&self.zone), subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()]
+        let address = (self.address == Address::Own).then(|| elastic_ip::key(&self.zone));
+        let others = [subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()];
+        address.into_iter().chain(others).collect()
+    }
+
+    fn excluded_ids(&self) -> Vec<String> {
+        match &self.address {
+            Address::Own => Vec::new(),
+            Address::Given(id) => vec![id.clone()],
+        }
     }
 
     /// The cluster may need its network until it is deleted: a blocked deletion must not cause an outage.
@@ -129,7 +188,11 @@ impl Resource for NatGateway {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("zone", self.zone.clone())]
+        let address = match &self.address {
+            Address::Own => None,
+            Address::Given(id) => Some(("address", id.clone())),
+        };
+        [("zone", self.zone.clone())].into_iter().chain(address).collect()
     }
 
     /// 85 to 125 s according to published measurements.
@@ -145,8 +208,17 @@ impl Resource for NatGateway {
         Some(OwnerTags::in_ec2(observed, &self.tags))
     }
 
-    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &observed.detail)
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        let Detail { addresses, tags } = &observed.detail;
+        let mut changes = tag_changes(&self.tags, tags);
+        // A failed one is replaced.
+        let exists = !matches!(observed.phase, Phase::Failed { .. }) && !addresses.is_empty();
+        if let Some(wanted) = self.address(refs).filter(|id| exists && addresses.iter().all(|one| one != id)) {
+            let why = "a NAT gateway keeps its address: put natAddresses back, or set nat: None, wait until the gateway is deleted, \
+                       and set both again";
+            changes.push(Change::forbidden("network.vpc.natAddresses", addresses.join(", "), wanted, why));
+        }
+        changes
     }
 
     async fn observe(
@@ -158,7 +230,7 @@ impl Resource for NatGateway {
     ) -> Result<Presence<Detail>, Failure> {
         let gateways = cloud.aws.snapshots.nat_gateways(max_staleness(options)).await?;
         Ok(match find(cloud, &gateways, &key(&self.zone), options, refs) {
-            SearchResult::Ours(gateway) => Presence::Ours(to_observation(gateway)),
+            SearchResult::Ours(gateway) => Presence::Ours(self.observation_of(gateway)),
             other => other.not_ours(),
         })
     }
@@ -167,10 +239,13 @@ impl Resource for NatGateway {
         let key = key(&self.zone);
         let (attempt, live) = count_attempts(cloud, &key, refs.id(&vpc::key())?).await?;
         if let Some(live) = live {
-            return Ok(to_observation(&live));
+            return Ok(self.observation_of(&live));
         }
         // A gateway that was removed with its address and is requested again has another address, and so another token.
-        let address = refs.id(&elastic_ip::key(&self.zone))?;
+        let address = match &self.address {
+            Address::Own => refs.id(&elastic_ip::key(&self.zone))?,
+            Address::Given(id) => id,
+        };
         let token = client_token(&cloud.owner.uid, attempt, &format!("{key} {address}"));
         let request = cloud
             .aws
@@ -194,7 +269,7 @@ impl Resource for NatGateway {
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
         let mut observed = observed.clone();
-        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        cloud.tag_ec2(&observed.id, &mut observed.detail.tags, changed_tags(changes)).await?;
         Ok(observed)
     }
 

@@ -1,10 +1,11 @@
-//! The default route of a route table: to the internet gateway or to a NAT gateway.
+//! The default routes of a route table: for IPv4 to the internet gateway or to a NAT gateway, for IPv6 to the internet gateway or
+//! to the egress-only one.
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::RouteState;
 
 use super::route_table::Table;
-use super::{internet_gateway, nat_gateway};
+use super::{egress_only_internet_gateway, internet_gateway, nat_gateway};
 use crate::aws::Service;
 use crate::aws::snapshots::RouteTarget;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
@@ -21,13 +22,24 @@ pub const KIND: Kind = Kind::new("route", "route", Area::Network).removable().wi
 
 /// All destinations outside the VPC.
 const ANYWHERE: &str = "0.0.0.0/0";
+/// The same of IPv6.
+const ANYWHERE_IPV6: &str = "::/0";
 
 /// The default route of a table.
 pub struct Route {
     table: Table,
-    /// The zone of its NAT gateway; `None`: to the internet gateway.
-    nat: Option<String>,
+    via: Via,
+    ipv6: bool,
     intervals: Intervals,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Via {
+    Internet,
+    /// The gateway of that zone.
+    Nat(String),
+    EgressOnly,
 }
 
 /// The target of a route.
@@ -42,32 +54,69 @@ pub fn key(table: &Table) -> Key {
     KIND.named(table.name())
 }
 
+/// The key of the route for IPv6.
+pub fn ipv6_key(table: &Table) -> Key {
+    KIND.named(format!("ipv6/{}", table.name()))
+}
+
 impl Route {
     /// The public subnets' route to the internet.
     pub fn to_internet(context: &ResourceContext<'_>) -> Self {
-        Self { table: Table::Public, nat: None, intervals: context.intervals }
+        Self { table: Table::Public, via: Via::Internet, ipv6: false, intervals: context.intervals }
     }
 
     /// A private subnet's route to the NAT gateway in `nat_zone`.
     pub fn to_nat(context: &ResourceContext<'_>, table: Table, nat_zone: &str) -> Self {
-        Self { table, nat: Some(nat_zone.into()), intervals: context.intervals }
+        Self { table, via: Via::Nat(nat_zone.into()), ipv6: false, intervals: context.intervals }
+    }
+
+    /// A table's route for IPv6: private subnets have a way out only.
+    pub fn for_ipv6(context: &ResourceContext<'_>, table: Table) -> Self {
+        let via = if table == Table::Public { Via::Internet } else { Via::EgressOnly };
+        Self { table, via, ipv6: true, intervals: context.intervals }
     }
 
     fn target(&self) -> Key {
-        self.nat.as_ref().map_or_else(internet_gateway::key, |zone| nat_gateway::key(zone))
+        match &self.via {
+            Via::Internet => internet_gateway::key(),
+            Via::Nat(zone) => nat_gateway::key(zone),
+            Via::EgressOnly => egress_only_internet_gateway::key(),
+        }
     }
 
     fn wanted(&self, id: &str) -> RouteTarget {
-        match self.nat {
-            Some(_) => RouteTarget::NatGateway(id.into()),
-            None => RouteTarget::InternetGateway(id.into()),
+        match self.via {
+            Via::Internet => RouteTarget::InternetGateway(id.into()),
+            Via::Nat(_) => RouteTarget::NatGateway(id.into()),
+            Via::EgressOnly => RouteTarget::EgressOnlyInternetGateway(id.into()),
         }
     }
-}
 
-fn to_observation(table: &str, detail: Detail) -> Observation<Detail> {
-    let state = if detail.blackhole { "blackhole" } else { "active" };
-    Observation::ready(format!("{table}:{ANYWHERE}"), state, detail).output("routeTable", table)
+    fn destination(&self) -> &'static str {
+        if self.ipv6 { ANYWHERE_IPV6 } else { ANYWHERE }
+    }
+
+    /// The destination in the two parameters of EC2's calls.
+    fn destinations(&self) -> (Option<String>, Option<String>) {
+        let destination = Some(self.destination().to_owned());
+        if self.ipv6 { (None, destination) } else { (destination, None) }
+    }
+
+    /// The target in the three parameters of EC2's calls: a gateway, a NAT gateway, an egress-only one.
+    fn targets(&self, id: &str) -> [Option<String>; 3] {
+        let id = Some(id.to_owned());
+        match self.via {
+            Via::Internet => [id, None, None],
+            Via::Nat(_) => [None, id, None],
+            Via::EgressOnly => [None, None, id],
+        }
+    }
+
+    fn to_observation(&self, table: &str, detail: Detail) -> Observation<Detail> {
+        let state = if detail.blackhole { "blackhole" } else { "active" };
+        let id = format!("{table}:{}", self.destination());
+        Observation::ready(id, state, detail).output("routeTable", table)
+    }
 }
 
 #[async_trait]
@@ -76,7 +125,7 @@ impl Resource for Route {
     type Detail = Detail;
 
     fn key(&self) -> Key {
-        key(&self.table)
+        if self.ipv6 { ipv6_key(&self.table) } else { key(&self.table) }
     }
 
     fn after(&self) -> Vec<Key> {
@@ -92,7 +141,7 @@ impl Resource for Route {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("destination", ANYWHERE.into()), ("target", self.target().to_string())]
+        vec![("destination", self.destination().into()), ("target", self.target().to_string())]
     }
 
     fn poll_policy(&self) -> PollPolicy {
@@ -119,20 +168,19 @@ impl Resource for Route {
         let Some(table) = tables.iter().find(|one| Some(one.id.as_str()) == table) else {
             return Ok(Presence::Absent);
         };
-        let Some(route) = table.routes.iter().find(|route| route.destination == ANYWHERE) else {
+        let Some(route) = table.routes.iter().find(|route| route.destination == self.destination()) else {
             return Ok(Presence::Absent);
         };
         let blackhole = route.state == Some(RouteState::Blackhole);
-        Ok(Presence::Ours(to_observation(&table.id, Detail { target: route.target.clone(), blackhole })))
+        Ok(Presence::Ours(self.to_observation(&table.id, Detail { target: route.target.clone(), blackhole })))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let (table, target) = (refs.id(&self.table.key())?, refs.id(&self.target())?);
-        let request = cloud.aws.ec2.create_route().route_table_id(table).destination_cidr_block(ANYWHERE);
-        let request = match self.nat {
-            Some(_) => request.nat_gateway_id(target),
-            None => request.gateway_id(target),
-        };
+        let ((ipv4, ipv6), [gateway, nat, egress_only]) = (self.destinations(), self.targets(target));
+        let request = cloud.aws.ec2.create_route().route_table_id(table).set_destination_cidr_block(ipv4);
+        let request = request.set_destination_ipv6_cidr_block(ipv6).set_gateway_id(gateway).set_nat_gateway_id(nat);
+        let request = request.set_egress_only_internet_gateway_id(egress_only);
         let answer = cloud.aws.call(Service::Ec2, "CreateRoute", table, request.send()).await;
         // RouteAlreadyExists: created by an attempt whose response was lost. The next observation checks its target.
         match answer.map(drop) {
@@ -141,7 +189,7 @@ impl Resource for Route {
             }
             other => other?,
         }
-        Ok(to_observation(table, Detail { target: self.wanted(target), blackhole: false }))
+        Ok(self.to_observation(table, Detail { target: self.wanted(target), blackhole: false }))
     }
 
     async fn update(
@@ -152,18 +200,19 @@ impl Resource for Route {
         _: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
         let (table, target) = (refs.id(&self.table.key())?, refs.id(&self.target())?);
-        let request = cloud.aws.ec2.replace_route().route_table_id(table).destination_cidr_block(ANYWHERE);
-        let request = match self.nat {
-            Some(_) => request.nat_gateway_id(target),
-            None => request.gateway_id(target),
-        };
+        let ((ipv4, ipv6), [gateway, nat, egress_only]) = (self.destinations(), self.targets(target));
+        let request = cloud.aws.ec2.replace_route().route_table_id(table).set_destination_cidr_block(ipv4);
+        let request = request.set_destination_ipv6_cidr_block(ipv6).set_gateway_id(gateway).set_nat_gateway_id(nat);
+        let request = request.set_egress_only_internet_gateway_id(egress_only);
         cloud.aws.call(Service::Ec2, "ReplaceRoute", table, request.send()).await?;
-        Ok(to_observation(table, Detail { target: self.wanted(target), blackhole: false }))
+        Ok(self.to_observation(table, Detail { target: self.wanted(target), blackhole: false }))
     }
 
     async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let table = observed.outputs.get("routeTable").cloned().unwrap_or_default();
-        let request = cloud.aws.ec2.delete_route().route_table_id(&table).destination_cidr_block(ANYWHERE);
+        let (ipv4, ipv6) = self.destinations();
+        let request = cloud.aws.ec2.delete_route().route_table_id(&table);
+        let request = request.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
         cloud.aws.call(Service::Ec2, "DeleteRoute", &table, request.send()).await?;
         Ok(Presence::Absent)
     }

@@ -20,31 +20,33 @@ pub const KIND: Kind = Kind::new("routeTableAssociation", "route table associati
 
 /// A subnet's association with its route table.
 pub struct RouteTableAssociation {
-    tier: SubnetTier,
-    zone: String,
+    subnet: Key,
+    table: Table,
     intervals: Intervals,
 }
 
 /// The id of the table.
 pub type Detail = String;
 
-/// The key in the graph.
-pub fn key(tier: SubnetTier, zone: &str) -> Key {
-    KIND.named(subnet::key(tier, zone).name())
-}
-
 impl RouteTableAssociation {
     /// The association of a zone's subnet.
     pub fn new(context: &ResourceContext<'_>, tier: SubnetTier, zone: &str) -> Self {
-        Self { tier, zone: zone.into(), intervals: context.intervals }
+        let (subnet, table) = (subnet::key(tier, zone), Table::of(tier, zone));
+        Self { subnet, table, intervals: context.intervals }
+    }
+
+    /// The association of a zone's subnet for Pods: with the table of its private subnet.
+    pub fn of_pods(context: &ResourceContext<'_>, zone: &str, range: &str) -> Self {
+        let (subnet, table) = (subnet::pods_key(zone, range), Table::Private(zone.to_owned()));
+        Self { subnet, table, intervals: context.intervals }
     }
 
     fn table(&self) -> Key {
-        Table::of(self.tier, &self.zone).key()
+        self.table.key()
     }
 
     fn subnet(&self) -> Key {
-        subnet::key(self.tier, &self.zone)
+        self.subnet.clone()
     }
 }
 
@@ -58,7 +60,7 @@ impl Resource for RouteTableAssociation {
     type Detail = Detail;
 
     fn key(&self) -> Key {
-        key(self.tier, &self.zone)
+        KIND.named(self.subnet.name())
     }
 
     fn after(&self) -> Vec<Key> {

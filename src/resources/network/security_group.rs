@@ -33,7 +33,8 @@ const HTTPS: i32 = 443;
 /// The security group of the interface endpoints.
 pub struct SecurityGroup {
     name: String,
-    vpc_cidr: String,
+    /// Those of the VPC.
+    cidrs: Vec<String>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -41,7 +42,8 @@ pub struct SecurityGroup {
 /// What Keelson observes of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
-    allows_https: bool,
+    /// The ranges that have no access.
+    missing: Vec<String>,
     tags: Tags,
 }
 
@@ -51,15 +53,15 @@ pub fn key() -> Key {
 }
 
 impl SecurityGroup {
-    /// A group that allows HTTPS from the VPC.
-    pub fn new(context: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
+    /// A group that allows HTTPS from the VPC, which has these ranges.
+    pub fn new(context: &ResourceContext<'_>, cidrs: Vec<String>) -> Self {
         let name = format!("keelson-{}-endpoints", context.cluster_name);
-        Self { name, vpc_cidr: vpc_cidr.into(), tags: context.tags(&key()), intervals: context.intervals }
+        Self { name, cidrs, tags: context.tags(&key()), intervals: context.intervals }
     }
 }
 
 fn to_observation(id: &str, detail: Detail) -> Observation<Detail> {
-    let phase = if detail.allows_https { Phase::Ready } else { Phase::Incomplete };
+    let phase = if detail.missing.is_empty() { Phase::Ready } else { Phase::Incomplete };
     Observation::ready(id, "available", detail).phase(phase)
 }
 
@@ -82,7 +84,7 @@ impl Resource for SecurityGroup {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("ingress", format!("{HTTPS}/tcp from {}", self.vpc_cidr))]
+        vec![("ingress", format!("{HTTPS}/tcp from {}", self.cidrs.join(", ")))]
     }
 
     fn poll_policy(&self) -> PollPolicy {
@@ -100,8 +102,9 @@ impl Resource for SecurityGroup {
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
-        if !observed.detail.allows_https {
-            changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", self.vpc_cidr)));
+        let missing = &observed.detail.missing;
+        if !missing.is_empty() {
+            changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", missing.join(", "))));
         }
         changes
     }
@@ -118,11 +121,10 @@ impl Resource for SecurityGroup {
             SearchResult::Ours(group) => group,
             other => return Ok(other.not_ours()),
         };
-        let allows_https = group
-            .ingress
-            .iter()
-            .any(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS) && rule.cidrs.contains(&self.vpc_cidr));
-        Ok(Presence::Ours(to_observation(&group.id, Detail { allows_https, tags: group.tags.clone() })))
+        let https = group.ingress.iter().filter(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS));
+        let allowed: Vec<_> = https.flat_map(|rule| &rule.cidrs).collect();
+        let missing = self.cidrs.iter().filter(|cidr| !allowed.contains(cidr)).cloned().collect();
+        Ok(Presence::Ours(to_observation(&group.id, Detail { missing, tags: group.tags.clone() })))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -136,7 +138,7 @@ impl Resource for SecurityGroup {
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::SecurityGroup));
         let answer = cloud.aws.call(Service::Ec2, "CreateSecurityGroup", &self.name, request.send()).await?;
         let id = answer.group_id.unwrap_or_default();
-        Ok(to_observation(&id, Detail { allows_https: false, tags: self.tags.clone() }))
+        Ok(to_observation(&id, Detail { missing: self.cidrs.clone(), tags: self.tags.clone() }))
     }
 
     async fn update(
@@ -148,12 +150,14 @@ impl Resource for SecurityGroup {
     ) -> Result<Observation<Detail>, Failure> {
         let mut detail = observed.detail.clone();
         if changes_field(changes, "ingress") {
-            let range = IpRange::builder().cidr_ip(&self.vpc_cidr).description("the VPC").build();
-            let rule = IpPermission::builder().ip_protocol("tcp").from_port(HTTPS).to_port(HTTPS).ip_ranges(range);
+            let ranges = detail.missing.iter();
+            let ranges = ranges.map(|cidr| IpRange::builder().cidr_ip(cidr).description("the VPC").build());
+            let rule = IpPermission::builder().ip_protocol("tcp").from_port(HTTPS).to_port(HTTPS);
+            let rule = rule.set_ip_ranges(Some(ranges.collect()));
             let request =
                 cloud.aws.ec2.authorize_security_group_ingress().group_id(&observed.id).ip_permissions(rule.build());
             cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &observed.id, request.send()).await?;
-            detail.allows_https = true;
+            detail.missing.clear();
         }
         cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
         Ok(to_observation(&observed.id, detail))

@@ -40,6 +40,7 @@ pub const KIND: Kind = Kind::new("vpcEndpoint", "VPC endpoint", Area::Network)
         "ec2:CreateVpcEndpoint",
         "ec2:DeleteTags",
         "ec2:DeleteVpcEndpoints",
+        "ec2:DescribeVpcEndpointServices",
         "ec2:DescribeVpcEndpoints",
         "ec2:ModifyVpcEndpoint",
     ]);
@@ -128,7 +129,7 @@ fn to_observation(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
 
 /// The names that the service may have, in the order to try them. Gateways have the same prefix everywhere; the prefix of an
 /// interface depends on partition, region and service.
-fn service_names(region: &str, service: &str) -> impl Iterator<Item = String> {
+pub(super) fn service_names(region: &str, service: &str) -> impl Iterator<Item = String> {
     let mut prefixes = partitions::of_region(region).endpoint_prefixes.to_vec();
     if is_gateway(service) {
         prefixes.reverse();

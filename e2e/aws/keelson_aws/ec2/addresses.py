@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from moto.core.responses import ActionResult
 from moto.ec2.responses import EC2Response
 
@@ -10,6 +12,13 @@ from .base import Guard
 
 
 class AddressGuard(Guard, EC2Response):
+    def allocate_address(self) -> ActionResult:
+        result = super().allocate_address()
+        group = self._get_param("NetworkBorderGroup") or self.region_state.region_name
+        address: Any = self.region_state.addresses[-1]
+        address.network_border_group = group
+        return result
+
     def release_address(self) -> ActionResult:
         backend = self.region_state
         allocation_id, public_ip = self._get_param("AllocationId"), self._get_param("PublicIp")

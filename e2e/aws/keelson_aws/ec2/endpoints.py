@@ -25,7 +25,7 @@ class EndpointGuard(Guard, EC2Response):
         service = str(self._get_param("ServiceName"))
         kind = self._get_param("VpcEndpointType") or "Gateway"
         vpc = backend.get_vpc(self._get_param("VpcId"))
-        known = {s["ServiceName"] for s in backend.endpoint_services() if any(t["ServiceType"] == kind for t in s["ServiceType"])}
+        known = {s["ServiceName"] for s in self.offered() if any(t["ServiceType"] == kind for t in s["ServiceType"])}
         if service not in known:
             raise AwsError("InvalidServiceName", f"The Vpc Endpoint Service '{service}' does not exist")
         if kind == "Gateway":
@@ -119,8 +119,14 @@ class EndpointGuard(Guard, EC2Response):
         endpoints = [e for e in backend.vpc_end_points.values() if not wanted or e.id in wanted]
         return ActionResult({"VpcEndpoints": generic_filter(self._filters_from_querystring(), endpoints)})
 
+    def offered(self) -> list[dict[str, Any]]:
+        """The services of the region, without those of MISSING_ENDPOINT_SERVICES."""
+        missing = {name.strip() for name in self.settings.missing_endpoint_services.split(",")}
+        prefix = f".{self.region_state.region_name}."
+        return [one for one in self.region_state.endpoint_services() if one["ServiceName"].partition(prefix)[2] not in missing]
+
     def describe_vpc_endpoint_services(self) -> ActionResult:
-        services = self.region_state.endpoint_services()
+        services = self.offered()
         wanted = self._get_param("ServiceNames") or []
         for name in wanted:
             if not any(service["ServiceName"] == name for service in services):

@@ -196,7 +196,7 @@ class LaunchTemplateGuard(Guard, EC2Response):
         if data.get("UserData"):
             check_user_data(str(data["UserData"]))
             data["UserData"] = parse_user_data(str(data["UserData"]))
-        return data
+        return merged(data, self.outcome.get("stored") or {})
 
     def versions_in_range(self, template: LaunchTemplate) -> list[LaunchTemplateVersion]:
         """The latest first."""
@@ -251,8 +251,19 @@ class LaunchTemplateGuard(Guard, EC2Response):
             "CreateTime": version.create_time,
             "CreatedBy": self.creator(version),
             "DefaultVersion": version.template.is_default(version),
-            "LaunchTemplateData": version.data,
+            "LaunchTemplateData": with_state(version.data),
         }
+
+
+def with_state(data: dict[str, Any]) -> dict[str, Any]:
+    """EC2 returns what was sent, and this of its own accord."""
+    options = data.get("MetadataOptions")
+    return {**data, "MetadataOptions": {**options, "State": "applied"}} if options else data
+
+
+def merged(data: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The fault `stored`: EC2 keeps these values instead of those that were sent."""
+    return {**data, **{k: merged(data.get(k) or {}, v) if isinstance(v, dict) else v for k, v in change.items()}}
 
 
 def missing(parameter: str) -> AwsError:

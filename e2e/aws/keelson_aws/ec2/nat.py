@@ -19,7 +19,9 @@ from .region import Ec2Region
 class Gateway(NatGateway):
     """A NAT gateway with states and with an interface that has an address of its subnet."""
 
-    def __init__(self, backend: Ec2Region, subnet_id: str, allocation_id: str | None, tags: dict[str, str], kind: str) -> None:
+    def __init__(
+        self, backend: Ec2Region, subnet_id: str, allocation_id: str | None, tags: dict[str, str], kind: str, associates: bool
+    ) -> None:
         subnet = backend.find_subnet(subnet_id)
         if subnet is None:
             raise InvalidSubnetIdError(subnet_id)
@@ -43,7 +45,9 @@ class Gateway(NatGateway):
         self._eni._group_set = []
         self.private_ip = str(self._eni.private_ip_address)
         address: dict[str, Any] = {"networkInterfaceId": self._eni.id, "privateIp": self.private_ip, "isPrimary": True, "status": "succeeded"}
-        if allocation_id:
+        if allocation_id and not associates:
+            address.update(allocationId=allocation_id, status="failed")
+        elif allocation_id:
             elastic = backend.associate_address(eni=self._eni, allocation_id=allocation_id)
             address.update(allocationId=allocation_id, publicIp=elastic.public_ip, associationId=elastic.association_id)
         self.address_set = [address]
@@ -90,14 +94,11 @@ class NatGuard(Guard):
         allocation_id = self._get_param("AllocationId")
         if kind == "public" and not allocation_id:
             raise AwsError("MissingParameter", "The request must include the AllocationId parameter.")
-        if allocation_id:
-            (address,) = backend.address_by_allocation([allocation_id])
-            if address.association_id:
-                raise AwsError("Resource.AlreadyAssociated", f"Elastic IP address [{allocation_id}] is already associated")
+        is_used = self.is_used(allocation_id) if allocation_id else False
         self.check_quota()
         tags = add_tag_specification(self._get_param("TagSpecifications", []))
         gateway = Gateway(  # type: ignore[abstract]
-            backend, self._get_param("SubnetId"), allocation_id, tags, kind
+            backend, self._get_param("SubnetId"), allocation_id, tags, kind, not is_used
         )
         backend.nat_gateways[gateway.id] = gateway
         seconds = self.settings.nat_seconds
@@ -105,12 +106,27 @@ class NatGuard(Guard):
         attached = any(igw.vpc is not None and igw.vpc.id == gateway.vpc_id for igw in backend.internet_gateways.values())
         if "fail" in outcome:
             self.timeline.after(seconds, lambda: gateway.fail(outcome.get("status", "InternalError"), outcome["fail"]))
+        elif is_used:
+            why = f"Elastic IP address [{allocation_id}] is already associated"
+            self.timeline.after(seconds, lambda: gateway.fail("Resource.AlreadyAssociated", why))
         elif kind == "public" and not attached:
             why = f"Network {gateway.vpc_id} has no Internet gateway attached"
             self.timeline.after(seconds, lambda: gateway.fail("Gateway.NotAttached", why))
         else:
             self.timeline.after(seconds, lambda: gateway.leave_pending("available"))
         return gateway.id
+
+    def is_used(self, allocation_id: str) -> bool:
+        """Whether the address is associated already: EC2 creates the gateway, which then fails. A missing address is refused at once."""
+        backend = self.region_state
+        address = next((one for one in backend.addresses if one.allocation_id == allocation_id), None)
+        if address is None:
+            raise AwsError("InvalidElasticIpID.NotFound", f"The elasticIp ID '{allocation_id}' does not exist")
+        group = getattr(address, "network_border_group", backend.region_name)
+        if group != backend.region_name:
+            why = f"The network border group {group} of {allocation_id} is not the one of the subnet, {backend.region_name}"
+            raise AwsError("InvalidParameterValue", why)
+        return bool(address.association_id)
 
     def check_quota(self) -> None:
         """Those that are pending, available or deleting count, in their zone."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.responses import EC2Response
+from moto.ec2.utils import generic_filter
 
 from .. import zones
 from ..errors import AwsError
@@ -58,6 +59,45 @@ class NetworkGuard(Guard, EC2Response):
                 f"Subnets can currently only be created in the following availability zones: {', '.join(usable)}.",
             )
         return super().create_subnet()
+
+    def create_vpc(self) -> ActionResult:
+        result = super().create_vpc()
+        if self._get_param("AmazonProvidedIpv6CidrBlock"):
+            vpc = list(self.region_state.vpcs.values())[-1]
+            for association in vpc.get_cidr_block_association_set(ipv6=True):
+                state = association["cidr_block_state"]
+                state["state"] = "associating"
+                self.timeline.after(self.settings.nat_seconds, lambda state=state: state.update(state="associated"))  # type: ignore[misc]
+        return result
+
+    def modify_subnet_attribute(self) -> ActionResult:
+        names = ("MapPublicIpOnLaunch", "AssignIpv6AddressOnCreation", "EnableResourceNameDnsARecordOnLaunch", "EnableDns64")
+        asked = [name for name in names if self._get_param(f"{name}.Value") is not None]
+        if len(asked) > 1:
+            raise AwsError("InvalidParameterCombination", "Only one subnet attribute can be modified at a time")
+        subnet = self.region_state.get_subnet(self._get_param("SubnetId"))
+        if asked == ["AssignIpv6AddressOnCreation"] and not subnet.ipv6_cidr_block_associations:
+            raise AwsError("InvalidParameterValue", f"Subnet {subnet.id} has no IPv6 CIDR block: assignIpv6AddressOnCreation cannot be set")
+        return super().modify_subnet_attribute()
+
+    def create_egress_only_internet_gateway(self) -> ActionResult:
+        self.region_state.get_vpc(self._get_param("VpcId"))
+        return super().create_egress_only_internet_gateway()
+
+    def describe_egress_only_internet_gateways(self) -> ActionResult:
+        wanted = self._get_param("EgressOnlyInternetGatewayIds") or []
+        gateways = list(self.region_state.egress_only_internet_gateways.values())
+        for gateway_id in wanted:
+            if gateway_id not in self.region_state.egress_only_internet_gateways:
+                raise AwsError("InvalidGatewayID.NotFound", f"The eigw ID '{gateway_id}' does not exist")
+        found = [one for one in gateways if not wanted or one.id in wanted]
+        return ActionResult({"EgressOnlyInternetGateways": generic_filter(self._filters_from_querystring(), found)})
+
+    def delete_egress_only_internet_gateway(self) -> ActionResult:
+        gateway_id = self._get_param("EgressOnlyInternetGatewayId")
+        if gateway_id not in self.region_state.egress_only_internet_gateways:
+            raise AwsError("InvalidGatewayID.NotFound", f"The eigw ID '{gateway_id}' does not exist")
+        return super().delete_egress_only_internet_gateway()
 
     def delete_subnet(self) -> ActionResult:
         subnet_id = self._get_param("SubnetId")
@@ -130,6 +170,15 @@ class NetworkGuard(Guard, EC2Response):
         backend = self.region_state
         table = backend.get_route_table(self._get_param("RouteTableId"))
         nat_id, gateway_id = self._get_param("NatGatewayId"), self._get_param("GatewayId")
+        egress_id = self._get_param("EgressOnlyInternetGatewayId")
+        if egress_id:
+            egress = backend.egress_only_internet_gateways.get(egress_id)
+            if egress is None:
+                raise AwsError("InvalidGatewayID.NotFound", f"The eigw ID '{egress_id}' does not exist")
+            if egress.vpc_id != table.vpc_id:
+                raise AwsError("InvalidParameterValue", f"route table {table.id} and network gateway {egress_id} belong to different networks")
+            if self._get_param("DestinationCidrBlock"):
+                raise AwsError("InvalidParameterCombination", "An egress-only internet gateway takes IPv6 traffic only")
         if nat_id and (nat_id not in backend.nat_gateways or backend.nat_gateways[nat_id].state in ("deleted", "failed")):
             raise AwsError("InvalidNatGatewayID.NotFound", f"The natGateway ID '{nat_id}' does not exist")
         if gateway_id and gateway_id.startswith("igw-"):

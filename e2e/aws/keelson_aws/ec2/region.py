@@ -86,7 +86,11 @@ class Ec2Region(EC2Backend):
         if not self._amis_loaded:
             self._amis_loaded = True
             super()._load_amis()
-        return super().describe_images(ami_ids, filters, *args, **kwargs)
+        found = super().describe_images(ami_ids, filters, *args, **kwargs)
+        for image in found:
+            # The default of moto, which no image in AWS has.
+            image.root_device_type = "ebs" if image.root_device_type == "standard" else image.root_device_type
+        return found
 
     def create_default_vpc(self) -> Any:
         return None if self._starting else super().create_default_vpc()
@@ -108,6 +112,9 @@ class Ec2Region(EC2Backend):
             prefix = int(cidr_block.rpartition("/")[2] or 0)
             if not 16 <= prefix <= 28:
                 raise AwsError("InvalidSubnet.Range", f"The CIDR '{cidr_block}' is invalid.")
+            self.check_range(vpc_id, cidr_block)
+        if ipv6_cidr_block:
+            self.check_ipv6_range(vpc_id, ipv6_cidr_block)
         here = zones.all_zones(self.account_id, self.region_name)
         zone = next(z for z in here if availability_zone_id in (None, z.zone_id) and availability_zone in (None, z.name))
         # moto knows neither the account's ids nor Local Zones: any zone that it knows will do.
@@ -119,6 +126,27 @@ class Ec2Region(EC2Backend):
         default = self.vpcs[vpc_id].is_default
         subnet.default_for_az = subnet.map_public_ip_on_launch = default
         return subnet
+
+    def check_range(self, vpc_id: str, cidr_block: str) -> None:
+        """A range of the VPC can be used once it is associated."""
+        vpc = self.vpcs.get(vpc_id)
+        for one in vpc.get_cidr_block_association_set(ipv6=False) if vpc is not None else []:
+            inside = ipaddress.IPv4Network(cidr_block).subnet_of(ipaddress.IPv4Network(one["cidr_block"]))
+            if inside and one["cidr_block_state"]["state"] == "associating":
+                raise AwsError("InvalidSubnet.Range", f"The CIDR '{cidr_block}' is invalid.")
+
+    def check_ipv6_range(self, vpc_id: str, cidr_block: str) -> None:
+        """A /64 of the VPC's range, once it is associated, that no other subnet has."""
+        vpc = self.vpcs.get(vpc_id)
+        block = ipaddress.IPv6Network(cidr_block)
+        usable = [one for one in vpc.get_cidr_block_association_set(ipv6=True) if one["cidr_block_state"]["state"] == "associated"] if vpc else []
+        if block.prefixlen != 64 or not any(block.subnet_of(ipaddress.IPv6Network(one["cidr_block"])) for one in usable):
+            raise AwsError("InvalidSubnet.Range", f"The CIDR '{cidr_block}' is invalid.")
+        for subnets in self.subnets.values():
+            for subnet in subnets.values():
+                blocks = [one["ipv6CidrBlock"] for one in subnet.ipv6_cidr_block_associations.values()]
+                if subnet.vpc_id == vpc_id and str(block) in [str(ipaddress.IPv6Network(one)) for one in blocks]:
+                    raise AwsError("InvalidSubnet.Conflict", f"The CIDR '{cidr_block}' conflicts with another subnet")
 
     def describe_availability_zones(self, filters: Any = None, zone_names: Any = None, zone_ids: Any = None) -> list[Any]:
         found = zones.listed_zones(self.account_id, self.region_name)

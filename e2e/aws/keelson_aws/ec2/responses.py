@@ -11,6 +11,7 @@ from moto.ec2.responses import EC2Response
 
 from ..errors import AwsError
 from .addresses import AddressGuard
+from .cidrs import CidrGuard
 from .endpoints import EndpointGuard
 from .flow_logs import FlowLogGuard
 from .images import ImageGuard
@@ -29,6 +30,7 @@ from .zones import ZoneGuard
 DELETES_TAGS = {
     "DeleteVpc": "VpcId", "DeleteSubnet": "SubnetId", "DeleteInternetGateway": "InternetGatewayId", "DeleteRouteTable": "RouteTableId",
     "ReleaseAddress": "AllocationId", "DeleteNetworkInterface": "NetworkInterfaceId",
+    "DeleteEgressOnlyInternetGateway": "EgressOnlyInternetGatewayId",
 }
 
 
@@ -36,6 +38,7 @@ class Ec2Response(
     NatGuard,
     NetworkGuard,
     AddressGuard,
+    CidrGuard,
     SecurityGroupGuard,
     EndpointGuard,
     FlowLogGuard,

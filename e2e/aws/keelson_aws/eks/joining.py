@@ -2,6 +2,8 @@
 
 - Public subnets must assign public addresses, private ones need a way out or VPC endpoints, and the VPC DNS:
   https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html#node-subnet-reqs, .../private-clusters.html
+- An IPv6 cluster's nodes need subnets that assign such addresses, and a role that may assign more of them:
+  https://docs.aws.amazon.com/eks/latest/userguide/cni-ipv6.html
 - An instance type that the zone does not offer: https://docs.aws.amazon.com/eks/latest/APIReference/API_Issue.html
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from moto.iam.models import iam_backends
 
 from ..cloud import ec2
 from .operations import Context
@@ -41,11 +44,29 @@ def subnet_issue(context: Context, cluster: Cluster, part: Part, instance_ids: l
             "automatically assign public IP addresses to instances launched into it.",
             "resourceIds": without_public_ips,
         }
+    if cluster.body["kubernetesNetworkConfig"].get("ipFamily") == "ipv6":
+        without_ipv6 = [s.id for s in subnets if not s.ipv6_cidr_block_associations or str(s.assign_ipv6_address_on_creation).lower() != "true"]
+        if without_ipv6:
+            return {
+                "code": "Ec2SubnetMissingIpv6Assignment",
+                "message": f"One or more Amazon EC2 Subnets of [{', '.join(without_ipv6)}] for node group {part.body['nodegroupName']} does not "
+                "automatically assign IPv6 addresses to instances launched into it.",
+                "resourceIds": without_ipv6,
+            }
+        if not assigns_ipv6_addresses(context.region.account, part.body["nodeRole"]):
+            return {"code": "NodeCreationFailure", "message": FAILED_TO_JOIN, "resourceIds": instance_ids}
     vpc = backend.get_vpc(cluster.vpc_id)
     has_dns = vpc.enable_dns_support in (True, "true") and vpc.enable_dns_hostnames in (True, "true")
     if context.settings.nodes_need_network and not (has_dns and all(can_join(backend, cluster, subnet) for subnet in subnets)):
         return {"code": "NodeCreationFailure", "message": FAILED_TO_JOIN, "resourceIds": instance_ids}
     return None
+
+
+def assigns_ipv6_addresses(account: str, role_arn: str) -> bool:
+    """Whether a policy of the role lets the CNI assign IPv6 addresses to Pods. AWS has no managed policy with it."""
+    role = iam_backends[account]["aws"].get_role(role_arn.rpartition("/")[2])
+    documents = [*role.policies.values(), *(version.document for policy in role.managed_policies.values() for version in policy.versions)]
+    return any("ec2:AssignIpv6Addresses" in str(document) or "AdministratorAccess" in str(document) for document in documents)
 
 
 def lacks_cni(context: Context, cluster: Cluster) -> bool:

@@ -20,6 +20,7 @@ pub(super) const ROWS: &[Row] = &[
             "InvalidAttachmentID.NotFound",
             "InvalidDhcpOptionID.NotFound",
             "InvalidDhcpOptionsID.NotFound",
+            "InvalidElasticIpID.NotFound",
             "InvalidFlowLogId.NotFound",
             "InvalidGatewayID.NotFound",
             "InvalidGroup.NotFound",
@@ -42,6 +43,7 @@ pub(super) const ROWS: &[Row] = &[
             "InvalidSubnetID.NotFound",
             "InvalidSubnetId.NotFound",
             "InvalidVolume.NotFound",
+            "InvalidVpcCidrBlockAssociationID.NotFound",
             "InvalidVpcEndpoint.NotFound",
             "InvalidVpcEndpointId.NotFound",
             "InvalidVpcID.NotFound",
@@ -56,6 +58,7 @@ pub(super) const ROWS: &[Row] = &[
     row(
         EC2,
         &[
+            "CidrConflict",
             "FlowLogAlreadyExists",
             "InvalidGroup.Duplicate",
             "InvalidLaunchTemplateName.AlreadyExists",

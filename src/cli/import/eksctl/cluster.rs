@@ -38,7 +38,7 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
     if let Some(log_group) = log_group {
         spec["logGroup"] = log_group;
     }
-    kubernetes_network(&mut file, &mut spec, network.exists);
+    kubernetes_network(&mut file, &mut spec);
     let auto_mode = auto_mode(&mut file, &mut spec);
     iam(&mut file, &mut spec);
     spec["access"] = access::access(&mut file);
@@ -128,17 +128,12 @@ fn logging(file: &mut Section<'_>) -> (Option<Vec<String>>, Option<Value>) {
     (types, log_group)
 }
 
-fn kubernetes_network(file: &mut Section<'_>, spec: &mut Value, exists: bool) {
+fn kubernetes_network(file: &mut Section<'_>, spec: &mut Value) {
     let Some(mut section) = file.section("kubernetesNetworkConfig") else { return };
     let mut kubernetes = json!({});
     match section.some_text("ipFamily").map(|family| family.to_lowercase()).as_deref() {
         None | Some("ipv4") => {}
-        Some("ipv6") if exists => kubernetes["ipFamily"] = json!("IPv6"),
-        Some("ipv6") => section.report_left_out(
-            "ipFamily",
-            "Keelson creates no VPC for IPv6: set subnets with an IPv6 range in network.existing, or this becomes an \
-             IPv4 cluster, which cannot be changed later",
-        ),
+        Some("ipv6") => kubernetes["ipFamily"] = json!("IPv6"),
         Some(other) => section.report_mistake("ipFamily", format!("{other:?} is neither IPv4 nor IPv6")),
     }
     if let Some(range) = section.some_text("serviceIPv4CIDR") {

@@ -8,6 +8,7 @@ mod ami;
 mod cluster;
 mod flux;
 mod network;
+mod node;
 mod node_group;
 mod node_role;
 mod section;

@@ -152,8 +152,8 @@ fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluste
         for field in ["securityGroup", "controlPlaneSecurityGroupIDs"] {
             vpc.refuse(
                 field,
-                "in a VPC that it creates, Keelson gives the control plane EKS's own security group only; additional \
-                 ones require network.existing",
+                "security groups of the control plane must be in the VPC that Keelson creates: create them there, and list \
+                 them in network.vpc.securityGroupIds then",
             );
         }
         // Keelson always puts control planes in private subnets.
@@ -191,9 +191,10 @@ const THERE_ALREADY: &str = "the network already exists, and Keelson creates not
 
 /// Refuses network fields that have no counterpart.
 fn refuse_the_rest(vpc: &mut Section<'_>) {
-    const IPV6: &str = "Keelson creates no VPC with an IPv6 range: set subnets that have one in network.existing";
+    const IPV6: &str =
+        "a VPC that Keelson creates for an IPv6 cluster gets a range of Amazon's: set kubernetesNetworkConfig.ipFamily";
     const EXTRA: &str =
-        "a VPC that Keelson creates has one range; more are possible in an existing VPC (network.existing)";
+        "further ranges of a VPC that Keelson creates are for Pods, with subnets of their own: network.vpc.podCidrs";
     const SELF_MANAGED: &str =
         "applies to self-managed nodes: those of managed node groups are in EKS's own security group";
     vpc.refuse_each(&[("ipv6Cidr", IPV6), ("ipv6Pool", IPV6), ("extraCIDRs", EXTRA), ("extraIPv6CIDRs", IPV6)]);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ami::ami_type;
 use super::network::Network;
 use super::section::Section;
-use super::{node_role, tags};
+use super::{node, node_role, tags};
 use crate::api::GROUP;
 use crate::cli::import::{Placing, names};
 
@@ -15,7 +15,6 @@ use crate::cli::import::{Placing, names};
 const DEFAULT_TYPE: &str = "m5.large";
 const DEFAULT_FAMILY: &str = "AmazonLinux2023";
 const DEFAULT_NODES: i64 = 2;
-const DEFAULT_VOLUME: i64 = 80;
 
 /// What node groups take from the cluster.
 pub struct Cluster<'c> {
@@ -45,7 +44,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
     spec["scaling"] = scaling(&mut item);
     spec["subnets"] = cluster.network.node_subnets(&mut item);
     let has_template = launch_template(&mut item, &mut spec);
-    machines(&mut item, &mut spec, has_template);
+    let family = machines(&mut item, &mut spec, has_template);
     on_kubernetes(&mut item, &mut spec);
     updates(&mut item, &mut spec);
     if item.flag("spot") == Some(true) {
@@ -56,7 +55,12 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
         spec["tags"] = json!(tags);
     }
     node_role::role(&mut item, &mut spec, cluster.region);
-    refuse_the_rest(&mut item, has_template);
+    if has_template {
+        refuse_parts_of_the_template(&mut item);
+    } else {
+        node::node(&mut item, &mut spec, &family);
+    }
+    refuse_the_rest(&mut item);
     let mut metadata = json!({"name": names::node_group_name(cluster.name, &name)});
     if let Some(namespace) = &cluster.placing.namespace {
         metadata["namespace"] = json!(namespace);
@@ -95,7 +99,8 @@ fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
     true
 }
 
-fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
+/// Instance types and AMI. Returns the family of the AMI.
+fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) -> String {
     let mut types = item.texts("instanceTypes").unwrap_or_default();
     if let Some(one) = item.some_text("instanceType") {
         if types.is_empty() {
@@ -122,23 +127,10 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
             ),
         }
     }
-    if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
-        item.report_left_out(
-            "ami",
-            "EKS chooses the image of the AMI type: a custom one is set in node.imageId, or in a launch template of yours (launchTemplate.id)",
-        );
-    }
-    let volume = item.number("volumeSize");
-    if has_template {
-        if volume.is_some() {
-            item.report_left_out("volumeSize", "the launch template sets it");
-        }
-    } else {
-        spec["diskSizeGiB"] = json!(volume.unwrap_or(DEFAULT_VOLUME));
-    }
     if let Some(release) = item.some_text("releaseVersion") {
         spec["releaseVersion"] = if release == "latest" { json!("Latest") } else { json!(release) };
     }
+    family.unwrap_or_else(|| DEFAULT_FAMILY.to_owned())
 }
 
 fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
@@ -218,14 +210,14 @@ fn updates(item: &mut Section<'_>, spec: &mut Value) {
     }
 }
 
-/// Refuses fields that EKS accepts only from a launch template.
-fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
-    let why = if has_template {
-        "belongs in the launch template"
-    } else {
-        "belongs in an EC2 launch template: for a new node group set it in node, for an existing one name its template in launchTemplate.id"
-    };
+/// Refuses what a launch template of the user's sets.
+fn refuse_parts_of_the_template(item: &mut Section<'_>) {
+    let why = "belongs in the launch template";
+    if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
+        item.report_left_out("ami", why);
+    }
     for field in [
+        "volumeSize",
         "volumeType",
         "volumeName",
         "volumeKmsKeyID",
@@ -249,6 +241,10 @@ fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
     for field in ["volumeEncrypted", "ebsOptimized", "disablePodIMDS", "efaEnabled", "enableDetailedMonitoring"] {
         item.refuse_unless(field, false, why);
     }
+}
+
+/// Refuses what is EKS's own.
+fn refuse_the_rest(item: &mut Section<'_>) {
     const GROUP_OF_EKS: &str = "EKS owns the Auto Scaling group: Keelson does not change it";
     item.refuse("asgSuspendProcesses", GROUP_OF_EKS);
     item.refuse_unless("propagateASGTags", false, GROUP_OF_EKS);

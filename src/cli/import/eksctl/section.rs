@@ -84,6 +84,11 @@ impl<'r> Section<'r> {
         self.fields.get(field).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether the field is `true`.
+    pub fn is_true(&self, field: &str) -> bool {
+        self.fields.get(field) == Some(&Value::Bool(true))
+    }
+
     /// Whether the field holds a list.
     pub fn is_list(&self, field: &str) -> bool {
         self.fields.get(field).is_some_and(Value::is_array)

@@ -62,11 +62,7 @@ fn each_cluster_field_is_converted() {
             "/0/spec/kubernetesNetwork",
             r#"{"serviceCidr":"10.100.0.0/16"}"#,
         ),
-        (
-            "vpc: {controlPlaneSubnetIDs: [subnet-1, subnet-2]}\nkubernetesNetworkConfig: {ipFamily: ipv6}",
-            "/0/spec/kubernetesNetwork",
-            r#"{"ipFamily":"IPv6"}"#,
-        ),
+        ("kubernetesNetworkConfig: {ipFamily: ipv6}", "/0/spec/kubernetesNetwork", r#"{"ipFamily":"IPv6"}"#),
         ("cloudWatch: {clusterLogging: {enableTypes: []}}", "/0/spec/logging", "[]"),
         ("upgradePolicy: {supportType: extended}", "/0/spec/supportType", r#""Extended""#),
         ("autoModeConfig: {enabled: true, nodePools: [system]}", "/0/spec/autoMode", r#"{"nodePools":["system"]}"#),
@@ -147,6 +143,49 @@ fn each_node_group_field_is_converted() {
         ),
         ("labels: {a: b, node-role.kubernetes.io/x: ''}", "labels", r#"{"a":"b"}"#),
         ("tags: {a: b, 'aws:x': z}", "tags", r#"{"a":"b"}"#),
+        ("", "node", ""),
+        (
+            "tags: {a: b}",
+            "node",
+            r#"{"volumes":[{"deviceName":"/dev/xvda","encrypted":false,"sizeGiB":80,"type":"gp3"}]}"#,
+        ),
+        ("tags: {a: b}", "diskSizeGiB", ""),
+        (
+            "volumeSize: 100, volumeType: io1, volumeEncrypted: true, volumeKmsKeyID: 'arn:aws:kms:eu-west-1:111122223333:key/1'",
+            "node",
+            r#"{"volumes":[{"deviceName":"/dev/xvda","encrypted":true,"iops":100,"kmsKeyArn":"arn:aws:kms:eu-west-1:111122223333:key/1","sizeGiB":100,"type":"io1"}]}"#,
+        ),
+        (
+            "volumeIOPS: 6000, volumeThroughput: 500, volumeName: /dev/xvdz, additionalVolumes: [{volumeName: /dev/xvdc, volumeSize: 5, volumeType: st1}]",
+            "node",
+            r#"{"volumes":[{"deviceName":"/dev/xvdz","encrypted":false,"iops":6000,"sizeGiB":80,"throughput":500,"type":"gp3"},{"deviceName":"/dev/xvdc","encrypted":false,"sizeGiB":5,"type":"st1"}]}"#,
+        ),
+        (
+            "amiFamily: Bottlerocket, volumeEncrypted: true",
+            "node",
+            r#"{"volumes":[{"deviceName":"/dev/xvdb","encrypted":true,"sizeGiB":80,"type":"gp3"}]}"#,
+        ),
+        ("disableIMDSv1: true", "node/metadata", r#"{"httpPutResponseHopLimit":2,"httpTokens":"required"}"#),
+        ("disablePodIMDS: true", "node/metadata", r#"{"httpPutResponseHopLimit":1}"#),
+        ("securityGroups: {attachIDs: [sg-1]}", "node/securityGroupIds", r#"["sg-1"]"#),
+        ("placement: {groupName: near}", "node/placementGroup", r#""near""#),
+        (
+            "capacityReservation: {capacityReservationTarget: {capacityReservationID: cr-1}}",
+            "node/capacityReservationId",
+            r#""cr-1""#,
+        ),
+        ("instanceType: p5.48xlarge, efaEnabled: true", "node/efa", "true"),
+        ("maxPodsPerNode: 58", "node/nodeConfig", r#"{"spec":{"kubelet":{"config":{"maxPods":58}}}}"#),
+        ("ami: ami-1", "node/imageId", r#""ami-1""#),
+        ("ami: ami-1", "node/nodeConfig", r#"{"spec":{}}"#),
+        ("ami: ami-1", "amiType", ""),
+        (
+            "ami: ami-1, amiFamily: AmazonLinux2, overrideBootstrapCommand: '#!/bin/sh'",
+            "node/userData",
+            r##""#!/bin/sh""##,
+        ),
+        ("preBootstrapCommands: [a, b]", "node/userData", r##""#!/bin/bash\na\nb\n""##),
+        ("preBootstrapCommands: ['#!/bin/sh']", "node/userData", r##""#!/bin/sh""##),
         ("updateConfig: {maxUnavailable: 2}", "update", r#"{"maxUnavailable":2}"#),
         ("nodeRepairConfig: {enabled: false}", "repair", r#"{"enabled":false}"#),
         (
@@ -167,7 +206,7 @@ fn each_node_group_field_is_converted() {
     ];
     for (fields, field, expected) in table {
         let (objects, _) = good(&group(fields));
-        let found = objects[1]["spec"].get(field).map(Value::to_string).unwrap_or_default();
+        let found = objects[1]["spec"].pointer(&format!("/{field}")).map(Value::to_string).unwrap_or_default();
         assert_eq!(found, expected, "{fields}: {field}");
     }
 }
@@ -180,8 +219,7 @@ fn unconverted_fields_are_reported_with_the_reason() {
         ("nodeGroups: [{name: a}]", "nodeGroups[0]", "self-managed"),
         ("iam: {serviceAccounts: [{metadata: {name: a}}]}", "iam.serviceAccounts[0]", "default/a"),
         ("iam: {vpcResourceControllerPolicy: true}", "iam.vpcResourceControllerPolicy", "roleArn"),
-        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.existing"),
-        ("kubernetesNetworkConfig: {ipFamily: IPv6}", "kubernetesNetworkConfig.ipFamily", "IPv4 cluster"),
+        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.vpc.podCidrs"),
         (
             "accessConfig: {bootstrapClusterCreatorAdminPermissions: false}",
             "accessConfig.bootstrapClusterCreatorAdminPermissions",
@@ -190,8 +228,43 @@ fn unconverted_fields_are_reported_with_the_reason() {
         ("addons: [{name: coredns, tags: {a: b}}]", "addons[0].tags", "cluster's tags"),
         ("identityProviders: [{type: oidc}]", "identityProviders", "IAM only"),
         ("gitops: {flux: {gitProvider: bitbucket}}", "gitops.flux", "gitops.flux.source"),
-        (group("preBootstrapCommands: [x]"), "managedNodeGroups[0].preBootstrapCommands", "launchTemplate.id"),
-        (group("ami: ami-1"), "managedNodeGroups[0].ami", "launchTemplate.id"),
+        (
+            group("preBootstrapCommands: [x], maxPodsPerNode: 9"),
+            "managedNodeGroups[0].preBootstrapCommands",
+            "merge them by hand",
+        ),
+        (
+            group("preBootstrapCommands: ['#!/bin/sh', x]"),
+            "managedNodeGroups[0].preBootstrapCommands",
+            "merge them by hand",
+        ),
+        (
+            group("amiFamily: Bottlerocket, preBootstrapCommands: [x]"),
+            "managedNodeGroups[0].preBootstrapCommands",
+            "for Amazon Linux",
+        ),
+        (group("ami: ami-1, amiFamily: Ubuntu2404"), "managedNodeGroups[0].ami", "node.imageId"),
+        (
+            group(
+                "ami: ami-1, overrideBootstrapCommand: '#!/bin/sh\n. /var/lib/cloud/scripts/eksctl/bootstrap.helper.sh'",
+            ),
+            "managedNodeGroups[0].overrideBootstrapCommand",
+            "files of eksctl",
+        ),
+        (group("amiFamily: Bottlerocket, maxPodsPerNode: 9"), "managedNodeGroups[0].maxPodsPerNode", "userData"),
+        (group("volumeKmsKeyID: k, volumeEncrypted: true"), "managedNodeGroups[0].volumeKmsKeyID", "kmsKeyArn"),
+        (
+            group("additionalVolumes: [{volumeName: /dev/xvdc, snapshotID: snap-1}]"),
+            "managedNodeGroups[0].additionalVolumes[0]",
+            "snapshot",
+        ),
+        (
+            group("capacityReservation: {capacityReservationPreference: open}"),
+            "managedNodeGroups[0].capacityReservation.capacityReservationPreference",
+            "EC2",
+        ),
+        (group("instancePrefix: x"), "managedNodeGroups[0].instancePrefix", "tag Name"),
+        (group("launchTemplate: {id: lt-1}, volumeType: gp3"), "managedNodeGroups[0].volumeType", "launch template"),
         (group("amiFamily: Ubuntu2404"), "managedNodeGroups[0].amiFamily", "Ubuntu2404"),
         (group("instanceSelector: {vCPUs: 2}"), "managedNodeGroups[0]", "--dry-run"),
         (

@@ -24,6 +24,8 @@ pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
         vpc_id: observed.vpc_id(),
         private_subnet_ids: observed.subnet_ids(SubnetTier::Private),
         public_subnet_ids: observed.subnet_ids(SubnetTier::Public),
+        pod_subnet_ids: observed.pod_subnets().into_iter().map(|subnet| subnet.id).collect(),
+        pod_subnet_zones: observed.pod_subnets().into_iter().map(|subnet| subnet.zone).collect(),
         oidc_issuer: observed.of_cluster("oidcIssuer"),
         oidc_provider_arn: observed.output(&Key::single("oidcProvider"), "arn"),
         cluster_endpoint: observed.of_cluster("endpoint"),

@@ -336,6 +336,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
+            missing_services: &std::collections::BTreeSet::new(),
             node_role: &NodeRole { in_use: Some(true), ..NodeRole::default() },
             nodes: Nodes::Ready,
             node_groups_left: left,

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use crate::api::node_group::SubnetTier;
-use crate::api::status::{HealthIssue, MAX_ISSUES, SubnetStatus};
+use crate::api::status::{HealthIssue, MAX_ISSUES, PodSubnetStatus, SubnetStatus};
 use crate::engine::{AnyObservation, Key, Memory, Presence};
 use crate::resources::graph::kinds;
+use crate::resources::network::subnet;
 
 /// The control plane's key.
 pub fn cluster_key() -> Key {
@@ -68,7 +69,8 @@ impl<'m> Facts<'m> {
 
     /// The subnets, our own or external ones.
     pub fn subnets(self) -> Vec<SubnetStatus> {
-        let own = self.0.iter().filter(|(key, _)| key.kind() == "subnet").filter_map(|(key, _)| {
+        let of_tiers = self.0.iter().filter(|(key, _)| key.kind() == "subnet" && !subnet::is_for_pods(key));
+        let own = of_tiers.filter_map(|(key, _)| {
             let observed = self.0.observed(key)?;
             let (tier, zone) = key.name().split_once('/')?;
             Some(SubnetStatus {
@@ -89,6 +91,17 @@ impl<'m> Facts<'m> {
                 .collect();
         }
         all.sort_by(|a, b| (a.tier, &a.zone, &a.id).cmp(&(b.tier, &b.zone, &b.id)));
+        all
+    }
+
+    /// The subnets for Pods, of our own VPC, by zone.
+    pub fn pod_subnets(self) -> Vec<PodSubnetStatus> {
+        let found = self.0.iter().filter(|(key, _)| subnet::is_for_pods(key)).filter_map(|(key, _)| {
+            let id = self.0.observed(key)?.id.clone();
+            Some(PodSubnetStatus { id, zone: self.output(key, "zone")?, cidr: self.output(key, "cidr") })
+        });
+        let mut all: Vec<_> = found.collect();
+        all.sort_by(|a, b| (&a.zone, &a.cidr).cmp(&(&b.zone, &b.cidr)));
         all
     }
 

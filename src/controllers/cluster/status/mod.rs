@@ -153,6 +153,7 @@ fn network(facts: Facts<'_>) -> Option<NetworkStatus> {
         cluster_security_group_id: facts.of_cluster("securityGroupId"),
         service_cidr: facts.of_cluster("serviceCidr"),
         subnets: facts.subnets(),
+        pod_subnets: facts.pod_subnets(),
     };
     (network != NetworkStatus::default()).then_some(network)
 }

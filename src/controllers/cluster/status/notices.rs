@@ -6,14 +6,15 @@ use super::facts::{Facts, cluster_key};
 use crate::api::conditions::ConditionType;
 use crate::engine::Memory;
 use crate::resources::eks::cluster::SUBNET_IDS;
-use crate::resources::network::{existing_network, subnet};
+use crate::resources::network::{existing_network, subnet, vpc};
 
 /// The notices about the resources of a condition.
 pub fn notices(memory: &Memory, of: ConditionType) -> Vec<String> {
     match of {
         ConditionType::ControlPlaneReady => zones_without_control_plane(memory).into_iter().collect(),
         ConditionType::NetworkReady => {
-            let list = Facts(memory).output(&existing_network::key(), existing_network::NOTICES);
+            let of_existing = Facts(memory).output(&existing_network::key(), existing_network::NOTICES);
+            let list = of_existing.or_else(|| Facts(memory).output(&vpc::key(), vpc::NOTICES));
             list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default()
         }
         _ => Vec::new(),

@@ -320,7 +320,7 @@ impl Resource for NodeGroup {
         }
         let template = self.template(cloud).await?;
         let launch_template = match &spec.node {
-            Some(_) => Some(self.own_version(cloud, refs, &Detail::default()).await?),
+            Some(_) => Some(self.own_version(cloud, refs, &Detail::default()).await??),
             None => self.launch_template(),
         };
         let exact = match spec.release_version() {

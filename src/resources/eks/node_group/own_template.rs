@@ -10,7 +10,7 @@ use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Class, Failure, Key, Observation, Refs};
 use crate::resources::cloud::Cloud;
 use crate::resources::eks::launch_template;
-use crate::resources::eks::node_template::versions;
+use crate::resources::eks::node_template::versions::{self, Ensured};
 
 /// What a launch template sets itself.
 #[derive(Default)]
@@ -61,13 +61,13 @@ impl NodeGroup {
         self.spec.node.as_ref().is_some_and(|node| node.image_id.is_some())
     }
 
-    /// A version of Keelson's launch template with the desired contents. `current`: the node group now.
+    /// A version of Keelson's launch template with the desired contents, or why EC2 makes none. `current`: the node group now.
     pub(super) async fn own_version(
         &self,
         cloud: &Cloud,
         refs: &Refs,
         current: &Detail,
-    ) -> Result<LaunchTemplateSpecification, Failure> {
+    ) -> Result<Result<LaunchTemplateSpecification, Failure>, Failure> {
         let Some(content) = template_changes::wanted(&self.target, current) else {
             let message = format!("node group {}: its cluster is not observed yet", self.name);
             return Err(Failure::new(Class::Busy, message));
@@ -76,8 +76,10 @@ impl NodeGroup {
         let content = launch_template::resolve(&cloud.aws, content, &self.spec.instance_types, staleness).await?;
         let id = refs.id(&launch_template::key(&self.name))?;
         let used = current.launch_template.as_ref().map(|template| template.version.as_str());
-        let version = versions::ensure(cloud, id, &content, used).await?;
-        Ok(LaunchTemplateSpecification::builder().id(id).version(version).build())
+        Ok(match versions::ensure(cloud, id, &content, used).await? {
+            Ensured::Version(version) => Ok(LaunchTemplateSpecification::builder().id(id).version(version).build()),
+            Ensured::StoredDifferently(failure) => Err(failure),
+        })
     }
 
     /// The launch template of an update; `None`: the node group keeps its version.
@@ -94,7 +96,17 @@ impl NodeGroup {
             Some(NextTemplate::Contents(_)) => {
                 // Versions are deleted meanwhile: never the one that the node group has by now.
                 let current = self.read_current(cloud, observed).await?;
-                let next = self.own_version(cloud, refs, &current).await?;
+                let next = match self.own_version(cloud, refs, &current).await? {
+                    Ok(next) => next,
+                    // What EC2 makes of the contents keeps nobody from a new Kubernetes version or AMI release.
+                    Err(_)
+                        if nodes.version.is_some()
+                            || nodes.release.as_ref().is_some_and(|one| *one != current.release) =>
+                    {
+                        return Ok(None);
+                    }
+                    Err(failure) => return Err(failure),
+                };
                 let has = current.launch_template.as_ref().map(|template| template.version.as_str());
                 if next.version() != has {
                     return Ok(Some(next));

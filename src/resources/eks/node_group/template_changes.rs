@@ -8,10 +8,8 @@ use super::observation::{Detail, LaunchTemplate, OwnTemplate};
 use crate::api::node_group::NodeGroupSpec;
 use crate::engine::Change;
 use crate::resources::eks::node_template::content::{Content, Efa};
-use crate::resources::eks::node_template::differences;
+use crate::resources::eks::node_template::differences::{self, WHOLE};
 
-/// The field of a template as a whole.
-const NODE: &str = "node";
 const OTHER_TEMPLATE: &str =
     "EKS gives a node group no other launch template: create a new NodeGroup, and delete this one";
 
@@ -67,7 +65,7 @@ fn own_changes(target: &Target, current: &Detail) -> Vec<Change> {
         OwnTemplate::Unknown => Vec::new(),
         OwnTemplate::VersionGone => {
             let version = current.launch_template.as_ref().map_or("", |template| &template.version);
-            vec![Change::in_place(NODE, format!("version {version}, which was deleted"), "a new version")]
+            vec![Change::in_place(WHOLE, format!("version {version}, which was deleted"), "a new version")]
         }
         OwnTemplate::Contents(contents) => {
             // How many cards there are could not be read: nodes are not replaced for that.
@@ -93,7 +91,7 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<C
 
 /// Whether the change is one of the launch template.
 pub fn is_of_template(change: &Change) -> bool {
-    change.field == NODE || change.field == "launchTemplate.version" || change.field.starts_with(differences::PREFIX)
+    change.field == WHOLE || change.field == "launchTemplate.version" || change.field.starts_with(differences::PREFIX)
 }
 
 /// A node group that has another launch template than the one that Keelson created, whose id is `own`, or none.
@@ -104,7 +102,7 @@ pub fn other_template(spec: &NodeGroupSpec, own: Option<&str>, current: &Detail)
     }
     let text = |id: Option<&str>, none: &str| id.map_or_else(|| none.to_owned(), |id| format!("launch template {id}"));
     let (from, to) = (text(has, "no launch template"), text(own, "a launch template that Keelson creates"));
-    Some(Change::forbidden(NODE, from, to, OTHER_TEMPLATE))
+    Some(Change::forbidden(WHOLE, from, to, OTHER_TEMPLATE))
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
-//! The contents of a version of the launch template: desired, as EC2 takes them, and as EC2 returns them. Pure.
+//! The contents of a version of the launch template: desired, and as EC2 takes them ([`super::stored`]: as EC2 returns them). Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types as sdk;
 use sdk::builders::RequestLaunchTemplateDataBuilder;
+use sha2::{Digest, Sha256};
 
 /// The resources that EC2 tags when it launches a node.
-const TAGGED: [sdk::ResourceType; 3] =
+pub(super) const TAGGED: [sdk::ResourceType; 3] =
     [sdk::ResourceType::Instance, sdk::ResourceType::NetworkInterface, sdk::ResourceType::Volume];
-const EFA: &str = "efa";
+pub(super) const EFA: &str = "efa";
 
 /// What a version sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub struct Content {
     pub efa: Efa,
     /// Tags of instances, volumes and network interfaces. Those of one of them that the others lack show as missing.
     pub tags: BTreeMap<String, String>,
-    /// Settings that Keelson never makes, by name.
-    pub others: BTreeSet<&'static str>,
+    /// Everything else that a version sets, by the names of EC2: Keelson never sets it.
+    pub others: BTreeSet<String>,
 }
 
 /// The Elastic Fabric Adapters of a node.
@@ -60,6 +61,13 @@ impl Content {
             self.efa = Efa::Cards(cards);
         }
         self
+    }
+
+    /// A short text that only equal contents have.
+    pub fn digest(&self) -> String {
+        let digest = Sha256::digest(format!("{self:?}"));
+        let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256 {digest}")
     }
 
     /// As EC2 takes it.
@@ -135,78 +143,14 @@ impl Volume {
         let iops = self.iops.map(|iops| format!(", {iops} iops"));
         let throughput = self.throughput.map(|throughput| format!(", {throughput} MiB/s"));
         let encrypted = match (&self.key, self.encrypted) {
-            (Some(key), _) => format!(", encrypted with {key}"),
+            (Some(key), true) => format!(", encrypted with {key}"),
+            (Some(key), false) => format!(", not encrypted, with {key}"),
             (None, true) => ", encrypted".to_owned(),
             (None, false) => ", not encrypted".to_owned(),
         };
         let [size, iops, throughput] = [size, iops, throughput].map(Option::unwrap_or_default);
         format!("{size}{}{iops}{throughput}{encrypted}", self.volume_type)
     }
-}
-
-impl From<&sdk::ResponseLaunchTemplateData> for Content {
-    fn from(data: &sdk::ResponseLaunchTemplateData) -> Self {
-        let text = |text: Option<&str>| text.map(str::to_owned).filter(|text| !text.is_empty());
-        let metadata = data.metadata_options();
-        let reservation = data.capacity_reservation_specification();
-        let interfaces = data.network_interfaces();
-        let efas = interfaces.iter().filter(|one| one.interface_type() == Some(EFA)).count();
-        let groups = data.security_group_ids().iter().chain(interfaces.iter().flat_map(|one| one.groups()));
-        let others = [
-            ("IamInstanceProfile", data.iam_instance_profile().is_some()),
-            ("InstanceType", data.instance_type().is_some()),
-            ("KeyName", data.key_name().is_some()),
-            ("NetworkInterfaces", efas != interfaces.len()),
-        ];
-        Self {
-            image_id: text(data.image_id()),
-            user_data: text(data.user_data()),
-            volumes: data.block_device_mappings().iter().filter_map(volume).collect(),
-            http_tokens: metadata.and_then(|m| m.http_tokens()).map(|tokens| tokens.as_str().to_owned()),
-            hop_limit: metadata.and_then(|m| m.http_put_response_hop_limit()),
-            security_groups: groups.cloned().collect(),
-            capacity_reservation: reservation
-                .and_then(|one| one.capacity_reservation_target())
-                .and_then(|target| text(target.capacity_reservation_id())),
-            placement_group: data.placement().and_then(|placement| text(placement.group_name())),
-            efa: if efas == 0 { Efa::None } else { Efa::Cards(i32::try_from(efas).unwrap_or(i32::MAX)) },
-            tags: common_tags(data.tag_specifications()),
-            others: others.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect(),
-        }
-    }
-}
-
-fn volume(mapping: &sdk::LaunchTemplateBlockDeviceMapping) -> Option<(String, Volume)> {
-    let ebs = mapping.ebs()?;
-    let volume = Volume {
-        size: ebs.volume_size(),
-        volume_type: ebs.volume_type().map_or("", |kind| kind.as_str()).to_owned(),
-        iops: ebs.iops(),
-        throughput: ebs.throughput(),
-        key: ebs.kms_key_id().map(str::to_owned),
-        encrypted: ebs.encrypted().unwrap_or_default(),
-    };
-    Some((mapping.device_name()?.to_owned(), volume))
-}
-
-/// The tags that all of them have, and, with another value, those that only some have.
-fn common_tags(specifications: &[sdk::LaunchTemplateTagSpecification]) -> BTreeMap<String, String> {
-    let of = |kind: &sdk::ResourceType| -> BTreeMap<String, String> {
-        let those = specifications.iter().filter(|one| one.resource_type() == Some(kind));
-        let tags = those.flat_map(|one| one.tags());
-        tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
-    };
-    let all = TAGGED.each_ref().map(of);
-    let keys: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
-    let value = |key: &&String| {
-        let values: BTreeSet<Option<&String>> = all.iter().map(|tags| tags.get(*key)).collect();
-        match values.into_iter().collect::<Vec<_>>().as_slice() {
-            [Some(value)] => (*value).clone(),
-            // No tag can have this value: AWS allows no parentheses.
-            _ => "(not on all)".to_owned(),
-        }
-    };
-    keys.iter().map(|key| ((*key).clone(), value(key))).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::super::desired_content::{Cluster, content};
@@ -53,6 +55,7 @@ fn returned(data: &sdk::RequestLaunchTemplateData) -> sdk::ResponseLaunchTemplat
             .set_iops(ebs.iops)
             .set_throughput(ebs.throughput)
             .set_kms_key_id(ebs.kms_key_id.clone())
+            .set_delete_on_termination(ebs.delete_on_termination)
             .set_encrypted(ebs.encrypted);
         let name = mapping.device_name.clone();
         let mapping = sdk::LaunchTemplateBlockDeviceMapping::builder().set_device_name(name).ebs(ebs.build());
@@ -68,6 +71,9 @@ fn returned(data: &sdk::RequestLaunchTemplateData) -> sdk::ResponseLaunchTemplat
     for interface in data.network_interfaces() {
         let interface = sdk::LaunchTemplateInstanceNetworkInterfaceSpecification::builder()
             .set_interface_type(interface.interface_type.clone())
+            .set_device_index(interface.device_index)
+            .set_network_card_index(interface.network_card_index)
+            .set_delete_on_termination(interface.delete_on_termination)
             .set_groups(interface.groups.clone());
         response = response.network_interfaces(interface.build());
     }
@@ -164,6 +170,154 @@ fn settings_that_keelson_never_makes_differ() {
     let changes = differences(&Content::from(&data.build()), &Content::default());
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].from.as_str(), changes[0].to.as_str()), ("InstanceType, KeyName", "(none)"));
+}
+
+type Plant = fn(&mut sdk::ResponseLaunchTemplateData);
+
+fn ebs(data: &mut sdk::ResponseLaunchTemplateData) -> &mut sdk::LaunchTemplateEbsBlockDevice {
+    data.block_device_mappings.as_mut().unwrap()[0].ebs.as_mut().unwrap()
+}
+
+fn metadata(data: &mut sdk::ResponseLaunchTemplateData) -> &mut sdk::LaunchTemplateInstanceMetadataOptions {
+    data.metadata_options.as_mut().unwrap()
+}
+
+fn interface(
+    data: &mut sdk::ResponseLaunchTemplateData,
+) -> &mut sdk::LaunchTemplateInstanceNetworkInterfaceSpecification {
+    &mut data.network_interfaces.as_mut().unwrap()[1]
+}
+
+#[test]
+fn no_setting_that_keelson_does_not_write_hides_in_a_version() {
+    let plants: &[(&str, Plant)] = &[
+        ("BlockDeviceMappings.Ebs.SnapshotId", |data| ebs(data).snapshot_id = Some("snap-1".into())),
+        ("BlockDeviceMappings.Ebs.DeleteOnTermination", |data| ebs(data).delete_on_termination = Some(false)),
+        ("BlockDeviceMappings.Ebs.DeleteOnTermination", |data| ebs(data).delete_on_termination = None),
+        ("BlockDeviceMappings.Ebs.VolumeInitializationRate", |data| ebs(data).volume_initialization_rate = Some(100)),
+        ("BlockDeviceMappings.NoDevice", |data| {
+            data.block_device_mappings.as_mut().unwrap()[0].no_device = Some("x".into());
+        }),
+        ("BlockDeviceMappings.DeviceName", |data| {
+            let again = data.block_device_mappings.as_ref().unwrap()[0].clone();
+            data.block_device_mappings.as_mut().unwrap().push(again);
+        }),
+        ("CapacityReservationSpecification.CapacityReservationPreference", |data| {
+            let specification = data.capacity_reservation_specification.as_mut().unwrap();
+            specification.capacity_reservation_preference = Some(sdk::CapacityReservationPreference::Open);
+        }),
+        ("CreditSpecification.CpuCredits", |data| {
+            data.credit_specification = Some(sdk::CreditSpecification::builder().cpu_credits("unlimited").build());
+        }),
+        ("DisableApiStop", |data| data.disable_api_stop = Some(true)),
+        ("DisableApiTermination", |data| data.disable_api_termination = Some(true)),
+        ("EbsOptimized", |data| data.ebs_optimized = Some(false)),
+        ("EnclaveOptions.Enabled", |data| {
+            data.enclave_options = Some(sdk::LaunchTemplateEnclaveOptions::builder().enabled(true).build());
+        }),
+        ("HibernationOptions.Configured", |data| {
+            data.hibernation_options = Some(sdk::LaunchTemplateHibernationOptions::builder().configured(true).build());
+        }),
+        ("IamInstanceProfile.Arn", |data| {
+            let profile = sdk::LaunchTemplateIamInstanceProfileSpecification::builder().arn("arn:profile");
+            data.iam_instance_profile = Some(profile.build());
+        }),
+        ("InstanceInitiatedShutdownBehavior", |data| {
+            data.instance_initiated_shutdown_behavior = Some(sdk::ShutdownBehavior::Stop);
+        }),
+        ("InstanceMarketOptions.MarketType", |data| {
+            let options = sdk::LaunchTemplateInstanceMarketOptions::builder().market_type(sdk::MarketType::Spot);
+            data.instance_market_options = Some(options.build());
+        }),
+        ("InstanceRequirements.VCpuCount.Min", |data| {
+            let count = sdk::VCpuCountRange::builder().min(2).build();
+            data.instance_requirements = Some(sdk::InstanceRequirements::builder().v_cpu_count(count).build());
+        }),
+        ("KernelId", |data| data.kernel_id = Some("aki-1".into())),
+        ("KeyName", |data| data.key_name = Some("mine".into())),
+        ("LicenseSpecifications.LicenseConfigurationArn", |data| {
+            let license = sdk::LaunchTemplateLicenseConfiguration::builder().license_configuration_arn("arn:license");
+            data.license_specifications = Some(vec![license.build()]);
+        }),
+        ("MaintenanceOptions.AutoRecovery", |data| {
+            let options = sdk::LaunchTemplateInstanceMaintenanceOptions::builder();
+            let options = options.auto_recovery(sdk::LaunchTemplateAutoRecoveryState::Disabled);
+            data.maintenance_options = Some(options.build());
+        }),
+        ("MetadataOptions.HttpEndpoint", |data| {
+            metadata(data).http_endpoint = Some(sdk::LaunchTemplateInstanceMetadataEndpointState::Disabled);
+        }),
+        ("MetadataOptions.HttpProtocolIpv6", |data| {
+            metadata(data).http_protocol_ipv6 = Some(sdk::LaunchTemplateInstanceMetadataProtocolIpv6::Enabled);
+        }),
+        ("MetadataOptions.InstanceMetadataTags", |data| {
+            metadata(data).instance_metadata_tags = Some(sdk::LaunchTemplateInstanceMetadataTagsState::Enabled);
+        }),
+        ("Monitoring.Enabled", |data| {
+            data.monitoring = Some(sdk::LaunchTemplatesMonitoring::builder().enabled(true).build());
+        }),
+        ("NetworkInterfaces", |data| interface(data).groups = Some(vec!["sg-other".into()])),
+        ("NetworkInterfaces", |data| interface(data).interface_type = None),
+        ("NetworkInterfaces", |data| interface(data).network_card_index = Some(7)),
+        ("NetworkInterfaces.AssociatePublicIpAddress", |data| {
+            interface(data).associate_public_ip_address = Some(false);
+        }),
+        ("NetworkInterfaces.SubnetId", |data| interface(data).subnet_id = Some("subnet-1".into())),
+        ("Placement.Tenancy", |data| data.placement.as_mut().unwrap().tenancy = Some(sdk::Tenancy::Dedicated)),
+        ("PrivateDnsNameOptions.EnableResourceNameDnsARecord", |data| {
+            let options = sdk::LaunchTemplatePrivateDnsNameOptions::builder().enable_resource_name_dns_a_record(true);
+            data.private_dns_name_options = Some(options.build());
+        }),
+        ("SecurityGroupIds", |data| data.security_group_ids = Some(vec!["sg-other".into()])),
+        ("SecurityGroups", |data| data.security_groups = Some(vec!["default".into()])),
+        ("TagSpecifications.ResourceType", |data| {
+            let tags = sdk::LaunchTemplateTagSpecification::builder();
+            let tags = tags.resource_type(sdk::ResourceType::SpotInstancesRequest);
+            data.tag_specifications.as_mut().unwrap().push(tags.build());
+        }),
+        ("Operator.Managed", |data| data.operator = Some(sdk::OperatorResponse::builder().managed(true).build())),
+    ];
+    let wanted = desired(full()).with_cards(2);
+    for (name, plant) in plants {
+        let mut data = returned(&wanted.to_request());
+        plant(&mut data);
+        let content = Content::from(&data);
+        assert!(content.others.contains(*name), "{name}: {:?}", content.others);
+        let changes = differences(&content, &wanted);
+        assert!(changes.iter().any(|change| change.from.contains(name)), "{name}: {changes:?}");
+    }
+}
+
+#[test]
+fn what_ec2_adds_of_its_own_accord_is_no_difference() {
+    let wanted = desired(full()).with_cards(2);
+    let mut data = returned(&wanted.to_request());
+    let options = metadata(&mut data);
+    options.http_endpoint = Some(sdk::LaunchTemplateInstanceMetadataEndpointState::Enabled);
+    options.http_protocol_ipv6 = Some(sdk::LaunchTemplateInstanceMetadataProtocolIpv6::Disabled);
+    options.instance_metadata_tags = Some(sdk::LaunchTemplateInstanceMetadataTagsState::Disabled);
+    data.operator = Some(sdk::OperatorResponse::builder().managed(false).build());
+    // Elements without content.
+    data.license_specifications = Some(Vec::new());
+    data.iam_instance_profile = Some(sdk::LaunchTemplateIamInstanceProfileSpecification::builder().build());
+    data.key_name = Some(String::new());
+    data.user_data = data.user_data.map(|text| format!("{text}\n"));
+    data.network_interfaces.as_mut().unwrap().reverse();
+    assert_eq!(Content::from(&data), wanted);
+}
+
+#[test]
+fn contents_that_differ_never_have_no_differences() {
+    let content = Content { user_data: Some("no base64".into()), ..Content::default() };
+    let same_text = Content { user_data: Some(STANDARD.encode("no base64")), ..Content::default() };
+    let changes = differences(&content, &same_text);
+    assert_eq!((changes.len(), changes[0].field.as_str()), (1, "node"));
+    assert_ne!(changes[0].from, changes[0].to);
+    let volume = |encrypted| {
+        let volume = Volume { key: Some("arn:key".into()), encrypted, ..Volume::default() };
+        Content { volumes: BTreeMap::from([("/dev/xvda".to_owned(), volume)]), ..Content::default() }
+    };
+    assert_eq!(differences(&volume(false), &volume(true))[0].field, "node.volumes./dev/xvda");
 }
 
 #[test]

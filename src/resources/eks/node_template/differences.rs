@@ -6,6 +6,8 @@ use super::content::{Content, Efa, Volume};
 use super::user_data;
 use crate::engine::Change;
 
+/// The field of the contents as a whole.
+pub const WHOLE: &str = "node";
 /// Prefix of the fields.
 pub const PREFIX: &str = "node.";
 const NONE: &str = "(none)";
@@ -35,7 +37,7 @@ fn fields(content: &Content) -> BTreeMap<String, String> {
         ("capacityReservationId", capacity_reservation.clone()),
         ("placementGroup", placement_group.clone()),
         ("efa", describe_efa(*efa)),
-        ("others", joined(others.iter().copied().collect())),
+        ("others", joined(others.iter().map(String::as_str).collect())),
     ];
     let single = single.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let volumes = volumes.iter().map(|(device, volume)| (format!("volumes.{device}"), Volume::describe(volume)));
@@ -52,16 +54,21 @@ fn describe_efa(efa: Efa) -> Option<String> {
     }
 }
 
-/// The fields that differ.
+/// The fields that differ; none only if the contents are equal.
 pub fn differences(from: &Content, to: &Content) -> Vec<Change> {
     if from == to {
         return Vec::new();
     }
-    let (from, to) = (fields(from), fields(to));
-    let names: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let (before, after) = (fields(from), fields(to));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let value = |of: &BTreeMap<String, String>, name: &String| of.get(name).cloned().unwrap_or_else(|| NONE.to_owned());
-    let change = |name: &&String| Change::in_place((*name).clone(), value(&from, name), value(&to, name));
-    names.iter().map(change).filter(|change| change.from != change.to).collect()
+    let change = |name: &&String| Change::in_place((*name).clone(), value(&before, name), value(&after, name));
+    let changes: Vec<_> = names.iter().map(change).filter(|change| change.from != change.to).collect();
+    if changes.is_empty() {
+        // They differ in what the texts do not show.
+        return vec![Change::in_place(WHOLE, from.digest(), to.digest())];
+    }
+    changes
 }
 
 /// What a plan shows of the first version.

@@ -5,6 +5,7 @@
 pub mod content;
 pub mod desired_content;
 pub mod differences;
+pub mod stored;
 pub mod user_data;
 pub mod versions;
 

@@ -15,7 +15,7 @@ use crate::api::node_template::NodeTemplate;
 const MAX_BYTES: usize = 16 * 1024;
 const NODE_CONFIG: &str = "spec.node.nodeConfig";
 const GROUP: &str = "node.eks.aws/";
-/// In no part: base64 and YAML have no line like this.
+/// Between the parts of a MIME message.
 const BOUNDARY: &str = "==KEELSON==";
 
 /// What a node with an AMI of the user's needs to know of its cluster.
@@ -50,9 +50,14 @@ pub fn user_data(spec: &NodeTemplate, cluster: Option<&ClusterDetails>) -> Resul
 }
 
 fn mime(content_type: &str, part: &str) -> String {
+    // A line of the part that is the boundary would end it.
+    let mut boundary = BOUNDARY.to_owned();
+    while part.contains(&boundary) {
+        boundary.push('=');
+    }
     format!(
-        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\n--{BOUNDARY}\n\
-         Content-Type: {content_type}\n\n{}\n--{BOUNDARY}--\n",
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\n\n--{boundary}\n\
+         Content-Type: {content_type}\n\n{}\n--{boundary}--\n",
         part.trim_end()
     )
 }
@@ -143,6 +148,17 @@ mod tests {
             assert_eq!(decoded(spec.clone(), None), spec["userData"]);
         }
         assert_eq!(user_data(&template(json!({})), None).unwrap(), None);
+    }
+
+    #[test]
+    fn script_that_contains_the_boundary_is_still_one_part() {
+        let script = "#!/bin/bash\ncat <<END\n--==KEELSON==--\nContent-Type: text/x\n==KEELSON===\nEND\n";
+        let message = decoded(json!({"userData": script}), None);
+        let (_, rest) = message.split_once("boundary=\"").unwrap();
+        let boundary = rest.split('"').next().unwrap();
+        let lines = |text: String| message.lines().filter(|line| *line == text).count();
+        assert_eq!((lines(format!("--{boundary}")), lines(format!("--{boundary}--"))), (1, 1), "{message}");
+        assert!(!script.contains(boundary) && message.contains(script.trim_end()));
     }
 
     #[test]

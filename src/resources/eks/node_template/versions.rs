@@ -3,8 +3,13 @@
 //! Versions never change, so a version that exists is used again. A create whose answer was lost is found by its contents, and while
 //! EC2 does not show it yet, the client token makes EC2 return it: the token depends on the contents, on the newest version that EC2
 //! shows, and on the one that the node group has if it was deleted.
+//!
+//! The description of a version has the digest of the contents that it was made for. Where EC2 stores something else than it was sent,
+//! each read would ask for another version, and each version would replace all nodes: after [`MAX_ATTEMPTS`] there is no further one.
 
 use super::content::Content;
+use super::differences::differences;
+use crate::api::listing::first_few_joined;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service, Session};
 use crate::engine::{Class, Failure};
@@ -15,7 +20,30 @@ use crate::resources::cloud::Cloud;
 pub struct Version {
     pub number: i64,
     pub is_default: bool,
+    /// For people, and which contents it was made for.
+    pub description: String,
+    /// ARN of whoever created it, as EC2 knows it.
+    pub created_by: String,
     pub content: Content,
+}
+
+/// A version for the desired contents.
+#[derive(Debug)]
+pub enum Ensured {
+    /// Its number.
+    Version(String),
+    /// EC2 stores other contents than it is sent: what differs, and what to do.
+    StoredDifferently(Failure),
+}
+
+/// Differences named in one message.
+const MAX_NAMED: usize = 5;
+/// Versions that are made for the same contents.
+pub const MAX_ATTEMPTS: usize = 2;
+
+/// The description of a version for these contents.
+pub fn description(content: &Content) -> String {
+    format!("Keelson, {}", content.digest())
 }
 
 /// Reads the contents of one version; `None` if it does not exist.
@@ -47,6 +75,8 @@ pub async fn list(aws: &Session, template: &str) -> Result<Vec<Version>, AwsErro
             Some(Version {
                 number: one.version_number()?,
                 is_default: one.default_version().unwrap_or_default(),
+                description: one.version_description().unwrap_or_default().to_owned(),
+                created_by: one.created_by().unwrap_or_default().to_owned(),
                 content: one.launch_template_data().map(Content::from).unwrap_or_default(),
             })
         }));
@@ -71,14 +101,40 @@ pub fn obsolete(all: &[Version], used: Option<&str>) -> Vec<String> {
     numbers.filter(|number| Some(number.as_str()) != used).collect()
 }
 
-/// The version with these contents, which is created if there is none. `used`: the one that the node group has now.
+/// Why no further version is made for these contents, which no version has.
+fn stored_differently(all: &[Version], template: &str, content: &Content) -> Option<Failure> {
+    let made: Vec<&Version> = all.iter().filter(|one| one.description == description(content)).collect();
+    let last = made.iter().max_by_key(|one| one.number).filter(|_| made.len() >= MAX_ATTEMPTS)?;
+    let changes = differences(content, &last.content);
+    let changes = changes.iter().map(|change| format!("{}: {} is stored as {}", change.field, change.from, change.to));
+    let changes = first_few_joined(changes, MAX_NAMED, "; ", "; and ");
+    let message = format!(
+        "launch template {template}: EC2 stores other contents than it was sent ({changes}), in {} versions so far, so Keelson makes no \
+         further one and replaces no nodes for it: set these fields of spec.node to what EC2 stores",
+        made.len()
+    );
+    Some(Failure::invalid(message))
+}
+
+/// The newest version that `caller` made for these contents, whatever EC2 made of them.
+fn own(all: &[Version], content: &Content, caller: &str) -> Option<i64> {
+    let own = all.iter().filter(|one| one.created_by == caller && one.description == description(content));
+    own.map(|one| one.number).max()
+}
+
+/// The version with these contents, which is created if there is none. `used`: the one that the node group has now; `None`: there is no
+/// node group yet, and it gets what EC2 made of these contents.
 ///
 /// # Errors
 /// Those of the calls.
-pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Option<&str>) -> Result<String, Failure> {
+pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Option<&str>) -> Result<Ensured, Failure> {
     let all = list(&cloud.aws, template).await?;
-    if let Some(number) = find(&all, content) {
-        return Ok(number.to_string());
+    let own = own(&all, content, &cloud.aws.caller_arn).filter(|_| used.is_none());
+    if let Some(number) = find(&all, content).or(own) {
+        return Ok(Ensured::Version(number.to_string()));
+    }
+    if let Some(failure) = stored_differently(&all, template, content) {
+        return Ok(Ensured::StoredDifferently(failure));
     }
     delete(&cloud.aws, template, obsolete(&all, used)).await?;
     let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
@@ -90,11 +146,12 @@ pub async fn ensure(cloud: &Cloud, template: &str, content: &Content, used: Opti
         .ec2
         .create_launch_template_version()
         .launch_template_id(template)
+        .version_description(description(content))
         .launch_template_data(content.to_request())
         .client_token(client_token(&cloud.owner.uid, 0, &step));
     let answer = cloud.aws.call(Service::Ec2, "CreateLaunchTemplateVersion", template, request.send()).await?;
     let created = answer.launch_template_version.and_then(|version| version.version_number);
-    created.map(|number| number.to_string()).ok_or_else(|| {
+    created.map(|number| Ensured::Version(number.to_string())).ok_or_else(|| {
         Failure::new(
             Class::Unavailable,
             format!("EC2 returned no number for a new version of launch template {template}"),
@@ -125,7 +182,36 @@ mod tests {
 
     fn version(number: i64, image: &str) -> Version {
         let content = Content { image_id: Some(image.to_owned()), ..Content::default() };
-        Version { number, is_default: number == 1, content }
+        let description = description(&content);
+        Version { number, is_default: number == 1, description, created_by: "keelson".to_owned(), content }
+    }
+
+    /// A version that was made for the image `wanted`, and that EC2 shows with another one.
+    fn stored(number: i64, wanted: &str, image: &str, created_by: &str) -> Version {
+        let made_for = version(number, wanted);
+        Version { content: version(number, image).content, created_by: created_by.to_owned(), ..made_for }
+    }
+
+    #[test]
+    fn after_two_versions_that_ec2_stores_differently_there_is_no_third() {
+        let wanted = version(0, "a").content;
+        let all = [stored(1, "a", "A", "keelson"), version(2, "b"), stored(3, "a", "A", "keelson")];
+        assert_eq!(find(&all, &wanted), None);
+        let failure = stored_differently(&all, "lt-1", &wanted).expect("a failure");
+        assert_eq!(failure.class, Class::Invalid);
+        assert!(failure.message.contains("node.imageId: a is stored as A"), "{}", failure.message);
+        for others in [&all[..2], &all[1..], &[version(2, "b"), version(3, "b")]] {
+            assert!(stored_differently(others, "lt-1", &wanted).is_none());
+        }
+    }
+
+    #[test]
+    fn only_a_version_that_keelson_made_is_used_although_it_differs() {
+        let wanted = version(0, "a").content;
+        let all =
+            [stored(1, "a", "A", "keelson"), stored(2, "a", "planted", "mallory"), stored(3, "b", "B", "keelson")];
+        assert_eq!(own(&all, &wanted, "keelson"), Some(1));
+        assert_eq!(own(&all[1..], &wanted, "keelson"), None);
     }
 
     #[test]

@@ -1,0 +1,1 @@
+"""What the tests of examples/ need: existing resources, and agents whose reports are played."""
