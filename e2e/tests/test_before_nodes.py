@@ -34,6 +34,7 @@ def test_new_node_group_waits_until_the_addon_runs(on: Environment):
     assert message(waits) == "waiting for add-on vpc-cni (CREATING)" and reason(waits) == "WaitingForCluster"
     text = output(on, "status", "nodegroup/waits-default", "-n", "default")
     assert "waiting for its EksCluster: waiting for add-on vpc-cni (CREATING)" in text, text
+    assert "NodeGroup default/waits-default: waiting for add-on vpc-cni (CREATING)" in output(on, "status", "waits", "-n", "default")
     on.aws.control("POST", "settings", json={"ADDON_SECONDS": 0.5})
     on.ready(item, nodes)
     asked = times(on, "waits")

@@ -29,6 +29,10 @@ const WITHOUT_DNS: Duration = Duration::from_secs(600);
 /// For the end of GitOpsReady's message.
 pub const NOTE: &str = "it runs on the host network until a CNI makes nodes Ready and the cluster's DNS runs";
 
+/// The same for an agent that does not use it, where no node is Ready.
+const STUCK: &str = "no node is Ready, and the agent is not on the host network, so it cannot install a missing CNI: if nodes wait \
+                     for one, install it with kubectl or Helm";
+
 /// Label of Pods on the host network, which share one node.
 const LABEL: &str = "keelson.dev/host-network";
 /// Taints of a node whose CNI does not run yet: the kubelet's, and those with which CNIs keep Pods away until then.
@@ -56,20 +60,18 @@ impl ApiAddress {
     }
 }
 
-/// Whether the agent still needs the host network. `component`: the one that shows which network an installed agent
-/// uses. An agent that is on the Pod network never goes back.
+/// Whether the agent still needs the host network. `component`: the one that leaves it last. An agent that is on the Pod network never goes back.
 pub async fn is_needed(workload: &Workload, component: &ObjectId) -> Result<bool, CallError> {
-    if workload.memory.lock().pod_network == PodNetwork::Used {
-        return Ok(false);
+    match uses_host_network(&workload.client, component).await? {
+        Some(false) => Ok(false),
+        Some(true) | None => Ok(!has_pod_network(workload).await?),
     }
-    let is_used = match uses_host_network(&workload.client, component).await? {
-        Some(false) => true,
-        Some(true) | None => has_pod_network(workload).await?,
-    };
-    if is_used {
-        workload.memory.lock().pod_network = PodNetwork::Used;
-    }
-    Ok(!is_used)
+}
+
+/// What keeps an agent on the Pod network from ever running; `None`: nothing known.
+pub async fn stuck_note(workload: &Workload) -> Result<Option<String>, CallError> {
+    let is_stuck = !nodes::has_schedulable(&workload.client).await?;
+    Ok(is_stuck.then(|| STUCK.to_owned()))
 }
 
 async fn has_pod_network(workload: &Workload) -> Result<bool, CallError> {

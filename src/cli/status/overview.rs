@@ -119,7 +119,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         message: message(subject, ready.map(|ready| ready.message.as_str())),
         since: subject.since(),
         until,
-        doing: activities(subject),
+        doing: activities(subject).into_iter().chain(waiting_groups(&node_groups, groups)).collect(),
         next: pending.iter().take(MAX_NEXT).map(|step| describe_next(step)).collect(),
         next_omitted: pending.len().saturating_sub(MAX_NEXT) + omitted,
         problems,
@@ -127,6 +127,20 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         node_groups,
         events,
     }
+}
+
+/// The groups that wait for an add-on: their rows in the table below have no room for which.
+fn waiting_groups(overviews: &[Overview], subjects: &[Subject]) -> Vec<Activity> {
+    let groups = overviews.iter().zip(subjects);
+    let waiting = groups.filter(|(group, _)| group.state == WAITING_FOR_CLUSTER && group.message.contains("add-on"));
+    let activity = |(group, subject): (&Overview, &Subject)| Activity {
+        of: subject.title(),
+        what: group.message.clone(),
+        since: group.since,
+        until: None,
+        deadline: None,
+    };
+    waiting.map(activity).collect()
 }
 
 /// The message of its Ready condition, or why that is outdated.
