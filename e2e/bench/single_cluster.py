@@ -14,11 +14,11 @@ from keelson_harness.controller import Controller
 from .figures import Figure, by_action, by_service
 from .resource_usage import memory_mb, peak_mb
 
-# Critical path: EKS control plane, node group, the add-on that needs nodes. NAT gateways run in parallel with the control plane.
+# Critical path: EKS control plane, the add-ons that nodes need, node group, the add-on that needs nodes. NAT gateways run in parallel with the control plane.
 DURATIONS = Durations(
     cluster_create=60, cluster_update=2, cluster_delete=2, nodegroup=12, addon=1.5, nat=10.5
 )
-CRITICAL_PATH = DURATIONS.cluster_create + DURATIONS.nodegroup + DURATIONS.addon
+CRITICAL_PATH = DURATIONS.cluster_create + DURATIONS.addon + DURATIONS.nodegroup + DURATIONS.addon
 DEFAULT_DRIFT_SECONDS = 600
 
 

@@ -15,7 +15,7 @@ ISSUE = {"code": "ConfigurationConflict", "message": "a webhook denied it"}
 
 @pytest.fixture(scope="module")
 def on():
-    durations = Durations(cluster_create=1, cluster_delete=0.5, nodegroup=0.5, addon=2, nat=0.5)
+    durations = Durations(cluster_create=1, cluster_delete=0.5, nodegroup=0.5, addon=5, nat=0.5)
     with environment(workload=False, git=False, durations=durations) as started:
         started.start("--drift-interval=2s")
         yield started
@@ -32,11 +32,14 @@ def test_new_node_group_waits_until_the_addon_runs(on: Environment):
     on.apply(item, nodes)
     waits = on.await_state(nodes, lambda found: "vpc-cni (CREATING)" in message(found), 60, "the reason")
     assert message(waits) == "waiting for add-on vpc-cni (CREATING)" and reason(waits) == "WaitingForCluster"
-    assert "waiting for add-on vpc-cni (CREATING)" in output(on, "status", "waits", "-n", "default")
+    text = output(on, "status", "nodegroup/waits-default", "-n", "default")
+    assert "waiting for its EksCluster: waiting for add-on vpc-cni (CREATING)" in text, text
+    assert "NodeGroup default/waits-default: waiting for add-on vpc-cni (CREATING)" in output(on, "status", "waits", "-n", "default")
+    on.aws.control("POST", "settings", json={"ADDON_SECONDS": 0.5})
     on.ready(item, nodes)
     asked = times(on, "waits")
     group = asked["CreateNodegroup waits/waits-default"]
-    assert group - asked["CreateAddon waits/vpc-cni"] >= 2 and asked["CreateAddon waits/coredns"] > group, asked
+    assert group - asked["CreateAddon waits/vpc-cni"] >= 5 and asked["CreateAddon waits/coredns"] > group, asked
     # Only new groups wait: another add-on holds up a second group, and not the first one.
     on.aws.add_fault({"account": ACCOUNT, "action": "CreateAddon", "resource": "*eks-pod-identity-agent"}, {"health_issue": ISSUE})
     later = node_group("waits", "later")

@@ -136,8 +136,8 @@ def test_git_installs_the_cni_and_the_agent_leaves_the_host_network(on: Environm
         until(lambda: not any(own.on_host()), 60, "the agent to leave the host network")
         until(lambda: HOST_NOTE not in own.condition("GitOpsReady").get("message", ""), 20, "no note")
         for key in WORKLOADS[agent]:
-            template = own.api.get(*key)["spec"]["template"]
-            assert not own.host_fields(template), (key, template)
+            found = own.api.get(*key)
+            assert not own.host_fields(found["spec"]["template"]), (key, found)
         # It still follows Git.
         own.commit("greeting", "next")
         until(lambda: own.greeting() == "next", 60, "the next commit")
@@ -172,7 +172,9 @@ def test_agent_that_git_adopts_on_the_host_network_is_released_from_it(on: Envir
         until(lambda: own.api_exists() and own.greeting() == "early", 90, "the first commit")
         # The agent's own manifests arrive together with the CNI.
         installed = [item for item in components() if item["metadata"]["name"] not in OTHERS and item.get("spec", {}).get("group") not in LEFT_OUT]
-        files = repository_files(PATH, installed, sync(own.repository.url, PATH))
+        source, root = sync(own.repository.url, PATH)
+        del source["spec"]["secretRef"]
+        files = repository_files(PATH, installed, [source, root])
         own.repository.commit({**files, f"{PATH}/cilium.yaml": cni()})
         on.ready(own.cluster, own.nodes, timeout=120)
         until(lambda: on.status(own.cluster)["gitops"].get("adopted"), 60, "the adoption")

@@ -166,8 +166,18 @@ pub trait Driven: Input + Clone + 'static {
     /// How objects show that Git has adopted them.
     const MARKER: AdoptionMarker;
 
-    /// The component that shows which network the Pods use, where they may use the host network.
+    /// The component that leaves the host network last, where the Pods may use it.
     fn may_use_host_network(&self) -> Option<ObjectId>;
+
+    /// Where some Pods must leave the host network before others, because these look for them at once: leaves the others
+    /// unchanged as long as that takes. `leaves`: the Pod network is there. Returns whether they are left unchanged.
+    fn hold_back(
+        &mut self,
+        _workload: &Workload,
+        _leaves: bool,
+    ) -> impl Future<Output = Result<bool, CallError>> + Send {
+        std::future::ready(Ok(false))
+    }
 
     /// How often the source is polled.
     fn interval(&self) -> std::time::Duration;

@@ -17,16 +17,13 @@ use super::verdict::{Verdict, rejected};
 use crate::api::conditions::Reason;
 use crate::workload::client::Workload;
 use crate::workload::error::CallError;
-use crate::workload::memory::Install;
+use crate::workload::memory::{Install, PodNetwork};
 
 /// Reconciles the agent with `input` and reads its state.
 pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitOpsOutcome, CallError> {
     let mut own = input.clone();
-    if let Some(component) = own.may_use_host_network()
-        && !host_network::is_needed(workload, &component).await?
-    {
-        own.set_host_network(None);
-    }
+    let brings_cni = input.may_use_host_network().is_some();
+    choose_network(workload, &mut own).await?;
     let input = &own;
     let mut applied = Results::default();
     let key = input.install_key();
@@ -79,11 +76,32 @@ pub async fn reconcile<I: Driven>(workload: &Workload, input: &I) -> Result<GitO
     let (poll, until) = host_network::POLL;
     let requeue_after = if is_on_host && age < until { requeue_after.min(poll) } else { requeue_after };
     let verdict = verdict.with_note(input.note(&observed));
-    let verdict = verdict.with_note(is_on_host.then(|| host_network::NOTE.to_owned()));
+    let network = if is_on_host {
+        Some(host_network::NOTE.to_owned())
+    } else if brings_cni && !verdict.ready {
+        host_network::stuck_note(workload).await?
+    } else {
+        None
+    };
+    let verdict = verdict.with_note(network);
     let complete = applied.failed.is_empty();
     let Results { changed, released, .. } = applied;
     let status = input.roll_up(&observed, now);
     Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
+}
+
+/// Takes the agent from the host network once it needs that no longer, for ever, and its components in order.
+async fn choose_network<I: Driven>(workload: &Workload, input: &mut I) -> Result<(), CallError> {
+    let Some(component) = input.may_use_host_network() else { return Ok(()) };
+    if workload.memory.lock().pod_network != PodNetwork::Used {
+        let leaves = !host_network::is_needed(workload, &component).await?;
+        if input.hold_back(workload, leaves).await? || !leaves {
+            return Ok(());
+        }
+        workload.memory.lock().pod_network = PodNetwork::Used;
+    }
+    input.set_host_network(None);
+    Ok(())
 }
 
 /// Whether Git has adopted more of the agent since the last install; then the manifests are applied again, to release

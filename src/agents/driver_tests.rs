@@ -65,6 +65,8 @@ struct ThirdInput {
     has_secret: bool,
     lacks_a_component: bool,
     is_on_host: bool,
+    holds_back: bool,
+    fails: bool,
     adoption_progress: u64,
     asked: Arc<Mutex<Vec<&'static str>>>,
 }
@@ -135,6 +137,9 @@ impl Driven for ThirdInput {
     fn may_use_host_network(&self) -> Option<ObjectId> {
         self.is_on_host.then(|| object("Deployment", "controller", Some("third")).id)
     }
+    async fn hold_back(&mut self, _: &Workload, leaves: bool) -> Result<bool, CallError> {
+        Ok(self.holds_back && leaves)
+    }
     fn interval(&self) -> Duration {
         Duration::from_secs(45)
     }
@@ -176,7 +181,7 @@ impl Driven for ThirdInput {
     }
     fn verdict(&self, (): &(), _: Timestamp) -> Verdict {
         self.record("verdict");
-        Verdict::ready("applied 1")
+        if self.fails { Verdict::waiting("no pod".to_owned()) } else { Verdict::ready("applied 1") }
     }
     fn note(&self, (): &()) -> Option<String> {
         Some("a note".into())
@@ -312,25 +317,7 @@ async fn a_rejected_object_takes_precedence_over_the_observation() {
 /// Whether the agent is on the host network after a reconcile in a cluster with these nodes and DNS servers, by the status
 /// of their Ready condition. `on_pods`: it is installed already, on the Pod network.
 async fn is_on_host(nodes: &[&str], dns: &[&str], on_pods: bool) -> bool {
-    let of = |all: &[&str]| {
-        all.iter()
-            .map(|ready| json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
-            .collect()
-    };
-    let none: Vec<Value> = Vec::new();
-    let component = "/apis/apps/v1/namespaces/third/deployments";
-    // The fake has lists only: that of one object has no field hostNetwork.
-    let installed = on_pods.then_some(("/apis/apps/v1/namespaces/third/deployments/controller", none.clone()));
-    let lists = [
-        ("/api/v1/namespaces", none.clone()),
-        ("/apis/apps/v1/deployments", none.clone()),
-        ("/api/v1/namespaces/third/configmaps", none.clone()),
-        ("/api/v1/namespaces/third/secrets", none.clone()),
-        (component, none),
-        ("/api/v1/nodes", of(nodes)),
-        ("/api/v1/pods", of(dns)),
-    ];
-    let api = FakeApi::new(lists.into_iter().chain(installed));
+    let api = host_api(nodes, dns, on_pods);
     let input = ThirdInput { may_install: true, is_on_host: true, ..ThirdInput::default() };
     let workload = Workload::with_client(api.client().await);
     let outcome = reconcile(&workload, &input).await.unwrap();
@@ -343,6 +330,27 @@ async fn is_on_host(nodes: &[&str], dns: &[&str], on_pods: bool) -> bool {
     is_on_host
 }
 
+fn host_api(nodes: &[&str], dns: &[&str], on_pods: bool) -> FakeApi {
+    let of = |all: &[&str]| {
+        all.iter()
+            .map(|ready| json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+            .collect()
+    };
+    let none: Vec<Value> = Vec::new();
+    // The fake has lists only: that of one object has no field hostNetwork.
+    let installed = on_pods.then_some(("/api/v1/namespaces/third/deployments/controller", none.clone()));
+    let lists = [
+        ("/api/v1/namespaces", none.clone()),
+        ("/apis/apps/v1/deployments", none.clone()),
+        ("/api/v1/namespaces/third/configmaps", none.clone()),
+        ("/api/v1/namespaces/third/secrets", none.clone()),
+        ("/api/v1/namespaces/third/deployments", none),
+        ("/api/v1/nodes", of(nodes)),
+        ("/api/v1/pods", of(dns)),
+    ];
+    FakeApi::new(lists.into_iter().chain(installed))
+}
+
 #[tokio::test]
 async fn an_agent_is_on_the_host_network_until_a_node_is_ready_and_dns_runs() {
     assert!(is_on_host(&[], &[], false).await);
@@ -350,4 +358,26 @@ async fn an_agent_is_on_the_host_network_until_a_node_is_ready_and_dns_runs() {
     assert!(is_on_host(&["True"], &["False"], false).await, "CoreDNS starts");
     assert!(!is_on_host(&["False", "False", "True"], &["False", "True"], false).await);
     assert!(!is_on_host(&["False"], &[], true).await, "it never goes back");
+}
+
+#[tokio::test]
+async fn an_agent_leaves_the_host_network_in_order() {
+    let workload = Workload::with_client(host_api(&["True"], &["True"], false).client().await);
+    let mut input = ThirdInput { may_install: true, is_on_host: true, holds_back: true, ..ThirdInput::default() };
+    for (holds_back, is_on_host) in [(true, true), (false, false), (true, false)] {
+        input.holds_back = holds_back;
+        let outcome = reconcile(&workload, &input).await.unwrap();
+        assert_eq!(outcome.verdict.message.ends_with(host_network::NOTE), is_on_host, "{holds_back}");
+        assert_eq!(outcome.requeue_after.as_secs(), if is_on_host { 4 } else { 45 });
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_waits_for_the_cni_that_it_should_install_says_so() {
+    for (nodes, fails, expected) in [("False", true, true), ("True", true, false), ("False", false, false)] {
+        let workload = Workload::with_client(host_api(&[nodes], &[], true).client().await);
+        let input = ThirdInput { may_install: true, is_on_host: true, fails, ..ThirdInput::default() };
+        let message = reconcile(&workload, &input).await.unwrap().verdict.message;
+        assert_eq!(message.contains("install it with kubectl or Helm"), expected, "{nodes} {fails}: {message}");
+    }
 }

@@ -29,6 +29,10 @@ const WITHOUT_DNS: Duration = Duration::from_secs(600);
 /// For the end of GitOpsReady's message.
 pub const NOTE: &str = "it runs on the host network until a CNI makes nodes Ready and the cluster's DNS runs";
 
+/// The same for an agent that does not use it, where no node is Ready.
+const STUCK: &str = "no node is Ready, and the agent is not on the host network, so it cannot install a missing CNI: if nodes wait \
+                     for one, install it with kubectl or Helm";
+
 /// Label of Pods on the host network, which share one node.
 const LABEL: &str = "keelson.dev/host-network";
 /// Taints of a node whose CNI does not run yet: the kubelet's, and those with which CNIs keep Pods away until then.
@@ -56,20 +60,18 @@ impl ApiAddress {
     }
 }
 
-/// Whether the agent still needs the host network. `component`: the one that shows which network an installed agent
-/// uses. An agent that is on the Pod network never goes back.
+/// Whether the agent still needs the host network. `component`: the one that leaves it last. An agent that is on the Pod network never goes back.
 pub async fn is_needed(workload: &Workload, component: &ObjectId) -> Result<bool, CallError> {
-    if workload.memory.lock().pod_network == PodNetwork::Used {
-        return Ok(false);
+    match uses_host_network(&workload.client, component).await? {
+        Some(false) => Ok(false),
+        Some(true) | None => Ok(!has_pod_network(workload).await?),
     }
-    let is_used = match uses_host_network(&workload.client, component).await? {
-        Some(false) => true,
-        Some(true) | None => has_pod_network(workload).await?,
-    };
-    if is_used {
-        workload.memory.lock().pod_network = PodNetwork::Used;
-    }
-    Ok(!is_used)
+}
+
+/// What keeps an agent on the Pod network from ever running; `None`: nothing known.
+pub async fn stuck_note(workload: &Workload) -> Result<Option<String>, CallError> {
+    let is_stuck = !nodes::has_schedulable(&workload.client).await?;
+    Ok(is_stuck.then(|| STUCK.to_owned()))
 }
 
 async fn has_pod_network(workload: &Workload) -> Result<bool, CallError> {
@@ -146,8 +148,14 @@ async fn has_dns(client: &Client) -> Result<bool, CallError> {
     Ok(found)
 }
 
-/// Puts the Pods of a template on the host network. They share one node, and know where the API server is.
-pub fn set_host_network(template: &mut Value, api: &ApiAddress) {
+/// Puts the Pods of a Deployment or StatefulSet on the host network. They share one node, and know where the API server
+/// is.
+pub fn set_host_network(workload: &mut Value, api: &ApiAddress) {
+    if workload["kind"] == "Deployment" {
+        // A new Pod beside the old one would find its ports in use.
+        workload["spec"]["strategy"] = json!({"type": "Recreate"});
+    }
+    let template = &mut workload["spec"]["template"];
     template["metadata"]["labels"][LABEL] = "true".into();
     let pod = &mut template["spec"];
     pod["hostNetwork"] = true.into();
@@ -212,13 +220,18 @@ mod tests {
     fn pods_on_the_host_network_share_a_node_and_need_neither_dns_nor_services() {
         let container = json!({"name": "manager", "args": ["--log-level=info", "--health-addr=:1"], "ports": [{"containerPort": 1}],
             "livenessProbe": {"httpGet": {"path": "/healthz", "port": "healthz"}}});
-        let mut template = json!({
+        let template = json!({
             "metadata": {"labels": {"app": "a"}},
             "spec": {"initContainers": [{"name": "init"}], "containers": [container]},
         });
-        set_host_network(&mut template, &ApiAddress { host: "api.example".into(), port: 443 });
-        set_addresses(&mut template["spec"]["containers"][0], &["--health-addr=127.0.0.1:9791".into()], Some(9791));
-        insta::assert_yaml_snapshot!(template);
+        let mut deployment = json!({"kind": "Deployment", "spec": {"template": template}});
+        set_host_network(&mut deployment, &ApiAddress { host: "api.example".into(), port: 443 });
+        set_addresses(
+            &mut deployment["spec"]["template"]["spec"]["containers"][0],
+            &["--health-addr=127.0.0.1:9791".into()],
+            Some(9791),
+        );
+        insta::assert_yaml_snapshot!(deployment);
     }
 
     #[test]

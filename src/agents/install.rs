@@ -34,6 +34,10 @@ pub trait Manifests: Send + Sync {
     fn key(&self) -> u64;
     /// The objects of a phase, one at a time.
     fn objects(&self, phase: Phase) -> Box<dyn Iterator<Item = Object> + Send + '_>;
+    /// Whether an object of the last phase stays unchanged for now.
+    fn is_held_back(&self, _id: &ObjectId) -> bool {
+        false
+    }
     /// Whether an object is one of the sync objects, which every reconcile applies, and not part of the manifests.
     fn is_synced(&self, id: &ObjectId) -> bool;
     /// How an object shows that Git has adopted it.
@@ -88,7 +92,8 @@ pub async fn install(
         return Ok(waiting_for);
     }
     let adopted_before = results.adopted;
-    apply_all(workload, manifests.objects(Phase::Agent), policy, results).await?;
+    let objects = manifests.objects(Phase::Agent).filter(|object| !manifests.is_held_back(&object.id));
+    apply_all(workload, objects, policy, results).await?;
     if !results.failed.is_empty() {
         return Ok(None);
     }

@@ -27,7 +27,7 @@ def flux_runners(
 ) -> dict[str, Runner]:
     """`identity`: the environment that EKS Pod Identity adds to a new Pod of source-controller."""
     # Fixed across pod restarts, like the Service name in a cluster: artifact URLs contain it.
-    address = f"127.0.0.1:{free_port()}"
+    address = f"localhost:{free_port()}"
     host = HostNetwork()
 
     def storage(directory: Path) -> list[str]:

@@ -137,7 +137,7 @@ fn customize(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
     if let Some(api) = &input.host_network
         && matches!(kind.as_str(), "StatefulSet" | "Deployment")
     {
-        set_host_addresses(&mut body["spec"]["template"], &name, api);
+        set_host_addresses(&mut body, &name, api);
     }
     if !matches!(kind.as_str(), "CustomResourceDefinition" | "ClusterRole" | "ClusterRoleBinding") {
         body["metadata"]["namespace"] = input.namespace.as_str().into();
@@ -147,7 +147,7 @@ fn customize(mut body: Value, input: &ArgoCdInput) -> Option<Object> {
 
 /// What applies Applications runs on the host network. The user interface, logins and notifications wait for Pods'
 /// own.
-fn set_host_addresses(template: &mut Value, name: &str, api: &ApiAddress) {
+fn set_host_addresses(workload: &mut Value, name: &str, api: &ApiAddress) {
     const REDIS: &str = "--redis=127.0.0.1:9780";
     let local = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>();
     let (flags, probed) = match name {
@@ -165,8 +165,8 @@ fn set_host_addresses(template: &mut Value, name: &str, api: &ApiAddress) {
         }
         _ => return,
     };
-    set_host_network(template, api);
-    let container = &mut template["spec"]["containers"][0];
+    set_host_network(workload, api);
+    let container = &mut workload["spec"]["template"]["spec"]["containers"][0];
     set_addresses(container, &flags, probed);
     if name == "argocd-redis"
         && let Some(arguments) = container["args"].as_array_mut()

@@ -28,6 +28,7 @@ pub fn input() -> FluxInput {
         facts: None,
         source_identity: None,
         host_network: None,
+        source_leaves_first: false,
     }
 }
 

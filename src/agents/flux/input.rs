@@ -46,6 +46,9 @@ pub struct FluxInput {
     pub source_identity: Option<String>,
     /// Its Pods use the host network, and the API server at this address.
     pub host_network: Option<ApiAddress>,
+    /// source-controller leaves the host network; the others stay as they are until it serves what it fetched at its new
+    /// address.
+    pub source_leaves_first: bool,
 }
 
 /// A version of Flux whose manifests are built in.

@@ -33,7 +33,7 @@ pub fn key(input: &FluxInput) -> u64 {
     let mut hasher = DefaultHasher::new();
     let pull_secret = input.image_pull_secret.as_ref().map(|secret| &secret.name);
     (input.installs, &input.components, &input.registry, pull_secret, &input.source_identity).hash(&mut hasher);
-    input.host_network.hash(&mut hasher);
+    (&input.host_network, input.source_leaves_first).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -48,6 +48,10 @@ impl Manifests for Install<'_> {
 
     fn objects(&self, phase: Phase) -> Box<dyn Iterator<Item = Object> + Send + '_> {
         Box::new(objects(self.version, self.input, phase))
+    }
+
+    fn is_held_back(&self, id: &ObjectId) -> bool {
+        self.input.source_leaves_first && id.kind == "Deployment" && id.name != Component::SourceController.as_str()
     }
 
     fn is_synced(&self, id: &ObjectId) -> bool {
@@ -112,9 +116,12 @@ fn customize(mut object: Object, input: &FluxInput) -> Object {
             {
                 template["metadata"]["annotations"][IDENTITY] = identity.as_str().into();
             }
-            if let (Some(api), Some(component)) = (&input.host_network, Component::parse(&object.id.name)) {
-                set_host_network(template, api);
-                set_host_addresses(&mut template["spec"]["containers"][0], component, input);
+            if !input.source_leaves_first
+                && let (Some(api), Some(component)) = (&input.host_network, Component::parse(&object.id.name))
+            {
+                set_host_network(&mut object.body, api);
+                let pod = &mut object.body["spec"]["template"]["spec"];
+                set_host_addresses(&mut pod["containers"][0], component, input);
             }
         }
         "ClusterRoleBinding" => keep_subjects(&mut object.body, input),
@@ -278,6 +285,19 @@ mod tests {
             assert_eq!(plain.body["spec"]["selector"], host.body["spec"]["selector"], "it is immutable");
         }
         assert_eq!(ports.len(), 9);
+    }
+
+    #[test]
+    fn source_controller_leaves_the_host_network_before_the_others() {
+        let mut input = fixture::input();
+        input.host_network = ApiAddress::of_endpoint("https://api.example");
+        let before = key(&input);
+        input.source_leaves_first = true;
+        assert_ne!(key(&input), before);
+        let install = Install { input: &input, version: Version::NEWEST, only_if_missing: false };
+        let applied: Vec<_> = deployments(&input).into_iter().filter(|item| !install.is_held_back(&item.id)).collect();
+        assert_eq!(applied.iter().map(|item| item.id.name.as_str()).collect::<Vec<_>>(), ["source-controller"]);
+        assert_eq!(applied[0].body["spec"]["template"]["spec"]["hostNetwork"], Value::Null);
     }
 
     #[test]

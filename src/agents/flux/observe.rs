@@ -18,7 +18,7 @@ use crate::agents::adoption::metadata_map;
 use crate::workload::answer;
 use crate::workload::error::CallError;
 use crate::workload::kept::{first_items, metadata_map_size, truncated, truncated_or_none};
-use crate::workload::list::{self, MemorySize};
+use crate::workload::list::{self, Flow, MemorySize};
 use crate::workload::object::{collection, or_default};
 
 const PAGE: u32 = 200;
@@ -154,6 +154,8 @@ pub struct Condition {
 pub struct Artifact {
     #[serde(deserialize_with = "truncated")]
     pub revision: String,
+    #[serde(deserialize_with = "truncated")]
+    pub url: String,
 }
 
 /// A Deployment of the agent.
@@ -235,6 +237,24 @@ pub async fn root(client: &Client) -> Result<Option<FluxObject>, CallError> {
     one(client, KUSTOMIZATION).await
 }
 
+/// Whether an artifact is still at source-controller's address on the host network. It writes a new address into each
+/// source that is not suspended soon after it has started.
+pub async fn is_served_on_host(client: &Client) -> Result<bool, CallError> {
+    for (api_version, kind) in [GIT_REPOSITORY, OCI_REPOSITORY, (GIT_REPOSITORY.0, "HelmChart")] {
+        let mut found = false;
+        list::for_each(client, (api_version, kind), None, &ListParams::default(), PAGE, |source: FluxObject| {
+            let artifact = source.status.artifact.filter(|_| !source.spec.suspend);
+            found = artifact.is_some_and(|artifact| artifact.url.starts_with("http://127.0.0.1:"));
+            if found { Flow::Stop } else { Flow::Continue }
+        })
+        .await?;
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The object of that kind that is Flux's own.
 async fn one(client: &Client, (api_version, kind): (&str, &str)) -> Result<Option<FluxObject>, CallError> {
     let request = collection(api_version, kind, Some(NAMESPACE))
@@ -282,6 +302,22 @@ mod tests {
             !of(&beside.replace(r#""namespace": "flux-system""#, r#""namespace": "shop""#)).is_from("OCIRepository")
         );
         assert!(!of("{}").is_from("GitRepository"));
+    }
+
+    #[tokio::test]
+    async fn artifact_at_the_host_networks_address_is_found_unless_its_source_is_suspended() {
+        use serde_json::{Value, json};
+        let source =
+            |url: &str, suspend: bool| json!({"spec": {"suspend": suspend}, "status": {"artifact": {"url": url}}});
+        let (host, pods) = ("http://127.0.0.1:9790/a", "http://source-controller.flux-system.svc.cluster.local./a");
+        for (charts, expected) in [
+            (vec![source(pods, false), source(host, false)], true),
+            (vec![source(pods, false), source(host, true), json!({"spec": {}})], false),
+        ] {
+            let charts: (_, Vec<Value>) = ("/apis/source.toolkit.fluxcd.io/v1/helmcharts", charts);
+            let client = crate::workload::fake_api::FakeApi::new([charts]).client().await;
+            assert_eq!(is_served_on_host(&client).await.unwrap(), expected);
+        }
     }
 
     #[test]

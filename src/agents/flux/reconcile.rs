@@ -98,8 +98,20 @@ impl Driven for FluxInput {
             api_version: "apps/v1".into(),
             kind: "Deployment".into(),
             namespace: Some(NAMESPACE.into()),
-            name: Component::SourceController.as_str().into(),
+            name: Component::KustomizeController.as_str().into(),
         })
+    }
+
+    /// The others ask for what source-controller fetched as soon as they start, at the address in the status of the
+    /// source. If that is still the one on the host network, they repeat that request for minutes and see no change of it.
+    /// That Git has adopted it means that it leaves.
+    async fn hold_back(&mut self, workload: &Workload, leaves: bool) -> Result<bool, CallError> {
+        let (client, found) = (&workload.client, Component::KustomizeController.as_str());
+        let controllers = observe::controllers(client).await?;
+        let leaves = leaves || controllers.iter().any(|controller| sync::is_adopted(&controller.metadata.labels));
+        let is_installed = controllers.iter().any(|controller| controller.metadata.name == found);
+        self.source_leaves_first = leaves && is_installed && observe::is_served_on_host(client).await?;
+        Ok(self.source_leaves_first)
     }
 
     fn interval(&self) -> Duration {

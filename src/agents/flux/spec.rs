@@ -129,6 +129,7 @@ async fn input(secrets: &dyn SecretReader, flux: &ValidFlux) -> Result<FluxInput
         facts: None,
         source_identity: None,
         host_network: None,
+        source_leaves_first: false,
     })
 }
 

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::problems::{self, Problem};
+use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{PlanStep, StepAction, StepState, UpgradeStatus};
 use crate::cli::events::EventLine;
@@ -12,6 +13,7 @@ use crate::cli::subject::Subject;
 use crate::controllers::status::progress::{doing, label};
 use crate::engine::{Action, Key};
 
+const WAITING_FOR_CLUSTER: &str = Reason::WaitingForCluster.as_str();
 /// Steps that are listed as next.
 const MAX_NEXT: usize = 3;
 
@@ -117,7 +119,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         message: message(subject, ready.map(|ready| ready.message.as_str())),
         since: subject.since(),
         until,
-        doing: activities(subject),
+        doing: activities(subject).into_iter().chain(waiting_groups(&node_groups, groups)).collect(),
         next: pending.iter().take(MAX_NEXT).map(|step| describe_next(step)).collect(),
         next_omitted: pending.len().saturating_sub(MAX_NEXT) + omitted,
         problems,
@@ -125,6 +127,20 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
         node_groups,
         events,
     }
+}
+
+/// The groups that wait for an add-on: their rows in the table below have no room for which.
+fn waiting_groups(overviews: &[Overview], subjects: &[Subject]) -> Vec<Activity> {
+    let groups = overviews.iter().zip(subjects);
+    let waiting = groups.filter(|(group, _)| group.state == WAITING_FOR_CLUSTER && group.message.contains("add-on"));
+    let activity = |(group, subject): (&Overview, &Subject)| Activity {
+        of: subject.title(),
+        what: group.message.clone(),
+        since: group.since,
+        until: None,
+        deadline: None,
+    };
+    waiting.map(activity).collect()
 }
 
 /// The message of its Ready condition, or why that is outdated.
@@ -174,9 +190,12 @@ fn activities(subject: &Subject) -> Vec<Activity> {
         found.push(Activity { what: format!("{}{detail}", doing(action(step))), of, since, until, deadline });
     }
     if found.is_empty() && subject.is_true(ConditionType::Reconciling) {
+        // Of a cluster there are many parts to wait for: the message names it.
+        let of_cluster = subject.condition(ConditionType::Ready).filter(|_| subject.reason() == WAITING_FOR_CLUSTER);
+        let what = of_cluster.map_or("waiting", |ready| ready.message.as_str());
         let waits = subject.waits.iter().map(|wait| Activity {
             of: wait.on.clone(),
-            what: "waiting".to_owned(),
+            what: what.to_owned(),
             since: Some(wait.since.0),
             until: None,
             deadline: Some(wait.deadline.0),

@@ -134,6 +134,15 @@ fn cluster_that_is_created() {
 }
 
 #[test]
+fn cluster_says_which_group_waits_for_an_addon() {
+    let mut waits = group("WaitingForCluster");
+    let message = "waiting for add-on vpc-cni (CREATING)";
+    waits.status.as_mut().unwrap().conditions[0].message = message.to_owned();
+    let shown = text(&[creating()], &[waits], Vec::new());
+    assert!(shown.contains(&format!("NodeGroup team/demo-default: {message}")), "{shown}");
+}
+
+#[test]
 fn cluster_whose_upgrade_waits() {
     insta::assert_snapshot!(text(&[waiting()], &[], Vec::new()));
 }

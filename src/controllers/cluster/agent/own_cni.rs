@@ -53,7 +53,7 @@ mod tests {
         let profile = |namespace: &str| json!([{"name": "a", "selectors": [{"namespace": namespace}]}]);
         assert!(!of(json!({})), "vpc-cni is a default");
         assert!(of(json!({"addons": []})) && of(json!({"addons": without()})));
-        assert!(!of(json!({"addons": without(), "autoMode": {}})));
+        assert!(!of(json!({"addons": without(), "autoMode": {"nodePools": ["system"]}})));
         assert!(of(json!({"addons": without(), "fargateProfiles": profile("batch-*")})));
         for namespace in ["flux-system", "flux-*", "*system", "flux?system", "*"] {
             assert!(!of(json!({"addons": without(), "fargateProfiles": profile(namespace)})), "{namespace}");
