@@ -89,12 +89,12 @@ fn addon(mut item: Section<'_>) -> Option<Value> {
             "permissionsBoundary",
             "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
         ),
-        ("tags", "add-ons get the cluster's tags"),
         ("namespaceConfig", "Keelson leaves an add-on's namespace to EKS"),
         ("publishers", LISTING),
         ("types", LISTING),
         ("owners", LISTING),
     ]);
+    item.differ("tags", "add-ons get the cluster's tags, and no others");
     item.refuse_unless("useDefaultPodIdentityAssociations", false, NO_ROLES);
     Some(addon)
 }
@@ -124,7 +124,7 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
             ),
         );
     }
-    only.refuse_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
+    only.differ_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
     Some(role)
 }
 
@@ -153,8 +153,8 @@ fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
     item.refuse_each(&[
         ("podExecutionRoleARN", "Keelson creates the role of Fargate's Pods itself"),
         ("subnets", "profiles use the cluster's private subnets"),
-        ("tags", "profiles get the cluster's tags"),
         ("status", "is a state that eksctl reports, not a setting"),
     ]);
+    item.differ("tags", "profiles get the cluster's tags, and no others");
     Some(json!({"name": name, "selectors": selectors}))
 }
