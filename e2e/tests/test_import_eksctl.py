@@ -59,6 +59,28 @@ def test_api_server_accepts_converted_manifests(api, path):
         assert api.request("POST", at, params=params, json=item)
 
 
+def test_flags_choose_the_version_and_convert_self_managed_nodes(api, tmp_path):
+    path = write(tmp_path, metadata={"name": "demo", "region": "eu-west-1"}, nodeGroups=[{"name": "workers"}])
+    without = convert(path)
+    assert without.returncode == 0, without.stderr
+    assert [item["kind"] for item in yaml.safe_load_all(without.stdout)] == ["EksCluster"]
+    assert "metadata.version: is missing, and became" in without.stderr
+    assert "--self-managed-as-managed" in without.stderr
+    result = convert(path, "--version=1.35", "--self-managed-as-managed", "--namespace=default")
+    cluster, group = yaml.safe_load_all(result.stdout)
+    assert cluster["spec"]["version"] == "1.35" and group["spec"]["nodeGroupName"] == "workers"
+    for item in (cluster, group):
+        at = api.path(item["apiVersion"], item["kind"], "", "default")
+        assert api.request("POST", at, params={"dryRun": "All", "fieldValidation": "Strict"}, json=item)
+
+
+@pytest.mark.parametrize("flag", ["--version=1.35", "--self-managed-as-managed"])
+def test_flags_of_an_eksctl_file_need_one(flag):
+    command = [keelson_binary(), "import", "--name=demo", "--region=eu-west-1", flag]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 1 and "--eksctl" in result.stderr
+
+
 def test_omitted_fields_are_listed_above_the_objects_and_on_standard_error(tmp_path):
     result = convert(write(tmp_path, karpenter={"version": "1.0.0"}, zzUnknown=1))
     comments = [line for line in result.stdout.splitlines() if line.startswith("#")]

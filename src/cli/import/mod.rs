@@ -15,12 +15,15 @@ use anyhow::Context as _;
 use live::Which;
 use placing::Placing;
 
+use crate::api::KubernetesVersion;
+
 /// Flags of `keelson import`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   keelson import --name demo --region eu-west-1 > demo.yaml
   keelson import --all --region eu-west-1 -n team-a
-  keelson import --eksctl cluster.yaml")]
+  keelson import --eksctl cluster.yaml
+  keelson import --eksctl cluster.yaml --version 1.35 --self-managed-as-managed")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["eksctl", "name", "all"])))]
 pub struct Args {
     /// An eksctl ClusterConfig (eksctl.io/v1alpha5) to convert, without access to AWS; `-` reads standard input.
@@ -41,14 +44,21 @@ pub struct Args {
     /// The AwsAccount that the cluster refers to; without it, the AwsAccount named `default`.
     #[arg(long, value_name = "NAME")]
     account_ref: Option<String>,
+    /// The Kubernetes version of the cluster to create from an eksctl file, in place of `metadata.version`; without
+    /// both, EKS's default when this version of Keelson was released.
+    #[arg(long, value_name = "VERSION", requires = "eksctl")]
+    version: Option<KubernetesVersion>,
+    /// Convert `nodeGroups` of an eksctl file, which are self-managed nodes, to managed node groups.
+    #[arg(long, requires = "eksctl")]
+    self_managed_as_managed: bool,
 }
 
 /// Writes the manifest.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { eksctl, name, all: _, region, namespace, account_ref } = args;
+    let Args { eksctl, name, all: _, region, namespace, account_ref, version, self_managed_as_managed } = args;
     let placing = Placing { namespace, account_ref };
     if let Some(path) = eksctl {
-        return eksctl::run(&path, &placing);
+        return eksctl::run(&path, &placing, &eksctl::Options { version, self_managed_as_managed });
     }
     let region =
         region.filter(|region| !region.is_empty()).context("--region is missing: name the clusters' region")?;

@@ -26,10 +26,11 @@ pub fn access(file: &mut Section<'_>) -> Value {
                 section.report_mistake("authenticationMode", why);
             }
         }
-        section.refuse_unless(
+        section.differ_unless(
             "bootstrapClusterCreatorAdminPermissions",
             true,
-            "the operator gets access as the principal that created the cluster, to install Flux",
+            "the operator creates the cluster, and its role gets access as administrator, to install Flux and to read nodes; \
+             nobody else does",
         );
         for mut item in section.sections("accessEntries") {
             let type_ = item.some_text("type").unwrap_or_else(|| EntryType::Standard.in_eks().to_owned());
@@ -105,11 +106,14 @@ fn access_policy(mut policy: Section<'_>) -> Option<Value> {
 
 /// A line of the ConfigMap aws-auth as an equivalent access entry.
 fn mapped(item: &mut Section<'_>) -> Option<Value> {
-    for field in ["account", "serviceName", "namespace"] {
-        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the \
-                   ConfigMap in Git";
-        item.refuse(field, why);
+    if let Some(account) = item.some_text("account") {
+        let how = format!(
+            "the ConfigMap aws-auth is not written: it gave principals of {account} user names, and no group, so no rights but \
+             those that a binding in Kubernetes gives to a user name; list principals with such a binding under access.entries"
+        );
+        item.report_difference("account", how);
     }
+    service(item);
     // A principal never has more than one access entry.
     item.flag("noDuplicateARNs");
     let arn = item.some_text("arn");
@@ -134,6 +138,21 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
         entry["kubernetesGroups"] = json!(others);
     }
     Some(entry)
+}
+
+/// A service of AWS, in a namespace, for which eksctl also creates a Role and a RoleBinding.
+fn service(item: &mut Section<'_>) {
+    if item.text_is("serviceName", "emr-containers") {
+        let how = "Amazon EMR on EKS creates its access entry itself when you create a virtual cluster, as the authentication \
+                   mode accepts access entries: neither the ConfigMap aws-auth nor a RoleBinding is needed";
+        item.differ("serviceName", how);
+        item.differ("namespace", "is given when you create the virtual cluster; create the namespace in Git");
+    }
+    for field in ["serviceName", "namespace"] {
+        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the \
+                   ConfigMap in Git";
+        item.refuse(field, why);
+    }
 }
 
 /// `spec.podIdentities`.
@@ -168,7 +187,7 @@ fn pod_identity(mut item: Section<'_>, region: &str) -> Option<Value> {
     if let Some(disabled) = item.flag("disableSessionTags") {
         identity["disableSessionTags"] = json!(disabled);
     }
-    item.refuse_unless("createServiceAccount", false, "Keelson creates no ServiceAccounts: keep it in Git");
+    item.differ_unless("createServiceAccount", false, "Keelson creates no ServiceAccounts: keep it in Git");
     refuse_the_rest(&mut item);
     Some(identity)
 }

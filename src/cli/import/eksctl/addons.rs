@@ -109,11 +109,11 @@ fn addon(mut item: Section<'_>, region: &str) -> Option<Value> {
             "permissionsBoundary",
             "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it",
         ),
-        ("tags", "add-ons get the cluster's tags"),
         ("publishers", LISTING),
         ("types", LISTING),
         ("owners", LISTING),
     ]);
+    item.differ("tags", "add-ons get the cluster's tags, and no others");
     item.refuse_unless("useDefaultPodIdentityAssociations", false, NO_ROLES);
     Some(addon)
 }
@@ -152,7 +152,7 @@ fn pod_identity(item: &mut Section<'_>, addon: &mut Value, region: &str) {
             ),
         );
     }
-    only.refuse_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
+    only.differ_unless("createServiceAccount", false, "the add-on includes its ServiceAccount");
 }
 
 /// `spec.fargateProfiles`.
@@ -178,10 +178,8 @@ fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
         selectors.push(wanted);
     }
     let (role, subnets) = (item.some_text("podExecutionRoleARN"), item.texts("subnets"));
-    item.refuse_each(&[
-        ("tags", "profiles get the cluster's tags"),
-        ("status", "is a state that eksctl reports, not a setting"),
-    ]);
+    item.refuse_each(&[("status", "is a state that eksctl reports, not a setting")]);
+    item.differ("tags", "profiles get the cluster's tags, and no others");
     let mut profile = json!({"name": name, "selectors": selectors});
     if let Some(role) = role {
         profile["podExecutionRoleArn"] = json!(role);

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::node_group::{self, Cluster};
 use super::section::Section;
-use super::{access, addons, flux, network, tags, workload_role};
+use super::service_accounts::{self, RoleAccess};
+use super::{Options, access, addons, flux, network, self_managed, tags, version, workload_role};
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::{Placing, names};
 
@@ -13,8 +14,8 @@ const AUTO_MODE_POOLS: [&str; 2] = ["general-purpose", "system"];
 const BOUNDARY: &str = "permissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates in it";
 
 /// The objects.
-pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
-    let (mut metadata, mut spec) = metadata(&mut file);
+pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role_access: &RoleAccess) -> Vec<Value> {
+    let (mut metadata, mut spec) = metadata(&mut file, options.version);
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let region = spec["region"].as_str().unwrap_or_default().to_owned();
     let object = names::object_name(&name);
@@ -40,7 +41,7 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
     }
     kubernetes_network(&mut file, &mut spec);
     let auto_mode = auto_mode(&mut file, &mut spec);
-    iam(&mut file, &mut spec, &region);
+    iam(&mut file, &mut spec, &region, role_access);
     spec["access"] = access::access(&mut file);
     let mut addons = addons::addons(&mut file, &region, auto_mode);
     if !auto_mode {
@@ -56,17 +57,12 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
         spec["gitops"] = gitops;
     }
     let cluster = Cluster { name: &name, region: &region, object: &object, network: &network, placing };
-    let groups: Vec<_> = file
+    let mut groups: Vec<_> = file
         .sections("managedNodeGroups")
         .into_iter()
         .filter_map(|item| node_group::node_group(item, &cluster))
         .collect();
-    for group in file.sections("nodeGroups") {
-        group.leave(
-            "self-managed nodes: Keelson creates EKS managed node groups only; move it to managedNodeGroups, and \
-             convert again",
-        );
-    }
+    self_managed::node_groups(&mut file, &cluster, options.self_managed_as_managed, &mut groups);
     refuse_the_rest(&mut file);
     let mut all = vec![
         json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "EksCluster", "metadata": metadata, "spec": spec}),
@@ -76,7 +72,7 @@ pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
 }
 
 /// Metadata of the EksCluster, still with its name in EKS, and the spec fields of eksctl's `metadata`.
-fn metadata(file: &mut Section<'_>) -> (Value, Value) {
+fn metadata(file: &mut Section<'_>, wanted: Option<KubernetesVersion>) -> (Value, Value) {
     let (mut metadata, mut spec) = (json!({}), json!({}));
     if !file.has("metadata") {
         file.report_mistake("metadata", "is missing");
@@ -87,19 +83,10 @@ fn metadata(file: &mut Section<'_>) -> (Value, Value) {
             section.report_mistake(field, "is missing");
         }
     }
-    if !section.has("version") {
-        section.report_mistake(
-            "version",
-            "is missing, and Keelson does not choose one: set that of the cluster (`aws eks describe-cluster --name \
-             NAME --query cluster.version`), or the one to create",
-        );
-    }
     metadata["name"] = json!(section.text("name"));
     spec["region"] = json!(section.text("region"));
-    match section.text("version").map(|version| version.parse::<KubernetesVersion>()) {
-        None => {}
-        Some(Ok(version)) => spec["version"] = json!(version.to_string()),
-        Some(Err(error)) => section.report_mistake("version", error.to_string()),
+    if let Some(version) = version::version(&mut section, wanted) {
+        spec["version"] = json!(version.to_string());
     }
     if let Some(annotations) = section.map("annotations").filter(|annotations| !annotations.is_empty()) {
         metadata["annotations"] = json!(annotations);
@@ -166,7 +153,7 @@ fn auto_mode(file: &mut Section<'_>, spec: &mut Value) -> bool {
     enabled
 }
 
-fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str) {
+fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str, role_access: &RoleAccess) {
     let Some(mut iam) = file.section("iam") else {
         spec["oidcProvider"] = json!(false);
         return;
@@ -178,11 +165,13 @@ fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str) {
     }
     let mut identities = access::pod_identities(&mut iam, region);
     for account in iam.sections("serviceAccounts") {
-        let Some(identity) = workload_role::service_account(account, region) else { continue };
+        let identity = if account.has("attachRoleARN") {
+            service_accounts::with_existing_role(account, role_access)
+        } else {
+            workload_role::service_account(account, region)
+        };
         let of = |one: &Value| (one["namespace"].clone(), one["serviceAccount"].clone());
-        if identities.iter().all(|other| of(other) != of(&identity)) {
-            identities.push(identity);
-        }
+        identities.extend(identity.filter(|identity| identities.iter().all(|other| of(other) != of(identity))));
     }
     if !identities.is_empty() {
         spec["podIdentities"] = json!(identities);

@@ -8,6 +8,63 @@ use crate::api::gitops::{FLUX_COMPONENTS, flux_components};
 /// Default of `flux bootstrap`.
 const DEFAULT_BRANCH: &str = "main";
 
+/// Flags of what `flux bootstrap` does in Git or at its host, once, and what Keelson does instead.
+const OF_BOOTSTRAP: [(&[&str], &str); 3] = [
+    (
+        &["team", "personal", "visibility", "reconcile", "read-write-key"],
+        "configures the repository that `flux bootstrap` creates at its host, and who may use it: the repository must exist, as \
+         Keelson creates none; nothing of the cluster depends on it",
+    ),
+    (
+        &[
+            "author-name",
+            "author-email",
+            "commit-message-appendix",
+            "gpg-key-id",
+            "gpg-key-ring",
+            "gpg-passphrase",
+            "force",
+            "timeout",
+            "verbose",
+            "kubeconfig",
+            "context",
+        ],
+        "configures the run of `flux bootstrap` and its commits: Keelson runs no bootstrap, and writes nothing to Git",
+    ),
+    (
+        &[
+            "token-auth",
+            "deploy-token-auth",
+            "username",
+            "password",
+            "private-key-file",
+            "secret-name",
+            "ssh-key-algorithm",
+            "ssh-ecdsa-curve",
+            "ssh-rsa-bits",
+        ],
+        "configures the credentials that `flux bootstrap` creates: in Keelson they are a Secret of yours, which \
+         gitops.flux.source.git.secretRef names",
+    ),
+];
+/// Flags of how Flux runs.
+/// With the default, which is the same in Keelson.
+const OF_CONTROLLERS: [(&str, &str, &str); 9] = [
+    ("network-policy", "true", "Keelson installs Flux with network policies: change them in Git"),
+    ("watch-all-namespaces", "true", "Flux watches all namespaces"),
+    ("log-level", "info", "Flux runs with its default: change it in Git, with a patch of Flux's manifests"),
+    (
+        "cluster-domain",
+        "cluster.local",
+        "Flux runs with cluster.local: change it in Git, with a patch of Flux's manifests",
+    ),
+    ("toleration-keys", "", "change the tolerations in Git, with a patch of Flux's manifests"),
+    ("recurse-submodules", "false", "the source has no Git submodules: define a GitRepository of your own in Git"),
+    ("registry-creds", "", "name a Secret with them in gitops.flux.imagePullSecretRef"),
+    ("ca-file", "", "name a Secret with the CA in gitops.flux.source.git.secretRef"),
+    ("ssh-hostname", "", "the source is read by HTTPS: set its URL in gitops.flux.source.git.url"),
+];
+
 /// `spec.gitops`.
 pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     let mut gitops = file.section("gitops")?;
@@ -66,9 +123,15 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     if let Some(components) = components(&mut flags) {
         agent["components"] = json!(components);
     }
-    flags.refuse("version", "Keelson installs its built-in version of Flux, until Git owns Flux's manifests");
-    for field in flags.names().into_iter().filter(|field| flags.has(field)).collect::<Vec<_>>() {
-        flags.refuse(&field, "configures how `flux bootstrap` writes to Git, which Keelson does not do");
+    flags.refuse(
+        "version",
+        "Keelson installs one of its built-in versions of Flux (gitops.flux.version), until Git owns Flux's manifests",
+    );
+    for (fields, how) in OF_BOOTSTRAP {
+        fields.iter().for_each(|field| flags.differ(field, how));
+    }
+    for (field, same, why) in OF_CONTROLLERS {
+        flags.refuse_unless(field, same, why);
     }
     Some(json!({"flux": agent}))
 }

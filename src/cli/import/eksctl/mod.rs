@@ -5,17 +5,24 @@
 mod access;
 mod addons;
 mod ami;
+mod boundaries;
 mod cluster;
 mod flux;
 mod network;
 mod node;
 mod node_group;
 mod node_role;
+mod own_fields;
 mod section;
+mod self_managed;
+mod service_accounts;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_examples;
+#[cfg(test)]
 mod tests_leaves;
+mod version;
 mod workload_role;
 
 use std::cell::RefCell;
@@ -26,12 +33,23 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::{Placing, write};
+use crate::api::KubernetesVersion;
 use section::{Remark, Report, Section};
 
+/// What the user decides beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The version of the cluster, whatever the file says.
+    pub version: Option<KubernetesVersion>,
+    /// Whether `nodeGroups` become managed node groups.
+    pub self_managed_as_managed: bool,
+}
+
 /// Prints the manifest, and on standard error what is not converted.
-pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
+pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<()> {
     let text = crate::cli::read(path)?;
-    let Converted { objects, report } = convert(&text, placing).with_context(|| path.display().to_string())?;
+    let converted = convert(&text, placing, options).with_context(|| path.display().to_string())?;
+    let Converted { objects, report } = converted;
     let comments = comments(&report);
     for comment in &comments {
         crate::cli::note(comment);
@@ -47,16 +65,19 @@ struct Converted {
     report: Report,
 }
 
-fn convert(text: &str, placing: &Placing) -> anyhow::Result<Converted> {
+fn convert(text: &str, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).context("is not YAML")?;
     documents.retain(|document| !document.is_null());
     if documents.len() != 1 {
         bail!("must hold one document, an eksctl ClusterConfig; it holds {}", documents.len());
     }
-    converted(documents.remove(0), placing)
+    converted(documents.remove(0), placing, options)
 }
 
-fn converted(document: Value, placing: &Placing) -> anyhow::Result<Converted> {
+fn converted(mut document: Value, placing: &Placing, options: &Options) -> anyhow::Result<Converted> {
+    let mut report = Report::default();
+    boundaries::take(&mut document, &mut report, placing.account_ref.as_deref().unwrap_or("default"));
+    let role_access = service_accounts::RoleAccess::of(&document);
     let Value::Object(mut fields) = document else { bail!("holds no mapping, and so no eksctl ClusterConfig") };
     for (field, wanted) in [("apiVersion", "eksctl.io/v1alpha5"), ("kind", "ClusterConfig")] {
         match fields.remove(field) {
@@ -65,8 +86,8 @@ fn converted(document: Value, placing: &Placing) -> anyhow::Result<Converted> {
             None => bail!("{field}: is missing; {wanted} can be converted"),
         }
     }
-    let report = RefCell::default();
-    let objects = cluster::objects(Section::root(fields, &report), placing);
+    let report = RefCell::new(report);
+    let objects = cluster::objects(Section::root(fields, &report), placing, options, &role_access);
     let report = report.into_inner();
     if !report.wrong.is_empty() {
         bail!("nothing is converted:\n{}", lines(&report.wrong));

@@ -36,9 +36,10 @@ pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
     let mut vpc = file.section("vpc");
     let private_cluster = PrivateCluster::read(file, logs);
     let (mut private, mut public) = (Vec::new(), Vec::new());
+    let id = vpc.as_ref().and_then(|vpc| vpc.peek_text("id"));
     if let Some(mut subnets) = vpc.as_mut().and_then(|vpc| vpc.section("subnets")) {
-        private = places(subnets.section("private"));
-        public = places(subnets.section("public"));
+        private = places(subnets.section("private"), id.as_deref());
+        public = places(subnets.section("public"), id.as_deref());
     }
     let control_plane = vpc.as_mut().and_then(|vpc| vpc.texts("controlPlaneSubnetIDs")).unwrap_or_default();
     let exists = !(private.is_empty() && public.is_empty() && control_plane.is_empty());
@@ -113,23 +114,41 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     access
 }
 
-const NO_ID: &str = "has no id: Keelson identifies an existing subnet by its id, and does not search by zone or range; \
-                     `aws ec2 describe-subnets` shows the ids";
+/// What to do about a subnet without an id: `subnetSelector` selects by tags, so neither a zone nor a range.
+fn no_id(vpc: Option<&str>, zone: Option<&str>, range: Option<&str>) -> String {
+    let filters = [("vpc-id", Some(vpc.unwrap_or("VPC"))), ("availability-zone", zone), ("cidr-block", range)];
+    let filters: Vec<_> =
+        filters.iter().filter_map(|(name, value)| Some(format!("Name={name},Values={}", (*value)?))).collect();
+    format!(
+        "has no id, and Keelson does not search by zone or range: `aws ec2 describe-subnets --filters {} --query \
+         'Subnets[].SubnetId'` shows the id to set. A manifest can also select subnets by their tags \
+         (network.existing.subnetSelector)",
+        filters.join(" ")
+    )
+}
 
-fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
+/// Whether a key of `vpc.subnets` is a zone, such as `eu-west-1a`, and no name.
+fn is_zone(key: &str) -> bool {
+    let Some((area, number)) = key.rsplit_once('-') else { return false };
+    let number = number.strip_suffix(|c: char| c.is_ascii_lowercase()).unwrap_or_default();
+    area.contains('-') && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn places(tier: Option<Section<'_>>, vpc: Option<&str>) -> Vec<SubnetPlace> {
     let Some(mut tier) = tier else { return Vec::new() };
     let mut places = Vec::new();
     for key in tier.names() {
+        let zone_in_key = is_zone(&key).then_some(key.as_str());
         if !tier.has(&key) {
-            tier.report_mistake(&key, NO_ID);
+            tier.report_mistake(&key, no_id(vpc, zone_in_key, None));
         }
         let Some(mut subnet) = tier.section(&key) else { continue };
         let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
         // With an id, zone and range are redundant.
-        subnet.text("cidr");
+        let range = subnet.text("cidr");
         match id {
             Some(id) => places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
-            None => subnet.report_mistake("id", NO_ID),
+            None => subnet.report_mistake("id", no_id(vpc, zone.as_deref().or(zone_in_key), range.as_deref())),
         }
     }
     places
@@ -189,6 +208,9 @@ fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
 
 const THERE_ALREADY: &str = "the network already exists, and Keelson creates nothing in it";
 
+const NO_SECOND_FAMILY: &str = "a VPC that Keelson creates for an IPv4 cluster has no IPv6 range: its instances have no IPv6 addresses; its Pods and \
+     Services have IPv4 addresses only in any case";
+
 /// Refuses network fields that have no counterpart.
 fn refuse_the_rest(vpc: &mut Section<'_>) {
     const IPV6: &str =
@@ -198,12 +220,14 @@ fn refuse_the_rest(vpc: &mut Section<'_>) {
     const SELF_MANAGED: &str =
         "applies to self-managed nodes: those of managed node groups are in EKS's own security group";
     vpc.refuse_each(&[("ipv6Cidr", IPV6), ("ipv6Pool", IPV6), ("extraCIDRs", EXTRA), ("extraIPv6CIDRs", IPV6)]);
-    vpc.refuse_unless("autoAllocateIPv6", false, IPV6);
-    vpc.refuse_each(&[
-        ("sharedNodeSecurityGroup", SELF_MANAGED),
-        ("manageSharedNodeSecurityGroupRules", SELF_MANAGED),
-        ("hostnameType", "Keelson leaves the names of instances to EC2"),
-    ]);
+    vpc.differ_unless("autoAllocateIPv6", false, NO_SECOND_FAMILY);
+    vpc.refuse_each(&[("sharedNodeSecurityGroup", SELF_MANAGED), ("manageSharedNodeSecurityGroupRules", SELF_MANAGED)]);
+    // EC2's default.
+    vpc.differ_unless(
+        "hostnameType",
+        "ip-name",
+        "Keelson leaves the names of instances to EC2, which derives them from their IP addresses",
+    );
     let why = "Keelson does not configure the control plane's outbound traffic";
     vpc.refuse_unless("controlPlaneEgressMode", "AWS_MANAGED", why);
 }

@@ -95,16 +95,25 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
     }
 }
 
-/// SSH keys are not supported; a shell through SSM is.
+/// SSH keys are not supported; a shell through AWS Systems Manager is.
 fn ssh(item: &mut Section<'_>, policies: &mut Vec<(String, String)>, region: &str) {
     let Some(mut ssh) = item.section("ssh") else { return };
-    const KEYS: &str = "Keelson configures no remote access by SSH keys: use SSM (AmazonSSMManagedInstanceCore in \
-                        additionalRolePolicies), or a launch template with a key";
-    if ssh.flag("enableSsm") == Some(true) {
-        policies.push(("ssh.enableSsm".to_owned(), of_aws("AmazonSSMManagedInstanceCore", region)));
+    const KEYS: [&str; 3] = ["publicKeyPath", "publicKey", "publicKeyName"];
+    const SHELL: &str = "a shell on nodes is by Session Manager (`aws ssm start-session`) in place of SSH, and IAM decides who \
+                         gets one; the nodes' role needs AmazonSSMManagedInstanceCore for it (additionalRolePolicies); port 22 stays closed";
+    const NO_KEY: &str = "no SSH key is set on nodes, and no rule for port 22 in security groups";
+    // For eksctl, a key alone means access.
+    let key = KEYS.into_iter().find(|field| ssh.has(field));
+    let asked_by = if ssh.has("allow") { "allow" } else { key.unwrap_or("allow") };
+    let allow = ssh.flag("allow").unwrap_or(key.is_some());
+    let by_ssm = ssh.flag("enableSsm") == Some(true);
+    if allow {
+        ssh.report_difference(asked_by, SHELL);
     }
-    ssh.refuse_unless("allow", false, KEYS);
-    for field in ["publicKeyPath", "publicKey", "publicKeyName", "sourceSecurityGroupIds"] {
-        ssh.refuse(field, KEYS);
+    if by_ssm || allow {
+        let field = if by_ssm { "enableSsm" } else { asked_by };
+        policies.push((format!("ssh.{field}"), of_aws("AmazonSSMManagedInstanceCore", region)));
     }
+    KEYS.iter().for_each(|field| ssh.differ(field, NO_KEY));
+    ssh.differ("sourceSecurityGroupIds", NO_KEY);
 }

@@ -6,6 +6,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::own_fields;
+
+/// The remark about a field that is none of eksctl's.
+pub const UNKNOWN: &str = "unknown to Keelson: a field of another version of eksctl, or misspelt";
+
 /// A remark about a field, for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
@@ -36,11 +41,17 @@ pub struct Section<'r> {
 impl Drop for Section<'_> {
     fn drop(&mut self) {
         for (name, value) in std::mem::take(&mut self.fields) {
+            let path = self.at(&name);
+            if let Some(why) = own_fields::reason(&path) {
+                if !value.is_null() {
+                    self.report_left_out(&name, why);
+                }
+                continue;
+            }
             let mut leaves = Vec::new();
-            leaves_of(&self.at(&name), &value, &mut leaves);
+            leaves_of(&path, &value, &mut leaves);
             for path in leaves {
-                let what = "unknown to Keelson: a field of another version of eksctl, or misspelt".to_owned();
-                self.report.borrow_mut().left_out.push(Remark { path, what });
+                self.report.borrow_mut().left_out.push(Remark { path, what: UNKNOWN.to_owned() });
             }
         }
     }
@@ -72,6 +83,26 @@ impl<'r> Section<'r> {
     /// The path of a field.
     pub fn at(&self, field: &str) -> String {
         join(&self.path, field)
+    }
+
+    /// The same section with another report.
+    pub fn reporting_to<'s>(mut self, report: &'s RefCell<Report>) -> Section<'s> {
+        Section { path: std::mem::take(&mut self.path), fields: std::mem::take(&mut self.fields), report }
+    }
+
+    /// Sets a field to what another one means.
+    pub fn set(&mut self, field: &str, value: Value) {
+        self.fields.insert(field.to_owned(), value);
+    }
+
+    /// A text that stays untaken.
+    pub fn peek_text(&self, field: &str) -> Option<String> {
+        self.fields.get(field).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// Whether the field holds this text.
+    pub fn text_is(&self, field: &str, text: &str) -> bool {
+        self.peek_text(field).as_deref() == Some(text)
     }
 
     /// Names of the fields that are left.
@@ -211,6 +242,21 @@ impl<'r> Section<'r> {
     pub fn refuse_unless(&mut self, field: &str, same: impl Into<Value>, why: &str) {
         if self.value(field).is_some_and(|value| value != same.into()) {
             self.report_left_out(field, why);
+        }
+    }
+
+    /// Takes the field and reports what Keelson does instead. An empty mapping or list means nothing.
+    pub fn differ(&mut self, field: &str, how: &str) {
+        let is_empty = |value: &Value| *value == Value::Array(Vec::new()) || *value == Value::Object(Map::new());
+        if self.value(field).is_some_and(|value| !is_empty(&value)) {
+            self.report_difference(field, how);
+        }
+    }
+
+    /// [`Self::differ`], unless the field holds the value that results anyway.
+    pub fn differ_unless(&mut self, field: &str, same: impl Into<Value>, how: &str) {
+        if self.value(field).is_some_and(|value| value != same.into()) {
+            self.report_difference(field, how);
         }
     }
 

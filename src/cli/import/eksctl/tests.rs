@@ -10,14 +10,14 @@ const NAMED: &str = "metadata: {name: demo, region: eu-west-1, version: '1.34'}\
 fn good(fields: &str) -> (Value, Report) {
     let text = format!("{BASE}{NAMED}{fields}");
     let Converted { objects, report } =
-        convert(&text, &Placing::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
+        convert(&text, &Placing::default(), &Options::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
     let manifest = write::manifest(&comments(&report), &objects).unwrap();
     crate::cli::plan::check(&manifest).unwrap_or_else(|e| panic!("{fields}: {e:#}\n{manifest}"));
     (Value::Array(objects), report)
 }
 
 fn bad(text: &str) -> String {
-    match convert(text, &Placing::default()) {
+    match convert(text, &Placing::default(), &Options::default()) {
         Ok(_) => panic!("was accepted: {text}"),
         Err(error) => format!("{error:#}"),
     }
@@ -66,6 +66,14 @@ fn each_cluster_field_is_converted() {
             "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicyARNs: ['arn:aws:iam::aws:policy/x']}]}",
             "/0/spec/podIdentities",
             r#"[{"namespace":"default","role":{"policyArns":["arn:aws:iam::aws:policy/x"]},"serviceAccount":"b"}]"#,
+            "addons: [{name: eks-pod-identity-agent}]\niam: {serviceAccounts: [{metadata: {name: a, namespace: b}, attachRoleARN: 'arn:aws:iam::111122223333:role/r'}]}",
+            "/0/spec/podIdentities",
+            r#"[{"namespace":"b","roleArn":"arn:aws:iam::111122223333:role/r","serviceAccount":"a"}]"#,
+        ),
+        (
+            "kubernetesNetworkConfig: {serviceIPv4CIDR: 10.100.0.0/16}",
+            "/0/spec/kubernetesNetwork",
+            r#"{"serviceCidr":"10.100.0.0/16"}"#,
         ),
         (
             "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicy: {Statement: []}}]}",
@@ -216,6 +224,12 @@ fn each_node_group_field_is_converted() {
             r#"{"enabled":true,"maxParallelRepairedCount":2,"overrides":[{"minRepairWaitTimeMins":5,"nodeMonitoringCondition":"A","nodeUnhealthyReason":"B","repairAction":"Reboot"}]}"#,
         ),
         (
+            "ssh: {allow: true, publicKeyName: ops}",
+            "additionalRolePolicies",
+            r#"["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]"#,
+        ),
+        ("ssh: {allow: false, publicKeyName: ops}", "additionalRolePolicies", ""),
+        (
             "ssh: {enableSsm: true}",
             "additionalRolePolicies",
             r#"["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]"#,
@@ -243,16 +257,33 @@ fn unconverted_fields_are_reported_with_the_reason() {
     let group = |fields| group(fields).leak() as &str;
     let table = [
         ("karpenter: {version: 1.0.0}", "karpenter", "keep Karpenter"),
-        ("nodeGroups: [{name: a}]", "nodeGroups[0]", "self-managed"),
+        ("nodeGroups: [{name: a}]", "nodeGroups[0]", "--self-managed-as-managed"),
+        (group("cpuCredits: unlimited"), "managedNodeGroups[0].cpuCredits", "launchTemplate.id"),
+        (group("kubeletExtraConfig: {maxPods: 9}"), "managedNodeGroups[0].kubeletExtraConfig", "node.nodeConfig"),
+        (
+            "iam: {serviceAccounts: [{metadata: {name: a}, attachRoleARN: r}]}",
+            "iam.serviceAccounts[0].attachRoleARN",
+            "withOIDC",
+        ),
+        ("iamIdentityMappings: [{serviceName: x, namespace: y}]", "iamIdentityMappings[0].serviceName", "aws-auth"),
+        (
+            "gitops: {flux: {gitProvider: github, flags: {owner: a, repository: b, log-level: debug}}}",
+            "gitops.flux.flags.log-level",
+            "Git",
+        ),
+        (
+            "gitops: {flux: {gitProvider: github, flags: {owner: a, repository: b, teem: debug}}}",
+            "gitops.flux.flags.teem",
+            "unknown to Keelson",
+        ),
+        (
+            "iam: {serviceRolePermissionsBoundary: a, fargatePodExecutionRolePermissionsBoundary: b}",
+            "iam.serviceRolePermissionsBoundary",
+            "AwsAccount",
+        ),
         ("iam: {serviceAccounts: [{metadata: {name: a}}]}", "iam.serviceAccounts[0]", "default/a"),
         ("iam: {vpcResourceControllerPolicy: true}", "iam.vpcResourceControllerPolicy", "roleArn"),
         ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.vpc.podCidrs"),
-        (
-            "accessConfig: {bootstrapClusterCreatorAdminPermissions: false}",
-            "accessConfig.bootstrapClusterCreatorAdminPermissions",
-            "Flux",
-        ),
-        ("addons: [{name: coredns, tags: {a: b}}]", "addons[0].tags", "cluster's tags"),
         ("identityProviders: [{type: oidc}]", "identityProviders", "IAM only"),
         ("gitops: {flux: {gitProvider: bitbucket}}", "gitops.flux", "gitops.flux.source"),
         (
@@ -315,9 +346,47 @@ fn unconverted_fields_are_reported_with_the_reason() {
 }
 
 #[test]
+fn what_keelson_does_in_another_way_is_a_difference() {
+    let group = |fields| group(fields).leak() as &str;
+    let table = [
+        ("vpc: {hostnameType: resource-name}", "vpc.hostnameType", "IP addresses"),
+        ("vpc: {autoAllocateIPv6: true}", "vpc.autoAllocateIPv6", "no IPv6 range"),
+        ("iamIdentityMappings: [{account: '1'}]", "iamIdentityMappings[0].account", "no group"),
+        (
+            "iamIdentityMappings: [{serviceName: emr-containers}]",
+            "iamIdentityMappings[0].serviceName",
+            "access entry itself",
+        ),
+        (
+            "iam: {withOIDC: true, serviceAccounts: [{metadata: {name: a}, attachRoleARN: r}]}",
+            "iam.serviceAccounts[0].attachRoleARN",
+            "eks.amazonaws.com/role-arn: r",
+        ),
+        (
+            "autoModeConfig: {enabled: true}\niam: {serviceAccounts: [{metadata: {name: a}, attachRoleARN: 'arn:aws:iam::111122223333:role/r'}]}",
+            "iam.serviceAccounts[0].attachRoleARN",
+            "pods.eks.amazonaws.com",
+        ),
+        (
+            "iam: {serviceRolePermissionsBoundary: b, fargatePodExecutionRolePermissionsBoundary: b}",
+            "iam.serviceRolePermissionsBoundary",
+            "permissionsBoundaryArn: b in the AwsAccount default",
+        ),
+        (group("ssh: {publicKeyName: k}"), "managedNodeGroups[0].ssh.publicKeyName", "ssm start-session"),
+        (group("ssh: {allow: false, publicKeyName: k}"), "managedNodeGroups[0].ssh.publicKeyName", "no SSH key"),
+    ];
+    for (fields, path, words) in table {
+        let (_, report) = good(fields);
+        let remark = report.differs.iter().find(|remark| remark.path == path);
+        assert!(remark.is_some_and(|remark| remark.what.contains(words)), "{fields}: {:?}", report.differs);
+        assert!(report.left_out.is_empty(), "{fields}: {:?}", report.left_out);
+    }
+}
+
+#[test]
 fn redundant_fields_are_not_reported() {
     for fields in [
-        "vpc: {autoAllocateIPv6: false, controlPlaneEgressMode: AWS_MANAGED}",
+        "vpc: {autoAllocateIPv6: false, hostnameType: ip-name, controlPlaneEgressMode: AWS_MANAGED}",
         "privateCluster: {enabled: false}",
         "addonsConfig: {disableDefaultAddons: false, autoApplyPodIdentityAssociations: false}",
         "karpenter: null",
@@ -342,10 +411,6 @@ fn all_mistakes_are_reported_with_their_paths() {
         (bad("a: [b"), "is not YAML"),
         (bad(BASE), "metadata: is missing"),
         (
-            bad(&format!("{BASE}metadata: {{name: a, region: b}}")),
-            "metadata.version: is missing, and Keelson does not choose one",
-        ),
-        (
             bad(&format!("{BASE}metadata: {{name: a, region: b, version: 1.34}}")),
             "metadata.version: 1.34 is not a text: put it in quotes",
         ),
@@ -357,6 +422,14 @@ fn all_mistakes_are_reported_with_their_paths() {
         (whole("vpc: {id: vpc-1}"), "vpc.id: names a VPC"),
         (whole("vpc: {subnets: {private: {a: {cidr: 10.0.0.0/24}}}}"), "vpc.subnets.private.a.id: has no id"),
         (whole("vpc: {subnets: {public: {a: null}}}"), "vpc.subnets.public.a: has no id"),
+        (
+            whole("vpc: {id: vpc-1, subnets: {public: {a: {az: eu-west-1a, cidr: 10.0.0.0/24}}}}"),
+            "--filters Name=vpc-id,Values=vpc-1 Name=availability-zone,Values=eu-west-1a Name=cidr-block,Values=10.0.0.0/24",
+        ),
+        (
+            whole("vpc: {subnets: {public: {eu-west-1a: {}}}}"),
+            "Name=vpc-id,Values=VPC Name=availability-zone,Values=eu-west-1a",
+        ),
         (whole("vpc: {nat: {gateway: Some}}"), "vpc.nat.gateway: \"Some\" is none of"),
         (whole("addons: {name: a}"), "addons: {\"name\":\"a\"} is not a list"),
         (whole("addons: [coredns]"), "addons[0]: \"coredns\" is not a mapping"),
@@ -386,7 +459,7 @@ fn all_mistakes_are_reported_with_their_paths() {
 fn namespace_and_account_are_set_on_the_objects_that_have_them() {
     let placing = Placing { namespace: Some("team".to_owned()), account_ref: Some("prod".to_owned()) };
     let text = format!("{BASE}{NAMED}managedNodeGroups: [{{name: ng}}]");
-    let objects = convert(&text, &placing).unwrap().objects;
+    let objects = convert(&text, &placing, &Options::default()).unwrap().objects;
     assert!(objects.iter().all(|object| object["metadata"]["namespace"] == "team"));
     assert_eq!(objects[0]["spec"]["accountRef"]["name"], "prod");
 }
@@ -394,7 +467,7 @@ fn namespace_and_account_are_set_on_the_objects_that_have_them() {
 #[test]
 fn whole_files_are_converted() {
     for (name, text) in tests_leaves::FILES {
-        let Converted { objects, report } = convert(text, &Placing::default()).unwrap();
+        let Converted { objects, report } = convert(text, &Placing::default(), &Options::default()).unwrap();
         let manifest = write::manifest(&comments(&report), &objects).unwrap();
         crate::cli::plan::check(&manifest).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         insta::assert_snapshot!(name, manifest);

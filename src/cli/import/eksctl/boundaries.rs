@@ -1,0 +1,75 @@
+//! Permissions boundaries of the roles that eksctl creates. In Keelson an AwsAccount has one for all roles, so one ARN
+//! in the whole file is a setting of the AwsAccount. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::section::{Remark, Report};
+
+/// Names of fields that hold a boundary.
+const NAMES: [&str; 5] = [
+    "serviceRolePermissionsBoundary",
+    "fargatePodExecutionRolePermissionsBoundary",
+    "instanceRolePermissionsBoundary",
+    "permissionsBoundaryARN",
+    "permissionsBoundary",
+];
+
+/// A boundary of the file.
+struct Boundary {
+    /// As a JSON pointer.
+    pointer: String,
+    path: String,
+    arn: String,
+}
+
+/// Takes the boundaries of roles that Keelson creates out of the document, if the whole file has one ARN, and reports
+/// them. `account`: name of the AwsAccount.
+pub fn take(document: &mut Value, report: &mut Report, account: &str) {
+    let mut all = Vec::new();
+    collect("", "", document, &mut all);
+    let arns: BTreeSet<&str> = all.iter().map(|boundary| boundary.arn.as_str()).collect();
+    if arns.len() != 1 {
+        return;
+    }
+    for Boundary { pointer, path, arn } in all.into_iter().filter(|boundary| is_of_the_cluster(&boundary.path)) {
+        let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
+        let Some(fields) = document.pointer_mut(parent).and_then(Value::as_object_mut) else { continue };
+        fields.remove(name);
+        let what = format!(
+            "set permissionsBoundaryArn: {arn} in the AwsAccount {account}: it applies to every role that Keelson creates in the \
+             account"
+        );
+        report.differs.push(Remark { path, what });
+    }
+}
+
+/// Whether the role is one of the cluster and its nodes, rather than of Pods or add-ons.
+fn is_of_the_cluster(path: &str) -> bool {
+    let of_iam = path.strip_prefix("iam.").is_some_and(|name| !name.contains('.'));
+    of_iam || path == "autoModeConfig.permissionsBoundaryARN" || path.ends_with(".instanceRolePermissionsBoundary")
+}
+
+fn collect(pointer: &str, path: &str, value: &Value, all: &mut Vec<Boundary>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                match value {
+                    Value::String(arn) if NAMES.contains(&name.as_str()) && !arn.is_empty() => {
+                        all.push(Boundary { pointer, path, arn: arn.clone() });
+                    }
+                    other => collect(&pointer, &path, other, all),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter().enumerate() {
+                collect(&format!("{pointer}/{n}"), &format!("{path}[{n}]"), item, all);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,72 @@
+//! Fields of eksctl that have no place in Keelson wherever they stand, and why: they are not misspelt. Pure.
+
+const AUTO_SCALING_GROUP: &str = "EKS owns the Auto Scaling group of a managed node group: Keelson does not change it";
+const ZONES: &str = "Keelson creates subnets in availability zones only";
+const KUBELET: &str =
+    "EKS configures the kubelet: for a new node group with Amazon Linux 2023, write it in node.nodeConfig";
+
+/// Fields of node groups; `eksctl` knows most of them for self-managed nodes only.
+const OF_GROUPS: [(&str, &str); 11] = [
+    (
+        "asgMetricsCollection",
+        "EKS owns the Auto Scaling group of a managed node group: `aws autoscaling enable-metrics-collection` collects its metrics",
+    ),
+    (
+        "classicLoadBalancerNames",
+        "EKS owns the Auto Scaling group, so that nodes are not registered at load balancers: use a Service in Kubernetes",
+    ),
+    (
+        "targetGroupARNs",
+        "EKS owns the Auto Scaling group, so that nodes are not registered at target groups: use a TargetGroupBinding of the AWS \
+         Load Balancer Controller in Kubernetes",
+    ),
+    ("clusterDNS", KUBELET),
+    ("containerRuntime", "EKS's images have containerd, and no other runtime"),
+    (
+        "cpuCredits",
+        "EC2's default for the instance type applies: your own launch template (launchTemplate.id) may set another",
+    ),
+    ("disableASGTagPropagation", AUTO_SCALING_GROUP),
+    (
+        "instancesDistribution",
+        "a managed node group has either Spot or on-demand instances: set instanceTypes, and spot for one of two groups",
+    ),
+    ("kubeletExtraConfig", KUBELET),
+    ("localZones", ZONES),
+    ("maxInstanceLifetime", "EKS replaces nodes when their version or AMI release changes, and not by age"),
+];
+
+/// Paths without the indexes of lists.
+const ELSEWHERE: [(&str, &str); 2] =
+    [("vpc.localZoneSubnets", ZONES), ("status", "is a state that eksctl reports, not a setting")];
+
+/// Why the field at `path` has no place; `None`: it is not one of eksctl's.
+pub fn reason(path: &str) -> Option<&'static str> {
+    let of_group = path.strip_prefix("managedNodeGroups[").or_else(|| path.strip_prefix("nodeGroups["));
+    let (name, table): (&str, &[(&str, &str)]) = match of_group.and_then(|rest| rest.split_once("].")) {
+        Some((_, name)) => (name, &OF_GROUPS),
+        None => (path, &ELSEWHERE),
+    };
+    table.iter().find(|(field, _)| *field == name).map(|(_, why)| *why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_eksctl_are_known_where_eksctl_has_them_only() {
+        for (path, known) in [
+            ("nodeGroups[0].targetGroupARNs", true),
+            ("managedNodeGroups[12].clusterDNS", true),
+            ("vpc.localZoneSubnets", true),
+            ("status", true),
+            ("nodeGroups[0].status", false),
+            ("nodeGroups[0].iam.clusterDNS", false),
+            ("targetGroupARNs", false),
+            ("vpc.status", false),
+        ] {
+            assert_eq!(reason(path).is_some(), known, "{path}");
+        }
+    }
+}
