@@ -31,7 +31,6 @@ pub struct WorkloadRole {
 
 /// A policy that Keelson includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[expect(clippy::upper_case_acronyms, reason = "the names under which their projects are known")]
 pub enum WorkloadPolicy {
     AWSLoadBalancerController,
     CertManager,
