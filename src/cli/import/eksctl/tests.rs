@@ -73,7 +73,7 @@ fn each_cluster_field_is_converted() {
             r#"[{"namespace":"b","roleArn":"arn:aws:iam::111122223333:role/r","serviceAccount":"a"}]"#,
         ),
         (
-            "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicy: {Statement: []}}]}",
+            "iam: {serviceAccounts: [{metadata: {name: b}, wellKnownPolicies: {externalDNS: true}}]}",
             "/0/spec/addons/4/name",
             r#""eks-pod-identity-agent""#,
         ),
