@@ -69,6 +69,12 @@ variable "adoption" {
   default     = false
 }
 
+variable "workload_roles" {
+  description = "Whether the operator may create roles of Pods. Whoever holds its credential then can, too, with any trust and any policy within keelson-workload-boundary."
+  type        = bool
+  default     = false
+}
+
 variable "doctor" {
   description = "Whether the role may do the additional reads of `keelson doctor`."
   type        = bool
@@ -82,13 +88,13 @@ data "aws_partition" "current" {}
 locals {
   policies = merge(
     {
-      "keelson"           = "iam-policy.json"
-      "keelson-roles"     = "iam-policy-roles.json"
-      "keelson-workloads" = "iam-policy-workloads.json"
-      "keelson-eks"       = "iam-policy-eks.json"
+      "keelson"       = "iam-policy.json"
+      "keelson-roles" = "iam-policy-roles.json"
+      "keelson-eks"   = "iam-policy-eks.json"
     },
     var.event_queue ? { "keelson-events" = "iam-policy-events.json" } : {},
     var.adoption ? { "keelson-adoption" = "iam-policy-adoption.json" } : {},
+    var.workload_roles ? { "keelson-workloads" = "iam-policy-workloads.json" } : {},
     var.doctor ? { "keelson-doctor" = "iam-policy-doctor.json" } : {},
   )
 

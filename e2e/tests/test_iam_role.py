@@ -62,13 +62,13 @@ TRUSTS = {
 REQUIRED = {
     "keelson": "iam-policy.json",
     "keelson-roles": "iam-policy-roles.json",
-    "keelson-workloads": "iam-policy-workloads.json",
     "keelson-eks": "iam-policy-eks.json",
 }
 BOUNDARIES = {"keelson-boundary": "iam-boundary.json", "keelson-workload-boundary": "iam-workload-boundary.json"}
 OPTIONAL = {
     "EventQueue": ("keelson-events", "iam-policy-events.json"),
     "Adoption": ("keelson-adoption", "iam-policy-adoption.json"),
+    "WorkloadRoles": ("keelson-workloads", "iam-policy-workloads.json"),
     "Doctor": ("keelson-doctor", "iam-policy-doctor.json"),
 }
 

@@ -11,10 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.policy import ADOPTION, BOUNDARY, POLICIES, TAG_PROTECTION, statements_of
+from fleet.policy import ADOPTION, BOUNDARY, DEPLOY, POLICIES, TAG_PROTECTION, WORKLOAD_BOUNDARY as PODS_BOUNDARY, statements_of
 from keelson_aws.policy_evaluator import Request, decide
 
 BASE = [s for policy in POLICIES if policy != ADOPTION for s in statements_of(policy)]
+WORKLOADS = DEPLOY / "iam-policy-workloads.json"
+# Optional: for accounts in which Keelson creates roles of Pods.
+WITHOUT_WORKLOADS = [s for policy in POLICIES if policy not in (ADOPTION, WORKLOADS) for s in statements_of(policy)]
 WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]
 
 ACCOUNT = "111122223333"
@@ -331,6 +334,20 @@ INDISTINGUISHABLE = [
     Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS),
     Request("logs:TagResource", LOG_GROUP, request_tags=OWN_TAGS),
 ]
+# What it can do with roles of Pods, where that policy is attached: any trust, any policy, any tag. The boundary limits it.
+WITH_WORKLOADS = [
+    Request("iam:CreateRole", POD, WORKLOAD_BOUNDARY, request_tags={**OWN_TAGS, "keelson.dev/cluster": "victim/prod"}),
+    Request("iam:PutRolePolicy", POD, WORKLOAD_BOUNDARY, resource_tags=OWN_TAGS),
+    Request("iam:AttachRolePolicy", POD, {**WORKLOAD_BOUNDARY, **policy("AdministratorAccess")}, resource_tags=OWN_TAGS),
+]
+# And what the role then can do.
+BY_A_ROLE_OF_PODS = [
+    Request("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:victim/prod/database"),
+    Request("ssm:GetParameter", f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/victim/prod/database"),
+    Request("kms:Decrypt", f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/x", {"kms:ViaService": "secretsmanager.eu-west-1.amazonaws.com"}),
+    Request("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z1"),
+    Request("ec2:DeleteVolume", ec2("volume")),
+]
 
 
 def describe(request: Request) -> str:
@@ -367,6 +384,25 @@ def test_requests_that_iam_cannot_distinguish_are_documented():
     text = (BOUNDARY.parent.parent / "docs" / "install.md").read_text()
     for request in INDISTINGUISHABLE:
         assert f"`{request.action}`" in text.partition("### What a stolen credential can do")[2], request.action
+
+
+def test_roles_of_pods_need_the_optional_policy_and_what_they_let_an_attacker_do_is_documented():
+    everything = [{"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}]
+    text = (DEPLOY.parent / "docs/install.md").read_text().partition("### What a stolen credential can do")[2]
+    for request in WITH_WORKLOADS:
+        assert not decide(request, WITHOUT_WORKLOADS).allowed, describe(request)
+        assert decide(request, BASE).allowed, describe(request)
+        assert f"`{request.action}`" in text, request.action
+    tags = {"aws:PrincipalTag/keelson.dev/cluster": "victim/prod"}
+    for request in BY_A_ROLE_OF_PODS:
+        assert decide(replace(request, context={**request.context, **tags}), everything, statements_of(PODS_BOUNDARY)).allowed, describe(request)
+        assert not decide(request, BASE).allowed, "only with such a role: " + describe(request)
+    for request in secrets_and_people():
+        assert not decide(replace(request, context={**request.context, **tags}), everything, statements_of(PODS_BOUNDARY)).allowed, describe(request)
+    # The attacker chooses that tag.
+    by_tag = {"aws:PrincipalTag/keelson.dev/cluster": "prod"}
+    secret = Request("ssm:GetParameter", f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/prod/database/password", by_tag)
+    assert decide(secret, everything, statements_of(PODS_BOUNDARY)).allowed and "whose name\n  has a slash" in text
 
 
 # Permissions of a role that an attacker created with a stolen credential and their own trust policy.

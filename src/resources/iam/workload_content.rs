@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::role_name;
 use super::workload_policy::{self, Place};
 use super::workload_role::{addon_of, key_of_addon, key_of_pods};
 use crate::api::access::PodIdentity;
@@ -67,7 +68,8 @@ pub fn check(spec: &EksClusterSpec, cluster: &str) -> Result<(), SpecError> {
             check_document(document).map_err(|why| SpecError::new(format!("{field}.policy"), why))?;
         }
         // Accounts have ids of the same length, and partitions names of about the same.
-        let place = Place { partition: "aws", region: &spec.region, account: "000000000000", cluster };
+        let (account, node_role) = ("000000000000", &role_name::name(cluster, "", "node"));
+        let place = Place { partition: "aws", region: &spec.region, account, cluster, node_role };
         let length: usize = wants.inline(&place).values().map(|document| workload_policy::length(document)).sum();
         if length > MAX_INLINE {
             let why = format!(
@@ -138,7 +140,7 @@ impl Wants {
     }
 
     pub(super) fn trust(&self, place: &Place<'_>) -> String {
-        let Place { partition, region, account, cluster } = place;
+        let Place { partition, region, account, cluster, node_role: _ } = place;
         let mut equal = json!({"aws:SourceAccount": account});
         if self.has_session_tags {
             // What EKS names in each session: no Pod of another cluster, and of no other service account, gets the role.

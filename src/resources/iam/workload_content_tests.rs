@@ -4,7 +4,13 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const PLACE: Place<'_> = Place { partition: "aws", region: "eu-west-1", account: "123456789012", cluster: "payments" };
+const PLACE: Place<'_> = Place {
+    partition: "aws",
+    region: "eu-west-1",
+    account: "123456789012",
+    cluster: "payments",
+    node_role: "keelson-payments-0a1b2c3d-node",
+};
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34", "addons": []});

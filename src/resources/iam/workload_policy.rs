@@ -6,7 +6,6 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::role_name;
 use crate::api::workload_role::WorkloadPolicy;
 
 /// What its file says of it, apart from what the documentation needs.
@@ -29,6 +28,8 @@ pub struct Place<'a> {
     pub account: &'a str,
     /// The cluster's name in EKS.
     pub cluster: &'a str,
+    /// The name of the cluster's node role.
+    pub node_role: &'a str,
 }
 
 fn text_of(policy: WorkloadPolicy) -> &'static str {
@@ -69,14 +70,13 @@ pub fn managed_arns(policy: WorkloadPolicy, partition: &str) -> Vec<String> {
 pub fn document(policy: WorkloadPolicy, place: &Place<'_>) -> Option<String> {
     let Included { statements, .. } = included(policy);
     let document = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
-    let Place { partition, region, account, cluster } = place;
-    let node_role = format!("{}????????-node", role_name::name_prefix(cluster));
+    let Place { partition, region, account, cluster, node_role } = place;
     let values = [
         ("{{partition}}", *partition),
         ("{{region}}", region),
         ("{{account}}", account),
         ("{{cluster}}", cluster),
-        ("{{nodeRole}}", &node_role),
+        ("{{nodeRole}}", node_role),
     ];
     let filled = values.iter().fold(document, |text, (placeholder, value)| text.replace(placeholder, value));
     (!statements.is_empty()).then_some(filled)
@@ -91,8 +91,14 @@ pub fn length(document: &str) -> usize {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'_> =
-        Place { partition: "aws-cn", region: "cn-north-1", account: "123456789012", cluster: "payments" };
+    const NODE_ROLE: &str = "keelson-payments-0a1b2c3d-node";
+    const PLACE: Place<'_> = Place {
+        partition: "aws-cn",
+        region: "cn-north-1",
+        account: "123456789012",
+        cluster: "payments",
+        node_role: NODE_ROLE,
+    };
 
     #[test]
     fn each_included_policy_is_a_document_or_managed_by_aws() {
@@ -102,7 +108,8 @@ mod tests {
             let Some(document) = document(policy, &PLACE) else { continue };
             assert!(!document.contains("{{") && serde_json::from_str::<Value>(&document).is_ok(), "{policy:?}");
             assert!(!document.contains("arn:aws:"), "{policy:?}: other partitions");
-            let longest = Place { cluster: &"c".repeat(100), region: "ap-southeast-1", ..PLACE };
+            let (cluster, node_role) = ("c".repeat(100), "r".repeat(64));
+            let longest = Place { cluster: &cluster, node_role: &node_role, region: "ap-southeast-1", ..PLACE };
             let length = length(&super::document(policy, &longest).unwrap());
             assert!(length <= 8_000, "{policy:?}: {length} characters leave no room in a role");
         }
@@ -144,6 +151,10 @@ mod tests {
         let controller = document(WorkloadPolicy::AWSLoadBalancerController, &PLACE).unwrap();
         assert!(controller.contains(r#""aws:ResourceTag/elbv2.k8s.aws/cluster":"payments""#), "{controller}");
         let karpenter = document(WorkloadPolicy::Karpenter, &PLACE).unwrap();
-        assert!(karpenter.contains("role/keelson-payments-????????-node"), "{karpenter}");
+        assert!(karpenter.contains(&format!("role/{NODE_ROLE}\"")), "{karpenter}");
+        assert!(!karpenter.contains("????") && !karpenter.contains("KarpenterNodeRole"), "{karpenter}");
+        let secrets = document(WorkloadPolicy::ExternalSecrets, &PLACE).unwrap();
+        assert!(secrets.contains("secret:${aws:PrincipalTag/keelson.dev/cluster}/*"), "{secrets}");
+        assert!(!secrets.contains("payments"), "a tenant chooses that name: {secrets}");
     }
 }

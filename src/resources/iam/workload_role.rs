@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 
+use super::role::{self, Purpose};
 use super::role_calls;
 use super::role_diff::{Content, Detail, inline_field};
 use super::role_name;
@@ -70,6 +71,8 @@ pub struct WorkloadRole {
     /// `None` for one of an earlier spec: it is deleted with the cluster.
     wanted: Option<Wants>,
     cluster: String,
+    /// The name of the cluster's node role.
+    node_role: String,
     region: String,
     permissions_boundary: Option<String>,
     /// The path of a new role: IAM cannot change it.
@@ -140,6 +143,7 @@ impl WorkloadRole {
             purpose: role_name::purpose(&key).unwrap_or_default(),
             wanted,
             cluster: context.cluster_name.to_owned(),
+            node_role: name_of(context, &role::key(Purpose::Node)),
             region: spec.region.clone(),
             permissions_boundary: account.workload_boundary().map(str::to_owned),
             path: account.role_path.clone(),
@@ -151,7 +155,8 @@ impl WorkloadRole {
 
     /// What it consists of, in the partition and account of the role with that ARN.
     fn content(&self, partition: &str, account: &str) -> Content<'_> {
-        let place = Place { partition, region: &self.region, account, cluster: &self.cluster };
+        let (region, cluster, node_role) = (&self.region, &self.cluster, &self.node_role);
+        let place = Place { partition, region, account, cluster, node_role };
         let wanted = self.wanted.as_ref();
         Content {
             name: &self.name,
@@ -302,12 +307,14 @@ mod tests {
     #[test]
     fn tags_of_the_spec_never_pass_for_those_of_sessions() {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let user = [("EKS-Cluster-Name", "victim"), ("kubernetes-pod-uid", "x"), ("team", "a")];
+        let object = "keelson.dev/cluster";
+        let user =
+            [("EKS-Cluster-Name", "victim"), ("kubernetes-pod-uid", "x"), (object, "other/victim"), ("team", "a")];
         let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: user.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            former_tags: BTreeSet::from(["eks-cluster-name".to_owned(), "old".to_owned()]),
+            former_tags: BTreeSet::from(["eks-cluster-name", object, "Keelson.dev/Cluster", "old"].map(str::to_owned)),
             intervals: Intervals::default(),
         };
         let of =
@@ -316,6 +323,7 @@ mod tests {
         assert!(!pods.contains_key("EKS-Cluster-Name") && !pods.contains_key("kubernetes-pod-uid"));
         assert_eq!((pods["eks-cluster-name"].as_str(), pods["team"].as_str()), ("demo", "a"));
         assert_eq!(pods["kubernetes-service-account"], "external-dns");
+        assert_eq!(pods[object], "default/demo", "secrets are allowed by it");
         let addon: BTreeMap<String, String> = of(key_of_addon("aws-ebs-csi-driver"));
         assert!(addon["eks-cluster-name"] == "demo" && !addon.contains_key("kubernetes-namespace"));
         let removed: Vec<String> = tags(&context, &key_of_addon("x")).removed().map(str::to_owned).collect();
