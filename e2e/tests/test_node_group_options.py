@@ -79,7 +79,7 @@ def test_name_of_another_template_later_is_reported_and_changes_no_nodes(on, sho
     other = template_of(account, "base")
     found = on.await_condition(group, "Stalled", "True", "AccessDenied", timeout=30)
     assert "base is not a launch template that this namespace may use" in conditions(found)["Stalled"]["message"]
-    on.apply(aws_account("default", account.id, **CLOSED | {"allowedLaunchTemplateIds": [allowed, other]}))
+    on.apply(aws_account("default", account.id, **CLOSED | {"allowedLaunchTemplateIds": [allowed, other], "allowedCapacityReservationIds": ["*"]}))
     found = on.await_condition(group, "Stalled", "True", "InvalidSpec", timeout=30)
     message = conditions(found)["Stalled"]["message"]
     assert allowed in message and other in message and "create a new NodeGroup" in message

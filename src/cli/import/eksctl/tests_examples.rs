@@ -44,7 +44,7 @@ fn most_usual_files_are_converted_with_nothing_left() {
     };
     assert_eq!(examples().len(), 42);
     assert_eq!(whole(&Options::default(), true), 33);
-    assert_eq!(whole(&as_managed(), false), 27);
+    assert_eq!(whole(&as_managed(), false), 28);
 }
 
 #[test]
