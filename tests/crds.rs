@@ -204,7 +204,12 @@ fn free_form_json_is_only_where_admission_limits_exist() {
     });
     assert_eq!(
         found,
-        ["EksCluster.spec.addons[].configuration: free-form", "NodeGroup.spec.node.nodeConfig: free-form"],
+        [
+            "EksCluster.spec.addons[].configuration: free-form",
+            "EksCluster.spec.addons[].podIdentityRole.policy: free-form",
+            "EksCluster.spec.podIdentities[].role.policy: free-form",
+            "NodeGroup.spec.node.nodeConfig: free-form",
+        ],
         "deploy/admission-limits.yaml must limit it"
     );
 }

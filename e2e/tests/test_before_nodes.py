@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from fleet.command_line import output
@@ -23,7 +25,8 @@ def on():
 
 def times(on: Environment, name: str) -> dict[str, float]:
     """When each creation in the cluster was asked for."""
-    return {f"{call['action']} {call['resource']}": call["time"] for call in on.writes(account=ACCOUNT) if call["resource"].startswith(f"{name}/")}
+    calls = [call for call in on.writes(account=ACCOUNT) if call["resource"].startswith(f"{name}/")]
+    return {f"{call['action']} {call['resource']}": datetime.fromisoformat(call["time"]).timestamp() for call in calls}
 
 
 def test_new_node_group_waits_until_the_addon_runs(on: Environment):

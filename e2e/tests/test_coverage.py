@@ -80,8 +80,8 @@ def test_decision_on_what_is_gone_fails(model):
     assert "Control plane: roleArn: no operation has it" in mistakes(with_operations(model, CreateCluster=cluster), DECISIONS)
     rest = {name: members for name, members in model.operations.items() if name != "DeleteAddon"}
     assert "DeleteAddon does not exist" in mistakes(generate.Model(rest), DECISIONS)
-    nodes = {**model.operations["CreateNodegroup"], "capacityType": ("ON_DEMAND", "SPOT")}
-    assert "CAPACITY_BLOCK is not a value" in mistakes(with_operations(model, CreateNodegroup=nodes), DECISIONS)
+    without = edited("capacityType", field="spec.capacityType", without={"BORROWED": {"planned": "Borrowed"}})
+    assert "BORROWED is not a value" in mistakes(model, without)
 
 
 def test_field_must_exist_and_a_planned_one_must_not(model):
@@ -90,17 +90,19 @@ def test_field_must_exist_and_a_planned_one_must_not(model):
 
 
 def test_field_must_be_sent_by_the_code(model):
-    member = "resourcesVpcConfig.controlPlaneEgressMode"
-    found = mistakes(model, edited(member, field="spec.endpointAccess.public"))
-    assert "nothing in src/resources sends resourcesVpcConfig.controlPlaneEgressMode of CreateCluster" in found
+    members = model.operations["CreateCluster"]
+    data = copy.deepcopy(DECISIONS)
+    data["sections"][0]["members"]["orbit"] = {"field": "spec.endpointAccess.public"}
+    found = mistakes(with_operations(model, CreateCluster={**members, "orbit": members["name"]}), data)
+    assert "nothing in src/resources sends orbit of CreateCluster" in found
 
 
 def test_left_out_needs_a_known_reason_and_few_are_rare(model):
     assert "out needs one of" in mistakes(model, edited("outpostConfig", out="no time", why="none"))
     assert "out needs one of" in mistakes(model, edited("outpostConfig", out="rare"))
     assert DECISIONS["most_rare"] <= 15
-    rare = edited("kubeSchedulerConfig", out="rare", why="nobody asked")
-    rare["sections"][0]["members"]["kubeApiServerConfig"] = {"out": "rare", "why": "nobody asked"}
+    rare = edited("outpostConfig", out="rare", why="nobody asked")
+    rare["most_rare"] = 1
     assert "members are left out as rare" in mistakes(model, rare)
 
 

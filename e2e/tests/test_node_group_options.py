@@ -51,7 +51,7 @@ def shop(on: Environment, account: Account, allowed: str) -> dict:
     """A cluster whose account allows one launch template."""
     template_of(account, "foreign")
     on.start("--drift-interval=2s", account=account.id)
-    on.apply(aws_account("default", account.id, **CLOSED | {"allowedLaunchTemplateIds": [allowed]}), SHOP)
+    on.apply(aws_account("default", account.id, **CLOSED | {"allowedLaunchTemplateIds": [allowed], "allowedCapacityReservationIds": ["*"]}), SHOP)
     on.ready(SHOP)
     return SHOP
 

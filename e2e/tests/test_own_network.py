@@ -54,7 +54,7 @@ class Shop:
         self.mark = on.mark()
         # Each write of the creation is followed by a kill.
         on.apply(self.item)
-        self.killings = killed_at(on, self.account.id, self.is_ready, flags=("--drift-interval=2s",))
+        self.killings = killed_at(on, self.account.id, self.is_ready, flags=("--drift-interval=2s",), timeout=300)
         self.operator = on.start("--drift-interval=2s", account=self.account.id)
 
     def is_ready(self) -> bool:
@@ -300,7 +300,7 @@ class Six:
         self.nodes = node_group("six")
         on.apply(self.item, self.nodes)
         # Not at each write: that takes a minute, and the other cluster has such kills.
-        self.killings = killed_at(on, self.account.id, self.is_ready, stride=3)
+        self.killings = killed_at(on, self.account.id, self.is_ready, stride=3, timeout=300)
         self.operator = on.start("--drift-interval=2s", account=self.account.id)
 
     def is_ready(self) -> bool:

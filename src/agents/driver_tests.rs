@@ -181,7 +181,7 @@ impl Driven for ThirdInput {
     }
     fn verdict(&self, (): &(), _: Timestamp) -> Verdict {
         self.record("verdict");
-        if self.fails { Verdict::waiting("no pod".to_owned()) } else { Verdict::ready("applied 1") }
+        if self.fails { Verdict::waiting("no pod") } else { Verdict::ready("applied 1") }
     }
     fn note(&self, (): &()) -> Option<String> {
         Some("a note".into())

@@ -11,6 +11,7 @@ use super::adoption::AccountAdoption;
 use super::rules;
 use super::schema;
 use super::status::WaitStatus;
+use super::workload_role::WorkloadPolicy;
 
 /// Name of the AwsAccount of objects without `accountRef`.
 pub const DEFAULT_ACCOUNT: &str = "default";
@@ -101,7 +102,7 @@ pub struct AwsAccountSpec {
     /// Names of Keelson's policies that roles for Pods may have (docs/how-to/workload-roles.md); `["*"]`: all; absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(validation = rules::workload_policy_names())]
+    #[x_kube(validation = rules::workload_policy_names(&WorkloadPolicy::ALL.map(WorkloadPolicy::as_str)))]
     pub allowed_workload_policies: Vec<String>,
     /// Whether objects may write policy documents of their own into the roles of their Pods. Only
     /// `workloadPermissionsBoundaryArn` limits what such a document allows, so it must be set.

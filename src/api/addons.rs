@@ -43,7 +43,7 @@ pub const VPC_CNI: &str = "vpc-cni";
 /// An EKS add-on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::at_most_one_of(&["serviceAccountRoleArn", "podIdentityRoleArn", "podIdentityRole"]))]
-#[x_kube(validation = rules::before_nodes_without_nodes())]
+#[x_kube(validation = rules::before_nodes_without_nodes(&WITH_DEPLOYMENTS))]
 #[serde(rename_all = "camelCase")]
 pub struct Addon {
     /// Name in EKS, such as `vpc-cni`, which identifies the add-on.

@@ -3,7 +3,6 @@
 use kube::core::Rule;
 
 use super::rules::{each, matches};
-use super::workload_role::WorkloadPolicy;
 
 pub(super) fn role_patterns() -> Rule {
     each(
@@ -80,8 +79,7 @@ pub(super) fn role_path() -> Rule {
     matches(r"^/([A-Za-z0-9_+=,.@-]+/)*$", "must be an IAM path, which begins and ends with /, such as /keelson/")
 }
 
-pub(super) fn workload_policy_names() -> Rule {
-    let names = WorkloadPolicy::ALL.map(WorkloadPolicy::as_str);
+pub(super) fn workload_policy_names(names: &[&str]) -> Rule {
     each(
         &format!(r"^(\*|{})$", names.join("|")),
         &format!("each entry must be one of {}; a single \"*\" allows all", names.join(", ")),

@@ -3,7 +3,6 @@
 
 use kube::core::{Reason, Rule};
 
-use super::addons::WITH_DEPLOYMENTS;
 use super::rules::{each, matches, same_member};
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {
@@ -12,17 +11,6 @@ fn rule(cel: impl Into<String>, message: &str) -> Rule {
 
 fn refuse(cel: impl Into<String>, message: &str) -> Rule {
     rule(cel, message).reason(Reason::FieldValueForbidden)
-}
-
-// Add-ons.
-
-pub(super) fn before_nodes_without_nodes() -> Rule {
-    rule(
-        format!("!has(self.beforeNodes) || !self.beforeNodes || !(self.name in ['{}'])", WITH_DEPLOYMENTS.join("', '")),
-        "its Pods need nodes to run on, so nodes that wait for it would never be created: remove beforeNodes from this \
-         add-on; it is created as soon as nodes exist",
-    )
-    .field_path(".beforeNodes")
 }
 
 // EksCluster.

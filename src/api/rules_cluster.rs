@@ -140,3 +140,13 @@ pub(super) fn remote_networks_are_ipv4() -> Rule {
     )
     .field_path(".remoteNetworks")
 }
+
+pub(super) fn before_nodes_without_nodes(with_deployments: &[&str]) -> Rule {
+    let names = with_deployments.join("', '");
+    Rule::new(format!("!has(self.beforeNodes) || !self.beforeNodes || !(self.name in ['{names}'])"))
+        .message(
+            "its Pods need nodes to run on, so nodes that wait for it would never be created: remove beforeNodes from this \
+             add-on; it is created as soon as nodes exist",
+        )
+        .field_path(".beforeNodes")
+}

@@ -29,9 +29,9 @@ pub struct WorkloadRole {
     pub policy: Option<Map<String, Value>>,
 }
 
-/// A policy that Keelson includes.
+/// A policy that Keelson includes: `AWSLoadBalancerController`, `CertManager`, `CloudWatchAgent`, `ClusterAutoscaler`, `EBSCSIDriver`,
+/// `EFSCSIDriver`, `ExternalDNS`, `ExternalSecrets`, `Karpenter`, `PrometheusRemoteWrite`, `S3CSIDriver` or `VPCCNI`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[expect(clippy::upper_case_acronyms, reason = "the names under which their projects are known")]
 pub enum WorkloadPolicy {
     AWSLoadBalancerController,
     CertManager,

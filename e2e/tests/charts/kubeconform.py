@@ -6,8 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import yaml
-
 from keelson_harness.kubeapi import KubeApi
 from keelson_harness.paths import tools
 
@@ -36,7 +34,7 @@ class Kubeconform:
     def check(self, items: list[dict]) -> dict:
         """Its report: `resources` that are not valid, and a `summary`."""
         command = [self._tool, "-strict", "-output", "json", "-summary", "-schema-location", f"{self._schemas}/{TEMPLATE}", "-"]
-        result = subprocess.run(command, input=yaml.safe_dump_all(items), capture_output=True, text=True, timeout=120, check=False)
+        result = subprocess.run(command, input="\n---\n".join(map(json.dumps, items)), capture_output=True, text=True, timeout=120, check=False)
         assert result.stdout, result.stderr
         return json.loads(result.stdout)
 

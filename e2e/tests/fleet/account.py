@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 import itertools
@@ -131,10 +132,11 @@ class Account:
             for role in page["Roles"]
             if not role["Path"].startswith("/aws-service-role/") and (not self.owner or role["RoleName"].startswith("keelson-"))
         ]
-        found = {
-            name: {t["Key"]: t["Value"] for t in self.iam.list_role_tags(RoleName=name)["Tags"]}
-            for name in names
-        }
+        found = {}
+        for name in names:
+            # One may be deleted after the list was read.
+            with contextlib.suppress(self.iam.exceptions.NoSuchEntityException):
+                found[name] = {t["Key"]: t["Value"] for t in self.iam.list_role_tags(RoleName=name)["Tags"]}
         return {name: tags for name, tags in found.items() if not self.owner or tags.get(OWNER) == self.owner}
 
     # Resources that the tests create in it, as another team would

@@ -314,8 +314,12 @@ mod tests {
             (vec![source(pods, false), source(host, false)], true),
             (vec![source(pods, false), source(host, true), json!({"spec": {}})], false),
         ] {
-            let charts: (_, Vec<Value>) = ("/apis/source.toolkit.fluxcd.io/v1/helmcharts", charts);
-            let client = crate::workload::fake_api::FakeApi::new([charts]).client().await;
+            let lists: [(&str, Vec<Value>); 3] = [
+                ("/apis/source.toolkit.fluxcd.io/v1/gitrepositories", Vec::new()),
+                ("/apis/source.toolkit.fluxcd.io/v1/ocirepositories", Vec::new()),
+                ("/apis/source.toolkit.fluxcd.io/v1/helmcharts", charts),
+            ];
+            let client = crate::workload::fake_api::FakeApi::new(lists).client().await;
             assert_eq!(is_served_on_host(&client).await.unwrap(), expected);
         }
     }

@@ -205,6 +205,7 @@ mod tests {
             json!({"a": "b"}),
             json!({}),
             json!({"spec": {"version": "1.34"}, "metadata": {"name": "demo"}}),
+            json!({"allowInlinePolicies": true}),
             json!({
                 "min": 1, "max": 3, "zoneCount": 3, "publicSubnets": true, "nat": "None", "region": "eu-west-1",
                 "public": true, "private": false, "publicCidrs": ["0.0.0.0/0"], "ipFamily": "IPv4", "provider": "cosign",

@@ -9,6 +9,7 @@ pub mod ami;
 pub mod claims;
 mod own_network;
 pub mod refusal;
+mod requirement;
 #[cfg(test)]
 mod tests;
 

@@ -1,3 +1,5 @@
+//! Differences and requests of access entries.
+
 use std::collections::BTreeMap as Map;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! What the roles of Pods contain.
+
 use std::collections::BTreeSet;
 
 use super::*;

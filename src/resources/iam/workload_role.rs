@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::role::{self, Purpose};
 use super::role_calls;
 use super::role_diff::{Content, Detail, inline_field};
-use super::role_name::{self, WORKLOAD_ROLE};
+use super::role_name;
 use super::workload_content::{self, Wants};
 use super::workload_policy::Place;
 use crate::api::EksClusterSpec;
@@ -25,7 +25,7 @@ use crate::resources::graph::ownership;
 use crate::resources::tag_calls::{Handle, OwnerTags};
 
 /// Its row in the table of kinds.
-pub const KIND: Kind = Kind::new(WORKLOAD_ROLE, "IAM role of Pods", Area::ControlPlane)
+pub const KIND: Kind = Kind::new("workloadRole", "IAM role of Pods", Area::ControlPlane)
     .in_iam()
     .after_nodes()
     .removed_by(Removal {

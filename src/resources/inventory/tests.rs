@@ -45,7 +45,6 @@ fn every_unsupported_setting_is_noted() {
         "tags of the cluster (Name=odd, team=a)",
         "identity provider oidc okta",
         "instances i-1",
-        "username boss of access entry",
         "access entry arn:aws:iam::123456789012:role/nodes because its type is EC2_LINUX",
     ] {
         assert!(notes.contains(named), "{named}: {notes}");

@@ -119,11 +119,16 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
     let arn = item.some_text("arn");
     let (groups, username) = (item.texts("groups").unwrap_or_default(), item.some_text("username"));
     let arn = arn?;
-    if let Some(username) = username {
-        let why = format!("{username:?}: Keelson leaves the user name to EKS, which takes the principal's ARN");
-        item.report_left_out("username", why);
-    }
     let mut entry = json!({"principalArn": arn});
+    match username {
+        Some(username) if is_username_of_an_entry(&username) => entry["username"] = json!(username),
+        Some(username) => {
+            let why =
+                format!("{username:?}: EKS refuses it in an access entry, and takes the principal's ARN without it");
+            item.report_left_out("username", why);
+        }
+        None => {}
+    }
     let (masters, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group == "system:masters");
     let (system, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.starts_with("system:"));
     if !system.is_empty() {
@@ -138,6 +143,15 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
         entry["kubernetesGroups"] = json!(others);
     }
     Some(entry)
+}
+
+/// Whether EKS accepts the user name, which `aws-auth` took as it is. See `API_CreateAccessEntry.html`.
+fn is_username_of_an_entry(username: &str) -> bool {
+    let is_reserved = ["system:", "eks:", "aws:", "amazon:", "iam:"].iter().any(|prefix| username.starts_with(prefix));
+    let session = username.find("{{SessionName}}");
+    let has_colon = session.is_some_and(|at| username[..at].contains(':'));
+    let others = username.replace("{{SessionName}}", "").contains("{{");
+    !is_reserved && !others && (session.is_none() || has_colon)
 }
 
 /// A service of AWS, in a namespace, for which eksctl also creates a Role and a RoleBinding.

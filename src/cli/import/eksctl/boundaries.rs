@@ -1,5 +1,5 @@
-//! Permissions boundaries of the roles that eksctl creates. In Keelson an AwsAccount has one for all roles, so one ARN
-//! in the whole file is a setting of the AwsAccount. Pure.
+//! Permissions boundaries of the roles that eksctl creates. In Keelson an AwsAccount has one for the roles of clusters and
+//! nodes, and one for those of Pods, so one ARN in the whole file is a setting of the AwsAccount. Pure.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +24,7 @@ struct Boundary {
     arn: String,
 }
 
-/// Takes the boundaries of roles that Keelson creates out of the document, if the whole file has one ARN, and reports
-/// them. `account`: name of the AwsAccount.
+/// Takes the boundaries out of the document, if the whole file has one ARN, and reports them. `account`: name of the AwsAccount.
 pub fn take(document: &mut Value, report: &mut Report, account: &str) {
     let mut all = Vec::new();
     collect("", "", document, &mut all);
@@ -33,14 +32,16 @@ pub fn take(document: &mut Value, report: &mut Report, account: &str) {
     if arns.len() != 1 {
         return;
     }
-    for Boundary { pointer, path, arn } in all.into_iter().filter(|boundary| is_of_the_cluster(&boundary.path)) {
+    for Boundary { pointer, path, arn } in all {
         let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
         let Some(fields) = document.pointer_mut(parent).and_then(Value::as_object_mut) else { continue };
         fields.remove(name);
-        let what = format!(
-            "set permissionsBoundaryArn: {arn} in the AwsAccount {account}: it applies to every role that Keelson creates in the \
-             account"
-        );
+        let (field, roles) = if is_of_the_cluster(&path) {
+            ("permissionsBoundaryArn", "every role that Keelson creates for clusters and nodes")
+        } else {
+            ("workloadPermissionsBoundaryArn", "every role that Keelson creates for Pods and add-ons")
+        };
+        let what = format!("set {field}: {arn} in the AwsAccount {account}: it applies to {roles} in the account");
         report.differs.push(Remark { path, what });
     }
 }

@@ -22,6 +22,8 @@ mod tests;
 mod tests_examples;
 #[cfg(test)]
 mod tests_leaves;
+#[cfg(test)]
+mod tests_node_groups;
 mod version;
 mod workload_role;
 

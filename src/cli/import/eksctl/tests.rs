@@ -7,7 +7,7 @@ const NAMED: &str = "metadata: {name: demo, region: eu-west-1, version: '1.34'}\
 
 /// The objects by their path, such as `/0/spec/version` (the cluster is 0), and the report; asserts that the result
 /// is valid.
-fn good(fields: &str) -> (Value, Report) {
+pub(super) fn good(fields: &str) -> (Value, Report) {
     let text = format!("{BASE}{NAMED}{fields}");
     let Converted { objects, report } =
         convert(&text, &Placing::default(), &Options::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
@@ -23,7 +23,7 @@ fn bad(text: &str) -> String {
     }
 }
 
-fn group(fields: &str) -> String {
+pub(super) fn group(fields: &str) -> String {
     format!("managedNodeGroups: [{{name: ng, {fields}}}]")
 }
 
@@ -66,17 +66,14 @@ fn each_cluster_field_is_converted() {
             "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicyARNs: ['arn:aws:iam::aws:policy/x']}]}",
             "/0/spec/podIdentities",
             r#"[{"namespace":"default","role":{"policyArns":["arn:aws:iam::aws:policy/x"]},"serviceAccount":"b"}]"#,
+        ),
+        (
             "addons: [{name: eks-pod-identity-agent}]\niam: {serviceAccounts: [{metadata: {name: a, namespace: b}, attachRoleARN: 'arn:aws:iam::111122223333:role/r'}]}",
             "/0/spec/podIdentities",
             r#"[{"namespace":"b","roleArn":"arn:aws:iam::111122223333:role/r","serviceAccount":"a"}]"#,
         ),
         (
-            "kubernetesNetworkConfig: {serviceIPv4CIDR: 10.100.0.0/16}",
-            "/0/spec/kubernetesNetwork",
-            r#"{"serviceCidr":"10.100.0.0/16"}"#,
-        ),
-        (
-            "iam: {serviceAccounts: [{metadata: {name: b}, attachPolicy: {Statement: []}}]}",
+            "iam: {serviceAccounts: [{metadata: {name: b}, wellKnownPolicies: {externalDNS: true}}]}",
             "/0/spec/addons/4/name",
             r#""eks-pod-identity-agent""#,
         ),
@@ -135,120 +132,6 @@ fn each_cluster_field_is_converted() {
         let (objects, _) = good(fields);
         let found = objects.pointer(path).map(Value::to_string).unwrap_or_default();
         assert_eq!(found, expected, "{fields}: {path}");
-    }
-}
-
-#[test]
-fn each_node_group_field_is_converted() {
-    let table = [
-        ("", "scaling", r#"{"max":2,"min":2}"#),
-        ("desiredCapacity: 3", "scaling", r#"{"max":3,"min":3}"#),
-        ("desiredCapacity: 0", "scaling", r#"{"max":1,"min":0}"#),
-        ("minSize: 1, maxSize: 5, desiredCapacity: 3", "scaling", r#"{"desired":3,"max":5,"min":1}"#),
-        ("minSize: 4", "scaling", r#"{"max":4,"min":4}"#),
-        ("", "subnets", r#"{"tier":"Public"}"#),
-        (
-            "privateNetworking: true, availabilityZones: [eu-west-1a]",
-            "subnets",
-            r#"{"tier":"Private","zones":["eu-west-1a"]}"#,
-        ),
-        ("subnets: [subnet-9]", "subnets", r#"{"ids":["subnet-9"]}"#),
-        ("", "instanceTypes", r#"["m5.large"]"#),
-        ("instanceTypes: [c7g.large]", "amiType", r#""AL2023_ARM_64_STANDARD""#),
-        ("amiFamily: WindowsServer2022FullContainer", "amiType", r#""WINDOWS_FULL_2022_x86_64""#),
-        ("amiFamily: Ubuntu2404", "amiType", ""),
-        ("", "diskSizeGiB", "80"),
-        ("volumeSize: 20", "diskSizeGiB", "20"),
-        ("launchTemplate: {id: lt-1}", "diskSizeGiB", ""),
-        ("launchTemplate: {id: lt-1}", "instanceTypes", ""),
-        ("launchTemplate: {id: lt-1, version: '2'}", "launchTemplate", r#"{"id":"lt-1","version":"2"}"#),
-        ("spot: true", "capacityType", r#""Spot""#),
-        ("releaseVersion: 1.34.2-20261101", "releaseVersion", r#""1.34.2-20261101""#),
-        ("taints: [{key: a, effect: NoExecute}]", "taints", r#"[{"effect":"NoExecute","key":"a"}]"#),
-        (
-            "taints: {a: 'b:NoSchedule', c: NoExecute}",
-            "taints",
-            r#"[{"effect":"NoSchedule","key":"a","value":"b"},{"effect":"NoExecute","key":"c"}]"#,
-        ),
-        ("labels: {a: b, node-role.kubernetes.io/x: ''}", "labels", r#"{"a":"b"}"#),
-        ("tags: {a: b, 'aws:x': z}", "tags", r#"{"a":"b"}"#),
-        ("", "node", ""),
-        (
-            "tags: {a: b}",
-            "node",
-            r#"{"volumes":[{"deviceName":"/dev/xvda","encrypted":false,"sizeGiB":80,"type":"gp3"}]}"#,
-        ),
-        ("tags: {a: b}", "diskSizeGiB", ""),
-        (
-            "volumeSize: 100, volumeType: io1, volumeEncrypted: true, volumeKmsKeyID: 'arn:aws:kms:eu-west-1:111122223333:key/1'",
-            "node",
-            r#"{"volumes":[{"deviceName":"/dev/xvda","encrypted":true,"iops":100,"kmsKeyArn":"arn:aws:kms:eu-west-1:111122223333:key/1","sizeGiB":100,"type":"io1"}]}"#,
-        ),
-        (
-            "volumeIOPS: 6000, volumeThroughput: 500, volumeName: /dev/xvdz, additionalVolumes: [{volumeName: /dev/xvdc, volumeSize: 5, volumeType: st1}]",
-            "node",
-            r#"{"volumes":[{"deviceName":"/dev/xvdz","encrypted":false,"iops":6000,"sizeGiB":80,"throughput":500,"type":"gp3"},{"deviceName":"/dev/xvdc","encrypted":false,"sizeGiB":5,"type":"st1"}]}"#,
-        ),
-        (
-            "amiFamily: Bottlerocket, volumeEncrypted: true",
-            "node",
-            r#"{"volumes":[{"deviceName":"/dev/xvdb","encrypted":true,"sizeGiB":80,"type":"gp3"}]}"#,
-        ),
-        ("disableIMDSv1: true", "node/metadata", r#"{"httpPutResponseHopLimit":2,"httpTokens":"required"}"#),
-        ("disablePodIMDS: true", "node/metadata", r#"{"httpPutResponseHopLimit":1}"#),
-        ("securityGroups: {attachIDs: [sg-1]}", "node/securityGroupIds", r#"["sg-1"]"#),
-        ("placement: {groupName: near}", "node/placementGroup", r#""near""#),
-        (
-            "capacityReservation: {capacityReservationTarget: {capacityReservationID: cr-1}}",
-            "node/capacityReservationId",
-            r#""cr-1""#,
-        ),
-        ("instanceType: p5.48xlarge, efaEnabled: true", "node/efa", "true"),
-        ("maxPodsPerNode: 58", "node/nodeConfig", r#"{"spec":{"kubelet":{"config":{"maxPods":58}}}}"#),
-        ("ami: ami-1", "node/imageId", r#""ami-1""#),
-        ("ami: ami-1", "node/nodeConfig", r#"{"spec":{}}"#),
-        ("ami: ami-1", "amiType", ""),
-        (
-            "ami: ami-1, amiFamily: AmazonLinux2, overrideBootstrapCommand: '#!/bin/sh'",
-            "node/userData",
-            r##""#!/bin/sh""##,
-        ),
-        ("preBootstrapCommands: [a, b]", "node/userData", r##""#!/bin/bash\na\nb\n""##),
-        ("preBootstrapCommands: ['#!/bin/sh']", "node/userData", r##""#!/bin/sh""##),
-        ("updateConfig: {maxUnavailable: 2}", "update", r#"{"maxUnavailable":2}"#),
-        ("nodeRepairConfig: {enabled: false}", "repair", r#"{"enabled":false}"#),
-        (
-            "nodeRepairConfig: {enabled: true, maxParallelNodesRepairedCount: 2, nodeRepairConfigOverrides: [{nodeMonitoringCondition: A, \
-             nodeUnhealthyReason: B, minRepairWaitTimeMins: 5, repairAction: Reboot}]}",
-            "repair",
-            r#"{"enabled":true,"maxParallelRepairedCount":2,"overrides":[{"minRepairWaitTimeMins":5,"nodeMonitoringCondition":"A","nodeUnhealthyReason":"B","repairAction":"Reboot"}]}"#,
-        ),
-        (
-            "ssh: {allow: true, publicKeyName: ops}",
-            "additionalRolePolicies",
-            r#"["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]"#,
-        ),
-        ("ssh: {allow: false, publicKeyName: ops}", "additionalRolePolicies", ""),
-        (
-            "ssh: {enableSsm: true}",
-            "additionalRolePolicies",
-            r#"["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]"#,
-        ),
-        (
-            "iam: {attachPolicyARNs: ['arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy']}",
-            "additionalRolePolicies",
-            "",
-        ),
-        (
-            "iam: {withAddonPolicies: {ebs: true}}",
-            "additionalRolePolicies",
-            r#"["arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"]"#,
-        ),
-    ];
-    for (fields, field, expected) in table {
-        let (objects, _) = good(&group(fields));
-        let found = objects[1]["spec"].pointer(&format!("/{field}")).map(Value::to_string).unwrap_or_default();
-        assert_eq!(found, expected, "{fields}: {field}");
     }
 }
 
