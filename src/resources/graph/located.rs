@@ -12,6 +12,11 @@ pub trait Located: Tagged + Send + Sync {
     /// The VPC that it is in, if any.
     fn vpc(&self) -> Option<&str>;
 
+    /// The VPC that proves it ours, if the VPC is.
+    fn proving_vpc(&self) -> Option<&str> {
+        self.vpc()
+    }
+
     /// Whether something uses it that its location does not show.
     fn is_in_use(&self) -> bool {
         false
@@ -50,6 +55,9 @@ impl Tagged for &dyn Located {
 impl Located for &dyn Located {
     fn vpc(&self) -> Option<&str> {
         (**self).vpc()
+    }
+    fn proving_vpc(&self) -> Option<&str> {
+        (**self).proving_vpc()
     }
     fn is_in_use(&self) -> bool {
         (**self).is_in_use()
@@ -113,6 +121,11 @@ impl Tagged for LocatedAddress {
 impl Located for LocatedAddress {
     fn vpc(&self) -> Option<&str> {
         self.vpc.as_deref()
+    }
+    /// None: gateways in our VPC also use addresses of others (`natAddresses`), which stay theirs when the spec no longer names
+    /// them, whatever their tags say. Ours are on record before they exist.
+    fn proving_vpc(&self) -> Option<&str> {
+        None
     }
     fn is_in_use(&self) -> bool {
         self.address.association_id.is_some()

@@ -48,7 +48,8 @@ fn search<'a, T: Located>(
     let tagged = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
     let is_recorded = |item: &T| options.recorded_id.as_deref() == Some(item.id());
     let create_pending = options.recorded && options.recorded_id.is_none();
-    let proven = |item: &&T| trusts_tags || is_recorded(item) || create_pending || vpc.is_some() && item.vpc() == vpc;
+    let proven =
+        |item: &&T| trusts_tags || is_recorded(item) || create_pending || vpc.is_some() && item.proving_vpc() == vpc;
     let ours = all.iter().filter(tagged).filter(proven).min_by_key(|item| (!is_recorded(item), item.id().to_owned()));
     if let Some(ours) = ours {
         return SearchResult::Ours(ours);
@@ -132,7 +133,7 @@ impl Records {
         let tagged = all.iter().filter(|item| item.tags().is_owned_by(uid));
         let owned = tagged.filter_map(|item| {
             let key = Key::parse(item.tags().resource()?);
-            let located = item.vpc().is_some_and(|vpc| owned_vpcs.contains(vpc));
+            let located = item.proving_vpc().is_some_and(|vpc| owned_vpcs.contains(vpc));
             let proven = trusts_tags || located || self.proves(&key, item.id());
             Some((proven, (key, item.id().to_owned())))
         });

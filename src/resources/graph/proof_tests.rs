@@ -121,6 +121,16 @@ fn address_belongs_to_the_vpc_of_its_gateway() {
     };
     let located = LocatedAddress::all(&[address("eipalloc-1"), address("eipalloc-2")], &[gateway]);
     assert_eq!(located.iter().map(Located::vpc).collect::<Vec<_>>(), [Some("vpc-1"), None]);
+    // Another's, given for the gateway by an earlier spec, with our tags: the place proves nothing.
+    let key = Key::named("elasticIp", "a");
+    let proven = |recorded: Option<&str>| {
+        let options = options(recorded, Goal::Deleted);
+        matches!(search(&owner(), false, &located, &key, &options, &refs(Some("vpc-1"))), SearchResult::Ours(_))
+    };
+    assert!(proven(Some("eipalloc-1")) && !proven(None));
+    let dynamic: Vec<&dyn Located> = located.iter().map(|one| one as &dyn Located).collect();
+    let (ours, unproven) = Records::default().split(UID, false, &dynamic, &BTreeSet::from(["vpc-1".to_owned()]));
+    assert_eq!((ours.len(), unproven.len()), (0, 2));
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Resource for ElasticIp {
         vec![internet_gateway::key()]
     }
 
-    /// An address used by a gateway in our VPC is ours.
+    /// With the rest of the network, once the VPC is known.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
