@@ -55,7 +55,7 @@ def test_role_is_checked_with_tags_boundary_and_policy(server: Server) -> None:
     iam.attach_role_policy(RoleName="keelson-x-node", PolicyArn=policy)
     (attach,) = last(server, "AttachRolePolicy")
     assert attach["resource"] == arn and attach["resourceTags"] == {"keelson.dev/owner": "u"}
-    assert attach["context"] == {"iam:PolicyARN": policy}
+    assert attach["context"] == {"iam:PolicyARN": policy, "iam:PermissionsBoundary": boundary}
 
 
 def test_checks_of_other_applications_are_not_recorded(server: Server) -> None:
