@@ -200,6 +200,9 @@ def cluster_specs(world: World) -> Specs:
     control_plane_fields += ("zonalShift", "deletionProtection", "autoMode", "controlPlane", "remoteNetworks", "network.existing", "network")
     contents_fields = ("access", "podIdentities", "addons", "fargateProfiles")
     zones = {"only": ("network.vpc.zones",), "played": False}
+    statement = {"Effect": "Allow", "Action": ["route53:ListHostedZones"], "Resource": "*"}
+    pod_role = {"policyArns": [SSM], "policies": ["ExternalDNS"], "policy": {"Version": "2012-10-17", "Statement": [statement]}}
+    sync = {"horizontalPodAutoscalerSyncPeriod": "10s"}
     return [
         ("EksCluster", "own network", own_network, {}),
         ("EksCluster", "control plane", own_control_plane, {"only": control_plane_fields}),
@@ -225,6 +228,28 @@ def cluster_specs(world: World) -> Specs:
             "addresses and groups",
             {**defaults, "network": {"vpc": {"natAddresses": [ADDRESS], "securityGroupIds": list(world.groups)}}},
             {"only": ("network.vpc.natAddresses", "network.vpc.securityGroupIds"), "played": False},
+        ),
+        (
+            "EksCluster",
+            "roles of Pods",
+            {
+                **small,
+                "addons": [{"name": "vpc-cni", "podIdentityRole": pod_role}, {"name": "eks-pod-identity-agent"}],
+                "podIdentities": [{"namespace": "kube-system", "serviceAccount": "external-dns", "role": pod_role}],
+            },
+            {"only": ("addons", "podIdentities"), "played": False},
+        ),
+        (
+            "EksCluster",
+            "provisioned control plane",
+            {**small, "controlPlaneScaling": {"tier": "tier-xl"}, "controlPlane": {"controllerManager": {"horizontalPodAutoscalerControllerConfig": sync}}},
+            {"only": ("controlPlane.controllerManager",), "played": False},
+        ),
+        (
+            "EksCluster",
+            "own Fargate",
+            {**small, "fargateProfiles": [{"name": "batch", "selectors": [{"namespace": "batch"}], "subnetIds": subnets[:2]}]},
+            {"only": ("fargateProfiles",), "played": False},
         ),
         ("EksCluster", "named zones", {**defaults, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
