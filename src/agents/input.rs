@@ -90,8 +90,9 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Each fact and its name in manifests; an unknown value is empty.
-    pub fn pairs(&self) -> [(&'static str, String); 14] {
+    /// Each fact and its name in manifests; an unknown value is empty. Those of subnets for Pods are absent without such subnets:
+    /// a newer operator must not change what clusters have.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let text = |fact: &Option<String>| fact.clone().unwrap_or_default();
         // Destructured, so that the compiler reports a missing fact.
         let Self {
@@ -110,7 +111,7 @@ impl Facts {
             node_role_arn,
             kubernetes_version,
         } = self;
-        [
+        let all = [
             ("CLUSTER_NAME", cluster_name.clone()),
             ("AWS_REGION", aws_region.clone()),
             ("AWS_ACCOUNT_ID", aws_account_id.clone()),
@@ -125,6 +126,7 @@ impl Facts {
             ("CLUSTER_SECURITY_GROUP_ID", text(cluster_security_group_id)),
             ("NODE_ROLE_ARN", text(node_role_arn)),
             ("KUBERNETES_VERSION", text(kubernetes_version)),
-        ]
+        ];
+        all.into_iter().filter(|(name, value)| !name.starts_with("POD_SUBNET_") || !value.is_empty()).collect()
     }
 }

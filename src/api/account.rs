@@ -146,7 +146,7 @@ pub struct AwsAccountSpec {
     /// Owners whose AMIs NodeGroups may name: `amazon` for those that EC2 marks as Amazon's (of EKS, Bottlerocket), `aws-marketplace`, or
     /// the id of an account; `["*"]`: any AMI; `[]`: none. The account's own id allows every private AMI in it.
     #[serde(default = "default_image_owners")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 16)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 16)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::image_owners())]
     pub allowed_image_owners: Vec<String>,
     /// Ids of AMIs that NodeGroups may name, besides those of `allowedImageOwners`; `["*"]` allows any AMI; absent: no others.

@@ -403,7 +403,7 @@ INVALID = [
 IMMUTABLE = [
     edit(
         "access.entries",
-        [{"principalArn": ROLE + "a"}],
+        [{"principalArn": ROLE + "a", "type": "Standard"}],
         [{"principalArn": ROLE + "a", "type": "Ec2"}],
         "EKS does not change the type of an access entry",
     ),
@@ -591,10 +591,10 @@ CHANGEABLE = [
         WITH_POD_SUBNETS,
     ),
     change("network.vpc.podCidrs", None, ["100.64.0.0/16", "10.1.0.0/16"]),
-    Accepted(merged(at("network.vpc.podCidrs", ["10.100.0.0/16"]), at("kubernetesNetwork.serviceCidr", "172.20.0.0/16"))),
+    Accepted(at("network.vpc.podCidrs", ["10.100.0.0/16"]), at("kubernetesNetwork.serviceCidr", "172.20.0.0/16")),
     change("network.vpc.securityGroupIds", None, ["sg-1"]),
     change("network.vpc.endpoints", ["s3"], ["private", "kms"]),
-    Accepted(at("kubernetesNetwork.ipFamily", "IPv6")),
+    Accepted({"suspend": True}, at("kubernetesNetwork.ipFamily", "IPv6")),
     Accepted(
         at("network.vpc.publicSubnets", True),
         at("network.vpc", {"publicSubnets": False, "nat": "None"}),

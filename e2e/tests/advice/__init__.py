@@ -403,7 +403,6 @@ NO_EDIT = [
     "create NodeGroups at {control_plane} for their workloads",
     "replace or remove them",
     "fix the cause, or delete its NodeGroup",
-    "which has created nothing in AWS, and apply it again without",
     # Not advice; they only match the pattern.
     "write rejected: the lease is lost",
     "has apiVersion, kind and name",

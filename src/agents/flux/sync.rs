@@ -86,7 +86,7 @@ fn kustomization(input: &FluxInput) -> Object {
 }
 
 fn facts_config_map(facts: &Facts) -> Object {
-    let data: BTreeMap<_, _> = facts.pairs().into();
+    let data: BTreeMap<_, _> = facts.pairs().into_iter().collect();
     object(json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -11,7 +11,7 @@ mod write;
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use live::Which;
 use placing::Placing;
 
@@ -46,10 +46,10 @@ pub struct Args {
     account_ref: Option<String>,
     /// The Kubernetes version of the cluster to create from an eksctl file, in place of `metadata.version`; without
     /// both, EKS's default when this version of Keelson was released.
-    #[arg(long, value_name = "VERSION", requires = "eksctl")]
+    #[arg(long, value_name = "VERSION")]
     version: Option<KubernetesVersion>,
     /// Convert `nodeGroups` of an eksctl file, which are self-managed nodes, to managed node groups.
-    #[arg(long, requires = "eksctl")]
+    #[arg(long)]
     self_managed_as_managed: bool,
 }
 
@@ -59,6 +59,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let placing = Placing { namespace, account_ref };
     if let Some(path) = eksctl {
         return eksctl::run(&path, &placing, &eksctl::Options { version, self_managed_as_managed });
+    }
+    // clap's `requires` does not hold beside an argument that conflicts with what is required.
+    if version.is_some() || self_managed_as_managed {
+        bail!("--version and --self-managed-as-managed are for an eksctl file: name it with --eksctl");
     }
     let region =
         region.filter(|region| !region.is_empty()).context("--region is missing: name the clusters' region")?;

@@ -149,7 +149,7 @@ def finish(context: Context, cluster: Cluster, part: Part, successful: bool) -> 
     if rolling is None or group is None:
         part.data.pop("rolling", None)
         return
-    images: dict[str, fleet.Image] = part.data["images"]
+    images: dict[str, fleet.Image] = part.data.setdefault("images", {})
     if successful:
         replace(context, part, list(rolling.old))
     else:
