@@ -96,12 +96,12 @@ def rust(text: str) -> tuple[str, list[tuple[int, str]]]:
 
 
 def python(text: str) -> tuple[str, list[tuple[int, str]]]:
-    """The same of Python; a docstring is a literal."""
+    """The same of Python, where docstrings are comments."""
     code: list[str] = [""] * (text.count("\n") + 2)
     comments = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            comments.append((token.start[0], token.string))
+        if token.type == tokenize.COMMENT or token.type == tokenize.STRING and token.string.startswith('"""'):
+            comments += enumerate(token.string.splitlines(), token.start[0])
         elif token.type == tokenize.NAME:
             code[token.start[0] - 1] += f" {token.string}"
     return "\n".join(code), comments

@@ -1,6 +1,6 @@
 """Every manifest in examples/ works: `keelson plan` accepts it, the API server admits it, and it becomes Ready on the emulator.
 
-The files are found, so a new example is tested by itself. All are applied to one management cluster, side by side. What they name and Keelson
+The files are found, so a new example is tested by itself. All are applied to one management cluster, concurrently. What they name and Keelson
 does not create is made first (`examples/`); ids that AWS chooses are replaced by those that it chose. Each EKS cluster has an API server of its
 own, into which Keelson installs the agent; what the agent's controllers would report is played (`examples/played_agents.py`), as the
 repositories of the examples do not exist.

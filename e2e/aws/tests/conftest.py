@@ -196,6 +196,13 @@ class Cloud:
             time.sleep(0.02)
         raise AssertionError(f"condition not met in {seconds:.0f} s")
 
+    @staticmethod
+    def stays(holds: Callable[[], Any], seconds: float = 0.5) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert holds(), f"it did not stay so for {seconds} s"
+            time.sleep(0.02)
+
     def gone(self, call: Callable[..., Any], **parameters: Any) -> None:
         def missing() -> bool:
             try:

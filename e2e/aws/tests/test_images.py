@@ -1,4 +1,4 @@
-"""DescribeImages: who sees which AMI, and whose it is."""
+"""DescribeImages: which AMIs an account sees, and their owners."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -152,16 +151,14 @@ def test_nodes_are_ready_once_a_cni_runs(api: FakeApi, tmp_path: Path) -> None:
         role = cloud.node_role()
         cloud.nodegroup("first", wait=False, nodeRole=role)
         cloud.until(lambda: state() == {"False ['node.kubernetes.io/not-ready']"})
-        time.sleep(0.5)
-        assert cloud.describe_nodegroup("first")["status"] == "CREATING" and not daemon_sets()
+        cloud.stays(lambda: cloud.describe_nodegroup("first")["status"] == "CREATING" and not daemon_sets())
         cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
         cloud.until(lambda: state() == {"True []"} and daemon_sets() == {"aws-node"})
         cloud.until(lambda: cloud.describe_nodegroup("first")["status"] == "ACTIVE")
         # Preserved software stays.
         cloud.eks.delete_addon(clusterName="demo", addonName="vpc-cni", preserve=True)
         cloud.gone(cloud.eks.describe_addon, clusterName="demo", addonName="vpc-cni")
-        time.sleep(0.5)
-        assert state() == {"True []"} and daemon_sets() == {"aws-node"}
+        cloud.stays(lambda: state() == {"True []"} and daemon_sets() == {"aws-node"})
         cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
         cloud.until(lambda: cloud.addon_status("vpc-cni") == "ACTIVE")
         cloud.eks.delete_addon(clusterName="demo", addonName="vpc-cni")
@@ -226,8 +223,7 @@ def test_cluster_is_creating_until_its_own_api_server_is_posted(api: FakeApi, tm
         clouds = [Cloud(server, account) for account in ("300000000003", "300000000004")]
         for cloud in clouds:
             cloud.cluster(wait=False)
-        time.sleep(0.5)
-        assert {c["status"] for c in server.get("clusters")["clusters"]} == {"CREATING"}
+        clouds[0].stays(lambda: {c["status"] for c in server.get("clusters")["clusters"]} == {"CREATING"})
         for cloud, served in zip(clouds, (api, other), strict=True):
             url = f"http://127.0.0.1:{served.server_port}"
             place = {"account": cloud.account, "region": cloud.region, "cluster": "demo"}
