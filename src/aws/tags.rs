@@ -15,6 +15,8 @@ pub const RESOURCE: &str = "keelson.dev/resource";
 /// The installation of Keelson that created or adopted the resource. Written with the others on create, adopt and
 /// recover, and never compared: resources of an older Keelson have none.
 pub const INSTALLATION: &str = "keelson.dev/installation";
+/// On a NAT gateway of Keelson's: its address is of others.
+pub const GIVEN_ADDRESS: &str = "keelson.dev/given-address";
 pub const NAME: &str = "Name";
 
 /// The tags that define the owner of a resource.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use crate::aws::tags::GIVEN_ADDRESS;
 use crate::aws::{AwsError, snapshots};
 use crate::resources::cloud::Tagged;
 
@@ -96,16 +97,20 @@ pub struct LocatedAddress {
     pub address: snapshots::Address,
     /// The VPC where it is used.
     pub vpc: Option<String>,
+    /// The gateway got it as an existing address of others (`natAddresses`).
+    pub is_given: bool,
 }
 
 impl LocatedAddress {
     /// Combines addresses with the VPCs of the gateways that use them.
     pub fn all(addresses: &[snapshots::Address], gateways: &[snapshots::NatGateway]) -> Vec<Self> {
-        let vpc = |address: &snapshots::Address| {
+        let located = |address: &snapshots::Address| {
             let has = |gateway: &&snapshots::NatGateway| gateway.allocation_ids.contains(&address.allocation_id);
-            gateways.iter().find(has).map(|gateway| gateway.vpc_id.clone())
+            let gateway = gateways.iter().find(has);
+            let is_given = gateway.is_some_and(|gateway| gateway.tags.get(GIVEN_ADDRESS).is_some());
+            Self { vpc: gateway.map(|gateway| gateway.vpc_id.clone()), is_given, address: address.clone() }
         };
-        addresses.iter().map(|address| Self { vpc: vpc(address), address: address.clone() }).collect()
+        addresses.iter().map(located).collect()
     }
 }
 
@@ -122,10 +127,9 @@ impl Located for LocatedAddress {
     fn vpc(&self) -> Option<&str> {
         self.vpc.as_deref()
     }
-    /// None: gateways in our VPC also use addresses of others (`natAddresses`), which stay theirs when the spec no longer names
-    /// them, whatever their tags say. Ours are on record before they exist.
+    /// An address of others stays theirs when the spec no longer names it, whatever its tags say.
     fn proving_vpc(&self) -> Option<&str> {
-        None
+        self.vpc().filter(|_| !self.is_given)
     }
     fn is_in_use(&self) -> bool {
         self.address.association_id.is_some()

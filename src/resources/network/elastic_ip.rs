@@ -81,7 +81,7 @@ impl Resource for ElasticIp {
         vec![internet_gateway::key()]
     }
 
-    /// With the rest of the network, once the VPC is known.
+    /// An address that a gateway in our VPC uses is ours, unless the gateway got it from others.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }

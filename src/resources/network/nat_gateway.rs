@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
-use crate::aws::tags::{OWNER, RESOURCE, Tags};
+use crate::aws::tags::{GIVEN_ADDRESS, OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
 use crate::aws::{MaxStaleness, Service, Session, snapshots};
 use crate::engine::{
@@ -83,10 +83,12 @@ impl NatGateway {
         Self { zone: zone.into(), address: Address::Own, tags: context.tags(&key(zone)), intervals: context.intervals }
     }
 
-    /// The same with an existing address.
+    /// The same with an existing address. The gateway keeps in a tag that the address is not Keelson's: by the time of its
+    /// deletion the spec may no longer name it.
     #[must_use]
     pub fn with_address(self, allocation_id: &str) -> Self {
-        Self { address: Address::Given(allocation_id.to_owned()), ..self }
+        let tags = self.tags.with(GIVEN_ADDRESS, "true");
+        Self { address: Address::Given(allocation_id.to_owned()), tags, ..self }
     }
 
     /// The allocation id of its address, once that is known.
