@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples.existing import Existing, secrets
+from examples.existing import Existing, roles, secrets
 from examples.played_agents import played_agents
 from fleet import API
 from fleet.environment import Environment, environment, until
@@ -86,6 +86,7 @@ class Applied:
         self.on.apply(*(namespace(space) for space in sorted(spaces)))
         wanted = [found for items in self.items.values() for item in items for found in secrets(item)]
         self.on.apply(*{key_of(secret): secret for secret in wanted}.values())
+        self.on.apply(*(role for items in self.items.values() for item in items for role in roles(item)))
 
     def apply(self) -> None:
         """Asks the API server about each file, accounts first, as it holds clusters against them."""

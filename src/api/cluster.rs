@@ -212,7 +212,8 @@ pub struct EksClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOps>,
     /// Secret in this namespace that Keelson writes a kubeconfig to (key `kubeconfig`), with an exec plugin (`aws eks
-    /// get-token`) and without a token; absent: none.
+    /// get-token`) and without a token; absent: none. Keelson needs a Role for it, and never overwrites a Secret of others. It
+    /// deletes the Secret with this object, or when the field no longer names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_kubeconfig_to_secret_ref: Option<SecretReference>,
 }

@@ -127,6 +127,10 @@ pub struct EksClusterStatus {
     /// The last handover of its resources to another installation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hand_over: Option<HandOverStatus>,
+    /// The Secret with the kubeconfig, which Keelson writes, or is about to write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub kubeconfig_secret: Option<String>,
 }
 
 /// The observed network.

@@ -20,7 +20,7 @@ impl Unsupported {
         }
     }
 
-    /// The fields' paths, such as `spec.writeKubeconfigToSecretRef`.
+    /// The fields' paths, such as `spec.additionalRolePolicies`.
     pub fn fields(&self) -> &[&'static str] {
         &self.0
     }
@@ -70,16 +70,14 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         fargate_profiles: _,
         upgrade: _,
         gitops,
-        write_kubeconfig_to_secret_ref,
+        write_kubeconfig_to_secret_ref: _,
     } = spec;
     let Access { authentication_mode: _, prune: _, entries: _ } = access;
 
-    let mut found = Unsupported::default();
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;
     }
-    found.add_if(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
-    Ok(found)
+    Ok(Unsupported::default())
 }
 
 /// All fields are supported, or the check of the agent's spec rejects them with a reason.

@@ -12,6 +12,7 @@ pub mod error;
 pub mod fake_api;
 pub mod follow;
 pub mod kept;
+pub mod kubeconfig;
 pub mod list;
 pub mod load_balancers;
 pub mod memory;

@@ -154,12 +154,6 @@ def mistakes(one_zone: list[str], full: list[str], of_taken: list[str]) -> list[
             "NotOwned",
         ),
         Mistake(
-            "unsupported field",
-            cluster("kubeconfig", writeKubeconfigToSecretRef={"name": "kubeconfig"}),
-            ("spec.writeKubeconfigToSecretRef", "not supported yet", "remove"),
-            "InvalidSpec",
-        ),
-        Mistake(
             "unsupported field of a node group",
             node_group(
                 "version",

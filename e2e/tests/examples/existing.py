@@ -107,6 +107,20 @@ CONTENTS = {
 USES = {"imagePullSecretRef": "registry", "proxySecretRef": "proxy", "decryption": "decryption", "verify": "verification", "git": "git", "oci": "registry"}
 
 
+def roles(item: dict) -> Iterator[dict]:
+    """What lets the operator write the Secret that an EksCluster names: docs/how-to/cluster-access.md."""
+    if not (reference := item["spec"].get("writeKubeconfigToSecretRef")):
+        return
+    api, group = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io"
+    metadata = {"name": f"keelson-{reference['name']}", "namespace": item["metadata"]["namespace"]}
+    verbs = ["get", "create", "patch", "delete"]
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [reference["name"]], "verbs": verbs}
+    yield {"apiVersion": api, "kind": "Role", "metadata": metadata, "rules": [rule]}
+    subject = {"kind": "ServiceAccount", "name": "keelson", "namespace": "keelson-system"}
+    role = {"apiGroup": group, "kind": "Role", "name": metadata["name"]}
+    yield {"apiVersion": api, "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]}
+
+
 def secrets(item: dict) -> Iterator[dict]:
     """The Secrets that an EksCluster names, labelled with their use."""
 

@@ -5,6 +5,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::api::EksCluster;
+use crate::workload::kubeconfig::ExecAccess;
 
 /// What the user chooses.
 #[derive(Clone, Debug, Default)]
@@ -42,27 +43,17 @@ impl Entries {
                 cluster.cluster_name()
             )
         })?;
-        let mut arguments = vec!["--region", &cluster.spec.region, "eks", "get-token", "--cluster-name"];
         let aws_name = cluster.cluster_name();
-        arguments.extend([aws_name.as_str(), "--output", "json"]);
-        arguments.extend(options.role_arn.iter().flat_map(|role| ["--role-arn", role]));
-        let mut exec = json!({
-            "apiVersion": "client.authentication.k8s.io/v1beta1",
-            "command": "aws",
-            "args": arguments,
-            "interactiveMode": "IfAvailable",
-            "provideClusterInfo": false,
-            "installHint": "install the AWS CLI, version 2: https://docs.aws.amazon.com/cli",
-        });
-        if let Some(profile) = &options.profile {
-            exec["env"] = json!([{"name": "AWS_PROFILE", "value": profile}]);
-        }
-        Ok(Self {
-            arn,
-            context: options.context.clone().unwrap_or(aws_name),
-            cluster: json!({"server": endpoint, "certificate-authority-data": authority}),
-            user: json!({"exec": exec}),
-        })
+        let access = ExecAccess {
+            cluster_name: &aws_name,
+            region: &cluster.spec.region,
+            endpoint: &endpoint,
+            certificate_authority: &authority,
+            role_arn: options.role_arn.as_deref(),
+            profile: options.profile.as_deref(),
+        };
+        let (cluster, user) = (access.cluster(), access.user());
+        Ok(Self { arn, context: options.context.clone().unwrap_or(aws_name), cluster, user })
     }
 
     /// A kubeconfig with these entries alone.

@@ -283,8 +283,9 @@ mod tests {
             scaling.contains("NodeGroup demo-default") && scaling.contains("spec.scaling: min must not be above max"),
             "{scaling}"
         );
-        let unsupported =
-            refused(|text| text.replace("  version:", "  writeKubeconfigToSecretRef: {name: x}\n  version:"));
-        assert!(unsupported.contains("spec.writeKubeconfigToSecretRef"), "{unsupported}");
+        let unsupported = refused(|text| {
+            text.replace("min: 2, max: 4}", "min: 2, max: 4}\n  roleArn: arn:aws:iam::111122223333:role/nodes\n  additionalRolePolicies: [arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore]")
+        });
+        assert!(unsupported.contains("spec.additionalRolePolicies together with spec.roleArn"), "{unsupported}");
     }
 }

@@ -92,7 +92,7 @@ pub fn overview(subject: &Subject, groups: &[Subject], events: Vec<EventLine>, n
     let available = subject.condition(ConditionType::Available).map(|found| found.status == "True");
     let mut problems = problems::of(subject);
     let mut actions: Vec<String> =
-        problems.iter().filter_map(|problem| problems::advice(&problem.reason, subject)).collect();
+        problems.iter().filter_map(|problem| problems::advice_for(problem, subject)).collect();
     for (group, subject) in node_groups.iter().zip(groups) {
         let of_group = group.problems.iter().cloned();
         problems.extend(of_group.map(|problem| Problem { object: Some(subject.title()), ..problem }));

@@ -126,6 +126,17 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     found
 }
 
+/// Part of the message of a node group that EKS does not finish: to try again does not help.
+const NOT_FINISHED: &str = "delete this NodeGroup and apply it again";
+
+/// What the user can do about a problem; `None`: as for its reason.
+pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
+    if problem.message.contains(NOT_FINISHED) {
+        return None;
+    }
+    advice(&problem.reason, subject)
+}
+
 /// What the user can do about a problem with that reason; `None`: its message has the advice, or it ends by itself.
 pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
     let (name, namespace) = (subject.cluster.as_deref().unwrap_or_else(|| subject.name()), subject.namespace());

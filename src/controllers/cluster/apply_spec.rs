@@ -257,6 +257,13 @@ impl Reconcile<'_> {
             }
             other => other,
         };
+        let kubeconfig = self.kubeconfig_secret(previous).await;
+        next = next.or(kubeconfig.next);
+        let overall = match (overall, kubeconfig.pending) {
+            // What else is in the way comes first.
+            (Overall::Ready(_), Some(pending)) => pending,
+            (overall, _) => overall,
+        };
         let mut conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let overridden =
             self.grant().ok().and_then(|grant| tag_keys::describe_overridden(&grant, &self.object.spec.tags));
@@ -283,7 +290,9 @@ impl Reconcile<'_> {
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let observed = Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
+        let kubeconfig_secret = kubeconfig.name;
+        let observed =
+            Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support, kubeconfig_secret };
         Outcome {
             conditions,
             overall,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::agent;
 use super::deletion::blocked::Blocked;
 use super::deletion::load_balancer_cleanup::LoadBalancerCleanups;
-use super::{spec_check, upgrade};
+use super::{kubeconfig_secret, spec_check, upgrade};
 use crate::api::status::EksClusterStatus;
 use crate::controllers::context::Context;
 use crate::controllers::driver;
@@ -32,6 +32,8 @@ pub struct KindState {
     pub(super) upgrade: upgrade::state::UpgradeState,
     /// Results of the checks of the spec against AWS.
     pub(super) checked: spec_check::SpecCheck,
+    /// The Secret with its kubeconfig.
+    pub(super) kubeconfig: kubeconfig_secret::Memory,
 }
 
 /// The controller of EksClusters, and what it remembers of them during this leadership term.

@@ -9,6 +9,7 @@ mod cluster_controller;
 pub mod deletion;
 mod engine;
 mod graph;
+mod kubeconfig_secret;
 mod outcome;
 mod recovery;
 mod spec_check;

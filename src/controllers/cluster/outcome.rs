@@ -39,6 +39,7 @@ pub struct Observation {
     pub gitops: Option<GitOpsStatus>,
     pub upgrade: Option<UpgradeStatus>,
     pub support: Option<SupportStatus>,
+    pub kubeconfig_secret: Option<String>,
 }
 
 impl Outcome {
@@ -64,7 +65,18 @@ impl Reconcile<'_> {
         let is_observed = observed.is_some();
         let mut status = match observed {
             None => status::unobserved(previous, generation, conditions),
-            Some(Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
+            Some(observed) => {
+                let Observation {
+                    account_id,
+                    plan,
+                    drift,
+                    synced,
+                    tag_keys,
+                    gitops,
+                    upgrade,
+                    support,
+                    kubeconfig_secret,
+                } = observed;
                 status::status(status::Input {
                     previous,
                     generation,
@@ -79,6 +91,7 @@ impl Reconcile<'_> {
                     gitops,
                     upgrade: upgrade.or_else(|| previous.upgrade.clone()),
                     support: support.or_else(|| previous.support.clone()),
+                    kubeconfig_secret,
                 })
             }
         };

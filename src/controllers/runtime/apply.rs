@@ -180,6 +180,13 @@ pub async fn delete<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Er
     }
 }
 
+/// The service account that the API server's message about a missing permission names, as `NAMESPACE:NAME`. Outside a cluster it is
+/// a user's own account: then the one of `deploy/`.
+pub fn denied_account(message: &str) -> &str {
+    let account = message.split('"').find_map(|word| word.strip_prefix("system:serviceaccount:"));
+    account.unwrap_or("keelson-system:keelson")
+}
+
 /// Formats an API error for users; for a missing permission it says what to grant.
 pub fn describe_error(error: &kube::Error) -> String {
     match error {

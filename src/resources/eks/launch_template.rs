@@ -254,11 +254,12 @@ impl Resource for LaunchTemplate {
     ) -> Result<Presence<Detail>, Failure> {
         let owned = list(&cloud.aws, max_staleness(options)).await?;
         let is_earlier = |one: &&Listed| one.name == self.earlier_name && one.tags.is_owned_by(&cloud.owner.uid);
-        let found = owned.iter().find(|one| one.name == self.name).or_else(|| owned.iter().find(is_earlier));
-        if let Some(found) = found {
+        let is_current = |one: &&Listed| one.name == self.name && one.tags.is_owned_by(&cloud.owner.uid);
+        if let Some(found) = owned.iter().find(is_current).or_else(|| owned.iter().find(is_earlier)) {
             return Ok(self.presence(cloud, found));
         }
-        // One without an owner tag is not in the list.
+        // One without an owner tag is not in the list. One of an earlier object of this name may be there though it was deleted
+        // since: the list is shared, and can be minutes old.
         Ok(read_by_name(&cloud.aws, &self.name).await?.map_or(Presence::Absent, |found| self.presence(cloud, &found)))
     }
 

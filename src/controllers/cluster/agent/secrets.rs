@@ -9,7 +9,7 @@ use crate::agents::secret_reader::{Missing, SecretReader, UnusableSecret};
 use crate::api::secret_use::{self, SecretUse};
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::Context;
-use crate::controllers::runtime::apply::describe_error;
+use crate::controllers::runtime::apply::{denied_account, describe_error};
 use crate::controllers::runtime::deadline::with_deadline;
 
 /// Reads for one cluster, which is requeued when a Secret it read changes.
@@ -78,11 +78,9 @@ fn permission_denied(field: &str, namespace: &str, name: &str, message: &str) ->
     UnusableSecret { reason: Reason::AccessDenied, message }
 }
 
-/// The command that lets this operator read the Secrets of a namespace. `message` is the API server's, which names
-/// the service account.
+/// The command that lets this operator read the Secrets of a namespace. `message`: the API server's.
 fn role_binding(namespace: &str, message: &str) -> String {
-    let account = message.split('"').find_map(|word| word.strip_prefix("system:serviceaccount:"));
-    let account = account.unwrap_or("keelson-system:keelson");
+    let account = denied_account(message);
     format!(
         "kubectl create rolebinding keelson-secrets --namespace={namespace} --clusterrole=keelson-secrets \
          --serviceaccount={account}"

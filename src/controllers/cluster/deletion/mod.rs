@@ -258,6 +258,8 @@ impl Reconcile<'_> {
             gitops,
             upgrade,
             support,
+            // The API server deletes it with the object.
+            kubeconfig_secret: previous.kubeconfig_secret.clone(),
         };
         Outcome { conditions: all, overall, observed: Some(observed), deletion: None, waits, recovery: None, next }
     }

@@ -52,6 +52,8 @@ pub struct Input<'a> {
     pub upgrade: Option<UpgradeStatus>,
     /// Until when AWS supports the version.
     pub support: Option<SupportStatus>,
+    /// The Secret with the kubeconfig.
+    pub kubeconfig_secret: Option<String>,
 }
 
 /// The whole status except the inventory.
@@ -70,6 +72,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         gitops,
         upgrade,
         support,
+        kubeconfig_secret,
     } = input;
     let facts = Facts(memory);
     // What could not be read is not gone: the guard against mass deletion and the check of the account rely on the ARN.
@@ -109,6 +112,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         hand_over: previous.hand_over.clone(),
         upgrade,
         gitops,
+        kubeconfig_secret,
     }
 }
 

@@ -116,6 +116,18 @@ impl From<&Nodegroup> for Detail {
     }
 }
 
+/// Why the node group failed, and what to do. Keelson does not delete one by itself: some of its nodes may run workloads.
+fn failure(status: &str, explained: &str) -> String {
+    let explained = explained.trim_end_matches('.');
+    if status != NodegroupStatus::CreateFailed.as_str() {
+        return format!("{status}: {explained}.");
+    }
+    format!(
+        "{status}: {explained}. EKS does not finish it any more: once the cause is removed, delete this NodeGroup and apply it \
+         again"
+    )
+}
+
 /// Converts EKS's description to an observation.
 pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
     let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
@@ -127,7 +139,7 @@ pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<Stri
         Some(NodegroupStatus::Updating) => busy(Action::Update, None),
         Some(NodegroupStatus::Deleting) => busy(Action::Delete, None),
         Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
-            reason: format!("{status}: {explained}"),
+            reason: failure(status, &explained),
             class: failed_class(Subject::NodeGroup, &issues),
             // Throttled, not denied: AWS's documented fix is to recreate the group.
             recreate: if recreates(Subject::NodeGroup, &issues) { Recreate::Now } else { Recreate::Never },
