@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::section::Section;
+use crate::cli::import::section::Section;
 
 const DEFAULT_VOLUME_GIB: i64 = 80;
 const DEFAULT_VOLUME_TYPE: &str = "gp3";
