@@ -133,7 +133,10 @@ impl<'o> Parts<'o> {
                 .find(|one| one.name == named || named.is_empty() && belongs(one)),
             pools,
             profiles: here("AWSFargateProfile").filter(|one| belongs(one)).collect(),
-            identities: objects.iter().filter(|one| one.kind == "AWSClusterRoleIdentity").collect(),
+            identities: objects
+                .iter()
+                .filter(|one| one.kind == "AWSClusterRoleIdentity" && one.name == plane.text("/identityRef/name"))
+                .collect(),
         }
     }
 

@@ -22,7 +22,7 @@ pub fn describe(objects: &[&Object], needs: &Needs, placing: &Placing) -> String
     let of_kind = |kind: &'static str| objects.iter().filter(move |one| one.kind == kind).map(command);
     let mut lines = vec![
         "next, in this order:".to_owned(),
-        "1. suspend what applies these objects (Flux, Argo CD), and pause Cluster API. It pauses Fargate profiles only by their own \
+        "1. suspend what applies these objects from Git, and pause Cluster API. It pauses Fargate profiles only by their own \
          annotation:"
             .to_owned(),
     ];

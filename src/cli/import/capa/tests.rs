@@ -108,3 +108,19 @@ fn nodes_are_in_the_subnets_that_cluster_api_chooses() {
     assert_eq!(subnets("availabilityZoneSubnetType: private", "failureDomains: []"), ["subnet-0a1", "subnet-0b2"]);
     assert_eq!(subnets("subnetIDs: [subnet-0d4]", zone), ["subnet-0d4"]);
 }
+
+#[test]
+fn account_is_that_of_the_identity_that_the_control_plane_names() {
+    let identity = |name: &str, account: &str| {
+        format!(
+            "---\napiVersion: infrastructure.cluster.x-k8s.io/v1beta2\nkind: AWSClusterRoleIdentity\nmetadata: {{name: {name}}}\n\
+             spec: {{roleARN: 'arn:aws-us-gov:iam::{account}:role/capa'}}\n"
+        )
+    };
+    let from = "  region: us-gov-west-1\n";
+    let named = format!("{from}  identityRef: {{kind: AWSClusterRoleIdentity, name: shop}}\n");
+    let text =
+        EXISTING_NETWORK.replace(from, &named) + &identity("other", "777788889999") + &identity("shop", "222233334444");
+    let Converted { manifest, .. } = converted(&text, &Options::default());
+    assert!(manifest.contains("arn:aws-us-gov:iam::222233334444:role/shop-cluster"), "{manifest}");
+}

@@ -232,12 +232,14 @@ fn repair_override(mut item: Section<'_>) -> Value {
         }
     }
     // In examples of eksctl, and refused by EKS.
-    if spec["repairAction"] == "Terminate" {
-        spec["repairAction"] = json!("Replace");
-        item.report_difference(
-            "repairAction",
-            "EKS has no action Terminate, and Replace terminates the node too: became Replace",
-        );
+    for (theirs, ours) in [("Terminate", "Replace"), ("Restart", "Reboot")] {
+        if spec["repairAction"] == theirs {
+            spec["repairAction"] = json!(ours);
+            item.report_difference(
+                "repairAction",
+                format!("EKS has no action {theirs}: became {ours}, which does that"),
+            );
+        }
     }
     if let Some(minutes) = item.number("minRepairWaitTimeMins") {
         spec["minRepairWaitTimeMins"] = json!(minutes);

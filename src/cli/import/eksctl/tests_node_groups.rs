@@ -140,9 +140,24 @@ fn workloads_of_groups_that_are_left_get_no_roles() {
 }
 
 #[test]
-fn an_action_that_eks_refuses_is_replaced() {
+fn actions_that_eks_refuses_are_replaced() {
     let repair = "nodeRepairConfig: {enabled: true, nodeRepairConfigOverrides: [{nodeMonitoringCondition: A, nodeUnhealthyReason: B, minRepairWaitTimeMins: 5, repairAction: Terminate}]}";
     let (objects, report) = good(&group(repair));
     assert_eq!(objects[1]["spec"]["repair"]["overrides"][0]["repairAction"], "Replace");
     assert!(report.differs.iter().any(|remark| remark.path.ends_with("[0].repairAction")), "{:?}", report.differs);
+}
+
+#[test]
+fn commands_before_the_script_of_an_own_image_are_merged_into_it() {
+    let image = "amiFamily: AmazonLinux2, ami: ami-1, overrideBootstrapCommand: \"#!/bin/bash\\n/etc/eks/bootstrap.sh demo\\n\"";
+    let (objects, report) = good(&group(&format!("{image}, preBootstrapCommands: [echo 1, echo 2]")));
+    let script = &objects[1]["spec"]["node"]["userData"];
+    assert_eq!(script, "#!/bin/bash\necho 1\necho 2\n/etc/eks/bootstrap.sh demo\n");
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+    let (_, report) = good(&group(&format!("{image}, preBootstrapCommands: ['#!/usr/bin/python3']")));
+    assert!(
+        report.left_out.iter().any(|remark| remark.path.ends_with("preBootstrapCommands")),
+        "{:?}",
+        report.left_out
+    );
 }
