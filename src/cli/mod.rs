@@ -79,7 +79,7 @@ enum Verb {
     /// Check an account and a region before a first cluster: credentials, permissions, quotas, zones, the agent's
     /// source. Nothing is written.
     Doctor(doctor::Args),
-    /// Write the manifest of existing clusters in AWS, or of an eksctl ClusterConfig.
+    /// Write the manifest of existing clusters: from AWS, a state of Terraform or objects of Cluster API, or from an eksctl ClusterConfig.
     Import(import::Args),
     /// Compare what carries Keelson's tags in AWS with the existing objects, and let objects take over what earlier
     /// objects of the same names owned, as after a restore. Only tags are written.

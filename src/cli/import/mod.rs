@@ -1,12 +1,16 @@
-//! `keelson import`: manifests for clusters that exist or that eksctl describes. I/O: files, reads from AWS, standard
+//! `keelson import`: manifests for clusters that exist in AWS, or that eksctl, Terraform or Cluster API describe. I/O: files, reads from AWS, standard
 //! output and standard error.
 
+mod adopted;
+mod capa;
 mod defaults;
 mod eksctl;
 mod live;
 mod names;
 mod next_steps;
 mod placing;
+mod section;
+mod terraform;
 mod write;
 
 use std::path::PathBuf;
@@ -23,18 +27,32 @@ use crate::api::KubernetesVersion;
   keelson import --name demo --region eu-west-1 > demo.yaml
   keelson import --all --region eu-west-1 -n team-a
   keelson import --eksctl cluster.yaml
-  keelson import --eksctl cluster.yaml --version 1.35 --self-managed-as-managed")]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["eksctl", "name", "all"])))]
+  keelson import --eksctl cluster.yaml --version 1.35 --self-managed-as-managed
+  terraform show -json | keelson import --terraform - > demo.yaml
+  keelson import --capa objects.yaml --account-id 123456789012")]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["eksctl", "terraform", "capa", "name", "all"])))]
 pub struct Args {
     /// An eksctl ClusterConfig (eksctl.io/v1alpha5) to convert, without access to AWS; `-` reads standard input.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["terraform", "capa", "name", "all"])]
     eksctl: Option<PathBuf>,
-    /// A cluster to adopt unchanged, by its name in EKS: AWS is read with the credentials of the environment.
-    #[arg(long)]
+    /// A state of Terraform or OpenTofu whose clusters to adopt unchanged, without access to AWS: what `terraform show -json` prints, a
+    /// state file, or a directory that has one; `-` reads standard input. Nothing is executed.
+    #[arg(long, value_name = "STATE", conflicts_with_all = ["capa", "all"])]
+    terraform: Option<PathBuf>,
+    /// Objects of Cluster API for AWS whose clusters to adopt unchanged, without access to AWS: as `kubectl get -o yaml` prints them, with
+    /// their status; `-` reads standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "all")]
+    capa: Option<PathBuf>,
+    /// A cluster to adopt unchanged, by its name in EKS: AWS is read with the credentials of the environment, unless the cluster is in a
+    /// file (--terraform, --capa).
+    #[arg(long, conflicts_with = "all")]
     name: Option<String>,
     /// Every cluster of the region that Keelson does not own yet.
     #[arg(long)]
     all: bool,
+    /// The id of the AWS account of clusters of Cluster API, if no ARN in the file has it.
+    #[arg(long, value_name = "ID")]
+    account_id: Option<String>,
     /// The region of the clusters to adopt.
     #[arg(long, env = "AWS_REGION")]
     region: Option<String>,
@@ -55,14 +73,40 @@ pub struct Args {
 
 /// Writes the manifest.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { eksctl, name, all: _, region, namespace, account_ref, version, self_managed_as_managed } = args;
+    let Args {
+        eksctl,
+        terraform,
+        capa,
+        name,
+        all: _,
+        account_id,
+        region,
+        namespace,
+        account_ref,
+        version,
+        self_managed_as_managed,
+    } = args;
     let placing = Placing { namespace, account_ref };
+    if let Some(id) = &account_id {
+        if capa.is_none() {
+            bail!("--account-id is for objects of Cluster API: name their file with --capa");
+        }
+        if id.len() != 12 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+            bail!("--account-id must have 12 digits: {id}");
+        }
+    }
     if let Some(path) = eksctl {
         return eksctl::run(&path, &placing, &eksctl::Options { version, self_managed_as_managed });
     }
     // clap's `requires` does not hold beside an argument that conflicts with what is required.
     if version.is_some() || self_managed_as_managed {
         bail!("--version and --self-managed-as-managed are for an eksctl file: name it with --eksctl");
+    }
+    if let Some(path) = terraform {
+        return terraform::run(&path, name.as_deref(), &placing);
+    }
+    if let Some(path) = capa {
+        return capa::run(&path, &placing, &capa::Options { name, account_id });
     }
     let region =
         region.filter(|region| !region.is_empty()).context("--region is missing: name the clusters' region")?;

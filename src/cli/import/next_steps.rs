@@ -48,6 +48,13 @@ impl Needs {
 
     /// The next steps, for a person.
     pub fn describe(&self, placing: &Placing) -> String {
+        let first = "next: keelson plan -f FILE --live, which shows only adoptions; then apply the file\n\
+                     before that, ";
+        format!("{first}{}", self.describe_account(placing))
+    }
+
+    /// What the spec of the AwsAccount must contain, for a person.
+    pub fn describe_account(&self, placing: &Placing) -> String {
         let account = placing.account_ref.as_deref().unwrap_or(DEFAULT_ACCOUNT);
         let namespace = placing.namespace.as_deref().unwrap_or("NAMESPACE");
         let flow = |values: &BTreeSet<String>| {
@@ -55,8 +62,7 @@ impl Needs {
             quoted.collect::<Vec<_>>().join(", ")
         };
         let mut lines = vec![
-            "next: keelson plan -f FILE --live, which shows only adoptions; then apply the file".to_owned(),
-            format!("before that, the spec of AwsAccount {account} must allow it:"),
+            format!("the spec of AwsAccount {account} must allow it:"),
             format!("  allowedNamespaces: [{namespace}]"),
             format!(
                 "  adoption: {{policy: Allow, clusterNames: [{}], namespaces: [{namespace}]}}",

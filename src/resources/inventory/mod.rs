@@ -4,6 +4,7 @@
 //! Users run this with their own credentials; the operator never does.
 
 pub mod cluster;
+pub mod described;
 pub mod node_group;
 pub mod read;
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::section::Section;
 use super::workload_role;
 use crate::api::access::EntryType;
+use crate::cli::import::section::Section;
 
 const CLUSTER_ADMIN: &str = "cluster-access-policy/AmazonEKSClusterAdminPolicy";
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::section::Section;
 use super::workload_role;
+use crate::cli::import::section::Section;
 
 /// Add-ons that eksctl creates by default.
 const ALWAYS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "metrics-server"];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::section::{Remark, Report};
+use crate::cli::import::section::{Remark, Report};
 
 /// Names of fields that hold a boundary.
 const NAMES: [&str; 5] = [

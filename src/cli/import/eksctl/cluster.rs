@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::addon_policies::{self, WorkloadPolicies};
 use super::node_group::{self, Cluster};
-use super::section::Section;
 use super::service_accounts::{self, RoleAccess};
-use super::{Options, access, addons, flux, network, self_managed, tags, version, workload_role};
+use super::{Options, access, addons, control_plane, flux, network, self_managed, tags, version, workload_role};
 use crate::api::{GROUP, KubernetesVersion};
+use crate::cli::import::section::Section;
 use crate::cli::import::{Placing, names};
 
 const LOG_TYPES: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
@@ -43,6 +44,8 @@ pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role
     let auto_mode = auto_mode(&mut file, &mut spec);
     iam(&mut file, &mut spec, &region, role_access);
     spec["access"] = access::access(&mut file);
+    control_plane::remote_networks(&mut file, &mut spec);
+    control_plane::components(&mut file, &mut spec, network.egress_mode);
     let mut addons = addons::addons(&mut file, &region, auto_mode);
     if !auto_mode {
         addons::add_pod_identity_agent(&file, &mut addons, &spec["podIdentities"]);
@@ -52,17 +55,19 @@ pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role
     if !profiles.is_empty() {
         spec["fargateProfiles"] = json!(profiles);
     }
-    control_plane(&mut file, &mut spec);
+    settings(&mut file, &mut spec);
     if let Some(gitops) = flux::gitops(&mut file) {
         spec["gitops"] = gitops;
     }
-    let cluster = Cluster { name: &name, region: &region, object: &object, network: &network, placing };
+    let workloads = WorkloadPolicies::default();
+    let cluster = Cluster { name: &name, region: &region, object: &object, network: &network, placing, workloads };
     let mut groups: Vec<_> = file
         .sections("managedNodeGroups")
         .into_iter()
         .filter_map(|item| node_group::node_group(item, &cluster))
         .collect();
     self_managed::node_groups(&mut file, &cluster, options.self_managed_as_managed, &mut groups);
+    addon_policies::add(&file, &mut spec, &cluster.workloads, auto_mode);
     refuse_the_rest(&mut file);
     let mut all = vec![
         json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "EksCluster", "metadata": metadata, "spec": spec}),
@@ -187,7 +192,7 @@ fn iam(file: &mut Section<'_>, spec: &mut Value, region: &str, role_access: &Rol
     iam.refuse_unless("vpcResourceControllerPolicy", false, if role.is_some() { with_role } else { without });
 }
 
-fn control_plane(file: &mut Section<'_>, spec: &mut Value) {
+fn settings(file: &mut Section<'_>, spec: &mut Value) {
     if let Some(mut section) = file.section("upgradePolicy") {
         match section.some_text("supportType").map(|text| text.to_uppercase()).as_deref() {
             None => {}
@@ -211,7 +216,6 @@ fn control_plane(file: &mut Section<'_>, spec: &mut Value) {
 }
 
 fn refuse_the_rest(file: &mut Section<'_>) {
-    const FLAGS: &str = "Keelson does not set flags of the control plane's components";
     file.refuse_each(&[
         ("localZones", "Keelson creates subnets in availability zones only"),
         (
@@ -220,11 +224,7 @@ fn refuse_the_rest(file: &mut Section<'_>) {
         ),
         ("karpenter", "Keelson installs Flux, and Flux the rest: keep Karpenter and its roles in Git"),
         ("outpost", "Keelson creates no control planes on Outposts"),
-        ("remoteNetworkConfig", "Keelson does not support hybrid nodes"),
         ("capabilities", "Keelson does not support EKS capabilities"),
-        ("kubeAPIServerConfig", FLAGS),
-        ("kubeSchedulerConfig", FLAGS),
-        ("kubeControllerManagerConfig", FLAGS),
         ("git", "is for Flux 1: use gitops.flux"),
     ]);
 }

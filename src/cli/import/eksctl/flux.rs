@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::section::Section;
 use crate::api::gitops::{FLUX_COMPONENTS, flux_components};
+use crate::cli::import::section::Section;
 
 /// Default of `flux bootstrap`.
 const DEFAULT_BRANCH: &str = "main";

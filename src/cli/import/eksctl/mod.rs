@@ -3,17 +3,19 @@
 //! standard error.
 
 mod access;
+mod addon_policies;
 mod addons;
 mod ami;
 mod boundaries;
 mod cluster;
+mod control_plane;
 mod flux;
+mod instance_selector;
 mod network;
 mod node;
 mod node_group;
 mod node_role;
 mod own_fields;
-mod section;
 mod self_managed;
 mod service_accounts;
 #[cfg(test)]
@@ -32,11 +34,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Placing, write};
+use super::section::{Report, Section};
+use super::{Placing, section, write};
 use crate::api::KubernetesVersion;
-use section::{Remark, Report, Section};
+use crate::api::account::DEFAULT_ACCOUNT;
 
 /// What the user decides beside the file.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +61,36 @@ pub fn run(path: &Path, placing: &Placing, options: &Options) -> anyhow::Result<
     }
     let manifest = write::manifest(&comments, &objects)?;
     crate::cli::print_document(&manifest)?;
-    crate::cli::plan::check(&manifest).context("the manifest is invalid: correct it before you apply it")
+    check(&manifest, placing).context("the manifest is invalid: correct it before you apply it")
+}
+
+/// Whether the operator would accept the objects with an AwsAccount that allows whatever they name: what it must allow is among the
+/// remarks.
+fn check(manifest: &str, placing: &Placing) -> anyhow::Result<()> {
+    const LISTS: [&str; 12] = [
+        "allowedCapacityReservationIds",
+        "allowedElasticIpAllocationIds",
+        "allowedImageIds",
+        "allowedKmsKeyArns",
+        "allowedLaunchTemplateIds",
+        "allowedNamespaces",
+        "allowedPlacementGroups",
+        "allowedPolicyArns",
+        "allowedRoleArns",
+        "allowedSecurityGroupIds",
+        "allowedVpcIds",
+        "allowedWorkloadPolicies",
+    ];
+    let mut spec = json!({
+        "accountId": "111122223333",
+        "allowInlinePolicies": true,
+        "workloadPermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/boundary",
+    });
+    LISTS.iter().for_each(|list| spec[*list] = json!(["*"]));
+    let name = placing.account_ref.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+    let account =
+        json!({"apiVersion": "keelson.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": spec});
+    crate::cli::plan::check(&format!("{manifest}---\n{account}\n"))
 }
 
 /// The objects, and the remarks about them.
@@ -89,10 +121,11 @@ fn converted(mut document: Value, placing: &Placing, options: &Options) -> anyho
         }
     }
     let report = RefCell::new(report);
-    let objects = cluster::objects(Section::root(fields, &report), placing, options, &role_access);
+    let objects =
+        cluster::objects(Section::root("", fields, &report, &own_fields::EKSCTL), placing, options, &role_access);
     let report = report.into_inner();
     if !report.wrong.is_empty() {
-        bail!("nothing is converted:\n{}", lines(&report.wrong));
+        bail!("nothing is converted:\n{}", section::describe(&report.wrong));
     }
     Ok(Converted { objects, report })
 }
@@ -104,19 +137,8 @@ fn comments(report: &Report) -> Vec<String> {
          To adopt a running cluster unchanged, use `keelson import --region REGION --name NAME`."
             .to_owned(),
     ];
-    let parts = [("Not converted:", &report.left_out), ("Converted, with differences:", &report.differs)];
-    comments.extend(
-        parts
-            .iter()
-            .filter(|(_, remarks)| !remarks.is_empty())
-            .map(|(title, remarks)| format!("{title}\n{}", lines(remarks))),
-    );
+    comments.extend(report.describe());
     comments
-}
-
-fn lines(remarks: &[Remark]) -> String {
-    let line = |Remark { path, what }: &Remark| format!("  {path}: {what}");
-    remarks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Tags, without those that AWS and Keelson set themselves.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::section::Section;
+use crate::cli::import::section::Section;
 
 /// eksctl's default.
 const DEFAULT_CIDR: &str = "192.168.0.0/16";
@@ -24,6 +24,8 @@ pub struct Network {
     pub spec: Value,
     /// `spec.endpointAccess`.
     pub endpoint_access: Value,
+    /// `spec.controlPlane.egressMode`.
+    pub egress_mode: Option<&'static str>,
     /// Whether the subnets already exist.
     pub exists: bool,
     private: Vec<SubnetPlace>,
@@ -44,9 +46,11 @@ pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
     let control_plane = vpc.as_mut().and_then(|vpc| vpc.texts("controlPlaneSubnetIDs")).unwrap_or_default();
     let exists = !(private.is_empty() && public.is_empty() && control_plane.is_empty());
     let endpoint_access = endpoint_access(vpc.as_mut(), private_cluster.is_some());
+    let egress_mode = vpc.as_mut().and_then(egress_mode);
     let mut network = Network {
         spec: Value::Null,
         endpoint_access,
+        egress_mode,
         exists,
         private,
         public,
@@ -228,8 +232,20 @@ fn refuse_the_rest(vpc: &mut Section<'_>) {
         "ip-name",
         "Keelson leaves the names of instances to EC2, which derives them from their IP addresses",
     );
-    let why = "Keelson does not configure the control plane's outbound traffic";
-    vpc.refuse_unless("controlPlaneEgressMode", "AWS_MANAGED", why);
+}
+
+/// EKS's default is AWS's routes.
+fn egress_mode(vpc: &mut Section<'_>) -> Option<&'static str> {
+    match vpc.some_text("controlPlaneEgressMode")?.as_str() {
+        "AWS_MANAGED" => None,
+        "CUSTOMER_ROUTED" => Some("CustomerRouted"),
+        "CUSTOMER_ISOLATED" => Some("CustomerIsolated"),
+        other => {
+            let why = format!("{other:?} is none of AWS_MANAGED, CUSTOMER_ROUTED and CUSTOMER_ISOLATED");
+            vpc.report_mistake("controlPlaneEgressMode", why);
+            None
+        }
+    }
 }
 
 impl Network {

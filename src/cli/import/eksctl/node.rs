@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::section::Section;
+use crate::cli::import::section::Section;
 
 const DEFAULT_VOLUME_GIB: i64 = 80;
 const DEFAULT_VOLUME_TYPE: &str = "gp3";
@@ -156,8 +156,33 @@ fn image_and_user_data(item: &mut Section<'_>, spec: &mut Value, node: &mut Map<
     } else if max_pods.is_some() {
         node.insert("nodeConfig".to_owned(), json!({"spec": kubelet}));
     }
+    if family.starts_with("AmazonLinux") {
+        merge_scripts(item, node);
+    }
     let is_free = !node.contains_key("nodeConfig") && !node.contains_key("userData");
     pre_bootstrap(item, node, is_free && family.starts_with("AmazonLinux"));
+}
+
+/// Puts commands that run before the node joins into the script with which the user's own AMI joins.
+fn merge_scripts(item: &mut Section<'_>, node: &mut Map<String, Value>) {
+    let Some((shebang, rest)) = node.get("userData").and_then(Value::as_str).and_then(|script| script.split_once('\n'))
+    else {
+        return;
+    };
+    let is_shell = ["#!/bin/bash", "#!/bin/sh", "#!/usr/bin/env bash"].contains(&shebang.trim_end());
+    if !is_shell || !item.has("preBootstrapCommands") {
+        return;
+    }
+    let commands = item.texts("preBootstrapCommands").unwrap_or_default();
+    if commands.is_empty() || commands.iter().any(|command| command.starts_with("#!")) {
+        return item.set("preBootstrapCommands", json!(commands));
+    }
+    let script = format!("{shebang}\n{}\n{rest}", commands.join("\n"));
+    node.insert("userData".to_owned(), json!(script));
+    item.report_difference(
+        "preBootstrapCommands",
+        "they run first in the script of overrideBootstrapCommand, in node.userData",
+    );
 }
 
 /// Scripts that run before the node joins, on Amazon Linux. `is_free`: nothing else is in the user data.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::addon_policies::WorkloadPolicies;
 use super::ami::ami_type;
 use super::network::Network;
-use super::section::Section;
-use super::{node, node_role, tags};
+use super::{instance_selector, node, node_role, tags};
 use crate::api::GROUP;
+use crate::cli::import::section::Section;
 use crate::cli::import::{Placing, names};
 
 /// eksctl's default.
@@ -17,6 +18,7 @@ const DEFAULT_FAMILY: &str = "AmazonLinux2023";
 const DEFAULT_NODES: i64 = 2;
 
 /// What node groups take from the cluster.
+#[derive(Clone)]
 pub struct Cluster<'c> {
     pub name: &'c str,
     pub region: &'c str,
@@ -24,6 +26,8 @@ pub struct Cluster<'c> {
     pub object: &'c str,
     pub network: &'c Network,
     pub placing: &'c Placing,
+    /// What the nodes' workloads may do, by the switches of node groups.
+    pub workloads: WorkloadPolicies,
 }
 
 /// The NodeGroup; `None`: it is not converted, which is reported.
@@ -32,6 +36,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
         item.report_mistake("name", "is missing");
         return None;
     };
+    instance_selector::replace(&mut item);
     if item.has("instanceSelector") && !item.has("instanceType") && !item.has("instanceTypes") {
         item.leave(
             "instanceSelector chooses the instance types when eksctl runs: `eksctl create cluster --dry-run -f FILE` \
@@ -54,7 +59,7 @@ pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value>
     if !tags.is_empty() {
         spec["tags"] = json!(tags);
     }
-    node_role::role(&mut item, &mut spec, cluster.region);
+    node_role::role(&mut item, &mut spec, cluster.region, &cluster.workloads);
     if has_template {
         refuse_parts_of_the_template(&mut item);
     } else {
@@ -224,6 +229,16 @@ fn repair_override(mut item: Section<'_>) -> Value {
     for field in ["nodeMonitoringCondition", "nodeUnhealthyReason", "repairAction"] {
         if let Some(text) = item.some_text(field) {
             spec[field] = json!(text);
+        }
+    }
+    // In examples of eksctl, and refused by EKS.
+    for (theirs, ours) in [("Terminate", "Replace"), ("Restart", "Reboot")] {
+        if spec["repairAction"] == theirs {
+            spec["repairAction"] = json!(ours);
+            item.report_difference(
+                "repairAction",
+                format!("EKS has no action {theirs}: became {ours}, which does that"),
+            );
         }
     }
     if let Some(minutes) = item.number("minRepairWaitTimeMins") {

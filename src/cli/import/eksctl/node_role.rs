@@ -2,32 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::section::Section;
+use super::addon_policies::{self, WorkloadPolicies};
 use crate::aws::partitions;
+use crate::cli::import::section::Section;
 
 /// Policies that the role created by Keelson for a cluster's nodes always has.
 const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"];
 /// The additional policy that deploy/iam-policy-roles.json lets the operator attach.
 const MAY_ATTACH: &str = ":iam::aws:policy/AmazonSSMManagedInstanceCore";
 /// AWS policies that eksctl attaches by a switch.
-const SWITCHES: [(&str, &str); 3] = [
+const SWITCHES: [(&str, &str); 4] = [
     ("imageBuilder", "AmazonEC2ContainerRegistryPowerUser"),
     ("cloudWatch", "CloudWatchAgentServerPolicy"),
     ("ebs", "service-role/AmazonEBSCSIDriverPolicy"),
+    // The same permissions as eksctl's own.
+    ("xRay", "AWSXRayDaemonWriteAccess"),
 ];
-/// Switches for which eksctl writes inline policies into the role.
-const INLINE_SWITCHES: [&str; 10] = [
-    "autoScaler",
-    "externalDNS",
-    "certManager",
-    "appMesh",
-    "appMeshPreview",
-    "fsx",
-    "efs",
-    "awsLoadBalancerController",
-    "albIngress",
-    "xRay",
-];
+/// Switches for which eksctl writes inline policies into the role, and no policy of AWS or of Keelson grants the same.
+const INLINE_SWITCHES: [&str; 3] = ["appMesh", "appMeshPreview", "fsx"];
 const INLINE: &str = "Keelson writes no inline policies: create a policy and list it in additionalRolePolicies, or \
                       better, give the workload its own role under podIdentities";
 
@@ -37,7 +29,7 @@ fn of_aws(name: &str, region: &str) -> String {
 }
 
 /// Sets `roleArn` or `additionalRolePolicies`.
-pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
+pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str, workloads: &WorkloadPolicies) {
     // Each with the field that requests it.
     let mut policies: Vec<(String, String)> = Vec::new();
     let mut role = None;
@@ -53,6 +45,7 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
                     policies.push((format!("iam.withAddonPolicies.{field}"), of_aws(name, region)));
                 }
             }
+            addon_policies::take(&mut switches, workloads);
             INLINE_SWITCHES.iter().for_each(|field| switches.refuse_unless(field, false, INLINE));
         }
         const OWN_ROLE: &str = "Keelson names the role that it creates for the nodes: for another name, create the \

@@ -1,5 +1,13 @@
 //! Fields of eksctl that have no place in Keelson wherever they stand, and why: they are not misspelt. Pure.
 
+use crate::cli::import::section::Origin;
+
+/// The remark about a field that is none of eksctl's.
+pub const UNKNOWN: &str = "unknown to Keelson: a field of another version of eksctl, or misspelt";
+
+/// The file is eksctl's.
+pub static EKSCTL: Origin = Origin { unknown: UNKNOWN, reason };
+
 const AUTO_SCALING_GROUP: &str = "EKS owns the Auto Scaling group of a managed node group: Keelson does not change it";
 const ZONES: &str = "Keelson creates subnets in availability zones only";
 const KUBELET: &str =
@@ -41,7 +49,7 @@ const ELSEWHERE: [(&str, &str); 2] =
     [("vpc.localZoneSubnets", ZONES), ("status", "is a state that eksctl reports, not a setting")];
 
 /// Why the field at `path` has no place; `None`: it is not one of eksctl's.
-pub fn reason(path: &str) -> Option<&'static str> {
+fn reason(path: &str) -> Option<&'static str> {
     let of_group = path.strip_prefix("managedNodeGroups[").or_else(|| path.strip_prefix("nodeGroups["));
     let (name, table): (&str, &[(&str, &str)]) = match of_group.and_then(|rest| rest.split_once("].")) {
         Some((_, name)) => (name, &OF_GROUPS),

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use super::node_group::{self, Cluster};
-use super::section::{Report, Section, UNKNOWN};
+use super::own_fields::UNKNOWN;
+use crate::cli::import::section::{Report, Section};
 
 const LEFT: &str = "self-managed nodes: Keelson creates EKS managed node groups only; --self-managed-as-managed converts \
                     it to one";
@@ -50,7 +51,8 @@ fn report_left(file: &Section<'_>, item: Section<'_>, cluster: &Cluster<'_>) {
     let path = item.at("");
     let path = path.trim_end_matches('.');
     let inside = RefCell::new(Report::default());
-    managed(item.reporting_to(&inside), cluster);
+    // Its workloads get no roles either.
+    managed(item.reporting_to(&inside), &cluster.clone());
     file.report_left_out(path, LEFT);
     let Report { left_out, wrong, .. } = inside.into_inner();
     for remark in left_out.into_iter().filter(|remark| remark.what == UNKNOWN).chain(wrong) {

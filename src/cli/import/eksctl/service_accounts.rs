@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::section::Section;
+use crate::cli::import::section::Section;
 
 /// How Pods of the cluster get the credentials of a role.
 pub struct RoleAccess {

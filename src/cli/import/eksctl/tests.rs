@@ -58,6 +58,32 @@ fn each_cluster_field_is_converted() {
         ),
         ("iam: {withOIDC: true}", "/0/spec/oidcProvider", "true"),
         (
+            "kubeAPIServerConfig: {eventTTL: 30m, serviceNodePortRange: {minPort: 30000, maxPort: 31000}}",
+            "/0/spec/controlPlane",
+            r#"{"apiServer":{"eventTtl":"30m","serviceNodePortRange":{"maxPort":31000,"minPort":30000}}}"#,
+        ),
+        (
+            "controlPlaneScalingConfig: {tier: tier-xl}\nkubeControllerManagerConfig: {horizontalPodAutoscalerControllerConfig: {horizontalPodAutoscalerSyncPeriod: 12s}}",
+            "/0/spec/controlPlane/controllerManager",
+            r#"{"horizontalPodAutoscalerControllerConfig":{"horizontalPodAutoscalerSyncPeriod":"12s"}}"#,
+        ),
+        (
+            "kubeSchedulerConfig: {nodeResourcesFit: {scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 2}]}}}",
+            "/0/spec/controlPlane/scheduler/nodeResourcesFit/scoringStrategy",
+            r#"{"resources":[{"name":"cpu","weight":2}],"type":"MostAllocated"}"#,
+        ),
+        ("vpc: {controlPlaneEgressMode: CUSTOMER_ROUTED}", "/0/spec/controlPlane/egressMode", r#""CustomerRouted""#),
+        (
+            "remoteNetworkConfig: {remoteNodeNetworks: [{cidrs: [10.80.0.0/16]}], remotePodNetworks: [{cidrs: [10.85.0.0/16]}]}",
+            "/0/spec/remoteNetworks",
+            r#"{"nodeCidrs":["10.80.0.0/16"],"podCidrs":["10.85.0.0/16"]}"#,
+        ),
+        (
+            "remoteNetworkConfig: {remoteNodeNetworks: [{cidrs: [10.80.0.0/16]}], iam: {provider: SSM, roleARN: 'arn:aws:iam::111122223333:role/h'}}",
+            "/0/spec/access/entries",
+            r#"[{"principalArn":"arn:aws:iam::111122223333:role/h","type":"HybridLinux"}]"#,
+        ),
+        (
             "iam: {podIdentityAssociations: [{namespace: a, serviceAccountName: b, wellKnownPolicies: {externalDNS: true}}]}",
             "/0/spec/podIdentities/0/role",
             r#"{"policies":["ExternalDNS"]}"#,

@@ -1,7 +1,7 @@
 //! Nothing is dropped silently: every leaf of a file has an effect, which shows when it is removed, or is reported.
 
-use super::section::leaves_of;
 use super::*;
+use crate::cli::import::section::leaves_of;
 use proptest::prelude::*;
 use serde_json::json;
 

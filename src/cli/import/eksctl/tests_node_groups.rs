@@ -117,3 +117,47 @@ fn each_node_group_field_is_converted() {
         assert_eq!(found, expected, "{fields}: {field}");
     }
 }
+
+#[test]
+fn policies_for_workloads_on_nodes_become_roles_of_the_workloads() {
+    let switches = "iam: {withAddonPolicies: {autoScaler: true, albIngress: true, xRay: true}}";
+    let (objects, report) = good(&group(switches));
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+    let identities = objects[0]["spec"]["podIdentities"].to_string();
+    assert_eq!(
+        identities,
+        r#"[{"namespace":"kube-system","role":{"policies":["AWSLoadBalancerController"]},"serviceAccount":"aws-load-balancer-controller"},{"namespace":"kube-system","role":{"policies":["ClusterAutoscaler"]},"serviceAccount":"cluster-autoscaler"}]"#
+    );
+    assert!(objects[0]["spec"]["addons"].to_string().contains("eks-pod-identity-agent"));
+    let policies = objects[1]["spec"]["additionalRolePolicies"].to_string();
+    assert_eq!(policies, r#"["arn:aws:iam::aws:policy/AWSXRayDaemonWriteAccess"]"#);
+}
+
+#[test]
+fn workloads_of_groups_that_are_left_get_no_roles() {
+    let (objects, _) = good("nodeGroups: [{name: a, iam: {withAddonPolicies: {autoScaler: true}}}]");
+    assert!(objects[0]["spec"].get("podIdentities").is_none());
+}
+
+#[test]
+fn actions_that_eks_refuses_are_replaced() {
+    let repair = "nodeRepairConfig: {enabled: true, nodeRepairConfigOverrides: [{nodeMonitoringCondition: A, nodeUnhealthyReason: B, minRepairWaitTimeMins: 5, repairAction: Terminate}]}";
+    let (objects, report) = good(&group(repair));
+    assert_eq!(objects[1]["spec"]["repair"]["overrides"][0]["repairAction"], "Replace");
+    assert!(report.differs.iter().any(|remark| remark.path.ends_with("[0].repairAction")), "{:?}", report.differs);
+}
+
+#[test]
+fn commands_before_the_script_of_an_own_image_are_merged_into_it() {
+    let image = "amiFamily: AmazonLinux2, ami: ami-1, overrideBootstrapCommand: \"#!/bin/bash\\n/etc/eks/bootstrap.sh demo\\n\"";
+    let (objects, report) = good(&group(&format!("{image}, preBootstrapCommands: [echo 1, echo 2]")));
+    let script = &objects[1]["spec"]["node"]["userData"];
+    assert_eq!(script, "#!/bin/bash\necho 1\necho 2\n/etc/eks/bootstrap.sh demo\n");
+    assert!(report.left_out.is_empty(), "{:?}", report.left_out);
+    let (_, report) = good(&group(&format!("{image}, preBootstrapCommands: ['#!/usr/bin/python3']")));
+    assert!(
+        report.left_out.iter().any(|remark| remark.path.ends_with("preBootstrapCommands")),
+        "{:?}",
+        report.left_out
+    );
+}

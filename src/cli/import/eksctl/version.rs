@@ -1,7 +1,7 @@
 //! The Kubernetes version: of the file, of `--version`, or EKS's default. Pure.
 
-use super::section::Section;
 use crate::api::KubernetesVersion;
+use crate::cli::import::section::Section;
 
 /// EKS's default for new clusters when this Keelson was released: the newest row of e2e/aws/keelson_aws/versions.py.
 const DEFAULT: KubernetesVersion = KubernetesVersion { major: 1, minor: 36 };

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::section::Section;
 use crate::aws::partitions;
+use crate::cli::import::section::Section;
 
 /// eksctl's names of policies, and Keelson's.
 const WELL_KNOWN: [(&str, &str); 6] = [
@@ -67,13 +67,12 @@ pub fn role(item: &mut Section<'_>, fields: &Fields, region: &str) -> Option<Val
 fn refuse_its_settings(item: &mut Section<'_>) {
     const BOUNDARY: &str =
         "workloadPermissionsBoundaryArn of an AwsAccount applies to every role that Keelson creates for Pods";
-    const NAMES: &str = "Keelson names the roles that it creates";
-    item.refuse_each(&[
-        ("permissionsBoundaryARN", BOUNDARY),
-        ("permissionsBoundary", BOUNDARY),
-        ("roleName", NAMES),
-        ("permissionPolicyName", NAMES),
-    ]);
+    const NAMES: &str =
+        "Keelson names the roles that it creates, and status shows the names: change what refers to this one";
+    item.refuse_each(&[("permissionsBoundaryARN", BOUNDARY), ("permissionsBoundary", BOUNDARY)]);
+    for field in ["roleName", "permissionPolicyName"] {
+        item.differ(field, NAMES);
+    }
 }
 
 /// A service account with IRSA as an entry of `podIdentities`, if eksctl would create its role.
@@ -87,8 +86,9 @@ pub fn service_account(mut item: Section<'_>, region: &str) -> Option<Value> {
         metadata.report_mistake("name", "is missing");
         return None;
     };
-    metadata.refuse("labels", "Keelson creates no ServiceAccounts: keep it in Git");
-    metadata.refuse("annotations", "Keelson creates no ServiceAccounts: keep it in Git");
+    for field in ["labels", "annotations"] {
+        metadata.differ(field, "Keelson creates no ServiceAccounts: keep it, with these, in Git");
+    }
     let existing = item.some_text("attachRoleARN");
     let role = match existing {
         Some(_) => None,
@@ -108,7 +108,7 @@ pub fn service_account(mut item: Section<'_>, region: &str) -> Option<Value> {
              annotation eks.amazonaws.com/role-arn; its Pods need a version of the AWS SDK that supports Pod Identity"
         ),
     );
-    item.refuse_unless("roleOnly", true, "Keelson creates no ServiceAccounts: keep it in Git");
+    item.differ_unless("roleOnly", true, "Keelson creates no ServiceAccounts: keep it in Git");
     item.refuse_each(&[
         ("tags", "roles get the cluster's tags"),
         ("status", "is a state that eksctl reports, not a setting"),

@@ -1,4 +1,4 @@
-//! A ClusterConfig as a tree whose fields are taken one by one. Dropping a section reports the path of each field
+//! A file of another tool as a tree whose fields are taken one by one. Dropping a section reports the path of each field
 //! that was not taken, so that nothing is lost silently. Pure.
 
 use std::cell::RefCell;
@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::own_fields;
-
-/// The remark about a field that is none of eksctl's.
-pub const UNKNOWN: &str = "unknown to Keelson: a field of another version of eksctl, or misspelt";
+/// The tool that has written a file.
+pub struct Origin {
+    /// The remark about a field that is none of the tool's.
+    pub unknown: &'static str,
+    /// Why a field of the tool, by its path, has no place in Keelson; `None`: it is not one of the tool's.
+    pub reason: fn(&str) -> Option<&'static str>,
+}
 
 /// A remark about a field, for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,18 +34,34 @@ pub struct Report {
     pub wrong: Vec<Remark>,
 }
 
+impl Report {
+    /// What is left out and what differs, each below its title; nothing if there is none.
+    pub fn describe(&self) -> Vec<String> {
+        let parts = [("Not converted:", &self.left_out), ("Converted, with differences:", &self.differs)];
+        let parts = parts.iter().filter(|(_, remarks)| !remarks.is_empty());
+        parts.map(|(title, remarks)| format!("{title}\n{}", describe(remarks))).collect()
+    }
+}
+
+/// A line for each remark.
+pub fn describe(remarks: &[Remark]) -> String {
+    let line = |Remark { path, what }: &Remark| format!("  {path}: {what}");
+    remarks.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// A mapping of the file.
 pub struct Section<'r> {
     path: String,
     fields: Map<String, Value>,
     report: &'r RefCell<Report>,
+    origin: &'static Origin,
 }
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
         for (name, value) in std::mem::take(&mut self.fields) {
             let path = self.at(&name);
-            if let Some(why) = own_fields::reason(&path) {
+            if let Some(why) = (self.origin.reason)(&path) {
                 if !value.is_null() {
                     self.report_left_out(&name, why);
                 }
@@ -51,7 +70,7 @@ impl Drop for Section<'_> {
             let mut leaves = Vec::new();
             leaves_of(&path, &value, &mut leaves);
             for path in leaves {
-                self.report.borrow_mut().left_out.push(Remark { path, what: UNKNOWN.to_owned() });
+                self.report.borrow_mut().left_out.push(Remark { path, what: self.origin.unknown.to_owned() });
             }
         }
     }
@@ -75,9 +94,9 @@ fn join(path: &str, name: &str) -> String {
 }
 
 impl<'r> Section<'r> {
-    /// The whole file.
-    pub fn root(fields: Map<String, Value>, report: &'r RefCell<Report>) -> Self {
-        Self { path: String::new(), fields, report }
+    /// A whole file, or an object in it, whose path begins with `path`.
+    pub fn root(path: &str, fields: Map<String, Value>, report: &'r RefCell<Report>, origin: &'static Origin) -> Self {
+        Self { path: path.to_owned(), fields, report, origin }
     }
 
     /// The path of a field.
@@ -87,7 +106,8 @@ impl<'r> Section<'r> {
 
     /// The same section with another report.
     pub fn reporting_to<'s>(mut self, report: &'s RefCell<Report>) -> Section<'s> {
-        Section { path: std::mem::take(&mut self.path), fields: std::mem::take(&mut self.fields), report }
+        let (path, fields) = (std::mem::take(&mut self.path), std::mem::take(&mut self.fields));
+        Section { path, fields, report, origin: self.origin }
     }
 
     /// Sets a field to what another one means.
@@ -179,7 +199,7 @@ impl<'r> Section<'r> {
     /// Takes a section.
     pub fn section(&mut self, field: &str) -> Option<Section<'r>> {
         let fields = self.mapping(field)?;
-        Some(Section { path: self.at(field), fields, report: self.report })
+        Some(Section { path: self.at(field), fields, report: self.report, origin: self.origin })
     }
 
     /// Takes a list of sections.
@@ -188,7 +208,9 @@ impl<'r> Section<'r> {
         for (n, item) in self.items(field).unwrap_or_default().into_iter().enumerate() {
             let path = format!("{}[{n}]", self.at(field));
             match item {
-                Value::Object(fields) => sections.push(Section { path, fields, report: self.report }),
+                Value::Object(fields) => {
+                    sections.push(Section { path, fields, report: self.report, origin: self.origin })
+                }
                 other => self.wrong_at(path, format!("{other} is not a mapping")),
             }
         }
