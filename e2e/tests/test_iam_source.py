@@ -56,9 +56,9 @@ def test_actions_checked_by_aws_are_in_separate_statements():
 
 
 def test_policies_are_within_iam_limits():
-    # Four for clusters, as one would be too large; those for adoption, `keelson doctor` and the event queue are optional.
+    # Four for clusters, as one would be too large; those for adoption, `keelson doctor`, Karpenter and the event queue are optional.
     assert [policy.name.removesuffix(".json") for policy in POLICIES] == [
-        "iam-policy-adoption", "iam-policy-doctor", "iam-policy-eks", "iam-policy-events", "iam-policy-roles",
+        "iam-policy-adoption", "iam-policy-doctor", "iam-policy-eks", "iam-policy-events", "iam-policy-karpenter", "iam-policy-roles",
         "iam-policy-workloads", "iam-policy",
     ]
     for policy in (*POLICIES, BOUNDARY, WORKLOAD_BOUNDARY):

@@ -64,6 +64,7 @@ fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
         used_roles: &[],
         removes: None,
         volumes_since: None,
+        instances_since: None,
         versions: leaked(Versions::default()),
         intervals: Intervals::default(),
     }

@@ -4,6 +4,7 @@
 use futures::future::BoxFuture;
 
 use super::located::ListRead;
+use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::Key;
 
@@ -73,6 +74,9 @@ pub struct InCluster {
     pub pruning: Option<(&'static str, &'static Kind)>,
 }
 
+/// Reads the tags of a resource by its id.
+pub type TagsOf = for<'a> fn(&'a Session, &'a str) -> BoxFuture<'a, Result<Option<Tags>, AwsError>>;
+
 /// How a resource that a spec no longer asks for is deleted, if nothing of the cluster uses it.
 #[derive(Debug)]
 pub struct Removal {
@@ -80,6 +84,9 @@ pub struct Removal {
     pub field: &'static str,
     /// Whether both can exist at the same time. If so, the new one exists before the earlier one is deleted.
     pub can_coexist: fn(&Key, &Key) -> bool,
+    /// Reads the tags of the one with that id; `None` in its result: it does not exist. For kinds that no list has: their keys are named
+    /// after their ids. `None`: a list has them.
+    pub tags_of: Option<TagsOf>,
     /// Deletes the one with that id.
     pub delete: for<'a> fn(&'a Session, &'a str) -> BoxFuture<'a, Result<(), AwsError>>,
 }

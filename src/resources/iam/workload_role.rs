@@ -31,6 +31,7 @@ pub const KIND: Kind = Kind::new("workloadRole", "IAM role of Pods", Area::Contr
     .removed_by(Removal {
         field: "podIdentities",
         can_coexist: |_, _| true,
+        tags_of: None,
         delete: |aws, id| Box::pin(delete_unwanted(aws, id)),
     })
     .with_actions(&[
@@ -119,7 +120,7 @@ pub(crate) fn all(
     owned: &[Key],
     removes: bool,
 ) -> Vec<WorkloadRole> {
-    let mut all: Vec<WorkloadRole> = workload_content::wanted(spec)
+    let mut all: Vec<WorkloadRole> = workload_content::wanted(spec, context.cluster_name)
         .map(|(key, wants)| WorkloadRole::new(context, spec, account, key, Some(wants)))
         .collect();
     for key in owned.iter().filter(|key| KIND.is_of(key) && !removes) {

@@ -8,6 +8,7 @@ mod ami;
 mod boundaries;
 mod cluster;
 mod flux;
+mod karpenter;
 mod network;
 mod node;
 mod node_group;
