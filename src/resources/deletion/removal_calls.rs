@@ -77,7 +77,7 @@ impl Removals {
             }
         }
         for kind in kinds::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind.name).next().is_some()) {
-            if let Some(tags_of) = kind.removal.as_ref().and_then(|removal| removal.tags_of) {
+            if let Some(tags_of) = kind.tags_of {
                 for (key, id) in self.ids_of(kind.name) {
                     let tags = tags_of(&cloud.aws, id).await?.filter(|tags| tags.is_owned_by(&self.owner));
                     found.extend(tags.map(|tags| self.found(key, id, tags.owner(), None)));

@@ -177,7 +177,7 @@ fn plan_sweep(found: &[Found]) -> Sweep {
 }
 
 /// How a resource is deleted that is deleted alone.
-pub(crate) fn removal_of(key: &Key) -> Option<&'static Removal> {
+pub(super) fn removal_of(key: &Key) -> Option<&'static Removal> {
     kinds::find(key.kind())?.removal.as_ref()
 }
 

@@ -31,7 +31,6 @@ pub const KIND: Kind = Kind::new("workloadRole", "IAM role of Pods", Area::Contr
     .removed_by(Removal {
         field: "podIdentities",
         can_coexist: |_, _| true,
-        tags_of: None,
         delete: |aws, id| Box::pin(delete_unwanted(aws, id)),
     })
     .with_actions(&[

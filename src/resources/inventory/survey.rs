@@ -40,7 +40,7 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     // it.
     let recorded = records.ids().filter(|(key, _)| removals::is_removable(key) || kinds::is_kept(key));
     // Of a kind that no list has, one may exist whose creation is recorded without its result: its key is named after its id.
-    let is_named = |key: &&Key| removals::removal_of(key).is_some_and(|removal| removal.tags_of.is_some());
+    let is_named = |key: &&Key| kinds::find(key.kind()).is_some_and(|kind| kind.tags_of.is_some());
     let intended = records.intents().filter(is_named).map(|key| (key.clone(), key.name().to_owned()));
     let recorded: Vec<Owned> =
         recorded.chain(intended).filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();

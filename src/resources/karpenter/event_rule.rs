@@ -27,9 +27,9 @@ pub const KIND: Kind = Kind::new("eventRule", "rule for interruptions", Area::Co
     .removed_by(Removal {
         field: "karpenter.interruptionQueue",
         can_coexist: |_, _| true,
-        tags_of: Some(|aws, name| Box::pin(tags_of(aws, name))),
         delete: |aws, name| Box::pin(delete(aws, name)),
     })
+    .found_by_name(|aws, name| Box::pin(tags_of(aws, name)))
     .after_nodes()
     .with_actions(&[
         "events:DeleteRule",
@@ -249,7 +249,7 @@ impl Resource for EventRule {
     /// PutRule overwrites a rule of that name, so it is read again right before. The target follows as an update.
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         if self.read(cloud).await?.is_some() {
-            let message = format!("event rule {} exists by now: the next observation shows whose it is", self.name);
+            let message = format!("event rule {} exists by now: the next observation shows its owner", self.name);
             return Err(Failure::new(Class::NoChange, message));
         }
         let arn = self.put(cloud, Some(&self.tags)).await?;

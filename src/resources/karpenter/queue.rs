@@ -28,9 +28,9 @@ pub const KIND: Kind = Kind::new("queue", "interruption queue", Area::ControlPla
     .removed_by(Removal {
         field: "karpenter.interruptionQueue",
         can_coexist: |_, _| true,
-        tags_of: Some(|aws, name| Box::pin(tags_of(aws, name))),
         delete: |aws, name| Box::pin(delete(aws, name)),
     })
+    .found_by_name(|aws, name| Box::pin(tags_of(aws, name)))
     .after_nodes()
     .with_actions(&[
         "sqs:CreateQueue",
@@ -268,7 +268,7 @@ impl Resource for Queue {
         let request = sqs.create_queue().queue_name(&self.name).set_attributes(Some(attributes.clone()));
         let request = request.set_tags(Some(self.tags.to_eks()));
         let answer = match aws.call(Service::Sqs, "CreateQueue", &self.name, request.send()).await {
-            // One with other attributes: the next observation shows whose it is.
+            // One with other attributes: the next observation shows its owner.
             Err(error) if error.class() == Class::Conflict => return Err(Failure::of(Class::NoChange, error)),
             other => other?,
         };

@@ -29,7 +29,6 @@ pub const KIND: Kind = Kind::new("flowLog", "flow log", Area::Network)
     .removed_by(Removal {
         field: "network.vpc.flowLogs",
         can_coexist: |one, other| destination_of(one) != destination_of(other),
-        tags_of: None,
         delete: |aws, id| Box::pin(delete_flow_log(aws, id)),
     })
     .after_nodes()
