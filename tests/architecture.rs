@@ -18,6 +18,7 @@ const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
 const AWS_SDK: &[&str] = &[
     "aws_sdk_ec2",
     "aws_sdk_eks",
+    "aws_sdk_eventbridge",
     "aws_sdk_iam",
     "aws_sdk_kms",
     "aws_sdk_servicequotas",

@@ -75,6 +75,12 @@ variable "workload_roles" {
   default     = false
 }
 
+variable "karpenter" {
+  description = "Whether the operator may create queues of Karpenter with their rules, and terminate instances of Karpenter that outlive their cluster. Needs workload_roles, too."
+  type        = bool
+  default     = false
+}
+
 variable "doctor" {
   description = "Whether the role may do the additional reads of `keelson doctor`."
   type        = bool
@@ -95,6 +101,7 @@ locals {
     var.event_queue ? { "keelson-events" = "iam-policy-events.json" } : {},
     var.adoption ? { "keelson-adoption" = "iam-policy-adoption.json" } : {},
     var.workload_roles ? { "keelson-workloads" = "iam-policy-workloads.json" } : {},
+    var.karpenter ? { "keelson-karpenter" = "iam-policy-karpenter.json" } : {},
     var.doctor ? { "keelson-doctor" = "iam-policy-doctor.json" } : {},
   )
 

@@ -38,6 +38,8 @@ COMMON = {
     "kms": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
     # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/CommonErrors.html
     "logs": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
+    # https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html
+    "events": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable InternalFailure",
     # https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/CommonErrors.html
     "servicequotas": "AccessDeniedException ThrottlingException ExpiredTokenException UnrecognizedClientException ServiceUnavailable "
     "InternalFailure",

@@ -24,6 +24,7 @@ FILES_WITH_ALL_CALLS = {
     "test_event_queue.py",
     "test_faults.py",
     "test_flow_logs.py",
+    "test_karpenter.py",
     "test_lifecycle.py",
     "test_log_group.py",
     "test_node_template.py",

@@ -69,6 +69,7 @@ OPTIONAL = {
     "EventQueue": ("keelson-events", "iam-policy-events.json"),
     "Adoption": ("keelson-adoption", "iam-policy-adoption.json"),
     "WorkloadRoles": ("keelson-workloads", "iam-policy-workloads.json"),
+    "Karpenter": ("keelson-karpenter", "iam-policy-karpenter.json"),
     "Doctor": ("keelson-doctor", "iam-policy-doctor.json"),
 }
 

@@ -24,7 +24,7 @@ MAX_POLICY_CHARACTERS = 6144
 IMPORT_SOURCE = "src/resources/inventory/"
 # `all_pages!(aws, name, "ListAddons", ...)`
 PAGES = re.compile(r'\ball_pages!\(\s*[\w.&]+,\s*[\w.&]+,\s*"(\w+)"')
-CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Kms|Logs|ServiceQuotas|Sqs|Ssm|Sts),\s*"(\w+)"')
+CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Events|Iam|Kms|Logs|ServiceQuotas|Sqs|Ssm|Sts),\s*"(\w+)"')
 
 
 def actions_in_code() -> set[str]:
@@ -56,9 +56,9 @@ def test_actions_checked_by_aws_are_in_separate_statements():
 
 
 def test_policies_are_within_iam_limits():
-    # Four for clusters, as one would be too large; those for adoption, `keelson doctor` and the event queue are optional.
+    # Four for clusters, as one would be too large; those for adoption, `keelson doctor`, Karpenter and the event queue are optional.
     assert [policy.name.removesuffix(".json") for policy in POLICIES] == [
-        "iam-policy-adoption", "iam-policy-doctor", "iam-policy-eks", "iam-policy-events", "iam-policy-roles",
+        "iam-policy-adoption", "iam-policy-doctor", "iam-policy-eks", "iam-policy-events", "iam-policy-karpenter", "iam-policy-roles",
         "iam-policy-workloads", "iam-policy",
     ]
     for policy in (*POLICIES, BOUNDARY, WORKLOAD_BOUNDARY):

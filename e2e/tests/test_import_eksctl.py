@@ -82,9 +82,9 @@ def test_flags_of_an_eksctl_file_need_one(flag):
 
 
 def test_omitted_fields_are_listed_above_the_objects_and_on_standard_error(tmp_path):
-    result = convert(write(tmp_path, karpenter={"version": "1.0.0"}, zzUnknown=1))
+    result = convert(write(tmp_path, karpenter={"version": "1.0.0", "defaultInstanceProfile": "x"}, zzUnknown=1))
     comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
-    for path in ("karpenter: ", "zzUnknown: unknown to Keelson"):
+    for path in ("karpenter.defaultInstanceProfile: ", "zzUnknown: unknown to Keelson"):
         assert any(path in line for line in comments)
         assert path in result.stderr
 

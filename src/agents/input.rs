@@ -87,11 +87,24 @@ pub struct Facts {
     pub cluster_security_group_id: Option<String>,
     pub node_role_arn: Option<String>,
     pub kubernetes_version: Option<String>,
+    /// `None`: the spec does not ask for it.
+    pub karpenter: Option<KarpenterFacts>,
+}
+
+/// What Karpenter's manifests refer to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KarpenterFacts {
+    /// For `spec.role` of an EC2NodeClass.
+    pub node_role_name: Option<String>,
+    /// For `spec.subnetSelectorTerms` of an EC2NodeClass: JSON, which is YAML.
+    pub subnet_selector_terms: Option<String>,
+    /// Empty: none.
+    pub interruption_queue: String,
 }
 
 impl Facts {
-    /// Each fact and its name in manifests; an unknown value is empty. Those of subnets for Pods are absent without such subnets:
-    /// a newer operator must not change what clusters have.
+    /// Each fact and its name in manifests; an unknown value is empty. Those of subnets for Pods are absent without such subnets, and
+    /// those of Karpenter without `spec.karpenter`: a newer operator must not change what clusters have.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let text = |fact: &Option<String>| fact.clone().unwrap_or_default();
         // Destructured, so that the compiler reports a missing fact.
@@ -110,6 +123,7 @@ impl Facts {
             cluster_security_group_id,
             node_role_arn,
             kubernetes_version,
+            karpenter,
         } = self;
         let all = [
             ("CLUSTER_NAME", cluster_name.clone()),
@@ -127,6 +141,15 @@ impl Facts {
             ("NODE_ROLE_ARN", text(node_role_arn)),
             ("KUBERNETES_VERSION", text(kubernetes_version)),
         ];
-        all.into_iter().filter(|(name, value)| !name.starts_with("POD_SUBNET_") || !value.is_empty()).collect()
+        let of_karpenter = karpenter.iter().flat_map(|facts| {
+            let KarpenterFacts { node_role_name, subnet_selector_terms, interruption_queue } = facts;
+            [
+                ("KARPENTER_NODE_ROLE_NAME", text(node_role_name)),
+                ("KARPENTER_SUBNET_SELECTOR_TERMS", text(subnet_selector_terms)),
+                ("KARPENTER_INTERRUPTION_QUEUE", interruption_queue.clone()),
+            ]
+        });
+        let is_there = |(name, value): &(&str, String)| !name.starts_with("POD_SUBNET_") || !value.is_empty();
+        all.into_iter().filter(is_there).chain(of_karpenter).collect()
     }
 }

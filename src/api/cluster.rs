@@ -11,6 +11,7 @@ use super::account::DEFAULT_ACCOUNT;
 use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
 use super::control_plane::ControlPlane;
 use super::gitops::GitOps;
+use super::karpenter::{self, Karpenter};
 use super::log_group::LogGroup;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
@@ -66,6 +67,8 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::remote_networks_outside_services())]
 #[x_kube(validation = rules::remote_networks_need_entries())]
 #[x_kube(validation = rules::remote_networks_are_ipv4())]
+#[x_kube(validation = karpenter::needs_entries())]
+#[x_kube(validation = karpenter::has_its_own_identity())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount of the cluster; absent: the AwsAccount named `default`. Immutable.
@@ -204,6 +207,9 @@ pub struct EksClusterSpec {
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub fargate_profiles: Vec<FargateProfile>,
+    /// What Karpenter needs in AWS; absent: nothing. The AwsAccount must list `Karpenter` in `allowedWorkloadPolicies`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub karpenter: Option<Karpenter>,
 
     /// How upgrades are carried out.
     #[serde(default)]

@@ -20,6 +20,7 @@ pub mod duration;
 pub mod flow_logs;
 pub mod gitops;
 pub mod installed_schema;
+pub mod karpenter;
 pub mod launch_template;
 pub mod listing;
 pub mod log_group;

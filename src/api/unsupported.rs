@@ -68,6 +68,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         prune_addons: _,
         prune_core_addons: _,
         fargate_profiles: _,
+        karpenter: _,
         upgrade: _,
         gitops,
         write_kubeconfig_to_secret_ref: _,

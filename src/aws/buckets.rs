@@ -48,6 +48,8 @@ pub fn rate_of(service: Service, action: &str) -> Rate {
         (Service::Sqs, _) => estimated(100.0, 50.0, 200.0),
         // Ten a second for each action: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>
         (Service::Logs, _) => estimated(10.0, 5.0, 10.0),
+        // The lowest of its limits: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html>
+        (Service::Events, _) => estimated(10.0, 5.0, 10.0),
         (Service::Kms | Service::ServiceQuotas, _) => estimated(20.0, 5.0, 20.0),
         (Service::Ssm, _) => estimated(20.0, 10.0, 40.0),
         (Service::Sts, _) => estimated(100.0, 50.0, 200.0),

@@ -10,6 +10,7 @@ pub const GLOBAL: &str = "global";
 pub enum Service {
     Ec2,
     Eks,
+    Events,
     Iam,
     Kms,
     Logs,
@@ -26,6 +27,7 @@ impl Service {
         match self {
             Service::Ec2 => "ec2",
             Service::Eks => "eks",
+            Service::Events => "events",
             Service::Iam => "iam",
             Service::Kms => "kms",
             Service::Logs => "logs",

@@ -195,6 +195,13 @@ impl Tags {
             .collect()
     }
 
+    pub fn to_events(&self) -> Vec<aws_sdk_eventbridge::types::Tag> {
+        // As for IAM.
+        self.iter()
+            .filter_map(|(key, value)| aws_sdk_eventbridge::types::Tag::builder().key(key).value(value).build().ok())
+            .collect()
+    }
+
     pub fn to_eks(&self) -> HashMap<String, String> {
         self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }

@@ -3,8 +3,8 @@
 //!
 //! Not allowed here: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
-//! [`graph`] turns a spec into the graph of resources that must exist, and has the table of kinds; [`network`], [`iam`]
-//! and [`eks`] have the kinds; [`aws_validation`] checks a spec against AWS before the first write; [`inventory`] lists
+//! [`graph`] turns a spec into the graph of resources that must exist, and has the table of kinds; [`network`], [`iam`],
+//! [`eks`] and [`karpenter`] have the kinds; [`aws_validation`] checks a spec against AWS before the first write; [`inventory`] lists
 //! what exists; [`deletion`] finds what goes besides the graph; [`recovery`] takes over; [`tag_calls`] writes tags. To add a kind: a file in the
 //! folder of its service, a line in [`graph::kinds`], and one in [`graph::expand`].
 
@@ -16,6 +16,7 @@ pub mod eks;
 pub mod graph;
 pub mod iam;
 pub mod inventory;
+pub mod karpenter;
 pub mod network;
 pub mod owner;
 pub mod recovery;

@@ -1,5 +1,5 @@
 //! Writes and removes tags, in all services, and with them the ownership of a resource. I/O: tags of EC2, EKS,
-//! IAM and CloudWatch Logs.
+//! IAM, CloudWatch Logs, SQS and EventBridge.
 //!
 //! A released resource keeps the tag that names its former object and loses the others.
 
@@ -23,6 +23,10 @@ pub enum Handle {
     Eks(String),
     /// A log group, by ARN.
     LogGroup(String),
+    /// A queue, by its URL.
+    Queue(String),
+    /// A rule of EventBridge, by ARN.
+    EventRule(String),
 }
 
 /// The ownership tags of a resource, and how to write them.
@@ -102,6 +106,14 @@ impl Cloud {
                 let request = aws.logs().tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
                 aws.call(Service::Logs, "TagResource", arn, request.send()).await.map(drop)?;
             }
+            Handle::Queue(url) => {
+                let request = aws.sqs().tag_queue().queue_url(url).set_tags(Some(tags.to_eks()));
+                aws.call(Service::Sqs, "TagQueue", id, request.send()).await.map(drop)?;
+            }
+            Handle::EventRule(arn) => {
+                let request = aws.events().tag_resource().resource_arn(arn).set_tags(Some(tags.to_events()));
+                aws.call(Service::Events, "TagResource", id, request.send()).await.map(drop)?;
+            }
             Handle::Role(name) => {
                 let request = aws.iam.tag_role().role_name(name).set_tags(Some(tags.to_iam()));
                 aws.call(Service::Iam, "TagRole", name, request.send()).await.map(drop)?;
@@ -131,6 +143,14 @@ impl Cloud {
             Handle::LogGroup(arn) => {
                 let request = aws.logs().untag_resource().resource_arn(arn).set_tag_keys(Some(keys));
                 aws.call(Service::Logs, "UntagResource", arn, request.send()).await.map(drop)?;
+            }
+            Handle::Queue(url) => {
+                let request = aws.sqs().untag_queue().queue_url(url).set_tag_keys(Some(keys));
+                aws.call(Service::Sqs, "UntagQueue", id, request.send()).await.map(drop)?;
+            }
+            Handle::EventRule(arn) => {
+                let request = aws.events().untag_resource().resource_arn(arn).set_tag_keys(Some(keys));
+                aws.call(Service::Events, "UntagResource", id, request.send()).await.map(drop)?;
             }
             Handle::Role(name) => {
                 let request = aws.iam.untag_role().role_name(name).set_tag_keys(Some(keys));

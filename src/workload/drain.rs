@@ -30,13 +30,14 @@ const MAX_FINALIZERS: usize = 5;
 const USUAL: SignedDuration = SignedDuration::from_secs(90);
 
 /// Controllers by their finalizers' prefixes, with the label of their Deployment. Finalizers of others are only named.
-const CONTROLLERS: [(&str, &str, &str); 6] = [
+const CONTROLLERS: [(&str, &str, &str); 7] = [
     ("service.k8s.aws/", "AWS Load Balancer Controller", "aws-load-balancer-controller"),
     ("ingress.k8s.aws/", "AWS Load Balancer Controller", "aws-load-balancer-controller"),
     ("group.ingress.k8s.aws/", "AWS Load Balancer Controller", "aws-load-balancer-controller"),
     ("gateway.k8s.aws/", "AWS Load Balancer Controller", "aws-load-balancer-controller"),
     ("elbv2.k8s.aws/", "AWS Load Balancer Controller", "aws-load-balancer-controller"),
     ("karpenter.sh/", "Karpenter", "karpenter"),
+    ("karpenter.k8s.aws/", "Karpenter", "karpenter"),
 ];
 
 #[derive(Debug, Default, Deserialize)]

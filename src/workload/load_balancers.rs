@@ -1,5 +1,5 @@
 //! Deletes what has load balancers or instances in AWS because a controller of the workload cluster made them, while that
-//! controller still runs: Services of type LoadBalancer, Ingresses and Gateways, then Karpenter's NodePools and NodeClaims.
+//! controller still runs: Services of type LoadBalancer, Ingresses and Gateways, then Karpenter's NodePools and NodeClaims, then its EC2NodeClasses.
 //! Nothing else would delete their resources in AWS, and those would block the deletion of the network.
 //!
 //! Not allowed here: how long to wait; AWS. I/O: the workload cluster's API.
@@ -26,6 +26,9 @@ const KARPENTER: [(&str, &str); 4] = [
     ("karpenter.sh/v1", "NodeClaim"),
     ("karpenter.sh/v1beta1", "NodeClaim"),
 ];
+/// Once no NodeClaim needs it: Karpenter then deletes the instance profile that it created for it, which has the nodes' role.
+const NODE_CLASSES: [(&str, &str); 2] =
+    [("karpenter.k8s.aws/v1", "EC2NodeClass"), ("karpenter.k8s.aws/v1beta1", "EC2NodeClass")];
 /// The group of Auto Mode's node classes: EKS deletes their instances with the cluster.
 const AUTO_MODE: &str = "eks.amazonaws.com";
 
@@ -108,8 +111,8 @@ struct NodeStatus {
     provider_id: Option<String>,
 }
 
-/// Deletes all Services of type LoadBalancer, all Ingresses and all Gateways, and once they are gone Karpenter's nodes,
-/// and returns those that existed. Whatever would create them again is paused before. Objects with finalizers stay until
+/// Deletes all Services of type LoadBalancer, all Ingresses and all Gateways, and once they are gone Karpenter's nodes and
+/// their classes, and returns those that existed. Whatever would create them again is paused before. Objects with finalizers stay until
 /// their controllers have deleted their resources, so call this until none remains.
 ///
 /// # Errors
@@ -134,6 +137,11 @@ pub async fn delete_exposed(client: &Client, deleted: &mut Deleted) -> Result<Re
                 (!is_of_eks).then(|| object.status.instance())
             })
             .await?;
+        }
+    }
+    if pass.is_clear() {
+        for kind in NODE_CLASSES {
+            pass.delete(kind, |_: &Doomed<IgnoredAny, IgnoredAny>| Some(None)).await?;
         }
     }
     pass.end().await

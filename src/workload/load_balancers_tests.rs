@@ -28,6 +28,8 @@ fn cluster_with<const N: usize>(
         ("/apis/karpenter.sh/v1beta1/nodepools", vec![]),
         ("/apis/karpenter.sh/v1/nodeclaims", vec![]),
         ("/apis/karpenter.sh/v1beta1/nodeclaims", vec![]),
+        ("/apis/karpenter.k8s.aws/v1/ec2nodeclasses", vec![]),
+        ("/apis/karpenter.k8s.aws/v1beta1/ec2nodeclasses", vec![]),
         ("/apis/apps/v1/deployments", vec![]),
     ]);
     lists.extend(more);
@@ -115,6 +117,7 @@ async fn karpenters_nodes_are_drained_after_the_load_balancers_and_those_of_auto
         "metadata": {"name": "default-x"}, "spec": {"nodeClassRef": {"group": "karpenter.k8s.aws"}},
         "status": {"providerID": "aws:///eu-west-1a/i-0123"},
     });
+    let class = || json!({"metadata": {"name": "default"}});
     let nodes = || {
         [
             (
@@ -122,6 +125,7 @@ async fn karpenters_nodes_are_drained_after_the_load_balancers_and_those_of_auto
                 vec![pool("default", "karpenter.k8s.aws"), pool("system", "eks.amazonaws.com")],
             ),
             ("/apis/karpenter.sh/v1/nodeclaims", vec![claim.clone()]),
+            ("/apis/karpenter.k8s.aws/v1/ec2nodeclasses", vec![class()]),
         ]
     };
     let api = cluster_with(vec![service("web", "LoadBalancer")], vec![], nodes());
@@ -132,6 +136,8 @@ async fn karpenters_nodes_are_drained_after_the_load_balancers_and_those_of_auto
         *api.writes.lock().unwrap(),
         ["DELETE /apis/karpenter.sh/v1/nodepools/default", "DELETE /apis/karpenter.sh/v1/nodeclaims/default-x"]
     );
+    let api = cluster_with(vec![], vec![], [("/apis/karpenter.k8s.aws/v1/ec2nodeclasses", vec![class()])]);
+    assert_eq!(pass(&api).await.to_string(), "EC2NodeClass default", "no node needs it any more");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ import json
 import re
 from typing import Any
 
-from . import cloud
+from moto.sqs.models import sqs_backends
+
+from . import cloud, event_rules
 from .call import Call
 from .eks.launch_templates import security_groups, tags_at_launch
 from .eks.service import Eks
@@ -74,6 +76,10 @@ def checks_of(call: Call, eks: Eks) -> list[Check]:
         return eks_checks(call, eks)
     if call.service == "logs":
         return logs_checks(call)
+    if call.service == "sqs":
+        return sqs_checks(call)
+    if call.service == "events":
+        return events_checks(call)
     return []
 
 
@@ -209,6 +215,31 @@ def logs_checks(call: Call) -> list[Check]:
         return [check(action, arn, request, {}), *([check("logs:TagResource", arn, request, {})] if request else [])]
     group = cloud.logs(call.account, call.region).groups.get(arn.removeprefix(prefix))
     return [check(action, arn, request, cloud.logs(call.account, call.region).list_tags_for_resource(arn))] if group else []
+
+
+def sqs_checks(call: Call) -> list[Check]:
+    """Checks of what acts on a queue. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html"""
+    body = json.loads(call.request.body or b"{}")
+    name = body.get("QueueName") or body.get("QueueUrl", "").rpartition("/")[2]
+    # A batch needs the permission of the single action.
+    arn, action = f"arn:aws:sqs:{call.region}:{call.account}:{name}", f"sqs:{call.action.removesuffix('Batch')}"
+    queue = sqs_backends[call.account][call.region].queues.get(name)
+    request = {str(k): str(v) for k, v in (body.get("tags") or body.get("Tags") or {}).items()}
+    if call.action == "CreateQueue":
+        return [check(action, arn, request, {}), *([check("sqs:TagQueue", arn, request, {})] if request else [])]
+    return [check(action, arn, request, dict(queue.tags or {}))] if queue else []
+
+
+def events_checks(call: Call) -> list[Check]:
+    """Checks of what acts on a rule. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html"""
+    body = json.loads(call.request.body or b"{}")
+    name = body.get("Name") or body.get("Rule") or body.get("ResourceARN", "").rpartition("/")[2]
+    arn, action = f"arn:aws:events:{call.region}:{call.account}:rule/{name}", f"events:{call.action}"
+    request = plain_tags(body.get("Tags"))
+    if name not in event_rules.rules_of(call.account, call.region):
+        creates = call.action == "PutRule"
+        return [check(action, arn, request, {}), *([check("events:TagResource", arn, request, {})] if request else [])] if creates else []
+    return [check(action, arn, request, plain_tags(event_rules.tags_of(call.account, call.region, name)))]
 
 
 def passed_roles(call: Call) -> list[tuple[str, str]]:

@@ -1,5 +1,5 @@
 """The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, quotas, scp, settings, insights, issues,
-conflicts, zones, regions, releases, nodes, clusters, api-servers, confidential, saved, reset."""
+conflicts, events, zones, regions, releases, nodes, clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import quotas, regions, saved, simulation, zones
+from . import event_rules, quotas, regions, saved, simulation, zones
 from .catalog import CATALOG
 from .eks.health import post_issues
 from .eks.insights import post_insights
@@ -49,6 +49,7 @@ class Control:
             ("GET", "nodes"): self.nodes,
             ("POST", "nodes"): self.post_nodes,
             ("GET", "clusters"): self.clusters,
+            ("POST", "events"): self.post_event,
             ("POST", "api-servers"): self.post_api_server,
             ("GET", "confidential"): self.confidential,
             ("GET", "saved"): self.save,
@@ -97,6 +98,10 @@ class Control:
     def remove_faults(self, query: dict[str, str], body: Any) -> Any:
         self.emulator.faults.remove(int(query["id"]) if "id" in query else None)
         return {"status": "ok"}
+
+    def post_event(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "event": {"source", "detail-type", ...}}: an event of AWS on the default bus; returns the queues that got it."""
+        return {"queues": event_rules.deliver(body["account"], body["region"], body["event"])}
 
     def post_regions(self, query: dict[str, str], body: Any) -> Any:
         return regions.post(body)

@@ -6,8 +6,10 @@ from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import ec2_backends
+from moto.events.models import events_backends
 from moto.iam.models import iam_backends
 from moto.logs.models import logs_backends
+from moto.sqs.models import sqs_backends
 
 from .eks.service import Eks
 
@@ -32,6 +34,11 @@ def inventory(eks: Eks, account: str | None = None, region: str | None = None) -
             add(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
     for owner, name, backend in list(logs_backends.iter_backends()):
         add(owner, name, {"logGroups": list(backend.groups)})
+    for owner, name, backend in list(sqs_backends.iter_backends()):
+        # Those without tags are the tests' own.
+        add(owner, name, {"queues": [queue.name for queue in backend.queues.values() if queue.tags]})
+    for owner, name, backend in list(events_backends.iter_backends()):
+        add(owner, name, {"eventRules": [rule for bus in backend.event_buses.values() for rule in bus.rules]})
     for owner, name, backend in list(iam_backends.iter_backends()):
         if name == "aws":
             add(owner, GLOBAL, iam_kinds(backend))

@@ -1,16 +1,18 @@
-"""SQS: moto's queues with a non-blocking long poll. moto sleeps in ReceiveMessage, which would block the emulator's only thread."""
+"""SQS: moto's queues with a non-blocking long poll, and a name that is free again only some time after its queue was deleted. moto sleeps
+in ReceiveMessage, which would block the emulator's only thread."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from moto.sqs.models import sqs_backends
 
 from .accounts import Caller
 from .call import Call
-from .errors import AwsError, error_reply
+from .errors import AwsError, error_reply, rename_message
 from .http import Reply
 from .timeline import Timeline
 
@@ -41,6 +43,37 @@ def receive(call: Call, answer: Answer, timeline: Timeline) -> Reply:
         return None if waits else reply
 
     return receive_once() or Reply(200, b"", poll=receive_once)
+
+
+def create(call: Call, answer: Answer, timeline: Timeline, wait: float) -> Reply:
+    """CreateQueue: refused for `wait` seconds after a queue of that name was deleted. It changes no tags of a queue that exists, as moto does."""
+    backend: Any = sqs_backends[call.account][call.region]
+    name = json.loads(call.request.body or b"{}").get("QueueName", "")
+    if timeline.now() < deleted(backend).get(name, 0.0) + wait:
+        message = "You must wait 60 seconds after deleting a queue before you can create another with the same name."
+        raise AwsError("QueueDeletedRecently", message)
+    tags = dict(backend.queues[name].tags) if name in backend.queues else None
+    reply = answer(call)
+    if tags is not None:
+        backend.queues[name].tags = tags
+    if reply.status >= 400:
+        rename_message(call.service, reply)
+    return reply
+
+
+def delete(call: Call, answer: Answer, timeline: Timeline) -> Reply:
+    """DeleteQueue."""
+    reply = answer(call)
+    if reply.status < 300:
+        name = json.loads(call.request.body or b"{}").get("QueueUrl", "").rpartition("/")[2]
+        deleted(sqs_backends[call.account][call.region])[name] = timeline.now()
+    return reply
+
+
+def deleted(backend: Any) -> dict[str, float]:
+    """When queues were deleted, by name."""
+    found: dict[str, float] = backend.__dict__.setdefault("keelson_deleted", {})
+    return found
 
 
 def send(url: str, body: str) -> None:

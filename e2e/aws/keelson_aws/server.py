@@ -15,7 +15,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import authorization, iam, queues, quotas, regions, simulation, tagging
+from . import authorization, event_rules, iam, queues, quotas, regions, simulation, tagging
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -151,8 +151,18 @@ class Emulator:
             reply = tagging.answer(call, self.eks)
         elif call.action == "ReceiveMessage":
             reply = queues.receive(call, self.moto.answer, self.timeline)
+        elif call.service == "sqs" and call.action == "CreateQueue":
+            reply = queues.create(call, self.moto.answer, self.timeline, self.settings.queue_name_seconds)
+        elif call.service == "sqs" and call.action == "DeleteQueue":
+            reply = queues.delete(call, self.moto.answer, self.timeline)
         else:
+            kept = None
+            if call.service == "events":
+                event_rules.check(call)
+                kept = event_rules.tags_to_keep(call)
             reply = self.moto.answer(call)
+            if kept is not None and reply.status < 300:
+                event_rules.put_back(call, kept)
             if reply.status >= 400 and "json" in reply.headers.get("Content-Type", ""):
                 rename_message(call.service, reply)
             if call.service == "logs" and call.action == "DeleteLogGroup" and reply.status < 300:

@@ -43,6 +43,8 @@ class Settings:
     required_tags: str = ""
     # Endpoint services, separated by commas, that the regions do not have: `eks-auth,ssm`.
     missing_endpoint_services: str = ""
+    # How long after the deletion of a queue its name is taken.
+    queue_name_seconds: float = 60.0
     sts_min_session_seconds: float = 900
     # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0

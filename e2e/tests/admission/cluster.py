@@ -350,6 +350,15 @@ INVALID = [
     invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policies": ["x"]}}], "supported values"),
     invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policies": ["Karpenter"] * 2}}], "Duplicate value"),
     invalid("podIdentities", [{"namespace": "a", "serviceAccount": "a", "role": {"policy": "x"}}], "must be of type object"),
+    invalid("karpenter.namespace", "Kube", "name of a namespace"),
+    invalid("karpenter.serviceAccount", "my account", "name of a Kubernetes object"),
+    invalid("karpenter.serviceAccount", "a" * 78, "Too long"),
+    Rejected({"karpenter": {}, "access": {"authenticationMode": "ConfigMap"}}, "spec.karpenter", "join with an access entry"),
+    Rejected(
+        {"karpenter": {}, "podIdentities": [{"namespace": "kube-system", "serviceAccount": "karpenter", "roleArn": ROLE + "a"}]},
+        "spec.karpenter",
+        "remove it from podIdentities",
+    ),
     invalid(
         "podIdentities",
         [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "a", "targetRoleArn": "theirs"}],

@@ -163,6 +163,7 @@ ATTEMPTS = [
     Attempt("pods-everything", lambda s: pods({"policy": EVERYTHING}), "policy document", "allowInlinePolicies", at_admission=True),
     Attempt("addon-administrator", lambda s: addon_role({"policyArns": [ADMIN]}), "policyArns", "allowedPolicyArns", at_admission=True),
     Attempt("addon-everything", lambda s: addon_role({"policy": EVERYTHING}), "policy document", "allowInlinePolicies", at_admission=True),
+    Attempt("karpenter", lambda s: {"karpenter": {}}, "spec.karpenter", "allowedWorkloadPolicies", at_admission=True),
     Attempt("pods-as-victim", lambda s: pods({}, targetRoleArn=s.victim_account["node_role"]),
             "spec.podIdentities[kube-system/dns].targetRoleArn", "allowedRoleArns"),
     Attempt("flow-log-role", lambda s: flow_logs(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),

@@ -41,6 +41,8 @@ CLUSTER = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/prod"
 NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
 ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
 LOG_GROUP = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:/aws/eks/prod/cluster"
+QUEUE = f"arn:aws:sqs:eu-west-1:{ACCOUNT}:keelson-prod-karpenter"
+RULE = f"arn:aws:events:eu-west-1:{ACCOUNT}:rule/keelson-prod-interruptions"
 SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
 CNI_IPV6 = {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_IPv6_Policy"}
 # A role of Pods, with its own boundary: whatever its policies allow, the boundary limits it.
@@ -218,6 +220,31 @@ def log_groups() -> list[Request]:
     ]
 
 
+def queues_and_instances() -> list[Request]:
+    """Queues and rules of others, and those that only have the name; instances that Karpenter did not launch."""
+    changes = {
+        QUEUE: ("sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:UntagQueue"),
+        RULE: ("events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:UntagResource"),
+    }
+    own = [(action, arn) for arn, all_of_it in changes.items() for action in all_of_it]
+    others = {QUEUE: QUEUE.replace("keelson-prod-karpenter", "orders"), RULE: RULE.replace("keelson-prod-interruptions", "audit")}
+    tag = [Request("sqs:TagQueue", QUEUE, request_tags=OWN_TAGS), Request("events:TagResource", RULE, request_tags=OWN_TAGS)]
+    return [
+        *[Request(action, arn) for action, arn in own],
+        *[Request(action, arn, resource_tags=PROTECTED) for action, arn in own],
+        *[Request(action, others[arn], resource_tags=OWN_TAGS) for action, arn in own],
+        Request("sqs:CreateQueue", QUEUE, request_tags={"team": "x"}),
+        Request("sqs:CreateQueue", others[QUEUE], request_tags=OWN_TAGS),
+        Request("events:PutRule", others[RULE], request_tags=OWN_TAGS),
+        *[replace(one, request_tags={"team": "x"}) for one in tag],
+        *[replace(one, resource_tags=PROTECTED) for one in tag],
+        *[Request(f"sqs:{action}", QUEUE, resource_tags=OWN_TAGS) for action in ("ReceiveMessage", "SendMessage", "PurgeQueue", "AddPermission")],
+        *[Request("ec2:TerminateInstances", ec2("instance"), resource_tags=tags) for tags in ({}, OWN_TAGS, {"eks:nodegroup-name": "workers"})],
+        Request("ec2:TerminateInstances", ec2("instance"), resource_tags={"karpenter.sh/nodepool": "spot", **PROTECTED}),
+        Request("ec2:StopInstances", ec2("instance"), resource_tags={"karpenter.sh/nodepool": "spot"}),
+    ]
+
+
 def networks() -> list[Request]:
     deletions = {
         "DeleteVpc": "vpc", "DeleteSubnet": "subnet", "DeleteRouteTable": "route-table", "DeleteRoute": "route-table",
@@ -267,6 +294,7 @@ DENIED = {
     "other accounts": other_accounts(),
     "clusters of others": clusters(),
     "log groups of others": log_groups(),
+    "queues, rules and instances of others": queues_and_instances(),
     "networks of others": networks(),
 }
 ALLOWED = [
@@ -290,6 +318,11 @@ ALLOWED = [
         for action in ("AttachRolePolicy", "DeleteRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "PutRolePolicy", "UpdateAssumeRolePolicy")
     ],
     Request("iam:PassRole", POD, passed_to("pods.eks.amazonaws.com")),
+    Request("sqs:CreateQueue", QUEUE, request_tags=OWN_TAGS),
+    Request("events:PutRule", RULE, request_tags=OWN_TAGS),
+    Request("events:PutTargets", RULE, resource_tags=OWN_TAGS),
+    Request("sqs:DeleteQueue", QUEUE, resource_tags=OWN_TAGS),
+    Request("ec2:TerminateInstances", ec2("instance"), resource_tags={"karpenter.sh/nodepool": "spot"}),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE_WITH_PATH}node", passed_to("ec2.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}source", passed_to("pods.eks.amazonaws.com")),

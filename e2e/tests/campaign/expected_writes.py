@@ -47,6 +47,7 @@ WRITES = {
         "addons": rf"{ADDONS}|{IDENTITIES}|{POD_ROLES}|eks:(Tag|Untag)Resource",
         "pruneAddons": "eks:DeleteAddon",
         "fargateProfiles": f"eks:(Create|Delete)FargateProfile|{CREATE_ROLE}",
+        "karpenter": rf"(sqs|events):\w+|{IDENTITIES}|{POD_ROLES}|eks:CreateAccessEntry|ec2:(Create|Delete)Tags",
         "version": "eks:UpdateClusterVersion|eks:UpdateAddon|eks:UpdateNodegroupVersion",
     },
     "NodeGroup": {
@@ -90,6 +91,8 @@ MAY_REMAIN = {
         "podIdentities": r"podIdentities\.|inventory\.roles|roles\.\S+-pod",
         "pruneAddons": r"addons\.|inventory\.addons",
         "access.entries": r"accessEntries\.",
+        # The role of the nodes and its access entry stay; that of Karpenter while its credentials may be in use.
+        "karpenter": r"inventory\.roles|roles\.\S+-(pod|node)|accessEntries\.\S+-node",
         # The role, and the access entry that EKS creates for it.
         "fargateProfiles": r"roles\.\S+-fargate|inventory\.roles|accessEntries\.\S+-fargate",
     },

@@ -231,6 +231,16 @@ def cluster_specs(world: World) -> Specs:
         ),
         (
             "EksCluster",
+            "karpenter",
+            {
+                **small,
+                "addons": [{"name": "vpc-cni"}, {"name": "eks-pod-identity-agent"}],
+                "karpenter": {"namespace": "kube-system", "serviceAccount": "karpenter", "interruptionQueue": True},
+            },
+            {"only": ("karpenter",), "played": False},
+        ),
+        (
+            "EksCluster",
             "roles of Pods",
             {
                 **small,
@@ -437,6 +447,8 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         ],
         "podIdentities[].roleArn": [world.role("csi")],
         "podIdentities[].targetRoleArn": [world.role("csi")],
+        "karpenter.namespace": ["karpenter"],
+        "karpenter.serviceAccount": ["karpenter-2"],
         "access.entries[].username": ["sso:{{SessionName}}"],
         "addons": [[{"name": "vpc-cni"}, {"name": "kube-proxy"}, {"name": "snapshot-controller"}]],
         "addons[].version": ["Latest", "v1.21.1-eksbuild.3"],

@@ -9,7 +9,7 @@ use super::credentials::Credentials;
 use super::input::{ArgoCdInput, Kind, NAME, Repository, VERSION};
 use super::observe::{Application, Component};
 use super::sync;
-use crate::agents::input::Facts;
+use crate::agents::input::{Facts, KarpenterFacts};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 pub const KNOWN_HOST: &str = "git.acme.example ssh-ed25519 AAAA";
@@ -59,6 +59,11 @@ pub fn full_input() -> ArgoCdInput {
         cluster_security_group_id: known("sg-1"),
         node_role_arn: known("arn:aws:iam::123456789012:role/demo-node"),
         kubernetes_version: known("1.34"),
+        karpenter: Some(KarpenterFacts {
+            node_role_name: known("demo-node"),
+            subnet_selector_terms: known(r#"[{"id":"subnet-1"},{"id":"subnet-2"}]"#),
+            interruption_queue: "keelson-demo-karpenter".into(),
+        }),
     });
     input
 }

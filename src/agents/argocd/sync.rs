@@ -223,8 +223,9 @@ mod tests {
     fn unknown_facts_are_empty_and_none_is_missing() {
         let of = |facts: &Facts| cluster("argocd", facts).body["metadata"]["annotations"].as_object().unwrap().clone();
         let (known, unknown) = (of(&fixture::full_input().facts.unwrap()), of(&Facts::default()));
-        // Those of subnets for Pods are there only if such subnets are.
-        let known_names = known.keys().filter(|name| !name.starts_with("pod_subnet_"));
+        // Those of subnets for Pods are there only if such subnets are, and those of Karpenter if the spec asks for it.
+        let is_conditional = |name: &str| name.starts_with("pod_subnet_") || name.starts_with("karpenter_");
+        let known_names = known.keys().filter(|name| !is_conditional(name));
         assert_eq!(known_names.collect::<Vec<_>>(), unknown.keys().collect::<Vec<_>>());
         assert!(known.values().all(|value| value != ""));
     }

@@ -6,7 +6,7 @@ use k8s_openapi::ByteString;
 
 use super::input::{Component, Decryption, FluxInput, REGISTRY, Version};
 use super::source::{GitSource, GitVerification, OciSource, OciVerification, Source, SourceKind};
-use crate::agents::input::{Facts, GitRef, OciRef, SecretCopy, SecretData};
+use crate::agents::input::{Facts, GitRef, KarpenterFacts, OciRef, SecretCopy, SecretData};
 use crate::agents::validate::{self, SourcePolicy};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
@@ -97,6 +97,11 @@ pub fn full_input() -> FluxInput {
         cluster_security_group_id: known("sg-1"),
         node_role_arn: known("arn:aws:iam::123456789012:role/demo-node"),
         kubernetes_version: known("1.34"),
+        karpenter: Some(KarpenterFacts {
+            node_role_name: known("demo-node"),
+            subnet_selector_terms: known(r#"[{"id":"subnet-1"},{"id":"subnet-2"}]"#),
+            interruption_queue: "keelson-demo-karpenter".into(),
+        }),
     });
     input
 }

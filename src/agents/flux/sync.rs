@@ -188,8 +188,9 @@ mod tests {
         assert!(unknown.values().all(|value| value == ""));
         input.facts = fixture::full_input().facts;
         let known = permanent_objects(&input).remove(0).body["data"].as_object().unwrap().clone();
-        // Those of subnets for Pods are there only if such subnets are.
-        let known_names = known.keys().filter(|name| !name.starts_with("POD_SUBNET_"));
+        // Those of subnets for Pods are there only if such subnets are, and those of Karpenter if the spec asks for it.
+        let is_conditional = |name: &str| name.starts_with("POD_SUBNET_") || name.starts_with("KARPENTER_");
+        let known_names = known.keys().filter(|name| !is_conditional(name));
         assert_eq!(known_names.collect::<BTreeSet<_>>(), unknown.keys().collect::<BTreeSet<_>>());
         assert!(known.values().all(|value| value != ""));
     }

@@ -156,6 +156,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         used_roles: &[],
         removes: Some(&survey.owned_ids),
         volumes_since: None,
+        instances_since: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -86,3 +86,18 @@ fn roles_of_pods_have_the_policies_that_the_account_allows() {
         assert!(allowed || refusal.unwrap_err().starts_with("spec.podIdentities[dns/dns].role.polic"));
     }
 }
+
+#[test]
+fn karpenter_needs_the_policy_that_its_role_gets() {
+    for (account, allowed) in [
+        (json!({}), false),
+        (json!({"allowedWorkloadPolicies": ["ExternalDNS"]}), false),
+        (json!({"allowedWorkloadPolicies": ["Karpenter"]}), true),
+        (json!({"allowedWorkloadPolicies": ["*"]}), true),
+    ] {
+        let spec = cluster_spec(&json!({"karpenter": {}}));
+        let refusal = decide(&lists(account.clone()), &by_cluster(&spec)).map_err(|refusal| refusal.message);
+        assert_eq!(refusal.is_ok(), allowed, "{account}: {refusal:?}");
+        assert!(allowed || refusal.unwrap_err().starts_with("spec.karpenter: Karpenter is not"));
+    }
+}

@@ -9,11 +9,12 @@ use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, FargateProfile};
 use crate::api::cluster::{AutoMode, SecretsEncryption};
 use crate::api::flow_logs::LogGroupDestination;
+use crate::api::karpenter::Karpenter;
 use crate::api::log_group::LogGroup;
 use crate::api::network::{ExistingNetwork, Network, Vpc};
 use crate::api::node_group::{LaunchTemplate, NodeSubnets};
 use crate::api::node_template::NodeTemplate;
-use crate::api::workload_role::WorkloadRole;
+use crate::api::workload_role::{WorkloadPolicy, WorkloadRole};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
 /// The kind of an AWS resource.
@@ -115,6 +116,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         prune_addons: _,
         prune_core_addons: _,
         fargate_profiles,
+        karpenter,
         upgrade: _,
         gitops: _,
         write_kubeconfig_to_secret_ref: _,
@@ -134,6 +136,10 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     named.extend(pod_identities.iter().flat_map(by_pod_identity));
     named.extend(addons.iter().flat_map(by_addon));
     named.extend(fargate_profiles.iter().flat_map(by_fargate_profile));
+    // Its Pods get this policy, for a queue and nodes of this cluster; they are not named, but created.
+    named.extend(karpenter.iter().map(|Karpenter { namespace: _, service_account: _, interruption_queue: _ }| {
+        Named::new("spec.karpenter", Kind::WorkloadPolicy, WorkloadPolicy::Karpenter.as_str())
+    }));
     named
 }
 

@@ -192,6 +192,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         used_roles: &[],
         removes: None,
         volumes_since: None,
+        instances_since: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -1,6 +1,8 @@
 //! The steps of an EksCluster that is not being deleted, in the order of [`crate::controllers::driver`]: dereference,
 //! validate, build, execute, report. Each step that can refuse comes before the first write.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt;
 
 use super::agent::roll_up::{GitOps, Secrets};
@@ -32,6 +34,7 @@ use crate::engine::failure::span;
 use crate::engine::{Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::graph::expand::Versions;
+use crate::resources::karpenter::names;
 use crate::upgrade::Decision;
 
 /// What an EksCluster refers to in the management cluster.
@@ -191,7 +194,7 @@ impl Reconcile<'_> {
         if self.observes() {
             return Ok(previous.clone());
         }
-        let wanted = grant.settings.tags_with(&self.object.spec.tags);
+        let wanted = self.requested_tags(grant);
         let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &wanted).await;
         kept.map_err(BuildError::TagKeys)
     }
@@ -320,10 +323,19 @@ impl Reconcile<'_> {
         account::grant_in(self.ctx, &Request::of(self.object))
     }
 
+    /// The tags that resources carry because of the spec, and what stands for those of Karpenter.
+    fn requested_tags(&self, grant: &Grant) -> BTreeMap<String, String> {
+        let mut tags = grant.settings.tags_with(&self.object.spec.tags);
+        if self.object.spec.karpenter.is_some() {
+            tags.insert(names::DISCOVERY_REQUESTED.to_owned(), String::new());
+        }
+        tags
+    }
+
     /// Keys of tags that resources may carry.
     fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
         let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
-        let wanted = grant.settings.tags_with(&self.object.spec.tags);
+        let wanted = self.requested_tags(&grant);
         tag_keys::keys_to_retain(&previous.tag_keys, &wanted, plan, &self.state.memory)
     }
 

@@ -64,6 +64,7 @@ impl Reconcile<'_> {
             used_roles: &self.used_roles(),
             removes: Some(&survey.owned_ids),
             volumes_since: None,
+            instances_since: None,
             versions,
             intervals: self.ctx.settings.intervals,
         };
@@ -79,7 +80,7 @@ impl Reconcile<'_> {
         NodeRole { node_groups: groups.iter().map(|group| group.node_group_name()).collect(), ..of_groups }
     }
 
-    /// Our roles that are in use: EKS has created their access entries.
+    /// Our roles that are in use: EKS has created their access entries. For nodes of Karpenter, it creates none.
     pub(super) fn used_roles(&self) -> Vec<Purpose> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let has_nodes = |group: &NodeGroup| {
@@ -91,7 +92,8 @@ impl Reconcile<'_> {
         let runs_pods = |line: &ResourceStatus| {
             fargate_profile::KIND.is_of(&Key::parse(&line.key)) && line.state.as_deref() == Some("ACTIVE")
         };
-        let nodes = groups.iter().any(|group| has_nodes(group)).then_some(Purpose::Node);
+        let has_karpenter = self.object.spec.karpenter.is_some();
+        let nodes = (has_karpenter || groups.iter().any(|group| has_nodes(group))).then_some(Purpose::Node);
         let fargate = lines.into_iter().any(runs_pods).then_some(Purpose::Fargate);
         nodes.into_iter().chain(fargate).collect()
     }

@@ -79,7 +79,8 @@ fn pod_identity_agent(spec: &EksClusterSpec) -> Result<(), Refusal> {
     let of_pods = of_pods.map(|one| format!("spec.podIdentities[{}/{}].role", one.namespace, one.service_account));
     let of_addon = spec.addons.iter().find(|one| one.pod_identity_role.is_some());
     let of_addon = of_addon.map(|one| format!("spec.addons[{}].podIdentityRole", one.name));
-    match of_pods.or(of_addon).filter(|_| !has_pod_identity_agent(spec)) {
+    let of_karpenter = spec.karpenter.as_ref().map(|_| "spec.karpenter".to_owned());
+    match of_pods.or(of_addon).or(of_karpenter).filter(|_| !has_pod_identity_agent(spec)) {
         Some(field) => {
             Err(invalid(&field, format!("it needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode")))
         }

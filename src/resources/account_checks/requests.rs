@@ -1,6 +1,7 @@
 //! The requests by which IAM's simulator judges an action: resource, tags, names, as Keelson would send them. Pure.
 
 use crate::aws::tags;
+use crate::resources::karpenter::names as karpenter;
 
 /// What the simulated requests name.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +73,7 @@ const EC2_KINDS: &[(&str, &str, &str)] = &[
     ("NetworkInterface", "network-interface", "eni"),
     ("Address", "elastic-ip", "eipalloc"),
     ("Route", "route-table", "rtb"),
+    ("Instances", "instance", "i"),
     ("", "vpc", "vpc"),
 ];
 
@@ -92,6 +94,19 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
             Vec::new(),
         ),
         ("iam", "ListRolePolicies") => of_roles(place, names, |_| vec![Vec::new()]),
+        ("sqs" | "events", _) => {
+            let Place { partition, region, account } = place;
+            let resource = match service {
+                "sqs" => format!("arn:{partition}:sqs:{region}:{account}:{}", karpenter::queue(&names.cluster)),
+                _ => format!("arn:{partition}:events:{region}:{account}:rule/{}", karpenter::rule(&names.cluster)),
+            };
+            let context = match name {
+                _ if is_read => Vec::new(),
+                "CreateQueue" | "PutRule" | "TagQueue" | "TagResource" => tagging(),
+                _ => owned(),
+            };
+            one(resource, context)
+        }
         _ if is_read => one("*".to_owned(), Vec::new()),
         ("ec2", "CreateTags") => {
             let created = [("ec2:CreateAction", vec!["CreateVpc".to_owned()])];
@@ -102,6 +117,8 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         ("ec2", "RevokeSecurityGroupIngress" | "RevokeSecurityGroupEgress") => {
             one(place.ec2("security-group"), marked(OF_LOAD_BALANCERS))
         }
+        // Karpenter launches them, with its tags.
+        ("ec2", "TerminateInstances") => one(place.ec2("instance"), marked(OF_KARPENTER)),
         // As EKS tries a launch from the template when a node group is created with it.
         ("ec2", "RunInstances") => one(place.ec2("launch-template"), owned()),
         ("ec2", _) => {
@@ -176,6 +193,8 @@ const RESOURCE_TAG: &str = "aws:ResourceTag/keelson.dev/owner";
 const OF_NODES: &str = "aws:ResourceTag/node.k8s.amazonaws.com/instance_id";
 /// The load balancer controller's tag on its security groups.
 const OF_LOAD_BALANCERS: &str = "aws:ResourceTag/elbv2.k8s.aws/cluster";
+/// Karpenter's tag on its instances.
+const OF_KARPENTER: &str = "aws:ResourceTag/karpenter.sh/nodepool";
 
 type Context = Vec<(&'static str, Vec<String>)>;
 
@@ -237,6 +256,9 @@ mod tests {
             ("ec2:ReplaceRouteTableAssociation", format!("{ec2}:route-table/rtb-0123456789abcdef0")),
             ("eks:CreateAddon", "arn:aws:eks:eu-west-1:111122223333:cluster/demo".to_owned()),
             ("logs:DeleteLogGroup", "arn:aws:logs:eu-west-1:111122223333:log-group:/aws/eks/demo/cluster".to_owned()),
+            ("sqs:GetQueueUrl", "arn:aws:sqs:eu-west-1:111122223333:keelson-demo-karpenter".to_owned()),
+            ("events:PutRule", "arn:aws:events:eu-west-1:111122223333:rule/keelson-demo-interruptions".to_owned()),
+            ("ec2:TerminateInstances", format!("{ec2}:instance/i-0123456789abcdef0")),
             ("iam:PutRolePolicy", "arn:aws:iam::111122223333:role/keelson-demo-0a1b2c3d-pod0123456789".to_owned()),
         ] {
             assert_eq!(resources(action), [resource], "{action}");

@@ -77,6 +77,12 @@ impl Removals {
             }
         }
         for kind in kinds::ALL.iter().filter(|kind| kind.removal.is_some() && self.ids_of(kind.name).next().is_some()) {
+            if let Some(tags_of) = kind.tags_of {
+                for (key, id) in self.ids_of(kind.name) {
+                    let tags = tags_of(&cloud.aws, id).await?.filter(|tags| tags.is_owned_by(&self.owner));
+                    found.extend(tags.map(|tags| self.found(key, id, tags.owner(), None)));
+                }
+            }
             let Some(read) = kind.read(&cloud.aws, staleness) else { continue };
             let list = read.await?;
             for (key, id) in self.ids_of(kind.name) {

@@ -54,6 +54,8 @@ const TAGGED: &[(&str, &[&str])] = &[
     ("OwnerTags::in_eks(", &["eks:TagResource", "eks:UntagResource"]),
     ("Handle::Role(", &["iam:TagRole", "iam:UntagRole"]),
     ("Handle::LogGroup(", &["logs:TagResource", "logs:UntagResource"]),
+    ("Handle::Queue(", &["sqs:TagQueue", "sqs:UntagQueue"]),
+    ("Handle::EventRule(", &["events:TagResource", "events:UntagResource"]),
     ("Handle::OidcProvider(", &["iam:TagOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider"]),
 ];
 
@@ -91,7 +93,7 @@ fn called(code: &str) -> Actions {
     let call = |rest: &str| {
         let rest = rest.strip_prefix("Service::").unwrap_or(rest);
         let (service, rest) = rest.split_once(",\"")?;
-        let is_service = ["Ec2", "Eks", "Iam", "Logs", "Sqs", "Ssm", "Sts"].contains(&service);
+        let is_service = ["Ec2", "Eks", "Events", "Iam", "Logs", "Sqs", "Ssm", "Sts"].contains(&service);
         is_service.then(|| format!("{}:{}", service.to_lowercase(), word(rest)))
     };
     let pages = |rest: &str| rest.split_once(",\"").map(|(_, action)| format!("eks:{}", word(action)));

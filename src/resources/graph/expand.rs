@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::expand_karpenter;
 use super::expand_network::add_own_network;
 pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{
@@ -95,6 +96,8 @@ pub struct ClusterInput<'a> {
     pub removes: Option<&'a [Owned]>,
     /// Volumes of the cluster's claims that are newer than this are deleted with it; `None`: none are.
     pub volumes_since: Option<Timestamp>,
+    /// Instances of Karpenter that are newer than this and outlive the cluster are terminated with it; `None`: none are.
+    pub instances_since: Option<Timestamp>,
     /// The versions to install now.
     pub versions: &'a Versions,
     /// How long observations stay valid.
@@ -176,6 +179,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(OidcProvider::new(&context)));
     }
     add_cluster_resources(&mut nodes, &context, spec, input);
+    expand_karpenter::add(&mut nodes, &context, input);
     source_identity::add(&mut nodes, &context, spec, account, input.owned);
     let roles = workload_role::all(&context, spec, account, input.owned, input.removes.is_some());
     nodes.extend(roles.into_iter().map(|role| -> Node { Arc::new(role) }));
@@ -222,7 +226,7 @@ fn add_cluster_resources(
         nodes.push(Arc::new(PodIdentityAssociation::new(context, wanted)));
     }
     let listed = spec.pod_identities.iter().map(|one| format!("{}/{}", one.namespace, one.service_account));
-    let listed = listed.chain(source_identity::service_account(spec));
+    let listed = listed.chain(source_identity::service_account(spec)).chain(expand_karpenter::service_account(input));
     nodes.push(Arc::new(Pruning::new(context, PrunedKind::PodIdentities, listed)));
     if spec.access.prune {
         let listed = spec.access.entries.iter().map(|entry| entry.principal_arn.clone());

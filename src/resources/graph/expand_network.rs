@@ -10,6 +10,7 @@ use crate::api::node_group::SubnetTier;
 use crate::engine::Key;
 use crate::resources::cloud::ResourceContext;
 use crate::resources::deletion::leftovers::Leftovers;
+use crate::resources::karpenter::names;
 use crate::resources::network::egress_only_internet_gateway::EgressOnlyInternetGateway;
 use crate::resources::network::elastic_ip::ElasticIp;
 use crate::resources::network::flow_log;
@@ -63,7 +64,7 @@ pub(super) fn add_own_network(
         Nat::PerZone => zones,
     };
     add_nat_gateways(nodes, context, spec, (zones, nat_zones), input)?;
-    let mut subnets = add_subnets(nodes, context, (zones, &layout), ipv6);
+    let mut subnets = add_subnets(nodes, context, (zones, &layout), ipv6, input);
     for (n, zone) in zones.iter().enumerate() {
         let table = Table::Private(zone.clone());
         nodes.push(Arc::new(RouteTable::new(context, table.clone())));
@@ -121,13 +122,18 @@ fn add_subnets(
     context: &ResourceContext<'_>,
     (zones, layout): (&[String], &[ZoneLayout]),
     ipv6: bool,
+    input: &ClusterInput<'_>,
 ) -> Vec<Key> {
+    let karpenter = input.spec.karpenter.as_ref().map(|_| context.cluster_name);
+    let had_karpenter = input.tag_keys.iter().any(|key| key == names::DISCOVERY_REQUESTED);
     let mut keys = Vec::new();
     for (n, (zone, ranges)) in zones.iter().zip(layout).enumerate() {
         let tiers = [(SubnetTier::Private, Some(ranges.private)), (SubnetTier::Public, ranges.public)];
         for (tier, cidr) in tiers {
             let Some(cidr) = cidr else { continue };
             let subnet = Subnet::new(context, tier, zone, cidr);
+            let subnet =
+                if tier == SubnetTier::Private { subnet.with_discovery(karpenter, had_karpenter) } else { subnet };
             nodes.push(Arc::new(if ipv6 { subnet.with_ipv6(n) } else { subnet }));
             nodes.push(Arc::new(RouteTableAssociation::new(context, tier, zone)));
             keys.push(subnet::key(tier, zone));

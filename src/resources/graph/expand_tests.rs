@@ -64,6 +64,7 @@ fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
         used_roles: &[],
         removes: None,
         volumes_since: None,
+        instances_since: None,
         versions: leaked(Versions::default()),
         intervals: Intervals::default(),
     }
@@ -388,5 +389,7 @@ fn node_role_is_created_for_current_and_future_node_groups() {
     assert_eq!(both, NodeRole { in_use: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }
 
+#[path = "expand_karpenter_tests.rs"]
+mod karpenter;
 #[path = "expand_network_tests.rs"]
 mod network;

@@ -4,6 +4,7 @@
 use futures::future::BoxFuture;
 
 use super::located::ListRead;
+use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::Key;
 
@@ -22,6 +23,8 @@ pub struct Kind {
     pub is_removable: bool,
     /// How, if nothing else has to be deleted or moved first.
     pub removal: Option<Removal>,
+    /// Reads the tags of the one with that id, for kinds that no list has: their keys are named after their ids.
+    pub tags_of: Option<TagsOf>,
     /// One that the spec no longer asks for is not managed, and released with the cluster.
     pub is_kept: bool,
     /// Nodes can join only once it is ready.
@@ -73,6 +76,9 @@ pub struct InCluster {
     pub pruning: Option<(&'static str, &'static Kind)>,
 }
 
+/// Reads the tags of a resource by its id; `None`: it does not exist.
+pub type TagsOf = for<'a> fn(&'a Session, &'a str) -> BoxFuture<'a, Result<Option<Tags>, AwsError>>;
+
 /// How a resource that a spec no longer asks for is deleted, if nothing of the cluster uses it.
 #[derive(Debug)]
 pub struct Removal {
@@ -95,6 +101,7 @@ impl Kind {
             listing,
             is_removable: false,
             removal: None,
+            tags_of: None,
             is_kept: false,
             is_before_nodes: true,
             serves_vpc: false,
@@ -126,6 +133,11 @@ impl Kind {
     /// The same, deleted alone.
     pub const fn removed_by(self, removal: Removal) -> Self {
         Self { is_removable: true, removal: Some(removal), ..self }
+    }
+
+    /// The same, found one by one, by the names in their keys.
+    pub const fn found_by_name(self, tags_of: TagsOf) -> Self {
+        Self { tags_of: Some(tags_of), ..self }
     }
 
     /// The same, that stays when a spec no longer asks for it.

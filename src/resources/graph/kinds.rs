@@ -10,6 +10,7 @@ use crate::resources::eks::{
     access_entry, addon, cluster, fargate_profile, launch_template, log_group, node_group, pod_identity_association,
 };
 use crate::resources::iam::{oidc_provider, role, workload_role};
+use crate::resources::karpenter::{event_rule, leftover_instances, queue};
 use crate::resources::network::{
     egress_only_internet_gateway, elastic_ip, existing_network, flow_log, internet_gateway, nat_gateway, route,
     route_table, route_table_association, security_group, subnet, vpc, vpc_cidr, vpc_endpoint,
@@ -42,6 +43,9 @@ pub static ALL: &[&Kind] = &[
     &addon::KIND,
     &pod_identity_association::KIND,
     &fargate_profile::KIND,
+    &queue::KIND,
+    &event_rule::KIND,
+    &leftover_instances::KIND,
     &launch_template::KIND,
     &node_group::KIND,
     &removals::KIND,

@@ -3,6 +3,7 @@
 pub mod adoption;
 pub mod existing;
 pub mod expand;
+mod expand_karpenter;
 pub mod expand_network;
 pub mod expand_node_group;
 pub mod kind;

@@ -38,9 +38,9 @@ impl NodeRole {
         self
     }
 
-    /// Whether the role must exist. It is created together with the control plane, for future nodes. An adopted cluster
+    /// Whether the role must exist: Karpenter's nodes use it, too. It is created together with the control plane, for future nodes. An adopted cluster
     /// is assumed to have its nodes and their role already.
     pub(crate) fn is_required(&self, spec: &EksClusterSpec) -> bool {
-        self.in_use.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
+        spec.karpenter.is_some() || self.in_use.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
     }
 }

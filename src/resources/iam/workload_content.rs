@@ -9,9 +9,11 @@ use super::workload_policy::{self, Place};
 use super::workload_role::{addon_of, key_of_addon, key_of_pods};
 use crate::api::access::PodIdentity;
 use crate::api::addons::Addon;
-use crate::api::workload_role::WorkloadRole;
+use crate::api::karpenter::Karpenter;
+use crate::api::workload_role::{WorkloadPolicy, WorkloadRole};
 use crate::api::{EksClusterSpec, SpecError};
 use crate::engine::Key;
+use crate::resources::karpenter::names;
 
 /// Characters of all inline policies of a role, without white space:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>.
@@ -29,10 +31,12 @@ pub(super) struct Wants {
     /// Sessions carry tags that name the cluster.
     pub has_session_tags: bool,
     pub target: Option<String>,
+    /// For Karpenter's own role: the name of its queue.
+    pub queue: Option<String>,
 }
 
 /// The keys of the roles that the spec asks for, and what each is for.
-pub(super) fn wanted(spec: &EksClusterSpec) -> impl Iterator<Item = (Key, Wants)> {
+pub(super) fn wanted(spec: &EksClusterSpec, cluster: &str) -> impl Iterator<Item = (Key, Wants)> {
     let of_pods = spec.pod_identities.iter().filter_map(|one| {
         let PodIdentity { namespace, service_account, role_arn: _, role, target_role_arn, disable_session_tags } = one;
         let has_session_tags = *disable_session_tags != Some(true);
@@ -40,18 +44,27 @@ pub(super) fn wanted(spec: &EksClusterSpec) -> impl Iterator<Item = (Key, Wants)
         let key = key_of_pods(&service_account.0, &service_account.1);
         let service_account = Some(service_account).filter(|_| has_session_tags);
         let target = target_role_arn.clone();
-        Some((key, Wants { role: role.clone()?, service_account, has_session_tags, target }))
+        Some((key, Wants { role: role.clone()?, service_account, has_session_tags, target, queue: None }))
     });
     let of_addons = spec.addons.iter().filter_map(|Addon { name, pod_identity_role, .. }| {
         let role = pod_identity_role.clone()?;
-        Some((key_of_addon(name), Wants { role, service_account: None, has_session_tags: true, target: None }))
+        let wants = Wants { role, service_account: None, has_session_tags: true, target: None, queue: None };
+        Some((key_of_addon(name), wants))
     });
-    of_pods.chain(of_addons)
+    let queue = names::queue(cluster);
+    let of_karpenter =
+        spec.karpenter.iter().map(move |Karpenter { namespace, service_account, interruption_queue: _ }| {
+            let role = WorkloadRole { policies: vec![WorkloadPolicy::Karpenter], ..WorkloadRole::default() };
+            let (key, service_account) =
+                (key_of_pods(namespace, service_account), Some((namespace.clone(), service_account.clone())));
+            (key, Wants { role, service_account, has_session_tags: true, target: None, queue: Some(queue.clone()) })
+        });
+    of_pods.chain(of_addons).chain(of_karpenter)
 }
 
 /// Whether the spec asks for any.
 pub(crate) fn is_wanted(spec: &EksClusterSpec) -> bool {
-    wanted(spec).next().is_some()
+    wanted(spec, "").next().is_some()
 }
 
 /// Refuses documents that IAM would refuse, before anything is created.
@@ -59,8 +72,9 @@ pub(crate) fn is_wanted(spec: &EksClusterSpec) -> bool {
 /// # Errors
 /// The first field with such a document.
 pub fn check(spec: &EksClusterSpec, cluster: &str) -> Result<(), SpecError> {
-    for (key, wants) in wanted(spec) {
+    for (key, wants) in wanted(spec, cluster) {
         let field = match addon_of(&key) {
+            _ if wants.queue.is_some() => "spec.karpenter".to_owned(),
             Some(addon) => format!("spec.addons[{addon}].podIdentityRole"),
             None => format!("spec.podIdentities[{}].role", key.name()),
         };
@@ -117,7 +131,11 @@ impl Wants {
     /// Inline policies by name, as JSON.
     pub(super) fn inline(&self, place: &Place<'_>) -> BTreeMap<String, String> {
         let included = self.role.policies.iter().filter_map(|policy| {
-            Some((format!("keelson-{}", policy.as_str()), workload_policy::document(*policy, place)?))
+            let document = match &self.queue {
+                Some(queue) => workload_policy::karpenter_document(place, queue),
+                None => workload_policy::document(*policy, place)?,
+            };
+            Some((format!("keelson-{}", policy.as_str()), document))
         });
         let own = self.role.policy.clone().map(|document| (OWN.to_owned(), Value::Object(document).to_string()));
         let target = self.target.as_ref().map(|target| {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::workload_role::WorkloadPolicy;
+use crate::aws::tags::OWNER;
 
 /// What its file says of it, apart from what the documentation needs.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,6 +70,26 @@ pub fn managed_arns(policy: WorkloadPolicy, partition: &str) -> Vec<String> {
 /// Its own document for the cluster; `None` if AWS maintains all of it.
 pub fn document(policy: WorkloadPolicy, place: &Place<'_>) -> Option<String> {
     let Included { statements, .. } = included(policy);
+    (!statements.is_empty()).then(|| fill(&statements, place))
+}
+
+/// That of the role that `spec.karpenter` asks for. Of queues, it reads the one with that name, and only if it belongs to the same object:
+/// a tenant chooses the name of its cluster, and so that of the queue, but neither of the tags.
+pub fn karpenter_document(place: &Place<'_>, queue: &str) -> String {
+    let Included { mut statements, .. } = included(WorkloadPolicy::Karpenter);
+    statements.retain(|statement| !statement.to_string().contains("\"sqs:"));
+    let Place { partition, region, account, .. } = place;
+    statements.push(json!({
+        "Effect": "Allow",
+        "Action": ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"],
+        "Resource": format!("arn:{partition}:sqs:{region}:{account}:{queue}"),
+        "Condition": {"StringEquals": {format!("aws:ResourceTag/{OWNER}"): format!("${{aws:PrincipalTag/{OWNER}}}")}},
+    }));
+    fill(&statements, place)
+}
+
+/// The document with its placeholders filled.
+fn fill(statements: &[Value], place: &Place<'_>) -> String {
     let document = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
     let Place { partition, region, account, cluster, node_role } = place;
     let values = [
@@ -78,8 +99,7 @@ pub fn document(policy: WorkloadPolicy, place: &Place<'_>) -> Option<String> {
         ("{{cluster}}", cluster),
         ("{{nodeRole}}", node_role),
     ];
-    let filled = values.iter().fold(document, |text, (placeholder, value)| text.replace(placeholder, value));
-    (!statements.is_empty()).then_some(filled)
+    values.iter().fold(document, |text, (placeholder, value)| text.replace(placeholder, value))
 }
 
 /// Characters of a document as IAM counts them for its quotas: without white space.
@@ -153,6 +173,16 @@ mod tests {
         let karpenter = document(WorkloadPolicy::Karpenter, &PLACE).unwrap();
         assert!(karpenter.contains(&format!("role/{NODE_ROLE}\"")), "{karpenter}");
         assert!(!karpenter.contains("????") && !karpenter.contains("KarpenterNodeRole"), "{karpenter}");
+        let own = karpenter_document(&PLACE, "keelson-payments-karpenter");
+        assert!(
+            own.contains("sqs:cn-north-1:123456789012:keelson-payments-karpenter\"") && !own.contains("{{"),
+            "{own}"
+        );
+        assert!(
+            own.contains("${aws:PrincipalTag/keelson.dev/owner}") && !own.contains(":123456789012:payments\""),
+            "{own}"
+        );
+        assert!(length(&own) <= 8_000, "{}", length(&own));
         let secrets = document(WorkloadPolicy::ExternalSecrets, &PLACE).unwrap();
         assert!(secrets.contains("secret:${aws:PrincipalTag/keelson.dev/cluster}/*"), "{secrets}");
         assert!(!secrets.contains("payments"), "a tenant chooses that name: {secrets}");

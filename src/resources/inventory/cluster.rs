@@ -91,6 +91,8 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         prune_addons: false,
         prune_core_addons: PruneCoreAddons::default(),
         fargate_profiles: inventory.fargate_profiles.iter().map(fargate_profile).collect(),
+        // Roles and a queue that others created for Karpenter stay theirs.
+        karpenter: None,
         upgrade: Upgrade::default(),
         gitops: None,
         write_kubeconfig_to_secret_ref: None,

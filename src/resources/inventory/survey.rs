@@ -39,7 +39,11 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     // A recorded resource may be newer than these lists or missing in them. It is observed before anything is done to
     // it.
     let recorded = records.ids().filter(|(key, _)| removals::is_removable(key) || kinds::is_kept(key));
-    let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
+    // Of a kind that no list has, one may exist whose creation is recorded without its result: its key is named after its id.
+    let is_named = |key: &&Key| kinds::find(key.kind()).is_some_and(|kind| kind.tags_of.is_some());
+    let intended = records.intents().filter(is_named).map(|key| (key.clone(), key.name().to_owned()));
+    let recorded: Vec<Owned> =
+        recorded.chain(intended).filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
     let owned_ids: Vec<Owned> = ours.into_iter().chain(recorded).collect();
     let keys: BTreeSet<Key> = owned_ids.iter().map(|(key, _)| key.clone()).collect();
     Ok(Survey { zones, owned: keys.into_iter().collect(), owned_ids, missing_services: BTreeSet::new() })

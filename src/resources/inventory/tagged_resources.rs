@@ -1,5 +1,5 @@
 //! Reads everything with an owner tag in an account, region and cluster, from which a recovery selects. I/O: reads of
-//! EC2, IAM, EKS and CloudWatch Logs.
+//! EC2, IAM, EKS, CloudWatch Logs, SQS and EventBridge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,7 @@ use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::graph::located::Located;
 use crate::resources::iam::{oidc_provider, role, role_name};
+use crate::resources::karpenter::{event_rule, queue};
 use crate::resources::network::vpc;
 use crate::resources::recovery::takeover::{ControlPlane, Inventory, Location, TaggedResource};
 use crate::resources::tag_calls::Handle;
@@ -66,6 +67,7 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     found.extend(reader.fargate_profiles().await?);
     found.extend(reader.oidc_provider(&cluster).await?);
     found.extend(log_group(aws, name).await?);
+    found.extend(of_karpenter(aws, name).await?);
     found.retain(|one| one.tags.owner().is_some());
     let vpc = cluster.resources_vpc_config();
     let control_plane = ControlPlane {
@@ -103,6 +105,7 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str, owner: &Owner) -> Res
         None => {
             found.extend(oidc_providers(aws).await?);
             found.extend(log_group(aws, cluster_name).await?);
+            found.extend(of_karpenter(aws, cluster_name).await?);
             None
         }
     };
@@ -197,6 +200,13 @@ async fn log_group(aws: &Session, cluster_name: &str) -> Result<Option<TaggedRes
     let id = log_group::name(cluster_name);
     let handle = log_group::handle(aws, &id);
     Ok(tags.map(|tags| TaggedResource { id, handle, tags, location: Location::Itself }))
+}
+
+/// The queue and the rule of Karpenter that have the name for this cluster, if they carry an owner tag.
+async fn of_karpenter(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
+    let (queue, rule) = futures::try_join!(queue::find(aws, cluster_name), event_rule::find(aws, cluster_name))?;
+    let owned = queue.into_iter().chain(rule).filter(|(_, _, tags)| tags.owner().is_some());
+    Ok(owned.map(|(id, handle, tags)| TaggedResource { id, handle, tags, location: Location::Itself }).collect())
 }
 
 async fn provider(aws: &Session, arn: &str) -> Result<Option<TaggedResource>, Failure> {

@@ -20,6 +20,7 @@ use crate::resources::eks::cluster;
 use crate::resources::graph::kind::{Area, Kind};
 use crate::resources::graph::located::listed;
 use crate::resources::graph::proof::{SearchResult, find};
+use crate::resources::karpenter::names::DISCOVERY;
 use crate::resources::tag_calls::OwnerTags;
 
 /// Its row in the table of kinds.
@@ -131,6 +132,18 @@ impl Subnet {
             key: key(tier, zone),
             intervals: context.intervals,
         }
+    }
+
+    /// Sets whether Karpenter finds it as one of `cluster`. A tag that says so otherwise stays, unless an earlier spec asked for it.
+    #[must_use]
+    pub fn with_discovery(self, cluster: Option<&str>, was_asked_for: bool) -> Self {
+        let tags = self.tags;
+        let tags = match cluster {
+            Some(cluster) => tags.with(DISCOVERY, cluster),
+            None if was_asked_for => tags.without([DISCOVERY.to_owned()]),
+            None => tags,
+        };
+        Self { tags, ..self }
     }
 
     /// The subnet of a zone for Pods in a further range of the VPC.

@@ -295,13 +295,17 @@ fn check_location(
         (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or Keelson did not create that VPC".to_owned()),
         (Handle::Eks(_), Location::Cluster(name)) if *name == all.cluster_name => Ok(()),
         (Handle::Eks(_), _) => Err(format!("it does not belong to cluster {}", all.cluster_name)),
-        (Handle::OidcProvider(_) | Handle::Role(_) | Handle::LogGroup(_), _) if all.control_plane.is_none() => {
-            Err(format!("no cluster {} exists here that uses it", all.cluster_name))
-        }
+        (
+            Handle::OidcProvider(_) | Handle::Role(_) | Handle::LogGroup(_) | Handle::Queue(_) | Handle::EventRule(_),
+            _,
+        ) if all.control_plane.is_none() => Err(format!("no cluster {} exists here that uses it", all.cluster_name)),
         (Handle::OidcProvider(_), _) => Ok(()),
         // Only the one that EKS names after the cluster is read.
         (Handle::LogGroup(_), _) if *key == crate::resources::eks::log_group::key() => Ok(()),
         (Handle::LogGroup(_), _) => Err("it is no log group of a control plane".to_owned()),
+        // Only those with the name for this cluster are read.
+        (Handle::Queue(_) | Handle::EventRule(_), _) if key.name() == one.id => Ok(()),
+        (Handle::Queue(_) | Handle::EventRule(_), _) => Err("its tags name another one".to_owned()),
         (Handle::Role(name), _) if evidence::is_of_earlier_cluster(name, &one.tags, all, owner) => {
             Err(format!("this object created cluster {} with other roles", all.cluster_name))
         }

@@ -1,14 +1,16 @@
-//! Codes of SSM, SQS, KMS and CloudWatch Logs:
+//! Codes of SSM, SQS, EventBridge, KMS and CloudWatch Logs:
 //! <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html>,
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>,
+//! <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_Operations.html>,
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_Operations.html>.
 
 use super::row::Advice::{Do, OfClass, Quota, Retried};
 use super::row::{Row, row};
-use crate::aws::service::Service::{self, Kms, Logs, Sqs, Ssm};
+use crate::aws::service::Service::{self, Events, Kms, Logs, Sqs, Ssm};
 use crate::engine::Class;
 
 const KMS: &[Service] = &[Kms];
+const EVENTS: &[Service] = &[Events];
 const LOGS: &[Service] = &[Logs];
 const SSM: &[Service] = &[Ssm];
 const SQS: &[Service] = &[Sqs];
@@ -68,6 +70,16 @@ pub(super) const ROWS: &[Row] = &[
         Class::Invalid,
         OfClass,
     ),
+    // SQS, where a queue is created, kept or deleted.
+    row(SQS, &["QueueDeletedRecently", "AWS.SimpleQueueService.QueueDeletedRecently"], Class::Busy, Retried),
+    row(SQS, &["QueueNameExists", "QueueAlreadyExists"], Class::Conflict, OfClass),
+    row(SQS, &["InvalidAttributeName", "InvalidAttributeValue"], Class::Invalid, OfClass),
+    // EventBridge.
+    row(EVENTS, &["ConcurrentModification"], Class::Busy, Retried),
+    row(EVENTS, &["LimitExceeded"], Class::Quota, Quota("Rules")),
+    row(EVENTS, &["InvalidEventPattern"], Class::Invalid, OfClass),
+    row(EVENTS, &["ManagedRule"], Class::Conflict, OfClass),
+    row(EVENTS, &["Internal"], Class::Unavailable, Retried),
     // CloudWatch Logs, where a log group is read, kept or deleted.
     row(LOGS, &["LimitExceeded"], Class::Quota, Quota("Log groups")),
     row(LOGS, &["TooManyTags"], Class::Invalid, Do("The log group has too many tags: remove some of spec.tags")),

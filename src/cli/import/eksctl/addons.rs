@@ -38,9 +38,14 @@ pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Valu
 }
 
 /// Adds the agent from which Pods get credentials of roles that Keelson creates, if the file lacks it.
-pub fn add_pod_identity_agent(file: &Section<'_>, addons: &mut Vec<Value>, pod_identities: &Value) {
+pub fn add_pod_identity_agent(
+    file: &Section<'_>,
+    addons: &mut Vec<Value>,
+    pod_identities: &Value,
+    has_karpenter: bool,
+) {
     let of_pods = pod_identities.as_array().is_some_and(|all| all.iter().any(|one| one.get("role").is_some()));
-    let needs = of_pods || addons.iter().any(|addon| addon.get("podIdentityRole").is_some());
+    let needs = of_pods || has_karpenter || addons.iter().any(|addon| addon.get("podIdentityRole").is_some());
     if needs && !addons.iter().any(|addon| addon["name"] == AGENT) {
         addons.push(json!({"name": AGENT}));
         file.report_difference("addons", format!("{AGENT} was added: Pods get the credentials of their roles from it"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::addon_policies::{self, WorkloadPolicies};
 use super::node_group::{self, Cluster};
 use super::service_accounts::{self, RoleAccess};
-use super::{Options, access, addons, control_plane, flux, network, self_managed, tags, version, workload_role};
+use super::{Options, access, addons, control_plane, flux, karpenter, network, self_managed, tags, version, workload_role};
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::section::Section;
 use crate::cli::import::{Placing, names};
@@ -47,8 +47,12 @@ pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role
     control_plane::remote_networks(&mut file, &mut spec);
     control_plane::components(&mut file, &mut spec, network.egress_mode);
     let mut addons = addons::addons(&mut file, &region, auto_mode);
+    let karpenter = karpenter::karpenter(&mut file);
     if !auto_mode {
-        addons::add_pod_identity_agent(&file, &mut addons, &spec["podIdentities"]);
+        addons::add_pod_identity_agent(&file, &mut addons, &spec["podIdentities"], karpenter.is_some());
+    }
+    if let Some(karpenter) = karpenter {
+        spec["karpenter"] = karpenter;
     }
     spec["addons"] = json!(addons);
     let profiles = addons::fargate_profiles(&mut file);
@@ -222,7 +226,6 @@ fn refuse_the_rest(file: &mut Section<'_>) {
             "identityProviders",
             "Keelson supports access by IAM only: associate the OIDC provider manually; Keelson does not touch it",
         ),
-        ("karpenter", "Keelson installs Flux, and Flux the rest: keep Karpenter and its roles in Git"),
         ("outpost", "Keelson creates no control planes on Outposts"),
         ("capabilities", "Keelson does not support EKS capabilities"),
         ("git", "is for Flux 1: use gitops.flux"),

@@ -11,6 +11,7 @@ mod cluster;
 mod control_plane;
 mod flux;
 mod instance_selector;
+mod karpenter;
 mod network;
 mod node;
 mod node_group;

@@ -151,6 +151,12 @@ fn each_cluster_field_is_converted() {
             "/0/spec/gitops/flux",
             r#"{"components":["source-controller","kustomize-controller"],"imagePullSecretRef":{"name":"mirror"},"path":"clusters/x","registry":"mirror.example.com/fluxcd","source":{"git":{"interval":"5m","ref":{"branch":"main"},"url":"https://github.com/a/b"}}}"#,
         ),
+        (
+            "karpenter: {version: 1.5.0, withSpotInterruptionQueue: true}",
+            "/0/spec/karpenter",
+            r#"{"interruptionQueue":true,"namespace":"karpenter"}"#,
+        ),
+        ("karpenter: {version: 1.5.0}", "/0/spec/karpenter/interruptionQueue", "false"),
         ("managedNodeGroups: [{name: Ng_1}]", "/1/metadata/name", r#""demo-ng-1""#),
         ("managedNodeGroups: [{name: Ng_1}]", "/1/spec/nodeGroupName", r#""Ng_1""#),
     ];
@@ -165,7 +171,7 @@ fn each_cluster_field_is_converted() {
 fn unconverted_fields_are_reported_with_the_reason() {
     let group = |fields| group(fields).leak() as &str;
     let table = [
-        ("karpenter: {version: 1.0.0}", "karpenter", "keep Karpenter"),
+        ("karpenter: {version: 1.0.0, defaultInstanceProfile: x}", "karpenter.defaultInstanceProfile", "EC2NodeClass"),
         ("nodeGroups: [{name: a}]", "nodeGroups[0]", "--self-managed-as-managed"),
         (group("cpuCredits: unlimited"), "managedNodeGroups[0].cpuCredits", "launchTemplate.id"),
         (group("kubeletExtraConfig: {maxPods: 9}"), "managedNodeGroups[0].kubeletExtraConfig", "node.nodeConfig"),

@@ -4,21 +4,31 @@
 use kube::ResourceExt as _;
 
 use crate::agents::Verdict;
-use crate::agents::input::Facts;
+use crate::agents::input::{Facts, KarpenterFacts};
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, Reason};
 use crate::aws::Session;
 use crate::controllers::cluster::status::facts::Facts as ClusterFacts;
 use crate::controllers::context::Context;
 use crate::engine::{Key, Memory};
+use crate::resources::karpenter::names;
 use crate::workload::client::{Access, Location};
 use crate::workload::token::StsEndpoint;
 
 /// The facts that manifests in Git may refer to.
-pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
-    let observed = ClusterFacts(memory);
+pub fn facts(memory: &Memory, cluster: &EksCluster, session: &Session) -> Facts {
+    let (observed, cluster_name) = (ClusterFacts(memory), cluster.cluster_name());
+    let karpenter = cluster.spec.karpenter.as_ref().map(|wanted| {
+        let subnets = observed.subnet_ids(SubnetTier::Private);
+        let terms: Vec<_> = subnets.into_iter().map(|id| serde_json::json!({"id": id})).collect();
+        KarpenterFacts {
+            node_role_name: observed.node_role_arn().and_then(|arn| arn.rsplit('/').next().map(str::to_owned)),
+            subnet_selector_terms: (!terms.is_empty()).then(|| serde_json::Value::Array(terms).to_string()),
+            interruption_queue: wanted.interruption_queue.then(|| names::queue(&cluster_name)).unwrap_or_default(),
+        }
+    });
     Facts {
-        cluster_name: cluster_name.to_owned(),
+        cluster_name,
         aws_region: session.region.to_string(),
         aws_account_id: session.account_id.to_string(),
         vpc_id: observed.vpc_id(),
@@ -32,6 +42,7 @@ pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
         cluster_security_group_id: observed.of_cluster("securityGroupId"),
         node_role_arn: observed.node_role_arn(),
         kubernetes_version: observed.of_cluster("version"),
+        karpenter,
     }
 }
 

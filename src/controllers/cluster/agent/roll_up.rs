@@ -157,7 +157,7 @@ impl Reconcile<'_> {
             input.keep_installed_version();
         }
         if wants_facts {
-            input.set_facts(agent::facts(&self.state.memory, &self.object.cluster_name(), &cloud.aws));
+            input.set_facts(agent::facts(&self.state.memory, self.object, &cloud.aws));
         }
         input.set_host_network(own_cni::api_address(&self.object.spec, input.pod_namespace(), &self.state.memory));
         let (reached, instead) = match self.pass(&agent, input, cloud).await {

@@ -347,6 +347,7 @@ impl Reconcile<'_> {
             used_roles: &[],
             removes: None,
             volumes_since: self.volumes_since(spec),
+            instances_since: self.object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })
