@@ -84,6 +84,7 @@ ISSUES = {
     "NodegroupIssueCode": "Node groups",
     "AddonIssueCode": "Add-ons",
     "FargateProfileIssueCode": "Fargate profiles",
+    "CapabilityIssueCode": "Capabilities",
     "ErrorCode": "Updates",
 }
 

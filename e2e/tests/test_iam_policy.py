@@ -24,6 +24,7 @@ FILES_WITH_ALL_CALLS = {
     "test_event_queue.py",
     "test_faults.py",
     "test_flow_logs.py",
+    "test_identity_provider.py",
     "test_lifecycle.py",
     "test_log_group.py",
     "test_node_template.py",
@@ -33,6 +34,7 @@ FILES_WITH_ALL_CALLS = {
     "test_recover.py",
     "test_spec_in_aws.py",
     "test_aws_validation.py",
+    "test_capabilities.py",
     "test_volumes.py",
 }
 # Actions that are allowed but that no test calls, with the reason.
@@ -53,7 +55,6 @@ DENIED = {
 
 # Called by `keelson import`, with the user's credentials.
 CALLED_BY_IMPORT = {
-    "eks:ListIdentityProviderConfigs",
     "eks:ListNodegroups",
 }
 

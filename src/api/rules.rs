@@ -5,6 +5,7 @@
 
 use kube::core::{Reason, Rule};
 
+pub(super) use super::rules_access::*;
 pub(super) use super::rules_account::*;
 pub(super) use super::rules_between::*;
 pub(super) use super::rules_cluster::*;

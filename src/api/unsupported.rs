@@ -68,11 +68,12 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         prune_addons: _,
         prune_core_addons: _,
         fargate_profiles: _,
+        capabilities: _,
         upgrade: _,
         gitops,
         write_kubeconfig_to_secret_ref,
     } = spec;
-    let Access { authentication_mode: _, prune: _, entries: _ } = access;
+    let Access { authentication_mode: _, prune: _, entries: _, oidc_identity_provider: _ } = access;
 
     let mut found = Unsupported::default();
     if let Some(gitops) = gitops {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, FargateProfile};
+use crate::api::capability::Capability;
 use crate::api::cluster::{AutoMode, SecretsEncryption};
 use crate::api::flow_logs::LogGroupDestination;
 use crate::api::log_group::LogGroup;
@@ -107,7 +108,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         persistent_volumes: _,
         deletion_protection: _,
         auto_mode,
-        // Entries give a principal access to this cluster; they give nobody access to the principal.
+        // Entries and an identity provider give somebody access to this cluster, and to nothing in AWS.
         access: _,
         oidc_provider: _,
         pod_identities,
@@ -115,6 +116,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         prune_addons: _,
         prune_core_addons: _,
         fargate_profiles,
+        capabilities,
         upgrade: _,
         gitops: _,
         write_kubeconfig_to_secret_ref: _,
@@ -134,6 +136,11 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     named.extend(pod_identities.iter().flat_map(by_pod_identity));
     named.extend(addons.iter().flat_map(by_addon));
     named.extend(fargate_profiles.iter().flat_map(by_fargate_profile));
+    named.extend(capabilities.iter().map(|capability| {
+        // Who logs in to Argo CD, and from where, opens nothing in AWS: what it does there, it does with the role.
+        let Capability { name, type_: _, role_arn, configuration: _, delete_propagation_policy: _ } = capability;
+        Named::new(format!("spec.capabilities[{name}].roleArn"), Kind::Role, role_arn)
+    }));
     named
 }
 

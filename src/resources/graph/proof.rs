@@ -108,6 +108,11 @@ impl Records {
         self.entries.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
     }
 
+    /// Keys of the creates that are recorded and whose result is unknown.
+    pub fn intents(&self) -> impl Iterator<Item = &Key> {
+        self.entries.iter().filter(|(_, id)| id.is_none()).map(|(key, _)| key)
+    }
+
     /// Whether `id` is recorded as `key`, or a create of `key` is recorded whose result is unknown.
     pub fn proves(&self, key: &Key, id: &str) -> bool {
         self.entries.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))

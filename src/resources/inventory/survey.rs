@@ -39,6 +39,9 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     // A recorded resource may be newer than these lists or missing in them. It is observed before anything is done to
     // it.
     let recorded = records.ids().filter(|(key, _)| removals::is_removable(key) || kinds::is_kept(key));
+    // What exists within a cluster is in no list of the account. Its name is its id.
+    let intended = records.intents().filter(|key| removals::is_removable(key) && kinds::is_in_cluster(key));
+    let recorded = recorded.chain(intended.map(|key| (key.clone(), key.name().to_owned())));
     let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
     let owned_ids: Vec<Owned> = ours.into_iter().chain(recorded).collect();
     let keys: BTreeSet<Key> = owned_ids.iter().map(|(key, _)| key.clone()).collect();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::node_group::{self, Cluster};
 use super::section::Section;
 use super::service_accounts::{self, RoleAccess};
-use super::{Options, access, addons, flux, network, self_managed, tags, version, workload_role};
+use super::{Options, access, addons, capabilities, flux, network, self_managed, tags, version, workload_role};
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::{Placing, names};
 
@@ -51,6 +51,10 @@ pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role
     let profiles = addons::fargate_profiles(&mut file);
     if !profiles.is_empty() {
         spec["fargateProfiles"] = json!(profiles);
+    }
+    let capabilities = capabilities::capabilities(&mut file);
+    if !capabilities.is_empty() {
+        spec["capabilities"] = json!(capabilities);
     }
     control_plane(&mut file, &mut spec);
     if let Some(gitops) = flux::gitops(&mut file) {
@@ -214,14 +218,9 @@ fn refuse_the_rest(file: &mut Section<'_>) {
     const FLAGS: &str = "Keelson does not set flags of the control plane's components";
     file.refuse_each(&[
         ("localZones", "Keelson creates subnets in availability zones only"),
-        (
-            "identityProviders",
-            "Keelson supports access by IAM only: associate the OIDC provider manually; Keelson does not touch it",
-        ),
         ("karpenter", "Keelson installs Flux, and Flux the rest: keep Karpenter and its roles in Git"),
         ("outpost", "Keelson creates no control planes on Outposts"),
         ("remoteNetworkConfig", "Keelson does not support hybrid nodes"),
-        ("capabilities", "Keelson does not support EKS capabilities"),
         ("kubeAPIServerConfig", FLAGS),
         ("kubeSchedulerConfig", FLAGS),
         ("kubeControllerManagerConfig", FLAGS),

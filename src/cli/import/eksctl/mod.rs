@@ -6,6 +6,7 @@ mod access;
 mod addons;
 mod ami;
 mod boundaries;
+mod capabilities;
 mod cluster;
 mod flux;
 mod network;
