@@ -77,7 +77,7 @@ class Team:
 ACK = {"type": "Ack", "configuration": {"ack": {"disabledServices": ["iam"]}}}
 
 
-# Crashes come first: `killed_at` starts its own operators.
+# First those that start operators of their own.
 
 
 def test_capability_is_created_changed_and_deleted_though_the_operator_is_killed_at_every_write(on, capsys):
@@ -99,8 +99,36 @@ def test_capability_is_created_changed_and_deleted_though_the_operator_is_killed
     mark = team.patch()
     removed = killed_at(on, team.account.id, lambda: not team.found() and team.is_ready(), flags=FLAGS, timeout=120)
     assert team.writes(mark).count(DELETE) == 1
+    team.patch(ack=ACK)
+    with on.operator(*FLAGS, account=team.account.id):
+        until(lambda: team.found().get("ack", {}).get("status") == "ACTIVE", 30, "the capability")
+    mark = on.mark()
+    on.api.delete(*key_of(team.item))
+    gone = killed_at(on, team.account.id, lambda: not team.object(), flags=FLAGS, timeout=120)
+    written = team.writes(mark)
+    assert written.count(DELETE) == 1 and written.index(DELETE) < written.index("eks:DeleteCluster")
     with capsys.disabled():
-        print(f"\n  {killed.summary('create')}\n  {changed.summary('change')}\n  {removed.summary('remove')}")
+        print(f"\n  {killed.summary('create')}\n  {changed.summary('change')}\n  {removed.summary('remove')}\n  {gone.summary('delete')}")
+
+
+def test_capability_of_an_adopted_cluster_is_imported_and_adopted_unchanged(on):
+    team = Team(on, "unused")
+    others = Others(team.account)
+    name = f"small-{team.account.id[-3:]}"
+    others.small(name)
+    team.create("theirs", "KRO", name)
+    before = team.found(name)["theirs"]
+    items = imported(on, team.account, f"--name={name}")
+    assert items[0]["spec"]["capabilities"] == [{"name": "theirs", "type": "Kro", "roleArn": team.arns["two"]}]
+    with on.operator(account=team.account.id):
+        on.apply(*items)
+        on.ready(*items)
+        after = team.found(name)["theirs"]
+        assert after.pop("tags")[RESOURCE] == "capability/theirs"
+        before.pop("tags", None)
+        assert after == before
+        on.delete(*reversed(items))
+    assert team.found(name)["theirs"]["tags"] == {"keelson.dev/cluster": f"default/{items[0]['metadata']['name']}"}
 
 
 @pytest.fixture(scope="module")
@@ -172,36 +200,3 @@ def test_capability_of_others_is_named_left_alone_and_keeps_the_deletion_from_st
     assert team.writes(mark) == []
     team.eks.delete_capability(clusterName="team", capabilityName="theirs")
     team.on.api.wait_gone(*key_of(team.item), 60)
-
-
-def test_capability_of_an_adopted_cluster_is_imported_and_adopted_unchanged(on):
-    team = Team(on, "unused")
-    others = Others(team.account)
-    name = f"small-{team.account.id[-3:]}"
-    others.small(name)
-    team.create("theirs", "KRO", name)
-    before = team.found(name)["theirs"]
-    items = imported(on, team.account, f"--name={name}")
-    assert items[0]["spec"]["capabilities"] == [
-        {"name": "theirs", "type": "Kro", "roleArn": team.arns["two"], "deletePropagationPolicy": "Retain"}
-    ]
-    with on.operator(account=team.account.id):
-        on.apply(*items)
-        on.ready(*items)
-        after = team.found(name)["theirs"]
-        assert after.pop("tags")[RESOURCE] == "capability/theirs"
-        before.pop("tags", None)
-        assert after == before
-        on.delete(*reversed(items))
-    assert team.found(name)["theirs"]["tags"] == {"keelson.dev/cluster": f"default/{items[0]['metadata']['name']}"}
-
-
-def test_deletion_of_the_cluster_deletes_its_capabilities_first(on):
-    team = Team(on, "whole", kro={"type": "Kro"})
-    on.apply(team.access, team.item)
-    with on.operator(*FLAGS, account=team.account.id):
-        on.ready(team.item)
-        mark = on.mark()
-        on.delete(team.item)
-    written = team.writes(mark)
-    assert written.index(DELETE) < written.index("eks:DeleteCluster")

@@ -65,7 +65,7 @@ class Team:
         return [call["action"] for call in self.on.calls(mark, self.account.id) if "IdentityProvider" in call["action"]]
 
 
-# Crashes come first: `killed_at` starts its own operators.
+# First those that start operators of their own.
 
 
 def test_identity_provider_is_associated_last_and_removed_though_the_operator_is_killed_at_every_write(on, capsys):
@@ -82,8 +82,30 @@ def test_identity_provider_is_associated_last_and_removed_though_the_operator_is
     mark = team.patch(None)
     again = killed_at(on, team.account.id, lambda: team.is_ready() and not team.provider(), flags=FLAGS, timeout=120)
     assert team.writes(mark).count(DISASSOCIATE) == 1
+    on.api.delete(*key_of(team.item))
+    gone = killed_at(on, team.account.id, lambda: not team.found(), flags=FLAGS, timeout=120)
     with capsys.disabled():
-        print(f"\n  {killed.summary('associate')}\n  {again.summary('remove')}")
+        print(f"\n  {killed.summary('associate')}\n  {again.summary('remove')}\n  {gone.summary('delete')}")
+
+
+def test_provider_of_an_adopted_cluster_is_imported_and_adopted_unchanged(on):
+    team = Team(on, "unused")
+    others = Others(team.account)
+    name = f"small-{team.account.id[-3:]}"
+    others.small(name)
+    team.associate("theirs", name)
+    before = team.provider(name)
+    items = imported(on, team.account, f"--name={name}")
+    assert items[0]["spec"]["access"]["oidcIdentityProvider"]["issuerUrl"] == "https://theirs.example.com"
+    with on.operator(account=team.account.id):
+        on.apply(*items)
+        on.ready(*items)
+        after = team.provider(name)
+        assert after.pop("tags")[RESOURCE] == "identityProvider/theirs"
+        before.pop("tags", None)
+        assert after == before
+        on.delete(*reversed(items))
+    assert team.provider(name)["tags"] == {"keelson.dev/cluster": f"default/{items[0]['metadata']['name']}"}
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +122,7 @@ def test_cluster_without_the_field_costs_no_calls(team):
     assert team.edit(CORP) == [ASSOCIATE]
 
 
-def test_tags_follow_the_cluster_and_a_difference_is_reported_with_what_to_do(team):
+def test_tags_follow_the_cluster(team):
     team.on.api.patch(*key_of(team.item)[:3], {"spec": {"tags": {"team": "a"}}})
     team.on.await_in_sync(team.item)
     until(lambda: team.provider()["tags"].get("team") == "a", 30, "the tag")
@@ -134,6 +156,7 @@ def test_failed_association_is_reported_and_tried_again_on_request(team):
 
 def test_provider_of_others_is_named_and_left_alone(team):
     team.edit(None)
+    until(lambda: team.provider() is None, 30, "no provider")
     team.associate("theirs")
     mark = team.patch(CORP)
     blocked = team.on.await_condition(team.item, "Ready", "False", "NotOwned", timeout=30)
@@ -150,23 +173,3 @@ def test_deletion_takes_the_provider_with_the_cluster(team):
     mark = team.on.mark()
     team.on.delete(team.item)
     assert DISASSOCIATE not in team.writes(mark)
-
-
-def test_provider_of_an_adopted_cluster_is_imported_and_adopted_unchanged(on):
-    team = Team(on, "unused")
-    others = Others(team.account)
-    name = f"small-{team.account.id[-3:]}"
-    others.small(name)
-    team.associate("theirs", name)
-    before = team.provider(name)
-    items = imported(on, team.account, f"--name={name}")
-    assert items[0]["spec"]["access"]["oidcIdentityProvider"]["issuerUrl"] == "https://theirs.example.com"
-    with on.operator(account=team.account.id):
-        on.apply(*items)
-        on.ready(*items)
-        after = team.provider(name)
-        assert after.pop("tags")[RESOURCE] == "identityProvider/theirs"
-        before.pop("tags", None)
-        assert after == before
-        on.delete(*reversed(items))
-    assert team.provider(name)["tags"] == {"keelson.dev/cluster": f"default/{items[0]['metadata']['name']}"}

@@ -29,7 +29,7 @@ pub struct Access {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["principalArn".into()]))]
     pub entries: Vec<AccessEntry>,
     /// An OIDC identity provider whose tokens the cluster's API accepts beside those of IAM; one for a cluster. EKS associates it within
-    /// about 20 minutes, in which it changes nothing else of the cluster. It cannot change: remove it, wait until it is gone, and add it
+    /// about 20 minutes, in which it changes nothing else of the cluster. Immutable: remove it, wait until it is gone, and add it
     /// again. Absent: the one that Keelson associated is disassociated; others are left unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::identity_provider_immutable())]

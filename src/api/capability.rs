@@ -76,7 +76,7 @@ pub struct CapabilityConfiguration {
 
 /// Settings of the capability Argo CD.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::immutable_member("namespace", "EKS does not change the namespace of Argo CD: put the old value back, or remove the capability, wait until it is gone, and add it again"))]
+#[x_kube(validation = rules::argocd_namespace_immutable())]
 #[x_kube(validation = rules::immutable_member("endpointPrefix", "EKS does not change the endpointPrefix of Argo CD: put the old value back, or remove the capability, wait until it is gone, and add it again"))]
 #[serde(rename_all = "camelCase")]
 pub struct ArgoCdCapability {
@@ -107,7 +107,7 @@ pub struct ArgoCdCapability {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsIdentityCenter {
-    /// ARN of the instance, `arn:aws:sso:::instance/ssoins-...`.
+    /// ARN of the instance, which `aws sso-admin list-instances` shows.
     #[schemars(length(max = 256))]
     #[x_kube(validation = rules::identity_center_arn())]
     pub idc_instance_arn: String,

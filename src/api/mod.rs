@@ -34,7 +34,6 @@ pub mod policy;
 pub mod reference;
 pub mod remote_networks;
 mod rules;
-mod rules_access;
 mod rules_account;
 mod rules_between;
 mod rules_cluster;

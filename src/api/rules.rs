@@ -5,7 +5,6 @@
 
 use kube::core::{Reason, Rule};
 
-pub(super) use super::rules_access::*;
 pub(super) use super::rules_account::*;
 pub(super) use super::rules_between::*;
 pub(super) use super::rules_cluster::*;

@@ -348,7 +348,6 @@ INVALID = [
         capability(type="Ack", configuration={"ack": {"disabledServices": ["S3"]}}),
         "configuration.ack.disabledServices", "name of a service in ACK",
     ),
-    Rejected(argo_cd(ack={}), "argoCd", "unknown field"),
     Rejected(
         capability(type="Ack", configuration={"ack": {}, "argoCd": {"awsIdc": {"idcInstanceArn": IDENTITY_CENTER}}}),
         "spec.capabilities[0].configuration", "at most one of argoCd, ack",

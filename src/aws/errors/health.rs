@@ -226,7 +226,7 @@ pub const ISSUES: &[Issue] = &[
     // Capabilities
     issue(&[Capability], "AccessDenied", Class::Denied, OnceFixed,
         "Check the role of the capability: its trust policy (capabilities.eks.amazonaws.com, sts:AssumeRole and sts:TagSession), its policies, \
-         and its access entry; for Argo CD, the operator's permissions in IAM Identity Center"),
+         and its access entry; and with users of IAM Identity Center, the operator's permissions there"),
     issue(&[Capability], "ClusterUnreachable", Class::Unavailable, ByItself,
         "If it stays: check that EKS reaches the API server (webhooks that time out, security groups)"),
     // Updates
