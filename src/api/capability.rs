@@ -158,6 +158,7 @@ impl ArgoCdRole {
 pub struct SsoIdentity {
     /// Its id in IAM Identity Center.
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules::identity_id())]
     pub id: String,
     /// `SsoUser` or `SsoGroup`.
     #[serde(rename = "type")]

@@ -180,6 +180,21 @@ pub(super) fn issuer_url() -> Rule {
     )
 }
 
+pub(super) fn without_spaces() -> Rule {
+    matches(r"^\S+$", "must be one word, without spaces")
+}
+
+pub(super) fn required_claims() -> Rule {
+    rule(
+        r"self.all(key, key.matches(r'^\S+$') && self[key].matches(r'^\P{Cc}+$'))",
+        "each claim must be one word, without spaces, and its value one line of text",
+    )
+}
+
+pub(super) fn identity_id() -> Rule {
+    matches("^[A-Za-z0-9-]+$", "must be the id of a user or group of IAM Identity Center: letters, digits and '-'")
+}
+
 pub(super) fn prefix_outside_system() -> Rule {
     rule(
         "!self.contains('system:')",

@@ -257,7 +257,10 @@ def cluster_specs(world: World) -> Specs:
             {**small, "access": {"oidcIdentityProvider": IDENTITY_PROVIDER}},
             {"only": ("access.oidcIdentityProvider",), "played": False},
         ),
-        ("EksCluster", "capabilities", {**small, "capabilities": capabilities(world)}, {"only": ("capabilities",), "played": False}),
+        *(
+            ("EksCluster", f"capability {one['name']}", {**small, "capabilities": [one]}, {"only": ("capabilities",), "played": False})
+            for one in capabilities(world)
+        ),
         ("EksCluster", "named zones", {**defaults, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
             "EksCluster",
