@@ -109,6 +109,8 @@ fn internal_types() -> BTreeSet<String> {
         found.extend(types.captures_iter(&text).map(|one| one[1].to_owned()));
     }
     // `Version` is a word, and so is `GitOps`.
+    // A type of capabilities.
+    found.remove("ArgoCd");
     found.retain(|name| several_words.is_match(name) && !kinds.contains(&name.as_str()) && name != "GitOps");
     found
 }

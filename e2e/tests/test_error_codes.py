@@ -86,6 +86,7 @@ ISSUES = {
     "NodegroupIssueCode": "Node groups",
     "AddonIssueCode": "Add-ons",
     "FargateProfileIssueCode": "Fargate profiles",
+    "CapabilityIssueCode": "Capabilities",
     "ErrorCode": "Updates",
 }
 

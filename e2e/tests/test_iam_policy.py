@@ -25,6 +25,7 @@ FILES_WITH_ALL_CALLS = {
     "test_faults.py",
     "test_flow_logs.py",
     "test_karpenter.py",
+    "test_identity_provider.py",
     "test_lifecycle.py",
     "test_log_group.py",
     "test_node_template.py",
@@ -34,6 +35,7 @@ FILES_WITH_ALL_CALLS = {
     "test_recover.py",
     "test_spec_in_aws.py",
     "test_aws_validation.py",
+    "test_capabilities.py",
     "test_volumes.py",
 }
 # Actions that are allowed but that no test calls, with the reason.
@@ -54,7 +56,6 @@ DENIED = {
 
 # Called by `keelson import`, with the user's credentials.
 CALLED_BY_IMPORT = {
-    "eks:ListIdentityProviderConfigs",
     "eks:ListNodegroups",
 }
 

@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::identity_provider::OidcIdentityProvider;
 use super::rules;
 use super::workload_role::WorkloadRole;
 
@@ -27,6 +28,12 @@ pub struct Access {
     #[schemars(length(max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["principalArn".into()]))]
     pub entries: Vec<AccessEntry>,
+    /// An OIDC identity provider whose tokens the cluster's API accepts beside those of IAM; one for a cluster. EKS associates it within
+    /// about 20 minutes, in which it changes nothing else of the cluster. Immutable: remove it, wait until it is gone, and add it
+    /// again. Absent: the one that Keelson associated is disassociated; others are left unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::identity_provider_immutable())]
+    pub oidc_identity_provider: Option<OidcIdentityProvider>,
 }
 
 /// How EKS authenticates IAM principals.
@@ -40,6 +47,7 @@ pub enum AuthenticationMode {
 
 /// Permissions of one IAM principal.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::entry_type_immutable())]
 #[x_kube(validation = rules::node_entries_have_no_identity())]
 #[x_kube(validation = rules::node_entries_are_of_roles())]
 #[x_kube(validation = rules::node_entries_have_no_policies())]
@@ -52,7 +60,6 @@ pub struct AccessEntry {
     /// What the principal is: `Standard` (people and workloads), or a node that joins with this role: `Ec2Linux` and `Ec2Windows`
     /// (self-managed nodes), `Ec2` (EKS Auto Mode) or `HybridLinux`. EKS creates the entries of managed node groups itself. Immutable.
     #[serde(default, rename = "type", skip_serializing_if = "EntryType::is_default")]
-    #[x_kube(validation = rules::immutable("EKS does not change the type of an access entry: put the old value back, or take the entry off the list, delete it (aws eks delete-access-entry), and list it again"))]
     pub type_: EntryType,
     /// Name of the principal in Kubernetes; a role's must contain a colon before `{{SessionName}}`, which stands for the session.
     /// Absent: not managed; EKS chooses the ARN.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{Access, PodIdentity};
 use super::account::DEFAULT_ACCOUNT;
 use super::addons::{Addon, FargateProfile, PruneCoreAddons, default_addons};
+use super::capability::Capability;
 use super::control_plane::ControlPlane;
 use super::gitops::GitOps;
 use super::karpenter::{self, Karpenter};
@@ -69,6 +70,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::remote_networks_are_ipv4())]
 #[x_kube(validation = karpenter::needs_entries())]
 #[x_kube(validation = karpenter::has_its_own_identity())]
+#[x_kube(validation = rules::capabilities_need_entries())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount of the cluster; absent: the AwsAccount named `default`. Immutable.
@@ -210,6 +212,13 @@ pub struct EksClusterSpec {
     /// What Karpenter needs in AWS; absent: nothing. The AwsAccount must list `Karpenter` in `allowedWorkloadPolicies`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub karpenter: Option<Karpenter>,
+    /// EKS Capabilities by name: Argo CD, ACK and kro, which EKS runs outside the cluster. One that Keelson created is deleted when it is
+    /// no longer listed, and its objects in the cluster stay; others are left unchanged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = rules::one_capability_of_each_type())]
+    pub capabilities: Vec<Capability>,
 
     /// How upgrades are carried out.
     #[serde(default)]

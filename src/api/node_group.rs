@@ -58,6 +58,7 @@ use super::warm_pool::WarmPool;
 #[x_kube(validation = rules::launch_template_immutable())]
 #[x_kube(validation = rules::excludes_launch_template())]
 #[x_kube(validation = rules::excludes_disk_size())]
+#[x_kube(validation = rules::launch_template_excludes_disk_size())]
 #[x_kube(validation = rules::image_or_ami_type())]
 #[x_kube(validation = rules::custom_needs_image())]
 #[x_kube(validation = rules::image_has_no_release())]

@@ -25,6 +25,14 @@ pub(super) fn excludes_disk_size() -> Rule {
     .field_path(".diskSizeGiB")
 }
 
+pub(super) fn launch_template_excludes_disk_size() -> Rule {
+    rule(
+        "!has(self.launchTemplate) || !has(self.diskSizeGiB)",
+        "EKS takes no disk size beside a launch template: remove diskSizeGiB, and set the size of the volume in the launch template",
+    )
+    .field_path(".diskSizeGiB")
+}
+
 pub(super) fn image_or_ami_type() -> Rule {
     rule(
         "!has(self.node) || !has(self.node.imageId) || !has(self.amiType) || self.amiType == 'CUSTOM'",

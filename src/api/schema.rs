@@ -54,6 +54,11 @@ pub(super) fn fargate_labels(_: &mut SchemaGenerator) -> Schema {
     strings(5, 63)
 }
 
+/// Claims of tokens, with their values.
+pub(super) fn required_claims(_: &mut SchemaGenerator) -> Schema {
+    strings(20, 256)
+}
+
 /// Kubernetes labels of nodes.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     strings(50, 63)

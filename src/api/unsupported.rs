@@ -69,11 +69,12 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         prune_core_addons: _,
         fargate_profiles: _,
         karpenter: _,
+        capabilities: _,
         upgrade: _,
         gitops,
         write_kubeconfig_to_secret_ref: _,
     } = spec;
-    let Access { authentication_mode: _, prune: _, entries: _ } = access;
+    let Access { authentication_mode: _, prune: _, entries: _, oidc_identity_provider: _ } = access;
 
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;

@@ -170,12 +170,19 @@ def eks_checks(call: Call, eks: Eks) -> list[Check]:
     cluster = region.clusters.get(name)
     if cluster is None:
         return found
-    if part := part_of(cluster, params):
+    if part := identity_provider_of(cluster, params) or part_of(cluster, params):
         return [*found, check(action, part[0], request, part[1])]
     if request:
         kind = next((kind for key, _, _, kind in PARTS if key in params), "podidentityassociation")
+        kind = "identityproviderconfig" if "oidc" in params else kind
         found.append(check("eks:TagResource", region.arn(f"{kind}/{name}/*"), request, {}))
     return [*found, check(action, cluster.body["arn"], request, dict(cluster.body.get("tags") or {}))]
+
+
+def identity_provider_of(cluster: Cluster, params: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
+    """The identity provider that a call names, as ARN and tags; its name is in a structure."""
+    part = cluster.identity_providers.get((params.get("identityProviderConfig") or {}).get("name", ""))
+    return (part.body["identityProviderConfigArn"], dict(part.body["tags"])) if part else None
 
 
 def launch_checks(call: Call, requested: dict[str, str], subnets: list[str]) -> list[Check]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conftest import Cloud, expect_error
+import pytest
+from conftest import Cloud, Server, expect_error
 
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
@@ -127,11 +128,52 @@ def test_identity_provider_is_associated_and_disassociated(cloud: Cloud) -> None
     cloud.update_done(update)
     assert cloud.eks.describe_identity_provider_config(**which)["identityProviderConfig"]["oidc"]["status"] == "ACTIVE"
     assert cloud.eks.list_identity_provider_configs(clusterName="demo")["identityProviderConfigs"] == [{"type": "oidc", "name": "corp"}]
-    with expect_error("ResourceLimitExceededException"):
+    with expect_error("ResourceInUseException", "can have one only"):
         cloud.eks.associate_identity_provider_config(clusterName="demo", oidc={**oidc, "identityProviderConfigName": "two"})
+    with expect_error("ResourceInUseException", "already exists"):
+        cloud.eks.associate_identity_provider_config(clusterName="demo", oidc=oidc)
     cloud.update_done(cloud.eks.disassociate_identity_provider_config(**which))
     with expect_error("ResourceNotFoundException"):
         cloud.eks.describe_identity_provider_config(**which)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"issuerUrl": "http://id.example.com"}, "must begin with https://"),
+        ({"issuerUrl": "https://id.example.com?tenant=a"}, "no query"),
+        ({"usernamePrefix": "system:"}, "cannot contain system:"),
+        ({"groupsPrefix": "my-system:"}, "cannot contain system:"),
+    ],
+)
+def test_unsuitable_identity_provider_is_refused(cloud: Cloud, change: dict[str, str], text: str) -> None:
+    cloud.cluster()
+    oidc = {"identityProviderConfigName": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes", **change}
+    with expect_error("InvalidParameterException", text):
+        cloud.eks.associate_identity_provider_config(clusterName="demo", oidc=oidc)
+
+
+def test_issuer_of_the_cluster_is_no_identity_provider_and_one_update_runs_at_a_time(cloud: Cloud) -> None:
+    issuer = cloud.cluster()["identity"]["oidc"]["issuer"]
+    oidc = {"identityProviderConfigName": "corp", "issuerUrl": issuer, "clientId": "sts.amazonaws.com"}
+    with expect_error("InvalidParameterException", "cannot be same as"):
+        cloud.eks.associate_identity_provider_config(clusterName="demo", oidc=oidc)
+    update = cloud.eks.associate_identity_provider_config(clusterName="demo", oidc={**oidc, "issuerUrl": "https://id.example.com"})
+    which = {"clusterName": "demo", "identityProviderConfig": {"type": "oidc", "name": "corp"}}
+    with expect_error("ResourceInUseException", "update"):
+        cloud.eks.disassociate_identity_provider_config(**which)
+    cloud.update_done(update)
+
+
+def test_failed_association_is_forgotten_and_only_its_update_says_why(cloud: Cloud, server: Server) -> None:
+    cloud.cluster()
+    match = {"account": cloud.account, "action": "AssociateIdentityProviderConfig"}
+    server.post("faults", {"match": match, "then": {"fail": "the issuer does not answer"}})
+    oidc = {"identityProviderConfigName": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes"}
+    update = cloud.eks.associate_identity_provider_config(clusterName="demo", oidc=oidc)["update"]
+    failed = cloud.until(lambda: (found := cloud.eks.describe_update(name="demo", updateId=update["id"])["update"])["status"] == "Failed" and found)
+    assert failed["errors"][0]["errorMessage"] == "the issuer does not answer"
+    assert cloud.eks.list_identity_provider_configs(clusterName="demo")["identityProviderConfigs"] == []
 
 
 def test_only_one_fargate_profile_changes_at_a_time(cloud: Cloud) -> None:

@@ -53,6 +53,24 @@ def pods_on_fargate(**fields: object) -> dict:
     return {"fargateProfiles": [{"name": "serverless", "selectors": [{"namespace": "batch"}], **fields}]}
 
 
+IDENTITY_PROVIDER = {"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes"}
+
+
+def provider(**fields: object) -> dict:
+    return at("access.oidcIdentityProvider", {**IDENTITY_PROVIDER, **fields})
+
+
+IDENTITY_CENTER = "arn:aws:sso:::instance/ssoins-0123456789abcdef"
+
+
+def capability(**fields: object) -> dict:
+    return {"capabilities": [{"name": "one", "type": "Kro", "roleArn": ROLE + "one", **fields}]}
+
+
+def argo_cd(**fields: object) -> dict:
+    return capability(type="ArgoCd", configuration={"argoCd": {"awsIdc": {"idcInstanceArn": IDENTITY_CENTER}, **fields}})
+
+
 def weights(*resources: dict) -> dict:
     strategy = {"type": "MostAllocated", "resources": list(resources)}
     return at("controlPlane.scheduler.nodeResourcesFit.scoringStrategy", strategy)
@@ -314,6 +332,44 @@ INVALID = [
         "spec.access.entries",
         "leave entries and prune out",
     ),
+    Rejected(provider(issuerUrl="http://id.example.com"), "oidcIdentityProvider.issuerUrl", "begins with https://"),
+    Rejected(provider(issuerUrl="https://id.example.com?tenant=a"), "oidcIdentityProvider.issuerUrl", "without a query"),
+    Rejected(provider(name="a b"), "oidcIdentityProvider.name", "valid EKS name"),
+    Rejected(provider(clientId=""), "oidcIdentityProvider.clientId", "at least 1 chars"),
+    Rejected(provider(usernamePrefix="system:"), "oidcIdentityProvider.usernamePrefix", "reserved for Kubernetes"),
+    Rejected(provider(groupsPrefix="my-system:"), "oidcIdentityProvider.groupsPrefix", "reserved for Kubernetes"),
+    Rejected(provider(clientId="a b"), "oidcIdentityProvider.clientId", "without spaces"),
+    Rejected(provider(usernameClaim="a b"), "oidcIdentityProvider.usernameClaim", "without spaces"),
+    Rejected(provider(groupsClaim="a\n"), "oidcIdentityProvider.groupsClaim", "without spaces"),
+    Rejected(provider(usernamePrefix="a "), "oidcIdentityProvider.usernamePrefix", "without spaces"),
+    Rejected(provider(groupsPrefix="a "), "oidcIdentityProvider.groupsPrefix", "without spaces"),
+    Rejected(provider(requiredClaims={"a b": "c"}), "oidcIdentityProvider.requiredClaims", "one word"),
+    Rejected(provider(requiredClaims={"a": "c\n"}), "oidcIdentityProvider.requiredClaims", "one line of text"),
+    Rejected(capability(name="a b"), "spec.capabilities[0].name", "valid EKS name"),
+    Rejected(capability(type="Flux"), "spec.capabilities[0].type", "supported values"),
+    Rejected(capability(roleArn="kro"), "spec.capabilities[0].roleArn", "ARN of an IAM role"),
+    Rejected(capability(deletePropagationPolicy="Delete"), "deletePropagationPolicy", "supported values"),
+    Rejected(capability(type="ArgoCd"), "spec.capabilities[0].configuration", "log in with IAM Identity Center"),
+    Rejected(capability(configuration={"ack": {}}), "spec.capabilities[0].configuration", "ack for type: Ack"),
+    Rejected(
+        capability(type="Ack", configuration={"ack": {"disabledServices": ["S3"]}}),
+        "configuration.ack.disabledServices", "name of a service in ACK",
+    ),
+    Rejected(
+        capability(type="Ack", configuration={"ack": {}, "argoCd": {"awsIdc": {"idcInstanceArn": IDENTITY_CENTER}}}),
+        "spec.capabilities[0].configuration", "at most one of argoCd, ack",
+    ),
+    Rejected(argo_cd(awsIdc={"idcInstanceArn": "ssoins-1"}), "awsIdc.idcInstanceArn", "instance of IAM Identity Center"),
+    Rejected(argo_cd(rbacRoleMappings=[{"role": "Admin", "identities": [{"id": "a b", "type": "SsoUser"}]}]), "identities[0].id", "IAM Identity Center"),
+    Rejected(argo_cd(namespace="Argo"), "argoCd.namespace", "name of a namespace"),
+    Rejected(argo_cd(networkAccess={"vpceIds": ["eni-1"]}), "networkAccess.vpceIds", "vpce-..."),
+    Rejected(
+        {"capabilities": [{"name": name, "type": "Kro", "roleArn": ROLE + name} for name in ("a", "b")]},
+        "spec.capabilities", "one capability of each type",
+    ),
+    Rejected(
+        merged(capability(), at("access.authenticationMode", "ConfigMap")), "spec.capabilities", "set access.authenticationMode",
+    ),
     Rejected(entry(type="Node"), "type", "supported values"),
     Rejected(entry(type="Ec2Linux", kubernetesGroups=["a"]), "spec.access.entries[0]", "leave username and kubernetesGroups out"),
     Rejected(entry(type="HybridLinux", username="a"), "spec.access.entries[0]", "leave username and kubernetesGroups out"),
@@ -410,6 +466,17 @@ INVALID = [
 ]
 
 IMMUTABLE = [
+    Rejected(entry(type="Ec2"), "spec.access.entries[0].type", "EKS does not change the type of an access entry", entry()),
+    Rejected(entry(), "spec.access.entries[0].type", "EKS does not change the type of an access entry", entry(type="Ec2")),
+    Rejected(provider(clientId="other"), "spec.access.oidcIdentityProvider", "remove oidcIdentityProvider, wait", provider()),
+    Rejected(provider(requiredClaims={"hd": "b"}), "spec.access.oidcIdentityProvider", "wait", provider(requiredClaims={"hd": "a"})),
+    Rejected(capability(type="Ack"), "spec.capabilities[0].type", "add a capability with a new name", capability()),
+    Rejected(argo_cd(namespace="b"), "argoCd.namespace", "put the old value back", argo_cd(namespace="a")),
+    Rejected(argo_cd(endpointPrefix="b"), "argoCd.endpointPrefix", "put the old value back", argo_cd()),
+    Rejected(
+        argo_cd(awsIdc={"idcInstanceArn": IDENTITY_CENTER, "idcRegion": "us-east-1"}), "argoCd.awsIdc", "put the old value back",
+        argo_cd(),
+    ),
     edit(
         "access.entries",
         [{"principalArn": ROLE + "a", "type": "Standard"}],
@@ -623,6 +690,20 @@ CHANGEABLE = [
     Accepted({}, {"remoteNetworks": {"nodeCidrs": []}, "access": {"authenticationMode": "ConfigMap"}}),
     change("autoMode", {"nodePools": ["system"], "nodeRoleArn": ROLE + "nodes"}, {"enabled": False, "nodePools": [], "nodeRoleArn": None}),
     Accepted(pods_on_fargate(podExecutionRoleArn=ROLE + "pods", subnetIds=["subnet-1"])),
+    Accepted(entry(type="Standard"), entry()),
+    Accepted(provider(issuerUrl="https://id.example.com:8443/realms/corp", usernamePrefix="-", groupsClaim="groups", groupsPrefix="oidc:")),
+    # Removed, and added again later.
+    Accepted(at("access.oidcIdentityProvider", None), provider()),
+    Accepted(provider(name="other"), {}),
+    Accepted(capability(roleArn=ROLE + "other"), capability()),
+    Accepted(capability(type="Ack", configuration={"ack": {"enableCrossNamespace": True, "disabledServices": ["iam", "s3"]}})),
+    Accepted(
+        argo_cd(
+            networkAccess={"vpceIds": ["vpce-1"]},
+            rbacRoleMappings=[{"role": "Admin", "identities": [{"id": "a-1", "type": "SsoUser"}, {"id": "g-1", "type": "SsoGroup"}]}],
+        ),
+        argo_cd(),
+    ),
     change("supportType", "Standard", "Extended"),
     change("deletionProtection", True, None),
     change("suspend", None, True),

@@ -95,6 +95,7 @@ INVALID = [
         "number",
     ),
     Rejected({"node": {}, "launchTemplate": {"id": "lt-1"}}, "spec.node", "remove launchTemplate to have Keelson create one"),
+    Rejected({"launchTemplate": {"id": "lt-1"}, "diskSizeGiB": 80}, "spec.diskSizeGiB", "in the launch template"),
     Rejected({"node": {}, "diskSizeGiB": 80}, "spec.diskSizeGiB", "set the size in node.volumes"),
     Rejected({"node": OWN_AMI, "amiType": "AL2023_x86_64_STANDARD"}, "spec.amiType", "remove amiType, or remove node.imageId"),
     Rejected({"node": {}, "amiType": "CUSTOM"}, "spec.amiType", "set node.imageId, or another amiType"),

@@ -40,6 +40,8 @@ WRITES = {
         "controlPlane": UPDATE_CLUSTER,
         "remoteNetworks": UPDATE_CLUSTER,
         "access.authenticationMode": UPDATE_CLUSTER,
+        "access.oidcIdentityProvider": "eks:(Associate|Disassociate)IdentityProviderConfig",
+        "capabilities": "eks:(Create|Update|Delete)Capability",
         "access": f"{ENTRIES}|{UPDATE_CLUSTER}",
         "oidcProvider": r"iam:\w+OpenIDConnectProvider",
         "podIdentities": f"{IDENTITIES}|{POD_ROLES}",

@@ -261,6 +261,16 @@ def cluster_specs(world: World) -> Specs:
             {**small, "fargateProfiles": [{"name": "batch", "selectors": [{"namespace": "batch"}], "subnetIds": subnets[:2]}]},
             {"only": ("fargateProfiles",), "played": False},
         ),
+        (
+            "EksCluster",
+            "identity provider",
+            {**small, "access": {"oidcIdentityProvider": IDENTITY_PROVIDER}},
+            {"only": ("access.oidcIdentityProvider",), "played": False},
+        ),
+        *(
+            ("EksCluster", f"capability {one['name']}", {**small, "capabilities": [one]}, {"only": ("capabilities",), "played": False})
+            for one in capabilities(world)
+        ),
         ("EksCluster", "named zones", {**defaults, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
             "EksCluster",
@@ -268,6 +278,29 @@ def cluster_specs(world: World) -> Specs:
             {**small, "writeKubeconfigToSecretRef": {"name": "kubeconfig"}},
             {"only": ("writeKubeconfigToSecretRef",), "played": False},
         ),
+    ]
+
+
+IDENTITY_PROVIDER = {
+    **{"name": "corp", "issuerUrl": "https://id.example.com", "clientId": "kubernetes", "usernameClaim": "email", "usernamePrefix": "corp:"},
+    **{"groupsClaim": "groups", "groupsPrefix": "corp:", "requiredClaims": {"hd": "example.com"}},
+}
+
+
+def capabilities(world: World) -> list[dict]:
+    argo = {
+        "namespace": "argocd",
+        "awsIdc": {"idcInstanceArn": "arn:aws:sso:::instance/ssoins-0123456789abcdef", "idcRegion": REGION},
+        "rbacRoleMappings": [{"role": "Admin", "identities": [{"id": "g-1", "type": "SsoGroup"}]}],
+        "networkAccess": {"vpceIds": ["vpce-0a"]},
+        "endpointPrefix": "demo",
+    }
+    return [
+        {"name": "argocd", "type": "ArgoCd", "roleArn": world.role("csi"), "configuration": {"argoCd": argo}, "deletePropagationPolicy": "Retain"},
+        {
+            **{"name": "ack", "type": "Ack", "roleArn": world.role("dns"), "deletePropagationPolicy": "Retain"},
+            "configuration": {"ack": {"enableCrossNamespace": False, "disabledServices": ["iam"]}},
+        },
     ]
 
 
@@ -445,6 +478,14 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
                 {"namespace": "shop", "serviceAccount": "till", "roleArn": world.role("dns")},
             ]
         ],
+        "access.oidcIdentityProvider.issuerUrl": ["https://id.example.org"],
+        "access.oidcIdentityProvider.requiredClaims": [{"hd": "example.org"}],
+        "capabilities[].roleArn": [world.role("csi")],
+        "capabilities[].name": ["other"],
+        "capabilities[].configuration.argoCd.awsIdc.idcInstanceArn": ["arn:aws:sso:::instance/ssoins-fedcba9876543210"],
+        "capabilities[].configuration.argoCd.awsIdc.idcRegion": ["us-east-1"],
+        "capabilities[].configuration.argoCd.networkAccess.vpceIds": [["vpce-1"], []],
+        "capabilities[].configuration.ack.disabledServices": [["s3"], ["iam", "s3"]],
         "podIdentities[].roleArn": [world.role("csi")],
         "podIdentities[].targetRoleArn": [world.role("csi")],
         "karpenter.namespace": ["karpenter"],

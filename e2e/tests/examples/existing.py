@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fleet.account import Account
 from fleet.manifests import secret
 
-SERVICES = ["eks.amazonaws.com", "eks-fargate-pods.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]
+SERVICES = ["eks.amazonaws.com", "capabilities.eks.amazonaws.com", "eks-fargate-pods.amazonaws.com", "ec2.amazonaws.com", "pods.eks.amazonaws.com", "vpc-flow-logs.amazonaws.com"]
 POLICIES = ["AdministratorAccess", "AmazonEKSClusterPolicy", "AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"]
 ID = re.compile(r"\b(vpc|subnet|sg|lt|ami|eipalloc)-[0-9a-f]+\b")
 KEY = re.compile(r"arn:aws:kms:[\w-]+:\d+:key/[\w-]+")

@@ -5,7 +5,7 @@
 //! recoverable, and of <https://docs.aws.amazon.com/eks/latest/APIReference/API_Issue.html>.
 
 use Recovery::{ByItself, Never, OnceFixed, Recreated};
-use Subject::{Addon, Cluster, FargateProfile, NodeGroup, Update};
+use Subject::{Addon, Capability, Cluster, FargateProfile, NodeGroup, Update};
 
 use super::Class;
 
@@ -16,6 +16,7 @@ pub enum Subject {
     NodeGroup,
     Addon,
     FargateProfile,
+    Capability,
     /// The error of an update, of any of them.
     Update,
 }
@@ -222,6 +223,12 @@ pub const ISSUES: &[Issue] = &[
     issue(&[FargateProfile], "ClusterUnreachable", Class::Unavailable, ByItself,
         "If it stays: check that EKS reaches the API server (webhooks that time out, security groups)"),
     issue(&[FargateProfile], "InternalFailure", Class::Unavailable, ByItself, ""),
+    // Capabilities
+    issue(&[Capability], "AccessDenied", Class::Denied, OnceFixed,
+        "Check the role of the capability: its trust policy (capabilities.eks.amazonaws.com, sts:AssumeRole and sts:TagSession), its policies, \
+         and its access entry; and with users of IAM Identity Center, the operator's permissions there"),
+    issue(&[Capability], "ClusterUnreachable", Class::Unavailable, ByItself,
+        "If it stays: check that EKS reaches the API server (webhooks that time out, security groups)"),
     // Updates
     issue(&[Update], "SubnetNotFound", Class::NotFound, OnceFixed,
         "A subnet of the cluster no longer exists: for an existing network, name other subnets of the VPC in spec.network.existing.subnetIds"),

@@ -97,6 +97,11 @@ fn cases() -> Vec<Case> {
             true,
             |arn| json!({"fargateProfiles": [{"name": "jobs", "selectors": [], "podExecutionRoleArn": arn}]}),
         ),
+        role(
+            "spec.capabilities[kro].roleArn",
+            true,
+            |arn| json!({"capabilities": [{"name": "kro", "type": "Kro", "roleArn": arn}]}),
+        ),
         subnet(
             "spec.fargateProfiles[jobs].subnetIds",
             true,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::api::access::PodIdentity;
 use crate::api::addons::{Addon, FargateProfile};
+use crate::api::capability::Capability;
 use crate::api::cluster::{AutoMode, SecretsEncryption};
 use crate::api::flow_logs::LogGroupDestination;
 use crate::api::karpenter::Karpenter;
@@ -108,7 +109,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         persistent_volumes: _,
         deletion_protection: _,
         auto_mode,
-        // Entries give a principal access to this cluster; they give nobody access to the principal.
+        // Entries and an identity provider give somebody access to this cluster, and to nothing in AWS.
         access: _,
         oidc_provider: _,
         pod_identities,
@@ -117,6 +118,7 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
         prune_core_addons: _,
         fargate_profiles,
         karpenter,
+        capabilities,
         upgrade: _,
         gitops: _,
         write_kubeconfig_to_secret_ref: _,
@@ -139,6 +141,11 @@ pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
     // Its Pods get this policy, for a queue and nodes of this cluster; they are not named, but created.
     named.extend(karpenter.iter().map(|Karpenter { namespace: _, service_account: _, interruption_queue: _ }| {
         Named::new("spec.karpenter", Kind::WorkloadPolicy, WorkloadPolicy::Karpenter.as_str())
+    }));
+    named.extend(capabilities.iter().map(|capability| {
+        // Who logs in to Argo CD, and from where, opens nothing in AWS: what it does there, it does with the role.
+        let Capability { name, type_: _, role_arn, configuration: _, delete_propagation_policy: _ } = capability;
+        Named::new(format!("spec.capabilities[{name}].roleArn"), Kind::Role, role_arn)
     }));
     named
 }

@@ -8,7 +8,9 @@ use crate::aws::{Arn, Service};
 use crate::controllers::cluster::status::facts::cluster_key;
 use crate::controllers::node_group::record as node_group_record;
 use crate::engine::Key;
-use crate::resources::eks::{access_entry, launch_template, node_group, pod_identity_association};
+use crate::resources::eks::{
+    access_entry, capability, identity_provider, launch_template, node_group, pod_identity_association,
+};
 use crate::resources::graph::kind::{self, InCluster};
 use crate::resources::graph::kinds;
 use crate::resources::iam::role_name;
@@ -85,6 +87,9 @@ impl EksTarget {
             let names = event.field("serviceAccount").map(|account| format!("{namespace}/{account}"));
             target.parts.extend(names.map(|name| pod_identity_association::KIND.named(name)));
         }
+        if event.action == "DisassociateIdentityProviderConfig" {
+            target.parts.extend(event.field("name").map(|name| identity_provider::KIND.named(name)));
+        }
         event.field("resourceArn").for_each(|arn| target.arn(arn));
         target
     }
@@ -101,6 +106,12 @@ impl EksTarget {
             (Some(known), [kind, account, name, ..]) if known.name == access_entry::KIND.name => {
                 let principal = format!("arn:{partition}:iam::{account}:{kind}/{name}");
                 self.parts.extend([access_entry::KIND.named(principal)]);
+            }
+            // `identityproviderconfig/CLUSTER/oidc/NAME/ID`, `capability/CLUSTER/TYPE/NAME/ID`
+            (Some(known), [_, name, ..])
+                if [identity_provider::KIND.name, capability::KIND.name].contains(&known.name) =>
+            {
+                self.parts.extend([known.named(*name)]);
             }
             (Some(known), [name, ..]) => self.parts.extend([known.named(*name)]),
             (_, [id, ..]) => self.ids.extend([(*id).to_owned()]),

@@ -93,6 +93,36 @@ fn event_affects_exactly_the_named_resources() {
             json!({"clusterName": "prod", "associationId": "a-0b1c"}),
             vec!["podIdentity/kube-system/csi"],
         ),
+        (
+            "aws.eks",
+            "AssociateIdentityProviderConfig",
+            json!({"name": "prod", "oidc": {"identityProviderConfigName": "corp", "issuerUrl": "https://id"}}),
+            vec!["identityProvider/corp"],
+        ),
+        (
+            "aws.eks",
+            "DisassociateIdentityProviderConfig",
+            json!({"clusterName": "prod", "identityProviderConfig": {"type": "oidc", "name": "corp"}}),
+            vec!["identityProvider/corp"],
+        ),
+        (
+            "aws.eks",
+            "TagResource",
+            json!({"resourceArn": "arn:aws:eks:eu-west-1:111122223333:identityproviderconfig/prod/oidc/corp/0c"}),
+            vec!["identityProvider/corp"],
+        ),
+        (
+            "aws.eks",
+            "DeleteCapability",
+            json!({"clusterName": "prod", "capabilityName": "kro"}),
+            vec!["capability/kro"],
+        ),
+        (
+            "aws.eks",
+            "UntagResource",
+            json!({"resourceArn": "arn:aws:eks:eu-west-1:111122223333:capability/prod/kro/mine/0c"}),
+            vec!["capability/mine"],
+        ),
         ("aws.eks", "UpdateNodegroupConfig", json!({"clusterName": "prod", "nodegroupName": "workers"}), vec![]),
         // Nodes come and go, and change no resource of the cluster.
         ("aws.ec2", "RunInstances", json!({"subnetId": "subnet-0a"}), vec![]),

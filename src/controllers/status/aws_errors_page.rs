@@ -102,11 +102,12 @@ const COMMONEST: [(Service, &str, &str); 22] = [
     (Service::Iam, "LimitExceeded", ""),
 ];
 
-const SUBJECTS: [(Subject, &str); 5] = [
+const SUBJECTS: [(Subject, &str); 6] = [
     (Subject::Cluster, "Clusters: `DescribeCluster`, `status.healthIssues` of an EksCluster"),
     (Subject::NodeGroup, "Node groups: `DescribeNodegroup`, `status.healthIssues` of a NodeGroup"),
     (Subject::Addon, "Add-ons: `DescribeAddon`, `status.addons[].issues`"),
     (Subject::FargateProfile, "Fargate profiles: `DescribeFargateProfile`"),
+    (Subject::Capability, "Capabilities: `DescribeCapability`"),
     (Subject::Update, "Updates: `DescribeUpdate`"),
 ];
 

@@ -13,9 +13,9 @@ use crate::engine::{Class, Failure, InventoryRecord, Journal, Key, Memory, Prese
 use crate::resources::graph::kinds;
 use jiff::Timestamp;
 
-/// Whether EKS lists the kind by cluster: omitted first when the inventory is full.
+/// Whether EKS lists the kind by cluster: omitted first when the inventory is full. Not where only the record says what to remove.
 fn is_found_by_cluster(key: &Key) -> bool {
-    kinds::find(key.kind()).is_some_and(|kind| kind.in_eks().is_some())
+    kinds::find(key.kind()).is_some_and(|kind| kind.in_eks().is_some() && !kind.is_removable)
 }
 
 /// The inventory for status: Keelson's own resources, and intended creates (without an id).

@@ -132,7 +132,9 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
         ("eks", _) => {
             let id = "00000000-0000-0000-0000-000000000000";
             let kind = match name {
-                _ if name.starts_with("Create") => "cluster",
+                _ if name.starts_with("Create") || name == "AssociateIdentityProviderConfig" => "cluster",
+                _ if name.contains("IdentityProviderConfig") => "identityproviderconfig",
+                _ if name.contains("Capability") => "capability",
                 _ if name.contains("Nodegroup") => "nodegroup",
                 _ if name.contains("Addon") => "addon",
                 _ if name.contains("FargateProfile") => "fargateprofile",
@@ -145,6 +147,7 @@ pub(super) fn circumstances(action: &str, place: &Place<'_>, names: &Names) -> V
                 "cluster" => format!("cluster/{cluster}"),
                 "access-entry" => format!("access-entry/{cluster}/role/{}/x/{id}", place.account),
                 "podidentityassociation" => format!("podidentityassociation/{cluster}/a-x"),
+                "identityproviderconfig" | "capability" => format!("{kind}/{cluster}/x/x/{id}"),
                 kind => format!("{kind}/{cluster}/x/{id}"),
             };
             one(place.eks(&resource), owned())

@@ -24,6 +24,9 @@ pub const PODS: &str = "pods.eks.amazonaws.com";
 /// The service that assumes the role of Pods on Fargate.
 pub const FARGATE: &str = "eks-fargate-pods.amazonaws.com";
 
+/// The service that assumes the roles of capabilities.
+pub const CAPABILITIES: &str = "capabilities.eks.amazonaws.com";
+
 /// The service that assumes the role that delivers flow logs.
 pub const FLOW_LOGS: &str = "vpc-flow-logs.amazonaws.com";
 
@@ -56,6 +59,11 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, around: Surroundings<'_>)
     requirements.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
     requirements.extend(spec.pod_identities.iter().flat_map(pod_identity));
     requirements.extend(spec.fargate_profiles.iter().flat_map(fargate_profile));
+    requirements.extend(
+        spec.capabilities
+            .iter()
+            .map(|one| role(format!("spec.capabilities[{}].roleArn", one.name), &one.role_arn, Some(CAPABILITIES))),
+    );
     let auto_node = spec.auto_mode.iter().filter_map(|auto| auto.node_role_arn.as_ref());
     let ec2 = partitions::of_region(&spec.region).ec2_principal;
     requirements.extend(auto_node.map(|arn| role("spec.autoMode.nodeRoleArn", arn, Some(ec2))));

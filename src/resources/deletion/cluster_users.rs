@@ -1,4 +1,4 @@
-//! What would keep EKS from deleting a control plane: node groups and Fargate profiles that are not deleted with it. I/O:
+//! What would keep EKS from deleting a control plane: node groups, Fargate profiles and capabilities that are not deleted with it. I/O:
 //! reads of EKS.
 //!
 //! EKS refuses to delete a cluster that has either
@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::aws::tags::Tags;
-use crate::engine::{Failure, Graph};
+use crate::engine::{Class, Failure, Graph};
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::{fargate_profile, lists};
+use crate::resources::eks::{capability, fargate_profile, lists};
 
 /// A NodeGroup of the cluster, as far as the deletion is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct NodeGroupToDelete {
     pub stays: Option<&'static str>,
 }
 
-/// Node groups and Fargate profiles that stay when the objects are deleted, each described so that a user can find it.
+/// Node groups, Fargate profiles and capabilities that stay when the objects are deleted, each described so that a user can find it.
 /// `node_groups`: the NodeGroups of the cluster by the name of their node group.
 ///
 /// # Errors
@@ -54,6 +54,20 @@ pub async fn find_users(
         // Those of the spec that are not ours block the plan itself.
         if !is_ours && !named.contains(&fargate_profile::key(&name)) {
             found.push(format!("Fargate profile {name}, which this object does not own"));
+        }
+    }
+    let capabilities = match capability::list(&cloud.aws, cluster).await {
+        // A role of the operator from before it knew capabilities: EKS itself refuses to delete a cluster that has some.
+        Err(error) if error.class() == Class::Denied => Vec::new(),
+        all => all?,
+    };
+    for capability in capabilities {
+        let name = capability.capability_name().unwrap_or_default();
+        let is_ours = Tags::from_eks(capability.tags()).is_owned_by(&cloud.owner.uid);
+        if !named.contains(&capability::key(name)) {
+            let why =
+                if is_ours { "which is not recorded in status.resources" } else { "which this object does not own" };
+            found.push(format!("capability {name}, {why}"));
         }
     }
     Ok(found)

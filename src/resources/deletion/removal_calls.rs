@@ -1,4 +1,4 @@
-//! Finds and deletes the resources of [`super::removals`]. I/O: EC2 and IAM.
+//! Finds and deletes the resources of [`super::removals`]. I/O: EC2, IAM and EKS.
 
 use super::removals::{Detail, Found, Removals, removal_of, route_key};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
@@ -6,6 +6,7 @@ use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
 use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{AllowedTarget, Class, Failure, Key};
 use crate::resources::cloud::{Cloud, Tagged};
+use crate::resources::eks::{capability, identity_provider};
 use crate::resources::graph::kinds;
 use crate::resources::iam::oidc_provider;
 use crate::resources::network::vpc;
@@ -91,12 +92,28 @@ impl Removals {
                 }
             }
         }
+        for (key, name) in self.resources.iter().filter(|(key, _)| kinds::is_in_cluster(key)) {
+            found.extend(self.in_cluster(cloud, key, name).await?);
+        }
         let roles = self.unwanted_roles(cloud, staleness).await?;
         found.extend(roles.found);
         let later = roles.later;
         let exists = |key: &Key| later.contains(key) || found.iter().any(|one| one.key == *key);
         let deleted = self.resources.iter().map(|(key, _)| key).filter(|key| !exists(key)).cloned().collect();
         Ok(Detail { found, deleted, later })
+    }
+
+    /// What exists within the cluster and carries our tag.
+    async fn in_cluster(&self, cloud: &Cloud, key: &Key, name: &str) -> Result<Option<Found>, Failure> {
+        let state = match key.kind() {
+            kind if kind == identity_provider::KIND.name => {
+                identity_provider::removal_state(&cloud.aws, &self.cluster, name).await?
+            }
+            kind if kind == capability::KIND.name => capability::removal_state(&cloud.aws, &self.cluster, name).await?,
+            _ => None,
+        };
+        let ours = state.filter(|(_, tags)| tags.is_owned_by(&self.owner));
+        Ok(ours.map(|(deleting, tags)| Found { deleting, ..self.found(key, name, tags.owner(), None) }))
     }
 
     /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else keeps it.
@@ -189,7 +206,7 @@ impl Removals {
         for one in allowed {
             let key = observed.found.iter().find(|found| found.id == one.id()).map(|found| &found.key);
             let deleted = match key.and_then(removal_of) {
-                Some(removal) => (removal.delete)(&cloud.aws, one.id()).await,
+                Some(removal) => (removal.delete)(&cloud.aws, &self.cluster, one.id()).await,
                 None => delete(cloud, one.id()).await,
             };
             match deleted {
@@ -201,8 +218,9 @@ impl Removals {
                     }
                 }
                 answer => {
+                    let is_slow = one.id().starts_with("nat-") || one.id().starts_with("vpce-");
                     let is_deleted_asynchronously =
-                        answer.is_ok() && (one.id().starts_with("nat-") || one.id().starts_with("vpce-"));
+                        answer.is_ok() && (is_slow || key.is_some_and(kinds::is_in_cluster));
                     if is_deleted_asynchronously {
                         left.found
                             .iter_mut()

@@ -1,5 +1,5 @@
 //! Resources that an earlier spec requested and the current one does not: NAT gateways with their addresses and routes,
-//! VPC endpoints with their security group, the OIDC provider, roles of Pods. They are deleted so that nothing loses what it still
+//! VPC endpoints with their security group, the OIDC provider, roles of Pods, the identity provider, capabilities. They are deleted so that nothing loses what it still
 //! uses.
 //!
 //! The survey provides them: they carry our tags, and are recorded or in our VPC. The checker compares each with the
@@ -18,6 +18,7 @@ use crate::engine::{
     Presence, Proof, Refs, Resource, Scope, Sweep, Target,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext};
+use crate::resources::eks::identity_provider;
 use crate::resources::graph::kind::{Area, Kind, Removal};
 use crate::resources::graph::kinds;
 use crate::resources::graph::proof::Owned;
@@ -166,8 +167,11 @@ fn plan_sweep(found: &[Found]) -> Sweep {
         } else if !waits.is_empty() {
             pending.push(format!("{} is used by {}", one.id, waits.join(", ")));
         } else {
-            let proof =
-                Proof::CreatedEarlier { key: one.key.clone(), owner: one.owner.clone(), container: one.place.clone() };
+            let proof = if kinds::is_in_cluster(&one.key) {
+                Proof::Owned { part_of: crate::resources::eks::cluster::key(), owner: one.owner.clone() }
+            } else {
+                Proof::CreatedEarlier { key: one.key.clone(), owner: one.owner.clone(), container: one.place.clone() }
+            };
             let (id, what) = (one.id.clone(), format!("{} {}", one.key, one.id));
             sweep.targets.push(Target { id, what, proof, in_use: false, referred_to_by: one.used_by.clone() });
         }
@@ -267,7 +271,8 @@ impl Resource for Removals {
 
     /// A NAT gateway takes about a minute to delete.
     fn expected(&self, _: Action) -> Duration {
-        Duration::from_secs(60)
+        let disassociates = self.ids_of(identity_provider::KIND.name).next().is_some();
+        if disassociates { identity_provider::EXPECTED } else { Duration::from_secs(60) }
     }
 
     fn poll_policy(&self) -> PollPolicy {

@@ -201,3 +201,20 @@ fn removal_that_something_waits_for_is_incomplete_until_it_is_done() {
     assert_eq!((phase(log(), true), phase(log(), false)), (Phase::Incomplete, Phase::Ready));
     assert_eq!(phase(vec![found(&earlier[1], "arn")], true), Phase::Ready, "nothing waits for the others");
 }
+
+#[test]
+fn what_exists_in_the_cluster_is_removed_by_its_owner_tag_and_nothing_replaces_it_before() {
+    let (provider, capability) = (Key::named("identityProvider", "corp"), Key::named("capability", "kro"));
+    let both = removals(&[provider.clone(), capability.clone()], &[Key::named("capability", "ack")]).unwrap();
+    assert!(both.is_awaited && both.after.is_empty());
+    assert_eq!(both.expected(Action::Update), identity_provider::EXPECTED);
+    let found = |key: &Key| Found { place: None, ..found(key, key.name()) };
+    let sweep = plan_sweep(&[found(&provider), Found { deleting: true, ..found(&capability) }]);
+    let [target] = sweep.targets.as_slice() else { panic!("{sweep:?}") };
+    // Its name may be that of another resource: the record alone would not prove it.
+    assert_eq!(target.proof, Proof::Owned { part_of: cluster::key(), owner: "uid".into() });
+    let observed =
+        to_observation(Detail { found: vec![found(&provider), found(&capability)], ..Detail::default() }, true);
+    let fields: Vec<_> = both.diff(&observed, &Refs::default()).into_iter().map(|change| change.field).collect();
+    assert_eq!(fields, ["access.oidcIdentityProvider[corp]", "capabilities[kro]"]);
+}

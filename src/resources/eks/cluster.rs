@@ -228,6 +228,7 @@ impl Resource for Cluster {
         Duration::from_secs(match kind {
             "VersionUpdate" | "VersionRollback" => 510,
             "AssociateEncryptionConfig" => 900,
+            updates::ASSOCIATION | updates::DISASSOCIATION => 1020,
             "EndpointAccessUpdate"
             | "VpcConfigUpdate"
             | "AccessConfigUpdate"

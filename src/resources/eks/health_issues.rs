@@ -1,6 +1,6 @@
 //! Health issues as EKS reports them, in one form for all that has them. Pure.
 
-use aws_sdk_eks::types::{AddonIssue, ClusterIssue, FargateProfileIssue, Issue};
+use aws_sdk_eks::types::{AddonIssue, CapabilityIssue, ClusterIssue, FargateProfileIssue, Issue};
 
 use crate::aws::errors::health::Reported;
 
@@ -25,6 +25,16 @@ macro_rules! sdk_issue {
 }
 
 sdk_issue!(AddonIssue, ClusterIssue, FargateProfileIssue, Issue);
+
+impl SdkIssue for CapabilityIssue {
+    fn reported(&self) -> Reported {
+        Reported {
+            code: self.code().map_or("", |code| code.as_str()).to_owned(),
+            message: self.message().unwrap_or_default().to_owned(),
+            resource_ids: Vec::new(),
+        }
+    }
+}
 
 /// All of a list.
 pub fn reported<I: SdkIssue>(issues: &[I]) -> Vec<Reported> {

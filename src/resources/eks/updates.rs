@@ -1,4 +1,4 @@
-//! Most EKS changes run asynchronously as *updates* with an id: of a cluster, a node group or an add-on. Only
+//! Most EKS changes run asynchronously as *updates* with an id: of a cluster, a node group, an add-on or a capability. Only
 //! DescribeUpdate reports the result: a cluster is ACTIVE again after a failed update, and its status shows late that
 //! one started. I/O: EKS.
 //!
@@ -16,7 +16,14 @@ use crate::aws::tokens::client_token;
 use crate::engine::{Action, Class, FailedOperation, Failure, Observation, ObserveOptions, Operation, Phase};
 use crate::resources::cloud::Cloud;
 
-/// What is updated. EKS finds the updates of node groups and add-ons only by name.
+/// The type of the update that associates an identity provider.
+pub const ASSOCIATION: &str = "AssociateIdentityProviderConfig";
+/// The type of the update that disassociates it.
+pub const DISASSOCIATION: &str = "DisassociateIdentityProviderConfig";
+/// Updates of a cluster that belong to a part of it, whose kind reports their failure.
+const OF_PARTS: [&str; 2] = [ASSOCIATION, DISASSOCIATION];
+
+/// What is updated. EKS finds the updates of node groups, add-ons and capabilities only by name.
 #[derive(Clone, Copy, Debug)]
 pub enum UpdateTarget<'a> {
     /// The cluster itself.
@@ -25,6 +32,8 @@ pub enum UpdateTarget<'a> {
     NodeGroup(&'a str, &'a str),
     /// An add-on of the cluster.
     Addon(&'a str, &'a str),
+    /// A capability of the cluster.
+    Capability(&'a str, &'a str),
 }
 
 /// Most updates to describe when looking for the one in progress.
@@ -38,24 +47,23 @@ const SEARCHED: &str = "soughtUpdate";
 impl<'a> UpdateTarget<'a> {
     fn cluster(self) -> &'a str {
         match self {
-            UpdateTarget::Cluster(cluster) | UpdateTarget::NodeGroup(cluster, _) | UpdateTarget::Addon(cluster, _) => {
-                cluster
-            }
+            UpdateTarget::Cluster(cluster)
+            | UpdateTarget::NodeGroup(cluster, _)
+            | UpdateTarget::Addon(cluster, _)
+            | UpdateTarget::Capability(cluster, _) => cluster,
         }
     }
 
     fn node_group(self) -> Option<String> {
-        match self {
-            UpdateTarget::NodeGroup(_, name) => Some(name.to_owned()),
-            UpdateTarget::Cluster(_) | UpdateTarget::Addon(..) => None,
-        }
+        if let UpdateTarget::NodeGroup(_, name) = self { Some(name.to_owned()) } else { None }
     }
 
     fn addon(self) -> Option<String> {
-        match self {
-            UpdateTarget::Addon(_, name) => Some(name.to_owned()),
-            UpdateTarget::Cluster(_) | UpdateTarget::NodeGroup(..) => None,
-        }
+        if let UpdateTarget::Addon(_, name) = self { Some(name.to_owned()) } else { None }
+    }
+
+    fn capability(self) -> Option<String> {
+        if let UpdateTarget::Capability(_, name) = self { Some(name.to_owned()) } else { None }
     }
 
     fn label(self) -> String {
@@ -63,6 +71,7 @@ impl<'a> UpdateTarget<'a> {
             UpdateTarget::Cluster(name) => format!("cluster {name}"),
             UpdateTarget::NodeGroup(cluster, name) => format!("node group {name} of cluster {cluster}"),
             UpdateTarget::Addon(cluster, name) => format!("add-on {name} of cluster {cluster}"),
+            UpdateTarget::Capability(cluster, name) => format!("capability {name} of cluster {cluster}"),
         }
     }
 
@@ -75,7 +84,8 @@ impl<'a> UpdateTarget<'a> {
             .name(self.cluster())
             .update_id(id)
             .set_nodegroup_name(self.node_group())
-            .set_addon_name(self.addon());
+            .set_addon_name(self.addon())
+            .set_capability_name(self.capability());
         match cloud.aws.call(Service::Eks, "DescribeUpdate", id, request.send()).await {
             Err(error) if error.class() == Class::NotFound => Ok(None),
             other => Ok(other?.update),
@@ -94,6 +104,7 @@ impl<'a> UpdateTarget<'a> {
                 .name(self.cluster())
                 .set_nodegroup_name(self.node_group())
                 .set_addon_name(self.addon())
+                .set_capability_name(self.capability())
                 .set_next_token(next);
             let answer = cloud.aws.call(Service::Eks, "ListUpdates", self.cluster(), request.send()).await?;
             for id in answer.update_ids() {
@@ -176,14 +187,28 @@ fn record_update<T>(observed: Observation<T>, target: UpdateTarget<'_>, update: 
     match update.status() {
         Some(UpdateStatus::Successful) => Observation { failed_operation: None, ..observed }.output(LAST, id(update)),
         Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
-            let failed = Some(to_failed_operation(target, update));
+            let failed =
+                Some(to_failed_operation(target, update)).filter(|failed| !OF_PARTS.contains(&failed.kind.as_str()));
             Observation { failed_operation: failed, ..observed }.output(LAST, id(update))
         }
-        _ => {
-            let since = update.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
-            observed.running(Operation { id: id(update), kind: kind(update), since })
-        }
+        _ => observed.running(operation(update)),
     }
+}
+
+/// The update as an operation in progress.
+pub fn operation(update: &Update) -> Operation {
+    let since = update.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    Operation { id: id(update), kind: kind(update), since }
+}
+
+/// Why the update with that id failed; `None` if it did not, or EKS does not know it.
+///
+/// # Errors
+/// That of the read.
+pub async fn failure_of(cloud: &Cloud, target: UpdateTarget<'_>, id: &str) -> Result<Option<FailedOperation>, Failure> {
+    let update = target.describe(cloud, id).await?;
+    let failed = |update: &Update| matches!(update.status(), Some(UpdateStatus::Failed | UpdateStatus::Cancelled));
+    Ok(update.filter(failed).map(|update| to_failed_operation(target, &update)))
 }
 
 fn id(update: &Update) -> String {

@@ -20,7 +20,7 @@ const HELPERS: &[(&str, &[&str])] = &[
     ("eks/node_group/newest.rs", &["nodeGroup"]),
     ("eks/node_group/own_template.rs", &["nodeGroup"]),
     ("eks/node_template/versions.rs", &["nodeGroup"]),
-    ("eks/updates.rs", &["cluster", "addon", "nodeGroup"]),
+    ("eks/updates.rs", &["cluster", "addon", "capability", "identityProvider", "nodeGroup"]),
     ("iam/role_diff.rs", &["role"]),
     ("network/private_endpoints.rs", &["vpcEndpoint"]),
     ("iam/role_calls.rs", &["role", "workloadRole"]),

@@ -11,10 +11,12 @@ pub(crate) use super::expand_node_group::node_subnets;
 pub use super::expand_node_group::{
     ClusterView, NodeGroupInput, SubnetView, node_content, node_group, node_group_tags,
 };
+use super::kinds;
 use super::layout;
 use super::proof::Owned;
 use super::source_identity;
 use crate::api::access::AuthenticationMode;
+use crate::api::addons::Addon as Wanted;
 use crate::api::network::{IpFamily, NetworkKind};
 use crate::api::{EksClusterSpec, SpecError};
 use crate::aws::tags::{MAX_TAGS, MAX_USER_TAGS};
@@ -24,12 +26,14 @@ use crate::resources::deletion::claim_volumes::ClaimVolumes;
 use crate::resources::deletion::leftovers::Leftovers;
 use crate::resources::deletion::prune::Pruning;
 use crate::resources::deletion::pruned_kind::PrunedKind;
-use crate::resources::deletion::removals::Removals;
+use crate::resources::deletion::removals::{self, Removals};
 use crate::resources::eks::access_entry::AccessEntry;
 use crate::resources::eks::addon::{self, Addon};
 use crate::resources::eks::addon_fargate;
+use crate::resources::eks::capability::{self, Capability};
 use crate::resources::eks::cluster::{self, Cluster};
 use crate::resources::eks::fargate_profile::{self, FargateProfile};
+use crate::resources::eks::identity_provider::{self, IdentityProvider};
 use crate::resources::eks::log_group::{self, LogGroup};
 use crate::resources::eks::node_access_entry::NodeAccessEntry;
 use crate::resources::eks::pod_identity_association::PodIdentityAssociation;
@@ -188,6 +192,8 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&context, Purpose::Fargate, &[], account)));
     }
     add_fargate_profiles(&mut nodes, &context, spec, &network);
+    add_capabilities(&mut nodes, &context, spec, input);
+    add_identity_provider(&mut nodes, &context, spec, input);
     if spec.access.authentication_mode != AuthenticationMode::ConfigMap {
         let ours = |purpose: &&Purpose| nodes.iter().any(|node| node.key() == role::key(**purpose));
         let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
@@ -250,6 +256,47 @@ fn add_fargate_profiles(nodes: &mut Vec<Node>, context: &ResourceContext<'_>, sp
     nodes.push(Arc::new(Pruning::new(context, PrunedKind::FargateProfiles, listed)));
 }
 
+/// Adds the capabilities; new ones wait for the removal of those that are no longer listed, which may be of the same type.
+fn add_capabilities(
+    nodes: &mut Vec<Node>,
+    context: &ResourceContext<'_>,
+    spec: &EksClusterSpec,
+    input: &ClusterInput<'_>,
+) {
+    let is_dropped = |key: &Key| {
+        capability::KIND.is_of(key) && spec.capabilities.iter().all(|capability| capability.name != key.name())
+    };
+    let earlier = input.owned.iter().filter(|key| is_dropped(key) && input.removes.is_none());
+    nodes.extend(earlier.map(|key| -> Node { Arc::new(Capability::earlier(context, key.name())) }));
+    let removal = input.removes.filter(|owned| owned.iter().any(|(key, _)| is_dropped(key))).map(|_| removals::key());
+    let listed = spec.capabilities.iter();
+    nodes.extend(listed.map(|wanted| -> Node { Arc::new(Capability::new(context, wanted, removal.clone())) }));
+}
+
+/// Adds the identity provider after everything else in the cluster, and after its nodes: EKS creates none of it while it associates one.
+/// Add-ons that wait for nodes that nobody asked for come later.
+fn add_identity_provider(
+    nodes: &mut Vec<Node>,
+    context: &ResourceContext<'_>,
+    spec: &EksClusterSpec,
+    input: &ClusterInput<'_>,
+) {
+    let wanted = spec.access.oidc_identity_provider.as_ref();
+    let earlier = input.owned.iter().filter(|key| identity_provider::KIND.is_of(key) && input.removes.is_none());
+    let earlier = earlier.filter(|key| wanted.is_none_or(|wanted| wanted.name != key.name()));
+    nodes.extend(earlier.map(|key| -> Node { Arc::new(IdentityProvider::earlier(context, key.name())) }));
+    let Some(wanted) = wanted else { return };
+    let waits_in_vain = |addon: &&Wanted| addon.needs_nodes() && matches!(input.nodes, Nodes::NoneExpected(_));
+    let later: BTreeSet<Key> = spec.addons.iter().filter(waits_in_vain).map(|addon| addon::key(&addon.name)).collect();
+    let is_first = |key: &Key| kinds::is_in_cluster(key) && !identity_provider::KIND.is_of(key) && !later.contains(key);
+    let gate = matches!(input.nodes, Nodes::NotYet(_)).then(addon::nodes_gate);
+    let after = nodes.iter().map(|node| node.key()).filter(is_first).chain(gate).collect();
+    let key = identity_provider::key(&wanted.name);
+    let removal =
+        input.removes.filter(|existing| removals::must_wait_for_removal(&key, existing)).map(|_| removals::key());
+    nodes.push(Arc::new(IdentityProvider::new(context, wanted, after, removal)));
+}
+
 fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
     let (open, why) = match &input.nodes {
         Nodes::Ready => (true, String::new()),
@@ -271,3 +318,7 @@ fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
 #[cfg(test)]
 #[path = "expand_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "expand_parts_tests.rs"]
+mod parts_tests;

@@ -19,7 +19,7 @@ use crate::resources::deletion::prune;
 use crate::resources::graph::kinds;
 use crate::resources::network::vpc_endpoint;
 
-fn spec(more: Value) -> EksClusterSpec {
+pub(super) fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
     if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
         spec.extend(more);
@@ -45,7 +45,7 @@ fn expanded_with(
 }
 
 /// The input of a deletion in three zones, where nodes are ready.
-fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
+pub(super) fn input(spec: &EksClusterSpec) -> ClusterInput<'_> {
     fn leaked<T>(value: T) -> &'static T {
         Box::leak(Box::new(value))
     }
@@ -75,7 +75,7 @@ fn current() -> AnyObservation {
 }
 
 /// Follows the plans of the real planner and checker, and returns the steps that run concurrently, wave by wave.
-fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
+pub(super) fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let now = Timestamp::UNIX_EPOCH;
     let mut memory = Memory::new(now, Duration::ZERO, []);
     // If no profile is listed, none exists.
@@ -122,7 +122,7 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     }
 }
 
-fn positions(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
+pub(super) fn positions(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
     let each = waves.iter().enumerate();
     each.flat_map(|(n, wave)| wave.iter().map(move |key| (key.clone(), n))).collect()
 }

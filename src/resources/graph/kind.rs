@@ -86,8 +86,8 @@ pub struct Removal {
     pub field: &'static str,
     /// Whether both can exist at the same time. If so, the new one exists before the earlier one is deleted.
     pub can_coexist: fn(&Key, &Key) -> bool,
-    /// Deletes the one with that id.
-    pub delete: for<'a> fn(&'a Session, &'a str) -> BoxFuture<'a, Result<(), AwsError>>,
+    /// Deletes the one with that id, which is the last argument, of the cluster with that name.
+    pub delete: for<'a> fn(&'a Session, &'a str, &'a str) -> BoxFuture<'a, Result<(), AwsError>>,
 }
 
 impl Kind {

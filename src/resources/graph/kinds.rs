@@ -7,7 +7,8 @@ use super::kind::Kind;
 use crate::engine::Key;
 use crate::resources::deletion::{claim_volumes, leftovers, pruning, removals};
 use crate::resources::eks::{
-    access_entry, addon, cluster, fargate_profile, launch_template, log_group, node_group, pod_identity_association,
+    access_entry, addon, capability, cluster, fargate_profile, identity_provider, launch_template, log_group,
+    node_group, pod_identity_association,
 };
 use crate::resources::iam::{oidc_provider, role, workload_role};
 use crate::resources::karpenter::{event_rule, leftover_instances, queue};
@@ -46,6 +47,8 @@ pub static ALL: &[&Kind] = &[
     &queue::KIND,
     &event_rule::KIND,
     &leftover_instances::KIND,
+    &identity_provider::KIND,
+    &capability::KIND,
     &launch_template::KIND,
     &node_group::KIND,
     &removals::KIND,
@@ -63,6 +66,11 @@ pub fn find(name: &str) -> Option<&'static Kind> {
 /// Whether a record of the key means that something in AWS is the object's.
 pub fn is_resource(key: &Key) -> bool {
     find(key.kind()).is_none_or(|kind| kind.is_resource)
+}
+
+/// Whether a resource of the key exists within a cluster.
+pub fn is_in_cluster(key: &Key) -> bool {
+    find(key.kind()).is_some_and(|kind| kind.in_eks().is_some())
 }
 
 /// Whether a resource of the key stays when the spec no longer asks for it, until it is released with the cluster.

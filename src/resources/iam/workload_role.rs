@@ -31,7 +31,7 @@ pub const KIND: Kind = Kind::new("workloadRole", "IAM role of Pods", Area::Contr
     .removed_by(Removal {
         field: "podIdentities",
         can_coexist: |_, _| true,
-        delete: |aws, id| Box::pin(delete_unwanted(aws, id)),
+        delete: |aws, _, id| Box::pin(delete_unwanted(aws, id)),
     })
     .with_actions(&[
         "iam:AttachRolePolicy",

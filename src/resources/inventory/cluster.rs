@@ -12,6 +12,7 @@ use crate::api::access::{
     Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, EntryType, PodIdentity, ScopeType,
 };
 use crate::api::addons::{Addon, FargateProfile, FargateSelector, PruneCoreAddons};
+use crate::api::capability::Capability;
 use crate::api::cluster::{
     AutoMode, ControlPlaneScaling, EndpointAccess, PersistentVolumes, SecretsEncryption, SupportType,
 };
@@ -23,10 +24,15 @@ use crate::api::remote_networks::RemoteNetworks;
 use crate::api::upgrade::Upgrade;
 use crate::resources::deletion::prune_calls::is_service_role;
 use crate::resources::eks::addon_diff::configuration;
+use crate::resources::eks::capability_settings;
 use crate::resources::eks::control_plane_config;
+use crate::resources::eks::identity_provider_settings;
 
 /// EKS's default, which it does not report for older clusters.
 const STANDARD_TIER: &str = "standard";
+
+/// The type of the access entries of capabilities.
+const OF_CAPABILITY: &str = "CAPABILITY";
 
 /// The spec, and notes on what it does not cover.
 pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
@@ -93,6 +99,7 @@ pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) 
         fargate_profiles: inventory.fargate_profiles.iter().map(fargate_profile).collect(),
         // Roles and a queue that others created for Karpenter stay theirs.
         karpenter: None,
+        capabilities: inventory.capabilities.iter().filter_map(|one| capability(one, &mut notes)).collect(),
         upgrade: Upgrade::default(),
         gitops: None,
         write_kubeconfig_to_secret_ref: None,
@@ -110,9 +117,6 @@ fn notes(inventory: &Inventory) -> Vec<Note> {
             format!("tags of the cluster ({tags})"),
             "spec.tags apply to all resources of a cluster: list the tags there if you want that",
         );
-    }
-    for provider in &inventory.identity_providers {
-        note(format!("identity provider {provider}"), "Keelson has no field for it");
     }
     let unknown = [("its Outpost", cluster.outpost_config().is_some())];
     for (what, _) in unknown.into_iter().filter(|(_, is_set)| *is_set) {
@@ -187,7 +191,8 @@ fn access(inventory: &Inventory, notes: &mut Vec<Note>) -> Access {
         _ => AuthenticationMode::Api,
     };
     let entries = inventory.access_entries.iter().filter_map(|found| entry(found, inventory, notes)).collect();
-    Access { authentication_mode, prune: false, entries }
+    let oidc_identity_provider = inventory.identity_provider.as_ref().map(identity_provider_settings::imported);
+    Access { authentication_mode, prune: false, entries, oidc_identity_provider }
 }
 
 /// The username that EKS gives the principal in Kubernetes by default.
@@ -214,6 +219,10 @@ fn entry(found: &FoundEntry, inventory: &Inventory, notes: &mut Vec<Note>) -> Op
     let principal = entry.principal_arn()?;
     let what = format!("access entry {principal}");
     let kind = entry.r#type().unwrap_or("STANDARD");
+    if kind == OF_CAPABILITY {
+        // EKS created it with the capability.
+        return None;
+    }
     let Some(type_) = EntryType::ALL.into_iter().find(|one| one.in_eks() == kind && !is_of_eks(inventory, principal))
     else {
         notes.push(Note::new(what, format!("its type is {kind}: EKS creates entries for nodes itself")));
@@ -274,6 +283,15 @@ fn fargate_profile(found: &aws_sdk_eks::types::FargateProfile) -> FargateProfile
         pod_execution_role_arn: found.pod_execution_role_arn().map(str::to_owned),
         subnet_ids: Some(found.subnets().to_vec()).filter(|ids| !ids.is_empty()),
     }
+}
+
+fn capability(found: &aws_sdk_eks::types::Capability, notes: &mut Vec<Note>) -> Option<Capability> {
+    let imported = capability_settings::imported(found);
+    if imported.is_none() {
+        let what = format!("capability {}", found.capability_name().unwrap_or_default());
+        notes.push(Note::new(what, "it has a type or a role that this version does not know"));
+    }
+    imported
 }
 
 fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {

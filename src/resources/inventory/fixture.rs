@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use aws_sdk_eks::types::{
     AccessConfigResponse, AccessEntry, AccessScope, AccessScopeType, Addon, AmiTypes, AssociatedAccessPolicy,
-    AuthenticationMode, CapacityTypes, Cluster, ComputeConfigResponse, EncryptionConfig, FargateProfile,
-    FargateProfileSelector, KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup, LogType, Logging,
-    NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupUpdateConfig, PodIdentityAssociation, Provider,
-    RemoteAccessConfig, SupportType, Taint, TaintEffect, UpgradePolicyResponse, VpcConfigResponse,
-    ZonalShiftConfigResponse,
+    AuthenticationMode, Capability, CapabilityType, CapacityTypes, Cluster, ComputeConfigResponse, EncryptionConfig,
+    FargateProfile, FargateProfileSelector, KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup,
+    LogType, Logging, NodeRepairConfig, Nodegroup, NodegroupScalingConfig, NodegroupUpdateConfig,
+    OidcIdentityProviderConfig, PodIdentityAssociation, Provider, RemoteAccessConfig, SupportType, Taint, TaintEffect,
+    UpgradePolicyResponse, VpcConfigResponse, ZonalShiftConfigResponse,
 };
 
 use super::{FoundAddon, FoundEntry, Inventory};
@@ -44,7 +44,8 @@ pub fn plain() -> Inventory {
         fargate_profiles: Vec::new(),
         node_groups: Vec::new(),
         log_group: Some(log_group::Detail::default()),
-        identity_providers: Vec::new(),
+        capabilities: Vec::new(),
+        identity_provider: None,
         oidc_provider: false,
         subnets_gone: Vec::new(),
         other_instances: Vec::new(),
@@ -122,6 +123,12 @@ pub fn odd() -> Inventory {
     let view = AssociatedAccessPolicy::builder().policy_arn(view).access_scope(scope).build();
     let admins = entry(&role("team/admins"), "STANDARD").kubernetes_groups("viewers").username("boss").build();
     let pod = PodIdentityAssociation::builder().namespace("kube-system").service_account("dns").role_arn(role("dns"));
+    let kro = Capability::builder().capability_name("kro").r#type(CapabilityType::Kro).role_arn(role("kro"));
+    let okta = OidcIdentityProviderConfig::builder().identity_provider_config_name("okta").client_id("kubernetes");
+    let okta = okta
+        .issuer_url("https://example.okta.com")
+        .username_claim("email")
+        .set_required_claims(Some(map(&[("hd", "x")])));
     let fargate = FargateProfile::builder().fargate_profile_name("batch").pod_execution_role_arn(role("fargate"));
     let selector =
         FargateProfileSelector::builder().namespace("batch").set_labels(Some(map(&[("on", "fargate")]))).build();
@@ -144,7 +151,8 @@ pub fn odd() -> Inventory {
         fargate_profiles: vec![fargate.build()],
         node_groups: vec![node_group()],
         log_group: Some(log_group::Detail { retention_days: Some(30), ..log_group::Detail::default() }),
-        identity_providers: vec!["oidc okta".to_owned()],
+        capabilities: vec![kro.build()],
+        identity_provider: Some(okta.build()),
         oidc_provider: true,
         subnets_gone: Vec::new(),
         other_instances: vec!["i-1".to_owned()],

@@ -9,7 +9,8 @@ pub mod node_group;
 pub mod read;
 
 use aws_sdk_eks::types::{
-    AccessEntry, Addon, AssociatedAccessPolicy, Cluster, FargateProfile, Nodegroup, PodIdentityAssociation,
+    AccessEntry, Addon, AssociatedAccessPolicy, Capability, Cluster, FargateProfile, Nodegroup,
+    OidcIdentityProviderConfig, PodIdentityAssociation,
 };
 
 pub use read::{clusters, read};
@@ -27,8 +28,9 @@ pub struct Inventory {
     pub(super) node_groups: Vec<Nodegroup>,
     /// The log group of the control plane.
     pub(super) log_group: Option<log_group::Detail>,
-    /// OIDC providers for user authentication, as `type name`.
-    pub(super) identity_providers: Vec<String>,
+    pub(super) capabilities: Vec<Capability>,
+    /// The OIDC identity provider whose tokens it accepts.
+    pub(super) identity_provider: Option<OidcIdentityProviderConfig>,
     /// Whether an IAM OIDC provider for its issuer exists.
     pub(super) oidc_provider: bool,
     /// Ids of its subnets that no longer exist in EC2.

@@ -69,7 +69,8 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
         // If the group has none, the launch template sets them and this value has no effect.
         instance_types: if types.is_empty() { default_instance_types() } else { types.to_vec() },
         capacity_type,
-        disk_size_gib: group.disk_size(),
+        // A launch template sets it.
+        disk_size_gib: group.disk_size().filter(|_| group.launch_template().is_none()),
         scaling: Scaling { min, max, desired, desired_policy: DesiredPolicy::default() },
         subnets: NodeSubnets { tier: None, zones: None, ids: Some(group.subnets().to_vec()) },
         labels: group.labels().map(sorted).filter(|labels| !labels.is_empty()),

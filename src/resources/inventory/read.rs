@@ -1,7 +1,7 @@
 //! The reads of EKS, EC2, IAM and CloudWatch Logs that make up an [`Inventory`]. I/O: AWS reads.
 
 use aws_sdk_ec2::types::Filter;
-use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster, Nodegroup};
+use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster, Nodegroup, OidcIdentityProviderConfig};
 
 use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
@@ -9,6 +9,7 @@ use crate::engine::{Class, Failure};
 use crate::resources::eks::cluster_diff::CONFIG_MAP;
 use crate::resources::eks::lists::{self, all_pages, if_exists};
 use crate::resources::eks::log_group;
+use crate::resources::eks::{capability, identity_provider};
 
 /// Names of the region's clusters.
 ///
@@ -38,7 +39,8 @@ pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
         fargate_profiles: lists::fargate_profiles(aws, name).await?,
         node_groups: reader.node_groups().await?,
         log_group: log_group::describe(aws, name).await?,
-        identity_providers: reader.identity_providers().await?,
+        capabilities: capability::list(aws, name).await?,
+        identity_provider: reader.identity_provider().await?,
         oidc_provider: reader.has_oidc_provider(&cluster).await?,
         subnets_gone: reader.subnets_gone(&cluster).await?,
         other_instances: reader.other_instances().await?,
@@ -102,11 +104,11 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    async fn identity_providers(&self) -> Result<Vec<String>, AwsError> {
-        let (aws, cluster) = (self.aws, self.name);
-        let list = || aws.eks.list_identity_provider_configs().cluster_name(cluster);
-        let all = all_pages!(aws, cluster, "ListIdentityProviderConfigs", list(), identity_provider_configs);
-        Ok(all.iter().map(|config| format!("{} {}", config.r#type(), config.name())).collect())
+    async fn identity_provider(&self) -> Result<Option<OidcIdentityProviderConfig>, AwsError> {
+        match identity_provider::names(self.aws, self.name).await?.first() {
+            Some(name) => identity_provider::describe(self.aws, self.name, name).await,
+            None => Ok(None),
+        }
     }
 
     async fn has_oidc_provider(&self, cluster: &Cluster) -> Result<bool, AwsError> {

@@ -40,10 +40,11 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     // it.
     let recorded = records.ids().filter(|(key, _)| removals::is_removable(key) || kinds::is_kept(key));
     // Of a kind that no list has, one may exist whose creation is recorded without its result: its key is named after its id.
-    let is_named = |key: &&Key| kinds::find(key.kind()).is_some_and(|kind| kind.tags_of.is_some());
-    let intended = records.intents().filter(is_named).map(|key| (key.clone(), key.name().to_owned()));
-    let recorded: Vec<Owned> =
-        recorded.chain(intended).filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
+    let is_listed = |key: &Key| kinds::find(key.kind()).is_none_or(|kind| kind.tags_of.is_none());
+    let is_inside = |key: &Key| removals::is_removable(key) && kinds::is_in_cluster(key);
+    let intended = records.intents().filter(|key| !is_listed(key) || is_inside(key));
+    let recorded = recorded.chain(intended.map(|key| (key.clone(), key.name().to_owned())));
+    let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
     let owned_ids: Vec<Owned> = ours.into_iter().chain(recorded).collect();
     let keys: BTreeSet<Key> = owned_ids.iter().map(|(key, _)| key.clone()).collect();
     Ok(Survey { zones, owned: keys.into_iter().collect(), owned_ids, missing_services: BTreeSet::new() })

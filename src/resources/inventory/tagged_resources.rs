@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_eks::types::{AccessEntry, Addon, Cluster, FargateProfile, PodIdentityAssociation};
+use aws_sdk_eks::types::{AccessEntry, Addon, Capability, Cluster, FargateProfile, PodIdentityAssociation};
 
 use super::account_lists::AccountLists;
 use crate::aws::tags::{CLUSTER, Tags};
@@ -12,7 +12,7 @@ use crate::engine::Failure;
 use crate::resources::cloud::Owner;
 use crate::resources::deletion::occupants;
 use crate::resources::eks::lists::{self, if_exists};
-use crate::resources::eks::{launch_template, log_group, node_group};
+use crate::resources::eks::{capability, identity_provider, launch_template, log_group, node_group};
 use crate::resources::graph::kind::Kind;
 use crate::resources::graph::kinds;
 use crate::resources::graph::located::Located;
@@ -65,6 +65,8 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     found.extend(reader.access_entries(&cluster).await?);
     found.extend(reader.pod_identities().await?);
     found.extend(reader.fargate_profiles().await?);
+    found.extend(reader.identity_providers().await?);
+    found.extend(reader.capabilities().await?);
     found.extend(reader.oidc_provider(&cluster).await?);
     found.extend(log_group(aws, name).await?);
     found.extend(of_karpenter(aws, name).await?);
@@ -265,6 +267,25 @@ impl Reader<'_> {
             self.found(name, one.fargate_profile_arn(), tags)
         };
         Ok(all.iter().map(found).collect())
+    }
+
+    async fn capabilities(&self) -> Result<Vec<TaggedResource>, AwsError> {
+        let all = capability::list(self.aws, self.name).await?;
+        let found = |one: &Capability| {
+            self.found(one.capability_name().unwrap_or_default(), one.arn(), Tags::from_eks(one.tags()))
+        };
+        Ok(all.iter().map(found).collect())
+    }
+
+    async fn identity_providers(&self) -> Result<Vec<TaggedResource>, AwsError> {
+        let mut found = Vec::new();
+        for name in identity_provider::names(self.aws, self.name).await? {
+            let config = identity_provider::describe(self.aws, self.name, &name).await?;
+            found.extend(
+                config.map(|one| self.found(&name, one.identity_provider_config_arn(), Tags::from_eks(one.tags()))),
+            );
+        }
+        Ok(found)
     }
 
     async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<TaggedResource>, Failure> {

@@ -43,7 +43,6 @@ fn every_unsupported_setting_is_noted() {
     let (_, notes) = convert(&odd(), "");
     for named in [
         "tags of the cluster (Name=odd, team=a)",
-        "identity provider oidc okta",
         "instances i-1",
         "access entry arn:aws:iam::123456789012:role/nodes because its type is EC2_LINUX",
     ] {

@@ -29,7 +29,7 @@ pub const KIND: Kind = Kind::new("flowLog", "flow log", Area::Network)
     .removed_by(Removal {
         field: "network.vpc.flowLogs",
         can_coexist: |one, other| destination_of(one) != destination_of(other),
-        delete: |aws, id| Box::pin(delete_flow_log(aws, id)),
+        delete: |aws, _, id| Box::pin(delete_flow_log(aws, id)),
     })
     .after_nodes()
     .serving_vpc()

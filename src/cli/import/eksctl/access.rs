@@ -1,4 +1,4 @@
-//! Access to the cluster: `accessConfig`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
+//! Access to the cluster: `accessConfig`, `identityProviders`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,42 @@ pub fn access(file: &mut Section<'_>) -> Value {
     if !entries.is_empty() {
         access["entries"] = json!(entries);
     }
+    if let Some(provider) = identity_provider(file) {
+        access["oidcIdentityProvider"] = provider;
+    }
     access
+}
+
+/// `identityProviders`: EKS takes one.
+fn identity_provider(file: &mut Section<'_>) -> Option<Value> {
+    let mut found = None;
+    for mut item in file.sections("identityProviders") {
+        if found.is_some() {
+            item.leave("EKS takes one identity provider for a cluster");
+            continue;
+        }
+        if let Some(type_) = item.some_text("type").filter(|type_| type_ != "oidc") {
+            item.report_mistake("type", format!("{type_:?} is not oidc"));
+        }
+        let mut provider = json!({});
+        for (field, to) in [("name", "name"), ("issuerURL", "issuerUrl"), ("clientID", "clientId")] {
+            if !item.has(field) {
+                item.report_mistake(field, "is missing");
+            }
+            provider[to] = json!(item.text(field));
+        }
+        for field in ["usernameClaim", "usernamePrefix", "groupsClaim", "groupsPrefix"] {
+            if let Some(value) = item.some_text(field) {
+                provider[field] = json!(value);
+            }
+        }
+        if let Some(claims) = item.map("requiredClaims").filter(|claims| !claims.is_empty()) {
+            provider["requiredClaims"] = json!(claims);
+        }
+        item.differ("tags", "it gets the cluster's tags, and no others");
+        found = Some(provider);
+    }
+    found
 }
 
 fn access_entry(item: &mut Section<'_>) -> Option<Value> {

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::addon_policies::{self, WorkloadPolicies};
 use super::node_group::{self, Cluster};
 use super::service_accounts::{self, RoleAccess};
-use super::{Options, access, addons, control_plane, flux, karpenter, network, self_managed, tags, version, workload_role};
+use super::{
+    Options, access, addons, capabilities, control_plane, flux, karpenter, network, self_managed, tags, version,
+    workload_role,
+};
 use crate::api::{GROUP, KubernetesVersion};
 use crate::cli::import::section::Section;
 use crate::cli::import::{Placing, names};
@@ -58,6 +61,10 @@ pub fn objects(mut file: Section<'_>, placing: &Placing, options: &Options, role
     let profiles = addons::fargate_profiles(&mut file);
     if !profiles.is_empty() {
         spec["fargateProfiles"] = json!(profiles);
+    }
+    let capabilities = capabilities::capabilities(&mut file);
+    if !capabilities.is_empty() {
+        spec["capabilities"] = json!(capabilities);
     }
     settings(&mut file, &mut spec);
     if let Some(gitops) = flux::gitops(&mut file) {
@@ -222,12 +229,7 @@ fn settings(file: &mut Section<'_>, spec: &mut Value) {
 fn refuse_the_rest(file: &mut Section<'_>) {
     file.refuse_each(&[
         ("localZones", "Keelson creates subnets in availability zones only"),
-        (
-            "identityProviders",
-            "Keelson supports access by IAM only: associate the OIDC provider manually; Keelson does not touch it",
-        ),
         ("outpost", "Keelson creates no control planes on Outposts"),
-        ("capabilities", "Keelson does not support EKS capabilities"),
         ("git", "is for Flux 1: use gitops.flux"),
     ]);
 }

@@ -7,6 +7,7 @@ mod addon_policies;
 mod addons;
 mod ami;
 mod boundaries;
+mod capabilities;
 mod cluster;
 mod control_plane;
 mod flux;

@@ -199,7 +199,12 @@ fn unconverted_fields_are_reported_with_the_reason() {
         ("iam: {serviceAccounts: [{metadata: {name: a}}]}", "iam.serviceAccounts[0]", "default/a"),
         ("iam: {vpcResourceControllerPolicy: true}", "iam.vpcResourceControllerPolicy", "roleArn"),
         ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.vpc.podCidrs"),
-        ("identityProviders: [{type: oidc}]", "identityProviders", "IAM only"),
+        ("capabilities: [{name: a, type: KRO}]", "capabilities[0]", "capabilities.eks.amazonaws.com"),
+        (
+            "identityProviders: [{name: a, issuerURL: 'https://a', clientID: a}, {name: b, issuerURL: 'https://b', clientID: b}]",
+            "identityProviders[1]",
+            "one identity provider",
+        ),
         ("gitops: {flux: {gitProvider: bitbucket}}", "gitops.flux", "gitops.flux.source"),
         (
             group("preBootstrapCommands: [x], maxPodsPerNode: 9"),

@@ -28,6 +28,7 @@ pub(super) fn of(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
         gitops: None,
         pod_identities: Vec::new(),
         fargate_profiles: Vec::new(),
+        capabilities: Vec::new(),
         ..spec.clone()
     };
     EksClusterSpec {
