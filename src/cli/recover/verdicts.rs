@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
+use crate::controllers::node_group::replacement::names::is_name_of;
 use crate::aws::tags::CLUSTER;
 use crate::cli::table::Table;
 use crate::engine::Key;
@@ -65,7 +66,7 @@ impl From<&NodeGroup> for Object {
             region: None,
             namespace,
             uid: group.uid().unwrap_or_default(),
-            node_group: Some(group.node_group_name()),
+            node_group: Some(group.first_node_group_name()),
             record: None,
             recovery: group.status.as_ref().and_then(|status| status.recovery.clone()),
             annotation: group.annotations().get(crate::api::RECOVER_ANNOTATION).cloned(),
@@ -78,7 +79,8 @@ impl Object {
     /// Whether a resource of that cluster and key belongs to this object.
     fn is_of(&self, cluster: &str, key: &Key) -> bool {
         let group = (key.kind() == "nodeGroup").then(|| key.name());
-        self.cluster == cluster && self.node_group.as_deref() == group
+        self.cluster == cluster
+            && self.node_group.as_ref().map_or(group.is_none(), |first| group.is_some_and(|name| is_name_of(first, name)))
     }
 
     /// Whether the resource that proves the others is on record.

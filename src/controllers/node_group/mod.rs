@@ -11,7 +11,8 @@ pub mod nodes;
 mod own_image;
 pub mod record;
 mod recovery;
-mod replacement;
+mod eks_update;
+pub mod replacement;
 pub mod status;
 pub mod target;
 mod template_name;
@@ -89,6 +90,8 @@ impl Provisioned for NodeGroupController {
 
     fn forget_observations(state: &mut KindState) {
         state.nodes.forget();
+        state.passes.forget();
+        state.has_discovered = false;
         state.checked = None;
     }
 

@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
 use super::record::key;
-use super::replacement::{evictions_failed, replaces_nodes};
+use super::eks_update::{evictions_failed, replaces_nodes};
 use crate::api::listing::first_few_joined;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
