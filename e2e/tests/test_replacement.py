@@ -69,6 +69,9 @@ class Scene:
                     },
                 }
             )
+            # Budgets protect only Pods that run.
+            running = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            self.on.cloud.workload.api.patch("v1", "Pod", name, {"status": running}, "default", "status")
             names.append(name)
         return names
 
@@ -96,7 +99,7 @@ class Scene:
         return self.found()["status"].get("replacement", {})
 
     def message(self) -> str:
-        return conditions(self.found())["Ready"]["message"]
+        return conditions(self.found()).get("Ready", {}).get("message", "")
 
     def groups(self) -> list[str]:
         return sorted(self.account.eks.list_nodegroups(clusterName=self.name)["nodegroups"])
@@ -123,13 +126,13 @@ class Scene:
     def is_done(self, types: list[str]) -> bool:
         """One node group is left, as the spec says, and the object is ready."""
         item = self.found()
-        ready = conditions(item)["Ready"]
+        ready = conditions(item).get("Ready", {})
         groups = self.groups()
         return (
             len(groups) == 1
             and self.types(groups[0]) == types
             and "replacement" not in item["status"]
-            and (ready["status"], ready["observedGeneration"]) == ("True", item["metadata"]["generation"])
+            and (ready.get("status"), ready.get("observedGeneration")) == ("True", item["metadata"]["generation"])
         )
 
     def await_done(self, types: list[str], seconds: float = 90) -> str:
@@ -152,6 +155,7 @@ class Scene:
             raise AssertionError(f"{error}: {self.message()} {self.replacement()}") from None
 
     def go_away(self) -> None:
+        self.on.api.patch(*key_of(self.cluster)[:3], {"spec": {"changePolicy": "Automatic"}}, "default")
         for name in self.pods():
             api = self.on.cloud.workload.api
             api.request("DELETE", api.path("v1", "Pod", name, "default"), json={"gracePeriodSeconds": 0})

@@ -40,7 +40,6 @@ use super::warm_pool::WarmPool;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was created"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.instanceTypes[0]", description = "Preferred instance type", priority = 1),
     printcolumn(name = "Capacity", type_ = "string", json_path = ".spec.capacityType", description = "On-demand or spot", priority = 1),
-    printcolumn(name = "Node Group", type_ = "string", json_path = ".status.nodeGroupName", description = "Name in EKS, once a replacement has changed it", priority = 1),
     printcolumn(name = "Release", type_ = "string", json_path = ".status.releaseVersion", description = "AMI release of the nodes", priority = 1),
     validation = rules::node_group_name_fits_eks(),
     validation = rules::node_group_name_immutable(),

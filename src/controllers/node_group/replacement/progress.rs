@@ -198,3 +198,7 @@ pub fn size_of(state: State) -> i32 {
         State::Unknown | State::Absent | State::NotReady | State::Deleting => 0,
     }
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;
