@@ -3,7 +3,8 @@
 use kube::core::{Reason, Rule};
 
 /// The edit leads to a replacement: the policy asks for it, and status has the digest of what it is compared with.
-const REPLACED: &str = "self.spec.replacementPolicy == 'MakeBeforeBreak' && has(oldSelf.status) && has(oldSelf.status.immutableDigest)";
+const REPLACED: &str =
+    "self.spec.replacementPolicy == 'MakeBeforeBreak' && has(oldSelf.status) && has(oldSelf.status.immutableDigest)";
 
 const INSTEAD: &str = "create a new NodeGroup with the other value and delete this one, or set replacementPolicy: MakeBeforeBreak, \
                        with which Keelson creates a node group beside the old one, drains that one and deletes it";
@@ -31,7 +32,10 @@ pub(super) fn replaced_if_other_member(field: &str, message: &str) -> Rule {
 
 /// A launch template is added, removed or exchanged only by a replacement. For the NodeGroup.
 pub(super) fn replaced_if_other_template() -> Rule {
-    let (is_same, both) = (|member| same("spec.launchTemplate", member), "has(self.spec.launchTemplate) == has(oldSelf.spec.launchTemplate)");
+    let (is_same, both) = (
+        |member| same("spec.launchTemplate", member),
+        "has(self.spec.launchTemplate) == has(oldSelf.spec.launchTemplate)",
+    );
     refuse(
         &format!("{both} && (!has(self.spec.launchTemplate) || ({} && {}))", is_same("id"), is_same("name")),
         "launchTemplate",

@@ -174,9 +174,7 @@ impl<C> Planner<'_, C> {
             }
             Some(Presence::External(_) | Presence::Absent) => Verdict::Settled,
             Some(Presence::Ours(observed)) => match &observed.phase {
-                Phase::Busy { action, since, note }
-                    if *action == Action::Delete || !node.deletable_while(*action) =>
-                {
+                Phase::Busy { action, since, note } if *action == Action::Delete || !node.deletable_while(*action) => {
                     self.waiting(node, entry, *action, *since, note, observed.operation.clone())
                 }
                 _ => {

@@ -159,7 +159,8 @@ fn deletion_without_proof_of_succession_is_rejected() {
     unread.observe_failed(&key("new"), Failure::new(Class::Unavailable, "x"), Timestamp::UNIX_EPOCH);
     assert_eq!(violation(&graph(None, true), &unread), Some("what replaces it is not ready"));
     let alone = Graph::new(
-        vec![std::sync::Arc::new(Replaced { name: "old", by: Some("new") }) as std::sync::Arc<dyn erased::Node<ToyWorld>>],
+        vec![std::sync::Arc::new(Replaced { name: "old", by: Some("new") })
+            as std::sync::Arc<dyn erased::Node<ToyWorld>>],
         Vec::new(),
     );
     assert_eq!(violation(&alone.unwrap(), &memory(ready(), ready())), Some("what replaces it is not in the graph"));

@@ -328,7 +328,8 @@ mod tests {
     #[test]
     fn pods_that_cannot_move_hold_no_node() {
         let pod = |more: Value| {
-            let mut pod = json!({"metadata": {"name": "a", "namespace": "default", "uid": "1"}, "status": {"phase": "Running"}});
+            let mut pod =
+                json!({"metadata": {"name": "a", "namespace": "default", "uid": "1"}, "status": {"phase": "Running"}});
             for (name, value) in more.as_object().unwrap() {
                 pod["metadata"][name] = value.clone();
             }
@@ -345,7 +346,9 @@ mod tests {
     #[test]
     fn only_a_refusal_by_a_budget_counts_as_blocked() {
         assert!(names_budget("429: Cannot evict pod as it would violate the pod's disruption budget."));
-        assert!(names_budget("500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+        assert!(names_budget(
+            "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        ));
         assert!(!names_budget("429: Too many requests, please try again later."));
     }
 }

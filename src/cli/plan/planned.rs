@@ -19,7 +19,9 @@ use crate::engine::{Graph, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::adoption::Adoption;
-use crate::resources::graph::expand::{self, Beside, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions};
+use crate::resources::graph::expand::{
+    self, Beside, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions,
+};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones;
 

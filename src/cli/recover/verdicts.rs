@@ -7,9 +7,9 @@ use kube::ResourceExt;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
-use crate::controllers::node_group::replacement::names::is_name_of;
 use crate::aws::tags::CLUSTER;
 use crate::cli::table::Table;
+use crate::controllers::node_group::replacement::names::may_be_same;
 use crate::engine::Key;
 use crate::resources::recovery::takeover::TaggedResource;
 
@@ -79,8 +79,7 @@ impl Object {
     /// Whether a resource of that cluster and key belongs to this object.
     fn is_of(&self, cluster: &str, key: &Key) -> bool {
         let group = (key.kind() == "nodeGroup").then(|| key.name());
-        self.cluster == cluster
-            && self.node_group.as_ref().map_or(group.is_none(), |first| group.is_some_and(|name| is_name_of(first, name)))
+        self.cluster == cluster && may_be_same(self.node_group.as_deref(), group)
     }
 
     /// Whether the resource that proves the others is on record.

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::eks_update::{evictions_failed, replaces_nodes};
 use super::nodes::{NodesObservation, describe_guarded, progress};
 use super::own_image::{self, VersionMismatch};
-use super::eks_update::{evictions_failed, replaces_nodes};
 use super::replacement::decide::Step;
 use super::replacement::progress::Replacing;
 use crate::api::NodeGroupSpec;

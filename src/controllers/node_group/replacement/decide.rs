@@ -125,7 +125,8 @@ pub fn decide(input: &Input<'_>) -> Decision {
     }
     let is_desired = |group: &Group| group.digest == input.desired;
     // Nothing is left of one that the spec does not describe.
-    if other == State::Absent && pair.other.as_ref().is_some_and(|group| !is_desired(group) || is_desired(&pair.in_use)) {
+    if other == State::Absent && pair.other.as_ref().is_some_and(|group| !is_desired(group) || is_desired(&pair.in_use))
+    {
         pair.other = None;
     }
     if pair.other.is_none() {
@@ -180,3 +181,7 @@ fn next_step(input: &Input<'_>, decision: &Decision, stays: State, leaves: State
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "interleaving_tests.rs"]
+mod interleaving_tests;

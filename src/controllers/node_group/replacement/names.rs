@@ -61,9 +61,10 @@ pub fn immutable_digest(spec: &NodeGroupSpec) -> String {
         CapacityType::CapacityBlock => "CapacityBlock",
     };
     let text = |text: Option<&String>| text.cloned().unwrap_or_default();
-    let template = spec.launch_template.as_ref().map(|LaunchTemplate { id, name, version: _ }| {
-        format!("{}/{}", text(id.as_ref()), text(name.as_ref()))
-    });
+    let template = spec
+        .launch_template
+        .as_ref()
+        .map(|LaunchTemplate { id, name, version: _ }| format!("{}/{}", text(id.as_ref()), text(name.as_ref())));
     let all = [
         spec.instance_types.join(","),
         text(spec.ami_type.as_ref()),
@@ -95,6 +96,15 @@ pub fn digest_in_name<'n>(first: &str, name: &'n str) -> Option<&'n str> {
 /// Whether a NodeGroup gives that name: its first node group has it, or one that a replacement made.
 pub fn is_name_of(first: &str, name: &str) -> bool {
     name == first || digest_in_name(first, name).is_some()
+}
+
+/// Whether a node group may be of the NodeGroup whose first one is `first`; also if there is neither.
+pub fn may_be_same(first: Option<&str>, name: Option<&str>) -> bool {
+    match (first, name) {
+        (Some(first), Some(name)) => is_name_of(first, name),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ mod tests {
             memory.record_observation(&key, presence, at(1));
             state(&memory, &key)
         };
-        let observed = |phase| Observation::ready("web", "ACTIVE", Arc::new(()) as _).output("desired", "3").phase(phase);
+        let observed =
+            |phase| Observation::ready("web", "ACTIVE", Arc::new(()) as _).output("desired", "3").phase(phase);
         assert_eq!(of(Presence::Ours(observed(Phase::Ready))), State::Ready(3));
         assert_eq!(of(Presence::Unowned(observed(Phase::Ready))), State::Unknown);
         assert_eq!(of(Presence::Foreign("another".into())), State::Unknown);

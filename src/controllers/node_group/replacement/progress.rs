@@ -102,7 +102,12 @@ impl Replacing {
     }
 
     /// For status. `previous`: the last one.
-    pub fn status(&self, previous: Option<&ReplacementStatus>, arn: Option<String>, now: Timestamp) -> Option<ReplacementStatus> {
+    pub fn status(
+        &self,
+        previous: Option<&ReplacementStatus>,
+        arn: Option<String>,
+        now: Timestamp,
+    ) -> Option<ReplacementStatus> {
         let other = self.decision.pair.other.as_ref()?;
         let previous = previous.filter(|status| status.node_group_name == other.name || self.was_swapped(status));
         let seconds = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
@@ -175,7 +180,8 @@ pub fn preview(spec: &NodeGroupSpec, first: &str, recorded: &Pair, exists: bool)
     let may_begin = spec.replacement_policy == ReplacementPolicy::MakeBeforeBreak && exists;
     let in_use = if exists { State::Ready(0) } else { State::Unknown };
     let other = State::Unknown;
-    let input = decide::Input { first, desired: &desired, recorded, in_use, other, nodes: None, may_begin, closed: None };
+    let input =
+        decide::Input { first, desired: &desired, recorded, in_use, other, nodes: None, may_begin, closed: None };
     let replacing = Replacing { decision: decide::decide(&input), reading: None, leaving_size: 0 };
     match replacing.beside(&desired, false) {
         (name, Beside::Replaced { name: other, nodes, not_yet, is_outdated, in_use: _ }) => {

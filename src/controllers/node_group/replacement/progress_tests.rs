@@ -81,7 +81,10 @@ fn status_names_the_pods_that_block_and_the_node_group_that_leaves() {
                 PodDisruptionBudget shop/cart allows no eviction now";
     assert_eq!(status.message, text);
     let later = replacing(Step::ReadNodes, false).status(Some(&status), None, at(200)).unwrap();
-    assert_eq!((later.began.clone(), later.draining_since.clone()), (status.began.clone(), status.draining_since.clone()));
+    assert_eq!(
+        (later.began.clone(), later.draining_since.clone()),
+        (status.began.clone(), status.draining_since.clone())
+    );
     let back = replacing(Step::ReadNodes, true).status(Some(&status), None, at(200)).unwrap();
     assert_eq!((back.leaves.as_str(), back.draining_since), ("web-new", None), "of another drain");
     let error = read(Step::ReadNodes, Err("no route".into())).status(None, None, at(100)).unwrap();

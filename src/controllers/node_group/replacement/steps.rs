@@ -9,9 +9,9 @@ use super::decide::{self, Decision, Step, decide};
 use super::names::{Pair, immutable_digest};
 use super::progress::{Replacing, size_of};
 use super::{discovery, observed};
-use crate::api::{EksCluster, SpecError};
 use crate::api::policy::{ChangePolicy, ReplacementPolicy};
 use crate::api::status::NodeGroupStatus;
+use crate::api::{EksCluster, SpecError};
 use crate::controllers::account::Grant;
 use crate::controllers::cluster::status::view::view;
 use crate::controllers::reconcile_error::BuildError;
@@ -44,8 +44,7 @@ impl Reconcile<'_> {
             return Ok(None);
         }
         let (first, desired) = (self.object.first_node_group_name(), immutable_digest(&self.object.spec));
-        let found =
-            discovery::discover(cloud, &cluster.cluster_name(), &first, &desired, &self.object.spec).await?;
+        let found = discovery::discover(cloud, &cluster.cluster_name(), &first, &desired, &self.object.spec).await?;
         self.state.kind.has_discovered = true;
         Ok(found.map(|pair| self.with_pair(previous, &self.undecided(pair))))
     }

@@ -31,7 +31,8 @@ pub async fn find(
     is_candidate: impl Fn(&str) -> bool,
 ) -> Result<Vec<Owned>, Failure> {
     let mut found = Vec::new();
-    for name in lists::node_group_names_if_any(&cloud.aws, cluster).await?.into_iter().filter(|name| is_candidate(name)) {
+    for name in lists::node_group_names_if_any(&cloud.aws, cluster).await?.into_iter().filter(|name| is_candidate(name))
+    {
         let Some(group) = lists::node_group(&cloud.aws, cluster, &name).await? else { continue };
         if Tags::from_eks(group.tags()).is_owned_by(&cloud.owner.uid) {
             found.push(Owned { created_at: created_at(&group), differs: differs(spec, &group), name });
