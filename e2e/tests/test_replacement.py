@@ -6,9 +6,13 @@ Pods run on the nodes that the emulator registers in the workload cluster; its A
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
+import yaml
 
 from fleet.account import fresh_account
+from fleet.command_line import command
 from fleet.environment import Environment, environment, stays, until
 from fleet.killing import killed_at
 from fleet.manifests import cluster, key_of, node_group
@@ -360,6 +364,24 @@ def test_replacement_completes_once_when_killed_at_every_write(on, capsys):
     # A call that is repeated with its client token creates no second one.
     assert list(dict.fromkeys(made.steps())) == [f"CreateNodegroup {new}", "DeleteNodegroup killed"]
     assert made.pods() == []
+    with on.operator("--drift-interval=2s", account=made.account.id):
+        made.go_away()
+
+
+def test_plan_shows_the_creation_the_drain_and_the_deletion(on):
+    """Also without the management cluster."""
+    made = scene_at_rest(on, "planned")
+    edited = {**made.group, "spec": {**made.group["spec"], "instanceTypes": OTHER_TYPES}}
+    text = yaml.safe_dump_all([made.cluster, edited])
+    line, env = command(on, "plan", "-f", "-", "--live")
+    env |= {**on.aws.env(), "AWS_ACCESS_KEY_ID": made.account.id}
+    shown = subprocess.run(line, env=env, input=text, capture_output=True, text=True, check=False, timeout=60)
+    (created,) = [one for one in shown.stdout.splitlines() if one.strip().startswith(f"+ nodeGroup/{made.name}-")]
+    (deleted,) = [one for one in shown.stdout.splitlines() if one.strip().startswith(f"- nodeGroup/{made.name} ")]
+    assert "m7i.xlarge" in created and "its nodes are drained first" in deleted, shown.stdout + shown.stderr
+    refused = yaml.safe_dump_all([made.cluster, {**edited, "spec": {**edited["spec"], "replacementPolicy": "Refuse"}}])
+    shown = subprocess.run(line, env=env, input=refused, capture_output=True, text=True, check=False, timeout=60)
+    assert "cannot change" in shown.stdout + shown.stderr or "cannot be changed" in shown.stdout + shown.stderr, shown
     with on.operator("--drift-interval=2s", account=made.account.id):
         made.go_away()
 

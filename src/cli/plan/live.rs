@@ -141,7 +141,7 @@ async fn recorded_groups(cloud: &Cloud, group: &NodeGroup, cluster: &str) -> any
     let Some(uid) = uid else { return Ok(recorded) };
     let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
     let cloud = Cloud { owner, ..cloud.clone() };
-    let found = discovery::discover(&cloud, cluster, &first, &desired, &group.spec).await?;
+    let found = discovery::find(&cloud, cluster, &first, &desired, &group.spec).await?;
     Ok(found.unwrap_or(recorded))
 }
 

@@ -18,15 +18,27 @@ pub async fn discover(
     desired: &str,
     spec: &NodeGroupSpec,
 ) -> Result<Option<Pair>, Failure> {
+    let found = find(cloud, cluster, first, desired, spec).await?;
+    Ok(found.filter(|pair| pair.in_use.name != first || pair.other.is_some()))
+}
+
+/// The node groups that it owns; `None`: there is none.
+///
+/// # Errors
+/// Those of the reads.
+pub async fn find(
+    cloud: &Cloud,
+    cluster: &str,
+    first: &str,
+    desired: &str,
+    spec: &NodeGroupSpec,
+) -> Result<Option<Pair>, Failure> {
     let found = owned::find(cloud, cluster, spec, |name| is_name_of(first, name)).await?;
     Ok(pair(found, first, desired))
 }
 
 /// What exists: the one that the spec describes replaces another one. Without it, the older one counts as in use.
 fn pair(mut found: Vec<Owned>, first: &str, desired: &str) -> Option<Pair> {
-    if found.iter().all(|one| one.name == first) {
-        return None;
-    }
     found.sort_by_key(|one| one.created_at);
     let group = |Owned { name, differs, .. }: Owned| {
         let digest = match digest_in_name(first, &name) {
@@ -62,7 +74,7 @@ mod tests {
     #[test]
     fn node_groups_on_no_record_are_told_apart_by_their_names() {
         assert_eq!(found(vec![]), None);
-        assert_eq!(found(vec![owned("web", 1, false)]), None, "its name leads to it");
+        assert_eq!(found(vec![owned("web", 1, false)]), Some(("web".into(), None)));
         assert_eq!(found(vec![owned(NEW, 1, false)]), Some((NEW.into(), None)), "after a replacement");
         let pair = |in_use: &str, other: &str| Some((in_use.to_owned(), Some(other.to_owned())));
         assert_eq!(found(vec![owned(NEW, 2, false), owned("web", 1, true)]), pair("web", NEW));
