@@ -10,7 +10,8 @@ use super::SpecError;
 pub use super::launch_template::LaunchTemplate;
 use super::node_repair::NodeRepair;
 use super::node_template::NodeTemplate;
-use super::policy::DeletionPolicy;
+pub use super::node_update::{MaxUnavailable, NodeUpdate, UpdateStrategy};
+use super::policy::{DeletionPolicy, ReplacementPolicy};
 use super::reference::ClusterReference;
 use super::rules;
 use super::schema;
@@ -46,16 +47,22 @@ use super::warm_pool::WarmPool;
     validation = rules::size_owned_by_autoscaler(),
     validation = rules::node_not_added_or_removed(),
     validation = rules::image_not_added_or_removed(),
+    validation = rules::replaced_if_other("instanceTypes", "the instance types cannot change: put the old ones back"),
+    validation = rules::replaced_if_other("capacityType", "the capacity type cannot change: put the old one back"),
+    validation = rules::replaced_if_other("subnets", "the subnets cannot change: put the old value back"),
+    validation = rules::replaced_if_other_member("amiType", "the AMI type cannot change: put the old value back"),
+    validation = rules::replaced_if_other_member("diskSizeGiB", "the disk size cannot change: put the old value back"),
+    validation = rules::replaced_if_other_member("roleArn", "the nodes' role cannot change: put the old value back"),
+    validation = rules::replaced_if_other_template(),
+    validation = rules::replacement_ends_before_its_policy(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
-#[x_kube(validation = rules::immutable_member("amiType", "the AMI type cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::immutable_member("diskSizeGiB", "the disk size cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::immutable_member("roleArn", "the nodes' role cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
-#[x_kube(validation = rules::launch_template_immutable())]
+#[x_kube(validation = rules::replacement_without_own_template())]
+#[x_kube(validation = rules::replacement_without_capacity_block())]
 #[x_kube(validation = rules::excludes_launch_template())]
 #[x_kube(validation = rules::excludes_disk_size())]
 #[x_kube(validation = rules::launch_template_excludes_disk_size())]
@@ -92,33 +99,31 @@ pub struct NodeGroupSpec {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = rules::aws_name())]
     pub release_version: String,
-    /// AMI type, such as `AL2023_x86_64_STANDARD`; absent: EKS chooses. Immutable.
+    /// AMI type, such as `AL2023_x86_64_STANDARD`; absent: EKS chooses. Immutable, see `replacementPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = rules::aws_name())]
     pub ami_type: Option<String>,
-    /// EC2 instance types in order of preference. Immutable.
+    /// EC2 instance types in order of preference. Immutable, see `replacementPolicy`.
     #[serde(default = "default_instance_types")]
     #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::instance_types())]
     #[x_kube(validation = rules::unique())]
-    #[x_kube(validation = rules::immutable("the instance types cannot change: put the old ones back, or create a new NodeGroup with the other value and delete this one"))]
     pub instance_types: Vec<String>,
     /// `OnDemand`, `Spot`, or `CapacityBlock` with `node.capacityReservationId`, or with a launch template that names one.
-    /// Immutable.
+    /// Immutable, see `replacementPolicy`.
     #[serde(default)]
-    #[x_kube(validation = rules::immutable("the capacity type cannot change: put the old one back, or create a new NodeGroup with the other value and delete this one"))]
     pub capacity_type: CapacityType,
-    /// Size of each node's root volume in GiB; absent: EKS chooses. Immutable.
+    /// Size of each node's root volume in GiB; absent: EKS chooses. Immutable, see `replacementPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "diskSizeGiB")]
     #[schemars(range(min = 1, max = 16384))]
     pub disk_size_gib: Option<i32>,
     /// Number of nodes.
     pub scaling: Scaling,
-    /// Subnets of the nodes: a tier of the cluster's subnets, optionally limited to zones, or subnets by id. Immutable.
+    /// Subnets of the nodes: a tier of the cluster's subnets, optionally limited to zones, or subnets by id. Immutable,
+    /// see `replacementPolicy`.
     #[serde(default)]
-    #[x_kube(validation = rules::immutable("the subnets cannot change: put the old value back, or create a new NodeGroup with the other value and delete this one"))]
     pub subnets: NodeSubnets,
     /// Kubernetes labels of the nodes; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,14 +137,16 @@ pub struct NodeGroupSpec {
     #[schemars(length(max = 50))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]
     pub taints: Option<Vec<Taint>>,
-    /// An EC2 launch template. It cannot be added or removed later, but its version can change.
+    /// An EC2 launch template. Its version can change; it cannot be added, removed or replaced later, see
+    /// `replacementPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_template: Option<LaunchTemplate>,
     /// A launch template that Keelson creates, with a new version for each change, instead of `launchTemplate`. It cannot be
     /// added or removed later. A change replaces the nodes, as an update within the cluster's maintenance windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeTemplate>,
-    /// ARN of the nodes' IAM role; absent: the cluster's node role, which Keelson creates. Immutable.
+    /// ARN of the nodes' IAM role; absent: the cluster's node role, which Keelson creates. Immutable, see
+    /// `replacementPolicy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
@@ -159,6 +166,11 @@ pub struct NodeGroupSpec {
     /// A warm pool, for On-Demand instances with an AMI of EKS; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_pool: Option<WarmPool>,
+    /// How an edit of a field is handled that EKS cannot change (instance types, AMI type, capacity type, subnets, role, disk
+    /// size, launch template): `Refuse` it, or `MakeBeforeBreak`: create a node group beside the old one, drain that one once
+    /// the new nodes are ready, and delete it. Not with `node`.
+    #[serde(default)]
+    pub replacement_policy: ReplacementPolicy,
     /// What happens to the node group when this object is deleted: `Delete` it, or `Retain` it unchanged.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -209,9 +221,22 @@ impl NodeGroupSpec {
 }
 
 impl NodeGroup {
-    /// The node group's name in EKS.
+    /// The name in EKS of the node group in use.
     pub fn node_group_name(&self) -> String {
+        let replaced = self.status.as_ref().and_then(|status| status.node_group_name.clone());
+        replaced.unwrap_or_else(|| self.first_node_group_name())
+    }
+
+    /// The name in EKS of the first node group, which later ones begin with.
+    pub fn first_node_group_name(&self) -> String {
         self.spec.node_group_name.clone().unwrap_or_else(|| self.name_any())
+    }
+
+    /// The names in EKS of all its node groups: the one in use, and during a replacement the other one.
+    pub fn node_group_names(&self) -> Vec<String> {
+        let replacement = self.status.as_ref().and_then(|status| status.replacement.as_ref());
+        let other = replacement.map(|replacement| replacement.node_group_name.clone());
+        std::iter::once(self.node_group_name()).chain(other).collect()
     }
 }
 
@@ -337,52 +362,4 @@ pub enum TaintEffect {
     NoSchedule,
     PreferNoSchedule,
     NoExecute,
-}
-
-/// How nodes are replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::at_most_one_of(&["maxUnavailable", "maxUnavailablePercentage"]))]
-#[serde(rename_all = "camelCase")]
-pub struct NodeUpdate {
-    /// Number of nodes replaced at the same time, 1 to 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_unavailable: Option<i32>,
-    /// Percentage of nodes replaced at the same time, 1 to 100, instead of a number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_unavailable_percentage: Option<i32>,
-    /// `Default` (new nodes are created first) or `Minimal` (old nodes are terminated first, without surge); absent:
-    /// not managed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "UpdateStrategy")]
-    pub strategy: Option<UpdateStrategy>,
-    /// Evicts Pods regardless of their disruption budgets.
-    #[serde(default)]
-    pub force: bool,
-}
-
-/// How many nodes are replaced at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MaxUnavailable {
-    Nodes(i32),
-    Percentage(i32),
-}
-
-impl NodeUpdate {
-    /// The number or percentage; `None`: not managed.
-    pub fn max_unavailable(&self) -> Option<MaxUnavailable> {
-        match (self.max_unavailable, self.max_unavailable_percentage) {
-            (Some(nodes), _) => Some(MaxUnavailable::Nodes(nodes)),
-            (None, Some(percentage)) => Some(MaxUnavailable::Percentage(percentage)),
-            (None, None) => None,
-        }
-    }
-}
-
-/// EKS's node group update strategy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum UpdateStrategy {
-    Default,
-    Minimal,
 }

@@ -28,6 +28,14 @@ pub enum DeletionPolicy {
     Retain,
 }
 
+/// How an edit of a field is handled that EKS cannot change in a node group that exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ReplacementPolicy {
+    #[default]
+    Refuse,
+    MakeBeforeBreak,
+}
+
 /// How an existing cluster that Keelson does not own is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum AdoptionPolicy {

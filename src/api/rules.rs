@@ -10,6 +10,7 @@ pub(super) use super::rules_between::*;
 pub(super) use super::rules_cluster::*;
 pub(super) use super::rules_network::*;
 pub(super) use super::rules_node::*;
+pub(super) use super::rules_replacement::*;
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {
     Rule::new(cel).message(message)

@@ -329,23 +329,6 @@ pub(super) fn tier_or_ids() -> Rule {
     )
 }
 
-pub(super) fn launch_template_immutable() -> Rule {
-    let same = |member: &str| {
-        let (new, old) = (format!("self.launchTemplate.{member}"), format!("oldSelf.launchTemplate.{member}"));
-        format!("has({new}) == has({old}) && (!has({new}) || {new} == {old})")
-    };
-    refuse(
-        format!(
-            "has(self.launchTemplate) == has(oldSelf.launchTemplate) && (!has(self.launchTemplate) || ({} && {}))",
-            same("id"),
-            same("name")
-        ),
-        "a launch template can be neither added, removed nor replaced, only its version can change: put the old value back, or \
-         create a new NodeGroup with the other template and delete this one",
-    )
-    .field_path(".launchTemplate")
-}
-
 /// Characters as in EC2's CreateLaunchTemplate.
 pub(super) fn launch_template_name() -> Rule {
     matches("^[A-Za-z0-9()./_-]+$", "must be the name of a launch template: letters, digits and ().-/_")

@@ -1,5 +1,6 @@
 //! Status of EksCluster and NodeGroup: what exists, what is in progress, what is blocked. Bounded in size, without
-//! secrets. Plans and drift are in [`super::status_plan`], upgrades and GitOps in [`super::status_progress`]. No I/O.
+//! secrets. That of a NodeGroup is in [`super::status_node_group`], plans and drift are in
+//! [`super::status_plan`], upgrades and GitOps in [`super::status_progress`]. No I/O.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::ChangePolicy;
 use super::schema;
+pub use super::status_node_group::*;
 pub use super::status_plan::*;
 pub use super::status_progress::*;
 pub use super::status_recovery::*;
@@ -239,36 +241,6 @@ pub struct AddonStatus {
     pub issues: Vec<HealthIssue>,
 }
 
-/// A launch template that Keelson created.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LaunchTemplateStatus {
-    /// Id of the launch template.
-    #[schemars(length(max = 64))]
-    pub id: String,
-    /// The version that the nodes have, or are being updated to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 18))]
-    pub version: Option<String>,
-}
-
-/// A health issue that AWS reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HealthIssue {
-    /// AWS's code of the issue.
-    #[schemars(length(max = 128))]
-    pub code: String,
-    /// AWS's message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub message: Option<String>,
-    /// Affected resources: at most ten ids.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
-    pub resource_ids: Vec<String>,
-}
-
 /// The node groups that reference a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -296,98 +268,4 @@ pub struct SupportStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10))]
     pub extended_ends: Option<String>,
-}
-
-/// Observed state of the node group.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeGroupStatus {
-    /// Generation of the spec that this status describes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// Value of the annotation `keelson.dev/reconcile-at` at the last reconcile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub last_handled_reconcile_at: Option<String>,
-    /// The last change: the creation, an edit of the spec, or the deletion. Its times are those of its trace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub change: Option<ChangeStatus>,
-    /// Standard Kubernetes conditions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
-    /// Operations in progress and their deadlines. At most twenty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
-    pub waits: Vec<WaitStatus>,
-    /// ARN of the node group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
-    pub arn: Option<String>,
-    /// Kubernetes version of its nodes in EKS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub version: Option<String>,
-    /// AMI release of its nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub release_version: Option<String>,
-    /// AMI type of its nodes in EKS; `CUSTOM`: an AMI of the launch template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub ami_type: Option<String>,
-    /// The launch template that Keelson created for `spec.node`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch_template: Option<LaunchTemplateStatus>,
-    /// Desired size in AWS, which the scale subresource reads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replicas: Option<i32>,
-    /// Number of its nodes that are ready.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready_nodes: Option<i32>,
-    /// Id of its update in EKS that is in progress, or that failed last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub update_id: Option<String>,
-    /// Updates started since the last one that succeeded. After three failures Keelson waits for an edit, or for
-    /// the annotation `keelson.dev/reconcile-at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update_attempts: Option<i32>,
-    /// Names of its Auto Scaling groups.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
-    pub auto_scaling_groups: Vec<String>,
-    /// Health issues from EKS.
-    #[serde(default)]
-    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
-    pub health_issues: Vec<HealthIssue>,
-    /// The next steps; with changePolicy Approval of its cluster, those that wait for approval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<PlanStatus>,
-    /// Drift that is not corrected because `driftPolicy` is `Report`: differences in AWS without a change of the spec.
-    /// At most fifty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
-    pub drift: Vec<DriftStatus>,
-    /// Digest of the desired state that AWS matched last: differences while it is unchanged are drift.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub synced: Option<String>,
-    /// Keys of the tags in the spec and the account, and of earlier ones that are still to be removed in AWS. Keelson
-    /// does not own tags with other keys.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
-    pub tag_keys: Vec<String>,
-    /// The deletion in progress or held.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion: Option<DeletionStatus>,
-    /// The upgrade in progress, and past ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upgrade: Option<UpgradeStatus>,
-    /// The last takeover of resources from an earlier object of this name, for example after a restore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovery: Option<RecoveryStatus>,
-    /// The last handover of its resources to another installation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hand_over: Option<HandOverStatus>,
 }

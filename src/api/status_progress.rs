@@ -316,3 +316,20 @@ pub struct FailingObject {
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 }
+
+/// A health issue that AWS reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthIssue {
+    /// AWS's code of the issue.
+    #[schemars(length(max = 128))]
+    pub code: String,
+    /// AWS's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// Affected resources: at most ten ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub resource_ids: Vec<String>,
+}

@@ -150,6 +150,7 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         update: _,
         repair: _,
         warm_pool: _,
+        replacement_policy: _,
         deletion_policy: _,
         suspend: _,
         tags: _,

@@ -158,15 +158,19 @@ pub fn check_cluster_name(
 /// # Errors
 /// The holder.
 pub fn check_node_group_name(ctx: &Context, group: &NodeGroup) -> Result<(), Refusal> {
-    let (name, cluster) = (group.node_group_name(), &group.spec.cluster_ref.name);
+    let cluster = &group.spec.cluster_ref.name;
+    // Also that of the first node group after its replacement: the next one has a name that begins with it.
+    let claimed = |group: &NodeGroup| std::iter::once(group.first_node_group_name()).chain(group.node_group_names());
+    let names: Vec<_> = claimed(group).collect();
     let others = ctx.node_groups_of(&group.namespace().unwrap_or_default(), cluster);
     let holds = |other: &&Arc<NodeGroup>| {
         other.uid() != group.uid()
-            && other.node_group_name() == name
+            && claimed(other).any(|name| names.contains(&name))
             && group_may_hold(other)
             && rank_of_node_group(other) < rank_of_node_group(group)
     };
     let Some(holder) = others.iter().find(holds) else { return Ok(()) };
+    let name = claimed(holder).find(|name| names.contains(name)).unwrap_or_default();
     let message = format!(
         "node group {name} of EksCluster {cluster} does not belong to this object: NodeGroup {} has priority for that name, and nothing \
          more is created. Choose another spec.nodeGroupName in a new NodeGroup, or delete one of the two",

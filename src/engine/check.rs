@@ -8,7 +8,7 @@ use super::graph::Graph;
 use super::key::Key;
 use super::memory::Memory;
 use super::plan::{Plan, Step, Verdict};
-use super::resource::{Phase, Presence};
+use super::resource::{Phase, Presence, Succession};
 
 /// A plan that satisfies the rules.
 #[derive(Clone, Debug)]
@@ -118,6 +118,9 @@ fn violated_rule<C>(
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
         (Action::Delete, Presence::Ours(observed)) if goal == Goal::Present => {
+            if let Some(succession) = node.succession() {
+                return violated_by_succession(key, &succession, graph, memory);
+            }
             let requested = entry.retry_requested;
             let is_remedy = matches!(observed.phase, Phase::Failed { recreate, .. } if recreate.applies(requested));
             (!is_remedy).then_some("no resource is replaced to apply a change")
@@ -135,6 +138,32 @@ fn violated_rule<C>(
             is_held.then_some("a resource that must be deleted first still exists")
         }
     }
+}
+
+/// Why a resource may not be deleted although another one replaces it: there is no proof that the other one took its place. The
+/// proof is the observation of a successor that is owned, ready and not to be deleted itself, and an open gate: nothing uses the
+/// resource any more.
+fn violated_by_succession<C>(
+    key: &Key,
+    succession: &Succession,
+    graph: &Graph<C>,
+    memory: &Memory,
+) -> Option<&'static str> {
+    let Some(successor) = graph.node(&succession.successor).filter(|successor| successor.key() != *key) else {
+        return Some("what replaces it is not in the graph");
+    };
+    if successor.succession().is_some() {
+        return Some("what replaces it is to be deleted itself");
+    }
+    let is_ready = memory.get(&succession.successor).is_some_and(|entry| {
+        let is_ours = matches!(&entry.presence, Some(Presence::Ours(observed)) if observed.phase == Phase::Ready);
+        entry.last_observe_error.is_none() && is_ours
+    });
+    if !is_ready {
+        return Some("what replaces it is not ready");
+    }
+    let is_unused = graph.gate(&succession.unused).is_some_and(|gate| gate.open);
+    (!is_unused).then_some("it may still be in use")
 }
 
 /// Whether a resource that holds or contains others exists and is not owned: whatever is deleted may be needed by it.

@@ -11,7 +11,7 @@ use super::change::Change;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::refs::Refs;
-use super::resource::{Observation, ObserveOptions, PollPolicy, Presence, Resource};
+use super::resource::{Observation, ObserveOptions, PollPolicy, Presence, Resource, Succession};
 use super::sweep::{CheckedSweep, Scope, Sweep};
 
 /// Observation of a resource of any kind.
@@ -29,6 +29,7 @@ pub trait Node<C>: Send + Sync {
     fn deleted_with(&self) -> Option<Key>;
     fn holds(&self) -> Vec<Key>;
     fn deleted_after(&self) -> Vec<Key>;
+    fn succession(&self) -> Option<Succession>;
     fn is_retained(&self) -> bool;
     fn deletable_while(&self, action: Action) -> bool;
     fn facts(&self) -> Vec<(&'static str, String)>;
@@ -99,6 +100,9 @@ impl<R: Resource> Node<R::Cloud> for R {
     }
     fn deleted_after(&self) -> Vec<Key> {
         Resource::deleted_after(self)
+    }
+    fn succession(&self) -> Option<Succession> {
+        Resource::succession(self)
     }
     fn is_retained(&self) -> bool {
         Resource::is_retained(self)

@@ -45,6 +45,7 @@ pub use refs::Refs;
 pub use report::{FinishedOperation, Outcome, Report, StepResult};
 pub use resource::{
     FailedOperation, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Recreate, Resource,
+    Succession,
 };
 pub use sweep::{AllowedTarget, CheckedSweep, Mark, Proof, Scope, Sweep, Target};
 
@@ -56,6 +57,8 @@ mod may_adopt_tests;
 mod operations_tests;
 #[cfg(test)]
 mod retry_tests;
+#[cfg(test)]
+mod succession_tests;
 #[cfg(test)]
 mod toy_world;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::key::Key;
 use super::memory::{EMPTY_ENTRY, Entry, Memory};
 use super::plan::HoldReason;
 use super::plan::{Block, Item, Plan, Step, Verdict, WaitingOn};
-use super::resource::{Operation, Phase, Presence};
+use super::resource::{Operation, Phase, Presence, Succession};
 
 /// Plans the whole graph.
 pub fn plan<C>(
@@ -40,7 +40,10 @@ pub fn plan<C>(
     match goal {
         Goal::Present => {
             for node in graph.nodes() {
-                items.push(planner.plan_present(node.as_ref()));
+                items.push(match node.succession() {
+                    Some(succession) => planner.plan_succession(node.as_ref(), &succession),
+                    None => planner.plan_present(node.as_ref()),
+                });
             }
         }
         Goal::Deleted | Goal::Retained => {
@@ -156,6 +159,32 @@ impl<C> Planner<'_, C> {
             },
         };
         Item { key, verdict, forbidden, drift }
+    }
+
+    /// A resource that another one replaces: it is deleted once that one is ready and the gate is open.
+    fn plan_succession(&self, node: &dyn Node<C>, succession: &Succession) -> Item {
+        let key = node.key();
+        let entry = self.entry(&key);
+        let verdict = match &entry.presence {
+            _ if entry.last_observe_error.is_some() => Verdict::NotObserved(entry.last_observe_error.clone()),
+            None => Verdict::NotObserved(None),
+            Some(Presence::Foreign(owner)) => Verdict::Blocked(Block::Foreign(owner.clone())),
+            Some(Presence::Unowned(_)) => {
+                Verdict::Blocked(Block::Foreign("it exists and is not owned by this object".to_owned()))
+            }
+            Some(Presence::External(_) | Presence::Absent) => Verdict::Settled,
+            Some(Presence::Ours(observed)) => match &observed.phase {
+                Phase::Busy { action, since, note } if *action == Action::Delete || !node.deletable_while(*action) => {
+                    self.waiting(node, entry, *action, *since, note, observed.operation.clone())
+                }
+                _ => {
+                    let waits = self.not_ready([succession.successor.clone(), succession.unused.clone()]);
+                    let reason = Some(format!("{} replaces it", succession.successor));
+                    self.step(&key, entry, Action::Delete, Vec::new(), reason, waits)
+                }
+            },
+        };
+        Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
     }
 
     /// Differences to correct, differences that no call can correct, and drift that is not corrected.

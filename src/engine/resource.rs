@@ -196,6 +196,15 @@ pub struct PollPolicy {
     pub max_cache_age: Duration,
 }
 
+/// The replacement of a resource by another one that was made beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Succession {
+    /// The resource that replaces it.
+    pub successor: Key,
+    /// The gate that opens once nothing uses it any more.
+    pub unused: Key,
+}
+
 /// The marker that the cloud of a kind writes.
 pub type Marker<R> = <<R as Resource>::Cloud as MarkOwner>::Marker;
 
@@ -243,6 +252,12 @@ pub trait Resource: Send + Sync + 'static {
     /// Resources that must be deleted before this one, besides those that hold it.
     fn deleted_after(&self) -> Vec<Key> {
         Vec::new()
+    }
+
+    /// The resource that replaces it: it is compared with nothing, and deleted once that one is ready and the gate is open.
+    /// The one exception to the rule that no resource is replaced to apply a change.
+    fn succession(&self) -> Option<Succession> {
+        None
     }
 
     /// Whether it stays when the graph is deleted: it is released instead.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod cluster_identity;
 pub mod drain;
 pub mod error;
+pub mod eviction;
 #[cfg(test)]
 pub mod fake_api;
 pub mod follow;

@@ -183,9 +183,9 @@ pub async fn nodes_of(client: &Client, node_group: &str) -> Result<Count, CallEr
     Ok(count)
 }
 
-const NODE: (&str, &str) = ("v1", "Node");
+pub(super) const NODE: (&str, &str) = ("v1", "Node");
 
-fn of_group(node_group: &str) -> ListParams {
+pub(super) fn of_group(node_group: &str) -> ListParams {
     ListParams::default().labels(&format!("{NODE_GROUP_LABEL}={node_group}"))
 }
 

@@ -10,6 +10,12 @@ NEW_NODE_GROUP = "create a new NodeGroup"
 EXISTS = {"arn": "arn:aws:eks:eu-west-1:123456789012:nodegroup/demo/demo/1"}
 
 
+# A record of what the node group was created with: the policy allows what would be refused.
+MADE_WITH = {**EXISTS, "immutableDigest": "0123456789"}
+REPLACED = {"replacementPolicy": "MakeBeforeBreak"}
+REPLACEMENT = {"nodeGroupName": "demo-0123456789", "digest": "0123456789", "began": "2026-11-30T00:00:00Z"}
+
+
 OWN_AMI = {"imageId": "ami-1", "userData": "#!/bin/sh"}
 VOLUME = {"deviceName": "/dev/xvda"}
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
@@ -46,6 +52,9 @@ INVALID = [
     invalid("instanceTypes", ["large"], "such as m7i.large"),
     invalid("instanceTypes", ["m7i.large", "m7i.large"], "once only"),
     invalid("capacityType", "SPOT", 'supported values: "OnDemand", "Spot", "CapacityBlock"'),
+    invalid("replacementPolicy", "Replace", 'supported values: "Refuse", "MakeBeforeBreak"'),
+    Rejected({**REPLACED, "node": {}}, "spec.replacementPolicy", "does not cover node groups with spec.node yet"),
+    Rejected({**REPLACED, **CAPACITY_BLOCK, "node": None, "launchTemplate": {"name": "blocks"}}, "spec.replacementPolicy", "no instances for a second"),
     Rejected({"capacityType": "CapacityBlock", **ONE_ZONE}, "spec.capacityType", "set node.capacityReservationId"),
     Rejected({**CAPACITY_BLOCK, "instanceTypes": ["p5.48xlarge", "p4d.24xlarge"]}, "spec.instanceTypes", "name only that one"),
     Rejected({**CAPACITY_BLOCK, "subnets": {}}, "spec.subnets", "name that one in subnets.zones"),
@@ -139,6 +148,18 @@ INVALID = [
     invalid("tags", {"aws:x": "y"}, "choose another key"),
 ]
 
+# Edits that EKS cannot make in place.
+REPLACING = [
+    ("instanceTypes", None, ["m7i.xlarge"]),
+    ("amiType", None, "BOTTLEROCKET_x86_64"),
+    ("capacityType", None, "Spot"),
+    ("diskSizeGiB", 50, 60),
+    ("subnets", None, {"zones": ["eu-west-1a"]}),
+    ("roleArn", ROLE + "x", None),
+    ("launchTemplate", None, {"id": "lt-1"}),
+    ("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}),
+]
+
 IMMUTABLE = [
     edit("clusterRef", {"name": "demo"}, {"name": "other"}, "cannot move to another cluster"),
     edit("nodeGroupName", "one", "two", NEW_NODE_GROUP),
@@ -189,6 +210,13 @@ IMMUTABLE = [
     edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor replaced"),
     edit("launchTemplate", {"name": "one"}, {"name": "two"}, "neither added, removed nor replaced"),
     edit("launchTemplate", {"id": "lt-1"}, {"id": None, "name": "one"}, "neither added, removed nor replaced"),
+    *(edit(path, old, new, "or set replacementPolicy: MakeBeforeBreak") for path, old, new in REPLACING),
+    # Without a record, an edit could not be compared with what there was.
+    Rejected({"instanceTypes": ["m7i.xlarge"]}, "spec.instanceTypes", NEW_NODE_GROUP, REPLACED, status=EXISTS),
+    Rejected({"instanceTypes": ["m7i.xlarge"], "replacementPolicy": "Refuse"}, "spec.instanceTypes", NEW_NODE_GROUP, REPLACED, status=MADE_WITH),
+    Rejected(
+        {"replacementPolicy": "Refuse"}, "spec.replacementPolicy", "until it has ended", REPLACED, status={**MADE_WITH, "replacement": REPLACEMENT}
+    ),
     Rejected({"node": {}}, "spec.node", NEW_NODE_GROUP, {}, status=EXISTS),
     Rejected({"node": None}, "spec.node", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
     Rejected({"node": OWN_AMI}, "spec.node.imageId", NEW_NODE_GROUP, {"node": {}}, status=EXISTS),
@@ -196,6 +224,11 @@ IMMUTABLE = [
 ]
 
 CHANGEABLE = [
+    # The policy replaces the node group; it may be set together with the edit.
+    *(Accepted(at(path, new), {**REPLACED, **({} if old is None else at(path, old))}, MADE_WITH) for path, old, new in REPLACING),
+    Accepted({**REPLACED, "instanceTypes": ["m7i.xlarge"]}, {}, MADE_WITH),
+    Accepted({"instanceTypes": ["m7i.large"]}, {**REPLACED, "instanceTypes": ["m7i.xlarge"]}, {**MADE_WITH, "replacement": REPLACEMENT}),
+    Accepted({"replacementPolicy": "Refuse"}, REPLACED, MADE_WITH),
     # A size: before creation, enforced, omitted, or moved by the bounds as AWS moves it.
     change("scaling", {"min": 2, "max": 6, "desired": 3}, {"desired": 4}),
     Accepted({"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}, {"scaling": {"desired": 3}}, EXISTS),

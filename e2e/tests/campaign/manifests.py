@@ -399,6 +399,7 @@ def node_group_specs(world: World) -> Specs:
             ],
         },
         "warmPool": {"enabled": True, "minSize": 1, "maxGroupPreparedCapacity": 5, "poolState": "Stopped", "reuseOnScaleIn": False},
+        "replacementPolicy": "Refuse",
         "deletionPolicy": "Delete",
         "suspend": False,
         "tags": {"team": "payments"},

@@ -17,7 +17,7 @@ use crate::engine::{
 use crate::resources::cloud::Cloud;
 use crate::resources::deletion::prune;
 use crate::resources::eks::node_template;
-use crate::resources::graph::expand::{ClusterView, SubnetView};
+use crate::resources::graph::expand::{Beside, ClusterView, SubnetView};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones::RegionZones;
 use crate::resources::network::subnet;
@@ -35,7 +35,7 @@ pub fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let planned = Planned::new(named("EksCluster", *cluster), about(cluster), graph, plan);
     let mut all = vec![planned.with_tags_of(grant, &spec.tags)];
     for group in groups {
-        let graph = node_group_graph(group, grant, &owner, &view)?;
+        let graph = node_group_graph(group, grant, &owner, &view, (&group.node_group_name(), Beside::Nothing))?;
         let plan = plan_from_nothing(&graph, false);
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
         all.push(planned.with_tags_of(grant, &group.spec.tags));

@@ -16,13 +16,16 @@ use crate::cli::reading;
 use crate::controllers::cluster::status::facts::Facts;
 use crate::controllers::cluster::status::notices;
 use crate::controllers::cluster::upgrade::observation::{self, Read};
+use crate::controllers::node_group::replacement::discovery;
+use crate::controllers::node_group::replacement::names::{Pair, immutable_digest, is_name_of};
+use crate::controllers::node_group::replacement::progress;
 use crate::controllers::status::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::aws_validation::{self, Stage, Surroundings};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_template;
-use crate::resources::eks::{node_group, upgrade_data};
+use crate::resources::eks::{lists, node_group, upgrade_data};
 use crate::resources::graph::adoption::Existing;
 use crate::resources::graph::expand::{ClusterView, SubnetView};
 use crate::resources::graph::proof::Records;
@@ -64,16 +67,19 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let view = view(cluster, &memory);
     let (mut observed, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
-        let name = group.node_group_name();
+        let pair = recorded_groups(&cloud, group, &view.cluster_name).await?;
+        let name = pair.in_use.name.clone();
         let uid = survey::find_node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
-        let stage = Stage::of_node_group(uid.is_some(), &cluster.spec);
+        let (main, beside) = progress::preview(&group.spec, &group.first_node_group_name(), &pair, uid.is_some());
+        let is_replaced = main != name;
+        let stage = Stage::of_node_group(uid.is_some() && !is_replaced, &cluster.spec);
         let claims = aws_validation::of_node_group(&group.spec, stage, &cluster.spec, &view);
         aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;
         let uid = uid.unwrap_or_else(|| NOT_THERE.to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
-        let graph = node_group_graph(group, grant, &owner, &view)?;
+        let graph = node_group_graph(group, grant, &owner, &view, (&main, beside))?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
-        observed.push(Arc::new(with_observed_version(group, &memory)));
+        observed.push(Arc::new(with_observed_version(group, &name, &memory)));
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
         of_groups.push(planned.with_tags_of(grant, &group.spec.tags));
     }
@@ -119,10 +125,31 @@ fn not_offered(cluster: &EksCluster, read: &Read) -> Vec<String> {
     spec.addons.iter().filter_map(of_addon).collect()
 }
 
+/// The node groups of a NodeGroup: those on record, or, without the management cluster, those that carry the tag of its owner.
+async fn recorded_groups(cloud: &Cloud, group: &NodeGroup, cluster: &str) -> anyhow::Result<Pair> {
+    let (first, desired) = (group.first_node_group_name(), immutable_digest(&group.spec));
+    let recorded = Pair::recorded(&group.status.clone().unwrap_or_default(), &first, &desired);
+    if group.status.as_ref().is_some_and(|status| status.immutable_digest.is_some()) {
+        return Ok(recorded);
+    }
+    let mut uid = None;
+    for name in lists::node_group_names_if_any(&cloud.aws, cluster).await? {
+        if uid.is_none() && is_name_of(&first, &name) {
+            uid = survey::find_node_group_owner(&cloud.aws, cluster, &name, &cloud.owner.cluster).await?;
+        }
+    }
+    let Some(uid) = uid else { return Ok(recorded) };
+    let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
+    let cloud = Cloud { owner, ..cloud.clone() };
+    let found = discovery::find(&cloud, cluster, &first, &desired, &group.spec).await?;
+    Ok(found.unwrap_or(recorded))
+}
+
 /// The node group with its version in AWS.
-fn with_observed_version(group: &NodeGroup, memory: &Memory) -> NodeGroup {
-    let version = Facts(memory).output(&node_group::key(&group.node_group_name()), "version");
-    let status = NodeGroupStatus { version, ..NodeGroupStatus::default() };
+fn with_observed_version(group: &NodeGroup, name: &str, memory: &Memory) -> NodeGroup {
+    let version = Facts(memory).output(&node_group::key(name), "version");
+    let node_group_name = Some(name.to_owned());
+    let status = NodeGroupStatus { version, node_group_name, ..NodeGroupStatus::default() };
     NodeGroup { status: Some(status), ..group.clone() }
 }
 

@@ -19,7 +19,9 @@ use crate::engine::{Graph, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::adoption::Adoption;
-use crate::resources::graph::expand::{self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions};
+use crate::resources::graph::expand::{
+    self, Beside, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, Versions,
+};
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones;
 
@@ -169,20 +171,21 @@ pub fn node_group_graph(
     grant: &Grant,
     owner: &Owner,
     view: &ClusterView,
+    (name, beside): (&str, Beside),
 ) -> anyhow::Result<Graph<Cloud>> {
     let tags = expand::node_group_tags(&group.spec, view, &grant.settings);
-    let name = group.node_group_name();
-    let node = expand::check_tag_count(&tags).and_then(|()| expand::node_content(&group.spec, view, &name, &tags));
+    let node = expand::check_tag_count(&tags).and_then(|()| expand::node_content(&group.spec, view, name, &tags));
     let node = node.with_context(|| named("NodeGroup", group))?;
     let input = NodeGroupInput {
         spec: &group.spec,
-        node_group_name: &name,
+        node_group_name: name,
         owner,
         account: &grant.settings,
         cluster: view,
         target: Target { node, ..Target::at_once(&group.spec) },
         exists: owner.uid != NOT_THERE,
         has_template: false,
+        beside,
         tag_keys: &[],
         intervals: Intervals::default(),
     };

@@ -204,7 +204,12 @@ mod tests {
             json!(["a", "b"]),
             json!({"a": "b"}),
             json!({}),
-            json!({"spec": {"version": "1.34"}, "metadata": {"name": "demo"}}),
+            json!({
+                "spec": {
+                    "version": "1.34", "instanceTypes": [], "capacityType": "Spot", "subnets": {}, "replacementPolicy": "Refuse",
+                },
+                "metadata": {"name": "demo"},
+            }),
             json!({"allowInlinePolicies": true}),
             json!({
                 "min": 1, "max": 3, "zoneCount": 3, "publicSubnets": true, "nat": "None", "region": "eu-west-1",

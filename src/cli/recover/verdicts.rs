@@ -9,6 +9,7 @@ use crate::api::status::{RecoveryStatus, ResourceStatus};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::tags::CLUSTER;
 use crate::cli::table::Table;
+use crate::controllers::node_group::replacement::names::may_be_same;
 use crate::engine::Key;
 use crate::resources::recovery::takeover::TaggedResource;
 
@@ -65,7 +66,7 @@ impl From<&NodeGroup> for Object {
             region: None,
             namespace,
             uid: group.uid().unwrap_or_default(),
-            node_group: Some(group.node_group_name()),
+            node_group: Some(group.first_node_group_name()),
             record: None,
             recovery: group.status.as_ref().and_then(|status| status.recovery.clone()),
             annotation: group.annotations().get(crate::api::RECOVER_ANNOTATION).cloned(),
@@ -78,7 +79,7 @@ impl Object {
     /// Whether a resource of that cluster and key belongs to this object.
     fn is_of(&self, cluster: &str, key: &Key) -> bool {
         let group = (key.kind() == "nodeGroup").then(|| key.name());
-        self.cluster == cluster && self.node_group.as_deref() == group
+        self.cluster == cluster && may_be_same(self.node_group.as_deref(), group)
     }
 
     /// Whether the resource that proves the others is on record.

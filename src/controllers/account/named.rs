@@ -257,6 +257,7 @@ pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
         update: _,
         repair: _,
         warm_pool: _,
+        replacement_policy: _,
         deletion_policy: _,
         suspend: _,
         tags: _,

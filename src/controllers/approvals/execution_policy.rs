@@ -14,10 +14,11 @@ use crate::engine::{ExecutionPolicy, HoldReason, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
 
 /// Spec fields that configure Keelson, and do not describe AWS resources.
-const NOT_IN_AWS: [&str; 8] = [
+const NOT_IN_AWS: [&str; 9] = [
     "changePolicy",
     "driftPolicy",
     "deletionPolicy",
+    "replacementPolicy",
     "adoptionPolicy",
     "suspend",
     "upgrade",

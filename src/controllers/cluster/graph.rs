@@ -77,7 +77,7 @@ impl Reconcile<'_> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let may_have = |policy: &str| grant.allows_policy(policy) && self.state.kind.checked.is_attachable(policy);
         let of_groups = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have);
-        NodeRole { node_groups: groups.iter().map(|group| group.node_group_name()).collect(), ..of_groups }
+        NodeRole { node_groups: groups.iter().flat_map(|group| group.node_group_names()).collect(), ..of_groups }
     }
 
     /// Our roles that are in use: EKS has created their access entries. For nodes of Karpenter, it creates none.

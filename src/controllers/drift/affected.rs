@@ -157,8 +157,9 @@ pub(super) fn affected_node_group_keys(event: &Event, group: &NodeGroup, cluster
     match event.service {
         Service::Eks => {
             let target = EksTarget::of(event);
-            let is_named = target.clusters.contains(&cluster.cluster_name()) && target.parts.contains(&key);
-            is_named.then_some(key).into_iter().collect()
+            let is_in_cluster = target.clusters.contains(&cluster.cluster_name());
+            let keys = group.node_group_names().into_iter().map(|name| node_group::key(&name));
+            keys.filter(|key| is_in_cluster && target.parts.contains(key)).collect()
         }
         Service::Ec2
             if !is_use(event) && launch_template_names(group, cluster).iter().any(|name| event.names(name)) =>

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::record::key;
+use super::replacement::names::immutable_digest;
+use super::replacement::progress::Replacing;
 use super::{NodeGroupController, Outcome, Reconcile, status, target, valid, waiting};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
@@ -23,8 +24,8 @@ use crate::controllers::status::report::{self, Next};
 use crate::controllers::tag_keys;
 use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::eks::node_group::Target;
-use crate::resources::graph::expand::{self, ClusterView, NodeGroupInput};
+use crate::resources::eks::node_group::{self, Target};
+use crate::resources::graph::expand::{self, Beside, ClusterView, NodeGroupInput};
 
 /// What a NodeGroup refers to in the management cluster.
 pub struct References {
@@ -62,6 +63,16 @@ pub struct Targeted {
     tags: std::collections::BTreeMap<String, String>,
     /// That its account replaces some of its own tags.
     overridden: Option<String>,
+    /// Why nothing that disrupts workloads may start, if so.
+    closed: Option<String>,
+    /// The replacement that the graph shows.
+    replacing: Replacing,
+}
+
+/// Why a replacement waits. `opens`: when the next window does.
+fn waits_for_window(opens: Option<Timestamp>) -> String {
+    let opens = opens.map_or("none opens again".to_owned(), |opens| format!("the next opens {opens}"));
+    format!("waits for a maintenance window: {opens}")
 }
 
 impl Reconcile<'_> {
@@ -150,20 +161,30 @@ impl Reconcile<'_> {
         cloud: &Cloud,
     ) -> Result<Wanted, BuildError> {
         let Valid { grant, own: ValidGroup { cluster, view, .. }, .. } = valid;
+        let change_policy = self.change_policy(cluster);
         let (mut target, opens) = target::target(self.object, cluster, self.now);
+        if let Some(found) = self.discover_groups(previous, cluster, cloud).await.map_err(BuildError::Survey)? {
+            *previous = found;
+        }
+        let closed = (!target.replace).then(|| waits_for_window(opens));
+        let replacing = self.decide_replacement(previous, cluster, closed.as_deref());
+        if change_policy != ChangePolicy::Observe {
+            *previous = self.record_pair(previous, &replacing).await?;
+        }
+        let desired = immutable_digest(&self.object.spec);
+        let (name, beside) = replacing.beside(&desired, change_policy == ChangePolicy::Approval);
         let tags = expand::node_group_tags(&self.object.spec, view, &grant.settings);
-        let name = self.object.node_group_name();
         let graph = expand::check_tag_count(&tags).and_then(|()| {
             target.node = expand::node_content(&self.object.spec, view, &name, &tags)?;
-            self.graph(grant, cloud, view, &target, &previous.tag_keys)
+            self.graph(grant, cloud, view, &target, previous, (&name, beside))
         });
         let graph = graph.map_err(BuildError::Spec)?;
-        if self.change_policy(cluster) != ChangePolicy::Observe {
+        if change_policy != ChangePolicy::Observe {
             let kept = tag_keys::record_keys(self.ctx, self.object, self.state, previous, &tags).await;
             *previous = kept.map_err(BuildError::TagKeys)?;
         }
         let overridden = tag_keys::describe_overridden(grant, &self.object.spec.tags);
-        Ok(Wanted { graph, own: Targeted { target, opens, tags, overridden } })
+        Ok(Wanted { graph, own: Targeted { target, opens, tags, overridden, closed, replacing } })
     }
 
     /// Observe, plan, execute.
@@ -188,15 +209,19 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         executed: Executed<Targeted>,
     ) -> Outcome {
-        let Executed { report, policy, asked, own: Targeted { target, opens, tags, overridden } } = executed;
+        let Executed { report, policy, asked, own } = executed;
+        let Targeted { target, opens, tags, overridden, closed, replacing: before } = own;
+        let replacing = self.decide_replacement(previous, cluster, closed.as_deref());
         let due = self.state.kind.nodes.poll(self.ctx, self.object, cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
-        let mut outcome = self.reported(previous, report, &target, &policy, &asked);
+        let mut outcome = self.reported(previous, report, &target, (&policy, &asked), Some(&replacing));
         outcome.status.tag_keys = tag_keys;
+        let advanced = self.advance_replacement(&outcome.status, cluster, cloud, &replacing, &policy).await;
+        let moved_on = (before.decision != replacing.decision).then_some(self.now);
         let conditions = &mut outcome.status.conditions;
         tag_keys::report_overridden(self.ctx, self.object, &previous.conditions, conditions, overridden);
         self.publish_approval_in(previous, &outcome.status).await;
-        for at in due.into_iter().chain(opens) {
+        for at in due.into_iter().chain(opens).chain(advanced).chain(moved_on) {
             outcome.next = outcome.next.or(Next::at(at));
         }
         outcome
@@ -214,18 +239,22 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         view: &ClusterView,
         target: &Target,
-        tag_keys: &[String],
+        previous: &NodeGroupStatus,
+        (name, beside): (&str, Beside),
     ) -> Result<Graph<Cloud>, SpecError> {
+        let key = node_group::key(name);
+        let is_recorded = previous.arn.is_some() && key == self.key(previous);
         expand::node_group(&NodeGroupInput {
             spec: &self.spec_with_template_id(),
-            node_group_name: &self.object.node_group_name(),
+            node_group_name: name,
             owner: &cloud.owner,
             account: &grant.settings,
             cluster: view,
             target: target.clone(),
-            exists: self.object.status.as_ref().is_some_and(|status| status.arn.is_some()),
-            has_template: self.object.status.as_ref().is_some_and(|status| status.launch_template.is_some()),
-            tag_keys,
+            exists: is_recorded || self.state.memory.observed(&key).is_some(),
+            has_template: previous.launch_template.is_some(),
+            beside,
+            tag_keys: &previous.tag_keys,
             intervals: cloud.intervals,
         })
     }
@@ -256,7 +285,7 @@ impl Reconcile<'_> {
         let wanted = execution_policy::wanted(spec, &grant.settings, &cluster.spec.tags);
         let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &target.version));
         // An upgrade is approved as a whole, with its cluster.
-        let key = key(self.object).to_string();
+        let key = self.key(previous).to_string();
         let of_cluster = cluster.status.as_ref().and_then(|status| status.plan.as_ref());
         let approved: Vec<_> = of_cluster
             .map(|plan| plan.approved.iter().filter(|step| step.resource == key).cloned().collect())
@@ -280,8 +309,8 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         report: Report,
         target: &Target,
-        policy: &ExecutionPolicy,
-        asked: &str,
+        (policy, asked): (&ExecutionPolicy, &str),
+        replacing: Option<&Replacing>,
     ) -> Outcome {
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, expected, facts, .. } = report;
@@ -308,10 +337,12 @@ impl Reconcile<'_> {
             changed_outside,
             facts: &facts,
         };
+        let groups = replacing.map_or(previous.clone(), |replacing| self.with_pair(previous, replacing));
         let input = status::Input {
-            previous,
+            previous: &groups,
             generation,
-            key: &key(self.object),
+            key: &self.key(&groups),
+            replacing,
             plan: &plan,
             shown: plan_status::plan_status(shown, agreed.clone()),
             drift: execution_policy::drift(&plan, &previous.drift, self.now),

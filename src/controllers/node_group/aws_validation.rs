@@ -2,6 +2,7 @@
 
 use super::Reconcile;
 use super::apply_spec::ValidGroup;
+use super::replacement::names::immutable_digest;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::NodeGroupStatus;
 use crate::aws::Session;
@@ -24,7 +25,10 @@ impl Reconcile<'_> {
         if self.state.kind.checked == generation || matched {
             return Ok(());
         }
-        let stage = Stage::of_node_group(previous.arn.is_some(), &cluster.spec);
+        // A node group that is made beside it is a new one.
+        let made_with = previous.immutable_digest.as_ref();
+        let is_replaced = made_with.is_some_and(|digest| *digest != immutable_digest(&self.object.spec));
+        let stage = Stage::of_node_group(previous.arn.is_some() && !is_replaced, &cluster.spec);
         aws_validation::check(aws, &aws_validation::of_node_group(&self.object.spec, stage, &cluster.spec, view))
             .await?;
         // While the subnets are not known, what depends on them is checked later.

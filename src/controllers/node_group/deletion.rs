@@ -16,7 +16,6 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::approvals::execution_policy::{self, Proposal};
 use crate::controllers::cluster::deletion::gate;
-use crate::controllers::cluster::status::view::view;
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::hand_over::handed_over_message;
 use crate::controllers::reconcile_error::{DereferenceError, ObserveError, ValidateError};
@@ -148,6 +147,11 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, ValidateError::Session(failure))),
         };
+        let found = match self.discover_groups(previous, cluster, &cloud).await {
+            Ok(found) => found,
+            Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
+        };
+        let previous = found.as_ref().unwrap_or(previous);
         let left = match self.left_in_aws(cluster, &cloud).await {
             Ok(left) => left.filter(|_| goal == Goal::Deleted),
             Err(failure) => return Some(self.failed(previous, ObserveError::Aws(failure))),
@@ -155,7 +159,7 @@ impl Reconcile<'_> {
         if let Some(why) = left {
             return self.leave_in_aws(previous, cluster, &why).await;
         }
-        let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) {
+        let graph = match self.graph_to_delete(previous, &grant, &cloud, cluster) {
             Ok(graph) => graph,
             Err(error) => {
                 let message = format!("the spec cannot be read: {error}");
@@ -186,7 +190,7 @@ impl Reconcile<'_> {
         let agreed = execution_policy::accept_approval(&policy, proposal, &self.approvals(previous), None);
         let summary = report.plan.summary();
         let exists = held_deletion::part_condition(&report.plan, &self.state.memory, |_| true);
-        let mut outcome = self.reported(previous, report, &Target::default(), &policy, "");
+        let mut outcome = self.reported(previous, report, &Target::default(), (&policy, ""), None);
         self.publish_approval_in(previous, &outcome.status).await;
         if asks {
             self.observe_held(previous, cluster, &cloud, &mut outcome, &exists).await;

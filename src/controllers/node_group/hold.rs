@@ -10,7 +10,6 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::account::{self, Request};
-use crate::controllers::cluster::status::view::view;
 use crate::controllers::deletions::{Counted, REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::driver::Provisioned as _;
 use crate::controllers::status::conditions::{ConditionValue, Overall};
@@ -91,11 +90,11 @@ impl Reconcile<'_> {
         let made_in = NodeGroupController::made_in(previous, cluster);
         // Without a session the last observation stands.
         let Ok(cloud) = self.cloud(&grant, &cluster.spec.region, made_in).await else { return waiting };
-        let Ok(graph) = self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) else { return waiting };
+        let Ok(graph) = self.graph_to_delete(previous, &grant, &cloud, cluster) else { return waiting };
         let policy = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
         let report = self.engine(cluster, &graph, &cloud, Goal::Deleted, &policy).await;
         let exists = held_deletion::part_condition(&report.plan, &self.state.memory, |_| true);
-        let observed = self.reported(previous, report, &Target::default(), &policy, "");
+        let observed = self.reported(previous, report, &Target::default(), (&policy, ""), None);
         let mut outcome = Outcome { overall: waiting.overall, waits: waiting.waits, ..observed };
         self.observe_held(previous, cluster, &cloud, &mut outcome, &exists).await;
         let NodeGroupStatus { plan, drift, synced, arn, .. } = previous.clone();

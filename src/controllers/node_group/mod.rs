@@ -5,13 +5,14 @@ mod apply_spec;
 mod approval;
 mod aws_validation;
 mod deletion;
+mod eks_update;
 mod hold;
 mod node_group_controller;
 pub mod nodes;
 mod own_image;
 pub mod record;
 mod recovery;
-mod replacement;
+pub mod replacement;
 pub mod status;
 pub mod target;
 mod template_name;
@@ -89,6 +90,8 @@ impl Provisioned for NodeGroupController {
 
     fn forget_observations(state: &mut KindState) {
         state.nodes.forget();
+        state.passes.forget();
+        state.has_discovered = false;
         state.checked = None;
     }
 

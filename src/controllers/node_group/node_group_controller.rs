@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::nodes::NodeReads;
+use super::replacement::passes::Passes;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::cluster::deletion::load_balancer_cleanup::LoadBalancerCleanups;
 use crate::controllers::context::Context;
@@ -16,6 +17,10 @@ use crate::controllers::status::waits::Wait;
 #[derive(Default)]
 pub struct KindState {
     pub(super) nodes: NodeReads,
+    /// The passes over its nodes during a replacement.
+    pub(super) passes: Passes,
+    /// Node groups that no status records were looked for.
+    pub(super) has_discovered: bool,
     /// The generation of the spec that passed the checks against AWS.
     pub(super) checked: Option<i64>,
     /// The id of the launch template that the spec names by its name.

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
+use super::eks_update::{evictions_failed, replaces_nodes};
 use super::record::key;
-use super::replacement::{evictions_failed, replaces_nodes};
 use crate::api::listing::first_few_joined;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;

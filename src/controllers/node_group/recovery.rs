@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::apply_spec::ValidGroup;
-use super::record::key;
+use super::replacement::names::is_name_of;
 use super::{Outcome, Reconcile};
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
@@ -33,10 +33,11 @@ impl Reconcile<'_> {
         }
     }
 
-    /// The node group of its name, with its tags.
+    /// Its node groups, with their tags: those of its name, and of the names that replacements give.
     pub(super) async fn find_tagged(&self, cluster: &EksCluster, cloud: &Cloud) -> Result<Inventory, Failure> {
-        let name = key(self.object);
-        tagged_resources::of_node_group(&cloud.aws, &cluster.cluster_name(), name.name()).await
+        let first = self.object.first_node_group_name();
+        let is_candidate = |name: &str| is_name_of(&first, name);
+        tagged_resources::of_node_group(&cloud.aws, &cluster.cluster_name(), &first, is_candidate).await
     }
 
     /// Suspended: only a user's request is carried out, which writes only tags.

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::eks_update::{evictions_failed, replaces_nodes};
 use super::nodes::{NodesObservation, describe_guarded, progress};
 use super::own_image::{self, VersionMismatch};
-use super::replacement::{evictions_failed, replaces_nodes};
+use super::replacement::decide::Step;
+use super::replacement::progress::Replacing;
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
@@ -18,7 +20,7 @@ use crate::controllers::status::conditions::{ConditionValue, Conditions, Overall
 use crate::controllers::status::held_deletion;
 use crate::controllers::status::journal::update_attempts;
 use crate::engine::check::Violation;
-use crate::engine::{Class, Goal, Key, Memory, Plan};
+use crate::engine::{Action, Class, Goal, Item, Key, Memory, Plan, Verdict};
 use crate::resources::eks::launch_template;
 use crate::resources::eks::node_group::{Target, UpdateHold, pending_release, waits_for_window};
 
@@ -48,6 +50,8 @@ pub struct Input<'a> {
     pub memory: &'a Memory,
     /// The spec.
     pub spec: &'a NodeGroupSpec,
+    /// The replacement of its node group; `None` while it is deleted.
+    pub replacing: Option<&'a Replacing>,
     /// The versions that its nodes may change to now.
     pub target: &'a Target,
     /// Its nodes in the cluster's API.
@@ -68,7 +72,9 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         (None, Some(desired)) => format!("{desired} nodes"),
         (None, None) => "the node group exists".to_owned(),
     };
-    let overall = healthy(overall_of_plan(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
+    let of_in_use = without_planned(input);
+    let of_in_use = of_in_use.as_ref().unwrap_or(plan);
+    let overall = healthy(overall_of_plan(of_in_use, memory, violations, *now, &ready), &health_issues, plan.goal);
     let nodes = with_nodes(overall, input);
     let overall = match with_held_version(nodes.clone(), input) {
         _ if input.approved => {
@@ -89,6 +95,9 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         waits: previous.waits.clone(),
         // What could not be read is not gone.
         arn: output("arn").or_else(|| previous.arn.clone().filter(|_| is_unknown)),
+        node_group_name: previous.node_group_name.clone(),
+        immutable_digest: previous.immutable_digest.clone(),
+        replacement: previous.replacement.clone(),
         version: output("version").or_else(|| previous.version.clone().filter(|_| is_unknown)),
         release_version: output("releaseVersion"),
         ami_type: output("amiType").or_else(|| previous.ami_type.clone().filter(|_| is_unknown)),
@@ -144,6 +153,22 @@ fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     }
 }
 
+/// Why the replacement of the node group has not begun, if one is to.
+fn planned_replacement(input: &Input<'_>) -> Option<String> {
+    let replacing = input.replacing.filter(|replacing| matches!(replacing.decision.step, Step::Create(Some(_))))?;
+    Some(replacing.message())
+}
+
+/// The plan of the node group in use, while its replacement has not begun and needs no approval.
+fn without_planned(input: &Input<'_>) -> Option<Plan> {
+    planned_replacement(input)?;
+    let is_planned = |item: &Item| {
+        item.key != *input.key && matches!(&item.verdict, Verdict::Pending(step, _) if step.action == Action::Create)
+    };
+    let items: Vec<_> = input.plan.items.iter().filter(|item| !is_planned(item)).cloned().collect();
+    Some(Plan { goal: input.plan.goal, items })
+}
+
 /// The version that differs because the AMI is custom.
 fn version_mismatch(input: &Input<'_>) -> Option<VersionMismatch> {
     let output = |name: &str| Facts(input.memory).output(input.key, name);
@@ -156,6 +181,9 @@ fn version_mismatch(input: &Input<'_>) -> Option<VersionMismatch> {
 fn with_held_version(overall: Overall, input: &Input<'_>) -> Overall {
     if let (Overall::Ready(_), Some(other)) = (&overall, version_mismatch(input).filter(|other| other.own)) {
         return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
+    }
+    if let (Overall::Ready(_), Some(why)) = (&overall, planned_replacement(input)) {
+        return Overall::Reconciling(ConditionValue::false_(Reason::OutsideMaintenanceWindow, why));
     }
     let reason = match (&overall, &input.target.on_hold) {
         (Overall::Ready(_), Some(UpdateHold::ControlPlane(_))) => Reason::WaitingForCluster,
@@ -235,6 +263,9 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
                 sync = ConditionValue::false_(Reason::Drifted, other.message);
             }
             let waits = memory.observed(key).and_then(|observed| waits_for_window(spec, target, observed));
+            if let Some(replacing) = input.replacing.filter(|replacing| sync.is_true() && replacing.is_under_way()) {
+                sync = ConditionValue::false_(Reason::Upgrading, replacing.message());
+            }
             if let (true, Some(held)) = (sync.is_true(), &target.on_hold) {
                 sync = ConditionValue::false_(Reason::Upgrading, held.to_string());
             }

@@ -104,6 +104,7 @@ impl Case {
             violations: &[],
             memory: &memory,
             spec: &spec,
+            replacing: None,
             target: &target,
             nodes: &nodes,
             now: at(1000),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::replacement::replaces_nodes;
+use super::eks_update::replaces_nodes;
+use super::replacement::decide::Step;
+use super::replacement::progress::{Replacing, describe_blocked};
 use super::status::Input;
 use crate::api::Reason;
 use crate::controllers::status::conditions::Overall;
@@ -16,6 +18,9 @@ use crate::workload::nodes::Count;
 pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
     let Input { key, plan, memory, nodes, target, now, .. } = input;
     let mut waits = waiting_on::waits_of_plan(plan, memory, *now);
+    if let Some(wait) = input.replacing.and_then(wait_of_replacement) {
+        return vec![wait];
+    }
     if replaces_nodes(memory, key) {
         for wait in &mut waits {
             extend_replacement_wait(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
@@ -41,6 +46,35 @@ pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
         _ => {}
     }
     waits
+}
+
+/// What a replacement waits for besides EKS: a window, budgets, an answer. A budget that never allows an eviction needs a person at
+/// once.
+fn wait_of_replacement(replacing: &Replacing) -> Option<Wait> {
+    let leaves = &replacing.decision.leaves()?.name;
+    let blocked = replacing.blocked();
+    match &replacing.decision.step {
+        Step::Drain(Some(_)) => Some(Wait::planned(replacing.message())),
+        Step::Drain(None) if !blocked.is_empty() => Some(Wait {
+            on: format!("draining node group {leaves}, blocked by: {}", describe_blocked(blocked)),
+            kind: if blocked.iter().any(|pod| pod.never) { Kind::Person } else { Kind::Eviction },
+            since: None,
+            reason: Reason::UpgradeBlocked,
+            details: String::new(),
+            advice: "nothing is deleted until the Pods are gone: relax the PodDisruptionBudget, add replicas, or delete the Pods \
+                     yourself; to give up the replacement, put the edited field back"
+                .to_owned(),
+        }),
+        Step::ReadNodes => Some(Wait {
+            on: format!("draining node group {leaves}: reading the nodes"),
+            kind: Kind::Unreachable,
+            since: None,
+            reason: Reason::Upgrading,
+            details: replacing.message(),
+            advice: "let the operator reach the cluster's API: endpoint access, network, --workload-proxy".to_owned(),
+        }),
+        _ => None,
+    }
 }
 
 /// How long replacing a node takes, including its Pods.

@@ -160,6 +160,8 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
             "nodes" => Reason::WaitingForNodes,
             "nodeGroups" => Reason::Deleting,
             "vpcUsers" => Reason::DeletionBlocked,
+            "drain" => Reason::Upgrading,
+            "replacementWindow" => Reason::OutsideMaintenanceWindow,
             _ => Reason::WaitingForCluster,
         };
         return progressing(reason, format!("{name}: {why}"), Duration::from_millis(500));

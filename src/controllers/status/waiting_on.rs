@@ -41,6 +41,18 @@ fn wait_of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Opt
             WaitingOn::Retry(failed) => wait_of_failure(&name, failed, step.action, goal, now),
             // Not evaluated yet: the other waits come first.
             WaitingOn::Gate(_, why) if why.is_empty() => None,
+            WaitingOn::Gate(key, why) if key.kind() == "replacementWindow" => {
+                Some(Wait::planned(format!("{name}: {why}")))
+            }
+            WaitingOn::Gate(key, why) if key.kind() == "drain" => Some(Wait {
+                on: format!("{name}: {why}"),
+                kind: Kind::Replacing,
+                since: None,
+                reason: Reason::Upgrading,
+                details: String::new(),
+                advice: "check its nodes and their Pods (kubectl get pods -A --field-selector spec.nodeName=NODE)"
+                    .to_owned(),
+            }),
             WaitingOn::Gate(key, why) => {
                 let (kind, reason) = match key.kind() {
                     "nodes" => (Kind::Nodes, Reason::WaitingForNodes),

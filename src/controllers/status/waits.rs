@@ -37,6 +37,8 @@ pub enum Kind {
     Joining,
     /// Nodes to be replaced; restarts with each node that is replaced.
     Replacing,
+    /// Pods that a PodDisruptionBudget keeps from being evicted; restarts with each Pod that goes.
+    Eviction,
     /// A NodeGroup's cluster: its network and control plane.
     Cluster,
     /// A version that the control plane does not have yet, and that its EksCluster may not request.
@@ -72,7 +74,7 @@ impl Kind {
         match self {
             Self::Aws(expected) => Some(expected),
             Self::Call | Self::Change | Self::Management | Self::Unreachable => minutes(1),
-            Self::Joining | Self::Nodes | Self::Agent | Self::Health => minutes(5),
+            Self::Joining | Self::Nodes | Self::Agent | Self::Health | Self::Eviction => minutes(5),
             Self::NodeGroups => minutes(10),
             Self::Replacing | Self::Cluster | Self::Upgrade | Self::Other => minutes(15),
             Self::ControlPlaneVersion => minutes(6 * 60),

@@ -102,6 +102,14 @@ pub(crate) async fn node_group_names(aws: &Session, cluster: &str) -> Result<Vec
     Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
 }
 
+/// The same; none if the cluster does not exist.
+pub(crate) async fn node_group_names_if_any(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
+    match node_group_names(aws, cluster).await {
+        Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
 /// The node group of that name, if it exists.
 pub(crate) async fn node_group(aws: &Session, cluster: &str, name: &str) -> Result<Option<Nodegroup>, AwsError> {
     let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(name);

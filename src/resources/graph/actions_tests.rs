@@ -19,6 +19,8 @@ const HELPERS: &[(&str, &[&str])] = &[
     ("eks/node_access_entry.rs", &["accessEntry"]),
     ("eks/node_group/newest.rs", &["nodeGroup"]),
     ("eks/node_group/own_template.rs", &["nodeGroup"]),
+    ("eks/node_group/owned.rs", &["nodeGroup"]),
+    ("eks/node_group/updating.rs", &["nodeGroup"]),
     ("eks/node_template/versions.rs", &["nodeGroup"]),
     ("eks/updates.rs", &["cluster", "addon", "capability", "identityProvider", "nodeGroup"]),
     ("iam/role_diff.rs", &["role"]),

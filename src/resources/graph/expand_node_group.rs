@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::expand::graph;
+use super::expand::{Node, graph};
 use crate::api::node_group::{CapacityType, NodeSubnetsKind, SubnetTier};
 use crate::api::{NodeGroupSpec, SpecError};
-use crate::engine::{Gate, Graph};
+use crate::engine::{Gate, Graph, Key, Succession};
 use crate::resources::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
 use crate::resources::eks::launch_template::LaunchTemplate;
-use crate::resources::eks::node_group::{self, NodeGroup, Target};
+use crate::resources::eks::node_group::{self, NodeGroup, Standing, Target};
 use crate::resources::eks::node_template::{self, Content, desired_content};
 
 /// What a node group needs to know about its cluster.
@@ -61,10 +61,55 @@ pub struct NodeGroupInput<'a> {
     pub exists: bool,
     /// Keelson created a launch template for it: it is deleted with it, whatever the spec says now.
     pub has_template: bool,
+    /// Another node group of the same NodeGroup.
+    pub beside: Beside,
     /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
     /// How long observations stay valid.
     pub intervals: Intervals,
+}
+
+/// Another node group of the same NodeGroup, during a replacement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beside {
+    /// There is none.
+    #[default]
+    Nothing,
+    /// It will replace the main one, and may not be created yet.
+    Planned {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// The main one replaces it.
+    Replaced {
+        /// Its name.
+        name: String,
+        /// Its size.
+        nodes: i32,
+        /// Why the main one may not be created yet, if so.
+        not_yet: Option<String>,
+        /// The spec describes neither: what EKS cannot change is not compared.
+        is_outdated: bool,
+        /// Why it may still be in use; `None`: its nodes are drained, and those of the main one are ready.
+        in_use: Option<String>,
+    },
+}
+
+/// The gate of the creation of a node group beside another one.
+fn replacement_gate() -> Key {
+    Key::single("replacementWindow")
+}
+
+/// The gate that opens when the nodes of a node group are drained.
+fn drain_gate(name: &str) -> Key {
+    Key::named("drain", name)
+}
+
+/// A gate that is closed for a reason.
+fn closed_if(key: Key, why: Option<&String>) -> Gate {
+    Gate { key, open: why.is_none(), why: why.cloned().unwrap_or_default(), holds: Vec::new() }
 }
 
 /// The user tags of a node group: its own take precedence over its cluster's, within the account's settings.
@@ -127,12 +172,37 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
     let name = input.node_group_name;
     let content = target.node.clone();
-    let group = NodeGroup::new(&context, name, spec, target, subnets, role.unwrap_or_default());
-    if spec.node.is_none() && !input.has_template {
-        return graph(vec![Arc::new(group)], vec![gate]);
-    }
-    let template = LaunchTemplate::new(&context, name, content, &spec.instance_types, input.exists);
-    graph(vec![Arc::new(template), Arc::new(group.with_own_template())], vec![gate])
+    let role = role.unwrap_or_default();
+    let group = |name: &str, standing| {
+        let (target, subnets) = (target.clone(), subnets.clone());
+        NodeGroup::new(&context, name, spec, target, subnets, role.clone()).with_standing(standing)
+    };
+    let (mut gates, mut beside): (_, Vec<Node>) = (vec![gate], Vec::new());
+    let standing = match &input.beside {
+        Beside::Nothing => Standing::Described,
+        Beside::Planned { name, why } => {
+            let gate = replacement_gate();
+            gates.push(closed_if(gate.clone(), Some(why)));
+            beside.push(Arc::new(group(name, Standing::Successor { gate, nodes: 0 })));
+            Standing::Outdated
+        }
+        Beside::Replaced { name: old, nodes: size, not_yet, is_outdated, in_use } => {
+            let (gate, unused) = (replacement_gate(), drain_gate(old));
+            gates.extend([closed_if(gate.clone(), not_yet.as_ref()), closed_if(unused.clone(), in_use.as_ref())]);
+            let successor = node_group::key(name);
+            beside.push(Arc::new(group(old, Standing::Replaced(Succession { successor, unused }))));
+            if *is_outdated { Standing::Outdated } else { Standing::Successor { gate, nodes: *size } }
+        }
+    };
+    let main = group(name, standing);
+    let mut nodes: Vec<Node> = if spec.node.is_none() && !input.has_template {
+        vec![Arc::new(main)]
+    } else {
+        let template = LaunchTemplate::new(&context, name, content, &spec.instance_types, input.exists);
+        vec![Arc::new(template), Arc::new(main.with_own_template())]
+    };
+    nodes.extend(beside);
+    graph(nodes, gates)
 }
 
 /// The subnets of a node group. Selected subnets are checked once the cluster's subnets are known.

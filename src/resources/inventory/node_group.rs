@@ -10,7 +10,7 @@ use crate::api::node_group::{
     CapacityType, DesiredPolicy, LaunchTemplate, NodeSubnets, NodeUpdate, Scaling, Taint, TaintEffect, UpdateStrategy,
     default_instance_types,
 };
-use crate::api::policy::DeletionPolicy;
+use crate::api::policy::{DeletionPolicy, ReplacementPolicy};
 use crate::api::reference::ClusterReference;
 use crate::resources::eks::node_group::repair::Repair;
 use crate::resources::eks::node_group::warm_pool::Warm;
@@ -85,6 +85,7 @@ fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Fou
         update: update(group),
         repair: group.node_repair_config().and_then(|repair| Repair::from(repair).to_spec()),
         warm_pool: group.warm_pool_config().and_then(|pool| Warm::from(pool).to_spec()),
+        replacement_policy: ReplacementPolicy::Refuse,
         deletion_policy: DeletionPolicy::Retain,
         suspend: false,
         tags,

@@ -158,14 +158,25 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
 ///
 /// # Errors
 /// The error of the read.
-pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
-    let found = Reader { aws, name: cluster_name }.node_group(name).await?;
-    let untagged = found.as_ref().map(|one| format!("{} exists", one.id));
-    let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
-    let template = launch_template::find(aws, cluster_name, name).await?;
+pub async fn of_node_group(
+    aws: &Session,
+    cluster_name: &str,
+    first: &str,
+    is_candidate: impl Fn(&str) -> bool,
+) -> Result<Inventory, Failure> {
+    let listed = lists::node_group_names_if_any(aws, cluster_name).await?;
+    let (mut found, mut untagged) = (Vec::new(), None);
+    for name in std::iter::once(first).chain(listed.iter().map(String::as_str).filter(|name| *name != first)) {
+        if !is_candidate(name) {
+            continue;
+        }
+        let group = Reader { aws, name: cluster_name }.node_group(name).await?;
+        untagged = untagged.or(group.as_ref().map(|one| format!("{} exists", one.id)));
+        found.extend(group.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name))));
+    }
+    let template = launch_template::find(aws, cluster_name, first).await?;
     let location = Location::Cluster(cluster_name.to_owned());
-    let template = template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location });
-    let found = found.into_iter().chain(template).collect();
+    found.extend(template.map(|(id, tags)| TaggedResource { id, handle: Handle::Ec2, tags, location }));
     Ok(Inventory { cluster_name: cluster_name.to_owned(), found, untagged, ..Inventory::default() })
 }
 

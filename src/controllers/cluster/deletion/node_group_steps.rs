@@ -13,12 +13,12 @@ use crate::engine::{Action, Key, Step};
 
 /// The node groups that are deleted or retained with their cluster, as steps of its plan.
 pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
-    let step = |group: &Arc<NodeGroup>| {
+    let step = |group: &Arc<NodeGroup>| -> Vec<_> {
         let status = group.status.as_ref();
         // One that was never observed may exist in AWS too: it has our finalizer, or was recovered.
         let may_exist = |status: &NodeGroupStatus| status.arn.is_some() || status.recovery.is_some();
         if !apply::has_finalizer(&**group) && !status.is_some_and(may_exist) {
-            return None;
+            return Vec::new();
         }
         let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
         let action = if retained { Action::Release } else { Action::Delete };
@@ -27,7 +27,7 @@ pub(super) fn node_group_steps(groups: &[Arc<NodeGroup>], of_cluster: DeletionPo
         let types = group.spec.instance_types.join(", ");
         let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
         let step = Step { action, changes: Vec::new(), reason: Some(reason) };
-        Some((Key::named("nodeGroup", group.node_group_name()), step))
+        group.node_group_names().into_iter().map(|name| (Key::named("nodeGroup", name), step.clone())).collect()
     };
-    Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
+    Ahead { steps: groups.iter().flat_map(step).collect(), blocked: false }
 }

@@ -100,11 +100,9 @@ impl Reconcile<'_> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.object.name_any());
         let of = |group: &Arc<NodeGroup>| {
             let uid = group.uid().unwrap_or_default();
-            (
-                group.node_group_name(),
-                NodeGroupToDelete { object: group.name_any(), uid, stays: why_node_group_stays(group) },
-            )
+            let object = NodeGroupToDelete { object: group.name_any(), uid, stays: why_node_group_stays(group) };
+            group.node_group_names().into_iter().map(move |name| (name, object.clone()))
         };
-        groups.iter().map(of).collect()
+        groups.iter().flat_map(of).collect()
     }
 }

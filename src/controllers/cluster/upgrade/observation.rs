@@ -90,7 +90,9 @@ fn addon_state(observed: &AnyObservation) -> AddonState {
 fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<ObservedNodeGroup> {
     let status = group.status.as_ref()?;
     let name = group.node_group_name();
-    let kubelets = nodes.and_then(|nodes| nodes.groups.get(&name)).map(kubelets).unwrap_or_default();
+    // During a replacement it has nodes in two node groups.
+    let counts = group.node_group_names().into_iter().filter_map(|name| nodes?.groups.get(&name));
+    let kubelets: BTreeSet<_> = counts.flat_map(kubelets).collect();
     let custom_ami = has_custom_ami(group);
     let reported = status.version.as_deref().and_then(|version| version.parse().ok());
     // The kubelet comes with the AMI, of which EKS knows nothing: it may report no version, or that of the cluster.
@@ -99,7 +101,7 @@ fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<ObservedNodeGr
         version: of_kubelets.or(reported)?,
         own: group.spec.version().ok().flatten(),
         kubelets,
-        busy: is_busy(group),
+        busy: is_busy(group) || is_replaced(group),
         suspended: group.spec.suspend,
         custom_ami,
         name,
@@ -132,6 +134,12 @@ pub fn is_busy(group: &NodeGroup) -> bool {
     let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions::get(conditions, ConditionType::NodesReady)
         .is_some_and(|nodes| nodes.status != "True" && AT_WORK.iter().any(|reason| reason.as_str() == nodes.reason))
+}
+
+/// Whether another node group is made beside it, or deleted.
+fn is_replaced(group: &NodeGroup) -> bool {
+    let replacement = group.status.as_ref().and_then(|status| status.replacement.as_ref());
+    replacement.is_some_and(|replacement| replacement.arn.is_some())
 }
 
 fn kubelets(count: &Count) -> BTreeSet<KubernetesVersion> {

@@ -52,6 +52,14 @@ pub fn replaces(change: &Change) -> bool {
     ["version", "releaseVersion"].contains(&change.field.as_str()) || template_changes::is_of_template(change)
 }
 
+/// Fields that EKS cannot change.
+const FIXED: [&str; 6] = ["capacityType", "instanceTypes", "amiType", "diskSizeGiB", "roleArn", "launchTemplate.id"];
+
+/// Whether EKS cannot change the field.
+pub fn is_fixed(change: &Change) -> bool {
+    FIXED.contains(&change.field.as_str())
+}
+
 /// The changes that wait until nodes may be replaced, as a message.
 pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
     let now = Target { replace: true, ..target.clone() };

@@ -7,17 +7,20 @@ mod changes;
 mod newest;
 pub mod observation;
 mod own_template;
+pub mod owned;
 mod release;
 pub mod repair;
 mod settings;
+mod standing;
 pub mod target;
 mod template_changes;
+mod updating;
 pub mod warm_pool;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eks::types::{AmiTypes, CapacityTypes, Nodegroup, NodegroupScalingConfig, NodegroupStatus, UpdateType};
+use aws_sdk_eks::types::{AmiTypes, CapacityTypes, Nodegroup, NodegroupScalingConfig, UpdateType};
 
 use super::updates::{self, UpdateTarget};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
@@ -26,7 +29,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{
     Action, AnyObservation, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy,
-    Presence, Refs, Resource,
+    Presence, Refs, Resource, Succession,
 };
 use crate::resources::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, is_tag, tag_changes};
 use crate::resources::graph::kind::{Area, InCluster, Kind};
@@ -54,6 +57,7 @@ pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
     ]);
 pub use newest::pending_release;
 pub use observation::Detail;
+pub use standing::Standing;
 pub use target::{Target, UpdateHold};
 
 /// What else waits for a maintenance window in an observed node group, as a message.
@@ -71,6 +75,7 @@ pub struct NodeGroup {
     role_arn: String,
     /// Keelson creates its launch template.
     has_own_template: bool,
+    standing: Standing,
     tags: Tags,
     intervals: Intervals,
 }
@@ -103,6 +108,7 @@ impl NodeGroup {
             subnet_ids,
             role_arn,
             has_own_template: false,
+            standing: Standing::Described,
             tags: context.tags(&key(name)),
             intervals: context.intervals,
         }
@@ -112,6 +118,12 @@ impl NodeGroup {
     #[must_use]
     pub fn with_own_template(self) -> Self {
         Self { has_own_template: true, ..self }
+    }
+
+    /// The same with its part in a replacement.
+    #[must_use]
+    pub fn with_standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 
     fn to_observation(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
@@ -126,92 +138,8 @@ impl NodeGroup {
         }
     }
 
-    /// Reads the current state. The last observation may be minutes old: an autoscaler may have changed the size since,
-    /// and a write based on the old size would remove nodes.
-    async fn read_current(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Detail, Failure> {
-        let Some(group) = self.describe(cloud).await? else {
-            return Err(Failure::new(Class::NotFound, format!("node group {} no longer exists", self.name)));
-        };
-        if group.status() == Some(&NodegroupStatus::Updating) {
-            let message = format!("node group {} is being updated: its settings wait for that", self.name);
-            return Err(Failure::new(Class::Busy, message));
-        }
-        let Detail { newest_release, pending_release, own_template, efa_cards, .. } = observed.detail.clone();
-        Ok(Detail { newest_release, pending_release, own_template, efa_cards, ..Detail::from(&group) })
-    }
-
-    /// Sends all settings that differ in one call.
-    async fn configure(
-        &self,
-        cloud: &Cloud,
-        mut observed: Observation<Detail>,
-    ) -> Result<Observation<Detail>, Failure> {
-        observed.detail = self.read_current(cloud, &observed).await?;
-        let Some(config) = settings::config(&self.spec, &observed.detail) else { return Ok(observed) };
-        let step = format!("{config:?}");
-        let settings::Config { scaling, labels, taints, update, repair, warm_pool } = config;
-        let request = cloud
-            .aws
-            .eks
-            .update_nodegroup_config()
-            .cluster_name(&self.cluster)
-            .nodegroup_name(&self.name)
-            .set_scaling_config(scaling)
-            .set_labels(labels)
-            .set_taints(taints)
-            .set_update_config(update)
-            .set_node_repair_config(repair)
-            .set_warm_pool_config(warm_pool)
-            .client_request_token(self.token(cloud, &observed, &step));
-        let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupConfig", &self.name, request.send()).await?;
-        Ok(updates::record_start(observed, self.update_target(), answer.update))
-    }
-
-    /// Starts the replacement of the nodes.
-    async fn replace(
-        &self,
-        cloud: &Cloud,
-        refs: &Refs,
-        observed: Observation<Detail>,
-    ) -> Result<Observation<Detail>, Failure> {
-        let Some(nodes) = changes::replacement(&self.spec, &self.target, &observed.detail) else { return Ok(observed) };
-        let template = self.next_template(cloud, refs, &nodes, &observed).await?;
-        let force = self.spec.update.as_ref().is_some_and(|update| update.force);
-        let changes::Replacement { version, release, launch_template: _ } = &nodes;
-        let step = format!("version {version:?} {release:?} {template:?} {force}");
-        let newest = observed.detail.newest_release.clone().filter(|newest| nodes.release.as_ref() == Some(newest));
-        let request = cloud
-            .aws
-            .eks
-            .update_nodegroup_version()
-            .cluster_name(&self.cluster)
-            .nodegroup_name(&self.name)
-            .set_version(nodes.version)
-            .set_release_version(nodes.release)
-            .set_launch_template(template)
-            .set_force(force.then_some(true))
-            .client_request_token(self.token(cloud, &observed, &step));
-        let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
-            Err(error) if newest.as_ref().is_some_and(|newest| release::is_release_rejected(&error, newest)) => {
-                // The user did not choose this release: the nodes are as specified, and the next observation reports
-                // the pending release.
-                let (ami_type, newest) = (&observed.detail.ami_type, newest.unwrap_or_default());
-                cloud.aws.snapshots.refused_releases().record(ami_type, &newest, error.to_string());
-                return Err(Failure::of(Class::NoChange, error));
-            }
-            other => other.map_err(|error| self.maybe_not_visible(error))?,
-        };
-        Ok(updates::record_start(observed, self.update_target(), answer.update))
-    }
-
     fn update_target(&self) -> UpdateTarget<'_> {
         UpdateTarget::NodeGroup(&self.cluster, &self.name)
-    }
-
-    /// The token of an update: it changes with every modification of the node group, so that the same size can be
-    /// restored twice.
-    fn token(&self, cloud: &Cloud, observed: &Observation<Detail>, step: &str) -> String {
-        updates::token(cloud, observed, &format!("nodeGroup/{} {step} {:?}", self.name, observed.detail.modified))
     }
 }
 
@@ -225,7 +153,7 @@ impl Resource for NodeGroup {
     }
 
     fn after(&self) -> Vec<Key> {
-        self.own_template_key().into_iter().chain([cluster_gate()]).collect()
+        self.own_template_key().into_iter().chain([cluster_gate()]).chain(self.standing.gate()).collect()
     }
 
     /// The gate blocks creation only, not deletion.
@@ -237,12 +165,19 @@ impl Resource for NodeGroup {
         self.own_template_key()
     }
 
+    fn succession(&self) -> Option<Succession> {
+        self.standing.succession()
+    }
+
     /// EKS refuses to delete a node group that it is updating.
     fn deletable_while(&self, action: Action) -> bool {
         action != Action::Update
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
+        if let Some(Succession { successor, .. }) = self.succession() {
+            return vec![("replacedBy", successor.name().to_owned())];
+        }
         let scaling = &self.spec.scaling;
         vec![
             ("instanceTypes", self.spec.instance_types.join(", ")),
@@ -276,6 +211,7 @@ impl Resource for NodeGroup {
         let mut changes = tag_changes(&self.tags, &observed.detail.tags);
         changes.extend(template_changes::other_template(&self.spec, self.own_template(refs), &observed.detail));
         changes.extend(changes::changes(&self.spec, &self.target, &observed.detail));
+        changes.retain(|change| self.standing.compares(change));
         changes
     }
 
@@ -333,9 +269,9 @@ impl Resource for NodeGroup {
         let scaling = NodegroupScalingConfig::builder()
             .min_size(scaling.min)
             .max_size(scaling.max)
-            .desired_size(scaling.initial());
+            .desired_size(self.standing.initial_size(scaling));
         let own = spec.node.as_ref().map_or_else(String::new, |_| format!("{launch_template:?}"));
-        let step = format!("nodeGroup {spec:?} {} {:?}{own}", self.role_arn, self.subnet_ids);
+        let step = format!("nodeGroup {spec:?} {} {:?}{own}{}", self.role_arn, self.subnet_ids, self.standing.token());
         let request = cloud
             .aws
             .eks

@@ -1,0 +1,136 @@
+//! The steps of a replacement, one by one.
+
+use super::super::names::UNKNOWN;
+use super::*;
+
+const A: &str = "aaaaaaaaaa";
+const B: &str = "bbbbbbbbbb";
+const C: &str = "cccccccccc";
+
+fn group(name: &str, digest: &str) -> Group {
+    Group { name: name.into(), digest: digest.into() }
+}
+
+fn pair(in_use: (&str, &str), other: Option<(&str, &str)>) -> Pair {
+    Pair { in_use: group(in_use.0, in_use.1), other: other.map(|(name, digest)| group(name, digest)) }
+}
+
+fn nodes(stays: &str, leaves: &str, schedulable: i32, (leaving, uncordoned, pods): (i32, i32, i32)) -> Nodes {
+    Nodes { stays: stays.into(), schedulable, leaves: leaves.into(), leaving, uncordoned, pods }
+}
+
+/// The step, and the node groups after it: in use, other.
+fn step(
+    recorded: &Pair,
+    desired: &str,
+    states: (State, State),
+    nodes: Option<&Nodes>,
+    closed: Option<&str>,
+) -> (Step, String) {
+    let (in_use, other) = states;
+    let input = Input { first: "web", desired, recorded, in_use, other, nodes, may_begin: true, closed };
+    let decision = decide(&input);
+    let other = decision.pair.other.as_ref().map_or("-", |other| &other.name);
+    (decision.step.clone(), format!("{} {other} stays={}", decision.pair.in_use.name, decision.stays().name))
+}
+
+const NEW: &str = "web-bbbbbbbbbb";
+
+#[test]
+fn edit_is_followed_through_every_step() {
+    let (alone, both) = (pair(("web", A), None), pair(("web", A), Some((NEW, B))));
+    let ready = State::Ready(2);
+    let forward = format!("web {NEW} stays={NEW}");
+    assert_eq!(step(&alone, A, (ready, State::Unknown), None, None), (Step::Steady, "web - stays=web".into()));
+    assert_eq!(step(&alone, B, (State::Unknown, State::Unknown), None, None).0, Step::Observe);
+    assert_eq!(step(&alone, B, (ready, State::Unknown), None, None), (Step::Create(None), forward.clone()));
+    let closed = step(&alone, B, (ready, State::Unknown), None, Some("waits"));
+    assert_eq!(closed, (Step::Create(Some("waits".into())), forward.clone()));
+    assert_eq!(step(&both, B, (ready, State::Unknown), None, None).0, Step::Observe, "a stale read");
+    assert_eq!(step(&both, B, (ready, State::NotReady), None, None), (Step::AwaitGroup, forward.clone()));
+    assert_eq!(step(&both, B, (ready, ready), None, None), (Step::ReadNodes, forward.clone()));
+    let with = |nodes: &Nodes, closed| step(&both, B, (ready, ready), Some(nodes), closed).0;
+    let of = |schedulable, leaving| nodes(NEW, "web", schedulable, leaving);
+    assert_eq!(with(&of(1, (2, 2, 3)), None), Step::AwaitNodes { ready: 1, needed: 2 });
+    assert_eq!(with(&of(2, (2, 2, 3)), None), Step::Drain(None));
+    assert_eq!(with(&of(2, (2, 2, 3)), Some("waits")), Step::Drain(Some("waits".into())));
+    assert_eq!(with(&of(2, (2, 0, 1)), None), Step::Drain(None), "a Pod is left");
+    assert_eq!(with(&of(2, (2, 1, 0)), None), Step::Drain(None), "a Pod may still come");
+    assert_eq!(with(&of(1, (2, 0, 0)), None), Step::AwaitNodes { ready: 1, needed: 2 }, "a new node failed meanwhile");
+    assert_eq!(with(&of(2, (2, 0, 0)), None), Step::Delete);
+    assert_eq!(with(&of(2, (2, 0, 0)), Some("waits")), Step::Delete, "it disrupts nothing any more");
+    assert_eq!(with(&nodes("web", NEW, 2, (2, 0, 0)), None), Step::ReadNodes, "of the other way around");
+    let deleting = step(&both, B, (State::Deleting, ready), None, None);
+    assert_eq!(deleting, (Step::AwaitDeletion, format!("{NEW} web stays={NEW}")));
+    let swapped = pair((NEW, B), Some(("web", A)));
+    assert_eq!(step(&swapped, B, (ready, State::Absent), None, None), (Step::Steady, format!("{NEW} - stays={NEW}")));
+}
+
+#[test]
+fn empty_node_group_takes_over_only_from_an_empty_one() {
+    let both = pair(("web", A), Some((NEW, B)));
+    let with = |leaving| {
+        let found = nodes(NEW, "web", 0, leaving);
+        step(&both, B, (State::Ready(1), State::Ready(0)), Some(&found), None).0
+    };
+    assert_eq!(with((1, 1, 0)), Step::AwaitNodes { ready: 0, needed: 1 });
+    assert_eq!(with((0, 0, 0)), Step::Delete);
+}
+
+#[test]
+fn edit_that_is_taken_back_removes_the_other_one() {
+    let both = pair(("web", A), Some((NEW, B)));
+    let (ready, back) = (State::Ready(2), format!("web {NEW} stays=web"));
+    assert_eq!(step(&both, A, (ready, ready), None, None), (Step::ReadNodes, back.clone()));
+    let found = nodes("web", NEW, 2, (2, 0, 0));
+    assert_eq!(step(&both, A, (ready, ready), Some(&found), None), (Step::Delete, back.clone()));
+    assert_eq!(step(&both, A, (ready, State::NotReady), Some(&found), None), (Step::Delete, back.clone()), "it failed");
+    assert_eq!(step(&both, A, (ready, State::Absent), None, None), (Step::Steady, "web - stays=web".into()));
+    assert_eq!(step(&both, A, (ready, State::Unknown), None, None).0, Step::Observe, "it may have been created");
+    // The old one is being deleted already: it is created again, and the new one serves meanwhile.
+    let late = step(&both, A, (State::Deleting, ready), None, None);
+    assert_eq!(late, (Step::AwaitGroup, format!("{NEW} web stays=web")));
+    let swapped = pair((NEW, B), Some(("web", A)));
+    assert_eq!(
+        step(&swapped, A, (ready, State::Absent), None, None),
+        (Step::Create(None), format!("{NEW} web stays=web"))
+    );
+}
+
+#[test]
+fn another_edit_removes_the_other_one_before_it_begins() {
+    let both = pair(("web", A), Some((NEW, B)));
+    let ready = State::Ready(2);
+    assert_eq!(step(&both, C, (ready, ready), None, None), (Step::ReadNodes, format!("web {NEW} stays=web")));
+    let gone = step(&both, C, (ready, State::Absent), None, None);
+    assert_eq!(gone, (Step::Create(None), "web web-cccccccccc stays=web-cccccccccc".into()));
+}
+
+#[test]
+fn policy_begins_and_never_interrupts() {
+    let refused = |recorded: &Pair| {
+        let (in_use, other) = (State::Ready(2), State::NotReady);
+        let input =
+            Input { first: "web", desired: B, recorded, in_use, other, nodes: None, may_begin: false, closed: None };
+        decide(&input).step
+    };
+    assert_eq!(refused(&pair(("web", A), None)), Step::Refused);
+    assert_eq!(refused(&pair(("web", A), Some((NEW, B)))), Step::AwaitGroup);
+}
+
+#[test]
+fn deletion_by_hand_leaves_the_other_one_in_use() {
+    let both = pair(("web", A), Some((NEW, B)));
+    let forward = step(&both, B, (State::Absent, State::Ready(2)), None, None);
+    assert_eq!(forward, (Step::Steady, format!("{NEW} - stays={NEW}")));
+    let alone = pair(("web", A), None);
+    let missing = step(&alone, B, (State::Absent, State::Unknown), None, Some("waits"));
+    assert_eq!(missing.0, Step::Create(None), "there is nothing to disrupt");
+}
+
+#[test]
+fn node_group_that_no_record_describes_is_replaced_unless_its_name_says_what_it_is() {
+    let (unknown, named) = (pair(("web", UNKNOWN), None), pair((NEW, UNKNOWN), None));
+    assert_eq!(step(&unknown, B, (State::Ready(1), State::Unknown), None, None).0, Step::Create(None));
+    assert_eq!(step(&named, B, (State::Ready(1), State::Unknown), None, None).0, Step::Steady);
+}

@@ -1,0 +1,131 @@
+//! What the graph, status and the passes over the nodes make of a decision.
+
+use serde_json::json;
+
+use super::*;
+use crate::controllers::node_group::replacement::names::Group;
+use crate::engine::execution_policy::{AllowedSteps, Approved};
+use crate::workload::eviction::Drained;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn group(name: &str, digest: &str) -> Group {
+    Group { name: name.into(), digest: digest.into() }
+}
+
+fn replacing(step: Step, in_use_stays: bool) -> Replacing {
+    let pair = Pair { in_use: group("web", "old"), other: Some(group("web-new", "new")) };
+    Replacing { decision: Decision { pair, step, in_use_stays }, reading: None, leaving_size: 3 }
+}
+
+fn read(step: Step, found: Result<Drained, String>) -> Replacing {
+    let order = Order { owner: "uid".into(), stays: "web-new".into(), leaves: "web".into(), evict: None };
+    Replacing { reading: Some(Reading { at: at(100), order, result: found }), ..replacing(step, false) }
+}
+
+fn blocked_pod() -> BlockedPod {
+    BlockedPod { pod: "shop/cart-0".into(), node: "node-1".into(), budget: "shop/cart".into(), never: false }
+}
+
+fn spec(update: serde_json::Value) -> NodeGroupSpec {
+    let spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "update": update});
+    serde_json::from_value(spec).unwrap()
+}
+
+#[test]
+fn only_a_drained_node_group_is_not_in_use() {
+    let in_use = |step| match replacing(step, false).beside("new", false) {
+        (main, Beside::Replaced { name, nodes: 3, not_yet: None, is_outdated: false, in_use }) => {
+            assert_eq!((main.as_str(), name.as_str()), ("web-new", "web"));
+            in_use.is_some()
+        }
+        other => panic!("{other:?}"),
+    };
+    for step in [
+        Step::Observe,
+        Step::Create(None),
+        Step::AwaitGroup,
+        Step::ReadNodes,
+        Step::AwaitNodes { ready: 0, needed: 2 },
+        Step::Drain(None),
+        Step::Drain(Some("waits".into())),
+        Step::AwaitDeletion,
+    ] {
+        assert!(in_use(step.clone()), "{step:?}");
+    }
+    assert!(!in_use(Step::Delete));
+}
+
+#[test]
+fn outside_a_window_the_node_group_in_use_is_managed_and_an_approval_covers_both_steps() {
+    let waits = || Step::Create(Some("waits".into()));
+    let planned = replacing(waits(), false).beside("new", false);
+    assert_eq!(planned, ("web".into(), Beside::Planned { name: "web-new".into(), why: "waits".into() }));
+    let (main, beside) = replacing(waits(), false).beside("new", true);
+    assert!(main == "web-new" && matches!(beside, Beside::Replaced { not_yet: Some(_), .. }), "{main} {beside:?}");
+    // The spec describes neither.
+    let (main, beside) = replacing(Step::ReadNodes, true).beside("third", false);
+    assert!(main == "web" && matches!(beside, Beside::Replaced { is_outdated: true, .. }), "{main} {beside:?}");
+}
+
+#[test]
+fn status_names_the_pods_that_block_and_the_node_group_that_leaves() {
+    let found = Drained { leaving: 2, pods: 1, blocked: vec![blocked_pod()], ..Drained::default() };
+    let status = read(Step::Drain(None), Ok(found)).status(None, None, at(100)).unwrap();
+    assert_eq!((status.step, status.leaves.as_str()), (ReplacementStep::Draining, "web"));
+    assert_eq!(status.draining_since, Some(Time(at(100))));
+    assert_eq!(status.blocked_pods[0].budget, "shop/cart");
+    let text = "node group web is drained: 2 nodes, 1 Pods left; blocked by: pod shop/cart-0 on node-1: its \
+                PodDisruptionBudget shop/cart allows no eviction now";
+    assert_eq!(status.message, text);
+    let later = replacing(Step::ReadNodes, false).status(Some(&status), None, at(200)).unwrap();
+    assert_eq!(
+        (later.began.clone(), later.draining_since.clone()),
+        (status.began.clone(), status.draining_since.clone())
+    );
+    let back = replacing(Step::ReadNodes, true).status(Some(&status), None, at(200)).unwrap();
+    assert_eq!((back.leaves.as_str(), back.draining_since), ("web-new", None), "of another drain");
+    let error = read(Step::ReadNodes, Err("no route".into())).status(None, None, at(100)).unwrap();
+    assert!(error.message.contains("nothing is drained or deleted: no route"), "{}", error.message);
+}
+
+#[test]
+fn pods_are_evicted_only_when_the_deletion_may_run_and_by_force_only_late_and_on_request() {
+    let order = |step, update, policy: &ExecutionPolicy, since| {
+        replacing(step, false).order("uid".into(), &spec(update), policy, since, at(1000))
+    };
+    let all = ExecutionPolicy::default();
+    let evict = |step, policy| order(step, json!({}), policy, None).map(|order| order.evict);
+    assert_eq!(evict(Step::ReadNodes, &all), Some(None));
+    assert_eq!(evict(Step::Drain(Some("waits".into())), &all), Some(None));
+    assert_eq!(evict(Step::Create(None), &all), None);
+    let gently = Eviction { at_once: MaxUnavailable::Nodes(1), force: false };
+    assert_eq!(evict(Step::Drain(None), &all), Some(Some(gently)));
+    let unapproved = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
+    assert_eq!(evict(Step::Drain(None), &unapproved), Some(None));
+    let forced = |force: bool, since: i64| {
+        let update = json!({"force": force, "maxUnavailable": 2});
+        order(Step::Drain(None), update, &all, Some(at(since))).unwrap().evict.unwrap()
+    };
+    assert_eq!(forced(true, 100), Eviction { at_once: MaxUnavailable::Nodes(2), force: true });
+    assert!(!forced(true, 200).force, "not yet");
+    assert!(!forced(false, 100).force);
+}
+
+#[test]
+fn plan_without_a_reading_shows_the_drain_first() {
+    let spec = |more: serde_json::Value| -> NodeGroupSpec {
+        let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(spec).unwrap()
+    };
+    let recorded = Pair { in_use: group("web", "old"), other: None };
+    let policy = json!({"replacementPolicy": "MakeBeforeBreak"});
+    let (main, beside) = preview(&spec(policy.clone()), "web", &recorded, true);
+    assert!(main.starts_with("web-"), "{main}");
+    assert!(matches!(beside, Beside::Replaced { in_use: Some(_), .. }), "{beside:?}");
+    assert_eq!(preview(&spec(json!({})), "web", &recorded, true), ("web".into(), Beside::Nothing), "refused");
+    assert_eq!(preview(&spec(policy), "web", &recorded, false), ("web".into(), Beside::Nothing), "nothing exists");
+}

@@ -1,0 +1,354 @@
+//! Drains the nodes of a node group that another one replaces: cordons them, and evicts their Pods within their
+//! PodDisruptionBudgets.
+//!
+//! Not allowed here: whether, and which node group; AWS. I/O: the workload cluster's API, reads page by page. One pass does what
+//! is possible now, and returns; the caller repeats it.
+
+use std::collections::BTreeMap;
+
+use kube::Client;
+use kube::core::params::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::answer;
+use super::budgets::{self, BlockedPod};
+use super::error::{CallError, Unreachable};
+use super::kept::{first_items, metadata_map_with, truncated, truncated_or_none};
+use super::list::{Flow, for_each};
+use super::nodes::{NODE, of_group};
+use super::object::{collection, or_default};
+use crate::api::node_group::MaxUnavailable;
+
+const PAGE: u32 = 100;
+/// Nodes of a node group: EKS allows 450, more on request.
+const MAX_NODES: usize = 1000;
+/// Evictions of a pass; the next pass evicts more.
+const MAX_EVICTIONS: usize = 200;
+/// Pods that are listed as blocked.
+const MAX_BLOCKED: usize = 20;
+/// Annotation of nodes that Keelson cordoned: the UID of the NodeGroup. Only these are uncordoned.
+const CORDONED: &str = "keelson.dev/cordoned-for";
+/// Annotation of Pods that the kubelet runs by itself.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// What a pass does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// UID of the NodeGroup.
+    pub owner: String,
+    /// The node group whose nodes take over: what was cordoned there by an earlier order is uncordoned.
+    pub stays: String,
+    /// The node group whose nodes are drained.
+    pub leaves: String,
+    /// How; `None`: it is only read.
+    pub evict: Option<Eviction>,
+}
+
+/// How nodes are drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// How many nodes at the same time.
+    pub at_once: MaxUnavailable,
+    /// Pods are deleted regardless of their budgets.
+    pub force: bool,
+}
+
+/// What a pass found, and left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Nodes that take Pods, of the node group that stays.
+    pub schedulable: i32,
+    /// Nodes of the other one.
+    pub leaving: i32,
+    /// Those of them that still take Pods.
+    pub uncordoned: i32,
+    /// Pods on them that are to be evicted, or are terminating.
+    pub pods: i32,
+    /// Pods whose eviction was refused; at most twenty.
+    pub blocked: Vec<BlockedPod>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    #[serde(deserialize_with = "truncated")]
+    name: String,
+    #[serde(deserialize_with = "truncated")]
+    namespace: String,
+    #[serde(deserialize_with = "truncated")]
+    uid: String,
+    #[serde(deserialize_with = "truncated_or_none")]
+    deletion_timestamp: Option<String>,
+    #[serde(deserialize_with = "annotations")]
+    annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "first_items")]
+    owner_references: Vec<OwnerReference>,
+}
+
+fn annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    metadata_map_with(deserializer, |key| [CORDONED, MIRROR].contains(&key))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OwnerReference {
+    #[serde(deserialize_with = "truncated")]
+    kind: String,
+    controller: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    spec: NodeSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: NodeStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeSpec {
+    unschedulable: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeStatus {
+    #[serde(deserialize_with = "first_items")]
+    conditions: Vec<NodeCondition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+impl Node {
+    fn is_ready(&self) -> bool {
+        self.status.conditions.iter().any(|one| one.kind == "Ready" && one.status == "True")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    #[serde(deserialize_with = "truncated")]
+    phase: String,
+}
+
+impl Pod {
+    /// Whether the node is not drained while it is there. A DaemonSet's Pod would be created again on the same node, a mirror Pod
+    /// follows its file, and a finished one loses nothing.
+    fn is_to_leave(&self) -> bool {
+        let of_daemon_set = self.metadata.owner_references.iter().any(|one| one.controller && one.kind == "DaemonSet");
+        let is_finished = ["Succeeded", "Failed"].contains(&self.status.phase.as_str());
+        !of_daemon_set && !is_finished && !self.metadata.annotations.contains_key(MIRROR)
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+}
+
+/// Does what is possible now.
+///
+/// # Errors
+/// The API server's first error. What was done until then stands.
+pub async fn pass(client: &Client, order: &Order) -> Result<Drained, CallError> {
+    let mut found = Drained::default();
+    for node in nodes(client, &order.stays).await? {
+        let is_ours = node.metadata.annotations.get(CORDONED).is_some_and(|owner| *owner == order.owner);
+        if is_ours {
+            set_cordon(client, &node.metadata.name, false, Value::Null).await?;
+        }
+        found.schedulable += i32::from(node.is_ready() && (is_ours || !node.spec.unschedulable));
+    }
+    let mut leaving = nodes(client, &order.leaves).await?;
+    leaving.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+    found.leaving = i32::try_from(leaving.len()).unwrap_or(i32::MAX);
+    for node in leaving.iter().filter(|node| !node.spec.unschedulable) {
+        // A Pod may have come right before: the next pass shows it.
+        found.uncordoned += 1;
+        if order.evict.is_some() {
+            set_cordon(client, &node.metadata.name, true, order.owner.as_str().into()).await?;
+        }
+    }
+    let mut refused = Vec::new();
+    let mut budget = order.evict.map_or(0, |evict| at_once(evict.at_once, found.leaving));
+    let mut evictions = 0;
+    for node in &leaving {
+        let pods = pods_on(client, &node.metadata.name).await?;
+        found.pods = found.pods.saturating_add(i32::try_from(pods.len()).unwrap_or(i32::MAX));
+        let Some(eviction) = order.evict.filter(|_| !pods.is_empty() && budget > 0) else { continue };
+        budget -= 1;
+        for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+            if evictions == MAX_EVICTIONS {
+                break;
+            }
+            evictions += 1;
+            if let Some(why) = remove(client, pod, eviction.force).await? {
+                refused.push((pod.name(), node.metadata.name.clone(), why));
+            }
+        }
+    }
+    found.blocked = describe_blocked(client, refused).await?;
+    Ok(found)
+}
+
+/// How many of `nodes` are drained at the same time.
+fn at_once(wanted: MaxUnavailable, nodes: i32) -> i32 {
+    match wanted {
+        MaxUnavailable::Nodes(number) => number,
+        MaxUnavailable::Percentage(percent) => nodes.saturating_mul(percent) / 100,
+    }
+    .max(1)
+}
+
+async fn nodes(client: &Client, node_group: &str) -> Result<Vec<Node>, CallError> {
+    let mut found = Vec::new();
+    for_each(client, NODE, None, &of_group(node_group), PAGE, |node: Node| {
+        found.push(node);
+        if found.len() < MAX_NODES { Flow::Continue } else { Flow::Stop }
+    })
+    .await?;
+    if found.len() == MAX_NODES {
+        return Err(CallError::TooLarge(format!("node group {node_group} has {MAX_NODES} nodes or more")));
+    }
+    Ok(found)
+}
+
+async fn pods_on(client: &Client, node: &str) -> Result<Vec<Pod>, CallError> {
+    let mut found = Vec::new();
+    let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    for_each(client, ("v1", "Pod"), None, &on_node, PAGE, |pod: Pod| {
+        if pod.is_to_leave() {
+            found.push(pod);
+        }
+        Flow::Continue
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Cordons or uncordons a node, unless it is gone.
+async fn set_cordon(client: &Client, node: &str, cordoned: bool, owner: Value) -> Result<(), CallError> {
+    let patch = json!({"spec": {"unschedulable": cordoned}, "metadata": {"annotations": {CORDONED: owner}}});
+    let requests = collection("v1", "Node", None);
+    let request = requests.patch(node, &PatchParams::default(), &Patch::Merge(patch));
+    unless_gone(answer::send(client, request.map_err(kube::Error::BuildRequest)?).await)
+}
+
+fn unless_gone(result: Result<(), CallError>) -> Result<(), CallError> {
+    match result {
+        Err(CallError::NotFound) => Ok(()),
+        other => other,
+    }
+}
+
+/// Evicts a Pod, or deletes it regardless of its budgets. Returns why it stays, if a budget holds it.
+async fn remove(client: &Client, pod: &Pod, force: bool) -> Result<Option<String>, CallError> {
+    let Metadata { name, namespace, uid, .. } = &pod.metadata;
+    let requests = collection("v1", "Pod", Some(namespace));
+    // Another Pod of that name may be on another node by now.
+    let same = Preconditions { uid: Some(uid.clone()), ..Preconditions::default() };
+    if force {
+        let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+        let request = requests.delete(name, &params).map_err(kube::Error::BuildRequest)?;
+        return unless_other(answer::send(client, request).await).map(|()| None);
+    }
+    let body = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"name": name, "namespace": namespace},
+        "deleteOptions": {"preconditions": same},
+    });
+    let body = serde_json::to_vec(&body).map_err(kube::Error::SerdeError)?;
+    let request = requests.create_subresource("eviction", name, &PostParams::default(), body);
+    match answer::send(client, request.map_err(kube::Error::BuildRequest)?).await {
+        // 429, or 500 for a Pod with more than one budget. The API server sends 429 under load as well.
+        Err(CallError::Unreachable(Unreachable::Busy(why))) if names_budget(&why) => Ok(Some(why)),
+        other => unless_other(other).map(|()| None),
+    }
+}
+
+/// It is gone, or another Pod has its name.
+fn unless_other(result: Result<(), CallError>) -> Result<(), CallError> {
+    match result {
+        Err(CallError::Conflict) => Ok(()),
+        other => unless_gone(other),
+    }
+}
+
+fn names_budget(message: &str) -> bool {
+    let message = message.to_lowercase();
+    message.contains("disruption budget") || message.contains("disruptionbudget")
+}
+
+/// The budgets of Pods whose eviction was `refused`: pod, node and message.
+async fn describe_blocked(
+    client: &Client,
+    refused: Vec<(String, String, String)>,
+) -> Result<Vec<BlockedPod>, CallError> {
+    if refused.is_empty() {
+        return Ok(Vec::new());
+    }
+    let nodes: Vec<_> = refused.iter().map(|(_, node, _)| node.clone()).collect();
+    let known = budgets::blocked_pods(client, &nodes).await?;
+    let describe = |(pod, node, why): (String, String, String)| {
+        let of_pod = known.iter().find(|one| one.pod == pod);
+        of_pod.cloned().unwrap_or(BlockedPod { pod, node, budget: format!("({why})"), never: false })
+    };
+    Ok(refused.into_iter().take(MAX_BLOCKED).map(describe).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_nodes_as_an_update_would_replace_are_drained_at_once() {
+        let percentage = |percent, nodes| at_once(MaxUnavailable::Percentage(percent), nodes);
+        assert_eq!((percentage(50, 5), percentage(10, 5), percentage(100, 5)), (2, 1, 5));
+        assert_eq!((at_once(MaxUnavailable::Nodes(3), 2), at_once(MaxUnavailable::Nodes(1), 9)), (3, 1));
+    }
+
+    #[test]
+    fn pods_that_cannot_move_hold_no_node() {
+        let pod = |more: Value| {
+            let mut pod =
+                json!({"metadata": {"name": "a", "namespace": "default", "uid": "1"}, "status": {"phase": "Running"}});
+            for (name, value) in more.as_object().unwrap() {
+                pod["metadata"][name] = value.clone();
+            }
+            serde_json::from_value::<Pod>(pod).unwrap().is_to_leave()
+        };
+        assert!(pod(json!({})) && pod(json!({"deletionTimestamp": "2026-11-30T00:00:00Z"})));
+        assert!(pod(json!({"ownerReferences": [{"kind": "ReplicaSet", "controller": true}]})));
+        assert!(!pod(json!({"ownerReferences": [{"kind": "DaemonSet", "controller": true}]})));
+        assert!(!pod(json!({"annotations": {MIRROR: "hash"}})));
+        let finished = json!({"metadata": {"name": "a"}, "status": {"phase": "Succeeded"}});
+        assert!(!serde_json::from_value::<Pod>(finished).unwrap().is_to_leave());
+    }
+
+    #[test]
+    fn only_a_refusal_by_a_budget_counts_as_blocked() {
+        assert!(names_budget("429: Cannot evict pod as it would violate the pod's disruption budget."));
+        assert!(names_budget(
+            "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        ));
+        assert!(!names_budget("429: Too many requests, please try again later."));
+    }
+}
