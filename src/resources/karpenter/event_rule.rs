@@ -27,7 +27,7 @@ pub const KIND: Kind = Kind::new("eventRule", "rule for interruptions", Area::Co
     .removed_by(Removal {
         field: "karpenter.interruptionQueue",
         can_coexist: |_, _| true,
-        delete: |aws, name| Box::pin(delete(aws, name)),
+        delete: |aws, _, name| Box::pin(delete(aws, name)),
     })
     .found_by_name(|aws, name| Box::pin(tags_of(aws, name)))
     .after_nodes()

@@ -50,7 +50,7 @@ pub fn add(file: &Section<'_>, spec: &mut Value, found: &WorkloadPolicies, auto_
     }
     spec["podIdentities"] = json!(identities);
     if !auto_mode && let Some(mut addons) = spec["addons"].as_array().cloned() {
-        addons::add_pod_identity_agent(file, &mut addons, &spec["podIdentities"]);
+        addons::add_pod_identity_agent(file, &mut addons, &spec["podIdentities"], !spec["karpenter"].is_null());
         spec["addons"] = json!(addons);
     }
 }
