@@ -193,6 +193,7 @@ impl Reconcile<'_> {
         let tag_keys = tag_keys::keys_to_retain(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &policy, &asked);
         outcome.status.tag_keys = tag_keys;
+        self.publish_window_wait(previous, &outcome.status);
         let conditions = &mut outcome.status.conditions;
         tag_keys::report_overridden(self.ctx, self.object, &previous.conditions, conditions, overridden);
         self.publish_approval_in(previous, &outcome.status).await;
