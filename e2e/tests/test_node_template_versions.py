@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
+import yaml
 
 from fleet.account import Account, fresh_account
+from fleet.command_line import run
 from fleet.environment import Environment, actions, environment, until
 from fleet.killing import killed_at
 from fleet.manifests import cluster, key_of, node_group
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
+from keelson_harness.paths import keelson_binary
 
 VOLUME = {"deviceName": "/dev/xvda", "sizeGiB": 80}
 CREATE_VERSION = "ec2:CreateLaunchTemplateVersion"
@@ -68,6 +73,17 @@ class Nodes:
 
     def described(self) -> dict:
         return self.account.eks.describe_nodegroup(clusterName=self.cluster["metadata"]["name"], nodegroupName="web")["nodegroup"]
+
+    def window_events(self) -> list[dict]:
+        return [event for event in self.on.events(self.group) if event["reason"] == "OutsideMaintenanceWindow"]
+
+    def plan(self) -> str:
+        """`keelson plan --live` of the objects as they are."""
+        items = [{**item, "spec": self.on.api.get(*key_of(item))["spec"]} for item in self.items]
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **self.on.aws.env(), "AWS_ACCESS_KEY_ID": self.account.id}
+        command = [str(keelson_binary()), "plan", "-f", "-", "--live"]
+        result = subprocess.run(command, input=yaml.safe_dump_all(items), env=env, capture_output=True, text=True, check=True, timeout=120)
+        return result.stdout
 
     def version(self) -> str:
         return self.described()["launchTemplate"]["version"]
@@ -202,7 +218,21 @@ def test_change_waits_for_a_maintenance_window(nodes):
     mark = nodes.edit({"node": {"capacityReservationId": "cr-0123"}})
     message = "a new version of the launch template (node.capacityReservationId) waits for a maintenance window"
     until(lambda: message in nodes.on.condition(nodes.group, "InSync")["message"], 30, nodes.on.describe(nodes.group))
+    found = nodes.on.condition(nodes.group, "InSync")
+    opens = found["message"].partition(": the next opens ")[2]
+    assert (found["status"], found["reason"]) == ("False", "OutsideMaintenanceWindow") and "-02-29T00:00:00" in opens, found
+    # The nodes work.
+    assert nodes.on.condition(nodes.group, "Ready")["status"] == "True"
     assert actions(nodes.on.writes(mark, nodes.account.id)) == []
+    shown = run(nodes.on, "status", "nodegroup/web").stdout
+    assert "OutsideMaintenanceWindow" in shown and f"wait until the window opens ({opens.split(';')[0]}), or change" in shown, shown
+    until(lambda: nodes.window_events(), 20, "an event")
+    nodes.on.api.patch(*key_of(nodes.group)[:3], {"spec": {"labels": {"another": "edit"}}})
+    until(lambda: nodes.described()["labels"].get("another") == "edit", 30, "the other edit")
+    assert len(nodes.window_events()) == 1
+    plan = nodes.plan()
+    assert "replaces its nodes, at most 1 at a time" in plan and f"nodes are replaced in a maintenance window: the next opens {opens[:10]}" in plan, plan
+    assert " 0 s " not in plan, plan
     nodes.on.api.patch(*key_of(nodes.cluster)[:3], {"spec": {"upgrade": {"windows": None}}})
     until(lambda: "CapacityReservationSpecification" in nodes.contents(), 60, nodes.on.describe(nodes.group))
 

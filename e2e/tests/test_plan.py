@@ -15,6 +15,7 @@ import yaml
 from admission import API, merged
 from fleet.account import Account, fresh_account
 from fleet.environment import Environment, environment
+from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, existing, flux, node_group
 from keelson_harness.kubeapi import ApiError
 from keelson_harness.paths import CHECKOUT, EXAMPLES, keelson_binary
@@ -190,6 +191,23 @@ def test_what_cannot_be_done_is_an_error(on, account):
             result = live(on, account, item, more=more)
             assert result.returncode == 1 and words in result.stderr, (words, more, result.stdout, result.stderr)
         assert "it cannot be applied as it is" in result.stdout
+
+
+def test_ami_that_the_operator_refuses_is_refused(on, account):
+    def of_image(image: str) -> dict:
+        return node_group("image", node={"imageId": image, "userData": "#!/bin/sh"})
+
+    missing = live(on, account, cluster("image"), of_image("ami-0123456789abcdef0"))
+    assert missing.returncode == 1 and "spec.node.imageId: EC2 shows no AMI ami-0123456789abcdef0 in" in missing.stderr, missing.stderr
+    owner = aws_account("limited", account.id, allowedImageOwners=["999988887777"], allowedImageIds=[])
+    image = account.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    assert live(on, account, cluster("image"), of_image(image)).returncode == 0
+    limited = cluster("image", accountRef={"name": "limited"})
+    for one in (image, "ami-0123456789abcdef0"):
+        refused = live(on, account, limited, of_image(one), owner)
+        assert refused.returncode == 1 and f"spec.node.imageId: {one} is not an AMI that this namespace may use" in refused.stderr, refused.stderr
+    listed = {**owner, "spec": {**owner["spec"], "allowedImageIds": [image]}}
+    assert live(on, account, limited, of_image(image), listed).returncode == 0
 
 
 def test_markdown_is_a_comment_of_a_pull_request(on, account):

@@ -70,6 +70,7 @@ use super::warm_pool::WarmPool;
 #[x_kube(validation = rules::custom_needs_image())]
 #[x_kube(validation = rules::image_has_no_release())]
 #[x_kube(validation = rules::node_config_for_al2023())]
+#[x_kube(validation = rules::devices_of_linux())]
 #[x_kube(validation = rules::reservation_not_for_spot())]
 #[x_kube(validation = rules::capacity_block_needs_reservation())]
 #[x_kube(validation = rules::capacity_block_has_one_type())]

@@ -28,7 +28,8 @@ pub struct NodeTemplate {
     /// User data for other systems, such as TOML of Bottlerocket. Unless `imageId` is set, a script (`#!`) becomes a part of
     /// a MIME message, as EKS requires it. Not for secrets: Pods on the nodes may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 16384))]
+    #[schemars(length(min = 1, max = 65536))]
+    #[x_kube(validation = rules::user_data_fits())]
     pub user_data: Option<String>,
     /// Volumes of each node, by device; absent: those of the AMI.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +71,7 @@ pub struct NodeTemplate {
 pub struct Volume {
     /// The device, such as `/dev/xvda`: the root volume of Amazon Linux and Bottlerocket.
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::matches("^(/dev/)?[a-z][a-z0-9]*$", "must be the name of a device, such as /dev/xvda"))]
+    #[x_kube(validation = rules::matches("^(/dev/[a-z]|xvd)[a-z0-9]*$", "must be the name of a device, such as /dev/xvda (xvdf on Windows)"))]
     pub device_name: String,
     /// Size in GiB; absent: that of the AMI's volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +81,7 @@ pub struct Volume {
     /// Volume type of EBS.
     #[serde(default = "default_volume_type", rename = "type")]
     #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::matches("^[a-z][a-z0-9]*$", "must be a volume type of EBS, such as gp3"))]
+    #[x_kube(validation = rules::matches("^(standard|[a-z][a-z][0-9]{1,2})$", "must be a volume type of EBS: gp3, gp2, io2, io1, st1, sc1 or standard"))]
     pub volume_type: String,
     /// I/O operations per second; absent: EBS's default. Required for `io1` and `io2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -162,7 +162,26 @@ pub(super) fn image_not_added_or_removed() -> Rule {
     .field_path(".spec.node.imageId")
 }
 
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html>: without /dev/ it is the name of another volume on
+/// Linux, beside the root volume.
+pub(super) fn devices_of_linux() -> Rule {
+    rule(
+        "!has(self.node) || !has(self.node.volumes) || (has(self.amiType) && self.amiType.startsWith('WINDOWS')) || has(self.node.imageId) \
+         || self.node.volumes.all(volume, volume.deviceName.startsWith('/dev/'))",
+        "on Linux the name of a device begins with /dev/: write deviceName: /dev/xvda",
+    )
+    .field_path(".node.volumes")
+}
+
 // Rules of the template.
+
+/// Not the schema's maximum, whose message repeats the text.
+pub(super) fn user_data_fits() -> Rule {
+    rule(
+        "self.size() <= 16384",
+        "EC2 takes at most 16384 bytes of user data: shorten it, or load the rest from elsewhere when the node starts",
+    )
+}
 
 pub(super) fn image_needs_bootstrap() -> Rule {
     rule(

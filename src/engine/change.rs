@@ -22,21 +22,33 @@ pub struct Change {
     pub to: String,
     /// Whether it can be changed.
     pub how: How,
+    /// What an update of the field does to what runs on the resource, as a message; `None`: nothing.
+    pub disruption: Option<String>,
 }
 
 impl Change {
     /// A difference that an update corrects.
     pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::InPlace }
+        Self::new(field, from, to, How::InPlace)
     }
 
     /// A difference that no call can correct; `why` says what to do instead.
     pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Forbidden(why.into()) }
+        Self::new(field, from, to, How::Forbidden(why.into()))
     }
 
     /// A difference that others made, that no call corrects and that stops nothing; `why` says what it means.
     pub fn reported(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
-        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::Reported(why.into()) }
+        Self::new(field, from, to, How::Reported(why.into()))
+    }
+
+    /// The same difference, whose update does this to what runs on the resource.
+    #[must_use]
+    pub fn disrupts(self, disruption: impl Into<String>) -> Self {
+        Self { disruption: Some(disruption.into()), ..self }
+    }
+
+    fn new(field: impl Into<String>, from: impl ToString, to: impl ToString, how: How) -> Self {
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how, disruption: None }
     }
 }

@@ -52,6 +52,15 @@ impl WindowState {
     pub fn is_open(&self) -> bool {
         !matches!(self, Self::Closed { .. })
     }
+
+    /// When the next one opens, as a message; `None`: steps may start now.
+    pub fn describe_next(&self) -> Option<String> {
+        match self {
+            Self::Always | Self::Open { .. } => None,
+            Self::Closed { opens: None } => Some("none opens again".to_owned()),
+            Self::Closed { opens: Some(opens) } => Some(format!("the next opens {}", rfc3339(opens))),
+        }
+    }
 }
 
 /// Format of status: `2026-11-28T02:00:00+01:00`.

@@ -279,6 +279,7 @@ def test_key_of_a_volume_must_be_usable_by_auto_scaling(cloud: Cloud) -> None:
         ({"VolumeSize": 50, "VolumeType": "gp2", "Iops": 3000}, "iops is not supported for gp2"),
         ({"VolumeSize": 50, "VolumeType": "gp3", "Iops": 3000, "Throughput": 1000}, "ratio of more than 0.25"),
         ({"VolumeSize": 50, "VolumeType": "io2"}, "iops must be specified"),
+        ({"VolumeSize": 50, "VolumeType": "zz9"}, "InvalidParameterValue - Value (zz9) for parameter volumeType is invalid"),
         ({"VolumeSize": 50, "KmsKeyId": "alias/aws/ebs"}, "requires the parameter Encrypted"),
     ],
 )

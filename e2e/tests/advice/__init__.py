@@ -400,6 +400,7 @@ NO_EDIT = [
     "create a new object with another value",
     "EKS gives an existing node group no other one: create a new NodeGroup",
     "EKS gives a node group no other launch template: create a new NodeGroup",
+    "spec.node has no field for node.others: create a new NodeGroup with a launch template of your own",
     "create a new cluster in a new VPC",
     "replace or remove those older than",
     "create NodeGroups at {control_plane} for their workloads",

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::from_nothing::with_agent;
-use super::planned::{NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use super::images;
+use super::planned::{ClosedWindow, NOT_THERE, Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
 use crate::api::addons::Addon;
 use crate::api::conditions::ConditionType;
 use crate::api::status::NodeGroupStatus;
@@ -66,6 +67,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let plan = with_agent(plan, cluster);
     let view = view(cluster, &memory);
     let (mut observed, mut of_groups) = (Vec::new(), Vec::new());
+    let window = ClosedWindow::of(cluster, Timestamp::now())?;
     for group in groups {
         let pair = recorded_groups(&cloud, group, &view.cluster_name).await?;
         let name = pair.in_use.name.clone();
@@ -75,12 +77,14 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let stage = Stage::of_node_group(uid.is_some() && !is_replaced, &cluster.spec);
         let claims = aws_validation::of_node_group(&group.spec, stage, &cluster.spec, &view);
         aws_validation::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;
+        images::check(&cloud.aws, grant, group).await.with_context(|| named("NodeGroup", *group))?;
         let uid = uid.unwrap_or_else(|| NOT_THERE.to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view, (&main, beside))?;
         let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
         observed.push(Arc::new(with_observed_version(group, &name, &memory)));
         let planned = Planned::new(named("NodeGroup", *group), String::new(), graph, plan);
+        let planned = Planned { window: window.clone(), ..planned };
         of_groups.push(planned.with_tags_of(grant, &group.spec.tags));
     }
     let read = read_offers(cluster, &cloud, &memory).await?;

@@ -2,6 +2,7 @@
 
 mod document;
 mod from_nothing;
+mod images;
 pub mod live;
 mod management;
 pub mod manifest;
@@ -193,6 +194,55 @@ mod tests {
         let planned = from_nothing(&wanted(&manifest, SourcePolicy::default()).unwrap()[0]).unwrap();
         assert!(planned[0].notices[0].contains("AwsAccount default enforces other tags than spec.tags has for owner"));
         assert!(planned[1].notices.is_empty());
+    }
+
+    #[test]
+    fn account_alone_says_which_files_to_add() {
+        let text = "apiVersion: keelson.dev/v1alpha1\nkind: AwsAccount\nmetadata: {name: prod}\nspec: {accountId: \"111122223333\", \
+                    allowedNamespaces: [default], allowedRegions: [eu-west-1]}\n";
+        let manifest = Manifest::parse(text).unwrap();
+        let refused = wanted(&manifest, SourcePolicy::default()).err().expect("an error").to_string();
+        assert!(refused.starts_with("AwsAccount prod alone has no plan") && refused.contains("-f FILE"), "{refused}");
+    }
+
+    /// A node group whose nodes are replaced, and the window that this waits for.
+    fn replaced(window: Option<planned::ClosedWindow>) -> (String, Document) {
+        use crate::engine::{Action, Change, Step, Verdict};
+        let mut all = minimal();
+        all.truncate(2);
+        for planned in &mut all {
+            planned.plan.items.iter_mut().for_each(|item| item.verdict = Verdict::Settled);
+        }
+        let change =
+            Change::in_place("node.tags.service", "a", "b").disrupts("replaces its nodes, at most 1 at a time");
+        let item = all[1].plan.items.iter_mut().find(|item| item.key.kind() == "nodeGroup").unwrap();
+        item.verdict = Verdict::Step(Step { action: Action::Update, changes: vec![change], reason: None });
+        all[1].window = window;
+        let mut out = String::new();
+        print::cluster(&mut out, &all, true);
+        let mut document = Document::default();
+        document.add(&all, true);
+        (anstream::adapter::strip_str(&out).to_string(), document)
+    }
+
+    #[test]
+    fn replacement_of_nodes_starts_in_its_maintenance_window() {
+        let closed = |delay: Option<u64>| {
+            let next = "the next opens 2026-12-05T02:00:00+01:00".to_owned();
+            planned::ClosedWindow { next, delay: delay.map(std::time::Duration::from_secs) }
+        };
+        let starts = |document: &Document| document.objects[1].steps[0].starts_after_seconds;
+        let replaces = "replaces its nodes, at most 1 at a time: node.tags.service a -> b";
+        let window = "nodes are replaced in a maintenance window: the next opens 2026-12-05T02:00:00+01:00";
+        let (text, document) = replaced(None);
+        assert!(text.contains(replaces) && !text.contains("window"), "{text}");
+        assert_eq!(starts(&document), Some(0));
+        let (text, document) = replaced(Some(closed(Some(7200))));
+        assert!(text.contains(&format!("{window}; {replaces}")) && text.contains("2 h  "), "{text}");
+        assert!(text.contains("once a maintenance window opens"), "{text}");
+        assert_eq!(starts(&document), Some(7200));
+        assert!(document.objects[1].steps[0].details.starts_with(window));
+        assert_eq!(starts(&replaced(Some(closed(None))).1), None, "no window opens");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::manifest::Manifest;
@@ -11,11 +13,13 @@ use crate::agents::validate::SourcePolicy;
 use crate::api::network::NetworkKind;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, NodeGroup};
+use crate::cli::time;
 use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
+use crate::controllers::status::plan_status;
 use crate::controllers::tag_keys;
-use crate::engine::{Graph, Plan};
+use crate::engine::{Graph, Plan, Step};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::eks::node_group::Target;
 use crate::resources::graph::adoption::Adoption;
@@ -24,6 +28,7 @@ use crate::resources::graph::expand::{
 };
 use crate::resources::inventory::survey::Survey;
 use crate::resources::inventory::zones;
+use crate::upgrade::{WindowState, Windows};
 
 /// A cluster with its node groups, from the manifest.
 pub struct Wanted<'m> {
@@ -33,6 +38,27 @@ pub struct Wanted<'m> {
     pub groups: Vec<&'m NodeGroup>,
     /// The access to its account.
     pub grant: Grant,
+}
+
+/// A maintenance window that is not open.
+#[derive(Clone, Debug)]
+pub struct ClosedWindow {
+    /// When it opens, as a message.
+    pub next: String,
+    /// Until it opens; `None`: none opens again.
+    pub delay: Option<Duration>,
+}
+
+impl ClosedWindow {
+    /// The next window of the cluster; `None`: steps may start now.
+    pub fn of(cluster: &EksCluster, now: Timestamp) -> anyhow::Result<Option<Self>> {
+        let state = Windows::parse(&cluster.spec.upgrade.windows)?.state(now);
+        let delay = match &state {
+            WindowState::Closed { opens } => opens.as_ref().map(|opens| time::between(now, opens.timestamp())),
+            WindowState::Always | WindowState::Open { .. } => None,
+        };
+        Ok(state.describe_next().map(|next| Self { next, delay }))
+    }
 }
 
 /// A graph and its plan.
@@ -51,6 +77,8 @@ pub struct Planned {
     pub notices: Vec<String>,
     /// What cannot be done, apart from the items of the plan.
     pub problems: Vec<String>,
+    /// The maintenance window that a replacement of nodes waits for; `None`: none.
+    pub window: Option<ClosedWindow>,
     /// It is in no file and not part of the answer: its node groups are.
     pub is_context: bool,
 }
@@ -59,13 +87,18 @@ impl Planned {
     /// A graph with its plan.
     pub fn new(title: String, about: String, graph: Graph<Cloud>, plan: Plan) -> Self {
         let (upgrade, notices, problems) = Default::default();
-        Self { title, about, graph, plan, upgrade, notices, problems, is_context: false }
+        Self { title, about, graph, plan, upgrade, notices, problems, window: None, is_context: false }
     }
 
     /// The same, with a notice if the account replaces some of the object's own tags.
     pub fn with_tags_of(mut self, grant: &Grant, own: &BTreeMap<String, String>) -> Self {
         self.notices.extend(tag_keys::describe_overridden(grant, own));
         self
+    }
+
+    /// The window that the step waits for; `None`: it starts as soon as it can.
+    pub fn window_of(&self, step: &Step) -> Option<&ClosedWindow> {
+        self.window.as_ref().filter(|_| plan_status::disruption(step).is_some())
     }
 
     /// The same as context: nothing of it is planned.
@@ -77,6 +110,13 @@ impl Planned {
 
 /// The clusters of the manifest, each validated as the operator would.
 pub fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
+    if let Some(account) = manifest.accounts.first().filter(|_| manifest.clusters.is_empty()) {
+        anyhow::bail!(
+            "AwsAccount {} alone has no plan: its tags and limits change the clusters that use it. Add the files of those \
+             EksClusters and their NodeGroups: -f FILE -f FILE",
+            account.name_any()
+        );
+    }
     anyhow::ensure!(!manifest.clusters.is_empty(), "there is no EksCluster and no NodeGroup in the manifest");
     let mut all = Vec::new();
     for cluster in &manifest.clusters {

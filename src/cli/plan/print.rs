@@ -25,7 +25,10 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
         let path: Vec<String> = timeline
             .critical_path()
             .into_iter()
-            .map(|(key, slot)| format!("{} ({})", label(key), format_duration(slot.takes)))
+            .map(|(key, slot)| {
+                let window = if slot.waits_for_window { ", once a maintenance window opens" } else { "" };
+                format!("{} ({}{window})", label(key), format_duration(slot.takes))
+            })
             .collect();
         let _ = writeln!(out, "About {} in all. The longest path: {}.", format_duration(end), path.join(", then "));
     }
@@ -68,7 +71,7 @@ pub fn rows(planned: &Planned, timeline: &Timeline, live: bool) -> (Vec<Row>, us
             key: item.key.clone(),
             starts: slot.map(|slot| slot.start),
             takes: slot.map(|slot| slot.takes),
-            details: details(item, &facts),
+            details: details(planned, item, &facts),
         });
     }
     (rows, settled)
@@ -171,8 +174,13 @@ fn sign(item: &Item) -> &'static str {
     }
 }
 
-fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
+fn details(planned: &Planned, item: &Item, facts: &[(&'static str, String)]) -> String {
     let mut parts = Vec::new();
+    if let Verdict::Step(step) | Verdict::Pending(step, _) = &item.verdict
+        && let Some(window) = planned.window_of(step)
+    {
+        parts.push(format!("nodes are replaced in a maintenance window: {}", window.next));
+    }
     match &item.verdict {
         Verdict::Settled => parts.push("existing".to_owned()),
         Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) if !step.changes.is_empty() => {

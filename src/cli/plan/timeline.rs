@@ -14,6 +14,8 @@ pub struct Slot {
     pub start: Duration,
     pub takes: Duration,
     pub after: Option<Key>,
+    /// It waits for a maintenance window.
+    pub waits_for_window: bool,
 }
 
 impl Slot {
@@ -84,7 +86,17 @@ impl Timeline {
             let last =
                 needs.filter_map(|need| Some((self.slots.get(&need)?.end(), need))).max_by_key(|(ends, _)| *ends);
             let (start, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
-            self.slots.insert(key, Slot { start, takes, after });
+            let window = match planned.plan.verdict(&key) {
+                Some(Verdict::Step(step) | Verdict::Pending(step, _)) => planned.window_of(step),
+                _ => None,
+            };
+            let start = match window.map(|window| window.delay) {
+                Some(Some(delay)) => start.max(delay),
+                // No window opens again: it does not start.
+                Some(None) => continue,
+                None => start,
+            };
+            self.slots.insert(key, Slot { start, takes, after, waits_for_window: window.is_some() });
         }
     }
 
@@ -96,7 +108,7 @@ impl Timeline {
         let after = nodes.or_else(|| self.last(|key| kinds::find(key.kind()).is_none_or(|kind| kind.is_before_nodes)));
         let start = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::end);
         let takes = steps::expected(step.action);
-        self.slots.insert(key, Slot { start, takes, after });
+        self.slots.insert(key, Slot { start, takes, after, waits_for_window: false });
     }
 
     fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {

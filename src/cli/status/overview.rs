@@ -8,6 +8,7 @@ use super::problems::{self, Problem};
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::status::{PlanStep, StepAction, StepState, UpgradeStatus};
+use crate::cli::approve::waiting::Kind;
 use crate::cli::events::EventLine;
 use crate::cli::subject::Subject;
 use crate::controllers::status::progress::{doing, label};
@@ -187,7 +188,8 @@ fn activities(subject: &Subject) -> Vec<Activity> {
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
         let wait = subject.waits.iter().find(|wait| wait.on.starts_with(&format!("{of}:")));
         let deadline = wait.map(|wait| wait.deadline.0);
-        found.push(Activity { what: format!("{}{detail}", doing(action(step))), of, since, until, deadline });
+        let what = replacement(step, subject).unwrap_or_else(|| format!("{}{detail}", doing(action(step))));
+        found.push(Activity { what, of, since, until, deadline });
     }
     if found.is_empty() && subject.is_true(ConditionType::Reconciling) {
         // Of a cluster there are many parts to wait for: the message names it.
@@ -203,6 +205,15 @@ fn activities(subject: &Subject) -> Vec<Activity> {
         found.extend(waits);
     }
     found
+}
+
+/// How far the replacement of the nodes is, if that is what the step does.
+fn replacement(step: &PlanStep, subject: &Subject) -> Option<String> {
+    let upgrading = subject.condition(ConditionType::Upgrading).filter(|found| found.status == "True")?;
+    let is_of_group = subject.kind == Kind::NodeGroup && Key::parse(&step.resource).kind() == "nodeGroup";
+    // Before that, it repeats the time.
+    let (_, progress) = upgrading.message.split_once("; ").filter(|_| is_of_group)?;
+    Some(format!("nodes are replaced: {progress}"))
 }
 
 /// `create add-on coredns, after control plane`.

@@ -126,6 +126,13 @@ pub fn of(subject: &Subject) -> Vec<Problem> {
     found
 }
 
+/// Begins the time in the message of what waits for a maintenance window.
+const OPENS: &str = "the next opens ";
+/// Part of the message of what waits for a window that does not come.
+const NEVER_OPENS: &str = "none opens again";
+/// Part of the message of what an AwsAccount does not allow: its owner decides, and AWS lacks nothing.
+const NOT_LISTED: &str = "the owner of the AwsAccount has to add it there";
+
 /// Part of the message of a node group that EKS does not finish: to try again does not help.
 const NOT_FINISHED: &str = "delete this NodeGroup and apply it again";
 
@@ -134,7 +141,23 @@ pub fn advice_for(problem: &Problem, subject: &Subject) -> Option<String> {
     if problem.message.contains(NOT_FINISHED) {
         return None;
     }
-    advice(&problem.reason, subject)
+    match Reason::parse(&problem.reason) {
+        Some(Reason::AccessDenied) if problem.message.contains(NOT_LISTED) => None,
+        Some(Reason::OutsideMaintenanceWindow) => {
+            let opens = problem.message.split_once(OPENS).map(|(_, rest)| rest);
+            let opens = opens.and_then(|rest| rest.split([' ', ';', ',']).next());
+            let opens = opens.or(subject.upgrade.next_window.as_deref());
+            Some(change_windows(opens.filter(|_| !problem.message.contains(NEVER_OPENS)), subject))
+        }
+        _ => advice(&problem.reason, subject),
+    }
+}
+
+/// `opens`: when the next window opens.
+fn change_windows(opens: Option<&str>, subject: &Subject) -> String {
+    let field = if subject.kind == Kind::EksCluster { "spec" } else { "its EksCluster's spec" };
+    let opens = opens.map(|at| format!("wait until the window opens ({at}), or ")).unwrap_or_default();
+    format!("{opens}change {field}.upgrade.windows")
 }
 
 /// What the user can do about a problem with that reason; `None`: its message has the advice, or it ends by itself.
@@ -154,11 +177,7 @@ pub fn advice(reason: &str, subject: &Subject) -> Option<String> {
         Reason::NotOwned => "if it was yours before a restore, keelson recover; if it is to be adopted, \
                              docs/import.md; otherwise choose another name"
             .to_owned(),
-        Reason::OutsideMaintenanceWindow => {
-            let opens = subject.upgrade.next_window.as_deref();
-            let opens = opens.map(|at| format!("wait until the window opens ({at}), or ")).unwrap_or_default();
-            format!("{opens}change {field}.upgrade.windows")
-        }
+        Reason::OutsideMaintenanceWindow => change_windows(subject.upgrade.next_window.as_deref(), subject),
         Reason::SyncFailed => {
             format!("correct it in Git; to look into the cluster: keelson kubeconfig {name} -n {namespace} --merge")
         }

@@ -27,6 +27,17 @@ pub enum Denied {
     Unreadable(Failure),
 }
 
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => f.write_str(&refusal.message),
+            Self::Unreadable(failure) => f.write_str(&failure.message),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
 impl From<Denied> for ValidateError {
     fn from(denied: Denied) -> Self {
         match denied {
@@ -71,6 +82,20 @@ pub async fn check_owned(
         Err(Denied::Refused(_)) => decide(lists, aws, &own, undecided, MaxStaleness::now()).await,
         other => other,
     }
+}
+
+/// The same for the AMIs alone, which EC2 decides without the management cluster.
+///
+/// # Errors
+/// The first AMI that is not allowed, or that EC2 could not be read.
+pub async fn check_images(aws: &Session, grant: &Grant, named: &[Named]) -> Result<(), Denied> {
+    let Some(lists) = &grant.allowlists else { return Ok(()) };
+    let undecided = lists.check(named).map_err(Denied::Refused)?;
+    let images: Vec<&Named> = undecided.into_iter().filter(|one| one.kind == Kind::Image).collect();
+    let ids = lists.images_to_look_up(&images);
+    let image_owners = find_image_owners(aws, &ids, MaxStaleness::now()).await.map_err(Denied::Unreadable)?;
+    let owned = OwnedResources { image_owners, ..OwnedResources::default() };
+    lists.check_owned(&images, &owned).map_err(Denied::Refused)
 }
 
 async fn decide(

@@ -218,6 +218,7 @@ impl Reconcile<'_> {
         outcome.status.tag_keys = tag_keys;
         let advanced = self.advance_replacement(&outcome.status, cluster, cloud, &replacing, &policy).await;
         let moved_on = (before.decision != replacing.decision).then_some(self.now);
+        self.publish_window_wait(previous, &outcome.status);
         let conditions = &mut outcome.status.conditions;
         tag_keys::report_overridden(self.ctx, self.object, &previous.conditions, conditions, overridden);
         self.publish_approval_in(previous, &outcome.status).await;

@@ -1,11 +1,14 @@
-//! The approvals of a NodeGroup's plans, and its cluster's effective change policy. I/O: reads once who approved.
+//! What a NodeGroup's changes wait for: its approvals, its cluster's effective change policy, and an event about a maintenance
+//! window. I/O: reads once who approved.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::Reconcile;
+use crate::api::conditions::{self, ConditionType};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{NodeGroupStatus, PlanStatus};
-use crate::api::{APPROVE_ANNOTATION, EksCluster};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, Reason};
 use crate::controllers::approvals::execution_policy::Approvals;
 use crate::controllers::approvals::{self, policy};
 use crate::controllers::runtime::events::EventMessage;
@@ -43,5 +46,49 @@ impl Reconcile<'_> {
         let by = approvals::describe_author(self.ctx, self.object, allowed).await;
         let note = format!("plan {} ({}) is approved by {by}", plan.approved_hash, plan.summary);
         self.ctx.events.publish(self.object, vec![EventMessage::normal("Approved", note)]);
+    }
+
+    /// Publishes an event, once, about a change that waits for a maintenance window.
+    pub(super) fn publish_window_wait(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
+        if let Some(message) = new_window_wait(&previous.conditions, &now.conditions) {
+            self.ctx
+                .events
+                .publish(self.object, vec![EventMessage::normal(Reason::OutsideMaintenanceWindow.as_str(), message)]);
+        }
+    }
+}
+
+/// What waits for a maintenance window and did not before, as InSync says it; `None`: nothing.
+fn new_window_wait<'c>(previous: &'c [Condition], now: &'c [Condition]) -> Option<&'c str> {
+    // What follows are notes, such as the size that an autoscaler chose.
+    let waits = |conditions: &'c [Condition]| {
+        let found = conditions::get(conditions, ConditionType::InSync)?;
+        let waits = found.reason == Reason::OutsideMaintenanceWindow.as_str();
+        found.message.split("; ").next().filter(|_| waits)
+    };
+    waits(now).filter(|message| waits(previous) != Some(*message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::status::conditions::{ConditionValue, Conditions};
+
+    #[test]
+    fn change_that_waits_for_a_window_is_new_once() {
+        let of = |value: ConditionValue| {
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            let mut all = Conditions::from(&[], Some(1), &at);
+            all.set(ConditionType::InSync, &value);
+            all.into_all()
+        };
+        let waits = |message: &str| of(ConditionValue::false_(Reason::OutsideMaintenanceWindow, message));
+        let synced = of(ConditionValue::true_(Reason::Synced, "AWS matches the spec"));
+        assert_eq!(new_window_wait(&synced, &waits("a")), Some("a"));
+        assert_eq!(new_window_wait(&[], &waits("a")), Some("a"));
+        assert_eq!(new_window_wait(&waits("a"), &waits("a")), None);
+        assert_eq!(new_window_wait(&waits("a"), &waits("b")), Some("b"));
+        assert_eq!(new_window_wait(&waits("a"), &synced), None);
+        assert_eq!(new_window_wait(&waits("a; 3 nodes"), &waits("a; 4 nodes")), None, "only a note differs");
     }
 }

@@ -270,7 +270,12 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
                 sync = ConditionValue::false_(Reason::Upgrading, held.to_string());
             }
             let pending = memory.observed(key).and_then(pending_release);
-            for note in waits.into_iter().chain(pending).chain(ignored_size(&spec.scaling, desired)) {
+            if let (true, Some(waits)) = (sync.is_true(), &waits) {
+                sync = ConditionValue::false_(Reason::OutsideMaintenanceWindow, waits);
+            } else if let Some(waits) = &waits {
+                sync.message = format!("{}; {waits}", sync.message);
+            }
+            for note in pending.into_iter().chain(ignored_size(&spec.scaling, desired)) {
                 sync.message = format!("{}; {note}", sync.message);
             }
             sync

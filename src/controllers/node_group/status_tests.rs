@@ -168,6 +168,7 @@ fn conditions_of_a_running_node_group() {
         case
     };
     let follows = Target { version: Some("1.34".into()), replace: true, ..Target::default() };
+    let outside = Target { next_window: Some("the next opens 2026-12-05T02:00:00+01:00".into()), ..Target::default() };
     let cases = [
         ("a release that EKS has just refused", Case { verdict: rejected_release(), ..Case::new() }),
         ("a release that EKS does not accept yet", refused(Case::new())),
@@ -190,7 +191,7 @@ fn conditions_of_a_running_node_group() {
             "outside a window",
             Case { target: target_held(UpdateHold::Window("version 1.34 waits for a window".into())), ..Case::new() },
         ),
-        ("newer release outside a window", newer(Case { target: Target::default(), ..Case::new() })),
+        ("newer release outside a window", newer(Case { target: outside, ..Case::new() })),
         ("kubectl scale", Case { scaling: json!({"min": 2, "max": 5, "desired": 5}), ..Case::new() }),
     ];
     let text = cases.map(|(name, case)| format!("{name}\n{}", case.format_status())).join("\n");

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
 use crate::resources::eks::node_group::{Target, UpdateHold};
-use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{WindowState, Windows, node_group};
 
 /// The target, and when to requeue because a window opens.
@@ -22,21 +21,20 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     let wanted = wanted(group, cluster, has, control_plane);
     let moves = wanted.is_some_and(|wanted| has.is_none_or(|has| wanted != has));
     let ahead = wanted.zip(control_plane).filter(|(wanted, control_plane)| wanted > control_plane);
-    let mut target = Target { replace: window.is_open(), ..Target::default() };
-    let closed = match &window {
-        WindowState::Closed { opens } => Some(opens.as_ref()),
+    let next_window = window.describe_next();
+    let mut target = Target { replace: window.is_open(), next_window: next_window.clone(), ..Target::default() };
+    let opens = match &window {
+        WindowState::Closed { opens } => opens.as_ref().map(jiff::Zoned::timestamp),
         WindowState::Always | WindowState::Open { .. } => None,
     };
     if let Some((wanted, control_plane)) = ahead {
         let why = format!("version {wanted} waits for the control plane, which is at {control_plane}");
         target.on_hold = Some(UpdateHold::ControlPlane(why));
-    } else if let (true, Some(opens), Some(wanted), Some(_)) = (moves, closed, wanted, has) {
-        let opens = opens.map_or("none opens again".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
-        target.on_hold = Some(UpdateHold::Window(format!("version {wanted} waits for a maintenance window: {opens}")));
+    } else if let (true, Some(next), Some(wanted), Some(_)) = (moves, &next_window, wanted, has) {
+        target.on_hold = Some(UpdateHold::Window(format!("version {wanted} waits for a maintenance window: {next}")));
     } else {
         target.version = wanted.map(|wanted| wanted.to_string());
     }
-    let opens = closed.flatten().map(jiff::Zoned::timestamp);
     (target, opens)
 }
 
@@ -113,11 +111,12 @@ mod tests {
             ("manual", cluster(manual, "1.34"), group(None, "1.33")),
         ];
         let table = cases.map(|(name, cluster, group)| {
-            let (Target { version, replace, on_hold, .. }, opens) = target(&group, &cluster, now);
+            let (Target { version, replace, next_window, on_hold, .. }, opens) = target(&group, &cluster, now);
             let version = version.as_deref().unwrap_or("-");
             let opens = opens.map_or("-".to_owned(), |opens| opens.to_string());
             format!(
-                "{name}: version {version}, replace {replace}, opens {opens}; {}",
+                "{name}: version {version}, replace {replace}, opens {opens} ({}); {}",
+                next_window.unwrap_or_default(),
                 on_hold.map(|hold| hold.to_string()).unwrap_or_default()
             )
         });

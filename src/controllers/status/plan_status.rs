@@ -186,7 +186,7 @@ fn step_action(action: Action) -> StepAction {
     }
 }
 
-/// The changed fields of an update, or the values of a create.
+/// The changed fields of an update, after what it disrupts; or the values of a create.
 pub fn describe_step(step: &Step) -> Option<String> {
     let Step { action, changes, .. } = step;
     if changes.is_empty() {
@@ -196,7 +196,13 @@ pub fn describe_step(step: &Step) -> Option<String> {
         let values: Vec<_> = changes.iter().map(|change| format!("{}: {}", change.field, change.to)).collect();
         return Some(truncate(&values.join("; ")));
     }
-    Some(truncate(&format_changes(changes)))
+    let changed = format_changes(changes);
+    Some(truncate(&disruption(step).map_or(changed.clone(), |disruption| format!("{disruption}: {changed}"))))
+}
+
+/// What the step does to what runs on the resource; `None`: nothing.
+pub fn disruption(step: &Step) -> Option<&str> {
+    step.changes.iter().find_map(|change| change.disruption.as_deref())
 }
 
 /// Maximum length of a step's `detail`.
@@ -231,7 +237,7 @@ fn existing_id<'m>(item: &Item, step: &Step, memory: &'m Memory) -> Option<&'m s
 
 /// Formats changes: "logging [] -> [api], version 1.33 -> 1.34".
 pub fn format_changes(changes: &[Change]) -> String {
-    let change = |Change { field, from, to, how }: &Change| {
+    let change = |Change { field, from, to, how, .. }: &Change| {
         let from = if from.is_empty() { "(none)" } else { from };
         let to = if to.is_empty() { "(none)" } else { to };
         match how {
@@ -281,6 +287,18 @@ mod tests {
             item("addon/coredns", Verdict::Pending(create(), vec![WaitingOn::Resource(Key::single("cluster"))])),
         ];
         Plan { goal: Goal::Present, items }
+    }
+
+    #[test]
+    fn step_says_first_what_it_disrupts() {
+        let label = Change::in_place("labels.team", "a", "b");
+        let version = Change::in_place("version", "1.33", "1.34").disrupts("replaces its nodes, at most 1 at a time");
+        let describe = |changes| describe_step(&Step { action: Action::Update, changes, reason: None }).unwrap();
+        assert_eq!(
+            describe(vec![label.clone(), version]),
+            "replaces its nodes, at most 1 at a time: labels.team a -> b, version 1.33 -> 1.34"
+        );
+        assert_eq!(describe(vec![label]), "labels.team a -> b");
     }
 
     #[test]

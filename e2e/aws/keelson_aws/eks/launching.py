@@ -24,6 +24,7 @@ from .state import Cluster, Part
 KEY_ACTIONS = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey", "kms:CreateGrant")
 SERVICE_LINKED_ROLE = "arn:aws:iam::{}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 WITH_IOPS, WITH_THROUGHPUT = ("gp3", "io1", "io2"), ("gp3",)
+VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "sc1", "st1", "standard")
 
 
 def launch_issue(context: Context, cluster: Cluster, part: Part, template: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -88,6 +89,8 @@ def shortage_issue(context: Context, part: Part) -> dict[str, Any] | None:
 def volume_problem(mapping: dict[str, Any]) -> str | None:
     ebs = mapping.get("Ebs") or {}
     kind, size, iops, throughput = ebs.get("VolumeType") or "gp2", ebs.get("VolumeSize"), ebs.get("Iops"), ebs.get("Throughput")
+    if kind not in VOLUME_TYPES:
+        return f"InvalidParameterValue - Value ({kind}) for parameter volumeType is invalid. Invalid volume type"
     if ebs.get("KmsKeyId") and not is_true(ebs.get("Encrypted")):
         return "InvalidParameterDependency - The parameter KmsKeyId requires the parameter Encrypted to be set"
     if mapping.get("DeviceName") in ROOT_DEVICES and size and int(size) < ROOT_GIB:

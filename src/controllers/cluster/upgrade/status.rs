@@ -13,6 +13,7 @@ use crate::controllers::status::conditions::{ConditionValue, Overall};
 use crate::controllers::status::plan_status::Ahead;
 use crate::controllers::status::progress::describe_timing;
 use crate::engine::{Action, Change, FinishedOperation, Key, Plan, Verdict};
+use crate::resources::eks::node_group::REPLACES_NODES;
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
@@ -258,10 +259,9 @@ pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
 /// The remaining steps that are not in the engine's plan yet. `version_of`: the version of a node group, by its name
 /// in EKS.
 pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
-    let step = |key: Key, from: &str, to: &str| {
-        let changes = vec![Change::in_place("version", from, to)];
-        (key, crate::engine::Step { action: Action::Update, changes, reason: None })
-    };
+    let of_change =
+        |key: Key, change| (key, crate::engine::Step { action: Action::Update, changes: vec![change], reason: None });
+    let step = |key: Key, from: &str, to: &str| of_change(key, Change::in_place("version", from, to));
     let of = |ahead: &Step| -> Vec<(Key, crate::engine::Step)> {
         match ahead {
             Step::ControlPlane { from, to } | Step::Rollback { from, to } => {
@@ -273,7 +273,8 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
             Step::NodeGroups { to, names } => {
                 let group = |name: &String| {
                     let from = version_of(name).unwrap_or_default();
-                    step(Key::named("nodeGroup", name), &from, &to.to_string())
+                    let change = Change::in_place("version", from, to).disrupts(REPLACES_NODES);
+                    of_change(Key::named("nodeGroup", name), change)
                 };
                 names.iter().map(group).collect()
             }

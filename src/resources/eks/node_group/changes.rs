@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use super::Target;
 use super::observation::Detail;
 use super::repair::{self, Fields};
-use super::settings::{CAPACITY_BLOCK, DEFAULT_STRATEGY, capacity, desired, taints_by_id, update_config};
+use super::settings::{
+    CAPACITY_BLOCK, DEFAULT_STRATEGY, capacity, describe_pace, desired, taints_by_id, update_config,
+};
 use super::template_changes::{self, NextTemplate};
 use super::{release, warm_pool};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
@@ -68,7 +70,8 @@ pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, current: &Detail)
     let release = release.map(|release| format!("AMI release {release}"));
     let template = template.as_ref().map(template_changes::describe);
     let waiting: Vec<_> = release.into_iter().chain(template).collect();
-    (!waiting.is_empty()).then(|| format!("{} waits for a maintenance window", waiting.join(", ")))
+    let opens = target.next_window.as_ref().map(|opens| format!(": {opens}")).unwrap_or_default();
+    (!waiting.is_empty()).then(|| format!("{} waits for a maintenance window{opens}", waiting.join(", ")))
 }
 
 /// The Kubernetes version to update to. Nodes are never downgraded.
@@ -129,9 +132,12 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<C
     found.settings(spec, current);
     found.nodes(spec, target, current);
     found.fixed(spec, current);
-    if waits_for_no_nodes(current) {
-        for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == How::InPlace) {
+    let waits = waits_for_no_nodes(current);
+    for change in found.0.iter_mut().filter(|change| replaces(change) && change.how == How::InPlace) {
+        if waits {
             change.how = How::Reported(NO_NODES.to_owned());
+        } else {
+            change.disruption = Some(format!("{REPLACES_NODES}, {}", describe_pace(spec, current)));
         }
     }
     found.0
@@ -142,6 +148,9 @@ struct Differences(Vec<Change>);
 
 const NEW_GROUP: &str = "create a new NodeGroup with the value of the spec and delete this one, or, to keep the \
                          nodes, delete this one with deletionPolicy: Retain and apply it again with the actual value";
+
+/// What an update of a version does, as a message.
+pub const REPLACES_NODES: &str = "replaces its nodes";
 
 const NO_NODES: &str = "EKS updates a node group of a Capacity Block only without nodes: set scaling.min: 0, and \
                         scaling.desired: 0 with desiredPolicy: Enforce, or wait until the autoscaler has removed them";

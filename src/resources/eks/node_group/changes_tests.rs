@@ -55,10 +55,32 @@ fn outside_window() -> Target {
     Target { replace: false, ..now(None) }
 }
 
+#[test]
+fn only_changes_that_replace_nodes_say_so_and_how_fast() {
+    let disruptions = |more: Value, current: &Detail| -> Vec<(String, Option<String>)> {
+        let found = changes(&spec(more), &now(Some("1.34")), current);
+        found.into_iter().map(|change| (change.field, change.disruption)).collect()
+    };
+    let replaces = |pace: &str| ("version".to_owned(), Some(format!("replaces its nodes, {pace}")));
+    let label = ("labels.team".to_owned(), None);
+    assert_eq!(
+        disruptions(json!({"labels": {"team": "pay"}}), &current()),
+        [label, replaces("at most 1 at a time")],
+        "as EKS has it"
+    );
+    let percentage = Detail { max_unavailable: None, max_unavailable_percentage: Some(33), ..current() };
+    assert_eq!(disruptions(json!({}), &percentage), [replaces("at most 33 % of them at a time")]);
+    let wanted = disruptions(json!({"update": {"maxUnavailable": 2}}), &percentage);
+    assert_eq!(wanted.last(), Some(&replaces("at most 2 at a time")), "as the spec has it");
+    let block = Detail { capacity: CAPACITY_BLOCK.into(), ..current() };
+    let waits = disruptions(json!({"capacityType": "CapacityBlock"}), &block);
+    assert_eq!(waits, [("version".to_owned(), None)], "not while it has nodes");
+}
+
 /// The differences and the calls that resolve them, as text.
 fn describe(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for Change { field, from, to, how } in changes(spec, target, current) {
+    for Change { field, from, to, how, .. } in changes(spec, target, current) {
         lines.push(match how {
             crate::engine::How::InPlace => format!("  {field}: {from} -> {to}"),
             crate::engine::How::Forbidden(why) => format!("  REFUSED {field}: {from} -> {to}: {why}"),

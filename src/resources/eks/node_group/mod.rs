@@ -55,6 +55,7 @@ pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane)
         "eks:UpdateNodegroupVersion",
         "ssm:GetParameter",
     ]);
+pub use changes::REPLACES_NODES;
 pub use newest::pending_release;
 pub use observation::Detail;
 pub use standing::Standing;

@@ -13,7 +13,7 @@ use super::observation::{Detail, TaintId};
 use super::repair;
 use super::warm_pool;
 use crate::api::node_group::{
-    CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, Scaling, Taint as WantedTaint,
+    CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, NodeUpdate, Scaling, Taint as WantedTaint,
     TaintEffect as WantedEffect, UpdateStrategy,
 };
 
@@ -87,6 +87,17 @@ pub fn update_config(spec: &NodeGroupSpec, current: &Detail) -> Option<Nodegroup
         .set_max_unavailable_percentage(percentage)
         .set_update_strategy(strategy);
     Some(config.build())
+}
+
+/// How many nodes EKS replaces at a time, as a message.
+pub fn describe_pace(spec: &NodeGroupSpec, current: &Detail) -> String {
+    let percentage = |percentage: i32| format!("at most {percentage} % of them at a time");
+    let nodes = |nodes: i32| format!("at most {nodes} at a time");
+    match (spec.update.as_ref().and_then(NodeUpdate::max_unavailable), current.max_unavailable_percentage) {
+        (Some(MaxUnavailable::Nodes(wanted)), _) => nodes(wanted),
+        (Some(MaxUnavailable::Percentage(wanted)), _) | (None, Some(wanted)) => percentage(wanted),
+        (None, None) => nodes(current.max_unavailable.unwrap_or(1)),
+    }
 }
 
 /// The input of UpdateNodegroupConfig: only what differs.

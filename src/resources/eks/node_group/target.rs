@@ -18,6 +18,8 @@ pub struct Target {
     /// The contents of the launch template that Keelson creates; `None`: there is none, or its cluster does not show yet what they
     /// depend on.
     pub node: Option<Content>,
+    /// When the next maintenance window opens, as a message; `None`: one is open, or there are none.
+    pub next_window: Option<String>,
     /// Why a version update is on hold.
     pub on_hold: Option<UpdateHold>,
 }

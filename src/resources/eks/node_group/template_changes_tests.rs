@@ -88,6 +88,9 @@ fn new_version_repeats_the_ami_release_and_waits_for_a_window() {
         changes::waits_for_window(&spec, &closed, &current).as_deref(),
         Some("a new version of the launch template (node.placementGroup) waits for a maintenance window")
     );
+    let known = Target { next_window: Some("the next opens 2026-12-05T02:00:00+01:00".into()), ..closed };
+    let waits = changes::waits_for_window(&spec, &known, &current).unwrap();
+    assert!(waits.ends_with("waits for a maintenance window: the next opens 2026-12-05T02:00:00+01:00"), "{waits}");
 }
 
 #[test]

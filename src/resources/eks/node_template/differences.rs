@@ -10,6 +10,8 @@ use crate::engine::Change;
 pub const WHOLE: &str = "node";
 /// Prefix of the fields.
 pub const PREFIX: &str = "node.";
+/// The field of what `spec.node` has no field for.
+pub const OTHERS: &str = "node.others";
 const NONE: &str = "(none)";
 
 /// A value for each field that is set. `node.volumes` and `node.tags` have one for each device and key.

@@ -8,11 +8,11 @@
 //! each read would ask for another version, and each version would replace all nodes: after [`MAX_ATTEMPTS`] there is no further one.
 
 use super::content::Content;
-use super::differences::differences;
+use super::differences::{OTHERS, differences};
 use crate::api::listing::first_few_joined;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service, Session};
-use crate::engine::{Class, Failure};
+use crate::engine::{Change, Class, Failure};
 use crate::resources::cloud::Cloud;
 
 /// A version.
@@ -106,14 +106,25 @@ fn stored_differently(all: &[Version], template: &str, content: &Content) -> Opt
     let made: Vec<&Version> = all.iter().filter(|one| one.description == description(content)).collect();
     let last = made.iter().max_by_key(|one| one.number).filter(|_| made.len() >= MAX_ATTEMPTS)?;
     let changes = differences(content, &last.content);
+    let advice = advice(&changes);
     let changes = changes.iter().map(|change| format!("{}: {} is stored as {}", change.field, change.from, change.to));
     let changes = first_few_joined(changes, MAX_NAMED, "; ", "; and ");
     let message = format!(
         "launch template {template}: EC2 stores other contents than it was sent ({changes}), in {} versions so far, so Keelson makes no \
-         further one and replaces no nodes for it: set these fields of spec.node to what EC2 stores",
+         further one and replaces no nodes for it: {advice}",
         made.len()
     );
     Some(Failure::invalid(message))
+}
+
+/// What to do about contents that EC2 stores differently. `spec.node` has no field for the others.
+fn advice(changes: &[Change]) -> &'static str {
+    if changes.iter().any(|change| change.field == OTHERS) {
+        "spec.node has no field for node.others: create a new NodeGroup with a launch template of your own (launchTemplate), and \
+         delete this one"
+    } else {
+        "set these fields of spec.node to what EC2 stores"
+    }
 }
 
 /// The newest version that `caller` made for these contents, whatever EC2 made of them.
@@ -203,6 +214,14 @@ mod tests {
         for others in [&all[..2], &all[1..], &[version(2, "b"), version(3, "b")]] {
             assert!(stored_differently(others, "lt-1", &wanted).is_none());
         }
+    }
+
+    #[test]
+    fn setting_without_a_field_gets_advice_that_names_none() {
+        let advice_for = |field: &str| advice(&[Change::in_place(field, "(none)", "x")]);
+        assert!(advice_for("node.imageId").contains("set these fields of spec.node"));
+        let others = advice_for("node.others");
+        assert!(others.contains("has no field for node.others") && !others.contains("set these"), "{others}");
     }
 
     #[test]
