@@ -45,14 +45,14 @@ pub struct Written {
     pub name: Option<String>,
     /// Why it is not as the spec asks for.
     pub pending: Option<Overall>,
-    /// When to look again.
+    /// When to reconcile again.
     pub next: Next,
 }
 
 /// Why it is not written, or not deleted.
 #[derive(Debug)]
 enum Unwritten {
-    /// Somebody else's.
+    /// It is not this object's.
     NotOwned(String),
     /// The operator may not.
     Denied(String),

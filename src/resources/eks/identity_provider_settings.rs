@@ -11,7 +11,7 @@ use crate::engine::Failure;
 pub(super) type Settings = BTreeMap<&'static str, String>;
 
 /// What is not set is missing.
-fn settings<'v>(values: [(&'static str, Option<&'v str>); 7]) -> Settings {
+fn settings(values: [(&'static str, Option<&str>); 7]) -> Settings {
     values.into_iter().filter_map(|(field, value)| Some((field, value?.to_owned()))).collect()
 }
 

@@ -24,7 +24,7 @@ pub fn facts(memory: &Memory, cluster: &EksCluster, session: &Session) -> Facts 
         KarpenterFacts {
             node_role_name: observed.node_role_arn().and_then(|arn| arn.rsplit('/').next().map(str::to_owned)),
             subnet_selector_terms: (!terms.is_empty()).then(|| serde_json::Value::Array(terms).to_string()),
-            interruption_queue: wanted.interruption_queue.then(|| names::queue(&cluster_name)).unwrap_or_default(),
+            interruption_queue: if wanted.interruption_queue { names::queue(&cluster_name) } else { String::new() },
         }
     });
     Facts {
