@@ -44,8 +44,8 @@ fn most_usual_files_are_converted_with_nothing_left() {
         examples().into_iter().filter(|(_, text)| is_whole(text)).count()
     };
     assert_eq!(examples().len(), 42);
-    assert_eq!(whole(&Options::default(), true), 34);
-    assert_eq!(whole(&as_managed(), false), 29);
+    assert_eq!(whole(&Options::default(), true), 36);
+    assert_eq!(whole(&as_managed(), false), 33);
 }
 
 #[test]
