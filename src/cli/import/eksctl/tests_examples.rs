@@ -45,7 +45,7 @@ fn most_usual_files_are_converted_with_nothing_left() {
     };
     assert_eq!(examples().len(), 42);
     assert_eq!(whole(&Options::default(), true), 36);
-    assert_eq!(whole(&as_managed(), false), 33);
+    assert_eq!(whole(&as_managed(), false), 31);
 }
 
 #[test]
