@@ -61,7 +61,8 @@ def new(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_additional_nodes_are_launched_before_old_ones_are_terminated_one_by_one(cloud: Cloud) -> None:
     upgraded_control_plane(cloud)
     pictures = watched(cloud, begin(cloud))
-    assert (len(old(pictures[0])), len(new(pictures[0]))) == (3, 0)
+    # A busy machine may miss the moment before they are launched.
+    assert len(old(pictures[0])) == 3
     # Additional nodes: twice the number of zones. They are not ready at first, and no node is cordoned before they are.
     launched = next(p for p in pictures if new(p))
     assert len(new(launched)) == 4 and not any(n["ready"] for n in new(launched)) and not any(n["cordoned"] for n in launched)

@@ -344,6 +344,8 @@ NO_EDIT = [
     "somebody tagged another one as this: delete it by hand",
     "to the EKS cluster or to its VPC",
     "delete this object and apply it again with those",
+    "once the cause is removed, delete this NodeGroup and apply it again",
+    "delete this NodeGroup and apply it again",
     "delete unused resources",
     "and create it again with another spec.accountRef",
     "or delete this object and create it again with another",
